@@ -1,0 +1,31 @@
+"""Two kinds of trouble, told apart by who can mend them.
+
+`Usage`    the call's words are off: a name, a number, a path. The command line ends with status 2.
+`Failure`  the words were right and the work could not be done: a full disk, a damaged file. Status 1.
+
+Each carries one sentence that names the remedy. Anything else that is raised is a bug of ours and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class Usage(Exception):
+    """The call's words are off."""
+
+
+class Failure(Exception):
+    """The work could not be done."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Usage:
+    """The error for a name that does not exist: `no emotion 'aw': did you mean 'awe'? (emoscene ls emotions)`."""
+    known = sorted(known)
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    if near:
+        remedy = f": did you mean {near[0]!r}?"
+    elif known:
+        remedy = f": there is {', '.join(known)}"
+    else:
+        remedy = ""
+    return Usage(f"no {kind} {name!r}{remedy}" + (f" ({hint})" if hint else ""))

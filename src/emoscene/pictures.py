@@ -1,0 +1,174 @@
+"""Pictures and the rows they are functions of; contact sheets; and the one safe way to open somebody's file.
+
+A `Row` says everything that made a picture, so the same row makes it again. It goes into the PNG itself, in two text
+chunks: `emoscene` holds the row as JSON, and `parameters` says it in the words that other programs read (A1111's):
+
+    a village by a lake
+    Negative prompt: blurry
+    Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 7, Size: 128x128, Model: mini, Emotion: awe
+
+where a value that holds a comma, a colon or a line break is quoted as JSON.
+"""
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from emoscene.emotions import NOTHING, Weights, describe, weights
+from emoscene.errors import Failure, Usage
+from emoscene.stage import write
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MEGAPIXELS = 25
+MEGABYTES = 20
+SAMPLERS = {"dpm++": "DPM++ 2M", "ddim": "DDIM", "euler": "Euler", "euler-a": "Euler a", "pndm": "PLMS"}
+INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One picture: all that it is a function of, and the file that it went to."""
+
+    file: str = ""
+    prompt: str = ""
+    negative: str = ""
+    emotion: Weights = NOTHING
+    method: str = "none"
+    strength: float = 1.0
+    base: str = "mini"
+    adapters: tuple[str, ...] = ()
+    image: str | None = None
+    keep: float | None = None
+    size: tuple[int, int] = (128, 128)
+    seed: int = 0
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "dpm++"
+    seconds: float | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def asdict(self) -> dict[str, Any]:
+        """The row as `pictures.jsonl` holds it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def fromdict(cls, row: Mapping[str, Any]) -> "Row":
+        """A row from `pictures.jsonl`; what a later version may have added is left aside."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        row = {key: value for key, value in row.items() if key in known}
+        exact: dict[str, Callable[[Any], Any]] = {"emotion": weights, "adapters": tuple, "size": tuple}
+        return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
+
+    def parameters(self) -> str:
+        """The row in the words of A1111."""
+        emotion = describe(self.emotion)
+        words: dict[str, Any] = {
+            "Steps": self.steps,
+            "Sampler": SAMPLERS.get(self.sampler, self.sampler),
+            "CFG scale": self.cfg,
+            "Seed": self.seed,
+            "Size": f"{self.size[0]}x{self.size[1]}",
+            "Model": Path(self.base).name,
+        }
+        if self.keep is not None:
+            words["Denoising strength"] = 1 - self.keep
+        if emotion:
+            words |= {"Emotion": emotion, "Emotion method": self.method, "Emotion strength": self.strength}
+        negative = [f"Negative prompt: {self.negative}"] if self.negative else []
+        return "\n".join([self.prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
+
+
+def save(image: Image.Image, path: Path | str, row: Row) -> None:
+    """Write the PNG, whole or not at all, with the row in its chunks."""
+    chunks, buffer = PngInfo(), BytesIO()
+    chunks.add_text("parameters", row.parameters())
+    chunks.add_text("emoscene", json.dumps(row.asdict()))
+    image.save(buffer, "PNG", pnginfo=chunks)
+    write(path, buffer.getvalue())
+
+
+def read_row(path: Path | str) -> Row:
+    """The row that a PNG carries."""
+    text = _opened(Path(path)).info.get("emoscene")
+    if not isinstance(text, str):
+        raise Usage(f"{path} carries no row: it is not a PNG that emoscene made")
+    try:
+        return Row.fromdict(json.loads(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Failure(f"the row in {path} is damaged") from error
+
+
+def open_picture(path: Path | str) -> Image.Image:
+    """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
+    image = ImageOps.exif_transpose(_opened(Path(path)))
+    if image.mode.startswith("I") or image.mode == "F":
+        deep = np.asarray(image, dtype=np.float64)
+        scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
+        image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer)
+    return image.convert("RGB")
+
+
+def sheet(
+    images: Sequence[Sequence[Image.Image]],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    title: str = "",
+) -> Image.Image:
+    """A contact sheet: a grid of pictures on paper, columns and rows labelled, one title above."""
+    wide, high = (max(image.size[axis] for line in images for image in line) for axis in (0, 1))
+    gap, unit = max(2, wide // 32), max(12, wide // 9)
+    head, label = ImageFont.load_default(unit * 1.5), ImageFont.load_default(unit)
+    margin = unit * 1.5
+    left = margin + (max((label.getlength(row) for row in rows), default=-unit) + unit)
+    above = margin + (unit * 2.6 if title else 0) + (unit * 1.8 if columns else 0)
+    count = max(map(len, images))
+    width = left + max(count * (wide + gap) - gap, head.getlength(title)) + margin
+    height = above + len(images) * (high + gap) - gap + margin
+    canvas = Image.new("RGB", (round(width), round(height)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((left, margin), title, INK, head)
+    for x, column in enumerate(columns):
+        draw.text((left + x * (wide + gap) + wide / 2, above - unit * 0.7), column, INK, label, anchor="ms")
+    for y, row in enumerate(rows):
+        draw.text((left - unit, above + y * (high + gap) + high / 2), row, FAINT, label, anchor="rm")
+    for y, line in enumerate(images):
+        for x, image in enumerate(line):
+            canvas.paste(image, (round(left + x * (wide + gap)), round(above + y * (high + gap))))
+    return canvas
+
+
+def _opened(path: Path) -> Image.Image:
+    """The file's picture, loaded; whatever is wrong with it is one sentence."""
+    if not path.is_file():
+        raise Usage(f"{path} is not there")
+    if path.stat().st_size > MEGABYTES * 2**20:
+        raise Usage(f"{path} is larger than {MEGABYTES} MB: make it smaller first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(BytesIO(path.read_bytes()), formats=FORMATS)
+            if image.width * image.height > MEGAPIXELS * 1_000_000:
+                raise Image.DecompressionBombError
+            image.load()
+            return image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Usage(f"{path} has more than {MEGAPIXELS} megapixels: make it smaller first") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        formats = ", ".join(FORMATS)
+        raise Usage(f"{path} cannot be read as a picture ({formats}): it is damaged or something else") from error
+
+
+def _quoted(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

@@ -1,0 +1,208 @@
+"""A stage is a folder that explains itself: what every verb leaves behind, and how it goes on where it stopped.
+
+    stage = Stage.open(out, "pictures", config, parents=["runs/lora"], seed=7)
+    if not stage.done:
+        write(stage.path / "0001.png", picture)     # each part complete, or not there at all
+        stage.finish(pictures=1)                    # the done mark comes last
+
+`manifest.json` says it all: kind, config, the parents' own manifests, versions, seed, state, and the fingerprint of
+what is inside. The folder is open from the start; each part is written aside, flushed to the disk and renamed. So the
+same call goes on, another call is refused with the first setting that differs, and nobody's own folder is touched.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from emoscene.errors import Failure, Usage
+
+T = TypeVar("T")
+MANIFEST = "manifest.json"
+HISTORY = "history.jsonl"
+ASIDE = ".aside-"
+FULL = {errno.ENOSPC, errno.EDQUOT}
+PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
+
+
+class Stage:
+    """A folder with a manifest, open or done."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(
+        cls,
+        out: Path | str,
+        kind: str,
+        config: Mapping[str, Any],
+        parents: Sequence[Path | str | Mapping[str, Any]] = (),
+        seed: int | None = None,
+        fresh: bool = False,
+    ) -> "Stage":
+        """Begin the stage, or go on with it; `fresh` refuses to go on with one that was begun and not finished."""
+        path = Path(out)
+        lineage = [read(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
+        call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
+        asked: dict[str, Any] = json.loads(json.dumps(call, default=str))
+        if not _taken(path):
+            stage = cls(path, {**asked, "versions": versions(), "state": "open"})
+            path.mkdir(parents=True, exist_ok=True)
+            stage._note()
+            return stage
+        there = read(path)
+        if difference := _difference(_identity(there), _identity(asked)):
+            raise Usage(f"{path} is another call's: {difference}; choose another folder, or call as before")
+        if fresh and there["state"] != "done":
+            raise Usage(f"{path} holds an unfinished {kind}: add --resume to go on with it")
+        return cls(path, there)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return bool(self.manifest["state"] == "done")
+
+    def finish(self, **facts: Any) -> None:
+        """Put the done mark, with the fingerprint of what is inside and these facts."""
+        for aside in sorted(self.path.rglob(f"{ASIDE}*"), reverse=True):
+            _discard(aside)
+        self.manifest |= {**facts, "fingerprint": fingerprint(self.path), "state": "done"}
+        self._note()
+
+    def _note(self) -> None:
+        text = json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str)
+        write(self.path / MANIFEST, f"{text}\n".encode())
+
+
+def read(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
+    """The manifest of a stage, which must be of this kind."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        what = "is not a folder of emoscene's" if Path(folder).exists() else "is not there"
+        raise Usage(f"{folder} {what}: it has no {MANIFEST}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+        found = manifest["kind"], manifest["state"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{path} is damaged: make the folder again") from error
+    if kind not in {None, found[0]}:
+        raise Usage(f"{folder} holds {found[0]}, and {kind} is wanted")
+    return manifest
+
+
+def write(path: Path | str, data: bytes | Callable[[Path], object]) -> None:
+    """Write a file (or, by a function, a folder) so that it is either complete or not there."""
+    path = Path(path)
+    aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+    try:
+        aside.write_bytes(data) if isinstance(data, bytes) else data(aside)
+        for part in [*aside.rglob("*"), aside]:
+            _flush(part)
+        aside.replace(path)
+        _flush(path.parent)
+    except BaseException as error:
+        _discard(aside)
+        if getattr(error, "errno", None) not in FULL and "No space left" not in str(error):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        size = f"{len(data):,} bytes" if isinstance(data, bytes) else "the file"
+        raise Failure(f"the disk is full at {path}: {size} to write and {free:,} bytes free") from error
+
+
+def fingerprint(folder: Path | str) -> str:
+    """One digest of all that a folder holds, its manifest and its history (which tell of times) apart."""
+    folder, digest = Path(folder), hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.name not in {MANIFEST, HISTORY} and ASIDE not in name:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
+    """Add a line of JSON and see it to the disk; a line torn by an earlier crash is cut off first."""
+    line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    with Path(path).open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        if file.read(1) not in {b"", b"\n"}:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def rows(path: Path | str) -> Iterator[dict[str, Any]]:
+    """The rows of a file of JSON lines, without the one that a crash may have torn; no file is no rows."""
+    if not Path(path).exists():
+        return
+    for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise Failure(f"{path}:{number} is damaged: it is not a line of JSON") from error
+
+
+def share(items: Iterable[T], rank: int, world: int) -> list[T]:
+    """One process's part of the work: every `world`-th item, so that all shares are about as long."""
+    return list(items)[rank::world]
+
+
+def versions() -> dict[str, str]:
+    """What this runs on, read without importing it."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _taken(path: Path) -> bool:
+    """Whether the folder is a stage already; one with someone's files in it is refused."""
+    if path.exists() and not path.is_dir():
+        raise Usage(f"{path} is a file: name a folder")
+    if (path / MANIFEST).exists():
+        return True
+    if path.exists() and any(not part.name.startswith(ASIDE) for part in path.iterdir()):
+        raise Usage(f"{path} holds files that emoscene did not make: choose a new or an empty folder")
+    return False
+
+
+def _identity(call: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two calls the same: their words, and what their parents hold."""
+    parents = [parent.get("fingerprint") or _identity(parent) for parent in call["parents"]]
+    return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
+
+
+def _difference(there: Any, here: Any, where: str = "") -> str:
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = list(dict.fromkeys([*there, *here]))
+        tries = (_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
+        return next(filter(None, tries), "")
+    return "" if there == here else f"{where} is {json.dumps(there)} there and {json.dumps(here)} here"
+
+
+def _discard(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

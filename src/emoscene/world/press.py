@@ -1,0 +1,132 @@
+"""Rendering many pictures at once, in order, on several processes.
+
+    for proof in proofs([{"seed": 7}, {"seed": 8, "emotion": "awe"}], size=128):
+        proof.short, proof.picture
+
+The workers are plain `python -m emoscene.world.press` processes that read orders from their standard input, so nothing
+of the caller is imported again or forked: it works from a script without a main guard, a notebook, and beside torch's
+threads. A thread for each worker keeps it busy, a bounded number of orders ahead of the reader.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from emoscene.errors import Failure
+from emoscene.world.captions import captions
+from emoscene.world.picture import render
+from emoscene.world.plan import Plan, plan
+
+AHEAD = 24  # orders under way for each worker
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A rendered plan: its captions and its pixels [H, W, 3] uint8."""
+
+    plan: Plan
+    short: str
+    long: str
+    pixels: np.ndarray
+
+    @property
+    def picture(self) -> Image.Image:
+        """The pixels as a Pillow image."""
+        return Image.fromarray(self.pixels)
+
+
+def proof(order: Mapping[str, Any], size: int = 128) -> Proof:
+    """One picture; `order` holds the arguments of `plan`."""
+    drawn = plan(**order)
+    short, long = captions(drawn)
+    return Proof(drawn, short, long, np.asarray(render(drawn, size)))
+
+
+def proofs(orders: Iterable[Mapping[str, Any]], size: int = 128, workers: int | None = None) -> Iterator[Proof]:
+    """The pictures of these orders, in their order. `workers`: processes, all cores if None, none of them if 0."""
+    count = (os.cpu_count() or 1) if workers is None else workers
+    if count < 1:
+        yield from (proof(order, size) for order in orders)
+        return
+    hands = [_hire() for _ in range(count)]
+    free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    for hand in hands:
+        free.put(hand)
+    under_way: deque[Future[Proof]] = deque()
+    with ThreadPoolExecutor(count) as threads:
+        try:
+            for order in orders:
+                under_way.append(threads.submit(_ask, free, dict(order), size))
+                if len(under_way) > AHEAD * count:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for waiting in under_way:
+                waiting.cancel()
+            threads.shutdown(wait=True)
+            for hand in hands:
+                _dismiss(hand)
+
+
+def _hire() -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "emoscene.world.press"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def _dismiss(hand: subprocess.Popen[bytes]) -> None:
+    assert hand.stdin and hand.stdout
+    hand.stdin.close()
+    hand.stdout.close()
+    hand.wait()
+
+
+def _ask(free: SimpleQueue[subprocess.Popen[bytes]], order: dict[str, Any], size: int) -> Proof:
+    hand = free.get()
+    try:
+        assert hand.stdin and hand.stdout
+        pickle.dump((order, size), hand.stdin)
+        hand.stdin.flush()
+        answer: Proof | BaseException = pickle.load(hand.stdout)
+    except (EOFError, BrokenPipeError) as error:
+        raise Failure(f"a rendering process died at {order}: is there enough memory?") from error
+    finally:
+        free.put(hand)
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _serve() -> None:
+    """A worker's life: an order in, a proof (or what went wrong) out, until its input ends."""
+    orders, answers = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        try:
+            order, size = pickle.load(orders)
+        except EOFError:
+            return
+        try:
+            answer: Proof | BaseException = proof(order, size)
+        except Exception as error:
+            answer = error
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    from emoscene.world.press import _serve as serve  # so that what is pickled bears this module's own name
+
+    serve()

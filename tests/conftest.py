@@ -1,0 +1,21 @@
+"""Every test runs offline and on few threads; what is expensive is marked, and its tier is a line of the Makefile."""
+
+import os
+
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> None:
+    """On a shared machine, default thread counts make tiny models many times slower."""
+    import sys
+
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(min(2, torch.get_num_threads()))
