@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all their own set-up. PYTHON= chooses the interpreter, TORCH_INDEX= torch's index.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+TORCH := $(shell grep '^torch==' constraints.txt)
+READY := .venv/.ready
+BIN := .venv/bin
+PIP := $(BIN)/pip install
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check slow bench reproduce
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(READY) ## one scene in eight emotions: out/demo/index.html
+	$(BIN)/emoscene demo --out out/demo
+
+test: $(READY) ## the tests that are offline, on the CPU, within three minutes
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -q
+
+check: $(READY) ## lint, format, types, architecture
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+slow: $(READY) ## the expensive tests
+	$(BIN)/python -m pytest -m "slow and not gpu and not network" -q
+
+bench: $(READY) ## seconds and memory of a picture
+	$(BIN)/python -m benchmarks.pictures
+
+reproduce: $(READY) ## the miniature's weights, from nothing
+	$(BIN)/python -m emoscene.mini.build
+
+# A CPU build of the pinned torch is taken where pip's own configuration offers one; otherwise a machine with a GPU takes
+# the default index, and any other PyTorch's CPU index alone: nobody without a GPU downloads gigabytes of CUDA.
+INDEX = $(or $(TORCH_INDEX),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	@if [ -z "$(TORCH_INDEX)" ] && $(PIP) -q --no-deps $(TORCH)+cpu 2>/dev/null; then echo "$(TORCH): pip's own CPU build"; \
+	else $(PIP) --no-deps $(TORCH) $(addprefix --index-url ,$(INDEX)); fi
+	$(PIP) -q -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,145 @@
+"""The order of reading, and the shape of what is read: a file imports only from rooms above its own.
+
+A new room gets its line in ROOMS, where the story has it. The rules are stated in CONTRIBUTING.md.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src"
+ROOMS = [
+    *("errors", "emotions", "seeds", "config", "plugins", "stage", "pictures", "metrics", "backbone", "world"),
+    *("learner", "encoders", "data", "methods", "sampling", "checkpoints", "training", "judging", "evaluation", "tuning"),
+    *("reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
+]
+PLUGINS = ("methods", "encoders", "metrics", "data.sources")
+WITHOUT_TORCH = {*ROOMS[: ROOMS.index("backbone")], "world", "reporting", ".", "verbs", "catalogue", "cli"} - {"seeds"}
+NAMES_PIPELINES = {"backbone", "formats"}
+IMPORTS_LATE = {"seeds", "plugins", ".", "cli"}
+DRAWERS = {"utils", "util", "common", "helpers", "misc"}
+FILE, FUNCTION = 350, 60
+
+
+def module_of(path):
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(path): path for path in sorted(SRC.rglob("*.py"))}
+every_file = pytest.mark.parametrize("module", FILES)
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else "."
+
+
+@cache
+def tree(module):
+    return ast.parse(FILES[module].read_text(encoding="utf8"))
+
+
+@cache
+def imports(module):
+    """Every module imported anywhere in a file; of this package, the file itself rather than what it holds."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: write the import in full"
+            deeper = {f"{node.module}.{alias.name}" for alias in node.names} - {"emoscene.__version__"}
+            found |= {name if name in FILES else str(node.module) for name in deeper}
+    return found - {module}
+
+
+def ours(module):
+    return {name for name in imports(module) if name in FILES}
+
+
+@every_file
+def test_a_file_imports_only_from_rooms_above_its_own(module):
+    assert room(module) in ROOMS, f"give {room(module)} its place in ROOMS"
+    below = {name for name in ours(module) if ROOMS.index(room(name)) > ROOMS.index(room(module))}
+    assert not below
+
+
+@pytest.mark.parametrize("package", PLUGINS)
+def test_no_plugin_imports_its_neighbour(package):
+    inside = {name for name in FILES if name.startswith(f"emoscene.{package}.") and not name.endswith(".base")}
+    assert {name: ours(name) & inside for name in inside if ours(name) & inside} == {}
+
+
+@every_file
+def test_a_judge_is_never_the_guide(module):
+    if room(module) == "methods":
+        assert not {room(name) for name in ours(module)} & {"encoders", "metrics"}
+
+
+@every_file
+def test_some_rooms_do_without_torch(module):
+    heavy = {"torch", "diffusers", "transformers", "accelerate", "peft"}
+    if room(module) in WITHOUT_TORCH:
+        assert not {name.partition(".")[0] for name in imports(module)} & heavy
+
+
+@every_file
+def test_pipelines_are_named_in_two_rooms(module):
+    names = {node.id for node in ast.walk(tree(module)) if isinstance(node, ast.Name)}
+    names |= {name.rpartition(".")[2] for node in ast.walk(tree(module)) for name in aliases(node)}
+    if room(module) not in NAMES_PIPELINES:
+        assert not {name for name in names if name.endswith("Pipeline")}
+
+
+def aliases(node):
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+
+
+def test_no_import_goes_in_a_circle():
+    done = set()
+
+    def walk(module, way):
+        assert module not in way, " -> ".join([*way[way.index(module) :], module])
+        if module not in done:
+            for name in sorted(ours(module)):
+                walk(name, [*way, module])
+            done.add(module)
+
+    for module in FILES:
+        walk(module, [])
+
+
+@every_file
+def test_imports_stand_at_the_top(module):
+    inside = [node.lineno for outer in functions(module) for node in ast.walk(outer) if aliases(node)]
+    assert room(module) in IMPORTS_LATE or not inside, f"lines {inside}"
+
+
+@every_file
+def test_files_and_functions_stay_short(module):
+    assert len(FILES[module].read_text(encoding="utf8").splitlines()) <= FILE
+    assert not {node.name for node in functions(module) if node.end_lineno - node.lineno >= FUNCTION}
+
+
+def functions(module):
+    return [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@every_file
+def test_no_exception_is_swallowed(module):
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
+            assert not isinstance(node.body[0], ast.Pass), f"line {node.lineno}: an exception is swallowed"
+
+
+@every_file
+def test_there_is_no_drawer(module):
+    assert not set(module.split(".")) & DRAWERS
+
+
+@every_file
+def test_the_top_of_a_file_teaches(module):
+    assert not tree(module).body or ast.get_docstring(tree(module)), f"{module} opens without a word"
