@@ -1,0 +1,287 @@
+"""A frozen Stable Diffusion, reduced to the five things that a method needs of it.
+
+The forward process is DDPM's (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps. The UNet answers
+with its estimate of eps, whatever it was trained to predict; latents are scaled to unit variance; text is the last
+hidden state of the CLIP text encoder, 77 positions, after its final norm.
+
+    embed    prompts -> text [B, 77, D], with learned vectors appended to the words where given
+    encode   pictures [B, 3, H, W] in [-1, 1] -> latents [B, 4, H/8, W/8]
+    decode   latents -> pictures
+    predict  (x_t, t, Condition) -> eps
+    add_noise, x_0 and eps -> x_t
+
+The backbone is nobody's submodule and never trains. What a method attaches to it (a LoRA, say) reads, while `predict`
+runs, the Condition in `shown`: that is how one batch mixes emotions and strengths.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diffusers.utils.logging
+import torch
+import transformers.utils.logging
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from emoscene import plugins, stage
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure, Usage
+
+T = TypeVar("T")
+LENGTH = 77  # positions of CLIP's text encoder: start, 75 for words, end
+LOGS = (diffusers.utils.logging, transformers.utils.logging)
+CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the UNet attends to, a row a sample.
+
+    e0: text of the prompt alone [B, 77, D]; text: the text used [B, 77, D]; a: the emotion, strength x weights [B, 8];
+    g: how far attachments are switched on [B], the sum of |a|; extra: what a method laid out for its own attachments,
+    tensors [B, ...]; prompts: the words, for methods that add to them.
+    """
+
+    e0: Tensor
+    text: Tensor
+    a: Tensor
+    g: Tensor
+    prompts: tuple[str, ...] = ()
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def cat(self, other: Condition) -> Condition:
+        """The rows of both, self's first."""
+        if self.extra.keys() != other.extra.keys():
+            raise ValueError(f"conditions laid out differently: {sorted(self.extra)} and {sorted(other.extra)}")
+        extra = {name: torch.cat([value, other.extra[name]]) for name, value in self.extra.items()}
+        pairs = ((self.e0, other.e0), (self.text, other.text), (self.a, other.a), (self.g, other.g))
+        e0, text, a, g = (torch.cat(pair) for pair in pairs)
+        return Condition(e0, text, a, g, self.prompts + other.prompts, extra)
+
+    def rows(self, index: slice) -> Condition:
+        """Some of the rows."""
+        values = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "extra"}
+        return Condition(**values, extra={name: value[index] for name, value in self.extra.items()})
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Where a base comes from: a row of `bases/*.toml`, or a folder or hub id named by the user."""
+
+    source: str
+    revision: str | None = None
+    cfg: float = 7.5
+    lexicon: str = "english"
+    words: str = ""
+    adapters: dict[str, str] = field(default_factory=dict)
+    judges: dict[str, str] = field(default_factory=dict)
+
+
+def spec(base: str) -> Spec:
+    """The base called `base`: a name in `bases/`, else a folder, else a hub id `owner/name`.
+
+    Raises Usage for a name nobody knows.
+    """
+    if "/" not in base and not Path(base).is_dir():
+        table = plugins.table("bases", base)
+        known = {f.name for f in fields(Spec)}
+        return Spec(**{key: value for key, value in table.items() if key in known})
+    return Spec(source=base)
+
+
+def located(base: str, chosen: Spec) -> Path:
+    """The folder a base's files lie in; a hub id is downloaded (safetensors only) or taken from the cache."""
+    inside = Path(__file__).parent / chosen.source
+    for folder in (Path(chosen.source), inside):
+        if (folder / "model_index.json").is_file():
+            return folder
+    if Path(chosen.source).is_dir() or chosen.source.count("/") != 1:
+        raise Usage(f"no Stable Diffusion in {chosen.source}: model_index.json is missing; the offline base is 'mini'")
+    return _download(chosen)
+
+
+def _download(chosen: Spec) -> Path:
+    wanted = ["*.json", "*.txt", *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder"))]
+    unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
+    try:
+        folder = snapshot_download(
+            chosen.source, revision=chosen.revision, allow_patterns=wanted, ignore_patterns=unwanted
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        command = f"hf download {chosen.source}" + (f" --revision {chosen.revision}" if chosen.revision else "")
+        raise Failure(
+            f"{chosen.source} is not in the cache and the hub cannot be reached ({type(error).__name__}): run "
+            f"`{command}` where there is a network, or use the offline default --base mini"
+        ) from error
+    return Path(folder)
+
+
+def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
+    """One model of the folder; a damaged file is named."""
+    try:
+        with _quiet():
+            model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
+    except (SafetensorError, EOFError, ValueError, OSError) as error:
+        raise Failure(
+            f"{folder / part} is damaged or incomplete ({type(error).__name__}: {str(error).splitlines()[0]}): "
+            "fetch or install it again"
+        ) from error
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars for what takes a moment."""
+    shown = [loud for loud in LOGS if loud.is_progress_bar_enabled()]
+    for loud in shown:
+        loud.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for loud in shown:
+            loud.enable_progress_bar()
+
+
+class Backbone:
+    """The frozen base. `Backbone.load("mini")` is how to get one."""
+
+    def __init__(self, folder: Path, name: str, chosen: Spec, device: torch.device | str, dtype: torch.dtype) -> None:
+        self.folder, self.name, self.spec = folder, name, chosen
+        self.device, self.dtype = torch.device(device), dtype
+        options = {"use_safetensors": True, "local_files_only": True}
+        self.tokenizer = _part(CLIPTokenizer, folder, "tokenizer", local_files_only=True)
+        self.text_encoder = _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options)
+        self.unet = _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options)
+        self.vae = _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options)
+        for model in (self.text_encoder, self.unet, self.vae):
+            model.requires_grad_(False).eval().to(self.device)
+        self.scheduler_config: dict[str, Any] = json.loads((folder / "scheduler/scheduler_config.json").read_text())
+        first, last, total = (self.scheduler_config[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
+        betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
+        self.alphas_cumprod = torch.cumprod(1 - betas, 0).float().to(self.device)
+        self.shown: Condition | None = None
+
+    @classmethod
+    def load(
+        cls, base: str = "mini", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Backbone:
+        """The base by name, folder or hub id.
+
+        Raises Usage for a name nobody knows; Failure for damaged files, or where a hub is needed and not reached.
+        """
+        chosen = spec(base)
+        return cls(located(base, chosen), base, chosen, device, dtype)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the weights: an adapter remembers which base it was trained on."""
+        return stage.fingerprint(self.folder)
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent covers, along a side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def width(self) -> int:
+        """Numbers in a text vector."""
+        return int(self.text_encoder.config.hidden_size)
+
+    @property
+    def size(self) -> int:
+        """The side, in pixels, of the pictures it was trained on."""
+        return int(self.unet.config.sample_size) * self.factor
+
+    def ids(self, prompt: str, room: int = LENGTH - 2) -> list[int]:
+        """The tokens of a prompt's words, at most `room` of them; control characters and CLIP's marks are dropped."""
+        clean = CONTROL.sub(" ", prompt)[:2000]
+        return list(self.tokenizer(clean, add_special_tokens=False)["input_ids"])[:room]
+
+    def embed(self, prompts: Sequence[str], suffix: Tensor | None = None) -> Tensor:
+        """Prompts -> text [B, 77, D]; `suffix` [B, n, D] is appended, input vector by input vector, after the words.
+
+        The words are cut to 75 - n tokens, so that it is never the suffix that is cut.
+        """
+        n = 0 if suffix is None else suffix.shape[1]
+        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        words = [self.ids(prompt, LENGTH - 2 - n) for prompt in prompts]
+        padding = self.tokenizer.pad_token_id
+        ids = [[start, *w, *[end] * (n + 1)] + [padding] * (LENGTH - 2 - n - len(w)) for w in words]
+        tokens = torch.tensor(ids, device=self.device)
+        if suffix is None:
+            return self.text_encoder(tokens).last_hidden_state
+        at = torch.tensor([1 + len(w) for w in words], device=self.device)[:, None] + torch.arange(
+            n, device=self.device
+        )
+        rows = torch.arange(len(words), device=self.device)[:, None]
+
+        def place(module: torch.nn.Module, args: Any, output: Tensor) -> Tensor:
+            return output.index_put((rows, at), suffix.to(output.dtype))
+
+        hook = self.text_encoder.get_input_embeddings().register_forward_hook(place)
+        try:
+            return self.text_encoder(tokens).last_hidden_state
+        finally:
+            hook.remove()
+
+    def plain(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
+        """The Condition of the words alone; `a` [B, 8] and `g` [B] say what methods shall make of it."""
+        e0 = self.embed(prompts)
+        a = torch.zeros(len(e0), len(EMOTIONS), device=self.device) if a is None else a.to(self.device)
+        return Condition(e0, e0, a, a.abs().sum(1) if g is None else g, tuple(prompts))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] -> the posterior's mean, scaled to unit variance [B, 4, H/8, W/8]."""
+        posterior = self.vae.encode(images.to(self.device, self.dtype)).latent_dist
+        return posterior.mode() * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents -> pictures [B, 3, H, W], about [-1, 1], not clipped."""
+        return self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor).sample
+
+    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The noise in x_t [B, 4, h, w] at timesteps t ([] or [B], fractions allowed), as the UNet sees it."""
+        self.shown = condition
+        try:
+            output = self.unet(x_t.to(self.dtype), t, condition.text.to(self.dtype)).sample
+        finally:
+            self.shown = None
+        return (
+            output
+            if self.scheduler_config.get("prediction_type", "epsilon") == "epsilon"
+            else self._epsilon(output, x_t, t)
+        )
+
+    def _epsilon(self, v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps from v (Salimans & Ho 2022): eps = sqrt(alphabar) v + sqrt(1 - alphabar) x_t."""
+        alphabar = self.alphabar(t).to(v.dtype)
+        return alphabar.sqrt() * v + (1 - alphabar).sqrt() * x_t
+
+    def alphabar(self, t: Tensor) -> Tensor:
+        """alphabar at timesteps [] or [B], shaped to multiply latents; between whole steps log-linear."""
+        t = torch.as_tensor(t, device=self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
+        low, high = t.floor().long(), t.ceil().long()
+        logs = self.alphas_cumprod.log()
+        return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)
+
+    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_0 after t steps of the forward process, with this noise."""
+        alphabar = self.alphabar(t)
+        return alphabar.sqrt() * x_0 + (1 - alphabar).sqrt() * noise

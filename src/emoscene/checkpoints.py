@@ -1,0 +1,79 @@
+"""Checkpoints: folders `step-N` of tensors with digests, complete or not there, the newest valid one found again.
+
+A checkpoint is written aside, flushed to the disk and renamed, so a kill at any moment leaves either it or nothing. Old
+ones go only once a newer one is there. Resuming falls back past a damaged one and says which and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emoscene import stage
+from emoscene.errors import Usage
+
+Parts = Mapping[str, Mapping[str, Tensor]]
+
+
+def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
+    """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep`."""
+    target = folder / f"step-{step}"
+
+    def pour(aside: Path) -> None:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for name, tensors in parts.items():
+            whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            save_file(whole, str(aside / f"{name}.safetensors"))
+        digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
+        (aside / "state.json").write_text(json.dumps({"step": step, **facts, "sha256": digests}, indent=1))
+
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        stage.write(target, pour)
+        for old in found(folder)[:-keep]:
+            shutil.rmtree(old)
+    return target
+
+
+def read(target: Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
+    """The step and the parts of a checkpoint, in memory of their own."""
+    about = json.loads((target / "state.json").read_text())
+    files = [target / name for name in about["sha256"]]
+    return about["step"], {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def fault(target: Path) -> str | None:
+    """Why a checkpoint cannot be used, or None."""
+    try:
+        digests = json.loads((target / "state.json").read_text())["sha256"]
+        wrong = [name for name, digest in digests.items() if _digest(target / name) != digest]
+    except (OSError, ValueError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{wrong[0]} does not match its digest" if wrong else None
+
+
+def newest(folder: Path, tell: Callable[[str], None]) -> Path:
+    """The newest valid checkpoint; damaged ones are named and passed over. Raises Usage where there is none."""
+    for target in reversed(found(folder)):
+        if not (reason := fault(target)):
+            return target
+        tell(f"skipped {target}: {reason}")
+    raise Usage(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

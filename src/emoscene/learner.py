@@ -1,0 +1,185 @@
+"""Whatever learns: a method, a judge, the miniature's own parts.
+
+A learner is a module whose `forward` is its loss, one number a sample, so that distributed wrappers see every use of
+its parameters. It owns what it saves; of that, what requires a gradient is trained. The frozen backbone it stands on is
+not a submodule. Training knows nothing else about it.
+
+Randomness belongs to the sample: a learner draws only from its `Batch`, whose numbers are a pure function of
+(seed, step, slot), so that a resumed run, or one on more machines, is the same run.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from emoscene import config as configs
+from emoscene import plugins, seeds, stage
+from emoscene.backbone import Backbone, Condition
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure, Usage
+
+CARD = "learner.json"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Columns of some samples, and the samples' own randomness.
+
+    columns: tensors [B, ...] or lists of B; slots: each sample's place in the global batch, 0 .. batch - 1.
+    """
+
+    columns: Mapping[str, Any]
+    seed: int
+    step: int
+    slots: Sequence[int]
+    device: torch.device | str = "cpu"
+
+    def __getitem__(self, column: str) -> Any:
+        return self.columns[column]
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def _draw(self, word: str, kind: Any, *shape: int) -> Tensor:
+        generators = (seeds.generator(self.seed, word, self.step, slot) for slot in self.slots)
+        return torch.stack([kind(shape, generator=g) for g in generators]).to(self.device)
+
+    def normal(self, word: str, *shape: int) -> Tensor:
+        """Standard normal numbers [B, *shape], the same for the same (seed, word, step, slot)."""
+        return self._draw(word, torch.randn, *shape)
+
+    def uniform(self, word: str, *shape: int) -> Tensor:
+        """Uniform numbers [B, *shape] in [0, 1)."""
+        return self._draw(word, torch.rand, *shape)
+
+    def timesteps(self, total: int = 1000) -> Tensor:
+        """Timesteps [B], uniform over 0 .. total - 1."""
+        return (self.uniform("timestep") * total).long()
+
+    def rows(self, index: slice) -> Batch:
+        """A part of the batch; its samples keep their slots and so their randomness."""
+        columns = {name: value[index] for name, value in self.columns.items()}
+        return Batch(columns, self.seed, self.step, self.slots[index], self.device)
+
+
+class Learner(nn.Module, ABC):
+    """The contract of all that trains. A subclass is final and its file bears its name.
+
+    Config: a frozen dataclass whose defaults run. reads: the columns it learns from. role: whose pictures those are.
+    files: which part of the state goes to which file, file name -> (prefix of the state's names, prefix in the file).
+    """
+
+    Config: ClassVar[type]
+    reads: ClassVar[tuple[str, ...]] = ()
+    role: ClassVar[str] = "methods"
+    files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def start(cls, config: Any, base: Backbone | None, data: Any = None) -> Self:
+        """A new learner, sized by what it stands on. `data` is what it will train on, None where it is loaded."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """One number a sample [B]."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss: distributed wrappers synchronise what goes through `forward`."""
+        return self.loss(batch)
+
+    def pace(self, name: str) -> float:
+        """The multiple of the learning rate at which the parameter `name` trains."""
+        return 1.0
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """JSON files that other programs expect beside the weights."""
+        return {}
+
+    @contextmanager
+    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+        """The learner is attached to the backbone inside, and nothing of it is left outside."""
+        yield
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training moves, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def save(learner: Learner, name: str, folder: Path, base: Backbone | None, **facts: Any) -> None:
+    """Write the weights and `learner.json`, which is enough to load them, each file atomically."""
+    state = {key: value.detach().cpu().contiguous() for key, value in learner.state_dict().items()}
+    for file, (mine, theirs) in learner.files.items():
+        part = {theirs + key[len(mine) :]: value for key, value in state.items() if key.startswith(mine)}
+        if part:
+            stage.write(folder / file, partial(save_file, part, metadata={"format": "pt"}))
+    for file, note in learner.notes().items():
+        stage.write(folder / file, json.dumps(note, indent=1).encode())
+    card = {
+        "learner": name,
+        "config": configs.asdict(learner.config),
+        "emotions": EMOTIONS,
+        "base": None if base is None else {"name": base.name, "fingerprint": base.fingerprint, "width": base.width},
+        **facts,
+    }
+    stage.write(folder / CARD, json.dumps(card, indent=1).encode())
+
+
+def card(folder: Path) -> dict[str, Any]:
+    """What a saved learner says of itself. Raises Usage where there is none."""
+    if not (folder / CARD).is_file():
+        raise Usage(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
+    found: dict[str, Any] = json.loads((folder / CARD).read_text())
+    return found
+
+
+def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner:
+    """The learner saved in `folder`; `late` replaces settings that may change at use.
+
+    Raises Usage for weights of another base or another label order, Failure for a damaged file.
+    """
+    about = card(folder)
+    made_for = about["base"]
+    if base is not None and made_for is not None and made_for["fingerprint"] != base.fingerprint:
+        raise Usage(
+            f"{folder} was trained on the base '{made_for['name']}' ({made_for['fingerprint'][:12]}), not on "
+            f"'{base.name}' ({base.fingerprint[:12]}): give --base {made_for['name']}"
+        )
+    if tuple(about["emotions"]) != EMOTIONS:
+        raise Usage(f"{folder} has another order of emotions: {', '.join(about['emotions'])}")
+    cls: type[Learner] = plugins.find(kind, about["learner"])
+    for key in {option.name for option in configs.fields(cls.Config) if not option.late} & late.keys():
+        raise Usage(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
+    settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
+    learner = cls.start(settings, base)
+    learner.load_state_dict(_state(cls, folder))
+    return learner.requires_grad_(False).eval()
+
+
+def _state(cls: type[Learner], folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for file, (mine, theirs) in cls.files.items():
+        if not (folder / file).is_file():
+            continue
+        try:
+            part = load_file(str(folder / file))
+        except (SafetensorError, OSError) as error:
+            raise Failure(f"{folder / file} is damaged ({error}): train or fetch it again") from error
+        state |= {mine + key[len(theirs) :]: value for key, value in part.items()}
+    return state

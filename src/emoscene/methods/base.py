@@ -1,0 +1,114 @@
+"""The contract of a method: what it does before the UNet (`condition`) and after it (`steer`).
+
+Methods meet only here, which is why `a+b` is nothing but one after the other: `Chain` chains `condition` and `steer`
+and nests `attached`. `none` is the empty chain. A method adds to the text it finds, so order does not matter.
+
+The dial: a picture's emotion is a = strength x weights. Words and vectors are appended after the prompt; CLIP is
+causal, so no position before them changes, and the text used is
+
+    text = E0 + sum_i a_i (E_i - E0)
+
+with E0 the prompt's own encoding and E_i the one with emotion i appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emoscene.backbone import Backbone, Condition
+from emoscene.learner import Batch, Learner
+
+
+class Method(Learner):
+    """A learner that changes what the base paints. The defaults change nothing."""
+
+    def __init__(self, config: object, base: Backbone) -> None:
+        super().__init__(config)
+        self.base = base
+
+    @classmethod
+    def start(cls, config: object, base: Backbone | None, data: object = None) -> Self:
+        """A new method on `base`."""
+        if base is None:
+            raise ValueError("a method stands on a base")
+        return cls(config, base)
+
+    def condition(self, plain: Condition) -> Condition:
+        """What the UNet shall attend to, from what it would have attended to."""
+        return plain
+
+    def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The noise prediction to use [B, 4, h, w]; x_t is what the UNet saw."""
+        return noise
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Only methods that learn have one."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
+
+
+class Chain:
+    """Some methods, one after the other, used as one."""
+
+    def __init__(self, methods: Sequence[Method] = ()) -> None:
+        self.methods = tuple(methods)
+
+    def condition(self, plain: Condition) -> Condition:
+        """Each method's, in turn."""
+        for method in self.methods:
+            plain = method.condition(plain)
+        return plain
+
+    def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Each method's, in turn."""
+        for method in self.methods:
+            noise = method.steer(noise, x_t, t, condition)
+        return noise
+
+    @contextmanager
+    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+        """All attached inside."""
+        with ExitStack() as stack:
+            for method in self.methods:
+                stack.enter_context(method.attached(condition))
+            yield
+
+
+def blend(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
+    """Move the text towards each asked emotion's own encoding, as far as `a` says.
+
+    encode: prompts and emotions' numbers, one a row -> text with that emotion appended [R, 77, D]. A row without an
+    emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding.
+    """
+    row, emotion = torch.nonzero(condition.a, as_tuple=True)
+    if not len(row):
+        return condition
+    towards = encode([condition.prompts[r] for r in row.tolist()], emotion)
+    a = condition.a[row, emotion].to(towards.dtype).view(-1, 1, 1)
+    moved = torch.lerp(condition.e0[row], towards, a)
+    if condition.text is condition.e0 and len(row.unique()) == len(row):
+        return replace(condition, text=condition.e0.index_copy(0, row, moved))
+    return replace(condition, text=condition.text.index_add(0, row, moved - condition.e0[row]))
+
+
+def denoising(base: Backbone, batch: Batch, condition: Condition, gamma: float) -> Tensor:
+    """The diffusion loss of each sample [B]: the MSE times min(SNR, gamma) / SNR (min-SNR, Hang et al. 2023)."""
+    x_0 = batch["latent"]
+    noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
+    predicted = base.predict(base.add_noise(x_0, noise, t), t, condition)
+    alphabar = base.alphabar(t).flatten()
+    snr = alphabar / (1 - alphabar)
+    return F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3)) * snr.clamp(max=gamma) / snr
+
+
+def words(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:
+    """The captions to train on, short ones at the rate `short`, and which samples dropped everything [B]."""
+    terse, dropped = batch.uniform("caption") < short, batch.uniform("drop") < drop
+    chosen = zip(batch["caption"], batch["caption_long"], terse.tolist(), dropped.tolist(), strict=True)
+    return ["" if none else brief if few else full for brief, full, few, none in chosen], dropped

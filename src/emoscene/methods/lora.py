@@ -1,0 +1,199 @@
+"""LoRA with learned emotion vectors: one small adapter for all eight emotions.
+
+Each emotion owns n input vectors of the text encoder, appended after the prompt's words (textual inversion, Gal et al.
+2022, but no row of any matrix: typed text cannot reach them). Beside them one low-rank update W + B A of the UNet's
+layers (Hu et al. 2021) learns to paint what the vectors ask for. Its scale is the sample's own gain g = sum_i |a_i|.
+
+PEFT's layers hold one scale a layer and rename the base's modules; here a forward hook adds g * B(A(x)), so one batch
+mixes strengths and the base's modules stay as they are. Where nothing learns and every g is 1 the update is folded into
+the weights instead, and the originals are put back afterwards. The file format is PEFT's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from emoscene import seeds
+from emoscene.backbone import Backbone, Condition
+from emoscene.config import option
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import unknown
+from emoscene.learner import Batch
+from emoscene.methods.base import Method, blend, denoising, words
+
+Layer = nn.Linear | nn.Conv2d
+LAYERS = {
+    "attention": r"\.to_(q|k|v|out\.0)$",
+    "feedforward": r"\.ff\.net\.(0\.proj|2)$",
+    "projections": r"\.attentions\.\d+\.proj_(in|out)$",
+    "convolutions": r"\.conv[12]$",
+}
+
+
+class Pair(nn.Module):
+    """The two factors of one layer's update; B starts at zero, so a new LoRA changes nothing."""
+
+    def __init__(self, layer: Layer, rank: int, name: str) -> None:
+        super().__init__()
+        if isinstance(layer, nn.Conv2d):
+            into, out, size = layer.in_channels, layer.out_channels, layer.kernel_size
+            self.lora_A: Layer = nn.Conv2d(into, rank, size, layer.stride, layer.padding, bias=False)  # type: ignore[arg-type]
+            self.lora_B: Layer = nn.Conv2d(rank, out, 1, bias=False)
+        else:
+            self.lora_A = nn.Linear(layer.in_features, rank, bias=False)
+            self.lora_B = nn.Linear(rank, layer.out_features, bias=False)
+        a = self.lora_A.weight
+        drawn = torch.rand(a.shape, generator=seeds.generator(0, "lora", name)) * 2 - 1
+        a.data = drawn / a[0].numel() ** 0.5
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B(A(x))."""
+        return self.lora_B(self.lora_A(x))
+
+    def delta(self) -> Tensor:
+        """B A, shaped as the layer's weight."""
+        a, b = self.lora_A.weight, self.lora_B.weight
+        return (b.flatten(1) @ a.flatten(1)).view(b.shape[0], *a.shape[1:])
+
+
+@final
+class LoRA(Method):
+    """A low-rank update of the UNet and n learned vectors an emotion."""
+
+    reads = ("latent", "caption", "caption_long", "weights")
+    files: ClassVar = {
+        "adapter_model.safetensors": ("update.", "base_model.model."),
+        "tokens.safetensors": ("tokens", "tokens"),
+    }
+
+    @dataclass(frozen=True)
+    class Config:
+        """What to adapt, and how it learns."""
+
+        rank: int = option(16, "width of each layer's update", span=(1, 256, "log"))
+        layers: str = option(
+            "attention,feedforward,projections,convolutions", "which layers: any of these four, comma between"
+        )
+        vectors: int = option(4, "learned vectors an emotion", span=(1, 32))
+        short: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
+        drop: float = option(0.1, "share of the samples that lose words and emotion", span=(0.0, 1.0))
+        drop_emotion: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
+        gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
+        pace: float = option(10.0, "learning rate of the vectors, as a multiple", span=(0.01, 100.0, "log"))
+
+    config: Config
+
+    def __init__(self, config: Config, base: Backbone) -> None:
+        super().__init__(config, base)
+        pattern = chosen(config.layers)
+        self.update = nn.Module()
+        self.layers: list[tuple[Layer, Pair]] = []
+        for name, layer in base.unet.named_modules():
+            if isinstance(layer, Layer) and pattern.search(name):
+                pair = Pair(layer, config.rank, name)
+                graft(self.update, name, pair)
+                self.layers.append((layer, pair))
+        rows = base.text_encoder.get_input_embeddings().weight
+        drawn = torch.randn(len(EMOTIONS), config.vectors, base.width, generator=seeds.generator(0, "tokens"))
+        self.tokens = nn.Parameter(drawn * float(rows.std()))
+        self.folded: list[Tensor] = []
+
+    def pace(self, name: str) -> float:
+        """The vectors learn faster than the update."""
+        return self.config.pace if name == "tokens" else 1.0
+
+    def condition(self, plain: Condition) -> Condition:
+        """The text with the asked emotions' vectors."""
+        return blend(plain, lambda prompts, emotions: self.base.embed(prompts, self.tokens[emotions]))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The denoising loss; a dropped emotion keeps its gain, as the negative half of guidance does."""
+        captions, dropped = words(batch, self.config.short, self.config.drop)
+        a: Tensor = batch["weights"]
+        lost = dropped | (batch.uniform("emotion") < self.config.drop_emotion)
+        plain = self.base.plain(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
+        loss = denoising(self.base, batch, self.condition(plain), self.config.gamma)
+        return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
+
+    @contextmanager
+    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+        """Hooked, or folded where nothing learns and every gain is 1, or left off where every gain is 0."""
+        if condition is not None and not self.tokens.requires_grad:
+            if not condition.g.any():
+                yield
+                return
+            if bool((condition.g == 1).all()):
+                with self._fold():
+                    yield
+                return
+        hooks = [layer.register_forward_hook(self._hook(pair)) for layer, pair in self.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _hook(self, pair: Pair) -> Any:
+        def add(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            shown = self.base.shown
+            if shown is None:
+                return output
+            gain = shown.g.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
+            return output + gain * pair(args[0])
+
+        return add
+
+    @contextmanager
+    def _fold(self) -> Iterator[None]:
+        originals = [layer.weight.data for layer, _ in self.layers]
+        if not self.folded:
+            pairs = zip(originals, self.layers, strict=True)
+            self.folded = [w + pair.delta().to(w.dtype) for w, (_, pair) in pairs]
+        try:
+            for (layer, _), folded in zip(self.layers, self.folded, strict=True):
+                layer.weight.data = folded
+            yield
+        finally:
+            for (layer, _), original in zip(self.layers, originals, strict=True):
+                layer.weight.data = original
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """PEFT's own description of the update."""
+        pairs = (name for name, module in self.update.named_modules() if isinstance(module, Pair))
+        about = {
+            "peft_type": "LORA",
+            "r": self.config.rank,
+            "lora_alpha": self.config.rank,
+            "target_modules": sorted(pairs),
+            "base_model_name_or_path": self.base.spec.source,
+            "bias": "none",
+            "inference_mode": True,
+        }
+        return {"adapter_config.json": about}
+
+
+def chosen(layers: str) -> re.Pattern[str]:
+    """What the names of the layers to adapt look like. Raises Usage for a word that is not in `LAYERS`."""
+    names = [name.strip() for name in layers.split(",")]
+    for name in names:
+        if name not in LAYERS:
+            raise unknown("layer", name, LAYERS, hint="emoscene show lora")
+    return re.compile("|".join(LAYERS[name] for name in names))
+
+
+def graft(root: nn.Module, path: str, leaf: nn.Module) -> None:
+    """Hang `leaf` into a tree of bare modules, so that its parameters bear the base's own names."""
+    *branches, last = path.split(".")
+    for branch in branches:
+        if not hasattr(root, branch):
+            root.add_module(branch, nn.Module())
+        root = root.get_submodule(branch)
+    root.add_module(last, leaf)

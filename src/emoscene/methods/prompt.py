@@ -1,0 +1,56 @@
+"""The emotion written into the words: the baseline that needs no training.
+
+Each emotion has a line in `lexicon/*.toml`, in words that the base knows, to read and to edit (`lexicon=FILE`). The
+line is appended to the prompt and its effect dialled as any other method's: text = E0 + sum_i a_i (E_i - E0).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from torch import Tensor
+
+from emoscene.backbone import Backbone, Condition
+from emoscene.config import option, read_toml
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Usage, unknown
+from emoscene.methods.base import Method, blend
+
+HOME = Path(__file__).parent.parent / "lexicon"
+
+
+@final
+class Prompt(Method):
+    """Appends an emotion's words to the prompt."""
+
+    reads = ()
+
+    @dataclass(frozen=True)
+    class Config:
+        """Which words."""
+
+        lexicon: str = option("", "TOML file with a line of words an emotion; empty: the base's own", late=True)
+
+    def __init__(self, config: Config, base: Backbone) -> None:
+        super().__init__(config, base)
+        self.lines = lexicon(config.lexicon or str(HOME / f"{base.spec.lexicon}.toml"))
+
+    def condition(self, plain: Condition) -> Condition:
+        """The text with the asked emotions' words."""
+
+        def encode(prompts: list[str], emotions: Tensor) -> Tensor:
+            lines = [self.lines[EMOTIONS[i]] for i in emotions.tolist()]
+            return self.base.embed([", ".join(filter(None, pair)) for pair in zip(prompts, lines, strict=True)])
+
+        return blend(plain, encode)
+
+
+def lexicon(file: str | Path) -> dict[str, str]:
+    """A line of words for each emotion. Raises Usage for a file that lacks one or names another."""
+    lines = {str(key): str(value) for key, value in read_toml(file).items()}
+    for name in lines:
+        if name not in EMOTIONS:
+            raise unknown("emotion", name, EMOTIONS, hint=str(file))
+    if missing := [name for name in EMOTIONS if name not in lines]:
+        raise Usage(f"{file} has no words for {', '.join(missing)}")
+    return lines

@@ -1,0 +1,340 @@
+"""One sampler, and the ways to use it.
+
+    pipe = load("mini", method="lora")
+    result = pipe("a village by a lake", emotion="awe", seed=7)      pictures of one call
+    for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
+
+`steps` is the sampler itself: a generator of latents x_t over any of diffusers' schedulers. Classifier-free guidance
+(Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's `steer` comes after it. The
+negative half has no emotion and its picture's gain.
+
+A picture is a function of its `Row`: its noise comes from a generator seeded with the row's own seed, exactly as
+diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice, product
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from emoscene import config as configs
+from emoscene import learner as learners
+from emoscene import plugins, stage
+from emoscene.backbone import Backbone, Condition
+from emoscene.emotions import EMOTIONS, Weights, describe, weights
+from emoscene.errors import Usage, unknown
+from emoscene.methods.base import Chain, Method
+from emoscene.pictures import Row, save
+
+Emotion = str | Mapping[str, float] | Sequence[float] | None
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dpm++": ("DPMSolverMultistepScheduler", {}),
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+PIXELS = 4_000_000  # of one picture
+
+
+def scheduler(base: Backbone, name: str, steps: int) -> Any:
+    """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
+    if name not in SCHEDULERS:
+        raise unknown("sampler", name, SCHEDULERS)
+    kind, options = SCHEDULERS[name]
+    config = {**base.scheduler_config, "prediction_type": "epsilon", **options}
+    made = getattr(diffusers, kind).from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    made.set_timesteps(steps, device=base.device)
+    return made
+
+
+def steps(
+    base: Backbone, chain: Chain, positive: Condition, negative: Condition | None, cfg: Tensor, x: Tensor, solver: Any
+) -> Iterator[Tensor]:
+    """Latents x [B, 4, h, w] after each step of the solver, from noise scaled by its `init_noise_sigma`.
+
+    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance.
+    """
+    both = positive if negative is None else negative.cat(positive)
+    for t in solver.timesteps:
+        with torch.no_grad(), chain.attached(both):
+            x_t = solver.scale_model_input(x, t)
+            noise = base.predict(x_t if negative is None else torch.cat([x_t, x_t]), t, both).float()
+            if negative is not None:
+                away, towards = noise.chunk(2)
+                noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
+            noise = chain.steer(noise, x_t, t, positive)
+            x = solver.step(noise, t, x, return_dict=False)[0]
+        yield x
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The pictures of one call and the rows that make them again."""
+
+    images: list[Image.Image]
+    rows: list[Row]
+
+
+class Pipe:
+    """A base with methods on it, ready to paint. `load` makes one."""
+
+    def __init__(self, base: Backbone, methods: Mapping[str, Method], adapters: Sequence[str] = ()) -> None:
+        self.base, self.adapters = base, tuple(adapters)
+        self.method = "+".join(methods) or "none"
+        self.chain = Chain(list(methods.values()))
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        emotion: Emotion | list[Emotion] = None,
+        strength: float = 1.0,
+        negative: str = "",
+        seed: int = 0,
+        num: int = 1,
+        steps: int = 20,
+        cfg: float | None = None,
+        sampler: str = "dpm++",
+        size: int | tuple[int, int] | None = None,
+        batch: int = 8,
+    ) -> Result:
+        """Paint every prompt in every emotion, `num` times with seeds counted up from `seed`.
+
+        emotion: a name, a mixture ("awe:0.7,fear:-0.3" or a mapping), eight weights, None for the base, or a list of
+        these. strength: 0 the base, 1 the method as trained, above extrapolates, below suppresses. size: the side, or
+        (width, height), in pixels, multiples of 8. Raises Usage for words that are off.
+        """
+        rows = self.rows(
+            prompt,
+            emotion=emotion,
+            strength=strength,
+            negative=negative,
+            seed=seed,
+            num=num,
+            steps=steps,
+            cfg=cfg,
+            sampler=sampler,
+            size=size,
+        )
+        drawn = list(self.draw(rows, batch))
+        return Result([image for _, image in drawn], [row for row, _ in drawn])
+
+    def rows(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        emotion: Emotion | list[Emotion] = None,
+        seed: int = 0,
+        num: int = 1,
+        size: int | tuple[int, int] | None = None,
+        cfg: float | None = None,
+        **same: Any,
+    ) -> list[Row]:
+        """The rows that a call asks for: prompts x emotions x seeds."""
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        emotions = emotion if isinstance(emotion, list) else [emotion]
+        asked = [w for one in emotions for w in asked_weights(one)]
+        shared = {
+            "method": self.method,
+            "base": self.base.name,
+            "adapters": self.adapters,
+            "size": checked_size(self.base, size),
+            "cfg": self.base.spec.cfg if cfg is None else float(cfg),
+            **same,
+        }
+        seeds = range(seed, seed + num)
+        return [Row(prompt=p, emotion=e, seed=s, **shared) for p, e, s in product(prompts, asked, seeds)]
+
+    def draw(self, rows: Iterable[Row], batch: int = 8) -> Iterator[tuple[Row, Image.Image]]:
+        """The pictures of these rows, lazily and in order, at most `batch` at a time.
+
+        Only neighbours that share steps, sampler and size share a batch. Each row comes back with its seconds.
+        """
+        for _, alike in groupby(rows, key=lambda row: (row.steps, row.sampler, row.size)):
+            while group := list(islice(alike, batch)):
+                began = time.perf_counter()
+                *_, x = self.latents(group)
+                images = pictures(self.base.decode(x))
+                seconds = round((time.perf_counter() - began) / len(group), 4)
+                for row, image in zip(group, images, strict=True):
+                    yield dataclasses.replace(row, seconds=seconds), image
+
+    def latents(self, rows: Sequence[Row]) -> Iterator[Tensor]:
+        """The latents [B, 4, h, w] after each step, for rows that share steps, sampler and size."""
+        first = rows[0]
+        solver = scheduler(self.base, first.sampler, first.steps)
+        device = self.base.device
+        x = torch.stack([noise(self.base, row) for row in rows]).to(device) * solver.init_noise_sigma
+        a = torch.tensor([row.emotion for row in rows], device=device) * torch.tensor(
+            [[row.strength] for row in rows], device=device
+        )
+        cfg = torch.tensor([row.cfg for row in rows], device=device)
+        with torch.no_grad():
+            plain = self.base.plain([row.prompt for row in rows], a)
+            away = None if bool((cfg == 1).all()) else self.base.plain([row.negative for row in rows], g=plain.g)
+            positive = self.chain.condition(plain)
+            negative = None if away is None else self.chain.condition(away)
+        return steps(self.base, self.chain, positive, negative, cfg, x, solver)
+
+
+def noise(base: Backbone, row: Row) -> Tensor:
+    """The noise a picture starts from [4, h, w]: its seed's own, as diffusers draws it."""
+    width, height = (side // base.factor for side in row.size)
+    return torch.randn((1, 4, height, width), generator=torch.Generator().manual_seed(row.seed))[0]
+
+
+def pictures(images: Tensor) -> list[Image.Image]:
+    """Pictures [B, 3, H, W] in [-1, 1] as Pillow's, rounded as diffusers does."""
+    pixels = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(np.round(picture * 255).astype(np.uint8)) for picture in pixels]
+
+
+def asked_weights(emotion: Emotion) -> list[Weights]:
+    """One row of weights for what was asked; "all" is each emotion in turn."""
+    if emotion == "all":
+        return [weights(name) for name in EMOTIONS]
+    return [weights(emotion)]
+
+
+def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Width and height in pixels. Raises Usage unless both are whole latents, and few enough."""
+    wide, high = (size, size) if isinstance(size, int) else size or (base.size, base.size)
+    step = base.factor * 2 ** (len(base.unet.config.block_out_channels) - 1)
+    if wide < step or high < step or wide % step or high % step or wide * high > PIXELS:
+        raise Usage(f"size {wide}x{high} is off: both sides must be multiples of {step}, {PIXELS / 1e6:.0f} megapixels")
+    return int(wide), int(high)
+
+
+def load(
+    base: str | Backbone = "mini",
+    *,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    **late: Any,
+) -> Pipe:
+    """A base with methods on it: `load("mini", method="lora")`.
+
+    base: a name, a folder, a hub id, or one that is loaded already. method: a name or names joined by `+`; left out,
+    the adapters say it. adapter: folders that `train` made; a method without one takes the base's own. late: settings
+    of the methods that may change at use (`guidance.scale` in a pair).
+    Raises Usage for names nobody knows and adapters of another base, Failure for damaged files.
+    """
+    backbone = base if isinstance(base, Backbone) else loaded(base, device, dtype)
+    given = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
+    folders = {learners.card(Path(folder))["learner"]: Path(folder) for folder in given}
+    wanted = method.split("+") if method else list(folders)
+    for name in wanted:
+        plugins.source("methods", name)
+    if strangers := [name for name in folders if name not in wanted]:
+        raise Usage(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
+    names = [name for name in wanted if name != "none"]
+    methods = {name: _method(name, backbone, folders, settings(name, names, late)) for name in names}
+    own = {name: folder.name for name, folder in folders.items()}
+    return Pipe(
+        backbone, methods, [own.get(name, f"{backbone.name}:{name}") for name in methods if methods[name].reads]
+    )
+
+
+def loaded(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
+    """The base on the best device there is, in half precision on CUDA, unless told otherwise."""
+    place = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return Backbone.load(base, place, kind or (torch.float16 if place == "cuda" else torch.float32))
+
+
+def settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings meant for one method: `key` alone where there is one method, `name.key` among several."""
+    known = {option.name for option in plugins.options("methods", name)}
+    mine = {key.removeprefix(f"{name}."): value for key, value in given.items() if key.startswith(f"{name}.")}
+    rest = {key: value for key, value in given.items() if "." not in key and (len(names) == 1 or key in known)}
+    return {**rest, **mine}
+
+
+def _method(name: str, base: Backbone, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
+    cls: type[Method] = plugins.find("methods", name)
+    if not cls.reads:
+        return cls.start(configs.replace(cls.Config(), late), base)
+    folder = folders.get(name)
+    if folder is None:
+        if name not in base.spec.adapters:
+            raise Usage(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
+        folder = Path(__file__).parent / base.spec.adapters[name]
+    loaded = learners.load("methods", folder, base, **late)
+    assert isinstance(loaded, Method)
+    return loaded
+
+
+def generate(
+    prompt: str = "",
+    *,
+    out: str | Path = "out",
+    emotion: Emotion | list[Emotion] = None,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    base: str = "mini",
+    batch: int = 8,
+    device: str | None = None,
+    dtype: str | None = None,
+    tell: Callable[[str], None] | None = None,
+    watch: Callable[[int, int], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **asked: Any,
+) -> Path:
+    """Paint into the folder `out`: a PNG a picture and `pictures.jsonl`; returns the folder.
+
+    asked: `strength negative seed num steps cfg sampler size`, as `Pipe.__call__` has them. The same call goes on where
+    it stopped; a picture that is there is not painted again. Raises Usage for words that are off.
+    """
+    pipe = load(base, method=method, adapter=adapter, device=device, dtype=dtype, **(settings or {}))
+    if tell and (odd := strange_words(pipe.base, prompt)):
+        tell(f"the base '{base}' does not know {', '.join(map(repr, odd))}: emoscene show {base} lists its words")
+    rows = named(pipe.rows(prompt, emotion=emotion, **asked))
+    if tell and method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
+        tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
+    call = {"rows": [row.asdict() for row in rows], "settings": settings or {}}
+    opened = stage.Stage.open(out, "pictures", call)
+    index = opened.path / "pictures.jsonl"
+    finished = {row["file"] for row in stage.rows(index)}
+    todo = [row for row in rows if row.file not in finished]
+    for number, (row, image) in enumerate(pipe.draw(todo, batch), len(rows) - len(todo) + 1):
+        save(image, opened.path / row.file, row)
+        stage.append_row(index, row.asdict())
+        if watch:
+            watch(number, len(rows))
+    if not opened.done:
+        opened.finish(pictures=len(rows))
+    return opened.path
+
+
+def named(rows: Sequence[Row]) -> list[Row]:
+    """The rows with a file name each: the emotion, the seed, and a number where these repeat."""
+    found: dict[str, int] = {}
+    named = []
+    for row in rows:
+        stem = f"{re.sub(r'[^a-z0-9.-]+', '_', describe(row.emotion)) or 'base'}-{row.seed:04d}"
+        found[stem] = found.get(stem, 0) + 1
+        named.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
+    return named
+
+
+def strange_words(base: Backbone, prompt: str) -> list[str]:
+    """The words of a prompt that a base with a vocabulary of its own does not know."""
+    if not base.spec.words:
+        return []
+    known = set((base.folder / base.spec.words).read_text(encoding="utf8").split())
+    return [word for word in dict.fromkeys(re.findall(r"[a-z]+", prompt.lower())) if word not in known]

@@ -1,0 +1,257 @@
+"""One contract over every method: a new file in `methods/` is tested here without a line added."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from emoscene import config, learner, plugins
+from emoscene.backbone import Backbone
+from emoscene.emotions import EMOTIONS, NOTHING, weights
+from emoscene.errors import Failure, Usage
+from emoscene.learner import Batch
+from emoscene.methods.base import Chain, Method
+from emoscene.sampling import Pipe
+
+METHODS = plugins.names("methods")
+LEARNING = [name for name in METHODS if plugins.find("methods", name).reads]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+
+
+def columns(count: int = 4) -> dict:
+    draw = torch.Generator().manual_seed(3)
+    return {
+        "latent": torch.randn(count, 4, 8, 8, generator=draw),
+        "weights": torch.eye(8)[torch.arange(count) % 8],
+        "emotion": torch.arange(count) % 8,
+        "caption": ["a dog"] * count,
+        "caption_long": ["a dog, at night"] * count,
+    }
+
+
+def batch(step: int = 0, count: int = 4) -> Batch:
+    return Batch(columns(count), seed=5, step=step, slots=range(count))
+
+
+def made(name: str, base: Backbone, moved: bool = True) -> Method:
+    """The method, every parameter moved off its start as training would."""
+    cls = plugins.find("methods", name)
+    method = cls.start(cls.Config(), base)
+    if moved:
+        with torch.no_grad():
+            for key, parameter in sorted(method.named_parameters()):
+                draw = torch.Generator().manual_seed(len(key))
+                parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
+        method.requires_grad_(False)
+    return method
+
+
+def drawn(pipe: Pipe, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
+    rows = [
+        dataclasses.replace(pipe.rows(prompt, seed=seed, steps=3, cfg=3.0)[0], emotion=weights(emotion), strength=s)
+        for prompt, emotion, s, seed in asked
+    ]
+    return [np.asarray(image, np.float64) for _, image in pipe.draw(rows)]
+
+
+def pipe_of(name: str, base: Backbone) -> Pipe:
+    return Pipe(base, {name: made(name, base)})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_config_runs_by_default_and_explains_itself(name: str) -> None:
+    cls = plugins.find("methods", name)
+    assert all(option.sentence for option in config.fields(cls.Config()))
+    assert [o.name for o in plugins.options("methods", name)] == [o.name for o in config.fields(cls.Config())]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("dropped", [False, True])
+def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool, base: Backbone) -> None:
+    method = made(name, base).requires_grad_(True)
+    if dropped:
+        given = {key: 1.0 for key in ("drop", "drop_emotion") if key in config.asdict(method.config)}
+        method.config = config.replace(method.config, given)
+    with method.attached():
+        loss = method(batch())
+        loss.sum().backward()
+    assert loss.shape == (4,)
+    assert torch.isfinite(loss).all()
+    trained = [p for key, p in method.trainable.items() if not (dropped and key == "tokens")]
+    assert trained
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+    assert all(p.grad is None for model in (base.unet, base.text_encoder, base.vae) for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_every_parameter_has_a_gradient_when_all_is_dropped(name: str, base: Backbone) -> None:
+    method = made(name, base).requires_grad_(True)
+    method.config = config.replace(method.config, {"drop": 1.0})
+    with method.attached():
+        method(batch()).sum().backward()
+    assert [key for key, p in method.trainable.items() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_loss_falls_on_a_fixed_batch(name: str, base: Backbone) -> None:
+    method = made(name, base, moved=False)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(12):
+        with method.attached():
+            loss = method(batch()).mean()
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.97 * losses[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_strength_zero_is_the_base_bit_for_bit(name: str, base: Backbone) -> None:
+    [alone] = drawn(Pipe(base, {}), ("a dog", "awe", 1.0, 1))
+    [zero] = drawn(pipe_of(name, base), ("a dog", "awe", 0.0, 1))
+    assert np.array_equal(alone, zero)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_strength_and_weight_are_one_dial(name: str, base: Backbone) -> None:
+    pipe = pipe_of(name, base)
+    half, same = drawn(pipe, ("a dog", "awe:0.5,fear:0.25", 1.0, 1), ("a dog", "awe:1,fear:0.5", 0.5, 1))
+    assert np.abs(half - same).max() <= 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_little_strength_changes_a_little(name: str, base: Backbone) -> None:
+    pipe = pipe_of(name, base)
+    zero, little, whole = drawn(pipe, *(("a dog", "awe", s, 1) for s in (0.0, 0.02, 1.0)))
+    if name != "none":
+        assert np.abs(little - zero).mean() < 0.3 * np.abs(whole - zero).mean()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_mixed_batch_is_its_rows_alone(name: str, base: Backbone) -> None:
+    pipe = pipe_of(name, base)
+    asked = [("a dog", "awe", 1.0, 1), ("a cat", "fear", 0.5, 2), ("a", "", 1.0, 3), ("a", "awe:1,anger:-0.5", 1.0, 1)]
+    together = drawn(pipe, *asked)
+    alone = [drawn(pipe, one)[0] for one in asked]
+    assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) <= 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_emotions_two_pictures(name: str, base: Backbone) -> None:
+    awe, fear = drawn(pipe_of(name, base), ("a dog", "awe", 1.0, 1), ("a dog", "fear", 1.0, 1))
+    assert (np.abs(awe - fear).mean() > 0.05) == (name != "none")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_attached_is_detached_exactly(name: str, base: Backbone) -> None:
+    before = {key: value.clone() for key, value in base.unet.state_dict().items()}
+    pipe = pipe_of(name, base)
+    rows = pipe.rows("a dog", emotion=["awe", "fear:0.5"], steps=2)
+    for _ in pipe.latents(rows):
+        assert not any(module._forward_hooks for module in base.unet.modules())
+        assert all(torch.equal(before[key], value) for key, value in base.unet.state_dict().items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_drawing_between_steps_changes_nothing(name: str, base: Backbone) -> None:
+    pipe = pipe_of(name, base)
+    rows = pipe.rows("a dog", emotion="awe", steps=3)
+    *_, quiet = pipe.latents(rows)
+    disturbed = [(x, drawn(pipe, ("a cat", "fear:0.4", 1.0, 9)))[0] for x in pipe.latents(rows)]
+    assert torch.equal(quiet, disturbed[-1])
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_it_is_loaded_from_its_folder_alone(name: str, base: Backbone, tmp_path: Path) -> None:
+    method = made(name, base)
+    learner.save(method, name, tmp_path, base)
+    loaded = learner.load("methods", tmp_path, base)
+    asked = ("a dog", "awe:0.6,fear:-0.2", 1.0, 1)
+    assert np.array_equal(drawn(Pipe(base, {name: method}), asked), drawn(Pipe(base, {name: loaded}), asked))
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_an_adapter_of_another_base_or_damaged_is_refused(name: str, base: Backbone, tmp_path: Path) -> None:
+    method = made(name, base)
+    learner.save(method, name, tmp_path, base)
+    card = (tmp_path / learner.CARD).read_text()
+    (tmp_path / learner.CARD).write_text(card.replace(base.fingerprint, "0" * 64))
+    with pytest.raises(Usage, match="was trained on the base"):
+        learner.load("methods", tmp_path, base)
+    (tmp_path / learner.CARD).write_text(card.replace('"amusement"', '"awe"', 1))
+    with pytest.raises(Usage, match="another order of emotions"):
+        learner.load("methods", tmp_path, base)
+    (tmp_path / learner.CARD).write_text(card)
+    weights_file = next(tmp_path.glob("*.safetensors"))
+    weights_file.write_bytes(weights_file.read_bytes()[:100])
+    with pytest.raises(Failure, match=weights_file.name):
+        learner.load("methods", tmp_path, base)
+
+
+def test_lora_hooked_equals_lora_folded(base: Backbone) -> None:
+    lora = made("lora", base)
+    x, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
+    plain = base.plain(["a dog", "a cat"], torch.eye(8)[:2])
+    with torch.no_grad():
+        condition = lora.condition(plain)
+        with lora.attached(condition):
+            folded = base.predict(x, t, condition)
+        with lora.attached():
+            hooked = base.predict(x, t, condition)
+    torch.testing.assert_close(folded, hooked, atol=1e-5, rtol=1e-4)
+
+
+def test_peft_itself_reads_the_lora(base: Backbone, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from diffusers import UNet2DConditionModel
+
+    lora = made("lora", base)
+    learner.save(lora, "lora", tmp_path, base)
+    unet = UNet2DConditionModel.from_pretrained(str(base.folder), subfolder="unet")
+    wrapped = peft.PeftModel.from_pretrained(unet, str(tmp_path)).eval()
+    x, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
+    plain = base.plain(["a dog", "a cat"], g=torch.ones(2))
+    with torch.no_grad(), lora.attached(plain):
+        ours = base.predict(x, t, plain)
+    with torch.no_grad():
+        theirs = wrapped(x, t, plain.text).sample
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_learned_vectors_are_never_what_is_cut_nor_reached_by_typing(base: Backbone) -> None:
+    vectors = torch.randn(1, 4, base.width, generator=torch.Generator().manual_seed(0))
+    long = base.embed(["dog " * 200], vectors), base.embed(["dog " * 200], 2 * vectors)
+    assert (long[0] - long[1]).abs().max() > 1e-3
+    assert len(base.ids("<emo-awe>")) > 3
+    assert base.ids("a <|endoftext|> b\x00") == base.ids("a   b ")
+    plain, more = base.embed(["a dog"]), base.embed(["a dog"], vectors)
+    words = 1 + len(base.ids("a dog"))
+    torch.testing.assert_close(plain[:, :words], more[:, :words], atol=1e-6, rtol=0)
+
+
+def test_an_unknown_layer_is_named(base: Backbone) -> None:
+    cls = plugins.find("methods", "lora")
+    with pytest.raises(Usage, match=r"atention.*attention"):
+        cls.start(cls.Config(layers="atention"), base)
+
+
+def test_the_dial_is_exact_at_its_ends(base: Backbone) -> None:
+    lora = made("lora", base)
+    plain = base.plain(["a dog"] * 3, torch.stack([torch.zeros(8), torch.eye(8)[1], 0.5 * torch.eye(8)[1]]))
+    with torch.no_grad():
+        text = Chain([lora]).condition(plain).text
+        whole = base.embed(["a dog"], lora.tokens[1:2])
+    assert torch.equal(text[0], plain.e0[0])
+    torch.testing.assert_close(text[1], whole[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(text[2], (plain.e0[0] + whole[0]) / 2, atol=1e-6, rtol=0)
+    assert EMOTIONS[1] == "awe"
+    assert weights(None) == NOTHING

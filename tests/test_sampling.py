@@ -1,0 +1,128 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from emoscene import sampling
+from emoscene.backbone import Backbone
+from emoscene.errors import Failure, Usage
+from emoscene.pictures import read_row
+from emoscene.sampling import Pipe
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def pipe(folder: Path) -> Pipe:
+    return sampling.load(str(folder))
+
+
+def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: Pipe) -> None:
+    one = pipe("a dog", num=8, steps=3, batch=1).images
+    eight = pipe("a dog", num=8, steps=3, batch=8).images
+    gaps = [np.abs(np.asarray(a, int) - np.asarray(b, int)).max() for a, b in zip(one, eight, strict=True)]
+    assert max(gaps) <= 1
+    assert np.abs(np.asarray(one[0], int) - np.asarray(one[1], int)).max() > 5
+
+
+@pytest.mark.parametrize("sampler", sampling.SCHEDULERS)
+def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe, folder: Path) -> None:
+    import diffusers
+
+    kind, options = sampling.SCHEDULERS[sampler]
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
+    theirs.set_progress_bar_config(disable=True)
+    theirs.scheduler = getattr(diffusers, kind).from_config(theirs.scheduler.config, **options)
+    generator = torch.Generator().manual_seed(4)
+    made = theirs("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, generator=generator)
+    ours = pipe("a dog", negative="a cat", steps=6, cfg=3.0, seed=4, sampler=sampler).images[0]
+    assert np.abs(np.asarray(ours, int) - np.asarray(made.images[0], int)).max() <= 1
+
+
+def test_a_base_trained_on_v_answers_in_eps(tmp_path: Path, folder: Path) -> None:
+    v = Backbone.load(str(tiny.make(tmp_path / "v", prediction="v_prediction")))
+    eps = Backbone.load(str(folder))
+    x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
+    with torch.no_grad():
+        raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, v))
+    alphabar = v.alphas_cumprod[300]
+    torch.testing.assert_close(answer, alphabar.sqrt() * raw + (1 - alphabar).sqrt() * x)
+
+
+def test_generate_writes_rows_that_make_the_pictures_again(pipe: Pipe, folder: Path, tmp_path: Path) -> None:
+    call = {"base": str(folder), "emotion": ["awe", "fear"], "num": 2, "seed": 3, "steps": 2}
+    out = sampling.generate("a dog", out=tmp_path / "out", **call)
+    rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == ["awe-0003.png", "awe-0004.png", "fear-0003.png", "fear-0004.png"]
+    row = read_row(out / "fear-0004.png")
+    [(_, again)] = pipe.draw([row])
+    from PIL import Image
+
+    with Image.open(out / "fear-0004.png") as kept:
+        assert np.abs(np.asarray(kept, int) - np.asarray(again, int)).max() <= 1
+        assert "Seed: 4" in kept.text["parameters"]
+
+
+def test_generate_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
+    call = {"base": str(folder), "emotion": "awe", "num": 4, "steps": 2, "batch": 1, "out": tmp_path / "out"}
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sampling.generate("a dog", watch=interrupt, **call)
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    assert len(kept) == 2
+    seen = []
+    sampling.generate("a dog", watch=lambda done, total: seen.append(done), **call)
+    assert seen == [3, 4]
+    assert all((tmp_path / "out" / name).stat().st_mtime_ns == time for name, time in kept.items())
+    with pytest.raises(Usage, match="another call"):
+        sampling.generate("a cat", **call)
+
+
+def test_someones_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(Usage, match="did not make"):
+        sampling.generate("a dog", base=str(folder), out=tmp_path, steps=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
+    with pytest.raises(Usage, match="lora"):
+        sampling.load(str(folder), method="lorra")
+    with pytest.raises(Usage, match="mini"):
+        sampling.load("minni")
+    with pytest.raises(Usage, match="no lora of its own"):
+        sampling.load(str(folder), method="lora")
+    pipe = sampling.load(str(folder))
+    with pytest.raises(Usage, match=r"sampler.*dpm"):
+        pipe("a", sampler="dpm")
+    with pytest.raises(Usage, match="multiples of"):
+        pipe("a", size=100)
+    with pytest.raises(Usage, match="did you mean 'awe'"):
+        pipe("a", emotion="aw")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(Failure, match=r"hf download nobody/nothing.*--base mini"):
+        Backbone.load("nobody/nothing")
+
+
+def test_a_damaged_weight_file_is_named(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "base")
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(Failure, match="unet is damaged"):
+        Backbone.load(str(folder))
