@@ -4,8 +4,8 @@
     raf-db        basic/Image/aligned/{train,test}_00001_aligned.jpg of 100 px, basic/EmoLabel/list_patition_label.txt
     imagefolder   EMOTION/*.png and metadata.jsonl, as Hugging Face's `imagefolder` reads it
 
-`list_patition_label` is RAF-DB's own spelling. Pictures are pure emotions, the eight in turn. Every file is written whole,
-the lists last, and the same call goes on where it stopped.
+`list_patition_label` is RAF-DB's own spelling. Pictures show one emotion, the eight in turn. Every file is written
+whole, the lists last, and the same call goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ def _raf_db(root: Path, num: int, seed: int, size: int, workers: int | None) -> 
         if not path.exists():
             _write(path, _jpeg(render_face(seed + number, list(EXPRESSIONS)[label], 100)))
         lines.append(f"{stem}.jpg {label + 1}\n")
-    _write(root / "basic/EmoLabel/list_patition_label.txt", "".join(sorted(lines, key=lambda line: (line[:4] == "test", line))).encode())
+    _write(
+        root / "basic/EmoLabel/list_patition_label.txt",
+        "".join(sorted(lines, key=lambda line: (line[:4] == "test", line))).encode(),
+    )
 
 
 LAYOUTS: dict[str, Callable[[Path, int, int, int, int | None], None]] = {

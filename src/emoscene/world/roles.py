@@ -1,8 +1,8 @@
 """Which seeds of the world belong to whom.
 
 A seed is a picture, so ranges that never meet are pictures that never meet: the base, the methods, whatever picks
-checkpoints, and the judges each learn from their own, and what is reported is measured on the held-out ones. Seeds below
-ten million belong to nobody; `emoscene mini --seed` is there for them.
+checkpoints, and the judges each learn from their own, and what is reported is measured on the held-out ones. Seeds
+below ten million belong to nobody; `emoscene mini --seed` is there for them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,88 @@
+"""Reading a prepared folder: memory-mapped, a batch of rows at a time, one role's pictures or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, load_from_disk
+from torch import Tensor
+
+from emoscene import stage
+from emoscene.data.records import FEATURES, unpacked
+from emoscene.errors import Failure, Usage, unknown
+from emoscene.pictures import open_picture
+
+
+class Prepared:
+    """A prepared folder, or the part of it that a role may learn from."""
+
+    def __init__(self, folder: str | Path, role: str | None = None) -> None:
+        self.folder = Path(folder)
+        manifest = stage.read(self.folder, "prepared")
+        if manifest["state"] != "done":
+            raise Usage(
+                f"{folder} is not finished: call `emoscene prepare` again as before, it goes on where it stopped"
+            )
+        try:
+            opened = load_from_disk(str(folder))
+        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            raise Failure(f"{folder} is damaged ({error}): prepare it again") from error
+        self.fingerprint: str = manifest["fingerprint"]
+        self.table: Dataset = opened.with_format("arrow")
+        roles = self.table.select_columns(["role"])[:]["role"].to_numpy(zero_copy_only=False)
+        self.places = np.flatnonzero(roles == role) if role else np.arange(len(roles))
+        if not len(self.places):
+            raise Usage(f"{folder} has no pictures for {role}: prepare more, or with a larger share (--split)")
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns of these rows, in their order.
+
+        latent [B, 4, h, w], weights [B, 8], emotion [B] are tensors, so is `picture` [B, 3, H, W] in [-1, 1], read from
+        its file; all others are lists.
+        """
+        for column in columns:
+            if column not in (known := [*FEATURES, "picture"]):
+                raise unknown("column", column, known)
+        stored = {"file" if column == "picture" else column for column in columns}
+        stored |= {"shape"} if "latent" in columns else set()
+        some = self.table.select_columns(sorted(stored))[self.places[np.asarray(indices, dtype=np.int64)]]
+        return {column: READERS.get(column, _listed)(self.folder, some, column) for column in columns}
+
+    def all(self, column: str) -> Any:
+        """One column of every row."""
+        return self.rows(range(len(self)), [column])[column]
+
+
+def _listed(folder: Path, some: pa.Table, column: str) -> Any:
+    return some[column].to_pylist()
+
+
+def _latents(folder: Path, some: pa.Table, column: str) -> Tensor:
+    shape = some["shape"][0].as_py()
+    return torch.from_numpy(unpacked(some["latent"].to_pylist(), shape))
+
+
+def _numbers(folder: Path, some: pa.Table, column: str) -> Tensor:
+    values = some[column].to_pylist()
+    return torch.tensor(values, dtype=torch.int64 if column == "emotion" else torch.float32)
+
+
+def _pictures(folder: Path, some: pa.Table, column: str) -> Tensor:
+    pixels = np.stack([np.asarray(open_picture(folder / file)) for file in some["file"].to_pylist()])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+READERS: dict[str, Callable[[Path, pa.Table, str], Any]] = {
+    "latent": _latents,
+    "weights": _numbers,
+    "emotion": _numbers,
+    "picture": _pictures,
+}

@@ -1,0 +1,240 @@
+"""The verb `evaluate`: prompts x emotions x seeds are painted, judges read them, `scores.json` says what came of it.
+
+    scores/
+        manifest.json  scores.json
+        pictures/*.png  pictures/pictures.jsonl
+
+Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
+prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emoscene import learner as learners
+from emoscene import stage
+from emoscene.config import read_toml
+from emoscene.data.dataset import Prepared
+from emoscene.emotions import EMOTIONS, describe
+from emoscene.errors import Usage
+from emoscene.judging import Sample, judges_of, readings, score
+from emoscene.pictures import Row, read_row, save
+from emoscene.sampling import Pipe, load
+
+PROMPTS = Path(__file__).parent / "mini/prompts.toml"
+PAINTING = ("steps", "cfg", "sampler", "size", "negative")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and, where it is known, the scene that a judge should find in its picture."""
+
+    text: str
+    scene: str = ""
+    object: str = ""
+    held_out: bool = False
+
+
+def evaluate(
+    *,
+    out: str | Path,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    base: str = "mini",
+    strength: float = 1.0,
+    prompts: str | Path | Sequence[Prompt] = PROMPTS,
+    seeds: str | Iterable[int] = "0:4",
+    judge: str | Path | Sequence[str | Path] | None = None,
+    data: str | Path | None = None,
+    pictures: str | Path | None = None,
+    batch: int = 8,
+    device: str | None = None,
+    tell: Callable[[str], None] = print,
+    **painting: Any,
+) -> Path:
+    """Score a method, or any folder of `pictures`; returns the folder with `scores.json`.
+
+    data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. painting: `steps cfg
+    sampler size negative`, and settings of the method that may change at use. Raises Usage for words that are off and
+    for a judge akin to what it judges.
+    """
+    asked = prompts_of(prompts)
+    late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
+    call: dict[str, Any] = {
+        "method": method,
+        "adapter": _paths(adapter),
+        "base": base,
+        "strength": strength,
+        "prompts": [prompt.text for prompt in asked],
+        "seeds": span(seeds),
+        "judge": _paths(judge),
+        "data": data,
+        "pictures": pictures,
+        "settings": late,
+        **painting,
+    }
+    judges = judges_of(base, _paths(judge), _paths(adapter))
+    opened = stage.Stage.open(out, "scores", call)
+    if opened.done:
+        return opened.path
+    if pictures is not None:
+        samples, about = found(Path(pictures)), {"from": str(pictures)}
+    else:
+        pipe = load(base, method=method, adapter=adapter, device=device, **late)
+        planned = plan(pipe, asked, span(seeds), strength=strength, **painting)
+        folder = opened.path / "pictures"
+        samples = paint(pipe, planned, folder, batch, tell)
+        about = _about(pipe, planned[0][1], folder, call)
+    real = None if data is None else readings(real_pictures(Path(data)), judges)
+    scores = {**about, **score(readings(samples, judges), real), "peak_memory_mb": peak_memory()}
+    stage.write(opened.path / "scores.json", json.dumps(scores, indent=1).encode())
+    opened.finish(pictures=len(samples))
+    return opened.path
+
+
+def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
+    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`."""
+    if not isinstance(prompts, str | Path):
+        return list(prompts)
+    path = Path(prompts)
+    if path.suffix == ".toml":
+        return [Prompt(**row) for row in read_toml(path)["prompt"]]
+    if not path.is_file():
+        raise Usage(f"no prompts in {path}: it is not there")
+    lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    if not lines:
+        raise Usage(f"no prompts in {path}: write one a line")
+    return lines
+
+
+def span(seeds: str | Iterable[int]) -> list[int]:
+    """Seeds from "0:8" (eight of them), "3,5" or numbers."""
+    if not isinstance(seeds, str):
+        return [int(seed) for seed in seeds]
+    try:
+        first, colon, last = seeds.partition(":")
+        numbers = list(range(int(first or 0), int(last))) if colon else [int(part) for part in seeds.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise Usage(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
+    return numbers
+
+
+def plan(
+    pipe: Pipe, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
+) -> list[tuple[Sample, Row]]:
+    """Every sample and the row it is painted from; the base alone has one row for all emotions."""
+    alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
+    planned = []
+    for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
+        row = pipe.rows(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
+        file = f"{number:03d}-{describe(row.emotion) or 'base'}-{seed:04d}.png"
+        planned.append((Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene), replace(row, file=file)))
+    return planned
+
+
+def paint(
+    pipe: Pipe,
+    planned: Sequence[tuple[Sample, Row]],
+    folder: Path,
+    batch: int = 8,
+    tell: Callable[[str], None] = print,
+) -> list[Sample]:
+    """Paint what is not in the folder yet; the samples come back with their files' places."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = folder / "pictures.jsonl"
+    done = {row["file"] for row in stage.rows(index)}
+    rows = {row.file: row for _, row in planned}
+    todo = [row for row in rows.values() if row.file not in done]
+    for number, (row, image) in enumerate(pipe.draw(todo, batch), len(rows) - len(todo) + 1):
+        save(image, folder / row.file, row)
+        stage.append_row(index, row.asdict())
+        if number % 64 == 0 or number == len(rows):
+            tell(f"{number} of {len(rows)} pictures painted")
+    return [replace(sample, file=folder / sample.file) for sample, _ in planned]
+
+
+def found(folder: Path) -> list[Sample]:
+    """The pictures of any folder; what was asked is read from emoscene's own chunk, else from a folder named so."""
+    if not folder.is_dir():
+        raise Usage(f"no pictures in {folder}: it is not there")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
+    samples, texts = [], dict[str, int]()
+    for number, file in enumerate(files):
+        sample = Sample(file, number, 0, EMOTIONS.index(file.parent.name) if file.parent.name in EMOTIONS else -1)
+        if row := _row(file):
+            asked = int(np.argmax(row.emotion)) if max(row.emotion) > 0 else sample.asked
+            prompt = texts.setdefault(row.prompt, len(files) + len(texts))
+            sample = replace(sample, prompt=prompt, seed=row.seed, asked=asked)
+        samples.append(sample)
+    return samples
+
+
+def _row(file: Path) -> Row | None:
+    try:
+        return read_row(file)
+    except Usage:
+        return None
+
+
+def real_pictures(folder: Path) -> list[Sample]:
+    """The held-out pictures of a prepared folder, each a prompt of its own."""
+    prepared = Prepared(folder, "heldout")
+    rows = prepared.rows(range(len(prepared)), ["file", "weights", "emotion", "scene"])
+    pure = rows["weights"].max(1).values == 1
+    asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
+    files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
+    return [Sample(folder / file, number, 0, label, scene) for number, (file, label, scene) in files]
+
+
+def peak_memory() -> float:
+    """The largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _about(pipe: Pipe, row: Row, folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What was painted, how, and at what cost."""
+    seconds = [made["seconds"] for made in stage.rows(folder / "pictures.jsonl")]
+    adapters = [Path(path) for path in call["adapter"]]
+    costs = [learners.card(path).get("cost", {}) for path in adapters]
+    sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
+    return {
+        "base": pipe.base.name,
+        "method": pipe.method,
+        "adapters": [stage.read(path).get("fingerprint") for path in adapters],
+        "strength": call["strength"],
+        "cfg": row.cfg,
+        "steps": row.steps,
+        "sampler": row.sampler,
+        "prompts": call["prompts"],
+        "seeds": call["seeds"],
+        "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
+        "cost": {
+            "trainable": sum(cost.get("trainable", 0) for cost in costs),
+            "bytes": sum(sizes),
+            "training_pictures": sum(cost.get("pictures", 0) for cost in costs),
+            "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
+            "seconds_a_picture": round(float(np.mean(seconds)), 4) if seconds else None,
+        },
+    }
+
+
+def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    if given is None:
+        return []
+    return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]

@@ -1,0 +1,52 @@
+"""How far the pictures lie from real ones: the Frechet distance between two clouds of features (Heusel et al. 2017).
+
+    d = |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))
+
+It grows as pictures become fewer, so only distances at one and the same N compare; both sides are cut to the smaller
+number. Repetition lowers the rank of the covariances and so raises the distance: the interval is centred on the value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoscene.metrics.base import Array, Readings, Value, interval
+
+
+def distance(made: Readings, real: Readings | None = None, draws: int = 100) -> dict[str, Value]:
+    """The Frechet distance of the features, at equal numbers; nothing without real pictures."""
+    if real is None or min(len(made), len(real)) < 2:
+        return {}
+    count = min(len(made), len(real))
+    ours, theirs = spaced(len(made), count), spaced(len(real), count)
+    there = moments(real.features[theirs])
+
+    def statistic(weights: Array) -> float:
+        return frechet(*moments(made.features[ours], weights), *there)
+
+    value = statistic(np.ones(count))
+    low, high = interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
+    return {"frechet": Value(value, max(low, 0.0), high, count, made.by)}
+
+
+def spaced(total: int, count: int) -> Array:
+    """`count` of `total` places, evenly spaced, so that every prompt and emotion keeps its share."""
+    return np.linspace(0, total - 1, count).round().astype(np.int64)
+
+
+def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """Mean [D] and (unbiased) covariance [D, D]; weights count how often a row is there."""
+    features = features.astype(np.float64)
+    weights = np.ones(len(features)) if weights is None else weights
+    total = weights.sum()
+    mean = weights @ features / total
+    centred = features - mean
+    return mean, (centred * weights[:, None]).T @ centred / (total - 1)
+
+
+def frechet(mean_1: Array, cov_1: Array, mean_2: Array, cov_2: Array) -> float:
+    """The distance of two Gaussians. The trace of (C_1 C_2)^(1/2) is that of (C_1^(1/2) C_2 C_1^(1/2))^(1/2)."""
+    values, vectors = np.linalg.eigh(cov_1)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_2 @ root).clip(min=0)).sum()
+    return float(((mean_1 - mean_2) ** 2).sum() + np.trace(cov_1) + np.trace(cov_2) - 2 * cross)

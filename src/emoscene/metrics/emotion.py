@@ -1,0 +1,56 @@
+"""Whether a picture shows the emotion asked: accuracy, probability, precision, recall, F1, confusion, as a judge sees.
+
+A judge answers with the emotion it finds most likely. Rows of the confusion matrix are what was asked, columns what was
+seen, in EmoSet's order. Pictures for which no single emotion was asked are left out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoscene.emotions import EMOTIONS
+from emoscene.metrics.base import Array, Readings, Value, hits, mean, measured
+
+
+def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+    """Accuracy and the mean probability of the emotion asked; over real pictures, accuracy is the judge's ceiling."""
+    hit, likely = hits(made.likely, made.asked), probability(made.likely, made.asked)
+    asked = (made.asked >= 0).astype(float)
+    found = {
+        "emotion_accuracy": measured(lambda w: mean(hit, w * asked), made, draws),
+        "probability": measured(lambda w: mean(likely, w * asked), made, draws),
+    }
+    if real is not None:
+        right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
+        found["ceiling"] = measured(lambda w: mean(right, w * labelled), real, draws)
+    return found
+
+
+def probability(likely: Array, asked: Array) -> Array:
+    """The probability of the label asked [N]; 0 where none was."""
+    return np.where(asked >= 0, likely[np.arange(len(asked)), asked], 0.0)
+
+
+def confusion(likely: Array, asked: Array, weights: Array | None = None) -> Array:
+    """How often label i was asked and label j seen [K, K]."""
+    size = likely.shape[1]
+    counts = np.zeros((size, size))
+    keep = asked >= 0
+    shares = np.ones(len(asked)) if weights is None else weights
+    np.add.at(counts, (asked[keep], likely.argmax(1)[keep]), shares[keep])
+    return counts
+
+
+def per_emotion(likely: Array, asked: Array) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support of each emotion; what is undefined is 0, as scikit-learn has it."""
+    counts = confusion(likely, asked)
+    right, support, seen = np.diag(counts), counts.sum(1), counts.sum(0)
+    precision = np.divide(right, seen, out=np.zeros_like(right), where=seen > 0)
+    recall = np.divide(right, support, out=np.zeros_like(right), where=support > 0)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(right), where=both > 0)
+    rows = zip(EMOTIONS, precision, recall, f1, support, strict=True)
+    return {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+        for name, p, r, f, s in rows
+    }

@@ -1,0 +1,174 @@
+"""Preparing and reading: what is written opens with `datasets`, roles never meet, the same call goes on."""
+
+import json
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from emoscene.data import preparation
+from emoscene.data.dataset import Prepared
+from emoscene.data.preparation import prepare
+from emoscene.data.records import Record, packed, unpacked
+from emoscene.data.sources.mini import Mini
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure, Usage
+from emoscene.pictures import open_picture
+from emoscene.world import roles
+from emoscene.world.layouts import write
+from emoscene.world.press import proof, proofs
+
+COLUMNS = ["id", "file", "emotion", "weights", "caption", "caption_long", "scene", "role", "latent", "shape"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def prepared(base, tmp_path_factory):
+    return prepare("mini", out=tmp_path_factory.mktemp("data") / "prepared", limit=40, base=base, workers=0)
+
+
+def test_a_prepared_folder_opens_with_datasets(prepared):
+    opened = datasets.load_from_disk(str(prepared))
+    assert opened.column_names == COLUMNS
+    assert opened.features["emotion"].names == list(EMOTIONS)
+    row = opened[0]
+    assert np.frombuffer(row["latent"], np.float16).size == np.prod(row["shape"]) == 4 * 8 * 8
+    assert open_picture(prepared / row["file"]).size == (64, 64)
+    assert json.loads((prepared / "manifest.json").read_text())["state"] == "done"
+
+
+def test_rows_are_what_was_prepared(prepared, base):
+    data = Prepared(prepared)
+    rows = data.rows([5, 0, 5], ["latent", "weights", "emotion", "caption", "caption_long", "id", "picture"])
+    assert rows["latent"].shape == (3, 4, 8, 8)
+    assert rows["latent"].dtype == rows["weights"].dtype == rows["picture"].dtype == torch.float32
+    assert torch.equal(rows["latent"][0], rows["latent"][2])
+    seed = int(rows["id"][1].removeprefix("mini-"))
+    made = proof({"seed": seed}, 64)
+    assert (rows["caption"][1], rows["caption_long"][1]) == (made.short, made.long)
+    pixels = ((rows["picture"][1] + 1) * 127.5).round().byte().permute(1, 2, 0)
+    assert np.array_equal(pixels.numpy(), made.pixels)
+    backbone = preparation.Backbone.load(base)
+    again = backbone.encode(rows["picture"][1:2])
+    assert torch.allclose(again[0], rows["latent"][1], atol=0.01)
+
+
+def test_emotions_and_weights_agree(prepared):
+    rows = Prepared(prepared).rows(range(40), ["weights", "emotion"])
+    for weights, emotion in zip(rows["weights"], rows["emotion"], strict=True):
+        assert emotion == (int(weights.argmax()) if weights.any() else -1)
+
+
+def test_each_role_has_its_own_pictures(prepared):
+    whole, counts = len(Prepared(prepared)), {}
+    for role in ("methods", "selector", "judges", "heldout"):
+        data = Prepared(prepared, role)
+        counts[role] = len(data)
+        assert set(data.all("role")) == {role}
+        assert {roles.role(int(name.removeprefix("mini-"))) for name in data.all("id")} == {role}
+    assert sum(counts.values()) == whole == 40
+    with pytest.raises(Usage, match="no pictures for anyone"):
+        Prepared(prepared, "anyone")
+    with pytest.raises(Usage, match="did you mean 'latent'"):
+        Prepared(prepared).rows([0], ["latnt"])
+
+
+def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "SHARD", 8)
+    monkeypatch.setattr(preparation, "BATCH", 4)
+    whole = prepare("mini", out=tmp_path / "whole", limit=20, base=base, workers=0)
+    kept = Mini.pictures
+
+    def torn(self, numbers):
+        yield from list(kept(self, numbers[:11]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Mini, "pictures", torn)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
+    with pytest.raises(Usage, match="not finished"):
+        Prepared(tmp_path / "part")
+    asked = []
+    monkeypatch.setattr(Mini, "pictures", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
+    part = prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
+    assert asked == list(range(8, 20))
+    for column in ("id", "latent", "caption"):
+        one, other = Prepared(whole).all(column), Prepared(part).all(column)
+        assert torch.equal(one, other) if column == "latent" else one == other
+    with pytest.raises(Usage, match="limit is 20 there and 21 here"):
+        prepare("mini", out=part, limit=21, base=base)
+
+
+def test_someones_folder_is_not_touched(base, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(Usage, match="did not make"):
+        prepare("mini", out=tmp_path, limit=4, base=base)
+    with pytest.raises(Usage, match="did not make"):
+        write("emoset", 4, 0, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_records_are_checked():
+    with pytest.raises(Failure, match="is no id"):
+        Record(id="../x")
+    with pytest.raises(Failure, match="role"):
+        Record(id="x", role="nobody")
+    latents = np.random.default_rng(0).normal(size=(3, 4, 2, 2)).astype(np.float32)
+    parts = packed(latents)
+    assert np.allclose(unpacked([latent for latent, _ in parts], parts[0][1]), latents, atol=2e-3)
+
+
+def test_workers_print_the_same_pictures_in_order():
+    orders = [{"seed": seed} for seed in range(6)]
+    alone, together = list(proofs(orders, 32, 0)), list(proofs(iter(orders), 32, 2))
+    assert [one.plan for one in alone] == [one.plan for one in together]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(alone, together, strict=True))
+    with pytest.raises(Usage, match="no scene 'moon'"):
+        list(proofs([{"seed": 0, "scene": "moon"}], 32, 1))
+
+
+def test_the_world_in_emosets_layout(tmp_path):
+    root = write("emoset", 80, 3, tmp_path / "world", size=32, workers=0)
+    info = json.loads((root / "info.json").read_text())
+    assert list(info) == [
+        *("emotion", "brightness", "colorfulness", "scene", "object", "facial_expression", "human_action"),
+    ]
+    assert [info["emotion"]["idx2label"][str(n)] for n in range(8)] == list(EMOTIONS)
+    rows = [row for split in ("train", "val", "test") for row in json.loads((root / f"{split}.json").read_text())]
+    assert len(rows) == 80 == len({row[1] for row in rows})
+    for emotion, id, picture, annotation in rows:
+        about = json.loads((root / annotation).read_text())
+        assert (about["emotion"], about["image_id"]) == (emotion, id)
+        assert picture == f"image/{emotion}/{id}.jpg"
+        assert (root / picture).read_bytes().startswith(b"\xff\xd8")
+        for key in ("brightness", "colorfulness", "scene"):
+            assert key not in about or str(about[key]) in info[key]["label2idx"]
+        assert set(about.get("object", ())) <= set(info["object"]["label2idx"])
+
+
+def test_the_world_in_raf_dbs_layout(tmp_path):
+    root = write("raf-db", 40, 3, tmp_path / "faces")
+    rows = [line.split() for line in (root / "basic/EmoLabel/list_patition_label.txt").read_text().splitlines()]
+    assert len(rows) == 40
+    assert {int(label) for _, label in rows} == set(range(1, 8))
+    assert {name.split("_")[0] for name, _ in rows} == {"train", "test"}
+    for name, _ in rows:
+        path = root / "basic/Image/aligned" / name.replace(".jpg", "_aligned.jpg")
+        assert open_picture(path).size == (100, 100)
+
+
+def test_the_world_as_an_imagefolder(tmp_path):
+    root = write("imagefolder", 16, 3, tmp_path / "world", size=32, workers=0)
+    rows = [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
+    assert {row["label"] for row in rows} == set(EMOTIONS)
+    opened = datasets.load_dataset("imagefolder", data_dir=str(root), cache_dir=str(tmp_path / "cache"))["train"]
+    assert len(opened) == 16
+    assert set(opened.column_names) == {"image", "label", "caption", "caption_long", "scene"}
+    with pytest.raises(Usage, match="did you mean 'emoset'"):
+        write("emosets", 1, 0, tmp_path / "other")

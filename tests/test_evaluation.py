@@ -1,0 +1,128 @@
+"""The verb `evaluate`, on a tiny base and judge: what is asked is counted, what is kin refused, all kept."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from emoscene import judging, stage
+from emoscene import learner as learners
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
+from emoscene.errors import Usage
+from emoscene.evaluation import PROMPTS, evaluate, found, prompts_of, span
+from emoscene.judging import judges_of
+from emoscene.world.plan import held_out
+from emoscene.world.scenes import SCENES
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judges")
+    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
+        torch.manual_seed(0)
+        (folder / target).mkdir()
+        small = {"side": 64, "patch": 16, "width": 32, "layers": 1, "heads": 2}
+        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
+        learners.save(judge, "judge", folder / target, None)
+    return [folder / "emotion", folder / "scene"]
+
+
+@pytest.fixture(scope="module")
+def call(base, judges, tmp_path_factory):
+    prompts = tmp_path_factory.mktemp("prompts") / "two.toml"
+    prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }, { text = "a park", scene = "park" }]')
+    return {"base": base, "judge": judges, "prompts": prompts, "seeds": "0:2", "steps": 1, "tell": lambda line: None}
+
+
+def test_scores_have_every_field(call, tmp_path):
+    out = evaluate(out=tmp_path / "scores", method="prompt", **call)
+    scores = json.loads((out / "scores.json").read_text())
+    for key in ("base", "method", "adapters", "strength", "cfg", "steps", "sampler", "prompts", "seeds", "cost"):
+        assert key in scores
+    assert scores["pictures"] == 2 * 8 * 2
+    assert scores["peak_memory_mb"] > 0 < scores["pictures_per_second"]
+    judge = scores["judges"]["emotion"]
+    assert np.sum(judge["confusion"]) == 32
+    assert np.sum(judge["confusion"], axis=1).tolist() == [4] * 8
+    assert set(judge["per_emotion"]) == set(EMOTIONS)
+    accuracy = judge["emotion_accuracy"]
+    assert accuracy["low"] <= accuracy["value"] == np.trace(judge["confusion"]) / 32 <= accuracy["high"]
+    assert {"scene_accuracy", "diversity", "gradient"} <= set(scores["metrics"])
+    for value in scores["metrics"].values():
+        assert set(value) == {"value", "low", "high", "n", "by"}
+    assert stage.read(out, "scores")["state"] == "done"
+
+
+def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
+    out = evaluate(out=tmp_path / "scores", method="none", **call)
+    scores = json.loads((out / "scores.json").read_text())
+    assert len(list((out / "pictures").glob("*.png"))) == 4
+    assert scores["judges"]["emotion"]["emotion_accuracy"]["value"] == 1 / 8
+    assert scores["pictures"] == 32
+
+
+def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
+    out = tmp_path / "scores"
+    monkeypatch.setattr(judging, "readings", lambda *words: 1 / 0)
+    monkeypatch.setattr("emoscene.evaluation.readings", judging.readings)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(out=out, method="none", **call)
+    before = {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
+    monkeypatch.undo()
+    evaluate(out=out, method="none", **call)
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
+    with pytest.raises(Usage, match="strength"):
+        evaluate(out=out, method="none", strength=0.5, **call)
+
+
+def test_any_folder_of_pictures(judges, base, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("awe", "fear", "other"):
+        (tmp_path / "from" / name).mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/1.jpg")
+    samples = found(tmp_path / "from")
+    assert [sample.asked for sample in samples] == [1, 6, -1]
+    out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, tell=print)
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["pictures"] == 3
+    assert np.sum(scores["judges"]["emotion"]["confusion"]) == 2
+    with pytest.raises(Usage, match="no pictures in"):
+        found(tmp_path / "out/nowhere")
+
+
+def test_a_judge_akin_to_an_adapter_is_refused(judges, base, tmp_path):
+    (tmp_path / learners.CARD).write_text(json.dumps({"picked by": stage.fingerprint(judges[0])}))
+    with pytest.raises(Usage, match="cannot judge it"):
+        judges_of(base, [str(judges[0])], [str(tmp_path)])
+    with pytest.raises(Usage, match="no judge of emotions"):
+        judges_of(base, [str(judges[1])])
+
+
+def test_words_that_are_off(tmp_path):
+    assert span("0:3") == [0, 1, 2] == span("0,1,2") == span(range(3))
+    for seeds in ("3:3", "x", ""):
+        with pytest.raises(Usage, match="--seeds"):
+            span(seeds)
+    with pytest.raises(Usage, match="it is not there"):
+        prompts_of(tmp_path / "none.txt")
+    (tmp_path / "some.txt").write_text("a beach\n\na park\n")
+    assert [prompt.text for prompt in prompts_of(tmp_path / "some.txt")] == ["a beach", "a park"]
+
+
+def test_the_miniatures_prompts_say_what_they_are():
+    prompts = prompts_of(PROMPTS)
+    assert len(prompts) >= 24
+    for prompt in prompts:
+        assert prompt.scene in SCENES
+        assert SCENES[prompt.scene] in prompt.text
+        assert held_out(prompt.scene, prompt.object) == prompt.held_out
+    assert sum(prompt.held_out for prompt in prompts) >= 8

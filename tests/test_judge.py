@@ -1,0 +1,123 @@
+"""The judge: it learns, it is an ordinary image classifier, and a picture's blemishes come from its own dice."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from emoscene import config as configs
+from emoscene import learner as learners
+from emoscene import training
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.base import tensor
+from emoscene.encoders.judge import Judge, blemished
+from emoscene.learner import Batch
+from emoscene.mini import judges
+
+SMALL = {"side": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2}
+
+
+def small(**settings):
+    return configs.replace(Judge.Config(), SMALL | settings)
+
+
+class Shades:
+    """Pictures whose colour is their emotion and whose light, from above or below, is their scene."""
+
+    def __len__(self):
+        return 64
+
+    def all(self, column):
+        return self.rows(range(64), [column])[column]
+
+    def rows(self, indices, columns):
+        colours = torch.linspace(-1, 1, 8)
+        shades = torch.stack([colours, colours.flip(0), colours.roll(3)], 1)
+        light = torch.linspace(-0.5, 0.5, 32)[:, None].expand(32, 32)
+        pictures, weights, scenes = [], [], []
+        for index in indices:
+            noise = 0.1 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(index))
+            picture = 0.5 * shades[index % 8][:, None, None] + noise + light * (1 - 2 * (index // 8 % 2))
+            pictures.append(picture.clamp(-1, 1))
+            weights.append(torch.eye(8)[index % 8] if index % 16 else torch.zeros(8))
+            scenes.append(("up", "down")[index // 8 % 2])
+        found = {"picture": torch.stack(pictures), "weights": torch.stack(weights), "scene": scenes}
+        return {column: found[column] for column in columns}
+
+
+def batch(slots=range(16), step=0):
+    return Batch(Shades().rows(list(slots), Judge.reads), 0, step, list(slots))
+
+
+@pytest.mark.parametrize("target", ["emotion", "scene"])
+def test_a_judge_learns(target, tmp_path):
+    torch.manual_seed(0)
+    settings = training.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
+    judge = training.run(Judge.start(small(target=target), None, Shades()), Shades(), settings, tmp_path)
+    assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
+    with torch.no_grad():
+        answers = judge.encode(Shades().rows(range(64), ["picture"])["picture"])[0].argmax(1)
+    truth = torch.arange(64) % 8 if target == "emotion" else 1 - torch.arange(64) // 8 % 2
+    assert (answers == truth).float().mean() > 0.9
+
+
+def test_it_is_an_ordinary_image_classifier(tmp_path):
+    torch.manual_seed(0)
+    judge = Judge.start(small(), None)
+    learners.save(judge, "judge", tmp_path, None, cost={})
+    plain = AutoModelForImageClassification.from_pretrained(tmp_path)
+    assert [plain.config.id2label[number] for number in range(8)] == list(EMOTIONS)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    seen = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(picture, return_tensors="pt")
+    again = learners.load("encoders", tmp_path, None)
+    reading = again.read([picture])
+    with torch.no_grad():
+        assert torch.allclose(torch.tensor(reading.probabilities), plain(**seen).logits.softmax(1), atol=1e-5)
+        assert torch.allclose(judge.eval().encode(tensor([picture]))[0], torch.tensor(reading.probabilities), atol=1e-6)
+    assert reading.features.shape == (1, 32)
+    assert json.loads((tmp_path / "learner.json").read_text())["emotions"] == list(EMOTIONS)
+
+
+def test_a_picture_without_a_label_counts_nothing():
+    torch.manual_seed(0)
+    judge = Judge.start(small(), None)
+    losses = judge.loss(batch())
+    assert losses.shape == (16,)
+    assert losses[0] == 0
+    assert (losses[1:] > 0).all()
+
+
+def test_blemishes_belong_to_the_sample():
+    whole = blemished(batch()["picture"], batch())
+    some = Batch(Shades().rows([3, 9], Judge.reads), 0, 0, [3, 9])
+    assert torch.equal(blemished(some["picture"], some), whole[[3, 9]])
+    other = batch(step=1)
+    assert not torch.equal(blemished(other["picture"], other), whole)
+    assert whole.abs().max() <= 1
+
+
+def test_any_size_is_read():
+    torch.manual_seed(0)
+    judge = Judge.start(small(), None).eval()
+    sizes = [Image.new("RGB", (48, 80), "red"), Image.new("RGB", (48, 80), "blue")]
+    assert judge.read(sizes, batch=1).probabilities.shape == (2, 8)
+    assert judge.read([]).probabilities.shape == (0, 8)
+
+
+def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
+    settings = training.Config(steps=2, batch=4, checkpoint_every=1, average=0)
+    told = []
+    call = {"pictures": 8, "checked": 8, "settings": settings, "workers": 0, "tell": told.append}
+    judges.build(tmp_path / "work", tmp_path / "out", **call)
+    for target in judges.TARGETS:
+        about = json.loads((tmp_path / "out" / f"judge-{target}/learner.json").read_text())
+        assert about["config"]["target"] == target
+        assert 0 <= about["accuracy"] <= 1
+    told.clear()
+    judges.build(
+        tmp_path / "work", tmp_path / "out", pictures=8, checked=8, settings=settings, workers=0, tell=told.append
+    )
+    assert not any("loss" in line for line in told)

@@ -1,0 +1,154 @@
+"""Metrics against the libraries that everybody trusts, and intervals against what they promise."""
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import pdist
+from skimage.metrics import peak_signal_noise_ratio
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from emoscene.emotions import EMOTIONS
+from emoscene.metrics import distance, diversity, sharpness
+from emoscene.metrics.base import Readings, hits, interval, mean, measured
+from emoscene.metrics.content import content
+from emoscene.metrics.emotion import confusion, emotion, per_emotion
+
+
+def readings(count=96, seed=0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    asked = np.arange(count) % 8
+    likely = rng.dirichlet(np.ones(8), count)
+    likely[np.arange(count), asked] += 0.3
+    pictures = rng.integers(0, 255, (count, 16, 16, 3))
+    return Readings(
+        prompt=np.arange(count) // 8 % 4,
+        seed=np.arange(count) // 32,
+        asked=asked,
+        likely=likely / likely.sum(1, keepdims=True),
+        features=rng.normal(shift, 1, (count, 6)) + np.eye(8)[asked][:, :6],
+        gradient=sharpness.gradient(pictures),
+        spectrum=sharpness.spectrum(pictures),
+        scene=rng.dirichlet(np.ones(3), count),
+        place=np.arange(count) % 3,
+        by="test",
+    )
+
+
+def test_counts_are_scikit_learns():
+    made = readings()
+    seen = made.likely.argmax(1)
+    assert mean(hits(made.likely, made.asked), np.ones(96)) == accuracy_score(made.asked, seen)
+    assert np.array_equal(confusion(made.likely, made.asked), confusion_matrix(made.asked, seen, labels=range(8)))
+    expected = precision_recall_fscore_support(made.asked, seen, labels=range(8), zero_division=0)
+    found = per_emotion(made.likely, made.asked)
+    for number, name in enumerate(EMOTIONS):
+        theirs = [float(column[number]) for column in expected]
+        assert list(found[name].values()) == pytest.approx(theirs)
+
+
+def test_pictures_without_an_emotion_are_left_out():
+    made = readings()
+    made.asked[::2] = -1
+    value = emotion(made)["emotion_accuracy"].value
+    assert value == accuracy_score(made.asked[1::2], made.likely.argmax(1)[1::2])
+    assert confusion(made.likely, made.asked).sum() == 48
+
+
+def test_frechet_is_scipys():
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(size=(200, 5)) @ rng.normal(size=(5, 5)), rng.normal(0.5, 2, (300, 5))
+    (m1, c1), (m2, c2) = distance.moments(one), distance.moments(other)
+    assert np.allclose(c1, np.cov(one, rowvar=False))
+    expected = ((m1 - m2) ** 2).sum() + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
+    assert distance.frechet(m1, c1, m2, c2) == pytest.approx(expected)
+    assert distance.frechet(m1, c1, m1, c1) == pytest.approx(0, abs=1e-8)
+
+
+def test_weights_are_repetition():
+    made = readings()
+    counts = np.random.default_rng(2).integers(0, 3, 96)
+    repeated = np.repeat(made.features, counts, 0)
+    for ours, theirs in zip(distance.moments(made.features, counts), distance.moments(repeated), strict=True):
+        assert np.allclose(ours, theirs)
+
+
+def test_distance_is_at_equal_numbers():
+    found = distance.distance(readings(96), readings(200, seed=1))["frechet"]
+    assert found.n == 96
+    assert found.low <= found.value <= found.high
+    assert found.value < distance.distance(readings(96, shift=2), readings(96, seed=1))["frechet"].value
+    assert distance.distance(readings()) == {}
+
+
+def test_diversity_is_scipys():
+    made = readings()
+    expected = np.mean([pdist(made.features[made.asked == label]).mean() for label in range(8)])
+    found = diversity.diversity(made, made, draws=20)
+    assert found["diversity"].value == pytest.approx(expected)
+    assert found["diversity_share"].value == pytest.approx(1)
+
+
+def test_diversity_sees_collapse():
+    made, alike = readings(), readings()
+    alike.features[:] = alike.features[alike.asked]
+    assert diversity.statistic(alike.features, alike.asked)(np.ones(96)) == pytest.approx(0, abs=1e-6)
+    assert diversity.statistic(made.features, made.asked)(np.ones(96)) > 1
+
+
+def test_psnr_is_scikit_images():
+    rng = np.random.default_rng(3)
+    one, other = (rng.integers(0, 256, (2, 8, 8, 3), np.uint8) for _ in range(2))
+    theirs = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(one, other, strict=True)]
+    assert sharpness.psnr(one, other).tolist() == pytest.approx(theirs)
+    assert np.isinf(sharpness.psnr(one, one)).all()
+
+
+def test_gradient_and_spectrum_know_their_waves():
+    x = np.arange(64)
+    wave = 128 + 100 * np.sin(2 * np.pi * 8 * x / 64)
+    picture = np.broadcast_to(wave[None, None, :, None], (1, 64, 64, 3))
+    assert sharpness.spectrum(picture)[0].argmax() + 1 == 8
+    ramp = np.broadcast_to((3.0 * x)[None, None, :, None], (1, 64, 64, 3))
+    assert sharpness.gradient(ramp)[0] == pytest.approx(3)
+
+
+def test_blur_is_seen():
+    pictures = np.random.default_rng(4).integers(0, 255, (8, 32, 32, 3)).astype(float)
+    soft = (pictures + np.roll(pictures, 1, 1) + np.roll(pictures, 1, 2) + np.roll(pictures, (1, 1), (1, 2))) / 4
+    sharp, blurred = (
+        Readings(*(np.arange(8),) * 3, np.eye(8), np.eye(8), sharpness.gradient(p), sharpness.spectrum(p))
+        for p in (pictures, soft)
+    )
+    found = sharpness.sharpness(blurred, sharp, draws=50)
+    assert found["gradient_ratio"].value < 0.8
+    assert found["spectrum_db"].value > 1
+    assert sharpness.sharpness(sharp, sharp, draws=50)["gradient_ratio"].value == pytest.approx(1)
+
+
+def test_content_is_the_scene_kept():
+    made = readings()
+    assert content(made)["scene_accuracy"].value == accuracy_score(made.place, made.scene.argmax(1))
+    made.place[:] = -1
+    assert content(made) == {}
+
+
+def test_intervals_cover_what_they_promise():
+    """With effects of prompt, seed and picture, 95 % intervals cover the truth about 95 times in a hundred."""
+    rng, covered = np.random.default_rng(5), 0
+    prompt, seed = np.repeat(np.arange(24), 8), np.tile(np.arange(8), 24)
+    for trial in range(100):
+        values = rng.normal(size=24)[prompt] + 0.5 * rng.normal(size=8)[seed] + rng.normal(size=192)
+        low, high = interval(lambda w, values=values: mean(values, w), prompt, seed, draws=200, start=trial)
+        covered += low <= 0 <= high
+    assert covered >= 88
+
+
+def test_intervals_are_the_same_every_time():
+    made = readings()
+    right = hits(made.likely, made.asked)
+    one, other = (measured(lambda w: mean(right, w), made) for _ in range(2))
+    assert one == other
+    assert one.low < one.value < one.high
+    assert set(one.asdict()) == {"value", "low", "high", "n", "by"}
+    nothing = interval(lambda w: float("nan"), made.prompt, made.seed, draws=5)
+    assert np.isnan(nothing).all()
