@@ -12,7 +12,18 @@ import pytest
 SRC = Path(__file__).parent.parent / "src"
 ROOMS = [
     *("errors", "emotions", "seeds", "config", "plugins", "stage", "pictures", "metrics", "backbone", "world"),
-    *("learner", "encoders", "data", "methods", "sampling", "checkpoints", "training", "judging", "evaluation", "tuning"),
+    *(
+        "learner",
+        "encoders",
+        "data",
+        "methods",
+        "sampling",
+        "checkpoints",
+        "training",
+        "judging",
+        "evaluation",
+        "tuning",
+    ),
     *("reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
 ]
 PLUGINS = ("methods", "encoders", "metrics", "data.sources")

@@ -1,0 +1,245 @@
+"""The verbs, their options, and how a line is read: no torch, so that a word that is off is said at once.
+
+    read("train", ["lora", "rank=8", "--data", "prepared", "--out", "runs/lora", "steps=900"])
+        -> Call(verb="train", given={name, data, out}, pairs={rank, steps})
+
+An option is an argument of the verb (`--out` is `out=`); a list is an option said several times. `key=value` is a field
+of a `Config`, wherever in the line it stands. A recipe is a file of such words that come before yours. The table here
+says no defaults: what is left out is left to the verb. Its own values are examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from emoscene import config, emotions, plugins
+from emoscene.config import Option
+from emoscene.errors import Usage, unknown
+
+PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
+REPEATED = {"emotion", "adapter", "judge"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A verb's sentence, its words in order (`PROMPT?` may be left out) and the names of its options."""
+
+    sentence: str
+    words: str
+    options: str
+    example: str
+
+
+VERBS = {
+    "demo": Verb(
+        "one scene in eight emotions by every method there is, and a page that shows it",
+        "",
+        "out",
+        "emoscene demo --out out/demo",
+    ),
+    "generate": Verb(
+        "paint words, with an emotion",
+        "PROMPT?",
+        "emotion method strength base adapter negative size seed num steps cfg sampler batch device dtype out recipe",
+        'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
+    ),
+    "prepare": Verb(
+        "make a source's pictures ready to learn from",
+        "SOURCE",
+        "root base limit device out recipe",
+        "emoscene prepare mini --limit 6000 --out out/prepared",
+    ),
+    "train": Verb(
+        "train a method or an encoder on a prepared folder",
+        "NAME",
+        "data base resume out recipe",
+        "emoscene train lora --data out/prepared --out runs/lora steps=900",
+    ),
+    "evaluate": Verb(
+        "judge a method, or any folder of pictures",
+        "",
+        "method adapter base strength prompts seeds judge data pictures negative size steps cfg sampler batch "
+        "device out recipe",
+        "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
+    ),
+    "mini": Verb(
+        "render the miniature world to disk, laid out as a public data set",
+        "",
+        "layout num seed out",
+        "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
+    ),
+    "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
+    "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
+}
+NEEDS = {"prepare": ("out",), "train": ("data", "out"), "evaluate": ("out",), "mini": ("layout", "out")}
+OPTIONS = {
+    option.name: option
+    for option in (
+        Option("emotion", "str", "awe", "a name, a mixture such as awe:0.7,fear:-0.3, or all for each in turn"),
+        Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
+        Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
+        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, or a hub id"),
+        Option("adapter", "str", "runs/lora", "a folder that `train` made"),
+        Option("negative", "str", "blurry", "what the picture shall not be"),
+        Option("size", "str", "128", "the side, or WIDTHxHEIGHT, in pixels"),
+        Option("seed", "int", 0, "of the first picture"),
+        Option("num", "int", 1, "how many; seeds count up", span=(1, 1_000_000)),
+        Option("steps", "int", 20, "of the sampler", span=(1, 1000)),
+        Option("cfg", "float", 4.0, "how closely to follow the words; 1 is not at all", span=(0.0, 100.0)),
+        Option("sampler", "str", "dpm++", "dpm++, ddim, euler, pndm or unipc"),
+        Option("batch", "int", 8, "pictures at once; it changes the speed and not the pictures", span=(1, 1024)),
+        Option("device", "str", "cpu", "cpu, cuda or mps; the best there is, if left out"),
+        Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
+        Option("out", "str", "out", "the folder to write; the same call goes on where it stopped"),
+        Option("recipe", "str", "FILE", "a name of `emoscene ls recipes`, or a TOML file of options and settings"),
+        Option("root", "str", "data", "where the source's files lie"),
+        Option("limit", "int", 6000, "at most so many pictures", span=(1, 1_000_000_000)),
+        Option("data", "str", "out/prepared", "a folder that `prepare` made"),
+        Option("resume", "bool", False, "go on from the newest checkpoint"),
+        Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
+        Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
+        Option("judge", "str", "judge", "a folder that `train judge` made, or a hub id"),
+        Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
+        Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
+        Option("json", "bool", False, "print the result as one JSON object"),
+        Option("help", "bool", False, "this text"),
+    )
+}
+
+
+@dataclasses.dataclass
+class Call:
+    """A line, read: the verb, its words by name, its options, and the settings."""
+
+    verb: str
+    given: dict[str, Any]
+    pairs: dict[str, Any]
+    asked: set[str]
+
+
+def read(name: str, line: list[str]) -> Call:
+    """The words of a line after the verb, each in its place and checked. Raises Usage for the first that is off."""
+    verb = VERBS[name]
+    words, options, pairs = _sorted(name, line)
+    if "recipe" in options:
+        more, extra = _recipe(name, options.pop("recipe"))
+        options, pairs = {**more, **options}, {**extra, **pairs}
+    asked = {word for word in ("json", "help") if options.pop(word, False)}
+    if "help" in asked:
+        return Call(name, {}, {}, asked)
+    expected = verb.words.split()
+    if len(words) > len(expected):
+        hint = ": put the prompt in quotes" if name == "generate" else f": {verb.example}"
+        raise Usage(f"{words[len(expected)]!r} is a word too many{hint}")
+    given = {place.strip("?").lower(): word for place, word in zip(expected, words, strict=False)}
+    for place in [*(word.lower() for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
+        if place not in given | options:
+            say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
+            raise Usage(f"{name} needs {say}: {verb.example}")
+    given |= options
+    known = settings(name, given)
+    return Call(name, given, pairs if known is None or not pairs else _checked(known, pairs), asked)
+
+
+def _checked(known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
+    if not known:
+        raise Usage(f"{next(iter(pairs))!r} cannot be set here: `emoscene show NAME` tells what may change at use")
+    return config.read(known, pairs)
+
+
+def _sorted(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+    known = {*VERBS[name].options.split(), "json", "help"}
+    words: list[str] = []
+    options: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
+    line = line.copy()
+    while line:
+        word = line.pop(0)
+        if word == "--":
+            return words + line, options, pairs
+        if word == "-h" or re.match(r"--?[A-Za-z]", word):
+            key, equals, value = word.lstrip("-").partition("=")
+            key = "help" if key == "h" else key.replace("-", "_")
+            if key not in known:
+                raise unknown("option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help")
+            if OPTIONS[key].type == "bool":
+                value = value if equals else "yes"
+            elif not equals:
+                if not line or line[0].startswith("--"):
+                    raise Usage(f"--{key} needs a value, such as --{key} {OPTIONS[key].default}")
+                value = line.pop(0)
+            _take(options, key, value)
+        elif pair := PAIR.fullmatch(word):
+            pairs[pair[1]] = pair[2]
+        else:
+            words.append(word)
+    return words, options, pairs
+
+
+def _take(options: dict[str, Any], key: str, value: Any) -> None:
+    """Put an option's value into its place, checked as far as can be without torch."""
+    value = dataclasses.replace(OPTIONS[key], name=f"--{key}").read(value)
+    value = CHECKS[key](value) if key in CHECKS else value
+    if key in REPEATED:
+        options.setdefault(key, []).append(value)
+    else:
+        options[key] = value
+
+
+def _recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A recipe's words: the verb's own options, and settings."""
+    table = config.read_toml(name) if Path(name).suffix == ".toml" else plugins.table("recipes", name)
+    options: dict[str, Any] = {}
+    for key in [key for key in table if key in VERBS[verb].options.split()]:
+        value = table.pop(key)
+        for one in value if isinstance(value, list) else [value]:
+            _take(options, key, one)
+    return options, table
+
+
+def settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
+    """The fields that `key=value` may set in this call; None where only the artifacts know."""
+    if verb == "train":
+        kinds = {one: kind for kind in ("encoders", "methods") for one in plugins.names(kind)}
+        if given["name"] not in kinds:
+            raise unknown("learner", given["name"], kinds, hint="emoscene ls")
+        return [*plugins.room("training"), *plugins.options(kinds[given["name"]], given["name"])]
+    if verb == "prepare":
+        return plugins.options("sources", given["source"])
+    if "adapter" in given and "method" not in given:
+        return None
+    found = {name: plugins.options("methods", name) for name in given.get("method", "none").split("+")}
+    late = [(name, option) for name, options in found.items() for option in options if option.late]
+    return [option for _, option in late] + [dataclasses.replace(o, name=f"{name}.{o.name}") for name, o in late]
+
+
+def _emotion(text: str) -> str:
+    if text != "all":
+        emotions.parse(text)
+    return text
+
+
+def _method(text: str) -> str:
+    for name in text.split("+"):
+        plugins.source("methods", name)
+    return text
+
+
+def _base(text: str) -> str:
+    if "/" not in text and not Path(text).is_dir():
+        plugins.source("bases", text)
+    return text
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not found:
+        raise Usage(f"--size {text} is off: write 128, or 192x128")
+    return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+
+
+CHECKS: dict[str, Callable[[str], Any]] = {"emotion": _emotion, "method": _method, "base": _base, "size": _size}

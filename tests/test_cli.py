@@ -1,0 +1,209 @@
+"""The command line: how a line is read, what a wrong one says, and that asking for help costs nothing."""
+
+import inspect
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import emoscene
+import tiny
+from emoscene import cli, plugins, sampling
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure, Usage
+from emoscene.verbs import NEEDS, OPTIONS, VERBS, read
+
+README = Path(__file__).parent.parent / "README.md"
+DOING = [name for name in VERBS if name not in {"ls", "show"}]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+def run(line, capsys):
+    status = cli.main(shlex.split(line))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+LIGHT = ["--help", "generate --help", "ls", "ls emotions", "show lora", "show prompt", "show awe", "show training"]
+
+
+def test_asking_loads_no_torch_and_answers_at_once():
+    code = f"import sys; from emoscene.cli import main; [main(line.split()) for line in {LIGHT}]"
+    code = f"{code}; print('torch' in sys.modules)"
+    began = time.perf_counter()
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("False\n")
+    assert not answer.stderr
+    assert time.perf_counter() - began < 3  # all eight on a busy machine; one takes .2 s
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("paint a", "no verb 'paint'"),
+        ("generat a", "did you mean 'generate'?"),
+        ("generate a --emotoin awe", "did you mean '--emotion'?"),
+        ("generate a --emotion aw", "did you mean 'awe'?"),
+        ("generate a --method lorra", "did you mean 'lora'?"),
+        ("generate a --base nowhere", "no base 'nowhere'"),
+        ("generate a --num 0", "--num=0 is out of range"),
+        ("generate a --num many", "--num is int, such as 1"),
+        ("generate a --num", "--num needs a value"),
+        ("generate a --out --seed 3", "--out needs a value"),
+        ("generate a --size huge", "write 128, or 192x128"),
+        ("generate a village", "put the prompt in quotes"),
+        ("generate a --method lora rank=3", "cannot be set here"),
+        ("generate a --recipe nowhere.toml", "nowhere.toml cannot be read"),
+        ("train lora", "train needs --data: emoscene train lora"),
+        ("train --data a --out b", "train needs NAME"),
+        ("train lorra --data a --out b rank=3", "did you mean 'lora'?"),
+        ("train lora --data a --out b rnak=3", "did you mean 'rank'?"),
+        ("train lora --data a --out b steps=x", "steps is int, such as 1000"),
+        ("prepare nothing --out b x=1", "no source 'nothing'"),
+        ("show lroa", "did you mean 'lora'?"),
+        ("ls metric", "did you mean 'metrics'?"),
+    ],
+)
+def test_words_that_are_off_end_with_two_and_one_sentence(line, sentence, capsys):
+    status, out, err = run(line, capsys)
+    assert (status, out) == (2, "")
+    assert sentence in err
+    assert err.startswith("emoscene: ")
+    assert err.count("\n") == 1
+
+
+def test_options_and_settings_stand_anywhere():
+    call = read("train", shlex.split("rank=8 --out runs/lora lora steps=900 --data=prepared --resume lr=2e-3 --json"))
+    assert call.given == {"name": "lora", "out": "runs/lora", "data": "prepared", "resume": True}
+    assert call.pairs == {"rank": 8, "steps": 900, "lr": 2e-3}
+    assert call.asked == {"json"}
+
+
+def test_what_is_said_again_is_a_list_or_replaces():
+    call = read("generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --strength -0.5"))
+    assert call.given == {"prompt": "a dog", "emotion": ["awe", "fear:-0.3"], "seed": 2, "strength": -0.5}
+
+
+def test_a_value_may_look_like_anything():
+    call = read("generate", ["--negative", "x=1", "--size", "64x128", "--", "--a=b"])
+    assert call.given == {"prompt": "--a=b", "negative": "x=1", "size": (64, 128)}
+    assert read("generate", ["the sum a + b=c"]).given == {"prompt": "the sum a + b=c"}
+
+
+def test_a_recipe_is_words_that_come_before(tmp_path):
+    recipe = tmp_path / "slow.toml"
+    recipe.write_text('steps = 40\ncfg = 3\nemotion = ["awe", "fear"]\nlexicon = "mine.toml"\n')
+    line = ["a dog", "--recipe", str(recipe), "--steps", "30", "--method", "prompt"]
+    call = read("generate", line)
+    assert call.given == {"prompt": "a dog", "steps": 30, "cfg": 3.0, "emotion": ["awe", "fear"], "method": "prompt"}
+    assert call.pairs == {"lexicon": "mine.toml"}
+    recipe.write_text("stepz = 40\n")
+    with pytest.raises(Usage, match="stepz"):
+        read("generate", line)
+
+
+@pytest.mark.parametrize("name", DOING)
+def test_every_option_is_an_argument_of_its_verb(name):
+    takes = inspect.signature(getattr(emoscene, name)).parameters
+    options = set(VERBS[name].options.split()) - {"recipe"}
+    options |= {word.strip("?").lower() for word in VERBS[name].words.split()}
+    if not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        assert options <= set(takes)
+    needed = {key for key, one in takes.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
+    assert needed <= options
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_example_can_be_read(name):
+    program, verb, *line = shlex.split(VERBS[name].example)
+    assert (program, verb) == ("emoscene", name)
+    assert read(name, line).verb == name
+
+
+def lines_of_the_readme():
+    text = README.read_text()
+    return [shlex.split(found) for found in re.findall(r"^    (?:\.venv/bin/)?(emoscene .*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", lines_of_the_readme(), ids=" ".join)
+def test_every_line_of_the_readme_can_be_read(line):
+    assert read(line[1], line[2:]).verb == line[1]
+
+
+def test_the_readme_is_python():
+    for snippet in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
+        compile(snippet, "README.md", "exec")
+
+
+def test_every_option_belongs_to_a_verb():
+    used = {name for verb in VERBS.values() for name in verb.options.split()}
+    assert set(OPTIONS) == used | {"json", "help"}
+    assert set(NEEDS) <= set(VERBS)
+
+
+def test_generate_prints_its_folder_and_is_done_once(base, tmp_path, capsys):
+    line = f"generate 'a dog' --base {base} --emotion awe --num 2 --steps 1 --out {tmp_path / 'out'}"
+    status, out, _ = run(line, capsys)
+    assert (status, out) == (0, f"{tmp_path / 'out'}\n")
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    assert len(made) == 2
+    status, out, _ = run(f"{line} --json", capsys)
+    assert status == 0
+    assert json.loads(out)["pictures"] == 2
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+
+
+def test_ls_and_show_answer_in_json(capsys):
+    _, out, _ = run("ls methods --json", capsys)
+    assert {"none", "prompt", "lora"} <= set(json.loads(out)["methods"])
+    _, out, _ = run("show lora --json", capsys)
+    assert "rank" in {option["name"] for option in json.loads(out)["methods"]["options"]}
+
+
+@pytest.mark.skipif("mini" not in plugins.names("bases"), reason="the miniature is not built yet")
+def test_show_lists_the_words_of_the_miniature(capsys):
+    _, out, _ = run("show mini --json", capsys)
+    words = json.loads(out)["bases"]["vocabulary"]
+    assert {"village", "lake", "dog"} <= set(words)
+    assert not set(words) & set(EMOTIONS)
+
+
+def test_an_emotion_that_nothing_hears_is_said(base, tmp_path, capsys):
+    line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
+    assert "hears no emotion" in run(f"{line}/a --emotion awe", capsys)[2]
+    assert not run(f"{line}/b", capsys)[2]
+    assert not run(f"{line}/c --emotion awe --method none", capsys)[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (Failure("the disk is full"), 1, "emoscene: the disk is full\n"),
+        (PermissionError(13, "Permission denied", "/root/x"), 1, "emoscene: /root/x: Permission denied\n"),
+        (KeyboardInterrupt(), 130, "emoscene: stopped: what is finished stays, and the same call goes on from there\n"),
+    ],
+)
+def test_what_fails_says_so(error, status, sentence, monkeypatch, capsys):
+    def fail(*words, **named):
+        raise error
+
+    monkeypatch.setattr(sampling, "generate", fail)
+    assert run("generate a", capsys) == (status, "", sentence)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(*words, **named):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sampling, "generate", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["generate", "a"])

@@ -1,0 +1,103 @@
+"""The demo on a tiny base, and the page that it writes."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from emoscene import learner, reporting
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
+from emoscene.mini import demo
+from emoscene.world import SCENES
+
+VOID = {"meta", "img", "path", "ellipse"}
+
+
+class Checker(HTMLParser):
+    """Every tag is closed in its order; whatever would be fetched is written down."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.fetched, self.alts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.open += [tag] if tag not in VOID else []
+        self.fetched += [value for key, value in attrs if key in {"src", "href", "srcset"}]
+        self.alts += [dict(attrs)["alt"]] if tag == "img" else []
+
+    def handle_endtag(self, tag):
+        assert tag in VOID or self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    torch.manual_seed(0)
+    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(SCENES))):
+        small = {"side": 32, "width": 32, "layers": 1, "heads": 2}
+        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
+        (folder / target).mkdir()
+        learner.save(judge, "judge", folder / target, None)
+    said = []
+    call = {"base": str(tiny.make(folder / "base")), "judge": [folder / "emotion", folder / "scene"], "steps": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "SCENES", ("village", "forest"))
+        patch.setattr(demo, "SEEDS", (7,))
+        patch.setattr(demo, "DIAL", (0.0, 0.5, 1.0, 1.5))
+        out = demo.demo(out=folder / "out", tell=said.append, **call)
+        again = []
+        assert demo.demo(out=folder / "out", tell=again.append, **call) == out
+    assert said
+    assert not again
+    return out
+
+
+def test_it_leaves_what_it_says(made):
+    names = ["demo.json", "index.html", "manifest.json", "pictures", "scenes.png", "sheet.png", "strength.png"]
+    assert sorted(path.name for path in made.iterdir()) == names
+    assert len(list((made / "pictures/none").glob("*.png"))) == 2
+    assert len(list((made / "pictures/prompt").glob("*.png"))) == 2 * 8 + 2 * 2
+    assert json.loads((made / "manifest.json").read_text())["state"] == "done"
+
+
+def test_the_figures_have_intervals(made):
+    methods = json.loads((made / "demo.json").read_text())["methods"]
+    assert list(methods) == ["none", "prompt"]
+    for figures in methods.values():
+        for name in ("emotion_accuracy", "scene_accuracy", "probability"):
+            assert 0 <= figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"] <= 1
+            assert figures[name]["n"] == 16
+    assert methods["none"]["emotion_accuracy"]["value"] == pytest.approx(1 / 8)
+    assert {len(likely) for likely in methods["prompt"]["dial"].values()} == {4}
+
+
+def test_the_page_needs_nothing_else(made):
+    text = (made / "index.html").read_text()
+    page = Checker(text)
+    assert not page.open
+    assert page.fetched
+    assert all(value.startswith("data:image/") for value in page.fetched)
+    assert all(page.alts)
+    assert not re.search(r"https?://|@import|url\(|<script", text)
+    assert "$" not in text
+
+
+def test_what_comes_into_a_page_is_escaped():
+    plate = reporting.Plate(Image.new("RGB", (4, 4)), 'a "<b>"', "<i>")
+    blocks = reporting.wall([plate], "<u>"), reporting.grid([[plate]], ["<r>"], ["<c>"]), reporting.code(["a < b"])
+    text = reporting.page("<t>", "<l>", [reporting.section("<h>", "<p1>\n\n$p2", *blocks)], "<f>")
+    assert not Checker(text).open
+    assert not re.search(r"<(b|i|u|r|c|t|l|h|f|p1)>", text)
+    assert "<p>$p2</p>" in text
+
+
+def test_the_best_is_never_the_base_alone():
+    base, words = (demo.Shown(name, [], {}, 0.0, {}, {}) for name in ("none", "prompt"))
+    assert demo.best([base, words]) is words
+    assert demo.best([base]) is base
