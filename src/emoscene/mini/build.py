@@ -1,0 +1,258 @@
+"""How the miniature is made: `python -m emoscene.mini.build`, from the painted world to a Stable Diffusion folder.
+
+    tokenizer ─▶ pictures ─▶ vae ─▶ latents ─┬▶ base ──────────────────┬▶ folder
+                                             └▶ perception ─▶ decoder ─┘
+
+Every stage leaves its result in the work folder and is passed over once it is there; one that trains goes on from its
+newest checkpoint. The encoder is frozen after `vae`, so `base` and `decoder` need not wait for each other: they may run
+side by side as two calls (`--stage base`, `--stage perception --stage decoder`). A stage that trains runs as so many
+processes of one thread each (`--processes`), which on a CPU is faster than one process of as many threads, and much
+faster where other work shares the cores. `vae.steps=8000` changes one stage's setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import CLIPTokenizer
+
+from emoscene import checkpoints, seeds, stage, training
+from emoscene import config as configs
+from emoscene import learner as learners
+from emoscene.errors import Failure, Usage, unknown
+from emoscene.learner import Learner
+from emoscene.mini import cache, folder
+from emoscene.mini import tokenizer as words
+from emoscene.mini.autoencoder import Autoencoder
+from emoscene.mini.base import Base
+from emoscene.mini.cache import Pictures
+from emoscene.mini.decoder import Decoder
+from emoscene.mini.perception import Perception
+
+WEIGHTS = Path(__file__).parent / "weights" / "base"
+PICTURES = 28_000
+BITE = 40  # pictures encoded at a time
+TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
+    "vae": (
+        Autoencoder,
+        {"crop": 64},
+        {"steps": 6000, "batch": 16, "lr": 2e-3, "decay": 0.0, "average": 0.998, "seed": 1},
+    ),
+    "perception": (Perception, {}, {"steps": 900, "batch": 32, "lr": 2e-3, "average": 0.99, "seed": 2}),
+    "decoder": (
+        Decoder,
+        {"perception": "perception", "looks": 0.3, "strength": 1.5, "noise": 0.015},
+        {"steps": 2600, "batch": 4, "lr": 1e-3, "decay": 0.0, "average": 0.998, "seed": 3, "checkpoint_every": 100},
+    ),
+    "base": (
+        Base,
+        {"tokenizer": "tokenizer"},
+        {"steps": 5000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
+    ),
+}
+"""What trains: the learner, its settings (folders are the work folder's), and training's."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where to work, where the result goes, the settings that differ, processes to train in, pictures to paint."""
+
+    work: Path
+    out: Path
+    pairs: Mapping[str, str]
+    processes: int
+    pictures: int
+    tell: Callable[[str], None]
+
+
+def configured(job: Job, name: str) -> tuple[Any, training.Config]:
+    """A stage's learner's settings and training's, with the call's own in their places."""
+    kind, own, given = TRAINED[name]
+    own = {key: str(job.work / value) if key in ("perception", "tokenizer") else value for key, value in own.items()}
+    pairs = {key.removeprefix(f"{name}."): value for key, value in job.pairs.items() if key.startswith(f"{name}.")}
+    mine = {field.name for field in configs.fields(kind.Config)}
+    learning = configs.replace(kind.Config(), own | {key: value for key, value in pairs.items() if key in mine})
+    return learning, configs.replace(training.Config(), given | {k: v for k, v in pairs.items() if k not in mine})
+
+
+def train(job: Job, name: str) -> None:
+    """Train one learner, or go on with it; its folder is there once it is done."""
+    if (job.work / name / learners.CARD).is_file():
+        return
+    if job.processes > 1 and "WORLD_SIZE" not in os.environ:
+        _spread(job, name)
+        return
+    kind = TRAINED[name][0]
+    learning, config = configured(job, name)
+    torch.manual_seed(seeds.number(config.seed, "start") % 2**31)
+    data, saved, began = Pictures(job.work / "pictures"), job.work / "runs" / name, time.time()
+    learner = kind.start(learning, None, data)
+    if isinstance(learner, Decoder):
+        learner.load_state_dict(load_file(str(job.work / "vae/model.safetensors")))
+        learner.vae.register_to_config(scaling_factor=scaling(job.work))
+    again = bool(checkpoints.found(saved))
+    first = int(os.environ.get("RANK", 0)) == 0
+    watch = _watch(name, job.tell) if first else None
+    learner = training.run(learner, data, config, saved, again=again, tell=job.tell, watch=watch)
+    if first:
+        cost = {"seconds": round(time.time() - began), "samples": config.steps * config.batch}
+        (job.work / name).mkdir(exist_ok=True)
+        learners.save(learner, name, job.work / name, None, cost=cost)
+
+
+def _spread(job: Job, name: str) -> None:
+    """Run a stage in several processes of one thread each."""
+    torchrun = ("torch.distributed.run", "--standalone", f"--nproc_per_node={job.processes}")
+    words = ["--stage", name, "--work", str(job.work), "--out", str(job.out)]
+    command = [sys.executable, "-m", *torchrun, "-m", "emoscene.mini.build", *words]
+    command += [f"{key}={value}" for key, value in job.pairs.items()]
+    threads = str(max(1, (os.cpu_count() or 1) // job.processes))
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads})
+    if done.returncode:
+        raise Failure(f"the stage {name} stopped: the same call goes on with it")
+
+
+def _watch(name: str, tell: Callable[[str], None]) -> Callable[[training.Step], None]:
+    recent: list[training.Step] = []
+
+    def watch(step: training.Step) -> None:
+        recent.append(step)
+        if step.number % 50 == 0:
+            loss, seconds = (sum(getattr(s, key) for s in recent) / len(recent) for key in ("loss", "seconds"))
+            tell(f"{time.strftime('%H:%M:%S')} {name} {step.number} loss {loss:.4f} {seconds:.3f} s/step")
+            recent.clear()
+
+    return watch
+
+
+def tokenize(job: Job) -> None:
+    """Learn the tokenizer from the world's captions."""
+    target = job.work / "tokenizer"
+    if not target.exists():
+        known = words.words()
+        stage.write(target, lambda path: words.save(path, words.train(known)))
+        job.tell(f"{len(known)} words")
+
+
+def paint(job: Job) -> None:
+    """Render the pictures."""
+    cache.render(job.work / "pictures", "base", job.pictures, None, job.tell)
+
+
+def encode(job: Job) -> None:
+    """Every picture's latents, as painted and mirrored, scaled to unit variance."""
+    data = Pictures(job.work / "pictures")
+    if data.latents is not None:
+        return
+    vae = _autoencoder(job, "vae").vae
+    bf16 = training.precision("auto") == "bf16"
+
+    def part(first: int) -> torch.Tensor:
+        pixels = data.rows(range(first, min(first + BITE, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            sides = [vae.encode(side).latent_dist.mode() for side in (pixels, pixels.flip(-1))]
+        if first % (BITE * 50) == 0:
+            job.tell(f"encoded {first} of {len(data)}")
+        return torch.stack(sides, 1).float()
+
+    with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
+        latents = torch.cat(list(threads.map(part, range(0, len(data), BITE))))
+    factor = 1 / float(latents.std())
+    stage.write(job.work / "latents.json", json.dumps({"scaling_factor": factor}).encode())
+    scaled = (latents * factor).half().numpy()
+    stage.write(data.folder / cache.LATENTS, lambda path: _dump(path, scaled))
+    job.tell(f"latents: mean {latents.mean((0, 1, 3, 4)).tolist()}, scaling factor {factor:.4f}")
+
+
+def _dump(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+def scaling(work: Path) -> float:
+    """What latents are multiplied by to have unit variance."""
+    return float(json.loads((work / "latents.json").read_text())["scaling_factor"])
+
+
+def _autoencoder(job: Job, name: str) -> Autoencoder:
+    found = Autoencoder(configs.replace(Autoencoder.Config(), {"channels": configured(job, name)[0].channels}))
+    found.load_state_dict(load_file(str(job.work / name / "model.safetensors")))
+    return found.eval()
+
+
+def assemble(job: Job) -> None:
+    """Put the parts together, the decoder's last state if it is there, else the autoencoder's."""
+    decoder = "decoder" if (job.work / "decoder" / learners.CARD).is_file() else "vae"
+    vae = _autoencoder(job, decoder).vae
+    vae.register_to_config(scaling_factor=scaling(job.work))
+    base = Base.start(configured(job, "base")[0], None)
+    base.load_state_dict(load_file(str(job.work / "base/model.safetensors")))
+    tokenizer = CLIPTokenizer.from_pretrained(str(job.work / "tokenizer"), local_files_only=True)
+    folder.write(job.out, base, vae, tokenizer, words.words())
+    size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
+    job.tell(f"{job.out}: {size / 1e6:.1f} MB")
+
+
+STAGES: dict[str, Callable[[Job], None]] = {
+    "tokenizer": tokenize,
+    "pictures": paint,
+    "vae": partial(train, name="vae"),
+    "latents": encode,
+    "perception": partial(train, name="perception"),
+    "decoder": partial(train, name="decoder"),
+    "base": partial(train, name="base"),
+    "folder": assemble,
+}
+"""The stages in order."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: exit status 0, 2 for words that are off, 1 for work that could not be done."""
+    parser = argparse.ArgumentParser(prog="python -m emoscene.mini.build", description="Make the miniature base.")
+    parser.add_argument("--stage", action="append", metavar="NAME", help=f"one of {', '.join(STAGES)}; all if none")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="where pictures and checkpoints are kept")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished base goes")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="processes that train together")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures to paint")
+    parser.add_argument("pairs", nargs="*", metavar="stage.key=value", help="settings that differ")
+    given = parser.parse_intermixed_args(arguments)
+    tell = partial(print, flush=True)
+    try:
+        pairs = dict(_pair(text) for text in given.pairs)
+        chosen = [name for name in given.stage or STAGES if name != "all"] or list(STAGES)
+        given.work.mkdir(parents=True, exist_ok=True)
+        job = Job(given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, tell)
+        for name in chosen:
+            if name not in STAGES:
+                raise unknown("stage", name, STAGES)
+            STAGES[name](job)
+    except (Usage, Failure) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, Usage) else 1
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    name, dot, _ = key.partition(".")
+    if not equals or not dot or name not in TRAINED:
+        raise Usage(f"{text} is off: write STAGE.KEY=VALUE, the stage one of {', '.join(TRAINED)}")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

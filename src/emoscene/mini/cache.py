@@ -1,0 +1,95 @@
+"""The pictures that the base learns from, each rendered once into raw pixels on the disk, with its captions.
+
+    pictures = render(work / "pictures", "base", 28_000)     goes on where it stopped
+    pictures.rows([3, 5], ("pixels", "short", "scene"))
+
+`pixels.u8` is one array [N, 128, 128, 3]; `notes.jsonl` has a line a picture, written only once its pixels are on the
+disk. Once encoded, latents are a column too (`latents.npy`, [N, 2, 4, 16, 16]: as painted, and mirrored).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emoscene import stage
+from emoscene.world import roles
+from emoscene.world.press import Proof, proofs
+
+SIZE = 128
+CHUNK = 512  # pictures between two marks on the disk
+PIXELS, NOTES, LATENTS = "pixels.u8", "notes.jsonl", "latents.npy"
+
+
+class Pictures:
+    """A cache in `folder`, as `training.run` reads it. Columns: pixels, latents, weights, and every note's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = list(stage.rows(folder / NOTES))
+        self.pixels = np.memmap(folder / PIXELS, np.uint8, "r", shape=(len(self.notes), SIZE, SIZE, 3))
+        found = (folder / LATENTS).is_file()
+        self.latents = torch.from_numpy(np.load(folder / LATENTS)) if found else None
+        self.weights = torch.tensor([note["weights"] for note in self.notes])
+
+    def __len__(self) -> int:
+        return len(self.notes)
+
+    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns of these rows."""
+        return {column: self._column(column, list(indices)) for column in columns}
+
+    def _column(self, column: str, indices: list[int]) -> Any:
+        if column == "pixels":
+            return torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()
+        if column == "latents":
+            if self.latents is None:
+                raise ValueError(f"{self.folder} has no latents yet: the stage 'latents' makes them")
+            return self.latents[indices]
+        if column == "weights":
+            return self.weights[indices]
+        return [self.notes[index][column] for index in indices]
+
+
+def _note(proof: Proof) -> str:
+    plan = proof.plan
+    note = {"seed": plan.seed, "scene": plan.scene, "object": plan.object, "weights": plan.weights}
+    return json.dumps({**note, "short": proof.short, "long": proof.long}) + "\n"
+
+
+def render(
+    folder: Path,
+    role: str,
+    count: int,
+    workers: int | None = None,
+    tell: Callable[[str], None] = print,
+    order: Callable[[int], dict[str, Any]] = lambda seed: {"seed": seed},
+) -> Pictures:
+    """The first `count` pictures of a role; goes on where it stopped. `order`: what the world is asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    notes, pixels = folder / NOTES, folder / PIXELS
+    for file in (pixels, notes):
+        file.touch()
+    os.truncate(notes, notes.read_bytes().rfind(b"\n") + 1)  # a line torn by a crash
+    done = len(list(stage.rows(notes)))
+    coming = proofs(map(order, roles.seeds(role, count)[done:]), SIZE, workers)
+    with pixels.open("r+b") as image, notes.open("ab") as text:
+        image.seek(done * SIZE * SIZE * 3)
+        while chunk := list(islice(coming, CHUNK)):
+            for end, data in (
+                (image, b"".join(proof.pixels.tobytes() for proof in chunk)),
+                (text, "".join(map(_note, chunk)).encode()),
+            ):
+                end.write(data)
+                end.flush()
+                os.fsync(end.fileno())
+            done += len(chunk)
+            tell(f"rendered {done} of {count}")
+    return Pictures(folder)

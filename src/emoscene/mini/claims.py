@@ -1,0 +1,232 @@
+"""Every figure that the miniature promises, measured: `python -m emoscene.mini.claims --out out/claims`.
+
+Each claim is a function of the `Lab`; `--only vae strength` measures some of them. What is painted is kept and not
+painted again. A figure that is missed is printed as missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from emoscene import stage
+from emoscene.encoders.base import tensor
+from emoscene.metrics.base import Readings, Value, hits, mean, measured
+from emoscene.metrics.distance import distance
+from emoscene.metrics.diversity import diversity
+from emoscene.metrics.emotion import emotion, per_emotion, probability
+from emoscene.metrics.sharpness import psnr, sharpness
+from emoscene.mini import machine, words
+from emoscene.mini.lab import Lab, part
+from emoscene.sampling import pictures
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A promise and what came of it; `met` is None where nothing was promised and the figure is only told."""
+
+    what: str
+    figure: str
+    target: str
+    met: bool | None
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
+    """A claim from a figure, with its interval where it has one."""
+    if isinstance(value, Value):
+        figure = f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
+        return Claim(what, figure, target, met, value.value, value.low, value.high)
+    return Claim(what, f"{value:{form}}", target, met, float(value))
+
+
+def vae(lab: Lab) -> list[Claim]:
+    """What the autoencoder loses of unseen pictures, to the eye of PSNR and to the judge's."""
+    originals = [proof.picture for proof in lab.unseen]
+    rebuilt = []
+    for first in range(0, len(originals), 20):
+        images = tensor(originals[first : first + 20])
+        rebuilt += pictures(lab.backbone.decode(lab.backbone.encode(images)))
+    lost = psnr(*(np.stack([np.asarray(picture) for picture in side]) for side in (originals, rebuilt)))
+    before, after = (lab.judge.read(side).probabilities.argmax(1) for side in (originals, rebuilt))
+    same = float((before == after).mean())
+    return [
+        claim("VAE: PSNR on 500 unseen pictures, dB", float(lost.mean()), ">= 28", bool(lost.mean() >= 28), ".2f"),
+        claim("VAE: judge reads the reconstruction as the original", same, ">= .97", same >= 0.97),
+    ]
+
+
+def sharp(lab: Lab) -> list[Claim]:
+    """Painted pictures against rendered ones with the same captions."""
+    found = sharpness(lab.read(lab.method), lab.real, 300)
+    ratio, gap = found["gradient_ratio"], found["spectrum_db"]
+    return [
+        claim("sharpness: gradient, painted / rendered", ratio, ".85 to 1.15", 0.85 <= ratio.value <= 1.15),
+        claim("sharpness: spectrum up to half of Nyquist, dB", gap, "<= 3", gap.value <= 3, ".2f"),
+    ]
+
+
+def accuracy(read: Readings, keep: np.ndarray | None = None) -> Value:
+    """Judged emotion accuracy, of some of the pictures."""
+    return emotion(read if keep is None else part(read, keep))["emotion_accuracy"]
+
+
+def emotions(lab: Lab) -> list[Claim]:
+    """The judge's ceiling, and each method's accuracy beside it."""
+    ceiling, none, prompt, lora = (accuracy(r) for r in (lab.natural, *map(lab.read, ("none", "prompt", lab.method))))
+    share = lora.value / ceiling.value
+    worst = min(
+        per_emotion(lab.read(lab.method).likely, lab.read(lab.method).asked).items(), key=lambda item: item[1]["recall"]
+    )
+    return [
+        claim("judge on real held-out pictures (ceiling)", ceiling, ".90 to .98", 0.90 <= ceiling.value <= 0.98),
+        claim("emotion accuracy: none", none, "<= .25", none.value <= 0.25),
+        *([claim("emotion accuracy: prompt", prompt, "", None)] if lab.method != "prompt" else []),
+        claim(f"emotion accuracy: {lab.method}", lora, "", None),
+        claim(f"emotion accuracy: {lab.method} / ceiling", share, ">= .90", share >= 0.90),
+        claim(f"lowest recall of {lab.method}: {worst[0]}", worst[1]["recall"], "", None),
+    ]
+
+
+def scene(lab: Lab) -> list[Claim]:
+    """The scene is kept: `none` and the paired difference to it."""
+    none, lora = lab.read("none"), lab.read(lab.method)
+    kept = hits(none.scene, none.place)
+    lost = kept - hits(lora.scene, lora.place)
+    base, drop = measured(lambda w: mean(kept, w), none), measured(lambda w: mean(lost, w), none)
+    return [
+        claim("scene kept: none", base, ">= .85", base.value >= 0.85),
+        claim(f"scene kept: none - {lab.method}, paired", drop, "<= .05", drop.value <= 0.05),
+    ]
+
+
+def compositions(lab: Lab) -> list[Claim]:
+    """Scenes and objects never seen together in training, against seen ones."""
+    read = lab.read(lab.method)
+    new = np.array([lab.prompts[number].held_out for number in read.prompt])
+    right = hits(read.likely, read.asked)
+    loss = measured(lambda w: mean(right, w * ~new) - mean(right, w * new), read)
+    return [claim("held-out compositions: accuracy, seen - unseen", loss, "<= .05", loss.value <= 0.05)]
+
+
+def cloud(lab: Lab) -> list[Claim]:
+    """Distance to the real pictures, and diversity beside theirs."""
+    ours, words = (distance(lab.read(method), lab.real, 50)["frechet"].value for method in (lab.method, "prompt"))
+    share = diversity(lab.read(lab.method), lab.real)["diversity_share"]
+    return [
+        claim("Frechet distance: prompt", words, "", None),
+        claim(f"Frechet distance: {lab.method} / prompt", ours / words, "<= 1.15", ours / words <= 1.15),
+        claim(f"diversity: {lab.method} / real", share, ".85 to 1.15", 0.85 <= share.value <= 1.15),
+    ]
+
+
+def strength(lab: Lab) -> list[Claim]:
+    """The dial: probability of the emotion asked at five strengths, one seed a prompt."""
+    curve = []
+    for dial in STRENGTHS:
+        read = lab.read(lab.method, dial, [0])
+        curve.append(mean(probability(read.likely, read.asked), np.ones(len(read))))
+    rises = np.diff(curve)
+    largest = float(rises.max() / (curve[-1] - curve[0]))
+    told = " ".join(f"{value:.3f}" for value in curve)
+    row = lab.pipe(lab.method).rows("a village by a lake", emotion="all", strength=0.0, seed=3)
+    off, base = ([np.asarray(image) for _, image in lab.pipe(m).draw(row)] for m in (lab.method, "none"))
+    apart = float(max(np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(off, base, strict=True)))
+    rising = bool((rises > 0).all())
+    return [
+        Claim("strength 0 .25 .5 .75 1: probability of the emotion", told, "rises", rising, curve[-1]),
+        claim("strength: largest quarter's share of the rise", largest, "<= .5", rising and largest <= 0.5),
+        claim("strength 0 equals none, largest difference of a pixel", apart, "0", apart == 0, ".0f"),
+    ]
+
+
+def captions(lab: Lab) -> list[Claim]:
+    """How much of the emotion the captions give away to a classifier of words: none is asked, some must be told."""
+    found = words.giveaway()
+    return [claim(f"emotion read from the {kind} caption alone", share, "", None) for kind, share in found.items()]
+
+
+def speed(lab: Lab) -> list[Claim]:
+    """Seconds and memory of one picture, in a process of its own, and of the help."""
+    one, side = machine.one_picture(lab.base), lab.backbone.size
+    limit = 2.0 if side <= 128 else 6.0
+    return [
+        claim(
+            f"one picture of {side} px, 20 steps, s", one["seconds"], f"<= {limit:g}", one["seconds"] <= limit, ".2f"
+        ),
+        claim("peak resident memory, GB", one["gigabytes"], "<= 3", one["gigabytes"] <= 3, ".2f"),
+        claim("emoscene --help, s", one["help"], "<= .5", one["help"] <= 0.5, ".2f"),
+    ]
+
+
+def sameness(lab: Lab) -> list[Claim]:
+    """`none` is diffusers' own pipeline, and a picture does not depend on its batch."""
+    apart, batches = machine.against_diffusers(lab.pipe("none")), machine.across_batches(lab.pipe(lab.method))
+    return [
+        claim("none against diffusers' own pipeline, of the range", apart, "<= 1e-3", apart <= 1e-3, ".1e"),
+        claim("batch of 1 against 8, of the range", batches, "<= 1e-2", batches <= 1e-2, ".1e"),
+    ]
+
+
+CLAIMS: dict[str, Callable[[Lab], list[Claim]]] = {
+    "vae": vae,
+    "emotions": emotions,
+    "scene": scene,
+    "compositions": compositions,
+    "sharp": sharp,
+    "cloud": cloud,
+    "strength": strength,
+    "captions": captions,
+    "speed": speed,
+    "sameness": sameness,
+}
+
+
+def measure(lab: Lab, only: Sequence[str] = ()) -> list[Claim]:
+    """Measure the claims into the lab's claims.json; those measured before and not now are kept in it."""
+    lab.out.mkdir(parents=True, exist_ok=True)
+    file = lab.out / "claims.json"
+    known: dict[str, list[dict[str, Any]]] = json.loads(file.read_text()) if file.exists() else {}
+    made: list[Claim] = []
+    for name in only or CLAIMS:
+        claims = CLAIMS[name](lab)
+        made += claims
+        known[name] = [asdict(one) for one in claims]
+        stage.write(file, json.dumps(known, indent=1).encode())
+    return made
+
+
+def main(line: list[str] | None = None) -> int:
+    """Measure and print; the status is 1 if anything promised was missed."""
+    parser = argparse.ArgumentParser(prog="python -m emoscene.mini.claims", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/claims"))
+    parser.add_argument("--only", nargs="+", choices=list(CLAIMS), default=(), metavar="NAME", help=", ".join(CLAIMS))
+    parser.add_argument("--base", default="mini")
+    parser.add_argument("--method", default="lora")
+    parser.add_argument("--adapter", action="append", default=[], help="folders of the method's, not the base's own")
+    parser.add_argument("--judge", action="append", default=[], help="judges beside the base's own")
+    asked = parser.parse_args(line)
+    tell = Console(stderr=True).print
+    made = measure(Lab(asked.out, asked.base, asked.method, asked.adapter, asked.judge, tell), asked.only)
+    table = Table("what", "figure", "target", "")
+    for one in made:
+        table.add_row(one.what, one.figure, one.target, {True: "met", False: "[red]missed", None: ""}[one.met])
+    Console(width=130).print(table)
+    return int(any(one.met is False for one in made))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

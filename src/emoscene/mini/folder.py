@@ -1,0 +1,63 @@
+"""The miniature as an ordinary Stable Diffusion folder, such as plain diffusers loads with no word about types.
+
+UNet and autoencoder are stored in half precision, the text encoder in single: transformers loads what is stored,
+diffusers single precision, and the two must meet. The scheduler's file is written by hand with exactly the keys of
+Stable Diffusion 1.5; the one that `save_pretrained` writes adds a timestep spacing with which DPM++ would not begin
+at 999.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
+
+from emoscene import stage
+from emoscene.mini import tokenizer as words
+from emoscene.mini.base import Base
+
+SCHEDULER = {
+    "_class_name": "PNDMScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+    "clip_sample": False,
+}
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def write(folder: Path, base: Base, vae: AutoencoderKL, tokenizer: CLIPTokenizer, vocabulary: Iterable[str]) -> Path:
+    """Write the whole folder aside, then put it in the place of an older one."""
+    aside = folder.with_name(f"{stage.ASIDE}{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "scheduler").mkdir(parents=True)
+    (aside / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULER, indent=2) + "\n")
+    (aside / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
+    (aside / "words.txt").write_text("\n".join(vocabulary) + "\n")
+    words.save(aside / "tokenizer", tokenizer)
+    base.text_encoder.float().save_pretrained(aside / "text_encoder")
+    base.unet.to(torch.float16).save_pretrained(aside / "unet")
+    vae.to(torch.float16).save_pretrained(aside / "vae")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    return folder

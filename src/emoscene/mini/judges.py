@@ -1,0 +1,164 @@
+"""The miniature's two judges, trained from nothing on pictures of the world that nothing else learns from.
+
+    build(work, out)     renders the judges' own seeds into `work`, trains both into `out`/judge-emotion and judge-scene
+
+Both learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
+together, so that the judges are as sure of such a picture as of any other. The judge of scenes starts where that of
+emotions ended, because both must see the same things.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from emoscene import checkpoints, seeds, stage, training
+from emoscene import learner as learners
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
+from emoscene.mini import cache
+from emoscene.mini.cache import Pictures
+from emoscene.world import roles
+from emoscene.world.faces import EXPRESSIONS
+from emoscene.world.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
+from emoscene.world.objects import LIVING, OBJECTS, POSES
+from emoscene.world.plan import Plan, plan
+from emoscene.world.scenes import SCENES
+from emoscene.world.things import THINGS
+
+PICTURES = 21_000
+CHECKED = 1000
+SETTINGS = training.Config(
+    steps=3000, batch=64, lr=1e-3, decay=0.05, warmup=0.05, average=0.996, seed=1, checkpoint_every=250, keep=1
+)
+TARGETS = {"emotion": 1.0, "scene": 0.2}
+"""What each judge tells, and its share of the steps; in this order."""
+
+
+class Seen:
+    """The cache's pictures as a judge reads them: `picture` in [-1, 1], `weights`, `scene`, each cue as `hints`."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+        self.hints = torch.tensor([cues(plan(**order(note["seed"]))) for note in pictures.notes], dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns of these rows."""
+        stored = ["pixels" if column == "picture" else column for column in columns]
+        found = self.pictures.rows(indices, [column for column in stored if column != "hints"])
+        if "hints" in columns:
+            found["hints"] = self.hints[list(indices)].float()
+        if "pixels" in found:
+            found["picture"] = found.pop("pixels").float() / 127.5 - 1
+        return found
+
+
+def order(seed: int) -> dict[str, Any]:
+    """What the world is asked for: one in eight is a pair that other training never shows."""
+    return {"seed": seed, "held_out": seed % 8 == 0}
+
+
+def cues(drawn: Plan) -> list[bool]:
+    """What was painted, fact by fact: palettes, time, weather, things, composition, pose, face, scene, object."""
+    lights = {name for name, _ in drawn.palette}
+    posed, faced = drawn.object in LIVING, drawn.object in ("person", "child") or drawn.scene == "portrait"
+    return [
+        *(name in lights for name in PALETTES),
+        *(name == drawn.time for name in TIMES),
+        *(name == drawn.weather for name in WEATHERS),
+        *(name in drawn.things for name in THINGS),
+        *(name == drawn.composition for name in COMPOSITIONS),
+        *(posed and name == drawn.pose for name in POSES),
+        *(faced and name == drawn.expression for name in EXPRESSIONS),
+        *(name == drawn.scene for name in SCENES),
+        *(name == drawn.object for name in OBJECTS),
+    ]
+
+
+def build(
+    work: Path,
+    out: Path,
+    *,
+    pictures: int = PICTURES,
+    checked: int = CHECKED,
+    settings: training.Config = SETTINGS,
+    workers: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Train the judges that are not in `out` yet; a run that was stopped goes on."""
+    data = Seen(cache.render(work / "pictures", "judges", pictures, workers, tell, order))
+    check = Seen(cache.render(work / "check", "selector", checked, workers, tell, order))
+    before: Judge | None = None
+    for target, share in TARGETS.items():
+        folder = out / f"judge-{target}"
+        if not (folder / learners.CARD).is_file():
+            began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
+            judge, saved = _begun(target, data, own.seed, before), work / target
+            again = bool(checkpoints.found(saved))
+            training.run(judge, data, own, saved, again=again, tell=tell, watch=_watch(target, tell))
+            judge = judge.plain()
+            score = accuracy(judge, check)
+            tell(f"judge-{target}: {score:.3f} on the selector's pictures")
+            cost = {"seconds": round(time.time() - began), "pictures": own.steps * own.batch}
+            _keep(judge, folder, cost=cost, accuracy=round(score, 4), data=f"world seeds {roles.ROLES['judges']}")
+        before = cast(Judge, learners.load("encoders", folder, None))
+
+
+def _begun(target: str, data: Seen, seed: int, before: Judge | None) -> Judge:
+    """A new judge, which sees as the one before it does."""
+    torch.manual_seed(seeds.number(seed, "judge", target) % 2**31)
+    labels = EMOTIONS if target == "emotion" else tuple(sorted(SCENES))
+    judge = Judge.start(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
+    if before is not None:
+        judge.model.vit.load_state_dict(before.model.vit.state_dict())
+    return judge
+
+
+def accuracy(judge: Judge, data: Seen) -> float:
+    """Share of right answers, over pictures of one emotion for an emotion judge, over all for a scene judge."""
+    if judge.config.target == "emotion":
+        places = [place for place, note in enumerate(data.pictures.notes) if max(note["weights"]) == 1]
+        truth = [int(np.argmax(data.pictures.notes[place]["weights"])) for place in places]
+    else:
+        places = list(range(len(data)))
+        truth = [judge.labels.index(data.pictures.notes[place]["scene"]) for place in places]
+    with torch.no_grad():
+        parts = [data.rows(places[i : i + 64], ["picture"])["picture"] for i in range(0, len(places), 64)]
+        answers = torch.cat([judge.encode(part)[0].argmax(1) for part in parts])
+    return float((answers == torch.tensor(truth)).float().mean())
+
+
+def _keep(judge: Judge, folder: Path, **facts: Any) -> None:
+    """Write the judge's folder whole or not at all."""
+    aside = folder.with_name(f"{stage.ASIDE}{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    learners.save(judge, "judge", aside, None, **facts)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def _watch(target: str, tell: Callable[[str], None]) -> Callable[[training.Step], None]:
+    losses: list[float] = []
+
+    def watch(step: training.Step) -> None:
+        losses.append(step.loss)
+        if step.number % 100 == 0:
+            tell(f"{target} {step.number}: loss {np.mean(losses[-100:]):.4f}, {step.seconds:.3f} s a step")
+
+    return watch
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,138 @@
+"""The bench on which the miniature is measured: what is painted, rendered and read, each once, kept on the disk.
+
+made = lab.read("lora")            24 short prompts x 8 emotions x 4 seeds
+real = lab.real                    the world's own pictures of the same scenes, objects and emotions, as many
+natural = lab.natural              held-out pictures as they come: the judge's ceiling
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emoscene.backbone import Backbone
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
+from emoscene.evaluation import Prompt, paint, plan, prompts_of
+from emoscene.judging import Sample, judges_of, readings
+from emoscene.metrics.base import Readings
+from emoscene.sampling import Pipe, load
+from emoscene.world import roles
+from emoscene.world.press import Proof, proofs
+
+SEEDS = range(4)
+NATURAL = 1500  # held-out pictures for the ceiling
+UNSEEN = 500  # held-out pictures for the autoencoder
+MATCHED, APART = 100_000, 50_000  # where these begin among the held-out seeds
+
+
+class Lab:
+    """A base, its adapters and judges, and a folder to keep what was painted in."""
+
+    def __init__(
+        self,
+        out: Path,
+        base: str = "mini",
+        method: str = "lora",
+        adapters: Sequence[str] = (),
+        judges: Sequence[str] = (),
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        self.out, self.base, self.method, self.tell = out, base, method, tell
+        self.adapters, self.more = list(adapters), list(judges)
+        self.pipes: dict[str, Pipe] = {}
+        self.known: dict[str, Readings] = {}
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The short prompts."""
+        return prompts_of(Path(__file__).parent / "prompts.toml")
+
+    @cached_property
+    def judges(self) -> dict[str, Judge]:
+        """The base's judges."""
+        return judges_of(self.base, self.more, self.adapters)
+
+    @property
+    def judge(self) -> Judge:
+        """The judge of emotions."""
+        return next(judge for judge in self.judges.values() if judge.config.target == "emotion")
+
+    @property
+    def backbone(self) -> Backbone:
+        """The base itself."""
+        return self.pipe("none").base
+
+    def pipe(self, method: str) -> Pipe:
+        """A method ready to paint; each is loaded once."""
+        if method not in self.pipes:
+            own = self.adapters if method == self.method else []
+            self.pipes[method] = load(self.base, method=method, adapter=own or None)
+        return self.pipes[method]
+
+    def read(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Readings:
+        """What the judge reads of a method's pictures; painted once, kept in `out`."""
+        seeds = list(SEEDS if seeds is None else seeds)
+        name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
+        if name not in self.known:
+            self.tell(f"painting {name}")
+            planned = plan(self.pipe(method), self.prompts, seeds, strength=strength)
+            samples = paint(
+                self.pipe(method), planned, self.out / "pictures" / f"{method}-{strength:g}", tell=self.tell
+            )
+            self.known[name] = self._readings(samples)
+        return self.known[name]
+
+    @cached_property
+    def real(self) -> Readings:
+        """Rendered pictures with the same captions and emotions as the painted ones, from held-out seeds."""
+        asked = [(p, e, s) for p in range(len(self.prompts)) for e in range(len(EMOTIONS)) for s in SEEDS]
+        seeds = roles.seeds("heldout", len(asked), MATCHED)
+        orders = [
+            {"seed": seed, "emotion": EMOTIONS[e], "scene": self.prompts[p].scene, "object": self.prompts[p].object}
+            for seed, (p, e, _) in zip(seeds, asked, strict=True)
+        ]
+        samples = [Sample(Path(f"{p}-{e}-{s}.png"), p, s, e, self.prompts[p].scene) for p, e, s in asked]
+        return self._readings(self._rendered("real", orders, samples))
+
+    @cached_property
+    def natural(self) -> Readings:
+        """Held-out pictures of one emotion, scene and object as they come."""
+        seeds = roles.seeds("heldout", NATURAL)
+        orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds]
+        samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
+        return self._readings(self._rendered("natural", orders, samples))
+
+    @cached_property
+    def unseen(self) -> list[Proof]:
+        """Held-out pictures of every kind."""
+        seeds = roles.seeds("heldout", UNSEEN, APART)
+        return list(proofs(({"seed": seed} for seed in seeds), self.backbone.size))
+
+    def _rendered(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
+        """Render what is not in the folder yet; the scene is the plan's own."""
+        folder = self.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        found = []
+        for sample, proof in zip(samples, proofs(orders, self.backbone.size), strict=True):
+            file = folder / sample.file
+            if not file.exists():
+                proof.picture.save(file)
+            found.append(Sample(file, sample.prompt, sample.seed, sample.asked, proof.plan.scene))
+        return found
+
+    def _readings(self, samples: Sequence[Sample]) -> Readings:
+        read = readings(samples, self.judges)
+        return next(iter(read.values()))
+
+
+def part(readings: Readings, keep: np.ndarray) -> Readings:
+    """The pictures for which `keep` [N] holds."""
+    arrays = {
+        name: value[keep] for name, value in vars(readings).items() if isinstance(value, np.ndarray) and len(value)
+    }
+    return Readings(**arrays, by=readings.by)

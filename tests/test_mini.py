@@ -1,0 +1,160 @@
+"""The miniature base: its folder is what it says it is, and each of its parts learns."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emoscene import seeds
+from emoscene.backbone import Backbone
+from emoscene.learner import Batch, Learner
+from emoscene.mini import build, cache, folder, tokenizer
+from emoscene.mini.autoencoder import Autoencoder
+from emoscene.mini.base import Base
+from emoscene.mini.decoder import Decoder
+from emoscene.mini.perception import Perception
+from emoscene.training import Config, State, steps
+from emoscene.world import SCENES
+
+SD15 = {
+    "_class_name": "PNDMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+    "clip_sample": False,
+}
+
+
+class Fixed:
+    """Eight random pictures and their latents, always the same ones."""
+
+    def __init__(self) -> None:
+        random = seeds.generator(0, "fixed")
+        self.columns = {
+            "pixels": torch.randint(0, 256, (8, 3, 8, 8), generator=random, dtype=torch.uint8).repeat(1, 1, 8, 8),
+            "latents": torch.randn(8, 2, 4, 8, 8, generator=random),
+            "weights": torch.eye(8),
+            "scene": list(SCENES)[:8],
+            "short": ["a village by a lake"] * 8,
+            "long": ["a village by a lake, in warm light"] * 8,
+        }
+
+    def __len__(self) -> int:
+        return 8
+
+    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns."""
+        found = {name: self.columns[name] for name in columns}
+        return {
+            name: [column[i] for i in indices] if isinstance(column, list) else column[list(indices)]
+            for name, column in found.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer that knows a few words."""
+    target = tmp_path_factory.mktemp("words") / "tokenizer"
+    tokenizer.save(target, tokenizer.train(["a", "by", "in", "lake", "light", "village", "warm"]))
+    return target
+
+
+def learner_of(kind: str, words: Path) -> Learner:
+    torch.manual_seed(0)
+    small = (16, 16, 16, 16)
+    if kind == "perception":
+        return Perception.start(Perception.Config(channels=(8, 8, 16, 16)), None)
+    if kind == "base":
+        tiny = Base.Config(tokenizer=str(words), channels=(16, 32), width=16, layers=1, heads=2, side=8)
+        return Base.start(tiny, None)
+    if kind == "decoder":
+        return Decoder.start(Decoder.Config(channels=small), None)
+    return Autoencoder.start(Autoencoder.Config(channels=small, crop=32), None)
+
+
+@pytest.mark.parametrize("kind", ["perception", "autoencoder", "decoder", "base"])
+def test_loss_falls(kind: str, words: Path) -> None:
+    learner = learner_of(kind, words)
+    config = Config(steps=2, batch=8, precision="fp32", lr=3e-3, warmup=0.0, schedule="constant")
+    fixed = Fixed()
+    state = State(learner, config)
+    taken = list(steps(state, fixed, config))
+    assert len(taken) == 2
+    assert all(step.norm > 0 for step in taken)
+    again = State(learner_of(kind, words), config)
+    batch = Batch(fixed.rows(range(8), learner.reads), 0, 0, range(8))
+    with torch.no_grad():
+        assert float(learner(batch).mean()) < float(again.learner(batch).mean())
+
+
+def test_the_frozen_encoder_stays(words: Path) -> None:
+    learner = learner_of("decoder", words)
+    assert not [name for name in learner.trainable if "encoder." in name.replace("decoder.", "")]
+
+
+def test_every_word_is_a_token_and_marks_come_last() -> None:
+    known = tokenizer.words(3000)
+    learnt = tokenizer.train(known)
+    assert [word for word in known if len(learnt(word, add_special_tokens=False)["input_ids"]) != 1] == []
+    assert (learnt.bos_token_id, learnt.eos_token_id) == (len(learnt) - 2, len(learnt) - 1)
+    assert learnt.pad_token_id == learnt.eos_token_id
+    assert learnt("a")["input_ids"][0] == learnt.bos_token_id
+    assert not set(known) & {"awe", "fear", "anger", "sadness", "disgust", "amusement", "contentment", "excitement"}
+
+
+def test_rendering_goes_on_after_a_torn_line(tmp_path: Path) -> None:
+    cache.render(tmp_path / "a", "base", 3, 0, _quiet)
+    cache.render(tmp_path / "b", "base", 2, 0, _quiet)
+    with (tmp_path / "b" / cache.NOTES).open("ab") as file:
+        file.write(b'{"seed": 1')
+    cache.render(tmp_path / "b", "base", 3, 0, _quiet)
+    for name in (cache.NOTES, cache.PIXELS):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def _quiet(message: str) -> None:
+    """Tell nobody."""
+
+
+def test_a_stage_nobody_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["--stage", "vea", "--work", str(tmp_path)]) == 2
+    assert "vae" in capsys.readouterr().err
+    assert build.main(["--stage", "vae", "--work", str(tmp_path), "steps=3"]) == 2
+
+
+def test_scheduler_has_exactly_the_keys_of_sd15() -> None:
+    assert folder.SCHEDULER == SD15
+    assert json.loads((build.WEIGHTS / "scheduler/scheduler_config.json").read_text()) == SD15
+
+
+def test_plain_diffusers_loads_it_and_paints() -> None:
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(str(build.WEIGHTS))
+    pipe.set_progress_bar_config(disable=True)
+    dpm = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    dpm.set_timesteps(20)
+    assert int(dpm.timesteps[0]) == 999
+    assert not DDIMScheduler.from_config(pipe.scheduler.config).config.clip_sample
+    pipe.scheduler = dpm
+    picture = pipe("a village by a lake", num_inference_steps=2).images[0]
+    assert picture.size == (128, 128)
+
+
+def test_size_and_types() -> None:
+    files = [path for path in build.WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 40e6
+    base = Backbone.load("mini")
+    assert base.size == 128
+    assert base.factor == 8
+    assert base.text_encoder.dtype == torch.float32
+    known = set((build.WEIGHTS / "words.txt").read_text().split())
+    assert {"a", "village", "by", "lake", "with", "dog"} <= known
