@@ -34,7 +34,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.data.dataset import Prepared
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Failure, Usage, unknown
 from emoscene.learner import Batch, Learner
 
 
@@ -119,18 +119,13 @@ class State:
         self.learner = learner.to(self.accelerator.device).train()
         for parameter in learner.trainable.values():
             parameter.data = parameter.data.float()
-        groups = [
-            {"params": [p], "name": name, "pace": learner.pace(name), "weight_decay": config.decay * (p.ndim > 1)}
-            for name, p in learner.trainable.items()
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
+        optimizer = torch.optim.AdamW(_groups(learner, config.decay), lr=config.lr, betas=(0.9, 0.99), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
         self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
 
     @property
     def _moments(self) -> dict[str, Tensor]:
-        groups, state = self.optimizer.param_groups, self.optimizer.state
-        found = ((group["name"], state.get(group["params"][0], {})) for group in groups)
+        found = ((name, self.optimizer.state.get(p, {})) for name, p in self.learner.trainable.items())
         return {f"{kind}.{name}": value for name, values in found for kind, value in values.items()}
 
     def save(self, folder: Path, config: Config) -> None:
@@ -155,6 +150,14 @@ class State:
             if name in self.average:
                 parameter.copy_(self.average[name])
         return self.learner.eval()
+
+
+def _groups(learner: Learner, decay: float) -> list[dict[str, Any]]:
+    """The parameters that share a pace and a weight decay, which spares vectors and biases."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, p in learner.trainable.items():
+        groups.setdefault((learner.pace(name), decay * (p.ndim > 1)), []).append(p)
+    return [{"params": ps, "pace": pace, "weight_decay": spared} for (pace, spared), ps in groups.items()]
 
 
 def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
@@ -285,13 +288,12 @@ def train(
     settings: fields of `Config` here or of the learner's own. Raises Usage for words that are off, Failure when
     interrupted (the work is saved).
     """
-    kind = "methods" if name in plugins.names("methods") else "encoders"
-    cls: type[Learner] = plugins.find(kind, name)
+    cls = learner_of(name)
     own = {field.name for field in configs.fields(cls.Config)}
-    config = configs.replace(recipe(name), {k: v for k, v in settings.items() if k not in own})
-    learning = configs.replace(cls.Config(), {k: v for k, v in settings.items() if k in own})
-    prepared = Prepared(Path(data), role=cls.role)
-    out = Path(out)
+    asked = {**recipe(name), **settings}
+    config = configs.replace(Config(), {k: v for k, v in asked.items() if k not in own})
+    learning = configs.replace(cls.Config(), {k: v for k, v in asked.items() if k in own})
+    prepared, backbone, out = Prepared(data, role=cls.role), Backbone.load(base), Path(out)
     resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(learning)}
     opened = stage.Stage.open(out, "artifact", resolved, parents=[Path(data)], seed=config.seed)
     if opened.done:
@@ -301,7 +303,6 @@ def train(
         raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not checkpoints.found(saved):
         raise Usage(f"nothing to resume in {out}: leave out --resume to start")
-    backbone = Backbone.load(base)
     tell(f"{name}: {config.steps} steps of {config.batch}, {precision(config.precision)}, {len(prepared)} pictures")
     torch.manual_seed(seeds.number(config.seed, "start") % 2**31)
     began = time.time()
@@ -317,7 +318,19 @@ def train(
     return out
 
 
-def recipe(name: str) -> Config:
-    """The settings that suit a learner on the miniature, from `recipes/NAME.toml`, or the defaults."""
-    known = plugins.names("recipes")
-    return configs.replace(Config(), plugins.table("recipes", name)) if name in known else Config()
+def learner_of(name: str) -> type[Learner]:
+    """The method or encoder of this name. Raises Usage where nobody knows it, or it has nothing to learn."""
+    found: dict[str, type[Learner]] = {}
+    for kind in ("methods", "encoders"):
+        found |= {known: plugins.find(kind, known) for known in plugins.names(kind)}
+    learning = {known: cls for known, cls in found.items() if cls.reads}
+    if name in found and name not in learning:
+        raise Usage(f"{name} has nothing to learn: generate uses it as it is")
+    if name not in learning:
+        raise unknown("learner", name, learning, hint="emoscene ls methods, emoscene ls encoders")
+    return learning[name]
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The settings that suit a learner on the miniature, from `recipes/NAME.toml`; none where there is no such file."""
+    return plugins.table("recipes", name) if name in plugins.names("recipes") else {}

@@ -61,7 +61,7 @@ TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "base": (
         Base,
         {"tokenizer": "tokenizer"},
-        {"steps": 5000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
+        {"steps": 4000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
     ),
 }
 """What trains: the learner, its settings (folders are the work folder's), and training's."""

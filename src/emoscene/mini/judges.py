@@ -1,6 +1,7 @@
 """The miniature's two judges, trained from nothing on pictures of the world that nothing else learns from.
 
     build(work, out)     renders the judges' own seeds into `work`, trains both into `out`/judge-emotion and judge-scene
+    torchrun --nproc_per_node=4 -m emoscene.mini.judges WORK OUT     the same, once rendered, on four processes
 
 Both learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
 together, so that the judges are as sure of such a picture as of any other. The judge of scenes starts where that of
@@ -9,6 +10,7 @@ emotions ended, because both must see the same things.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -34,10 +36,10 @@ from emoscene.world.plan import Plan, plan
 from emoscene.world.scenes import SCENES
 from emoscene.world.things import THINGS
 
-PICTURES = 21_000
+PICTURES = 48_000
 CHECKED = 1000
 SETTINGS = training.Config(
-    steps=3000, batch=64, lr=1e-3, decay=0.05, warmup=0.05, average=0.996, seed=1, checkpoint_every=250, keep=1
+    steps=8000, batch=64, lr=1e-3, decay=0.05, warmup=0.03, average=0.998, seed=1, checkpoint_every=250, keep=1
 )
 TARGETS = {"emotion": 1.0, "scene": 0.2}
 """What each judge tells, and its share of the steps; in this order."""
@@ -101,18 +103,20 @@ def build(
     check = Seen(cache.render(work / "check", "selector", checked, workers, tell, order))
     before: Judge | None = None
     for target, share in TARGETS.items():
-        folder = out / f"judge-{target}"
-        if not (folder / learners.CARD).is_file():
-            began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
-            judge, saved = _begun(target, data, own.seed, before), work / target
-            again = bool(checkpoints.found(saved))
-            training.run(judge, data, own, saved, again=again, tell=tell, watch=_watch(target, tell))
-            judge = judge.plain()
-            score = accuracy(judge, check)
+        folder, saved = out / f"judge-{target}", work / target
+        if (folder / learners.CARD).is_file():
+            before = cast(Judge, learners.load("encoders", folder, None))
+            continue
+        began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
+        judge = _begun(target, data, own.seed, before)
+        again = bool(checkpoints.found(saved))
+        training.run(judge, data, own, saved, again=again, tell=tell, watch=_watch(target, tell))
+        before = judge.plain()
+        if int(os.environ.get("RANK", 0)) == 0:
+            score = accuracy(before, check)
             tell(f"judge-{target}: {score:.3f} on the selector's pictures")
             cost = {"seconds": round(time.time() - began), "pictures": own.steps * own.batch}
-            _keep(judge, folder, cost=cost, accuracy=round(score, 4), data=f"world seeds {roles.ROLES['judges']}")
-        before = cast(Judge, learners.load("encoders", folder, None))
+            _keep(before, folder, cost=cost, accuracy=round(score, 4), data=f"world seeds {roles.ROLES['judges']}")
 
 
 def _begun(target: str, data: Seen, seed: int, before: Judge | None) -> Judge:

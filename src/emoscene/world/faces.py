@@ -149,9 +149,27 @@ def head(
     """A whole head of radius `r` with its hair, face, glasses and hat."""
     _back_hair(b, who, x, y, r)
     fine = r * b.height > 24
-    long = 1.12 if who.age == "child" else 1.2
     w = r * who.slim
     b.part(who.skin, *(oval(x + s * 0.97 * w, y + 0.08 * r, 0.17 * r, 0.24 * r) for s in (-1, 1)), volume=0.4)
+    _skull(b, who, x, y, r)
+    if who.age == "old" and fine:
+        crease = mix(who.skin, (0.4, 0.2, 0.15), 0.28)
+        b.part(
+            crease,
+            *(limb([(x + s * 0.34 * r, y + 0.28 * r), (x + s * 0.48 * r, y + 0.52 * r)], 0.05 * r) for s in (-1, 1)),
+            volume=0,
+            soft=0.01,
+        )
+    brow = mix(who.hair, (0.12, 0.07, 0.05), 0.2 if who.age == "old" else 0.45)
+    features(b, x, y, r, expression, intensity, who.skin, who.iris, brow, look)
+    _front_hair(b, who, x, y, r)
+    if who.glasses and fine:
+        _glasses(b, x, y, r, look)
+    _hat(b, who, x, y, r)
+
+
+def _skull(b: Brush, who: Who, x: float, y: float, r: float) -> None:
+    long, w = 1.12 if who.age == "child" else 1.2, r * who.slim
     egg = [
         (0, -1.02),
         (0.72, -0.75),
@@ -178,38 +196,28 @@ def head(
             (-0.6, 0.32),
         ]
         b.part(who.hair, blob([(x + px * w, y + py * r) for px, py in beard]), volume=0.4)
-    if who.age == "old" and fine:
-        crease = mix(who.skin, (0.4, 0.2, 0.15), 0.28)
+
+
+def _glasses(b: Brush, x: float, y: float, r: float, look: float) -> None:
+    ring = [oval(x + (s * 0.38 + look) * r, y + 0.02 * r, 0.32 * r, 0.3 * r) for s in (-1, 1)]
+    b.part((0.75, 0.88, 0.95), *ring, volume=0.3, opacity=0.22)
+    for s in (-1, 1):
+        t = np.linspace(0, 2 * np.pi, 15)
+        cx = x + (s * 0.38 + look) * r
         b.part(
-            crease,
-            *(limb([(x + s * 0.34 * r, y + 0.28 * r), (x + s * 0.48 * r, y + 0.52 * r)], 0.05 * r) for s in (-1, 1)),
-            volume=0,
-            soft=0.01,
-        )
-    brow = mix(who.hair, (0.12, 0.07, 0.05), 0.2 if who.age == "old" else 0.45)
-    features(b, x, y, r, expression, intensity, who.skin, who.iris, brow, look)
-    _front_hair(b, who, x, y, r)
-    if who.glasses and fine:
-        ring = [oval(x + (s * 0.38 + look) * r, y + 0.02 * r, 0.32 * r, 0.3 * r) for s in (-1, 1)]
-        b.part((0.75, 0.88, 0.95), *ring, volume=0.3, opacity=0.22)
-        for s in (-1, 1):
-            t = np.linspace(0, 2 * np.pi, 15)
-            cx = x + (s * 0.38 + look) * r
-            b.part(
-                (0.15, 0.12, 0.14),
-                limb(
-                    list(
-                        zip(
-                            (cx + 0.32 * r * np.cos(t)).tolist(),
-                            (y + 0.02 * r + 0.3 * r * np.sin(t)).tolist(),
-                            strict=True,
-                        )
-                    ),
-                    0.055 * r,
+            (0.15, 0.12, 0.14),
+            limb(
+                list(
+                    zip(
+                        (cx + 0.32 * r * np.cos(t)).tolist(),
+                        (y + 0.02 * r + 0.3 * r * np.sin(t)).tolist(),
+                        strict=True,
+                    )
                 ),
-                volume=0,
-            )
-    _hat(b, who, x, y, r)
+                0.055 * r,
+            ),
+            volume=0,
+        )
 
 
 def _bust(b: Brush, who: Who, x: float, y: float, r: float) -> None:

@@ -189,17 +189,21 @@ def horse(b: Brush, rng: np.random.Generator, pose: str, expression: str, night:
         ),
         volume=0.5,
     )
+    _horse_head(b, coat, x, y, m.ears, expression)
+
+
+def _horse_head(b: Brush, coat: np.ndarray, x: float, y: float, ears: float, expression: str) -> None:
     tip = (x + 0.12, y + 0.14)
     b.part(coat, limb([(x - 0.03, y - 0.01), tip], 0.17, 0.13), volume=0.8)
     b.part(coat * 0.6 + 0.15, oval(*tip, 0.065, 0.06), volume=0.5)
-    ear = -0.06 - 0.06 * m.ears
+    ear = -0.06 - 0.06 * ears
     b.part(
         coat * 0.85,
         *(
             blob(
                 [
                     (x - 0.09 + d, y - 0.06),
-                    (x - 0.07 + d - 0.05 * (1 - m.ears), y + ear - 0.07),
+                    (x - 0.07 + d - 0.05 * (1 - ears), y + ear - 0.07),
                     (x - 0.01 + d, y - 0.06),
                 ]
             )
