@@ -16,6 +16,7 @@ runs, the Condition in `shown`: that is how one batch mixes emotions and strengt
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -189,8 +190,17 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the weights: an adapter remembers which base it was trained on."""
-        return stage.fingerprint(self.folder)
+        """A digest of what an adapter leans on, UNet and text encoder; it remembers which it was trained with."""
+        return " ".join(stage.fingerprint(self.folder / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+
+    @cached_property
+    def encoder(self) -> str:
+        """A digest of what latents depend on, the autoencoder's encoding half: prepared ones remember it."""
+        digest = hashlib.sha256(str(self.vae.config.scaling_factor).encode())
+        for name, value in sorted(self.vae.state_dict().items()):
+            if name.startswith(("encoder.", "quant_conv.")):
+                digest.update(name.encode() + value.half().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def factor(self) -> int:

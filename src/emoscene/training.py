@@ -294,6 +294,8 @@ def train(
     config = configs.replace(Config(), {k: v for k, v in asked.items() if k not in own})
     learning = configs.replace(cls.Config(), {k: v for k, v in asked.items() if k in own})
     prepared, backbone, out = Prepared(data, role=cls.role), Backbone.load(base), Path(out)
+    if "latent" in cls.reads and prepared.encoder != backbone.encoder:
+        raise Usage(f"{data} holds latents of another autoencoder than --base {base}'s: prepare it with that base")
     resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(learning)}
     opened = stage.Stage.open(out, "artifact", resolved, parents=[Path(data)], seed=config.seed)
     if opened.done:
@@ -312,7 +314,7 @@ def train(
         "pictures": config.steps * config.batch,
         "seconds": round(time.time() - began, 1),
     }
-    learners.save(learner, name, out, backbone, data=stage.read(data)["fingerprint"])
+    learners.save(learner, name, out, backbone, data=prepared.fingerprint)
     shutil.rmtree(saved)
     opened.finish(cost=cost)
     return out

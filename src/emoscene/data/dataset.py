@@ -33,6 +33,7 @@ class Prepared:
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise Failure(f"{folder} is damaged ({error}): prepare it again") from error
         self.fingerprint: str = manifest["fingerprint"]
+        self.encoder: str = manifest["encoder"]
         self.table: Dataset = opened.with_format("arrow")
         roles = self.table.select_columns(["role"])[:]["role"].to_numpy(zero_copy_only=False)
         self.places = np.flatnonzero(roles == role) if role else np.arange(len(roles))

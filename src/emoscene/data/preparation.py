@@ -66,7 +66,7 @@ def prepare(
         return opened.path
     tell(f"{source}: {len(pictures)} pictures of {backbone.size} px, latents by {base}")
     _shards(opened.path, pictures, backbone, tell)
-    facts = {"pictures": len(pictures), "size": backbone.size, "encoder": backbone.fingerprint}
+    facts = {"pictures": len(pictures), "size": backbone.size, "encoder": backbone.encoder}
     _describe(opened.path, source, facts)
     opened.finish(**facts)
     return opened.path

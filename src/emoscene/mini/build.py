@@ -1,7 +1,8 @@
 """How the miniature is made: `python -m emoscene.mini.build`, from the painted world to a Stable Diffusion folder.
 
-    tokenizer ─▶ pictures ─▶ vae ─▶ latents ─┬▶ base ──────────────────┬▶ folder
+    tokenizer ─▶ pictures ─▶ vae ─▶ latents ─┬▶ base ──────────────────┬▶ folder ─▶ adapters
                                              └▶ perception ─▶ decoder ─┘
+    judges, from pictures of their own
 
 Every stage leaves its result in the work folder and is passed over once it is there; one that trains goes on from its
 newest checkpoint. The encoder is frozen after `vae`, so `base` and `decoder` need not wait for each other: they may run
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,9 +35,10 @@ from transformers import CLIPTokenizer
 from emoscene import checkpoints, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
+from emoscene.data.preparation import prepare
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.learner import Learner
-from emoscene.mini import cache, folder
+from emoscene.mini import cache, folder, judges
 from emoscene.mini import tokenizer as words
 from emoscene.mini.autoencoder import Autoencoder
 from emoscene.mini.base import Base
@@ -45,6 +48,7 @@ from emoscene.mini.perception import Perception
 
 WEIGHTS = Path(__file__).parent / "weights" / "base"
 PICTURES = 28_000
+ADAPTERS, ADAPTING = ("lora",), 8000  # what is trained on the finished base, and on how many pictures
 BITE = 40  # pictures encoded at a time
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "vae": (
@@ -116,13 +120,15 @@ def train(job: Job, name: str) -> None:
 
 def _spread(job: Job, name: str) -> None:
     """Run a stage in several processes of one thread each."""
-    torchrun = ("torch.distributed.run", "--standalone", f"--nproc_per_node={job.processes}")
     words = ["--stage", name, "--work", str(job.work), "--out", str(job.out)]
-    command = [sys.executable, "-m", *torchrun, "-m", "emoscene.mini.build", *words]
-    command += [f"{key}={value}" for key, value in job.pairs.items()]
+    _torchrun(job, ["emoscene.mini.build", *words, *(f"{key}={value}" for key, value in job.pairs.items())], name)
+
+
+def _torchrun(job: Job, words: Sequence[str], name: str) -> None:
+    torchrun = ("torch.distributed.run", "--standalone", f"--nproc_per_node={job.processes}")
     threads = str(max(1, (os.cpu_count() or 1) // job.processes))
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads})
-    if done.returncode:
+    command = [sys.executable, "-m", *torchrun, "-m", *words]
+    if subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}).returncode:
         raise Failure(f"the stage {name} stopped: the same call goes on with it")
 
 
@@ -207,6 +213,23 @@ def assemble(job: Job) -> None:
     job.tell(f"{job.out}: {size / 1e6:.1f} MB")
 
 
+def adapt(job: Job) -> None:
+    """Train the adapters that ship with the base, with the settings of their recipes."""
+    data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=str(job.out), tell=job.tell)
+    for name in ADAPTERS:
+        target, saved = job.out.parent / name, job.work / name
+        training.train(name, data=data, out=saved, base=str(job.out), resume=(saved / "checkpoints").exists())
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(saved, target)
+
+
+def judge(job: Job) -> None:
+    """Render the judges' pictures, then train both, in several processes."""
+    seen = job.work / "judges"
+    cache.render(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.order)
+    _torchrun(job, ["emoscene.mini.judges", str(seen), str(job.out.parent)], "judges")
+
+
 STAGES: dict[str, Callable[[Job], None]] = {
     "tokenizer": tokenize,
     "pictures": paint,
@@ -216,6 +239,8 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "decoder": partial(train, name="decoder"),
     "base": partial(train, name="base"),
     "folder": assemble,
+    "adapters": adapt,
+    "judges": judge,
 }
 """The stages in order."""
 

@@ -58,6 +58,10 @@ def write(folder: Path, base: Base, vae: AutoencoderKL, tokenizer: CLIPTokenizer
     base.text_encoder.float().save_pretrained(aside / "text_encoder")
     base.unet.to(torch.float16).save_pretrained(aside / "unet")
     vae.to(torch.float16).save_pretrained(aside / "vae")
-    shutil.rmtree(folder, ignore_errors=True)
+    old = folder.with_name(f"{stage.ASIDE}old-{folder.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
     return folder
