@@ -17,6 +17,7 @@ ROOMS = [
         "encoders",
         "data",
         "methods",
+        "solvers",
         "sampling",
         "checkpoints",
         "training",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny
-from emoscene import sampling
+from emoscene import sampling, solvers
 from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import read_row
@@ -31,11 +31,11 @@ def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: Pipe) -> None:
     assert np.abs(np.asarray(one[0], int) - np.asarray(one[1], int)).max() > 5
 
 
-@pytest.mark.parametrize("sampler", sampling.SCHEDULERS)
+@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
 def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe, folder: Path) -> None:
     import diffusers
 
-    kind, options = sampling.SCHEDULERS[sampler]
+    kind, options = solvers.SCHEDULERS[sampler]
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
     theirs.set_progress_bar_config(disable=True)
     theirs.scheduler = getattr(diffusers, kind).from_config(theirs.scheduler.config, **options)
@@ -126,3 +126,13 @@ def test_a_damaged_weight_file_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(Failure, match="unet is damaged"):
         Backbone.load(str(folder))
+
+
+def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: Pipe, folder: Path) -> None:
+    worded = sampling.load(str(folder), method="prompt")
+    long = "dog " * 60
+    with pytest.warns(UserWarning, match="its end is not read"):
+        worded(long, emotion="awe", steps=1)
+    awe, fear = (worded.chain.condition(worded.base.plain([long], row)).text for row in torch.eye(8)[[1, 6], None])
+    assert (awe - fear).abs().max() > 1e-3
+    assert pipe.remarks("a dog") == []

@@ -222,14 +222,16 @@ class Backbone:
         clean = CONTROL.sub(" ", prompt)[:2000]
         return list(self.tokenizer(clean, add_special_tokens=False)["input_ids"])[:room]
 
-    def embed(self, prompts: Sequence[str], suffix: Tensor | None = None) -> Tensor:
-        """Prompts -> text [B, 77, D]; `suffix` [B, n, D] is appended, input vector by input vector, after the words.
+    def embed(self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()) -> Tensor:
+        """Prompts -> text [B, 77, D]; `endings` (words, one a prompt) or `suffix` (vectors [B, n, D]) is appended.
 
-        The words are cut to 75 - n tokens, so that it is never the suffix that is cut.
+        It is the prompt that is cut where there is no room for all, never what is appended.
         """
         n = 0 if suffix is None else suffix.shape[1]
         start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        words = [self.ids(prompt, LENGTH - 2 - n) for prompt in prompts]
+        tails = [self.ids(ending) for ending in endings] or [[]] * len(prompts)
+        pairs = zip(prompts, tails, strict=True)
+        words = [self.ids(prompt, LENGTH - 2 - n - len(tail)) + tail for prompt, tail in pairs]
         padding = self.tokenizer.pad_token_id
         ids = [[start, *w, *[end] * (n + 1)] + [padding] * (LENGTH - 2 - n - len(w)) for w in words]
         tokens = torch.tensor(ids, device=self.device)

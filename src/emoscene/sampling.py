@@ -4,10 +4,6 @@
     result = pipe("a village by a lake", emotion="awe", seed=7)      pictures of one call
     for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
 
-`steps` is the sampler itself: a generator of latents x_t over any of diffusers' schedulers. Classifier-free guidance
-(Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's `steer` comes after it. The
-negative half has no emotion and its picture's gain.
-
 A picture is a function of its `Row`: its noise comes from a generator seeded with the row's own seed, exactly as
 diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
 """
@@ -17,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice, product
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
 from PIL import Image
@@ -31,53 +27,16 @@ from torch import Tensor
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import plugins, stage
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import LENGTH, Backbone
 from emoscene.emotions import EMOTIONS, Weights, describe, weights
-from emoscene.errors import Usage, unknown
+from emoscene.errors import Usage
 from emoscene.methods.base import Chain, Method
 from emoscene.pictures import Row, save
+from emoscene.solvers import scheduler, steps
 
 Emotion = str | Mapping[str, float] | Sequence[float] | None
 
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dpm++": ("DPMSolverMultistepScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
 PIXELS = 4_000_000  # of one picture
-
-
-def scheduler(base: Backbone, name: str, steps: int) -> Any:
-    """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
-    if name not in SCHEDULERS:
-        raise unknown("sampler", name, SCHEDULERS)
-    kind, options = SCHEDULERS[name]
-    config = {**base.scheduler_config, "prediction_type": "epsilon", **options}
-    made = getattr(diffusers, kind).from_config({k: v for k, v in config.items() if not k.startswith("_")})
-    made.set_timesteps(steps, device=base.device)
-    return made
-
-
-def steps(
-    base: Backbone, chain: Chain, positive: Condition, negative: Condition | None, cfg: Tensor, x: Tensor, solver: Any
-) -> Iterator[Tensor]:
-    """Latents x [B, 4, h, w] after each step of the solver, from noise scaled by its `init_noise_sigma`.
-
-    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance.
-    """
-    both = positive if negative is None else negative.cat(positive)
-    for t in solver.timesteps:
-        with torch.no_grad(), chain.attached(both):
-            x_t = solver.scale_model_input(x, t)
-            noise = base.predict(x_t if negative is None else torch.cat([x_t, x_t]), t, both).float()
-            if negative is not None:
-                away, towards = noise.chunk(2)
-                noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
-            noise = chain.steer(noise, x_t, t, positive)
-            x = solver.step(noise, t, x, return_dict=False)[0]
-        yield x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +76,9 @@ class Pipe:
         these. strength: 0 the base, 1 the method as trained, above extrapolates, below suppresses. size: the side, or
         (width, height), in pixels, multiples of 8. Raises Usage for words that are off.
         """
+        for words in [prompt] if isinstance(prompt, str) else prompt:
+            for remark in self.remarks(words):
+                warnings.warn(remark, stacklevel=2)
         rows = self.rows(
             prompt,
             emotion=emotion,
@@ -157,6 +119,19 @@ class Pipe:
         }
         seeds = range(seed, seed + num)
         return [Row(prompt=p, emotion=e, seed=s, **shared) for p, e, s in product(prompts, asked, seeds)]
+
+    def remarks(self, prompt: str) -> list[str]:
+        """What is odd about a prompt, a sentence each: words the base does not know, or has no room for."""
+        found, base = [], self.base
+        if odd := strange_words(base, prompt):
+            words = ", ".join(map(repr, odd))
+            found.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
+        room = LENGTH - 2 - max((method.room for method in self.chain.methods), default=0)
+        if (length := len(base.ids(prompt, 2000))) > room:
+            found.append(
+                f"the prompt is {length} tokens long and {self.method} has room for {room}: its end is not read"
+            )
+        return found
 
     def draw(self, rows: Iterable[Row], batch: int = 8) -> Iterator[tuple[Row, Image.Image]]:
         """The pictures of these rows, lazily and in order, at most `batch` at a time.
@@ -301,10 +276,11 @@ def generate(
     it stopped; a picture that is there is not painted again. Raises Usage for words that are off.
     """
     pipe = load(base, method=method, adapter=adapter, device=device, dtype=dtype, **(settings or {}))
-    if tell and (odd := strange_words(pipe.base, prompt)):
-        tell(f"the base '{base}' does not know {', '.join(map(repr, odd))}: emoscene show {base} lists its words")
+    tell = tell or _silent
+    for remark in pipe.remarks(prompt):
+        tell(remark)
     rows = named(pipe.rows(prompt, emotion=emotion, **asked))
-    if tell and method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
+    if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
     call = {"rows": [row.asdict() for row in rows], "settings": settings or {}}
     opened = stage.Stage.open(out, "pictures", call)
@@ -319,6 +295,10 @@ def generate(
     if not opened.done:
         opened.finish(pictures=len(rows))
     return opened.path
+
+
+def _silent(remark: str) -> None:
+    """Tell nobody."""
 
 
 def named(rows: Sequence[Row]) -> list[Row]:

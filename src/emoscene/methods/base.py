@@ -40,6 +40,11 @@ class Method(Learner):
             raise ValueError("a method stands on a base")
         return cls(config, base)
 
+    @property
+    def room(self) -> int:
+        """Positions of the text that it needs after the prompt's words."""
+        return 0
+
     def condition(self, plain: Condition) -> Condition:
         """What the UNet shall attend to, from what it would have attended to."""
         return plain

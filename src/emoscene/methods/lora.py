@@ -106,6 +106,11 @@ class LoRA(Method):
         self.tokens = nn.Parameter(drawn * float(rows.std()))
         self.folded: list[Tensor] = []
 
+    @property
+    def room(self) -> int:
+        """One position a vector."""
+        return self.config.vectors
+
     def pace(self, name: str) -> float:
         """The vectors learn faster than the update."""
         return self.config.pace if name == "tokens" else 1.0

@@ -35,12 +35,19 @@ class Prompt(Method):
         super().__init__(config, base)
         self.lines = lexicon(config.lexicon or str(HOME / f"{base.spec.lexicon}.toml"))
 
+    @property
+    def room(self) -> int:
+        """The longest line's tokens."""
+        return max(len(self.base.ids(f", {line}")) for line in self.lines.values())
+
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' words."""
 
         def encode(prompts: list[str], emotions: Tensor) -> Tensor:
-            lines = [self.lines[EMOTIONS[i]] for i in emotions.tolist()]
-            return self.base.embed([", ".join(filter(None, pair)) for pair in zip(prompts, lines, strict=True)])
+            lines = (self.lines[EMOTIONS[i]] for i in emotions.tolist())
+            return self.base.embed(
+                prompts, endings=[f", {line}" if p else line for p, line in zip(prompts, lines, strict=True)]
+            )
 
         return blend(plain, encode)
 

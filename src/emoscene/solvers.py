@@ -1,0 +1,58 @@
+"""The sampler: one generator of latents over any of diffusers' solvers.
+
+Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's
+`steer` comes after it. The negative half has no emotion and its picture's gain. A solver holds state, so each batch has
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from emoscene.backbone import Backbone, Condition
+from emoscene.errors import unknown
+from emoscene.methods.base import Chain
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dpm++": ("DPMSolverMultistepScheduler", {}),
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+
+
+def scheduler(base: Backbone, name: str, steps: int) -> Any:
+    """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
+    if name not in SCHEDULERS:
+        raise unknown("sampler", name, SCHEDULERS)
+    kind, options = SCHEDULERS[name]
+    config = {**base.scheduler_config, "prediction_type": "epsilon", **options}
+    made = getattr(diffusers, kind).from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    made.set_timesteps(steps, device=base.device)
+    return made
+
+
+def steps(
+    base: Backbone, chain: Chain, positive: Condition, negative: Condition | None, cfg: Tensor, x: Tensor, solver: Any
+) -> Iterator[Tensor]:
+    """Latents x [B, 4, h, w] after each step of the solver, from noise scaled by its `init_noise_sigma`.
+
+    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance.
+    """
+    both = positive if negative is None else negative.cat(positive)
+    for t in solver.timesteps:
+        with torch.no_grad(), chain.attached(both):
+            x_t = solver.scale_model_input(x, t)
+            noise = base.predict(x_t if negative is None else torch.cat([x_t, x_t]), t, both).float()
+            if negative is not None:
+                away, towards = noise.chunk(2)
+                noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
+            noise = chain.steer(noise, x_t, t, positive)
+            x = solver.step(noise, t, x, return_dict=False)[0]
+        yield x
