@@ -289,8 +289,9 @@ def train(
     interrupted (the work is saved).
     """
     cls = learner_of(name)
-    own = {field.name for field in configs.fields(cls.Config)}
-    asked = {**recipe(name), **settings}
+    mine = configs.fields(cls.Config)
+    asked = configs.read([*configs.fields(Config), *mine], {**recipe(name), **settings})
+    own = {option.name for option in mine}
     config = configs.replace(Config(), {k: v for k, v in asked.items() if k not in own})
     learning = configs.replace(cls.Config(), {k: v for k, v in asked.items() if k in own})
     prepared, backbone, out = Prepared(data, role=cls.role), Backbone.load(base), Path(out)

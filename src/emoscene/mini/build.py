@@ -46,7 +46,7 @@ from emoscene.mini.cache import Pictures
 from emoscene.mini.decoder import Decoder
 from emoscene.mini.perception import Perception
 
-WEIGHTS = Path(__file__).parent / "weights" / "base"
+WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 PICTURES = 28_000
 ADAPTERS, ADAPTING = ("lora",), 8000  # what is trained on the finished base, and on how many pictures
 BITE = 40  # pictures encoded at a time
@@ -60,7 +60,7 @@ TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "decoder": (
         Decoder,
         {"perception": "perception", "looks": 0.3, "strength": 1.5, "noise": 0.015},
-        {"steps": 2600, "batch": 4, "lr": 1e-3, "decay": 0.0, "average": 0.998, "seed": 3, "checkpoint_every": 100},
+        {"steps": 1200, "batch": 4, "lr": 1e-3, "decay": 0.0, "average": 0.995, "seed": 3, "checkpoint_every": 100},
     ),
     "base": (
         Base,
@@ -215,10 +215,11 @@ def assemble(job: Job) -> None:
 
 def adapt(job: Job) -> None:
     """Train the adapters that ship with the base, with the settings of their recipes."""
-    data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=str(job.out), tell=job.tell)
+    base = "mini" if job.out == WEIGHTS else str(job.out)
+    data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=base, tell=job.tell)
     for name in ADAPTERS:
         target, saved = job.out.parent / name, job.work / name
-        training.train(name, data=data, out=saved, base=str(job.out), resume=(saved / "checkpoints").exists())
+        training.train(name, data=data, out=saved, base=base, resume=(saved / "checkpoints").exists(), tell=job.tell)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(saved, target)
 

@@ -209,6 +209,19 @@ def measure(lab: Lab, only: Sequence[str] = ()) -> list[Claim]:
     return made
 
 
+def told(file: Path, out: Path) -> None:
+    """Put all that was measured into `out` between a README's two marks, as a table."""
+    known: dict[str, list[dict[str, Any]]] = json.loads((out / "claims.json").read_text())
+    mark = {True: "met", False: "**missed**", None: ""}
+    rows = [
+        f"| {c['what']} | {c['figure']} | {c['target']} | {mark[c['met']]} |" for made in known.values() for c in made
+    ]
+    table = "\n".join(["| what | figure | asked | |", "|---|---|---|---|", *rows])
+    before, start, rest = file.read_text(encoding="utf8").partition("<!-- claims -->\n")
+    _, end, after = rest.partition("<!-- /claims -->")
+    stage.write(file, f"{before}{start}\n{table}\n\n{end}{after}".encode())
+
+
 def main(line: list[str] | None = None) -> int:
     """Measure and print; the status is 1 if anything promised was missed."""
     parser = argparse.ArgumentParser(prog="python -m emoscene.mini.claims", description=__doc__)
@@ -218,6 +231,7 @@ def main(line: list[str] | None = None) -> int:
     parser.add_argument("--method", default="lora")
     parser.add_argument("--adapter", action="append", default=[], help="folders of the method's, not the base's own")
     parser.add_argument("--judge", action="append", default=[], help="judges beside the base's own")
+    parser.add_argument("--readme", type=Path, help="a file to put the table in, between <!-- claims --> marks")
     asked = parser.parse_args(line)
     tell = Console(stderr=True).print
     made = measure(Lab(asked.out, asked.base, asked.method, asked.adapter, asked.judge, tell), asked.only)
@@ -225,6 +239,8 @@ def main(line: list[str] | None = None) -> int:
     for one in made:
         table.add_row(one.what, one.figure, one.target, {True: "met", False: "[red]missed", None: ""}[one.met])
     Console(width=130).print(table)
+    if asked.readme:
+        told(asked.readme, asked.out)
     return int(any(one.met is False for one in made))
 
 

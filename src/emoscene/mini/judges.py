@@ -36,10 +36,10 @@ from emoscene.world.plan import Plan, plan
 from emoscene.world.scenes import SCENES
 from emoscene.world.things import THINGS
 
-PICTURES = 48_000
+PICTURES = 21_000
 CHECKED = 1000
 SETTINGS = training.Config(
-    steps=8000, batch=64, lr=1e-3, decay=0.05, warmup=0.03, average=0.998, seed=1, checkpoint_every=250, keep=1
+    steps=3000, batch=64, lr=1e-3, decay=0.05, warmup=0.05, average=0.996, seed=1, checkpoint_every=250, keep=1
 )
 TARGETS = {"emotion": 1.0, "scene": 0.2}
 """What each judge tells, and its share of the steps; in this order."""
