@@ -220,7 +220,7 @@ class Backbone:
     def ids(self, prompt: str, room: int = LENGTH - 2) -> list[int]:
         """The tokens of a prompt's words, at most `room` of them; control characters and CLIP's marks are dropped."""
         clean = CONTROL.sub(" ", prompt)[:2000]
-        return list(self.tokenizer(clean, add_special_tokens=False)["input_ids"])[:room]
+        return list(self.tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])[:room]
 
     def embed(self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()) -> Tensor:
         """Prompts -> text [B, 77, D]; `endings` (words, one a prompt) or `suffix` (vectors [B, n, D]) is appended.

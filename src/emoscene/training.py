@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -315,9 +315,10 @@ def train(
         "pictures": config.steps * config.batch,
         "seconds": round(time.time() - began, 1),
     }
-    learners.save(learner, name, out, backbone, data=prepared.fingerprint)
-    shutil.rmtree(saved)
-    opened.finish(cost=cost)
+    if PartialState().is_main_process:
+        learners.save(learner, name, out, backbone, data=prepared.fingerprint)
+        shutil.rmtree(saved)
+        opened.finish(cost=cost)
     return out
 
 

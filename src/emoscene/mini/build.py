@@ -48,7 +48,7 @@ from emoscene.mini.perception import Perception
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 PICTURES = 28_000
-ADAPTERS, ADAPTING = ("lora",), 8000  # what is trained on the finished base, and on how many pictures
+ADAPTERS, ADAPTING = ("lora",), 6000  # what is trained on the finished base, and on how many pictures
 BITE = 40  # pictures encoded at a time
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "vae": (
@@ -219,7 +219,8 @@ def adapt(job: Job) -> None:
     data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=base, tell=job.tell)
     for name in ADAPTERS:
         target, saved = job.out.parent / name, job.work / name
-        training.train(name, data=data, out=saved, base=base, resume=(saved / "checkpoints").exists(), tell=job.tell)
+        words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]
+        _torchrun(job, words + ["--resume"] * (saved / "checkpoints").exists(), name)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(saved, target)
 
