@@ -102,10 +102,15 @@ def blend(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -
     return replace(condition, text=condition.text.index_add(0, row, moved - condition.e0[row]))
 
 
-def denoising(base: Backbone, batch: Batch, condition: Condition, gamma: float) -> Tensor:
-    """The diffusion loss of each sample [B]: the MSE times min(SNR, gamma) / SNR (min-SNR, Hang et al. 2023)."""
+def denoising(base: Backbone, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0) -> Tensor:
+    """The diffusion loss of each sample [B]: the MSE times min(SNR, gamma) / SNR (min-SNR, Hang et al. 2023).
+
+    offset: deviation of a constant added to each channel's noise (Guttenberg 2023). Stable Diffusion's last timestep
+    still shows a picture's mean colour (alphabar_999 = .0047), and sampling starts without any; the offset hides it.
+    """
     x_0 = batch["latent"]
     noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
+    noise = noise + offset * batch.normal("offset", x_0.shape[1], 1, 1)
     predicted = base.predict(base.add_noise(x_0, noise, t), t, condition)
     alphabar = base.alphabar(t).flatten()
     snr = alphabar / (1 - alphabar)

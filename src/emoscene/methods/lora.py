@@ -87,6 +87,9 @@ class LoRA(Method):
         drop: float = option(0.1, "share of the samples that lose words and emotion", span=(0.0, 1.0))
         drop_emotion: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
         gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
+        offset: float = option(
+            0.1, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
+        )
         pace: float = option(10.0, "learning rate of the vectors, as a multiple", span=(0.01, 100.0, "log"))
 
     config: Config
@@ -125,7 +128,7 @@ class LoRA(Method):
         a: Tensor = batch["weights"]
         lost = dropped | (batch.uniform("emotion") < self.config.drop_emotion)
         plain = self.base.plain(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
-        loss = denoising(self.base, batch, self.condition(plain), self.config.gamma)
+        loss = denoising(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
         return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
 
     @contextmanager
