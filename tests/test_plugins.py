@@ -117,3 +117,8 @@ def test_an_option_that_is_no_literal_is_told_with_its_line(method):
     """)
     with pytest.raises(Failure, match=r"grey_scale.py:4: the option depth"):
         plugins.options("methods", name)
+
+
+def test_a_table_has_no_options():
+    assert TABLES
+    assert all(plugins.options(kind, name) == [] for kind, name in TABLES)

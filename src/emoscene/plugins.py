@@ -76,6 +76,8 @@ def about(kind: str, name: str) -> str:
 def options(kind: str, name: str) -> list[Option]:
     """The fields of a plug-in's `Config`, its own and inherited, read without importing it."""
     file = source(kind, name)
+    if file.suffix == ".toml":
+        return []
     classes, _ = _outline(file)
     config = classes.get("Config")
     for key, node in classes.items():
