@@ -13,7 +13,7 @@ import pytest
 
 import emoscene
 import tiny
-from emoscene import cli, plugins, sampling
+from emoscene import cli, sampling
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
 from emoscene.verbs import NEEDS, OPTIONS, VERBS, read
@@ -139,9 +139,12 @@ def test_every_line_of_the_readme_can_be_read(line):
     assert read(line[1], line[2:]).verb == line[1]
 
 
-def test_the_readme_is_python():
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     for snippet in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
-        compile(snippet, "README.md", "exec")
+        exec(compile(snippet, "README.md", "exec"), {})
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["awe.png", *(f"castle-{n}.png" for n in range(4))]
+    assert "Emotion: " in capsys.readouterr().out
 
 
 def test_every_option_belongs_to_a_verb():
@@ -169,7 +172,6 @@ def test_ls_and_show_answer_in_json(capsys):
     assert "rank" in {option["name"] for option in json.loads(out)["methods"]["options"]}
 
 
-@pytest.mark.skipif("mini" not in plugins.names("bases"), reason="the miniature is not built yet")
 def test_show_lists_the_words_of_the_miniature(capsys):
     _, out, _ = run("show mini --json", capsys)
     words = json.loads(out)["bases"]["vocabulary"]
