@@ -13,7 +13,7 @@ from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Usage
-from emoscene.evaluation import PROMPTS, evaluate, found, prompts_of, span
+from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, prompts_of, span
 from emoscene.judging import judges_of
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
@@ -126,3 +126,12 @@ def test_the_miniatures_prompts_say_what_they_are():
         assert SCENES[prompt.scene] in prompt.text
         assert held_out(prompt.scene, prompt.object) == prompt.held_out
     assert sum(prompt.held_out for prompt in prompts) >= 8
+
+
+def test_what_a_method_cost_is_told_of_the_bases_own_adapter_too(tmp_path):
+    prompts = [Prompt("a village by a lake", "village")]
+    out = evaluate(out=tmp_path / "scores", method="lora", prompts=prompts, seeds=[0], steps=2, tell=lambda text: None)
+    cost = json.loads((out / "scores.json").read_text())["cost"]
+    assert cost["trainable"] > 100_000
+    assert cost["training_pictures"] == 48_000
+    assert cost["bytes"] > 1_000_000

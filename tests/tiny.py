@@ -7,27 +7,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-SCHEDULER = {
-    "_class_name": "PNDMScheduler",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "trained_betas": None,
-    "clip_sample": False,
-}
-LIBRARIES = {
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "scheduler": ["diffusers", "PNDMScheduler"],
-    "safety_checker": [None, None],
-    "feature_extractor": [None, None],
-}
+from emoscene.mini.folder import INDEX, SCHEDULER
 
 
 def make(folder: Path, prediction: str | None = None) -> Path:
@@ -70,5 +50,5 @@ def make(folder: Path, prediction: str | None = None) -> Path:
     scheduler = SCHEDULER | ({"prediction_type": prediction} if prediction else {})
     (folder / "scheduler").mkdir()
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **LIBRARIES}))
+    (folder / "model_index.json").write_text(json.dumps(INDEX))
     return folder

@@ -28,8 +28,8 @@ from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
 from emoscene.judging import Sample, judges_of, readings, score
-from emoscene.pictures import Row, read_row, save
-from emoscene.sampling import Pipe, load
+from emoscene.pictures import Row, read_row
+from emoscene.sampling import Pipe, adapter_of, kept, load
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
 PAINTING = ("steps", "cfg", "sampler", "size", "negative")
@@ -154,13 +154,8 @@ def paint(
 ) -> list[Sample]:
     """Paint what is not in the folder yet; the samples come back with their files' places."""
     folder.mkdir(parents=True, exist_ok=True)
-    index = folder / "pictures.jsonl"
-    done = {row["file"] for row in stage.rows(index)}
     rows = {row.file: row for _, row in planned}
-    todo = [row for row in rows.values() if row.file not in done]
-    for number, (row, image) in enumerate(pipe.draw(todo, batch), len(rows) - len(todo) + 1):
-        save(image, folder / row.file, row)
-        stage.append_row(index, row.asdict())
+    for number in kept(pipe, list(rows.values()), folder, batch):
         if number % 64 == 0 or number == len(rows):
             tell(f"{number} of {len(rows)} pictures painted")
     return [replace(sample, file=folder / sample.file) for sample, _ in planned]
@@ -210,8 +205,10 @@ def peak_memory() -> float:
 def _about(pipe: Pipe, row: Row, folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
     seconds = [made["seconds"] for made in stage.rows(folder / "pictures.jsonl")]
-    adapters = [Path(path) for path in call["adapter"]]
-    costs = [learners.card(path).get("cost", {}) for path in adapters]
+    given = {learners.card(Path(path))["learner"]: Path(path) for path in call["adapter"]}
+    trained = [name for name, method in zip(pipe.method.split("+"), pipe.chain.methods, strict=False) if method.reads]
+    adapters = [adapter_of(name, pipe.base, given) for name in trained]
+    costs = [stage.read(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
     return {
         "base": pipe.base.name,

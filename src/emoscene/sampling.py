@@ -244,14 +244,18 @@ def _method(name: str, base: Backbone, folders: Mapping[str, Path], late: Mappin
     cls: type[Method] = plugins.find("methods", name)
     if not cls.reads:
         return cls.start(configs.replace(cls.Config(), late), base)
-    folder = folders.get(name)
-    if folder is None:
-        if name not in base.spec.adapters:
-            raise Usage(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
-        folder = Path(__file__).parent / base.spec.adapters[name]
-    loaded = learners.load("methods", folder, base, **late)
+    loaded = learners.load("methods", adapter_of(name, base, folders), base, **late)
     assert isinstance(loaded, Method)
     return loaded
+
+
+def adapter_of(name: str, base: Backbone, folders: Mapping[str, Path]) -> Path:
+    """The folder of a method's weights: the one given, else the base's own. Raises Usage where there is neither."""
+    if name in folders:
+        return folders[name]
+    if name not in base.spec.adapters:
+        raise Usage(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
+    return Path(__file__).parent / base.spec.adapters[name]
 
 
 def generate(
@@ -284,17 +288,23 @@ def generate(
         tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
     call = {"rows": [row.asdict() for row in rows], "settings": settings or {}}
     opened = stage.Stage.open(out, "pictures", call)
-    index = opened.path / "pictures.jsonl"
-    finished = {row["file"] for row in stage.rows(index)}
-    todo = [row for row in rows if row.file not in finished]
-    for number, (row, image) in enumerate(pipe.draw(todo, batch), len(rows) - len(todo) + 1):
-        save(image, opened.path / row.file, row)
-        stage.append_row(index, row.asdict())
+    for number in kept(pipe, rows, opened.path, batch):
         if watch:
             watch(number, len(rows))
     if not opened.done:
         opened.finish(pictures=len(rows))
     return opened.path
+
+
+def kept(pipe: Pipe, rows: Sequence[Row], folder: Path, batch: int = 8) -> Iterator[int]:
+    """Paint into a folder the rows that are not in it yet, each a PNG and a line; yields how many there are."""
+    index = folder / "pictures.jsonl"
+    finished = {row["file"] for row in stage.rows(index)}
+    todo = [row for row in rows if row.file not in finished]
+    for number, (row, image) in enumerate(pipe.draw(todo, batch), len(rows) - len(todo) + 1):
+        save(image, folder / row.file, row)
+        stage.append_row(index, row.asdict())
+        yield number
 
 
 def _silent(remark: str) -> None:

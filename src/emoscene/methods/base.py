@@ -112,9 +112,13 @@ def denoising(base: Backbone, batch: Batch, condition: Condition, gamma: float, 
     noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
     noise = noise + offset * batch.normal("offset", x_0.shape[1], 1, 1)
     predicted = base.predict(base.add_noise(x_0, noise, t), t, condition)
-    alphabar = base.alphabar(t).flatten()
-    snr = alphabar / (1 - alphabar)
-    return F.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3)) * snr.clamp(max=gamma) / snr
+    return min_snr(predicted.float(), noise, base.alphabar(t), gamma)
+
+
+def min_snr(predicted: Tensor, noise: Tensor, alphabar: Tensor, gamma: float) -> Tensor:
+    """The weighted squared error of a noise prediction [B]; alphabar [B, 1, 1, 1] of each sample's timestep."""
+    snr = (alphabar / (1 - alphabar)).flatten()
+    return F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3)) * snr.clamp(max=gamma) / snr
 
 
 def words(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:

@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from emoscene.backbone import LENGTH, Backbone
 from emoscene.config import option
 from emoscene.learner import Batch, Learner
+from emoscene.methods.base import min_snr
 
 BETAS = (0.00085, 0.012)
 TOTAL = 1000
@@ -66,8 +67,7 @@ class Base(Learner):
         alphabar = self.alphabar[t].view(-1, 1, 1, 1)
         noised = alphabar.sqrt() * clean + (1 - alphabar).sqrt() * noise
         told = self.unet(noised, t, self.read(self._said(batch))).sample.float()
-        ratio = (alphabar / (1 - alphabar)).flatten()
-        return (told - noise).square().mean((1, 2, 3)) * ratio.clamp(max=self.config.gamma) / ratio
+        return min_snr(told, noise, alphabar, self.config.gamma)
 
     def read(self, captions: list[str]) -> Tensor:
         """Captions -> text [B, 77, D], as `Backbone.embed` gives it."""
