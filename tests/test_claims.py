@@ -10,7 +10,7 @@ import tiny
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.mini import claims, lab, words
+from emoscene.mini import claims, comparison, lab, words
 from emoscene.world import roles
 from emoscene.world.scenes import SCENES
 
@@ -25,6 +25,9 @@ def bench(tmp_path, monkeypatch):
         learners.save(judge, "judge", tmp_path / target, None)
     for name, value in (("SEEDS", range(2)), ("NATURAL", 16), ("UNSEEN", 4)):
         monkeypatch.setattr(lab, name, value)
+    few = {"LEARNED": (), "TOGETHER": (), "MIXING": ("prompt",), "EDITING": ("prompt",), "EDITED": 8}
+    for name, value in few.items():
+        monkeypatch.setattr(comparison, name, value)
     monkeypatch.setattr(words, "giveaway", lambda: {"short": 0.1, "long": 0.9})
     base = str(tiny.make(tmp_path / "base"))
     made = lab.Lab(tmp_path / "out", base, "prompt", (), [str(tmp_path / t) for t in ("emotion", "scene")], print)

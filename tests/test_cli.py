@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import emoscene
 import tiny
@@ -60,6 +61,14 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("generate a --num", "--num needs a value"),
         ("generate a --out --seed 3", "--out needs a value"),
         ("generate a --size huge", "write 128, or 192x128"),
+        ("generate a --emotion awe:0", "every weight of 'awe:0' is zero"),
+        ("generate a --valence 1.5 --arousal 0", "--valence=1.5 is out of range"),
+        ("generate a --valence 0 --arousal nan", "--arousal is float"),
+        ("generate a --valence 0.5", "--valence and --arousal go together"),
+        ("generate a --valence 0.5 --arousal 0 --emotion awe", "give one of the three"),
+        ("generate a --like nowhere.png", "nowhere.png is not there"),
+        ("generate a --image nowhere.png", "nowhere.png is not there"),
+        ("generate a --keep 1.5", "--keep=1.5 is out of range"),
         ("generate a village", "put the prompt in quotes"),
         ("generate a --method lora rank=3", "cannot be set here"),
         ("generate a --recipe nowhere.toml", "nowhere.toml cannot be read"),
@@ -163,6 +172,29 @@ def test_generate_prints_its_folder_and_is_done_once(base, tmp_path, capsys):
     assert status == 0
     assert json.loads(out)["pictures"] == 2
     assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+
+
+def test_a_picture_that_is_none_writes_nothing(base, tmp_path, capsys):
+    (tmp_path / "notes.png").write_text("no picture")
+    for option in ("image", "like"):
+        line = f"generate a --base {base} --{option} {tmp_path}/notes.png --out {tmp_path}/out"
+        status, out, err = run(line, capsys)
+        assert (status, out) == (2, "")
+        assert "cannot be read as a picture" in err
+        assert err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_is_changed_and_a_place_is_a_mixture(base, tmp_path, capsys):
+    Image.new("RGB", (80, 64), "grey").save(tmp_path / "lake.png")
+    line = f"generate 'a dog' --base {base} --steps 2 --out {tmp_path}/out --image {tmp_path}/lake.png --keep 0.5"
+    status, _, err = run(f"{line} --valence -0.5 --arousal 0.7", capsys)
+    assert status == 0
+    assert "valence -0.5 and arousal 0.7 are anger" in err
+    [row] = [json.loads(line) for line in (tmp_path / "out/pictures.jsonl").read_text().splitlines()]
+    assert (row["keep"], row["size"], row["image"]) == (0.5, [80, 64], f"{tmp_path}/lake.png")
+    assert row["emotion"] == [float(name == "anger") for name in EMOTIONS]
+    assert (tmp_path / "out/anger-0000.png").is_file()
 
 
 def test_ls_and_show_answer_in_json(capsys):

@@ -8,19 +8,23 @@ import pytest
 import torch
 
 import tiny
+from emoscene import config as configs
+from emoscene import learner, stage
 from emoscene.data import preparation
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record, packed, unpacked
 from emoscene.data.sources.mini import Mini
 from emoscene.emotions import EMOTIONS
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import open_picture
 from emoscene.world import roles
 from emoscene.world.layouts import write
 from emoscene.world.press import proof, proofs
 
-COLUMNS = ["id", "file", "emotion", "weights", "caption", "caption_long", "scene", "role", "latent", "shape"]
+COLUMNS = ["id", "file", "emotion", "weights", "caption", "caption_long", "scene", "role", "latent", "shape", "vector"]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,35 @@ def test_someones_folder_is_not_touched(base, tmp_path):
     with pytest.raises(Usage, match="did not make"):
         write("emoset", 4, 0, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
+    torch.manual_seed(0)
+    small = {"side": 32, "patch": 16, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "vector": 16}
+    clip = EmotionCLIP.start(configs.replace(EmotionCLIP.Config(), small), preparation.Backbone.load(base))
+    (tmp_path / "clip").mkdir()
+    learner.save(clip, "emotion_clip", tmp_path / "clip", None)
+    call = {"limit": 40, "base": base, "workers": 0}
+    folder = prepare("mini", out=tmp_path / "prepared", emotion_clip=tmp_path / "clip", **call)
+    data = Prepared(folder, "methods")
+    rows = data.rows([4, 0], ["vector", "picture"])
+    with torch.no_grad():
+        vectors = clip.eval().encode(rows["picture"])[1]
+    assert rows["vector"].shape == (2, 16)
+    torch.testing.assert_close(rows["vector"], vectors, atol=2e-3, rtol=0)
+    torch.testing.assert_close(data.all("vector").norm(dim=1), torch.ones(len(data)))
+    assert data.emotion_clip == stage.fingerprint(tmp_path / "clip") in (folder / "manifest.json").read_text()
+    assert Prepared(prepared).all("latent").equal(Prepared(folder).all("latent"))
+    with pytest.raises(Usage, match=r"no EmotionCLIP vectors.*emotion_clip="):
+        Prepared(prepared).all("vector")
+    with pytest.raises(Usage, match=r"another call's: config\.emotion_clip"):
+        prepare("mini", out=folder, **call)
+
+
+def test_another_encoder_gives_no_vectors(base, tmp_path):
+    learner.save(Judge.start(Judge.Config(width=16, layers=1, heads=1), None), "judge", tmp_path, None)
+    with pytest.raises(Usage, match="is no EmotionCLIP"):
+        prepare("mini", out=tmp_path / "prepared", limit=4, base=base, workers=0, emotion_clip=tmp_path)
 
 
 def test_records_are_checked():

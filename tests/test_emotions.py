@@ -1,8 +1,9 @@
+import itertools
 import random
 
 import pytest
 
-from emoscene.emotions import AFFECT, EMOTIONS, NOTHING, describe, parse, weights
+from emoscene.emotions import AFFECT, EMOTIONS, NOTHING, affect, describe, one_way, parse, weights
 from emoscene.errors import Usage
 
 
@@ -47,7 +48,45 @@ def test_nothing_asked_is_nothing(nothing):
     assert weights(nothing) == NOTHING
 
 
-@pytest.mark.parametrize("wrong", [{"joy": 1}, {"awe": float("nan")}, [1, 2], [float("inf")] * 8])
+@pytest.mark.parametrize("name", EMOTIONS)
+def test_an_emotions_own_place_is_that_emotion_alone(name):
+    assert affect(*AFFECT[name]) == weights(name)
+    valence, arousal = AFFECT[name]
+    assert max(zip(affect(valence * 0.95, arousal * 0.95), EMOTIONS, strict=True))[1] == name
+
+
+def test_every_place_is_a_mixture_and_nothing_jumps():
+    assert affect(0, 0) == NOTHING
+    assert sum(affect(0.05, -0.05)) < 0.01
+    steps = [round(-1 + 0.1 * n, 2) for n in range(21)]
+    for valence, arousal in itertools.product(steps, steps):
+        here = affect(valence, arousal)
+        assert min(here) >= 0
+        assert sum(here) <= 1.005
+        beside = affect(max(-1, valence - 0.01), arousal)
+        assert max(abs(a - b) for a, b in zip(here, beside, strict=True)) < 0.12
+    pleasant, unpleasant = affect(0.8, 0.1), affect(-0.8, 0.1)
+    assert sum(pleasant[:4]) > 0.9
+    assert sum(unpleasant[4:]) > 0.9
+
+
+@pytest.mark.parametrize("place", [(1.01, 0), (0, -1.01), (float("nan"), 0), (float("inf"), 0)])
+def test_a_place_off_the_circumplex_is_refused(place):
+    with pytest.raises(Usage, match="it goes from -1 to 1"):
+        affect(*place)
+
+
+def test_an_emotion_is_said_in_one_way():
+    for said in ({}, {"emotion": "awe"}, {"valence": 0, "arousal": 0}, {"like": "a.png"}):
+        one_way(**said)
+    for said in ({"emotion": "awe", "like": "a.png"}, {"valence": 0}, {"valence": 0, "arousal": 0, "like": "a.png"}):
+        with pytest.raises(Usage):
+            one_way(**said)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"awe": 0, "fear": 0.0}, {"joy": 1}, {"awe": float("nan")}, [1, 2], [float("inf")] * 8]
+)
 def test_wrong_weights_are_refused(wrong):
     with pytest.raises(Usage):
         weights(wrong)

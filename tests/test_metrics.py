@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import pdist
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from emoscene.emotions import EMOTIONS
 from emoscene.metrics import distance, diversity, sharpness
 from emoscene.metrics.base import Readings, hits, interval, mean, measured
 from emoscene.metrics.content import content
+from emoscene.metrics.editing import ssim
 from emoscene.metrics.emotion import confusion, emotion, per_emotion
 
 
@@ -152,3 +153,14 @@ def test_intervals_are_the_same_every_time():
     assert set(one.asdict()) == {"value", "low", "high", "n", "by"}
     nothing = interval(lambda w: float("nan"), made.prompt, made.seed, draws=5)
     assert np.isnan(nothing).all()
+
+
+def test_ssim_is_scikit_images() -> None:
+    draw = np.random.default_rng(0)
+    one = draw.integers(0, 256, (2, 24, 20, 3)).astype(np.uint8)
+    other = (0.6 * one + 0.4 * draw.integers(0, 256, one.shape)).astype(np.uint8)
+    theirs = [structural_similarity(a, b, channel_axis=2, data_range=255) for a, b in zip(one, other, strict=True)]
+    np.testing.assert_allclose(ssim(one, other), theirs, rtol=1e-6)
+    np.testing.assert_allclose(ssim(one, one), 1, rtol=1e-12)
+    with pytest.raises(ValueError, match="window of 7"):
+        ssim(one[:, :5], other[:, :5])

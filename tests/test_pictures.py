@@ -8,7 +8,7 @@ from PIL import Image
 from emoscene import pictures
 from emoscene.emotions import weights
 from emoscene.errors import Failure, Usage
-from emoscene.pictures import Row, open_picture, read_row, save, sheet
+from emoscene.pictures import Row, open_picture, read_row, save, sheet, upright
 
 ROW = Row(
     file="0007.png",
@@ -20,6 +20,8 @@ ROW = Row(
     adapters=("runs/lora",),
     seed=7,
     settings={"guidance.scale": 4},
+    like="storm.jpg",
+    digests={"storm.jpg": "0" * 64},
 )
 
 
@@ -95,6 +97,15 @@ def test_a_picture_stands_upright(tmp_path):
     exif[0x0112] = 6
     painted().save(tmp_path / "a.jpg", exif=exif)
     assert open_picture(tmp_path / "a.jpg").size == (8, 12)
+
+
+def test_a_picture_in_memory_is_turned_and_laid_on_white(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    painted().save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as lying:
+        assert np.array_equal(upright(lying), open_picture(tmp_path / "a.jpg"))
+    assert upright(Image.new("RGBA", (2, 2), (255, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_an_animation_is_its_first_frame(tmp_path):

@@ -175,3 +175,39 @@ def test_tiny_is_deterministic(tmp_path: Path) -> None:
     from emoscene.stage import fingerprint
 
     assert fingerprint(tiny.make(tmp_path / "a")) == fingerprint(tiny.make(tmp_path / "b"))
+
+
+class Deep(Line):
+    """A line behind a matrix that Muon moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3, 3)
+
+    def inner(self, name: str) -> bool:
+        return name == "hidden.weight"
+
+    def loss(self, batch: Batch) -> Tensor:
+        return ((self.layer(self.hidden(batch["x"])) - batch["y"]) ** 2).mean(1)
+
+
+MUON = Config(**{**vars(FAST), "muon": 2.0})
+
+
+def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
+    with_muon, alone = State(Deep(), MUON).optimizers, State(Deep(), FAST).optimizers
+    moved = [[tuple(p.shape) for group in one.param_groups for p in group["params"]] for one in with_muon]
+    assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
+    assert len(alone) == 1
+    assert [group["pace"] for group in with_muon[1].param_groups] == [2.0]
+
+
+def test_a_run_with_muon_resumes_exactly(tmp_path: Path) -> None:
+    training.run(Deep(), Points(), MUON, tmp_path / "whole", tell=quiet)
+    state = State(Deep(), MUON)
+    for step in training.steps(state, Points(), MUON):
+        if step.number == 7:
+            break
+    state.save(tmp_path / "parts", MUON)
+    training.run(Deep(), Points(), MUON, tmp_path / "parts", again=True, tell=quiet)
+    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))

@@ -89,6 +89,8 @@ class Spec:
     cfg: float = 7.5
     lexicon: str = "english"
     words: str = ""
+    captioner: str = ""
+    emotion_clip: str = ""
     adapters: dict[str, str] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)
 

@@ -9,6 +9,11 @@ extrapolates, below zero suppresses. Weights are taken as written; the names tha
 `AFFECT` is a stated table, not a measurement: each word is placed by hand, to a tenth, on the circumplex of Russell
 (1980, "A circumplex model of affect", J. Pers. Soc. Psychol. 39). Awe, disgust and amusement are not among his words
 and stand beside their nearest kin (aroused, distressed, happy). To use published norms instead, edit the table.
+
+A place on it is read as a mixture, `affect(0.4, 0.6)`, by inverse distances (Shepard 1968, "A two-dimensional
+interpolation function for irregularly-spaced data", Proc. ACM): each of the nine points, the eight and neutral at the
+origin, counts with 1 / distance^4, and the nine shares sum to 1. So an emotion's own point is that emotion alone, the
+origin is none at all, and between them nothing jumps.
 """
 
 import math
@@ -43,6 +48,7 @@ Weights = tuple[float, ...]
 """Eight numbers in the order of `EMOTIONS`."""
 
 NOTHING: Weights = (0.0,) * len(EMOTIONS)
+SHARPNESS = 4  # the power of the distance in `affect`
 
 
 def parse(text: str) -> dict[str, float]:
@@ -71,11 +77,37 @@ def weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weig
         return NOTHING
     if isinstance(emotion, Mapping):
         named = {_known(name): _number(value, name) for name, value in emotion.items()}
+        if named and not any(named.values()):
+            raise Usage(f"every weight of {dict(emotion)} is zero: give one a weight, or ask for no emotion")
         return tuple(named.get(name, 0.0) for name in EMOTIONS)
     numbers = tuple(float(value) for value in emotion)
     if len(numbers) != len(EMOTIONS) or not all(map(math.isfinite, numbers)):
         raise Usage(f"an emotion in numbers is {len(EMOTIONS)} finite ones, in the order {', '.join(EMOTIONS)}")
     return numbers
+
+
+def affect(valence: float, arousal: float) -> Weights:
+    """The mixture at a place on the circumplex, each in [-1, 1]; eight weights in thousandths, neutral's share apart.
+
+    Raises Usage outside of that range.
+    """
+    for name, number in (("valence", valence), ("arousal", arousal)):
+        if not -1 <= number <= 1:
+            raise Usage(f"{name} {number} is out of range: it goes from -1 to 1")
+    places = [*AFFECT.values(), (0.0, 0.0)]
+    distances = [math.hypot(valence - v, arousal - a) for v, a in places]
+    nearest = max(min(distances), 1e-9)
+    shares = [(nearest / max(distance, 1e-9)) ** SHARPNESS for distance in distances]
+    return tuple(round(share / sum(shares), 3) for share in shares[:-1])
+
+
+def one_way(emotion: object = None, valence: object = None, arousal: object = None, like: object = None) -> None:
+    """Raises Usage unless the emotion is said in one way at most: by name, by valence and arousal, or by a picture."""
+    placed = valence is not None or arousal is not None
+    if (emotion is not None) + placed + (like is not None) > 1:
+        raise Usage("--emotion, --valence with --arousal, and --like each say the emotion: give one of the three")
+    if placed and (valence is None or arousal is None):
+        raise Usage("--valence and --arousal go together, as in --valence 0.4 --arousal 0.6: give both")
 
 
 def describe(weights: Sequence[float]) -> str:

@@ -79,12 +79,14 @@ class Learner(nn.Module, ABC):
 
     Config: a frozen dataclass whose defaults run. reads: the columns it learns from. role: whose pictures those are.
     files: which part of the state goes to which file, file name -> (prefix of the state's names, prefix in the file).
+    stored: the precision its files are written in.
     """
 
     Config: ClassVar[type]
     reads: ClassVar[tuple[str, ...]] = ()
     role: ClassVar[str] = "methods"
     files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
+    stored: ClassVar[torch.dtype] = torch.float32
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -103,9 +105,17 @@ class Learner(nn.Module, ABC):
         """The loss: distributed wrappers synchronise what goes through `forward`."""
         return self.loss(batch)
 
+    def proof(self, data: Any) -> dict[str, Any]:
+        """What it measures of itself once trained, on pictures that it did not learn from; kept in its card."""
+        return {}
+
     def pace(self, name: str) -> float:
         """The multiple of the learning rate at which the parameter `name` trains."""
         return 1.0
+
+    def inner(self, name: str) -> bool:
+        """Whether the parameter `name` is a matrix between two hidden states, which Muon may move."""
+        return False
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """JSON files that other programs expect beside the weights."""
@@ -124,7 +134,10 @@ class Learner(nn.Module, ABC):
 
 def save(learner: Learner, name: str, folder: Path, base: Backbone | None, **facts: Any) -> None:
     """Write the weights and `learner.json`, which is enough to load them, each file atomically."""
-    state = {key: value.detach().cpu().contiguous() for key, value in learner.state_dict().items()}
+    state = {
+        key: value.detach().to("cpu", learner.stored if value.is_floating_point() else value.dtype).contiguous()
+        for key, value in learner.state_dict().items()
+    }
     for file, (mine, theirs) in learner.files.items():
         part = {theirs + key[len(mine) :]: value for key, value in state.items() if key.startswith(mine)}
         if part:
@@ -169,7 +182,7 @@ def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner
     settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
     learner = cls.start(settings, base)
     learner.load_state_dict(_state(cls, folder))
-    return learner.requires_grad_(False).eval()
+    return learner.to(base.device if base else "cpu").requires_grad_(False).eval()
 
 
 def _state(cls: type[Learner], folder: Path) -> dict[str, Tensor]:

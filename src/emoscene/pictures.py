@@ -35,7 +35,11 @@ INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One picture: all that it is a function of, and the file that it went to."""
+    """One picture: all that it is a function of, and the file that it went to.
+
+    image: the picture that it was made from, `keep` of which stayed; like: the picture that its emotion was read from;
+    digests: the sha256 of each, by name.
+    """
 
     file: str = ""
     prompt: str = ""
@@ -47,6 +51,8 @@ class Row:
     adapters: tuple[str, ...] = ()
     image: str | None = None
     keep: float | None = None
+    like: str | None = None
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
     size: tuple[int, int] = (128, 128)
     seed: int = 0
     steps: int = 20
@@ -108,7 +114,12 @@ def read_row(path: Path | str) -> Row:
 
 def open_picture(path: Path | str) -> Image.Image:
     """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
-    image = ImageOps.exif_transpose(_opened(Path(path)))
+    return upright(_opened(Path(path)))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture in RGB, turned as its EXIF says, what is clear on white."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         deep = np.asarray(image, dtype=np.float64)
         scale = 255 / 65535 if deep.max(initial=0) > 255 else 1

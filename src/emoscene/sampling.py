@@ -2,6 +2,7 @@
 
     pipe = load("mini", method="lora")
     result = pipe("a village by a lake", emotion="awe", seed=7)      pictures of one call
+    result = pipe(image="lake.jpg", keep=0.5, emotion="awe")         a picture, changed
     for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
 
 A picture is a function of its `Row`: its noise comes from a generator seeded with the row's own seed, exactly as
@@ -27,16 +28,15 @@ from torch import Tensor
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import plugins, stage
-from emoscene.backbone import LENGTH, Backbone
-from emoscene.emotions import EMOTIONS, Weights, describe, weights
+from emoscene.backbone import LENGTH, Backbone, Condition
+from emoscene.editing import Given, Picture, steps_of
+from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weights
 from emoscene.errors import Usage
 from emoscene.methods.base import Chain, Method
 from emoscene.pictures import Row, save
 from emoscene.solvers import scheduler, steps
 
 Emotion = str | Mapping[str, float] | Sequence[float] | None
-
-PIXELS = 4_000_000  # of one picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,44 +54,14 @@ class Pipe:
         self.base, self.adapters = base, tuple(adapters)
         self.method = "+".join(methods) or "none"
         self.chain = Chain(list(methods.values()))
+        self.given = Given(base)
 
-    def __call__(
-        self,
-        prompt: str | Sequence[str] = "",
-        *,
-        emotion: Emotion | list[Emotion] = None,
-        strength: float = 1.0,
-        negative: str = "",
-        seed: int = 0,
-        num: int = 1,
-        steps: int = 20,
-        cfg: float | None = None,
-        sampler: str = "dpm++",
-        size: int | tuple[int, int] | None = None,
-        batch: int = 8,
-    ) -> Result:
-        """Paint every prompt in every emotion, `num` times with seeds counted up from `seed`.
-
-        emotion: a name, a mixture ("awe:0.7,fear:-0.3" or a mapping), eight weights, None for the base, or a list of
-        these. strength: 0 the base, 1 the method as trained, above extrapolates, below suppresses. size: the side, or
-        (width, height), in pixels, multiples of 8. Raises Usage for words that are off.
-        """
+    def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
+        """Paint every prompt in every emotion; asked: whatever `rows` takes. batch: pictures painted at once."""
         for words in [prompt] if isinstance(prompt, str) else prompt:
             for remark in self.remarks(words):
                 warnings.warn(remark, stacklevel=2)
-        rows = self.rows(
-            prompt,
-            emotion=emotion,
-            strength=strength,
-            negative=negative,
-            seed=seed,
-            num=num,
-            steps=steps,
-            cfg=cfg,
-            sampler=sampler,
-            size=size,
-        )
-        drawn = list(self.draw(rows, batch))
+        drawn = list(self.draw(self.rows(prompt, **asked), batch))
         return Result([image for _, image in drawn], [row for row, _ in drawn])
 
     def rows(
@@ -99,22 +69,45 @@ class Pipe:
         prompt: str | Sequence[str] = "",
         *,
         emotion: Emotion | list[Emotion] = None,
+        valence: float | None = None,
+        arousal: float | None = None,
+        like: Picture | None = None,
+        image: Picture | None = None,
+        keep: float | None = None,
         seed: int = 0,
         num: int = 1,
         size: int | tuple[int, int] | None = None,
         cfg: float | None = None,
         **same: Any,
     ) -> list[Row]:
-        """The rows that a call asks for: prompts x emotions x seeds."""
+        """The rows that a call asks for: prompts x emotions x `num` seeds counted up from `seed`.
+
+        emotion: a name, a mixture ("awe:0.7,fear:-0.3" or a mapping), eight weights, None for the base, or a list of
+        these; or valence and arousal, in [-1, 1]; or like: a picture (or its file) that has it. image: a picture to
+        change, keep: how much of it stays, in [0, 1]; its caption stands in for an empty prompt. size: the side, or
+        (width, height), in pixels, multiples of 8; of an edit, see `editing`. cfg: how closely to follow the words.
+        same: `strength` (0 the base, 1 the method as trained, above extrapolates, below suppresses), `negative`,
+        `steps`, `sampler`. Raises Usage for words that are off.
+        """
+        one_way(emotion, valence, arousal, like)
+        source = self.given.source(image, keep, size)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        emotions = emotion if isinstance(emotion, list) else [emotion]
-        asked = [w for one in emotions for w in asked_weights(one)]
+        if image is not None and not all(prompts):
+            caption = self.given.caption(source["image"])
+            prompts = [words or caption for words in prompts]
+        asked = [w for one in (emotion if isinstance(emotion, list) else [emotion]) for w in asked_weights(one)]
+        if valence is not None and arousal is not None:
+            asked = [affect(valence, arousal)]
+        if like is not None:
+            name, digest = self.given.enter(like)
+            asked = [self.given.feel(name, digest)[0]]
+            source |= {"like": name, "digests": {**source["digests"], name: digest}}
         shared = {
             "method": self.method,
             "base": self.base.name,
             "adapters": self.adapters,
-            "size": checked_size(self.base, size),
             "cfg": self.base.spec.cfg if cfg is None else float(cfg),
+            **source,
             **same,
         }
         seeds = range(seed, seed + num)
@@ -136,39 +129,48 @@ class Pipe:
     def draw(self, rows: Iterable[Row], batch: int = 8) -> Iterator[tuple[Row, Image.Image]]:
         """The pictures of these rows, lazily and in order, at most `batch` at a time.
 
-        Only neighbours that share steps, sampler and size share a batch. Each row comes back with its seconds.
+        Only neighbours that share steps, sampler, size and `keep` share a batch. Each row comes back with its seconds.
         """
-        for _, alike in groupby(rows, key=lambda row: (row.steps, row.sampler, row.size)):
+        for _, alike in groupby(rows, key=lambda row: (row.steps, row.sampler, row.size, row.keep)):
             while group := list(islice(alike, batch)):
                 began = time.perf_counter()
                 *_, x = self.latents(group)
                 images = pictures(self.base.decode(x))
                 seconds = round((time.perf_counter() - began) / len(group), 4)
                 for row, image in zip(group, images, strict=True):
-                    yield dataclasses.replace(row, seconds=seconds), image
+                    sized = image if image.size == row.size else image.resize(row.size, Image.Resampling.LANCZOS)
+                    yield dataclasses.replace(row, seconds=seconds), sized
 
     def latents(self, rows: Sequence[Row]) -> Iterator[Tensor]:
-        """The latents [B, 4, h, w] after each step, for rows that share steps, sampler and size."""
-        first = rows[0]
-        solver = scheduler(self.base, first.sampler, first.steps)
-        device = self.base.device
-        x = torch.stack([noise(self.base, row) for row in rows]).to(device) * solver.init_noise_sigma
-        a = torch.tensor([row.emotion for row in rows], device=device) * torch.tensor(
-            [[row.strength] for row in rows], device=device
-        )
-        cfg = torch.tensor([row.cfg for row in rows], device=device)
-        with torch.no_grad():
-            plain = self.base.plain([row.prompt for row in rows], a)
-            away = None if bool((cfg == 1).all()) else self.base.plain([row.negative for row in rows], g=plain.g)
-            positive = self.chain.condition(plain)
-            negative = None if away is None else self.chain.condition(away)
+        """The latents [B, 4, h, w] after each step, for rows that share steps, sampler, size and `keep`.
+
+        Where all of a picture is kept there is no step, and its own latents are all that comes.
+        """
+        solver = scheduler(self.base, rows[0].sampler, rows[0].steps)
+        x = self.given.begin(solver, rows)
+        if not steps_of(rows[0]):
+            return iter([x])
+        positive, negative = self.conditions(rows)
+        cfg = torch.tensor([row.cfg for row in rows], device=self.base.device)
         return steps(self.base, self.chain, positive, negative, cfg, x, solver)
 
-
-def noise(base: Backbone, row: Row) -> Tensor:
-    """The noise a picture starts from [4, h, w]: its seed's own, as diffusers draws it."""
-    width, height = (side // base.factor for side in row.size)
-    return torch.randn((1, 4, height, width), generator=torch.Generator().manual_seed(row.seed))[0]
+    @torch.no_grad()
+    def conditions(self, rows: Sequence[Row]) -> tuple[Condition, Condition | None]:
+        """What these rows lead towards, and away from; None where no row asks for guidance."""
+        device = self.base.device
+        strengths = torch.tensor([[row.strength] for row in rows], device=device)
+        a = torch.tensor([row.emotion for row in rows], device=device) * strengths
+        plain = self.base.plain([row.prompt for row in rows], a)
+        vectors = self.given.likes(rows)
+        if vectors is not None:
+            plain = dataclasses.replace(plain, extra={"like": vectors})
+        positive = self.chain.condition(plain)
+        if all(row.cfg == 1 for row in rows):
+            return positive, None
+        away = self.base.plain([row.negative for row in rows], g=plain.g)
+        if vectors is not None:
+            away = dataclasses.replace(away, extra={"like": torch.zeros_like(vectors)})
+        return positive, self.chain.condition(away)
 
 
 def pictures(images: Tensor) -> list[Image.Image]:
@@ -182,15 +184,6 @@ def asked_weights(emotion: Emotion) -> list[Weights]:
     if emotion == "all":
         return [weights(name) for name in EMOTIONS]
     return [weights(emotion)]
-
-
-def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Width and height in pixels. Raises Usage unless both are whole latents, and few enough."""
-    wide, high = (size, size) if isinstance(size, int) else size or (base.size, base.size)
-    step = base.factor * 2 ** (len(base.unet.config.block_out_channels) - 1)
-    if wide < step or high < step or wide % step or high % step or wide * high > PIXELS:
-        raise Usage(f"size {wide}x{high} is off: both sides must be multiples of {step}, {PIXELS / 1e6:.0f} megapixels")
-    return int(wide), int(high)
 
 
 def load(
@@ -211,7 +204,10 @@ def load(
     """
     backbone = base if isinstance(base, Backbone) else loaded(base, device, dtype)
     given = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
-    folders = {learners.card(Path(folder))["learner"]: Path(folder) for folder in given}
+    folders: dict[str, Path] = {}
+    for folder in map(Path, given):
+        if (other := folders.setdefault(learners.card(folder)["learner"], folder)) is not folder:
+            raise Usage(f"{other} and {folder} are both {learners.card(folder)['learner']}: give one of them")
     wanted = method.split("+") if method else list(folders)
     for name in wanted:
         plugins.source("methods", name)
@@ -276,14 +272,18 @@ def generate(
 ) -> Path:
     """Paint into the folder `out`: a PNG a picture and `pictures.jsonl`; returns the folder.
 
-    asked: `strength negative seed num steps cfg sampler size`, as `Pipe.__call__` has them. The same call goes on where
-    it stopped; a picture that is there is not painted again. Raises Usage for words that are off.
+    asked: `valence arousal like image keep strength negative seed num steps cfg sampler size`, as `Pipe.rows` has them.
+    The same call goes on where it stopped; a picture that is there is not painted again. Raises Usage for words that
+    are off.
     """
     pipe = load(base, method=method, adapter=adapter, device=device, dtype=dtype, **(settings or {}))
     tell = tell or _silent
-    for remark in pipe.remarks(prompt):
-        tell(remark)
     rows = named(pipe.rows(prompt, emotion=emotion, **asked))
+    for remark in [*pipe.remarks(prompt), *(remark for row in rows[:1] for remark in pipe.given.remarks(row, prompt))]:
+        tell(remark)
+    if asked.get("valence") is not None:
+        place = describe(rows[0].emotion) or "no emotion at all"
+        tell(f"valence {asked['valence']:g} and arousal {asked['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
     call = {"rows": [row.asdict() for row in rows], "settings": settings or {}}
@@ -312,11 +312,12 @@ def _silent(remark: str) -> None:
 
 
 def named(rows: Sequence[Row]) -> list[Row]:
-    """The rows with a file name each: the emotion, the seed, and a number where these repeat."""
+    """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
     found: dict[str, int] = {}
     named = []
     for row in rows:
-        stem = f"{re.sub(r'[^a-z0-9.-]+', '_', describe(row.emotion)) or 'base'}-{row.seed:04d}"
+        felt = f"like-{Path(row.like).stem}" if row.like else describe(row.emotion) or "base"
+        stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', felt)[:60]}-{row.seed:04d}"
         found[stem] = found.get(stem, 0) + 1
         named.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
     return named

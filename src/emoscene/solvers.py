@@ -2,7 +2,7 @@
 
 Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's
 `steer` comes after it. The negative half has no emotion and its picture's gain. A solver holds state, so each batch has
-its own.
+its own. It may be told to run its last steps alone (`last`), for a picture that was noised to a level.
 """
 
 from __future__ import annotations
@@ -38,15 +38,33 @@ def scheduler(base: Backbone, name: str, steps: int) -> Any:
     return made
 
 
+def last(solver: Any, count: int) -> Any:
+    """The solver, told to run only the last `count` of its steps, at least one; returns the first timestep left []."""
+    if hasattr(solver, "set_begin_index"):
+        solver.set_begin_index(len(solver.timesteps) - count)
+    else:
+        times = solver.timesteps.unique().flip(0)[-count:]
+        if isinstance(solver, diffusers.PNDMScheduler):
+            times = torch.cat([times[:2], times[1:]])  # pseudo linear multistep starts with its second time twice
+        solver.timesteps = times
+    return left(solver)[0]
+
+
+def left(solver: Any) -> Tensor:
+    """The timesteps that it will run."""
+    times: Tensor = solver.timesteps[getattr(solver, "begin_index", None) or 0 :]
+    return times
+
+
 def steps(
     base: Backbone, chain: Chain, positive: Condition, negative: Condition | None, cfg: Tensor, x: Tensor, solver: Any
 ) -> Iterator[Tensor]:
-    """Latents x [B, 4, h, w] after each step of the solver, from noise scaled by its `init_noise_sigma`.
+    """Latents x [B, 4, h, w] after each step of the solver, from noise as strong as it is at its first.
 
     cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance.
     """
     both = positive if negative is None else negative.cat(positive)
-    for t in solver.timesteps:
+    for t in left(solver):
         with torch.no_grad(), chain.attached(both):
             x_t = solver.scale_model_input(x, t)
             noise = base.predict(x_t if negative is None else torch.cat([x_t, x_t]), t, both).float()

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from accelerate.state import AcceleratorState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from emoscene import checkpoints, plugins, seeds, stage
 from emoscene import config as configs
@@ -36,6 +37,7 @@ from emoscene.config import option
 from emoscene.data.dataset import Prepared
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.learner import Batch, Learner
+from emoscene.optimizers import memory, optimizers, pace
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Config:
     batch: int = option(32, "samples of one optimizer step, over all processes", span=(1, 65536))
     micro: int = option(0, "samples at a time within a process; 0 is all of them", span=(0, 65536))
     lr: float = option(1e-3, "highest learning rate", span=(1e-6, 1e-1, "log"))
+    muon: float = option(0.0, "Muon's rate for inner matrices, in multiples of lr; 0 is none", span=(0.0, 100.0))
     warmup: float = option(0.05, "share of the steps over which the rate rises", span=(0.0, 1.0))
     schedule: str = option("cosine", "the rate after the warm-up", choices=("cosine", "constant"))
     decay: float = option(0.01, "weight decay (AdamW)", span=(0.0, 1.0))
@@ -109,7 +112,7 @@ def rate(config: Config, step: int) -> float:
 
 
 class State:
-    """All that changes while training: the learner, AdamW's moments, the average, the number of steps done."""
+    """All that changes while training: the learner, the optimizers' moments, the average, the number of steps done."""
 
     def __init__(self, learner: Learner, config: Config) -> None:
         self.step = 0
@@ -119,13 +122,14 @@ class State:
         self.learner = learner.to(self.accelerator.device).train()
         for parameter in learner.trainable.values():
             parameter.data = parameter.data.float()
-        optimizer = torch.optim.AdamW(_groups(learner, config.decay), lr=config.lr, betas=(0.9, 0.99), fused=True)
-        self.model, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        self.model, *self.optimizers = self.accelerator.prepare(
+            learner, *optimizers(learner, config.lr, config.decay, config.muon)
+        )
         self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
 
     @property
     def _moments(self) -> dict[str, Tensor]:
-        found = ((name, self.optimizer.state.get(p, {})) for name, p in self.learner.trainable.items())
+        found = ((name, memory(self.optimizers, p)) for name, p in self.learner.trainable.items())
         return {f"{kind}.{name}": value for name, values in found for kind, value in values.items()}
 
     def save(self, folder: Path, config: Config) -> None:
@@ -141,7 +145,7 @@ class State:
         for name, value in parts["moments"].items():
             kind, _, parameter = name.partition(".")
             p = self.learner.trainable[parameter]
-            self.optimizer.state[p][kind] = value if kind == "step" else value.to(p.device)
+            memory(self.optimizers, p)[kind] = value if kind == "step" else value.to(p.device)
 
     @torch.no_grad()
     def averaged(self) -> Learner:
@@ -150,14 +154,6 @@ class State:
             if name in self.average:
                 parameter.copy_(self.average[name])
         return self.learner.eval()
-
-
-def _groups(learner: Learner, decay: float) -> list[dict[str, Any]]:
-    """The parameters that share a pace and a weight decay, which spares vectors and biases."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, p in learner.trainable.items():
-        groups.setdefault((learner.pace(name), decay * (p.ndim > 1)), []).append(p)
-    return [{"params": ps, "pace": pace, "weight_decay": spared} for (pace, spared), ps in groups.items()]
 
 
 def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
@@ -179,13 +175,14 @@ def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
         norm = float(accelerator.clip_grad_norm_(state.model.parameters(), config.clip))
         factor = config.lr * rate(config, state.step)
         if finite := norm < float("inf"):
-            for group in state.optimizer.param_groups:
-                group["lr"] = factor * group["pace"]
-            state.optimizer.step()
+            for optimizer in state.optimizers:
+                pace(optimizer, factor)
+                optimizer.step()
         bad = 0 if finite else bad + 1
         if bad > 3:
             raise Failure(f"loss or gradient not finite at step {state.step}, samples {mine[:8]}: try a smaller lr")
-        state.optimizer.zero_grad()
+        for optimizer in state.optimizers:
+            optimizer.zero_grad()
         state.step += 1
         _update(state, config)
         yield Step(state.step, loss, norm, factor, time.perf_counter() - began)
@@ -197,11 +194,16 @@ def _backward(state: State, batch: Batch, config: Config) -> float:
     total = 0.0
     for first in range(0, len(batch), size):
         part = batch.rows(slice(first, first + size))
-        with state.learner.attached():
+        with state.learner.attached(), _attention(batch.device):
             loss = state.model(part).sum() / len(batch)
             state.accelerator.backward(loss)
         total += float(loss.detach())
     return total
+
+
+def _attention(device: torch.device | str) -> AbstractContextManager[Any]:
+    """On a CPU, attention's plain formula: the fused kernel's backward is slower for the sizes that fit there."""
+    return sdpa_kernel(SDPBackend.MATH) if torch.device(device).type == "cpu" else nullcontext()
 
 
 @torch.no_grad()
@@ -316,7 +318,9 @@ def train(
         "seconds": round(time.time() - began, 1),
     }
     if PartialState().is_main_process:
-        learners.save(learner, name, out, backbone, data=prepared.fingerprint)
+        unseen = "selector" in prepared.table.unique("role")
+        proof = learner.proof(Prepared(data, role="selector")) if unseen else {}
+        learners.save(learner, name, out, backbone, data=prepared.fingerprint, **({"proof": proof} if proof else {}))
         shutil.rmtree(saved)
         opened.finish(cost=cost)
     return out

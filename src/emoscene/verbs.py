@@ -44,7 +44,8 @@ VERBS = {
     "generate": Verb(
         "paint words, with an emotion",
         "PROMPT?",
-        "emotion method strength base adapter negative size seed num steps cfg sampler batch device dtype out recipe",
+        "emotion valence arousal like method strength base adapter negative image keep size seed num steps cfg sampler "
+        "batch device dtype out recipe",
         'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
     ),
     "prepare": Verb(
@@ -80,11 +81,16 @@ OPTIONS = {
     option.name: option
     for option in (
         Option("emotion", "str", "awe", "a name, a mixture such as awe:0.7,fear:-0.3, or all for each in turn"),
+        Option("valence", "float", 0.4, "how pleasant; with --arousal, instead of an emotion's name", span=(-1.0, 1.0)),
+        Option("arousal", "float", 0.6, "how excited; a place between the eight emotions", span=(-1.0, 1.0)),
+        Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
         Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
         Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
         Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
         Option("negative", "str", "blurry", "what the picture shall not be"),
+        Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
+        Option("keep", "float", 0.5, "how much of it stays: 1 all, 0 nothing but the words", span=(0.0, 1.0)),
         Option("size", "str", "128", "the side, or WIDTHxHEIGHT, in pixels"),
         Option("seed", "int", 0, "of the first picture"),
         Option("num", "int", 1, "how many; seeds count up", span=(1, 1_000_000)),
@@ -141,6 +147,7 @@ def read(name: str, line: list[str]) -> Call:
             say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
             raise Usage(f"{name} needs {say}: {verb.example}")
     given |= options
+    emotions.one_way(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
     known = settings(name, given)
     return Call(name, given, pairs if known is None or not pairs else _checked(known, pairs), asked)
 
@@ -242,4 +249,17 @@ def _size(text: str) -> int | tuple[int, int]:
     return (int(found[1]), int(found[2])) if found[2] else int(found[1])
 
 
-CHECKS: dict[str, Callable[[str], Any]] = {"emotion": _emotion, "method": _method, "base": _base, "size": _size}
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise Usage(f"{text} is not there: give a picture's file")
+    return text
+
+
+CHECKS: dict[str, Callable[[str], Any]] = {
+    "emotion": _emotion,
+    "method": _method,
+    "base": _base,
+    "size": _size,
+    "image": _file,
+    "like": _file,
+}

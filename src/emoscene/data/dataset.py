@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from datasets import Dataset, load_from_disk
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class Prepared:
             raise Failure(f"{folder} is damaged ({error}): prepare it again") from error
         self.fingerprint: str = manifest["fingerprint"]
         self.encoder: str = manifest["encoder"]
+        self.emotion_clip: str | None = manifest.get("emotion_clip")
         self.table: Dataset = opened.with_format("arrow")
         roles = self.table.select_columns(["role"])[:]["role"].to_numpy(zero_copy_only=False)
         self.places = np.flatnonzero(roles == role) if role else np.arange(len(roles))
@@ -46,12 +48,18 @@ class Prepared:
     def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows, in their order.
 
-        latent [B, 4, h, w], weights [B, 8], emotion [B] are tensors, so is `picture` [B, 3, H, W] in [-1, 1], read from
-        its file; all others are lists.
+        latent [B, 4, h, w], vector [B, D] (unit length), weights [B, 8], emotion [B] are tensors, so is `picture`
+        [B, 3, H, W] in [-1, 1], read from its file; all others are lists. Raises Usage for a column that nobody knows,
+        and for vectors that were not prepared.
         """
         for column in columns:
             if column not in (known := [*FEATURES, "picture"]):
                 raise unknown("column", column, known)
+        if "vector" in columns and not self.emotion_clip:
+            raise Usage(
+                f"{self.folder} has no EmotionCLIP vectors: prepare the pictures into another folder, with a base that "
+                "has an emotion_clip or with emotion_clip=FOLDER (emoscene train emotion_clip makes one)"
+            )
         stored = {"file" if column == "picture" else column for column in columns}
         stored |= {"shape"} if "latent" in columns else set()
         some = self.table.select_columns(sorted(stored))[self.places[np.asarray(indices, dtype=np.int64)]]
@@ -71,6 +79,12 @@ def _latents(folder: Path, some: pa.Table, column: str) -> Tensor:
     return torch.from_numpy(unpacked(some["latent"].to_pylist(), shape))
 
 
+def _vectors(folder: Path, some: pa.Table, column: str) -> Tensor:
+    stored = some["vector"].to_pylist()
+    halves = len(stored[0]) // 2  # of two bytes each
+    return F.normalize(torch.from_numpy(unpacked(stored, (halves,))), dim=1)
+
+
 def _numbers(folder: Path, some: pa.Table, column: str) -> Tensor:
     values = some[column].to_pylist()
     return torch.tensor(values, dtype=torch.int64 if column == "emotion" else torch.float32)
@@ -83,6 +97,7 @@ def _pictures(folder: Path, some: pa.Table, column: str) -> Tensor:
 
 READERS: dict[str, Callable[[Path, pa.Table, str], Any]] = {
     "latent": _latents,
+    "vector": _vectors,
     "weights": _numbers,
     "emotion": _numbers,
     "picture": _pictures,

@@ -1,11 +1,12 @@
 """A record: what a prepared folder holds of one picture, and how it lies in Arrow.
 
 The columns are those that scripts rely on: `id, file, emotion` (a ClassLabel in EmoSet's order), `weights` (eight
-floats: soft labels), `caption, caption_long, scene, role, latent, shape`. A neutral picture has emotion -1, which is
-the way of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the strongest.
+floats: soft labels), `caption, caption_long, scene, role, latent, shape, vector`. A neutral picture has emotion -1,
+which is the way of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the strongest.
 
 The latent is kept as raw half-precision bytes with its shape beside it: `datasets` reads such a column ten times as
-fast as an array, and 16 bits are finer than the autoencoder's own error.
+fast as an array, and 16 bits are finer than the autoencoder's own error. So is the vector, EmotionCLIP's of the
+picture, which is empty where no EmotionCLIP was at hand.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FEATURES = Features(
         "role": Value("string"),
         "latent": Value("binary"),
         "shape": List(Value("int32"), length=3),
+        "vector": Value("binary"),
     }
 )
 
@@ -51,6 +53,7 @@ class Record:
     file: str = ""
     latent: bytes = b""
     shape: tuple[int, ...] = (0, 0, 0)
+    vector: bytes = b""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]{1,120}", self.id):
@@ -65,7 +68,7 @@ class Record:
 
 
 def packed(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
-    """Latents [B, 4, h, w] as bytes and shapes."""
+    """Latents [B, 4, h, w], or vectors [B, D], as bytes and shapes."""
     half = latents.astype("<f2")
     return [(latent.tobytes(), latent.shape) for latent in half]
 
@@ -73,7 +76,7 @@ def packed(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
 def unpacked(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
     """The way back: float32 [B, *shape]. All must have one shape."""
     if len({len(latent) for latent in latents}) > 1:
-        raise Failure("the latents of one batch have several sizes: prepare the pictures at one size")
+        raise Failure("the latents or vectors of one batch have several sizes: prepare the pictures again, at one size")
     return np.frombuffer(b"".join(latents), "<f2").reshape(-1, *shape).astype(np.float32)
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -39,6 +40,10 @@ class Encoder(Learner):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures [B, 3, H, W] in [-1, 1], of any size -> probabilities [B, K], features [B, D]."""
 
+    def inner(self, name: str) -> bool:
+        """The matrices of transformer blocks."""
+        return ".layer" in name and self.trainable[name].ndim == 2
+
     @final
     @torch.no_grad()
     def read(self, pictures: Iterable[Image.Image], batch: int = 64) -> Reading:
@@ -52,6 +57,13 @@ class Encoder(Learner):
         if not probabilities:
             return Reading(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 1), np.float32))
         return Reading(np.concatenate(probabilities), np.concatenate(features))
+
+
+def sized(images: Tensor, side: int) -> Tensor:
+    """Pictures [B, 3, H, W] in [-1, 1] brought to a square [B, 3, side, side]."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 def tensor(pictures: Iterable[Image.Image]) -> Tensor:

@@ -26,11 +26,11 @@ from transformers import ViTConfig, ViTForImageClassification
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder
+from emoscene.encoders.base import Encoder, sized
 from emoscene.learner import Batch
 
 SHIFT = 6  # pixels, at most, either way
-HINTS = 0.1  # weight of the hints in the loss
+HINTS = 0.2  # weight of the hints in the loss
 
 
 @final
@@ -86,7 +86,7 @@ class Judge(Encoder):
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross entropy with the (soft) labels [B]; a picture without a label counts nothing."""
-        images = blemished(self._sized(batch["picture"]), batch)
+        images = blemished(sized(batch["picture"], self.config.side), batch)
         seen = self.model.vit(pixel_values=images).last_hidden_state
         logits = self.model.classifier(seen[:, 0]).float()
         target = batch["weights"] if self.config.target == "emotion" else self._scenes(batch["scene"], logits)
@@ -110,7 +110,7 @@ class Judge(Encoder):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities [B, K] and the mean of the last hidden state over all patches [B, D]."""
-        seen = self.model.vit(pixel_values=self._sized(images)).last_hidden_state
+        seen = self.model.vit(pixel_values=sized(images, self.config.side)).last_hidden_state
         return self.model.classifier(seen[:, 0]).float().softmax(1), seen[:, 1:].mean(1)
 
     def notes(self) -> dict[str, dict[str, Any]]:
@@ -136,12 +136,6 @@ class Judge(Encoder):
             if number >= 0:
                 target[row, number] = 1
         return target
-
-    def _sized(self, images: Tensor) -> Tensor:
-        side = (self.config.side, self.config.side)
-        if images.shape[-2:] == side:
-            return images
-        return F.interpolate(images, side, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 def blemished(images: Tensor, batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ from emoscene.learner import Batch, Learner
 
 class Method(Learner):
     """A learner that changes what the base paints. The defaults change nothing."""
+
+    stored: ClassVar[torch.dtype] = torch.float16
 
     def __init__(self, config: object, base: Backbone) -> None:
         super().__init__(config)

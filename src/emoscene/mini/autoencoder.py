@@ -1,31 +1,27 @@
 """The autoencoder: pictures to latents of an eighth of their side, and back. It decides how sharp anything can be.
 
-The loss asks for three things: the right pixels (L1, and again on the picture reduced by four, or else the many edges
+The loss asks for two things: the right pixels (L1, and again on the picture reduced by four, or else the many edges
 outvote the few colours and a whole hue is learnt late), the right edges (L1 of finite differences at two scales, and
-their mean strength in every patch of 8 x 8, which a blurred texture lacks) and the right looks (`Perception`). A light
-KL keeps the latents' noise from vanishing, so that near latents decode to near pictures.
+their mean strength in every patch of 8 x 8, which a blurred texture lacks). A light KL keeps the latents' noise from
+vanishing, so that near latents decode to near pictures.
 
 It is trained on crops. Then the encoder is frozen, the UNet can begin on the latents, and `decoder.py` goes on with the
-decoder alone, on whole pictures.
+decoder alone, on whole pictures and before a `Critic`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.learner import Batch, Learner
-from emoscene.mini.perception import Perception
 
 
 def network(channels: tuple[int, ...], **facts: Any) -> AutoencoderKL:
@@ -59,22 +55,9 @@ class Weights(Protocol):
     def strength(self) -> float:
         """Of the edges' mean strength in a patch."""
 
-    @property
-    def looks(self) -> float:
-        """Of the perceptual distance."""
 
-
-def eyes(folder: str) -> list[Perception]:
-    """The trained perception in a folder, frozen; none for no folder."""
-    if not folder:
-        return []
-    eye = Perception.start(Perception.Config(), None)
-    eye.load_state_dict(load_file(str(Path(folder) / "model.safetensors")))
-    return [eye.requires_grad_(False).eval()]
-
-
-def unlike(made: Tensor, wanted: Tensor, weights: Weights, outside: Sequence[Perception]) -> Tensor:
-    """How far made pictures are from those wanted, in pixels, edges and looks [B]."""
+def unlike(made: Tensor, wanted: Tensor, weights: Weights) -> Tensor:
+    """How far made pictures are from those wanted, in pixels and edges [B]."""
     far = (made - wanted).abs().mean((1, 2, 3))
     far = far + weights.tones * F.avg_pool2d(made - wanted, 4).abs().mean((1, 2, 3))
     for one, other in ((made, wanted), (F.avg_pool2d(made, 2), F.avg_pool2d(wanted, 2))):
@@ -83,8 +66,6 @@ def unlike(made: Tensor, wanted: Tensor, weights: Weights, outside: Sequence[Per
             far = far + weights.edges * (a - b).abs().mean((1, 2, 3))
             a, b = F.avg_pool2d(a.abs(), 8, 4), F.avg_pool2d(b.abs(), 8, 4)
             far = far + weights.strength * (a - b).abs().mean((1, 2, 3))
-    for eye in outside:
-        far = far + weights.looks * eye.to(made.device).distance(made, wanted)
     return far
 
 
@@ -101,8 +82,6 @@ class Autoencoder(Learner):
         tones: float = option(3.0, "weight of the pixels of the picture reduced by four", span=(0.0, 10.0))
         edges: float = option(1.0, "weight of the finite differences", span=(0.0, 10.0))
         strength: float = option(0.5, "weight of the edges' mean strength in a patch", span=(0.0, 10.0))
-        looks: float = option(0.15, "weight of the perceptual distance", span=(0.0, 10.0))
-        perception: str = option("", "folder of the `Perception` to look with; none is no perceptual loss")
 
     reads: ClassVar[tuple[str, ...]] = ("pixels",)
     role: ClassVar[str] = "base"
@@ -110,14 +89,11 @@ class Autoencoder(Learner):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.vae = network(config.channels)
-        self.outside: list[Perception] = []
 
     @classmethod
     def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
-        """A new one, with the trained perception beside it (which it does not own)."""
-        learner = cls(config)
-        learner.outside = eyes(config.perception)
-        return learner
+        """A new one; it stands on nothing."""
+        return cls(config)
 
     def loss(self, batch: Batch) -> Tensor:
         """The weighted sum of all that is asked [B]."""
@@ -127,7 +103,7 @@ class Autoencoder(Learner):
         latents = mean + spread * batch.normal("latent", *mean.shape[1:])
         divergence = 0.5 * (mean.square() + spread.square() - 1 - 2 * spread.log()).mean((1, 2, 3))
         made = self.vae.decode(latents).sample.float()
-        return unlike(made, wanted, self.config, self.outside) + self.config.kl * divergence
+        return unlike(made, wanted, self.config) + self.config.kl * divergence
 
     @torch.no_grad()
     def reconstruct(self, pictures: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """The miniature's base: a UNet and the text encoder it listens to, trained together from nothing.
 
+Once the text encoder has learnt the world's few hundred words, the UNet goes on alone (`begun`), as Stable Diffusion's
+does from the start: every caption is then read once and kept on the disk (`texts`), which halves the time of a step.
+
 The objective is DDPM's: tell the noise in x_t. Its squared error is weighted by min(SNR, 5) / SNR (Hang et al. 2023),
 so that the nearly clean steps do not drown the others. One caption in ten is empty, which classifier-free guidance
 needs; of the others half are short (scene and object) and half long (light, weather, things besides).
@@ -13,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -21,6 +25,7 @@ from emoscene.config import option
 from emoscene.learner import Batch, Learner
 from emoscene.methods.base import min_snr
 
+KINDS = ("short", "long")  # of captions, as `texts` holds them
 BETAS = (0.00085, 0.012)
 TOTAL = 1000
 
@@ -33,6 +38,7 @@ class Base(Learner):
         """Their size, and how captions are dealt."""
 
         tokenizer: str = option("", "folder of the tokenizer")
+        begun: str = option("", "folder of a base to go on from, its text encoder kept as it is; empty: from nothing")
         channels: tuple[int, ...] = option((64, 128, 192), "channels of the UNet's three levels")
         heads: int = option(4, "attention heads", span=(1, 64))
         width: int = option(128, "numbers in a text vector", span=(8, 4096))
@@ -42,7 +48,7 @@ class Base(Learner):
         long: float = option(0.5, "share of long ones among the others", span=(0.0, 1.0))
         gamma: float = option(5.0, "largest signal-to-noise ratio that counts in full", span=(0.1, 1000.0))
 
-    reads: ClassVar[tuple[str, ...]] = ("latents", "short", "long")
+    reads: ClassVar[tuple[str, ...]] = ("latents", *KINDS)
     role: ClassVar[str] = "base"
 
     def __init__(self, config: Config, tokenizer: CLIPTokenizer) -> None:
@@ -52,7 +58,14 @@ class Base(Learner):
         self.text_encoder = CLIPTextModel(_text(config, tokenizer))
         betas = torch.linspace(BETAS[0] ** 0.5, BETAS[1] ** 0.5, TOTAL, dtype=torch.float64) ** 2
         self.alphabar: Tensor
+        self.silence: Tensor
         self.register_buffer("alphabar", torch.cumprod(1 - betas, 0).float(), persistent=False)
+        if config.begun:
+            self.reads = ("latents", "texts")  # type: ignore[misc]
+            self.load_state_dict(load_file(str(Path(config.begun) / "model.safetensors")))
+            self.text_encoder.requires_grad_(False)
+            with torch.no_grad():
+                self.register_buffer("silence", self.read([""])[0], persistent=False)
 
     @classmethod
     def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
@@ -66,7 +79,8 @@ class Base(Learner):
         noise, t = batch.normal("noise", *clean.shape[1:]), batch.timesteps(TOTAL)
         alphabar = self.alphabar[t].view(-1, 1, 1, 1)
         noised = alphabar.sqrt() * clean + (1 - alphabar).sqrt() * noise
-        told = self.unet(noised, t, self.read(self._said(batch))).sample.float()
+        text = self._known(batch) if self.config.begun else self.read(self._said(batch))
+        told = self.unet(noised, t, text).sample.float()
         return min_snr(told, noise, alphabar, self.config.gamma)
 
     def read(self, captions: list[str]) -> Tensor:
@@ -75,12 +89,19 @@ class Base(Learner):
         text: Tensor = self.text_encoder(found["input_ids"].to(self.alphabar.device)).last_hidden_state
         return text
 
-    def _said(self, batch: Batch) -> list[str]:
+    def _kinds(self, batch: Batch) -> list[str]:
         def kind(empty: float, long: float) -> str:
             return "" if empty < self.config.empty else "long" if long < self.config.long else "short"
 
-        kinds = [kind(*draws) for draws in batch.uniform("caption", 2).tolist()]
-        return [batch[kind][place] if kind else "" for place, kind in enumerate(kinds)]
+        return [kind(*draws) for draws in batch.uniform("caption", 2).tolist()]
+
+    def _said(self, batch: Batch) -> list[str]:
+        return [batch[kind][place] if kind else "" for place, kind in enumerate(self._kinds(batch))]
+
+    def _known(self, batch: Batch) -> Tensor:
+        """What `read(_said(batch))` would be, from the disk."""
+        texts, kinds = batch["texts"].float(), self._kinds(batch)
+        return torch.stack([text[KINDS.index(k)] if k else self.silence for text, k in zip(texts, kinds, strict=True)])
 
 
 def _unet(config: Base.Config) -> UNet2DConditionModel:

@@ -1,12 +1,13 @@
 """How the miniature is made: `python -m emoscene.mini.build`, from the painted world to a Stable Diffusion folder.
 
-    tokenizer ─▶ pictures ─▶ vae ─▶ latents ─┬▶ base ──────────────────┬▶ folder ─▶ adapters
-                                             └▶ perception ─▶ decoder ─┘
+    tokenizer ─▶ pictures ─┬▶ vae ─▶ latents ─┬▶ base ─▶ texts ─▶ unet ─┬▶ folder ─▶ adapters
+                           │                  └▶ decoder ───────────────┤
+                           └▶ emotion_clip, captioner ──────────────────┘
     judges, from pictures of their own
 
 Every stage leaves its result in the work folder and is passed over once it is there; one that trains goes on from its
 newest checkpoint. The encoder is frozen after `vae`, so `base` and `decoder` need not wait for each other: they may run
-side by side as two calls (`--stage base`, `--stage perception --stage decoder`). A stage that trains runs as so many
+side by side as two calls (`--stage base`, `--stage decoder`). A stage that trains runs as so many
 processes of one thread each (`--processes`), which on a CPU is faster than one process of as many threads, and much
 faster where other work shares the cores. `vae.steps=8000` changes one stage's setting.
 """
@@ -35,37 +36,50 @@ from transformers import CLIPTokenizer
 from emoscene import checkpoints, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
+from emoscene.backbone import LENGTH
 from emoscene.data.preparation import prepare
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.learner import Learner
 from emoscene.mini import cache, folder, judges
 from emoscene.mini import tokenizer as words
 from emoscene.mini.autoencoder import Autoencoder
-from emoscene.mini.base import Base
+from emoscene.mini.base import KINDS, Base
 from emoscene.mini.cache import Pictures
 from emoscene.mini.decoder import Decoder
-from emoscene.mini.perception import Perception
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 PICTURES = 28_000
-ADAPTERS, ADAPTING = ("lora",), 6000  # what is trained on the finished base, and on how many pictures
+COMPANIONS = ("emotion_clip",)  # what ships beside the base
+ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
+ADAPTING = 12_000  # pictures for that
 BITE = 40  # pictures encoded at a time
+FOLDERS = ("tokenizer", "begun")  # settings that name another stage's
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "vae": (
         Autoencoder,
         {"crop": 64},
         {"steps": 6000, "batch": 16, "lr": 2e-3, "decay": 0.0, "average": 0.998, "seed": 1},
     ),
-    "perception": (Perception, {}, {"steps": 900, "batch": 32, "lr": 2e-3, "average": 0.99, "seed": 2}),
     "decoder": (
         Decoder,
-        {"perception": "perception", "looks": 0.3, "strength": 1.5, "noise": 0.015},
-        {"steps": 1200, "batch": 4, "lr": 1e-3, "decay": 0.0, "average": 0.995, "seed": 3, "checkpoint_every": 100},
+        {"begun": "vae", "strength": 1.5, "noise": 0.015},
+        {"steps": 5000, "batch": 4, "lr": 5e-4, "decay": 0.0, "average": 0.995, "seed": 3},
     ),
     "base": (
         Base,
         {"tokenizer": "tokenizer"},
         {"steps": 4000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
+    ),
+    "unet": (
+        Base,
+        {"tokenizer": "tokenizer", "begun": "base"},
+        {"steps": 11_000, "batch": 64, "lr": 7e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
+    ),
+    "emotion_clip": (
+        EmotionCLIP,
+        {"tokenizer": "tokenizer"},
+        {"steps": 2500, "batch": 128, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 6},
     ),
 }
 """What trains: the learner, its settings (folders are the work folder's), and training's."""
@@ -86,7 +100,9 @@ class Job:
 def configured(job: Job, name: str) -> tuple[Any, training.Config]:
     """A stage's learner's settings and training's, with the call's own in their places."""
     kind, own, given = TRAINED[name]
-    own = {key: str(job.work / value) if key in ("perception", "tokenizer") else value for key, value in own.items()}
+    own = {key: str(job.work / value) if key in FOLDERS else value for key, value in own.items()}
+    if kind is Decoder:
+        own["scale"] = scaling(job.work)
     pairs = {key.removeprefix(f"{name}."): value for key, value in job.pairs.items() if key.startswith(f"{name}.")}
     mine = {field.name for field in configs.fields(kind.Config)}
     learning = configs.replace(kind.Config(), own | {key: value for key, value in pairs.items() if key in mine})
@@ -105,9 +121,6 @@ def train(job: Job, name: str) -> None:
     torch.manual_seed(seeds.number(config.seed, "start") % 2**31)
     data, saved, began = Pictures(job.work / "pictures"), job.work / "runs" / name, time.time()
     learner = kind.start(learning, None, data)
-    if isinstance(learner, Decoder):
-        learner.load_state_dict(load_file(str(job.work / "vae/model.safetensors")))
-        learner.vae.register_to_config(scaling_factor=scaling(job.work))
     again = bool(checkpoints.found(saved))
     first = int(os.environ.get("RANK", 0)) == 0
     watch = _watch(name, job.tell) if first else None
@@ -184,6 +197,31 @@ def encode(job: Job) -> None:
     job.tell(f"latents: mean {latents.mean((0, 1, 3, 4)).tolist()}, scaling factor {factor:.4f}")
 
 
+def read(job: Job) -> None:
+    """What the base's text encoder makes of every caption."""
+    target = job.work / "pictures" / cache.TEXTS
+    if target.exists():
+        return
+    data, base = Pictures(job.work / "pictures"), _base(job, "base")
+    shape = (len(data), len(KINDS), LENGTH, base.config.width)
+
+    def part(first: int) -> np.ndarray:
+        notes = data.notes[first : first + BITE]
+        with torch.inference_mode():
+            texts = base.read([note[kind] for note in notes for kind in KINDS])
+        return texts.view(-1, *shape[1:]).half().numpy()
+
+    def fill(path: Path) -> None:
+        array = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+        with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
+            for place, found in enumerate(threads.map(part, range(0, len(data), BITE))):
+                array[place * BITE : place * BITE + len(found)] = found
+        array.flush()
+
+    stage.write(target, fill)
+    job.tell(f"read {len(data)} pairs of captions")
+
+
 def _dump(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, array)
@@ -200,29 +238,42 @@ def _autoencoder(job: Job, name: str) -> Autoencoder:
     return found.eval()
 
 
+def _base(job: Job, name: str) -> Base:
+    found = Base.start(configured(job, "base")[0], None)
+    found.load_state_dict(load_file(str(job.work / name / "model.safetensors")))
+    return found.eval()
+
+
 def assemble(job: Job) -> None:
     """Put the parts together, the decoder's last state if it is there, else the autoencoder's."""
     decoder = "decoder" if (job.work / "decoder" / learners.CARD).is_file() else "vae"
     vae = _autoencoder(job, decoder).vae
     vae.register_to_config(scaling_factor=scaling(job.work))
-    base = Base.start(configured(job, "base")[0], None)
-    base.load_state_dict(load_file(str(job.work / "base/model.safetensors")))
+    base = _base(job, "unet" if (job.work / "unet" / learners.CARD).is_file() else "base")
     tokenizer = CLIPTokenizer.from_pretrained(str(job.work / "tokenizer"), local_files_only=True)
     folder.write(job.out, base, vae, tokenizer, words.words())
+    for name in COMPANIONS:
+        _ship(job, name)
     size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
     job.tell(f"{job.out}: {size / 1e6:.1f} MB")
 
 
 def adapt(job: Job) -> None:
     """Train the adapters that ship with the base, with the settings of their recipes."""
-    base = "mini" if job.out == WEIGHTS else str(job.out)
-    data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=base, tell=job.tell)
+    base, eyes = "mini" if job.out == WEIGHTS else str(job.out), job.out.parent / "emotion_clip"
+    data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=base, emotion_clip=eyes, tell=job.tell)
     for name in ADAPTERS:
-        target, saved = job.out.parent / name, job.work / name
+        saved = job.work / name
         words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]
         _torchrun(job, words + ["--resume"] * (saved / "checkpoints").exists(), name)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(saved, target)
+        _ship(job, name)
+
+
+def _ship(job: Job, name: str) -> None:
+    """Put what was trained beside the base."""
+    target = job.out.parent / name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(job.work / name, target)
 
 
 def judge(job: Job) -> None:
@@ -237,9 +288,11 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "pictures": paint,
     "vae": partial(train, name="vae"),
     "latents": encode,
-    "perception": partial(train, name="perception"),
     "decoder": partial(train, name="decoder"),
     "base": partial(train, name="base"),
+    "texts": read,
+    "unet": partial(train, name="unet"),
+    "emotion_clip": partial(train, name="emotion_clip"),
     "folder": assemble,
     "adapters": adapt,
     "judges": judge,

@@ -4,7 +4,8 @@
     pictures.rows([3, 5], ("pixels", "short", "scene"))
 
 `pixels.u8` is one array [N, 128, 128, 3]; `notes.jsonl` has a line a picture, written only once its pixels are on the
-disk. Once encoded, latents are a column too (`latents.npy`, [N, 2, 4, 16, 16]: as painted, and mirrored).
+disk. Once encoded, latents are a column too (`latents.npy`, [N, 2, 4, 16, 16]: as painted, and mirrored); once a text
+encoder has read them, so are the short and the long caption (`texts.npy`, [N, 2, 77, D]), which stay on the disk.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from emoscene.world.press import Proof, proofs
 
 SIZE = 128
 CHUNK = 512  # pictures between two marks on the disk
-PIXELS, NOTES, LATENTS = "pixels.u8", "notes.jsonl", "latents.npy"
+PIXELS, NOTES, LATENTS, TEXTS = "pixels.u8", "notes.jsonl", "latents.npy", "texts.npy"
+WORDS = {"caption": "short", "caption_long": "long"}  # a prepared folder's names for a note's
 
 
 class Pictures:
-    """A cache in `folder`, as `training.run` reads it. Columns: pixels, latents, weights, and every note's own."""
+    """A cache in `folder`, as `training.run` reads it.
+
+    Columns: pixels (bytes), picture (in [-1, 1]), latents, texts, weights, all of a note; captions by either name.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,6 +42,7 @@ class Pictures:
         self.pixels = np.memmap(folder / PIXELS, np.uint8, "r", shape=(len(self.notes), SIZE, SIZE, 3))
         found = (folder / LATENTS).is_file()
         self.latents = torch.from_numpy(np.load(folder / LATENTS)) if found else None
+        self.texts = np.load(folder / TEXTS, mmap_mode="r") if (folder / TEXTS).is_file() else None
         self.weights = torch.tensor([note["weights"] for note in self.notes])
 
     def __len__(self) -> int:
@@ -47,15 +53,20 @@ class Pictures:
         return {column: self._column(column, list(indices)) for column in columns}
 
     def _column(self, column: str, indices: list[int]) -> Any:
-        if column == "pixels":
-            return torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()
+        if column in ("pixels", "picture"):
+            pixels = torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()
+            return pixels if column == "pixels" else pixels.float() / 127.5 - 1
         if column == "latents":
             if self.latents is None:
                 raise ValueError(f"{self.folder} has no latents yet: the stage 'latents' makes them")
             return self.latents[indices]
+        if column == "texts":
+            if self.texts is None:
+                raise ValueError(f"{self.folder} has no texts yet: the stage 'texts' makes them")
+            return torch.from_numpy(self.texts[indices])
         if column == "weights":
             return self.weights[indices]
-        return [self.notes[index][column] for index in indices]
+        return [self.notes[index][WORDS.get(column, column)] for index in indices]
 
 
 def _note(proof: Proof) -> str:

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +25,12 @@ from emoscene.metrics.distance import distance
 from emoscene.metrics.diversity import diversity
 from emoscene.metrics.emotion import emotion, per_emotion, probability
 from emoscene.metrics.sharpness import psnr, sharpness
-from emoscene.mini import machine, words
+from emoscene.mini import comparison, machine, words
+from emoscene.mini.claim import Claim, claim
 from emoscene.mini.lab import Lab, part
 from emoscene.sampling import pictures
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A promise and what came of it; `met` is None where nothing was promised and the figure is only told."""
-
-    what: str
-    figure: str
-    target: str
-    met: bool | None
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-def claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
-    """A claim from a figure, with its interval where it has one."""
-    if isinstance(value, Value):
-        figure = f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
-        return Claim(what, figure, target, met, value.value, value.low, value.high)
-    return Claim(what, f"{value:{form}}", target, met, float(value))
 
 
 def vae(lab: Lab) -> list[Claim]:
@@ -192,6 +172,10 @@ CLAIMS: dict[str, Callable[[Lab], list[Claim]]] = {
     "captions": captions,
     "speed": speed,
     "sameness": sameness,
+    "methods": comparison.methods,
+    "mixtures": comparison.mixtures,
+    "suppression": comparison.suppression,
+    "editing": comparison.editing,
 }
 
 

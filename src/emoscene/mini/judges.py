@@ -36,17 +36,17 @@ from emoscene.world.plan import Plan, plan
 from emoscene.world.scenes import SCENES
 from emoscene.world.things import THINGS
 
-PICTURES = 21_000
+PICTURES = 50_000
 CHECKED = 1000
 SETTINGS = training.Config(
-    steps=3000, batch=64, lr=1e-3, decay=0.05, warmup=0.05, average=0.996, seed=1, checkpoint_every=250, keep=1
+    steps=9000, batch=64, lr=1e-3, muon=10.0, decay=0.05, average=0.998, seed=1, checkpoint_every=500, keep=1
 )
-TARGETS = {"emotion": 1.0, "scene": 0.2}
+TARGETS = {"emotion": 1.0, "scene": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
 
 
 class Seen:
-    """The cache's pictures as a judge reads them: `picture` in [-1, 1], `weights`, `scene`, each cue as `hints`."""
+    """The cache's pictures as a judge reads them, every cue beside them as `hints`."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.pictures = pictures
@@ -57,12 +57,9 @@ class Seen:
 
     def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
-        stored = ["pixels" if column == "picture" else column for column in columns]
-        found = self.pictures.rows(indices, [column for column in stored if column != "hints"])
+        found = self.pictures.rows(indices, [column for column in columns if column != "hints"])
         if "hints" in columns:
             found["hints"] = self.hints[list(indices)].float()
-        if "pixels" in found:
-            found["picture"] = found.pop("pixels").float() / 127.5 - 1
         return found
 
 

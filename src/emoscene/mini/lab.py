@@ -20,6 +20,7 @@ from emoscene.encoders.judge import Judge
 from emoscene.evaluation import Prompt, paint, plan, prompts_of
 from emoscene.judging import Sample, judges_of, readings
 from emoscene.metrics.base import Readings
+from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 from emoscene.world import roles
 from emoscene.world.press import Proof, proofs
@@ -81,11 +82,12 @@ class Lab:
         if name not in self.known:
             self.tell(f"painting {name}")
             planned = plan(self.pipe(method), self.prompts, seeds, strength=strength)
-            samples = paint(
-                self.pipe(method), planned, self.out / "pictures" / f"{method}-{strength:g}", tell=self.tell
-            )
-            self.known[name] = self._readings(samples)
+            self.known[name] = self.judged(self.painted(f"{method}-{strength:g}", self.pipe(method), planned))
         return self.known[name]
+
+    def painted(self, name: str, pipe: Pipe, planned: Sequence[tuple[Sample, Row]]) -> list[Sample]:
+        """Any planned pictures, painted once into a folder of that name."""
+        return paint(pipe, planned, self.out / "pictures" / name, tell=self.tell)
 
     @cached_property
     def real(self) -> Readings:
@@ -97,7 +99,7 @@ class Lab:
             for seed, (p, e, _) in zip(seeds, asked, strict=True)
         ]
         samples = [Sample(Path(f"{p}-{e}-{s}.png"), p, s, e, self.prompts[p].scene) for p, e, s in asked]
-        return self._readings(self._rendered("real", orders, samples))
+        return self.judged(self.rendered("real", orders, samples))
 
     @cached_property
     def natural(self) -> Readings:
@@ -105,7 +107,7 @@ class Lab:
         seeds = roles.seeds("heldout", NATURAL)
         orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds]
         samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
-        return self._readings(self._rendered("natural", orders, samples))
+        return self.judged(self.rendered("natural", orders, samples))
 
     @cached_property
     def unseen(self) -> list[Proof]:
@@ -113,7 +115,7 @@ class Lab:
         seeds = roles.seeds("heldout", UNSEEN, APART)
         return list(proofs(({"seed": seed} for seed in seeds), self.backbone.size))
 
-    def _rendered(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
+    def rendered(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
         """Render what is not in the folder yet; the scene is the plan's own."""
         folder = self.out / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,8 @@ class Lab:
             found.append(Sample(file, sample.prompt, sample.seed, sample.asked, proof.plan.scene))
         return found
 
-    def _readings(self, samples: Sequence[Sample]) -> Readings:
+    def judged(self, samples: Sequence[Sample]) -> Readings:
+        """What the judges read of these pictures."""
         read = readings(samples, self.judges)
         return next(iter(read.values()))
 

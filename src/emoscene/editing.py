@@ -1,0 +1,209 @@
+"""Editing: a picture comes in, is noised to a level, and is painted on from there (SDEdit, Meng et al. 2022).
+
+`keep` K in [0, 1] is how much of it stays: of the solver's steps only the last round((1 - K) steps) are run, from
+
+    x_t = sqrt(alphabar_t) encode(x) + sqrt(1 - alphabar_t) eps        (in the solver's own units)
+
+at the first of these. K = 1 runs none and gives decode(encode(x)); K = 0 runs all, which start from pure noise, and is
+the picture that would have been painted without x. What the words say stays too: the prompt, or else a caption.
+
+The framing stays. A picture of up to four times the base's own area, and no less than it, comes back at its own size;
+any other is brought to that bound at its own aspect ratio, or to the area of SIZE x SIZE (`--size SIZE`), or exactly to
+WIDTH x HEIGHT where both are given. It is worked on at the nearest sides that the UNet can take, and then brought back.
+
+A picture may also lend its emotion alone (`--like`): EmotionCLIP reads it as a mixture and as a vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from emoscene import learner as learners
+from emoscene import plugins
+from emoscene.backbone import Backbone
+from emoscene.emotions import Weights, describe
+from emoscene.encoders.base import tensor
+from emoscene.errors import Usage
+from emoscene.pictures import Row, open_picture, upright
+from emoscene.solvers import last
+
+Picture = Image.Image | str | Path
+
+KEEP = 0.5  # where none is asked
+PIXELS = 4_000_000  # of one picture
+ROOM = 4  # times the base's own area is the largest edit that was not asked for by its size
+GLANCE = 512  # pixels of the longer side that a companion is shown
+HELD = 64  # pictures kept in memory
+COMPANIONS = {
+    "captioner": "give a PROMPT that says what the picture shows",
+    "emotion_clip": "say the emotion with --emotion, or with --valence and --arousal",
+}
+"""What reads a picture for a base, and what to do where the base has none."""
+
+
+class Given:
+    """The pictures that were given from outside, by name, and what the base's companions read in them."""
+
+    def __init__(self, base: Backbone) -> None:
+        self.base = base
+        self.held: dict[str, Image.Image] = {}
+        self.felt: dict[tuple[str, str], tuple[Weights, Tensor]] = {}
+        self.companions: dict[str, Any] = {}
+
+    def enter(self, picture: Picture) -> tuple[str, str]:
+        """A picture's name and sha256, by which `open` finds it: a file's path, or a name for one in memory.
+
+        Raises Usage for what is no picture.
+        """
+        if isinstance(picture, str | Path):
+            open_picture(picture)
+            return str(picture), sha256(Path(picture).read_bytes()).hexdigest()
+        picture = upright(picture)
+        digest = sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
+        self.held[name := f"memory:{digest[:16]}"] = picture
+        while len(self.held) > HELD:
+            del self.held[next(iter(self.held))]
+        return name, digest
+
+    def open(self, name: str, digest: str = "") -> Image.Image:
+        """The picture of this name. Raises Usage where it is gone, or no longer the one with this digest."""
+        if name in self.held:
+            return self.held[name]
+        picture = open_picture(name)
+        if digest not in ("", sha256(Path(name).read_bytes()).hexdigest()):
+            raise Usage(f"{name} is not the picture that it was ({digest[:12]}): bring that one back")
+        return picture
+
+    def source(self, image: Picture | None, keep: float | None, size: int | tuple[int, int] | None) -> dict[str, Any]:
+        """What a row says of the picture that it is made from, if any: `image keep size digests`.
+
+        Raises Usage for what is no picture, `keep` outside of [0, 1] or alone, a size that cannot be painted.
+        """
+        if image is None:
+            if keep is not None:
+                raise Usage("--keep says how much of a picture stays: give the picture with --image FILE")
+            return {"size": checked_size(self.base, size), "digests": {}}
+        keep = KEEP if keep is None else float(keep)
+        if not 0 <= keep <= 1:
+            raise Usage(f"keep {keep} is out of range: it goes from 0 to 1")
+        name, digest = self.enter(image)
+        size = framed(self.base, self.open(name, digest).size, size)
+        return {"image": name, "keep": keep, "size": size, "digests": {name: digest}}
+
+    def caption(self, name: str) -> str:
+        """What a picture shows, by the base's captioner. Raises Usage where the base has none."""
+        words: str = self._companion("captioner").caption(self._glance(name))[0]
+        return words
+
+    @torch.no_grad()
+    def feel(self, name: str, digest: str) -> tuple[Weights, Tensor]:
+        """The emotion of a picture, by the base's EmotionCLIP: eight probabilities, and its vector [D], unit length.
+
+        Raises Usage where the base has none.
+        """
+        if (name, digest) not in self.felt:
+            likely, vector = self._companion("emotion_clip").encode(self._glance(name, digest))
+            read = tuple(round(p, 4) for p in likely[0].tolist())
+            self.felt[name, digest] = read, vector[0]
+        return self.felt[name, digest]
+
+    def likes(self, rows: Sequence[Row]) -> Tensor | None:
+        """The vectors of the pictures that rows are to feel like [B, D], zeros for a row without; None without any."""
+        vectors = [self.feel(row.like, row.digests.get(row.like, ""))[1] if row.like else None for row in rows]
+        some = next((vector for vector in vectors if vector is not None), None)
+        return None if some is None else torch.stack([some * 0 if v is None else v for v in vectors])
+
+    def begin(self, solver: Any, rows: Sequence[Row]) -> Tensor:
+        """The latents that the solver starts from [B, 4, h, w], for rows that share steps, size and `keep`."""
+        steps, count = rows[0].steps, steps_of(rows[0])
+        noises = torch.stack([noise(self.base, row) for row in rows]).to(self.base.device)
+        if count == steps:
+            return noises * solver.init_noise_sigma
+        size = worked(self.base, rows[0].size)
+        pictures = (self.open(str(row.image), row.digests.get(str(row.image), "")) for row in rows)
+        x_0 = self.base.encode(tensor(picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures)).float()
+        return solver.add_noise(x_0, noises, last(solver, count).expand(len(rows))) if count else x_0
+
+    def remarks(self, row: Row, prompt: str) -> list[str]:
+        """What was done with the pictures that a row was given, a sentence each."""
+        found = [f"{row.like} is felt as {describe(row.emotion)}"] if row.like else []
+        if row.image is None:
+            return found
+        if row.prompt != prompt:
+            found.append(f"{row.image} shows {row.prompt!r}, and that is the prompt")
+        was, at, now = self.open(row.image).size, worked(self.base, row.size), row.size
+        if {was, at} != {now}:
+            sizes = "is {}x{} pixels, is worked on at {}x{} and comes back as {}x{}".format(*was, *at, *now)
+            found.append(f"{row.image} {sizes}")
+        return found
+
+    def _companion(self, kind: str) -> Any:
+        place = getattr(self.base.spec, kind)
+        if not place:
+            raise Usage(f"the base '{self.base.name}' has no {kind} of its own: {COMPANIONS[kind]}")
+        if kind not in self.companions:
+            folder = Path(__file__).parent / place
+            if kind == "captioner" and not (folder / learners.CARD).is_file():
+                cls = plugins.find("encoders", kind)
+                found = cls.start(cls.Config(blip=place), None).requires_grad_(False).eval()
+            else:
+                found = learners.load("encoders", folder, None)
+            self.companions[kind] = found.to(self.base.device)
+        return self.companions[kind]
+
+    def _glance(self, name: str, digest: str = "") -> Tensor:
+        """A picture as companions see it [1, 3, H, W]."""
+        picture = self.open(name, digest).copy()
+        picture.thumbnail((GLANCE, GLANCE))
+        return tensor([picture]).to(self.base.device)
+
+
+def steps_of(row: Row) -> int:
+    """How many of its steps a row runs: the last ones, of a picture that is kept in part."""
+    return row.steps if row.keep is None else round((1 - row.keep) * row.steps)
+
+
+def noise(base: Backbone, row: Row) -> Tensor:
+    """The noise a picture starts from [4, h, w]: its seed's own, as diffusers draws it."""
+    width, height = (side // base.factor for side in worked(base, row.size))
+    return torch.randn((1, 4, height, width), generator=torch.Generator().manual_seed(row.seed))[0]
+
+
+def unit(base: Backbone) -> int:
+    """What the sides of a picture must be multiples of, in pixels."""
+    return int(base.factor * 2 ** (len(base.unet.config.block_out_channels) - 1))
+
+
+def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Width and height in pixels. Raises Usage unless both are whole latents, and few enough."""
+    wide, high = (size, size) if isinstance(size, int) else size or (base.size, base.size)
+    step = unit(base)
+    if wide < step or high < step or wide % step or high % step or wide * high > PIXELS:
+        raise Usage(f"size {wide}x{high} is off: both sides must be multiples of {step}, {PIXELS / 1e6:.0f} megapixels")
+    return int(wide), int(high)
+
+
+def worked(base: Backbone, size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a picture of this size is worked on: the nearest that the UNet can take."""
+    step = unit(base)
+    wide, high = (max(1, round(side / step)) * step for side in size)
+    return wide, high
+
+
+def framed(base: Backbone, size: tuple[int, int], asked: int | tuple[int, int] | None = None) -> tuple[int, int]:
+    """The size in which a picture of this size comes back edited. Raises Usage for one that cannot be painted."""
+    if isinstance(asked, tuple):
+        return checked_size(base, asked)
+    own, area = base.size**2, size[0] * size[1]
+    wanted = asked**2 if asked else min(max(area, own), ROOM * own)
+    wide, high = (max(1, round(side * math.sqrt(wanted / area))) for side in size)
+    checked_size(base, worked(base, (wide, high)))
+    return wide, high

@@ -1,0 +1,247 @@
+"""A captioner: BLIP (Li et al. 2022), a vision transformer whose patches a small text decoder looks at while it writes.
+
+    captioner.caption(pictures) -> ["a village by a lake with a dog in front", ...]
+
+It says what a picture shows, so that the picture can be painted again in other moods. It learns from a prepared set's
+pictures and their short captions, which name scene and object and no mood; any mood in the caption would be kept
+beside the one that is asked for. Its words are those of its data, one token each, in BERT's notation (WordPiece).
+
+Its folder is an ordinary one: `BlipForConditionalGeneration.from_pretrained` loads it with tokenizer and processor.
+The other way round, `blip=FOLDER` starts from anybody's BLIP, such as `Salesforce/blip-image-captioning-base`; its
+sizes and its words then stand in this one's own settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, final
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForConditionalGeneration
+
+from emoscene.backbone import Backbone
+from emoscene.config import option
+from emoscene.errors import Usage
+from emoscene.learner import Batch, Learner
+
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
+MARKS = (PAD, UNKNOWN, "[CLS]", END, "[MASK]", START)
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, and so BLIP's
+TIED = BlipForConditionalGeneration._tied_weights_keys  # saved once: name -> the name it is saved under
+PROVEN = 512  # pictures of `proof`
+
+
+@final
+class Captioner(Learner):
+    """Says in words what a picture shows."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """How large its eye and its tongue are, and what words it knows."""
+
+        blip: str = option("", "a BLIP to start from, a folder or a hub id; empty: a new one of the sizes below")
+        words: tuple[str, ...] = option((), "its tokens in their order; empty: the words of its data's captions")
+        side: int = option(128, "pictures are brought to this side, in pixels", span=(16, 1024))
+        patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
+        width: int = option(144, "of the eye: size of the hidden state", span=(16, 4096))
+        layers: int = option(6, "of the eye: transformer blocks", span=(1, 48))
+        heads: int = option(4, "of the eye: attention heads", span=(1, 64))
+        text_width: int = option(144, "of the tongue: size of the hidden state", span=(16, 4096))
+        text_layers: int = option(3, "of the tongue: transformer blocks", span=(1, 48))
+        text_heads: int = option(4, "of the tongue: attention heads", span=(1, 64))
+        positions: int = option(64, "of the tongue: tokens of the longest caption", span=(4, 4096))
+        length: int = option(30, "new tokens at most when it writes", span=(1, 512), late=True)
+        beams: int = option(3, "beginnings of a caption followed at once; 1 is greedy", span=(1, 64), late=True)
+
+    config: Config
+    reads: ClassVar[tuple[str, ...]] = ("picture", "caption")
+    files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
+
+    def __init__(self, config: Config, model: BlipForConditionalGeneration | None = None) -> None:
+        super().__init__(config)
+        self.model = model or BlipForConditionalGeneration(blueprint(config))
+        self.tokenizer = tokenizer(config.words)
+        self.register_state_dict_post_hook(_leave_out)
+        self.register_load_state_dict_pre_hook(_put_back)
+
+    @classmethod
+    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+        """A new captioner, or one that goes on from `config.blip`. Raises Usage where there is no such BLIP."""
+        if config.words:
+            return cls(config)
+        if config.blip:
+            return cls(*borrowed(config))
+        if data is None:
+            raise Usage("a captioner has no words to start with: give it a BLIP (blip=FOLDER), or data with captions")
+        return cls(replace(config, words=vocabulary(data.all("caption"))))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross entropy of each caption's tokens, their mean [B]; a picture is mirrored every other time."""
+        images = torch.where(batch.uniform("mirror", 1, 1, 1) < 0.5, batch["picture"], batch["picture"].flip(-1))
+        tokens, there = self._tokens(batch["caption"])
+        seen = self.model.vision_model(pixel_values=self._sized(images)).last_hidden_state
+        said = self.model.text_decoder(tokens, attention_mask=there, encoder_hidden_states=seen, use_cache=False)
+        wrong = F.cross_entropy(said.logits[:, :-1].float().mT, tokens[:, 1:], reduction="none")
+        return (wrong * there[:, 1:]).sum(1) / there[:, 1:].sum(1)
+
+    @torch.no_grad()
+    def caption(self, images: Tensor) -> list[str]:
+        """What pictures [B, 3, H, W] in [-1, 1], of any size, show: a caption each, by beam search."""
+        tokens = self.model.generate(
+            self._sized(images), max_new_tokens=self.config.length, num_beams=self.config.beams, do_sample=False
+        )
+        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    def proof(self, data: Any) -> dict[str, Any]:
+        """Shares of unseen captions: those said word for word (`exact`), and of their words those said (`words`)."""
+        self.eval()
+        device, scores = next(self.parameters()).device, []
+        for first in range(0, min(len(data), PROVEN), 32):
+            rows = data.rows(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
+            for said, meant in zip(self.caption(rows["picture"].to(device)), rows["caption"], strict=True):
+                scores.append(agreement(said, meant))
+        exact, words = (sum(column) / len(scores) for column in zip(*scores, strict=True))
+        return {"exact": round(exact, 4), "words": round(words, 4), "pictures": len(scores)}
+
+    def inner(self, name: str) -> bool:
+        """The matrices of the transformers' blocks."""
+        return ".layer" in name and self.trainable[name].ndim == 2
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """What transformers needs beside the weights."""
+        side = self.config.side
+        processor = {
+            "image_processor_type": "BlipImageProcessor",
+            "processor_class": "BlipProcessor",
+            "size": {"height": side, "width": side},
+            "image_mean": MEAN,
+            "image_std": DEVIATION,
+        }
+        words = {
+            "tokenizer_class": "BertTokenizer",
+            "processor_class": "BlipProcessor",
+            "model_max_length": self.config.positions,
+            "bos_token": START,
+        }
+        about = self.model.config.to_dict() | {"architectures": ["BlipForConditionalGeneration"], "dtype": "float32"}
+        return {
+            "config.json": about,
+            "preprocessor_config.json": processor,
+            "tokenizer.json": json.loads(self.tokenizer.backend_tokenizer.to_str()),
+            "tokenizer_config.json": words,
+        }
+
+    def _tokens(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Captions as tokens [B, L] between start and end, and where there are any [B, L]."""
+        room, device = self.config.positions - 2, next(self.parameters()).device
+        ids = self.tokenizer(list(captions), add_special_tokens=False, verbose=False)["input_ids"]
+        start, end = (torch.tensor([self.tokenizer.convert_tokens_to_ids(mark)]) for mark in (START, END))
+        rows = [torch.cat([start, torch.tensor(row[:room], dtype=torch.long), end]) for row in ids]
+        there = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        padding = self.tokenizer.convert_tokens_to_ids(PAD)
+        return nn.utils.rnn.pad_sequence(rows, True, padding).to(device), there.to(device)
+
+    def _sized(self, images: Tensor) -> Tensor:
+        """Pictures at BLIP's side and in its units."""
+        side = (self.config.side, self.config.side)
+        if images.shape[-2:] != side:
+            images = F.interpolate(images, side, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+        mean, deviation = (torch.tensor(t, device=images.device).view(-1, 1, 1) for t in (MEAN, DEVIATION))
+        return (images / 2 + 0.5 - mean) / deviation
+
+
+def vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
+    """The marks, and after them every word and sign of these captions, in the order of the alphabet."""
+    bert = BertTokenizer().backend_tokenizer
+    clean = (bert.normalizer.normalize_str(caption) for caption in captions)
+    counted = Counter(word for text in clean for word, _ in bert.pre_tokenizer.pre_tokenize_str(text))
+    return (*MARKS, *sorted(counted))
+
+
+def tokenizer(words: Sequence[str]) -> BertTokenizer:
+    """BERT's tokenizer with these tokens."""
+    return BertTokenizer(vocab={word: number for number, word in enumerate(words)}, bos_token=START)
+
+
+def blueprint(config: Captioner.Config) -> BlipConfig:
+    """The sizes as transformers has them."""
+    ids = {word: number for number, word in enumerate(config.words)}
+    start, end, padding = (ids[mark] for mark in (START, END, PAD))
+    text = {
+        "vocab_size": len(config.words),
+        "hidden_size": config.text_width,
+        "intermediate_size": 4 * config.text_width,
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.text_heads,
+        "max_position_embeddings": config.positions,
+        "bos_token_id": start,
+        "eos_token_id": end,
+        "sep_token_id": end,
+        "pad_token_id": padding,
+    }
+    vision = {
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "image_size": config.side,
+        "patch_size": config.patch,
+        "initializer_range": 0.02,
+    }
+    return BlipConfig(text_config=text, vision_config=vision)
+
+
+def borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditionalGeneration]:
+    """Somebody's BLIP, and the settings that describe it. Raises Usage where there is none, or one of another kind."""
+    try:
+        model = BlipForConditionalGeneration.from_pretrained(config.blip, use_safetensors=True, dtype=torch.float32)
+        theirs = AutoTokenizer.from_pretrained(config.blip)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise Usage(f"no BLIP in {config.blip}: give a folder or a hub id with its weights and tokenizer") from error
+    text, vision = model.config.text_config, model.config.vision_config
+    tokens = {number: word for word, number in theirs.get_vocab().items()}
+    tokens |= {text.bos_token_id: START, text.sep_token_id: END, text.pad_token_id: PAD}
+    described = replace(
+        config,
+        words=tuple(tokens.get(number, f"[unused-{number}]") for number in range(text.vocab_size)),
+        side=vision.image_size,
+        patch=vision.patch_size,
+        width=vision.hidden_size,
+        layers=vision.num_hidden_layers,
+        heads=vision.num_attention_heads,
+        text_width=text.hidden_size,
+        text_layers=text.num_hidden_layers,
+        text_heads=text.num_attention_heads,
+        positions=text.max_position_embeddings,
+    )
+    mine = blueprint(described)
+    for key in ("intermediate_size", "hidden_act", "layer_norm_eps"):
+        for own, other in ((mine.text_config, text), (mine.vision_config, vision)):
+            if getattr(own, key) != getattr(other, key):
+                raise Usage(f"{config.blip} is a BLIP of another shape ({key} is {getattr(other, key)}): use another")
+    if not isinstance(theirs, BertTokenizer):
+        raise Usage(f"{config.blip} does not write with BERT's tokens: use another BLIP")
+    return described, model
+
+
+def agreement(said: str, meant: str) -> tuple[float, float]:
+    """Whether two captions are the same, and the share of the second's different words that the first has too."""
+    heard, there = (set(text.lower().replace(",", " ").split()) for text in (said, meant))
+    return float(said.split() == meant.lower().split()), len(heard & there) / max(1, len(there))
+
+
+def _leave_out(module: nn.Module, state: dict[str, Tensor], prefix: str, local: Any) -> None:
+    """Weights that are one and the same are saved once."""
+    for name in TIED:
+        del state[f"{prefix}model.{name}"]
+
+
+def _put_back(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    for name, source in TIED.items():
+        state[f"{prefix}model.{name}"] = state[f"{prefix}model.{source}"]

@@ -1,0 +1,220 @@
+"""EmotionCLIP: a CLIP (Radford et al. 2021) whose space also knows the eight emotions.
+
+Two contrasts train it, both within the batch that a process sees. Image and caption: every picture finds its own
+caption among the batch's, and every caption its picture; equal captions count as one. Image and emotion: every picture
+finds its (soft) label among the texts of the eight emotions, such as "a picture that conveys awe". The long caption
+names the light, the weather and the things in a picture, and so teaches what there is to see with far fewer pictures
+than eight labels could.
+
+A picture's reading is the similarity to each emotion's texts, as probabilities, and the picture's vector of unit
+length, which `multimodal` turns into tokens. No judge may see the pictures that it learns from, so it takes those of
+the methods. Its folder is an ordinary CLIP's, which `CLIPModel.from_pretrained` loads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Self, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+from emoscene.backbone import LENGTH, Backbone
+from emoscene.config import option
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.base import Encoder, sized
+from emoscene.errors import Usage
+from emoscene.learner import Batch
+
+TEMPLATES = ("a picture that conveys {}", "a picture full of {}", "{}")
+SHARPEST = math.log(100)  # of the logit scale, as in CLIP
+
+
+@final
+class EmotionCLIP(Encoder):
+    """Reads emotion from a picture, and the vector that conveys it."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Which CLIP to start from, or how large a new one is, and how the two contrasts mix."""
+
+        begun: str = option("", "folder of a CLIP to go on from; empty: a new one of the sizes below")
+        tokenizer: str = option("", "folder of a new one's tokenizer; empty: the base's")
+        side: int = option(128, "pictures are brought to this side, in pixels", span=(32, 1024))
+        patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
+        width: int = option(128, "size of the vision tower's hidden state", span=(16, 4096))
+        layers: int = option(4, "blocks of the vision tower", span=(1, 48))
+        text_width: int = option(128, "size of the text tower's hidden state", span=(16, 4096))
+        text_layers: int = option(2, "blocks of the text tower", span=(1, 48))
+        heads: int = option(4, "attention heads of each tower", span=(1, 64))
+        vector: int = option(64, "numbers in a picture's vector", span=(8, 4096))
+        caption: float = option(1.0, "weight of the contrast with captions", span=(0.0, 100.0))
+        emotion: float = option(0.5, "weight of the contrast with emotions", span=(0.0, 100.0))
+        long: float = option(0.8, "share of the samples that read the long caption", span=(0.0, 1.0))
+        shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
+
+    config: Config
+    reads: ClassVar[tuple[str, ...]] = ("picture", "weights", "caption", "caption_long")
+    role: ClassVar[str] = "methods"
+    files: ClassVar[dict[str, tuple[str, str]]] = {
+        "model.safetensors": ("model.", ""),
+        "emotions.safetensors": ("ids", "ids"),
+    }
+    labels = EMOTIONS
+
+    def __init__(self, config: Config, model: CLIPModel, tokenizer: CLIPTokenizer | None = None) -> None:
+        super().__init__(config)
+        self.model, self.tokenizer = model, tokenizer
+        self.side: int = model.config.vision_config.image_size
+        self.length: int = model.config.text_config.max_position_embeddings
+        texts = [template.format(name) for name in EMOTIONS for template in TEMPLATES]
+        unread = torch.zeros(len(texts), self.length, dtype=torch.int64)
+        self.ids: Tensor
+        self.register_buffer("ids", unread if tokenizer is None else self._ids(texts, "max_length"))
+
+    @classmethod
+    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+        """The CLIP in the folder `begun`, or a new one that reads with its base's tokenizer.
+
+        Raises Usage where there is no CLIP in that folder, or no tokenizer at all.
+        """
+        if config.shape:
+            return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
+        if config.begun and not (Path(config.begun) / "config.json").is_file():
+            raise Usage(f"begun={config.begun} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote")
+        if folder := config.begun or config.tokenizer:
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        elif base is not None:
+            tokenizer = base.tokenizer
+        else:
+            raise Usage("a new emotion_clip needs a tokenizer: give tokenizer=FOLDER, or a base")
+        if config.begun:
+            model = CLIPModel.from_pretrained(config.begun, local_files_only=True, dtype=torch.float32)
+        else:
+            model = CLIPModel(_shape(config, tokenizer))
+        shape = json.dumps(model.config.to_diff_dict(), default=str)
+        return cls(replace(config, shape=shape, vector=model.config.projection_dim), model, tokenizer)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The two contrasts, weighted [B]; a picture without an emotion has only its caption's."""
+        images, die = batch["picture"], batch.uniform("flip")[:, None, None, None]
+        seen = self._seen(torch.where(die < 0.5, images, images.flip(-1)))
+        pairs = zip(batch["caption"], batch["caption_long"], batch.uniform("caption").tolist(), strict=True)
+        captions = [full if u < self.config.long else brief for brief, full, u in pairs]
+        told = self._told(self._ids(captions).to(seen.device))
+        logits = self._alike(seen, told)
+        same = torch.tensor([[one == other for other in captions] for one in captions]).to(logits)
+        worded = contrast(logits, same) + contrast(logits.T, same)
+        felt = contrast(self._alike(seen, self.emotions()), batch["weights"].clamp(min=0))
+        return self.config.caption * worded / 2 + self.config.emotion * felt
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities of the eight emotions [B, 8] and vectors of unit length [B, D]."""
+        seen = self._seen(images)
+        return self._alike(seen, self.emotions()).softmax(1), seen
+
+    def emotions(self) -> Tensor:
+        """The eight emotions' own vectors [8, D], unit length: each the mean of its texts'."""
+        length = int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
+        told = self._told(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
+        return F.normalize(told.mean(1), dim=1)
+
+    @torch.no_grad()
+    def proof(self, data: Any) -> dict[str, Any]:
+        """Share of right answers, over the pictures of one emotion alone."""
+        right, counted = 0, 0
+        for first in range(0, len(data), 64):
+            rows = data.rows(range(first, min(first + 64, len(data))), ["picture", "weights"])
+            answers = self.encode(rows["picture"].to(self.ids.device))[0].argmax(1).cpu()
+            pure = rows["weights"].max(1).values == 1
+            right += int((answers == rows["weights"].argmax(1))[pure].sum())
+            counted += int(pure.sum())
+        return {"accuracy": round(right / max(counted, 1), 4), "pictures": counted}
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """What transformers needs beside the weights; the tokenizer's files where it has just been trained."""
+        square = {"height": self.side, "width": self.side}
+        processor = {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_resize": True,
+            "size": square,
+            "resample": 3,
+            "do_center_crop": False,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": OPENAI_CLIP_MEAN,
+            "image_std": OPENAI_CLIP_STD,
+            "do_convert_rgb": True,
+        }
+        about = self.model.config.to_dict() | {"architectures": ["CLIPModel"], "dtype": "float32"}
+        words = {} if self.tokenizer is None else _files(self.tokenizer)
+        return {"config.json": about, "preprocessor_config.json": processor, **words}
+
+    def _alike(self, seen: Tensor, told: Tensor) -> Tensor:
+        """Similarities, as CLIP scales them [B, K], in full precision even where the towers are not."""
+        with torch.autocast(seen.device.type, enabled=False):
+            return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ told.T
+
+    def _ids(self, texts: list[str], padding: str = "longest") -> Tensor:
+        assert self.tokenizer is not None, "a loaded EmotionCLIP reads pictures and learns no more"
+        found = self.tokenizer(
+            texts, padding=padding, truncation=True, max_length=min(self.length, LENGTH), return_tensors="pt"
+        )
+        return found["input_ids"]
+
+    def _told(self, ids: Tensor) -> Tensor:
+        """Token numbers [B, L] -> unit vectors [B, D]."""
+        return F.normalize(self.model.get_text_features(ids).pooler_output.float(), dim=1)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] -> unit vectors [B, D]."""
+        images = sized(images, self.side)
+        mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+        seen = self.model.get_image_features((images / 2 + 0.5 - mean) / std)
+        return F.normalize(seen.pooler_output.float(), dim=1)
+
+
+def contrast(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy of each row [B] with what it belongs to: target >= 0 [B, K], of any sum; a row of zeros is 0."""
+    total = target.sum(1, keepdim=True)
+    return F.cross_entropy(logits, target / total.clamp(min=1e-6), reduction="none") * (total[:, 0] > 0)
+
+
+def _shape(config: EmotionCLIP.Config, tokenizer: CLIPTokenizer) -> CLIPConfig:
+    """A new CLIP's, its vocabulary the tokenizer's."""
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": config.text_width,
+        "intermediate_size": 4 * config.text_width,
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.vector,
+        "max_position_embeddings": LENGTH,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.vector,
+        "image_size": config.side,
+        "patch_size": config.patch,
+    }
+    return CLIPConfig(text_config=text, vision_config=vision, projection_dim=config.vector)
+
+
+def _files(tokenizer: CLIPTokenizer) -> dict[str, dict[str, Any]]:
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {path.name: json.loads(path.read_text(encoding="utf8")) for path in sorted(Path(folder).glob("*.json"))}

@@ -1,0 +1,204 @@
+"""The methods side by side, on the same prompts, emotions and seeds, each paired with the base alone.
+
+What is asked of every method stands in `methods`; what only some can do, in `mixtures`, `suppression` and `editing`.
+Figures are those of `claims`, which prints them: `python -m emoscene.mini.claims --only methods mixtures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import combinations, product
+from pathlib import Path
+
+import numpy as np
+
+from emoscene.emotions import EMOTIONS
+from emoscene.evaluation import Prompt
+from emoscene.judging import Sample
+from emoscene.methods.prompt import HOME, lexicon
+from emoscene.metrics.base import Array, Readings, Value, hits, mean, measured
+from emoscene.metrics.distance import frechet, moments
+from emoscene.metrics.diversity import diversity
+from emoscene.metrics.editing import ssim
+from emoscene.mini.claim import Claim, claim
+from emoscene.mini.lab import Lab
+from emoscene.pictures import Row, open_picture
+from emoscene.sampling import Pipe
+from emoscene.world import roles
+
+LEARNED = ("inversion", "lora", "guidance", "multimodal")
+TOGETHER = ("lora+guidance", "multimodal+guidance", "lora+multimodal")
+MIXING = ("lora", "guidance", "multimodal")
+EDITING = ("lora", "lora+guidance")
+MIXED = 4  # prompts for each of the 28 pairs of emotions
+EDITED = 64  # pictures given another emotion
+FIRST = 150_000  # where the rendered mixtures begin among the held-out seeds
+RIGHT = {"multimodal": 0.9, "guidance": 0.9}  # least share of the judge's ceiling
+
+
+def methods(lab: Lab) -> list[Claim]:
+    """Every method: emotion, scene, distance to real pictures, diversity."""
+    none, words = lab.read("none"), lab.read("prompt")
+    kept = hits(none.scene, none.place)
+    ceiling = mean(hits(lab.natural.likely, lab.natural.asked), np.ones(len(lab.natural)))
+    there = moments(lab.real.features)
+    found = []
+    for name in ("prompt", *LEARNED, *TOGETHER):
+        read = lab.read(name)
+        right, lost = hits(read.likely, read.asked), kept - hits(read.scene, read.place)
+        share = measured(partial(mean, right / ceiling), read)
+        drop = measured(partial(mean, lost), read)
+        least = RIGHT.get(name)
+        asked = f">= {least:.2f}" if least else ""
+        met = share.value >= least if least else None
+        if name == "lora+guidance":
+            alone = lab.read("lora")
+            asked, met = ">= lora", right.mean() >= hits(alone.likely, alone.asked).mean()
+        found += [
+            claim(f"{name}: emotion accuracy / ceiling", share, asked, met),
+            claim(f"{name}: scene kept by none - by {name}, paired", drop, "<= .07", drop.value <= 0.07),
+        ]
+        if name != "prompt":
+            ratio = farther(read, words, there)
+            found.append(claim(f"{name}: Frechet distance / prompt's", ratio, "<= 1.15", ratio.value <= 1.15))
+        spread = diversity(read, lab.real, 50)["diversity_share"]
+        met = 0.85 <= spread.value <= 1.15
+        found.append(claim(f"{name}: diversity / real", spread, ".85 to 1.15", None if name == "prompt" else met))
+    return found
+
+
+def farther(read: Readings, words: Readings, there: tuple[Array, Array]) -> Value:
+    """A method's Frechet distance relative to another's, paired by prompt and seed."""
+
+    def ratio(weights: Array) -> float:
+        ours, theirs = (frechet(*moments(side.features, weights), *there) for side in (read, words))
+        return ours / theirs
+
+    return measured(ratio, read, 50, centred=True)
+
+
+def mixtures(lab: Lab) -> list[Claim]:
+    """Half of one emotion and half of another, all pairs: are both the judge's first two?"""
+    prompts = lab.prompts[:MIXED]
+    pairs = list(combinations(range(len(EMOTIONS)), 2))
+    cases = list(enumerate(product(pairs, prompts)))
+    asked = np.array([pair for _, (pair, _) in cases])
+    orders = [
+        {"seed": seed, "emotion": halves(pair), "scene": prompt.scene, "object": prompt.object}
+        for seed, (_, (pair, prompt)) in zip(roles.seeds("heldout", len(cases), FIRST), cases, strict=True)
+    ]
+    samples = [Sample(Path(f"{number:03d}.png"), number, 0) for number, _ in cases]
+    rendered = lab.judged(lab.rendered("mixed", orders, samples))
+    best = measured(partial(mean, both(rendered, asked)), rendered)
+    found = [claim("mixtures: both emotions first, rendered pictures", best, "", None)]
+    for name in MIXING:
+        pipe = lab.pipe(name)
+        planned = [
+            (prompt, pipe.rows(prompt.text, emotion=halves(pair), seed=number)[0]) for number, (pair, prompt) in cases
+        ]
+        read = paint(lab, f"{name}-mixed", pipe, planned)
+        share = measured(partial(mean, both(read, asked) / best.value), read)
+        found.append(claim(f"{name}: mixtures, both first / rendered", share, ">= .75", share.value >= 0.75))
+    return found
+
+
+def halves(pair: tuple[int, int]) -> dict[str, float]:
+    """Half of each of two emotions, by name."""
+    return {EMOTIONS[place]: 0.5 for place in pair}
+
+
+def both(read: Readings, asked: Array) -> Array:
+    """1 where the two likeliest emotions are the two asked [N, 2], else 0 [N]."""
+    first = np.sort(np.argsort(-read.likely, 1)[:, :2], 1)
+    return (first == np.sort(asked, 1)).all(1).astype(float)
+
+
+def suppression(lab: Lab) -> list[Claim]:
+    """`prompt`'s words for an emotion stand in the prompt, and a method is asked for less of it."""
+    lines = lexicon(HOME / f"{lab.backbone.spec.lexicon}.toml")
+    found = []
+    for name in MIXING:
+        pipe = lab.pipe(name)
+        cases = [(prompt, number) for number, prompt in product(range(len(EMOTIONS)), lab.prompts[::4])]
+        reads = []
+        for weight in (0.0, -1.0):
+            planned = []
+            for prompt, number in cases:
+                text = f"{prompt.text}, {lines[EMOTIONS[number]]}"
+                planned.append((prompt, pipe.rows(text, emotion={EMOTIONS[number]: weight} if weight else None)[0]))
+            reads.append(paint(lab, f"{name}-less{weight:g}", pipe, planned))
+        asked = np.array([number for _, number in cases])
+        before, after = (read.likely[np.arange(len(asked)), asked] for read in reads)
+        there = (before >= 0.5).astype(float)
+        left = mean(after, there) / mean(before, there)
+        kept = [hits(read.scene, read.place) for read in reads]
+        lost = mean(kept[0] - kept[1], there)
+        count = f"{int(there.sum())} pictures"
+        found += [
+            claim(f"{name}: what suppression leaves of p(e), {count}", left, "<= .5", left <= 0.5),
+            claim(f"{name}: scene lost to suppression, {count}", lost, "<= .07", lost <= 0.07),
+        ]
+    return found
+
+
+def editing(lab: Lab) -> list[Claim]:
+    """Rendered pictures given another emotion, beside generations from their captions."""
+    proofs = lab.unseen[:EDITED]
+    folder = lab.out / "originals"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, proof in enumerate(proofs):
+        files.append(folder / f"{number:03d}.png")
+        proof.picture.save(files[-1])
+    wishes = [
+        next(e % 8 for e in range(number % 8, 16) if proof.plan.weights[e % 8] == 0)
+        for number, proof in enumerate(proofs)
+    ]
+    found = []
+    for name in EDITING:
+        pipe, edits, fresh = lab.pipe(name), [], []
+        for number, (proof, file, wish) in enumerate(zip(proofs, files, wishes, strict=True)):
+            prompt = Prompt(proof.short, proof.plan.scene)
+            edits.append((prompt, pipe.rows(proof.short, emotion=EMOTIONS[wish], seed=number, image=file)[0]))
+            fresh.append((prompt, pipe.rows(proof.short, emotion=EMOTIONS[wish], seed=number)[0]))
+        edited, made = paint(lab, f"{name}-edited", pipe, edits), paint(lab, f"{name}-fresh", pipe, fresh)
+        were = lab.judged([Sample(file, number, 0) for number, file in enumerate(files)])
+        sides = [
+            [lab.out / "pictures" / f"{name}-{kind}" / file.name for file in files] for kind in ("edited", "fresh")
+        ]
+        alike = [ssim(pixels(files), pixels(side)) for side in sides]
+        apart = [np.linalg.norm(read.features - were.features, axis=1) for read in (edited, made)]
+        found += edits_told(name, edited, np.array(wishes), alike, apart)
+    return found
+
+
+def edits_told(
+    name: str, edited: Readings, wishes: Array, alike: Sequence[Array], apart: Sequence[Array]
+) -> list[Claim]:
+    """What is promised of edits; alike, apart: SSIM and distance to the originals, of edits and of generations."""
+    felt = measured(partial(mean, hits(edited.likely, wishes)), edited)
+    kept = measured(partial(mean, hits(edited.scene, edited.place)), edited)
+    similar = measured(partial(mean, alike[0]), edited)
+    closer = measured(partial(mean, alike[0] - alike[1]), edited)
+    nearer = measured(partial(mean, apart[1] - apart[0]), edited)
+    return [
+        claim(f"{name}, edits: asked emotion", felt, ">= .70", felt.value >= 0.7),
+        claim(f"{name}, edits: scene kept", kept, ">= .80", kept.value >= 0.8),
+        claim(f"{name}, edits: SSIM to the original", similar, ">= .5", similar.value >= 0.5),
+        claim(f"{name}, edits: SSIM gained over a generation", closer, "> 0", closer.low > 0),
+        claim(f"{name}, edits: encoder distance saved against a generation", nearer, "> 0", nearer.low > 0),
+    ]
+
+
+def pixels(files: Sequence[Path]) -> Array:
+    """Pictures [N, H, W, 3] in 0 .. 255."""
+    return np.stack([np.asarray(open_picture(file)) for file in files])
+
+
+def paint(lab: Lab, name: str, pipe: Pipe, planned: Sequence[tuple[Prompt, Row]]) -> Readings:
+    """Paint rows of any kind into a folder of the lab's, each a prompt of its own, and have them judged."""
+    rows = [replace(row, file=f"{number:03d}.png") for number, (_, row) in enumerate(planned)]
+    samples = [Sample(Path(row.file), number, 0, scene=planned[number][0].scene) for number, row in enumerate(rows)]
+    return lab.judged(lab.painted(name, pipe, list(zip(samples, rows, strict=True))))

@@ -1,0 +1,243 @@
+"""Editing: what is kept of a picture, at every size and by every sampler."""
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from emoscene import editing, sampling, solvers
+from emoscene import learner as learners
+from emoscene.backbone import Backbone
+from emoscene.encoders.base import tensor
+from emoscene.encoders.captioner import MARKS, Captioner
+from emoscene.errors import Usage
+from emoscene.pictures import read_row
+from emoscene.sampling import Pipe
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+
+
+@pytest.fixture(scope="module")
+def pipe(base: Backbone) -> Pipe:
+    return Pipe(base, {})
+
+
+def painted(wide: int = 64, high: int = 64, seed: int = 0) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((wide, high), Image.Resampling.BICUBIC)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, np.int64)
+
+
+def test_all_kept_is_decoded_as_encoded(pipe: Pipe) -> None:
+    [image] = pipe("a dog", image=painted(), keep=1.0, steps=3).images
+    [expected] = sampling.pictures(pipe.base.decode(pipe.base.encode(tensor([painted()]))))
+    assert np.array_equal(pixels(image), pixels(expected))
+
+
+@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
+def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: Pipe) -> None:
+    call = {"seed": 4, "steps": 3, "sampler": sampler}
+    [edited] = pipe("a dog", image=painted(), keep=0.0, **call).images
+    [plain] = pipe("a dog", **call).images
+    assert np.array_equal(pixels(edited), pixels(plain))
+
+
+@pytest.mark.parametrize(("keep", "count"), [(0.0, 10), (0.25, 8), (0.5, 5), (0.7, 3), (0.9, 1), (1.0, 0)])
+def test_the_last_steps_are_run(keep: float, count: int, pipe: Pipe) -> None:
+    [row] = pipe.rows("a dog", image=painted(), keep=keep, steps=10)
+    assert editing.steps_of(row) == count
+    assert len(list(pipe.latents([row]))) == max(1, count)
+
+
+@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: Backbone) -> None:
+    """With the true noise predicted at every step, any level that it was noised to leads back to x_0."""
+    solver = solvers.scheduler(base, sampler, 6)
+    draw = torch.Generator().manual_seed(0)
+    x_0, noise = torch.randn(2, 4, 8, 8, generator=draw), torch.randn(2, 4, 8, 8, generator=draw)
+    x = solver.add_noise(x_0, noise, solvers.last(solver, count).expand(2))
+    assert (x - x_0).abs().mean() > 0.01
+    for t in solvers.left(solver):
+        solver.scale_model_input(x, t)
+        x = solver.step(noise, t, x, return_dict=False)[0]
+    alphabar = base.alphas_cumprod[0]
+    assert (x - x_0).abs().max() < 1.5 * float((1 - alphabar).sqrt()) * noise.abs().max()
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "ddim", "euler", "unipc"])
+def test_it_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe) -> None:
+    import diffusers
+
+    kind, options = solvers.SCHEDULERS[sampler]
+    theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
+    theirs.set_progress_bar_config(disable=True)
+    theirs.scheduler = getattr(diffusers, kind).from_config(theirs.scheduler.config, **options)
+    latent = pipe.base.encode(tensor([painted()])) / pipe.base.vae.config.scaling_factor
+    call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
+    noise = torch.Generator().manual_seed(4)
+    made = theirs("a dog", image=latent * pipe.base.vae.config.scaling_factor, generator=noise, **call)
+    asked = {"negative": "a cat", "steps": 8, "cfg": 3.0, "seed": 4, "sampler": sampler}
+    [ours] = pipe("a dog", image=painted(), keep=0.5, **asked).images
+    assert np.abs(pixels(ours) - pixels(made.images[0])).max() <= 1
+
+
+def test_more_kept_is_nearer(pipe: Pipe) -> None:
+    latent = pipe.base.encode(tensor([painted()]))
+    gaps = []
+    for keep in (0.1, 0.5, 0.9):
+        *_, x = pipe.latents(pipe.rows("a dog", image=painted(), keep=keep, steps=10, cfg=1.0))
+        gaps.append(float((x - latent).abs().mean()))
+    assert gaps[0] > gaps[1] > gaps[2] > 0
+
+
+def test_a_mixed_batch_is_its_rows_alone(pipe: Pipe) -> None:
+    rows = [
+        pipe.rows("a dog", image=painted(), keep=0.5, steps=4, cfg=3.0)[0],
+        pipe.rows("a cat", image=painted(seed=1), keep=0.5, steps=4, cfg=3.0, seed=7)[0],
+        pipe.rows("a cat", image=painted(seed=1), keep=0.9, steps=4, cfg=3.0, seed=7)[0],
+        pipe.rows("a cat", steps=4, cfg=3.0, seed=7)[0],
+    ]
+    together = [image for _, image in pipe.draw(rows)]
+    alone = [image for row in rows for _, image in pipe.draw([row])]
+    assert max(np.abs(pixels(a) - pixels(b)).max() for a, b in zip(together, alone, strict=True)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "framed"),
+    [
+        ((64, 64), None, (64, 64)),
+        ((100, 75), None, (100, 75)),
+        ((75, 100), None, (75, 100)),
+        ((128, 128), None, (128, 128)),
+        ((4000, 3000), None, (148, 111)),
+        ((40, 20), None, (91, 45)),
+        ((200, 50), 64, (128, 32)),
+        ((200, 50), (96, 64), (96, 64)),
+        ((1, 1), None, (64, 64)),
+    ],
+)
+def test_the_framing_stays(size: tuple[int, int], asked: object, framed: tuple[int, int], base: Backbone) -> None:
+    assert editing.framed(base, size, asked) == framed
+    worked = editing.worked(base, framed)
+    assert editing.checked_size(base, worked) == worked
+
+
+def test_any_size_and_orientation_comes_back(pipe: Pipe, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    painted(100, 75).save(tmp_path / "lying.jpg", exif=exif)
+    result = pipe("a dog", image=tmp_path / "lying.jpg", keep=1.0, steps=2)
+    assert result.images[0].size == result.rows[0].size == (75, 100)
+    direct = pipe("a dog", image=editing.open_picture(tmp_path / "lying.jpg"), keep=1.0, steps=2).images[0]
+    assert np.array_equal(pixels(result.images[0]), pixels(direct))
+    clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    white = Image.new("RGB", (64, 64), "white")
+    seen = [pipe("a dog", image=picture, keep=1.0, steps=2).images[0] for picture in (clear, white)]
+    assert np.array_equal(pixels(seen[0]), pixels(seen[1]))
+
+
+def test_a_row_is_enough_to_make_it_again(base: Backbone, tmp_path: Path) -> None:
+    painted().save(tmp_path / "lake.png")
+    call = {"base": str(base.folder), "image": tmp_path / "lake.png", "keep": 0.5, "steps": 4, "seed": 3}
+    told: list[str] = []
+    out = sampling.generate("a dog", out=tmp_path / "out", tell=told.append, **call)
+    row = read_row(out / "base-0003.png")
+    assert (row.image, row.keep, row.size) == (str(tmp_path / "lake.png"), 0.5, (64, 64))
+    assert json.loads((out / "pictures.jsonl").read_text())["image"] == row.image
+    [(_, again)] = Pipe(base, {}).draw([row])
+    with Image.open(out / "base-0003.png") as kept:
+        assert np.abs(pixels(kept) - pixels(again)).max() <= 1
+        assert "Denoising strength: 0.5" in kept.text["parameters"]
+    assert told == []
+    painted(seed=1).save(tmp_path / "lake.png")
+    with pytest.raises(Usage, match="not the picture that it was"):
+        list(Pipe(base, {}).draw([row]))
+    with pytest.raises(Usage, match="another call"):
+        sampling.generate("a dog", out=tmp_path / "out", **call)
+    (tmp_path / "lake.png").unlink()
+    with pytest.raises(Usage, match="is not there"):
+        list(Pipe(base, {}).draw([row]))
+
+
+def test_what_is_done_with_a_picture_is_told(base: Backbone, tmp_path: Path) -> None:
+    painted(300, 200).save(tmp_path / "wide.png")
+    told: list[str] = []
+    call = {"base": str(base.folder), "image": tmp_path / "wide.png", "steps": 2, "tell": told.append}
+    out = sampling.generate("a dog", out=tmp_path / "out", **call)
+    assert told == [f"{tmp_path / 'wide.png'} is 300x200 pixels, is worked on at 160x112 and comes back as 157x105"]
+    with Image.open(out / "base-0000.png") as kept:
+        assert kept.size == (157, 105)
+    assert read_row(out / "base-0000.png").keep == editing.KEEP
+
+
+def test_words_that_are_off(pipe: Pipe, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(Usage, match="cannot be read as a picture"):
+        sampling.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(Usage, match="give the picture with --image"):
+        pipe("a", keep=0.5)
+    for keep in (1.1, -0.1, float("nan")):
+        with pytest.raises(Usage, match="out of range"):
+            pipe("a", image=painted(), keep=keep)
+    with pytest.raises(Usage, match="multiples of"):
+        pipe("a", image=painted(), size=(100, 64))
+    with pytest.raises(Usage, match="megapixels"):
+        pipe("a", image=Image.new("RGB", (4_000_000, 1)))
+
+
+class Speaker(torch.nn.Module):
+    """Says one thing of every picture."""
+
+    def caption(self, images: torch.Tensor) -> list[str]:
+        assert images.shape[1:] == (3, 64, 64)
+        assert images.abs().max() <= 1
+        return ["a dog"] * len(images)
+
+
+def test_a_caption_stands_in_for_a_missing_prompt(base: Backbone, tmp_path: Path) -> None:
+    pipe = Pipe(base, {})
+    with pytest.raises(Usage, match="no captioner of its own: give a PROMPT"):
+        pipe(image=painted(), steps=2)
+    pipe.base = pipe.given.base = with_spec(base, captioner="somewhere")
+    pipe.given.companions["captioner"] = Speaker()
+    captioned = pipe(image=painted(), steps=2)
+    assert captioned.rows[0].prompt == "a dog"
+    assert np.array_equal(pixels(captioned.images[0]), pixels(pipe("a dog", image=painted(), steps=2).images[0]))
+    assert [row.prompt for row in pipe.rows(["", "a cat"], image=painted())] == ["a dog", "a cat"]
+    painted().save(tmp_path / "lake.png")
+    [row] = pipe.rows(image=tmp_path / "lake.png")
+    assert pipe.given.remarks(row, "") == [f"{tmp_path / 'lake.png'} shows 'a dog', and that is the prompt"]
+
+
+def with_spec(base: Backbone, **companions: str) -> Backbone:
+    """The same base, with companions."""
+    other = copy.copy(base)
+    other.spec = dataclasses.replace(base.spec, **companions)
+    return other
+
+
+def test_the_captioner_is_the_bases_own_or_anybodys_blip(base: Backbone, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"side": 16, "patch": 8, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "length": 3}
+    captioner = Captioner.start(Captioner.Config(words=(*MARKS, "dog", "lake"), **sizes), None).eval()
+    learners.save(captioner, "captioner", tmp_path, None)
+    painted().save(tmp_path / "lake.png")
+    own = editing.Given(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
+    (tmp_path / learners.CARD).unlink()
+    anybodys = editing.Given(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
+    assert [own] == captioner.caption(tensor([painted()]))
+    assert anybodys.startswith(own)  # whose length is a setting of ours

@@ -1,0 +1,73 @@
+"""Textual inversion: it starts at the emotions' names, and only its vectors learn and are kept."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny
+from emoscene import config, learner
+from emoscene.backbone import LENGTH, Backbone
+from emoscene.emotions import EMOTIONS
+from emoscene.learner import Batch
+from emoscene.methods.inversion import Inversion
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+
+
+def batch(weights):
+    count = len(weights)
+    columns = {
+        "latent": torch.randn(count, 4, 8, 8, generator=torch.Generator().manual_seed(3)),
+        "weights": weights,
+        "caption": ["a dog"] * count,
+        "caption_long": ["a dog, at night"] * count,
+    }
+    return Batch(columns, seed=5, step=0, slots=range(count))
+
+
+def test_a_new_one_writes_the_emotions_names(base):
+    inversion = Inversion.start(Inversion.Config(vectors=3), base)
+    plain = base.plain(["a dog"], torch.eye(8)[EMOTIONS.index("awe")][None])
+    with torch.no_grad():
+        text = inversion.condition(plain).text
+    torch.testing.assert_close(text, base.embed(["a dog awe"]), atol=1e-6, rtol=0)
+    longer = Inversion.start(config.replace(Inversion.Config(), {"vectors": 5}), base).vectors
+    assert torch.equal(longer[:, :3], inversion.vectors)
+    assert torch.equal(longer[1, 3:], longer[1, :2])
+    assert inversion.room == 3 < LENGTH
+
+
+def test_only_asked_emotions_learn(base):
+    inversion = Inversion.start(Inversion.Config(), base)
+    weights = torch.stack([torch.eye(8)[1], torch.zeros(8), 0.5 * (torch.eye(8)[1] + torch.eye(8)[6])])
+    inversion(batch(weights)).sum().backward()
+    moved = inversion.vectors.grad.abs().sum((1, 2)) > 0
+    assert moved.nonzero().flatten().tolist() == [1, 6]
+
+
+def test_a_batch_without_emotions_has_a_gradient_of_zero(base):
+    inversion = Inversion.start(Inversion.Config(), base)
+    inversion(batch(torch.zeros(2, 8))).sum().backward()
+    assert not inversion.vectors.grad.any()
+
+
+def test_lost_words_leave_the_emotion(base):
+    inversion = Inversion.start(Inversion.Config(drop=1.0), base)
+    some = batch(torch.eye(8)[:2])
+    other = Batch({**some.columns, "caption": ["a cat"] * 2, "caption_long": ["cat"] * 2}, 5, 0, range(2))
+    losses = inversion(some)
+    assert torch.equal(losses, inversion(other))
+    losses.sum().backward()
+    assert (inversion.vectors.grad[:2].abs().sum((1, 2)) > 0).all()
+
+
+def test_its_vectors_are_all_that_is_kept(base, tmp_path):
+    inversion = Inversion.start(Inversion.Config(), base)
+    learner.save(inversion, "inversion", tmp_path, base)
+    kept = load_file(tmp_path / "tokens.safetensors")
+    assert list(kept) == ["tokens"]
+    assert kept["tokens"].shape == (8, 4, base.width)
+    assert torch.equal(learner.load("methods", tmp_path, base).vectors, inversion.vectors.half().float())
