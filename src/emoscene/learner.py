@@ -114,8 +114,8 @@ class Learner(nn.Module, ABC):
         return 1.0
 
     def inner(self, name: str) -> bool:
-        """Whether the parameter `name` is a matrix between two hidden states, which Muon may move."""
-        return False
+        """Whether Muon may move `name`: a matrix of a transformer's blocks, under the names that transformers gives."""
+        return ".layer" in name and self.trainable[name].ndim == 2
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """JSON files that other programs expect beside the weights."""

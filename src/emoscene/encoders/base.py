@@ -40,10 +40,6 @@ class Encoder(Learner):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures [B, 3, H, W] in [-1, 1], of any size -> probabilities [B, K], features [B, D]."""
 
-    def inner(self, name: str) -> bool:
-        """The matrices of transformer blocks."""
-        return ".layer" in name and self.trainable[name].ndim == 2
-
     @final
     @torch.no_grad()
     def read(self, pictures: Iterable[Image.Image], batch: int = 64) -> Reading:

@@ -27,6 +27,7 @@ from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForCondit
 
 from emoscene.backbone import Backbone
 from emoscene.config import option
+from emoscene.encoders.base import sized
 from emoscene.errors import Usage
 from emoscene.learner import Batch, Learner
 
@@ -109,10 +110,6 @@ class Captioner(Learner):
         exact, words = (sum(column) / len(scores) for column in zip(*scores, strict=True))
         return {"exact": round(exact, 4), "words": round(words, 4), "pictures": len(scores)}
 
-    def inner(self, name: str) -> bool:
-        """The matrices of the transformers' blocks."""
-        return ".layer" in name and self.trainable[name].ndim == 2
-
     def notes(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights."""
         side = self.config.side
@@ -149,9 +146,7 @@ class Captioner(Learner):
 
     def _sized(self, images: Tensor) -> Tensor:
         """Pictures at BLIP's side and in its units."""
-        side = (self.config.side, self.config.side)
-        if images.shape[-2:] != side:
-            images = F.interpolate(images, side, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+        images = sized(images, self.config.side)
         mean, deviation = (torch.tensor(t, device=images.device).view(-1, 1, 1) for t in (MEAN, DEVIATION))
         return (images / 2 + 0.5 - mean) / deviation
 

@@ -9,8 +9,10 @@ Where the data says more of a picture than its label (the painted world knows ev
 the patches what there is to see, which takes far fewer pictures than the label alone (learning with privileged
 information, Vapnik and Vashist 2009). They help while learning and are not kept.
 
-While it learns, pictures are flipped, shifted by a few pixels, and made a little brighter, darker, softer or grainier,
-each from the sample's own randomness: what a decoder or a JPEG does to a picture should not change its verdict.
+While it learns, pictures are flipped, shifted by a few pixels, and made a little brighter, darker, softer, coarser or
+grainier, each from the sample's own randomness: what a decoder or a JPEG does to a picture should not change the
+verdict. A judge can be made `firm` in this: it sees each picture twice, blemished differently, and is told to say the
+same of both (R-Drop's loss, Liang et al. 2021), also of pictures that have no emotion to be right about.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class Judge(Encoder):
         heads: int = option(4, "attention heads", span=(1, 64))
         smoothing: float = option(0.05, "share of each label spread over all others", span=(0.0, 0.5))
         hints: int = option(0, "how many yes-or-no facts of each picture help it learn", span=(0, 4096))
+        firm: float = option(0.0, "weight of saying the same of two blemished views; 0: one view", span=(0.0, 10.0))
 
     config: Config
     reads: ClassVar[tuple[str, ...]] = ("picture", "weights", "scene")
@@ -85,8 +88,19 @@ class Judge(Encoder):
         return cls(config)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross entropy with the (soft) labels [B]; a picture without a label counts nothing."""
-        images = blemished(sized(batch["picture"], self.config.side), batch)
+        """Cross entropy with the (soft) labels [B], of both views where it is to be firm, and how far these disagree.
+
+        A picture without a label counts nothing in the cross entropy.
+        """
+        images = sized(batch["picture"], self.config.side)
+        told, logits = self._told(blemished(images, batch), batch)
+        if not self.config.firm:
+            return told
+        again, others = self._told(blemished(images, batch, " again"), batch)
+        return (told + again) / 2 + self.config.firm * disagreement(logits, others)
+
+    def _told(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The cross entropy of one view, hints included [B], and its logits [B, K]."""
         seen = self.model.vit(pixel_values=images).last_hidden_state
         logits = self.model.classifier(seen[:, 0]).float()
         target = batch["weights"] if self.config.target == "emotion" else self._scenes(batch["scene"], logits)
@@ -95,7 +109,7 @@ class Judge(Encoder):
         smooth = self.config.smoothing
         spread = (1 - smooth) * target / total.clamp(min=1e-6) + smooth / len(self.labels)
         told = F.cross_entropy(logits, spread, reduction="none") * (total[:, 0] > 0)
-        return told + HINTS * self._hinted(seen, batch) if self.config.hints else told
+        return (told + HINTS * self._hinted(seen, batch) if self.config.hints else told), logits
 
     def _hinted(self, seen: Tensor, batch: Batch) -> Tensor:
         """Cross entropy of all hints, read from the mean patch [B]."""
@@ -138,9 +152,15 @@ class Judge(Encoder):
         return target
 
 
-def blemished(images: Tensor, batch: Batch) -> Tensor:
-    """Flipped, shifted, and a little brighter, darker, softer or grainier; each picture by its own dice."""
-    dice = batch.uniform("blemish", 8)[:, :, None, None, None].unbind(1)
+def disagreement(one: Tensor, other: Tensor) -> Tensor:
+    """The symmetric Kullback-Leibler divergence of two answers, given as logits [B, K]: [B]."""
+    p, q = one.log_softmax(1), other.log_softmax(1)
+    return ((p.exp() - q.exp()) * (p - q)).sum(1) / 2
+
+
+def blemished(images: Tensor, batch: Batch, again: str = "") -> Tensor:
+    """Flipped, shifted, and a little brighter, darker, softer, coarser or grainier; each picture by its own dice."""
+    dice = batch.uniform(f"blemish{again}", 8)[:, :, None, None, None].unbind(1)
     images = torch.where(dice[0] < 0.5, images, images.flip(-1))
     side = images.shape[-1]
     padded = F.pad(images, (SHIFT,) * 4, mode="reflect")
@@ -148,6 +168,8 @@ def blemished(images: Tensor, batch: Batch) -> Tensor:
     images = torch.stack([p[:, y : y + side, x : x + side] for p, y, x in zip(padded, *ways, strict=True)])
     soft = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     images = torch.lerp(images, soft, (2 * dice[3] - 1).clamp(min=0))
+    coarse = F.interpolate(F.avg_pool2d(images, 2), (side, side), mode="bilinear", align_corners=False)
+    images = torch.lerp(images, coarse, (2 * dice[7] - 1).clamp(min=0))
     images = images * (0.9 + 0.2 * dice[4]) + 0.2 * (dice[5] - 0.5)
-    grain = batch.normal("grain", 1, side, side) * 0.12 * (dice[6] - 0.5).clamp(min=0)
+    grain = batch.normal(f"grain{again}", 1, side, side) * 0.12 * (dice[6] - 0.5).clamp(min=0)
     return (images + grain).clamp(-1, 1)

@@ -88,7 +88,7 @@ class LoRA(Method):
         drop_emotion: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
         gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
         offset: float = option(
-            0.1, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
+            0.0, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
         )
         pace: float = option(10.0, "learning rate of the vectors, as a multiple", span=(0.01, 100.0, "log"))
 

@@ -38,6 +38,7 @@ from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene.backbone import LENGTH
 from emoscene.data.preparation import prepare
+from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.learner import Learner
@@ -50,9 +51,9 @@ from emoscene.mini.decoder import Decoder
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 PICTURES = 28_000
-COMPANIONS = ("emotion_clip",)  # what ships beside the base
+COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
 ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
-ADAPTING = 12_000  # pictures for that
+ADAPTING = 10_000  # pictures for that
 BITE = 40  # pictures encoded at a time
 FOLDERS = ("tokenizer", "begun")  # settings that name another stage's
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
@@ -63,7 +64,7 @@ TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     ),
     "decoder": (
         Decoder,
-        {"begun": "vae", "strength": 1.5, "noise": 0.015},
+        {"begun": "vae", "strength": 1.5, "noise": 0.015, "critic": 0.05},
         {"steps": 5000, "batch": 4, "lr": 5e-4, "decay": 0.0, "average": 0.995, "seed": 3},
     ),
     "base": (
@@ -74,12 +75,17 @@ TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "unet": (
         Base,
         {"tokenizer": "tokenizer", "begun": "base"},
-        {"steps": 11_000, "batch": 64, "lr": 7e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
+        {"steps": 5000, "batch": 64, "lr": 7e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
+    ),
+    "captioner": (
+        Captioner,
+        {},
+        {"steps": 2000, "batch": 64, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 7},
     ),
     "emotion_clip": (
         EmotionCLIP,
         {"tokenizer": "tokenizer"},
-        {"steps": 2500, "batch": 128, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 6},
+        {"steps": 1800, "batch": 128, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 6},
     ),
 }
 """What trains: the learner, its settings (folders are the work folder's), and training's."""
@@ -253,7 +259,8 @@ def assemble(job: Job) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(str(job.work / "tokenizer"), local_files_only=True)
     folder.write(job.out, base, vae, tokenizer, words.words())
     for name in COMPANIONS:
-        _ship(job, name)
+        if (job.work / name / learners.CARD).is_file():
+            _ship(job, name)
     size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
     job.tell(f"{job.out}: {size / 1e6:.1f} MB")
 
@@ -293,6 +300,7 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "texts": read,
     "unet": partial(train, name="unet"),
     "emotion_clip": partial(train, name="emotion_clip"),
+    "captioner": partial(train, name="captioner"),
     "folder": assemble,
     "adapters": adapt,
     "judges": judge,

@@ -52,6 +52,10 @@ class Pictures:
         """The named columns of these rows."""
         return {column: self._column(column, list(indices)) for column in columns}
 
+    def all(self, column: str) -> Any:
+        """One column of every row."""
+        return self._column(column, list(range(len(self))))
+
     def _column(self, column: str, indices: list[int]) -> Any:
         if column in ("pixels", "picture"):
             pixels = torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()

@@ -172,11 +172,11 @@ CLAIMS: dict[str, Callable[[Lab], list[Claim]]] = {
     "captions": captions,
     "speed": speed,
     "sameness": sameness,
-    "methods": comparison.methods,
-    "mixtures": comparison.mixtures,
-    "suppression": comparison.suppression,
-    "editing": comparison.editing,
+    **comparison.CLAIMS,
 }
+
+
+MARK = {True: "met", False: "**missed**", None: ""}
 
 
 def measure(lab: Lab, only: Sequence[str] = ()) -> list[Claim]:
@@ -194,16 +194,43 @@ def measure(lab: Lab, only: Sequence[str] = ()) -> list[Claim]:
 
 
 def told(file: Path, out: Path) -> None:
-    """Put all that was measured into `out` between a README's two marks, as a table."""
+    """Put all that was measured into `out` into a README: between its marks `claims` a line each, between its marks
+    `methods` a table for each comparison.
+    """
     known: dict[str, list[dict[str, Any]]] = json.loads((out / "claims.json").read_text())
-    mark = {True: "met", False: "**missed**", None: ""}
+    single = [c for name, made in known.items() if name not in comparison.CLAIMS for c in made]
+    lines = [f"| {c['what']} | {c['figure']} | {c['target']} | {MARK[c['met']]} |" for c in single]
+    tables = [crossed(known[name]) for name in comparison.CLAIMS if name in known]
+    text = file.read_text(encoding="utf8")
+    text = between(text, "claims", "\n".join(["| what | figure | asked | |", "|---|---|---|---|", *lines]))
+    stage.write(file, between(text, "methods", "\n\n".join(tables)).encode())
+
+
+def crossed(made: list[dict[str, Any]]) -> str:
+    """Claims called `method: figure` as a table, a method a line, a figure a column."""
+    cells = {tuple(c["what"].split(": ", 1)): c for c in made}
+    methods, figures = (list(dict.fromkeys(pair[place] for pair in cells)) for place in (0, 1))
+    asked = {
+        figure: next((c["target"] for (_, f), c in cells.items() if f == figure and c["target"]), "")
+        for figure in figures
+    }
+    head = [f"{figure} ({asked[figure]})" if asked[figure] else figure for figure in figures]
     rows = [
-        f"| {c['what']} | {c['figure']} | {c['target']} | {mark[c['met']]} |" for made in known.values() for c in made
+        [
+            f"{c['figure']} {MARK[c['met']] if c['met'] is False else ''}".strip() if (c := cells.get((m, f))) else ""
+            for f in figures
+        ]
+        for m in methods
     ]
-    table = "\n".join(["| what | figure | asked | |", "|---|---|---|---|", *rows])
-    before, start, rest = file.read_text(encoding="utf8").partition("<!-- claims -->\n")
-    _, end, after = rest.partition("<!-- /claims -->")
-    stage.write(file, f"{before}{start}\n{table}\n\n{end}{after}".encode())
+    lines = [["", *head], ["---"] * (len(head) + 1), *([m, *row] for m, row in zip(methods, rows, strict=True))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def between(text: str, mark: str, put: str) -> str:
+    """The text with something else between its marks; as it is where it has none."""
+    before, start, rest = text.partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
+    return f"{before}{start}\n{put}\n\n{end}{after}" if end else text
 
 
 def main(line: list[str] | None = None) -> int:
@@ -221,7 +248,7 @@ def main(line: list[str] | None = None) -> int:
     made = measure(Lab(asked.out, asked.base, asked.method, asked.adapter, asked.judge, tell), asked.only)
     table = Table("what", "figure", "target", "")
     for one in made:
-        table.add_row(one.what, one.figure, one.target, {True: "met", False: "[red]missed", None: ""}[one.met])
+        table.add_row(one.what, one.figure, one.target, MARK[one.met])
     Console(width=130).print(table)
     if asked.readme:
         told(asked.readme, asked.out)

@@ -6,7 +6,7 @@ Figures are those of `claims`, which prints them: `python -m emoscene.mini.claim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, product
@@ -58,7 +58,7 @@ def methods(lab: Lab) -> list[Claim]:
             asked, met = ">= lora", right.mean() >= hits(alone.likely, alone.asked).mean()
         found += [
             claim(f"{name}: emotion accuracy / ceiling", share, asked, met),
-            claim(f"{name}: scene kept by none - by {name}, paired", drop, "<= .07", drop.value <= 0.07),
+            claim(f"{name}: scene kept, none - this, paired", drop, "<= .07", drop.value <= 0.07),
         ]
         if name != "prompt":
             ratio = farther(read, words, there)
@@ -92,7 +92,7 @@ def mixtures(lab: Lab) -> list[Claim]:
     samples = [Sample(Path(f"{number:03d}.png"), number, 0) for number, _ in cases]
     rendered = lab.judged(lab.rendered("mixed", orders, samples))
     best = measured(partial(mean, both(rendered, asked)), rendered)
-    found = [claim("mixtures: both emotions first, rendered pictures", best, "", None)]
+    found = [claim("rendered pictures: both emotions first", best, "", None)]
     for name in MIXING:
         pipe = lab.pipe(name)
         planned = [
@@ -100,7 +100,7 @@ def mixtures(lab: Lab) -> list[Claim]:
         ]
         read = paint(lab, f"{name}-mixed", pipe, planned)
         share = measured(partial(mean, both(read, asked) / best.value), read)
-        found.append(claim(f"{name}: mixtures, both first / rendered", share, ">= .75", share.value >= 0.75))
+        found.append(claim(f"{name}: both emotions first / rendered", share, ">= .75", share.value >= 0.75))
     return found
 
 
@@ -135,10 +135,10 @@ def suppression(lab: Lab) -> list[Claim]:
         left = mean(after, there) / mean(before, there)
         kept = [hits(read.scene, read.place) for read in reads]
         lost = mean(kept[0] - kept[1], there)
-        count = f"{int(there.sum())} pictures"
         found += [
-            claim(f"{name}: what suppression leaves of p(e), {count}", left, "<= .5", left <= 0.5),
-            claim(f"{name}: scene lost to suppression, {count}", lost, "<= .07", lost <= 0.07),
+            claim(f"{name}: pictures with p(e) >= .5 unsuppressed", there.sum(), "", None, ".0f"),
+            claim(f"{name}: what suppression leaves of p(e)", left, "<= .5", left <= 0.5),
+            claim(f"{name}: scene lost to suppression", lost, "<= .07", lost <= 0.07),
         ]
     return found
 
@@ -184,11 +184,11 @@ def edits_told(
     closer = measured(partial(mean, alike[0] - alike[1]), edited)
     nearer = measured(partial(mean, apart[1] - apart[0]), edited)
     return [
-        claim(f"{name}, edits: asked emotion", felt, ">= .70", felt.value >= 0.7),
-        claim(f"{name}, edits: scene kept", kept, ">= .80", kept.value >= 0.8),
-        claim(f"{name}, edits: SSIM to the original", similar, ">= .5", similar.value >= 0.5),
-        claim(f"{name}, edits: SSIM gained over a generation", closer, "> 0", closer.low > 0),
-        claim(f"{name}, edits: encoder distance saved against a generation", nearer, "> 0", nearer.low > 0),
+        claim(f"{name}: asked emotion", felt, ">= .70", felt.value >= 0.7),
+        claim(f"{name}: scene kept", kept, ">= .80", kept.value >= 0.8),
+        claim(f"{name}: SSIM to the original", similar, ">= .5", similar.value >= 0.5),
+        claim(f"{name}: SSIM gained over a generation", closer, "> 0", closer.low > 0),
+        claim(f"{name}: encoder distance saved against a generation", nearer, "> 0", nearer.low > 0),
     ]
 
 
@@ -202,3 +202,11 @@ def paint(lab: Lab, name: str, pipe: Pipe, planned: Sequence[tuple[Prompt, Row]]
     rows = [replace(row, file=f"{number:03d}.png") for number, (_, row) in enumerate(planned)]
     samples = [Sample(Path(row.file), number, 0, scene=planned[number][0].scene) for number, row in enumerate(rows)]
     return lab.judged(lab.painted(name, pipe, list(zip(samples, rows, strict=True))))
+
+
+CLAIMS: dict[str, Callable[[Lab], list[Claim]]] = {
+    "methods": methods,
+    "mixtures": mixtures,
+    "suppression": suppression,
+    "editing": editing,
+}

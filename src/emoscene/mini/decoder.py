@@ -34,7 +34,7 @@ class Decoder(Learner):
         tones: float = option(3.0, "weight of the pixels of the picture reduced by four", span=(0.0, 10.0))
         edges: float = option(1.0, "weight of the finite differences", span=(0.0, 10.0))
         strength: float = option(0.5, "weight of the edges' mean strength in a patch", span=(0.0, 10.0))
-        critic: float = option(0.02, "weight of the critic's disbelief", span=(0.0, 10.0))
+        critic: float = option(0.05, "weight of the critic's disbelief", span=(0.0, 10.0))
 
     reads: ClassVar[tuple[str, ...]] = ("pixels", "latents")
     role: ClassVar[str] = "base"

@@ -32,12 +32,13 @@ from emoscene.judging import Sample, judges_of, readings
 from emoscene.metrics.base import Value
 from emoscene.metrics.content import content
 from emoscene.metrics.emotion import emotion, probability
-from emoscene.mini.showing import Shown, show
+from emoscene.mini.showing import Shown, about, show
 from emoscene.pictures import Row, open_picture, sheet
 from emoscene.sampling import Pipe, load, loaded
 
 SCENES = ("village", "forest", "city", "meadow", "harbour", "castle")
-SEEDS = (7, 8)
+SEEDS = (7,)
+TOGETHER = (("lora", "guidance"),)
 DIAL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 DIALLED = ("awe", "fear")
 
@@ -101,12 +102,13 @@ def chosen() -> list[Prompt]:
 
 
 def pipes(backbone: Backbone, adapters: Sequence[str | Path]) -> Iterator[Pipe]:
-    """A pipe for every method that can paint on this base: first those that need no training."""
+    """A pipe for every method that can paint on this base: those that need no training, the others, some together."""
     given = {learners.card(Path(folder))["learner"]: folder for folder in adapters}
     trained = {name: bool(plugins.find("methods", name).reads) for name in plugins.names("methods")}
-    for name in sorted(trained, key=lambda name: (trained[name], name)):
-        if not trained[name] or name in given or name in backbone.spec.adapters:
-            yield load(backbone, method=name, adapter=given.get(name))
+    able = [name for name in trained if not trained[name] or name in given or name in backbone.spec.adapters]
+    alone = [(name,) for name in sorted(able, key=lambda name: (trained[name], name))]
+    for names in [*alone, *(names for names in TOGETHER if set(names) <= set(able))]:
+        yield load(backbone, method="+".join(names), adapter=[given[name] for name in names if name in given])
 
 
 def best(shown: Sequence[Shown]) -> Shown:
@@ -132,7 +134,7 @@ def painted(
         for strength in (strength for strength in DIAL if strength not in (0, 1)):
             some = plan(pipe, prompts[:1], SEEDS[:1], emotions=DIALLED, strength=strength, steps=steps)
             turned += [(sample, replace(row, file=f"dial-{strength:.2f}-{row.file}")) for sample, row in some]
-    tell(f"{pipe.method}: {plugins.about('methods', pipe.method)}")
+    tell(f"{pipe.method}: {about(pipe.method)}")
     made = paint(pipe, [*planned, *turned], folder, batch, tell)
     samples, rest = made[: len(planned)], iter(made[len(planned) :])
     if plain is None or not turned:

@@ -43,6 +43,8 @@ SETTINGS = training.Config(
 )
 TARGETS = {"emotion": 1.0, "scene": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
+FIRM = replace(SETTINGS, steps=2000, lr=3e-4)
+"""How the judge of emotions goes on, once it knows them, until it says the same of a picture that is a little off."""
 
 
 class Seen:
@@ -109,11 +111,23 @@ def build(
         again = bool(checkpoints.found(saved))
         training.run(judge, data, own, saved, again=again, tell=tell, watch=_watch(target, tell))
         before = judge.plain()
-        if int(os.environ.get("RANK", 0)) == 0:
-            score = accuracy(before, check)
-            tell(f"judge-{target}: {score:.3f} on the selector's pictures")
-            cost = {"seconds": round(time.time() - began), "pictures": own.steps * own.batch}
-            _keep(before, folder, cost=cost, accuracy=round(score, 4), data=f"world seeds {roles.ROLES['judges']}")
+        _keep(before, folder, check, tell, time.time() - began, own)
+    firm(data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell)
+
+
+def firm(
+    data: Seen, check: Seen, saved: Path, folder: Path, settings: training.Config, tell: Callable[[str], None]
+) -> None:
+    """Go on with the finished judge of emotions, unless that was done."""
+    before = cast(Judge, learners.load("encoders", folder, None))
+    if before.config.firm:
+        return
+    began = time.time()
+    judge = Judge(replace(before.config, firm=1.0))
+    judge.load_state_dict(before.state_dict())
+    again = bool(checkpoints.found(saved))
+    training.run(judge, data, settings, saved, again=again, tell=tell, watch=_watch("firm", tell))
+    _keep(judge.plain(), folder, check, tell, time.time() - began, settings)
 
 
 def _begun(target: str, data: Seen, seed: int, before: Judge | None) -> Judge:
@@ -140,12 +154,20 @@ def accuracy(judge: Judge, data: Seen) -> float:
     return float((answers == torch.tensor(truth)).float().mean())
 
 
-def _keep(judge: Judge, folder: Path, **facts: Any) -> None:
-    """Write the judge's folder whole or not at all."""
+def _keep(
+    judge: Judge, folder: Path, check: Seen, tell: Callable[[str], None], seconds: float, settings: training.Config
+) -> None:
+    """Write the judge's folder whole or not at all, with its score; the first of several processes does."""
+    if int(os.environ.get("RANK", 0)):
+        return
+    score = accuracy(judge, check)
+    tell(f"{folder.name}: {score:.3f} on the selector's pictures")
+    cost = {"seconds": round(seconds), "pictures": settings.steps * settings.batch}
     aside = folder.with_name(f"{stage.ASIDE}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    learners.save(judge, "judge", aside, None, **facts)
+    data = f"world seeds {roles.ROLES['judges']}"
+    learners.save(judge, "judge", aside, None, cost=cost, accuracy=round(score, 4), data=data)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 

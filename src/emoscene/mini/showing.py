@@ -76,6 +76,12 @@ def show(
     return page("One scene, eight emotions", lede, sections, foot)
 
 
+def about(method: str) -> str:
+    """A sentence on a method, or on what methods do together."""
+    first, *others = method.split("+")
+    return f"Both at once: {' and '.join([first, *others])}." if others else plugins.about("methods", first)
+
+
 def _methods(words: str, shown: Mapping[str, Shown]) -> str:
     plates = [
         [Plate(one.picture(0, name), f"{words}, {name}, by {one.method}") for name in EMOTIONS]
@@ -84,7 +90,7 @@ def _methods(words: str, shown: Mapping[str, Shown]) -> str:
     return section(
         "Method by method",
         "",
-        terms((name, plugins.about("methods", name)) for name in shown),
+        terms((name, about(name)) for name in shown),
         grid(plates, list(shown), EMOTIONS, "The base alone hears no emotion, so its row is one picture eight times."),
     )
 

@@ -1,0 +1,155 @@
+"""Every method at Stable Diffusion v1.5's true size: `python -m emoscene.mini.truesize --out out/truesize`.
+
+A folder with the public architecture and random weights takes the place of the real one, which is not downloaded. On it
+each method trains two steps and draws two. The pictures mean nothing; sizes, seconds and memory are the real ones'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from emoscene import config as configs
+from emoscene import learner as learners
+from emoscene import plugins, stage, training
+from emoscene.backbone import Backbone
+from emoscene.emotions import EMOTIONS
+from emoscene.methods.base import Method
+from emoscene.mini.folder import INDEX, SCHEDULER
+from emoscene.sampling import load
+
+METHODS = {"inversion": "inversion", "lora": "lora-sd15", "guidance": "guidance", "multimodal": "multimodal"}
+"""The methods that learn, and the recipe that each takes."""
+LIMITS = {"lora": 25.0, "guidance": 5.0, "multimodal": 45.0}  # MB, at most
+VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
+TOKENIZER = Path(__file__).parent / "weights/base/tokenizer"
+
+
+def base(folder: Path) -> Path:
+    """The base, with random weights in half precision; its tokenizer is the miniature's. About 2 GB."""
+    if (folder / "model_index.json").is_file():
+        return folder
+    torch.manual_seed(0)
+    text = CLIPTextConfig(
+        vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
+    CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        block_out_channels=(320, 640, 1280, 1280),
+        layers_per_block=2,
+        cross_attention_dim=768,
+        attention_head_dim=8,
+    )
+    unet.to(torch.float16).save_pretrained(folder / "unet")
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=512,
+    )
+    vae.to(torch.float16).save_pretrained(folder / "vae")
+    shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
+    (folder / "scheduler").mkdir(exist_ok=True)
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    stage.write(folder / "model_index.json", json.dumps(INDEX).encode())
+    return folder
+
+
+class Noise:
+    """Eight samples of a prepared set's shape, an emotion each."""
+
+    def __len__(self) -> int:
+        return len(EMOTIONS)
+
+    def all(self, column: str) -> Any:
+        """One column of every row."""
+        return self.rows(range(len(self)), [column])[column]
+
+    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns of these rows."""
+        draw = torch.Generator().manual_seed(0)
+        shapes: dict[str, Tensor] = {
+            "latent": torch.randn(len(self), 4, 64, 64, generator=draw),
+            "vector": torch.nn.functional.normalize(torch.randn(len(self), VECTOR, generator=draw)),
+            "weights": torch.eye(len(self)),
+        }
+        words = {name: ["a village by a lake"] for name in ("caption", "caption_long")}
+        return {c: shapes[c][list(indices)] if c in shapes else words[c] * len(indices) for c in columns}
+
+
+def tried(name: str, folder: Path, out: Path) -> dict[str, Any]:
+    """Train two steps, save, load, draw two steps; returns parameters, MB of files, seconds, GB of memory."""
+    backbone = Backbone.load(str(folder))
+    cls: type[Method] = plugins.find("methods", name)
+    own = {field.name for field in configs.fields(cls.Config)}
+    recipe = {key: value for key, value in plugins.table("recipes", METHODS[name]).items() if key in own}
+    method = cls.start(configs.replace(cls.Config(), recipe), backbone, Noise())
+    config = training.Config(steps=2, batch=1, average=0.0)
+    target, seconds = out / name, list[float]()
+    shutil.rmtree(target, ignore_errors=True)
+    run = out / f"{name}-run"
+    shutil.rmtree(run, ignore_errors=True)
+    training.run(method, Noise(), config, run, tell=print, watch=lambda step: seconds.append(step.seconds))
+    learners.save(method, name, target, backbone)
+    shutil.rmtree(run)
+    parameters = sum(p.numel() for p in method.parameters())
+    began = time.perf_counter()
+    result = load(backbone, adapter=target)("a village by a lake", emotion="awe", steps=2)
+    drawing = time.perf_counter() - began
+    result.images[0].save(out / f"{name}.png")
+    return {
+        "method": name,
+        "parameters": parameters,
+        "megabytes": round(sum(file.stat().st_size for file in target.glob("*.safetensors")) / 1e6, 2),
+        "train": round(seconds[-1], 2),
+        "draw": round(drawing / 2, 2),
+        "gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+
+
+def measure(out: Path, names: Sequence[str] = tuple(METHODS)) -> list[dict[str, Any]]:
+    """Try methods one after the other, each in a process of its own, so that its memory is its own."""
+    folder = base(out / "base")
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as process:
+        return [process.submit(tried, name, folder, out).result() for name in names]
+
+
+def main(line: Sequence[str] | None = None) -> int:
+    """Measure and print; the status is 1 if a file is larger than promised."""
+    parser = argparse.ArgumentParser(prog="python -m emoscene.mini.truesize", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/truesize"))
+    parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="NAME")
+    asked = parser.parse_args(line)
+    found = measure(asked.out, asked.only)
+    stage.write(asked.out / "truesize.json", json.dumps(found, indent=1).encode())
+    table = Table("method", "parameters", "MB as saved", "s a step of 1", "s a drawn step", "peak GB")
+    for row in found:
+        limit = LIMITS.get(row["method"])
+        size = f"{row['megabytes']}" + ("" if limit is None else f" (<= {limit:g})")
+        table.add_row(
+            row["method"], f"{row['parameters']:,}", size, *(f"{row[k]:.2f}" for k in ("train", "draw", "gigabytes"))
+        )
+    Console(width=110).print(table)
+    return int(any(row["megabytes"] > LIMITS.get(row["method"], float("inf")) for row in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
