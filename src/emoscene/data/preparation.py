@@ -164,10 +164,23 @@ def _plan(job: Job, found: pa.Table, first: bool) -> Plan:
 
 
 def _finish(job: Job, chosen: Plan, parts: list[Path]) -> None:
-    """The two files that make a data set of the shards, the reports, the card, and the done mark."""
+    """The reports, the index, the card, and the done mark."""
     folder, networks = job.stage.path, job.networks
     stage.write(folder / "quarantine.jsonl", _jsonl(refused(chosen.notes)))
     stage.write(folder / "duplicates.jsonl", _jsonl(list(chosen.alike())))
+    index(folder, parts)
+    about = chosen.facts()
+    if networks.captioner is not None:
+        about["captions"] = {"own": about["captions"].get("own", 0)}
+        about["captions"]["captioner"] = len(chosen) - about["captions"]["own"]
+    about |= {"pictures": len(chosen), "size": networks.backbone.size, "encoder": networks.backbone.encoder}
+    about |= {**job.mark, **job.pictures.facts()}
+    card.write(folder, job.source, job.pictures.licence, about)
+    job.stage.finish(**about)
+
+
+def index(folder: Path, parts: list[Path]) -> None:
+    """The two files that make a data set of the shards, as `datasets` reads them."""
     state: Mapping[str, Any] = {
         "_data_files": [{"filename": path.name} for path in parts],
         "_fingerprint": _digest(parts),
@@ -181,14 +194,6 @@ def _finish(job: Job, chosen: Plan, parts: list[Path]) -> None:
     buffer = BytesIO()
     DatasetInfo(features=FEATURES)._dump_info(buffer, pretty_print=True)
     stage.write(folder / "dataset_info.json", buffer.getvalue())
-    about = chosen.facts()
-    if networks.captioner is not None:
-        about["captions"] = {"own": about["captions"].get("own", 0)}
-        about["captions"]["captioner"] = len(chosen) - about["captions"]["own"]
-    about |= {"pictures": len(chosen), "size": networks.backbone.size, "encoder": networks.backbone.encoder}
-    about |= {**job.mark, **job.pictures.facts()}
-    card.write(folder, job.source, job.pictures.licence, about)
-    job.stage.finish(**about)
 
 
 def _settings(cls: type[Source], settings: Mapping[str, Any]) -> tuple[Config, Any]:
