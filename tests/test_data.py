@@ -10,7 +10,7 @@ import torch
 import tiny
 from emoscene import config as configs
 from emoscene import learner, stage
-from emoscene.data import preparation
+from emoscene.data import encoding, preparation
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record, packed, unpacked
@@ -85,7 +85,7 @@ def test_each_role_has_its_own_pictures(prepared):
 
 def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "SHARD", 8)
-    monkeypatch.setattr(preparation, "BATCH", 4)
+    monkeypatch.setattr(encoding, "BATCH", 4)
     whole = prepare("mini", out=tmp_path / "whole", limit=20, base=base, workers=0)
     kept = Mini.pictures
 

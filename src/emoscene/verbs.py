@@ -51,7 +51,7 @@ VERBS = {
     "prepare": Verb(
         "make a source's pictures ready to learn from",
         "SOURCE",
-        "root base limit device out recipe",
+        "root base limit per_emotion split dry_run device out recipe",
         "emoscene prepare mini --limit 6000 --out out/prepared",
     ),
     "train": Verb(
@@ -104,6 +104,9 @@ OPTIONS = {
         Option("recipe", "str", "FILE", "a name of `emoscene ls recipes`, or a TOML file of options and settings"),
         Option("root", "str", "data", "where the source's files lie"),
         Option("limit", "int", 6000, "at most so many pictures", span=(1, 1_000_000_000)),
+        Option("per_emotion", "int", 1000, "at most so many pictures of each emotion", span=(1, 1_000_000_000)),
+        Option("split", "str", "roles", "roles, official, or shares such as methods:0.8,heldout:0.2"),
+        Option("dry_run", "bool", False, "say what it would be and take, and write nothing"),
         Option("data", "str", "out/prepared", "a folder that `prepare` made"),
         Option("resume", "bool", False, "go on from the newest checkpoint"),
         Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
@@ -216,7 +219,7 @@ def settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
             raise unknown("learner", given["name"], kinds, hint="emoscene ls")
         return [*plugins.room("training"), *plugins.options(kinds[given["name"]], given["name"])]
     if verb == "prepare":
-        return plugins.options("sources", given["source"])
+        return [*plugins.room("data/preparation"), *plugins.options("sources", given["source"])]
     if "adapter" in given and "method" not in given:
         return None
     found = {name: plugins.options("methods", name) for name in given.get("method", "none").split("+")}

@@ -1,45 +1,60 @@
 """The verb `prepare`: a source's pictures, captions, latents and vectors, in a folder that `datasets` opens.
 
     prepared/
-        manifest.json  README.md
+        manifest.json  README.md  card/                                  what it is, and a look at it
         dataset_info.json  state.json  data-00000-of-00012.arrow ...     as datasets.load_from_disk expects
-        pictures/ID.png
+        pictures/00000/ID.png                                            a folder for each shard
+        notes/  quarantine.jsonl  duplicates.jsonl                       what the first pass found
 
-Latents are computed once, in batches of one fixed size (the last one padded), so that they do not depend on how many
-pictures were asked for; in the same pass EmotionCLIP, where there is one, reads each picture's vector. A shard is
-written whole after its pictures; one that lies there is not made again.
+Two passes, both in shards that any number of processes share (`crew`). The first reads every picture, checks and hashes
+it. Then each process makes the same plan of all notes: duplicates grouped, roles dealt, a sample taken. The second
+pass encodes what the plan took. Only pictures of one shard are ever in memory.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import torch
-from datasets import DatasetInfo, load_from_disk
-from PIL import Image
+from datasets import DatasetInfo
 
-from emoscene import __version__, plugins, stage
 from emoscene import config as configs
 from emoscene import learner as learners
+from emoscene import plugins, stage
 from emoscene.backbone import Backbone
-from emoscene.data.records import FEATURES, Record, packed, table
+from emoscene.config import option
+from emoscene.data import card, encoding, estimate, notes, splits
+from emoscene.data.checks import quiet
+from emoscene.data.crew import Crew
+from emoscene.data.encoding import Networks
+from emoscene.data.planning import Plan, plan, refused
+from emoscene.data.records import FEATURES
 from emoscene.data.sources.base import Source
-from emoscene.emotions import EMOTIONS
+from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Usage
 
 HOME = Path(__file__).parent.parent
-SHARD = 512  # pictures
-BATCH = 32  # pictures encoded at once
+SHARD = 1024  # pictures
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is done with any source's pictures."""
+
+    captioner: str = option("", "a BLIP, folder or hub id, for pictures without a caption; empty: the base's; or none")
+    balanced: bool = option(False, "a --limit is shared equally by the emotions, and not as they are found")
+    alike: int = option(4, "bits of 64 in which near duplicates may differ; -1: exact ones alone", span=(-1, 8))
+    spoilt: float = option(0.2, "share of refused pictures above which the job stops", span=(0.0, 1.0), late=True)
+    kind: str = option("png", "format of the pictures kept", choices=("png", "jpeg", "webp"))
 
 
 def prepare(
@@ -48,6 +63,9 @@ def prepare(
     out: str | Path,
     root: str | Path | None = None,
     limit: int | None = None,
+    per_emotion: int | None = None,
+    split: str = "roles",
+    dry_run: bool = False,
     base: str = "mini",
     emotion_clip: str | Path | None = None,
     device: str = "cpu",
@@ -56,57 +74,116 @@ def prepare(
 ) -> Path:
     """Prepare a source's pictures for training; returns the folder. The same call goes on where it stopped.
 
-    emotion_clip: the folder of an EmotionCLIP, whose vectors `multimodal` learns from; left out, the base's own if it
-    has one. settings: fields of the source's `Config`. Raises Usage for words that are off.
+    limit, per_emotion: at most so many, in all and of each emotion. split: `roles`, `official` or shares such as
+    `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. emotion_clip: the folder of an
+    EmotionCLIP, whose vectors `multimodal` learns from; left out, the base's own if it has one. settings: fields of
+    `Config` here and of the source's own. Raises Usage for words that are off, Failure for what could not be done.
     """
     cls: type[Source] = plugins.find("sources", source)
-    config = configs.replace(cls.Config(), settings)
-    if limit is not None and limit < 1:
-        raise Usage(f"--limit {limit} leaves no picture: give 1 or more")
-    lasting = {field.name: getattr(config, field.name) for field in configs.fields(config) if not field.late}
-    backbone = Backbone.load(base, device)
-    own = HOME / backbone.spec.emotion_clip if backbone.spec.emotion_clip else None
-    eyes = Path(emotion_clip) if emotion_clip else own
-    reader = None if eyes is None else _reader(eyes, backbone)
+    config, own = _settings(cls, settings)
+    for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
+        if number is not None and number < 1:
+            raise Usage(f"{word} {number} leaves no picture: give 1 or more")
+    if cls.deals and (split != "roles" or per_emotion):
+        raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
+    splits.read(split)
+    backbone = Backbone.load(base, _own(device))
+    eyes, voice = _companions(backbone, emotion_clip, config.captioner)
     mark = {} if eyes is None else {"emotion_clip": stage.fingerprint(eyes)}
-    call = {"source": source, "root": root, "limit": limit, "base": base, **mark, **lasting}
-    pictures = cls(None if root is None else Path(root), config, backbone.size, limit)
+    call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
+    call |= {**mark, **_lasting(config), **_lasting(own), "captioner": voice}
+    pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
+    if not len(pictures):
+        raise Usage(f"{source} has no picture at {root}: is it the right folder?")
+    networks = Networks(backbone, _reader(eyes, backbone), _captioner(voice, backbone), config.kind)
+    if dry_run:
+        taken = estimate.taken(len(pictures), limit, per_emotion)
+        for line in estimate.lines(pictures, networks, taken):
+            tell(line)
+        return Path(out)
     opened = stage.Stage.open(out, "prepared", call)
-    if opened.done:
-        return opened.path
-    tell(f"{source}: {len(pictures)} pictures of {backbone.size} px, latents by {base}")
-    _shards(opened.path, pictures, backbone, reader, tell)
-    facts = {"pictures": len(pictures), "size": backbone.size, "encoder": backbone.encoder, **mark}
-    _describe(opened.path, source, facts)
-    opened.finish(**facts)
+    if not opened.done:
+        share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
+        job = Job(opened, pictures, networks, config, {**share, "balanced": config.balanced}, source, mark, tell)
+        with quiet():
+            _run(job)
     return opened.path
 
 
-def _reader(folder: Path, backbone: Backbone) -> EmotionCLIP:
-    """What reads the vectors. Raises Usage for a folder that holds something else."""
-    found = learners.load("encoders", folder, None)
-    if not isinstance(found, EmotionCLIP):
-        raise Usage(f"{folder} is no EmotionCLIP: emoscene train emotion_clip makes one")
-    return found.to(backbone.device)
+@dataclass(frozen=True)
+class Job:
+    """One call of the verb under way."""
+
+    stage: stage.Stage
+    pictures: Source
+    networks: Networks
+    config: Config
+    choice: Mapping[str, Any]
+    source: str
+    mark: Mapping[str, str]
+    tell: Callable[[str], None]
 
 
-def _shards(
-    folder: Path, source: Source, backbone: Backbone, reader: EmotionCLIP | None, tell: Callable[[str], None]
-) -> None:
-    """Every shard that is not there yet, then the two files that make a data set of them."""
-    (folder / "pictures").mkdir(exist_ok=True)
-    count = -(-len(source) // SHARD)
-    names = [f"data-{shard:05d}-of-{count:05d}.arrow" for shard in range(count)]
-    runs = [range(shard * SHARD, min((shard + 1) * SHARD, len(source))) for shard in range(count)]
-    missing = [shard for shard in range(count) if not (folder / names[shard]).exists()]
-    pictures = source.pictures([number for shard in missing for number in runs[shard]])
-    for shard in missing:
-        made = table(_encoded(folder, islice(pictures, len(runs[shard])), backbone, reader))
-        stage.write(folder / names[shard], lambda path, made=made: _stream(made, path))  # type: ignore[misc]
-        tell(f"{runs[shard].stop} of {len(source)} pictures")
+def _run(job: Job) -> None:
+    folder, total = job.stage.path, len(job.pictures)
+    with Crew(folder) as crew:
+        found = [folder / "notes" / name.replace("data", "notes") for name in encoding.names(total, SHARD)]
+        if not all(path.exists() for path in found):
+            job.tell(f"{job.source}: checking {total} pictures")
+        found[0].parent.mkdir(exist_ok=True)
+        crew.complete(found, partial(_note, job, found))
+        chosen = _plan(job, notes.load(found), crew.rank == 0)
+        size, kind = job.networks.backbone.size, job.config.kind
+        estimate.room(folder, len(chosen), size, kind)
+        job.tell(f"{len(chosen)} pictures of {size} px, latents by {job.networks.backbone.name}")
+        parts = [folder / name for name in encoding.names(len(chosen), SHARD)]
+        crew.complete(
+            parts, lambda mine: encoding.encode(folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell)
+        )
+        crew.close(lambda: stage.read(folder)["state"] == "done", lambda: _finish(job, chosen, parts))
+
+
+def _note(job: Job, paths: list[Path], shards: list[int]) -> None:
+    """The first pass over these shards."""
+    for shard in shards:
+        run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
+        stage.write(paths[shard], lambda path, run=run: notes.save(job.pictures.survey(run), path))  # type: ignore[misc]
+        if not job.pictures.deals:
+            job.tell(f"{run.stop} of {len(job.pictures)} pictures checked")
+
+
+def _plan(job: Job, found: pa.Table, first: bool) -> Plan:
+    """The plan; the first process reports on what was refused and what is alike, also where that is too much."""
+    bad = refused(found)
+    if first:
+        stage.write(job.stage.path / "quarantine.jsonl", _jsonl(bad))
+    chosen = plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
+    if bad and first:
+        job.tell(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
+    return chosen
+
+
+def _finish(job: Job, chosen: Plan, parts: list[Path]) -> None:
+    """The reports, the index, the card, and the done mark."""
+    folder, networks = job.stage.path, job.networks
+    stage.write(folder / "quarantine.jsonl", _jsonl(refused(chosen.notes)))
+    stage.write(folder / "duplicates.jsonl", _jsonl(list(chosen.alike())))
+    index(folder, parts)
+    about = chosen.facts()
+    if networks.captioner is not None:
+        about["captions"] = {"own": about["captions"].get("own", 0)}
+        about["captions"]["captioner"] = len(chosen) - about["captions"]["own"]
+    about |= {"pictures": len(chosen), "size": networks.backbone.size, "encoder": networks.backbone.encoder}
+    about |= {**job.mark, **job.pictures.facts()}
+    card.write(folder, job.source, job.pictures.licence, about)
+    job.stage.finish(**about)
+
+
+def index(folder: Path, parts: list[Path]) -> None:
+    """The two files that make a data set of the shards, as `datasets` reads them."""
     state: Mapping[str, Any] = {
-        "_data_files": [{"filename": name} for name in names],
-        "_fingerprint": stage.fingerprint(folder)[:16],
+        "_data_files": [{"filename": path.name} for path in parts],
+        "_fingerprint": _digest(parts),
         "_format_columns": None,
         "_format_kwargs": {},
         "_format_type": None,
@@ -119,61 +196,64 @@ def _shards(
     stage.write(folder / "dataset_info.json", buffer.getvalue())
 
 
-def _encoded(
-    folder: Path, pictures: Iterator[tuple[Record, Image.Image]], backbone: Backbone, reader: EmotionCLIP | None
-) -> Iterator[Record]:
-    """The records, their pictures written and their latents and vectors filled in."""
-    while part := list(islice(pictures, BATCH)):
-        images = _padded([picture for _, picture in part]).to(backbone.device)
-        latents = packed(_numbers(backbone.encode(images)))
-        vectors = [(b"", ())] * BATCH if reader is None else packed(_numbers(_vectors(reader, images)))
-        for (record, picture), (latent, shape), (vector, _) in zip(part, latents, vectors, strict=False):
-            file = f"pictures/{record.id}.png"
-            _keep(picture, folder / file)
-            yield replace(record, file=file, latent=latent, shape=shape, vector=vector)
+def _settings(cls: type[Source], settings: Mapping[str, Any]) -> tuple[Config, Any]:
+    """The settings of this file, and the source's own."""
+    mine, theirs = configs.fields(Config), configs.fields(cls.Config)
+    asked = configs.read([*mine, *theirs], settings)
+    here = {option.name for option in mine}
+    config = configs.replace(Config(), {key: value for key, value in asked.items() if key in here})
+    return config, configs.replace(cls.Config(), {key: value for key, value in asked.items() if key not in here})
 
 
-def _padded(pictures: Iterable[Image.Image]) -> torch.Tensor:
-    """Pictures as a whole batch [BATCH, 3, H, W], the last one repeated where they are too few."""
-    pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
-    whole = np.concatenate([pixels, np.repeat(pixels[-1:], BATCH - len(pixels), 0)])
-    return torch.from_numpy(whole).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _lasting(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in configs.fields(config) if not field.late}
 
 
-@torch.no_grad()
-def _vectors(reader: EmotionCLIP, images: torch.Tensor) -> torch.Tensor:
-    return reader.encode(images)[1]
+def _own(device: str) -> str:
+    """Under a launcher each process of a machine takes its own device."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
-def _numbers(values: torch.Tensor) -> np.ndarray:
-    return values.float().cpu().numpy()
+def _companions(backbone: Backbone, emotion_clip: str | Path | None, captioner: str) -> tuple[Path | None, str]:
+    """The folder of EmotionCLIP, and where the captioner is; nothing where there is none."""
+    eyes = emotion_clip or (backbone.spec.emotion_clip and HOME / backbone.spec.emotion_clip)
+    if captioner == "none":
+        return Path(eyes) if eyes else None, ""
+    known = backbone.spec.captioner
+    inside = known and (HOME / known).is_dir()
+    return Path(eyes) if eyes else None, captioner or (str(HOME / known) if inside else known)
 
 
-def _keep(picture: Image.Image, path: Path) -> None:
-    """Write a picture whole; the shard's own fsync comes after, and a picture without its shard is made again."""
-    aside = path.with_name(f"{stage.ASIDE}{path.name}")
-    picture.save(aside, "PNG", compress_level=4)
-    aside.replace(path)
+def _reader(folder: Path | None, backbone: Backbone) -> EmotionCLIP | None:
+    """What reads the vectors. Raises Usage for a folder that holds something else."""
+    if folder is None:
+        return None
+    found = learners.load("encoders", folder, None)
+    if not isinstance(found, EmotionCLIP):
+        raise Usage(f"{folder} is no EmotionCLIP: emoscene train emotion_clip makes one")
+    return found.to(backbone.device)
 
 
-def _stream(made: pa.Table, path: Path) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, made.schema) as writer:
-        writer.write_table(made)
+def _captioner(name: str, backbone: Backbone) -> Captioner | None:
+    """What says what is to be seen: a folder that `train captioner` made, or anybody's BLIP."""
+    if not name:
+        return None
+    if not (Path(name) / learners.CARD).is_file():
+        return Captioner.start(Captioner.Config(blip=name), None).to(backbone.device).eval()
+    found = learners.load("encoders", Path(name), None)
+    if not isinstance(found, Captioner):
+        raise Usage(f"{name} is no captioner: emoscene train captioner makes one")
+    return found.to(backbone.device)
 
 
-def _describe(folder: Path, source: str, facts: Mapping[str, Any]) -> None:
-    """A card for people: what is in here, and how to open it."""
-    columns = load_from_disk(str(folder)).select_columns(["role", "emotion"])[:]
-    roles, emotions = Counter(columns["role"]), Counter(columns["emotion"])
-    lines = [
-        f"# {facts['pictures']} pictures from `{source}`, prepared for emoscene {__version__}",
-        "",
-        "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.Prepared(FOLDER)`.",
-        f"Pictures are {facts['size']} px square; `latent` is raw half precision, to be shaped by `shape`.",
-        "",
-        *(f"- role `{role}`: {count}" for role, count in roles.items()),
-        *(f"- {name}: {emotions[number]}" for number, name in enumerate(EMOTIONS)),
-        f"- neutral (emotion -1): {emotions[-1]}",
-        "",
-    ]
-    stage.write(folder / "README.md", "\n".join(lines).encode())
+def _jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+
+
+def _digest(parts: list[Path]) -> str:
+    """One digest of all shards, for `datasets`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

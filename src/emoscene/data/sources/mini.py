@@ -6,12 +6,15 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import ClassVar
 
 from PIL import Image
 
 from emoscene.config import option
+from emoscene.data.notes import Note
 from emoscene.data.records import ROLES, Record
 from emoscene.data.sources.base import Source
+from emoscene.world.plan import plan
 from emoscene.world.press import proofs
 from emoscene.world.roles import seeds
 
@@ -32,6 +35,8 @@ class Mini(Source):
         workers: int = option(-1, "rendering processes; 0 is none, -1 one for each core", span=(-1, 1024), late=True)
 
     config: Config
+    licence: ClassVar[str] = "The miniature world is emoscene's own, under Apache-2.0."
+    deals: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return DEFAULT if self.limit is None else self.limit
@@ -44,6 +49,13 @@ class Mini(Source):
         place = bisect_right(ends, number)
         role, first = ROLES[place], ends[place] - counts[place]
         return role, seeds(role, 1, self.config.start + number - first)[0]
+
+    def survey(self, numbers: Sequence[int]) -> Iterator[Note]:
+        """What the plans say; nothing is rendered, as a rendered picture is sound and like no other."""
+        for number in numbers:
+            role, seed = self.seed(number)
+            drawn = plan(seed)
+            yield Note(number, f"mini-{seed}", f"seed {seed}", drawn.weights, drawn.scene, role=role, worded="own")
 
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """Rendered in order, several at once."""

@@ -1,0 +1,52 @@
+"""The words of a picture: the set's own caption, a captioner's, or its attributes as words.
+
+A caption says what is to be seen and names no mood, since any mood in it would be kept beside the one that is asked
+for. So of EmoSet's attributes the facial expression is left out, and brightness and colourfulness count as what the eye
+sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from emoscene.data.records import Record
+
+LEVELS = {"brightness": ("dark", "bright"), "colorfulness": ("pale colours", "vivid colours")}
+LOW, HIGH = 0.2, 0.8
+
+
+def words(attributes: Mapping[str, Any]) -> str:
+    """EmoSet's attributes as a phrase, such as "country road, with car and dog, running, bright"; perhaps empty."""
+    objects = [name.lower() for name in _names(attributes.get("object"))]
+    said = _names(attributes.get("scene"))[:1]
+    if objects:
+        said.append(("with " if said else "") + " and ".join(objects))
+    said += _names(attributes.get("human_action"))
+    for key, (low, high) in LEVELS.items():
+        level = attributes.get(key)
+        if isinstance(level, int | float) and not LOW < level < HIGH:
+            said.append(low if level <= LOW else high)
+    return ", ".join(said)
+
+
+def worded(record: Record) -> str:
+    """Where a source's record has its caption from: own, attributes (its long caption alone), or none."""
+    return "own" if record.caption else "attributes" if record.caption_long else "none"
+
+
+def settled(record: Record, said: str = "") -> Record:
+    """The record with both captions: its own, else what the captioner said, else its attributes."""
+    known = record.caption_long
+    caption = record.caption or said or known
+    if record.caption:
+        return replace(record, caption_long=known or caption)
+    return replace(record, caption=caption, caption_long=f"{said}, {known}" if said and known else caption)
+
+
+def _names(value: Any) -> list[str]:
+    """An attribute's labels, however many there are: `"boxing "` -> ["boxing"], "country_road" -> ["country road"]."""
+    values = value if isinstance(value, list) else [value]
+    found = [one.replace("_", " ").strip() for one in values if isinstance(one, str)]
+    return [name for name in found if name]

@@ -1,0 +1,116 @@
+"""A card for people: what lies in a prepared folder, in numbers, in pictures, and in a plot of its classes.
+
+README.md  card/pictures.jpg  card/classes.svg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, load_from_disk
+from PIL import Image
+
+from emoscene import __version__, stage
+from emoscene.data.records import ROLES
+from emoscene.emotions import EMOTIONS
+from emoscene.pictures import FAINT, INK, PAPER, open_picture, sheet
+
+SHOWN, SIDE = 6, 128  # pictures of each emotion, and their side
+NAMES = (*EMOTIONS, "none")
+COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
+
+
+def write(folder: Path, source: str, licence: str, facts: Mapping[str, Any]) -> None:
+    """The card and its two pictures."""
+    data = load_from_disk(str(folder))
+    roles, emotions = np.array(data["role"][:]), np.array(data["emotion"][:])
+    counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in (*range(8), -1)] for role in ROLES}
+    (folder / "card").mkdir(exist_ok=True)
+    stage.write(folder / "card/classes.svg", plot(counts).encode())
+    stage.write(folder / "card/pictures.jpg", grid(folder, data, emotions))
+    stage.write(folder / "README.md", _text(source, licence, facts, counts).encode())
+
+
+def plot(counts: Mapping[str, list[int]]) -> str:
+    """The class balance as SVG: a bar for each emotion, its roles in colours."""
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    step, left, wide = 30, 110, 460
+    scale = wide / max(*totals, 1)
+    parts = []
+    for line, name in enumerate(NAMES):
+        y, x = 44 + line * step, float(left)
+        parts.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
+        for role, row in counts.items():
+            width = row[line] * scale
+            parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="20" fill="{COLOURS[role]}"/>')
+            x += width
+        parts.append(f'<text x="{x + 8:.1f}" y="{y + 14}" fill="{FAINT}">{totals[line]:,}</text>')
+    for place, role in enumerate(counts):
+        x = left + place * 110
+        parts.append(f'<rect x="{x}" y="14" width="12" height="12" fill="{COLOURS[role]}"/>')
+        parts.append(f'<text x="{x + 18}" y="25" fill="{INK}">{role}</text>')
+    high = 44 + len(NAMES) * step + 10
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {high}" font-family="sans-serif" font-size="13">'
+    return "\n".join([head, f'<rect width="660" height="{high}" fill="{PAPER}"/>', *parts, "</svg>", ""])
+
+
+def grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
+    """A few pictures of each emotion that there is, as a JPEG."""
+    lines, labels = [], []
+    for number, name in (*enumerate(EMOTIONS), (-1, "none")):
+        places = np.flatnonzero(emotions == number)
+        if len(places):
+            some = places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).astype(int)]
+            lines.append([_small(folder / data[int(place)]["file"]) for place in some])
+            labels.append(name)
+    buffer = BytesIO()
+    sheet(lines, rows=labels).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def _small(path: Path) -> Image.Image:
+    return open_picture(path).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    rows = [
+        f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |"
+        for n, name in enumerate(NAMES)
+    ]
+    alike = facts["duplicates"]
+    lines = [
+        f"# {facts['pictures']} pictures from `{source}`, prepared for emoscene {__version__}",
+        "",
+        licence,
+        "",
+        "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.Prepared(FOLDER)`.",
+        f"Pictures are {facts['size']} px square; `latent` is raw half precision, to be shaped by `shape`.",
+        "",
+        "![a few pictures of each emotion](card/pictures.jpg)",
+        "",
+        "![the class balance](card/classes.svg)",
+        "",
+        f"| emotion | {' | '.join(counts)} | all |",
+        f"|---|{'---|' * (len(counts) + 1)}",
+        *rows,
+        "",
+        f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
+        f"- unusual and mended: {_listed(facts['mended'])}",
+        f"- duplicates: {alike['groups']} groups, {alike['pictures']} pictures beyond the first of each, "
+        f"{alike['pairs across official splits']} pairs across official splits (`duplicates.jsonl`)",
+        f"- captions: {_listed(facts['captions'])}",
+        *([f"- {name}: {count} pictures" for name, count in facts["rules"].items()] if "rules" in facts else []),
+        *([f"- revision {facts['revision']}"] if "revision" in facts else []),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

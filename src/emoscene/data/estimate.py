@@ -1,0 +1,94 @@
+"""What a job will take, before it is begun: pictures by split and emotion, disk, and time measured on a few of them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from emoscene.data.checks import quiet
+from emoscene.data.encoding import BATCH, Networks, filed
+from emoscene.data.sources.base import Source
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure
+
+LOOKED = 512  # pictures whose labels are counted
+BYTES = {"png": 1.5, "jpeg": 0.5, "webp": 0.4}  # of a pixel, as a photograph takes; the order of magnitude
+NOTED = 2000  # bytes of a row and its note, beside latent and vector
+
+
+def room(folder: Path, pictures: int, size: int, kind: str) -> None:
+    """Raises Failure where the disk has clearly no room for what is still to come."""
+    there = sum(1 for _ in folder.glob("pictures/*/*"))
+    wanted = max(0, pictures - there) * int(size * size * BYTES[kind] / 2 + NOTED)
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise Failure(
+            f"{folder} has {free / 1e9:.1f} GB free, and about {wanted / 1e9:.1f} GB are to be written: make room, and "
+            "call again as before, or take fewer into another folder (--limit)"
+        )
+
+
+def taken(found: int, limit: int | None, each: int | None) -> int:
+    """At most so many pictures."""
+    return min(found, limit or found, each * (len(EMOTIONS) + 1) if each else found)
+
+
+def lines(source: Source, networks: Networks, pictures: int) -> Iterator[str]:
+    """The report of `--dry-run`; at most `pictures` are taken."""
+    total = len(source)
+    numbers = [int((place + 0.5) * total / min(LOOKED, total)) for place in range(min(LOOKED, total))]
+    began = time.perf_counter()
+    with quiet():
+        found = list(source.survey(numbers))
+    checking = (time.perf_counter() - began) / len(found)
+    sound = [note for note in found if not note.reason]
+    yield f"{total} pictures, of which at most {pictures} are taken; {len(found)} were looked at for what follows"
+    if len(sound) < len(found):
+        first = next(note for note in found if note.reason)
+        yield f"refused: {len(found) - len(sound)} of {len(found)}, such as {first.origin}: {first.reason}"
+    yield _shares("emotions", [_name(note.weights) for note in sound])
+    for word, values in (("splits", [n.split for n in sound]), ("roles", [n.role for n in sound])):
+        if any(values):
+            yield _shares(word, values)
+    yield _shares("captions", [note.worded for note in sound])
+    encoding, size = _trial(source, networks, [note.number for note in sound])
+    seconds = total * checking + pictures * encoding
+    yield f"disk: about {pictures * size / 1e9:.2f} GB"
+    yield (
+        f"time: about {_span(seconds)} for one process here ({checking * 1000:.0f} ms to check and "
+        f"{encoding * 1000:.0f} ms to encode a picture); processes share it"
+    )
+
+
+def _trial(source: Source, networks: Networks, numbers: Sequence[int]) -> tuple[float, float]:
+    """Seconds and bytes of a picture, by one batch that is not kept."""
+    if not numbers:
+        raise Failure("not one of the pictures looked at is sound: mend the data first")
+    networks.read(list(islice(source.pictures(numbers[:1]), 1)))
+    began = time.perf_counter()
+    part = list(source.pictures(numbers[:BATCH]))
+    rows = networks.read(part)
+    files = [filed(picture, networks.kind) for _, picture in part]
+    seconds = (time.perf_counter() - began) / len(part)
+    return seconds, sum(map(len, files)) / len(files) + len(rows[0].latent) + len(rows[0].vector) + NOTED
+
+
+def _shares(word: str, values: Sequence[str]) -> str:
+    counts = Counter(values)
+    told = (f"{name or 'none'} {100 * count / len(values):.0f}%" for name, count in sorted(counts.items()))
+    return f"{word}: {', '.join(told)}"
+
+
+def _name(weights: Sequence[float]) -> str:
+    return EMOTIONS[max(range(len(weights)), key=weights.__getitem__)] if any(weights) else "none"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds > 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

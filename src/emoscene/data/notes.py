@@ -1,0 +1,76 @@
+"""What the first pass learns of every picture: a `Note`, kept in Arrow by shard, from which the plan is made.
+
+    notes/notes-00000-of-00012.arrow      the notes of the first thousand pictures of a source, and so on
+
+A note holds no pixels, so those of millions of pictures are read in seconds, and all processes make the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from emoscene.emotions import EMOTIONS, NOTHING, Weights
+from emoscene.errors import Failure
+
+SCHEMA = pa.schema(
+    {
+        "number": pa.int64(),
+        "id": pa.string(),
+        "origin": pa.string(),
+        "weights": pa.list_(pa.float32(), len(EMOTIONS)),
+        "scene": pa.string(),
+        "split": pa.string(),
+        "role": pa.string(),
+        "worded": pa.string(),
+        "digest": pa.binary(),
+        "look": pa.uint64(),
+        "mended": pa.list_(pa.string()),
+        "reason": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Note:
+    """One picture: its number in the source, where it lies, its labels, and how it was found.
+
+    split: the data set's own (train, val, test), or empty; role: empty unless the source deals roles itself; worded:
+    where its caption comes from (own, attributes, none); digest: sha256 of its file; look: its perceptual hash; mended:
+    what is unusual about it; reason: why it is refused, empty if it is sound.
+    """
+
+    number: int
+    id: str = ""
+    origin: str = ""
+    weights: Weights = NOTHING
+    scene: str = ""
+    split: str = ""
+    role: str = ""
+    worded: str = "none"
+    digest: bytes = b""
+    look: int = 0
+    mended: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def save(notes: Iterable[Note], path: Path) -> None:
+    """Write a shard of notes as an Arrow stream."""
+    found = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+        writer.write_table(found)
+
+
+def load(paths: Sequence[Path]) -> pa.Table:
+    """All notes in order, memory-mapped. Raises Failure for a damaged file."""
+    tables = []
+    for path in paths:
+        try:
+            with pa.memory_map(str(path)) as file:
+                tables.append(pa.ipc.open_stream(file).read_all())
+        except (OSError, pa.ArrowInvalid) as error:
+            raise Failure(f"{path} is damaged ({error}): delete it, and call again as before") from error
+    return pa.concat_tables(tables)

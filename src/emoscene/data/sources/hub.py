@@ -1,0 +1,175 @@
+"""A data set of the hub, or parquet files of one's own, read where they lie: a row group at a time.
+
+    emoscene prepare hub --root Woleek/EmoSet-118K --out prepared    revision= pins a commit; it is looked up and kept
+    emoscene prepare hub --root FOLDER --out prepared
+
+Pictures are a column of `datasets`' `Image` kind (bytes and path), labels one of names, of mixtures, or of `ClassLabel`
+numbers whose names the file itself carries. A set that is no parquet is read from the hub's own conversion of it. No
+code of the data set is run.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+from huggingface_hub import HfApi, HfFileSystem
+from huggingface_hub.errors import HfHubHTTPError
+from pyarrow import parquet
+
+from emoscene.config import option
+from emoscene.data.checks import Refused
+from emoscene.data.records import Record
+from emoscene.data.sources.base import Entry, Files, mixed
+from emoscene.data.splits import official
+from emoscene.emotions import Weights
+from emoscene.errors import Failure, Usage
+
+CONVERTED = "refs/convert/parquet"
+ROLES = {"image": ("image", "picture", "img"), "label": ("label", "emotion"), "caption": ("caption", "text")}
+SPLITS = ("train", "val", "test")
+
+
+class Hub(Files):
+    """The rows of parquet files in order."""
+
+    @dataclass(frozen=True)
+    class Config(Files.Config):
+        """Which rows of what, and what the columns are called."""
+
+        revision: str = option("", "the commit, tag or branch to read; empty: the newest commit, which is then kept")
+        subset: str = option("", "only files whose path holds this, as in subset=train")
+        image: str = option("", "the column of the picture; empty: image, picture or img")
+        label: str = option("", "the column of the emotion; empty: label or emotion")
+        caption: str = option("", "the column of the caption; empty: caption or text")
+        labels: tuple[str, ...] = option((), "names of the labels' numbers from 0 on, where the file has none")
+
+    config: Config
+
+    def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
+        super().__init__(root, config, side, limit)
+        if root is None:
+            raise Usage("give --root, a hub id such as Woleek/EmoSet-118K, or a folder of parquet files")
+        self.files, self.commit = _local(root) if root.exists() else _remote(str(root), config.revision)
+        self.files = [file for file in self.files if config.subset in file.path]
+        if not self.files:
+            named = f" with {config.subset!r} in its path" if config.subset else ""
+            raise Usage(f"{root} has no parquet file{named}: give --root, where some lie")
+        self.ends = list(accumulate(file.rows for file in self.files))
+        first = self.files[0]
+        self.columns = {key: first.column(key, getattr(config, key)) for key in ROLES}
+        self.labels = config.labels or first.labels(self.columns["label"])
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def entry(self, number: int) -> Entry:
+        """A row."""
+        place, row = self._row(number)
+        file = self.files[place]
+        within = number - (self.ends[place] - file.rows)
+        where = f"{file.path}, row {within}"
+        text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in ("caption_long", "scene")}
+        text["caption"] = str(row.get(self.columns["caption"]) or "").strip()
+        record = Record(id=f"row-{number:08d}", weights=self._weights(row, where), **text)
+        return Entry(record, where, file.split)
+
+    def data(self, number: int) -> bytes:
+        """The picture's bytes, which stand in the row."""
+        cell = self._row(number)[1][self.columns["image"]]
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not isinstance(data, bytes):
+            raise Refused("the row holds no picture's bytes")
+        return data
+
+    def facts(self) -> dict[str, Any]:
+        """The commit that was read."""
+        return {"revision": self.commit} if self.commit else {}
+
+    def _weights(self, row: dict[str, Any], where: str) -> Weights:
+        label = row.get(self.columns["label"])
+        if label is None:
+            raise Refused("the row has no label")
+        return mixed(label, self.labels, where)
+
+    def _row(self, number: int) -> tuple[int, dict[str, Any]]:
+        place = bisect_right(self.ends, number)
+        return place, self.files[place].row(number - (self.ends[place] - self.files[place].rows))
+
+
+class Parquet:
+    """One parquet file; the last row group stays in memory, as rows are asked for in order."""
+
+    def __init__(self, path: str, source: Any, split: str) -> None:
+        self.path, self.split = path, split
+        try:
+            self.file = parquet.ParquetFile(source)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise Failure(f"{path} cannot be read as parquet ({error}): fetch it again") from error
+        about = self.file.metadata
+        self.rows: int = about.num_rows
+        self.ends = list(accumulate(about.row_group(group).num_rows for group in range(about.num_row_groups)))
+        self.lock, self.held, self.group = threading.Lock(), -1, pa.table({})
+
+    def row(self, number: int) -> dict[str, Any]:
+        """One row, by column."""
+        group = bisect_right(self.ends, number)
+        with self.lock:
+            if group != self.held:
+                self.group, self.held = self.file.read_row_group(group), group
+            start = self.ends[group - 1] if group else 0
+            return dict(self.group.slice(number - start, 1).to_pylist()[0])
+
+    def column(self, key: str, named: str) -> str:
+        """What the file calls this. Raises Usage where it has no such column."""
+        there = self.file.schema_arrow.names
+        if named and named not in there:
+            raise Usage(f"{self.path} has no column {named!r}: it has {', '.join(there)}")
+        found = named or next((name for name in ROLES[key] if name in there), "")
+        if not found and key != "caption":
+            raise Usage(f"{self.path} has no column {ROLES[key][0]!r}: say {key}=NAME, one of {', '.join(there)}")
+        return found
+
+    def labels(self, column: str) -> tuple[str, ...]:
+        """The names of a `ClassLabel`'s numbers, as `datasets` keeps them in the file."""
+        about = (self.file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+        feature = json.loads(about).get("info", {}).get("features", {}).get(column, {})
+        return tuple(feature.get("names", ())) if isinstance(feature, dict) else ()
+
+
+def _split(path: str) -> str:
+    """The split that a file's name or folder tells, as `train-00000-of-00004.parquet` does."""
+    words = [official(part.partition("-")[0].partition(".")[0]) for part in PurePosixPath(path).parts]
+    return next((word for word in reversed(words) if word in SPLITS), "")
+
+
+def _local(root: Path) -> tuple[list[Parquet], str]:
+    paths = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    parts = ((path, path.name if root.is_file() else path.relative_to(root).as_posix()) for path in paths)
+    return [Parquet(str(path), str(path), _split(part)) for path, part in parts], ""
+
+
+def _remote(name: str, revision: str) -> tuple[list[Parquet], str]:
+    """The parquet files of a hub's data set at one commit."""
+    if name.count("/") != 1:
+        raise Usage(f"{name} is neither there nor a hub id: give --root, such as Woleek/EmoSet-118K")
+    try:
+        commit = HfApi().dataset_info(name, revision=revision or None).sha or revision
+        system = HfFileSystem()
+        found: Sequence[str] = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
+        if not found:
+            commit = HfApi().dataset_info(name, revision=CONVERTED).sha or CONVERTED
+            found = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
+        return [Parquet(path, system.open(path), _split(path.partition("@")[2])) for path in found], commit
+    except (HfHubHTTPError, OSError) as error:
+        raise Failure(
+            f"the hub's data set {name} cannot be reached: fetch it where there is a network (hf download --repo-type "
+            f"dataset {name}) and give that folder as --root; `emoscene prepare mini` needs none"
+        ) from error

@@ -1,0 +1,117 @@
+"""RAF-DB, faces in the wild with seven expressions (Li & Deng 2019, IEEE Trans. Image Processing 28).
+
+    ROOT/basic/Image/aligned/train_00001_aligned.jpg   ROOT/basic/EmoLabel/list_patition_label.txt ("train_00001.jpg 5")
+    ROOT/DATASET/train/1..7/*.jpg                      the same in folders, another layout that is passed around
+
+Its labels are Ekman's and not Mikels': fear, disgust, sadness and anger carry over. What happiness, surprise and
+neutral become is a rule that the settings state: happiness half amusement and half contentment, the other two left
+out. The report counts the pictures that each rule touched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from emoscene.config import option
+from emoscene.data.records import Record
+from emoscene.data.sources.base import Entry, Files, needed
+from emoscene.emotions import NOTHING, Weights, weights
+from emoscene.errors import Usage, unknown
+
+LABELS = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness", "5": "sadness", "6": "anger", "7": "neutral"}
+WORDS = "a close portrait of a face"
+WHAT = "RAF-DB's folder, which holds basic/EmoLabel/list_patition_label.txt, or train/1 to 7 and test/1 to 7"
+
+
+class RAFDB(Files):
+    """RAF-DB's faces, those that a rule leaves out not counted."""
+
+    @dataclass(frozen=True)
+    class Config(Files.Config):
+        """What each of Ekman's labels becomes: a mixture, `neutral` for none at all, or nothing to leave it out."""
+
+        surprise: str = option("", "what surprise becomes; empty: left out")
+        fear: str = option("fear", "what fear becomes")
+        disgust: str = option("disgust", "what disgust becomes")
+        happiness: str = option("amusement:0.5,contentment:0.5", "what happiness becomes")
+        sadness: str = option("sadness", "what sadness becomes")
+        anger: str = option("anger", "what anger becomes")
+        neutral: str = option("", "what neutral becomes; empty: left out")
+
+    config: Config
+    licence: ClassVar[str] = "RAF-DB is for non-commercial research only; its pictures must not be passed on."
+
+    def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
+        super().__init__(root, config, side, limit)
+        self.rules = {name: _rule(getattr(config, name)) for name in LABELS.values()}
+        found = _found(needed(root, WHAT))
+        self.counts = Counter(label for _, label in found)
+        self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
+        if not self.rows:
+            raise Usage(f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def entry(self, number: int) -> Entry:
+        """A face; its split is its name's beginning, or its folder's."""
+        path, label = self.rows[number]
+        split = "test" if "test" in (path.stem.partition("_")[0], path.parent.parent.name) else "train"
+        name = path.stem.removesuffix("_aligned")
+        prefix = "" if name.startswith(split) else f"{split}-{path.parent.name}-"
+        record = Record(id=prefix + name, weights=self.rules[label] or NOTHING, caption_long=WORDS)
+        return Entry(record, str(path), split)
+
+    def data(self, number: int) -> bytes:
+        """The face's file."""
+        return self.rows[number][0].read_bytes()
+
+    def facts(self) -> dict[str, Any]:
+        """How many pictures each rule touched."""
+        said = {name: getattr(self.config, name) or "left out" for name in LABELS.values()}
+        return {"rules": {f"{name} -> {rule}": self.counts[name] for name, rule in said.items()}}
+
+
+def _rule(text: str) -> Weights | None:
+    return None if not text.strip() else NOTHING if text.strip() == "neutral" else weights(text)
+
+
+def _found(root: Path) -> list[tuple[Path, str]]:
+    """Every picture and its label's name, in either layout."""
+    for folder in (root / "basic", root):
+        if (folder / "EmoLabel/list_patition_label.txt").is_file():
+            return _listed(folder, folder / "EmoLabel/list_patition_label.txt")
+    for folder in (root / "DATASET", root):
+        if (folder / "train").is_dir():
+            return _foldered(folder)
+    raise Usage(f"{root} is not laid out as RAF-DB: give --root, {WHAT}")
+
+
+def _listed(folder: Path, path: Path) -> list[tuple[Path, str]]:
+    aligned = (folder / "Image/aligned").is_dir()
+    place, ending = ("Image/aligned", "_aligned.jpg") if aligned else ("Image/original", ".jpg")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().rpartition(" ")
+        stem = Path(name.strip()).name.removesuffix(".jpg")
+        if label not in LABELS or not stem:
+            raise Usage(f"{path}, line {number} is not a name and a label from 1 to 7: mend the list")
+        found.append((folder / place / f"{stem}{ending}", LABELS[label]))
+    return found
+
+
+def _foldered(root: Path) -> list[tuple[Path, str]]:
+    found = []
+    for folder in sorted(path for split in ("train", "test") for path in (root / split).glob("*") if path.is_dir()):
+        if folder.name not in LABELS:
+            raise unknown("label of RAF-DB", folder.name, LABELS, hint=str(folder))
+        inside = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        if not inside:
+            raise Usage(f"{folder} holds no picture: fill it, or take the folder away")
+        found += [(path, LABELS[folder.name]) for path in inside]
+    return found

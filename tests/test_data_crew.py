@@ -1,0 +1,153 @@
+"""Several processes, dying ones among them: the same bytes as one that nobody disturbed."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import tiny
+from emoscene import stage
+from emoscene.data import crew, encoding, preparation
+from emoscene.data.crew import Crew
+from emoscene.data.dataset import Prepared
+from emoscene.data.preparation import prepare
+from emoscene.errors import Failure, Usage
+from emoscene.world.layouts import write
+
+
+def joined(folder, rank, world, monkeypatch):
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    return Crew(folder)
+
+
+def test_parts_of_the_dead_are_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 0.6)
+    monkeypatch.setattr(crew, "BEAT", 0.1)
+    monkeypatch.setattr(crew, "WAIT", 0.01)
+    parts = [tmp_path / f"part-{number}" for number in range(12)]
+    made = {0: [], 2: []}
+
+    def make(rank, mine):
+        for part in mine:
+            made[rank].append(part)
+            time.sleep(0.02)
+            stage.write(parts[part], b"whole")
+
+    def work(member):
+        with member:
+            member.complete(parts, lambda mine: make(member.rank, mine))
+            member.close(lambda: (tmp_path / "done").exists(), lambda: stage.write(tmp_path / "done", b""))
+
+    (tmp_path / f"{stage.ASIDE}alive-1").touch()  # it was there, and is seen no more
+    members = [joined(tmp_path, rank, 3, monkeypatch) for rank in (0, 2)]
+    threads = [threading.Thread(target=work, args=[member]) for member in members]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert all(part.read_bytes() == b"whole" for part in parts) and (tmp_path / "done").exists()
+    assert made[0][:4] == [0, 3, 6, 9] and made[2][:4] == [2, 5, 8, 11]
+    assert sorted({*made[0][4:], *made[2][4:]}) == [1, 4, 7, 10] and made[0][4:] and made[2][4:]
+
+
+def test_nobody_waits_for_nobody(tmp_path, monkeypatch):
+    with joined(tmp_path, 0, 1, monkeypatch) as alone:
+        assert alone.living() == [0]
+        alone.complete([], lambda mine: None)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Usage, match="launch with torchrun"):
+        joined(tmp_path, 2, 2, monkeypatch)
+
+
+def test_a_full_disk_leaves_what_was_finished(tmp_path, monkeypatch):
+    base, root = str(tiny.make(tmp_path / "base")), write("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0)
+    monkeypatch.setattr(preparation, "SHARD", 8)
+    call = {"root": root, "out": tmp_path / "out", "base": base, "workers": 0}
+    kept, calls = encoding._keep, []
+
+    def full(data, path):
+        calls.append(path)
+        if len(calls) > 12:
+            raise Failure("the disk is full")
+        kept(data, path)
+
+    monkeypatch.setattr(encoding, "_keep", full)
+    with pytest.raises(Failure, match="the disk is full"):
+        prepare("imagefolder", **call)
+    monkeypatch.setattr(encoding, "_keep", kept)
+    first = (tmp_path / "out/data-00000-of-00002.arrow").stat().st_mtime_ns
+    assert len(Prepared(prepare("imagefolder", **call))) == 16
+    assert (tmp_path / "out/data-00000-of-00002.arrow").stat().st_mtime_ns == first
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
+    with pytest.raises(Failure, match=r"0\.0 GB free.*make room"):
+        prepare("imagefolder", **call | {"out": tmp_path / "other"})
+
+
+KILLS = """
+import json, os, random, signal, sys, time, traceback
+import torch
+torch.set_num_threads(1)
+from emoscene.data import crew, encoding, preparation
+preparation.SHARD, encoding.BATCH = 8, 4
+crew.PATIENCE, crew.BEAT, crew.WAIT = 1.0, 0.2, 0.02
+root, base, folder, world, kills = *sys.argv[1:4], *map(int, sys.argv[4:])
+
+def go(out, world):
+    pids = []
+    for rank in range(world):
+        pids.append(os.fork())
+        if not pids[-1]:
+            os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world)}
+            try:
+                preparation.prepare("imagefolder", root=root, out=out, base=base, tell=str, workers=0)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+    return pids
+
+def ended(pids):
+    return all(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in pids)
+
+began = time.monotonic()
+assert ended(go(f"{folder}/whole", 1))
+long = time.monotonic() - began
+dice = random.Random(0)
+unfinished = 0
+for number in range(kills):
+    out = f"{folder}/torn"
+    pids = go(out, world)
+    time.sleep(long * dice.random() * 0.9)
+    victims = pids if world == 1 or number % 2 else pids[1:2]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    assert all(status in (0, -9) for status in statuses), statuses
+    try:
+        unfinished += json.load(open(f"{out}/manifest.json"))["state"] != "done"
+    except FileNotFoundError:
+        unfinished += 1
+    assert ended(go(out, world))
+    prints = [json.load(open(f"{one}/manifest.json"))["fingerprint"] for one in (out, f"{folder}/whole")]
+    assert prints[0] == prints[1], (number, prints)
+    os.rename(out, f"{folder}/done-{number}")
+print(json.dumps({"seconds": long, "unfinished": unfinished}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "kills"), [(1, 20), (3, 6)])
+def test_kills_change_nothing(tmp_path, world, kills):
+    base, root = tiny.make(tmp_path / "base"), write("imagefolder", 60, 1, tmp_path / "raw", size=32, workers=0)
+    (tmp_path / "out").mkdir()
+    words = [root, base, tmp_path / "out", world, kills]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS, *map(str, words)], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["unfinished"] >= kills // 3
