@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from emoscene.errors import Failure
+
 Array = np.ndarray
 Statistic = Callable[[Array], float]
 """Weights [N] in, one number out."""
@@ -30,8 +32,12 @@ class Value:
     by: str = ""
 
     def asdict(self) -> dict[str, Any]:
-        """As `scores.json` holds it: numbers to six digits."""
-        return {key: round(part, 6) if isinstance(part, float) else part for key, part in asdict(self).items()}
+        """As `scores.json` holds it: numbers to six digits, None for what is not a number."""
+        return {key: _plain(part) if isinstance(part, float) else part for key, part in asdict(self).items()}
+
+
+def _plain(number: float) -> float | None:
+    return round(number, 6) if np.isfinite(number) else None
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,10 @@ class Readings:
     prompt, seed: which prompt and which seed made it [N]. asked: the number of the emotion asked, -1 for none [N].
     likely: an emotion judge's probabilities [N, 8]. scene: a scene judge's [N, S]; place: the scene asked [N], -1
     where unknown. features: where distances are measured [N, D]. gradient: mean gradient magnitude [N]. spectrum:
-    radial power spectrum in dB [N, R]. by: who read, for the record.
+    radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
+    vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length.
+    originals: what was read of the pictures that these are edits of, row by row; alike, near: SSIM and PSNR with them.
+    What nobody read is empty. by: who read, for the record.
     """
 
     prompt: Array
@@ -54,6 +63,12 @@ class Readings:
     scene: Array = field(default_factory=lambda: np.zeros((0, 0)))
     place: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     by: str = ""
+    objects: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    vectors: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    texts: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    originals: Readings | None = None
+    alike: Array = field(default_factory=lambda: np.zeros(0))
+    near: Array = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -100,6 +115,56 @@ def mean(values: Array, weights: Array) -> float:
 def hits(likely: Array, asked: Array) -> Array:
     """1 where the most likely label is the one asked, else 0 [N]."""
     return (likely.argmax(1) == asked).astype(float)
+
+
+def enough(name: str, least: int, *clouds: Array) -> None:
+    """Raises Failure where an array [N, ...] has fewer than `least` pictures, or holds what is no finite number."""
+    for cloud in clouds:
+        if len(cloud) < least:
+            raise Failure(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
+        odd = int((~np.isfinite(cloud.reshape(len(cloud), -1))).any(1).sum())
+        if odd:
+            raise Failure(f"{name} was left out: {odd} of {len(cloud)} pictures were read as NaN; mend their encoder")
+
+
+def spaced(total: int, count: int) -> Array:
+    """`count` of `total` places, evenly spaced, so that every prompt and emotion keeps its share."""
+    return np.linspace(0, total - 1, count).round().astype(np.int64)
+
+
+def unit(vectors: Array) -> Array:
+    """Vectors [N, D] of length one."""
+    vectors = vectors.astype(np.float64)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12))
+
+
+def squares(one: Array, other: Array) -> Array:
+    """Squared Euclidean distances [N, M]; exactly zero between one array and itself, place by place."""
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    found = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
+    if one.shape == other.shape and np.array_equal(one, other):
+        np.fill_diagonal(found, 0)
+    return np.asarray(found.clip(min=0))
+
+
+def within(features: Array, asked: Array, apart: Callable[[Array], Array]) -> Statistic:
+    """Weights -> the mean of apart(features) [n, n] over all pairs within an emotion, averaged over emotions.
+
+    The pairs are computed once. A picture is no pair with itself, nor with its own copies in a bootstrap draw.
+    """
+    groups = [np.flatnonzero(asked == label) for label in np.unique(asked[asked >= 0])]
+    between = [(group, apart(features[group])) for group in groups if len(group) > 1]
+
+    def value(weights: Array) -> float:
+        means = []
+        for group, pairs in between:
+            shares = weights[group]
+            count = shares.sum() ** 2 - (shares**2).sum()
+            if count > 0:
+                means.append(float((shares @ pairs @ shares - shares**2 @ np.diag(pairs)) / count))
+        return float(np.mean(means)) if means else float("nan")
+
+    return value
 
 
 def _counts(rng: np.random.Generator, groups: Array) -> Array:
