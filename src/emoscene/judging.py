@@ -10,40 +10,48 @@ in an adapter's history.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from emoscene import learner as learners
-from emoscene import stage
+from emoscene import plugins, stage
 from emoscene.backbone import spec
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Usage
-from emoscene.metrics.base import Readings, Value
-from emoscene.metrics.content import content
-from emoscene.metrics.distance import distance
-from emoscene.metrics.diversity import diversity
+from emoscene.errors import Failure, Usage
+from emoscene.metrics.base import Array, Readings, Value, hits
+from emoscene.metrics.calibration import curve
+from emoscene.metrics.editing import ssim
 from emoscene.metrics.emotion import confusion, emotion, per_emotion
-from emoscene.metrics.sharpness import gradient, sharpness, spectrum
+from emoscene.metrics.sharpness import gradient, psnr, spectrum
 from emoscene.pictures import open_picture
 
 HOME = Path(__file__).parent
 CHUNK = 64  # pictures held in memory at once
+VERDICTS = ("emotion", "polarity", "affect", "calibration")
+"""The metrics that every judge has for itself."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture to judge: its file, which prompt and seed made it, the number of the emotion asked (-1: none)."""
+    """A picture to judge: its file, which prompt and seed made it, the number of the emotion asked (-1: none).
+
+    scene: the scene asked, text: the prompt's words, original: the picture that it is an edit of, where known.
+    """
 
     file: Path
     prompt: int
     seed: int
     asked: int = -1
     scene: str = ""
+    text: str = ""
+    original: Path | None = None
 
 
 def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ()) -> dict[str, Judge]:
@@ -51,9 +59,7 @@ def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ())
 
     Raises Usage for a folder that holds none, and for a judge akin to an adapter.
     """
-    folders = {name: HOME / folder for name, folder in spec(base).judges.items()} | {
-        Path(p).name: Path(p) for p in more
-    }
+    folders = _folders(base, more)
     histories = "".join(_history(Path(folder)) for folder in adapters)
     found = {}
     for name, folder in folders.items():
@@ -68,41 +74,67 @@ def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ())
     return found
 
 
+def fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
+    """The fingerprints of the judges by name: scores by other judges do not compare."""
+    return {name: stage.fingerprint(folder) for name, folder in _folders(base, more).items()}
+
+
+def _folders(base: str, more: Sequence[str]) -> dict[str, Path]:
+    own = {name: HOME / folder for name, folder in spec(base).judges.items()}
+    return own | {Path(folder).name: Path(folder) for folder in more}
+
+
 def _history(folder: Path) -> str:
     files = (folder / name for name in (learners.CARD, stage.MANIFEST))
     return "".join(file.read_text(encoding="utf8") for file in files if file.is_file())
 
 
-def readings(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> dict[str, Readings]:
-    """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked."""
+def readings(
+    samples: Sequence[Sample], judges: Mapping[str, Judge], through: Callable[[Image.Image], Image.Image] | None = None
+) -> dict[str, Readings]:
+    """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
+
+    through: what is done to each picture before it is read. Pictures may be of several sizes, but then they have no
+    common spectrum.
+    """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
     gradients, spectra = [], []
     read: dict[str, list[Any]] = {name: [] for name in judges}
-    for first in range(0, len(files), CHUNK):
-        opened = [open_picture(file) for file in files[first : first + CHUNK]]
+    back: list[int] = []
+    for group in alike(files):
+        opened = [open_picture(files[place]) for place in group]
+        opened = [through(picture) for picture in opened] if through else opened
         pixels = np.stack([np.asarray(picture) for picture in opened])
         gradients.append(gradient(pixels))
         spectra.append(spectrum(pixels))
+        back += group
         for name, judge in judges.items():
             read[name].append(judge.read(opened))
-    scenes = next((name for name, judge in judges.items() if judge.config.target == "scene"), None)
+    places = np.argsort(back)[places]
+    one_size = len({part.shape[1] for part in spectra}) == 1
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
         "seed": np.array([sample.seed for sample in samples]),
         "asked": np.array([sample.asked for sample in samples]),
         "gradient": np.concatenate(gradients)[places],
-        "spectrum": np.concatenate(spectra)[places],
+        "spectrum": np.concatenate(spectra)[places] if one_size else np.zeros((len(samples), 0)),
     }
+    scenes = next((name for name, judge in judges.items() if judge.config.target == "scene"), None)
     if scenes is not None:
         labels = judges[scenes].labels
         known = [labels.index(s.scene) if s.scene in labels else -1 for s in samples]
         shared["scene"] = np.concatenate([part.probabilities for part in read[scenes]])[places]
         shared["place"] = np.array(known)
+    if through is None and samples and all(sample.original for sample in samples):
+        befores, shared["alike"], shared["near"] = edited(samples, judges)
+    else:
+        befores = {}
     return {
         name: Readings(
             **shared,
+            originals=befores.get(name),
             likely=np.concatenate([part.probabilities for part in read[name]])[places],
             features=np.concatenate([part.features for part in read[name]])[places],
             by=name,
@@ -112,22 +144,114 @@ def readings(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> dict[str
     }
 
 
+def edited(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> tuple[dict[str, Readings], Array, Array]:
+    """What the judges read of the pictures that samples are edits of, and SSIM and PSNR with them [N]."""
+    originals = [replace(sample, file=sample.original or sample.file, original=None) for sample in samples]
+    near = []
+    for sample, original in zip(samples, originals, strict=True):
+        after, before = open_picture(sample.file), open_picture(original.file)
+        pair = [np.asarray(picture)[None] for picture in (after, before.resize(after.size, Image.Resampling.LANCZOS))]
+        near.append((ssim(*pair)[0], psnr(*pair)[0]))
+    told = np.array(near)
+    return readings(originals, judges), told[:, 0], told[:, 1]
+
+
+def alike(files: Sequence[Path]) -> Iterator[list[int]]:
+    """The places of the files in groups of one size, none larger than is held in memory at once."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for place, file in enumerate(files):
+        sizes.setdefault(open_picture(file).size, []).append(place)
+    for group in sizes.values():
+        yield from (group[first : first + CHUNK] for first in range(0, len(group), CHUNK))
+
+
+def jpeg(picture: Image.Image) -> Image.Image:
+    """The picture as a JPEG of quality 75 leaves it."""
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=75)
+    return Image.open(buffer).convert("RGB")
+
+
+def soft(picture: Image.Image) -> Image.Image:
+    """The picture a little out of focus: a Gaussian of one part in 128 of its side."""
+    return picture.filter(ImageFilter.GaussianBlur(min(picture.size) / 128))
+
+
+TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": jpeg, "blur": soft}
+"""What a picture should survive: a gain that vanishes here was noise that only the judge could see."""
+
+
+def robustness(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> dict[str, dict[str, Any]]:
+    """Each judge's emotion accuracy once the pictures went through each treatment."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, treatment in TREATED.items():
+        for judge, read in readings(samples, judges, treatment).items():
+            found.setdefault(judge, {})[name] = emotion(read)["emotion_accuracy"].asdict()
+    return found
+
+
 def score(made: Mapping[str, Readings], real: Mapping[str, Readings] | None = None) -> dict[str, Any]:
-    """The parts "judges" and "metrics" of `scores.json`; distances are measured with the first judge's features."""
-    judges = {}
+    """The parts "judges", "metrics" and "missing" of `scores.json`.
+
+    Metrics are the plug-ins of that kind; all but those of a judge's verdict see the first judge's features. One that
+    could not be measured leaves its sentence under "missing".
+    """
+    missing: dict[str, str] = {}
+    judges: dict[str, dict[str, Any]] = {}
+    labelled = any((read.asked >= 0).any() for read in made.values())
+    if not labelled:
+        missing["emotion"] = "no emotion was asked of any picture: name their folders after emotions"
     for name, read in made.items():
         there = None if real is None else real[name]
-        judges[name] = {
-            **_plain(emotion(read, there)),
-            "per_emotion": per_emotion(read.likely, read.asked),
-            "confusion": confusion(read.likely, read.asked).astype(int).tolist(),
-        }
+        judges[name] = _told(VERDICTS if labelled else (), read, there, missing, f" of {name}")
+        if "emotion_accuracy" in judges[name]:
+            judges[name]["per_emotion"] = per_emotion(read.likely, read.asked)
+            judges[name]["confusion"] = confusion(read.likely, read.asked).astype(int).tolist()
+        if "calibration_error" in judges[name] and there is not None:
+            judges[name]["reliability"] = curve(there.likely, there.asked)
     first = next(iter(made))
-    there = None if real is None else real[first]
-    metrics: dict[str, Value] = {}
-    for metric in (content, distance, diversity, sharpness):
-        metrics |= metric(made[first], there)
-    return {"pictures": len(made[first]), "emotions": list(EMOTIONS), "judges": judges, "metrics": _plain(metrics)}
+    rest = [name for name in plugins.names("metrics") if name not in VERDICTS]
+    metrics = _told(rest, made[first], None if real is None else real[first], missing)
+    return {
+        "pictures": len(made[first]),
+        "emotions": list(EMOTIONS),
+        "judges": judges,
+        "metrics": metrics,
+        "missing": missing,
+    }
+
+
+def _told(
+    names: Iterable[str], made: Readings, real: Readings | None, missing: dict[str, str], whose: str = ""
+) -> dict[str, Any]:
+    """What the metrics of these names say; the sentence of one that could not goes to `missing`."""
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            found |= _plain(plugins.find("metrics", name)(made, real))
+        except Failure as error:
+            missing[f"{name}{whose}"] = str(error)
+    return found
+
+
+def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Path) -> list[dict[str, Any]]:
+    """A row a sample: what was asked, what every judge saw, and whether the scene is there; for paired comparisons."""
+    first = next(iter(made.values()))
+    kept = hits(first.scene, first.place) if first.scene.size else None
+    rows = []
+    for place, sample in enumerate(samples):
+        inside = sample.file.is_relative_to(folder)
+        rows.append(
+            {
+                "file": str(sample.file.relative_to(folder) if inside else sample.file),
+                "prompt": sample.text or str(sample.prompt),
+                "seed": int(sample.seed),
+                "asked": EMOTIONS[sample.asked] if sample.asked >= 0 else None,
+                "scene": None if kept is None or first.place[place] < 0 else int(kept[place]),
+                "likely": {name: [round(float(p), 4) for p in read.likely[place]] for name, read in made.items()},
+            }
+        )
+    return rows
 
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ measured is that the content stays, not the emotion.
 
 from __future__ import annotations
 
-from emoscene.metrics.base import Array, Readings, Value, enough, mean, measured, unit
+from emoscene.metrics.base import Array, Readings, Value, average, enough, measured, unit
 
 
 def alignment(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
@@ -17,7 +17,7 @@ def alignment(made: Readings, real: Readings | None = None, draws: int = 1000) -
         return {}
     enough("the alignment with the words", 1, made.vectors, made.texts)
     told = scores(made.vectors, made.texts)
-    return {"alignment": measured(lambda w: mean(told, w), made, draws)}
+    return {"alignment": measured(average(told), made, draws)}
 
 
 def scores(vectors: Array, texts: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,11 @@ def mean(values: Array, weights: Array) -> float:
     """The weighted mean; nan where nothing has weight."""
     total = float(weights.sum())
     return float((values * weights).sum() / total) if total else float("nan")
+
+
+def average(values: Array, keep: Array | None = None) -> Statistic:
+    """Weights -> the mean of values [N], over those for which `keep` [N] is 1."""
+    return partial(mean, values) if keep is None else lambda weights: mean(values, weights * keep)
 
 
 def hits(likely: Array, asked: Array) -> Array:

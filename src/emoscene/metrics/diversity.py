@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from emoscene.errors import Failure
 from emoscene.metrics.base import Array, Readings, Statistic, Value, enough, measured, squares, within
 
 
 def diversity(made: Readings, real: Readings | None = None, draws: int = 200) -> dict[str, Value]:
     """Mean Euclidean distance of features within an emotion, averaged over emotions, alone and relative to the real.
 
-    Raises Failure below two pictures.
+    Raises Failure where no emotion has two pictures.
     """
     enough("diversity", 2, made.features, *([] if real is None else [real.features]))
+    if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
+        raise Failure("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
     ours = statistic(made.features, made.asked)
     found = {"diversity": measured(ours, made, draws, centred=True)}
     if real is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, enough, hits, mean, measured
+from emoscene.metrics.base import Array, Readings, Value, average, enough, hits, measured
 
 
 def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
@@ -22,13 +22,13 @@ def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
     hit, likely = hits(made.likely, made.asked), probability(made.likely, made.asked)
     asked, chance = (made.asked >= 0).astype(float), hits(made.likely, shuffled(made.asked))
     found = {
-        "emotion_accuracy": measured(lambda w: mean(hit, w * asked), made, draws),
-        "probability": measured(lambda w: mean(likely, w * asked), made, draws),
-        "shuffled": measured(lambda w: mean(chance, w * asked), made, draws),
+        "emotion_accuracy": measured(average(hit, asked), made, draws),
+        "probability": measured(average(likely, asked), made, draws),
+        "shuffled": measured(average(chance, asked), made, draws),
     }
     if real is not None:
         right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
-        found["ceiling"] = measured(lambda w: mean(right, w * labelled), real, draws)
+        found["ceiling"] = measured(average(right, labelled), real, draws)
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Readings, Value, enough, mean, measured, unit, within
+from emoscene.metrics.base import Readings, Value, average, enough, measured, unit, within
 
 
 def semantics(made: Readings, real: Readings | None = None, draws: int = 500) -> dict[str, Value]:
@@ -22,7 +22,7 @@ def semantics(made: Readings, real: Readings | None = None, draws: int = 500) ->
         if made.objects.size:
             clear = np.maximum(clear, made.objects.max(1))
         name = "sem_c" if made.objects.size else "scene_clarity"
-        found[name] = measured(lambda w: mean(clear, w), made, draws)
+        found[name] = measured(average(clear), made, draws)
     if made.vectors.size:
         enough("semantic diversity", 2, made.vectors)
         vectors = unit(made.vectors)
