@@ -184,7 +184,7 @@ def test_verdicts_and_robustness(call, tmp_path):
     assert {row["prompt"] for row in rows} == {"a beach", "a park"}
     right = [EMOTIONS[np.argmax(row["likely"]["emotion"])] == row["asked"] for row in rows]
     assert np.mean(right) == scores["judges"]["emotion"]["emotion_accuracy"]["value"]
-    assert np.mean([row["scene"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
+    assert np.mean([row["kept"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
     assert all((out / row["file"]).is_file() for row in rows)
     assert set(scores["robustness"]["emotion"]) == set(judging.TREATED)
     assert scores["judged_by"]["emotion"] == stage.fingerprint(call["judge"][0])

@@ -247,7 +247,8 @@ def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Pa
                 "prompt": sample.text or str(sample.prompt),
                 "seed": int(sample.seed),
                 "asked": EMOTIONS[sample.asked] if sample.asked >= 0 else None,
-                "scene": None if kept is None or first.place[place] < 0 else int(kept[place]),
+                "scene": sample.scene or None,
+                "kept": None if kept is None or first.place[place] < 0 else int(kept[place]),
                 "likely": {name: [round(float(p), 4) for p in read.likely[place]] for name, read in made.items()},
             }
         )

@@ -26,7 +26,7 @@ REPEATED = {"emotion", "adapter", "judge"}
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """A verb's sentence, its words in order (`PROMPT?` may be left out) and the names of its options."""
+    """A verb's sentence, its words (`PROMPT?` may be left out, `SCORES...` repeated) and the names of its options."""
 
     sentence: str
     words: str
@@ -67,6 +67,12 @@ VERBS = {
         "device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
+    "report": Verb(
+        "compare any number of scores on one page that needs no network",
+        "SCORES...",
+        "out",
+        "emoscene report out/none out/lora --out out/report",
+    ),
     "mini": Verb(
         "render the miniature world to disk, laid out as a public data set",
         "",
@@ -76,7 +82,13 @@ VERBS = {
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
-NEEDS = {"prepare": ("out",), "train": ("data", "out"), "evaluate": ("out",), "mini": ("layout", "out")}
+NEEDS = {
+    "prepare": ("out",),
+    "train": ("data", "out"),
+    "evaluate": ("out",),
+    "report": ("out",),
+    "mini": ("layout", "out"),
+}
 OPTIONS = {
     option.name: option
     for option in (
@@ -139,11 +151,13 @@ def read(name: str, line: list[str]) -> Call:
     if "help" in asked:
         return Call(name, {}, {}, asked)
     expected = verb.words.split()
+    listed = [words] if words and expected and expected[-1].endswith("...") else []
+    words = [] if listed else words
     if len(words) > len(expected):
         hint = ": put the prompt in quotes" if name == "generate" else f": {verb.example}"
         raise Usage(f"{words[len(expected)]!r} is a word too many{hint}")
-    given = {place.strip("?").lower(): word for place, word in zip(expected, words, strict=False)}
-    for place in [*(word.lower() for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
+    given: dict[str, Any] = {_place(word): said for word, said in zip(expected, listed or words, strict=False)}
+    for place in [*(_place(word) for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
         if place not in given | options:
             say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
             raise Usage(f"{name} needs {say}: {verb.example}")
@@ -151,6 +165,10 @@ def read(name: str, line: list[str]) -> Call:
     emotions.one_way(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
     known = settings(name, given)
     return Call(name, given, pairs if known is None or not pairs else _checked(known, pairs), asked)
+
+
+def _place(word: str) -> str:
+    return word.rstrip("?.").lower()
 
 
 def _checked(known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
