@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPTokenizer
 
 import tiny
 from emoscene import judging, stage
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS, weights
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, prompts_of, span
 from emoscene.judging import judges_of
-from emoscene.pictures import Row, save
+from emoscene.pictures import Row, read_row, save
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
 
@@ -212,3 +214,25 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
     assert 0.5 < metrics["ssim"]["value"] < 1
     assert 50 < metrics["psnr"]["value"] < 100
     assert abs(metrics["emotion_gained"]["value"]) < 0.1
+
+
+def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
+    tokenizer = CLIPTokenizer.from_pretrained(f"{base}/tokenizer")
+    small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
+    torch.manual_seed(0)
+    clip = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
+    clip.model.save_pretrained(tmp_path / "clip")
+    tokenizer.save_pretrained(tmp_path / "clip")
+    out = evaluate(out=tmp_path / "scores", method="prompt", clip=tmp_path / "clip", **call)
+    metrics = json.loads((out / "scores.json").read_text())["metrics"]
+    assert metrics["alignment"]["by"] == metrics["sem_d"]["by"] == str(tmp_path / "clip")
+    with torch.no_grad():
+        words = {text: clip._told(clip._ids([text]))[0].numpy() for text in ("a beach", "a park")}
+        seen = [
+            max(0.0, float(clip.read([Image.open(file)]).features[0] @ words[read_row(file).prompt.partition(",")[0]]))
+            for file in sorted((out / "pictures").glob("*.png"))
+        ]
+    assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)
+    (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint(tmp_path / "clip")}))
+    with pytest.raises(Usage, match="cannot judge it"):
+        judging.clip_of(tmp_path / "clip", [str(tmp_path)])

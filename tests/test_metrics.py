@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import pdist
+from scipy.stats import binomtest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error, precision_recall_fscore_support
@@ -270,6 +271,17 @@ def test_edits_are_held_against_their_originals():
     assert found["clip_i"].value == pytest.approx(np.diag(cosine_similarity(made.vectors, before.vectors)).mean())
     assert found["psnr"].value == 100
     assert editing(made) == {}
+
+
+def test_all_or_none_is_no_certainty():
+    """Where every prompt is a hit, the interval is the exact one of as many throws as there are prompts."""
+    made = readings(96)
+    made.likely[:] = np.eye(8)[made.asked]
+    found = emotion(made, draws=20)["emotion_accuracy"]
+    assert (found.low, found.high) == (pytest.approx(binomtest(4, 4).proportion_ci().low), 1)
+    made.likely[:] = np.eye(8)[(made.asked + 1) % 8]
+    found = emotion(made, draws=20)["emotion_accuracy"]
+    assert (found.low, found.high) == (0, pytest.approx(binomtest(0, 4).proportion_ci().high))
 
 
 def test_shuffled_labels_are_chance():

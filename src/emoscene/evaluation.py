@@ -28,9 +28,8 @@ from emoscene import stage
 from emoscene.config import read_toml
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
-from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
-from emoscene.judging import Sample, fingerprints, judges_of, readings, robustness, score, verdicts
+from emoscene.judging import Sample, clip_of, fingerprints, judges_of, readings, robustness, score, verdicts
 from emoscene.metrics.base import Readings
 from emoscene.pictures import Row, read_row
 from emoscene.sampling import Pipe, adapter_of, kept, load
@@ -62,6 +61,7 @@ def evaluate(
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
     pictures: str | Path | None = None,
+    clip: str | Path | None = None,
     robust: bool = False,
     batch: int = 8,
     device: str | None = None,
@@ -70,8 +70,9 @@ def evaluate(
 ) -> Path:
     """Score a method, or any folder of `pictures`; returns the folder with `scores.json`.
 
-    data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. robust: judge
-    the pictures again after JPEG 75 and a small blur. painting: `steps cfg
+    data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. clip: the folder of
+    a CLIP, for the alignment with the words and semantic diversity. robust: judge the pictures again after JPEG 75 and
+    a small blur. painting: `steps cfg
     sampler size negative`, and settings of the method that may change at use. Raises Usage for words that are off and
     for a judge akin to what it judges, Failure once all is written if a metric could not be measured.
     """
@@ -88,10 +89,12 @@ def evaluate(
         "data": data,
         "pictures": pictures,
         "settings": late,
+        **({"clip": str(clip)} if clip else {}),
         **({"robust": True} if robust else {}),
         **painting,
     }
     judges = judges_of(base, _paths(judge), _paths(adapter))
+    reader = clip_of(clip, _paths(adapter)) if clip else None
     opened = stage.Stage.open(out, "scores", call, parents=_stages([*_paths(adapter), data, pictures]))
     if opened.done:
         return _complete(opened.path)
@@ -106,25 +109,24 @@ def evaluate(
         about = _about(pipe, planned[0][1], folder, call)
     about |= {"judged_by": fingerprints(base, _paths(judge))}
     real = None if data is None else readings(real_pictures(Path(data)), judges)
-    _judged(opened.path, samples, judges, real, about, robust)
+    made = readings(samples, judges, clip=reader)
+    about |= {"robustness": robustness(samples, judges)} if robust else {}
+    _write(opened.path, samples, made, real, about)
     opened.finish(pictures=len(samples))
     return _complete(opened.path)
 
 
-def _judged(
+def _write(
     folder: Path,
     samples: Sequence[Sample],
-    judges: Mapping[str, Judge],
+    made: Mapping[str, Readings],
     real: Mapping[str, Readings] | None,
     about: Mapping[str, Any],
-    robust: bool,
 ) -> None:
     """Write what the judges saw in each picture, and the scores that come of it."""
-    made = readings(samples, judges)
     lines = (json.dumps(row) for row in verdicts(samples, made, folder))
     stage.write(folder / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
-    scores = {**about, **score(made, real), **({"robustness": robustness(samples, judges)} if robust else {})}
-    scores["peak_memory_mb"] = peak_memory()
+    scores = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
     stage.write(folder / "scores.json", json.dumps(scores, indent=1).encode())
 
 

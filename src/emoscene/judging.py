@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 
 from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import spec
 from emoscene.emotions import EMOTIONS
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
-from emoscene.metrics.base import Array, Readings, Value, hits
+from emoscene.metrics.base import Array, Readings, Value, hits, unit
 from emoscene.metrics.calibration import curve
 from emoscene.metrics.editing import ssim
 from emoscene.metrics.emotion import confusion, emotion, per_emotion
@@ -60,11 +62,9 @@ def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ())
     Raises Usage for a folder that holds none, and for a judge akin to an adapter.
     """
     folders = _folders(base, more)
-    histories = "".join(_history(Path(folder)) for folder in adapters)
     found = {}
     for name, folder in folders.items():
-        if (mark := stage.fingerprint(folder)) in histories:
-            raise Usage(f"{folder} helped to make the adapter ({mark[:12]}) and cannot judge it: give another --judge")
+        _unrelated(folder, adapters)
         judge = learners.load("encoders", folder, None)
         if not isinstance(judge, Judge):
             raise Usage(f"{folder} is no judge: emoscene train judge makes one")
@@ -84,23 +84,53 @@ def _folders(base: str, more: Sequence[str]) -> dict[str, Path]:
     return own | {Path(folder).name: Path(folder) for folder in more}
 
 
+def _unrelated(folder: Path, adapters: Sequence[str]) -> None:
+    """Raises Usage where what judges stands in the history of what it would judge."""
+    histories = "".join(_history(Path(adapter)) for adapter in adapters)
+    if (mark := stage.fingerprint(folder)) in histories:
+        raise Usage(f"{folder} helped to make the adapter ({mark[:12]}) and cannot judge it: give another --judge")
+
+
 def _history(folder: Path) -> str:
     files = (folder / name for name in (learners.CARD, stage.MANIFEST))
     return "".join(file.read_text(encoding="utf8") for file in files if file.is_file())
 
 
+def clip_of(folder: str | Path, adapters: Sequence[str] = ()) -> EmotionCLIP:
+    """The CLIP in a folder, any that `CLIPModel.save_pretrained` wrote with its tokenizer.
+
+    Raises Usage where there is none, and for one that helped to make an adapter.
+    """
+    _unrelated(Path(folder), adapters)
+    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=str(folder)), None)
+    return clip.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def told(clip: EmotionCLIP, texts: Sequence[str]) -> Array:
+    """The vectors of texts [N, D], of unit length; each text is read once."""
+    distinct = list(dict.fromkeys(texts))
+    assert clip.tokenizer is not None, "clip_of brings the tokenizer along"
+    words = clip.tokenizer(distinct, padding=True, truncation=True, max_length=clip.length, return_tensors="pt")
+    vectors = clip.model.get_text_features(**words).pooler_output.float().numpy()
+    return unit(vectors)[[distinct.index(text) for text in texts]]
+
+
 def readings(
-    samples: Sequence[Sample], judges: Mapping[str, Judge], through: Callable[[Image.Image], Image.Image] | None = None
+    samples: Sequence[Sample],
+    judges: Mapping[str, Judge],
+    through: Callable[[Image.Image], Image.Image] | None = None,
+    clip: EmotionCLIP | None = None,
 ) -> dict[str, Readings]:
     """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
 
-    through: what is done to each picture before it is read. Pictures may be of several sizes, but then they have no
-    common spectrum.
+    through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
+    Pictures may be of several sizes, but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    gradients, spectra = [], []
+    gradients, spectra, vectors = [], [], list[Array]()
     read: dict[str, list[Any]] = {name: [] for name in judges}
     back: list[int] = []
     for group in alike(files):
@@ -110,6 +140,7 @@ def readings(
         gradients.append(gradient(pixels))
         spectra.append(spectrum(pixels))
         back += group
+        vectors += [clip.read(opened).features] if clip else []
         for name, judge in judges.items():
             read[name].append(judge.read(opened))
     places = np.argsort(back)[places]
@@ -127,8 +158,12 @@ def readings(
         known = [labels.index(s.scene) if s.scene in labels else -1 for s in samples]
         shared["scene"] = np.concatenate([part.probabilities for part in read[scenes]])[places]
         shared["place"] = np.array(known)
-    if through is None and samples and all(sample.original for sample in samples):
-        befores, shared["alike"], shared["near"] = edited(samples, judges)
+    if clip is not None:
+        words = [sample.text for sample in samples]
+        shared |= {"vectors": np.concatenate(vectors)[places], "clip": clip.config.begun}
+        shared |= {"texts": told(clip, words)} if all(words) else {}
+    if through is None and all(sample.original for sample in samples):
+        befores, shared["alike"], shared["near"] = edited(samples, judges, clip)
     else:
         befores = {}
     return {
@@ -144,7 +179,9 @@ def readings(
     }
 
 
-def edited(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> tuple[dict[str, Readings], Array, Array]:
+def edited(
+    samples: Sequence[Sample], judges: Mapping[str, Judge], clip: EmotionCLIP | None = None
+) -> tuple[dict[str, Readings], Array, Array]:
     """What the judges read of the pictures that samples are edits of, and SSIM and PSNR with them [N]."""
     originals = [replace(sample, file=sample.original or sample.file, original=None) for sample in samples]
     near = []
@@ -152,8 +189,8 @@ def edited(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> tuple[dict
         after, before = open_picture(sample.file), open_picture(original.file)
         pair = [np.asarray(picture)[None] for picture in (after, before.resize(after.size, Image.Resampling.LANCZOS))]
         near.append((ssim(*pair)[0], psnr(*pair)[0]))
-    told = np.array(near)
-    return readings(originals, judges), told[:, 0], told[:, 1]
+    both = np.array(near)
+    return readings(originals, judges, clip=clip), both[:, 0], both[:, 1]
 
 
 def alike(files: Sequence[Path]) -> Iterator[list[int]]:

@@ -63,8 +63,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base strength prompts seeds judge data pictures robust negative size steps cfg sampler batch "
-        "device out recipe",
+        "method adapter base strength prompts seeds judge data pictures clip robust negative size steps cfg sampler "
+        "batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "report": Verb(
@@ -122,6 +122,7 @@ OPTIONS = {
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
         Option("judge", "str", "judge", "a folder that `train judge` made, or a hub id"),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
+        Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),

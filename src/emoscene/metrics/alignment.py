@@ -17,7 +17,7 @@ def alignment(made: Readings, real: Readings | None = None, draws: int = 1000) -
         return {}
     enough("the alignment with the words", 1, made.vectors, made.texts)
     told = scores(made.vectors, made.texts)
-    return {"alignment": measured(average(told), made, draws)}
+    return {"alignment": measured(average(told), made, draws, by=made.clip)}
 
 
 def scores(vectors: Array, texts: Array) -> Array:

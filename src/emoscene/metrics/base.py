@@ -9,7 +9,7 @@ here takes weights, one a picture; all ones give the value itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +49,8 @@ class Readings:
     likely: an emotion judge's probabilities [N, 8]. scene: a scene judge's [N, S]; place: the scene asked [N], -1
     where unknown. features: where distances are measured [N, D]. gradient: mean gradient magnitude [N]. spectrum:
     radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
-    vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length.
+    vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
+    clip: its name.
     originals: what was read of the pictures that these are edits of, row by row; alike, near: SSIM and PSNR with them.
     What nobody read is empty. by: who read, for the record.
     """
@@ -67,6 +68,7 @@ class Readings:
     objects: Array = field(default_factory=lambda: np.zeros((0, 0)))
     vectors: Array = field(default_factory=lambda: np.zeros((0, 0)))
     texts: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    clip: str = ""
     originals: Readings | None = None
     alike: Array = field(default_factory=lambda: np.zeros(0))
     near: Array = field(default_factory=lambda: np.zeros(0))
@@ -100,11 +102,24 @@ def interval(
     return float(low), float(high)
 
 
-def measured(statistic: Statistic, readings: Readings, draws: int = 1000, centred: bool = False) -> Value:
+def measured(statistic: Statistic, readings: Readings, draws: int = 1000, centred: bool = False, by: str = "") -> Value:
     """The value of a statistic over all pictures, with its interval; `centred` for one that repetition biases."""
     value = float(statistic(np.ones(len(readings))))
     low, high = interval(statistic, readings.prompt, readings.seed, draws, centre=value if centred else None)
-    return Value(value, low, high, len(readings), readings.by)
+    return Value(value, low, high, len(readings), by or readings.by)
+
+
+def shared(hit: Array, keep: Array, readings: Readings, draws: int = 1000) -> Value:
+    """The share of pictures that are a hit, 1 or 0 [N], among those for which `keep` [N] is 1.
+
+    Where all are, or none is, drawing again shows nothing but that. The interval is then the exact one of as many
+    independent pictures as there are prompts (Clopper and Pearson 1934), which errs on the wide side.
+    """
+    found = measured(average(hit, keep), readings, draws)
+    edge = 0.025 ** (1 / max(1, len(np.unique(readings.prompt[keep > 0]))))
+    if found.value == 1:
+        return replace(found, low=edge, high=1.0)
+    return replace(found, low=0.0, high=1 - edge) if found.value == 0 else found
 
 
 def mean(values: Array, weights: Array) -> float:

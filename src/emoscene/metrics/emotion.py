@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, average, enough, hits, measured
+from emoscene.metrics.base import Array, Readings, Value, average, enough, hits, measured, shared
 
 
 def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
@@ -22,13 +22,13 @@ def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
     hit, likely = hits(made.likely, made.asked), probability(made.likely, made.asked)
     asked, chance = (made.asked >= 0).astype(float), hits(made.likely, shuffled(made.asked))
     found = {
-        "emotion_accuracy": measured(average(hit, asked), made, draws),
+        "emotion_accuracy": shared(hit, asked, made, draws),
         "probability": measured(average(likely, asked), made, draws),
-        "shuffled": measured(average(chance, asked), made, draws),
+        "shuffled": shared(chance, asked, made, draws),
     }
     if real is not None:
         right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
-        found["ceiling"] = measured(average(right, labelled), real, draws)
+        found["ceiling"] = shared(right, labelled, real, draws)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, average, enough, measured
+from emoscene.metrics.base import Array, Readings, Value, enough, shared
 
 POSITIVE = np.array([AFFECT[name][0] > 0 for name in EMOTIONS])
 
@@ -18,7 +18,7 @@ def polarity(made: Readings, real: Readings | None = None, draws: int = 1000) ->
     """The share of pictures judged to be on the side asked. Raises Failure where no emotion was asked."""
     enough("the two-class accuracy", 1, made.likely[made.asked >= 0])
     right, asked = sided(made.likely, made.asked), (made.asked >= 0).astype(float)
-    return {"two_class_accuracy": measured(average(right, asked), made, draws)}
+    return {"two_class_accuracy": shared(right, asked, made, draws)}
 
 
 def sided(likely: Array, asked: Array) -> Array:

@@ -27,5 +27,5 @@ def semantics(made: Readings, real: Readings | None = None, draws: int = 500) ->
         enough("semantic diversity", 2, made.vectors)
         vectors = unit(made.vectors)
         spread = within(vectors, made.asked, lambda group: 1 - group @ group.T)
-        found["sem_d"] = measured(spread, made, draws, centred=True)
+        found["sem_d"] = measured(spread, made, draws, centred=True, by=made.clip)
     return found

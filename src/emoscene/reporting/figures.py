@@ -145,7 +145,7 @@ def matrix(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) 
             box = f'x="{x}" y="{y}" width="{size}" height="{size}"'
             parts.append(f'<rect class="cell" {box} fill-opacity="{share:.2f}"/>')
             if share >= 0.005:
-                deep = ' class="deep"' if share > 0.5 else ""
+                deep = ' class="count deep"' if share > 0.6 else ' class="count"'
                 centre = f'x="{x + size / 2}" y="{y + size / 2 + 4}" text-anchor="middle"'
                 parts.append(f"<text{deep} {centre}>{100 * share:.0f}</text>")
     wide, high = left + size * len(names) + 40, top + size * len(names) + 4

@@ -89,7 +89,13 @@ def controls(found: Sequence[Entry]) -> Table:
         ]
         for entry in found
     ]
-    return head, rows
+    return filled(head, rows)
+
+
+def filled(head: list[str], rows: list[list[Cell]]) -> Table:
+    """A table without the columns in which nobody has anything."""
+    keep = [place for place in range(len(head)) if any(row[place] != "" for row in rows)]
+    return [head[place] for place in keep], [[row[place] for place in keep] for row in rows]
 
 
 def _treated(entry: Entry) -> Mapping[str, Any]:
