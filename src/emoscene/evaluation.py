@@ -72,9 +72,9 @@ def evaluate(
 
     data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. clip: the folder of
     a CLIP, for the alignment with the words and semantic diversity. robust: judge the pictures again after JPEG 75 and
-    a small blur. painting: `steps cfg
-    sampler size negative`, and settings of the method that may change at use. Raises Usage for words that are off and
-    for a judge akin to what it judges, Failure once all is written if a metric could not be measured.
+    a small blur. painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
+    Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
+    could not be measured.
     """
     asked = prompts_of(prompts)
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
@@ -89,31 +89,26 @@ def evaluate(
         "data": data,
         "pictures": pictures,
         "settings": late,
-        **({"clip": str(clip)} if clip else {}),
-        **({"robust": True} if robust else {}),
+        **{key: value for key, value in (("clip", clip), ("robust", robust)) if value},
         **painting,
     }
-    judges = judges_of(base, _paths(judge), _paths(adapter))
-    reader = clip_of(clip, _paths(adapter)) if clip else None
-    opened = stage.Stage.open(out, "scores", call, parents=_stages([*_paths(adapter), data, pictures]))
+    judges = judges_of(base, call["judge"], call["adapter"])
+    reader = clip_of(clip, call["adapter"]) if clip else None
+    opened = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if opened.done:
-        return _complete(opened.path)
-    about: dict[str, Any]
+        return _complete(opened)
     if pictures is not None:
-        samples, about = found(Path(pictures)), {"from": str(pictures)}
+        samples, about = found(Path(pictures)), dict[str, Any]({"from": str(pictures)})
     else:
         pipe = load(base, method=method, adapter=adapter, device=device, **late)
-        planned = plan(pipe, asked, span(seeds), strength=strength, **painting)
-        folder = opened.path / "pictures"
-        samples = paint(pipe, planned, folder, batch, tell)
-        about = _about(pipe, planned[0][1], folder, call)
-    about |= {"judged_by": fingerprints(base, _paths(judge))}
-    real = None if data is None else readings(real_pictures(Path(data)), judges)
-    made = readings(samples, judges, clip=reader)
+        planned = plan(pipe, asked, call["seeds"], strength=strength, **painting)
+        samples = paint(pipe, planned, opened.path / "pictures", batch, tell)
+        about = _about(pipe, planned[0][1], opened.path / "pictures", call)
+    about |= {"judged_by": fingerprints(base, call["judge"])}
     about |= {"robustness": robustness(samples, judges)} if robust else {}
-    _write(opened.path, samples, made, real, about)
-    opened.finish(pictures=len(samples))
-    return _complete(opened.path)
+    real = None if data is None else readings(real_pictures(Path(data)), judges)
+    _write(opened.path, samples, readings(samples, judges, clip=reader), real, about)
+    return _complete(opened)
 
 
 def _write(
@@ -130,12 +125,14 @@ def _write(
     stage.write(folder / "scores.json", json.dumps(scores, indent=1).encode())
 
 
-def _complete(folder: Path) -> Path:
-    """The folder of scores. Raises Failure where a metric is missing in them."""
-    missing = json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]
-    if missing:
-        raise Failure(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
-    return folder
+def _complete(opened: stage.Stage) -> Path:
+    """The folder of scores, finished. Raises Failure where a metric is missing in them."""
+    scores = json.loads((opened.path / "scores.json").read_text(encoding="utf8"))
+    if not opened.done:
+        opened.finish(pictures=scores["pictures"])
+    if missing := scores["missing"]:
+        raise Failure(f"{opened.path} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+    return opened.path
 
 
 def _stages(folders: Iterable[str | Path | None]) -> list[str | Path]:

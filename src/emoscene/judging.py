@@ -30,7 +30,7 @@ from emoscene.errors import Failure, Usage
 from emoscene.metrics.base import Array, Readings, Value, hits, unit
 from emoscene.metrics.calibration import curve
 from emoscene.metrics.editing import ssim
-from emoscene.metrics.emotion import confusion, emotion, per_emotion
+from emoscene.metrics.emotion import confusion, per_emotion
 from emoscene.metrics.sharpness import gradient, psnr, spectrum
 from emoscene.pictures import open_picture
 
@@ -130,53 +130,63 @@ def readings(
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    gradients, spectra, vectors = [], [], list[Array]()
-    read: dict[str, list[Any]] = {name: [] for name in judges}
-    back: list[int] = []
-    for group in alike(files):
-        opened = [open_picture(files[place]) for place in group]
-        opened = [through(picture) for picture in opened] if through else opened
-        pixels = np.stack([np.asarray(picture) for picture in opened])
-        gradients.append(gradient(pixels))
-        spectra.append(spectrum(pixels))
-        back += group
-        vectors += [clip.read(opened).features] if clip else []
-        for name, judge in judges.items():
-            read[name].append(judge.read(opened))
-    places = np.argsort(back)[places]
-    one_size = len({part.shape[1] for part in spectra}) == 1
+    seen = {name: values[places] for name, values in look(files, judges, through, clip).items()}
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
         "seed": np.array([sample.seed for sample in samples]),
         "asked": np.array([sample.asked for sample in samples]),
-        "gradient": np.concatenate(gradients)[places],
-        "spectrum": np.concatenate(spectra)[places] if one_size else np.zeros((len(samples), 0)),
+        "gradient": seen["gradient"],
+        "spectrum": seen["spectrum"],
     }
     scenes = next((name for name, judge in judges.items() if judge.config.target == "scene"), None)
     if scenes is not None:
         labels = judges[scenes].labels
-        known = [labels.index(s.scene) if s.scene in labels else -1 for s in samples]
-        shared["scene"] = np.concatenate([part.probabilities for part in read[scenes]])[places]
-        shared["place"] = np.array(known)
+        shared["scene"] = seen[f"likely {scenes}"]
+        shared["place"] = np.array([labels.index(s.scene) if s.scene in labels else -1 for s in samples])
     if clip is not None:
         words = [sample.text for sample in samples]
-        shared |= {"vectors": np.concatenate(vectors)[places], "clip": clip.config.begun}
+        shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
         shared |= {"texts": told(clip, words)} if all(words) else {}
+    befores: dict[str, Readings] = {}
     if through is None and all(sample.original for sample in samples):
         befores, shared["alike"], shared["near"] = edited(samples, judges, clip)
-    else:
-        befores = {}
     return {
         name: Readings(
             **shared,
             originals=befores.get(name),
-            likely=np.concatenate([part.probabilities for part in read[name]])[places],
-            features=np.concatenate([part.features for part in read[name]])[places],
+            likely=seen[f"likely {name}"],
+            features=seen[f"features {name}"],
             by=name,
         )
         for name, judge in judges.items()
         if judge.config.target == "emotion"
     }
+
+
+def look(
+    files: Sequence[Path],
+    judges: Mapping[str, Judge],
+    through: Callable[[Image.Image], Image.Image] | None,
+    clip: EmotionCLIP | None,
+) -> dict[str, Array]:
+    """What is seen in each file: gradient, spectrum, vectors, each judge's `likely NAME` and `features NAME`."""
+    seen: dict[str, list[Array]] = {}
+    back: list[int] = []
+    for group in alike(files):
+        opened = [open_picture(files[place]) for place in group]
+        opened = [through(picture) for picture in opened] if through else opened
+        pixels = np.stack([np.asarray(picture) for picture in opened])
+        parts = {"gradient": gradient(pixels), "spectrum": spectrum(pixels)}
+        parts |= {"vectors": clip.read(opened).features} if clip else {}
+        for name, judge in judges.items():
+            read = judge.read(opened)
+            parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}
+        for name, part in parts.items():
+            seen.setdefault(name, []).append(part)
+        back += group
+    if len({part.shape[1] for part in seen["spectrum"]}) > 1:
+        seen["spectrum"] = [np.zeros((len(files), 0))]
+    return {name: np.concatenate(parts)[np.argsort(back)] for name, parts in seen.items()}
 
 
 def edited(
@@ -219,11 +229,12 @@ TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": jpeg, "blu
 
 
 def robustness(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> dict[str, dict[str, Any]]:
-    """Each judge's emotion accuracy once the pictures went through each treatment."""
+    """Each judge's emotion accuracy once the pictures went through each treatment; nothing where it has none."""
     found: dict[str, dict[str, Any]] = {}
     for name, treatment in TREATED.items():
         for judge, read in readings(samples, judges, treatment).items():
-            found.setdefault(judge, {})[name] = emotion(read)["emotion_accuracy"].asdict()
+            if accuracy := _told(("emotion",), read, None, {}).get("emotion_accuracy"):
+                found.setdefault(judge, {})[name] = accuracy
     return found
 
 
