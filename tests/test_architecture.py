@@ -11,7 +11,19 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src"
 ROOMS = [
-    *("errors", "emotions", "seeds", "config", "plugins", "stage", "pictures", "metrics", "backbone", "world"),
+    *(
+        "errors",
+        "emotions",
+        "seeds",
+        "config",
+        "plugins",
+        "stage",
+        "pictures",
+        "metrics",
+        "statistics",
+        "backbone",
+        "world",
+    ),
     *(
         "learner",
         "encoders",

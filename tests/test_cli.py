@@ -124,7 +124,7 @@ def test_a_recipe_is_words_that_come_before(tmp_path):
 def test_every_option_is_an_argument_of_its_verb(name):
     takes = inspect.signature(getattr(emoscene, name)).parameters
     options = set(VERBS[name].options.split()) - {"recipe"}
-    options |= {word.strip("?").lower() for word in VERBS[name].words.split()}
+    options |= {word.strip("?.").lower() for word in VERBS[name].words.split()}
     if not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
         assert options <= set(takes)
     needed = {key for key, one in takes.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD}

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPTokenizer
 
 import tiny
 from emoscene import judging, stage
 from emoscene import learner as learners
-from emoscene.emotions import EMOTIONS
+from emoscene.emotions import EMOTIONS, weights
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Usage
+from emoscene.errors import Failure, Usage
 from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, prompts_of, span
 from emoscene.judging import judges_of
+from emoscene.pictures import Row, read_row, save
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
 
@@ -72,7 +75,7 @@ def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
 
 def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     out = tmp_path / "scores"
-    monkeypatch.setattr(judging, "readings", lambda *words: 1 / 0)
+    monkeypatch.setattr(judging, "readings", lambda *words, **more: 1 / 0)
     monkeypatch.setattr("emoscene.evaluation.readings", judging.readings)
     with pytest.raises(ZeroDivisionError):
         evaluate(out=out, method="none", **call)
@@ -91,7 +94,9 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/1.jpg")
     samples = found(tmp_path / "from")
     assert [sample.asked for sample in samples] == [1, 6, -1]
-    out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, tell=print)
+    with pytest.raises(Failure, match="all scores but 1: diversity needs 2 pictures of one emotion"):
+        evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, tell=print)
+    out = tmp_path / "out"
     scores = json.loads((out / "scores.json").read_text())
     assert scores["pictures"] == 3
     assert np.sum(scores["judges"]["emotion"]["confusion"]) == 2
@@ -130,8 +135,104 @@ def test_the_miniatures_prompts_say_what_they_are():
 
 def test_what_a_method_cost_is_told_of_the_bases_own_adapter_too(tmp_path):
     prompts = [Prompt("a village by a lake", "village")]
-    out = evaluate(out=tmp_path / "scores", method="lora", prompts=prompts, seeds=[0], steps=2, tell=lambda text: None)
+    out = evaluate(
+        out=tmp_path / "scores", method="lora", prompts=prompts, seeds=[0, 1], steps=1, tell=lambda text: None
+    )
     cost = json.loads((out / "scores.json").read_text())["cost"]
     assert cost["trainable"] > 100_000
     assert cost["training_pictures"] == 48_000
     assert cost["bytes"] > 1_000_000
+
+
+def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
+    rng = np.random.default_rng(0)
+    for number, side in enumerate((64, 48, 64, 96)):
+        (tmp_path / "from/Awe").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(tmp_path / f"from/Awe/{number}.png")
+    call = {"pictures": tmp_path / "from", "base": base, "judge": judges}
+    for _ in range(2):
+        with pytest.raises(Failure, match="sharpness compares pictures of one size"):
+            evaluate(out=tmp_path / "out", **call)
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert list(scores["missing"]) == ["sharpness"]
+    assert scores["judges"]["emotion"]["per_emotion"]["awe"]["support"] == 4
+    assert scores["metrics"]["diversity"]["value"] > 0
+    (tmp_path / "from/Awe").rename(tmp_path / "from/things")
+    with pytest.raises(Failure, match="no emotion was asked of any picture"):
+        evaluate(out=tmp_path / "other", robust=True, **call)
+    assert "scene_clarity" in json.loads((tmp_path / "other/scores.json").read_text())["metrics"]
+
+
+def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
+    rng = np.random.default_rng(0)
+    files = []
+    for number, side in enumerate((64, 48, 64)):
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(files[-1])
+    known = judges_of(base, [str(judge) for judge in judges])
+    together = judging.readings([judging.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)["emotion"]
+    for place, file in enumerate(files):
+        alone = judging.readings([judging.Sample(file, 0, 0, 1)], known)["emotion"]
+        assert together.likely[place] == pytest.approx(alone.likely[0], abs=1e-6)
+        assert together.gradient[place] == alone.gradient[0]
+    assert together.spectrum.shape == (3, 0)
+
+
+def test_verdicts_and_robustness(call, tmp_path):
+    out = evaluate(out=tmp_path / "scores", method="prompt", robust=True, **call)
+    scores = json.loads((out / "scores.json").read_text())
+    rows = [json.loads(line) for line in (out / "verdicts.jsonl").read_text().splitlines()]
+    assert len(rows) == 32
+    assert {row["prompt"] for row in rows} == {"a beach", "a park"}
+    right = [EMOTIONS[np.argmax(row["likely"]["emotion"])] == row["asked"] for row in rows]
+    assert np.mean(right) == scores["judges"]["emotion"]["emotion_accuracy"]["value"]
+    assert np.mean([row["kept"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
+    assert all((out / row["file"]).is_file() for row in rows)
+    assert set(scores["robustness"]["emotion"]) == set(judging.TREATED)
+    assert scores["judged_by"]["emotion"] == stage.fingerprint(call["judge"][0])
+    assert scores["missing"] == {}
+
+
+def test_treatments_change_a_picture_a_little():
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for treatment in judging.TREATED.values():
+        changed = np.asarray(treatment(Image.fromarray(noise))).astype(float)
+        assert 1 < np.abs(changed - noise).mean() < 60
+
+
+def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    picture.save(tmp_path / "was.png")
+    (tmp_path / "from").mkdir()
+    for seed in range(2):
+        row = Row(
+            file=f"{seed}.png", prompt="a beach", emotion=weights("awe"), image=str(tmp_path / "was.png"), seed=seed
+        )
+        save(judging.soft(picture) if seed else picture, tmp_path / "from" / row.file, row)
+    out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges)
+    metrics = json.loads((out / "scores.json").read_text())["metrics"]
+    assert 0.5 < metrics["ssim"]["value"] < 1
+    assert 50 < metrics["psnr"]["value"] < 100
+    assert abs(metrics["emotion_gained"]["value"]) < 0.1
+
+
+def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
+    tokenizer = CLIPTokenizer.from_pretrained(f"{base}/tokenizer")
+    small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
+    torch.manual_seed(0)
+    clip = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
+    clip.model.save_pretrained(tmp_path / "clip")
+    tokenizer.save_pretrained(tmp_path / "clip")
+    out = evaluate(out=tmp_path / "scores", method="prompt", clip=tmp_path / "clip", **call)
+    metrics = json.loads((out / "scores.json").read_text())["metrics"]
+    assert metrics["alignment"]["by"] == metrics["sem_d"]["by"] == str(tmp_path / "clip")
+    with torch.no_grad():
+        words = {text: clip._told(clip._ids([text]))[0].numpy() for text in ("a beach", "a park")}
+        seen = [
+            max(0.0, float(clip.read([Image.open(file)]).features[0] @ words[read_row(file).prompt.partition(",")[0]]))
+            for file in sorted((out / "pictures").glob("*.png"))
+        ]
+    assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)
+    (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint(tmp_path / "clip")}))
+    with pytest.raises(Usage, match="cannot judge it"):
+        judging.clip_of(tmp_path / "clip", [str(tmp_path)])

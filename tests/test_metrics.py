@@ -4,15 +4,30 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import pdist
+from scipy.stats import binomtest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error, precision_recall_fscore_support
+from sklearn.metrics.pairwise import cosine_similarity, polynomial_kernel
+from sklearn.neighbors import NearestNeighbors
 
-from emoscene.emotions import EMOTIONS
-from emoscene.metrics import distance, diversity, sharpness
+from emoscene import plugins
+from emoscene.emotions import AFFECT, EMOTIONS
+from emoscene.errors import Failure
+from emoscene.metrics import calibration, distance, diversity, sharpness
+from emoscene.metrics.affect import affect
+from emoscene.metrics.alignment import alignment
 from emoscene.metrics.base import Readings, hits, interval, mean, measured
 from emoscene.metrics.content import content
-from emoscene.metrics.editing import ssim
+from emoscene.metrics.editing import editing, ssim
 from emoscene.metrics.emotion import confusion, emotion, per_emotion
+from emoscene.metrics.kernel import kernel
+from emoscene.metrics.manifold import manifold
+from emoscene.metrics.polarity import polarity
+from emoscene.metrics.semantics import semantics
+
+NEEDY = {"calibration", "distance", "diversity", "kernel", "manifold", "semantics"}
+"""Metrics that one picture is too few for."""
 
 
 def readings(count=96, seed=0, shift=0.0):
@@ -32,6 +47,8 @@ def readings(count=96, seed=0, shift=0.0):
         scene=rng.dirichlet(np.ones(3), count),
         place=np.arange(count) % 3,
         by="test",
+        vectors=rng.normal(size=(count, 5)),
+        texts=rng.normal(size=(count, 5)),
     )
 
 
@@ -164,3 +181,129 @@ def test_ssim_is_scikit_images() -> None:
     np.testing.assert_allclose(ssim(one, one), 1, rtol=1e-12)
     with pytest.raises(ValueError, match="window of 7"):
         ssim(one[:, :5], other[:, :5])
+
+
+def test_the_kernel_distance_is_scikit_learns_kernel():
+    made, real = readings(40), readings(60, seed=1, shift=0.5)
+    same, other, between = (
+        polynomial_kernel(a.features, b.features, degree=3, gamma=1 / 6, coef0=1)
+        for a, b in ((made, made), (real, real), (made, real))
+    )
+    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (same, other)]
+    found = kernel(made, real, draws=20)["kernel"]
+    assert found.value == pytest.approx(sum(within) - 2 * between.mean(), rel=1e-9)
+    assert found.low <= found.value <= found.high
+
+
+def test_the_kernel_distance_is_unbiased():
+    alike = [kernel(readings(24, seed), readings(24, seed + 100), draws=1)["kernel"].value for seed in range(60)]
+    assert abs(np.mean(alike)) < 3 * np.std(alike) / np.sqrt(60)
+    assert min(alike) < 0
+
+
+def test_precision_and_recall_are_scikit_learns_neighbours():
+    made, real = readings(50, shift=0.7), readings(50, seed=1)
+
+    def share(inner, outer):
+        ways = NearestNeighbors(n_neighbors=4).fit(outer).kneighbors(outer)[0][:, -1]
+        return np.mean([(np.linalg.norm(outer - point, axis=1) <= ways).any() for point in inner])
+
+    found = manifold(made, real, draws=20)
+    assert found["manifold_precision"].value == pytest.approx(share(made.features, real.features))
+    assert found["manifold_recall"].value == pytest.approx(share(real.features, made.features))
+
+
+def test_collapse_costs_recall_and_not_precision():
+    real, alike = readings(64, seed=1), readings(64)
+    alike.features[:] = real.features[0] + 0.01 * alike.features
+    found = manifold(alike, real, draws=5)
+    assert found["manifold_precision"].value == 1
+    assert found["manifold_recall"].value < 0.1
+
+
+def test_calibration_is_scikit_learns_curve():
+    real = readings(100, seed=2)
+    sure, right = real.likely.max(1), hits(real.likely, real.asked)
+    accuracy, confidence = calibration_curve(right, sure, n_bins=10, strategy="quantile")
+    ours = calibration.curve(real.likely, real.asked)
+    assert [row[0] for row in ours] == pytest.approx(confidence)
+    assert [row[1] for row in ours] == pytest.approx(accuracy)
+    found = calibration.calibration(readings(8), real, draws=20)["calibration_error"]
+    assert found.value == pytest.approx(np.abs(accuracy - confidence).mean())
+    assert calibration.calibration(real) == {}
+
+
+def test_two_classes_are_scikit_learns():
+    made = readings()
+    positive = np.array([AFFECT[name][0] > 0 for name in EMOTIONS])
+    theirs = accuracy_score(positive[made.asked], made.likely @ positive > 0.5)
+    assert polarity(made, draws=20)["two_class_accuracy"].value == pytest.approx(theirs)
+
+
+def test_valence_and_arousal_are_on_the_scale_of_three():
+    made = readings()
+    places = 3 * np.array([AFFECT[name] for name in EMOTIONS])
+    theirs = mean_absolute_error(places[made.asked], made.likely @ places, multioutput="raw_values")
+    found = affect(made, draws=20)
+    assert [found["valence_error"].value, found["arousal_error"].value] == pytest.approx(theirs.tolist())
+    made.likely[:] = np.eye(8)[made.asked]
+    assert affect(made, draws=5)["arousal_error"].value == 0
+
+
+def test_semantics_and_alignment_are_cosines():
+    made = readings()
+    found = semantics(made, draws=20)
+    assert found["scene_clarity"].value == pytest.approx(made.scene.max(1).mean())
+    groups = [made.vectors[made.asked == label] for label in range(8)]
+    assert found["sem_d"].value == pytest.approx(np.mean([pdist(group, "cosine").mean() for group in groups]))
+    theirs = 100 * np.diag(cosine_similarity(made.vectors, made.texts)).clip(min=0)
+    assert alignment(made, draws=20)["alignment"].value == pytest.approx(theirs.mean())
+    assert "sem_c" in semantics(Readings(**{**vars(made), "objects": made.scene[:, ::-1]}), draws=5)
+
+
+def test_edits_are_held_against_their_originals():
+    made, before = readings(), readings(seed=9)
+    edits = Readings(**{**vars(made), "originals": before, "alike": made.gradient, "near": np.full(96, np.inf)})
+    found = editing(edits, draws=20)
+    rows = np.arange(96)
+    gained = made.likely[rows, made.asked] - before.likely[rows, made.asked]
+    assert found["emotion_gained"].value == pytest.approx(gained.mean())
+    assert found["clip_i"].value == pytest.approx(np.diag(cosine_similarity(made.vectors, before.vectors)).mean())
+    assert found["psnr"].value == 100
+    assert editing(made) == {}
+
+
+def test_all_or_none_is_no_certainty():
+    """Where every prompt is a hit, the interval is the exact one of as many throws as there are prompts."""
+    made = readings(96)
+    made.likely[:] = np.eye(8)[made.asked]
+    found = emotion(made, draws=20)["emotion_accuracy"]
+    assert (found.low, found.high) == (pytest.approx(binomtest(4, 4).proportion_ci().low), 1)
+    made.likely[:] = np.eye(8)[(made.asked + 1) % 8]
+    found = emotion(made, draws=20)["emotion_accuracy"]
+    assert (found.low, found.high) == (0, pytest.approx(binomtest(0, 4).proportion_ci().high))
+
+
+def test_shuffled_labels_are_chance():
+    made = readings(768)
+    made.likely[:] = np.eye(8)[made.asked]
+    found = emotion(made, draws=200)
+    assert found["emotion_accuracy"].value == 1
+    assert found["shuffled"].low <= 1 / 8 <= found["shuffled"].high
+
+
+@pytest.mark.parametrize("name", plugins.names("metrics"))
+def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_there(name):
+    metric, made, few = plugins.find("metrics", name), readings(), readings(1)
+    for value in metric(made, readings(seed=1), draws=5).values():
+        assert value.low <= value.value <= value.high
+        assert value.n > 0
+    odd = readings(seed=1)
+    for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum"):
+        getattr(odd, field)[3] = np.nan
+    odd = Readings(**{**vars(odd), "originals": readings(), "alike": odd.gradient, "near": odd.gradient})
+    with pytest.raises(Failure, match="of 96 pictures were read as NaN"):
+        metric(odd, odd, draws=5)
+    if name in NEEDY:
+        with pytest.raises(Failure, match="needs"):
+            metric(few, few, draws=5)

@@ -19,6 +19,7 @@ VERBS = {
     "generate": "sampling",
     "train": "training",
     "evaluate": "evaluation",
+    "report": "reporting",
     "prepare": "data.preparation",
     "mini": "mini",
     "demo": "mini.demo",

@@ -2,10 +2,12 @@
 
     scores/
         manifest.json  scores.json
+        verdicts.jsonl                  a row a picture: what was asked and what each judge saw
         pictures/*.png  pictures/pictures.jsonl
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
 prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
+A metric that could not be measured leaves a sentence under "missing"; all others are written before the call fails.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from emoscene import stage
 from emoscene.config import read_toml
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
-from emoscene.errors import Usage
-from emoscene.judging import Sample, judges_of, readings, score
+from emoscene.errors import Failure, Usage
+from emoscene.judging import Sample, clip_of, fingerprints, judges_of, readings, robustness, score, verdicts
+from emoscene.metrics.base import Readings
 from emoscene.pictures import Row, read_row
 from emoscene.sampling import Pipe, adapter_of, kept, load
 
@@ -58,6 +61,8 @@ def evaluate(
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
     pictures: str | Path | None = None,
+    clip: str | Path | None = None,
+    robust: bool = False,
     batch: int = 8,
     device: str | None = None,
     tell: Callable[[str], None] = print,
@@ -65,9 +70,11 @@ def evaluate(
 ) -> Path:
     """Score a method, or any folder of `pictures`; returns the folder with `scores.json`.
 
-    data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. painting: `steps cfg
-    sampler size negative`, and settings of the method that may change at use. Raises Usage for words that are off and
-    for a judge akin to what it judges.
+    data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. clip: the folder of
+    a CLIP, for the alignment with the words and semantic diversity. robust: judge the pictures again after JPEG 75 and
+    a small blur. painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
+    Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
+    could not be measured.
     """
     asked = prompts_of(prompts)
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
@@ -82,25 +89,55 @@ def evaluate(
         "data": data,
         "pictures": pictures,
         "settings": late,
+        **{key: value for key, value in (("clip", clip), ("robust", robust)) if value},
         **painting,
     }
-    judges = judges_of(base, _paths(judge), _paths(adapter))
-    opened = stage.Stage.open(out, "scores", call)
+    judges = judges_of(base, call["judge"], call["adapter"])
+    reader = clip_of(clip, call["adapter"]) if clip else None
+    opened = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if opened.done:
-        return opened.path
+        return _complete(opened)
     if pictures is not None:
-        samples, about = found(Path(pictures)), {"from": str(pictures)}
+        samples, about = found(Path(pictures)), dict[str, Any]({"from": str(pictures)})
     else:
         pipe = load(base, method=method, adapter=adapter, device=device, **late)
-        planned = plan(pipe, asked, span(seeds), strength=strength, **painting)
-        folder = opened.path / "pictures"
-        samples = paint(pipe, planned, folder, batch, tell)
-        about = _about(pipe, planned[0][1], folder, call)
+        planned = plan(pipe, asked, call["seeds"], strength=strength, **painting)
+        samples = paint(pipe, planned, opened.path / "pictures", batch, tell)
+        about = _about(pipe, planned[0][1], opened.path / "pictures", call)
+    about |= {"judged_by": fingerprints(base, call["judge"])}
+    about |= {"robustness": robustness(samples, judges)} if robust else {}
     real = None if data is None else readings(real_pictures(Path(data)), judges)
-    scores = {**about, **score(readings(samples, judges), real), "peak_memory_mb": peak_memory()}
-    stage.write(opened.path / "scores.json", json.dumps(scores, indent=1).encode())
-    opened.finish(pictures=len(samples))
+    _write(opened.path, samples, readings(samples, judges, clip=reader), real, about)
+    return _complete(opened)
+
+
+def _write(
+    folder: Path,
+    samples: Sequence[Sample],
+    made: Mapping[str, Readings],
+    real: Mapping[str, Readings] | None,
+    about: Mapping[str, Any],
+) -> None:
+    """Write what the judges saw in each picture, and the scores that come of it."""
+    lines = (json.dumps(row) for row in verdicts(samples, made, folder))
+    stage.write(folder / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    scores = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
+    stage.write(folder / "scores.json", json.dumps(scores, indent=1).encode())
+
+
+def _complete(opened: stage.Stage) -> Path:
+    """The folder of scores, finished. Raises Failure where a metric is missing in them."""
+    scores = json.loads((opened.path / "scores.json").read_text(encoding="utf8"))
+    if not opened.done:
+        opened.finish(pictures=scores["pictures"])
+    if missing := scores["missing"]:
+        raise Failure(f"{opened.path} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
     return opened.path
+
+
+def _stages(folders: Iterable[str | Path | None]) -> list[str | Path]:
+    """Those of the folders that know their own history."""
+    return [folder for folder in folders if folder is not None and (Path(folder) / stage.MANIFEST).is_file()]
 
 
 def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
@@ -141,7 +178,8 @@ def plan(
     for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
         row = pipe.rows(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
         file = f"{number:03d}-{describe(row.emotion) or 'base'}-{seed:04d}.png"
-        planned.append((Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene), replace(row, file=file)))
+        sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
+        planned.append((sample, replace(row, file=file)))
     return planned
 
 
@@ -170,11 +208,14 @@ def found(folder: Path) -> list[Sample]:
         raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
     samples, texts = [], dict[str, int]()
     for number, file in enumerate(files):
-        sample = Sample(file, number, 0, EMOTIONS.index(file.parent.name) if file.parent.name in EMOTIONS else -1)
+        name = file.parent.name.lower()
+        sample = Sample(file, number, 0, EMOTIONS.index(name) if name in EMOTIONS else -1, text=file.name)
         if row := _row(file):
             asked = int(np.argmax(row.emotion)) if max(row.emotion) > 0 else sample.asked
             prompt = texts.setdefault(row.prompt, len(files) + len(texts))
-            sample = replace(sample, prompt=prompt, seed=row.seed, asked=asked)
+            sample = replace(sample, prompt=prompt, seed=row.seed, asked=asked, text=row.prompt)
+            if row.image and Path(row.image).is_file():
+                sample = replace(sample, original=Path(row.image))
         samples.append(sample)
     return samples
 
@@ -218,6 +259,7 @@ def _about(pipe: Pipe, row: Row, folder: Path, call: Mapping[str, Any]) -> dict[
         "cfg": row.cfg,
         "steps": row.steps,
         "sampler": row.sampler,
+        "settings": call["settings"],
         "prompts": call["prompts"],
         "seeds": call["seeds"],
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),

@@ -26,7 +26,7 @@ REPEATED = {"emotion", "adapter", "judge"}
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """A verb's sentence, its words in order (`PROMPT?` may be left out) and the names of its options."""
+    """A verb's sentence, its words (`PROMPT?` may be left out, `SCORES...` repeated) and the names of its options."""
 
     sentence: str
     words: str
@@ -63,9 +63,15 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base strength prompts seeds judge data pictures negative size steps cfg sampler batch "
-        "device out recipe",
+        "method adapter base strength prompts seeds judge data pictures clip robust negative size steps cfg sampler "
+        "batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
+    ),
+    "report": Verb(
+        "compare any number of scores on one page that needs no network",
+        "SCORES...",
+        "out",
+        "emoscene report out/none out/lora --out out/report",
     ),
     "mini": Verb(
         "render the miniature world to disk, laid out as a public data set",
@@ -76,7 +82,13 @@ VERBS = {
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
-NEEDS = {"prepare": ("out",), "train": ("data", "out"), "evaluate": ("out",), "mini": ("layout", "out")}
+NEEDS = {
+    "prepare": ("out",),
+    "train": ("data", "out"),
+    "evaluate": ("out",),
+    "report": ("out",),
+    "mini": ("layout", "out"),
+}
 OPTIONS = {
     option.name: option
     for option in (
@@ -113,6 +125,8 @@ OPTIONS = {
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
         Option("judge", "str", "judge", "a folder that `train judge` made, or a hub id"),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
+        Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
+        Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),
@@ -141,11 +155,13 @@ def read(name: str, line: list[str]) -> Call:
     if "help" in asked:
         return Call(name, {}, {}, asked)
     expected = verb.words.split()
+    listed = [words] if words and expected and expected[-1].endswith("...") else []
+    words = [] if listed else words
     if len(words) > len(expected):
         hint = ": put the prompt in quotes" if name == "generate" else f": {verb.example}"
         raise Usage(f"{words[len(expected)]!r} is a word too many{hint}")
-    given = {place.strip("?").lower(): word for place, word in zip(expected, words, strict=False)}
-    for place in [*(word.lower() for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
+    given: dict[str, Any] = {_place(word): said for word, said in zip(expected, listed or words, strict=False)}
+    for place in [*(_place(word) for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
         if place not in given | options:
             say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
             raise Usage(f"{name} needs {say}: {verb.example}")
@@ -153,6 +169,10 @@ def read(name: str, line: list[str]) -> Call:
     emotions.one_way(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
     known = settings(name, given)
     return Call(name, given, pairs if known is None or not pairs else _checked(known, pairs), asked)
+
+
+def _place(word: str) -> str:
+    return word.rstrip("?.").lower()
 
 
 def _checked(known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ here takes weights, one a picture; all ones give the value itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+
+from emoscene.errors import Failure
 
 Array = np.ndarray
 Statistic = Callable[[Array], float]
@@ -30,8 +33,12 @@ class Value:
     by: str = ""
 
     def asdict(self) -> dict[str, Any]:
-        """As `scores.json` holds it: numbers to six digits."""
-        return {key: round(part, 6) if isinstance(part, float) else part for key, part in asdict(self).items()}
+        """As `scores.json` holds it: numbers to six digits, None for what is not a number."""
+        return {key: _plain(part) if isinstance(part, float) else part for key, part in asdict(self).items()}
+
+
+def _plain(number: float) -> float | None:
+    return round(number, 6) if np.isfinite(number) else None
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,11 @@ class Readings:
     prompt, seed: which prompt and which seed made it [N]. asked: the number of the emotion asked, -1 for none [N].
     likely: an emotion judge's probabilities [N, 8]. scene: a scene judge's [N, S]; place: the scene asked [N], -1
     where unknown. features: where distances are measured [N, D]. gradient: mean gradient magnitude [N]. spectrum:
-    radial power spectrum in dB [N, R]. by: who read, for the record.
+    radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
+    vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
+    clip: its name.
+    originals: what was read of the pictures that these are edits of, row by row; alike, near: SSIM and PSNR with them.
+    What nobody read is empty. by: who read, for the record.
     """
 
     prompt: Array
@@ -54,6 +65,13 @@ class Readings:
     scene: Array = field(default_factory=lambda: np.zeros((0, 0)))
     place: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     by: str = ""
+    objects: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    vectors: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    texts: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    clip: str = ""
+    originals: Readings | None = None
+    alike: Array = field(default_factory=lambda: np.zeros(0))
+    near: Array = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -84,11 +102,24 @@ def interval(
     return float(low), float(high)
 
 
-def measured(statistic: Statistic, readings: Readings, draws: int = 1000, centred: bool = False) -> Value:
+def measured(statistic: Statistic, readings: Readings, draws: int = 1000, centred: bool = False, by: str = "") -> Value:
     """The value of a statistic over all pictures, with its interval; `centred` for one that repetition biases."""
     value = float(statistic(np.ones(len(readings))))
     low, high = interval(statistic, readings.prompt, readings.seed, draws, centre=value if centred else None)
-    return Value(value, low, high, len(readings), readings.by)
+    return Value(value, low, high, len(readings), by or readings.by)
+
+
+def shared(hit: Array, keep: Array, readings: Readings, draws: int = 1000) -> Value:
+    """The share of pictures that are a hit, 1 or 0 [N], among those for which `keep` [N] is 1.
+
+    Where all are, or none is, drawing again shows nothing but that. The interval is then the exact one of as many
+    independent pictures as there are prompts (Clopper and Pearson 1934), which errs on the wide side.
+    """
+    found = measured(average(hit, keep), readings, draws)
+    edge = 0.025 ** (1 / max(1, len(np.unique(readings.prompt[keep > 0]))))
+    if found.value == 1:
+        return replace(found, low=edge, high=1.0)
+    return replace(found, low=0.0, high=1 - edge) if found.value == 0 else found
 
 
 def mean(values: Array, weights: Array) -> float:
@@ -97,9 +128,64 @@ def mean(values: Array, weights: Array) -> float:
     return float((values * weights).sum() / total) if total else float("nan")
 
 
+def average(values: Array, keep: Array | None = None) -> Statistic:
+    """Weights -> the mean of values [N], over those for which `keep` [N] is 1."""
+    return partial(mean, values) if keep is None else lambda weights: mean(values, weights * keep)
+
+
 def hits(likely: Array, asked: Array) -> Array:
     """1 where the most likely label is the one asked, else 0 [N]."""
     return (likely.argmax(1) == asked).astype(float)
+
+
+def enough(name: str, least: int, *clouds: Array) -> None:
+    """Raises Failure where an array [N, ...] has fewer than `least` pictures, or holds what is no finite number."""
+    for cloud in clouds:
+        if len(cloud) < least:
+            raise Failure(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
+        odd = int((~np.isfinite(cloud.reshape(len(cloud), -1))).any(1).sum())
+        if odd:
+            raise Failure(f"{name} was left out: {odd} of {len(cloud)} pictures were read as NaN; mend their encoder")
+
+
+def spaced(total: int, count: int) -> Array:
+    """`count` of `total` places, evenly spaced, so that every prompt and emotion keeps its share."""
+    return np.linspace(0, total - 1, count).round().astype(np.int64)
+
+
+def unit(vectors: Array) -> Array:
+    """Vectors [N, D] of length one."""
+    vectors = vectors.astype(np.float64)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12))
+
+
+def squares(one: Array, other: Array) -> Array:
+    """Squared Euclidean distances [N, M]; exactly zero between one array and itself, place by place."""
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    found = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
+    if one.shape == other.shape and np.array_equal(one, other):
+        np.fill_diagonal(found, 0)
+    return np.asarray(found.clip(min=0))
+
+
+def within(features: Array, asked: Array, apart: Callable[[Array], Array]) -> Statistic:
+    """Weights -> the mean of apart(features) [n, n] over all pairs within an emotion, averaged over emotions.
+
+    The pairs are computed once. A picture is no pair with itself, nor with its own copies in a bootstrap draw.
+    """
+    groups = [np.flatnonzero(asked == label) for label in np.unique(asked[asked >= 0])]
+    between = [(group, apart(features[group])) for group in groups if len(group) > 1]
+
+    def value(weights: Array) -> float:
+        means = []
+        for group, pairs in between:
+            shares = weights[group]
+            count = shares.sum() ** 2 - (shares**2).sum()
+            if count > 0:
+                means.append(float((shares @ pairs @ shares - shares**2 @ np.diag(pairs)) / count))
+        return float(np.mean(means)) if means else float("nan")
+
+    return value
 
 
 def _counts(rng: np.random.Generator, groups: Array) -> Array:

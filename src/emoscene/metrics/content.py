@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from emoscene.metrics.base import Readings, Value, hits, mean, measured
+from emoscene.metrics.base import Readings, Value, enough, hits, shared
 
 
 def content(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
     """The share of pictures whose scene, as the scene judge sees it, is the one asked; nothing where none is known."""
     if not made.scene.size or not (made.place >= 0).any():
         return {}
+    enough("the scene kept", 1, made.scene)
     kept, known = hits(made.scene, made.place), (made.place >= 0).astype(float)
-    return {"scene_accuracy": measured(lambda w: mean(kept, w * known), made, draws)}
+    return {"scene_accuracy": shared(kept, known, made, draws)}

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, interval
+from emoscene.metrics.base import Array, Readings, Value, enough, interval, spaced
 
 
 def distance(made: Readings, real: Readings | None = None, draws: int = 100) -> dict[str, Value]:
-    """The Frechet distance of the features, at equal numbers; nothing without real pictures."""
-    if real is None or min(len(made), len(real)) < 2:
+    """The Frechet distance of the features, at equal numbers; nothing without real pictures. Raises Failure below 2."""
+    if real is None:
         return {}
+    enough("the Frechet distance", 2, made.features, real.features)
     count = min(len(made), len(real))
     ours, theirs = spaced(len(made), count), spaced(len(real), count)
     there = moments(real.features[theirs])
@@ -27,11 +28,6 @@ def distance(made: Readings, real: Readings | None = None, draws: int = 100) -> 
     value = statistic(np.ones(count))
     low, high = interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
     return {"frechet": Value(value, max(low, 0.0), high, count, made.by)}
-
-
-def spaced(total: int, count: int) -> Array:
-    """`count` of `total` places, evenly spaced, so that every prompt and emotion keeps its share."""
-    return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
 def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array]:

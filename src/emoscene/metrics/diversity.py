@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Statistic, Value, measured
+from emoscene.errors import Failure
+from emoscene.metrics.base import Array, Readings, Statistic, Value, enough, measured, squares, within
 
 
 def diversity(made: Readings, real: Readings | None = None, draws: int = 200) -> dict[str, Value]:
-    """Mean Euclidean distance of features within an emotion, averaged over emotions, alone and relative to the real."""
+    """Mean Euclidean distance of features within an emotion, averaged over emotions, alone and relative to the real.
+
+    Raises Failure where no emotion has two pictures.
+    """
+    enough("diversity", 2, made.features, *([] if real is None else [real.features]))
+    if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
+        raise Failure("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
     ours = statistic(made.features, made.asked)
     found = {"diversity": measured(ours, made, draws, centred=True)}
     if real is not None:
@@ -23,26 +30,10 @@ def diversity(made: Readings, real: Readings | None = None, draws: int = 200) ->
 
 
 def statistic(features: Array, asked: Array) -> Statistic:
-    """Weights -> mean distance within an emotion; the pairs' distances are computed once."""
-    groups = [np.flatnonzero(asked == label) for label in np.unique(asked[asked >= 0])]
-    between = [(group, pairwise(features[group])) for group in groups if len(group) > 1]
-
-    def value(weights: Array) -> float:
-        means = []
-        for group, distances in between:
-            shares = weights[group]
-            pairs = shares.sum() ** 2 - (shares**2).sum()
-            if pairs > 0:
-                means.append(float(shares @ distances @ shares / pairs))
-        return float(np.mean(means)) if means else float("nan")
-
-    return value
+    """Weights -> mean Euclidean distance within an emotion."""
+    return within(features, asked, pairwise)
 
 
 def pairwise(features: Array) -> Array:
     """Euclidean distances [N, N]; exactly zero to oneself."""
-    features = features.astype(np.float64)
-    squares = (features**2).sum(1)
-    squared = squares[:, None] + squares[None] - 2 * features @ features.T
-    np.fill_diagonal(squared, 0)
-    return np.sqrt(squared.clip(min=0))
+    return np.sqrt(squares(features, features))

@@ -9,26 +9,39 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, hits, mean, measured
+from emoscene.metrics.base import Array, Readings, Value, average, enough, hits, measured, shared
 
 
 def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
-    """Accuracy and the mean probability of the emotion asked; over real pictures, accuracy is the judge's ceiling."""
+    """Accuracy, the mean probability of the emotion asked, and the controls.
+
+    Where the labels are shuffled, accuracy must fall to chance; over real pictures, it is the judge's ceiling. Raises
+    Failure where no picture was asked for an emotion.
+    """
+    enough("the judged emotion", 1, made.likely[made.asked >= 0])
     hit, likely = hits(made.likely, made.asked), probability(made.likely, made.asked)
-    asked = (made.asked >= 0).astype(float)
+    asked, chance = (made.asked >= 0).astype(float), hits(made.likely, shuffled(made.asked))
     found = {
-        "emotion_accuracy": measured(lambda w: mean(hit, w * asked), made, draws),
-        "probability": measured(lambda w: mean(likely, w * asked), made, draws),
+        "emotion_accuracy": shared(hit, asked, made, draws),
+        "probability": measured(average(likely, asked), made, draws),
+        "shuffled": shared(chance, asked, made, draws),
     }
     if real is not None:
         right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
-        found["ceiling"] = measured(lambda w: mean(right, w * labelled), real, draws)
+        found["ceiling"] = shared(right, labelled, real, draws)
     return found
 
 
 def probability(likely: Array, asked: Array) -> Array:
     """The probability of the label asked [N]; 0 where none was."""
     return np.where(asked >= 0, likely[np.arange(len(asked)), asked], 0.0)
+
+
+def shuffled(asked: Array, start: int = 0) -> Array:
+    """The labels dealt again among the pictures that have one [N]."""
+    dealt, keep = asked.copy(), asked >= 0
+    dealt[keep] = np.random.default_rng(start).permutation(asked[keep])
+    return dealt
 
 
 def confusion(likely: Array, asked: Array, weights: Array | None = None) -> Array:

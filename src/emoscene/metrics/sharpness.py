@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, mean, measured
+from emoscene.errors import Failure
+from emoscene.metrics.base import Array, Readings, Value, enough, mean, measured
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def sharpness(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
-    """Mean gradient relative to the real ones, and the largest gap of the spectra up to half of Nyquist."""
+    """Mean gradient relative to the real ones, and the largest gap of the spectra up to half of Nyquist.
+
+    Raises Failure where the pictures are of several sizes, or of another size than the real ones.
+    """
+    if not made.spectrum.size or (real is not None and real.spectrum.shape[1] != made.spectrum.shape[1]):
+        raise Failure("sharpness compares pictures of one size, and these are of several: bring them to one size first")
+    enough("sharpness", 1, made.spectrum, made.gradient)
     found = {"gradient": measured(lambda w: mean(made.gradient, w), made, draws)}
     if real is not None:
         sharp, power = float(real.gradient.mean()), real.spectrum.mean(0)

@@ -63,6 +63,23 @@ class Share:
         return f"{self.value:.0%}<small>{self.low:.0%} to {self.high:.0%}</small>{rail}"
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """A figure of any size with its interval, to three digits."""
+
+    value: float
+    low: float
+    high: float
+
+    def html(self) -> str:
+        """The figure and, smaller, how far it may be off."""
+        value, low, high = (f"{number:.3g}" for number in (self.value, self.low, self.high))
+        return f"{value}<small>{low} to {high}</small>"
+
+
+Cell = str | Share | Quantity
+
+
 def page(title: str, lede: str, sections: Iterable[str], foot: str = "") -> str:
     """The whole page."""
     words = {"title": escape(title), "lede": escape(lede), "foot": escape(foot)}
@@ -96,12 +113,12 @@ def grid(plates: Sequence[Sequence[Plate]], rows: Sequence[str], columns: Sequen
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str | Share]], caption: str = "") -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str = "") -> str:
     """A table whose first column names the rows."""
     top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = []
     for first, *rest in rows:
-        cells = "".join(f"<td>{cell.html() if isinstance(cell, Share) else escape(cell)}</td>" for cell in rest)
+        cells = "".join(f"<td>{escape(cell) if isinstance(cell, str) else cell.html()}</td>" for cell in rest)
         lines.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
     body = "\n".join(lines)
     inside = f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>"
@@ -117,6 +134,22 @@ def terms(pairs: Iterable[tuple[str, str]]) -> str:
 def code(lines: Iterable[str]) -> str:
     """Commands, to be copied."""
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def warnings(sentences: Sequence[str]) -> str:
+    """What a reader must know before comparing; nothing where there is nothing."""
+    lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="warn">{lines}</ul>' if lines else ""
+
+
+def folded(words: str, inside: str) -> str:
+    """What opens when its words are pressed."""
+    return f"<details><summary>{escape(words)}</summary>{inside}</details>"
+
+
+def panels(drawings: Iterable[str], caption: str = "") -> str:
+    """Drawings side by side, as many as there is room for."""
+    return _figure(f'<div class="panels">{"".join(drawings)}</div>', caption)
 
 
 def _figure(inside: str, caption: str) -> str:

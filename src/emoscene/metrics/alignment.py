@@ -1,0 +1,25 @@
+"""Whether a picture shows the words: the cosine of picture and text in a CLIP's space.
+
+    100 * max(cos(text, picture), 0)
+
+This is CLIPScore (Hessel et al. 2021) in hundredths. The text is the neutral prompt, without any emotion: what is
+measured is that the content stays, not the emotion.
+"""
+
+from __future__ import annotations
+
+from emoscene.metrics.base import Array, Readings, Value, average, enough, measured, unit
+
+
+def alignment(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+    """The mean score of all pictures; nothing where no CLIP read them. Raises Failure for vectors of NaN."""
+    if not made.vectors.size or not made.texts.size:
+        return {}
+    enough("the alignment with the words", 1, made.vectors, made.texts)
+    told = scores(made.vectors, made.texts)
+    return {"alignment": measured(average(told), made, draws, by=made.clip)}
+
+
+def scores(vectors: Array, texts: Array) -> Array:
+    """The score [N], in 0 .. 100, of pictures and texts [N, D]."""
+    return 100 * (unit(vectors) * unit(texts)).sum(1).clip(min=0)

@@ -1,0 +1,198 @@
+"""Folders of scores, read: what each is called, whether they may be compared, and how they differ, paired.
+
+Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not, `remarks` says
+so; differences are taken over what both have, and never across judges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emoscene import stage
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure, Usage
+from emoscene.statistics import Difference, compare, holm
+
+APART = ("base", "strength", "cfg", "steps", "sampler", "settings", "adapters")
+"""What may tell two scores of one method apart, in the order in which it is said."""
+SAME = {
+    "prompts": "painted other prompts",
+    "seeds": "painted other seeds",
+    "base": "painted on other bases",
+    "steps": "took another number of steps",
+    "sampler": "took another sampler",
+}
+"""What two scores must share to be compared, and what is wrong where they do not."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of scores: its name in the report, `scores.json`, a row a picture, and its manifest."""
+
+    name: str
+    folder: Path
+    scores: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    manifest: Mapping[str, Any]
+
+    @property
+    def judge(self) -> str:
+        """The judge that counts: the first."""
+        return next(iter(self.scores["judges"]))
+
+    def judged(self, what: str, judge: str = "") -> Mapping[str, Any] | None:
+        """A figure by a judge, as `scores.json` has it: value, low, high; None where there is none."""
+        return _figure(self.scores["judges"].get(judge or self.judge, {}), what)
+
+    def metric(self, what: str) -> Mapping[str, Any] | None:
+        """Any other figure; None where there is none."""
+        return _figure(self.scores["metrics"], what)
+
+    def cost(self, what: str) -> float | None:
+        """What it cost; None where nobody counted."""
+        found = self.scores.get("cost", {}).get(what, self.scores.get(what))
+        return None if found is None else float(found)
+
+
+def _figure(found: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
+    figure = found.get(what)
+    return None if figure is None or None in (figure["value"], figure["low"], figure["high"]) else figure
+
+
+def entries(folders: Iterable[str | Path]) -> list[Entry]:
+    """The scores in these folders, each under a name of its own. Raises Usage for what holds none or is unfinished."""
+    found = []
+    for folder in dict.fromkeys(Path(folder) for folder in folders):
+        manifest = stage.read(folder, "scores")
+        if manifest["state"] != "done":
+            raise Usage(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
+        try:
+            scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
+            name = scores.get("method") or Path(scores["from"]).name
+            found.append(Entry(name, folder, scores, list(stage.rows(folder / "verdicts.jsonl")), manifest))
+            found[-1].judged("emotion_accuracy")
+        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+            raise Failure(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
+    if not found:
+        raise Usage("report needs SCORES: the folders that `emoscene evaluate` made")
+    return named(found)
+
+
+def named(found: Sequence[Entry]) -> list[Entry]:
+    """The entries, those of one method told apart by what differs between them, else by their folders' names."""
+    told = []
+    for entry in found:
+        alike = [other for other in found if other.name == entry.name]
+        differ = [key for key in APART if len({json.dumps(other.scores.get(key)) for other in alike}) > 1]
+        words = [_said(key, entry.scores.get(key)) for key in differ]
+        told.append(replace(entry, name=", ".join([entry.name, *words])))
+    names = [entry.name for entry in told]
+    return [
+        replace(entry, name=f"{entry.name} ({entry.folder.name})") if names.count(entry.name) > 1 else entry
+        for entry in told
+    ]
+
+
+def _said(key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={one}" for name, one in value.items()) or "default settings"
+    if isinstance(value, list):
+        return " + ".join(str(one)[:8] for one in value) or "no adapter"
+    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+
+
+def remarks(found: Sequence[Entry]) -> list[str]:
+    """What a reader must know before comparing these entries, a sentence each."""
+    first, told = found[0], []
+    for entry in found[1:]:
+        if not same_judge(entry, first):
+            told.append(f"{entry.name} and {first.name} had other judges: their figures do not compare.")
+        for key, sentence in SAME.items():
+            if entry.scores.get(key) != first.scores.get(key):
+                told.append(f"{entry.name} and {first.name} {sentence}: part of any difference may come from that.")
+    for entry in found:
+        if not entry.rows:
+            told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
+        told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
+    return told
+
+
+def same_judge(one: Entry, other: Entry) -> bool:
+    """Whether the same weights judged both."""
+    marks = [entry.scores.get("judged_by", {}).get(entry.judge) for entry in (one, other)]
+    return marks[0] is not None and marks[0] == marks[1]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one entry has over another in one respect; `p` is corrected for all comparisons made."""
+
+    one: str
+    other: str
+    what: str
+    difference: Difference
+    p: float
+
+
+def comparisons(found: Sequence[Entry]) -> list[Comparison]:
+    """All pairs of entries that one judge saw, the later less the earlier, Holm's correction over all of them."""
+    made = []
+    for other, one in combinations(found, 2):
+        if same_judge(one, other):
+            for what, values in (("emotion as asked", _hits), ("scene kept", _kept)):
+                difference = paired(values(one), values(other))
+                if difference.n:
+                    made.append((one.name, other.name, what, difference))
+    return [
+        Comparison(*words, p) for words, p in zip(made, holm([difference.p for *_, difference in made]), strict=True)
+    ]
+
+
+Place = tuple[str, int, str]
+"""The prompt, the seed and the emotion asked of a picture."""
+
+
+def paired(one: Mapping[Place, float], other: Mapping[Place, float]) -> Difference:
+    """The difference over the places that both have."""
+    places = sorted(one.keys() & other.keys())
+    ours, theirs = (np.array([side[place] for place in places]) for side in (one, other))
+    prompt, seed = (np.array([place[axis] for place in places]) for axis in (0, 1))
+    return compare(ours, theirs, prompt, seed)
+
+
+def _hits(entry: Entry) -> dict[Place, float]:
+    """1 where the first judge finds the emotion asked likeliest, by place."""
+    asked = [row for row in entry.rows if row["asked"]]
+    return {
+        (row["prompt"], row["seed"], row["asked"]): float(
+            EMOTIONS[int(np.argmax(row["likely"][entry.judge]))] == row["asked"]
+        )
+        for row in asked
+    }
+
+
+def _kept(entry: Entry) -> dict[Place, float]:
+    """1 where the scene asked is there, by place."""
+    known = [row for row in entry.rows if row["kept"] is not None]
+    return {(row["prompt"], row["seed"], row["asked"] or ""): float(row["kept"]) for row in known}
+
+
+def curves(found: Sequence[Entry], axis: str) -> dict[str, list[tuple[float, Entry]]]:
+    """Entries that differ in nothing but `axis` (strength, cfg, or a setting), in its order; two are a curve."""
+    groups: dict[str, list[tuple[float, Entry]]] = {}
+    for entry in found:
+        settings = dict(entry.scores.get("settings") or {})
+        value = settings.pop(axis, entry.scores.get(axis))
+        if isinstance(value, int | float):
+            rest = {key: entry.scores.get(key) for key in ("method", "from", *APART, *SAME) if key != axis}
+            key = json.dumps({**rest, "settings": settings, "judge": entry.scores.get("judged_by")})
+            groups.setdefault(key, []).append((float(value), entry))
+    several = [sorted(group, key=lambda pair: pair[0]) for group in groups.values() if len(group) > 1]
+    return {str(group[0][1].scores.get("method") or group[0][1].name): group for group in several}

@@ -1,0 +1,195 @@
+"""The report as tables: the headline, the paired differences, and where each score comes from; Markdown and CSV.
+
+A table here is its head and its rows of cells, as `blocks.table` takes them; Markdown writes the same cells as text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+from emoscene.emotions import EMOTIONS
+from emoscene.reporting.blocks import Cell, Quantity, Share
+from emoscene.reporting.entries import Comparison, Entry
+
+Table = tuple[list[str], list[list[Cell]]]
+CHANCE = 1 / len(EMOTIONS)
+METRICS = {
+    "scene_accuracy": "scene kept",
+    "frechet": "Frechet distance",
+    "kernel": "kernel distance",
+    "diversity": "diversity",
+    "diversity_share": "diversity / real",
+    "ssim": "SSIM to the original",
+}
+"""The metrics of the headline, where any entry has them; all others stand in the CSV."""
+COSTS = {
+    "trainable": "trainable parameters",
+    "bytes": "file size, MB",
+    "training_pictures": "training pictures",
+    "training_seconds": "training, s",
+    "seconds_a_picture": "s a picture",
+    "peak_memory_mb": "peak memory, MB",
+}
+
+
+def headline(found: Sequence[Entry]) -> Table:
+    """Quality with its intervals; a column appears where any entry has it."""
+    judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
+    metrics = [name for name in METRICS if any(entry.metric(name) for entry in found)]
+    right = [f"emotion as asked ({name})" if len(judges) > 1 else "emotion as asked" for name in judges]
+    head = ["method", *right, *(METRICS[name] for name in metrics)]
+    rows: list[list[Cell]] = [
+        [
+            entry.name,
+            *(figure(entry.judged("emotion_accuracy", name), CHANCE) for name in judges),
+            *(figure(entry.metric(name), share=name.endswith("accuracy")) for name in metrics),
+        ]
+        for entry in found
+    ]
+    for entry in found:
+        if ceiling := entry.judged("ceiling"):
+            others = [figure(entry.judged("ceiling", name), CHANCE) for name in judges[1:]]
+            rows.append(["real pictures, held out", figure(ceiling, CHANCE), *others, *[""] * len(metrics)])
+            break
+    return head, rows
+
+
+def costs(found: Sequence[Entry]) -> Table:
+    """What each entry cost."""
+    rows: list[list[Cell]] = [[entry.name, *(_cost(entry, name) for name in COSTS)] for entry in found]
+    return ["method", *COSTS.values()], rows
+
+
+def _cost(entry: Entry, name: str) -> str:
+    value = entry.cost(name)
+    if value is None:
+        return "unknown"
+    if name == "bytes":
+        return f"{value / 1e6:.2f}"
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}"
+
+
+def controls(found: Sequence[Entry]) -> Table:
+    """What must be at chance, what must not vanish, and whether the judge is as sure as it should be."""
+    treated = list(dict.fromkeys(name for entry in found for name in _treated(entry)))
+    head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treated), "two classes"]
+    head += ["valence error", "arousal error", "judge's calibration error"]
+    rows: list[list[Cell]] = [
+        [
+            entry.name,
+            figure(entry.judged("emotion_accuracy"), CHANCE),
+            figure(entry.judged("shuffled"), CHANCE),
+            *(figure(_treated(entry).get(name), CHANCE) for name in treated),
+            figure(entry.judged("two_class_accuracy"), 0.5),
+            *(figure(entry.judged(f"{axis}_error"), share=False) for axis in ("valence", "arousal")),
+            figure(entry.judged("calibration_error"), share=False),
+        ]
+        for entry in found
+    ]
+    return filled(head, rows)
+
+
+def filled(head: list[str], rows: list[list[Cell]]) -> Table:
+    """A table without the columns in which nobody has anything."""
+    keep = [place for place in range(len(head)) if any(row[place] != "" for row in rows)]
+    return [head[place] for place in keep], [[row[place] for place in keep] for row in rows]
+
+
+def _treated(entry: Entry) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = entry.scores.get("robustness", {}).get(entry.judge, {})
+    return found
+
+
+def differences(made: Sequence[Comparison]) -> Table:
+    """Each pair's difference, its interval, and the corrected probability."""
+    rows: list[list[Cell]] = [
+        [
+            f"{one.one} − {one.other}",
+            one.what,
+            f"{100 * one.difference.value:+.1f} ({100 * one.difference.low:+.1f} to {100 * one.difference.high:+.1f})",
+            f"{one.p:.2g}" if one.p >= 0.001 else "< 0.001",
+            str(one.difference.n),
+        ]
+        for one in made
+    ]
+    return ["pair", "in", "points, 95 % interval", "p, Holm", "pictures"], rows
+
+
+def emotions(found: Sequence[Entry]) -> Table:
+    """F1 of each emotion, by the first judge."""
+    rows: list[list[Cell]] = []
+    for entry in found:
+        each = entry.scores["judges"][entry.judge].get("per_emotion", {})
+        rows.append([entry.name, *(f"{each[name]['f1']:.2f}" if name in each else "" for name in EMOTIONS)])
+    return ["F1", *EMOTIONS], rows
+
+
+def provenance(found: Sequence[Entry]) -> Table:
+    """Where the scores come from, down to the raw data: kinds and fingerprints, the youngest first."""
+    rows: list[list[Cell]] = []
+    for entry in found:
+        versions = entry.manifest.get("versions", {})
+        said = ", ".join(f"{name} {versions[name]}" for name in ("emoscene", "torch", "diffusers") if name in versions)
+        adapters = ", ".join(str(mark)[:12] for mark in entry.scores.get("adapters", [])) or "none"
+        rows.append([entry.name, str(entry.folder), " ← ".join(lineage(entry.manifest)), adapters, said])
+    return ["method", "scores", "made of", "adapters", "by"], rows
+
+
+def lineage(manifest: Mapping[str, Any]) -> list[str]:
+    """A stage and all that it was made of, in words."""
+    config = manifest.get("config", {})
+    name = config.get("name") or config.get("source") or config.get("method") or ""
+    words = str(manifest["kind"]), str(name), str(manifest.get("fingerprint", ""))[:12]
+    own = " ".join(word for word in words if word)
+    return [own, *(line for parent in manifest.get("parents", []) for line in lineage(parent))]
+
+
+def figure(found: Mapping[str, Any] | None, chance: float | None = None, share: bool = True) -> Cell:
+    """A figure of `scores.json` as a cell; empty where there is none."""
+    if found is None:
+        return ""
+    numbers = found["value"], found["low"], found["high"]
+    return Share(*numbers, chance) if share else Quantity(*numbers)
+
+
+def text(cell: Cell) -> str:
+    """A cell in words."""
+    if isinstance(cell, Share):
+        return f"{cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
+    if isinstance(cell, Quantity):
+        return f"{cell.value:.3g} ({cell.low:.3g} to {cell.high:.3g})"
+    return cell
+
+
+def markdown(title: str, remarks: Sequence[str], tables: Mapping[str, Table]) -> str:
+    """The same report as Markdown."""
+    parts = [f"# {title}", *(f"> {remark}" for remark in remarks)]
+    for name, (head, rows) in tables.items():
+        lines = [head, ["---"] * len(head), *([text(cell).replace("|", "\\|") for cell in row] for row in rows)]
+        parts += [f"## {name}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table_of_all(found: Sequence[Entry]) -> str:
+    """Every figure of every entry as CSV: a line a figure."""
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["method", "by", "figure", "value", "low", "high", "n"])
+    for entry in found:
+        for by, name, one in _figures(entry):
+            writer.writerow([entry.name, by, name, one["value"], one["low"], one["high"], one["n"]])
+        for name in COSTS:
+            writer.writerow([entry.name, "cost", name, entry.cost(name), "", "", ""])
+    return buffer.getvalue()
+
+
+def _figures(entry: Entry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    """Who told a figure, its name, and itself."""
+    for judge, told in entry.scores["judges"].items():
+        yield from ((judge, name, one) for name, one in told.items() if isinstance(one, dict) and "low" in one)
+        for name, one in entry.scores.get("robustness", {}).get(judge, {}).items():
+            yield judge, f"emotion_accuracy after {name}", one
+    yield from ((one["by"], name, one) for name, one in entry.scores["metrics"].items())

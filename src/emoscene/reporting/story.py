@@ -1,0 +1,216 @@
+"""The verb `report`: any number of scores on one page that needs nothing but itself, and as Markdown and CSV.
+
+    report/
+        manifest.json  index.html
+        report.md           the same tables
+        scores.csv          a line a figure
+
+What is said first is what must be known before comparing: other judges, other prompts, figures that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from emoscene import __version__, stage
+from emoscene.emotions import EMOTIONS
+from emoscene.pictures import open_picture
+from emoscene.reporting import sheets
+from emoscene.reporting.blocks import Cell, Plate, folded, grid, page, panels, section, table, warnings
+from emoscene.reporting.entries import Comparison, Entry, comparisons, curves, entries, remarks
+from emoscene.reporting.figures import Point, key, lines, matrix, scatter
+
+TITLE = "Which emotion does a picture show?"
+SHOWN = 3  # prompts in the grid of pictures
+SIDE = 160  # pixels of a picture in the grid, at most
+AXES = {"strength": "strength", "scale": "guidance scale", "guidance.scale": "guidance scale", "cfg": "cfg"}
+UP = "emotion as asked"
+HOW = (
+    "Each figure stands with its 95 % interval, which resamples prompts and seeds together. Differences are paired: "
+    "the same prompts, emotions and seeds. Their p is that of a test which flips the signs of whole prompts, corrected "
+    "by Holm for all comparisons on this page."
+)
+
+
+def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: Callable[[str], None] = print) -> Path:
+    """Compare the scores in these folders on one page; returns the folder `out` with `index.html`.
+
+    Raises Usage for a folder without finished scores, Failure for a damaged one.
+    """
+    folders = [scores] if isinstance(scores, str | Path) else list(scores)
+    found = entries(folders)
+    opened = stage.Stage.open(out, "report", {"scores": [str(folder) for folder in folders]}, parents=folders)
+    if opened.done:
+        return opened.path
+    notes, made = remarks(found), comparisons(found)
+    for note in notes:
+        tell(note)
+    tables = {
+        "How often it is as asked": sheets.headline(found),
+        "What it cost": sheets.costs(found),
+        **({"Differences": sheets.differences(made)} if made else {}),
+        "Controls": sheets.controls(found),
+        "Emotion by emotion": sheets.emotions(found),
+        "Where it comes from": sheets.provenance(found),
+    }
+    stage.write(opened.path / "index.html", written(found, notes, made, tables).encode())
+    stage.write(opened.path / "report.md", sheets.markdown(TITLE, notes, tables).encode())
+    stage.write(opened.path / "scores.csv", sheets.table_of_all(found).encode())
+    opened.finish(scores=len(found))
+    tell(f"open {opened.path / 'index.html'} in a browser")
+    return opened.path
+
+
+def written(
+    found: Sequence[Entry], notes: Sequence[str], made: Sequence[Comparison], tables: Mapping[str, sheets.Table]
+) -> str:
+    """The page, as HTML."""
+    pictures = found[0].scores["pictures"]
+    lede = f"{len(found)} sets of scores side by side, {pictures:,} pictures in the first. {HOW}"
+    blocks = {
+        "How often it is as asked": [warnings(notes), table(*tables["How often it is as asked"])],
+        "What it cost": [table(*tables["What it cost"]), costs(found)],
+        "Differences": paired(found[0], made),
+        "Pictures": hung(found),
+        "Dials": turned(found),
+        "Portraits": faces(found),
+        "What was asked, and what was seen": confusions(found),
+        "Controls": [table(*tables["Controls"]), *reliability(found)],
+        "Emotion by emotion": [table(*tables["Emotion by emotion"])],
+        "Where it comes from": [table(*tables["Where it comes from"])],
+    }
+    sections = [section(name, "", *inside) for name, inside in blocks.items() if inside]
+    return page(TITLE, lede, sections, f"emoscene {__version__}; the same tables are in report.md and scores.csv.")
+
+
+def paired(first: Entry, made: Sequence[Comparison]) -> list[str]:
+    """The differences that concern the first entry, and all others folded away."""
+    own = [one for one in made if first.name in (one.one, one.other)]
+    rest = [one for one in made if one not in own]
+    shown = [table(*sheets.differences(own))] if own else []
+    return [*shown, *([folded(f"the other {len(rest)} pairs", table(*sheets.differences(rest)))] if rest else [])]
+
+
+def costs(found: Sequence[Entry]) -> str:
+    """Accuracy against what it cost, and against the scene."""
+    names = [entry.name for entry in found]
+    across = {
+        "bytes": ("file size, MB", 1e-6),
+        "training_pictures": ("training pictures, thousands", 1e-3),
+        "training_seconds": ("training, minutes", 1 / 60),
+        "seconds_a_picture": ("seconds a picture", 1.0),
+    }
+    drawings = []
+    for name, (words, unit) in across.items():
+        points = [point(entry, unit * cost) for entry in found if (cost := entry.cost(name)) is not None]
+        drawings += _drawn(points, names, words)
+    kept = [
+        point(entry, scene["value"], scene["low"], scene["high"])
+        for entry in found
+        if (scene := entry.metric("scene_accuracy"))
+    ]
+    drawings += _drawn(kept, names, "scene kept", percent=True)
+    return key(names) + panels(drawings, "Up and to the left is better; in the last drawing, up and to the right.")
+
+
+def _drawn(points: Sequence[Point | None], names: Sequence[str], across: str, percent: bool = False) -> list[str]:
+    known = [one for one in points if one is not None]
+    return [scatter(known, names, across, UP, percent)] if known else []
+
+
+def point(entry: Entry, x: float, left: float | None = None, right: float | None = None) -> Point | None:
+    """An entry's accuracy, at a place across; None where it was not judged."""
+    right_ = entry.judged("emotion_accuracy")
+    if right_ is None:
+        return None
+    return Point(entry.name, x, right_["value"], right_["low"], right_["high"], left, right)
+
+
+def turned(found: Sequence[Entry]) -> list[str]:
+    """Accuracy and scene along each dial of which there are several scores."""
+    drawings, names = [], []
+    for axis, across in AXES.items():
+        series = curves(found, axis)
+        names += [name for name in series if name not in names]
+        for up, read in (
+            (UP, lambda entry: entry.judged("emotion_accuracy")),
+            ("scene kept", lambda entry: entry.metric("scene_accuracy")),
+        ):
+            told = {
+                name: [
+                    Point(entry.name, x, one["value"], one["low"], one["high"])
+                    for x, entry in turns
+                    if (one := read(entry))
+                ]
+                for name, turns in series.items()
+            }
+            told = {name: points for name, points in told.items() if len(points) > 1}
+            drawings += [lines(told, names, across, up)] if told else []
+    return [key(names), panels(drawings)] if drawings else []
+
+
+def confusions(found: Sequence[Entry]) -> list[str]:
+    """A matrix an entry and judge."""
+    drawings = [
+        matrix(told["confusion"], EMOTIONS, f"{entry.name}, by {judge}")
+        for entry in found
+        for judge, told in entry.scores["judges"].items()
+        if "confusion" in told
+    ]
+    return [panels(drawings, "Rows are what was asked, columns what the judge saw, in per cent.")] if drawings else []
+
+
+def reliability(found: Sequence[Entry]) -> list[str]:
+    """How sure each judge is of real pictures, against how often it is right."""
+    series: dict[str, list[Point]] = {}
+    for entry in found:
+        for judge, told in entry.scores["judges"].items():
+            if "reliability" in told:
+                series.setdefault(judge, [Point(judge, x, y, y, y) for x, y, _ in told["reliability"]])
+    if not series:
+        return []
+    names = list(series)
+    return [key(names), panels([lines(series, names, "how sure the judge is", "how often it is right", ideal=True)])]
+
+
+def faces(found: Sequence[Entry]) -> list[str]:
+    """Portraits beside scenes: how often the emotion is as asked, without intervals where there are few."""
+    rows: list[list[Cell]] = []
+    for entry in found:
+        groups: dict[bool, list[bool]] = {True: [], False: []}
+        for row in entry.rows:
+            if row["asked"] and row["scene"]:
+                seen = max(range(len(EMOTIONS)), key=row["likely"][entry.judge].__getitem__)
+                groups[row["scene"] == "portrait"].append(EMOTIONS[seen] == row["asked"])
+        if groups[True]:
+            told = [f"{sum(group) / len(group):.1%} of {len(group)}" if group else "" for group in groups.values()]
+            rows.append([entry.name, *told])
+    return [table(["method", "portraits", "scenes"], rows)] if rows else []
+
+
+def hung(found: Sequence[Entry]) -> list[str]:
+    """A grid a prompt, methods x emotions: the first seed's pictures, where they are still in their folders."""
+    grids = []
+    for prompt in list(dict.fromkeys(row["prompt"] for row in found[0].rows if row["asked"]))[:SHOWN]:
+        plates: dict[str, list[Plate]] = {}
+        for entry in found:
+            files: dict[str, Path] = {}
+            for row in entry.rows:
+                if row["prompt"] == prompt and row["asked"] and (entry.folder / row["file"]).is_file():
+                    files.setdefault(row["asked"], entry.folder / row["file"])
+            if files:
+                words = f"{prompt}, {entry.name}"
+                plates[entry.name] = [_plate(files.get(name), f"{words}, {name}") for name in EMOTIONS]
+        grids += [grid(list(plates.values()), list(plates), EMOTIONS, prompt)] if plates else []
+    return grids
+
+
+def _plate(file: Path | None, words: str) -> Plate:
+    if file is None:
+        return Plate(Image.new("RGB", (1, 1), "white"), f"no picture: {words}")
+    picture = open_picture(file)
+    picture.thumbnail((SIDE, SIDE))
+    return Plate(picture, words)

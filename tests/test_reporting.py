@@ -1,0 +1,260 @@
+"""The verb `report`: what compares is compared, what does not is said, and the page needs nothing but itself."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from emoscene import learner as learners
+from emoscene import reporting, stage
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
+from emoscene.errors import Failure, Usage
+from emoscene.evaluation import evaluate
+from emoscene.reporting import figures, sheets
+from emoscene.reporting.entries import comparisons, curves, entries, remarks
+from emoscene.verbs import read
+from emoscene.world.scenes import SCENES
+
+PROMPTS = ("a beach", "a park", "a portrait of a <person>")
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Every tag is closed in its order; whatever would be fetched is written down."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.fetched, self.tags = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.open += [tag] if tag not in VOID else []
+        self.fetched += [value for key, value in attrs if key in {"src", "href", "srcset"}]
+
+    def handle_endtag(self, tag):
+        assert tag in VOID or self.open.pop() == tag
+
+
+def figure(value):
+    return {"value": value, "low": max(0.0, value - 0.1), "high": min(1.0, value + 0.1), "n": 48, "by": "emotion"}
+
+
+def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more):
+    """Scores by hand: of every eight pictures, right x 8 are as asked."""
+    opened = stage.Stage.open(folder, "scores", {"method": method, **more}, parents=[PARENT])
+    (folder / "pictures").mkdir()
+    lines = []
+    for prompt in PROMPTS:
+        for seed in seeds:
+            for number, name in enumerate(EMOTIONS):
+                file = f"pictures/{prompt[-4:-1]}-{name}-{seed}.png"
+                Image.new("RGB", (16, 16), (number * 30, seed, 0)).save(folder / file)
+                seen = number if number < 8 * right else (number + 1) % 8
+                row = {"file": file, "prompt": prompt, "seed": seed, "asked": name, "kept": 1 - seed}
+                row |= {"scene": prompt.split()[1], "likely": {"emotion": np.eye(8)[seen].tolist()}}
+                lines.append(json.dumps(row) + "\n")
+    (folder / "verdicts.jsonl").write_text("".join(lines))
+    verdict = {name: figure(value) for name, value in (("emotion_accuracy", right), ("shuffled", 0.125))}
+    each = {name: {"precision": right, "recall": right, "f1": right, "support": 6} for name in EMOTIONS}
+    verdict |= {
+        "per_emotion": each,
+        "confusion": (np.eye(8) * 6).tolist(),
+        "reliability": [[0.4, 0.3, 9], [0.9, 0.95, 9]],
+    }
+    scores = {
+        "base": "tiny",
+        "method": method,
+        "adapters": [],
+        "strength": 1.0,
+        "cfg": 5.0,
+        "steps": 2,
+        "sampler": "dpm++",
+    }
+    scores |= {
+        "settings": {},
+        "prompts": PROMPTS,
+        "seeds": seeds,
+        "pictures": len(lines),
+        "judged_by": {"emotion": judge},
+    }
+    scores |= {"judges": {"emotion": verdict}, "missing": {}, "judged_by": {"emotion": judge}}
+    scores |= {"robustness": {"emotion": {"blur": figure(right / 2)}}}
+    scores["metrics"] = {
+        "scene_accuracy": figure(0.5),
+        "frechet": figure(0.9),
+        "diversity": {**figure(0), "value": None},
+    }
+    scores["cost"] = {"trainable": 1000, "bytes": 2_000_000, "training_pictures": 48, "seconds_a_picture": 0.25}
+    (folder / "scores.json").write_text(json.dumps(scores | more))
+    opened.finish()
+    return folder
+
+
+PARENT = {"kind": "artifact", "config": {"name": "lora"}, "fingerprint": "f" * 64, "seed": 0, "parents": []}
+
+
+def test_a_page_that_needs_nothing_but_itself(tmp_path):
+    folders = [scored(tmp_path / "none", "none", 0.125), scored(tmp_path / "lora")]
+    said = []
+    out = reporting.report(folders, out=tmp_path / "report", tell=said.append)
+    text = (out / "index.html").read_text()
+    page = Page(text)
+    assert page.fetched
+    assert all(value.startswith("data:image/webp;base64,") for value in page.fetched)
+    assert not re.search(r"https?://|@import|url\(|<script|<person>", text)
+    assert page.tags.count("img") == 3 * 2 * 8
+    assert page.tags.count("rect") == 2 * 64
+    for words in ("75%", "Portraits", "artifact lora ffffffffffff", "2.00", "unknown"):
+        assert words in text
+    assert len(said) == 1
+    assert stage.read(out, "report")["parents"][0]["config"]["method"] == "none"
+    assert reporting.report(folders, out=out, tell=said.append) == out
+    with pytest.raises(Usage, match="another call's"):
+        reporting.report(folders[:1], out=out)
+
+
+def test_the_same_as_markdown_and_csv(tmp_path):
+    out = reporting.report(scored(tmp_path / "lora"), out=tmp_path / "report", tell=print)
+    text = (out / "report.md").read_text()
+    assert "| lora | 75.0% (65.0% to 85.0%) | 50.0% (40.0% to 60.0%) | 0.9 (0.8 to 1) |" in text
+    assert "## Differences" not in text
+    with (out / "scores.csv").open() as file:
+        rows = {(row["method"], row["by"], row["figure"]): row for row in csv.DictReader(file)}
+    assert rows["lora", "emotion", "emotion_accuracy"]["low"] == "0.65"
+    assert rows["lora", "cost", "bytes"]["value"] == "2000000.0"
+    assert rows["lora", "emotion", "emotion_accuracy after blur"]["value"] == "0.375"
+
+
+def test_differences_are_paired_and_corrected(tmp_path):
+    found = entries([scored(tmp_path / "a", "lora", 0.75), scored(tmp_path / "b", "prompt", 0.5)])
+    first, second = comparisons(found)
+    assert (first.one, first.other, first.what) == ("prompt", "lora", "emotion as asked")
+    assert first.difference.value == pytest.approx(-0.25)
+    assert first.difference.low <= -0.25 <= first.difference.high
+    assert first.difference.n == 48
+    assert first.difference.p == 0.25  # all three prompts agree: 2 of 2^3 ways are as far from 0
+    assert first.p == 0.5  # two questions were asked
+    assert second.difference.value == 0 == 1 - second.p
+
+
+def test_what_does_not_compare_is_said(tmp_path):
+    one, other = scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", judge="xyz", seeds=(1, 2), prompts=["a sea"])
+    lost = scored(tmp_path / "c", "none", missing={"kernel": "the kernel distance needs 2 pictures"})
+    (lost / "verdicts.jsonl").unlink()
+    found = entries([one, other, lost])
+    told = " ".join(remarks(found))
+    for words in (
+        "prompt and lora had other judges",
+        "prompt and lora painted other prompts",
+        "prompt and lora painted other seeds",
+        "none has no verdicts.jsonl",
+        "none: the kernel distance needs 2 pictures.",
+    ):
+        assert words in told
+    assert "none and lora" not in told
+    assert comparisons(found) == []
+    text = (reporting.report([one, other, lost], out=tmp_path / "r", tell=print) / "index.html").read_text()
+    assert "had other judges" in text
+    assert text.index("had other judges") < text.index("<table>")
+
+
+def test_differences_are_taken_over_what_both_have(tmp_path):
+    found = entries([scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", seeds=(1, 2))])
+    assert comparisons(found)[0].difference.n == 24
+
+
+def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
+    dial = [scored(tmp_path / str(s), right=r, strength=s) for s, r in ((1.5, 0.75), (0.5, 0.25), (1.0, 0.5))]
+    scale = [scored(tmp_path / f"g{s}", "guidance", settings={"scale": s}) for s in (2.0, 8.0)]
+    found = entries([*dial, *scale])
+    assert found[0].name == "lora, strength 1.5"
+    assert found[3].name == "guidance, scale=2.0"
+    (name, turns), *rest = curves(found, "strength").items()
+    assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
+    assert list(curves(found, "scale")) == ["guidance"]
+    text = (reporting.report([*dial, *scale], out=tmp_path / "r", tell=print) / "index.html").read_text()
+    assert "scene kept against strength" in text
+    assert "emotion as asked against guidance scale" in text
+    again = entries([scored(tmp_path / "x"), scored(tmp_path / "y")])
+    assert [entry.name for entry in again] == ["lora (x)", "lora (y)"]
+
+
+def test_folders_that_hold_no_scores(tmp_path):
+    with pytest.raises(Usage, match="is not there"):
+        entries([tmp_path / "nowhere"])
+    with pytest.raises(Usage, match="needs SCORES"):
+        entries([])
+    stage.Stage.open(tmp_path / "open", "scores", {})
+    with pytest.raises(Usage, match="not finished"):
+        entries([tmp_path / "open"])
+    folder = scored(tmp_path / "bad")
+    (folder / "scores.json").write_text('{"method": "x", "judges": {}}')
+    with pytest.raises(Failure, match="damaged"):
+        entries([folder])
+
+
+def test_the_line_takes_several_folders():
+    assert read("report", ["a", "b", "--out", "c"]).given == {"scores": ["a", "b"], "out": "c"}
+    with pytest.raises(Usage, match="report needs SCORES"):
+        read("report", ["--out", "c"])
+
+
+def test_ticks_are_round():
+    assert figures.ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    for low, high in ((0, 0.003), (0.5, 1.5), (0, 123_456)):
+        found = figures.ticks(low, high)
+        assert 3 <= len(found) <= 7
+        assert low <= found[0] <= found[-1] <= high
+
+
+def test_points_lie_where_they_should():
+    frame = figures.Frame("x", "y", (0.0, 2.0))
+    assert frame.place(0, 0) == (figures.LEFT, figures.HIGH - figures.BELOW)
+    assert frame.place(2, 1) == (figures.WIDE - figures.RIGHT, figures.TOP)
+    outside = figures.Point("a", 1.0, 0.9, -0.5, 1.5)
+    bar = f"M{frame.place(1, 0)[0]} {figures.TOP}.0V{figures.HIGH - figures.BELOW}.0"
+    assert bar in figures._point(frame, outside, 0)
+    assert len({figures.mark(number) for number in range(64)}) == 64
+
+
+def test_a_history_is_told_down_to_the_raw_data():
+    raw = {"kind": "prepared", "config": {"source": "emoset"}, "fingerprint": "a" * 64, "parents": []}
+    told = sheets.lineage({"kind": "scores", "config": {}, "parents": [{**PARENT, "parents": [raw]}]})
+    assert told == ["scores", "artifact lora ffffffffffff", "prepared emoset aaaaaaaaaaaa"]
+
+
+def test_reporting_needs_no_torch(tmp_path):
+    folder = scored(tmp_path / "a")
+    line = f"import sys; from emoscene import report; report({str(folder)!r}, out={str(tmp_path / 'r')!r}); "
+    subprocess.run([sys.executable, "-c", line + "assert 'torch' not in sys.modules"], check=True, capture_output=True)
+
+
+def test_real_scores_of_a_tiny_base(tmp_path):
+    judges = []
+    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
+        torch.manual_seed(0)
+        judges.append(tmp_path / target)
+        judges[-1].mkdir()
+        small = {"side": 32, "width": 16, "layers": 1, "heads": 2}
+        learners.save(Judge.start(Judge.Config(target=target, labels=labels, **small), None), "judge", judges[-1], None)
+    (tmp_path / "two.toml").write_text('prompt = [{ text = "a beach", scene = "beach" }, { text = "a park" }]')
+    call = {"base": str(tiny.make(tmp_path / "base")), "judge": judges, "prompts": tmp_path / "two.toml", "steps": 1}
+    made = [
+        evaluate(out=tmp_path / name, method=name, seeds="0:2", robust=True, tell=print, **call)
+        for name in ("none", "prompt")
+    ]
+    out = reporting.report(made, out=tmp_path / "report", tell=print)
+    assert Page((out / "index.html").read_text()).tags.count("img") == 2 * 2 * 8
+    assert "prompt" in (out / "report.md").read_text()
+    assert len(comparisons(entries(made))) == 2
