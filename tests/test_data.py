@@ -125,7 +125,7 @@ def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
     (tmp_path / "clip").mkdir()
     learner.save(clip, "emotion_clip", tmp_path / "clip", None)
     call = {"limit": 40, "base": base, "workers": 0}
-    folder = prepare("mini", out=tmp_path / "prepared", emotion_clip=tmp_path / "clip", **call)
+    folder = prepare("mini", out=tmp_path / "prepared", emotion_clip=str(tmp_path / "clip"), **call)
     data = Prepared(folder, "methods")
     rows = data.rows([4, 0], ["vector", "picture"])
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
 def test_another_encoder_gives_no_vectors(base, tmp_path):
     learner.save(Judge.start(Judge.Config(width=16, layers=1, heads=1), None), "judge", tmp_path, None)
     with pytest.raises(Usage, match="is no EmotionCLIP"):
-        prepare("mini", out=tmp_path / "prepared", limit=4, base=base, workers=0, emotion_clip=tmp_path)
+        prepare("mini", out=tmp_path / "prepared", limit=4, base=base, workers=0, emotion_clip=str(tmp_path))
 
 
 def test_records_are_checked():

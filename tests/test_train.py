@@ -115,5 +115,6 @@ def test_two_processes_make_what_one_makes(data: Path, base: str, tmp_path: Path
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stderr.count("lora: 6 steps") == ranks, "each rank says what it does, so the count is of real ranks"
     one, two = (load_file(tmp_path / str(ranks) / "adapter_model.safetensors") for ranks in (1, 2))
-    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-5
+    for key in one:  # stored in half precision: one unit of the last of ten bits apart, where rounding falls otherwise
+        torch.testing.assert_close(one[key].float(), two[key].float(), atol=1e-5, rtol=2**-10)
     assert stage.read(tmp_path / "2", "artifact")["state"] == "done"

@@ -56,8 +56,9 @@ def run(line: list[str]) -> int:
         getattr(catalogue, call.verb)(*call.given.values(), as_json="json" in call.asked)
     else:
         done = perform(call)
-        manifest = {"out": str(done), **stage.read(done)} if "json" in call.asked else {}
-        print(json.dumps(manifest, ensure_ascii=False) if manifest else done)
+        if not call.given.get("dry_run"):
+            manifest = {"out": str(done), **stage.read(done)} if "json" in call.asked else {}
+            print(json.dumps(manifest, ensure_ascii=False) if manifest else done)
     return 0
 
 

@@ -51,6 +51,7 @@ class Config:
     """What is done with any source's pictures."""
 
     captioner: str = option("", "a BLIP, folder or hub id, for pictures without a caption; empty: the base's; or none")
+    emotion_clip: str = option("", "folder of the EmotionCLIP whose vectors are kept; empty: the base's own, if any")
     balanced: bool = option(False, "a --limit is shared equally by the emotions, and not as they are found")
     alike: int = option(4, "bits of 64 in which near duplicates may differ; -1: exact ones alone", span=(-1, 8))
     spoilt: float = option(0.2, "share of refused pictures above which the job stops", span=(0.0, 1.0), late=True)
@@ -67,7 +68,6 @@ def prepare(
     split: str = "roles",
     dry_run: bool = False,
     base: str = "mini",
-    emotion_clip: str | Path | None = None,
     device: str = "cpu",
     tell: Callable[[str], None] = print,
     **settings: Any,
@@ -75,9 +75,8 @@ def prepare(
     """Prepare a source's pictures for training; returns the folder. The same call goes on where it stopped.
 
     limit, per_emotion: at most so many, in all and of each emotion. split: `roles`, `official` or shares such as
-    `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. emotion_clip: the folder of an
-    EmotionCLIP, whose vectors `multimodal` learns from; left out, the base's own if it has one. settings: fields of
-    `Config` here and of the source's own. Raises Usage for words that are off, Failure for what could not be done.
+    `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. settings: fields of `Config` here and
+    of the source's own. Raises Usage for words that are off, Failure for what could not be done.
     """
     cls: type[Source] = plugins.find("sources", source)
     config, own = _settings(cls, settings)
@@ -88,10 +87,10 @@ def prepare(
         raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
     splits.read(split)
     backbone = Backbone.load(base, _own(device))
-    eyes, voice = _companions(backbone, emotion_clip, config.captioner)
+    eyes, voice = _companions(backbone, config.emotion_clip, config.captioner)
     mark = {} if eyes is None else {"emotion_clip": stage.fingerprint(eyes)}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
-    call |= {**mark, **_lasting(config), **_lasting(own), "captioner": voice}
+    call |= {**_lasting(config), **_lasting(own), **mark, "captioner": voice}
     pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
     if not len(pictures):
         raise Usage(f"{source} has no picture at {root}: is it the right folder?")
@@ -214,7 +213,7 @@ def _own(device: str) -> str:
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
-def _companions(backbone: Backbone, emotion_clip: str | Path | None, captioner: str) -> tuple[Path | None, str]:
+def _companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[Path | None, str]:
     """The folder of EmotionCLIP, and where the captioner is; nothing where there is none."""
     eyes = emotion_clip or (backbone.spec.emotion_clip and HOME / backbone.spec.emotion_clip)
     if captioner == "none":

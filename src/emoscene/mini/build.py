@@ -37,7 +37,6 @@ from emoscene import checkpoints, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene.backbone import LENGTH
-from emoscene.data.preparation import prepare
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure, Usage, unknown
@@ -53,7 +52,7 @@ WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 PICTURES = 28_000
 COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
 ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
-ADAPTING = 10_000  # pictures for that
+ADAPTING = 8192  # pictures for that
 BITE = 40  # pictures encoded at a time
 FOLDERS = ("tokenizer", "begun")  # settings that name another stage's
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
@@ -268,7 +267,9 @@ def assemble(job: Job) -> None:
 def adapt(job: Job) -> None:
     """Train the adapters that ship with the base, with the settings of their recipes."""
     base, eyes = "mini" if job.out == WEIGHTS else str(job.out), job.out.parent / "emotion_clip"
-    data = prepare("mini", out=job.work / "prepared", limit=ADAPTING, base=base, emotion_clip=eyes, tell=job.tell)
+    data = job.work / "prepared"
+    words = ["emoscene", "prepare", "mini", "--out", str(data), "--limit", str(ADAPTING), "--base", base]
+    _torchrun(job, [*words, f"emotion_clip={eyes}", "workers=0"], "prepare")
     for name in ADAPTERS:
         saved = job.work / name
         words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]

@@ -43,7 +43,7 @@ SETTINGS = training.Config(
 )
 TARGETS = {"emotion": 1.0, "scene": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
-FIRM = replace(SETTINGS, steps=2000, lr=3e-4)
+FIRM = replace(SETTINGS, steps=1600, lr=3e-4)
 """How the judge of emotions goes on, once it knows them, until it says the same of a picture that is a little off."""
 
 

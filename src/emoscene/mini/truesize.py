@@ -34,7 +34,7 @@ from emoscene.methods.base import Method
 from emoscene.mini.folder import INDEX, SCHEDULER
 from emoscene.sampling import load
 
-METHODS = {"inversion": "inversion", "lora": "lora-sd15", "guidance": "guidance", "multimodal": "multimodal"}
+METHODS = {"inversion": "inversion", "lora": "lora_sd15", "guidance": "guidance", "multimodal": "multimodal"}
 """The methods that learn, and the recipe that each takes."""
 LIMITS = {"lora": 25.0, "guidance": 5.0, "multimodal": 45.0}  # MB, at most
 VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
@@ -108,6 +108,7 @@ def tried(name: str, folder: Path, out: Path) -> dict[str, Any]:
     run = out / f"{name}-run"
     shutil.rmtree(run, ignore_errors=True)
     training.run(method, Noise(), config, run, tell=print, watch=lambda step: seconds.append(step.seconds))
+    target.mkdir(parents=True)
     learners.save(method, name, target, backbone)
     shutil.rmtree(run)
     parameters = sum(p.numel() for p in method.parameters())
