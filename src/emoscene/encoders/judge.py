@@ -53,6 +53,7 @@ class Judge(Encoder):
         smoothing: float = option(0.05, "share of each label spread over all others", span=(0.0, 0.5))
         hints: int = option(0, "how many yes-or-no facts of each picture help it learn", span=(0, 4096))
         firm: float = option(0.0, "weight of saying the same of two blemished views; 0: one view", span=(0.0, 10.0))
+        again: bool = option(False, "the data bring the second view, such as what a decoder made of the picture")
 
     config: Config
     reads: ClassVar[tuple[str, ...]] = ("picture", "weights", "scene")
@@ -61,8 +62,9 @@ class Judge(Encoder):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.labels = config.labels
+        more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)
+        self.reads = (*type(self).reads, *more)  # type: ignore[misc]
         if config.hints:
-            self.reads = (*type(self).reads, "hints")  # type: ignore[misc]
             self.hints = nn.Linear(config.width, config.hints)
         self.model = ViTForImageClassification(
             ViTConfig(
@@ -96,7 +98,8 @@ class Judge(Encoder):
         told, logits = self._told(blemished(images, batch), batch)
         if not self.config.firm:
             return told
-        again, others = self._told(blemished(images, batch, " again"), batch)
+        seconds = sized(batch["again"], self.config.side) if self.config.again else images
+        again, others = self._told(blemished(seconds, batch, " again"), batch)
         return (told + again) / 2 + self.config.firm * disagreement(logits, others)
 
     def _told(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -118,7 +121,7 @@ class Judge(Encoder):
 
     def plain(self) -> Self:
         """The same judge without what only helped it learn: what is kept."""
-        judge = type(self)(replace(self.config, hints=0))
+        judge = type(self)(replace(self.config, hints=0, again=False))
         judge.model.load_state_dict(self.model.state_dict())
         return judge.eval()
 

@@ -37,57 +37,17 @@ from emoscene import checkpoints, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene.backbone import LENGTH
-from emoscene.encoders.captioner import Captioner
-from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure, Usage, unknown
-from emoscene.learner import Learner
 from emoscene.mini import cache, folder, judges
 from emoscene.mini import tokenizer as words
 from emoscene.mini.autoencoder import Autoencoder
 from emoscene.mini.base import KINDS, Base
 from emoscene.mini.cache import Pictures
 from emoscene.mini.decoder import Decoder
+from emoscene.mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
-PICTURES = 28_000
-COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
-ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
-ADAPTING = 8192  # pictures for that
 BITE = 40  # pictures encoded at a time
-FOLDERS = ("tokenizer", "begun")  # settings that name another stage's
-TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
-    "vae": (
-        Autoencoder,
-        {"crop": 64},
-        {"steps": 6000, "batch": 16, "lr": 2e-3, "decay": 0.0, "average": 0.998, "seed": 1},
-    ),
-    "decoder": (
-        Decoder,
-        {"begun": "vae", "strength": 1.5, "noise": 0.015, "critic": 0.05},
-        {"steps": 5000, "batch": 4, "lr": 5e-4, "decay": 0.0, "average": 0.995, "seed": 3},
-    ),
-    "base": (
-        Base,
-        {"tokenizer": "tokenizer"},
-        {"steps": 4000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
-    ),
-    "unet": (
-        Base,
-        {"tokenizer": "tokenizer", "begun": "base"},
-        {"steps": 5000, "batch": 64, "lr": 7e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
-    ),
-    "captioner": (
-        Captioner,
-        {},
-        {"steps": 2000, "batch": 64, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 7},
-    ),
-    "emotion_clip": (
-        EmotionCLIP,
-        {"tokenizer": "tokenizer"},
-        {"steps": 1800, "batch": 128, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 6},
-    ),
-}
-"""What trains: the learner, its settings (folders are the work folder's), and training's."""
 
 
 @dataclass(frozen=True)
@@ -216,15 +176,17 @@ def read(job: Job) -> None:
             texts = base.read([note[kind] for note in notes for kind in KINDS])
         return texts.view(-1, *shape[1:]).half().numpy()
 
-    def fill(path: Path) -> None:
-        array = np.lib.format.open_memmap(path, "w+", np.float16, shape)
-        with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
-            for place, found in enumerate(threads.map(part, range(0, len(data), BITE))):
-                array[place * BITE : place * BITE + len(found)] = found
-        array.flush()
-
-    stage.write(target, fill)
+    stage.write(target, lambda path: _fill(path, np.float16, part, shape))
     job.tell(f"read {len(data)} pairs of captions")
+
+
+def _fill(path: Path, kind: Any, part: Callable[[int], np.ndarray], shape: tuple[int, ...]) -> None:
+    """An array on the disk, made in bites, a thread a core."""
+    array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
+        for place, found in enumerate(threads.map(part, range(0, shape[0], BITE))):
+            array[place * BITE : place * BITE + len(found)] = found
+    array.flush()
 
 
 def _dump(path: Path, array: np.ndarray) -> None:
@@ -251,10 +213,9 @@ def _base(job: Job, name: str) -> Base:
 
 def assemble(job: Job) -> None:
     """Put the parts together, the decoder's last state if it is there, else the autoencoder's."""
-    decoder = "decoder" if (job.work / "decoder" / learners.CARD).is_file() else "vae"
-    vae = _autoencoder(job, decoder).vae
+    vae = _autoencoder(job, _newest(job, "decoder", "vae")).vae
     vae.register_to_config(scaling_factor=scaling(job.work))
-    base = _base(job, "unet" if (job.work / "unet" / learners.CARD).is_file() else "base")
+    base = _base(job, _newest(job, "unet", "base"))
     tokenizer = CLIPTokenizer.from_pretrained(str(job.work / "tokenizer"), local_files_only=True)
     folder.write(job.out, base, vae, tokenizer, words.words())
     for name in COMPANIONS:
@@ -285,10 +246,31 @@ def _ship(job: Job, name: str) -> None:
 
 
 def judge(job: Job) -> None:
-    """Render the judges' pictures, then train both, in several processes."""
+    """Render the judges' pictures, pass some through the autoencoder, then train both, in several processes."""
     seen = job.work / "judges"
-    cache.render(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.order)
+    data = cache.render(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.order)
+    if data.decoded is None:
+        _decode(job, data, judges.DECODED)
     _torchrun(job, ["emoscene.mini.judges", str(seen), str(job.out.parent)], "judges")
+
+
+def _decode(job: Job, data: Pictures, count: int) -> None:
+    """What the autoencoder makes of the first `count` pictures."""
+    vae = _autoencoder(job, _newest(job, "decoder", "vae")).vae
+
+    def part(first: int) -> np.ndarray:
+        pixels = data.rows(range(first, min(first + BITE, count)), ["picture"])["picture"]
+        with torch.inference_mode():
+            made = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
+        return ((made / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+    stage.write(data.folder / cache.DECODED, lambda path: _fill(path, np.uint8, part, (count, *data.pixels.shape[1:])))
+    job.tell(f"decoded {count} pictures")
+
+
+def _newest(job: Job, *names: str) -> str:
+    """The first of these stages that is done."""
+    return next(name for name in names if (job.work / name / learners.CARD).is_file())
 
 
 STAGES: dict[str, Callable[[Job], None]] = {

@@ -5,7 +5,9 @@
 
 `pixels.u8` is one array [N, 128, 128, 3]; `notes.jsonl` has a line a picture, written only once its pixels are on the
 disk. Once encoded, latents are a column too (`latents.npy`, [N, 2, 4, 16, 16]: as painted, and mirrored); once a text
-encoder has read them, so are the short and the long caption (`texts.npy`, [N, 2, 77, D]), which stay on the disk.
+encoder has read them, so are the short and the long caption (`texts.npy`, [N, 2, 77, D]), which stay on the disk. What
+an autoencoder made of the first M pictures (`decoded.npy`, [M, 128, 128, 3]) is the column `again`; the others are as
+they were.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from emoscene.world.press import Proof, proofs
 
 SIZE = 128
 CHUNK = 512  # pictures between two marks on the disk
-PIXELS, NOTES, LATENTS, TEXTS = "pixels.u8", "notes.jsonl", "latents.npy", "texts.npy"
+PIXELS, NOTES = "pixels.u8", "notes.jsonl"
+LATENTS, TEXTS, DECODED = "latents.npy", "texts.npy", "decoded.npy"
 WORDS = {"caption": "short", "caption_long": "long"}  # a prepared folder's names for a note's
 
 
@@ -43,6 +46,7 @@ class Pictures:
         found = (folder / LATENTS).is_file()
         self.latents = torch.from_numpy(np.load(folder / LATENTS)) if found else None
         self.texts = np.load(folder / TEXTS, mmap_mode="r") if (folder / TEXTS).is_file() else None
+        self.decoded = np.load(folder / DECODED, mmap_mode="r") if (folder / DECODED).is_file() else None
         self.weights = torch.tensor([note["weights"] for note in self.notes])
 
     def __len__(self) -> int:
@@ -60,6 +64,11 @@ class Pictures:
         if column in ("pixels", "picture"):
             pixels = torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()
             return pixels if column == "pixels" else pixels.float() / 127.5 - 1
+        if column == "again":
+            if self.decoded is None:
+                raise ValueError(f"{self.folder} was not decoded yet: the stage 'judges' does it")
+            sources = ((self.decoded if index < len(self.decoded) else self.pixels)[index] for index in indices)
+            return torch.from_numpy(np.stack(list(sources))).permute(0, 3, 1, 2).float() / 127.5 - 1
         if column == "latents":
             if self.latents is None:
                 raise ValueError(f"{self.folder} has no latents yet: the stage 'latents' makes them")

@@ -43,8 +43,10 @@ SETTINGS = training.Config(
 )
 TARGETS = {"emotion": 1.0, "scene": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
-FIRM = replace(SETTINGS, steps=1600, lr=3e-4)
-"""How the judge of emotions goes on, once it knows them, until it says the same of a picture that is a little off."""
+FIRM = replace(SETTINGS, steps=1000, lr=3e-4)
+"""How the judge of emotions goes on, once it knows them: every picture beside what the base's autoencoder makes of it,
+which is no emotion and should be none to a judge of what comes out of that autoencoder."""
+DECODED = 16_000  # pictures seen so
 
 
 class Seen:
@@ -123,7 +125,7 @@ def firm(
     if before.config.firm:
         return
     began = time.time()
-    judge = Judge(replace(before.config, firm=1.0))
+    judge = Judge(replace(before.config, firm=1.0, again=data.pictures.decoded is not None))
     judge.load_state_dict(before.state_dict())
     again = bool(checkpoints.found(saved))
     training.run(judge, data, settings, saved, again=again, tell=tell, watch=_watch("firm", tell))

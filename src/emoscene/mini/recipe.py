@@ -1,0 +1,51 @@
+"""The miniature's recipe: which parts it has, with what settings each is trained, on how many pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emoscene.encoders.captioner import Captioner
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.learner import Learner
+from emoscene.mini.autoencoder import Autoencoder
+from emoscene.mini.base import Base
+from emoscene.mini.decoder import Decoder
+
+PICTURES = 28_000
+COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
+ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
+ADAPTING = 8192  # pictures for that
+FOLDERS = ("tokenizer", "begun")  # settings that name another stage's
+TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
+    "vae": (
+        Autoencoder,
+        {"crop": 64},
+        {"steps": 6000, "batch": 16, "lr": 2e-3, "decay": 0.0, "average": 0.998, "seed": 1},
+    ),
+    "decoder": (
+        Decoder,
+        {"begun": "vae", "strength": 1.5, "noise": 0.015, "critic": 0.05},
+        {"steps": 5000, "batch": 4, "lr": 5e-4, "decay": 0.0, "average": 0.995, "seed": 3},
+    ),
+    "base": (
+        Base,
+        {"tokenizer": "tokenizer"},
+        {"steps": 4000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
+    ),
+    "unet": (
+        Base,
+        {"tokenizer": "tokenizer", "begun": "base"},
+        {"steps": 5000, "batch": 64, "lr": 7e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
+    ),
+    "captioner": (
+        Captioner,
+        {},
+        {"steps": 2000, "batch": 64, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 7},
+    ),
+    "emotion_clip": (
+        EmotionCLIP,
+        {"tokenizer": "tokenizer"},
+        {"steps": 1800, "batch": 128, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 6},
+    ),
+}
+"""What trains: the learner, its settings (folders are the work folder's), and training's."""
