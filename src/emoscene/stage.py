@@ -175,9 +175,10 @@ def _taken(path: Path) -> bool:
     """Whether the folder is a stage already; one with someone's files in it is refused."""
     if path.exists() and not path.is_dir():
         raise Usage(f"{path} is a file: name a folder")
-    if (path / MANIFEST).exists():
+    inside = [part.name for part in path.iterdir()] if path.exists() else []
+    if (path / MANIFEST).exists():  # looked for last: another process may be opening the same stage
         return True
-    if path.exists() and any(not part.name.startswith(ASIDE) for part in path.iterdir()):
+    if any(not name.startswith(ASIDE) for name in inside):
         raise Usage(f"{path} holds files that emoscene did not make: choose a new or an empty folder")
     return False
 

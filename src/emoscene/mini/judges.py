@@ -15,9 +15,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -43,21 +44,27 @@ SETTINGS = training.Config(
 )
 TARGETS = {"emotion": 1.0, "scene": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
-FIRM = replace(SETTINGS, steps=1000, lr=3e-4)
-"""How the judge of emotions goes on, once it knows them: every picture beside what the base's autoencoder makes of it,
-which is no emotion and should be none to a judge of what comes out of that autoencoder."""
-DECODED = 16_000  # pictures seen so
+FIRM = replace(SETTINGS, steps=2400, lr=3e-4)
+"""How the judge of emotions goes on, once it knows them: every other picture stands beside what the base's autoencoder
+makes of it, which is no emotion and should be none to a judge of what comes out of that autoencoder."""
+DECODED = 6_500  # pictures seen so
 
 
 class Seen:
     """The cache's pictures as a judge reads them, every cue beside them as `hints`."""
 
     def __init__(self, pictures: Pictures) -> None:
-        self.pictures = pictures
+        self.pictures, self.count = pictures, len(pictures)
         self.hints = torch.tensor([cues(plan(**order(note["seed"]))) for note in pictures.notes], dtype=torch.uint8)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return self.count
+
+    def first(self, count: int) -> Self:
+        """These pictures, up to that many."""
+        some = copy(self)
+        some.count = min(count, len(self))
+        return some
 
     def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
@@ -125,7 +132,10 @@ def firm(
     if before.config.firm:
         return
     began = time.time()
-    judge = Judge(replace(before.config, firm=1.0, again=data.pictures.decoded is not None))
+    decoded = data.pictures.decoded
+    if decoded is not None:
+        data = data.first(2 * len(decoded))
+    judge = Judge(replace(before.config, firm=1.0, again=decoded is not None))
     judge.load_state_dict(before.state_dict())
     again = bool(checkpoints.found(saved))
     training.run(judge, data, settings, saved, again=again, tell=tell, watch=_watch("firm", tell))

@@ -111,7 +111,14 @@ class Lab:
 
     @cached_property
     def unseen(self) -> list[Proof]:
-        """Held-out pictures of every kind."""
+        """Held-out pictures of one emotion each."""
+        seeds = roles.seeds("heldout", UNSEEN, APART)
+        orders = ({"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds)
+        return list(proofs(orders, self.backbone.size))
+
+    @cached_property
+    def motley(self) -> list[Proof]:
+        """Held-out pictures of every kind, neutral ones and mixtures among them."""
         seeds = roles.seeds("heldout", UNSEEN, APART)
         return list(proofs(({"seed": seed} for seed in seeds), self.backbone.size))
 
