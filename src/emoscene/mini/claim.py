@@ -22,6 +22,7 @@ class Claim:
 
 def claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
     """A claim from a figure, with its interval where it has one."""
+    met = None if met is None else bool(met)  # not NumPy's
     if isinstance(value, Value):
         figure = f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
         return Claim(what, figure, target, met, value.value, value.low, value.high)
