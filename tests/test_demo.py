@@ -101,3 +101,10 @@ def test_the_best_is_never_the_base_alone():
     base, words = (demo.Shown(name, [], {}, 0.0, {}, {}) for name in ("none", "prompt"))
     assert demo.best([base, words]) is words
     assert demo.best([base]) is base
+
+
+def test_every_strength_hangs_its_own_picture(made):
+    page = Checker((made / "index.html").read_text())
+    pairs = zip(page.fetched, page.alts, strict=True)
+    hung = [source for source, alt in pairs if re.search(r"awe by prompt at strength", alt)]
+    assert len(set(hung)) == len(hung) == 4

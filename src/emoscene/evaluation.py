@@ -196,7 +196,7 @@ def paint(
     for number in kept(pipe, list(rows.values()), folder, batch):
         if number % 64 == 0 or number == len(rows):
             tell(f"{number} of {len(rows)} pictures painted")
-    return [replace(sample, file=folder / sample.file) for sample, _ in planned]
+    return [replace(sample, file=folder / row.file) for sample, row in planned]
 
 
 def found(folder: Path) -> list[Sample]:
