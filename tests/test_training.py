@@ -17,6 +17,7 @@ from emoscene.learner import Batch, Learner
 from emoscene.training import Config, State
 
 FAST = Config(steps=24, batch=6, precision="fp32", checkpoint_every=5, lr=1e-2)
+MUON = Config(**{**vars(FAST), "muon": 2.0})
 
 
 class Line(Learner):
@@ -36,6 +37,20 @@ class Line(Learner):
     def loss(self, batch: Batch) -> Tensor:
         kept = batch.uniform("drop", 3) < 0.8
         return ((self.layer(batch["x"] * kept) + batch.normal("noise", 1) * 0.01 - batch["y"]) ** 2).mean(1)
+
+
+class Deep(Line):
+    """A line behind a matrix that Muon moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3, 3)
+
+    def inner(self, name: str) -> bool:
+        return name == "hidden.weight"
+
+    def loss(self, batch: Batch) -> Tensor:
+        return ((self.layer(self.hidden(batch["x"])) - batch["y"]) ** 2).mean(1)
 
 
 class Points:
@@ -74,14 +89,15 @@ def test_it_learns(tmp_path: Path) -> None:
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
-def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
-    training.run(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
-    state = State(Line(), FAST)
-    for step in training.steps(state, Points(), FAST):
+@pytest.mark.parametrize(("learner", "config"), [(Line, FAST), (Deep, MUON)])
+def test_a_resumed_run_is_the_same_run(learner: type[Line], config: Config, tmp_path: Path) -> None:
+    training.run(learner(), Points(), config, tmp_path / "whole", tell=quiet)
+    state = State(learner(), config)
+    for step in training.steps(state, Points(), config):
         if step.number == 7:
             break
-    state.save(tmp_path / "parts", FAST)
-    training.run(Line(), Points(), FAST, tmp_path / "parts", again=True, tell=quiet)
+    state.save(tmp_path / "parts", config)
+    training.run(learner(), Points(), config, tmp_path / "parts", again=True, tell=quiet)
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
@@ -177,37 +193,9 @@ def test_tiny_is_deterministic(tmp_path: Path) -> None:
     assert fingerprint(tiny.make(tmp_path / "a")) == fingerprint(tiny.make(tmp_path / "b"))
 
 
-class Deep(Line):
-    """A line behind a matrix that Muon moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(3, 3)
-
-    def inner(self, name: str) -> bool:
-        return name == "hidden.weight"
-
-    def loss(self, batch: Batch) -> Tensor:
-        return ((self.layer(self.hidden(batch["x"])) - batch["y"]) ** 2).mean(1)
-
-
-MUON = Config(**{**vars(FAST), "muon": 2.0})
-
-
 def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
     with_muon, alone = State(Deep(), MUON).optimizers, State(Deep(), FAST).optimizers
     moved = [[tuple(p.shape) for group in one.param_groups for p in group["params"]] for one in with_muon]
     assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
     assert len(alone) == 1
     assert [group["pace"] for group in with_muon[1].param_groups] == [2.0]
-
-
-def test_a_run_with_muon_resumes_exactly(tmp_path: Path) -> None:
-    training.run(Deep(), Points(), MUON, tmp_path / "whole", tell=quiet)
-    state = State(Deep(), MUON)
-    for step in training.steps(state, Points(), MUON):
-        if step.number == 7:
-            break
-    state.save(tmp_path / "parts", MUON)
-    training.run(Deep(), Points(), MUON, tmp_path / "parts", again=True, tell=quiet)
-    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))

@@ -114,8 +114,8 @@ class Learner(nn.Module, ABC):
         return 1.0
 
     def inner(self, name: str) -> bool:
-        """Whether Muon may move `name`: a matrix of a transformer's blocks, under the names that transformers gives."""
-        return ".layer" in name and self.trainable[name].ndim == 2
+        """Whether Muon may move the matrix `name`: one of a transformer's blocks, as transformers names them."""
+        return ".layer" in name
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """JSON files that other programs expect beside the weights."""

@@ -7,7 +7,7 @@ the samples (`docs/log.md`); vectors, embeddings, convolutions and heads stay Ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Set
 from typing import Any
 
 import torch
@@ -18,19 +18,20 @@ from emoscene.learner import Learner
 
 def optimizers(learner: Learner, lr: float, decay: float, muon: float) -> list[torch.optim.Optimizer]:
     """The optimizers of all that trains; `muon` is Muon's learning rate in multiples of `lr`, 0 is AdamW alone."""
-    rest = groups(learner, decay, lambda name: not (muon and learner.inner(name)))
-    inner = groups(learner, decay, lambda name: bool(muon) and learner.inner(name))
+    matrices = {name for name, p in learner.trainable.items() if muon and p.ndim == 2 and learner.inner(name)}
+    rest = groups(learner, decay, learner.trainable.keys() - matrices)
+    inner = groups(learner, decay, matrices)
     for group in inner:
         group["pace"] *= muon
     made: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), fused=True)]
     return [*made, torch.optim.Muon(inner, lr=lr)] if inner else made
 
 
-def groups(learner: Learner, decay: float, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
-    """The wanted parameters by pace and weight decay, which spares vectors and biases."""
+def groups(learner: Learner, decay: float, names: Set[str]) -> list[dict[str, Any]]:
+    """The parameters of these names by pace and weight decay, which spares vectors and biases."""
     found: dict[tuple[float, float], list[Tensor]] = {}
     for name, p in learner.trainable.items():
-        if wanted(name):
+        if name in names:
             found.setdefault((learner.pace(name), decay * (p.ndim > 1)), []).append(p)
     return [{"params": ps, "pace": pace, "weight_decay": spared} for (pace, spared), ps in found.items()]
 
