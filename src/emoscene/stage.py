@@ -16,13 +16,16 @@ import json
 import os
 import platform
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from emoscene.errors import Failure, Usage
 
+S = TypeVar("S")
 T = TypeVar("T")
 MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
@@ -158,6 +161,22 @@ def rows(path: Path | str) -> Iterator[dict[str, Any]]:
 def share(items: Iterable[T], rank: int, world: int) -> list[T]:
     """One process's part of the work: every `world`-th item, so that all shares are about as long."""
     return list(items)[rank::world]
+
+
+def ahead(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
+    """`map` by some threads, in order, at most `threads * depth` items ahead of the reader."""
+    under_way: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                under_way.append(pool.submit(work, item))
+                if len(under_way) > threads * depth:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for waiting in under_way:
+                waiting.cancel()
 
 
 def versions() -> dict[str, str]:

@@ -14,9 +14,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from emoscene import stage
 from emoscene.errors import Failure
 from emoscene.world.captions import captions
 from emoscene.world.picture import render
@@ -64,21 +63,11 @@ def proofs(orders: Iterable[Mapping[str, Any]], size: int = 128, workers: int | 
     free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     for hand in hands:
         free.put(hand)
-    under_way: deque[Future[Proof]] = deque()
-    with ThreadPoolExecutor(count) as threads:
-        try:
-            for order in orders:
-                under_way.append(threads.submit(_ask, free, dict(order), size))
-                if len(under_way) > AHEAD * count:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for waiting in under_way:
-                waiting.cancel()
-            threads.shutdown(wait=True)
-            for hand in hands:
-                _dismiss(hand)
+    try:
+        yield from stage.ahead(lambda order: _ask(free, dict(order), size), orders, count, AHEAD)
+    finally:
+        for hand in hands:
+            _dismiss(hand)
 
 
 def _hire() -> subprocess.Popen[bytes]:

@@ -16,15 +16,14 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar, final
 
 from PIL import Image
 
+from emoscene import stage
 from emoscene.config import option
 from emoscene.data.captions import worded
 from emoscene.data.checks import Refused, opened, square
@@ -34,7 +33,6 @@ from emoscene.data.records import Record
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
 
-S = TypeVar("S")
 T = TypeVar("T")
 AHEAD = 4  # pictures under way for each thread
 
@@ -105,17 +103,18 @@ class Files(Source):
     @final
     def survey(self, numbers: Sequence[int]) -> Iterator[Note]:
         """Each picture read, checked and hashed; what cannot be used has a reason."""
-        return ahead(self._note, numbers, self._workers)
+        return self._each(self._note, numbers)
 
     @final
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """Each picture cut to its middle square."""
-        return ahead(self._picture, numbers, self._workers)
+        return self._each(self._picture, numbers)
 
-    @property
-    def _workers(self) -> int:
+    def _each(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
+        """The work on each picture, in order, by threads where more than one is asked for."""
         asked: int = self.config.workers
-        return asked if asked >= 0 else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        threads = asked if asked >= 0 else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        return map(work, numbers) if threads <= 1 else stage.ahead(work, numbers, threads, AHEAD)
 
     def _note(self, number: int) -> Note:
         note = Note(number, origin=f"number {number}")
@@ -141,25 +140,6 @@ class Files(Source):
                 f"{entry.origin} was sound and is no longer ({error}): prepare into a new folder, from files that stay"
             ) from error
         return entry.record, square(image, self.side)
-
-
-def ahead(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
-    """`map` by some threads, in order, a bounded number of items ahead of the reader; without threads up to one."""
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    under_way: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(workers) as threads:
-        try:
-            for item in items:
-                under_way.append(threads.submit(work, item))
-                if len(under_way) > AHEAD * workers:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for waiting in under_way:
-                waiting.cancel()
 
 
 def needed(root: Path | None, what: str) -> Path:
