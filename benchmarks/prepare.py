@@ -22,7 +22,7 @@ import torch
 
 from emoscene import stage
 from emoscene.backbone import Backbone
-from emoscene.data import encoding, preparation, records
+from emoscene.data import encoding, finishing, preparation, records
 from emoscene.data.dataset import Prepared
 from emoscene.data.encoding import Networks
 from emoscene.data.preparation import SHARD, prepare
@@ -102,8 +102,8 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
             for number, (latent, shape) in zip(numbers, latents, strict=True)
         ]
         encoding._stream(records.table(rows), part)
-    preparation.index(opened.path, parts)
-    opened.finish(encoder="")
+    finishing.index(opened.path, parts)
+    opened.finish(encoder="", size=8 * asked.side)
     data = Prepared(opened.path, "methods")
     orders = [rng.integers(0, len(data), BATCH).tolist() for _ in range(asked.samples // BATCH)]
     for order in orders[: len(orders) // 4]:

@@ -24,7 +24,20 @@ from emoscene.world import roles
 from emoscene.world.layouts import write
 from emoscene.world.press import proof, proofs
 
-COLUMNS = ["id", "file", "emotion", "weights", "caption", "caption_long", "scene", "role", "latent", "shape", "vector"]
+COLUMNS = [
+    "id",
+    "file",
+    "emotion",
+    "weights",
+    "caption",
+    "caption_long",
+    "scene",
+    "role",
+    "latent",
+    "shape",
+    "mirrored",
+    "vector",
+]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from emoscene import __version__, stage
 from emoscene.data.records import ROLES
+from emoscene.data.shapes import square
 from emoscene.emotions import EMOTIONS
 from emoscene.pictures import FAINT, INK, PAPER, open_picture, sheet
 
@@ -25,7 +26,7 @@ NAMES = (*EMOTIONS, "none")
 COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
 
 
-def write(folder: Path, source: str, licence: str, facts: Mapping[str, Any]) -> None:
+def write(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     """The card and its two pictures."""
     data = load_from_disk(str(folder))
     roles, emotions = np.array(data["role"][:]), np.array(data["emotion"][:])
@@ -33,7 +34,7 @@ def write(folder: Path, source: str, licence: str, facts: Mapping[str, Any]) -> 
     (folder / "card").mkdir(exist_ok=True)
     stage.write(folder / "card/classes.svg", plot(counts).encode())
     stage.write(folder / "card/pictures.jpg", grid(folder, data, emotions))
-    stage.write(folder / "README.md", _text(source, licence, facts, counts).encode())
+    stage.write(folder / "README.md", _text(licence, facts, counts).encode())
 
 
 def plot(counts: Mapping[str, list[int]]) -> str:
@@ -74,10 +75,10 @@ def grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
 
 
 def _small(path: Path) -> Image.Image:
-    return open_picture(path).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return square(open_picture(path), SIDE)
 
 
-def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
+def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     rows = [
         f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |"
@@ -85,12 +86,13 @@ def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[s
     ]
     alike = facts["duplicates"]
     lines = [
-        f"# {facts['pictures']} pictures from `{source}`, prepared for emoscene {__version__}",
+        f"# {facts['pictures']} pictures from `{facts['source']}`, prepared for emoscene {__version__}",
         "",
         licence,
         "",
         "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.Prepared(FOLDER)`.",
-        f"Pictures are {facts['size']} px square; `latent` is raw half precision, to be shaped by `shape`.",
+        f"Pictures have {_listed(facts['shapes'], '{} pixels ({})')}; `latent` is raw half precision, to be shaped by",
+        f"`shape`{', and `mirrored` that of the mirrored picture' if facts['flips'] else ''}.",
         "",
         "![a few pictures of each emotion](card/pictures.jpg)",
         "",
@@ -112,5 +114,5 @@ def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[s
     return "\n".join(lines)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+def _listed(counts: Mapping[str, int], form: str = "{} {}") -> str:
+    return ", ".join(form.format(name, count) for name, count in counts.items()) or "none"

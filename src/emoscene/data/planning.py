@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,17 @@ class Plan:
             "refused": len(self.notes) - len(self.sound),
             "mended": dict(sorted(mended.items())),
             "duplicates": self.duplicates(),
-            "roles": dict(Counter(self.roles)),
-            "emotions": {name: int((self.emotion == place).sum()) for place, name in enumerate(EMOTIONS)},
-            "without emotion": int((self.emotion == -1).sum()),
+            **counted(self.roles, self.emotion),
             "captions": dict(sorted(worded.items())),
         }
+
+    def lines(self) -> Iterator[str]:
+        """What was grouped, dealt and taken, in sentences; and the emotions that have no picture."""
+        alike, about = self.duplicates(), counted(self.roles, self.emotion)
+        yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
+        yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
+        if missing := [name for name, count in about["emotions"].items() if not count]:
+            yield f"no picture shows {', '.join(missing)}: nothing that learns from this set will know of it"
 
     def duplicates(self) -> dict[str, int]:
         """Groups of more than one picture, what is in them beyond the first, and pairs that an official split parts."""
@@ -119,6 +125,16 @@ def plan(
     scene = np.unique(_column(notes, "scene")[sound], return_inverse=True)[1]
     taken = splits.sampled(emotion, np.stack([roles, scene], 1), key, limit, each, balanced)
     return Plan(notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound)
+
+
+def counted(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    """How many pictures each role and each emotion has."""
+    found = Counter(int(number) for number in emotion)
+    return {
+        "roles": dict(Counter(roles)),
+        "emotions": {name: found[place] for place, name in enumerate(EMOTIONS)},
+        "without emotion": found[-1],
+    }
 
 
 def refused(notes: pa.Table) -> list[dict[str, str]]:

@@ -26,10 +26,11 @@ from PIL import Image
 from emoscene import stage
 from emoscene.config import option
 from emoscene.data.captions import worded
-from emoscene.data.checks import Refused, opened, square
+from emoscene.data.checks import Refused, opened
 from emoscene.data.duplicates import look
 from emoscene.data.notes import Note
 from emoscene.data.records import Record
+from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
 
@@ -49,8 +50,12 @@ class Source(ABC):
     deals: ClassVar[bool] = False
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
-        """root: where it reads; side: the wanted side of a picture in pixels; limit: at most so many pictures."""
+        """root: where it reads; side: the wanted side of a picture in pixels; limit: at most so many pictures.
+
+        `sizes` holds the sizes (W, H) that a picture may have: the square alone, unless buckets are asked for.
+        """
         self.root, self.config, self.side, self.limit = root, config, side, limit
+        self.sizes: Sequence[tuple[int, int]] = ((side, side),)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -62,7 +67,7 @@ class Source(ABC):
 
     @abstractmethod
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """These pictures, RGB and `side` pixels square, each with its record (its `file` and `latent` still empty).
+        """These pictures, RGB and of one of `sizes`, each with its record (its `file` and `latent` still empty).
 
         A record's `caption` is the set's own or empty, `caption_long` its attributes as words or a longer caption.
         """
@@ -107,7 +112,7 @@ class Files(Source):
 
     @final
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """Each picture cut to its middle square."""
+        """The middle of each picture, in the nearest of `sizes`."""
         return self._each(self._picture, numbers)
 
     def _each(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
@@ -139,7 +144,7 @@ class Files(Source):
             raise Failure(
                 f"{entry.origin} was sound and is no longer ({error}): prepare into a new folder, from files that stay"
             ) from error
-        return entry.record, square(image, self.side)
+        return entry.record, cut(image, self.sizes)
 
 
 def needed(root: Path | None, what: str) -> Path:
