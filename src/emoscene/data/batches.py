@@ -36,13 +36,19 @@ def batch(
     data: Data, columns: Sequence[str], seed: int, step: int, size: int, slots: Sequence[int]
 ) -> tuple[list[int], dict[str, Any]]:
     """The rows in these slots of a step's batch of `size`, and the columns of each."""
-    drawn = indices(seed, step, size, getattr(data, "shapes", None) or [range(len(data))])
+    drawn = indices(seed, step, size, shapes(data))
     rows = [drawn[slot] for slot in slots]
     if not getattr(data, "flips", False):
         return rows, data.rows(rows, columns)
     dice = (torch.rand((), generator=seeds.generator(seed, "mirror", step, slot)) for slot in slots)
     mirrored = [bool(die < 0.5) for die in dice]
     return rows, data.rows(rows, columns, mirrored)  # type: ignore[call-arg]
+
+
+def shapes(data: Data) -> Sequence[Sequence[int]]:
+    """The rows of each shape; all of them where the data know of none."""
+    found: Sequence[Sequence[int]] | None = getattr(data, "shapes", None)
+    return [range(len(data))] if found is None else found
 
 
 def indices(seed: int, step: int, batch: int, shapes: Sequence[Sequence[int]]) -> list[int]:

@@ -102,6 +102,11 @@ def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]
         f"|---|{'---|' * (len(counts) + 1)}",
         *rows,
         "",
+        *(
+            [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
+            if facts["mixtures"]
+            else []
+        ),
         f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
         f"- unusual and mended: {_listed(facts['mended'])}",
         f"- duplicates: {alike['groups']} groups, {alike['pictures']} pictures beyond the first of each, "

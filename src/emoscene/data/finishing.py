@@ -36,7 +36,7 @@ def finish(
     stage.write(folder / "quarantine.jsonl", stage.lines(refused(chosen.notes)))
     stage.write(folder / "duplicates.jsonl", stage.lines(chosen.alike()))
     index(folder, parts)
-    kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "shape"])[:]
+    kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "weights", "shape"])[:]
     count, factor = len(kept["role"]), networks.backbone.factor
     shapes = Counter(f"{wide * factor}x{high * factor}" for _, high, wide in kept["shape"])
     about = {**chosen.facts(), **counted(kept["role"], kept["emotion"]), **facts, **pictures.facts()}
@@ -46,6 +46,7 @@ def finish(
     if networks.fitting is not None:
         about["captions"]["dropped"] = len(chosen) - count
     about |= {"pictures": count, "size": networks.backbone.size, "shapes": dict(shapes.most_common())}
+    about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
     about |= {"flips": networks.flips, "encoder": networks.backbone.encoder}
     card.write(folder, pictures.licence, about)
     opened.finish(**about)

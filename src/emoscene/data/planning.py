@@ -56,8 +56,9 @@ class Plan:
         alike, about = self.duplicates(), counted(self.roles, self.emotion)
         yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
-        if missing := [name for name, count in about["emotions"].items() if not count]:
-            yield f"no picture shows {', '.join(missing)}: nothing that learns from this set will know of it"
+        felt = _weights(self.notes)[self.numbers].any(0)
+        if missing := [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]:
+            yield f"no picture shows {', '.join(missing)}: what learns from this set will not know it"
 
     def duplicates(self) -> dict[str, int]:
         """Groups of more than one picture, what is in them beyond the first, and pairs that an official split parts."""
@@ -129,9 +130,9 @@ def plan(
 
 def counted(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
     """How many pictures each role and each emotion has."""
-    found = Counter(int(number) for number in emotion)
+    found, dealt = Counter(int(number) for number in emotion), Counter(roles)
     return {
-        "roles": dict(Counter(roles)),
+        "roles": {role: count for role in ROLES if (count := dealt[role])},
         "emotions": {name: found[place] for place, name in enumerate(EMOTIONS)},
         "without emotion": found[-1],
     }
@@ -155,8 +156,12 @@ def _roles(
 
 def _emotion(notes: pa.Table) -> np.ndarray:
     """The strongest emotion of each picture, -1 for none."""
-    weights = pc.list_flatten(notes["weights"]).to_numpy().reshape(-1, len(EMOTIONS))
+    weights = _weights(notes)
     return np.where(weights.any(1), weights.argmax(1), -1)
+
+
+def _weights(notes: pa.Table) -> np.ndarray:
+    return pc.list_flatten(notes["weights"]).to_numpy().reshape(-1, len(EMOTIONS))
 
 
 def _column(notes: pa.Table, name: str) -> np.ndarray:
