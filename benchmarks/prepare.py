@@ -1,8 +1,10 @@
-"""What `prepare` costs, and how fast its folder is read: `python -m benchmarks.prepare passes|processes|access`.
+"""What `prepare` costs, and how fast its folder is read: `python -m benchmarks.prepare WHAT`.
 
-passes      the whole pipeline, beside the bare networks on decoded batches in memory, same threads, in turns
-processes   two processes of one thread each, beside one of one thread
-access      random batches from a folder of synthetic latents, and the growth of private memory (RssAnon)
+passes      the whole pipeline, beside the bare networks on decoded batches in memory, same threads, in turns (<= 1.18)
+processes   two processes of one thread each, beside one of one thread (>= 1.8)
+access      random batches of synthetic latents (>= 10,000 a second), and how much private memory, RssAnon, they add
+            (<= 200 MB)
+posterior   what the deviation of the autoencoder's posterior holds beside its mean, which alone is kept
 
 Each result is one JSON object on stdout.
 """
@@ -27,6 +29,7 @@ from emoscene.data.dataset import Prepared
 from emoscene.data.encoding import Networks
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
+from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.world.layouts import write
 
 BATCH = 64
@@ -45,10 +48,9 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
     root, backbone = world(folder, asked.number), Backbone.load(asked.base)
     eyes, voice = preparation._companions(backbone, asked.emotion_clip, asked.captioner)
     networks = Networks(backbone, preparation._reader(eyes, backbone), preparation._captioner(voice, backbone))
-    some = source(root, backbone).pictures(range(min(256, asked.number)))
-    pictures = [(Record(id=str(number)), image) for number, (_, image) in enumerate(some)]
+    pictures = decoded(root, backbone, min(256, asked.number))
     call = {"root": root, "base": asked.base, "emotion_clip": asked.emotion_clip, "captioner": asked.captioner}
-    ratios = []
+    turns = []
     for turn in range(asked.turns):
         began = time.perf_counter()
         for first in range(0, asked.number, encoding.BATCH):
@@ -57,14 +59,15 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
         bare = time.perf_counter() - began
         began = time.perf_counter()
         prepare("imagefolder", out=folder / f"turn-{turn}", tell=str, workers=asked.threads, **call)
-        ratios.append((time.perf_counter() - began) / bare)
-    return {"pipeline to networks": statistics.median(ratios), "turns": ratios, "pictures": asked.number}
+        turns.append({"networks": bare, "pipeline": time.perf_counter() - began})
+    ratios = [turn["pipeline"] / turn["networks"] for turn in turns]
+    return {"pipeline to networks": statistics.median(ratios), "seconds": turns, "pictures": asked.number}
 
 
-def source(root: Path, backbone: Backbone):
-    """The pictures as the pipeline reads them."""
-    cls = preparation.plugins.find("sources", "imagefolder")
-    return cls(root, cls.Config(), backbone.size)
+def decoded(root: Path, backbone: Backbone, number: int) -> list[encoding.Item]:
+    """Some pictures as the pipeline reads them."""
+    source = ImageFolder(root, ImageFolder.Config(), backbone.size)
+    return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.pictures(range(number)))]
 
 
 def processes(asked: argparse.Namespace, folder: Path) -> dict:
@@ -116,6 +119,39 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
     return {"samples a second": len(orders) * BATCH / seconds, "RssAnon grown, MB": grown, "rows": asked.number}
 
 
+@torch.no_grad()
+def posterior(asked: argparse.Namespace, folder: Path) -> dict:
+    """Shares of the latents' variance, and what a latent drawn from the posterior adds to the loss of the base."""
+    torch.set_num_threads(asked.threads)
+    backbone = Backbone.load(asked.base)
+    pictures = decoded(world(folder, asked.number), backbone, asked.number)
+    scale, draw = backbone.vae.config.scaling_factor, torch.Generator().manual_seed(0)
+    found, gaps, losses = [], [], []
+    for first in range(0, len(pictures), encoding.BATCH):
+        images = encoding.padded([picture for _, _, picture in pictures[first : first + encoding.BATCH]])
+        spread = backbone.vae.encode(images).latent_dist
+        mean, deviation = spread.mean * scale, spread.std * scale
+        found.append([mean.var(), deviation.square().mean(), (mean - mean.half()).square().mean()])
+        noise, drawn = (torch.randn(mean.shape, generator=draw) for _ in range(2))
+        t = torch.randint(len(backbone.alphas_cumprod), (len(mean),), generator=draw)
+        blank = backbone.plain([""] * len(mean))
+        for x_0 in (mean, mean + deviation * drawn):
+            predicted = backbone.predict(backbone.add_noise(x_0, noise, t), t, blank)
+            losses.append((predicted - noise).square().mean((1, 2, 3)))
+        gaps.append(losses[-1] - losses[-2])
+    variance, own, rounding = torch.tensor(found).double().mean(0).tolist()
+    gap, loss = torch.cat(gaps), torch.cat(losses[::2])
+    return {
+        "deviation's share of the variance": own / variance,
+        "half precision's share of the variance": rounding / variance,
+        "deviation beside the least noise of a step": own / (1 - float(backbone.alphas_cumprod[0])),
+        "loss on the mean": float(loss.mean()),
+        "a draw adds to it": float(gap.mean()),
+        "give or take (95 %)": float(1.96 * gap.std() / len(gap) ** 0.5),
+        "pictures": len(gap),
+    }
+
+
 def private() -> float:
     """Private memory of this process, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -123,11 +159,11 @@ def private() -> float:
 
 
 def main() -> int:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
-    parser.add_argument("what", choices=("passes", "processes", "access"))
+    parser.add_argument("what", choices=("passes", "processes", "access", "posterior"))
     parser.add_argument("--base", default="mini")
-    parser.add_argument("--emotion-clip")
+    parser.add_argument("--emotion-clip", default="")
     parser.add_argument("--captioner", default="")
     parser.add_argument("--number", type=int, default=4096, help="pictures, or rows")
     parser.add_argument("--samples", type=int, default=100_000)

@@ -122,9 +122,9 @@ print(json.dumps({"seconds": long, "unfinished": unfinished}))
 """
 
 
-def kill(tmp_path, world, kills):
+def kill(tmp_path, world, kills, pictures):
     """Prepare in `world` processes, killed and called again `kills` times."""
-    base, root = tiny.make(tmp_path / "base"), write("imagefolder", 60, 1, tmp_path / "raw", size=32, workers=0)
+    base, root = tiny.make(tmp_path / "base"), write("imagefolder", pictures, 1, tmp_path / "raw", size=32, workers=0)
     (tmp_path / "out").mkdir()
     words = [root, base, tmp_path / "out", world, kills]
     done = subprocess.run(
@@ -135,10 +135,10 @@ def kill(tmp_path, world, kills):
 
 
 def test_two_kills_change_nothing(tmp_path):
-    kill(tmp_path, world=1, kills=2)
+    kill(tmp_path, world=1, kills=2, pictures=24)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 3])
 def test_twenty_kills_change_nothing(tmp_path, world):
-    kill(tmp_path, world, kills=20)
+    kill(tmp_path, world, kills=20, pictures=60)

@@ -26,13 +26,13 @@ from emoscene.data.captions import settled
 from emoscene.data.fitting import Fitting
 from emoscene.data.planning import Plan
 from emoscene.data.records import Record, packed, table
-from emoscene.data.sources.base import Source
+from emoscene.data.sources.base import Source, each
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure
 
 BATCH = 32  # pictures encoded at once
-KINDS = {"png": {"compress_level": 4}, "jpeg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95}}
+KINDS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95}}
 MISFITS = "misfits"
 
 Item = tuple[int, Record, Image.Image]
@@ -146,10 +146,15 @@ def _encoded(
     """The records of a shard in order, their pictures written; those whose captions fit least are left out."""
     found: dict[int, Record] = {}
     fits: dict[int, float] = {}
+
+    def keep(item: Item) -> str:
+        file = f"pictures/{shard:05d}/{item[1].id}.{networks.kind}"
+        _keep(filed(item[2], networks.kind), folder / file)
+        return file
+
     for part in batches(items):
-        for (place, _, picture), (record, fit) in zip(part, networks.read(part), strict=True):
-            file = f"pictures/{shard:05d}/{record.id}.{networks.kind}"
-            _keep(filed(picture, networks.kind), folder / file)
+        files = each(keep, part, torch.get_num_threads())
+        for (place, _, _), (record, fit), file in zip(part, networks.read(part), files, strict=True):
             found[place] = replace(record, file=file)
             if record.caption and record.role != "heldout":
                 fits[place] = fit

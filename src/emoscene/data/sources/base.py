@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar, final
@@ -34,6 +34,7 @@ from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
 
+S = TypeVar("S")
 T = TypeVar("T")
 AHEAD = 4  # pictures under way for each thread
 
@@ -118,8 +119,8 @@ class Files(Source):
     def _each(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
         """The work on each picture, in order, by threads where more than one is asked for."""
         asked: int = self.config.workers
-        threads = asked if asked >= 0 else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-        return map(work, numbers) if threads <= 1 else stage.ahead(work, numbers, threads, AHEAD)
+        machine = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        return each(work, numbers, machine if asked < 0 else asked)
 
     def _note(self, number: int) -> Note:
         note = Note(number, origin=f"number {number}")
@@ -145,6 +146,11 @@ class Files(Source):
                 f"{entry.origin} was sound and is no longer ({error}): prepare into a new folder, from files that stay"
             ) from error
         return entry.record, cut(image, self.sizes)
+
+
+def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """The work on each item, in order; by threads where more than one is asked for."""
+    return map(work, items) if threads <= 1 else stage.ahead(work, items, threads, AHEAD)
 
 
 def needed(root: Path | None, what: str) -> Path:
