@@ -4,6 +4,7 @@ passes      the whole pipeline, beside the bare networks on decoded batches in m
 processes   two processes of one thread each, beside one of one thread (>= 1.8)
 access      random batches of synthetic latents (>= 10,000 a second), and how much private memory, RssAnon, they add
             (<= 200 MB)
+parts       processor time of what is done beside the networks: reading, hashing, cutting, writing, grouping
 posterior   what the deviation of the autoencoder's posterior holds beside its mean, which alone is kept
 
 Each result is one JSON object on stdout.
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +27,16 @@ import torch
 from emoscene import stage
 from emoscene.backbone import Backbone
 from emoscene.data import encoding, finishing, preparation, records
+from emoscene.data.checks import opened
 from emoscene.data.dataset import Prepared
+from emoscene.data.duplicates import groups, look
 from emoscene.data.encoding import Networks
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
+from emoscene.data.shapes import square
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.world.layouts import write
+from emoscene.world.press import proof
 
 BATCH = 64
 
@@ -94,9 +100,9 @@ def processes(asked: argparse.Namespace, folder: Path) -> dict:
 
 def access(asked: argparse.Namespace, folder: Path) -> dict:
     """Samples a second in random batches, and megabytes of private memory that reading them added."""
-    opened = stage.Stage.open(folder / "prepared", "prepared", {"number": asked.number})
+    made = stage.Stage.open(folder / "prepared", "prepared", {"number": asked.number})
     rng = np.random.default_rng(0)
-    parts = [opened.path / name for name in encoding.names(asked.number, SHARD)]
+    parts = [made.path / name for name in encoding.names(asked.number, SHARD)]
     for shard, part in enumerate(parts):
         numbers = range(shard * SHARD, min((shard + 1) * SHARD, asked.number))
         latents = records.packed(rng.normal(size=(len(numbers), 4, asked.side, asked.side)))
@@ -105,9 +111,9 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
             for number, (latent, shape) in zip(numbers, latents, strict=True)
         ]
         encoding._stream(records.table(rows), part)
-    finishing.index(opened.path, parts)
-    opened.finish(encoder="", size=8 * asked.side)
-    data = Prepared(opened.path, "methods")
+    finishing.index(made.path, parts)
+    made.finish(encoder="", size=8 * asked.side)
+    data = Prepared(made.path, "methods")
     orders = [rng.integers(0, len(data), BATCH).tolist() for _ in range(asked.samples // BATCH)]
     for order in orders[: len(orders) // 4]:
         data.rows(order, ["latent", "weights", "caption"])
@@ -117,6 +123,33 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
     seconds = time.perf_counter() - began
     grown = private() - before
     return {"samples a second": len(orders) * BATCH / seconds, "RssAnon grown, MB": grown, "rows": asked.number}
+
+
+def parts(asked: argparse.Namespace, folder: Path) -> dict:
+    """Milliseconds of one thread for a JPEG of 1024 x 768, cut to 512 px; seconds for grouping `number` hashes."""
+    painted = proof({"seed": 3}, 1024).picture.crop((0, 0, 1024, 768))
+    data = encoding.filed(painted, "jpeg")
+    small = square(painted, 512)
+    looks = np.random.default_rng(0).integers(1, 2**63, asked.number, dtype=np.uint64)
+    work = {
+        "open and check": lambda: opened(data, "a.jpg"),
+        "hash for the eye": lambda: look(painted),
+        "cut to 512": lambda: square(painted, 512),
+        **{f"write {kind}": (lambda kind=kind: encoding.filed(small, kind)) for kind in encoding.KINDS},
+    }
+    found = {name: 1000 * processor(do, 20) for name, do in work.items()}
+    sizes = {f"{kind}, kB": len(encoding.filed(small, kind)) / 1000 for kind in encoding.KINDS}
+    grouping = processor(lambda: groups(np.arange(asked.number, dtype=np.uint64), looks, 4), 1)
+    return {"ms": found, **sizes, "grouping, s": grouping, "hashes": asked.number}
+
+
+def processor(do: Callable[[], object], times: int) -> float:
+    """Seconds of processor time that one call takes, once warm."""
+    do() if times > 1 else None
+    began = time.process_time()
+    for _ in range(times):
+        do()
+    return (time.process_time() - began) / times
 
 
 @torch.no_grad()
@@ -159,9 +192,9 @@ def private() -> float:
 
 
 def main() -> int:
-    """Run one of the four."""
+    """Run one of the five."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
-    parser.add_argument("what", choices=("passes", "processes", "access", "posterior"))
+    parser.add_argument("what", choices=("passes", "processes", "access", "parts", "posterior"))
     parser.add_argument("--base", default="mini")
     parser.add_argument("--emotion-clip", default="")
     parser.add_argument("--captioner", default="")

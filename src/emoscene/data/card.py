@@ -30,7 +30,8 @@ def write(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     """The card and its two pictures."""
     data = load_from_disk(str(folder))
     roles, emotions = np.array(data["role"][:]), np.array(data["emotion"][:])
-    counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in (*range(8), -1)] for role in ROLES}
+    numbers = [*range(8), *([-1] if (emotions == -1).any() else [])]
+    counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in numbers] for role in ROLES}
     (folder / "card").mkdir(exist_ok=True)
     stage.write(folder / "card/classes.svg", plot(counts).encode())
     stage.write(folder / "card/pictures.jpg", grid(folder, data, emotions))
@@ -43,7 +44,7 @@ def plot(counts: Mapping[str, list[int]]) -> str:
     step, left, wide = 30, 110, 460
     scale = wide / max(*totals, 1)
     parts = []
-    for line, name in enumerate(NAMES):
+    for line, name in enumerate(NAMES[: len(totals)]):
         y, x = 44 + line * step, float(left)
         parts.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
         for role, row in counts.items():
@@ -55,7 +56,7 @@ def plot(counts: Mapping[str, list[int]]) -> str:
         x = left + place * 110
         parts.append(f'<rect x="{x}" y="14" width="12" height="12" fill="{COLOURS[role]}"/>')
         parts.append(f'<text x="{x + 18}" y="25" fill="{INK}">{role}</text>')
-    high = 44 + len(NAMES) * step + 10
+    high = 44 + len(totals) * step + 10
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {high}" font-family="sans-serif" font-size="13">'
     return "\n".join([head, f'<rect width="660" height="{high}" fill="{PAPER}"/>', *parts, "</svg>", ""])
 
@@ -82,7 +83,7 @@ def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     rows = [
         f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |"
-        for n, name in enumerate(NAMES)
+        for n, name in enumerate(NAMES[: len(totals)])
     ]
     alike = facts["duplicates"]
     lines = [
