@@ -208,7 +208,9 @@ def test_the_world_in_emosets_layout(tmp_path):
     for key, most in LOADED.items():
         labels = info[key]["label2idx"]
         assert sorted(labels.values()) == list(range(len(labels))) and len(labels) <= most
-        assert info[key]["idx2label"] == {str(number): name for name, number in labels.items()}
+        assert {place: str(name) for place, name in info[key]["idx2label"].items()} == {
+            str(n): name for name, n in labels.items()
+        }
 
 
 def test_the_world_in_raf_dbs_layout(tmp_path):
