@@ -24,7 +24,6 @@ from emoscene import stage
 from emoscene.backbone import Backbone
 from emoscene.data import encoding, preparation, records
 from emoscene.data.dataset import Prepared
-from emoscene.data.encoding import Networks
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
 from emoscene.world.layouts import write
@@ -43,8 +42,7 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
     """Seconds of the pipeline over those of its networks, the median of the turns."""
     torch.set_num_threads(asked.threads)
     root, backbone = world(folder, asked.number), Backbone.load(asked.base)
-    eyes, voice = preparation._companions(backbone, asked.emotion_clip, asked.captioner)
-    networks = Networks(backbone, preparation._reader(eyes, backbone), preparation._captioner(voice, backbone))
+    networks = preparation.networks(backbone, *preparation.companions(backbone, asked.emotion_clip, asked.captioner))
     some = source(root, backbone).pictures(range(min(256, asked.number)))
     pictures = [(Record(id=str(number)), image) for number, (_, image) in enumerate(some)]
     call = {"root": root, "base": asked.base, "emotion_clip": asked.emotion_clip, "captioner": asked.captioner}

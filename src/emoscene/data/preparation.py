@@ -27,7 +27,6 @@ import pyarrow as pa
 from datasets import DatasetInfo
 
 from emoscene import config as configs
-from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import Backbone
 from emoscene.config import option
@@ -38,11 +37,9 @@ from emoscene.data.encoding import Networks
 from emoscene.data.planning import Plan, plan, refused
 from emoscene.data.records import FEATURES
 from emoscene.data.sources.base import Source
-from emoscene.encoders.captioner import Captioner
-from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.base import located, opened
 from emoscene.errors import Usage
 
-HOME = Path(__file__).parent.parent
 SHARD = 1024  # pictures
 
 
@@ -87,26 +84,26 @@ def prepare(
         raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
     splits.read(split)
     backbone = Backbone.load(base, _own(device))
-    eyes, voice = _companions(backbone, config.emotion_clip, config.captioner)
-    mark = {} if eyes is None else {"emotion_clip": stage.fingerprint(eyes)}
+    eyes, voice = companions(backbone, config.emotion_clip, config.captioner)
+    mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_lasting(config), **_lasting(own), **mark, "captioner": voice}
     pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
     if not len(pictures):
         raise Usage(f"{source} has no picture at {root}: is it the right folder?")
-    networks = Networks(backbone, _reader(eyes, backbone), _captioner(voice, backbone), config.kind)
+    eyed = networks(backbone, eyes, voice, config.kind)
     if dry_run:
         taken = estimate.taken(len(pictures), limit, per_emotion)
-        for line in estimate.lines(pictures, networks, taken):
+        for line in estimate.lines(pictures, eyed, taken):
             tell(line)
         return Path(out)
-    opened = stage.Stage.open(out, "prepared", call)
-    if not opened.done:
+    begun = stage.Stage.open(out, "prepared", call)
+    if not begun.done:
         share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
-        job = Job(opened, pictures, networks, config, {**share, "balanced": config.balanced}, source, mark, tell)
+        job = Job(begun, pictures, eyed, config, {**share, "balanced": config.balanced}, source, mark, tell)
         with quiet():
             _run(job)
-    return opened.path
+    return begun.path
 
 
 @dataclass(frozen=True)
@@ -213,36 +210,16 @@ def _own(device: str) -> str:
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
-def _companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[Path | None, str]:
-    """The folder of EmotionCLIP, and where the captioner is; nothing where there is none."""
-    eyes = emotion_clip or (backbone.spec.emotion_clip and HOME / backbone.spec.emotion_clip)
-    if captioner == "none":
-        return Path(eyes) if eyes else None, ""
-    known = backbone.spec.captioner
-    inside = known and (HOME / known).is_dir()
-    return Path(eyes) if eyes else None, captioner or (str(HOME / known) if inside else known)
+def companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[str, str]:
+    """Where EmotionCLIP and the captioner are; nothing where there is none, or none is wanted."""
+    voice = "" if captioner == "none" else captioner or backbone.companion("captioner")
+    return emotion_clip or backbone.companion("emotion_clip"), voice
 
 
-def _reader(folder: Path | None, backbone: Backbone) -> EmotionCLIP | None:
-    """What reads the vectors. Raises Usage for a folder that holds something else."""
-    if folder is None:
-        return None
-    found = learners.load("encoders", folder, None)
-    if not isinstance(found, EmotionCLIP):
-        raise Usage(f"{folder} is no EmotionCLIP: emoscene train emotion_clip makes one")
-    return found.to(backbone.device)
-
-
-def _captioner(name: str, backbone: Backbone) -> Captioner | None:
-    """What says what is to be seen: a folder that `train captioner` made, or anybody's BLIP."""
-    if not name:
-        return None
-    if not (Path(name) / learners.CARD).is_file():
-        return Captioner.start(Captioner.Config(blip=name), None).to(backbone.device).eval()
-    found = learners.load("encoders", Path(name), None)
-    if not isinstance(found, Captioner):
-        raise Usage(f"{name} is no captioner: emoscene train captioner makes one")
-    return found.to(backbone.device)
+def networks(backbone: Backbone, eyes: str, voice: str, kind: str = "png") -> Networks:
+    """All that reads a picture, from its place. Raises Usage for a place that holds something else."""
+    reader = opened("emotion_clip", eyes, backbone.device) if eyes else None
+    return Networks(backbone, reader, opened("captioner", voice, backbone.device) if voice else None, kind)
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> bytes:

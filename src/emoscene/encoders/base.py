@@ -3,15 +3,20 @@
 What an encoder reads of a picture is a `Reading`: how likely it finds each of its labels, and a vector of features that
 distances are measured in. Metrics are pure functions of readings, so a metric never runs a network and any encoder can
 stand behind any metric.
+
+`opened` is the one way to a finished encoder: a folder that `train` made, or anybody's model of its kind, as a folder
+or from the hub.
 """
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar, final
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -19,7 +24,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from emoscene import config as configs
+from emoscene import learner as learners
+from emoscene import plugins
+from emoscene.backbone import fetched
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Usage
 from emoscene.learner import Learner
+
+FILES = ("*.json", "*.txt", "*.safetensors")
+"""What is taken of a model on the hub: nothing that could run code."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +45,16 @@ class Reading:
 
 
 class Encoder(Learner):
-    """A learner that reads pictures. It learns from the judges' own part of the data."""
+    """A learner that reads pictures. It learns from the judges' own part of the data.
+
+    target: what its labels are, `emotion` (then all eight in their order), `scene`, `object`, or nothing. says: the
+    emotions that it has a word for; what it cannot say, it does not judge.
+    """
 
     role: ClassVar[str] = "judges"
     labels: tuple[str, ...] = ()
+    target: str = "emotion"
+    says: tuple[str, ...] = EMOTIONS
 
     @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,6 +73,37 @@ class Encoder(Learner):
         if not probabilities:
             return Reading(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 1), np.float32))
         return Reading(np.concatenate(probabilities), np.concatenate(features))
+
+
+def opened(kind: str, place: str | Path, device: torch.device | str = "cpu") -> Any:
+    """The encoder of this kind at a place: a folder that `train` made, else anybody's model, a folder or a hub id.
+
+    Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
+    """
+    cls = plugins.find("encoders", kind)
+    folder = located(place)
+    if (folder / learners.CARD).is_file():
+        found = learners.load("encoders", folder, None)
+        if not isinstance(found, cls):
+            raise Usage(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
+    else:
+        found = cls.start(configs.replace(cls.Config(), {cls.borrows: str(folder)}), None)
+    return found.requires_grad_(False).eval().to(device)
+
+
+def located(place: str | Path) -> Path:
+    """The folder of a model: the one named, or the snapshot of a hub id, `owner/name` or `owner/name@revision`."""
+    source, _, revision = str(place).partition("@")
+    if Path(place).exists() or source.count("/") != 1:
+        return Path(place)
+    return fetched(source, revision or None, FILES)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What transformers' `config.json` says of the model in a folder; nothing where there is none."""
+    file = folder / "config.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+    return found
 
 
 def sized(images: Tensor, side: int) -> Tensor:
