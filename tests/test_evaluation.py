@@ -16,7 +16,7 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, prompts_of, span
-from emoscene.judging import judges_of
+from emoscene.panel import clip_of, judges_of
 from emoscene.pictures import Row, read_row, save
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
@@ -235,4 +235,4 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
     assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)
     (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint(tmp_path / "clip")}))
     with pytest.raises(Usage, match="cannot judge it"):
-        judging.clip_of(tmp_path / "clip", [str(tmp_path)])
+        clip_of(tmp_path / "clip", [str(tmp_path)])

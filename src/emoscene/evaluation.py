@@ -29,8 +29,9 @@ from emoscene.config import read_toml
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Failure, Usage
-from emoscene.judging import Sample, clip_of, fingerprints, judges_of, readings, robustness, score, verdicts
+from emoscene.judging import Sample, readings, robustness, score, verdicts
 from emoscene.metrics.base import Readings
+from emoscene.panel import clip_of, fingerprints, judges_of
 from emoscene.pictures import Row, read_row
 from emoscene.sampling import Pipe, adapter_of, kept, load
 

@@ -333,7 +333,7 @@ def learner_of(name: str) -> type[Learner]:
         found |= {known: plugins.find(kind, known) for known in plugins.names(kind)}
     learning = {known: cls for known, cls in found.items() if cls.reads}
     if name in found and name not in learning:
-        raise Usage(f"{name} has nothing to learn: generate uses it as it is")
+        raise Usage(f"{name} has nothing to learn: it is used as it is")
     if name not in learning:
         raise unknown("learner", name, learning, hint="emoscene ls methods, emoscene ls encoders")
     return learning[name]

@@ -94,7 +94,7 @@ def opened(kind: str, place: str | Path, device: torch.device | str = "cpu") -> 
 def located(place: str | Path) -> Path:
     """The folder of a model: the one named, or the snapshot of a hub id, `owner/name` or `owner/name@revision`."""
     source, _, revision = str(place).partition("@")
-    if Path(place).exists() or source.count("/") != 1:
+    if Path(place).exists() or Path(place).parent.is_dir() or source.count("/") != 1:
         return Path(place)
     return fetched(source, revision or None, FILES)
 
@@ -104,6 +104,31 @@ def about(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
     return found
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a model wants its pictures: the side of a square, and each colour's mean and deviation."""
+
+    side: int = 224
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def of(cls, folder: Path) -> Pixels:
+        """As `preprocessor_config.json` has it; where it says nothing, the values above."""
+        file = folder / "preprocessor_config.json"
+        said = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+        size = said.get("crop_size") or said.get("size") or cls.side
+        side = next(iter(size.values())) if isinstance(size, dict) else size
+        mean, deviation = (tuple(said.get(f"image_{name}", (0.5,) * 3)) for name in ("mean", "std"))
+        return cls(int(side), mean, deviation)
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] as the model wants them [B, 3, side, side]."""
+        images = sized(images, self.side)
+        mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation))
+        return (images / 2 + 0.5 - mean) / deviation
 
 
 def sized(images: Tensor, side: int) -> Tensor:

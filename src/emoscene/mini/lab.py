@@ -16,10 +16,11 @@ import numpy as np
 
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.judge import Judge
+from emoscene.encoders.base import Encoder
 from emoscene.evaluation import Prompt, paint, plan, prompts_of
-from emoscene.judging import Sample, judges_of, readings
+from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Readings
+from emoscene.panel import judges_of
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 from emoscene.world import roles
@@ -54,14 +55,14 @@ class Lab:
         return prompts_of(Path(__file__).parent / "prompts.toml")
 
     @cached_property
-    def judges(self) -> dict[str, Judge]:
+    def judges(self) -> dict[str, Encoder]:
         """The base's judges."""
         return judges_of(self.base, self.more, self.adapters)
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> Encoder:
         """The judge of emotions."""
-        return next(judge for judge in self.judges.values() if judge.config.target == "emotion")
+        return next(judge for judge in self.judges.values() if judge.target == "emotion")
 
     @property
     def backbone(self) -> Backbone:
@@ -135,9 +136,12 @@ class Lab:
         return found
 
     def judged(self, samples: Sequence[Sample]) -> Readings:
-        """What the judges read of these pictures."""
-        read = readings(samples, self.judges)
-        return next(iter(read.values()))
+        """What the first judge read of these pictures."""
+        return next(iter(self.all_judged(samples).values()))
+
+    def all_judged(self, samples: Sequence[Sample]) -> dict[str, Readings]:
+        """What each judge of emotions read of these pictures."""
+        return readings(samples, self.judges)
 
 
 def part(readings: Readings, keep: np.ndarray) -> Readings:
