@@ -138,7 +138,7 @@ def fetched(source: str, revision: str | None, wanted: Sequence[str], unwanted: 
 def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     """One model of the folder; a damaged file is named."""
     try:
-        with _quiet():
+        with quiet():
             model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
     except (SafetensorError, EOFError, ValueError, OSError) as error:
         raise Failure(
@@ -149,7 +149,7 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars for what takes a moment."""
     shown = [loud for loud in LOGS if loud.is_progress_bar_enabled()]
     for loud in shown:

@@ -19,17 +19,21 @@ from PIL import Image, ImageFilter
 
 from emoscene import plugins
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder
+from emoscene.encoders.base import Encoder, tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure
+from emoscene.methods.base import Method
 from emoscene.metrics.base import Array, Readings, Value, answers, hits
 from emoscene.metrics.calibration import curve
 from emoscene.metrics.editing import ssim
 from emoscene.metrics.emotion import confusion, per_emotion
 from emoscene.metrics.sharpness import gradient, psnr, spectrum
 from emoscene.pictures import open_picture
+from emoscene.sampling import Pipe
 
 CHUNK = 64  # pictures held in memory at once
+Guide = Callable[[Sequence[Image.Image]], Array]
+"""Pictures of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
 """The metrics that every judge has for itself."""
 
@@ -63,16 +67,18 @@ def readings(
     judges: Mapping[str, Encoder],
     through: Callable[[Image.Image], Image.Image] | None = None,
     clip: EmotionCLIP | None = None,
+    guide: Guide | None = None,
 ) -> dict[str, Readings]:
     """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
 
     through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
+    guide: what the method that painted them finds in pictures itself.
     Pictures may be of several sizes, but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    seen = {name: values[places] for name, values in look(files, judges, through, clip).items()}
+    seen = {name: values[places] for name, values in look(files, judges, through, clip, guide).items()}
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
         "seed": np.array([sample.seed for sample in samples]),
@@ -91,6 +97,7 @@ def readings(
         words = [sample.text for sample in samples]
         shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
         shared |= {"texts": told(clip, words)} if all(words) else {}
+    shared |= {"guide": seen["guide"]} if guide else {}
     befores: dict[str, Readings] = {}
     if through is None and all(sample.original for sample in samples):
         befores, shared["alike"], shared["near"] = edited(samples, judges, clip)
@@ -109,6 +116,19 @@ def readings(
     }
 
 
+def guide_of(pipe: Pipe) -> Guide | None:
+    """What the method that paints finds felt in pictures itself; None where none of its methods looks."""
+    if all(type(method).opinion is Method.opinion for method in pipe.chain.methods):
+        return None
+
+    def guide(pictures: Sequence[Image.Image]) -> Array:
+        told = pipe.chain.opinion(pipe.base.encode(tensor(pictures)))
+        assert told is not None, "a method that looks has an opinion"
+        return told.exp().cpu().numpy()
+
+    return guide
+
+
 def _first(judges: Mapping[str, Encoder], target: str) -> str:
     """The name of the first that tells this; empty where none does."""
     return next((name for name, judge in judges.items() if judge.target == target), "")
@@ -117,8 +137,9 @@ def _first(judges: Mapping[str, Encoder], target: str) -> str:
 def look(
     files: Sequence[Path],
     judges: Mapping[str, Encoder],
-    through: Callable[[Image.Image], Image.Image] | None,
-    clip: EmotionCLIP | None,
+    through: Callable[[Image.Image], Image.Image] | None = None,
+    clip: EmotionCLIP | None = None,
+    guide: Guide | None = None,
 ) -> dict[str, Array]:
     """What is seen in each file: gradient, spectrum, vectors, each judge's `likely NAME` and `features NAME`."""
     seen: dict[str, list[Array]] = {}
@@ -129,6 +150,7 @@ def look(
         pixels = np.stack([np.asarray(picture) for picture in opened])
         parts = {"gradient": gradient(pixels), "spectrum": spectrum(pixels)}
         parts |= {"vectors": clip.read(opened).features} if clip else {}
+        parts |= {"guide": guide(opened)} if guide else {}
         for name, judge in judges.items():
             read = judge.read(opened)
             parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}

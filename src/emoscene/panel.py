@@ -10,7 +10,9 @@ pictures that an adapter learnt from, or from those that it is given to judge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,27 @@ from emoscene.errors import Usage
 HOME = Path(__file__).parent
 TRAINED = ("judge", "emotion_clip")
 """What `train` makes that can judge."""
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """All that looks at the pictures: judges and readers of objects and features by name, a CLIP, and their marks."""
+
+    judges: Mapping[str, Encoder]
+    clip: EmotionCLIP | None
+    marks: Mapping[str, str]
+
+    @classmethod
+    def of(cls, call: Mapping[str, Any], adapters: Sequence[Path], device: str) -> Eyes:
+        """What a call asks for. Raises Usage for what is none, and what may not judge."""
+        kin = [str(path) for path in adapters]
+        judges = judges_of(call["base"], call["judge"], kin, call["pictures"], device)
+        marks = fingerprints(call["base"], call["judge"])
+        for key, kind, more in (("semantics", "classifier", {"target": "object"}), ("features", "vision", {})):
+            if place := call.get(key):
+                name = _free(Path(place).name, judges)
+                judges[name], marks[name] = opened(kind, place, device, **more), stage.fingerprint(located(place))
+        return cls(judges, clip_of(call["clip"], kin, device) if "clip" in call else None, marks)
 
 
 def judges_of(
@@ -79,11 +102,13 @@ def _places(base: str, more: Sequence[str]) -> dict[str, str]:
     """Where each judge is; two of one name are told apart by a number."""
     found = {name: str(HOME / folder) for name, folder in spec(base).judges.items()}
     for place in dict.fromkeys(more):
-        name = stem = Path(place).name.partition("@")[0]
-        while name in found:
-            name = f"{stem}-{1 + int(name.removeprefix(stem).lstrip('-') or 1)}"
-        found[name] = place
+        found[_free(Path(place).name.partition("@")[0], found)] = place
     return found
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or with the first number that makes it one of its own."""
+    return next(one for one in chain([name], (f"{name}-{number}" for number in count(2))) if one not in taken)
 
 
 def unrelated(place: str | Path, adapters: Sequence[str], pictures: str | Path | None = None) -> None:

@@ -22,12 +22,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
+from transformers.utils import logging
 
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import plugins
-from emoscene.backbone import fetched
+from emoscene.backbone import fetched, quiet
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 from emoscene.learner import Learner
@@ -75,10 +77,10 @@ class Encoder(Learner):
         return Reading(np.concatenate(probabilities), np.concatenate(features))
 
 
-def opened(kind: str, place: str | Path, device: torch.device | str = "cpu") -> Any:
+def opened(kind: str, place: str | Path, device: torch.device | str = "cpu", **settings: Any) -> Any:
     """The encoder of this kind at a place: a folder that `train` made, else anybody's model, a folder or a hub id.
 
-    Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
+    settings: of anybody's model. Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
     """
     cls = plugins.find("encoders", kind)
     folder = located(place)
@@ -87,7 +89,7 @@ def opened(kind: str, place: str | Path, device: torch.device | str = "cpu") -> 
         if not isinstance(found, cls):
             raise Usage(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
     else:
-        found = cls.start(configs.replace(cls.Config(), {cls.borrows: str(folder)}), None)
+        found = cls.start(configs.replace(cls.Config(), {cls.borrows: str(folder), **settings}), None)
     return found.requires_grad_(False).eval().to(device)
 
 
@@ -97,6 +99,30 @@ def located(place: str | Path) -> Path:
     if Path(place).exists() or Path(place).parent.is_dir() or source.count("/") != 1:
         return Path(place)
     return fetched(source, revision or None, FILES)
+
+
+def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, set[str]]:
+    """Somebody's model in single precision, by transformers' class for it, and what of its weights is not in its files.
+
+    spare: the beginning of the names of weights that may be missing; transformers would draw them by chance. Raises
+    Usage where there is no such model, or others are missing.
+    """
+    options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is said below
+    try:
+        with quiet():
+            model, report = cls.from_pretrained(str(located(place)), **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise Usage(
+            f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
+        ) from error
+    finally:
+        logging.set_verbosity(loud)
+    missing = set(report["missing_keys"])
+    if lost := sorted(name for name in missing if not (spare and name.startswith(spare))):
+        raise Usage(f"{place} is no whole {what}: its weights lack {lost[0]}")
+    return model, missing
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -116,10 +142,10 @@ class Pixels:
 
     @classmethod
     def of(cls, folder: Path) -> Pixels:
-        """As `preprocessor_config.json` has it; where it says nothing, the values above."""
+        """As `preprocessor_config.json` has it; where it says nothing, the model's own side, and the values above."""
         file = folder / "preprocessor_config.json"
         said = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
-        size = said.get("crop_size") or said.get("size") or cls.side
+        size = said.get("crop_size") or said.get("size") or about(folder).get("image_size", cls.side)
         side = next(iter(size.values())) if isinstance(size, dict) else size
         mean, deviation = (tuple(said.get(f"image_{name}", (0.5,) * 3)) for name in ("mean", "std"))
         return cls(int(side), mean, deviation)

@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, final
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageClassification
 
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.emotions import EKMAN, EMOTIONS, NOTHING, meaning
-from emoscene.encoders.base import Encoder, Pixels, located
-from emoscene.errors import Usage, unknown
+from emoscene.encoders.base import Encoder, Pixels, located, pretrained
+from emoscene.errors import unknown
 from emoscene.learner import Batch
 
 
@@ -56,14 +55,9 @@ class Classifier(Encoder):
     @classmethod
     def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
         """The classifier of this place. Raises Usage where there is none, or one whose labels say no emotion."""
-        folder = located(config.model)
-        try:
-            options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
-            model = AutoModelForImageClassification.from_pretrained(str(folder), **options)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise Usage(f"{config.model} holds no image classifier: transformers cannot load one from there") from error
+        model, _ = pretrained(AutoModelForImageClassification, config.model, "image classifier")
         labels = tuple(str(model.config.id2label[number]) for number in range(model.config.num_labels))
-        return cls(config, model, labels, Pixels.of(folder))
+        return cls(config, model, labels, Pixels.of(located(config.model)))
 
     def loss(self, batch: Batch) -> Tensor:
         """It is used as it is."""

@@ -22,7 +22,6 @@ from typing import Any, ClassVar, Self, final
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -30,7 +29,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from emoscene.backbone import LENGTH, Backbone
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder, about, located, sized
+from emoscene.encoders.base import Encoder, about, located, pretrained, sized
 from emoscene.errors import Usage
 from emoscene.learner import Batch
 
@@ -190,13 +189,11 @@ def borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
     folder = located(place)
     if about(folder).get("model_type") != "clip":
         raise Usage(f"{place} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote, or a hub id")
+    model, _ = pretrained(CLIPModel, place, "CLIP")
     try:
-        options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
-        model = CLIPModel.from_pretrained(str(folder), **options)
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise Usage(f"the CLIP in {place} lacks its safetensors or its tokenizer: save both there") from error
-    return model, tokenizer
+        return model, CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise Usage(f"the CLIP in {place} lacks its tokenizer: save it there too") from error
 
 
 def contrast(logits: Tensor, target: Tensor) -> Tensor:

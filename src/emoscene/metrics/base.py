@@ -52,7 +52,7 @@ class Readings:
     radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
     says: the emotions that the judge has a word for. scene_by, object_by, space: who read scene, objects and features.
     vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
-    clip: its name.
+    clip: its name. guide: what the method that painted them finds in them itself [N, 8].
     originals: what was read of the pictures that these are edits of, row by row; alike, near: SSIM and PSNR with them.
     What nobody read is empty. by: who read, for the record.
     """
@@ -75,6 +75,7 @@ class Readings:
     vectors: Array = field(default_factory=lambda: np.zeros((0, 0)))
     texts: Array = field(default_factory=lambda: np.zeros((0, 0)))
     clip: str = ""
+    guide: Array = field(default_factory=lambda: np.zeros((0, 0)))
     originals: Readings | None = None
     alike: Array = field(default_factory=lambda: np.zeros(0))
     near: Array = field(default_factory=lambda: np.zeros(0))
