@@ -1,6 +1,9 @@
 """The verb `evaluate`, on a tiny base and judge: what is asked is counted, what is kin refused, all kept."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +18,10 @@ from emoscene.emotions import EMOTIONS, weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
-from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, prompts_of, span
+from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, paint, plan, prompts_of, span
 from emoscene.panel import clip_of, judges_of
 from emoscene.pictures import Row, read_row, save
+from emoscene.sampling import load
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
 
@@ -85,6 +89,44 @@ def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
     with pytest.raises(Usage, match="strength"):
         evaluate(out=out, method="none", strength=0.5, **call)
+
+
+@pytest.mark.slow
+def test_two_processes_share_an_evaluation(call, tmp_path):
+    """Scores of two ranks are those of one, to the last digit, but for speeds and memory."""
+    words = {**call, "judge": [str(judge) for judge in call["judge"]], "prompts": str(call["prompts"])}
+    del words["tell"]
+    told = []
+    for ranks in (1, 2):
+        asked = {**words, "method": "prompt", "out": str(tmp_path / f"out{ranks}")}
+        (tmp_path / "call.json").write_text(json.dumps(asked))
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+        script = [str(Path(__file__).with_name("ranks.py")), str(ranks), str(tmp_path / "call.json")]
+        done = subprocess.run([*torchrun, *script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        scores = json.loads((tmp_path / f"out{ranks}/scores.json").read_text())
+        assert scores.pop("peak_memory_mb") > 0 < scores.pop("pictures_per_second")
+        assert scores["cost"].pop("seconds_a_picture") > 0
+        told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
+    assert told[0] == told[1]
+    assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["pictures.jsonl"]
+    assert len(list(stage.rows(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
+
+
+def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):
+    out = tmp_path / "scores"
+    pipe = load(call["base"], method="prompt")
+    planned = plan(pipe, prompts_of(call["prompts"]), [0], steps=1)
+    samples = paint(pipe, planned, out, 8, print)
+    lost = samples[2].file
+    before = {sample.file: np.asarray(Image.open(sample.file)) for sample in samples}
+    times = {sample.file: sample.file.stat().st_mtime_ns for sample in samples if sample.file != lost}
+    lost.unlink()
+    again = paint(pipe, planned, out, 8, print)
+    assert again == samples
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+    assert np.array_equal(np.asarray(Image.open(lost)), before[lost])
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
 
 
 def test_any_folder_of_pictures(judges, base, tmp_path):

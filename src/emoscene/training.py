@@ -296,7 +296,8 @@ def train(
     own = {option.name for option in mine}
     config = configs.replace(Config(), {k: v for k, v in asked.items() if k not in own})
     learning = configs.replace(cls.Config(), {k: v for k, v in asked.items() if k in own})
-    prepared, backbone, out = Prepared(data, role=cls.role), Backbone.load(base), Path(out)
+    role = getattr(learning, "role", cls.role)
+    prepared, backbone, out = Prepared(data, role=role), Backbone.load(base), Path(out)
     if "latent" in cls.reads and prepared.encoder != backbone.encoder:
         raise Usage(f"{data} holds latents of another autoencoder than --base {base}'s: prepare it with that base")
     resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(learning)}

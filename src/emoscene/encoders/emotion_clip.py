@@ -8,7 +8,8 @@ than eight labels could.
 
 A picture's reading is the similarity to each emotion's texts, as probabilities, and the picture's vector of unit
 length, which `multimodal` turns into tokens. No judge may see the pictures that it learns from, so it takes those of
-the methods. Its folder is an ordinary CLIP's, which `CLIPModel.from_pretrained` loads.
+the methods; one that is itself to judge takes the judges' (`role=judges`). Its folder is an ordinary CLIP's, which
+`CLIPModel.from_pretrained` loads.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class EmotionCLIP(Encoder):
         caption: float = option(1.0, "weight of the contrast with captions", span=(0.0, 100.0))
         emotion: float = option(0.5, "weight of the contrast with emotions", span=(0.0, 100.0))
         long: float = option(0.8, "share of the samples that read the long caption", span=(0.0, 1.0))
+        role: str = option(
+            "methods", "whose pictures it learns from; to judge, `judges`", choices=("methods", "judges")
+        )
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
 
     config: Config
@@ -99,7 +103,7 @@ class EmotionCLIP(Encoder):
         if not config.begun:
             model = CLIPModel(_shape(config, tokenizer))
         shape = json.dumps(model.config.to_diff_dict(), default=str)
-        return cls(replace(config, shape=shape, vector=model.config.projection_dim), model, tokenizer)
+        return cls(replace(config, shape=shape, vector=model.config.projection_dim, tokenizer=""), model, tokenizer)
 
     def loss(self, batch: Batch) -> Tensor:
         """The two contrasts, weighted [B]; a picture without an emotion has only its caption's."""
