@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import stage
 from emoscene.config import read_toml
@@ -293,7 +294,7 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
         "cfg": row.cfg,
         "steps": row.steps,
         "sampler": row.sampler,
-        "settings": call["settings"],
+        "settings": _settings(pipe),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
@@ -304,6 +305,17 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
             "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
             "seconds_a_picture": round(float(np.mean(seconds)), 4) if seconds else None,
         },
+    }
+
+
+def _settings(pipe: Pipe) -> dict[str, Any]:
+    """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
+    methods = list(zip(pipe.method.split("+"), pipe.chain.methods, strict=False))
+    return {
+        f"{name}.{option.name}" if len(methods) > 1 else option.name: getattr(method.config, option.name)
+        for name, method in methods
+        for option in configs.fields(type(method).Config)
+        if option.late
     }
 
 
