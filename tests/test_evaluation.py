@@ -1,6 +1,8 @@
 """The verb `evaluate`, on a tiny base and judge: what is asked is counted, what is kin refused, all kept."""
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 import tiny
-from emoscene import judging, stage
+from emoscene import cli, judging, stage
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS, weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -203,6 +206,34 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
     with pytest.raises(Failure, match="no emotion was asked of any picture"):
         evaluate(out=tmp_path / "other", robust=True, **call)
     assert "scene_clarity" in json.loads((tmp_path / "other/scores.json").read_text())["metrics"]
+
+
+def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, capsys):
+    """A judge that reads NaN, and too few pictures for a metric: a sentence each, and status 1; an empty folder: 2."""
+    rng = np.random.default_rng(0)
+    for name in ("awe", "fear"):
+        (tmp_path / "from" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/{number}.png")
+    shutil.copytree(judges[0], tmp_path / "mad")
+    weights = load_file(tmp_path / "mad/model.safetensors")
+    weights["classifier.bias"] *= float("nan")
+    save_file(weights, tmp_path / "mad/model.safetensors", metadata={"format": "pt"})
+    line = f"evaluate --base {base} --judge {judges[0]} --judge {tmp_path / 'mad'} --pictures {tmp_path / 'from'}"
+    assert cli.main(shlex.split(f"{line} --out {tmp_path / 'out'}")) == 1
+    said = capsys.readouterr().err
+    assert "emotion was left out: 4 of 4 pictures were read as NaN; mend their encoder" in said
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert set(scores["missing"]) == {f"{name} of mad" for name in ("affect", "emotion", "polarity")}
+    assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4
+    assert scores["metrics"]["diversity"]["value"] > 0
+    rows = [json.loads(row) for row in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
+    assert [(set(row["seen"]), row["likely"]["mad"][0]) for row in rows] == [({"emotion"}, None)] * 4
+    (tmp_path / "nothing").mkdir()
+    line = f"evaluate --base {base} --judge {judges[0]} --pictures {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
+    assert cli.main(shlex.split(line)) == 2
+    assert "no pictures in" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):

@@ -277,12 +277,16 @@ def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Pa
                 "seen": {
                     name: EMOTIONS[seen[name][place]]
                     for name, read in made.items()
-                    if asked is None or asked in read.says
+                    if asked in (None, *read.says) and np.isfinite(read.likely[place]).all()
                 },
-                "likely": {name: [round(float(p), 4) for p in read.likely[place]] for name, read in made.items()},
+                "likely": {name: _rounded(read.likely[place]) for name, read in made.items()},
             }
         )
     return rows
+
+
+def _rounded(numbers: Array) -> list[float | None]:
+    return [round(float(number), 4) if np.isfinite(number) else None for number in numbers]
 
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:
