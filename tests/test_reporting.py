@@ -159,14 +159,14 @@ def test_what_does_not_compare_is_said(tmp_path):
     found = entries([one, other, lost])
     told = " ".join(remarks(found))
     for words in (
-        "prompt and lora had other judges",
-        "prompt and lora painted other prompts",
-        "prompt and lora painted other seeds",
+        "prompt: had other judges than lora",
+        "prompt: painted other prompts than lora",
+        "prompt: painted other seeds than lora",
         "none has no verdicts.jsonl",
         "none: the kernel distance needs 2 pictures.",
     ):
         assert words in told
-    assert "none and lora" not in told
+    assert "none: had" not in told
     assert comparisons(found) == []
     text = (reporting.report([one, other, lost], out=tmp_path / "r", tell=print) / "index.html").read_text()
     assert "had other judges" in text

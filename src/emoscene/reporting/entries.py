@@ -25,7 +25,7 @@ APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
 SAME = {
     "prompts": "painted other prompts",
     "seeds": "painted other seeds",
-    "base": "painted on other bases",
+    "base": "painted on another base",
     "steps": "took another number of steps",
     "sampler": "took another sampler",
 }
@@ -124,12 +124,11 @@ def _said(key: str, value: Any) -> str:
 def remarks(found: Sequence[Entry]) -> list[str]:
     """What a reader must know before comparing these entries, a sentence each."""
     first, told = found[0], []
-    for entry in found[1:]:
-        if not same_judge(entry, first):
-            told.append(f"{entry.name} and {first.name} had other judges: their figures do not compare.")
-        for key, sentence in SAME.items():
-            if entry.scores.get(key) != first.scores.get(key):
-                told.append(f"{entry.name} and {first.name} {sentence}: part of any difference may come from that.")
+    if strangers := [entry.name for entry in found[1:] if not same_judge(entry, first)]:
+        told.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
+    for key, sentence in SAME.items():
+        if apart := [entry.name for entry in found[1:] if entry.scores.get(key) != first.scores.get(key)]:
+            told.append(f"{'; '.join(apart)}: {sentence} than {first.name}, and part of any difference may be that.")
     for entry in found:
         if not entry.rows:
             told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
