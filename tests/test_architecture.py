@@ -35,6 +35,7 @@ ROOMS = [
         "checkpoints",
         "optimizers",
         "training",
+        "panel",
         "judging",
         "evaluation",
         "tuning",

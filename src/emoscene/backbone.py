@@ -31,7 +31,7 @@ import torch
 import transformers.utils.logging
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -115,21 +115,22 @@ def located(base: str, chosen: Spec) -> Path:
             return folder
     if Path(chosen.source).is_dir() or chosen.source.count("/") != 1:
         raise Usage(f"no Stable Diffusion in {chosen.source}: model_index.json is missing; the offline base is 'mini'")
-    return _download(chosen)
+    wanted = ("*.json", "*.txt", *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder")))
+    unwanted = ("*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*")
+    return fetched(chosen.source, chosen.revision, wanted, unwanted)
 
 
-def _download(chosen: Spec) -> Path:
-    wanted = ["*.json", "*.txt", *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder"))]
-    unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
+def fetched(source: str, revision: str | None, wanted: Sequence[str], unwanted: Sequence[str] = ()) -> Path:
+    """The snapshot of a hub id, downloaded or from the cache. Raises Failure where neither is to be had."""
     try:
         folder = snapshot_download(
-            chosen.source, revision=chosen.revision, allow_patterns=wanted, ignore_patterns=unwanted
+            source, revision=revision, allow_patterns=list(wanted), ignore_patterns=list(unwanted)
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        command = f"hf download {chosen.source}" + (f" --revision {chosen.revision}" if chosen.revision else "")
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        command = f"hf download {source}" + (f" --revision {revision}" if revision else "")
         raise Failure(
-            f"{chosen.source} is not in the cache and the hub cannot be reached ({type(error).__name__}): run "
-            f"`{command}` where there is a network, or use the offline default --base mini"
+            f"{source} is not in the cache and the hub cannot be reached ({type(error).__name__}): run "
+            f"`{command}` where there is a network, or stay with what --base mini has offline"
         ) from error
     return Path(folder)
 
@@ -137,7 +138,7 @@ def _download(chosen: Spec) -> Path:
 def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     """One model of the folder; a damaged file is named."""
     try:
-        with _quiet():
+        with quiet():
             model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
     except (SafetensorError, EOFError, ValueError, OSError) as error:
         raise Failure(
@@ -148,7 +149,7 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars for what takes a moment."""
     shown = [loud for loud in LOGS if loud.is_progress_bar_enabled()]
     for loud in shown:
@@ -223,6 +224,12 @@ class Backbone:
     def size(self) -> int:
         """The side, in pixels, of the pictures it was trained on."""
         return int(self.unet.config.sample_size) * self.factor
+
+    def companion(self, kind: str) -> str:
+        """Where its `captioner` or `emotion_clip` is: a folder of this package's or anybody's, a hub id, or nothing."""
+        place: str = getattr(self.spec, kind)
+        inside = Path(__file__).parent / place
+        return str(inside) if place and inside.is_dir() else place
 
     def ids(self, prompt: str, room: int = LENGTH - 2) -> list[int]:
         """The tokens of a prompt's words, at most `room` of them; control characters and CLIP's marks are dropped."""

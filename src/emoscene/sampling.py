@@ -54,7 +54,7 @@ class Pipe:
         self.base, self.adapters = base, tuple(adapters)
         self.method = "+".join(methods) or "none"
         self.chain = Chain(list(methods.values()))
-        self.given = Given(base)
+        self.given = Given(base, self.chain.methods)
 
     def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
         """Paint every prompt in every emotion; asked: whatever `rows` takes. batch: pictures painted at once."""

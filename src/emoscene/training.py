@@ -275,7 +275,8 @@ def train(
     own = {option.name for option in mine}
     config = configs.replace(Config(), {k: v for k, v in asked.items() if k not in own})
     learning = configs.replace(cls.Config(), {k: v for k, v in asked.items() if k in own})
-    prepared, backbone, out = Prepared(data, role=cls.role), Backbone.load(base), Path(out)
+    role = getattr(learning, "role", cls.role)
+    prepared, backbone, out = Prepared(data, role=role), Backbone.load(base), Path(out)
     if "latent" in cls.reads and prepared.encoder != backbone.encoder:
         raise Usage(f"{data} holds latents of another autoencoder than --base {base}'s: prepare it with that base")
     resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(learning)}
@@ -312,7 +313,7 @@ def learner_of(name: str) -> type[Learner]:
         found |= {known: plugins.find(kind, known) for known in plugins.names(kind)}
     learning = {known: cls for known, cls in found.items() if cls.reads}
     if name in found and name not in learning:
-        raise Usage(f"{name} has nothing to learn: generate uses it as it is")
+        raise Usage(f"{name} has nothing to learn: it is used as it is")
     if name not in learning:
         raise unknown("learner", name, learning, hint="emoscene ls methods, emoscene ls encoders")
     return learning[name]

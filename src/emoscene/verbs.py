@@ -63,8 +63,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base strength prompts seeds judge data pictures clip robust negative size steps cfg sampler "
-        "batch device out recipe",
+        "method adapter base strength prompts seeds judge data pictures clip semantics features robust negative size "
+        "steps cfg sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "report": Verb(
@@ -123,9 +123,15 @@ OPTIONS = {
         Option("resume", "bool", False, "go on from the newest checkpoint"),
         Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
-        Option("judge", "str", "judge", "a folder that `train judge` made, or a hub id"),
+        Option(
+            "judge", "str", "runs/judge", "what `train judge` made, a CLIP or an image classifier; folder or hub id"
+        ),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
-        Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
+        Option(
+            "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept; folder or hub id"
+        ),
+        Option("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity; folder or hub id"),
+        Option("features", "str", "dinov2-base", "a vision model that distances are measured by; folder or hub id"),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),

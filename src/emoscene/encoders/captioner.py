@@ -63,6 +63,7 @@ class Captioner(Learner):
     config: Config
     reads: ClassVar[tuple[str, ...]] = ("picture", "caption")
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
+    borrows: ClassVar[str] = "blip"
 
     def __init__(self, config: Config, model: BlipForConditionalGeneration | None = None) -> None:
         super().__init__(config)
