@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from emoscene import learner as learners
-from emoscene import stage
+from emoscene import loras, stage
 from emoscene.config import read_toml
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
@@ -55,6 +55,7 @@ def evaluate(
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
     base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
     strength: float = 1.0,
     prompts: str | Path | Sequence[Prompt] = PROMPTS,
     seeds: str | Iterable[int] = "0:4",
@@ -72,9 +73,8 @@ def evaluate(
 
     data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. clip: the folder of
     a CLIP, for the alignment with the words and semantic diversity. robust: judge the pictures again after JPEG 75 and
-    a small blur. painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
-    Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
-    could not be measured.
+    a small blur. lora: LoRAs that the base wears. painting: `steps cfg sampler size negative`, and late settings.
+    Raises Usage for words that are off and a judge akin to what it judges, Failure, all written, where a metric lacks.
     """
     asked = prompts_of(prompts)
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
@@ -89,7 +89,7 @@ def evaluate(
         "data": data,
         "pictures": pictures,
         "settings": late,
-        **{key: value for key, value in (("clip", clip), ("robust", robust)) if value},
+        **{key: value for key, value in (("clip", clip), ("robust", robust), ("lora", _worn(lora))) if value},
         **painting,
     }
     judges = judges_of(base, call["judge"], call["adapter"])
@@ -100,7 +100,7 @@ def evaluate(
     if pictures is not None:
         samples, about = found(Path(pictures)), dict[str, Any]({"from": str(pictures)})
     else:
-        pipe = load(base, method=method, adapter=adapter, device=device, **late)
+        pipe = load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
         planned = plan(pipe, asked, call["seeds"], strength=strength, **painting)
         samples = paint(pipe, planned, opened.path / "pictures", batch, tell)
         about = _about(pipe, planned[0][1], opened.path / "pictures", call)
@@ -255,6 +255,7 @@ def _about(pipe: Pipe, row: Row, folder: Path, call: Mapping[str, Any]) -> dict[
         "base": pipe.base.name,
         "method": pipe.method,
         "adapters": [stage.read(path).get("fingerprint") for path in adapters],
+        "loras": row.loras,
         "strength": call["strength"],
         "cfg": row.cfg,
         "steps": row.steps,
@@ -277,3 +278,8 @@ def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     if given is None:
         return []
     return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
+
+
+def _worn(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """The LoRAs that the base is to wear, by what is in them."""
+    return [str(loras.asked(one)) for one in _paths(given)]
