@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft, convert_unet_state_dict_to_peft
+from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_to_peft
+from diffusers.utils.state_dict_utils import StateDictType
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -152,9 +153,9 @@ def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _peft(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One part's tensors, under PEFT's names."""
     mine = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
-    if part == "unet" or not mine:
+    if part == "unet":
         return convert_unet_state_dict_to_peft(mine)
-    told = convert_state_dict_to_peft(convert_state_dict_to_diffusers(mine))
+    told = convert_state_dict_to_peft(mine, StateDictType.DIFFUSERS_OLD)  # which knows the newer names as well
     return {key.removeprefix("text_model."): value for key, value in told.items()}
 
 

@@ -73,6 +73,12 @@ VERBS = {
         "out",
         "emoscene report out/none out/lora --out out/report",
     ),
+    "export": Verb(
+        "write a trained method as files that other programs load, with a model card",
+        "ARTIFACT",
+        "to base scores num steps device push out",
+        "emoscene export runs/lora --to diffusers --out out/export",
+    ),
     "mini": Verb(
         "render the miniature world to disk, laid out as a public data set",
         "",
@@ -87,6 +93,7 @@ NEEDS = {
     "train": ("data", "out"),
     "evaluate": ("out",),
     "report": ("out",),
+    "export": ("to", "out"),
     "mini": ("layout", "out"),
 }
 OPTIONS = {
@@ -128,6 +135,9 @@ OPTIONS = {
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
         Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
+        Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),
+        Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),
+        Option("push", "str", "me/emotions", "a repository of the hub to upload the folder to"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),
