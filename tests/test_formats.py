@@ -296,20 +296,33 @@ def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
 
 
 def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
-    line = ["export", str(made / "inversion"), "--to", "kohya", "--steps", "1", "--out", str(tmp_path / "out")]
+    line = [
+        "export",
+        str(made / "inversion"),
+        "--to",
+        "kohya",
+        "--steps",
+        "1",
+        "--num",
+        "2",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert cli.main(line) == 0
     first = (tmp_path / "out/manifest.json").read_bytes()
     assert cli.main(line) == 0
     assert (tmp_path / "out/manifest.json").read_bytes() == first
     assert stage.read(tmp_path / "out", "export")["state"] == "done"
     assert tuple(FORMATS) == OPTIONS["to"].choices
-    assert (tmp_path / "out/gallery.png").is_file()
+    assert len(list((tmp_path / "out/gallery").glob("*.png"))) == 9 * 2
+    with Image.open(tmp_path / "out/gallery.png") as sheet:
+        assert sheet.height > 2 * 64
     capsys.readouterr()
     for words, sentence in (
         ([*line[:3], "a111", *line[4:]], "did you mean 'a1111'?"),
         ([*line[:-1], str(made / "lora")], "holds files that emoscene did not make"),
         (["export", str(tmp_path), *line[2:]], "no artifact in"),
-        (["export", "mini:lorra", *line[2:]], "no artifact in"),
+        (["export", "mini:lorra", *line[2:]], "did you mean 'lora'?"),
         (line[:2], "export needs --to"),
     ):
         assert cli.main(words) == 2

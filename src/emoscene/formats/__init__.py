@@ -59,7 +59,12 @@ def export(
         )
     given = opened(artifact, base, device, steps)
     measured = None if scores is None else stage.read(scores, "scores")
-    call = {"to": to, "artifact": stage.fingerprint(given.folder), "num": num, "steps": steps}
+    call = {
+        "to": to,
+        "artifact": given.manifest.get("fingerprint") or stage.fingerprint(given.folder),
+        "num": num,
+        "steps": steps,
+    }
     known = [manifest for manifest in (given.manifest, measured) if manifest]
     made = stage.Stage.open(out, "export", call, parents=known)
     if not made.done:

@@ -1,6 +1,6 @@
 """An artifact as other programs shall see it: what is in its files, and what must be said of it.
 
-update   layer -> its two low-rank factors, with their rank and alpha
+update   layer -> its two low-rank factors, whose rank and alpha `peft` has
 tokens   learned vectors of the text encoder's input, n an emotion [8, n, D]
 trained  what is known of its making, from the manifests of its run and of its data
 """
@@ -22,7 +22,7 @@ from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import spec
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage
+from emoscene.errors import Usage, unknown
 from emoscene.sampling import Pipe, load
 
 PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
@@ -52,6 +52,12 @@ class Artifact:
         """What its files are called."""
         words = re.sub(r"[^A-Za-z0-9]+", "-", self.folder.resolve().name).strip("-").lower()
         return words if words.startswith("emo") else f"emoscene-{words}"
+
+    @property
+    def hub(self) -> str | None:
+        """The base's id on the hub, if that is where it comes from."""
+        source = self.pipe.base.spec.source
+        return source if source.count("/") == 1 and not Path(source).is_dir() else None
 
     @property
     def licence(self) -> str:
@@ -124,9 +130,10 @@ def opened(given: str | Path, base: str | None = None, device: str | None = None
     folder = Path(given)
     if not folder.is_dir() and ":" in str(given):
         base, _, name = str(given).rpartition(":")
-        folder = Path(spec(base).adapters.get(name, given))
-        if not folder.is_absolute():
-            folder = plugins.HOME / folder
+        own = spec(base).adapters
+        if name not in own:
+            raise unknown(f"adapter of the base {base!r}", name, own)
+        folder = plugins.HOME / own[name]
     card = learners.card(folder)
     if card["learner"] not in plugins.names("methods"):
         raise Usage(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")

@@ -124,8 +124,7 @@ def _about(artifact: Artifact) -> str:
     """What it is and what it learnt from, as far as is known."""
     known, base = artifact.trained, artifact.pipe.base
     made = f"Words and an emotion in, pictures out: emoscene's `{artifact.learner}` on the base `{base.name}`."
-    if known["source"] and known["cost"]:
-        cost = known["cost"]
+    if (cost := known["cost"]) and known["source"] and known["pictures"]:
         made += (
             f" Trained on {known['pictures']:,} pictures of `{known['source']}`: {cost['trainable']:,} parameters, "
             f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
@@ -135,7 +134,6 @@ def _about(artifact: Artifact) -> str:
 
 def _header(artifact: Artifact, told: Told) -> str:
     """The YAML that the hub reads."""
-    base = artifact.pipe.base
     asked: Sequence[str] = [f"{PROMPT} <{token(name)}>" if artifact.tokens else PROMPT for name in EMOTIONS]
     shown = [
         {"text": text, "output": {"url": f"{GALLERY}/{name}-{SEED:04d}.png"}}
@@ -143,7 +141,7 @@ def _header(artifact: Artifact, told: Told) -> str:
     ]
     lora = ["lora", "template:sd-lora"] if artifact.update else []
     data = ModelCardData(
-        base_model=base.spec.source if base.spec.revision else None,
+        base_model=artifact.hub,
         library_name=told.library,
         license=artifact.licence,
         pipeline_tag="text-to-image",

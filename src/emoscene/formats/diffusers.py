@@ -19,6 +19,7 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from emoscene import learner as learners
 from emoscene import stage
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
@@ -123,6 +124,6 @@ image.save("{EMOTION}.png")"""
 
 def _copied(artifact: Path, aside: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(
-        artifact, aside, ignore=lambda at, names: [n for n in names if not n.endswith((".json", "tensors"))]
-    )
+    aside.mkdir()
+    for file in (artifact / learners.CARD, *artifact.glob("*.safetensors")):
+        shutil.copyfile(file, aside / file.name)

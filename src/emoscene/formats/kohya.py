@@ -40,9 +40,10 @@ TRAINER = {  # kohya's word for a setting of ours
     "drop": "ss_caption_dropout_rate",
 }
 DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--strength s` does. An
-embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text, ComfyUI moves them
-from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So the picture is the same where
-both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has no counterpart but weighted embeddings."""
+embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
+ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So text and
+update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has no counterpart but
+weighted embeddings. (The script above was run; the other programs were not: their published key maps were read.)"""
 SHAPE = """
 
 The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these programs load no other base of its kind:
@@ -114,7 +115,7 @@ def network(artifact: Artifact) -> dict[str, Any]:
         **settings,
         "ss_output_name": artifact.name,
         "ss_base_model_version": "sd_v1" if artifact.is_sd15 else Path(base.name).name,
-        "ss_sd_model_name": base.spec.source if base.spec.revision else Path(base.name).name,
+        "ss_sd_model_name": artifact.hub or Path(base.name).name,
         "ss_v2": False,
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
