@@ -148,6 +148,7 @@ def test_a_classifier_goes_with_a_script_of_ours(artifacts, tmp_path, monkeypatc
 def test_what_other_programs_have_no_file_for_is_refused(made, name, tmp_path):
     with pytest.raises(Usage, match="export it --to diffusers"):
         export(made / name, to="a1111", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def golden(prefix):
@@ -188,11 +189,11 @@ def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
     draw = torch.Generator().manual_seed(2)
     place = "text_encoder", "encoder.layers.1.self_attn.q_proj"
     given.update[place] = torch.randn(16, 32, generator=draw), torch.randn(32, 16, generator=draw)
-    kohya.write(given, tmp_path)
+    kohya.plan(given).write(tmp_path)
     file = tmp_path / f"{given.name}.safetensors"
     assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
     assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
-    formats.diffusers.write(given, tmp_path)
+    formats.diffusers.plan(given).write(tmp_path)
     for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
         back = loras.factors(written)
         assert back.keys() == given.update.keys()
@@ -208,7 +209,7 @@ def metadata(file):
 
 def test_files_say_what_they_are(tmp_path):
     given = opened("mini:lora")
-    formats.kohya.webui(given, tmp_path)
+    kohya.webui(given).write(tmp_path)
     file = tmp_path / "models/Lora/emoscene-lora.safetensors"
     about = metadata(file)
     assert about["ss_network_dim"] == "16"
@@ -258,6 +259,8 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     text = card.results(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
     assert "64 pictures of 1 prompts" in text
+    written = "".join(file.read_text() for file in (plugins.HOME / "metrics").glob("*.py"))
+    assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
     given.card["proof"] = proof
     assert "| 50 | 0.750 |" in card.results(given, None)
@@ -290,7 +293,10 @@ def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     with pytest.raises(Failure, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", tell=said.append, **call)
-    assert said == ["uploaded to https://hub/me/emotions"]
+    assert said == [
+        f"the card and the pictures name the base by its folder, {made / 'base'}",
+        "uploaded to https://hub/me/emotions",
+    ]
     assert Hub.seen[-1]["folder_path"] == tmp_path / "out"
     assert "manifest.json" in Hub.seen[-1]["ignore_patterns"]
 

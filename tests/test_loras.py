@@ -1,7 +1,9 @@
 """LoRAs trained elsewhere: what diffusers makes of a file is what is made of it here, and the base stays as it is."""
 
+import contextlib
 import json
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
-from emoscene.loras import asked, put_on
+from emoscene.loras import asked, factors, put_on
 from emoscene.methods.lora import LoRA
 from emoscene.pictures import Row, read_row
 from emoscene.sampling import Pipe
@@ -186,6 +188,9 @@ def test_bad_files_are_one_sentence(base, kohya, tmp_path):
     refused({"unet.weight": torch.zeros(3)}, "is no LoRA")
     refused({key: v for key, v in whole.items() if key != f"{name}.lora_up.weight"}, "is no LoRA")
     refused({**whole, f"{name}.lora_up.weight": torch.zeros(32, 5)}, "do not fit together")
+    refused({**whole, f"{name}.alpha": torch.zeros(2)}, "is no LoRA")
+    refused({**whole, f"{name}.lora_down.weight": torch.zeros(0, 32)}, "is no LoRA")
+    refused(whole, "is no LoRA", lora_adapter_metadata="[]")
     refused({**whole, f"{name}.lora_up.weight": torch.full((32, 3), torch.nan)}, "not finite", Failure)
     refused({**whole, f"{name}.dora_scale": torch.zeros(3)}, "is a DoRA")
     refused({f"{name}.hada_w1_a": torch.zeros(3)}, "is a LoHa")
@@ -195,6 +200,12 @@ def test_bad_files_are_one_sentence(base, kohya, tmp_path):
     (tmp_path / "style.ckpt").write_bytes(pickle.dumps({}))
     with pytest.raises(Usage, match="can hold anybody's code"):
         put_on(base, tmp_path / "style.ckpt")
+    for place in range(200):  # a header with any byte changed is read as it was, or refused
+        torn = bytearray(kohya.read_bytes())
+        torn[random.Random(place).randrange(2000)] ^= 1 + place % 255
+        (tmp_path / "torn.safetensors").write_bytes(torn)
+        with contextlib.suppress(Usage, Failure):
+            factors(tmp_path / "torn.safetensors")
     for words in ("nowhere.safetensors", f"{kohya}:much", f"{kohya}:nan", str(tmp_path)):
         with pytest.raises(Usage, match=r"is not there|is no scale"):
             put_on(base, words)

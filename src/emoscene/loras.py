@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,10 +58,14 @@ def put_on(base: Backbone, given: str | Path | Sequence[str | Path]) -> Backbone
     loras = [asked(one) for one in ([given] if isinstance(given, str | Path) else given)]
     worn = copy.copy(base)
     worn.loras = (*base.loras, *map(str, loras))
+    layers = {(part, name): m for part in PARTS for name, m in getattr(base, part).named_modules()}
     changes: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for lora in loras:
         for place, (a, b) in factors(lora.file).items():
-            changes[place].append(_delta(lora, _layer(base, place, lora), place, a, b))
+            if not hasattr(layers.get(place), "weight"):
+                lacks = f"whose {place[0]} has no {place[1]}"
+                raise Usage(f"{lora.file} does not fit the base '{base.name}', {lacks}: give its own with --base")
+            changes[place].append(_delta(lora, layers[place], place, a, b))
     for part in PARTS:
         setattr(worn, part, _twin(getattr(base, part)))
     for (part, name), deltas in changes.items():
@@ -115,7 +118,7 @@ def factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
             raise Usage(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
     try:
         return dict(_pairs(state, json.loads(about.get("lora_adapter_metadata", "{}"))))
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
         origin = f" (it says {told})" if told else ""
         raise Usage(f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is") from error
@@ -124,7 +127,7 @@ def factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
 def _pairs(
     state: Mapping[str, Tensor], about: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], tuple[Tensor, Tensor]]]:
-    """The factors, from tensors under anybody's names. Raises ValueError or KeyError for names nobody knows."""
+    """The factors, from tensors under anybody's names. Raises whatever it may for names and shapes nobody knows."""
     state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(_folded(state))
     known = 0
     for part in PARTS:
@@ -160,19 +163,14 @@ def _peft(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> float:
-    """alpha / r of a layer, as PEFT's own description in the file has it; 1 where there is none."""
+    """alpha / r of a layer, as PEFT's own description in the file has it; 1 where there is none.
+
+    PEFT's patterns are regular expressions; a stranger's file gets none run here, and is read as the name's ending.
+    """
     patterns = about.get(f"{part}.alpha_pattern") or {}
-    own = next((alpha for key, alpha in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), None)
+    own = next((alpha for key, alpha in patterns.items() if f".{name}".endswith(f".{key.lstrip('^')}")), None)
     alpha = about.get(f"{part}.lora_alpha", rank) if own is None else own
     return float(alpha) / (math.sqrt(rank) if about.get(f"{part}.use_rslora") else rank)
-
-
-def _layer(base: Backbone, place: tuple[str, str], lora: Lora) -> nn.Module:
-    part, name = place
-    layers = dict(getattr(base, part).named_modules())
-    if not hasattr(layers.get(name), "weight"):
-        raise Usage(f"{lora.file} does not fit the base '{base.name}', whose {part} has no {name}: give its own base")
-    return layers[name]
 
 
 def _delta(lora: Lora, layer: nn.Module, place: tuple[str, str], a: Tensor, b: Tensor) -> Tensor:

@@ -6,7 +6,7 @@
     kohya.py       LoRA and embeddings for kohya's scripts, ComfyUI and AUTOMATIC1111
     card.py        README.md: pictures, use, what was measured, limits, licence
 
-A format is a function that writes an artifact into a folder and returns what the card says of it.
+A format is a function from an artifact to the files to write and what the card says of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from emoscene.errors import Failure, Usage, unknown
 from emoscene.formats import card, diffusers, kohya
 from emoscene.formats.artifact import Artifact, Told, opened
 
-FORMATS: dict[str, Callable[[Artifact, Path], Told]] = {
-    "diffusers": diffusers.write,
-    "kohya": kohya.write,
+FORMATS: dict[str, Callable[[Artifact], Told]] = {
+    "diffusers": diffusers.plan,
+    "kohya": kohya.plan,
     "a1111": kohya.webui,
 }
 
@@ -58,23 +58,25 @@ def export(
             "--push needs a token of the hub and there is none here: `hf auth login` first, or leave out --push"
         )
     given = opened(artifact, base, device, steps)
-    measured = None if scores is None else stage.read(scores, "scores")
+    told, measured = FORMATS[to](given), card.results(given, scores)
     call = {
         "to": to,
         "artifact": given.manifest.get("fingerprint") or stage.fingerprint(given.folder),
         "num": num,
         "steps": steps,
     }
-    known = [manifest for manifest in (given.manifest, measured) if manifest]
-    made = stage.Stage.open(out, "export", call, parents=known)
+    parents = [*([given.manifest] if given.manifest else []), *([scores] if scores else [])]
+    made = stage.Stage.open(out, "export", call, parents=parents)
     if not made.done:
-        told = FORMATS[to](given, made.path)
+        told.write(made.path)
         for done, total in card.paint(given, made.path, num):
             if watch:
                 watch(done, total)
-        card.write(given, made.path, told, scores)
+        card.write(given, made.path, told, measured)
         made.finish()
     if push:
+        if Path(given.pipe.base.spec.source).is_dir() and given.pipe.base.name == given.pipe.base.spec.source:
+            tell(f"the card and the pictures name the base by its folder, {given.pipe.base.name}")
         tell(f"uploaded to {upload(made.path, push)}")
     return made.path
 

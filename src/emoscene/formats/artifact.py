@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,13 +113,23 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Told:
-    """What a format's writer says for the card: an example, what its files are, and what strength is there."""
+    """An artifact in a format: the parts to write, and for the card what they are, an example, and what strength is.
+
+    parts: by name, bytes, or a function that writes to the path it is given.
+    """
 
     library: str
-    example: str
+    parts: Mapping[str, bytes | Callable[[Path], object]]
     files: Mapping[str, str]
+    example: str
     dial: str
     use: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write the parts, each whole or not at all."""
+        for name, part in self.parts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            stage.write(folder / name, part)
 
 
 def opened(given: str | Path, base: str | None = None, device: str | None = None, steps: int = 20) -> Artifact:

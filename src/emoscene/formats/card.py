@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from huggingface_hub import ModelCardData
 from PIL import Image
 
 from emoscene import stage
-from emoscene.emotions import EMOTIONS
+from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
 from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told, token
 from emoscene.pictures import Row, sheet
-from emoscene.sampling import kept
+from emoscene.sampling import Emotion, kept
 
 GALLERY = "gallery"
 LIMITS = """Eight words are a coarse map of what people feel. A picture made for *fear* need not frighten anyone, and
@@ -29,20 +30,18 @@ says nothing about how well the method does on photographs."""
 UNKNOWN = "The base's own licence holds, and this folder cannot tell which that is: write it here before you publish."
 METRICS = {
     "scene_accuracy": "scene kept",
+    "alignment": "alignment with the words",
     "diversity": "diversity",
-    "frechet_distance": "Frechet distance",
-    "clip_score": "CLIP score",
+    "frechet": "Frechet distance to real pictures",
 }
 TAGS = ("text-to-image", "emotion", "stable-diffusion")
 
 
 def rows(artifact: Artifact, num: int) -> list[Row]:
     """What the gallery shows: the base, and each emotion, for `num` seeds."""
-    found = []
-    for emotion in (None, *EMOTIONS):
-        for row in artifact.pipe.rows(PROMPT, emotion=emotion, seed=SEED, num=num, steps=artifact.steps):
-            found.append(Row.fromdict({**row.asdict(), "file": f"{emotion or 'base'}-{row.seed:04d}.png"}))
-    return found
+    emotions: list[Emotion] = [None, *EMOTIONS]
+    asked = artifact.pipe.rows(PROMPT, emotion=emotions, seed=SEED, num=num, steps=artifact.steps)
+    return [replace(row, file=f"{describe(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
 
 
 def paint(artifact: Artifact, folder: Path, num: int) -> Iterator[tuple[int, int]]:
@@ -57,8 +56,8 @@ def paint(artifact: Artifact, folder: Path, num: int) -> Iterator[tuple[int, int
     stage.write(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
 
 
-def write(artifact: Artifact, folder: Path, told: Told, scores: str | Path | None) -> None:
-    """Write the card."""
+def write(artifact: Artifact, folder: Path, told: Told, measured: str) -> None:
+    """Write the card, with these results."""
     base, learner = artifact.pipe.base, artifact.learner
     files = {**told.files, "gallery.png, gallery/": "pictures that it made, each with its own settings inside"}
     parts = {
@@ -66,7 +65,7 @@ def write(artifact: Artifact, folder: Path, told: Told, scores: str | Path | Non
         "Files": "\n".join(f"- `{name}`: {what}" for name, what in files.items()),
         "Use": f"{told.use}\n\n```python\n{told.example}\n```\n\nIt paints `gallery/{EMOTION}-{SEED:04d}.png`.".strip(),
         "Strength": told.dial,
-        "Results": results(artifact, scores),
+        "Results": measured,
         "Limits": LIMITS + (f"\n\n{MINIATURE.format(size=base.size)}" if base.name == "mini" else ""),
         "Licence": f"`{artifact.licence}`, the base's." if artifact.licence != "other" else UNKNOWN,
     }

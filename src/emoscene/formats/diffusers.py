@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
@@ -20,11 +22,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from emoscene import learner as learners
-from emoscene import stage
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told, example, restored, token
 
+LORA, ADAPTER, VECTORS = "pytorch_lora_weights.safetensors", "ip_adapter.safetensors", "emotions.safetensors"
 IMPORTS = "from safetensors.torch import load_file\n"
 BLEND = """The token in the prompt is strength 1. In between, emoscene blends two texts, and plain diffusers can too:
 
@@ -39,40 +41,40 @@ half = pipe(prompt_embeds=torch.lerp(E0, E1, 0.5), negative_prompt_embeds=negati
 That is `--strength 0.5`, and so is every other s with s in its place{gain}. A mixture is E0 + sum_i a_i (E_i - E0)."""
 SCALE = 'cross_attention_kwargs={"scale": 0.5},'
 GAIN = ", the LoRA's scale being |s|, or sum_i |a_i|"
-ADAPTER = """`pipe.set_ip_adapter_scale(s)` is `--strength s`, at every s, for one emotion with weight 1. A mixture
+ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--strength s`, at every s, for one emotion with weight 1. A mixture
 attends to each emotion's tokens apart: load the file once for each, with its own vectors and scale."""
-GUIDANCE = """diffusers' pipelines have no place for a classifier's gradient (`callback_on_step_end` comes after the
+GRADIENT = """diffusers' pipelines have no place for a classifier's gradient (`callback_on_step_end` comes after the
 solver's step), so this one needs emoscene, where `--strength` is the weight of the gradient."""
 
 
-def write(artifact: Artifact, folder: Path) -> Told:
-    """Write the files; returns what the card says of them. Raises Usage for a method that diffusers has no form for."""
-    if (artifact.folder / "ip_adapter.safetensors").is_file():
-        return _adapter(artifact, folder)
+def plan(artifact: Artifact) -> Told:
+    """The files and what the card says of them. Raises Usage for a method that diffusers has no form for."""
+    if (artifact.folder / ADAPTER).is_file():
+        return _adapter(artifact)
     if artifact.learner == "guidance":
-        return _guidance(artifact, folder)
-    if artifact.tokens or artifact.update:
-        return _words(artifact, folder)
+        return _guidance(artifact)
+    if artifact.tokens:
+        return _words(artifact)
     raise Usage(f"{artifact.folder} is a {artifact.learner}, and diffusers has no form for it")
 
 
-def _words(artifact: Artifact, folder: Path) -> Told:
+def _words(artifact: Artifact) -> Told:
     """Vectors of the text encoder, and perhaps a LoRA."""
+    parts = dict[str, bytes | Callable[[Path], object]]()
     files, loading = {}, []
     if artifact.update:
-        stage.write(folder / "pytorch_lora_weights.safetensors", lambda aside: _lora(artifact, aside))
-        files["pytorch_lora_weights.safetensors"] = "the LoRA, its rank and alpha in the metadata"
-        loading.append('pipe.load_lora_weights(here, weight_name="pytorch_lora_weights.safetensors")')
+        parts[LORA] = partial(_lora, artifact)
+        files[LORA] = "the LoRA, its rank and alpha in the metadata"
+        loading.append(f'pipe.load_lora_weights(here, weight_name="{LORA}")')
     for emotion, vectors in artifact.tokens.items():
-        state = {f"<{token(emotion)}>": vectors.contiguous()}
-        stage.write(folder / f"{token(emotion)}.safetensors", save(state))
+        parts[f"{token(emotion)}.safetensors"] = save({f"<{token(emotion)}>": vectors.contiguous()})
     files["emo-*.safetensors"] = "an emotion's learned vectors, to be written `<emo-awe>` after the prompt's words"
     loading.append(f'pipe.load_textual_inversion(here, weight_name="{token(EMOTION)}.safetensors")')
-    full, base = json.dumps(f"{PROMPT} <{token(EMOTION)}>"), artifact.pipe.base
+    full = json.dumps(f"{PROMPT} <{token(EMOTION)}>")
     scale, gain = (SCALE, GAIN) if artifact.update else ("", "")
-    asked = {"steps": artifact.steps, "cfg": base.spec.cfg, "seed": SEED}
+    asked = {"steps": artifact.steps, "cfg": artifact.pipe.base.spec.cfg, "seed": SEED}
     dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
-    return Told("diffusers", example(artifact, "", "\n".join(loading), full), files, dial)
+    return Told("diffusers", parts, files, example(artifact, "", "\n".join(loading), full), dial)
 
 
 def _lora(artifact: Artifact, file: Path) -> None:
@@ -94,32 +96,30 @@ def _lora(artifact: Artifact, file: Path) -> None:
     )
 
 
-def _adapter(artifact: Artifact, folder: Path) -> Told:
+def _adapter(artifact: Artifact) -> Told:
     """An adapter in the shape of IP-Adapter, and the vectors that take the picture's place."""
     prototypes = load_file(str(artifact.folder / "prototypes.safetensors"))["prototypes"]
     named = {emotion: vector.contiguous() for emotion, vector in zip(EMOTIONS, prototypes, strict=True)}
-    name = "ip_adapter.safetensors"
-    stage.write(folder / name, (artifact.folder / name).read_bytes())
-    stage.write(folder / "emotions.safetensors", save(named))
-    loading = f"""pipe.load_ip_adapter(here, subfolder="", weight_name="{name}", image_encoder_folder=None)
+    parts = {ADAPTER: (artifact.folder / ADAPTER).read_bytes(), VECTORS: save(named)}
+    files = {ADAPTER: "the adapter", VECTORS: "EmotionCLIP's mean vector of each emotion's pictures"}
+    loading = f"""pipe.load_ip_adapter(here, subfolder="", weight_name="{ADAPTER}", image_encoder_folder=None)
 pipe.set_ip_adapter_scale(1.0)
-emotion = load_file(f"{{here}}/emotions.safetensors")["{EMOTION}"].float()
+emotion = load_file(f"{{here}}/{VECTORS}")["{EMOTION}"].float()
 vectors = torch.stack([torch.zeros_like(emotion), emotion])[:, None]  # nothing in the negative half"""
-    files = {name: "the adapter", "emotions.safetensors": "EmotionCLIP's mean vector of each emotion's pictures"}
     call = f"{json.dumps(PROMPT)}, ip_adapter_image_embeds=[vectors]"
-    return Told("diffusers", example(artifact, IMPORTS, loading, call), files, ADAPTER)
+    return Told("diffusers", parts, files, example(artifact, IMPORTS, loading, call), ATTENTION)
 
 
-def _guidance(artifact: Artifact, folder: Path) -> Told:
+def _guidance(artifact: Artifact) -> Told:
     """The classifier's own folder, as emoscene reads it."""
-    stage.write(folder / "guidance", lambda aside: _copied(artifact.folder, aside))
-    pipe = artifact.pipe
+    base = artifact.pipe.base
     script = f"""import emoscene
 
-pipe = emoscene.load({json.dumps(pipe.base.name)}, adapter="guidance")  # the folder of that name beside this file
+pipe = emoscene.load({json.dumps(base.name)}, adapter="guidance")  # the folder of that name beside this file
 image = pipe({json.dumps(PROMPT)}, emotion="{EMOTION}", seed={SEED}, steps={artifact.steps}).images[0]
 image.save("{EMOTION}.png")"""
-    return Told("emoscene", script, {"guidance/": "the classifier of noisy latents"}, GUIDANCE)
+    parts = {"guidance": partial(_copied, artifact.folder)}
+    return Told("emoscene", parts, {"guidance/": "the classifier of noisy latents"}, script, GRADIENT)
 
 
 def _copied(artifact: Path, aside: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emoscene import __version__, stage
+from emoscene import __version__
 from emoscene.errors import Usage
 from emoscene.formats.artifact import EMOTION, PROMPT, Artifact, Told, example, restored, token
 from emoscene.loras import body
@@ -50,45 +51,46 @@ The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these 
 the files show what an export for Stable Diffusion 1.5 looks like."""
 
 
-def write(artifact: Artifact, folder: Path, lora: str = "", embeddings: str = "") -> Told:
-    """Write the LoRA into the sub-folder `lora` and the embeddings into `embeddings`; returns what the card says.
+def plan(artifact: Artifact, lora: str = "", embeddings: str = "") -> Told:
+    """The files, the LoRA in the sub-folder `lora` and the embeddings in `embeddings`, and what the card says of them.
 
     Raises Usage for a method that is neither vectors nor a LoRA.
     """
-    if not artifact.tokens and not artifact.update:
+    if not artifact.tokens:
         what = "a gradient in the sampler" if artifact.learner == "guidance" else "an attention of its own"
         raise Usage(f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers")
-    files, loading = {}, []
+    parts, files, loading = {}, {}, []
     if artifact.update:
-        file = Path(lora) / f"{artifact.name}.safetensors"
-        _keep(folder / file, layers(artifact), network(artifact) | spec(artifact, "lora"))
-        files[str(file)] = "the LoRA, with alphas and metadata"
+        file = str(Path(lora) / f"{artifact.name}.safetensors")
+        parts[file] = _told(layers(artifact), network(artifact) | spec(artifact, "lora"))
+        files[file] = "the LoRA, with alphas and metadata"
         loading.append(f'pipe.load_lora_weights(here, weight_name="{file}")')
     for emotion, vectors in artifact.tokens.items():
-        file = Path(embeddings) / f"{token(emotion)}.safetensors"
         about = spec(artifact, "textual-inversion", emotion)
-        _keep(folder / file, {"emb_params": vectors.contiguous()}, about)
+        parts[f"{Path(embeddings) / token(emotion)}.safetensors"] = _told({"emb_params": vectors.contiguous()}, about)
     files[str(Path(embeddings) / "emo-*.safetensors")] = "an emotion's embedding; the file's name is the word to write"
     named = f'weight_name="{Path(embeddings) / token(EMOTION)}.safetensors", token="<{token(EMOTION)}>"'
     loading.append(f"pipe.load_textual_inversion(here, {named})")
     script = example(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token(EMOTION)}>"))
-    dial = DIAL.format(name=artifact.name, token=token(EMOTION))
-    return Told("diffusers", script, files, dial, _use(artifact))
+    return Told(
+        "diffusers", parts, files, script, DIAL.format(name=artifact.name, token=token(EMOTION)), _use(artifact)
+    )
 
 
-def webui(artifact: Artifact, folder: Path) -> Told:
+def webui(artifact: Artifact) -> Told:
     """The same files where AUTOMATIC1111 looks for them, and its own card beside the LoRA."""
-    told = write(artifact, folder, "models/Lora", "embeddings")
-    if artifact.update:
-        about = {
-            "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
-            "sd version": "SD1" if artifact.is_sd15 else "Unknown",
-            "activation text": token(EMOTION),
-            "preferred weight": 1.0,
-            "notes": f"write one of these after the prompt: {', '.join(map(token, artifact.tokens))}",
-        }
-        stage.write(folder / f"models/Lora/{artifact.name}.json", json.dumps(about, indent=1).encode())
-    return told
+    told = plan(artifact, "models/Lora", "embeddings")
+    if not artifact.update:
+        return told
+    about = {
+        "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
+        "sd version": "SD1" if artifact.is_sd15 else "Unknown",
+        "activation text": token(EMOTION),
+        "preferred weight": 1.0,
+        "notes": f"write one of these after the prompt: {', '.join(map(token, artifact.tokens))}",
+    }
+    own = {f"models/Lora/{artifact.name}.json": json.dumps(about, indent=1).encode()}
+    return replace(told, parts={**told.parts, **own})
 
 
 def key(part: str, layer: str) -> str:
@@ -124,7 +126,7 @@ def network(artifact: Artifact) -> dict[str, Any]:
         "ss_num_train_images": known["pictures"],
         "ss_tag_frequency": {"emoscene": {token(name): count for name, count in known["emotions"].items()}},
         "ss_resolution": f"({base.size}, {base.size})",
-        "ss_optimizer": "torch.optim.AdamW" if not known["settings"].get("muon") else "Muon and AdamW",
+        "ss_optimizer": {0.0: "torch.optim.AdamW"}.get(known["settings"].get("muon")),
         "ss_training_comment": f"emoscene {__version__}, {artifact.learner}",
     }
 
@@ -154,8 +156,8 @@ def spec(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
     return {f"modelspec.{name}": value for name, value in about.items()}
 
 
-def _keep(file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write a file with its metadata, which are all text, and its hashes."""
+def _told(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    """A file with its metadata, which are all text, and its hashes."""
     state = dict(tensors)
     known = {name: value for name, value in about.items() if value is not None}
     told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in known.items()}
@@ -164,8 +166,8 @@ def _keep(file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -
     told["modelspec.hash_sha256"] = f"0x{body(plain)}"
     if trainers:
         told |= {"sshs_model_hash": body(plain), "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    stage.write(file, save(state, told))
+    data: bytes = save(state, told)
+    return data
 
 
 def _use(artifact: Artifact) -> str:
