@@ -113,26 +113,54 @@ def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, pl
     painted, space = play(out)
     assert np.abs(painted[0] - ours(artifacts / "multimodal", steps=2)).max() < 1e-3
 
-    def again(scale, *emotions):
-        """What the script paints with other scales, one an emotion."""
+    def again(*asked):
+        """What the script paints with other scales: (scale, emotion, whether it stands in the negative half)."""
         pipe, files = space["pipe"], load_file(out / "emotions.safetensors")
         pipe.load_ip_adapter(
-            ["."] * len(emotions),
+            ["."] * len(asked),
             subfolder="",
-            weight_name=["ip_adapter.safetensors"] * len(emotions),
+            weight_name=["ip_adapter.safetensors"] * len(asked),
             image_encoder_folder=None,
         )
-        pipe.set_ip_adapter_scale(scale)
-        vectors = [torch.stack([0 * files[one], files[one]])[:, None].float() for one in emotions]
+        pipe.set_ip_adapter_scale([scale for scale, *_ in asked])
+        pairs = [([v, 0 * v] if away else [0 * v, v]) for v, away in ((files[name], away) for _, name, away in asked)]
+        vectors = [torch.stack(pair)[:, None].float() for pair in pairs]
         seed, cfg = torch.Generator().manual_seed(SEED), opened(artifacts / "multimodal").pipe.base.spec.cfg
         pipe(PROMPT, ip_adapter_image_embeds=vectors, num_inference_steps=2, guidance_scale=cfg, generator=seed)
         return painted[-1]
 
-    for strength in (-0.5, 1.5):
-        wanted = ours(artifacts / "multimodal", steps=2, strength=strength)
-        assert np.abs(again(strength, "awe") - wanted).max() < 1e-3
-    mixed = ours(artifacts / "multimodal", steps=2, emotion="awe:0.7,fear:0.3")
-    assert np.abs(again([0.7, 0.3], "awe", "fear") - mixed).max() < 1e-3
+    for wanted, made in (
+        ({"strength": 1.5}, [(1.5, "awe", False)]),
+        ({"strength": -0.5}, [(-0.5, "awe", False), (0.5, "awe", True)]),
+        ({"emotion": "awe:0.7,fear:0.3"}, [(0.7, "awe", False), (0.3, "fear", False)]),
+    ):
+        assert np.abs(again(*made) - ours(artifacts / "multimodal", steps=2, **wanted)).max() < 1e-3
+
+
+def test_the_card_s_blend_is_the_whole_dial(artifacts, tmp_path, play):
+    """Suppression and mixtures, as the card says that plain diffusers can have them."""
+    out = export(artifacts / "lora", to="diffusers", out=tmp_path / "out", steps=2)
+    painted, space = play(out)
+    pipe, cfg = space["pipe"], opened(artifacts / "lora").pipe.base.spec.cfg
+    pipe.load_textual_inversion(".", weight_name="emo-fear.safetensors")
+
+    def encoded(words):
+        return pipe.encode_prompt(words, "cpu", 1, False)[0]
+
+    def again(text, negative, scale):
+        seed = torch.Generator().manual_seed(SEED)
+        embeds = {"prompt_embeds": text, "negative_prompt_embeds": negative}
+        more = {"cross_attention_kwargs": {"scale": scale}, "num_inference_steps": 2, "guidance_scale": cfg}
+        pipe(**embeds, **more, generator=seed)
+        return painted[-1]
+
+    plain, awe, fear = (encoded(PROMPT + words) for words in ("", " <emo-awe>", " <emo-fear>"))
+    empty, away = encoded(""), encoded("<emo-awe>")
+    suppressed = again(torch.lerp(plain, awe, -0.5), torch.lerp(empty, away, 0.5), 0.5)
+    assert np.abs(suppressed - ours(artifacts / "lora", steps=2, strength=-0.5)).max() < 1e-3
+    longer = 1 / (0.7**2 + 0.3**2) ** 0.5
+    mixed = again(plain + longer * (0.7 * (awe - plain) + 0.3 * (fear - plain)), empty, 1.0)
+    assert np.abs(mixed - ours(artifacts / "lora", steps=2, emotion="awe:0.7,fear:0.3")).max() < 1e-3
 
 
 def test_a_classifier_goes_with_a_script_of_ours(artifacts, tmp_path, monkeypatch):

@@ -38,11 +38,14 @@ half = pipe(prompt_embeds=torch.lerp(E0, E1, 0.5), negative_prompt_embeds=negati
             num_inference_steps={steps}, guidance_scale={cfg}, generator=seed).images[0]
 ```
 
-That is `--strength 0.5`, and so is every other s with s in its place{gain}. A mixture is E0 + sum_i a_i (E_i - E0)."""
+That is `--strength 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too, moves
+towards the emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
 SCALE = 'cross_attention_kwargs={"scale": 0.5},'
-GAIN = ", the LoRA's scale being |s|, or sum_i |a_i|"
-ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--strength s`, at every s, for one emotion with weight 1. A mixture
-attends to each emotion's tokens apart: load the file once for each, with its own vectors and scale."""
+GAIN = ", the LoRA's scale as well", ", the LoRA's scale sum_i |a_i|"
+ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--strength s`, at every s >= 0, for one emotion with weight 1. A
+mixture attends to each emotion's tokens apart: load the file once for each, with its own vectors and scale. Below 0 the
+emotion stands in the negative half as well: load it a second time, with scale |s| and the two rows of its vectors
+changed round."""
 GRADIENT = """diffusers' pipelines have no place for a classifier's gradient (`callback_on_step_end` comes after the
 solver's step), so this one needs emoscene, where `--strength` is the weight of the gradient."""
 
@@ -71,8 +74,8 @@ def _words(artifact: Artifact) -> Told:
     files["emo-*.safetensors"] = "an emotion's learned vectors, to be written `<emo-awe>` after the prompt's words"
     loading.append(f'pipe.load_textual_inversion(here, weight_name="{token(EMOTION)}.safetensors")')
     full = json.dumps(f"{PROMPT} <{token(EMOTION)}>")
-    scale, gain = (SCALE, GAIN) if artifact.update else ("", "")
-    asked = {"steps": artifact.steps, "cfg": artifact.pipe.base.spec.cfg, "seed": SEED}
+    scale, (gain, whole) = (SCALE, GAIN) if artifact.update else ("", ("", ""))
+    asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.cfg, "seed": SEED}
     dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
     return Told("diffusers", parts, files, example(artifact, "", "\n".join(loading), full), dial)
 
