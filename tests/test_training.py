@@ -137,12 +137,6 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path: Path) -> 
     assert same(before, state.learner.state_dict())
 
 
-def test_an_epoch_sees_every_row_once() -> None:
-    rows = [row for step in range(10) for row in training.indices(0, step, 6, 20)]
-    assert sorted(rows[:20]) == sorted(rows[20:40]) == list(range(20))
-    assert rows[:20] != rows[20:40]
-
-
 def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     def interrupt(step: training.Step) -> None:
         if step.number == 7:

@@ -14,12 +14,11 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -34,6 +33,8 @@ from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.config import option
+from emoscene.data import batches
+from emoscene.data.batches import Data
 from emoscene.data.dataset import Prepared
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.learner import Batch, Learner
@@ -60,15 +61,6 @@ class Config:
     keep: int = option(2, "checkpoints to keep", span=(1, 1000))
 
 
-class Data(Protocol):
-    """What training reads from: some rows' columns, as tensors [B, ...] or lists."""
-
-    def __len__(self) -> int: ...
-
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
-        """The named columns of these rows."""
-
-
 @dataclass(frozen=True)
 class Step:
     """What one step came to: mean loss, norm of the gradient before clipping, learning rate, seconds."""
@@ -87,17 +79,6 @@ def precision(choice: str, device: torch.device | str = "cpu") -> str:
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, size: int) -> Tensor:
-    return torch.randperm(size, generator=seeds.generator(seed, "order", epoch))
-
-
-def indices(seed: int, step: int, batch: int, size: int) -> list[int]:
-    """The rows of a step's global batch: epoch after epoch, each in an order of its own."""
-    places = range(step * batch, (step + 1) * batch)
-    return [int(_order(seed, place // size, size)[place % size]) for place in places]
 
 
 def rate(config: Config, step: int) -> float:
@@ -165,11 +146,9 @@ def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
     slots = stage.share(range(config.batch), accelerator.process_index, accelerator.num_processes)
     while state.step < config.steps:
         began = time.perf_counter()
-        rows = indices(config.seed, state.step, config.batch, len(data))
-        mine = [rows[slot] for slot in slots]
+        mine, read = batches.batch(data, learner.reads, config.seed, state.step, config.batch, slots)
         columns = {
-            name: value.to(accelerator.device) if isinstance(value, Tensor) else value
-            for name, value in data.rows(mine, learner.reads).items()
+            name: value.to(accelerator.device) if isinstance(value, Tensor) else value for name, value in read.items()
         }
         loss = _backward(state, Batch(columns, config.seed, state.step, slots, accelerator.device), config)
         norm = float(accelerator.clip_grad_norm_(state.model.parameters(), config.clip))
