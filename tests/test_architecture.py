@@ -22,6 +22,7 @@ ROOMS = [
         "metrics",
         "statistics",
         "backbone",
+        "loras",
         "world",
     ),
     *(

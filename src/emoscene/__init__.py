@@ -20,6 +20,7 @@ VERBS = {
     "train": "training",
     "evaluate": "evaluation",
     "report": "reporting",
+    "export": "formats",
     "prepare": "data.preparation",
     "mini": "mini",
     "demo": "mini.demo",

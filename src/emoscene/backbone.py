@@ -179,6 +179,7 @@ class Backbone:
         betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
         self.alphas_cumprod = torch.cumprod(1 - betas, 0).float().to(self.device)
         self.shown: Condition | None = None
+        self.loras: tuple[str, ...] = ()  # those it wears: `loras.put_on`
 
     @classmethod
     def load(

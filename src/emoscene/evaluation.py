@@ -27,7 +27,7 @@ import numpy as np
 
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene import stage
+from emoscene import loras, stage
 from emoscene.config import read_toml
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
@@ -61,6 +61,7 @@ def evaluate(
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
     base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
     strength: float = 1.0,
     prompts: str | Path | Sequence[Prompt] = PROMPTS,
     seeds: str | Iterable[int] = "0:4",
@@ -81,8 +82,8 @@ def evaluate(
     judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
     semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
-    measured. robust: judge the pictures again after JPEG 75 and a small blur. painting: `steps cfg sampler size
-    negative`, and settings of the method that may change at use.
+    measured. robust: judge the pictures again after JPEG 75 and a small blur. lora: LoRAs that the base wears.
+    painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """
@@ -91,10 +92,10 @@ def evaluate(
     call: dict[str, Any] = {"method": method, "adapter": _paths(adapter), "base": base, "strength": strength}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
-    readers = {"clip": clip, "semantics": semantics, "features": features, "robust": robust}
+    readers = {"clip": clip, "semantics": semantics, "features": features, "robust": robust, "lora": _worn(lora)}
     call |= {key: value for key, value in readers.items() if value}
     device = crew.settled(device)
-    pipe = None if pictures else load(base, method=method, adapter=adapter, device=device, **late)
+    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
     samples = found(Path(pictures)) if pictures else []
     eyes = Eyes.of(call, [] if pipe is None else _adapters(pipe, call["adapter"]), device or "cpu")
@@ -290,6 +291,7 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
         "base": pipe.base.name,
         "method": pipe.method,
         "adapters": [stage.read(path).get("fingerprint") for path in adapters],
+        "loras": row.loras,
         "strength": call["strength"],
         "cfg": row.cfg,
         "steps": row.steps,
@@ -323,3 +325,8 @@ def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     if given is None:
         return []
     return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
+
+
+def _worn(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """The LoRAs that the base is to wear, by what is in them."""
+    return [str(loras.asked(one)) for one in _paths(given)]

@@ -37,8 +37,8 @@ INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 class Row:
     """One picture: all that it is a function of, and the file that it went to.
 
-    image: the picture that it was made from, `keep` of which stayed; like: the picture that its emotion was read from;
-    digests: the sha256 of each, by name.
+    loras: those that the base wears, each `name:scale:digest`; image: the picture that it was made from, `keep` of
+    which stayed; like: the picture that its emotion was read from; digests: the sha256 of each, by name.
     """
 
     file: str = ""
@@ -49,6 +49,7 @@ class Row:
     strength: float = 1.0
     base: str = "mini"
     adapters: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
     image: str | None = None
     keep: float | None = None
     like: str | None = None
@@ -70,7 +71,7 @@ class Row:
         """A row from `pictures.jsonl`; what a later version may have added is left aside."""
         known = {field.name for field in dataclasses.fields(cls)}
         row = {key: value for key, value in row.items() if key in known}
-        exact: dict[str, Callable[[Any], Any]] = {"emotion": weights, "adapters": tuple, "size": tuple}
+        exact: dict[str, Callable[[Any], Any]] = {"emotion": weights, "adapters": tuple, "loras": tuple, "size": tuple}
         return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
 
     def parameters(self) -> str:
@@ -88,8 +89,12 @@ class Row:
             words["Denoising strength"] = 1 - self.keep
         if emotion:
             words |= {"Emotion": emotion, "Emotion method": self.method, "Emotion strength": self.strength}
+        worn = [text.rsplit(":", 2) for text in self.loras]
+        if worn:
+            words["Lora hashes"] = ", ".join(f"{name}: {digest}" for name, _, digest in worn)
+        prompt = " ".join([self.prompt, *(f"<lora:{name}:{scale}>" for name, scale, _ in worn)])
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
-        return "\n".join([self.prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
+        return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
 
 
 def save(image: Image.Image, path: Path | str, row: Row) -> None:

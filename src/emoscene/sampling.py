@@ -27,7 +27,7 @@ from torch import Tensor
 
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene import plugins, stage
+from emoscene import loras, plugins, stage
 from emoscene.backbone import LENGTH, Backbone, Condition
 from emoscene.editing import Given, Picture, steps_of
 from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weights
@@ -106,6 +106,7 @@ class Pipe:
             "method": self.method,
             "base": self.base.name,
             "adapters": self.adapters,
+            "loras": self.base.loras,
             "cfg": self.base.spec.cfg if cfg is None else float(cfg),
             **source,
             **same,
@@ -191,6 +192,7 @@ def load(
     *,
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
+    lora: str | Path | Sequence[str | Path] | None = None,
     device: str | None = None,
     dtype: torch.dtype | str | None = None,
     **late: Any,
@@ -198,11 +200,13 @@ def load(
     """A base with methods on it: `load("mini", method="lora")`.
 
     base: a name, a folder, a hub id, or one that is loaded already. method: a name or names joined by `+`; left out,
-    the adapters say it. adapter: folders that `train` made; a method without one takes the base's own. late: settings
-    of the methods that may change at use (`guidance.scale` in a pair).
+    the adapters say it. adapter: folders that `train` made; a method without one takes the base's own. lora:
+    LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; one that is given loaded stays as it
+    is. late: settings of the methods that may change at use (`guidance.scale` in a pair).
     Raises Usage for names nobody knows and adapters of another base, Failure for damaged files.
     """
     backbone = base if isinstance(base, Backbone) else loaded(base, device, dtype)
+    backbone = loras.put_on(backbone, lora) if lora else backbone
     given = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
     folders: dict[str, Path] = {}
     for folder in map(Path, given):
@@ -262,6 +266,7 @@ def generate(
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
     base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
     batch: int = 8,
     device: str | None = None,
     dtype: str | None = None,
@@ -276,7 +281,7 @@ def generate(
     The same call goes on where it stopped; a picture that is there is not painted again. Raises Usage for words that
     are off.
     """
-    pipe = load(base, method=method, adapter=adapter, device=device, dtype=dtype, **(settings or {}))
+    pipe = load(base, method=method, adapter=adapter, lora=lora, device=device, dtype=dtype, **(settings or {}))
     tell = tell or _silent
     rows = named(pipe.rows(prompt, emotion=emotion, **asked))
     for remark in [*pipe.remarks(prompt), *(remark for row in rows[:1] for remark in pipe.given.remarks(row, prompt))]:

@@ -21,7 +21,7 @@ from emoscene.config import Option
 from emoscene.errors import Usage, unknown
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
-REPEATED = {"emotion", "adapter", "judge"}
+REPEATED = {"emotion", "adapter", "judge", "lora"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ VERBS = {
     "generate": Verb(
         "paint words, with an emotion",
         "PROMPT?",
-        "emotion valence arousal like method strength base adapter negative image keep size seed num steps cfg sampler "
-        "batch device dtype out recipe",
+        "emotion valence arousal like method strength base adapter lora negative image keep size seed num steps cfg "
+        "sampler batch device dtype out recipe",
         'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
     ),
     "prepare": Verb(
@@ -63,8 +63,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base strength prompts seeds judge data pictures clip semantics features robust negative size "
-        "steps cfg sampler batch device out recipe",
+        "method adapter base lora strength prompts seeds judge data pictures clip semantics features robust negative "
+        "size steps cfg sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "report": Verb(
@@ -72,6 +72,12 @@ VERBS = {
         "SCORES...",
         "out",
         "emoscene report out/none out/lora --out out/report",
+    ),
+    "export": Verb(
+        "write a trained method as files that other programs load, with a model card",
+        "ARTIFACT",
+        "to base scores num steps device push out",
+        "emoscene export runs/lora --to diffusers --out out/export",
     ),
     "mini": Verb(
         "render the miniature world to disk, laid out as a public data set",
@@ -87,6 +93,7 @@ NEEDS = {
     "train": ("data", "out"),
     "evaluate": ("out",),
     "report": ("out",),
+    "export": ("to", "out"),
     "mini": ("layout", "out"),
 }
 OPTIONS = {
@@ -100,6 +107,7 @@ OPTIONS = {
         Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
         Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
+        Option("lora", "str", "style.safetensors:0.8", "a LoRA trained elsewhere, and how much of it; 1 if left out"),
         Option("negative", "str", "blurry", "what the picture shall not be"),
         Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
         Option("keep", "float", 0.5, "how much of it stays: 1 all, 0 nothing but the words", span=(0.0, 1.0)),
@@ -133,6 +141,9 @@ OPTIONS = {
         Option("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity; folder or hub id"),
         Option("features", "str", "dinov2-base", "a vision model that distances are measured by; folder or hub id"),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
+        Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),
+        Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),
+        Option("push", "str", "me/emotions", "a repository of the hub to upload the folder to"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),
@@ -284,6 +295,12 @@ def _file(text: str) -> str:
     return text
 
 
+def _lora(text: str) -> str:
+    if not any(Path(file).is_file() for file in (text, text.rpartition(":")[0])):
+        raise Usage(f"{text} is not there: give a LoRA's file, as in --lora style.safetensors:0.8")
+    return text
+
+
 CHECKS: dict[str, Callable[[str], Any]] = {
     "emotion": _emotion,
     "method": _method,
@@ -291,4 +308,5 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "size": _size,
     "image": _file,
     "like": _file,
+    "lora": _lora,
 }
