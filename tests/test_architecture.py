@@ -22,6 +22,8 @@ ROOMS = [
         "metrics",
         "statistics",
         "backbone",
+        "device",
+        "preview",
         "world",
     ),
     *(
@@ -31,6 +33,7 @@ ROOMS = [
         "methods",
         "solvers",
         "editing",
+        "adapters",
         "sampling",
         "checkpoints",
         "optimizers",

@@ -183,17 +183,25 @@ def test_an_adapter_of_another_base_or_damaged_is_refused(name: str, base: Backb
         learner.load("methods", tmp_path, base)
 
 
-def test_lora_hooked_equals_lora_folded(base: Backbone) -> None:
+@pytest.mark.parametrize("gain", [1.0, 0.3, 1.7])
+def test_lora_is_folded_where_all_gains_are_one_number(gain: float, base: Backbone) -> None:
     lora = made("lora", base)
+    originals = [layer.weight.data for layer, _ in lora.layers]
     x, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
-    plain = base.plain(["a dog", "a cat"], torch.eye(8)[:2])
+    plain = base.plain(["a dog", "a cat"], gain * torch.eye(8)[:2])
     with torch.no_grad():
         condition = lora.condition(plain)
+        alone = base.predict(x, t, condition)
         with lora.attached(condition):
+            assert not any(layer._forward_hooks for layer, _ in lora.layers)
             folded = base.predict(x, t, condition)
         with lora.attached():
             hooked = base.predict(x, t, condition)
     torch.testing.assert_close(folded, hooked, atol=1e-5, rtol=1e-4)
+    assert (folded - alone).abs().max() > 1e-2
+    assert all(
+        layer.weight.data.data_ptr() == w.data_ptr() for (layer, _), w in zip(lora.layers, originals, strict=True)
+    )
 
 
 def test_peft_itself_reads_the_lora(base: Backbone, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from emoscene import learner as learners
 from emoscene import stage
+from emoscene.adapters import adapter_of
 from emoscene.config import read_toml
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
@@ -32,10 +33,10 @@ from emoscene.errors import Failure, Usage
 from emoscene.judging import Sample, clip_of, fingerprints, judges_of, readings, robustness, score, verdicts
 from emoscene.metrics.base import Readings
 from emoscene.pictures import Row, read_row
-from emoscene.sampling import Pipe, adapter_of, kept, load
+from emoscene.sampling import Pipe, kept, load
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
-PAINTING = ("steps", "cfg", "sampler", "size", "negative")
+PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
@@ -72,7 +73,7 @@ def evaluate(
 
     data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. clip: the folder of
     a CLIP, for the alignment with the words and semantic diversity. robust: judge the pictures again after JPEG 75 and
-    a small blur. painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
+    a small blur. painting: the words in `PAINTING`, and settings of the method that may change at use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """
