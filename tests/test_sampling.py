@@ -11,6 +11,7 @@ from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import read_row
 from emoscene.sampling import Pipe
+from emoscene.verbs import read
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,18 @@ def test_rows_with_other_intervals_are_not_painted_at_once(pipe: Pipe, monkeypat
     assert seen == [4, 3]
     with pytest.raises(Usage, match=r"cfg_low=0.9 is above cfg_high=0.2"):
         pipe.rows("a dog", cfg_low=0.9, cfg_high=0.2)
+
+
+def test_fast_takes_a_third_of_the_stock_passes(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(pipe, monkeypatch)
+    passes = {}
+    for name in ("fast", "best"):
+        options = read("generate", ["a dog", "--recipe", name]).given
+        assert read("evaluate", ["--recipe", name, "--out", "o"]).given.items() - {("out", "o")} < options.items()
+        seen.clear()
+        pipe(cfg=3.0, **options)
+        passes[name] = sum(seen)
+    stock = len(solvers.left(solvers.scheduler(pipe.base, "pndm", 50))) * 2
+    assert stock == 102
+    assert 3 * passes["fast"] <= stock
+    assert passes["fast"] < passes["best"] <= stock
