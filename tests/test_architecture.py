@@ -23,6 +23,8 @@ ROOMS = [
         "statistics",
         "backbone",
         "loras",
+        "device",
+        "preview",
         "world",
     ),
     *(
@@ -32,6 +34,7 @@ ROOMS = [
         "methods",
         "solvers",
         "editing",
+        "adapters",
         "sampling",
         "checkpoints",
         "optimizers",

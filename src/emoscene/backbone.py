@@ -65,6 +65,11 @@ class Condition:
     def __len__(self) -> int:
         return len(self.text)
 
+    @cached_property
+    def gains(self) -> tuple[float, ...]:
+        """`g` as numbers; a device is waited for once."""
+        return tuple(self.g.tolist())
+
     def cat(self, other: Condition) -> Condition:
         """The rows of both, self's first."""
         if self.extra.keys() != other.extra.keys():

@@ -28,6 +28,7 @@ import numpy as np
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import loras, stage
+from emoscene.adapters import adapter_of
 from emoscene.config import read_toml
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
@@ -36,10 +37,10 @@ from emoscene.errors import Failure, Usage
 from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
 from emoscene.panel import Eyes
 from emoscene.pictures import Row, read_row, save
-from emoscene.sampling import Pipe, adapter_of, load
+from emoscene.sampling import Pipe, load
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
-PAINTING = ("steps", "cfg", "sampler", "size", "negative")
+PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 INDEX = "pictures.jsonl"
 TOLD = 8  # batches between two messages
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -83,7 +84,7 @@ def evaluate(
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
     semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
     measured. robust: judge the pictures again after JPEG 75 and a small blur. lora: LoRAs that the base wears.
-    painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
+    painting: the words in `PAINTING`, and settings of the method that may change at use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """

@@ -12,6 +12,7 @@ where a value that holds a comma, a colon or a line break is quoted as JSON.
 
 import dataclasses
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -38,7 +39,8 @@ class Row:
     """One picture: all that it is a function of, and the file that it went to.
 
     loras: those that the base wears, each `name:scale:digest`; image: the picture that it was made from, `keep` of
-    which stayed; like: the picture that its emotion was read from; digests: the sha256 of each, by name.
+    which stayed; like: the picture that its emotion was read from; digests: the sha256 of each, by name; cfg_low,
+    cfg_high: the noise levels t / T between which `cfg` acts.
     """
 
     file: str = ""
@@ -58,6 +60,8 @@ class Row:
     seed: int = 0
     steps: int = 20
     cfg: float = 7.0
+    cfg_low: float = 0.0
+    cfg_high: float = 1.0
     sampler: str = "dpm++"
     seconds: float | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -95,6 +99,18 @@ class Row:
         prompt = " ".join([self.prompt, *(f"<lora:{name}:{scale}>" for name, scale, _ in worn)])
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
         return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
+
+
+def named(rows: Sequence[Row]) -> list[Row]:
+    """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
+    found: dict[str, int] = {}
+    given = []
+    for row in rows:
+        felt = f"like-{Path(row.like).stem}" if row.like else describe(row.emotion) or "base"
+        stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', felt)[:60]}-{row.seed:04d}"
+        found[stem] = found.get(stem, 0) + 1
+        given.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
+    return given
 
 
 def save(image: Image.Image, path: Path | str, row: Row) -> None:

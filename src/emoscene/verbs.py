@@ -45,7 +45,7 @@ VERBS = {
         "paint words, with an emotion",
         "PROMPT?",
         "emotion valence arousal like method strength base adapter lora negative image keep size seed num steps cfg "
-        "sampler batch device dtype out recipe",
+        "cfg_low cfg_high sampler batch device dtype compile out recipe",
         'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
     ),
     "prepare": Verb(
@@ -64,7 +64,7 @@ VERBS = {
         "judge a method, or any folder of pictures",
         "",
         "method adapter base lora strength prompts seeds judge data pictures clip semantics features robust negative "
-        "size steps cfg sampler batch device out recipe",
+        "size steps cfg cfg_low cfg_high sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "report": Verb(
@@ -116,10 +116,13 @@ OPTIONS = {
         Option("num", "int", 1, "how many; seeds count up", span=(1, 1_000_000)),
         Option("steps", "int", 20, "of the sampler", span=(1, 1000)),
         Option("cfg", "float", 4.0, "how closely to follow the words; 1 is not at all", span=(0.0, 100.0)),
+        Option("cfg_low", "float", 0.1, "noise level t / T below which --cfg rests; 0 is the picture", span=(0.0, 1.0)),
+        Option("cfg_high", "float", 0.8, "noise level t / T down to which --cfg waits; 1 is noise", span=(0.0, 1.0)),
         Option("sampler", "str", "dpm++", "dpm++, ddim, euler, pndm or unipc"),
         Option("batch", "int", 8, "pictures at once; it changes the speed and not the pictures", span=(1, 1024)),
-        Option("device", "str", "cpu", "cpu, cuda or mps; the best there is, if left out"),
+        Option("device", "str", "cpu", "cuda, cuda:1, mps or cpu; the best there is, if left out"),
         Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
+        Option("compile", "bool", False, "compile the UNet: slow to start, faster for many pictures of one size"),
         Option("out", "str", "out", "the folder to write; the same call goes on where it stopped"),
         Option("recipe", "str", "FILE", "a name of `emoscene ls recipes`, or a TOML file of options and settings"),
         Option("root", "str", "data", "where the source's files lie"),
@@ -289,6 +292,12 @@ def _size(text: str) -> int | tuple[int, int]:
     return (int(found[1]), int(found[2])) if found[2] else int(found[1])
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", text):
+        raise unknown("device", text, ("cuda", "mps", "cpu"))
+    return text
+
+
 def _file(text: str) -> str:
     if not Path(text).is_file():
         raise Usage(f"{text} is not there: give a picture's file")
@@ -306,6 +315,7 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "method": _method,
     "base": _base,
     "size": _size,
+    "device": _device,
     "image": _file,
     "like": _file,
     "lora": _lora,

@@ -26,6 +26,7 @@ import numpy as np
 from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import Backbone
+from emoscene.device import loaded
 from emoscene.emotions import EMOTIONS
 from emoscene.evaluation import PROMPTS, Prompt, paint, plan, prompts_of
 from emoscene.judging import Sample, readings
@@ -35,7 +36,7 @@ from emoscene.metrics.emotion import emotion, probability
 from emoscene.mini.showing import Shown, about, show
 from emoscene.panel import judges_of
 from emoscene.pictures import Row, open_picture, sheet
-from emoscene.sampling import Pipe, load, loaded
+from emoscene.sampling import Pipe, load
 
 SCENES = ("village", "forest", "city", "meadow", "harbour", "castle")
 SEEDS = (7,)
