@@ -1,85 +1,15 @@
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 import tiny
-from emoscene import checkpoints, training
+from emoscene import batches, checkpoints, training
 from emoscene.errors import Failure, Usage
-from emoscene.learner import Batch, Learner
 from emoscene.training import Config, State
-
-FAST = Config(steps=24, batch=6, precision="fp32", checkpoint_every=5, lr=1e-2)
-MUON = Config(**{**vars(FAST), "muon": 2.0})
-
-
-class Line(Learner):
-    """y = w x + b, with drop-out of its own drawn from the batch."""
-
-    reads = ("x", "y")
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        torch.manual_seed(0)
-        self.layer = nn.Linear(3, 1)
-
-    @classmethod
-    def start(cls, config: object, base: object, data: object = None) -> "Line":
-        return cls()
-
-    def loss(self, batch: Batch) -> Tensor:
-        kept = batch.uniform("drop", 3) < 0.8
-        return ((self.layer(batch["x"] * kept) + batch.normal("noise", 1) * 0.01 - batch["y"]) ** 2).mean(1)
-
-
-class Deep(Line):
-    """A line behind a matrix that Muon moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(3, 3)
-
-    def inner(self, name: str) -> bool:
-        return name == "hidden.weight"
-
-    def loss(self, batch: Batch) -> Tensor:
-        return ((self.layer(self.hidden(batch["x"])) - batch["y"]) ** 2).mean(1)
-
-
-class Points:
-    """Twenty points of a plane; `bad` rows are not finite."""
-
-    def __init__(self, bad: tuple[int, ...] = ()) -> None:
-        self.x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
-        self.y = self.x @ torch.tensor([[1.0], [-2.0], [0.5]])
-        self.y[list(bad)] = float("nan")
-
-    def __len__(self) -> int:
-        return 20
-
-    def rows(self, indices: list[int], columns: tuple[str, ...]) -> dict[str, Tensor]:
-        return {"x": self.x[indices], "y": self.y[indices]}
-
-
-def quiet(message: str) -> None:
-    """Tell nobody."""
-
-
-def state_of(folder: Path) -> dict[str, Tensor]:
-    newest = checkpoints.found(folder)[-1]
-    names = ("weights", "average", "moments")
-    return {f"{n}.{k}": v.clone() for n in names for k, v in load_file(newest / f"{n}.safetensors").items()}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -138,7 +68,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path: Path) -> 
 
 
 def test_an_epoch_sees_every_row_once() -> None:
-    rows = [row for step in range(10) for row in training.indices(0, step, 6, 20)]
+    rows = [row for step in range(10) for row in batches.indices(Points(), 0, step, 6)]
     assert sorted(rows[:20]) == sorted(rows[20:40]) == list(range(20))
     assert rows[:20] != rows[20:40]
 
@@ -153,38 +83,6 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     training.run(Line(), Points(), FAST, tmp_path / "a", again=True, tell=quiet)
     training.run(Line(), Points(), FAST, tmp_path / "b", tell=quiet)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_resumes_and_ends_equal(tmp_path: Path) -> None:
-    """SIGKILL, saving included: a process that trains with a checkpoint at each step."""
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_training as t;"
-        "from emoscene import checkpoints, training; folder = Path(sys.argv[1]);"
-        "c = t.Config(**{**vars(t.FAST), 'steps': 400, 'checkpoint_every': 1});"
-        "again = bool(checkpoints.found(folder)); print('on', flush=True);"
-        "training.run(t.Line(), t.Points(), c, folder, again=again, tell=t.quiet)"
-    )
-    here = Path(__file__).parent.parent
-
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", code, str(folder)]
-        return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def finish(folder: Path) -> int:
-        with start(folder) as process:
-            return process.wait()
-
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert finish(whole) == 0
-    for kill in range(4):
-        with start(parts) as process:
-            assert process.stdout
-            process.stdout.readline()
-            time.sleep(0.05 + 0.11 * kill)
-            process.kill()
-    assert finish(parts) == 0
-    assert same(state_of(whole), state_of(parts))
 
 
 def test_tiny_is_deterministic(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ class EmotionCLIP(Encoder):
         "model.safetensors": ("model.", ""),
         "emotions.safetensors": ("ids", "ids"),
     }
+    alone: ClassVar[bool] = False
     labels = EMOTIONS
 
     def __init__(self, config: Config, model: CLIPModel, tokenizer: CLIPTokenizer | None = None) -> None:
