@@ -1,13 +1,21 @@
+import errno
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import tiny
-from emoscene import batches, checkpoints, training
+from emoscene import batches, checkpoints, stage, training
 from emoscene.errors import Failure, Usage
+from emoscene.learner import Batch
+from emoscene.optimizers import rate
 from emoscene.training import Config, State
 from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
@@ -97,3 +105,150 @@ def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
     assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
     assert len(alone) == 1
     assert [group["pace"] for group in with_muon[1].param_groups] == [2.0]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sentence = checkpoints.save_file, r"the disk is full at .*step-10: the file to write and [\d,]+ bytes free"
+
+    def full(*given: Any) -> None:
+        if len(checkpoints.found(tmp_path / "parts")) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*given)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(Failure, match=sentence):
+        training.run(Line(), Points(), FAST, tmp_path / "parts", tell=quiet)
+    monkeypatch.undo()
+    assert checkpoints.newest(tmp_path / "parts", pytest.fail).name == "step-5"
+    assert not list((tmp_path / "parts").glob(".aside-*"))
+    training.run(Line(), Points(), FAST, tmp_path / "parts", again=True, tell=quiet)
+    training.run(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
+    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """A file system of one megabyte."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=False).returncode:
+        pytest.skip("no leave to mount")
+    try:
+        (tmp_path / "ballast").write_bytes(bytes(1_000_000))
+        with pytest.raises(Failure, match="the disk is full"):
+            training.run(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
+        (tmp_path / "ballast").unlink()
+        training.run(Line(), Points(), FAST, tmp_path / "run", again=bool(checkpoints.found(tmp_path / "run")))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_checkpoint_that_reads_back_wrong_lets_no_older_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_one = Config(**{**vars(FAST), "keep": 1})
+    real = stage.write
+
+    def rot(path: Path, data: Any) -> None:
+        real(path, data)
+        if path.name == "step-10":
+            (path / "weights.safetensors").write_bytes(b"rot")
+
+    monkeypatch.setattr(stage, "write", rot)
+    with pytest.raises(Failure, match="step-10 cannot be read back"):
+        training.run(Line(), Points(), keep_one, tmp_path, tell=quiet)
+    assert checkpoints.newest(tmp_path, quiet).name == "step-5"
+
+
+class Hungry(Line):
+    """Runs out of memory with more than `fed` samples at a time."""
+
+    fed = 2
+
+    def loss(self, batch: Batch) -> Tensor:
+        if len(batch) > self.fed:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().loss(batch)
+
+
+def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(tmp_path: Path) -> None:
+    told: list[str] = []
+    losses: dict[str, list[float]] = {"plain": [], "hungry": []}
+    for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
+        training.run(
+            learner, Points(), FAST, tmp_path / name, tell=told.append, watch=lambda s, n=name: losses[n].append(s.loss)
+        )
+    assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
+    assert told == [f"out of memory: {size} samples at a time from now on; the batch of 6 stays" for size in (3, 2)]
+
+
+@pytest.mark.parametrize(("fed", "alone"), [(0, True), (2, False)])
+def test_out_of_memory_for_good_names_what_helps(
+    fed: int, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hungry, "fed", fed)
+    monkeypatch.setattr(Hungry, "alone", alone)
+    with pytest.raises(Failure, match=r"out of memory with \d samples at a time: checkpointing=yes"):
+        training.run(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+
+
+def test_a_step_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
+    """One bad row of twenty: the steps that see it change nothing, and the run goes on."""
+    state = State(Line(), Config(**{**vars(FAST), "batch": 2, "average": 0.0}))
+    config, passed = Config(**{**vars(FAST), "batch": 2, "average": 0.0}), 0
+    before = state.learner.layer.weight.detach().clone()
+    for step in training.steps(state, Points(bad=(3,)), config):
+        unmoved = torch.equal(before, state.learner.layer.weight)
+        assert unmoved == (step.norm != step.norm)
+        passed += unmoved
+        before = state.learner.layer.weight.detach().clone()
+    assert passed == sum(3 in batches.indices(Points(), 0, step, 2) for step in range(24)) > 0
+
+
+def test_a_checkpoint_of_another_learner_or_base_is_refused(tmp_path: Path) -> None:
+    training.run(Line(), Points(), FAST, tmp_path, tell=quiet, about={"base": "one"})
+    with pytest.raises(Usage, match=r"another learner's \(hidden.weight differs\)"):
+        training.run(Deep(), Points(), FAST, tmp_path, again=True, tell=quiet)
+    with pytest.raises(Usage, match="of another base, one and not two"):
+        training.run(Line(), Points(), FAST, tmp_path, again=True, tell=quiet, about={"base": "two"})
+
+
+def test_data_may_deal_batches_of_one_shape() -> None:
+    class Buckets(Points):
+        def indices(self, seed: int, step: int, batch: int) -> list[int]:
+            return [step] * batch
+
+    assert batches.indices(Buckets(), 0, 3, 2) == [3, 3]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial", "constant"])
+def test_a_schedule_rises_and_falls(schedule: str) -> None:
+    rates = [rate(schedule, step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == 1 if schedule == "constant" else 0.01 < rates[-1] < 0.03
+    middle = {"cosine": 0.505, "linear": 0.505, "polynomial": 0.2575, "constant": 1.0}
+    assert rates[55] == pytest.approx(middle[schedule])
+
+
+@pytest.mark.parametrize(("kind", "package"), [("adamw8bit", "bitsandbytes"), ("prodigy", "prodigyopt")])
+def test_an_optimizer_that_is_not_installed(kind: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(Usage, match=f"pip install {package}"):
+        State(Line(), Config(**{**vars(FAST), "optimizer": kind, "lr": 1.0}))
+    if kind == "prodigy":
+        with pytest.raises(Usage, match=r"give lr=1, not lr=0\.01"):
+            State(Line(), Config(**{**vars(FAST), "optimizer": kind}))
+
+
+def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
+    """Its distance lies beside the tensors, in numbers of the groups."""
+    pytest.importorskip("prodigyopt")
+    config = Config(**{**vars(FAST), "optimizer": "prodigy", "lr": 1.0, "steps": 40})
+    training.run(Line(), Points(), config, tmp_path / "a", tell=quiet)
+    about, _ = checkpoints.read(tmp_path / "a/step-35")
+    assert about["numbers"]["groups"][0][0]["d"] > 2e-6, "it has found that it may go faster"
+    (tmp_path / "b").mkdir()
+    shutil.copytree(tmp_path / "a/step-35", tmp_path / "b/step-35")
+    training.run(Line(), Points(), config, tmp_path / "b", again=True, tell=quiet)
+    assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))

@@ -1,7 +1,4 @@
-"""A trainer that is killed at any moment, checkpoints being written included, resumes and ends equal, bit for bit.
-
-Children are forked from a server that has imported everything once, so that a kill costs a fraction of a second.
-"""
+"""A trainer that is killed at any moment, checkpoints being written included, resumes and ends equal, bit for bit."""
 
 import multiprocessing
 import random
@@ -17,16 +14,6 @@ import torch
 from emoscene import checkpoints, training
 from emoscene.training import Config
 from lines import MUON, Deep, Points, quiet, same, state_of
-
-
-@pytest.fixture(scope="module")
-def server() -> multiprocessing.context.ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lines", "emoscene.training"])
-    first = context.Process(target=len, args=("",))
-    first.start()
-    first.join()
-    return context
 
 
 def work(folder: Path, steps: int, begun: Any) -> None:
