@@ -36,7 +36,7 @@ ROOMS = [
         "optimizers",
         "hardware",
         "terminal",
-        "batches",
+        "feed",
         "training",
         "journal",
         "forecast",

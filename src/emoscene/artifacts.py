@@ -38,7 +38,7 @@ from emoscene.methods.base import Method
 from emoscene.optimizers import maker
 from emoscene.pictures import sheet
 from emoscene.sampling import Pipe
-from emoscene.training import Config, run
+from emoscene.training import Config, State, run
 
 UNSEEN = "selector"
 SCENES = 3  # captions that a sheet of pictures shows
@@ -72,13 +72,15 @@ def train(
     dry_run: bool = False,
     yes: bool = False,
     tell: Callable[[str], None] = print,
+    look: Callable[[State], None] | None = None,
     **settings: Any,
 ) -> Path:
     """Train the learner `name` on a prepared folder; returns the artifact's folder.
 
     dry_run: say what it would take, by a few steps, and write nothing. yes: make what the data lack for this learner,
-    captions or EmotionCLIP's vectors, in a folder beside them. settings: fields of `training.Config` or of the
-    learner's own. Raises Usage for words that are off, Failure when interrupted (the work is saved).
+    captions or EmotionCLIP's vectors, in a folder beside them. look: called with the run's state before the first step
+    and after each. settings: fields of `training.Config` or of the learner's own. Raises Usage for words that are
+    off, Failure when interrupted (the work is saved).
     """
     cls, out = learner_of(name), Path(out)
     config, own = settled(cls, {**recipe(name), **settings})
@@ -95,11 +97,11 @@ def train(
         return out
     opened = stage.Stage.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
     if not opened.done:
-        _train(job, opened, resume)
+        _train(job, opened, resume, look)
     return out
 
 
-def _train(job: Job, opened: stage.Stage, resume: bool) -> None:
+def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], None] | None) -> None:
     out, config, saved = opened.path, job.config, opened.path / "checkpoints"
     if checkpoints.found(saved) and not resume:
         raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
@@ -112,7 +114,14 @@ def _train(job: Job, opened: stage.Stage, resume: bool) -> None:
     unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
     journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
     about = {"learner": job.name, "base": job.backbone.fingerprint}
-    run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, visit=journal, about=about)
+
+    def both(state: State) -> bool:
+        enough = journal(state)
+        if look:
+            look(state)
+        return enough
+
+    run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
     journal.close()
     if PartialState().is_main_process:
         proof = learner.proof(unseen) if unseen else {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from emoscene.batches import Data
+from emoscene.data.batches import Data
 from emoscene.errors import Failure
 from emoscene.learner import Learner
 from emoscene.training import Config, State, steps

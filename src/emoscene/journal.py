@@ -22,7 +22,7 @@ from PIL import Image
 
 from emoscene import config as configs
 from emoscene import stage
-from emoscene.batches import Data
+from emoscene.data.batches import Data
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
 from emoscene.hardware import attention
@@ -35,7 +35,7 @@ PACKAGES = {"tensorboard": "tensorboardX", "comet_ml": "comet-ml"}  # whose name
 
 
 class Journal:
-    """Keeps the journal of a run in `folder`: `training.run` calls it as its `visit`, and `watch` as its own.
+    """Keeps the journal of a run in `folder`: `training.run` calls it as its `look`, and `watch` as its own.
 
     unseen: what it validates on, if anything. painter: what draws a sheet of pictures, if anything does.
     """
@@ -98,7 +98,7 @@ class Journal:
 
     def _validate(self, state: State) -> None:
         assert self.unseen is not None
-        with state.averaged() as learner, state.accelerator.autocast():
+        with state.lent() as learner, state.accelerator.autocast():
             found = losses(learner, self.unseen, self.places, state.accelerator.device)
             best = min((row["loss"]["all"] for row in self.rows), default=float("inf"))
             if self.config.patience and found["all"] < best:
@@ -112,7 +112,7 @@ class Journal:
     def _paint(self, state: State) -> None:
         assert self.painter is not None
         buffer = BytesIO()
-        with state.averaged(), state.accelerator.autocast():
+        with state.lent(), state.accelerator.autocast():
             self.painter().save(buffer, "PNG")
         sheet = self.folder / "progress" / f"step-{state.step:06d}.png"
         sheet.parent.mkdir(parents=True, exist_ok=True)

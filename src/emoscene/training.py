@@ -29,15 +29,17 @@ from torch.nn.utils import clip_grad_norm_
 
 from emoscene import checkpoints, stage
 from emoscene import config as configs
-from emoscene.batches import Data, feed, indices
 from emoscene.config import option
+from emoscene.data import batches
+from emoscene.data.batches import Data
 from emoscene.errors import Failure, Usage
+from emoscene.feed import feed
 from emoscene.hardware import Late, accelerator, attention, precision
 from emoscene.learner import Batch, Learner
 from emoscene.optimizers import memory, move, optimizers, rate, remember
 from emoscene.terminal import bar, deferred
 
-__all__ = ["Config", "State", "Step", "precision", "run", "steps"]
+__all__ = ["Config", "Diverged", "State", "Step", "precision", "run", "steps"]
 
 BAD = 3  # steps running that may fail to be finite
 LATE = 2  # steps that a GPU may be behind
@@ -74,6 +76,10 @@ class Config:
     patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
     pictures_every: int = option(0, "steps between two sheets of pictures; 0 is none", span=(0, 1_000_000))
     tracker: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
+
+
+class Diverged(Failure):
+    """Loss or gradient stayed non-finite."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,8 @@ class State:
         remember(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
 
     @contextmanager
-    def averaged(self) -> Iterator[Learner]:
-        """The learner with the average in place of its weights inside, as it would be kept now."""
+    def lent(self) -> Iterator[Learner]:
+        """The learner as it would be kept if training ended now, inside and no longer."""
         trainable = self.learner.trainable
         own = {name: trainable[name].data for name in self.average}
         try:
@@ -188,7 +194,7 @@ def steps(
     """Train from `state.step` to `config.steps`, a step at a time.
 
     asked: whether this process shall stop; if one shall, all learn of it in `state.stopping`, after the same step.
-    Raises Failure when loss or gradient stay non-finite for more than three steps running; such a step changes nothing.
+    Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes nothing.
     """
     slots = stage.share(range(config.batch), state.accelerator.process_index, state.world)
     todo, reads, where = range(state.step, config.steps), state.learner.reads, state.accelerator.device
@@ -224,8 +230,8 @@ def _look(step: Step, state: State, data: Data, config: Config) -> None:
     _, _, stopping, bad = step.figures.read()
     state.stopping |= stopping > 0
     if bad > BAD:
-        rows = indices(data, config.seed, step.number - 1, config.batch)[:8]
-        raise Failure(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
+        rows = batches.indices(config.seed, step.number - 1, config.batch, batches.shapes(data))[:8]
+        raise Diverged(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
 
 
 def _gradient(state: State, batch: Batch, config: Config, tell: Callable[[str], None]) -> Tensor:
@@ -295,13 +301,14 @@ def run(
     again: bool = False,
     tell: Callable[[str], None] = print,
     watch: Callable[[Step], None] | None = None,
-    visit: Callable[[State], bool] | None = None,
+    look: Callable[[State], bool | None] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Learner:
     """Train with checkpoints in `folder` (`again`: go on from the newest); returns the averaged learner.
 
-    watch: sees every step. visit: sees the state before the first step and after each, and may say that it is enough;
-    it is called on every process. about: whose run it is. Raises Failure, the work saved, when interrupted.
+    watch: sees every step. look: sees the state before the first step and after each, and may say that it is enough;
+    it is called on every process, and what it raises ends the run where it stands. about: whose run it is. Raises
+    Failure, the work saved, when interrupted.
     """
     state = State(learner, config, about)
     main = state.accelerator.is_main_process
@@ -316,13 +323,13 @@ def run(
             state.save(folder, config)
 
     with deferred() as asked, bar("training", state.step, config.steps, main) as show:
-        enough = visit is not None and visit(state)
+        enough = bool(look and look(state))
         keep()
         for step in () if enough else steps(state, data, config, tell=tell, asked=asked):
             show(step.number, lambda step=step: f"loss {step.loss:.4f}")  # type: ignore[misc]
             if watch:
                 watch(step)
-            enough = visit is not None and visit(state)
+            enough = bool(look and look(state))
             if step.number % config.checkpoint_every == 0 or step.number == config.steps or enough or state.stopping:
                 keep()
             if enough:
