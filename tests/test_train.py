@@ -275,6 +275,13 @@ def test_done_is_not_done_again_and_another_call_is_refused(data: Path, base: st
         train(data, out, base, rank=3)
 
 
+def test_each_base_has_its_own_recipe() -> None:
+    assert artifacts.recipe("guidance") == plugins.table("recipes", "guidance")
+    assert artifacts.recipe("guidance", "sd15") == plugins.table("recipes", "guidance_sd15")
+    assert artifacts.recipe("guidance", "runs/base") == plugins.table("recipes", "guidance")
+    assert artifacts.recipe("prompt") == {}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 import tiny
-from emoscene import checkpoints, stage, training
+from emoscene import checkpoints, plugins, stage, training
+from emoscene import config as configs
 from emoscene.data import batches
 from emoscene.errors import Failure, Usage
 from emoscene.learner import Batch
@@ -239,3 +240,16 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "a/step-35", tmp_path / "b/step-35")
     training.run(Line(), Points(), config, tmp_path / "b", again=True, tell=quiet)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("name", plugins.names("recipes"))
+def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
+    learner = name.removesuffix("_sd15")
+    kind = "methods" if learner in plugins.names("methods") else "encoders"
+    known = {option.name for option in [*plugins.options(kind, learner), *plugins.room("training")]}
+    table = plugins.table("recipes", name)
+    assert table.keys() <= known
+    configs.read([*plugins.options(kind, learner), *plugins.room("training")], table)
+    header = [line for line in plugins.source("recipes", name).read_text().splitlines() if line.startswith("#")]
+    assert any(f"`emoscene train {learner} " in line for line in header)
+    assert {"# Cost", "# Expect"} <= {line.partition(":")[0] for line in header}

@@ -83,7 +83,7 @@ def train(
     off, Failure when interrupted (the work is saved).
     """
     cls, out = learner_of(name), Path(out)
-    config, own = settled(cls, {**recipe(name), **settings})
+    config, own = settled(cls, {**recipe(name, base), **settings})
     maker(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
     backbone = based(base, config, cls)
@@ -238,6 +238,7 @@ def learner_of(name: str) -> type[Learner]:
     return learning[name]
 
 
-def recipe(name: str) -> dict[str, Any]:
-    """The settings that suit a learner on the miniature, from `recipes/NAME.toml`; none where there is no such file."""
-    return plugins.table("recipes", name) if name in plugins.names("recipes") else {}
+def recipe(name: str, base: str = "mini") -> dict[str, Any]:
+    """What suits a learner on this base: `recipes/NAME_BASE.toml`, else `recipes/NAME.toml`, else nothing."""
+    known = plugins.names("recipes")
+    return next((plugins.table("recipes", one) for one in (f"{name}_{base}", name) if one in known), {})
