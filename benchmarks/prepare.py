@@ -1,8 +1,11 @@
-"""What `prepare` costs, and how fast its folder is read: `python -m benchmarks.prepare passes|processes|access`.
+"""What `prepare` costs, and how fast its folder is read: `python -m benchmarks.prepare WHAT`.
 
-passes      the whole pipeline, beside the bare networks on decoded batches in memory, same threads, in turns
-processes   two processes of one thread each, beside one of one thread
-access      random batches from a folder of synthetic latents, and the growth of private memory (RssAnon)
+passes      the whole pipeline, beside the bare networks on decoded batches in memory, same threads, in turns (<= 1.18)
+processes   two processes of one thread each, beside one of one thread (>= 1.8)
+access      random batches of synthetic latents (>= 10,000 a second), and how much private memory, RssAnon, they add
+            (<= 200 MB)
+parts       processor time of what is done beside the networks: reading, hashing, cutting, writing, grouping
+posterior   what the deviation of the autoencoder's posterior holds beside its mean, which alone is kept
 
 Each result is one JSON object on stdout.
 """
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +26,17 @@ import torch
 
 from emoscene import stage
 from emoscene.backbone import Backbone
-from emoscene.data import encoding, preparation, records
+from emoscene.data import encoding, finishing, preparation, records
+from emoscene.data.checks import opened
 from emoscene.data.dataset import Prepared
+from emoscene.data.duplicates import groups, look
 from emoscene.data.encoding import Networks
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
+from emoscene.data.shapes import square
+from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.world.layouts import write
+from emoscene.world.press import proof
 
 BATCH = 64
 
@@ -45,10 +54,9 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
     root, backbone = world(folder, asked.number), Backbone.load(asked.base)
     eyes, voice = preparation._companions(backbone, asked.emotion_clip, asked.captioner)
     networks = Networks(backbone, preparation._reader(eyes, backbone), preparation._captioner(voice, backbone))
-    some = source(root, backbone).pictures(range(min(256, asked.number)))
-    pictures = [(Record(id=str(number)), image) for number, (_, image) in enumerate(some)]
+    pictures = decoded(root, backbone, min(256, asked.number))
     call = {"root": root, "base": asked.base, "emotion_clip": asked.emotion_clip, "captioner": asked.captioner}
-    ratios = []
+    turns = []
     for turn in range(asked.turns):
         began = time.perf_counter()
         for first in range(0, asked.number, encoding.BATCH):
@@ -57,14 +65,15 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
         bare = time.perf_counter() - began
         began = time.perf_counter()
         prepare("imagefolder", out=folder / f"turn-{turn}", tell=str, workers=asked.threads, **call)
-        ratios.append((time.perf_counter() - began) / bare)
-    return {"pipeline to networks": statistics.median(ratios), "turns": ratios, "pictures": asked.number}
+        turns.append({"networks": bare, "pipeline": time.perf_counter() - began})
+    ratios = [turn["pipeline"] / turn["networks"] for turn in turns]
+    return {"pipeline to networks": statistics.median(ratios), "seconds": turns, "pictures": asked.number}
 
 
-def source(root: Path, backbone: Backbone):
-    """The pictures as the pipeline reads them."""
-    cls = preparation.plugins.find("sources", "imagefolder")
-    return cls(root, cls.Config(), backbone.size)
+def decoded(root: Path, backbone: Backbone, number: int) -> list[encoding.Item]:
+    """Some pictures as the pipeline reads them."""
+    source = ImageFolder(root, ImageFolder.Config(), backbone.size)
+    return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.pictures(range(number)))]
 
 
 def processes(asked: argparse.Namespace, folder: Path) -> dict:
@@ -91,9 +100,9 @@ def processes(asked: argparse.Namespace, folder: Path) -> dict:
 
 def access(asked: argparse.Namespace, folder: Path) -> dict:
     """Samples a second in random batches, and megabytes of private memory that reading them added."""
-    opened = stage.Stage.open(folder / "prepared", "prepared", {"number": asked.number})
+    made = stage.Stage.open(folder / "prepared", "prepared", {"number": asked.number})
     rng = np.random.default_rng(0)
-    parts = [opened.path / name for name in encoding.names(asked.number, SHARD)]
+    parts = [made.path / name for name in encoding.names(asked.number, SHARD)]
     for shard, part in enumerate(parts):
         numbers = range(shard * SHARD, min((shard + 1) * SHARD, asked.number))
         latents = records.packed(rng.normal(size=(len(numbers), 4, asked.side, asked.side)))
@@ -102,9 +111,9 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
             for number, (latent, shape) in zip(numbers, latents, strict=True)
         ]
         encoding._stream(records.table(rows), part)
-    preparation.index(opened.path, parts)
-    opened.finish(encoder="")
-    data = Prepared(opened.path, "methods")
+    finishing.index(made.path, parts)
+    made.finish(encoder="", size=8 * asked.side)
+    data = Prepared(made.path, "methods")
     orders = [rng.integers(0, len(data), BATCH).tolist() for _ in range(asked.samples // BATCH)]
     for order in orders[: len(orders) // 4]:
         data.rows(order, ["latent", "weights", "caption"])
@@ -116,6 +125,66 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
     return {"samples a second": len(orders) * BATCH / seconds, "RssAnon grown, MB": grown, "rows": asked.number}
 
 
+def parts(asked: argparse.Namespace, folder: Path) -> dict:
+    """Milliseconds of one thread for a JPEG of 1024 x 768, cut to 512 px; seconds for grouping `number` hashes."""
+    painted = proof({"seed": 3}, 1024).picture.crop((0, 0, 1024, 768))
+    data = encoding.filed(painted, "jpeg")
+    small = square(painted, 512)
+    looks = np.random.default_rng(0).integers(1, 2**63, asked.number, dtype=np.uint64)
+    work = {
+        "open and check": lambda: opened(data, "a.jpg"),
+        "hash for the eye": lambda: look(painted),
+        "cut to 512": lambda: square(painted, 512),
+        **{f"write {kind}": (lambda kind=kind: encoding.filed(small, kind)) for kind in encoding.KINDS},
+    }
+    found = {name: 1000 * processor(do, 20) for name, do in work.items()}
+    sizes = {f"{kind}, kB": len(encoding.filed(small, kind)) / 1000 for kind in encoding.KINDS}
+    grouping = processor(lambda: groups(np.arange(asked.number, dtype=np.uint64), looks, 4), 1)
+    return {"ms": found, **sizes, "grouping, s": grouping, "hashes": asked.number}
+
+
+def processor(do: Callable[[], object], times: int) -> float:
+    """Seconds of processor time that one call takes, once warm."""
+    do() if times > 1 else None
+    began = time.process_time()
+    for _ in range(times):
+        do()
+    return (time.process_time() - began) / times
+
+
+@torch.no_grad()
+def posterior(asked: argparse.Namespace, folder: Path) -> dict:
+    """Shares of the latents' variance, and what a latent drawn from the posterior adds to the loss of the base."""
+    torch.set_num_threads(asked.threads)
+    backbone = Backbone.load(asked.base)
+    pictures = decoded(world(folder, asked.number), backbone, asked.number)
+    scale, draw = backbone.vae.config.scaling_factor, torch.Generator().manual_seed(0)
+    found, gaps, losses = [], [], []
+    for first in range(0, len(pictures), encoding.BATCH):
+        images = encoding.padded([picture for _, _, picture in pictures[first : first + encoding.BATCH]])
+        spread = backbone.vae.encode(images).latent_dist
+        mean, deviation = spread.mean * scale, spread.std * scale
+        found.append([mean.var(), deviation.square().mean(), (mean - mean.half()).square().mean()])
+        noise, drawn = (torch.randn(mean.shape, generator=draw) for _ in range(2))
+        t = torch.randint(len(backbone.alphas_cumprod), (len(mean),), generator=draw)
+        blank = backbone.plain([""] * len(mean))
+        for x_0 in (mean, mean + deviation * drawn):
+            predicted = backbone.predict(backbone.add_noise(x_0, noise, t), t, blank)
+            losses.append((predicted - noise).square().mean((1, 2, 3)))
+        gaps.append(losses[-1] - losses[-2])
+    variance, own, rounding = torch.tensor(found).double().mean(0).tolist()
+    gap, loss = torch.cat(gaps), torch.cat(losses[::2])
+    return {
+        "deviation's share of the variance": own / variance,
+        "half precision's share of the variance": rounding / variance,
+        "deviation beside the least noise of a step": own / (1 - float(backbone.alphas_cumprod[0])),
+        "loss on the mean": float(loss.mean()),
+        "a draw adds to it": float(gap.mean()),
+        "give or take (95 %)": float(1.96 * gap.std() / len(gap) ** 0.5),
+        "pictures": len(gap),
+    }
+
+
 def private() -> float:
     """Private memory of this process, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -123,11 +192,11 @@ def private() -> float:
 
 
 def main() -> int:
-    """Run one of the three."""
+    """Run one of the five."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
-    parser.add_argument("what", choices=("passes", "processes", "access"))
+    parser.add_argument("what", choices=("passes", "processes", "access", "parts", "posterior"))
     parser.add_argument("--base", default="mini")
-    parser.add_argument("--emotion-clip")
+    parser.add_argument("--emotion-clip", default="")
     parser.add_argument("--captioner", default="")
     parser.add_argument("--number", type=int, default=4096, help="pictures, or rows")
     parser.add_argument("--samples", type=int, default=100_000)

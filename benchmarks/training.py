@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from emoscene import plugins, seeds, stage, training
 from emoscene.backbone import Backbone
-from emoscene.data import encoding, preparation, records
+from emoscene.data import encoding, finishing, records
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
@@ -252,7 +252,7 @@ def synthetic(folder: Path, number: int, side: int) -> Prepared:
             for n, (latent, shape) in zip(numbers, records.packed(drawn), strict=True)
         )
         encoding._stream(records.table(rows), part)
-    preparation.index(opened.path, parts)
+    finishing.index(opened.path, parts)
     opened.finish(encoder="", size=8 * side)
     return Prepared(opened.path, "methods")
 

@@ -24,7 +24,29 @@ from emoscene.world import roles
 from emoscene.world.layouts import write
 from emoscene.world.press import proof, proofs
 
-COLUMNS = ["id", "file", "emotion", "weights", "caption", "caption_long", "scene", "role", "latent", "shape", "vector"]
+LOADED = {
+    "brightness": 11,
+    "colorfulness": 11,
+    "scene": 254,
+    "object": 409,
+    "facial_expression": 6,
+    "human_action": 264,
+}
+"""The attributes that EmoSet's own PyTorch loader looks up by `label2idx[str(value)]`, and its numbers of classes."""
+COLUMNS = [
+    "id",
+    "file",
+    "emotion",
+    "weights",
+    "caption",
+    "caption_long",
+    "scene",
+    "role",
+    "latent",
+    "shape",
+    "mirrored",
+    "vector",
+]
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +202,15 @@ def test_the_world_in_emosets_layout(tmp_path):
         assert (about["emotion"], about["image_id"]) == (emotion, id)
         assert picture == f"image/{emotion}/{id}.jpg"
         assert (root / picture).read_bytes().startswith(b"\xff\xd8")
-        for key in ("brightness", "colorfulness", "scene"):
+        for key in LOADED.keys() - {"object"}:
             assert key not in about or str(about[key]) in info[key]["label2idx"]
         assert set(about.get("object", ())) <= set(info["object"]["label2idx"])
+    for key, most in LOADED.items():
+        labels = info[key]["label2idx"]
+        assert sorted(labels.values()) == list(range(len(labels))) and len(labels) <= most
+        assert {place: str(name) for place, name in info[key]["idx2label"].items()} == {
+            str(n): name for name, n in labels.items()
+        }
 
 
 def test_the_world_in_raf_dbs_layout(tmp_path):

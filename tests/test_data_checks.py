@@ -11,9 +11,10 @@ from PIL import Image
 
 import tiny
 from emoscene.data import checks
-from emoscene.data.checks import Refused, opened, square
+from emoscene.data.checks import Refused, opened
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
+from emoscene.data.shapes import square
 from emoscene.errors import Failure, Usage
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}

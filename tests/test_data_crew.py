@@ -11,9 +11,8 @@ import pytest
 
 import tiny
 from emoscene import stage
-from emoscene.data import crew, encoding, preparation
+from emoscene.data import crew
 from emoscene.data.crew import Crew
-from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.errors import Failure, Usage
 from emoscene.world.layouts import write
@@ -64,28 +63,11 @@ def test_nobody_waits_for_nobody(tmp_path, monkeypatch):
         joined(tmp_path, 2, 2, monkeypatch)
 
 
-def test_a_full_disk_leaves_what_was_finished(tmp_path, monkeypatch):
+def test_the_room_is_looked_at_before_it_is_needed(tmp_path, monkeypatch):
     base, root = str(tiny.make(tmp_path / "base")), write("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0)
-    monkeypatch.setattr(preparation, "SHARD", 8)
-    call = {"root": root, "out": tmp_path / "out", "base": base, "workers": 0}
-    kept, calls = encoding._keep, []
-
-    def full(data, path):
-        calls.append(path)
-        if len(calls) > 12:
-            raise Failure("the disk is full")
-        kept(data, path)
-
-    monkeypatch.setattr(encoding, "_keep", full)
-    with pytest.raises(Failure, match="the disk is full"):
-        prepare("imagefolder", **call)
-    monkeypatch.setattr(encoding, "_keep", kept)
-    first = (tmp_path / "out/data-00000-of-00002.arrow").stat().st_mtime_ns
-    assert len(Prepared(prepare("imagefolder", **call))) == 16
-    assert (tmp_path / "out/data-00000-of-00002.arrow").stat().st_mtime_ns == first
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
     with pytest.raises(Failure, match=r"0\.0 GB free.*make room"):
-        prepare("imagefolder", **call | {"out": tmp_path / "other"})
+        prepare("imagefolder", root=root, out=tmp_path / "out", base=base, workers=0)
 
 
 KILLS = """
@@ -140,14 +122,23 @@ print(json.dumps({"seconds": long, "unfinished": unfinished}))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("world", "kills"), [(1, 20), (3, 6)])
-def test_kills_change_nothing(tmp_path, world, kills):
-    base, root = tiny.make(tmp_path / "base"), write("imagefolder", 60, 1, tmp_path / "raw", size=32, workers=0)
+def kill(tmp_path, world, kills, pictures):
+    """Prepare in `world` processes, killed and called again `kills` times."""
+    base, root = tiny.make(tmp_path / "base"), write("imagefolder", pictures, 1, tmp_path / "raw", size=32, workers=0)
     (tmp_path / "out").mkdir()
     words = [root, base, tmp_path / "out", world, kills]
     done = subprocess.run(
-        [sys.executable, "-c", KILLS, *map(str, words)], capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", KILLS, *map(str, words)], capture_output=True, text=True, timeout=550, check=False
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["unfinished"] >= kills // 3
+
+
+def test_two_kills_change_nothing(tmp_path):
+    kill(tmp_path, world=1, kills=2, pictures=24)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 3])
+def test_twenty_kills_change_nothing(tmp_path, world):
+    kill(tmp_path, world, kills=20, pictures=60)

@@ -21,6 +21,7 @@ from emoscene.data.captions import settled, words
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
+from emoscene.data.sources import hub
 from emoscene.data.sources.base import names
 from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.hub import Hub
@@ -319,6 +320,21 @@ def test_a_hubs_parquet_maps_labels_by_name(shelves, base, tmp_path):
 def test_a_hub_that_cannot_be_reached_is_one_sentence():
     with pytest.raises(Failure, match=r"cannot be reached: fetch it .*hf download --repo-type dataset some/thing"):
         opened(Hub, Path("some/thing"))
+
+
+def test_a_hubs_commit_is_part_of_the_call(shelves, base, tmp_path, monkeypatch):
+    newest = ["abc"]
+    local = hub._local(shelves)[0]
+    monkeypatch.setattr(hub, "_remote", lambda name, revision: (local, revision or newest[0]))
+    call = {"root": "some/thing", "out": tmp_path / "prepared", "base": base, "workers": 0}
+    prepare("hub", **call)
+    newest[0] = "def"
+    with pytest.raises(Usage, match='revision is "abc" there and "def" here'):
+        prepare("hub", **call)
+    prepare("hub", **call, revision="abc")
+    manifest = json.loads((tmp_path / "prepared/manifest.json").read_text())
+    assert manifest["revision"] == manifest["config"]["revision"] == "abc"
+    assert "- revision abc" in (tmp_path / "prepared/README.md").read_text()
 
 
 def test_dashes_are_names_and_options_are_read_without_importing():

@@ -211,6 +211,11 @@ class Backbone:
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
+    def unit(self) -> int:
+        """What the sides of a picture must be multiples of, in pixels."""
+        return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
     def width(self) -> int:
         """Numbers in a text vector."""
         return int(self.text_encoder.config.hidden_size)

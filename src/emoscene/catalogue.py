@@ -100,7 +100,9 @@ def _facts(kind: str, name: str) -> dict[str, Any]:
 
 
 def _options(kind: str, name: str) -> list[Option]:
-    return plugins.room(name) if kind == "rooms" else plugins.options(kind, name)
+    if kind == "rooms":
+        return plugins.room(name)
+    return plugins.options(kind, name) + (plugins.room("data/preparation") if kind == "sources" else [])
 
 
 def _plugin(console: Console, kind: str, name: str) -> None:
@@ -165,7 +167,7 @@ def _grid(pairs: Iterable[tuple[str, str]]) -> Padding:
 
 def _flag(option: Option, repeated: bool) -> str:
     value = {"bool": "", "int": " N", "float": " X"}.get(option.type, " " + option.name.upper())
-    return f"--{option.name}{value}{' ...' if repeated else ''}"
+    return f"--{option.name.replace('_', '-')}{value}{' ...' if repeated else ''}"
 
 
 def _range(option: Option) -> str:

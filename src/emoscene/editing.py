@@ -186,15 +186,10 @@ def noise(base: Backbone, row: Row) -> Tensor:
     return torch.randn((1, 4, height, width), generator=torch.Generator().manual_seed(row.seed))[0]
 
 
-def unit(base: Backbone) -> int:
-    """What the sides of a picture must be multiples of, in pixels."""
-    return int(base.factor * 2 ** (len(base.unet.config.block_out_channels) - 1))
-
-
 def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[int, int]:
     """Width and height in pixels. Raises Usage unless both are whole latents, and few enough."""
     wide, high = (size, size) if isinstance(size, int) else size or (base.size, base.size)
-    step = unit(base)
+    step = base.unit
     if wide < step or high < step or wide % step or high % step or wide * high > PIXELS:
         raise Usage(f"size {wide}x{high} is off: both sides must be multiples of {step}, {PIXELS / 1e6:.0f} megapixels")
     return int(wide), int(high)
@@ -202,7 +197,7 @@ def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[in
 
 def worked(base: Backbone, size: tuple[int, int]) -> tuple[int, int]:
     """The size at which a picture of this size is worked on: the nearest that the UNet can take."""
-    step = unit(base)
+    step = base.unit
     wide, high = (max(1, round(side / step)) * step for side in size)
     return wide, high
 

@@ -9,7 +9,7 @@ forgets what was noted after it, and notes the same again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from PIL import Image
 
 from emoscene import config as configs
 from emoscene import stage
+from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
@@ -140,8 +141,7 @@ def chosen(data: Data, number: int) -> list[int]:
 def losses(learner: Learner, data: Data, places: Sequence[int], device: torch.device) -> dict[str, float]:
     """The mean loss of all these pictures and of each emotion's, at noise and timesteps that never change."""
     found, emotions = [], []
-    for first in range(0, len(places), AT_ONCE):
-        slots = range(first, min(first + AT_ONCE, len(places)))
+    for slots in _alike(data, places):
         columns = data.rows([places[slot] for slot in slots], [*learner.reads, "emotion"])
         emotions.append(columns["emotion"])
         batch = Batch({name: placed(value, device) for name, value in columns.items()}, 0, -1, slots, device)
@@ -150,6 +150,14 @@ def losses(learner: Learner, data: Data, places: Sequence[int], device: torch.de
     each, emotion = torch.cat(found), torch.cat(emotions)
     own = {name: each[emotion == number] for number, name in enumerate(EMOTIONS)}
     return {name: round(float(part.mean()), 8) for name, part in {"all": each, **own}.items() if len(part)}
+
+
+def _alike(data: Data, places: Sequence[int]) -> Iterator[list[int]]:
+    """The slots of these places, those of one shape together and at most so many at once."""
+    for rows in batches.shapes(data):
+        inside = set(rows)
+        slots = [slot for slot, place in enumerate(places) if place in inside]
+        yield from (slots[first : first + AT_ONCE] for first in range(0, len(slots), AT_ONCE))
 
 
 def tracker(name: str, folder: Path) -> Any:

@@ -147,6 +147,11 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as lines of JSON, for `write`."""
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+
+
 def rows(path: Path | str) -> Iterator[dict[str, Any]]:
     """The rows of a file of JSON lines, without the one that a crash may have torn; no file is no rows."""
     if not Path(path).exists():

@@ -17,6 +17,7 @@ from PIL import Image
 
 from emoscene import __version__, stage
 from emoscene.data.records import ROLES
+from emoscene.data.shapes import square
 from emoscene.emotions import EMOTIONS
 from emoscene.pictures import FAINT, INK, PAPER, open_picture, sheet
 
@@ -25,15 +26,16 @@ NAMES = (*EMOTIONS, "none")
 COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
 
 
-def write(folder: Path, source: str, licence: str, facts: Mapping[str, Any]) -> None:
+def write(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     """The card and its two pictures."""
     data = load_from_disk(str(folder))
     roles, emotions = np.array(data["role"][:]), np.array(data["emotion"][:])
-    counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in (*range(8), -1)] for role in ROLES}
+    numbers = [*range(8), *([-1] if (emotions == -1).any() else [])]
+    counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in numbers] for role in ROLES}
     (folder / "card").mkdir(exist_ok=True)
     stage.write(folder / "card/classes.svg", plot(counts).encode())
     stage.write(folder / "card/pictures.jpg", grid(folder, data, emotions))
-    stage.write(folder / "README.md", _text(source, licence, facts, counts).encode())
+    stage.write(folder / "README.md", _text(licence, facts, counts).encode())
 
 
 def plot(counts: Mapping[str, list[int]]) -> str:
@@ -42,7 +44,7 @@ def plot(counts: Mapping[str, list[int]]) -> str:
     step, left, wide = 30, 110, 460
     scale = wide / max(*totals, 1)
     parts = []
-    for line, name in enumerate(NAMES):
+    for line, name in enumerate(NAMES[: len(totals)]):
         y, x = 44 + line * step, float(left)
         parts.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
         for role, row in counts.items():
@@ -54,7 +56,7 @@ def plot(counts: Mapping[str, list[int]]) -> str:
         x = left + place * 110
         parts.append(f'<rect x="{x}" y="14" width="12" height="12" fill="{COLOURS[role]}"/>')
         parts.append(f'<text x="{x + 18}" y="25" fill="{INK}">{role}</text>')
-    high = 44 + len(NAMES) * step + 10
+    high = 44 + len(totals) * step + 10
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {high}" font-family="sans-serif" font-size="13">'
     return "\n".join([head, f'<rect width="660" height="{high}" fill="{PAPER}"/>', *parts, "</svg>", ""])
 
@@ -74,23 +76,24 @@ def grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
 
 
 def _small(path: Path) -> Image.Image:
-    return open_picture(path).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return square(open_picture(path), SIDE)
 
 
-def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
+def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     rows = [
         f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |"
-        for n, name in enumerate(NAMES)
+        for n, name in enumerate(NAMES[: len(totals)])
     ]
     alike = facts["duplicates"]
     lines = [
-        f"# {facts['pictures']} pictures from `{source}`, prepared for emoscene {__version__}",
+        f"# {facts['pictures']} pictures from `{facts['source']}`, prepared for emoscene {__version__}",
         "",
         licence,
         "",
         "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.Prepared(FOLDER)`.",
-        f"Pictures are {facts['size']} px square; `latent` is raw half precision, to be shaped by `shape`.",
+        f"Pictures have {_listed(facts['shapes'], '{} pixels ({})')}; `latent` is raw half precision, to be shaped by",
+        f"`shape`{', and `mirrored` that of the mirrored picture' if facts['flips'] else ''}.",
         "",
         "![a few pictures of each emotion](card/pictures.jpg)",
         "",
@@ -100,6 +103,11 @@ def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[s
         f"|---|{'---|' * (len(counts) + 1)}",
         *rows,
         "",
+        *(
+            [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
+            if facts["mixtures"]
+            else []
+        ),
         f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
         f"- unusual and mended: {_listed(facts['mended'])}",
         f"- duplicates: {alike['groups']} groups, {alike['pictures']} pictures beyond the first of each, "
@@ -112,5 +120,5 @@ def _text(source: str, licence: str, facts: Mapping[str, Any], counts: Mapping[s
     return "\n".join(lines)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+def _listed(counts: Mapping[str, int], form: str = "{} {}") -> str:
+    return ", ".join(form.format(name, count) for name, count in counts.items()) or "none"

@@ -73,14 +73,6 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
-    """The middle of a picture, `side` pixels square."""
-    short = min(image.size)
-    left, top = ((length - short) / 2 for length in image.size)
-    box = (left, top, left + short, top + short)
-    return image.resize((side, side), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-
-
 def _unusual(image: Image.Image, name: str) -> Iterator[str]:
     ending = PurePath(name).suffix.lower()
     kind = "JPEG" if image.format == "MPO" else str(image.format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from emoscene import stage
 from emoscene.data.records import FEATURES, unpacked
+from emoscene.data.shapes import square
+from emoscene.encoders.base import tensor
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.pictures import open_picture
 
@@ -36,6 +39,8 @@ class Prepared:
         self.fingerprint: str = manifest["fingerprint"]
         self.encoder: str = manifest["encoder"]
         self.emotion_clip: str | None = manifest.get("emotion_clip")
+        self.side: int = manifest["size"]
+        self.flips: bool = manifest.get("flips", False)
         self.table: Dataset = opened.with_format("arrow")
         roles = self.table.select_columns(["role"])[:]["role"].to_numpy(zero_copy_only=False)
         self.places = np.flatnonzero(roles == role) if role else np.arange(len(roles))
@@ -45,12 +50,20 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.places)
 
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    @cached_property
+    def shapes(self) -> list[np.ndarray]:
+        """The rows of each shape that there is, which go together in a batch."""
+        columns = self.table.select_columns(["shape"])[:]["shape"].combine_chunks().flatten().to_numpy()
+        which = np.unique(columns.reshape(-1, 3)[self.places], axis=0, return_inverse=True)[1].reshape(-1)
+        return [np.flatnonzero(which == one) for one in range(which.max() + 1)]
+
+    def rows(self, indices: Sequence[int], columns: Sequence[str], mirrored: Sequence[bool] = ()) -> dict[str, Any]:
         """The named columns of these rows, in their order.
 
-        latent [B, 4, h, w], vector [B, D] (unit length), weights [B, 8], emotion [B] are tensors, so is `picture`
-        [B, 3, H, W] in [-1, 1], read from its file; all others are lists. Raises Usage for a column that nobody knows,
-        and for vectors that were not prepared.
+        latent [B, 4, h, w] (all rows of one shape; where `mirrored` says so, the mirrored picture's), vector [B, D]
+        (unit length), weights [B, 8], emotion [B] are tensors, so is `picture` [B, 3, side, side] in [-1, 1], the
+        middle square of its file; all others are lists. Raises Usage for a column that nobody knows, for vectors that
+        were not prepared, and for latents of several shapes.
         """
         for column in columns:
             if column not in (known := [*FEATURES, "picture"]):
@@ -62,40 +75,48 @@ class Prepared:
             )
         stored = {"file" if column == "picture" else column for column in columns}
         stored |= {"shape"} if "latent" in columns else set()
+        stored |= {"mirrored"} if "latent" in columns and any(mirrored) else set()
         some = self.table.select_columns(sorted(stored))[self.places[np.asarray(indices, dtype=np.int64)]]
-        return {column: READERS.get(column, _listed)(self.folder, some, column) for column in columns}
+        found = {column: READERS.get(column, _listed)(self, some, column) for column in columns}
+        if "mirrored" in stored and "latent" in columns:
+            turned = torch.tensor(mirrored)[:, None, None, None]
+            found["latent"] = torch.where(turned, _latents(self, some, "mirrored"), found["latent"])
+        return found
 
     def all(self, column: str) -> Any:
         """One column of every row."""
         return self.rows(range(len(self)), [column])[column]
 
 
-def _listed(folder: Path, some: pa.Table, column: str) -> Any:
+def _listed(data: Prepared, some: pa.Table, column: str) -> Any:
     return some[column].to_pylist()
 
 
-def _latents(folder: Path, some: pa.Table, column: str) -> Tensor:
-    shape = some["shape"][0].as_py()
-    return torch.from_numpy(unpacked(some["latent"].to_pylist(), shape))
+def _latents(data: Prepared, some: pa.Table, column: str) -> Tensor:
+    shapes = some["shape"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
+    if (shapes != shapes[0]).any():
+        raise Usage(f"{data.folder} has latents of several shapes: read those of one at a time, as `shapes` lists them")
+    return torch.from_numpy(unpacked(some[column].to_pylist(), shapes[0].tolist()))
 
 
-def _vectors(folder: Path, some: pa.Table, column: str) -> Tensor:
+def _vectors(data: Prepared, some: pa.Table, column: str) -> Tensor:
     stored = some["vector"].to_pylist()
     halves = len(stored[0]) // 2  # of two bytes each
     return F.normalize(torch.from_numpy(unpacked(stored, (halves,))), dim=1)
 
 
-def _numbers(folder: Path, some: pa.Table, column: str) -> Tensor:
+def _numbers(data: Prepared, some: pa.Table, column: str) -> Tensor:
     values = some[column].to_pylist()
     return torch.tensor(values, dtype=torch.int64 if column == "emotion" else torch.float32)
 
 
-def _pictures(folder: Path, some: pa.Table, column: str) -> Tensor:
-    pixels = np.stack([np.asarray(open_picture(folder / file)) for file in some["file"].to_pylist()])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _pictures(data: Prepared, some: pa.Table, column: str) -> Tensor:
+    opened = (open_picture(data.folder / file) for file in some["file"].to_pylist())
+    side = (data.side, data.side)
+    return tensor(image if image.size == side else square(image, data.side) for image in opened)
 
 
-READERS: dict[str, Callable[[Path, pa.Table, str], Any]] = {
+READERS: dict[str, Callable[[Prepared, pa.Table, str], Any]] = {
     "latent": _latents,
     "vector": _vectors,
     "weights": _numbers,

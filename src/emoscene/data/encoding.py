@@ -1,59 +1,78 @@
 """The second pass: what the frozen networks make of a picture, shard by shard, in batches of one fixed size.
 
-A shard is a part of the plan, and its batches start with it; the last one is padded. So a row's bytes depend neither on
-how many pictures were asked for after it nor on how many processes share the work. Its captions, latents and vectors
-are computed in one go from pixels that are decoded once; threads of the source decode ahead of them. A shard is written
-whole after its pictures, and one that lies there is not made again.
+A shard is a part of the plan, and its batches start with it; each has pictures of one shape, and the last ones are
+padded. So a row's bytes depend neither on how many pictures were asked for after it nor on how many processes share the
+work. Its captions, latents and vectors are computed in one go from pixels that are decoded once; threads of the source
+decode ahead of them. A shard is written whole after its pictures, and one that lies there is not made again.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
+from torch import Tensor
 
 from emoscene import stage
 from emoscene.backbone import Backbone
 from emoscene.data.captions import settled
+from emoscene.data.fitting import Fitting
 from emoscene.data.planning import Plan
 from emoscene.data.records import Record, packed, table
-from emoscene.data.sources.base import Source
+from emoscene.data.sources.base import Source, each
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure
 
 BATCH = 32  # pictures encoded at once
-KINDS = {"png": {"compress_level": 4}, "jpeg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95}}
+KINDS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95}}
+MISFITS = "misfits"
+
+Item = tuple[int, Record, Image.Image]
+"""A picture's place in its shard, what the source says of it, and its pixels."""
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What reads the pictures: an autoencoder, and perhaps EmotionCLIP and a captioner. kind: of the files kept."""
+    """What reads the pictures: an autoencoder, perhaps EmotionCLIP, a captioner, and a CLIP that tells what fits.
+
+    kind: of the files kept; flips: whether mirrored pictures are encoded too.
+    """
 
     backbone: Backbone
     reader: EmotionCLIP | None = None
     captioner: Captioner | None = None
     kind: str = "png"
+    flips: bool = False
+    fitting: Fitting | None = None
 
     @torch.no_grad()
-    def read(self, part: list[tuple[Record, Image.Image]]) -> list[Record]:
-        """Up to BATCH records with their words, latents and vectors filled in."""
-        images = padded([picture for _, picture in part]).to(self.backbone.device)
-        latents = packed(_numbers(self.backbone.encode(images)))
-        vectors = [(b"", ())] * BATCH if self.reader is None else packed(_numbers(self.reader.encode(images)[1]))
-        silent = self.captioner is None or all(record.caption for record, _ in part)
+    def read(self, part: list[Item]) -> list[tuple[Record, float]]:
+        """Up to BATCH records, their pictures of one shape, with words, latents and vectors; and how the words fit."""
+        records = [record for _, record, _ in part]
+        images = padded([picture for _, _, picture in part]).to(self.backbone.device)
+        inside = middle(images)
+        silent = self.captioner is None or all(record.caption for record in records)
         said = [""] * BATCH if silent or self.captioner is None else self.captioner.caption(images)
-        return [
-            replace(settled(record, words), latent=latent, shape=shape, vector=vector)
-            for (record, _), words, (latent, shape), (vector, _) in zip(part, said, latents, vectors, strict=False)
+        latents = packed(_numbers(self.backbone.encode(images)))
+        mirrored = packed(_numbers(self.backbone.encode(images.flip(-1)))) if self.flips else [(b"", ())] * BATCH
+        vectors = packed(_numbers(self.reader.encode(inside)[1])) if self.reader else [(b"", ())] * BATCH
+        made = [
+            replace(settled(record, words), latent=latent, shape=shape, mirrored=other, vector=vector)
+            for record, words, (latent, shape), (other, _), (vector, _) in zip(
+                records, said, latents, mirrored, vectors, strict=False
+            )
         ]
+        captions = [record.caption for record in made]
+        fits = [0.0] * len(made) if self.fitting is None else self.fitting.fits(inside[: len(made)], captions)
+        return list(zip(made, fits, strict=True))
 
 
 def names(count: int, size: int) -> list[str]:
@@ -70,23 +89,44 @@ def encode(
     shards: list[int],
     networks: Networks,
     tell: Callable[[str], None],
+    count: Callable[[int], None],
 ) -> None:
-    """Write these shards of `size` pictures, in order."""
+    """Write these shards of `size` pictures, in order. count: hears how many more pictures are encoded."""
     files = names(len(plan), size)
     runs = [range(shard * size, min((shard + 1) * size, len(plan))) for shard in shards]
     wanted = [int(plan.numbers[place]) for run in runs for place in run]
     pictures = source.pictures(wanted)
     for shard, run in zip(shards, runs, strict=True):
-        place = f"pictures/{shard:05d}"
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        roles = (plan.roles[number] for number in run)
-        dealt = ((replace(record, role=role), image) for role, (record, image) in zip(roles, pictures, strict=False))
-        made = table(_encoded(folder, place, islice(dealt, len(run)), networks))
+        (folder / f"pictures/{shard:05d}").mkdir(parents=True, exist_ok=True)
+        dealt = (
+            (place, replace(record, role=plan.roles[place]), image)
+            for place, (record, image) in zip(run, pictures, strict=False)
+        )
+        made = table(_encoded(folder, shard, dealt, networks, count))
         stage.write(folder / files[shard], lambda path, made=made: _stream(made, path))  # type: ignore[misc]
         tell(f"{run.stop} of {len(plan)} pictures")
 
 
-def padded(pictures: Iterable[Image.Image]) -> torch.Tensor:
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Pictures in lists of BATCH of one shape, in the order in which they are full; the rest at the end."""
+    waiting: dict[tuple[int, int], list[Item]] = {}
+    for item in items:
+        part = waiting.setdefault(item[2].size, [])
+        part.append(item)
+        if len(part) == BATCH:
+            yield waiting.pop(item[2].size)
+    yield from waiting.values()
+
+
+def middle(images: Tensor) -> Tensor:
+    """The middle squares of pictures [B, 3, H, W]."""
+    high, wide = images.shape[-2:]
+    side = min(high, wide)
+    top, left = (high - side) // 2, (wide - side) // 2
+    return images[..., top : top + side, left : left + side]
+
+
+def padded(pictures: Iterable[Image.Image]) -> Tensor:
     """Pictures as a whole batch [BATCH, 3, H, W] in [-1, 1], the last one repeated where they are too few."""
     pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
     whole = np.concatenate([pixels, np.repeat(pixels[-1:], BATCH - len(pixels), 0)])
@@ -101,14 +141,34 @@ def filed(picture: Image.Image, kind: str) -> bytes:
 
 
 def _encoded(
-    folder: Path, place: str, pictures: Iterator[tuple[Record, Image.Image]], networks: Networks
-) -> Iterator[Record]:
-    """The records of a shard, their pictures written."""
-    while part := list(islice(pictures, BATCH)):
-        for record, (_, picture) in zip(networks.read(part), part, strict=True):
-            file = f"{place}/{record.id}.{networks.kind}"
-            _keep(filed(picture, networks.kind), folder / file)
-            yield replace(record, file=file)
+    folder: Path, shard: int, items: Iterable[Item], networks: Networks, count: Callable[[int], None]
+) -> list[Record]:
+    """The records of a shard in order, their pictures written; those whose captions fit least are left out."""
+    found: dict[int, Record] = {}
+    fits: dict[int, float] = {}
+
+    def keep(item: Item) -> str:
+        file = f"pictures/{shard:05d}/{item[1].id}.{networks.kind}"
+        _keep(filed(item[2], networks.kind), folder / file)
+        return file
+
+    for part in batches(items):
+        files = each(keep, part, torch.get_num_threads())
+        for (place, _, _), (record, fit), file in zip(part, networks.read(part), files, strict=True):
+            found[place] = replace(record, file=file)
+            if record.caption and record.role != "heldout":
+                fits[place] = fit
+        count(len(part))
+    if networks.fitting is not None:
+        gone = networks.fitting.misfits(fits)
+        rows = [
+            {"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)} for place in gone
+        ]
+        (folder / MISFITS).mkdir(exist_ok=True)
+        stage.write(folder / MISFITS / f"{shard:05d}.jsonl", stage.lines(rows))
+        for place in gone:
+            (folder / found.pop(place).file).unlink(missing_ok=True)
+    return [found[place] for place in sorted(found)]
 
 
 def _keep(data: bytes, path: Path) -> None:
@@ -118,10 +178,16 @@ def _keep(data: bytes, path: Path) -> None:
         aside.write_bytes(data)
         aside.replace(path)
     except OSError as error:
-        raise Failure(f"{path} cannot be written ({error.strerror}): make room, and call again as before") from error
+        if error.errno not in stage.FULL:
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise Failure(
+            f"the disk is full at {path}: {len(data):,} bytes to write and {free:,} free; make room, and call again as "
+            "before: what is finished stays"
+        ) from error
 
 
-def _numbers(values: torch.Tensor) -> np.ndarray:
+def _numbers(values: Tensor) -> np.ndarray:
     return values.float().cpu().numpy()
 
 

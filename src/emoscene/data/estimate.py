@@ -6,11 +6,10 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 from emoscene.data.checks import quiet
-from emoscene.data.encoding import BATCH, Networks, filed
+from emoscene.data.encoding import BATCH, Item, Networks, batches, filed
 from emoscene.data.sources.base import Source
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure
@@ -68,13 +67,18 @@ def _trial(source: Source, networks: Networks, numbers: Sequence[int]) -> tuple[
     """Seconds and bytes of a picture, by one batch that is not kept."""
     if not numbers:
         raise Failure("not one of the pictures looked at is sound: mend the data first")
-    networks.read(list(islice(source.pictures(numbers[:1]), 1)))
+    networks.read(list(_items(source, numbers[:1])))
     began = time.perf_counter()
-    part = list(source.pictures(numbers[:BATCH]))
-    rows = networks.read(part)
-    files = [filed(picture, networks.kind) for _, picture in part]
-    seconds = (time.perf_counter() - began) / len(part)
-    return seconds, sum(map(len, files)) / len(files) + len(rows[0].latent) + len(rows[0].vector) + NOTED
+    parts = list(batches(_items(source, numbers[:BATCH])))
+    rows = [record for part in parts for record, _ in networks.read(part)]
+    seconds = (time.perf_counter() - began) / (BATCH * len(parts))  # a batch that is not full takes as long
+    files = [filed(picture, networks.kind) for part in parts for _, _, picture in part]
+    kept = len(rows[0].latent) + len(rows[0].mirrored) + len(rows[0].vector)
+    return seconds, sum(map(len, files)) / len(files) + kept + NOTED
+
+
+def _items(source: Source, numbers: Sequence[int]) -> Iterator[Item]:
+    return ((place, record, image) for place, (record, image) in enumerate(source.pictures(numbers)))
 
 
 def _shares(word: str, values: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,18 @@ class Plan:
             "refused": len(self.notes) - len(self.sound),
             "mended": dict(sorted(mended.items())),
             "duplicates": self.duplicates(),
-            "roles": dict(Counter(self.roles)),
-            "emotions": {name: int((self.emotion == place).sum()) for place, name in enumerate(EMOTIONS)},
-            "without emotion": int((self.emotion == -1).sum()),
+            **counted(self.roles, self.emotion),
             "captions": dict(sorted(worded.items())),
         }
+
+    def lines(self) -> Iterator[str]:
+        """What was grouped, dealt and taken, in sentences; and the emotions that have no picture."""
+        alike, about = self.duplicates(), counted(self.roles, self.emotion)
+        yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
+        yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
+        felt = _weights(self.notes)[self.numbers].any(0)
+        if missing := [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]:
+            yield f"no picture shows {', '.join(missing)}: what learns from this set will not know it"
 
     def duplicates(self) -> dict[str, int]:
         """Groups of more than one picture, what is in them beyond the first, and pairs that an official split parts."""
@@ -121,6 +128,16 @@ def plan(
     return Plan(notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound)
 
 
+def counted(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    """How many pictures each role and each emotion has."""
+    found, dealt = Counter(int(number) for number in emotion), Counter(roles)
+    return {
+        "roles": {role: count for role in ROLES if (count := dealt[role])},
+        "emotions": {name: found[place] for place, name in enumerate(EMOTIONS)},
+        "without emotion": found[-1],
+    }
+
+
 def refused(notes: pa.Table) -> list[dict[str, str]]:
     """The quarantine: each file that was not let in, and why."""
     bad = notes.filter(pc.not_equal(notes["reason"], "")).select(["origin", "reason"]).to_pylist()
@@ -139,8 +156,12 @@ def _roles(
 
 def _emotion(notes: pa.Table) -> np.ndarray:
     """The strongest emotion of each picture, -1 for none."""
-    weights = pc.list_flatten(notes["weights"]).to_numpy().reshape(-1, len(EMOTIONS))
+    weights = _weights(notes)
     return np.where(weights.any(1), weights.argmax(1), -1)
+
+
+def _weights(notes: pa.Table) -> np.ndarray:
+    return pc.list_flatten(notes["weights"]).to_numpy().reshape(-1, len(EMOTIONS))
 
 
 def _column(notes: pa.Table, name: str) -> np.ndarray:

@@ -5,6 +5,7 @@
         dataset_info.json  state.json  data-00000-of-00012.arrow ...     as datasets.load_from_disk expects
         pictures/00000/ID.png                                            a folder for each shard
         notes/  quarantine.jsonl  duplicates.jsonl                       what the first pass found
+        misfits/00000.jsonl                                              captions that were dropped, if that was asked
 
 Two passes, both in shards that any number of processes share (`crew`). The first reads every picture, checks and hashes
 it. Then each process makes the same plan of all notes: duplicates grouped, roles dealt, a sample taken. The second
@@ -13,37 +14,40 @@ pass encodes what the plan took. Only pictures of one shard are ever in memory.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import DatasetInfo
+import torch
 
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import Backbone
 from emoscene.config import option
-from emoscene.data import card, encoding, estimate, notes, splits
+from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.checks import quiet
 from emoscene.data.crew import Crew
 from emoscene.data.encoding import Networks
+from emoscene.data.finishing import finish
+from emoscene.data.fitting import Fitting, fitting
+from emoscene.data.notes import Note
 from emoscene.data.planning import Plan, plan, refused
-from emoscene.data.records import FEATURES
+from emoscene.data.shapes import buckets
 from emoscene.data.sources.base import Source
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import Usage
+from emoscene.errors import Failure, Usage
 
 HOME = Path(__file__).parent.parent
 SHARD = 1024  # pictures
+LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Config:
     alike: int = option(4, "bits of 64 in which near duplicates may differ; -1: exact ones alone", span=(-1, 8))
     spoilt: float = option(0.2, "share of refused pictures above which the job stops", span=(0.0, 1.0), late=True)
     kind: str = option("png", "format of the pictures kept", choices=("png", "jpeg", "webp"))
+    flips: bool = option(False, "keep the latents of the mirrored pictures too; training then takes either")
+    buckets: bool = option(False, "cut to the nearest of a few shapes of about equal area, not to the middle square")
+    misfits: float = option(0.0, "share of captions that fit least, dropped with their pictures", span=(0.0, 0.9))
+    clip: str = option("", "folder of the CLIP that tells how captions fit; empty: the EmotionCLIP")
 
 
 def prepare(
@@ -68,15 +76,17 @@ def prepare(
     split: str = "roles",
     dry_run: bool = False,
     base: str = "mini",
-    device: str = "cpu",
+    device: str | None = None,
     tell: Callable[[str], None] = print,
+    watch: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Path:
     """Prepare a source's pictures for training; returns the folder. The same call goes on where it stopped.
 
     limit, per_emotion: at most so many, in all and of each emotion. split: `roles`, `official` or shares such as
-    `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. settings: fields of `Config` here and
-    of the source's own. Raises Usage for words that are off, Failure for what could not be done.
+    `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. device: the best there is, if left out.
+    watch: hears done and total of each pass. settings: fields of `Config` here and of the source's own. Raises Usage
+    for words that are off, Failure for what could not be done.
     """
     cls: type[Source] = plugins.find("sources", source)
     config, own = _settings(cls, settings)
@@ -94,18 +104,22 @@ def prepare(
     pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
     if not len(pictures):
         raise Usage(f"{source} has no picture at {root}: is it the right folder?")
+    if config.buckets:
+        pictures.sizes = buckets(backbone.size, backbone.unit)
+    call |= pictures.facts()  # a hub's commit above all, and what its files held
     networks = Networks(backbone, _reader(eyes, backbone), _captioner(voice, backbone), config.kind)
+    networks = replace(networks, flips=config.flips, fitting=_fitting(config, eyes, backbone))
     if dry_run:
         taken = estimate.taken(len(pictures), limit, per_emotion)
         for line in estimate.lines(pictures, networks, taken):
             tell(line)
         return Path(out)
-    opened = stage.Stage.open(out, "prepared", call)
-    if not opened.done:
-        share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
-        job = Job(opened, pictures, networks, config, {**share, "balanced": config.balanced}, source, mark, tell)
-        with quiet():
-            _run(job)
+    with quiet(), _writable(Path(out)):
+        opened = stage.Stage.open(out, "prepared", call)
+        if not opened.done:
+            share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
+            share |= {"balanced": config.balanced}
+            _run(Job(opened, pictures, networks, config, share, source, mark, tell, watch or _unwatched))
     return opened.path
 
 
@@ -121,32 +135,59 @@ class Job:
     source: str
     mark: Mapping[str, str]
     tell: Callable[[str], None]
+    watch: Callable[[int, int], None]
+
+    def counter(self, total: int, there: int, world: int) -> Callable[[int], None]:
+        """Hears how many pictures more are done, and says how many that makes if all processes are as fast."""
+        done = there
+
+        def count(more: int) -> None:
+            nonlocal done
+            done = min(total, done + more * world)
+            self.watch(done, total)
+
+        return count
 
 
 def _run(job: Job) -> None:
     folder, total = job.stage.path, len(job.pictures)
     with Crew(folder) as crew:
+        if crew.rank:
+            job = replace(job, tell=_silent, watch=_unwatched)
         found = [folder / "notes" / name.replace("data", "notes") for name in encoding.names(total, SHARD)]
         if not all(path.exists() for path in found):
             job.tell(f"{job.source}: checking {total} pictures")
         found[0].parent.mkdir(exist_ok=True)
-        crew.complete(found, partial(_note, job, found))
+        crew.complete(found, partial(_note, job, found, job.counter(total, SHARD * _there(found), crew.world)))
         chosen = _plan(job, notes.load(found), crew.rank == 0)
-        size, kind = job.networks.backbone.size, job.config.kind
-        estimate.room(folder, len(chosen), size, kind)
-        job.tell(f"{len(chosen)} pictures of {size} px, latents by {job.networks.backbone.name}")
+        estimate.room(folder, len(chosen), job.networks.backbone.size, job.config.kind)
         parts = [folder / name for name in encoding.names(len(chosen), SHARD)]
+        count = job.counter(len(chosen), SHARD * _there(parts), crew.world)
         crew.complete(
-            parts, lambda mine: encoding.encode(folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell)
+            parts,
+            lambda mine: encoding.encode(folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell, count),
         )
-        crew.close(lambda: stage.read(folder)["state"] == "done", lambda: _finish(job, chosen, parts))
+        crew.close(
+            lambda: stage.read(folder)["state"] == "done",
+            lambda: finish(job.stage, chosen, parts, job.networks, job.pictures, {"source": job.source, **job.mark}),
+        )
 
 
-def _note(job: Job, paths: list[Path], shards: list[int]) -> None:
+def _there(parts: Sequence[Path]) -> int:
+    return sum(part.exists() for part in parts)
+
+
+def _note(job: Job, paths: list[Path], count: Callable[[int], None], shards: list[int]) -> None:
     """The first pass over these shards."""
+
+    def counted(run: range) -> Iterator[Note]:
+        for note in job.pictures.survey(run):
+            yield note
+            count(1)
+
     for shard in shards:
         run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
-        stage.write(paths[shard], lambda path, run=run: notes.save(job.pictures.survey(run), path))  # type: ignore[misc]
+        stage.write(paths[shard], lambda path, run=run: notes.save(counted(run), path))  # type: ignore[misc]
         if not job.pictures.deals:
             job.tell(f"{run.stop} of {len(job.pictures)} pictures checked")
 
@@ -155,44 +196,16 @@ def _plan(job: Job, found: pa.Table, first: bool) -> Plan:
     """The plan; the first process reports on what was refused and what is alike, also where that is too much."""
     bad = refused(found)
     if first:
-        stage.write(job.stage.path / "quarantine.jsonl", _jsonl(bad))
+        stage.write(job.stage.path / "quarantine.jsonl", stage.lines(bad))
     chosen = plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
-    if bad and first:
+    if bad:
         job.tell(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
+    for line in chosen.lines():
+        job.tell(line)
+    backbone = job.networks.backbone
+    sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)
+    job.tell(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
     return chosen
-
-
-def _finish(job: Job, chosen: Plan, parts: list[Path]) -> None:
-    """The reports, the index, the card, and the done mark."""
-    folder, networks = job.stage.path, job.networks
-    stage.write(folder / "quarantine.jsonl", _jsonl(refused(chosen.notes)))
-    stage.write(folder / "duplicates.jsonl", _jsonl(list(chosen.alike())))
-    index(folder, parts)
-    about = chosen.facts()
-    if networks.captioner is not None:
-        about["captions"] = {"own": about["captions"].get("own", 0)}
-        about["captions"]["captioner"] = len(chosen) - about["captions"]["own"]
-    about |= {"pictures": len(chosen), "size": networks.backbone.size, "encoder": networks.backbone.encoder}
-    about |= {**job.mark, **job.pictures.facts()}
-    card.write(folder, job.source, job.pictures.licence, about)
-    job.stage.finish(**about)
-
-
-def index(folder: Path, parts: list[Path]) -> None:
-    """The two files that make a data set of the shards, as `datasets` reads them."""
-    state: Mapping[str, Any] = {
-        "_data_files": [{"filename": path.name} for path in parts],
-        "_fingerprint": _digest(parts),
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": None,
-    }
-    stage.write(folder / "state.json", json.dumps(state, indent=2).encode())
-    buffer = BytesIO()
-    DatasetInfo(features=FEATURES)._dump_info(buffer, pretty_print=True)
-    stage.write(folder / "dataset_info.json", buffer.getvalue())
 
 
 def _settings(cls: type[Source], settings: Mapping[str, Any]) -> tuple[Config, Any]:
@@ -208,9 +221,42 @@ def _lasting(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in configs.fields(config) if not field.late}
 
 
-def _own(device: str) -> str:
-    """Under a launcher each process of a machine takes its own device."""
+def _own(device: str | None) -> str:
+    """The device asked for, or the best; under a launcher each process of a machine takes its own."""
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = device or best
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Raises Failure, with what to do, where the folder must not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in LOCKED:
+            raise
+        raise Failure(
+            f"{error.filename or out} cannot be written ({error.strerror}): give --out a folder that may be written, "
+            "or see to its permissions and call again as before; what is finished stays"
+        ) from error
+
+
+def _unwatched(done: int, total: int) -> None:
+    """Nobody looks."""
+
+
+def _silent(sentence: str) -> None:
+    """The first process speaks for all."""
+
+
+def _fitting(config: Config, eyes: Path | None, backbone: Backbone) -> Fitting | None:
+    """What tells how captions fit, where some are to be dropped. Raises Usage where there is no CLIP."""
+    if not config.misfits:
+        return None
+    if not (config.clip or eyes):
+        raise Usage("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
+    return fitting(config.clip or str(eyes), config.misfits, backbone.device)
 
 
 def _companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[Path | None, str]:
@@ -243,16 +289,3 @@ def _captioner(name: str, backbone: Backbone) -> Captioner | None:
     if not isinstance(found, Captioner):
         raise Usage(f"{name} is no captioner: emoscene train captioner makes one")
     return found.to(backbone.device)
-
-
-def _jsonl(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
-
-
-def _digest(parts: list[Path]) -> str:
-    """One digest of all shards, for `datasets`."""
-    digest = hashlib.sha256()
-    for part in parts:
-        with part.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

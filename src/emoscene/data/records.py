@@ -1,12 +1,16 @@
 """A record: what a prepared folder holds of one picture, and how it lies in Arrow.
 
 The columns are those that scripts rely on: `id, file, emotion` (a ClassLabel in EmoSet's order), `weights` (eight
-floats: soft labels), `caption, caption_long, scene, role, latent, shape, vector`. A neutral picture has emotion -1,
-which is the way of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the strongest.
+floats: soft labels), `caption, caption_long, scene, role, latent, shape, mirrored, vector`. A neutral picture has
+emotion -1, which is the way of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the
+strongest.
 
-The latent is kept as raw half-precision bytes with its shape beside it: `datasets` reads such a column ten times as
-fast as an array, and 16 bits are finer than the autoencoder's own error. So is the vector, EmotionCLIP's of the
-picture, which is empty where no EmotionCLIP was at hand.
+The latent is the mean of the autoencoder's posterior. Its deviation is not kept, because there is next to nothing in
+it: see `docs/scaling.md` for the figures, and `benchmarks.prepare posterior` for the command.
+
+It is kept as raw half-precision bytes with its shape beside it: `datasets` reads such a column ten times as fast as an
+array, and 16 bits are finer than the autoencoder's own error. So are `mirrored`, the latent of the mirrored picture
+where flips were asked for, and the vector, EmotionCLIP's of the picture's middle square where there was an EmotionCLIP.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ FEATURES = Features(
         "role": Value("string"),
         "latent": Value("binary"),
         "shape": List(Value("int32"), length=3),
+        "mirrored": Value("binary"),
         "vector": Value("binary"),
     }
 )
@@ -53,6 +58,7 @@ class Record:
     file: str = ""
     latent: bytes = b""
     shape: tuple[int, ...] = (0, 0, 0)
+    mirrored: bytes = b""
     vector: bytes = b""
 
     def __post_init__(self) -> None:

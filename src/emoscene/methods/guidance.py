@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from emoscene import seeds
 from emoscene.backbone import Backbone, Condition
 from emoscene.config import option
+from emoscene.data import batches
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 from emoscene.learner import Batch
@@ -102,10 +103,10 @@ class Guidance(Method):
 
         At most 1,024 pictures, evenly spread; each has its own noise, the same at all levels and in every run.
         """
-        indices = range(0, len(data), math.ceil(len(data) / PROVED))
+        every = math.ceil(len(data) / PROVED)
         right, pictures = [0] * len(LEVELS), 0
-        for first in range(0, len(indices), 64):
-            slots = indices[first : first + 64]
+        some = [rows[::every] for rows in batches.shapes(data)]
+        for slots in [rows[first : first + 64] for rows in some for first in range(0, len(rows), 64)]:
             columns = data.rows(slots, self.reads)
             noise = Batch(columns, 0, 0, slots).normal("proof", *columns["latent"].shape[1:]).to(self.base.device)
             x_0, own = columns["latent"].to(self.base.device), columns["weights"].to(self.base.device).max(1)

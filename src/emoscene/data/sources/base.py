@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar, final
@@ -26,13 +26,15 @@ from PIL import Image
 from emoscene import stage
 from emoscene.config import option
 from emoscene.data.captions import worded
-from emoscene.data.checks import Refused, opened, square
+from emoscene.data.checks import Refused, opened
 from emoscene.data.duplicates import look
 from emoscene.data.notes import Note
 from emoscene.data.records import Record
+from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
 
+S = TypeVar("S")
 T = TypeVar("T")
 AHEAD = 4  # pictures under way for each thread
 
@@ -49,8 +51,12 @@ class Source(ABC):
     deals: ClassVar[bool] = False
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
-        """root: where it reads; side: the wanted side of a picture in pixels; limit: at most so many pictures."""
+        """root: where it reads; side: the wanted side of a picture in pixels; limit: at most so many pictures.
+
+        `sizes` holds the sizes (W, H) that a picture may have: the square alone, unless buckets are asked for.
+        """
         self.root, self.config, self.side, self.limit = root, config, side, limit
+        self.sizes: Sequence[tuple[int, int]] = ((side, side),)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -62,7 +68,7 @@ class Source(ABC):
 
     @abstractmethod
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """These pictures, RGB and `side` pixels square, each with its record (its `file` and `latent` still empty).
+        """These pictures, RGB and of one of `sizes`, each with its record (its `file` and `latent` still empty).
 
         A record's `caption` is the set's own or empty, `caption_long` its attributes as words or a longer caption.
         """
@@ -107,14 +113,14 @@ class Files(Source):
 
     @final
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """Each picture cut to its middle square."""
+        """The middle of each picture, in the nearest of `sizes`."""
         return self._each(self._picture, numbers)
 
     def _each(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
         """The work on each picture, in order, by threads where more than one is asked for."""
         asked: int = self.config.workers
-        threads = asked if asked >= 0 else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-        return map(work, numbers) if threads <= 1 else stage.ahead(work, numbers, threads, AHEAD)
+        machine = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        return each(work, numbers, machine if asked < 0 else asked)
 
     def _note(self, number: int) -> Note:
         note = Note(number, origin=f"number {number}")
@@ -139,7 +145,12 @@ class Files(Source):
             raise Failure(
                 f"{entry.origin} was sound and is no longer ({error}): prepare into a new folder, from files that stay"
             ) from error
-        return entry.record, square(image, self.side)
+        return entry.record, cut(image, self.sizes)
+
+
+def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """The work on each item, in order; by threads where more than one is asked for."""
+    return map(work, items) if threads <= 1 else stage.ahead(work, items, threads, AHEAD)
 
 
 def needed(root: Path | None, what: str) -> Path:

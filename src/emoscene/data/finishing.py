@@ -1,0 +1,78 @@
+"""The end of `prepare`: the files that make a data set of the shards, the reports, the card, and the done mark.
+
+Whoever finishes reads what lies in the shards, not what was planned: captions that fit least were dropped there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetInfo, load_from_disk
+
+from emoscene import stage
+from emoscene.data import card
+from emoscene.data.encoding import Networks
+from emoscene.data.planning import Plan, counted, refused
+from emoscene.data.records import FEATURES
+from emoscene.data.sources.base import Source
+
+
+def finish(
+    opened: stage.Stage,
+    chosen: Plan,
+    parts: list[Path],
+    networks: Networks,
+    pictures: Source,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write what is missing beside the shards (`parts`), and put the done mark with these facts and those found."""
+    folder = opened.path
+    stage.write(folder / "quarantine.jsonl", stage.lines(refused(chosen.notes)))
+    stage.write(folder / "duplicates.jsonl", stage.lines(chosen.alike()))
+    index(folder, parts)
+    kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "weights", "shape"])[:]
+    count, factor = len(kept["role"]), networks.backbone.factor
+    shapes = Counter(f"{wide * factor}x{high * factor}" for _, high, wide in kept["shape"])
+    about = {**chosen.facts(), **counted(kept["role"], kept["emotion"]), **facts, **pictures.facts()}
+    if networks.captioner is not None:
+        own = about["captions"].get("own", 0)
+        about["captions"] = {"own": own, "captioner": len(chosen) - own}
+    if networks.fitting is not None:
+        about["captions"]["dropped"] = len(chosen) - count
+    about |= {"pictures": count, "size": networks.backbone.size, "shapes": dict(shapes.most_common())}
+    about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
+    about |= {"flips": networks.flips, "encoder": networks.backbone.encoder}
+    card.write(folder, pictures.licence, about)
+    opened.finish(**about)
+
+
+def index(folder: Path, parts: list[Path]) -> None:
+    """The two files that make a data set of the shards, as `datasets` reads them."""
+    state: Mapping[str, Any] = {
+        "_data_files": [{"filename": path.name} for path in parts],
+        "_fingerprint": _digest(parts),
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    stage.write(folder / "state.json", json.dumps(state, indent=2).encode())
+    buffer = BytesIO()
+    DatasetInfo(features=FEATURES)._dump_info(buffer, pretty_print=True)
+    stage.write(folder / "dataset_info.json", buffer.getvalue())
+
+
+def _digest(parts: list[Path]) -> str:
+    """One digest of all shards, for `datasets`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

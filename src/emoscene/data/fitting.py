@@ -1,0 +1,41 @@
+"""Whether a caption fits its picture, by a CLIP; those that fit least are left out.
+
+A captioner errs, and a wrong caption teaches a method that the wrong thing is its emotion. CoEmoGen (Yuan et al. 2025)
+drops the fifth of its captions that CLIP finds least like their pictures. Here the share is a setting, and it is taken
+of each shard of a thousand pictures: so no process waits for another, and a data set that is sorted by emotion loses
+as many of each. What is held out stays whole, because nothing learns its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emoscene.encoders.emotion_clip import EmotionCLIP
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What says how captions fit: a CLIP with its tokenizer, and the share of them that goes."""
+
+    clip: EmotionCLIP
+    share: float
+
+    @torch.no_grad()
+    def fits(self, images: Tensor, captions: list[str]) -> list[float]:
+        """The cosine of each picture [B, 3, H, W] with its caption."""
+        return F.cosine_similarity(self.clip.encode(images)[1], self.clip._told(self.clip._ids(captions))).tolist()
+
+    def misfits(self, fits: Mapping[int, float]) -> list[int]:
+        """Of numbered captions with their fits, the share that fits least; of equal ones the first."""
+        return sorted(fits, key=lambda number: (fits[number], number))[: int(self.share * len(fits))]
+
+
+def fitting(place: str, share: float, device: torch.device | str) -> Fitting:
+    """The CLIP in a folder, with its tokenizer, as `CLIPModel.save_pretrained` writes it. Raises Usage for no CLIP."""
+    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=place), None)
+    return Fitting(clip.requires_grad_(False).eval().to(device), share)

@@ -1,0 +1,40 @@
+"""The sizes that pictures are cut to: one square, or a few shapes of about its area ("buckets").
+
+A square cuts a third off a photograph of 3:2. Cut to the nearest of a few shapes, it keeps its sides, and because all
+shapes have about as many pixels, a step costs the same on each. A batch holds pictures of one shape: see `batches`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image
+
+LONGEST = 2.0  # times the shorter side
+NEAR = 0.1  # of the square's area that a shape may have more or less
+
+
+def buckets(side: int, unit: int) -> tuple[tuple[int, int], ...]:
+    """Sizes (W, H) of about side x side pixels, in multiples of `unit`: the square first, then wide and high ones."""
+    found = [(side, side)]
+    for wide in range(side + unit, int(side * LONGEST) + 1, unit):
+        high = round(side * side / wide / unit) * unit
+        if high and wide <= LONGEST * high and abs(wide * high / side**2 - 1) < NEAR:
+            found += [(wide, high), (high, wide)]
+    return tuple(found)
+
+
+def cut(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:
+    """The middle of a picture, at the size (W, H) whose aspect ratio is nearest to its own."""
+    aspect = math.log(image.width / image.height)
+    wide, high = min(sizes, key=lambda size: abs(math.log(size[0] / size[1]) - aspect))
+    scale = min(image.width / wide, image.height / high)
+    left, top = (image.width - wide * scale) / 2, (image.height - high * scale) / 2
+    box = (left, top, left + wide * scale, top + high * scale)
+    return image.resize((wide, high), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """The middle of a picture, `side` pixels square."""
+    return cut(image, ((side, side),))

@@ -1,0 +1,173 @@
+"""What can go wrong around `prepare`: one sentence with the path and the remedy, and nothing finished is lost."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import tiny
+from emoscene import stage
+from emoscene.cli import main
+from emoscene.data import encoding, notes, preparation
+from emoscene.data.dataset import Prepared
+from emoscene.world.layouts import write
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    return {name: write(name, 24, 5, root / name, size=32, workers=0) for name in ("emoset", "imagefolder")}
+
+
+@pytest.fixture(scope="module")
+def whole(world, base, tmp_path_factory):
+    """The fingerprint of EmoSet's layout, prepared in shards of 8 without any trouble."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, "SHARD", 8)
+        out = tmp_path_factory.mktemp("out")
+        preparation.prepare("emoset", root=world["emoset"], base=base, out=out, workers=0)
+    return stage.fingerprint(out)
+
+
+@pytest.fixture
+def emoset(world, tmp_path):
+    return shutil.copytree(world["emoset"], tmp_path / "emoset")
+
+
+@pytest.fixture
+def said(base, tmp_path, capsys):
+    """Prepare into `out`; the exit status and the last sentence."""
+
+    def call(source, root, *words):
+        line = ["prepare", source, f"--root={root}", f"--out={tmp_path / 'out'}", f"--base={base}", "workers=0", *words]
+        status = main(line)
+        return status, " ".join(capsys.readouterr().err.partition("emoscene: ")[2].split())
+
+    return call
+
+
+def test_a_list_that_is_missing(emoset, said):
+    (emoset / "val.json").unlink()
+    assert said("emoset", emoset) == (
+        2, f"{emoset / 'val.json'} is missing: give --root, the folder that holds EmoSet's lists"
+    )  # fmt: skip
+
+
+def test_a_row_that_points_nowhere(emoset, said, tmp_path):
+    rows = json.loads((emoset / "train.json").read_text())
+    lost = [rows[0][0], "lost", f"image/{rows[0][0]}/lost.jpg", rows[0][3]]
+    (emoset / "train.json").write_text(json.dumps([*rows, lost]))
+    assert said("emoset", emoset) == (0, "")
+    (row,) = stage.rows(tmp_path / "out/quarantine.jsonl")
+    assert row == {"file": str(emoset / lost[2]), "reason": "it cannot be read: No such file or directory"}
+    assert len(Prepared(tmp_path / "out")) == 24
+    shutil.rmtree(emoset / "image/awe")
+    shutil.rmtree(emoset / "image/fear")
+    status, sentence = said("emoset", emoset, f"--out={tmp_path / 'other'}")
+    assert status == 1 and "of 25 pictures are refused, such as" in sentence
+    assert "mend them and prepare into another folder, or allow more with spoilt=" in sentence
+
+
+def test_a_label_that_nobody_knows(emoset, said, tmp_path):
+    rows = json.loads((emoset / "train.json").read_text())
+    (emoset / "train.json").write_text(json.dumps([["sadnes", *rows[0][1:]], *rows[1:]]))
+    assert said("emoset", emoset) == (
+        2, f"no emotion 'sadnes': did you mean 'sadness'? ({emoset / 'train.json'}, row 0)"
+    )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsys):
+    for split in ("train", "val", "test"):
+        rows = json.loads((emoset / f"{split}.json").read_text())
+        (emoset / f"{split}.json").write_text(json.dumps([row for row in rows if row[0] not in {"awe", "fear"}]))
+    call = {"root": emoset, "out": tmp_path / "out", "base": base, "workers": 0}
+    heard = []
+    preparation.prepare("emoset", **call, tell=heard.append)
+    assert "no picture shows awe, fear: what learns from this set will not know it" in heard
+    folder = shutil.copytree(world["imagefolder"], tmp_path / "folder")
+    (folder / "metadata.jsonl").unlink()
+    for picture in (folder / "train/awe" if (folder / "train").exists() else folder / "awe").iterdir():
+        picture.unlink()
+        place = picture.parent
+    assert said("imagefolder", folder) == (2, f"{place} holds no picture: fill it, or take the folder away")
+
+
+def full(path):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+@pytest.mark.parametrize("where", ["notes", "pictures", "data", "README"])
+def test_a_full_disk(world, whole, said, tmp_path, monkeypatch, where):
+    kept, written = Path.write_bytes, []
+    monkeypatch.setattr(preparation, "SHARD", 8)
+
+    def short(path, data):
+        written.append(path)
+        if where in str(path.relative_to(tmp_path / "out")) and (where != "pictures" or len(written) > 12):
+            full(path)
+        return kept(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", short)
+        patch.setattr(notes, "save", lambda some, path: full(path)) if where == "notes" else None
+        patch.setattr(encoding, "_stream", lambda made, path: full(path)) if where == "data" else None
+        status, sentence = said("emoset", world["emoset"])
+    assert status == 1 and sentence.startswith(f"the disk is full at {tmp_path / 'out'}") and "free" in sentence
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["state"] == "open"
+    assert said("emoset", world["emoset"]) == (0, "")
+    assert stage.fingerprint(tmp_path / "out") == whole
+
+
+def test_a_target_that_must_not_be_written(emoset, said, tmp_path, monkeypatch):
+    kept = os.mkdir
+
+    def locked(path, *rest, **more):
+        if Path(path) == tmp_path / "out":
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return kept(path, *rest, **more)
+
+    monkeypatch.setattr(os, "mkdir", locked)
+    status, sentence = said("emoset", emoset)
+    assert (status, sentence) == (
+        1,
+        f"{tmp_path / 'out'} cannot be written (Read-only file system): give --out a folder that may be written, or "
+        "see to its permissions and call again as before; what is finished stays",
+    )
+    (tmp_path / "file").write_text("mine")
+    assert said("emoset", emoset, f"--out={tmp_path / 'file'}") == (2, f"{tmp_path / 'file'} is a file: name a folder")
+
+
+def test_a_folder_prepared_with_other_settings(emoset, said, tmp_path):
+    assert said("emoset", emoset) == (0, "")
+    before = stage.fingerprint(tmp_path / "out")
+    for word, difference in (("--limit=9", "config.limit is null there and 9 here"), ("flips=yes", "config.flips is")):
+        status, sentence = said("emoset", emoset, word)
+        assert status == 2 and sentence.startswith(f"{tmp_path / 'out'} is another call's: {difference}")
+        assert sentence.endswith("choose another folder, or call as before")
+    assert stage.fingerprint(tmp_path / "out") == before
+    assert said("emoset", emoset, "spoilt=0.5") == (0, "")  # may change at use
+
+
+def test_a_damaged_note_is_named(emoset, said, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(encoding, "_stream", lambda made, path: full(path))
+        assert said("emoset", emoset)[0] == 1
+    note = tmp_path / "out/notes/notes-00000-of-00001.arrow"
+    note.write_bytes(b"torn")
+    status, sentence = said("emoset", emoset)
+    assert (
+        status == 1
+        and sentence.startswith(f"{note} is damaged (")
+        and sentence.endswith("delete it, and call again as before")
+    )
+    note.unlink()
+    assert said("emoset", emoset) == (0, "")

@@ -1,0 +1,137 @@
+"""What may be asked of a prepared set beside its pictures: shapes, mirrored latents, captions that fit."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from emoscene import config as configs
+from emoscene.backbone import Backbone
+from emoscene.data.dataset import Prepared
+from emoscene.data.preparation import prepare
+from emoscene.data.shapes import buckets, cut
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.errors import Usage
+from emoscene.learner import save
+from emoscene.training import train
+
+SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Pictures of many sizes with captions, all in one folder."""
+    root = tmp_path_factory.mktemp("raw")
+    rows = []
+    for number, size in enumerate(SIZES):
+        pixels = np.random.default_rng(number).integers(0, 255, (6, 9, 3), np.uint8)
+        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(root / f"{number:02}.png")
+        rows.append(
+            {"file_name": f"{number:02}.png", "label": EMOTIONS[number % 8], "caption": f"{'ab' * (number + 1)}"}
+        )
+    (root / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def shaped(raw, base, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "shaped"
+    share = "methods:0.7,selector:0.3"
+    return prepare("imagefolder", root=raw, out=out, base=base, split=share, workers=0, buckets=True, flips=True)
+
+
+def test_shapes_have_about_the_square_s_area():
+    assert buckets(64, 16) == ((64, 64), (80, 48), (48, 80))
+    for side, unit in ((128, 32), (512, 64), (1024, 64)):
+        found = buckets(side, unit)
+        assert found[0] == (side, side) and len(set(found)) == len(found) >= 3
+        assert all(abs(wide * high / side**2 - 1) < 0.1 and not wide % unit and not high % unit for wide, high in found)
+        assert {(high, wide) for wide, high in found} == set(found)
+
+
+def test_a_picture_is_cut_to_the_nearest_shape():
+    picture = Image.new("RGB", (200, 100), "black")
+    picture.paste("white", (16, 0, 184, 100))
+    wide = cut(picture, buckets(64, 16))
+    assert wide.size == (80, 48)
+    assert np.asarray(wide)[1:-1, 1:-1].min() > 250
+    assert cut(picture.rotate(90, expand=True), buckets(64, 16)).size == (48, 80)
+    assert cut(picture, ((64, 64),)).size == (64, 64)
+
+
+def test_rows_of_a_shape_go_together(shaped, base):
+    data = Prepared(shaped)
+    assert Counter(tuple(shape) for shape in data.all("shape")) == {(4, 6, 10): 20, (4, 10, 6): 9, (4, 8, 8): 11}
+    assert sorted(map(len, data.shapes)) == [9, 11, 20]
+    assert sorted(row for rows in data.shapes for row in rows) == list(range(40))
+    with pytest.raises(Usage, match="latents of several shapes"):
+        data.rows(range(40), ["latent"])
+    backbone = Backbone.load(base)
+    for rows in data.shapes:
+        some = data.rows(rows[:2], ["latent", "file", "shape"], [False, True])
+        pixels = np.stack([np.asarray(Image.open(shaped / file)) for file in some["file"]])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+        assert list(images.shape[2:]) == [8 * side for side in some["shape"][0][1:]]
+        images[1] = images[1].flip(-1)
+        torch.testing.assert_close(backbone.encode(images), some["latent"], atol=0.01, rtol=0.01)
+    assert data.all("picture").shape == (40, 3, 64, 64)
+    manifest = json.loads((shaped / "manifest.json").read_text())
+    assert manifest["shapes"] == {"80x48": 20, "64x64": 11, "48x80": 9} and manifest["flips"]
+    assert "80x48 pixels (20)" in (shaped / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["lora", "guidance"])
+def test_methods_learn_from_several_shapes(shaped, base, tmp_path, name):
+    train(name, data=shaped, out=tmp_path / "run", base=base, steps=4, batch=4, tell=str)
+
+
+@pytest.fixture(scope="module")
+def clip(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(0)
+    small = {"side": 32, "patch": 16, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "vector": 16}
+    save(
+        EmotionCLIP.start(configs.replace(EmotionCLIP.Config(), small), Backbone.load(base)),
+        "emotion_clip",
+        folder,
+        None,
+    )
+    return folder
+
+
+def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
+    call = {"root": raw, "base": base, "workers": 0, "split": "methods:0.75,heldout:0.25", "emotion_clip": str(clip)}
+    whole = Prepared(prepare("imagefolder", out=tmp_path / "whole", **call))
+    out = prepare("imagefolder", out=tmp_path / "some", **call, misfits=0.2)
+    data = Prepared(out)
+    words = {
+        id: (role, caption)
+        for id, role, caption in zip(*(whole.all(c) for c in ("id", "role", "caption")), strict=True)
+    }
+    learnt = [id for id, (role, _) in words.items() if role != "heldout"]
+    gone = [json.loads(line) for line in (out / "misfits/00000.jsonl").read_text().splitlines()]
+    assert len(gone) == int(0.2 * len(learnt)) == 40 - len(data) >= 5
+    assert {row["id"] for row in gone} == set(learnt) - set(data.all("id"))
+    reader = EmotionCLIP.start(EmotionCLIP.Config(begun=str(clip)), None).eval()
+    with torch.no_grad():
+        seen = reader.encode(whole.all("picture"))[1]
+        told = reader._told(reader._ids([caption for _, caption in words.values()]))
+    fits = dict(zip(words, (seen * told).sum(1).tolist(), strict=True))
+    assert sorted(learnt, key=fits.get)[: len(gone)] == [row["id"] for row in gone]
+    assert all(abs(fits[row["id"]] - row["fit"]) < 1e-3 and row["caption"] == words[row["id"]][1] for row in gone)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["captions"] == {"own": 40, "dropped": len(gone)} and manifest["pictures"] == len(data)
+    assert f"- captions: own 40, dropped {len(gone)}" in (out / "README.md").read_text()
+    assert len(list((out / "pictures").rglob("*.png"))) == len(data)
+    with pytest.raises(Usage, match="misfits= needs a CLIP"):
+        prepare("imagefolder", out=tmp_path / "none", **call | {"emotion_clip": ""}, misfits=0.2)
