@@ -27,8 +27,10 @@ check: $(READY) ## lint, format, types, architecture
 slow: $(READY) ## the expensive tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" -q
 
-bench: $(READY) ## seconds and memory of a picture
+bench: $(READY) ## seconds of a picture and of a training step, beside diffusers' own
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python -m benchmarks.training steps --count 8
+	$(BIN)/python -m benchmarks.training loader --number 118102 --batch 32 --turns 400 --warm 20
 
 reproduce: $(READY) ## the miniature's weights, from nothing
 	$(BIN)/python -m emoscene.mini.build

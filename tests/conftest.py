@@ -1,5 +1,6 @@
 """Every test runs offline and on few threads; what is expensive is marked, and its tier is a line of the Makefile."""
 
+import multiprocessing
 import os
 
 os.environ |= {
@@ -19,3 +20,14 @@ def _few_threads() -> None:
 
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def server() -> multiprocessing.context.ForkServerContext:
+    """Forks processes from one that has imported what training needs, so that each costs a fraction of a second."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["emoscene.artifacts"])
+    first = context.Process(target=len, args=("",))
+    first.start()
+    first.join()
+    return context

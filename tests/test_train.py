@@ -1,10 +1,12 @@
 """The verb `train`, from a prepared folder to an artifact that paints."""
 
+import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +15,20 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene import checkpoints, stage
+from emoscene import artifacts, forecast, journal, plugins, stage, verbs
+from emoscene import learner as learners
+from emoscene.backbone import Backbone
+from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
+from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
+from emoscene.journal import chosen
+from emoscene.learner import Batch, Learner
+from emoscene.training import Config, run
+from emoscene.world.layouts import write
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
+CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +42,8 @@ def data(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(data: Path, out: Path, base: str, name: str = "lora", **settings: object) -> Path:
-    return emoscene.train(name, data=data, out=out, base=base, tell=lambda text: None, **{**FEW, **settings})
+    asked = {"tell": str, **FEW, **settings}
+    return emoscene.train(name, data=data, out=out, base=base, **{k: v for k, v in asked.items() if v is not None})
 
 
 def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str, tmp_path: Path) -> None:
@@ -46,26 +58,212 @@ def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str
     assert pipe("a dog", emotion="awe", steps=2).rows[0].adapters == ("lora",)
 
 
-def test_stopped_and_resumed_it_is_the_same_artifact(
+@pytest.mark.parametrize(
+    "name", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inversion", "guidance", "multimodal"))]
+)
+def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: str, tmp_path: Path) -> None:
+    cls = plugins.find("methods", name)
+    own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
+    if "vector" in cls.reads:
+        data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
+
+    def interrupt(sentence: str) -> None:
+        if sentence.startswith("step 3:"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = train(data, tmp_path / "whole", base, name, **own)
+    with pytest.raises(Failure, match=r"stopped at step 4, saved in .*: the same call with --resume goes on"):
+        train(data, tmp_path / "parts", base, name, **own, tell=interrupt)
+    with pytest.raises(Usage, match="--resume"):
+        train(data, tmp_path / "parts", base, name, **own)
+    parts = train(data, tmp_path / "parts", base, name, **own, resume=True)
+    assert stage.read(whole)["fingerprint"] == stage.read(parts)["fingerprint"]
+    assert stage.read(whole)["history"] == stage.read(parts)["history"]
+    assert [row["step"] for row in stage.read(whole)["history"]] == [0, 3, 6, 8]
+    assert [path.name for path in sorted((parts / "progress").iterdir())] == [
+        f"step-{step:06d}.png" for step in (0, 5, 8)
+    ]
+
+
+def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: str, tmp_path: Path) -> None:
+    """Whatever the seed of the training: at step 0 only the weights count."""
+    told: list[str] = []
+    one = train(data, tmp_path / "one", base, steps=1, tell=told.append)
+    other = train(data, tmp_path / "other", base, steps=1, seed=5)
+    first, again = (stage.read(out)["history"][0] for out in (one, other))
+    assert first == again
+    unseen = Prepared(data, "selector")
+    names = {EMOTIONS[number] for number in unseen.all("emotion").tolist() if number >= 0}
+    assert first["loss"].keys() == {"all", *names}
+    assert f"step 0: loss on {len(unseen)} unseen pictures {first['loss']['all']:.4f} (" in "\n".join(told)
+
+
+def test_pictures_of_a_validation_are_dealt_evenly() -> None:
+    class Labels:
+        def rows(self, indices: object, columns: object) -> dict[str, torch.Tensor]:
+            return {"emotion": torch.tensor([0] * 10 + [3] * 10 + [5])}
+
+        def __len__(self) -> int:
+            return 21
+
+    assert chosen(Labels(), 6) == [0, 10, 20, 1, 11, 2]
+
+
+def test_it_stops_early_and_keeps_the_best(
     data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(data, tmp_path / "whole", base)
-    real = checkpoints.save
+    figures = iter([3.0, 1.0, 2.0, 2.0, 9.0])
+    kept: list[torch.Tensor] = []
 
-    def stop(folder: Path, step: int, *rest: object, **facts: object) -> Path:
-        target = real(folder, step, *rest, **facts)  # type: ignore[arg-type]
-        if step == 2:
-            raise Failure("pulled the plug")
-        return target
+    def found(learner: Learner, *rest: object) -> dict[str, float]:
+        kept.append(next(iter(learner.trainable.values())).detach().clone())
+        return {"all": next(figures)}
 
-    monkeypatch.setattr(checkpoints, "save", stop)
-    with pytest.raises(Failure, match="plug"):
-        train(data, tmp_path / "parts", base)
-    monkeypatch.undo()
-    with pytest.raises(Usage, match="--resume"):
-        train(data, tmp_path / "parts", base)
-    parts = train(data, tmp_path / "parts", base, resume=True)
-    assert stage.fingerprint(whole) == stage.fingerprint(parts)
+    monkeypatch.setattr(journal, "losses", found)
+    told: list[str] = []
+    out = train(
+        data, tmp_path / "out", base, "inversion", steps=9, validate_every=1, patience=2, tell=told.append, rank=None
+    )
+    assert [row["step"] for row in stage.read(out)["history"]] == [0, 1, 2, 3]
+    assert "no better for 2 validations: it stops, and the best weights are kept" in told
+    stored = load_file(out / "tokens.safetensors")["tokens"]
+    assert torch.equal(stored, kept[1].half())
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(data: Path, base: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    before = sorted(tmp_path.rglob("*"))
+    train(data, tmp_path / "out", base, dry_run=True, steps=1000, tell=told.append)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [line.partition(":")[0] for line in told] == ["steps", "memory", "disk", "time"]
+    pictures = len(Prepared(data, "methods"))
+    assert told[0] == f"steps: 1000 of 4, {4000 / pictures:.1f} times {pictures} pictures"
+
+
+def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_path: Path) -> None:
+    backbone = Backbone.load(base)
+    cls = plugins.find("methods", "lora")
+    config = Config(steps=4, batch=4, keep=1, checkpoint_every=9, precision="fp32")
+    learner = cls.start(cls.Config(rank=16), backbone)
+    while_running, kept = forecast.disk(learner, config)
+    run(learner, Prepared(data, "methods"), config, tmp_path, tell=str)
+    there = sum(file.stat().st_size for file in tmp_path.rglob("*"))
+    assert while_running / 2 == pytest.approx(there, rel=0.3)
+    (tmp_path / "kept").mkdir()
+    learners.save(learner, "lora", tmp_path / "kept", backbone)
+    there = sum(file.stat().st_size for file in (tmp_path / "kept").glob("*.safetensors"))
+    assert kept == pytest.approx(there, rel=0.3)
+
+
+def test_a_disk_without_room_is_told_before_it_begins(
+    data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(Failure, match=r"has 0\.0 MB free, and checkpoints take .* MB: make room"):
+        train(data, tmp_path / "out", base)
+
+
+@pytest.mark.parametrize("name", ["lora", "inversion"])
+def test_checkpointing_changes_memory_and_nothing_else(name: str, data: Path, base: str) -> None:
+    cls, gradients = plugins.find("methods", name), []
+    columns = Prepared(data, "methods").rows(range(4), cls.reads)
+    for spare in (False, True):
+        backbone = Backbone.load(base)
+        learner = cls.start(cls.Config(), backbone)
+        for p in learner.parameters():
+            p.data += 0.01
+        if spare:
+            backbone.spare()
+        with learner.attached():
+            learner(Batch(columns, 0, 0, range(4))).sum().backward()
+        gradients.append([p.grad for p in learner.trainable.values()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_checkpointing_is_refused_where_no_unet_trains(data: Path, base: str, tmp_path: Path) -> None:
+    with pytest.raises(Usage, match="leave them out here"):
+        train(data, tmp_path / "out", base, "guidance", rank=None, checkpointing=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lora", "multimodal"])
+def test_compiled_it_learns_the_same(name: str, data: Path, base: str, tmp_path: Path) -> None:
+    own = {"rank": None, "lr": 1e-4} if name == "multimodal" else {"lr": 1e-4}
+    if name == "multimodal":
+        data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
+    plain, compiled = (train(data, tmp_path / str(c), base, name, compile=c, **own) for c in (False, True))
+    for one, other in zip(*(stage.read(out)["history"] for out in (plain, compiled)), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
+def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    out = train(data, tmp_path / "out", base, steps=10, tracker="tensorboard")
+    [events] = [file for file in (out / "logs").rglob("*tfevents*") if b"unseen/all" in file.read_bytes()]
+    assert b"loss" in events.read_bytes()
+    assert stage.read(out)["fingerprint"] == stage.fingerprint(train(data, tmp_path / "without", base, steps=10))
+
+
+@pytest.mark.parametrize(
+    ("tracker", "sentence"), [("tensorbord", "did you mean 'tensorboard'"), ("aim", "pip install aim")]
+)
+def test_a_tracker_that_is_not_there(tracker: str, sentence: str, data: Path, base: str, tmp_path: Path) -> None:
+    with pytest.raises(Usage, match=sentence):
+        train(data, tmp_path / "out", base, tracker=tracker)
+
+
+def test_vectors_that_lack_are_offered(data: Path, base: str, tmp_path: Path) -> None:
+    with pytest.raises(Usage, match=r"lacks EmotionCLIP's vectors: --yes trains an EmotionCLIP .* then prepares"):
+        train(data, tmp_path / "out", base, "multimodal", rank=None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, ready, clip = (
+        shutil.copytree(data, tmp_path / "own"),
+        tmp_path / "own-multimodal",
+        tmp_path / "own-emotion_clip",
+    )
+    small = {"steps": 1, "batch": 4, "side": 32, "width": 32, "text_width": 32, "heads": 2, "precision": "fp32"}
+    monkeypatch.setattr(artifacts, "recipe", lambda name: small if name == "emotion_clip" else {})
+    out = train(own, tmp_path / "out", base, "multimodal", rank=None, yes=True)
+    assert stage.read(ready)["emotion_clip"] == stage.read(clip)["fingerprint"]
+    assert [parent["fingerprint"] for parent in stage.read(out)["parents"]] == [stage.read(ready)["fingerprint"]]
+
+
+def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
+    root = write("imagefolder", 12, 0, tmp_path / "raw", size=32)
+    (root / "metadata.jsonl").unlink()
+    data = prepare("imagefolder", root=root, out=tmp_path / "mute", base=base, workers=0, spoilt=1.0, tell=str)
+    with pytest.raises(Usage, match=r"mute lacks captions: --yes prepares .*mute-lora with them"):
+        train(data, tmp_path / "out", base)
+    with pytest.raises(Usage, match=r"has no captioner: prepare .* again with captioner=FOLDER"):
+        train(data, tmp_path / "out", base, yes=True)
+
+
+def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("rank = 4\nstepz = 9\n")
+    with pytest.raises(Usage, match="no option 'stepz': did you mean 'steps'"):
+        verbs.read("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
+
+
+def test_latents_of_another_size_are_refused(data: Path, base: str, tmp_path: Path) -> None:
+    other = shutil.copytree(base, tmp_path / "base")
+    about = json.loads((other / "unet/config.json").read_text())
+    (other / "unet/config.json").write_text(json.dumps(about | {"sample_size": 16}))
+    with pytest.raises(Usage, match=r"of 64 x 64 pixels, 0\.2 times what --base .* paints: prepare it with that"):
+        train(data, tmp_path / "out", str(other))
+
+
+def test_an_optimizer_that_is_not_there_is_told_before_anything_is_written(
+    data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(Usage, match="adamw8bit needs a package that is not installed: pip install bitsandbytes"):
+        train(data, tmp_path / "out", base, optimizer="adamw8bit")
+    assert not (tmp_path / "out").exists()
 
 
 def test_done_is_not_done_again_and_another_call_is_refused(data: Path, base: str, tmp_path: Path) -> None:
@@ -75,6 +273,13 @@ def test_done_is_not_done_again_and_another_call_is_refused(data: Path, base: st
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(Usage, match="rank is 2 there and 3 here"):
         train(data, out, base, rank=3)
+
+
+def test_each_base_has_its_own_recipe() -> None:
+    assert artifacts.recipe("guidance") == plugins.table("recipes", "guidance")
+    assert artifacts.recipe("guidance", "sd15") == plugins.table("recipes", "guidance_sd15")
+    assert artifacts.recipe("guidance", "runs/base") == plugins.table("recipes", "guidance")
+    assert artifacts.recipe("prompt") == {}
 
 
 @pytest.mark.parametrize(
@@ -102,19 +307,3 @@ def test_latents_of_another_autoencoder_are_refused(data: Path, base: str, tmp_p
     with pytest.raises(Usage, match="another autoencoder"):
         train(data, tmp_path / "out", str(other))
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_two_processes_make_what_one_makes(data: Path, base: str, tmp_path: Path) -> None:
-    """Real ranks over gloo, through the command line; the global batch is the same."""
-    words = ["steps=6", "batch=4", "precision=fp32", "rank=2", "--data", str(data), "--base", base]
-    for ranks in (1, 2):
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        command = [*torchrun, "-m", "emoscene", "train", "lora", *words, "--out", str(tmp_path / str(ranks))]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stderr.count("lora: 6 steps") == ranks, "each rank says what it does, so the count is of real ranks"
-    one, two = (load_file(tmp_path / str(ranks) / "adapter_model.safetensors") for ranks in (1, 2))
-    for key in one:  # stored in half precision: one unit of the last of ten bits apart, where rounding falls otherwise
-        torch.testing.assert_close(one[key].float(), two[key].float(), atol=1e-5, rtol=2**-10)
-    assert stage.read(tmp_path / "2", "artifact")["state"] == "done"

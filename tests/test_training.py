@@ -1,85 +1,25 @@
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import tiny
-from emoscene import checkpoints, training
+from emoscene import checkpoints, plugins, stage, training
+from emoscene import config as configs
+from emoscene.data import batches
 from emoscene.errors import Failure, Usage
-from emoscene.learner import Batch, Learner
+from emoscene.learner import Batch
+from emoscene.optimizers import rate
 from emoscene.training import Config, State
-
-FAST = Config(steps=24, batch=6, precision="fp32", checkpoint_every=5, lr=1e-2)
-MUON = Config(**{**vars(FAST), "muon": 2.0})
-
-
-class Line(Learner):
-    """y = w x + b, with drop-out of its own drawn from the batch."""
-
-    reads = ("x", "y")
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        torch.manual_seed(0)
-        self.layer = nn.Linear(3, 1)
-
-    @classmethod
-    def start(cls, config: object, base: object, data: object = None) -> "Line":
-        return cls()
-
-    def loss(self, batch: Batch) -> Tensor:
-        kept = batch.uniform("drop", 3) < 0.8
-        return ((self.layer(batch["x"] * kept) + batch.normal("noise", 1) * 0.01 - batch["y"]) ** 2).mean(1)
-
-
-class Deep(Line):
-    """A line behind a matrix that Muon moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(3, 3)
-
-    def inner(self, name: str) -> bool:
-        return name == "hidden.weight"
-
-    def loss(self, batch: Batch) -> Tensor:
-        return ((self.layer(self.hidden(batch["x"])) - batch["y"]) ** 2).mean(1)
-
-
-class Points:
-    """Twenty points of a plane; `bad` rows are not finite."""
-
-    def __init__(self, bad: tuple[int, ...] = ()) -> None:
-        self.x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
-        self.y = self.x @ torch.tensor([[1.0], [-2.0], [0.5]])
-        self.y[list(bad)] = float("nan")
-
-    def __len__(self) -> int:
-        return 20
-
-    def rows(self, indices: list[int], columns: tuple[str, ...]) -> dict[str, Tensor]:
-        return {"x": self.x[indices], "y": self.y[indices]}
-
-
-def quiet(message: str) -> None:
-    """Tell nobody."""
-
-
-def state_of(folder: Path) -> dict[str, Tensor]:
-    newest = checkpoints.found(folder)[-1]
-    names = ("weights", "average", "moments")
-    return {f"{n}.{k}": v.clone() for n in names for k, v in load_file(newest / f"{n}.safetensors").items()}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -149,38 +89,6 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
-@pytest.mark.slow
-def test_killed_at_any_moment_it_resumes_and_ends_equal(tmp_path: Path) -> None:
-    """SIGKILL, saving included: a process that trains with a checkpoint at each step."""
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_training as t;"
-        "from emoscene import checkpoints, training; folder = Path(sys.argv[1]);"
-        "c = t.Config(**{**vars(t.FAST), 'steps': 400, 'checkpoint_every': 1});"
-        "again = bool(checkpoints.found(folder)); print('on', flush=True);"
-        "training.run(t.Line(), t.Points(), c, folder, again=again, tell=t.quiet)"
-    )
-    here = Path(__file__).parent.parent
-
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", code, str(folder)]
-        return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def finish(folder: Path) -> int:
-        with start(folder) as process:
-            return process.wait()
-
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert finish(whole) == 0
-    for kill in range(4):
-        with start(parts) as process:
-            assert process.stdout
-            process.stdout.readline()
-            time.sleep(0.05 + 0.11 * kill)
-            process.kill()
-    assert finish(parts) == 0
-    assert same(state_of(whole), state_of(parts))
-
-
 def test_tiny_is_deterministic(tmp_path: Path) -> None:
     from emoscene.stage import fingerprint
 
@@ -193,3 +101,155 @@ def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
     assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
     assert len(alone) == 1
     assert [group["pace"] for group in with_muon[1].param_groups] == [2.0]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sentence = checkpoints.save_file, r"the disk is full at .*step-10: the file to write and [\d,]+ bytes free"
+
+    def full(*given: Any) -> None:
+        if len(checkpoints.found(tmp_path / "parts")) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*given)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(Failure, match=sentence):
+        training.run(Line(), Points(), FAST, tmp_path / "parts", tell=quiet)
+    monkeypatch.undo()
+    assert checkpoints.newest(tmp_path / "parts", pytest.fail).name == "step-5"
+    assert not list((tmp_path / "parts").glob(".aside-*"))
+    training.run(Line(), Points(), FAST, tmp_path / "parts", again=True, tell=quiet)
+    training.run(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
+    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """A file system of one megabyte."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=False).returncode:
+        pytest.skip("no leave to mount")
+    try:
+        (tmp_path / "ballast").write_bytes(bytes(1_000_000))
+        with pytest.raises(Failure, match="the disk is full"):
+            training.run(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
+        (tmp_path / "ballast").unlink()
+        training.run(Line(), Points(), FAST, tmp_path / "run", again=bool(checkpoints.found(tmp_path / "run")))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_checkpoint_that_reads_back_wrong_lets_no_older_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_one = Config(**{**vars(FAST), "keep": 1})
+    real = stage.write
+
+    def rot(path: Path, data: Any) -> None:
+        real(path, data)
+        if path.name == "step-10":
+            (path / "weights.safetensors").write_bytes(b"rot")
+
+    monkeypatch.setattr(stage, "write", rot)
+    with pytest.raises(Failure, match="step-10 cannot be read back"):
+        training.run(Line(), Points(), keep_one, tmp_path, tell=quiet)
+    assert checkpoints.newest(tmp_path, quiet).name == "step-5"
+
+
+class Hungry(Line):
+    """Runs out of memory with more than `fed` samples at a time."""
+
+    fed = 2
+
+    def loss(self, batch: Batch) -> Tensor:
+        if len(batch) > self.fed:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().loss(batch)
+
+
+def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(tmp_path: Path) -> None:
+    told: list[str] = []
+    losses: dict[str, list[float]] = {"plain": [], "hungry": []}
+    for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
+        training.run(
+            learner, Points(), FAST, tmp_path / name, tell=told.append, watch=lambda s, n=name: losses[n].append(s.loss)
+        )
+    assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
+    assert told == [f"out of memory: {size} samples at a time from now on; the batch of 6 stays" for size in (3, 2)]
+
+
+@pytest.mark.parametrize(("fed", "alone"), [(0, True), (2, False)])
+def test_out_of_memory_for_good_names_what_helps(
+    fed: int, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hungry, "fed", fed)
+    monkeypatch.setattr(Hungry, "alone", alone)
+    with pytest.raises(Failure, match=r"out of memory with \d samples at a time: checkpointing=yes"):
+        training.run(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+
+
+def test_a_step_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
+    """One bad row of twenty: the steps that see it change nothing, and the run goes on."""
+    state = State(Line(), Config(**{**vars(FAST), "batch": 2, "average": 0.0}))
+    config, passed = Config(**{**vars(FAST), "batch": 2, "average": 0.0}), 0
+    before = state.learner.layer.weight.detach().clone()
+    for step in training.steps(state, Points(bad=(3,)), config):
+        unmoved = torch.equal(before, state.learner.layer.weight)
+        assert unmoved == (step.norm != step.norm)
+        passed += unmoved
+        before = state.learner.layer.weight.detach().clone()
+    assert passed == sum(3 in batches.indices(0, step, 2, [range(20)]) for step in range(24)) > 0
+
+
+def test_a_checkpoint_of_another_learner_or_base_is_refused(tmp_path: Path) -> None:
+    training.run(Line(), Points(), FAST, tmp_path, tell=quiet, about={"base": "one"})
+    with pytest.raises(Usage, match=r"another learner's \(hidden.weight differs\)"):
+        training.run(Deep(), Points(), FAST, tmp_path, again=True, tell=quiet)
+    with pytest.raises(Usage, match="of another base, one and not two"):
+        training.run(Line(), Points(), FAST, tmp_path, again=True, tell=quiet, about={"base": "two"})
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial", "constant"])
+def test_a_schedule_rises_and_falls(schedule: str) -> None:
+    rates = [rate(schedule, step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == 1 if schedule == "constant" else 0.01 < rates[-1] < 0.03
+    middle = {"cosine": 0.505, "linear": 0.505, "polynomial": 0.2575, "constant": 1.0}
+    assert rates[55] == pytest.approx(middle[schedule])
+
+
+@pytest.mark.parametrize(("kind", "package"), [("adamw8bit", "bitsandbytes"), ("prodigy", "prodigyopt")])
+def test_an_optimizer_that_is_not_installed(kind: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(Usage, match=f"pip install {package}"):
+        State(Line(), Config(**{**vars(FAST), "optimizer": kind, "lr": 1.0}))
+    if kind == "prodigy":
+        with pytest.raises(Usage, match=r"give lr=1, not lr=0\.01"):
+            State(Line(), Config(**{**vars(FAST), "optimizer": kind}))
+
+
+def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
+    """Its distance lies beside the tensors, in numbers of the groups."""
+    pytest.importorskip("prodigyopt")
+    config = Config(**{**vars(FAST), "optimizer": "prodigy", "lr": 1.0, "steps": 40})
+    training.run(Line(), Points(), config, tmp_path / "a", tell=quiet)
+    about, _ = checkpoints.read(tmp_path / "a/step-35")
+    assert about["numbers"]["groups"][0][0]["d"] > 2e-6, "it has found that it may go faster"
+    (tmp_path / "b").mkdir()
+    shutil.copytree(tmp_path / "a/step-35", tmp_path / "b/step-35")
+    training.run(Line(), Points(), config, tmp_path / "b", again=True, tell=quiet)
+    assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("name", plugins.names("recipes"))
+def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
+    learner = name.removesuffix("_sd15")
+    kind = "methods" if learner in plugins.names("methods") else "encoders"
+    known = {option.name for option in [*plugins.options(kind, learner), *plugins.room("training")]}
+    table = plugins.table("recipes", name)
+    assert table.keys() <= known
+    configs.read([*plugins.options(kind, learner), *plugins.room("training")], table)
+    header = [line for line in plugins.source("recipes", name).read_text().splitlines() if line.startswith("#")]
+    assert any(f"`emoscene train {learner} " in line for line in header)
+    assert {"# Cost", "# Expect"} <= {line.partition(":")[0] for line in header}

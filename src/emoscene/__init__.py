@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 VERBS = {
     "load": "sampling",
     "generate": "sampling",
-    "train": "training",
+    "train": "artifacts",
     "evaluate": "evaluation",
     "report": "reporting",
     "export": "formats",

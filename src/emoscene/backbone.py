@@ -34,6 +34,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from emoscene import plugins, stage
@@ -300,6 +301,26 @@ class Backbone:
             if self.scheduler_config.get("prediction_type", "epsilon") == "epsilon"
             else self._epsilon(output, x_t, t)
         )
+
+    def spare(self) -> None:
+        """From now on the UNet keeps no activations between its blocks and computes them again in the backward pass.
+
+        Then, too, attachments read the Condition that was shown in the forward one.
+        """
+
+        def sparing(block: Any, *given: Any) -> Any:
+            shown = self.shown
+
+            def again(*inputs: Any) -> Any:
+                before, self.shown = self.shown, shown
+                try:
+                    return block(*inputs)
+                finally:
+                    self.shown = before
+
+            return checkpoint(again, *given, use_reentrant=False)
+
+        self.unet.enable_gradient_checkpointing(sparing)
 
     def _epsilon(self, v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """eps from v (Salimans & Ho 2022): eps = sqrt(alphabar) v + sqrt(1 - alphabar) x_t."""

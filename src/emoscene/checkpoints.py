@@ -1,7 +1,8 @@
 """Checkpoints: folders `step-N` of tensors with digests, complete or not there, the newest valid one found again.
 
 A checkpoint is written aside, flushed to the disk and renamed, so a kill at any moment leaves either it or nothing. Old
-ones go only once a newer one is there. Resuming falls back past a damaged one and says which and why.
+ones go only once a newer one is there and has been read back. Resuming falls back past a damaged one and says which and
+why.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emoscene import stage
-from emoscene.errors import Usage
+from emoscene.errors import Failure, Usage
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
 
 def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
-    """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep`."""
+    """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep`.
+
+    Raises Failure where the disk is full, or gives back other bytes than it was given; older ones then stay.
+    """
     target = folder / f"step-{step}"
 
     def pour(aside: Path) -> None:
@@ -38,16 +42,18 @@ def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         stage.write(target, pour)
+        if reason := fault(target):
+            raise Failure(f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume")
         for old in found(folder)[:-keep]:
             shutil.rmtree(old)
     return target
 
 
-def read(target: Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
-    """The step and the parts of a checkpoint, in memory of their own."""
+def read(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """What a checkpoint says of itself, and its parts, in memory of their own."""
     about = json.loads((target / "state.json").read_text())
     files = [target / name for name in about["sha256"]]
-    return about["step"], {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
+    return about, {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
 
 
 def found(folder: Path) -> list[Path]:
@@ -72,6 +78,12 @@ def newest(folder: Path, tell: Callable[[str], None]) -> Path:
             return target
         tell(f"skipped {target}: {reason}")
     raise Usage(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
+
+
+def sweep(folder: Path) -> None:
+    """Clear away what a killed process left half written."""
+    for aside in folder.glob(f"{stage.ASIDE}*"):
+        shutil.rmtree(aside)
 
 
 def _digest(path: Path) -> str:

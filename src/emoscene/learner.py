@@ -54,7 +54,8 @@ class Batch:
 
     def _draw(self, word: str, kind: Any, *shape: int) -> Tensor:
         generators = (seeds.generator(self.seed, word, self.step, slot) for slot in self.slots)
-        return torch.stack([kind(shape, generator=g) for g in generators]).to(self.device)
+        drawn = torch.stack([kind(shape, generator=g) for g in generators])
+        return placed(drawn, self.device)
 
     def normal(self, word: str, *shape: int) -> Tensor:
         """Standard normal numbers [B, *shape], the same for the same (seed, word, step, slot)."""
@@ -79,7 +80,8 @@ class Learner(nn.Module, ABC):
 
     Config: a frozen dataclass whose defaults run. reads: the columns it learns from. role: whose pictures those are.
     files: which part of the state goes to which file, file name -> (prefix of the state's names, prefix in the file).
-    stored: the precision its files are written in.
+    stored: the precision its files are written in. alone: whether a sample's loss is the same in any company; that of a
+    contrast is not, so its batch cannot be taken in parts when memory is short.
     """
 
     Config: ClassVar[type]
@@ -87,6 +89,7 @@ class Learner(nn.Module, ABC):
     role: ClassVar[str] = "methods"
     files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
     stored: ClassVar[torch.dtype] = torch.float32
+    alone: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -131,6 +134,15 @@ class Learner(nn.Module, ABC):
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def placed(value: Any, device: torch.device | str) -> Any:
+    """A column where it is computed with; a tensor's way to the GPU keeps nobody waiting."""
+    if not isinstance(value, Tensor):
+        return value
+    if torch.device(device).type == "cuda":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
 
 
 def save(learner: Learner, name: str, folder: Path, base: Backbone | None, **facts: Any) -> None:

@@ -29,6 +29,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
+LOGS = "logs"
 ASIDE = ".aside-"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
@@ -121,11 +122,11 @@ def write(path: Path | str, data: bytes | Callable[[Path], object]) -> None:
 
 
 def fingerprint(folder: Path | str) -> str:
-    """One digest of all that a folder holds, its manifest and its history (which tell of times) apart."""
+    """One digest of all that a folder holds, its manifest, history and logs (which tell of times) apart."""
     folder, digest = Path(folder), hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if path.name not in {MANIFEST, HISTORY} and ASIDE not in name:
+        if path.name not in {MANIFEST, HISTORY} and ASIDE not in name and not name.startswith(f"{LOGS}/"):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{name}\0{content}\n".encode())

@@ -4,41 +4,45 @@
     for step in steps(state, data, config):   one optimizer step each; drawing, logging, stopping stay with the caller
         ...
 
-`run` drains it with checkpoints, `train` is the verb around that. A step's samples, noise and drop-outs are pure
+`run` drains it with checkpoints; the verb `train` is in `artifacts`. A step's samples, noise and drop-outs are pure
 functions of (seed, step, slot): nothing else needs saving for a resumed run to be the same run.
+
+Processes share a step's batch and add their gradients up once, after the backward pass. So how many processes there
+are, and how many samples each takes at a time, is no part of what is computed. Nothing in the loop waits for a GPU:
+what a step came to is read when somebody asks, or a few steps late.
 """
 
 from __future__ import annotations
 
-import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from accelerate.utils import broadcast
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import clip_grad_norm_
 
-from emoscene import checkpoints, plugins, seeds, stage
+from emoscene import checkpoints, stage
 from emoscene import config as configs
-from emoscene import learner as learners
-from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.data.dataset import Prepared
-from emoscene.errors import Failure, Usage, unknown
+from emoscene.errors import Failure, Usage
+from emoscene.feed import feed
+from emoscene.hardware import Late, accelerator, attention, precision
 from emoscene.learner import Batch, Learner
-from emoscene.optimizers import memory, optimizers, pace
+from emoscene.optimizers import memory, move, optimizers, rate, remember
+from emoscene.terminal import bar, deferred
+
+__all__ = ["Config", "Diverged", "State", "Step", "precision", "run", "steps"]
+
+BAD = 3  # steps running that may fail to be finite
+LATE = 2  # steps that a GPU may be behind
 
 
 @dataclass(frozen=True)
@@ -48,141 +52,235 @@ class Config:
     steps: int = option(1000, "optimizer steps", span=(1, 10_000_000))
     batch: int = option(32, "samples of one optimizer step, over all processes", span=(1, 65536))
     micro: int = option(0, "samples at a time within a process; 0 is all of them", span=(0, 65536))
-    lr: float = option(1e-3, "highest learning rate", span=(1e-6, 1e-1, "log"))
+    lr: float = option(1e-3, "highest learning rate; of Prodigy's own rate a multiple", span=(1e-6, 1.0, "log"))
+    optimizer: str = option(
+        "adamw", "adamw8bit needs bitsandbytes, prodigy prodigyopt", choices=("adamw", "adamw8bit", "prodigy")
+    )
     muon: float = option(0.0, "Muon's rate for inner matrices, in multiples of lr; 0 is none", span=(0.0, 100.0))
     warmup: float = option(0.05, "share of the steps over which the rate rises", span=(0.0, 1.0))
-    schedule: str = option("cosine", "the rate after the warm-up", choices=("cosine", "constant"))
-    decay: float = option(0.01, "weight decay (AdamW)", span=(0.0, 1.0))
+    schedule: str = option(
+        "cosine", "the rate after the warm-up", choices=("cosine", "linear", "polynomial", "constant")
+    )
+    decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
     clip: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
     average: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
     precision: str = option("auto", "arithmetic: bf16 where the hardware has it", choices=("auto", "fp32", "bf16"))
+    checkpointing: bool = option(False, "recompute the UNet's activations: a third more time, far less memory")
+    compile: bool = option(False, "compile the UNet's blocks first, which pays in long runs on a GPU")
     seed: int = option(0, "of the order, the noise, the drop-outs")
+    readers: int = option(1, "threads that read batches ahead", span=(1, 64))
     checkpoint_every: int = option(250, "steps between two checkpoints", span=(1, 1_000_000))
     keep: int = option(2, "checkpoints to keep", span=(1, 1000))
+    validate: int = option(64, "unseen pictures of each validation, the selector's; 0 is none", span=(0, 100_000))
+    validate_every: int = option(250, "steps between two validations", span=(1, 1_000_000))
+    patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
+    pictures_every: int = option(0, "steps between two sheets of pictures; 0 is none", span=(0, 1_000_000))
+    tracker: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
+
+
+class Diverged(Failure):
+    """Loss or gradient stayed non-finite."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step came to: mean loss, norm of the gradient before clipping, learning rate, seconds."""
+    """One step: its number, learning rate, seconds, and of these the ones it waited for data."""
 
     number: int
-    loss: float
-    norm: float
     lr: float
     seconds: float
+    waited: float
+    figures: Late
 
+    @property
+    def loss(self) -> float:
+        """The global batch's mean loss."""
+        return self.figures.read()[0]
 
-def precision(choice: str, device: torch.device | str = "cpu") -> str:
-    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it, else "fp32"."""
-    if choice != "auto":
-        return choice
-    if torch.device(device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
-
-
-def rate(config: Config, step: int) -> float:
-    """The learning rate's multiple, in (0, 1], at a step: linear warm-up, then a half cosine or a constant."""
-    warm = max(1, round(config.warmup * config.steps))
-    if step < warm:
-        return (step + 1) / warm
-    if config.schedule == "constant":
-        return 1.0
-    done = (step - warm) / max(1, config.steps - warm)
-    return 0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * done))))
+    @property
+    def norm(self) -> float:
+        """The gradient's norm before clipping."""
+        return self.figures.read()[1]
 
 
 class State:
-    """All that changes while training: the learner, the optimizers' moments, the average, the number of steps done."""
+    """All that changes while training: the learner, the optimizers' memory, the averages, the number of steps done.
 
-    def __init__(self, learner: Learner, config: Config) -> None:
-        self.step = 0
-        kind = "no" if precision(config.precision) == "fp32" else "bf16"
-        AcceleratorState._reset_state()  # else the precision of a process's first run is that of all
-        self.accelerator = Accelerator(mixed_precision=kind, cpu=not torch.cuda.is_available())
+    about: whose run it is, which a checkpoint remembers. micro: samples at a time. best: the weights of the best
+    validation, if that is what is kept in the end. stopping: whether somebody asked to stop.
+    """
+
+    def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
+        self.step, self.micro, self.stopping, self.about = 0, config.micro, False, dict(about or {})
+        self.accelerator = accelerator(config.precision)
+        if config.batch < self.accelerator.num_processes:
+            raise Usage(f"batch={config.batch} is less than a sample for each process: give {self.world} or more")
         self.learner = learner.to(self.accelerator.device).train()
         for parameter in learner.trainable.values():
             parameter.data = parameter.data.float()
-        self.model, *self.optimizers = self.accelerator.prepare(
-            learner, *optimizers(learner, config.lr, config.decay, config.muon)
-        )
+            if self.world > 1:
+                broadcast(parameter.data)
+        self.optimizers = optimizers(learner, config.lr, config.decay, config.muon, config.optimizer)
         self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
+        self.best: dict[str, Tensor] = {}
+        self.bad = torch.zeros((), device=self.accelerator.device)
 
     @property
-    def _moments(self) -> dict[str, Tensor]:
-        found = ((name, memory(self.optimizers, p)) for name, p in self.learner.trainable.items())
-        return {f"{kind}.{name}": value for name, values in found for kind, value in values.items()}
+    def world(self) -> int:
+        """How many processes share a step."""
+        return self.accelerator.num_processes
 
     def save(self, folder: Path, config: Config) -> None:
         """Add a checkpoint to `folder`, unless this step's is there."""
-        parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": self._moments}
-        checkpoints.save(folder, self.step, parts, config.keep, config=configs.asdict(config))
+        moments, numbers = memory(self.optimizers, self.learner.trainable)
+        parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
+        parts |= {"best": self.best} if self.best else {}
+        facts = {"about": self.about, "processes": self.world, "numbers": numbers, "config": configs.asdict(config)}
+        checkpoints.save(folder, self.step, parts, config.keep, **facts)
 
-    def restore(self, target: Path) -> None:
-        """Go on from a checkpoint, exactly."""
-        self.step, parts = checkpoints.read(target)
-        self.learner.load_state_dict(parts["weights"])
+    def restore(self, target: Path, tell: Callable[[str], None] = print) -> None:
+        """Go on from a checkpoint, exactly. Raises Usage where it is another learner's, or on another base."""
+        about, parts = checkpoints.read(target)
+        mine, weights = self.learner.state_dict(), parts["weights"]
+        for word, value in self.about.items():
+            if (there := about["about"].get(word)) != value:
+                raise Usage(
+                    f"{target} is of another {word}, {there} and not {value}: call as before, or with a new --out"
+                )
+        if odd := [name for name in {**mine, **weights} if _shape(mine, name) != _shape(weights, name)]:
+            raise Usage(f"{target} is another learner's ({odd[0]} differs): call as before, or with a new --out")
+        if about["processes"] != self.world:
+            tell(f"{self.world} processes go on with what {about['processes']} began: the global batch stays")
+        self.step = about["step"]
+        self.learner.load_state_dict(weights)
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
-        for name, value in parts["moments"].items():
-            kind, _, parameter = name.partition(".")
-            p = self.learner.trainable[parameter]
-            memory(self.optimizers, p)[kind] = value if kind == "step" else value.to(p.device)
+        self.best = parts.get("best", {})
+        remember(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+
+    @contextmanager
+    def lent(self) -> Iterator[Learner]:
+        """The learner as it would be kept if training ended now, inside and no longer."""
+        trainable = self.learner.trainable
+        own = {name: trainable[name].data for name in self.average}
+        try:
+            for name, value in self.average.items():
+                trainable[name].data = value
+            yield self.learner.eval()
+        finally:
+            for name, value in own.items():
+                trainable[name].data = value
+            self.learner.train()
 
     @torch.no_grad()
-    def averaged(self) -> Learner:
-        """The learner with the average in place of its weights: what is kept of a finished run."""
-        for name, parameter in self.learner.trainable.items():
-            if name in self.average:
-                parameter.copy_(self.average[name])
+    def finished(self) -> Learner:
+        """The learner as it is kept: with the weights of the best validation, else with the average."""
+        for name, value in (self.best or self.average).items():
+            self.learner.trainable[name].copy_(value)
         return self.learner.eval()
 
 
-def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
+def _shape(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
+
+
+def steps(
+    state: State,
+    data: Data,
+    config: Config,
+    *,
+    tell: Callable[[str], None] = print,
+    asked: Callable[[], bool] = lambda: False,
+) -> Iterator[Step]:
     """Train from `state.step` to `config.steps`, a step at a time.
 
-    Raises Failure when loss or gradient stay non-finite for more than three steps running; such a step changes nothing.
+    asked: whether this process shall stop; if one shall, all learn of it in `state.stopping`, after the same step.
+    Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes nothing.
     """
-    accelerator, learner, bad = state.accelerator, state.learner, 0
-    slots = stage.share(range(config.batch), accelerator.process_index, accelerator.num_processes)
-    while state.step < config.steps:
-        began = time.perf_counter()
-        mine, read = batches.batch(data, learner.reads, config.seed, state.step, config.batch, slots)
-        columns = {
-            name: value.to(accelerator.device) if isinstance(value, Tensor) else value for name, value in read.items()
-        }
-        loss = _backward(state, Batch(columns, config.seed, state.step, slots, accelerator.device), config)
-        norm = float(accelerator.clip_grad_norm_(state.model.parameters(), config.clip))
-        factor = config.lr * rate(config, state.step)
-        if finite := norm < float("inf"):
-            for optimizer in state.optimizers:
-                pace(optimizer, factor)
-                optimizer.step()
-        bad = 0 if finite else bad + 1
-        if bad > 3:
-            raise Failure(f"loss or gradient not finite at step {state.step}, samples {mine[:8]}: try a smaller lr")
+    slots = stage.share(range(config.batch), state.accelerator.process_index, state.world)
+    todo, reads, where = range(state.step, config.steps), state.learner.reads, state.accelerator.device
+    coming = feed(data, reads, todo, config.batch, config.seed, slots=slots, device=where, readers=config.readers)
+    under_way: deque[Step] = deque()
+    began = time.perf_counter()
+    for batch in coming:
+        waited = time.perf_counter() - began
+        loss = _gradient(state, batch, config, tell)
+        told = torch.stack([loss, torch.full_like(loss, float(asked()))])
+        loss, stopping = _summed(state, told).unbind()
+        norm = clip_grad_norm_(state.learner.trainable.values(), config.clip)
+        lr = config.lr * rate(config.schedule, state.step, config.steps, config.warmup)
         for optimizer in state.optimizers:
+            move(optimizer, lr, norm.isfinite())
             optimizer.zero_grad()
+        state.bad = torch.where(norm.isfinite(), 0.0, state.bad + 1)
         state.step += 1
         _update(state, config)
-        yield Step(state.step, loss, norm, factor, time.perf_counter() - began)
+        figures = Late(torch.stack([loss, norm, stopping, state.bad]))
+        step = Step(state.step, lr, time.perf_counter() - began, waited, figures)
+        under_way.append(step)
+        if len(under_way) > (LATE if where.type == "cuda" else 0):
+            _look(under_way.popleft(), state, data, config)
+        yield step
+        began = time.perf_counter()
+    for step in under_way:
+        _look(step, state, data, config)
 
 
-def _backward(state: State, batch: Batch, config: Config) -> float:
-    """Accumulate the gradient of the batch's mean loss, `micro` samples at a time; returns that mean."""
-    size = config.micro or len(batch)
-    total = 0.0
+def _look(step: Step, state: State, data: Data, config: Config) -> None:
+    """Read what a step came to: who wants to stop, and whether it goes wrong."""
+    _, _, stopping, bad = step.figures.read()
+    state.stopping |= stopping > 0
+    if bad > BAD:
+        rows = batches.indices(config.seed, step.number - 1, config.batch, batches.shapes(data))[:8]
+        raise Diverged(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
+
+
+def _gradient(state: State, batch: Batch, config: Config, tell: Callable[[str], None]) -> Tensor:
+    """Put the gradient of the global batch's mean loss in place; returns this process's part of that mean [].
+
+    Out of memory, it takes half as many samples at a time, from now on.
+    """
+    size = state.micro or len(batch)
+    while True:
+        try:
+            loss = _accumulated(state, batch, size, config.batch)
+            break
+        except torch.OutOfMemoryError as error:
+            if size == 1 or not state.learner.alone:
+                raise Failure(
+                    f"out of memory with {size} samples at a time: checkpointing=yes, precision=bf16, a smaller batch "
+                    "or a smaller learner takes less"
+                ) from error
+        size = state.micro = -(-size // 2)
+        state.learner.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        tell(f"out of memory: {size} samples at a time from now on; the batch of {config.batch} stays")
+    if state.world > 1:
+        held = list(state.learner.trainable.values())
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+        sizes = [p.numel() for p in held]
+        for p, part in zip(held, _summed(state, torch.cat([g.flatten() for g in gradients])).split(sizes), strict=True):
+            p.grad = part.view_as(p)
+    return loss
+
+
+def _accumulated(state: State, batch: Batch, size: int, whole: int) -> Tensor:
+    """The batch's part of the mean loss over `whole` samples, `size` at a time; its gradient is added up."""
+    total = torch.zeros((), device=state.accelerator.device)
     for first in range(0, len(batch), size):
-        part = batch.rows(slice(first, first + size))
-        with state.learner.attached(), _attention(batch.device):
-            loss = state.model(part).sum() / len(batch)
-            state.accelerator.backward(loss)
-        total += float(loss.detach())
+        with state.learner.attached(), attention(state.accelerator.device):
+            with state.accelerator.autocast():
+                losses = state.learner(batch.rows(slice(first, first + size)))
+            loss = losses.float().sum() / whole
+            loss.backward()
+        total += loss.detach()
     return total
 
 
-def _attention(device: torch.device | str) -> AbstractContextManager[Any]:
-    """On a CPU, attention's plain formula: the fused kernel's backward is slower for the sizes that fit there."""
-    return sdpa_kernel(SDPBackend.MATH) if torch.device(device).type == "cpu" else nullcontext()
+def _summed(state: State, values: Tensor) -> Tensor:
+    """The sum over all processes."""
+    summed: Tensor = state.accelerator.reduce(values, "sum") if state.world > 1 else values
+    return summed
 
 
 @torch.no_grad()
@@ -194,27 +292,6 @@ def _update(state: State, config: Config) -> None:
         torch._foreach_lerp_([state.average[n] for n in names], [now[n].data for n in names], 1 - decay)
 
 
-@contextmanager
-def _deferred() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask to stop after the step in hand; a second one leaves at once."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(
     learner: Learner,
     data: Data,
@@ -224,101 +301,39 @@ def run(
     again: bool = False,
     tell: Callable[[str], None] = print,
     watch: Callable[[Step], None] | None = None,
+    look: Callable[[State], bool | None] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Learner:
     """Train with checkpoints in `folder` (`again`: go on from the newest); returns the averaged learner.
 
-    Raises Failure, the work saved, when interrupted.
+    watch: sees every step. look: sees the state before the first step and after each, and may say that it is enough;
+    it is called on every process, and what it raises ends the run where it stands. about: whose run it is. Raises
+    Failure, the work saved, when interrupted.
     """
-    state = State(learner, config)
-    if again:
-        state.restore(target := checkpoints.newest(folder, tell))
-        tell(f"resumed at step {state.step} from {target}")
+    state = State(learner, config, about)
     main = state.accelerator.is_main_process
+    if main:
+        checkpoints.sweep(folder)
+    if again:
+        state.restore(target := checkpoints.newest(folder, tell), tell)
+        tell(f"resumed at step {state.step} from {target}")
 
     def keep() -> None:
         if main:
             state.save(folder, config)
 
-    keep()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _deferred() as asked, Progress(*columns, disable=not main, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=config.steps, completed=state.step)
-        for step in steps(state, data, config):
-            bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}")
+    with deferred() as asked, bar("training", state.step, config.steps, main) as show:
+        enough = bool(look and look(state))
+        keep()
+        for step in () if enough else steps(state, data, config, tell=tell, asked=asked):
+            show(step.number, lambda step=step: f"loss {step.loss:.4f}")  # type: ignore[misc]
             if watch:
                 watch(step)
-            if step.number % config.checkpoint_every == 0 or step.number == config.steps or asked():
+            enough = bool(look and look(state))
+            if step.number % config.checkpoint_every == 0 or step.number == config.steps or enough or state.stopping:
                 keep()
-            if asked() and step.number < config.steps:
+            if enough:
+                break
+            if state.stopping and step.number < config.steps:
                 raise Failure(f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on")
-    return state.averaged()
-
-
-def train(
-    name: str,
-    *,
-    data: str | Path,
-    out: str | Path,
-    base: str = "mini",
-    resume: bool = False,
-    tell: Callable[[str], None] = print,
-    **settings: Any,
-) -> Path:
-    """Train the learner `name` on a prepared folder; returns the artifact's folder.
-
-    settings: fields of `Config` here or of the learner's own. Raises Usage for words that are off, Failure when
-    interrupted (the work is saved).
-    """
-    cls = learner_of(name)
-    mine = configs.fields(cls.Config)
-    asked = configs.read([*configs.fields(Config), *mine], {**recipe(name), **settings})
-    own = {option.name for option in mine}
-    config = configs.replace(Config(), {k: v for k, v in asked.items() if k not in own})
-    learning = configs.replace(cls.Config(), {k: v for k, v in asked.items() if k in own})
-    role = getattr(learning, "role", cls.role)
-    prepared, backbone, out = Prepared(data, role=role), Backbone.load(base), Path(out)
-    if "latent" in cls.reads and prepared.encoder != backbone.encoder:
-        raise Usage(f"{data} holds latents of another autoencoder than --base {base}'s: prepare it with that base")
-    resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(learning)}
-    opened = stage.Stage.open(out, "artifact", resolved, parents=[Path(data)], seed=config.seed)
-    if opened.done:
-        return out
-    saved = out / "checkpoints"
-    if checkpoints.found(saved) and not resume:
-        raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
-    if resume and not checkpoints.found(saved):
-        raise Usage(f"nothing to resume in {out}: leave out --resume to start")
-    tell(f"{name}: {config.steps} steps of {config.batch}, {precision(config.precision)}, {len(prepared)} pictures")
-    torch.manual_seed(seeds.number(config.seed, "start") % 2**31)
-    began = time.time()
-    learner = run(cls.start(learning, backbone, prepared), prepared, config, saved, again=resume, tell=tell)
-    cost = {
-        "trainable": sum(p.numel() for p in learner.trainable.values()),
-        "pictures": config.steps * config.batch,
-        "seconds": round(time.time() - began, 1),
-    }
-    if PartialState().is_main_process:
-        unseen = "selector" in prepared.table.unique("role")
-        proof = learner.proof(Prepared(data, role="selector")) if unseen else {}
-        learners.save(learner, name, out, backbone, data=prepared.fingerprint, **({"proof": proof} if proof else {}))
-        shutil.rmtree(saved)
-        opened.finish(cost=cost)
-    return out
-
-
-def learner_of(name: str) -> type[Learner]:
-    """The method or encoder of this name. Raises Usage where nobody knows it, or it has nothing to learn."""
-    found: dict[str, type[Learner]] = {}
-    for kind in ("methods", "encoders"):
-        found |= {known: plugins.find(kind, known) for known in plugins.names(kind)}
-    learning = {known: cls for known, cls in found.items() if cls.reads}
-    if name in found and name not in learning:
-        raise Usage(f"{name} has nothing to learn: it is used as it is")
-    if name not in learning:
-        raise unknown("learner", name, learning, hint="emoscene ls methods, emoscene ls encoders")
-    return learning[name]
-
-
-def recipe(name: str) -> dict[str, Any]:
-    """The settings that suit a learner on the miniature, from `recipes/NAME.toml`; none where there is no such file."""
-    return plugins.table("recipes", name) if name in plugins.names("recipes") else {}
+    return state.finished()

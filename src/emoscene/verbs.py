@@ -57,7 +57,7 @@ VERBS = {
     "train": Verb(
         "train a method or an encoder on a prepared folder",
         "NAME",
-        "data base resume out recipe",
+        "data base resume dry_run yes out recipe",
         "emoscene train lora --data out/prepared --out runs/lora steps=900",
     ),
     "evaluate": Verb(
@@ -132,6 +132,7 @@ OPTIONS = {
         Option("dry_run", "bool", False, "say what it would be and take, and write nothing"),
         Option("data", "str", "out/prepared", "a folder that `prepare` made"),
         Option("resume", "bool", False, "go on from the newest checkpoint"),
+        Option("yes", "bool", False, "make what the data lack for this learner, beside them"),
         Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
         Option(

@@ -72,6 +72,7 @@ class EmotionCLIP(Encoder):
         "emotions.safetensors": ("ids", "ids"),
     }
     borrows: ClassVar[str] = "begun"
+    alone: ClassVar[bool] = False
     labels = EMOTIONS
 
     def __init__(self, config: Config, model: CLIPModel, tokenizer: CLIPTokenizer | None = None) -> None:

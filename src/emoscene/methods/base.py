@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emoscene.backbone import Backbone, Condition
-from emoscene.learner import Batch, Learner
+from emoscene.learner import Batch, Learner, placed
 
 
 class Method(Learner):
@@ -143,6 +143,7 @@ def min_snr(predicted: Tensor, noise: Tensor, alphabar: Tensor, gamma: float) ->
 
 def words(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:
     """The captions to train on, short ones at the rate `short`, and which samples dropped everything [B]."""
-    terse, dropped = batch.uniform("caption") < short, batch.uniform("drop") < drop
+    dice = replace(batch, device="cpu")  # where the words are, so that no GPU is waited for
+    terse, dropped = dice.uniform("caption") < short, dice.uniform("drop") < drop
     chosen = zip(batch["caption"], batch["caption_long"], terse.tolist(), dropped.tolist(), strict=True)
-    return ["" if none else brief if few else full for brief, full, few, none in chosen], dropped
+    return ["" if none else brief if few else full for brief, full, few, none in chosen], placed(dropped, batch.device)

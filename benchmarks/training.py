@@ -1,0 +1,335 @@
+"""What training pays for besides the UNet's arithmetic: `python -m benchmarks.training steps|loader`.
+
+steps   one model, data, batch and precision; who trains it takes turns, a few steps each, in one process:
+          bare              forward, backward, optimizer on one batch that is there: the limit
+          engine            emoscene.training, fed from prepared latents
+          published         the order of work of diffusers' LoRA example: a picture is opened, cropped to tensors and
+                            passed through the VAE and its words through the text encoder, in every step
+          published, cached the same loop, fed from the same latents
+          lora              the method `lora` as it ships, with learned vectors, which go through the text encoder
+          lora, bare        its limit
+loader  seconds that a step waits for 118,102 latents on disk, at 300 samples a second
+
+The published loop restates what examples/text_to_image/train_text_to_image_lora.py of huggingface/diffusers v0.42.0
+(Apache-2.0) does, in its order: encode, noise, timesteps, words, UNet, loss, gather for the log, backward, clip, step,
+schedule, log. A turn's ratio is the result, its median with the quartiles. --true takes Stable Diffusion 1.5's shape
+with random weights. On a GPU the peak of memory is measured as well; nobody has confirmed those rows yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers import DDPMScheduler
+from diffusers.optimization import get_scheduler
+from peft import LoraConfig
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from emoscene import plugins, seeds, stage, training
+from emoscene.backbone import Backbone
+from emoscene.data import encoding, finishing, records
+from emoscene.data.dataset import Prepared
+from emoscene.data.preparation import SHARD, prepare
+from emoscene.data.records import Record
+from emoscene.feed import feed
+from emoscene.hardware import attention, device
+from emoscene.learner import Batch, Learner
+from emoscene.methods.base import denoising
+from emoscene.mini import truesize
+from emoscene.training import Config, State
+
+TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
+LIMITS = {  # the ratio's name: the row above, the row below, and what is promised
+    "engine / bare": ("engine", "bare", "<= 1.05"),
+    "lora / its bare": ("lora", "lora, bare", "<= 1.05"),
+    "published / engine": ("published", "engine", ">= 1.5"),
+    "published, cached / engine": ("published, cached", "engine", ">= 1.0"),
+}
+
+
+class Plain(Learner):
+    """PEFT's LoRA on the UNet's attention, trained as the example trains it: what all loops train alike."""
+
+    reads: ClassVar = ("latent", "caption")
+
+    def __init__(self, base: Backbone, rank: int) -> None:
+        super().__init__(None)
+        self.base = base
+        base.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=TARGETS))
+        self.held = nn.ParameterList(p for p in base.unet.parameters() if p.requires_grad)
+
+    @classmethod
+    def start(cls, config: Any, base: Backbone | None, data: Any = None) -> Plain:
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            plain = self.base.plain(batch["caption"])
+        return denoising(self.base, batch, plain, gamma=1e9)
+
+
+class Pictures(Dataset[dict[str, Any]]):
+    """The prepared pictures as the example's data set gives them: opened, flipped, as tensors, their words as ids."""
+
+    def __init__(self, data: Prepared, base: Backbone, cached: bool) -> None:
+        self.data, self.base, self.column = data, base, "latent" if cached else "picture"
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        row = self.data.rows([place], [self.column, "caption"])
+        picture = row[self.column][0]
+        options = {"max_length": 77, "padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        ids = self.base.tokenizer(row["caption"][0], **options).input_ids[0]
+        return {"picture": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
+
+
+def endless(data: Dataset[dict[str, Any]], batch: int) -> Iterator[dict[str, Any]]:
+    """Epoch after epoch, without workers, as the example has it unless it is told otherwise."""
+    while True:
+        yield from DataLoader(data, batch, shuffle=True, drop_last=True)
+
+
+def published(base: Backbone, data: Prepared, batch: int, lr: float, kind: str, cached: bool) -> Callable[[int], None]:
+    """So many steps of the published loop; its own adapter is already on the UNet."""
+    accelerator = Accelerator(mixed_precision="no" if kind == "fp32" else "bf16", cpu=device().type == "cpu")
+    trained = [p for p in base.unet.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
+    schedule = get_scheduler("constant", optimizer=optimizer, num_warmup_steps=0, num_training_steps=10**6)
+    noising, weight = DDPMScheduler.from_config(base.scheduler_config), base.dtype
+    batches = endless(Pictures(data, base, cached), batch)
+
+    def run(count: int) -> None:
+        for given in islice(batches, count):
+            pixels, ids = given["picture"].to(base.device, weight), given["ids"].to(base.device)
+            with torch.no_grad():
+                latents = (
+                    pixels if cached else base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
+                )
+            noise = torch.randn_like(latents)
+            t = torch.randint(0, noising.config.num_train_timesteps, (batch,), device=latents.device).long()
+            noisy = noising.add_noise(latents, noise, t)
+            with torch.no_grad():
+                hidden = base.text_encoder(ids)[0]
+            with accelerator.autocast():
+                predicted = base.unet(noisy, t, hidden).sample
+            loss = F.mse_loss(predicted.float(), noise.float(), reduction="mean")
+            accelerator.gather(loss.detach().repeat(batch)).mean().item()
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            loss.detach().item()
+
+    return run
+
+
+def bare(learner: Learner, data: Prepared, config: Config, kind: str) -> Callable[[int], None]:
+    """So many times forward, backward and optimizer, on a batch that lies ready."""
+    optimizer = torch.optim.AdamW(learner.trainable.values(), lr=config.lr, fused=True)
+    [batch] = feed(data, learner.reads, range(1), config.batch, 0, slots=range(config.batch), device=device())
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            with learner.attached(), attention(device()):
+                with torch.autocast(device().type, torch.bfloat16, enabled=kind == "bf16"):
+                    loss = learner(batch).mean()
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return run
+
+
+def engine(learner: Learner, data: Prepared, config: Config) -> Callable[[int], None]:
+    """So many steps of ours; reading ahead begins anew with each turn, so nothing is read in another's time."""
+    state = State(learner, config)
+
+    def run(count: int) -> None:
+        running = training.steps(state, data, config)
+        for _ in islice(running, count):
+            pass
+        running.close()
+
+    return run
+
+
+def contenders(asked: argparse.Namespace, base: Backbone, data: Prepared) -> dict[str, Callable[[int], None]]:
+    """Each with an adapter of its own kind; the plain one is shared, so all move the same weights."""
+    kind = training.precision(asked.precision, device())
+    config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
+    cls = plugins.find("methods", "lora")
+    lora = cls.start(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)
+    plain = Plain(base, asked.rank)
+    ours = engine(plain, data, config)
+    return {
+        "bare": bare(plain, data, config, kind),
+        "engine": ours,
+        "published": published(base, data, asked.batch, config.lr, kind, cached=False),
+        "published, cached": published(base, data, asked.batch, config.lr, kind, cached=True),
+        "lora": engine(lora, data, config),
+        "lora, bare": bare(lora, data, config, kind),
+    }
+
+
+def timed(run: Callable[[int], None], count: int) -> tuple[float, float]:
+    """Seconds a step, until the device is done; and the peak of its memory in GB, 0 on a CPU."""
+    if device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    run(count)
+    if device().type == "cuda":
+        torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated() / 1e9 if device().type == "cuda" else 0.0
+    return (time.perf_counter() - began) / count, peak
+
+
+def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Seconds of a step by each contender, and the ratios that count."""
+    name = str(truesize.base(asked.weights)) if asked.true else asked.base
+    half = device().type == "cuda" and training.precision(asked.precision, device()) == "bf16"
+    base, asked.second = (Backbone.load(name, device(), torch.bfloat16 if half else torch.float32) for _ in range(2))
+    for one in (base, asked.second):
+        if asked.checkpointing:
+            one.spare()
+        if device().type == "cuda":
+            one.unet.to(memory_format=torch.channels_last)
+    where = prepare("mini", out=folder / "prepared", limit=asked.number, base=name, tell=str)
+    data = Prepared(where, "methods")
+    runners = contenders(asked, base, data)
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    peaks = dict.fromkeys(runners, 0.0)
+    for turn in range(asked.warm + asked.turns):
+        for name, run in runners.items():
+            taken, peak = timed(run, asked.count)
+            if turn >= asked.warm:
+                seconds[name].append(taken)
+                peaks[name] = max(peaks[name], peak)
+    rows = {name: quartiles(times) for name, times in seconds.items()}
+    ratios = {
+        name: quartiles([a / b for a, b in zip(seconds[above], seconds[below], strict=True)]) | {"promised": promise}
+        for name, (above, below, promise) in LIMITS.items()
+    }
+    pairs = zip(seconds["published"], seconds["published, cached"], strict=True)
+    rows["of which opening and encoding"] = quartiles([whole - rest for whole, rest in pairs])
+    return {"seconds a step": rows, "ratios": ratios, "peak GB (unconfirmed)": peaks if any(peaks.values()) else {}}
+
+
+def quartiles(values: list[float]) -> dict[str, Any]:
+    """The median and the quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": middle, "quartiles": [low, high]}
+
+
+def synthetic(folder: Path, number: int, side: int) -> Prepared:
+    """A prepared folder of random latents, written as `prepare` writes them."""
+    opened = stage.Stage.open(folder / "prepared", "prepared", {"number": number, "side": side})
+    parts = [opened.path / name for name in encoding.names(number, SHARD)]
+    for shard, part in enumerate(parts):
+        numbers = range(shard * SHARD, min((shard + 1) * SHARD, number))
+        drawn = seeds.rng(0, "latents", shard).normal(size=(len(numbers), 4, side, side))
+        rows = (
+            Record(f"p-{n}", weights=tuple(np.eye(8)[n % 8]), caption="a lake", latent=latent, shape=shape)
+            for n, (latent, shape) in zip(numbers, records.packed(drawn), strict=True)
+        )
+        encoding._stream(records.table(rows), part)
+    finishing.index(opened.path, parts)
+    opened.finish(encoder="", size=8 * side)
+    return Prepared(opened.path, "methods")
+
+
+def loader(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The share of a step that is spent waiting for data, a step taking as long as 300 samples a second allow."""
+    data = synthetic(folder, asked.number, asked.side)
+    reads = ("latent", "weights", "caption", "caption_long")
+    pause, waited = asked.batch / asked.rate, []
+    coming = feed(data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), readers=asked.readers)
+    for _ in range(asked.turns):
+        began = time.perf_counter()
+        next(coming)
+        waited.append((time.perf_counter() - began) / pause)
+        time.sleep(pause)
+    shares = waited[asked.warm :]
+    found = quartiles(shares) | {"mean": statistics.fmean(shares), "promised": "<= 0.02"}
+    return {"latents": asked.number, "samples a second": asked.rate, "ratios": {"share of a step that waits": found}}
+
+
+def told(found: dict[str, Any]) -> Table:
+    """The table that is printed."""
+    table = Table("", "median", "quartiles", "promised")
+    for kind in ("seconds a step", "ratios"):
+        for name, row in found.get(kind, {}).items():
+            low, high = row["quartiles"]
+            table.add_row(name, f"{row['median']:.4f}", f"{low:.4f} to {high:.4f}", row.get("promised", ""))
+    for name, peak in found.get("peak GB (unconfirmed)", {}).items():
+        table.add_row(f"peak GB (unconfirmed): {name}", f"{peak:.2f}", "", "<= 6" if name == "lora" else "")
+    return table
+
+
+def drawn(rows: dict[str, dict[str, Any]]) -> str:
+    """Bars of the medians with their quartiles, as SVG."""
+    longest = max(row["quartiles"][1] for row in rows.values())
+    parts = []
+    for place, (name, row) in enumerate(rows.items()):
+        y, (middle, low, high) = 30 * place + 10, (300 * v / longest for v in (row["median"], *row["quartiles"]))
+        parts.append(f'<text x="190" y="{y + 13}" text-anchor="end">{name}</text>')
+        parts.append(f'<rect x="200" y="{y}" width="{middle:.1f}" height="18" fill="#56b4e9"/>')
+        parts.append(f'<path d="M{200 + low:.1f} {y + 9}H{200 + high:.1f}" stroke="#000" stroke-width="2"/>')
+        parts.append(f'<text x="{205 + max(middle, high):.1f}" y="{y + 13}">{row["median"]:.3f}</text>')
+    size = f'width="580" height="{30 * len(rows) + 20}" font-family="sans-serif" font-size="12"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(parts)}</svg>'
+
+
+def main() -> int:
+    """Measure, print the table, write the JSON and the plot."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser.add_argument("what", choices=("steps", "loader"))
+    parser.add_argument("--base", default="mini")
+    parser.add_argument("--true", action="store_true", help="Stable Diffusion 1.5's shape, random weights")
+    parser.add_argument("--weights", type=Path, default=Path("out/truesize/base"), help="where these weights are kept")
+    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--count", type=int, default=5, help="steps of a turn")
+    parser.add_argument("--turns", type=int, default=12, help="turns of each, or steps of the loader")
+    parser.add_argument("--warm", type=int, default=2, help="turns, or steps, that do not count")
+    parser.add_argument("--number", type=int, default=256, help="pictures, or latents: EmoSet has 118102")
+    parser.add_argument("--side", type=int, default=64, help="of a synthetic latent")
+    parser.add_argument("--rate", type=float, default=300.0, help="samples a second that are trained")
+    parser.add_argument("--readers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("out/bench"))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = {"steps": steps, "loader": loader}[asked.what](asked, Path(folder))
+    about = {"device": str(device()), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    settings = {key: value for key, value in vars(asked).items() if isinstance(value, int | float | str)}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / f"training-{asked.what}.json").write_text(json.dumps(about | {"asked": settings} | found, indent=1))
+    if asked.what == "steps":
+        (asked.out / "training-steps.svg").write_text(drawn(found["seconds a step"]))
+    Console().print(told(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The verb `train`: a learner's name and a prepared folder in, an artifact out.
+
+    artifact/
+        manifest.json  learner.json      where it comes from, and what is needed to load it
+        *.safetensors                    the weights
+        history.jsonl  progress/         its loss on unseen pictures, and sheets of pictures, as it learnt
+        logs/                            a tracker's own
+
+Here it is settled what a run stands on: its base, data that suit both, its settings. `training` does the work,
+`journal` looks on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from PIL import Image
+
+from emoscene import checkpoints, forecast, plugins, seeds, stage
+from emoscene import config as configs
+from emoscene import learner as learners
+from emoscene.backbone import Backbone
+from emoscene.data.dataset import Prepared
+from emoscene.data.preparation import prepare
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Usage, unknown
+from emoscene.hardware import device, precision
+from emoscene.journal import Journal
+from emoscene.learner import Learner
+from emoscene.methods.base import Method
+from emoscene.optimizers import maker
+from emoscene.pictures import sheet
+from emoscene.sampling import Pipe
+from emoscene.training import Config, State, run
+
+UNSEEN = "selector"
+SCENES = 3  # captions that a sheet of pictures shows
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the verb, settled."""
+
+    name: str
+    cls: type[Learner]
+    config: Config
+    own: Any
+    backbone: Backbone
+    data: Prepared
+    tell: Callable[[str], None]
+
+    def start(self) -> Learner:
+        """The learner, new."""
+        torch.manual_seed(seeds.number(self.config.seed, "start") % 2**31)
+        return self.cls.start(self.own, self.backbone, self.data)
+
+
+def train(
+    name: str,
+    *,
+    data: str | Path,
+    out: str | Path,
+    base: str = "mini",
+    resume: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    tell: Callable[[str], None] = print,
+    look: Callable[[State], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """Train the learner `name` on a prepared folder; returns the artifact's folder.
+
+    dry_run: say what it would take, by a few steps, and write nothing. yes: make what the data lack for this learner,
+    captions or EmotionCLIP's vectors, in a folder beside them. look: called with the run's state before the first step
+    and after each. settings: fields of `training.Config` or of the learner's own. Raises Usage for words that are
+    off, Failure when interrupted (the work is saved).
+    """
+    cls, out = learner_of(name), Path(out)
+    config, own = settled(cls, {**recipe(name, base), **settings})
+    maker(config.optimizer, config.lr)
+    PartialState(cpu=not torch.cuda.is_available())
+    backbone = based(base, config, cls)
+    whole = provided(name, cls, Path(data), base, backbone, yes, tell)
+    prepared = Prepared(whole, role=getattr(own, "role", cls.role))
+    job = Job(name, cls, config, own, backbone, prepared, tell)
+    fits(job)
+    resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(own)}
+    if dry_run:
+        for line in forecast.lines(job.start(), job.data, config, out):
+            tell(line)
+        return out
+    opened = stage.Stage.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
+    if not opened.done:
+        _train(job, opened, resume, look)
+    return out
+
+
+def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], None] | None) -> None:
+    out, config, saved = opened.path, job.config, opened.path / "checkpoints"
+    if checkpoints.found(saved) and not resume:
+        raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
+    if resume and not checkpoints.found(saved):
+        raise Usage(f"nothing to resume in {out}: leave out --resume to start")
+    where, kind, total = device(), precision(config.precision, device()), len(job.data)
+    job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
+    learner, began = job.start(), time.time()
+    forecast.room(learner, config, out)
+    unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
+    journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
+    about = {"learner": job.name, "base": job.backbone.fingerprint}
+
+    def both(state: State) -> bool:
+        enough = journal(state)
+        if look:
+            look(state)
+        return enough
+
+    run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
+    journal.close()
+    if PartialState().is_main_process:
+        proof = learner.proof(unseen) if unseen else {}
+        facts = {"data": job.data.fingerprint, **({"proof": proof} if proof else {})}
+        learners.save(learner, job.name, out, job.backbone, **facts)
+        shutil.rmtree(saved)
+        cost = {
+            "trainable": sum(p.numel() for p in learner.trainable.values()),
+            "pictures": config.steps * config.batch,
+            "seconds": round(time.time() - began, 1),
+        }
+        opened.finish(cost=cost, history=journal.rows)
+
+
+def settled(cls: type[Learner], asked: dict[str, Any]) -> tuple[Config, Any]:
+    """Training's settings, and the learner's own. Raises Usage for a key that is neither's."""
+    mine = configs.fields(cls.Config)
+    known = configs.read([*configs.fields(Config), *mine], asked)
+    own = {option.name for option in mine}
+    config = configs.replace(Config(), {key: value for key, value in known.items() if key not in own})
+    return config, configs.replace(cls.Config(), {key: value for key, value in known.items() if key in own})
+
+
+def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
+    """The base where it is trained on, prepared for that: in half precision on a GPU, compiled or sparing if asked."""
+    half = device().type == "cuda" and precision(config.precision, device()) == "bf16"
+    backbone = Backbone.load(base, device(), torch.bfloat16 if half else torch.float32)
+    if (config.checkpointing or config.compile) and not (issubclass(cls, Method) and "caption" in cls.reads):
+        raise Usage("checkpointing and compile are for methods that train through the UNet: leave them out here")
+    if device().type == "cuda":
+        backbone.unet.to(memory_format=torch.channels_last)
+    if config.checkpointing:
+        backbone.spare()
+    if config.compile:
+        backbone.unet.compile_repeated_blocks()
+    return backbone
+
+
+def fits(job: Job) -> None:
+    """Raises Usage where the data's latents are not the base's."""
+    if "latent" not in job.cls.reads:
+        return
+    folder, base = job.data.folder, job.backbone
+    if job.data.encoder != base.encoder:
+        raise Usage(
+            f"{folder} holds latents of another autoencoder than --base {base.name}'s: prepare it with that base"
+        )
+    high, wide = job.data.rows([0], ["latent"])["latent"].shape[2:]
+    if not 0.5 < (share := high * wide * base.factor**2 / base.size**2) < 2:
+        raise Usage(
+            f"{folder} holds pictures of {wide * base.factor} x {high * base.factor} pixels, {share:.1f} times what "
+            f"--base {base.name} paints: prepare it with that base"
+        )
+
+
+def provided(
+    name: str, cls: type[Learner], data: Path, base: str, backbone: Backbone, yes: bool, tell: Callable[[str], None]
+) -> Path:
+    """The prepared folder, or with `yes` one beside it that has what this learner needs and the data lack."""
+    there, call = Prepared(data), stage.read(data, "prepared")["config"]
+    lacking = {}
+    if "vector" in cls.reads and not there.emotion_clip:
+        lacking["emotion_clip"] = "EmotionCLIP's vectors"
+    if issubclass(cls, Method) and "caption" in cls.reads and not any(there.all("caption")):
+        lacking["captioner"] = "captions"
+    if not lacking:
+        return data
+    ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
+    trains = "emotion_clip" in lacking and not backbone.spec.emotion_clip
+    if not yes:
+        first = f"trains an EmotionCLIP on it in {clip}, then " if trains else ""
+        raise Usage(
+            f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them, and trains"
+        )
+    given = {key: value for key, value in call.items() if key not in {"base", "emotion_clip", *lacking}}
+    if trains:
+        given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
+    if "captioner" in lacking and not backbone.spec.captioner:
+        raise Usage(f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id")
+    tell(f"preparing {ready}, with {' and '.join(lacking.values())}")
+    return prepare(out=ready, base=call["base"], tell=tell, **given)
+
+
+def painter(job: Job, learner: Learner, unseen: Prepared | None) -> Callable[[], Image.Image] | None:
+    """What draws some unseen captions in all emotions; None where nothing is to be drawn."""
+    if not job.config.pictures_every:
+        return None
+    if not isinstance(learner, Method):
+        raise Usage(f"pictures_every: {job.name} paints nothing; leave it out")
+    pipe, source = Pipe(job.backbone, {job.name: learner}), unseen or job.data
+    captions = source.rows(range(min(SCENES, len(source))), ["caption"])["caption"]
+
+    columns: list[Any] = [None, *EMOTIONS]
+
+    def paint() -> Image.Image:
+        rows = pipe.rows(captions, emotion=columns)
+        images = [image for _, image in pipe.draw(rows, len(columns))]
+        lines = [images[first : first + len(columns)] for first in range(0, len(images), len(columns))]
+        return sheet(lines, columns=["base", *EMOTIONS])
+
+    return paint
+
+
+def learner_of(name: str) -> type[Learner]:
+    """The method or encoder of this name. Raises Usage where nobody knows it, or it has nothing to learn."""
+    found: dict[str, type[Learner]] = {}
+    for kind in ("methods", "encoders"):
+        found |= {known: plugins.find(kind, known) for known in plugins.names(kind)}
+    learning = {known: cls for known, cls in found.items() if cls.reads}
+    if name in found and name not in learning:
+        raise Usage(f"{name} has nothing to learn: generate uses it as it is")
+    if name not in learning:
+        raise unknown("learner", name, learning, hint="emoscene ls methods, emoscene ls encoders")
+    return learning[name]
+
+
+def recipe(name: str, base: str = "mini") -> dict[str, Any]:
+    """What suits a learner on this base: `recipes/NAME_BASE.toml`, else `recipes/NAME.toml`, else nothing."""
+    known = plugins.names("recipes")
+    return next((plugins.table("recipes", one) for one in (f"{name}_{base}", name) if one in known), {})

@@ -1,0 +1,37 @@
+"""Batches that are there before the loop asks: threads read ahead while the device computes.
+
+What a step reads is a pure function of (seed, step, slot), which `data.batches` has; so nothing that was read ahead is
+lost when a run is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from emoscene import stage
+from emoscene.data.batches import Data, batch
+from emoscene.learner import Batch, placed
+
+AHEAD = 3  # batches read ahead by each thread
+
+
+def feed(
+    data: Data,
+    columns: Sequence[str],
+    steps: range,
+    size: int,
+    seed: int,
+    *,
+    slots: Sequence[int],
+    device: torch.device | str = "cpu",
+    readers: int = 1,
+) -> Iterator[Batch]:
+    """One process's part of each step's batch: the samples in `slots` of its `size`, read ahead by `readers`."""
+
+    def read(step: int) -> Batch:
+        _, found = batch(data, columns, seed, step, size, slots)
+        return Batch({name: placed(value, device) for name, value in found.items()}, seed, step, slots, device)
+
+    return stage.ahead(read, steps, readers, AHEAD)
