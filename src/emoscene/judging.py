@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from emoscene import hub, plugins, stage
 from emoscene import learner as learners
-from emoscene import plugins, stage
 from emoscene.backbone import spec
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -81,7 +81,7 @@ def fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
 
 def _folders(base: str, more: Sequence[str]) -> dict[str, Path]:
     own = {name: HOME / folder for name, folder in spec(base).judges.items()}
-    return own | {Path(folder).name: Path(folder) for folder in more}
+    return own | {Path(place).name.partition("@")[0]: hub.folder(place, hub.ARTIFACT) for place in more}
 
 
 def _unrelated(folder: Path, adapters: Sequence[str]) -> None:
@@ -97,11 +97,12 @@ def _history(folder: Path) -> str:
 
 
 def clip_of(folder: str | Path, adapters: Sequence[str] = ()) -> EmotionCLIP:
-    """The CLIP in a folder, any that `CLIPModel.save_pretrained` wrote with its tokenizer.
+    """The CLIP in a folder, any that `CLIPModel.save_pretrained` wrote with its tokenizer, or of that hub id.
 
     Raises Usage where there is none, and for one that helped to make an adapter.
     """
-    _unrelated(Path(folder), adapters)
+    folder = hub.folder(folder)
+    _unrelated(folder, adapters)
     clip = EmotionCLIP.start(EmotionCLIP.Config(begun=str(folder)), None)
     return clip.requires_grad_(False).eval()
 

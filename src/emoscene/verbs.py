@@ -98,7 +98,7 @@ OPTIONS = {
         Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
         Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
         Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
-        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, or a hub id"),
+        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, a .safetensors file, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
         Option("negative", "str", "blurry", "what the picture shall not be"),
         Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
@@ -125,7 +125,9 @@ OPTIONS = {
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
         Option("judge", "str", "judge", "a folder that `train judge` made, or a hub id"),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
-        Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
+        Option(
+            "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept, a folder or a hub id"
+        ),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),
@@ -260,7 +262,7 @@ def _method(text: str) -> str:
 
 
 def _base(text: str) -> str:
-    if "/" not in text and not Path(text).is_dir():
+    if "/" not in text and not Path(text).exists():
         plugins.source("bases", text)
     return text
 

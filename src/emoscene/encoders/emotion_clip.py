@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from emoscene import hub
 from emoscene.backbone import LENGTH, Backbone
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
@@ -45,7 +46,7 @@ class EmotionCLIP(Encoder):
     class Config:
         """Which CLIP to start from, or how large a new one is, and how the two contrasts mix."""
 
-        begun: str = option("", "folder of a CLIP to go on from; empty: a new one of the sizes below")
+        begun: str = option("", "a CLIP to go on from, a folder or a hub id; empty: a new one of the sizes below")
         tokenizer: str = option("", "folder of a new one's tokenizer; empty: the base's")
         side: int = option(128, "pictures are brought to this side, in pixels", span=(32, 1024))
         patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
@@ -87,16 +88,17 @@ class EmotionCLIP(Encoder):
         """
         if config.shape:
             return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
-        if config.begun and not (Path(config.begun) / "config.json").is_file():
-            raise Usage(f"begun={config.begun} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote")
-        if folder := config.begun or config.tokenizer:
+        begun = str(hub.folder(config.begun)) if config.begun else ""
+        if begun and not (Path(begun) / "config.json").is_file():
+            raise Usage(f"begun={config.begun} holds no CLIP: give a hub id, or a folder that save_pretrained wrote")
+        if folder := begun or config.tokenizer:
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         elif base is not None:
             tokenizer = base.tokenizer
         else:
             raise Usage("a new emotion_clip needs a tokenizer: give tokenizer=FOLDER, or a base")
-        if config.begun:
-            model = CLIPModel.from_pretrained(config.begun, local_files_only=True, dtype=torch.float32)
+        if begun:
+            model = CLIPModel.from_pretrained(begun, local_files_only=True, use_safetensors=True, dtype=torch.float32)
         else:
             model = CLIPModel(_shape(config, tokenizer))
         shape = json.dumps(model.config.to_diff_dict(), default=str)
