@@ -41,7 +41,7 @@ ROOMS = [
         "evaluation",
         "tuning",
     ),
-    *("reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
+    *("health", "reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
 ]
 PLUGINS = ("methods", "encoders", "metrics", "data.sources")
 WITHOUT_TORCH = {*ROOMS[: ROOMS.index("loading")], "world", "reporting", ".", "verbs", "catalogue", "cli"} - {"seeds"}

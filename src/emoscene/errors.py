@@ -10,9 +10,6 @@ Where the remedy is a command, it is written here, so that `doctor` and every er
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-EXTRAS = {"tune": ("optuna",), "web": ("gradio",), "notebooks": ("ipykernel", "ipywidgets")}
-"""What `pip install 'emoscene[...]'` adds, by the modules it brings."""
-
 
 class Usage(Exception):
     """The call's words are off."""
@@ -48,4 +45,4 @@ def download(source: str, revision: str | None, wanted: Sequence[str]) -> str:
 
 def missing(extra: str) -> Failure:
     """The error where an extra is needed and is not installed."""
-    return Failure(f"{' and '.join(EXTRAS[extra])} cannot be imported: run `{install(extra)}`")
+    return Failure(f"this needs the extra {extra}, which is not installed: run `{install(extra)}`")

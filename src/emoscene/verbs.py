@@ -79,6 +79,7 @@ VERBS = {
         "layout num seed out",
         "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
     ),
+    "doctor": Verb("what this machine has, and the command for what is missing", "", "", "emoscene doctor"),
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
