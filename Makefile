@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench reproduce
+.PHONY: help demo test check slow bench docs reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,10 @@ slow: $(READY) ## the expensive tests
 
 bench: $(READY) ## seconds and memory of a picture
 	$(BIN)/python -m benchmarks.pictures
+
+docs: $(READY) ## the documentation: out/docs/index.html
+	$(PIP) -q -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir out/docs
 
 reproduce: $(READY) ## the miniature's weights, from nothing
 	$(BIN)/python -m emoscene.mini.build
