@@ -71,7 +71,8 @@ def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
     drawn = [np.asarray(pipe("a lake", emotion=name, **asked).images[0]) for name in ("awe", "anger")]
     assert not np.array_equal(*drawn)
     together = sampling.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})
-    assert not np.array_equal(none, together("a lake", emotion="awe", **asked).images[0])
+    with pytest.warns(UserWarning, match="has room for"):  # the tiny base reads letter by letter
+        assert not np.array_equal(none, together("a lake", emotion="awe", **asked).images[0])
 
 
 @pytest.mark.slow
