@@ -21,6 +21,8 @@ ROOMS = [
         "pictures",
         "metrics",
         "statistics",
+        "hub",
+        "loading",
         "backbone",
         "loras",
         "device",
@@ -50,10 +52,10 @@ ROOMS = [
         "evaluation",
         "tuning",
     ),
-    *("reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
+    *("health", "reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
 ]
 PLUGINS = ("methods", "encoders", "metrics", "data.sources")
-WITHOUT_TORCH = {*ROOMS[: ROOMS.index("backbone")], "world", "reporting", ".", "verbs", "catalogue", "cli"} - {"seeds"}
+WITHOUT_TORCH = {*ROOMS[: ROOMS.index("loading")], "world", "reporting", ".", "verbs", "catalogue", "cli"} - {"seeds"}
 NAMES_PIPELINES = {"backbone", "formats"}
 IMPORTS_LATE = {"seeds", "plugins", ".", "cli"}
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}

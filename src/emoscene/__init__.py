@@ -24,6 +24,7 @@ VERBS = {
     "prepare": "data.preparation",
     "mini": "mini",
     "demo": "mini.demo",
+    "doctor": "health",
 }
 """Where each verb lives. `mini` is a package as well, and callable: the room itself is the verb."""
 

@@ -85,6 +85,7 @@ VERBS = {
         "layout num seed out",
         "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
     ),
+    "doctor": Verb("what this machine has, and the command for what is missing", "", "", "emoscene doctor"),
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
@@ -105,7 +106,7 @@ OPTIONS = {
         Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
         Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
         Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
-        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, or a hub id"),
+        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, a .safetensors file, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
         Option("lora", "str", "style.safetensors:0.8", "a LoRA trained elsewhere, and how much of it; 1 if left out"),
         Option("negative", "str", "blurry", "what the picture shall not be"),
@@ -281,7 +282,7 @@ def _method(text: str) -> str:
 
 
 def _base(text: str) -> str:
-    if "/" not in text and not Path(text).is_dir():
+    if "/" not in text and not Path(text).exists():
         plugins.source("bases", text)
     return text
 

@@ -24,17 +24,15 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers.utils import logging
 
 from emoscene import config as configs
+from emoscene import hub, plugins
 from emoscene import learner as learners
-from emoscene import plugins
-from emoscene.backbone import fetched, quiet
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 from emoscene.learner import Learner
+from emoscene.loading import quiet
 
-FILES = ("*.json", "*.txt", "*.safetensors")
 """What is taken of a model on the hub: nothing that could run code."""
 
 
@@ -95,10 +93,7 @@ def opened(kind: str, place: str | Path, device: torch.device | str = "cpu", **s
 
 def located(place: str | Path) -> Path:
     """The folder of a model: the one named, or the snapshot of a hub id, `owner/name` or `owner/name@revision`."""
-    source, _, revision = str(place).partition("@")
-    if Path(place).exists() or Path(place).parent.is_dir() or source.count("/") != 1:
-        return Path(place)
-    return fetched(source, revision or None, FILES)
+    return hub.folder(place, hub.ARTIFACT)
 
 
 def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, set[str]]:
@@ -108,17 +103,13 @@ def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, s
     Usage where there is no such model, or others are missing.
     """
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    loud = logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is said below
     try:
-        with quiet():
+        with quiet(remarks=False):  # what is missing is said below
             model, report = cls.from_pretrained(str(located(place)), **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise Usage(
             f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
         ) from error
-    finally:
-        logging.set_verbosity(loud)
     missing = set(report["missing_keys"])
     if lost := sorted(name for name in missing if not (spare and name.startswith(spare))):
         raise Usage(f"{place} is no whole {what}: its weights lack {lost[0]}")
