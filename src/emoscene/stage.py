@@ -122,7 +122,7 @@ def write(path: Path | str, data: bytes | Callable[[Path], object]) -> None:
 
 
 def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
-    """One digest of the files in a folder whose names fit, its manifest, history and logs (which tell of times) apart."""
+    """One digest of the files whose names fit; manifest, history and logs, which tell of times, are left out."""
     folder, digest = Path(folder), hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))):
         name = path.relative_to(folder).as_posix()
