@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench reproduce
+.PHONY: help demo test check slow bench docs reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,10 @@ bench: $(READY) ## seconds of a picture and of a training step, beside diffusers
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.training steps --count 8
 	$(BIN)/python -m benchmarks.training loader --number 118102 --batch 32 --turns 400 --warm 20
+
+docs: $(READY) ## the documentation: out/docs/index.html
+	$(PIP) -q -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir out/docs
 
 reproduce: $(READY) ## the miniature's weights, from nothing
 	$(BIN)/python -m emoscene.mini.build

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscene.evaluation import evaluate, plan, prompts_of, span
-from emoscene.judging import judges_of
+from emoscene.panel import judges_of
 from emoscene.sampling import load
 
 

@@ -30,7 +30,6 @@ from emoscene.data import encoding, finishing, preparation, records
 from emoscene.data.checks import opened
 from emoscene.data.dataset import Prepared
 from emoscene.data.duplicates import groups, look
-from emoscene.data.encoding import Networks
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
 from emoscene.data.shapes import square
@@ -52,8 +51,7 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
     """Seconds of the pipeline over those of its networks, the median of the turns."""
     torch.set_num_threads(asked.threads)
     root, backbone = world(folder, asked.number), Backbone.load(asked.base)
-    eyes, voice = preparation._companions(backbone, asked.emotion_clip, asked.captioner)
-    networks = Networks(backbone, preparation._reader(eyes, backbone), preparation._captioner(voice, backbone))
+    networks = preparation.networks(backbone, *preparation.companions(backbone, asked.emotion_clip, asked.captioner))
     pictures = decoded(root, backbone, min(256, asked.number))
     call = {"root": root, "base": asked.base, "emotion_clip": asked.emotion_clip, "captioner": asked.captioner}
     turns = []

@@ -21,7 +21,12 @@ ROOMS = [
         "pictures",
         "metrics",
         "statistics",
+        "hub",
+        "loading",
         "backbone",
+        "loras",
+        "device",
+        "preview",
         "world",
     ),
     *(
@@ -31,6 +36,7 @@ ROOMS = [
         "methods",
         "solvers",
         "editing",
+        "adapters",
         "sampling",
         "checkpoints",
         "optimizers",
@@ -41,14 +47,15 @@ ROOMS = [
         "journal",
         "forecast",
         "artifacts",
+        "panel",
         "judging",
         "evaluation",
         "tuning",
     ),
-    *("reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
+    *("health", "reporting", "formats", ".", "mini", "verbs", "catalogue", "cli", "web", "__main__"),
 ]
 PLUGINS = ("methods", "encoders", "metrics", "data.sources")
-WITHOUT_TORCH = {*ROOMS[: ROOMS.index("backbone")], "world", "reporting", ".", "verbs", "catalogue", "cli"} - {"seeds"}
+WITHOUT_TORCH = {*ROOMS[: ROOMS.index("loading")], "world", "reporting", ".", "verbs", "catalogue", "cli"} - {"seeds"}
 NAMES_PIPELINES = {"backbone", "formats"}
 IMPORTS_LATE = {"seeds", "plugins", ".", "cli"}
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}

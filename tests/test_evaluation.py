@@ -1,23 +1,30 @@
 """The verb `evaluate`, on a tiny base and judge: what is asked is counted, what is kin refused, all kept."""
 
 import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 import tiny
-from emoscene import judging, stage
+from emoscene import cli, judging, stage
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS, weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
-from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, prompts_of, span
-from emoscene.judging import judges_of
+from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, paint, plan, prompts_of, span
+from emoscene.panel import clip_of, judges_of
 from emoscene.pictures import Row, read_row, save
+from emoscene.sampling import load
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
 
@@ -85,6 +92,44 @@ def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
     with pytest.raises(Usage, match="strength"):
         evaluate(out=out, method="none", strength=0.5, **call)
+
+
+@pytest.mark.slow
+def test_two_processes_share_an_evaluation(call, tmp_path):
+    """Scores of two ranks are those of one, to the last digit, but for speeds and memory."""
+    words = {**call, "judge": [str(judge) for judge in call["judge"]], "prompts": str(call["prompts"])}
+    del words["tell"]
+    told = []
+    for ranks in (1, 2):
+        asked = {**words, "method": "prompt", "out": str(tmp_path / f"out{ranks}")}
+        (tmp_path / "call.json").write_text(json.dumps(asked))
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+        script = [str(Path(__file__).with_name("ranks.py")), str(ranks), str(tmp_path / "call.json")]
+        done = subprocess.run([*torchrun, *script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        scores = json.loads((tmp_path / f"out{ranks}/scores.json").read_text())
+        assert scores.pop("peak_memory_mb") > 0 < scores.pop("pictures_per_second")
+        assert scores["cost"].pop("seconds_a_picture") > 0
+        told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
+    assert told[0] == told[1]
+    assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["pictures.jsonl"]
+    assert len(list(stage.rows(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
+
+
+def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):
+    out = tmp_path / "scores"
+    pipe = load(call["base"], method="prompt")
+    planned = plan(pipe, prompts_of(call["prompts"]), [0], steps=1)
+    samples = paint(pipe, planned, out, 8, print)
+    lost = samples[2].file
+    before = {sample.file: np.asarray(Image.open(sample.file)) for sample in samples}
+    times = {sample.file: sample.file.stat().st_mtime_ns for sample in samples if sample.file != lost}
+    lost.unlink()
+    again = paint(pipe, planned, out, 8, print)
+    assert again == samples
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+    assert np.array_equal(np.asarray(Image.open(lost)), before[lost])
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
 
 
 def test_any_folder_of_pictures(judges, base, tmp_path):
@@ -163,6 +208,34 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
     assert "scene_clarity" in json.loads((tmp_path / "other/scores.json").read_text())["metrics"]
 
 
+def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, capsys):
+    """A judge that reads NaN, and too few pictures for a metric: a sentence each, and status 1; an empty folder: 2."""
+    rng = np.random.default_rng(0)
+    for name in ("awe", "fear"):
+        (tmp_path / "from" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/{number}.png")
+    shutil.copytree(judges[0], tmp_path / "mad")
+    weights = load_file(tmp_path / "mad/model.safetensors")
+    weights["classifier.bias"] *= float("nan")
+    save_file(weights, tmp_path / "mad/model.safetensors", metadata={"format": "pt"})
+    line = f"evaluate --base {base} --judge {judges[0]} --judge {tmp_path / 'mad'} --pictures {tmp_path / 'from'}"
+    assert cli.main(shlex.split(f"{line} --out {tmp_path / 'out'}")) == 1
+    said = capsys.readouterr().err
+    assert "emotion was left out: 4 of 4 pictures were read as NaN; mend their encoder" in said
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert set(scores["missing"]) == {f"{name} of mad" for name in ("affect", "emotion", "polarity")}
+    assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4
+    assert scores["metrics"]["diversity"]["value"] > 0
+    rows = [json.loads(row) for row in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
+    assert [(set(row["seen"]), row["likely"]["mad"][0]) for row in rows] == [({"emotion"}, None)] * 4
+    (tmp_path / "nothing").mkdir()
+    line = f"evaluate --base {base} --judge {judges[0]} --pictures {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
+    assert cli.main(shlex.split(line)) == 2
+    assert "no pictures in" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
     rng = np.random.default_rng(0)
     files = []
@@ -235,4 +308,4 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
     assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)
     (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint(tmp_path / "clip")}))
     with pytest.raises(Usage, match="cannot judge it"):
-        judging.clip_of(tmp_path / "clip", [str(tmp_path)])
+        clip_of(tmp_path / "clip", [str(tmp_path)])

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+import tiny
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import training
@@ -16,6 +17,7 @@ from emoscene.encoders.base import tensor
 from emoscene.encoders.judge import Judge, blemished
 from emoscene.learner import Batch
 from emoscene.mini import judges
+from emoscene.panel import judge_at
 
 SMALL = {"side": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2}
 
@@ -110,14 +112,20 @@ def test_any_size_is_read():
 def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     settings = training.Config(steps=2, batch=4, checkpoint_every=1, average=0)
     told = []
-    call = {"pictures": 8, "checked": 8, "settings": settings, "workers": 0, "tell": told.append}
-    judges.build(tmp_path / "work", tmp_path / "out", **call)
+    words = tiny.make(tmp_path / "base") / "tokenizer"
+    call = {"pictures": 8, "checked": 8, "settings": settings, "worded": settings, "workers": 0, "tell": told.append}
+    judges.build(tmp_path / "work", tmp_path / "out", words, **call)
     for target in judges.TARGETS:
         about = json.loads((tmp_path / "out" / f"judge-{target}/learner.json").read_text())
         assert about["config"]["target"] == target
         assert 0 <= about["accuracy"] <= 1
+    second = tmp_path / "out/judge-clip"
+    about = json.loads((second / "learner.json").read_text())
+    assert (about["learner"], about["config"]["role"], about["config"]["tokenizer"]) == ("emotion_clip", "judges", "")
+    assert (second / "model.safetensors").stat().st_size < 4e6
+    judge = judge_at(second)
+    assert judge.target == "emotion"
+    assert judge.read([Image.new("RGB", (128, 128), "red")]).probabilities.sum() == pytest.approx(1)
     told.clear()
-    judges.build(
-        tmp_path / "work", tmp_path / "out", pictures=8, checked=8, settings=settings, workers=0, tell=told.append
-    )
+    judges.build(tmp_path / "work", tmp_path / "out", words, **call)
     assert not any("loss" in line for line in told)

@@ -1,6 +1,7 @@
-"""One contract over every method: a new file in `methods/` is tested here without a line added."""
+"""One contract over every method and every pair: a new file in `methods/` is tested here without a line added."""
 
 import dataclasses
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,47 +13,19 @@ from emoscene import config, learner, plugins
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS, NOTHING, weights
 from emoscene.errors import Failure, Usage
-from emoscene.learner import Batch
-from emoscene.methods.base import Chain, Method, blend
+from emoscene.methods.base import Chain, blend
 from emoscene.sampling import Pipe
+from tiny import batch, made
 
 METHODS = plugins.names("methods")
 LEARNING = [name for name in METHODS if plugins.find("methods", name).reads]
+PAIRS = ["+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2)]
+every_chain = pytest.mark.parametrize("name", [*METHODS, *PAIRS])
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
-
-
-def columns(count: int = 4) -> dict:
-    draw = torch.Generator().manual_seed(3)
-    return {
-        "latent": torch.randn(count, 4, 8, 8, generator=draw),
-        "weights": torch.eye(8)[torch.arange(count) % 8],
-        "emotion": torch.arange(count) % 8,
-        "vector": torch.nn.functional.normalize(torch.randn(count, 64, generator=draw), dim=1),
-        "caption": ["a dog"] * count,
-        "caption_long": ["a dog, at night"] * count,
-    }
-
-
-def batch(step: int = 0, count: int = 4) -> Batch:
-    return Batch(columns(count), seed=5, step=step, slots=range(count))
-
-
-def made(name: str, base: Backbone, moved: bool = True) -> Method:
-    """The method, every parameter moved off its start as training would."""
-    cls = plugins.find("methods", name)
-    method = cls.start(cls.Config(), base)
-    if moved:
-        with torch.no_grad():
-            for key, parameter in sorted(method.named_parameters()):
-                draw = torch.Generator().manual_seed(len(key))
-                parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
-                parameter.copy_(parameter.half())  # as artifacts are stored
-        method.requires_grad_(False)
-    return method
 
 
 def drawn(pipe: Pipe, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
@@ -63,8 +36,10 @@ def drawn(pipe: Pipe, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
     return [np.asarray(image, np.float64) for _, image in pipe.draw(rows)]
 
 
-def pipe_of(name: str, base: Backbone) -> Pipe:
-    return Pipe(base, {name: made(name, base)})
+@pytest.fixture(scope="module")
+def pipes(base: Backbone) -> dict[str, Pipe]:
+    methods = {name: made(name, base) for name in METHODS}
+    return {chain: Pipe(base, {one: methods[one] for one in chain.split("+")}) for chain in [*METHODS, *PAIRS]}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -117,56 +92,64 @@ def test_loss_falls_on_a_fixed_batch(name: str, base: Backbone) -> None:
     assert losses[-1] < 0.99 * losses[0]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_strength_zero_is_the_base_bit_for_bit(name: str, base: Backbone) -> None:
+@every_chain
+def test_strength_zero_is_the_base_bit_for_bit(name: str, base: Backbone, pipes: dict[str, Pipe]) -> None:
     [alone] = drawn(Pipe(base, {}), ("a dog", "awe", 1.0, 1))
-    [zero] = drawn(pipe_of(name, base), ("a dog", "awe", 0.0, 1))
+    [zero] = drawn(pipes[name], ("a dog", "awe", 0.0, 1))
     assert np.array_equal(alone, zero)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_strength_and_weight_are_one_dial(name: str, base: Backbone) -> None:
-    pipe = pipe_of(name, base)
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_order_of_a_pair_does_not_matter(name: str, pipes: dict[str, Pipe]) -> None:
+    turned = Pipe(pipes[name].base, dict(zip(name.split("+")[::-1], pipes[name].chain.methods[::-1], strict=True)))
+    asked = ("a dog", "awe", 0.8, 1), ("a cat", "anger", 1.0, 2)
+    gaps = [np.abs(a - b).max() for a, b in zip(drawn(pipes[name], *asked), drawn(turned, *asked), strict=True)]
+    assert max(gaps) <= 1
+
+
+@every_chain
+def test_strength_and_weight_are_one_dial(name: str, pipes: dict[str, Pipe]) -> None:
+    pipe = pipes[name]
     half, same = drawn(pipe, ("a dog", "awe:0.5,fear:0.25", 1.0, 1), ("a dog", "awe:1,fear:0.5", 0.5, 1))
     assert np.abs(half - same).max() <= 1
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_little_strength_changes_a_little(name: str, base: Backbone) -> None:
-    pipe = pipe_of(name, base)
+@every_chain
+def test_a_little_strength_changes_a_little(name: str, pipes: dict[str, Pipe]) -> None:
+    pipe = pipes[name]
     zero, little, whole = drawn(pipe, *(("a dog", "awe", s, 1) for s in (0.0, 0.02, 1.0)))
     if name != "none":
         assert np.abs(little - zero).mean() < 0.3 * np.abs(whole - zero).mean()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_mixed_batch_is_its_rows_alone(name: str, base: Backbone) -> None:
-    pipe = pipe_of(name, base)
+@every_chain
+def test_a_mixed_batch_is_its_rows_alone(name: str, pipes: dict[str, Pipe]) -> None:
+    pipe = pipes[name]
     asked = [("a dog", "awe", 1.0, 1), ("a cat", "fear", 0.5, 2), ("a", "", 1.0, 3), ("a", "awe:1,anger:-0.5", 1.0, 1)]
     together = drawn(pipe, *asked)
     alone = [drawn(pipe, one)[0] for one in asked]
     assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) <= 2
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_two_emotions_two_pictures(name: str, base: Backbone) -> None:
-    awe, fear = drawn(pipe_of(name, base), ("a dog", "awe", 1.0, 1), ("a dog", "fear", 1.0, 1))
+@every_chain
+def test_two_emotions_two_pictures(name: str, pipes: dict[str, Pipe]) -> None:
+    awe, fear = drawn(pipes[name], ("a dog", "awe", 1.0, 1), ("a dog", "fear", 1.0, 1))
     assert (np.abs(awe - fear).mean() > 0.05) == (name != "none")
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_is_attached_is_detached_exactly(name: str, base: Backbone) -> None:
+@every_chain
+def test_what_is_attached_is_detached_exactly(name: str, base: Backbone, pipes: dict[str, Pipe]) -> None:
     before = {key: value.clone() for key, value in base.unet.state_dict().items()}
-    pipe = pipe_of(name, base)
+    pipe = pipes[name]
     rows = pipe.rows("a dog", emotion=["awe", "fear:0.5"], steps=2)
     for _ in pipe.latents(rows):
         assert not any(module._forward_hooks for module in base.unet.modules())
         assert all(torch.equal(before[key], value) for key, value in base.unet.state_dict().items())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_drawing_between_steps_changes_nothing(name: str, base: Backbone) -> None:
-    pipe = pipe_of(name, base)
+@every_chain
+def test_drawing_between_steps_changes_nothing(name: str, pipes: dict[str, Pipe]) -> None:
+    pipe = pipes[name]
     rows = pipe.rows("a dog", emotion="awe", steps=3)
     *_, quiet = pipe.latents(rows)
     disturbed = [(x, drawn(pipe, ("a cat", "fear:0.4", 1.0, 9)))[0] for x in pipe.latents(rows)]
@@ -200,17 +183,25 @@ def test_an_adapter_of_another_base_or_damaged_is_refused(name: str, base: Backb
         learner.load("methods", tmp_path, base)
 
 
-def test_lora_hooked_equals_lora_folded(base: Backbone) -> None:
+@pytest.mark.parametrize("gain", [1.0, 0.3, 1.7])
+def test_lora_is_folded_where_all_gains_are_one_number(gain: float, base: Backbone) -> None:
     lora = made("lora", base)
+    originals = [layer.weight.data for layer, _ in lora.layers]
     x, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
-    plain = base.plain(["a dog", "a cat"], torch.eye(8)[:2])
+    plain = base.plain(["a dog", "a cat"], gain * torch.eye(8)[:2])
     with torch.no_grad():
         condition = lora.condition(plain)
+        alone = base.predict(x, t, condition)
         with lora.attached(condition):
+            assert not any(layer._forward_hooks for layer, _ in lora.layers)
             folded = base.predict(x, t, condition)
         with lora.attached():
             hooked = base.predict(x, t, condition)
     torch.testing.assert_close(folded, hooked, atol=1e-5, rtol=1e-4)
+    assert (folded - alone).abs().max() > 1e-2
+    assert all(
+        layer.weight.data.data_ptr() == w.data_ptr() for (layer, _), w in zip(lora.layers, originals, strict=True)
+    )
 
 
 def test_peft_itself_reads_the_lora(base: Backbone, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Metrics against the libraries that everybody trusts, and intervals against what they promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -21,6 +23,7 @@ from emoscene.metrics.base import Readings, hits, interval, mean, measured
 from emoscene.metrics.content import content
 from emoscene.metrics.editing import editing, ssim
 from emoscene.metrics.emotion import confusion, emotion, per_emotion
+from emoscene.metrics.gap import gap
 from emoscene.metrics.kernel import kernel
 from emoscene.metrics.manifold import manifold
 from emoscene.metrics.polarity import polarity
@@ -49,6 +52,7 @@ def readings(count=96, seed=0, shift=0.0):
         by="test",
         vectors=rng.normal(size=(count, 5)),
         texts=rng.normal(size=(count, 5)),
+        guide=rng.dirichlet(np.ones(8), count),
     )
 
 
@@ -261,6 +265,33 @@ def test_semantics_and_alignment_are_cosines():
     assert "sem_c" in semantics(Readings(**{**vars(made), "objects": made.scene[:, ::-1]}), draws=5)
 
 
+def test_the_gap_is_between_two_accuracies():
+    made = readings()
+    found = gap(made, draws=20)
+    guide, judge = (accuracy_score(made.asked, side.argmax(1)) for side in (made.guide, made.likely))
+    assert found["guide_accuracy"].value == pytest.approx(guide)
+    assert found["guide_gap"].value == pytest.approx(guide - judge)
+    assert found["guide_gap"].by == "the guide - test"
+    assert gap(replace(made, guide=np.zeros((0, 0)))) == {}
+
+
+def test_what_a_judge_cannot_say_is_not_judged_and_one_word_for_two_is_right_for_both():
+    made = readings()
+    merged = made.likely * (np.arange(8) % 2 == 0)
+    merged[:, 2] = merged[:, 0] = (merged[:, 0] + merged[:, 2]) / 2
+    read = replace(made, likely=merged, says=tuple(EMOTIONS[::2])).judged
+    found = emotion(read, draws=20)
+    asked = made.asked[made.asked % 2 == 0]
+    seen = merged[made.asked % 2 == 0].argmax(1)
+    right = (seen == asked) | ((seen == 0) & (asked == 2))
+    assert found["emotion_accuracy"].value == right.mean()
+    assert found["emotion_accuracy"].n == found["probability"].n == len(asked) == 48
+    counts = confusion(read.likely, read.asked)
+    assert counts.sum() == 48
+    assert np.trace(counts) / 48 == right.mean()
+    assert counts[1::2].sum() == 0
+
+
 def test_edits_are_held_against_their_originals():
     made, before = readings(), readings(seed=9)
     edits = Readings(**{**vars(made), "originals": before, "alike": made.gradient, "near": np.full(96, np.inf)})
@@ -299,7 +330,7 @@ def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_the
         assert value.low <= value.value <= value.high
         assert value.n > 0
     odd = readings(seed=1)
-    for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum"):
+    for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum", "guide"):
         getattr(odd, field)[3] = np.nan
     odd = Readings(**{**vars(odd), "originals": readings(), "alike": odd.gradient, "near": odd.gradient})
     with pytest.raises(Failure, match="of 96 pictures were read as NaN"):

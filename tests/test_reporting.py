@@ -20,7 +20,7 @@ from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.evaluation import evaluate
 from emoscene.reporting import figures, sheets
-from emoscene.reporting.entries import comparisons, curves, entries, remarks
+from emoscene.reporting.entries import comparisons, curves, entries, remarks, right
 from emoscene.verbs import read
 from emoscene.world.scenes import SCENES
 
@@ -63,6 +63,7 @@ def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more)
                 seen = number if number < 8 * right else (number + 1) % 8
                 row = {"file": file, "prompt": prompt, "seed": seed, "asked": name, "kept": 1 - seed}
                 row |= {"scene": prompt.split()[1], "likely": {"emotion": np.eye(8)[seen].tolist()}}
+                row |= {"seen": {"emotion": EMOTIONS[seen]}}
                 lines.append(json.dumps(row) + "\n")
     (folder / "verdicts.jsonl").write_text("".join(lines))
     verdict = {name: figure(value) for name, value in (("emotion_accuracy", right), ("shuffled", 0.125))}
@@ -115,7 +116,7 @@ def test_a_page_that_needs_nothing_but_itself(tmp_path):
     assert not re.search(r"https?://|@import|url\(|<script|<person>", text)
     assert page.tags.count("img") == 3 * 2 * 8
     assert page.tags.count("rect") == 2 * 64
-    for words in ("75%", "Portraits", "artifact lora ffffffffffff", "2.00", "unknown"):
+    for words in ("75%", "Faces and scenes", "artifact lora ffffffffffff", "2.00", "unknown"):
         assert words in text
     assert len(said) == 1
     assert stage.read(out, "report")["parents"][0]["config"]["method"] == "none"
@@ -127,7 +128,10 @@ def test_a_page_that_needs_nothing_but_itself(tmp_path):
 def test_the_same_as_markdown_and_csv(tmp_path):
     out = reporting.report(scored(tmp_path / "lora"), out=tmp_path / "report", tell=print)
     text = (out / "report.md").read_text()
-    assert "| lora | 75.0% (65.0% to 85.0%) | 50.0% (40.0% to 60.0%) | 0.9 (0.8 to 1) |" in text
+    assert "| lora | 75.0% (65.0% to 85.0%) | 50.0% (40.0% to 60.0%) | 0.9 (0.8 to 1) | 1,000 | 2.00 | 48 |" in text
+    faces = text.partition("## Faces and scenes")[2].partition("##")[0]
+    assert "| lora | 75.0% (" in faces  # 16 faces, a prompt of their own
+    assert "## Is the guide being fooled?" not in text
     assert "## Differences" not in text
     with (out / "scores.csv").open() as file:
         rows = {(row["method"], row["by"], row["figure"]): row for row in csv.DictReader(file)}
@@ -155,14 +159,14 @@ def test_what_does_not_compare_is_said(tmp_path):
     found = entries([one, other, lost])
     told = " ".join(remarks(found))
     for words in (
-        "prompt and lora had other judges",
-        "prompt and lora painted other prompts",
-        "prompt and lora painted other seeds",
+        "prompt: had other judges than lora",
+        "prompt: painted other prompts than lora",
+        "prompt: painted other seeds than lora",
         "none has no verdicts.jsonl",
         "none: the kernel distance needs 2 pictures.",
     ):
         assert words in told
-    assert "none and lora" not in told
+    assert "none: had" not in told
     assert comparisons(found) == []
     text = (reporting.report([one, other, lost], out=tmp_path / "r", tell=print) / "index.html").read_text()
     assert "had other judges" in text
@@ -179,15 +183,48 @@ def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     scale = [scored(tmp_path / f"g{s}", "guidance", settings={"scale": s}) for s in (2.0, 8.0)]
     found = entries([*dial, *scale])
     assert found[0].name == "lora, strength 1.5"
-    assert found[3].name == "guidance, scale=2.0"
+    assert found[3].name == "guidance, scale 2"
     (name, turns), *rest = curves(found, "strength").items()
     assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
     assert list(curves(found, "scale")) == ["guidance"]
     text = (reporting.report([*dial, *scale], out=tmp_path / "r", tell=print) / "index.html").read_text()
     assert "scene kept against strength" in text
     assert "emotion as asked against guidance scale" in text
+    assert "lora, strength 0.5 to 1.5: a beach" in text
+    assert text.count("<img") == 5 * 3 * 8 + 2 * 3  # the grids, and a strip of three strengths in two emotions
     again = entries([scored(tmp_path / "x"), scored(tmp_path / "y")])
     assert [entry.name for entry in again] == ["lora (x)", "lora (y)"]
+
+
+def test_the_guides_own_verdict_stands_beside_the_judges(tmp_path):
+    folders = []
+    for scale, own, judged in ((2.0, 0.5, 0.5), (8.0, 0.9, 0.6)):
+        gap = {**figure(own - judged), "low": -0.05, "high": 0.4}
+        metrics = {"guide_accuracy": figure(own), "guide_gap": gap}
+        settings = {"scale": scale, "low": 0.2}
+        folders.append(scored(tmp_path / f"{scale}", "guidance", judged, settings=settings, metrics=metrics))
+    out = reporting.report(folders, out=tmp_path / "r", tell=print)
+    assert (
+        "| guidance, scale 8 | 8 | 90.0% (80.0% to 100.0%) | 60.0% (50.0% to 70.0%) | 0.3 (-0.05 to 0.4) |"
+        in (out / "report.md").read_text()
+    )
+    text = (out / "index.html").read_text()
+    assert "guidance, by the guide itself" in text
+    assert "guidance, by emotion" in text
+    Page(text)
+
+
+def test_what_was_not_judged_is_in_no_difference(tmp_path):
+    folder = scored(tmp_path / "a")
+    rows = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["asked"] == "awe":
+            del row["seen"]["emotion"]
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = entries([folder, scored(tmp_path / "b", "prompt")])
+    assert comparisons(found)[0].difference.n == 42
+    assert right(found[0].rows, "emotion").n == 42
+    assert right(found[0].rows, "nobody") is None
 
 
 def test_folders_that_hold_no_scores(tmp_path):

@@ -11,6 +11,7 @@ from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import read_row
 from emoscene.sampling import Pipe
+from emoscene.verbs import read
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,55 @@ def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: Pipe, fo
     awe, fear = (worded.chain.condition(worded.base.plain([long], row)).text for row in torch.eye(8)[[1, 6], None])
     assert (awe - fear).abs().max() > 1e-3
     assert pipe.remarks("a dog") == []
+
+
+def spied(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples the UNet sees at each step."""
+    seen: list[int] = []
+    predict = pipe.base.predict
+
+    def spy(x_t: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(len(x_t))
+        return predict(x_t, *rest)
+
+    monkeypatch.setattr(pipe.base, "predict", spy)
+    return seen
+
+
+def test_guidance_rests_outside_its_interval(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(pipe, monkeypatch)
+    call = {"steps": 8, "cfg": 30.0, "sampler": "ddim"}
+    whole, narrow, never, plain = (
+        np.asarray(pipe("a dog", **call | more).images[0], int)
+        for more in ({"cfg_low": 0.0}, {"cfg_low": 0.3, "cfg_high": 0.6}, {"cfg_low": 1.0}, {"cfg": 1.0})
+    )
+    levels = solvers.scheduler(pipe.base, "ddim", 8).timesteps / 1000
+    inside = ((levels >= 0.3) & (levels <= 0.6)).tolist()
+    assert 0 < sum(inside) < 8
+    assert seen == [2] * 8 + [1 + one for one in inside] + [1] * 16
+    assert np.array_equal(never, plain)
+    assert min(np.abs(narrow - other).max() for other in (whole, plain)) > 1
+
+
+def test_rows_with_other_intervals_are_not_painted_at_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(pipe, monkeypatch)
+    rows = [*pipe.rows("a dog", steps=1, num=2), *pipe.rows("a dog", steps=1, cfg_high=0.5, num=3)]
+    assert [row.cfg_high for row, _ in pipe.draw(rows)] == [1.0] * 2 + [0.5] * 3
+    assert seen == [4, 3]
+    with pytest.raises(Usage, match=r"cfg_low=0.9 is above cfg_high=0.2"):
+        pipe.rows("a dog", cfg_low=0.9, cfg_high=0.2)
+
+
+def test_fast_takes_a_third_of_the_stock_passes(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(pipe, monkeypatch)
+    passes = {}
+    for name in ("fast", "best"):
+        options = read("generate", ["a dog", "--recipe", name]).given
+        assert read("evaluate", ["--recipe", name, "--out", "o"]).given.items() - {("out", "o")} < options.items()
+        seen.clear()
+        pipe(cfg=3.0, **options)
+        passes[name] = sum(seen)
+    stock = len(solvers.left(solvers.scheduler(pipe.base, "pndm", 50))) * 2
+    assert stock == 102
+    assert 3 * passes["fast"] <= stock
+    assert passes["fast"] < passes["best"] <= stock

@@ -9,8 +9,8 @@ import torch
 import emoscene
 from emoscene import sampling
 from emoscene.emotions import EMOTIONS
-from emoscene.judging import judges_of
 from emoscene.mini import claims, machine
+from emoscene.panel import judges_of
 from emoscene.sampling import Pipe
 
 WEIGHTS = Path(sampling.__file__).parent / "mini/weights"
@@ -48,7 +48,7 @@ def test_a_picture_does_not_depend_on_its_batch(lora: Pipe) -> None:
 
 def test_the_emotion_asked_is_the_emotion_seen(lora: Pipe) -> None:
     """Chance is one in eight; three scenes in eight emotions."""
-    judge = next(judge for judge in judges_of("mini").values() if judge.config.target == "emotion")
+    judge = next(judge for judge in judges_of("mini").values() if judge.target == "emotion")
     made = lora(PROMPTS, emotion=list(EMOTIONS), seed=11, steps=12)
     seen = judge.read(made.images).probabilities.argmax(1)
     asked = np.array([np.argmax(row.emotion) for row in made.rows])

@@ -1,4 +1,4 @@
-"""A Stable Diffusion with random weights, small enough to make in a test: `tiny.make(folder)`."""
+"""A Stable Diffusion with random weights, small enough to make in a test: `tiny.make(folder)`; and methods on it."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from emoscene import plugins
+from emoscene.backbone import Backbone
+from emoscene.learner import Batch
+from emoscene.methods.base import Method
 from emoscene.mini.folder import INDEX, SCHEDULER
 
 
@@ -52,3 +56,33 @@ def make(folder: Path, prediction: str | None = None) -> Path:
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
     (folder / "model_index.json").write_text(json.dumps(INDEX))
     return folder
+
+
+def columns(count: int = 4) -> dict:
+    draw = torch.Generator().manual_seed(3)
+    return {
+        "latent": torch.randn(count, 4, 8, 8, generator=draw),
+        "weights": torch.eye(8)[torch.arange(count) % 8],
+        "emotion": torch.arange(count) % 8,
+        "vector": torch.nn.functional.normalize(torch.randn(count, 64, generator=draw), dim=1),
+        "caption": ["a dog"] * count,
+        "caption_long": ["a dog, at night"] * count,
+    }
+
+
+def batch(step: int = 0, count: int = 4) -> Batch:
+    return Batch(columns(count), seed=5, step=step, slots=range(count))
+
+
+def made(name: str, base: Backbone, moved: bool = True) -> Method:
+    """The method, every parameter moved off its start as training would."""
+    cls = plugins.find("methods", name)
+    method = cls.start(cls.Config(), base)
+    if moved:
+        with torch.no_grad():
+            for key, parameter in sorted(method.named_parameters()):
+                draw = torch.Generator().manual_seed(len(key))
+                parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
+                parameter.copy_(parameter.half())  # as artifacts are stored
+        method.requires_grad_(False)
+    return method

@@ -20,9 +20,11 @@ VERBS = {
     "train": "artifacts",
     "evaluate": "evaluation",
     "report": "reporting",
+    "export": "formats",
     "prepare": "data.preparation",
     "mini": "mini",
     "demo": "mini.demo",
+    "doctor": "health",
 }
 """Where each verb lives. `mini` is a package as well, and callable: the room itself is the verb."""
 

@@ -88,7 +88,8 @@ def train(
     PartialState(cpu=not torch.cuda.is_available())
     backbone = based(base, config, cls)
     whole = provided(name, cls, Path(data), base, backbone, yes, tell)
-    job = Job(name, cls, config, own, backbone, Prepared(whole, role=cls.role), tell)
+    prepared = Prepared(whole, role=getattr(own, "role", cls.role))
+    job = Job(name, cls, config, own, backbone, prepared, tell)
     fits(job)
     resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(own)}
     if dry_run:

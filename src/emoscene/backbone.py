@@ -17,33 +17,22 @@ runs, the Condition in `shown`: that is how one batch mixes emotions and strengt
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import diffusers.utils.logging
 import torch
-import transformers.utils.logging
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from emoscene import plugins, stage
+from emoscene import hub, loading, plugins
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Usage
 
-T = TypeVar("T")
 LENGTH = 77  # positions of CLIP's text encoder: start, 75 for words, end
-LOGS = (diffusers.utils.logging, transformers.utils.logging)
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
 
@@ -65,6 +54,11 @@ class Condition:
 
     def __len__(self) -> int:
         return len(self.text)
+
+    @cached_property
+    def gains(self) -> tuple[float, ...]:
+        """`g` as numbers; a device is waited for once."""
+        return tuple(self.g.tolist())
 
     def cat(self, other: Condition) -> Condition:
         """The rows of both, self's first."""
@@ -97,68 +91,31 @@ class Spec:
 
 
 def spec(base: str) -> Spec:
-    """The base called `base`: a name in `bases/`, else a folder, else a hub id `owner/name`.
+    """The base called `base`: a name in `bases/`, else a folder or a file, else a hub id `owner/name[@revision]`.
 
     Raises Usage for a name nobody knows.
     """
-    if "/" not in base and not Path(base).is_dir():
+    if "/" not in base and not Path(base).exists():
         table = plugins.table("bases", base)
         known = {f.name for f in fields(Spec)}
         return Spec(**{key: value for key, value in table.items() if key in known})
-    return Spec(source=base)
+    named = None if Path(base).exists() else hub.ID.fullmatch(base)
+    return Spec(named[1], named[2]) if named else Spec(base)
 
 
 def located(base: str, chosen: Spec) -> Path:
-    """The folder a base's files lie in; a hub id is downloaded (safetensors only) or taken from the cache."""
-    inside = Path(__file__).parent / chosen.source
+    """The folder (or the single file) a base's weights lie in; a hub id is downloaded or taken from the cache."""
+    inside = plugins.HOME / chosen.source
     for folder in (Path(chosen.source), inside):
         if (folder / "model_index.json").is_file():
             return folder
-    if Path(chosen.source).is_dir() or chosen.source.count("/") != 1:
-        raise Usage(f"no Stable Diffusion in {chosen.source}: model_index.json is missing; the offline base is 'mini'")
-    return _download(chosen)
-
-
-def _download(chosen: Spec) -> Path:
-    wanted = ["*.json", "*.txt", *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder"))]
-    unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
-    try:
-        folder = snapshot_download(
-            chosen.source, revision=chosen.revision, allow_patterns=wanted, ignore_patterns=unwanted
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        command = f"hf download {chosen.source}" + (f" --revision {chosen.revision}" if chosen.revision else "")
-        raise Failure(
-            f"{chosen.source} is not in the cache and the hub cannot be reached ({type(error).__name__}): run "
-            f"`{command}` where there is a network, or use the offline default --base mini"
-        ) from error
-    return Path(folder)
-
-
-def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
-    """One model of the folder; a damaged file is named."""
-    try:
-        with _quiet():
-            model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
-    except (SafetensorError, EOFError, ValueError, OSError) as error:
-        raise Failure(
-            f"{folder / part} is damaged or incomplete ({type(error).__name__}: {str(error).splitlines()[0]}): "
-            "fetch or install it again"
-        ) from error
-    return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars for what takes a moment."""
-    shown = [loud for loud in LOGS if loud.is_progress_bar_enabled()]
-    for loud in shown:
-        loud.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for loud in shown:
-            loud.enable_progress_bar()
+    if Path(chosen.source).is_file():
+        return Path(chosen.source)
+    if not Path(chosen.source).is_dir() and hub.ID.fullmatch(chosen.source):
+        folder = hub.fetched(chosen.source, chosen.revision)
+        if (folder / "model_index.json").is_file():
+            return folder
+    raise Usage(f"no Stable Diffusion in {chosen.source}: model_index.json is missing; the offline base is 'mini'")
 
 
 class Backbone:
@@ -167,18 +124,14 @@ class Backbone:
     def __init__(self, folder: Path, name: str, chosen: Spec, device: torch.device | str, dtype: torch.dtype) -> None:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
-        options = {"use_safetensors": True, "local_files_only": True}
-        self.tokenizer = _part(CLIPTokenizer, folder, "tokenizer", local_files_only=True)
-        self.text_encoder = _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options)
-        self.unet = _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options)
-        self.vae = _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options)
+        self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.parts(folder, dtype)
         for model in (self.text_encoder, self.unet, self.vae):
             model.requires_grad_(False).eval().to(self.device)
-        self.scheduler_config: dict[str, Any] = json.loads((folder / "scheduler/scheduler_config.json").read_text())
         first, last, total = (self.scheduler_config[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
         betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
         self.alphas_cumprod = torch.cumprod(1 - betas, 0).float().to(self.device)
         self.shown: Condition | None = None
+        self.loras: tuple[str, ...] = ()  # those it wears: `loras.put_on`
 
     @classmethod
     def load(
@@ -194,7 +147,7 @@ class Backbone:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of what an adapter leans on, UNet and text encoder; it remembers which it was trained with."""
-        return " ".join(stage.fingerprint(self.folder / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+        return loading.fingerprint(self.folder)
 
     @cached_property
     def encoder(self) -> str:
@@ -224,6 +177,12 @@ class Backbone:
     def size(self) -> int:
         """The side, in pixels, of the pictures it was trained on."""
         return int(self.unet.config.sample_size) * self.factor
+
+    def companion(self, kind: str) -> str:
+        """Where its `captioner` or `emotion_clip` is: a folder of this package's or anybody's, a hub id, or nothing."""
+        place: str = getattr(self.spec, kind)
+        inside = Path(__file__).parent / place
+        return str(inside) if place and inside.is_dir() else place
 
     def ids(self, prompt: str, room: int = LENGTH - 2) -> list[int]:
         """The tokens of a prompt's words, at most `room` of them; control characters and CLIP's marks are dropped."""

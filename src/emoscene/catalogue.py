@@ -195,3 +195,25 @@ def _vocabulary(base: str) -> list[str]:
     table = plugins.table("bases", base)
     file = plugins.HOME / Path(table.get("source", "")) / table.get("words", "")
     return sorted(file.read_text(encoding="utf8").split()) if file.is_file() else []
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """What `doctor` found, to be read by people."""
+    device, disk = facts["device"], facts["disk"]
+    cards = ", ".join(f"{card['name']} ({card['gigabytes']:g} GB)" for card in device.get("cards", ()))
+    cores = f"{device['cores']} cores, {device['threads']} threads"
+    works = [name for name, fits in facts["dtypes"].items() if fits]
+    rows = [
+        (
+            "device",
+            f"{device['name']} {cards or device['system']}, {cores}",
+        ),
+        ("dtypes", ", ".join(works)),
+        *((f"{name}", value or "missing") for name, value in facts["versions"].items()),
+        *((f"extra {name}", "there" if one["there"] else one["command"]) for name, one in facts["extras"].items()),
+        *((one["name"], one["place"] if one["there"] else one["command"]) for one in facts["models"]),
+        ("disk", f"{disk['free_gigabytes']:g} GB free at {disk['cache']}"),
+        ("hub", "HF_HUB_OFFLINE is set: nothing is fetched" if facts["offline"] else "asked where it is needed"),
+    ]
+    wide = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{wide}}  {value}" for name, value in rows)

@@ -54,6 +54,8 @@ def run(line: list[str]) -> int:
         catalogue.verb(call.verb, verb, [OPTIONS[name] for name in [*verb.options.split(), "json"]], REPEATED)
     elif call.verb in {"ls", "show"}:
         getattr(catalogue, call.verb)(*call.given.values(), as_json="json" in call.asked)
+    elif call.verb == "doctor":
+        print(json.dumps(emoscene.doctor()) if "json" in call.asked else catalogue.page(emoscene.doctor()))
     else:
         done = perform(call)
         if not call.given.get("dry_run"):

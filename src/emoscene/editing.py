@@ -29,12 +29,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene import learner as learners
-from emoscene import plugins
+from emoscene import stage
 from emoscene.backbone import Backbone
 from emoscene.emotions import Weights, describe
-from emoscene.encoders.base import tensor
+from emoscene.encoders.base import located, opened, tensor
 from emoscene.errors import Usage
+from emoscene.methods.base import Method
 from emoscene.pictures import Row, open_picture, upright
 from emoscene.solvers import last, left, origin
 
@@ -56,8 +56,8 @@ COMPANIONS = {
 class Given:
     """The pictures that were given from outside, by name, and what the base's companions read in them."""
 
-    def __init__(self, base: Backbone) -> None:
-        self.base = base
+    def __init__(self, base: Backbone, methods: Sequence[Method] = ()) -> None:
+        self.base, self.methods = base, methods
         self.held: dict[str, Image.Image] = {}
         self.felt: dict[tuple[str, str], tuple[Weights, Tensor]] = {}
         self.companions: dict[str, Any] = {}
@@ -67,22 +67,24 @@ class Given:
 
         Raises Usage for what is no picture.
         """
+        return self._entered(picture)[:2]
+
+    def _entered(self, picture: Picture) -> tuple[str, str, Image.Image]:
         if isinstance(picture, str | Path):
-            open_picture(picture)
-            return str(picture), sha256(Path(picture).read_bytes()).hexdigest()
+            return str(picture), _digest(picture), open_picture(picture)
         picture = upright(picture)
         digest = sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
         self.held[name := f"memory:{digest[:16]}"] = picture
         while len(self.held) > HELD:
             del self.held[next(iter(self.held))]
-        return name, digest
+        return name, digest, picture
 
     def open(self, name: str, digest: str = "") -> Image.Image:
         """The picture of this name. Raises Usage where it is gone, or no longer the one with this digest."""
         if name in self.held:
             return self.held[name]
         picture = open_picture(name)
-        if digest not in ("", sha256(Path(name).read_bytes()).hexdigest()):
+        if digest and digest != _digest(name):
             raise Usage(f"{name} is not the picture that it was ({digest[:12]}): bring that one back")
         return picture
 
@@ -98,8 +100,8 @@ class Given:
         keep = KEEP if keep is None else float(keep)
         if not 0 <= keep <= 1:
             raise Usage(f"keep {keep} is out of range: it goes from 0 to 1")
-        name, digest = self.enter(image)
-        size = framed(self.base, self.open(name, digest).size, size)
+        name, digest, picture = self._entered(image)
+        size = framed(self.base, picture.size, size)
         return {"image": name, "keep": keep, "size": size, "digests": {name: digest}}
 
     def caption(self, name: str) -> str:
@@ -111,9 +113,10 @@ class Given:
     def feel(self, name: str, digest: str) -> tuple[Weights, Tensor]:
         """The emotion of a picture, by the base's EmotionCLIP: eight probabilities, and its vector [D], unit length.
 
-        Raises Usage where the base has none.
+        Raises Usage where the base has none, or one that an adapter which takes its vectors has never seen.
         """
         if (name, digest) not in self.felt:
+            self._acquainted()
             likely, vector = self._companion("emotion_clip").encode(self._glance(name, digest))
             read = tuple(round(p, 4) for p in likely[0].tolist())
             self.felt[name, digest] = read, vector[0]
@@ -155,24 +158,35 @@ class Given:
         return found
 
     def _companion(self, kind: str) -> Any:
-        place = getattr(self.base.spec, kind)
+        place = self.base.companion(kind)
         if not place:
             raise Usage(f"the base '{self.base.name}' has no {kind} of its own: {COMPANIONS[kind]}")
         if kind not in self.companions:
-            folder = Path(__file__).parent / place
-            if kind == "captioner" and not (folder / learners.CARD).is_file():
-                cls = plugins.find("encoders", kind)
-                found = cls.start(cls.Config(blip=place), None).requires_grad_(False).eval()
-            else:
-                found = learners.load("encoders", folder, None)
-            self.companions[kind] = found.to(self.base.device)
+            self.companions[kind] = opened(kind, place, self.base.device)
         return self.companions[kind]
+
+    def _acquainted(self) -> None:
+        """Raises Usage where an adapter takes EmotionCLIP's vectors, and learnt from another one's."""
+        takers = [method for method in self.methods if "vector" in method.reads and method.history is not None]
+        place = self.base.companion("emotion_clip")
+        if not takers or not place:
+            return
+        mark = stage.fingerprint(located(place))
+        if any(mark not in str(method.history) for method in takers):
+            raise Usage(
+                f"the adapter learnt from another EmotionCLIP than that of the base '{self.base.name}' ({mark[:12]}): "
+                "say the emotion with --emotion, or prepare and train again with this one"
+            )
 
     def _glance(self, name: str, digest: str = "") -> Tensor:
         """A picture as companions see it [1, 3, H, W]."""
         picture = self.open(name, digest).copy()
         picture.thumbnail((GLANCE, GLANCE))
         return tensor([picture]).to(self.base.device)
+
+
+def _digest(file: str | Path) -> str:
+    return sha256(Path(file).read_bytes()).hexdigest()
 
 
 def steps_of(row: Row) -> int:

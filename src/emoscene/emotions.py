@@ -44,6 +44,38 @@ AFFECT: dict[str, tuple[float, float]] = {
 }
 """Valence (unpleasant to pleasant) and arousal (calm to excited), each in [-1, 1]."""
 
+EKMAN: dict[str, str] = {
+    "surprise": "",
+    "fear": "fear",
+    "disgust": "disgust",
+    "happiness": "amusement:0.5,contentment:0.5",
+    "sadness": "sadness",
+    "anger": "anger",
+    "neutral": "",
+}
+"""What the labels of faces become (Ekman's six, and neutral): a mixture, or nothing where they are left out.
+
+A rule and not a fact: data with such labels learn by it, and judges with such labels are read by it.
+"""
+
+SYNONYMS: dict[str, str] = {
+    "amused": "amusement",
+    "content": "contentment",
+    "contented": "contentment",
+    "excited": "excitement",
+    "angry": "anger",
+    "mad": "anger",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "scared": "fear",
+    "sad": "sadness",
+    "happy": "happiness",
+    "joy": "happiness",
+    "surprised": "surprise",
+}
+"""Other words that classifiers have for the labels of `EMOTIONS` and `EKMAN`."""
+
 Weights = tuple[float, ...]
 """Eight numbers in the order of `EMOTIONS`."""
 
@@ -84,6 +116,13 @@ def weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weig
     if len(numbers) != len(EMOTIONS) or not all(map(math.isfinite, numbers)):
         raise Usage(f"an emotion in numbers is {len(EMOTIONS)} finite ones, in the order {', '.join(EMOTIONS)}")
     return numbers
+
+
+def meaning(label: str) -> Weights | None:
+    """What somebody's label says in the eight: by name, a synonym, or Ekman's rule; None where it says nothing."""
+    name = label.strip().lower().replace("_", " ")
+    name = SYNONYMS.get(name, name)
+    return weights(name) if name in EMOTIONS else weights(EKMAN[name]) if EKMAN.get(name) else None
 
 
 def affect(valence: float, arousal: float) -> Weights:

@@ -4,9 +4,10 @@
 `Failure`  the words were right and the work could not be done: a full disk, a damaged file. Status 1.
 
 Each carries one sentence that names the remedy. Anything else that is raised is a bug of ours and keeps its traceback.
+Where the remedy is a command, it is written here, so that `doctor` and every error say the same one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -29,3 +30,19 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Usage
     else:
         remedy = ""
     return Usage(f"no {kind} {name!r}{remedy}" + (f" ({hint})" if hint else ""))
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'emoscene[{extra}]'"
+
+
+def download(source: str, revision: str | None, wanted: Sequence[str]) -> str:
+    """The command that puts a model of the hub into the cache."""
+    pinned = f" --revision {revision}" if revision else ""
+    return f"hf download {source}{pinned}" + "".join(f" --include '{pattern}'" for pattern in wanted)
+
+
+def missing(extra: str) -> Failure:
+    """The error where an extra is needed and is not installed."""
+    return Failure(f"this needs the extra {extra}, which is not installed: run `{install(extra)}`")

@@ -7,6 +7,7 @@
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
 prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
+Any number of processes may be launched for one call: they share the painting, and one of them judges.
 A metric that could not be measured leaves a sentence under "missing"; all others are written before the call fails.
 """
 
@@ -17,25 +18,31 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene import stage
+from emoscene import loras, stage
+from emoscene.adapters import adapter_of
 from emoscene.config import read_toml
+from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Failure, Usage
-from emoscene.judging import Sample, clip_of, fingerprints, judges_of, readings, robustness, score, verdicts
-from emoscene.metrics.base import Readings
-from emoscene.pictures import Row, read_row
-from emoscene.sampling import Pipe, adapter_of, kept, load
+from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
+from emoscene.panel import Eyes
+from emoscene.pictures import Row, read_row, save
+from emoscene.sampling import Pipe, load
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
-PAINTING = ("steps", "cfg", "sampler", "size", "negative")
+PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
+INDEX = "pictures.jsonl"
+TOLD = 8  # batches between two messages
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
@@ -55,6 +62,7 @@ def evaluate(
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
     base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
     strength: float = 1.0,
     prompts: str | Path | Sequence[Prompt] = PROMPTS,
     seeds: str | Iterable[int] = "0:4",
@@ -62,6 +70,8 @@ def evaluate(
     data: str | Path | None = None,
     pictures: str | Path | None = None,
     clip: str | Path | None = None,
+    semantics: str | Path | None = None,
+    features: str | Path | None = None,
     robust: bool = False,
     batch: int = 8,
     device: str | None = None,
@@ -70,69 +80,62 @@ def evaluate(
 ) -> Path:
     """Score a method, or any folder of `pictures`; returns the folder with `scores.json`.
 
-    data: a prepared folder, whose held-out pictures give the judges' ceiling and the distances. clip: the folder of
-    a CLIP, for the alignment with the words and semantic diversity. robust: judge the pictures again after JPEG 75 and
-    a small blur. painting: `steps cfg sampler size negative`, and settings of the method that may change at use.
+    judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
+    give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
+    semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
+    measured. robust: judge the pictures again after JPEG 75 and a small blur. lora: LoRAs that the base wears.
+    painting: the words in `PAINTING`, and settings of the method that may change at use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """
     asked = prompts_of(prompts)
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
-    call: dict[str, Any] = {
-        "method": method,
-        "adapter": _paths(adapter),
-        "base": base,
-        "strength": strength,
-        "prompts": [prompt.text for prompt in asked],
-        "seeds": span(seeds),
-        "judge": _paths(judge),
-        "data": data,
-        "pictures": pictures,
-        "settings": late,
-        **{key: value for key, value in (("clip", clip), ("robust", robust)) if value},
-        **painting,
-    }
-    judges = judges_of(base, call["judge"], call["adapter"])
-    reader = clip_of(clip, call["adapter"]) if clip else None
-    opened = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
-    if opened.done:
-        return _complete(opened)
-    if pictures is not None:
-        samples, about = found(Path(pictures)), dict[str, Any]({"from": str(pictures)})
-    else:
-        pipe = load(base, method=method, adapter=adapter, device=device, **late)
-        planned = plan(pipe, asked, call["seeds"], strength=strength, **painting)
-        samples = paint(pipe, planned, opened.path / "pictures", batch, tell)
-        about = _about(pipe, planned[0][1], opened.path / "pictures", call)
-    about |= {"judged_by": fingerprints(base, call["judge"])}
-    about |= {"robustness": robustness(samples, judges)} if robust else {}
-    real = None if data is None else readings(real_pictures(Path(data)), judges)
-    _write(opened.path, samples, readings(samples, judges, clip=reader), real, about)
-    return _complete(opened)
+    call: dict[str, Any] = {"method": method, "adapter": _paths(adapter), "base": base, "strength": strength}
+    call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
+    call |= {"data": data, "pictures": pictures, "settings": late, **painting}
+    readers = {"clip": clip, "semantics": semantics, "features": features, "robust": robust, "lora": _worn(lora)}
+    call |= {key: value for key, value in readers.items() if value}
+    device = crew.settled(device)
+    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
+    planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
+    samples = found(Path(pictures)) if pictures else []
+    eyes = Eyes.of(call, [] if pipe is None else _adapters(pipe, call["adapter"]), device or "cpu")
+    scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
+    if not scores.done:
+        if pipe is not None:
+            samples = paint(pipe, planned, scores.path / "pictures", batch, tell)
+        write = partial(_write, scores, call, eyes, samples, pipe, planned)
+        with crew.Crew(scores.path) as together:
+            together.close(lambda: stage.read(scores.path)["state"] == "done", write)
+    return _complete(scores.path)
 
 
 def _write(
-    folder: Path,
+    scores: stage.Stage,
+    call: Mapping[str, Any],
+    eyes: Eyes,
     samples: Sequence[Sample],
-    made: Mapping[str, Readings],
-    real: Mapping[str, Readings] | None,
-    about: Mapping[str, Any],
+    pipe: Pipe | None,
+    planned: Sequence[tuple[Sample, Row]],
 ) -> None:
-    """Write what the judges saw in each picture, and the scores that come of it."""
-    lines = (json.dumps(row) for row in verdicts(samples, made, folder))
-    stage.write(folder / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
-    scores = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
-    stage.write(folder / "scores.json", json.dumps(scores, indent=1).encode())
+    """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
+    about = {"from": str(call["pictures"])} if pipe is None else _about(pipe, planned, scores.path / "pictures", call)
+    made = readings(samples, eyes.judges, clip=eyes.clip, guide=None if pipe is None else guide_of(pipe))
+    real = readings(real_pictures(Path(call["data"])), eyes.judges) if call["data"] else None
+    treated = {"robustness": robustness(samples, eyes.judges)} if call.get("robust") else {}
+    lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))
+    stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    about |= {"judged_by": eyes.marks, **treated}
+    told = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
+    stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
+    scores.finish(pictures=len(samples))
 
 
-def _complete(opened: stage.Stage) -> Path:
+def _complete(folder: Path) -> Path:
     """The folder of scores, finished. Raises Failure where a metric is missing in them."""
-    scores = json.loads((opened.path / "scores.json").read_text(encoding="utf8"))
-    if not opened.done:
-        opened.finish(pictures=scores["pictures"])
-    if missing := scores["missing"]:
-        raise Failure(f"{opened.path} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
-    return opened.path
+    if missing := json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]:
+        raise Failure(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+    return folder
 
 
 def _stages(folders: Iterable[str | Path | None]) -> list[str | Path]:
@@ -190,13 +193,42 @@ def paint(
     batch: int = 8,
     tell: Callable[[str], None] = print,
 ) -> list[Sample]:
-    """Paint what is not in the folder yet; the samples come back with their files' places."""
+    """Paint what is not in the folder yet, with whatever other processes were launched for it.
+
+    Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures. The samples come
+    back with their files' places.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = {row.file: row for _, row in planned}
-    for number in kept(pipe, list(rows.values()), folder, batch):
-        if number % 64 == 0 or number == len(rows):
-            tell(f"{number} of {len(rows)} pictures painted")
+    rows = list({row.file: row for _, row in planned}.values())
+    batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
+    parts = [
+        missing[-1] if missing else folder / group[-1].file for group, missing in zip(batches, lacking, strict=True)
+    ]
+
+    def make(numbers: list[int]) -> None:
+        for number in numbers:
+            for row, image in pipe.draw(batches[number], batch):
+                if not (folder / row.file).exists():
+                    stage.append_row(index, row.asdict())
+                    save(image, folder / row.file, row)
+            if (number + 1) % TOLD == 0 or number + 1 == len(batches):
+                tell(f"{min((number + 1) * batch, len(rows))} of {len(rows)} pictures painted")
+
+    with crew.Crew(folder) as together:
+        index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
+        together.complete(parts, make)
     return [replace(sample, file=folder / row.file) for sample, row in planned]
+
+
+def _indexed(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all pictures in a folder, gathered into one index from those that each process kept."""
+    found = {row["file"]: row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
+    rows = [found[file] for file in sorted(found)]
+    stage.write(folder / INDEX, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
+    for path in folder.glob("pictures-*.jsonl"):
+        path.unlink()
+    return rows
 
 
 def found(folder: Path) -> list[Sample]:
@@ -243,23 +275,29 @@ def peak_memory() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _about(pipe: Pipe, row: Row, folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
-    """What was painted, how, and at what cost."""
-    seconds = [made["seconds"] for made in stage.rows(folder / "pictures.jsonl")]
-    given = {learners.card(Path(path))["learner"]: Path(path) for path in call["adapter"]}
+def _adapters(pipe: Pipe, given: Sequence[str]) -> list[Path]:
+    """The folders of the weights that a pipe paints with: those given, else the base's own."""
+    folders = {learners.card(Path(path))["learner"]: Path(path) for path in given}
     trained = [name for name, method in zip(pipe.method.split("+"), pipe.chain.methods, strict=False) if method.reads]
-    adapters = [adapter_of(name, pipe.base, given) for name in trained]
+    return [adapter_of(name, pipe.base, folders) for name in trained]
+
+
+def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What was painted, how, and at what cost."""
+    row, seconds = planned[0][1], [made["seconds"] for made in _indexed(folder)]
+    adapters = _adapters(pipe, call["adapter"])
     costs = [stage.read(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
     return {
         "base": pipe.base.name,
         "method": pipe.method,
         "adapters": [stage.read(path).get("fingerprint") for path in adapters],
+        "loras": row.loras,
         "strength": call["strength"],
         "cfg": row.cfg,
         "steps": row.steps,
         "sampler": row.sampler,
-        "settings": call["settings"],
+        "settings": _settings(pipe),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
@@ -273,7 +311,23 @@ def _about(pipe: Pipe, row: Row, folder: Path, call: Mapping[str, Any]) -> dict[
     }
 
 
+def _settings(pipe: Pipe) -> dict[str, Any]:
+    """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
+    methods = list(zip(pipe.method.split("+"), pipe.chain.methods, strict=False))
+    return {
+        f"{name}.{option.name}" if len(methods) > 1 else option.name: getattr(method.config, option.name)
+        for name, method in methods
+        for option in configs.fields(type(method).Config)
+        if option.late
+    }
+
+
 def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     if given is None:
         return []
     return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
+
+
+def _worn(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """The LoRAs that the base is to wear, by what is in them."""
+    return [str(loras.asked(one)) for one in _paths(given)]

@@ -1,11 +1,8 @@
 """Pictures under the judges' eyes: samples in, readings out, and the scores that metrics make of them.
 
-    judges = judges_of("mini")
-    made = readings(samples, judges)          what each emotion judge (and the scene judge) read
-    score(made, real)                         the "judges" and "metrics" of scores.json
-
-A judge that an adapter was guided or picked by may not judge it: `judges_of` refuses a judge whose fingerprint stands
-in an adapter's history.
+judges = judges_of("mini")                see `panel`
+made = readings(samples, judges)          what each emotion judge (and the scene judge) read
+score(made, real)                         the "judges" and "metrics" of scores.json
 """
 
 from __future__ import annotations
@@ -20,22 +17,23 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from emoscene import learner as learners
-from emoscene import plugins, stage
-from emoscene.backbone import spec
+from emoscene import plugins
 from emoscene.emotions import EMOTIONS
+from emoscene.encoders.base import Encoder, tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.encoders.judge import Judge
-from emoscene.errors import Failure, Usage
-from emoscene.metrics.base import Array, Readings, Value, hits, unit
+from emoscene.errors import Failure
+from emoscene.methods.base import Method
+from emoscene.metrics.base import Array, Readings, Value, answers, hits
 from emoscene.metrics.calibration import curve
 from emoscene.metrics.editing import ssim
 from emoscene.metrics.emotion import confusion, per_emotion
 from emoscene.metrics.sharpness import gradient, psnr, spectrum
 from emoscene.pictures import open_picture
+from emoscene.sampling import Pipe
 
-HOME = Path(__file__).parent
 CHUNK = 64  # pictures held in memory at once
+Guide = Callable[[Sequence[Image.Image]], Array]
+"""Pictures of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
 """The metrics that every judge has for itself."""
 
@@ -56,81 +54,31 @@ class Sample:
     original: Path | None = None
 
 
-def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ()) -> dict[str, Judge]:
-    """The base's own judges and `more` from folders, by name.
-
-    Raises Usage for a folder that holds none, and for a judge akin to an adapter.
-    """
-    folders = _folders(base, more)
-    found = {}
-    for name, folder in folders.items():
-        _unrelated(folder, adapters)
-        judge = learners.load("encoders", folder, None)
-        if not isinstance(judge, Judge):
-            raise Usage(f"{folder} is no judge: emoscene train judge makes one")
-        found[name] = judge
-    if not any(judge.config.target == "emotion" for judge in found.values()):
-        raise Usage(f"the base {base!r} has no judge of emotions: give one with --judge DIR")
-    return found
-
-
-def fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
-    """The fingerprints of the judges by name: scores by other judges do not compare."""
-    return {name: stage.fingerprint(folder) for name, folder in _folders(base, more).items()}
-
-
-def _folders(base: str, more: Sequence[str]) -> dict[str, Path]:
-    own = {name: HOME / folder for name, folder in spec(base).judges.items()}
-    return own | {Path(folder).name: Path(folder) for folder in more}
-
-
-def _unrelated(folder: Path, adapters: Sequence[str]) -> None:
-    """Raises Usage where what judges stands in the history of what it would judge."""
-    histories = "".join(_history(Path(adapter)) for adapter in adapters)
-    if (mark := stage.fingerprint(folder)) in histories:
-        raise Usage(f"{folder} helped to make the adapter ({mark[:12]}) and cannot judge it: give another --judge")
-
-
-def _history(folder: Path) -> str:
-    files = (folder / name for name in (learners.CARD, stage.MANIFEST))
-    return "".join(file.read_text(encoding="utf8") for file in files if file.is_file())
-
-
-def clip_of(folder: str | Path, adapters: Sequence[str] = ()) -> EmotionCLIP:
-    """The CLIP in a folder, any that `CLIPModel.save_pretrained` wrote with its tokenizer.
-
-    Raises Usage where there is none, and for one that helped to make an adapter.
-    """
-    _unrelated(Path(folder), adapters)
-    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=str(folder)), None)
-    return clip.requires_grad_(False).eval()
-
-
 @torch.no_grad()
 def told(clip: EmotionCLIP, texts: Sequence[str]) -> Array:
     """The vectors of texts [N, D], of unit length; each text is read once."""
     distinct = list(dict.fromkeys(texts))
-    assert clip.tokenizer is not None, "clip_of brings the tokenizer along"
-    words = clip.tokenizer(distinct, padding=True, truncation=True, max_length=clip.length, return_tensors="pt")
-    vectors = clip.model.get_text_features(**words).pooler_output.float().numpy()
-    return unit(vectors)[[distinct.index(text) for text in texts]]
+    vectors: Array = clip.told(distinct).cpu().numpy()
+    return vectors[[distinct.index(text) for text in texts]]
 
 
 def readings(
     samples: Sequence[Sample],
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, Encoder],
     through: Callable[[Image.Image], Image.Image] | None = None,
     clip: EmotionCLIP | None = None,
+    guide: Guide | None = None,
 ) -> dict[str, Readings]:
     """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
 
     through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
+    guide: what the method that painted them finds in pictures itself.
     Pictures may be of several sizes, but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    seen = {name: values[places] for name, values in look(files, judges, through, clip).items()}
+    seen = {name: values[places] for name, values in look(files, judges, through, clip, guide).items()}
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
         "seed": np.array([sample.seed for sample in samples]),
@@ -138,15 +86,18 @@ def readings(
         "gradient": seen["gradient"],
         "spectrum": seen["spectrum"],
     }
-    scenes = next((name for name, judge in judges.items() if judge.config.target == "scene"), None)
-    if scenes is not None:
+    scenes, objects, space = (_first(judges, target) for target in ("scene", "object", ""))
+    if scenes:
         labels = judges[scenes].labels
-        shared["scene"] = seen[f"likely {scenes}"]
+        shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
         shared["place"] = np.array([labels.index(s.scene) if s.scene in labels else -1 for s in samples])
+    if objects:
+        shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
     if clip is not None:
         words = [sample.text for sample in samples]
         shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
         shared |= {"texts": told(clip, words)} if all(words) else {}
+    shared |= {"guide": seen["guide"]} if guide else {}
     befores: dict[str, Readings] = {}
     if through is None and all(sample.original for sample in samples):
         befores, shared["alike"], shared["near"] = edited(samples, judges, clip)
@@ -155,19 +106,40 @@ def readings(
             **shared,
             originals=befores.get(name),
             likely=seen[f"likely {name}"],
-            features=seen[f"features {name}"],
+            features=seen[f"features {space or name}"],
+            space=space or name,
+            says=judge.says,
             by=name,
         )
         for name, judge in judges.items()
-        if judge.config.target == "emotion"
+        if judge.target == "emotion"
     }
+
+
+def guide_of(pipe: Pipe) -> Guide | None:
+    """What the method that paints finds felt in pictures itself; None where none of its methods looks."""
+    if all(type(method).opinion is Method.opinion for method in pipe.chain.methods):
+        return None
+
+    def guide(pictures: Sequence[Image.Image]) -> Array:
+        told = pipe.chain.opinion(pipe.base.encode(tensor(pictures)))
+        assert told is not None, "a method that looks has an opinion"
+        return told.exp().cpu().numpy()
+
+    return guide
+
+
+def _first(judges: Mapping[str, Encoder], target: str) -> str:
+    """The name of the first that tells this; empty where none does."""
+    return next((name for name, judge in judges.items() if judge.target == target), "")
 
 
 def look(
     files: Sequence[Path],
-    judges: Mapping[str, Judge],
-    through: Callable[[Image.Image], Image.Image] | None,
-    clip: EmotionCLIP | None,
+    judges: Mapping[str, Encoder],
+    through: Callable[[Image.Image], Image.Image] | None = None,
+    clip: EmotionCLIP | None = None,
+    guide: Guide | None = None,
 ) -> dict[str, Array]:
     """What is seen in each file: gradient, spectrum, vectors, each judge's `likely NAME` and `features NAME`."""
     seen: dict[str, list[Array]] = {}
@@ -178,6 +150,7 @@ def look(
         pixels = np.stack([np.asarray(picture) for picture in opened])
         parts = {"gradient": gradient(pixels), "spectrum": spectrum(pixels)}
         parts |= {"vectors": clip.read(opened).features} if clip else {}
+        parts |= {"guide": guide(opened)} if guide else {}
         for name, judge in judges.items():
             read = judge.read(opened)
             parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}
@@ -190,7 +163,7 @@ def look(
 
 
 def edited(
-    samples: Sequence[Sample], judges: Mapping[str, Judge], clip: EmotionCLIP | None = None
+    samples: Sequence[Sample], judges: Mapping[str, Encoder], clip: EmotionCLIP | None = None
 ) -> tuple[dict[str, Readings], Array, Array]:
     """What the judges read of the pictures that samples are edits of, and SSIM and PSNR with them [N]."""
     originals = [replace(sample, file=sample.original or sample.file, original=None) for sample in samples]
@@ -228,12 +201,12 @@ TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": jpeg, "blu
 """What a picture should survive: a gain that vanishes here was noise that only the judge could see."""
 
 
-def robustness(samples: Sequence[Sample], judges: Mapping[str, Judge]) -> dict[str, dict[str, Any]]:
+def robustness(samples: Sequence[Sample], judges: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
     """Each judge's emotion accuracy once the pictures went through each treatment; nothing where it has none."""
     found: dict[str, dict[str, Any]] = {}
     for name, treatment in TREATED.items():
         for judge, read in readings(samples, judges, treatment).items():
-            if accuracy := _told(("emotion",), read, None, {}).get("emotion_accuracy"):
+            if accuracy := _told(("emotion",), read.judged, None, {}).get("emotion_accuracy"):
                 found.setdefault(judge, {})[name] = accuracy
     return found
 
@@ -250,8 +223,10 @@ def score(made: Mapping[str, Readings], real: Mapping[str, Readings] | None = No
     if not labelled:
         missing["emotion"] = "no emotion was asked of any picture: name their folders after emotions"
     for name, read in made.items():
-        there = None if real is None else real[name]
+        read, there = read.judged, None if real is None else real[name].judged
         judges[name] = _told(VERDICTS if labelled else (), read, there, missing, f" of {name}")
+        if len(read.says) < len(EMOTIONS):
+            judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
             judges[name]["per_emotion"] = per_emotion(read.likely, read.asked)
             judges[name]["confusion"] = confusion(read.likely, read.asked).astype(int).tolist()
@@ -283,24 +258,35 @@ def _told(
 
 
 def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Path) -> list[dict[str, Any]]:
-    """A row a sample: what was asked, what every judge saw, and whether the scene is there; for paired comparisons."""
+    """A row a sample: what was asked, what each judge that can say it saw, whether the scene is there; for pairing."""
     first = next(iter(made.values()))
     kept = hits(first.scene, first.place) if first.scene.size else None
+    seen = {name: answers(read.likely, read.asked) for name, read in made.items()}
     rows = []
     for place, sample in enumerate(samples):
         inside = sample.file.is_relative_to(folder)
+        asked = EMOTIONS[sample.asked] if sample.asked >= 0 else None
         rows.append(
             {
                 "file": str(sample.file.relative_to(folder) if inside else sample.file),
                 "prompt": sample.text or str(sample.prompt),
                 "seed": int(sample.seed),
-                "asked": EMOTIONS[sample.asked] if sample.asked >= 0 else None,
+                "asked": asked,
                 "scene": sample.scene or None,
                 "kept": None if kept is None or first.place[place] < 0 else int(kept[place]),
-                "likely": {name: [round(float(p), 4) for p in read.likely[place]] for name, read in made.items()},
+                "seen": {
+                    name: EMOTIONS[seen[name][place]]
+                    for name, read in made.items()
+                    if asked in (None, *read.says) and np.isfinite(read.likely[place]).all()
+                },
+                "likely": {name: _rounded(read.likely[place]) for name, read in made.items()},
             }
         )
     return rows
+
+
+def _rounded(numbers: Array) -> list[float | None]:
+    return [round(float(number), 4) if np.isfinite(number) else None for number in numbers]
 
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class Learner(nn.Module, ABC):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+        self.history: str | None = None  # of one that was loaded
 
     @classmethod
     @abstractmethod
@@ -174,6 +175,12 @@ def card(folder: Path) -> dict[str, Any]:
     return found
 
 
+def history(folder: Path) -> str:
+    """All that a folder says of where it comes from, as text: whose fingerprint stands in it helped to make it."""
+    files = (folder / name for name in (CARD, stage.MANIFEST))
+    return "".join(file.read_text(encoding="utf8") for file in files if file.is_file())
+
+
 def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner:
     """The learner saved in `folder`; `late` replaces settings that may change at use.
 
@@ -194,6 +201,7 @@ def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner
     settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
     learner = cls.start(settings, base)
     learner.load_state_dict(_state(cls, folder))
+    learner.history = history(folder)
     return learner.to(base.device if base else "cpu").requires_grad_(False).eval()
 
 

@@ -12,6 +12,7 @@ where a value that holds a comma, a colon or a line break is quoted as JSON.
 
 import dataclasses
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -37,8 +38,9 @@ INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 class Row:
     """One picture: all that it is a function of, and the file that it went to.
 
-    image: the picture that it was made from, `keep` of which stayed; like: the picture that its emotion was read from;
-    digests: the sha256 of each, by name.
+    loras: those that the base wears, each `name:scale:digest`; image: the picture that it was made from, `keep` of
+    which stayed; like: the picture that its emotion was read from; digests: the sha256 of each, by name; cfg_low,
+    cfg_high: the noise levels t / T between which `cfg` acts.
     """
 
     file: str = ""
@@ -49,6 +51,7 @@ class Row:
     strength: float = 1.0
     base: str = "mini"
     adapters: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
     image: str | None = None
     keep: float | None = None
     like: str | None = None
@@ -57,6 +60,8 @@ class Row:
     seed: int = 0
     steps: int = 20
     cfg: float = 7.0
+    cfg_low: float = 0.0
+    cfg_high: float = 1.0
     sampler: str = "dpm++"
     seconds: float | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -70,7 +75,7 @@ class Row:
         """A row from `pictures.jsonl`; what a later version may have added is left aside."""
         known = {field.name for field in dataclasses.fields(cls)}
         row = {key: value for key, value in row.items() if key in known}
-        exact: dict[str, Callable[[Any], Any]] = {"emotion": weights, "adapters": tuple, "size": tuple}
+        exact: dict[str, Callable[[Any], Any]] = {"emotion": weights, "adapters": tuple, "loras": tuple, "size": tuple}
         return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
 
     def parameters(self) -> str:
@@ -88,8 +93,24 @@ class Row:
             words["Denoising strength"] = 1 - self.keep
         if emotion:
             words |= {"Emotion": emotion, "Emotion method": self.method, "Emotion strength": self.strength}
+        worn = [text.rsplit(":", 2) for text in self.loras]
+        if worn:
+            words["Lora hashes"] = ", ".join(f"{name}: {digest}" for name, _, digest in worn)
+        prompt = " ".join([self.prompt, *(f"<lora:{name}:{scale}>" for name, scale, _ in worn)])
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
-        return "\n".join([self.prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
+        return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
+
+
+def named(rows: Sequence[Row]) -> list[Row]:
+    """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
+    found: dict[str, int] = {}
+    given = []
+    for row in rows:
+        felt = f"like-{Path(row.like).stem}" if row.like else describe(row.emotion) or "base"
+        stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', felt)[:60]}-{row.seed:04d}"
+        found[stem] = found.get(stem, 0) + 1
+        given.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
+    return given
 
 
 def save(image: Image.Image, path: Path | str, row: Row) -> None:

@@ -4,6 +4,7 @@
     result = pipe("a village by a lake", emotion="awe", seed=7)      pictures of one call
     result = pipe(image="lake.jpg", keep=0.5, emotion="awe")         a picture, changed
     for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
+    for x in pipe.latents(rows): pipe.preview(x)                     what they will be, after each step
 
 A picture is a function of its `Row`: its noise comes from a generator seeded with the row's own seed, exactly as
 diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
@@ -25,15 +26,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene import config as configs
-from emoscene import learner as learners
-from emoscene import plugins, stage
+from emoscene import loras, stage
+from emoscene.adapters import methods_of
 from emoscene.backbone import LENGTH, Backbone, Condition
+from emoscene.device import Thrift, compiled, described, loaded
 from emoscene.editing import Given, Picture, steps_of
 from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weights
 from emoscene.errors import Usage
 from emoscene.methods.base import Chain, Method
-from emoscene.pictures import Row, save
+from emoscene.pictures import Row, named, save
+from emoscene.preview import Preview
 from emoscene.solvers import scheduler, steps
 
 Emotion = str | Mapping[str, float] | Sequence[float] | None
@@ -50,11 +52,20 @@ class Result:
 class Pipe:
     """A base with methods on it, ready to paint. `load` makes one."""
 
-    def __init__(self, base: Backbone, methods: Mapping[str, Method], adapters: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        base: Backbone,
+        methods: Mapping[str, Method],
+        adapters: Sequence[str] = (),
+        tiny: str | Path | None = None,
+    ) -> None:
         self.base, self.adapters = base, tuple(adapters)
         self.method = "+".join(methods) or "none"
         self.chain = Chain(list(methods.values()))
-        self.given = Given(base)
+        self.given = Given(base, self.chain.methods)
+        self.sketch = Preview(base, tiny)
+        self.tell: Callable[[str], None] = _warn
+        self.thrift = Thrift(base, lambda remark: self.tell(remark))
 
     def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
         """Paint every prompt in every emotion; asked: whatever `rows` takes. batch: pictures painted at once."""
@@ -87,9 +98,12 @@ class Pipe:
         change, keep: how much of it stays, in [0, 1]; its caption stands in for an empty prompt. size: the side, or
         (width, height), in pixels, multiples of 8; of an edit, see `editing`. cfg: how closely to follow the words.
         same: `strength` (0 the base, 1 the method as trained, above extrapolates, below suppresses), `negative`,
-        `steps`, `sampler`. Raises Usage for words that are off.
+        `steps`, `sampler`, `cfg_low` and `cfg_high` (the noise levels t / T between which `cfg` acts). Raises Usage for
+        words that are off.
         """
         one_way(emotion, valence, arousal, like)
+        if (low := same.get("cfg_low", 0.0)) > (high := same.get("cfg_high", 1.0)):
+            raise Usage(f"cfg_low={low} is above cfg_high={high}: --cfg acts from high down to low")
         source = self.given.source(image, keep, size)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if image is not None and not all(prompts):
@@ -106,6 +120,7 @@ class Pipe:
             "method": self.method,
             "base": self.base.name,
             "adapters": self.adapters,
+            "loras": self.base.loras,
             "cfg": self.base.spec.cfg if cfg is None else float(cfg),
             **source,
             **same,
@@ -129,20 +144,28 @@ class Pipe:
     def draw(self, rows: Iterable[Row], batch: int = 8) -> Iterator[tuple[Row, Image.Image]]:
         """The pictures of these rows, lazily and in order, at most `batch` at a time.
 
-        Only neighbours that share steps, sampler, size and `keep` share a batch. Each row comes back with its seconds.
+        Only neighbours that share steps, sampler, size, `keep` and guidance's interval share a batch. Each row comes
+        back with its seconds. Where memory runs out it goes on with less (`Thrift`).
         """
-        for _, alike in groupby(rows, key=lambda row: (row.steps, row.sampler, row.size, row.keep)):
+        for _, alike in groupby(rows, key=together):
             while group := list(islice(alike, batch)):
                 began = time.perf_counter()
-                *_, x = self.latents(group)
-                images = pictures(self.base.decode(x))
+                images = self.thrift(self._paint, group)
                 seconds = round((time.perf_counter() - began) / len(group), 4)
                 for row, image in zip(group, images, strict=True):
                     sized = image if image.size == row.size else image.resize(row.size, Image.Resampling.LANCZOS)
                     yield dataclasses.replace(row, seconds=seconds), sized
 
+    def _paint(self, rows: Sequence[Row]) -> list[Image.Image]:
+        *_, x = self.latents(rows)
+        return pictures(self.base.decode(x))
+
+    def preview(self, latents: Tensor) -> list[Image.Image]:
+        """What latents [B, 4, h, w] between two steps look like, by the tiny decoder where one was given."""
+        return pictures(self.sketch(latents))
+
     def latents(self, rows: Sequence[Row]) -> Iterator[Tensor]:
-        """The latents [B, 4, h, w] after each step, for rows that share steps, sampler, size and `keep`.
+        """The latents [B, 4, h, w] after each step, for rows that share all that `together` says.
 
         Where all of a picture is kept there is no step, and its own latents are all that comes.
         """
@@ -152,7 +175,8 @@ class Pipe:
             return iter([x])
         positive, negative = self.conditions(rows)
         cfg = torch.tensor([row.cfg for row in rows], device=self.base.device)
-        return steps(self.base, self.chain, positive, negative, cfg, x, solver)
+        interval = rows[0].cfg_low, rows[0].cfg_high
+        return steps(self.base, self.chain, positive, negative, cfg, x, solver, interval)
 
     @torch.no_grad()
     def conditions(self, rows: Sequence[Row]) -> tuple[Condition, Condition | None]:
@@ -173,6 +197,11 @@ class Pipe:
         return positive, self.chain.condition(away)
 
 
+def together(row: Row) -> tuple[Any, ...]:
+    """What rows must have in common to be painted at once."""
+    return row.steps, row.sampler, row.size, row.keep, row.cfg_low, row.cfg_high
+
+
 def pictures(images: Tensor) -> list[Image.Image]:
     """Pictures [B, 3, H, W] in [-1, 1] as Pillow's, rounded as diffusers does."""
     pixels = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
@@ -191,67 +220,28 @@ def load(
     *,
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
+    lora: str | Path | Sequence[str | Path] | None = None,
     device: str | None = None,
     dtype: torch.dtype | str | None = None,
+    compile: bool = False,
+    tiny: str | Path | None = None,
     **late: Any,
 ) -> Pipe:
     """A base with methods on it: `load("mini", method="lora")`.
 
     base: a name, a folder, a hub id, or one that is loaded already. method: a name or names joined by `+`; left out,
-    the adapters say it. adapter: folders that `train` made; a method without one takes the base's own. late: settings
-    of the methods that may change at use (`guidance.scale` in a pair).
-    Raises Usage for names nobody knows and adapters of another base, Failure for damaged files.
+    the adapters say it. adapter: folders that `train` made; a method without one takes the base's own. lora:
+    LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; one that is given loaded stays as it
+    is. device, dtype: the best there is, if left out (`device`). compile: compile the UNet, which pays for many
+    pictures of one size. tiny: the folder of an AutoencoderTiny for previews. late: settings of the methods that may
+    change at use (`guidance.scale` in a pair).
+    Raises Usage for names nobody knows and adapters of another base, Failure for damaged files or without a compiler.
     """
     backbone = base if isinstance(base, Backbone) else loaded(base, device, dtype)
-    given = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
-    folders: dict[str, Path] = {}
-    for folder in map(Path, given):
-        if (other := folders.setdefault(learners.card(folder)["learner"], folder)) is not folder:
-            raise Usage(f"{other} and {folder} are both {learners.card(folder)['learner']}: give one of them")
-    wanted = method.split("+") if method else list(folders)
-    for name in wanted:
-        plugins.source("methods", name)
-    if strangers := [name for name in folders if name not in wanted]:
-        raise Usage(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
-    names = [name for name in wanted if name != "none"]
-    methods = {name: _method(name, backbone, folders, settings(name, names, late)) for name in names}
-    own = {name: folder.name for name, folder in folders.items()}
-    return Pipe(
-        backbone, methods, [own.get(name, f"{backbone.name}:{name}") for name in methods if methods[name].reads]
-    )
-
-
-def loaded(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
-    """The base on the best device there is, in half precision on CUDA, unless told otherwise."""
-    place = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    return Backbone.load(base, place, kind or (torch.float16 if place == "cuda" else torch.float32))
-
-
-def settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings meant for one method: `key` alone where there is one method, `name.key` among several."""
-    known = {option.name for option in plugins.options("methods", name)}
-    mine = {key.removeprefix(f"{name}."): value for key, value in given.items() if key.startswith(f"{name}.")}
-    rest = {key: value for key, value in given.items() if "." not in key and (len(names) == 1 or key in known)}
-    return {**rest, **mine}
-
-
-def _method(name: str, base: Backbone, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
-    cls: type[Method] = plugins.find("methods", name)
-    if not cls.reads:
-        return cls.start(configs.replace(cls.Config(), late), base)
-    loaded = learners.load("methods", adapter_of(name, base, folders), base, **late)
-    assert isinstance(loaded, Method)
-    return loaded
-
-
-def adapter_of(name: str, base: Backbone, folders: Mapping[str, Path]) -> Path:
-    """The folder of a method's weights: the one given, else the base's own. Raises Usage where there is neither."""
-    if name in folders:
-        return folders[name]
-    if name not in base.spec.adapters:
-        raise Usage(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
-    return Path(__file__).parent / base.spec.adapters[name]
+    backbone = loras.put_on(backbone, lora) if lora else backbone
+    if compile:
+        compiled(backbone)
+    return Pipe(backbone, *methods_of(backbone, method, adapter, late), tiny)
 
 
 def generate(
@@ -262,9 +252,11 @@ def generate(
     method: str | None = None,
     adapter: str | Path | Sequence[str | Path] | None = None,
     base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
     batch: int = 8,
     device: str | None = None,
     dtype: str | None = None,
+    compile: bool = False,
     tell: Callable[[str], None] | None = None,
     watch: Callable[[int, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -272,13 +264,16 @@ def generate(
 ) -> Path:
     """Paint into the folder `out`: a PNG a picture and `pictures.jsonl`; returns the folder.
 
-    asked: `valence arousal like image keep strength negative seed num steps cfg sampler size`, as `Pipe.rows` has them.
+    asked: `valence arousal like image keep strength negative seed num steps cfg cfg_low cfg_high sampler size`, as
+    `Pipe.rows` has them; device, dtype, compile: as `load` has them.
     The same call goes on where it stopped; a picture that is there is not painted again. Raises Usage for words that
     are off.
     """
-    pipe = load(base, method=method, adapter=adapter, device=device, dtype=dtype, **(settings or {}))
-    tell = tell or _silent
+    backbone = loaded(base, device, dtype)
+    pipe = load(backbone, method=method, adapter=adapter, lora=lora, compile=compile, **(settings or {}))
+    pipe.tell = tell = tell or _silent
     rows = named(pipe.rows(prompt, emotion=emotion, **asked))
+    tell(described(pipe.base))
     for remark in [*pipe.remarks(prompt), *(remark for row in rows[:1] for remark in pipe.given.remarks(row, prompt))]:
         tell(remark)
     if asked.get("valence") is not None:
@@ -311,16 +306,9 @@ def _silent(remark: str) -> None:
     """Tell nobody."""
 
 
-def named(rows: Sequence[Row]) -> list[Row]:
-    """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
-    found: dict[str, int] = {}
-    named = []
-    for row in rows:
-        felt = f"like-{Path(row.like).stem}" if row.like else describe(row.emotion) or "base"
-        stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', felt)[:60]}-{row.seed:04d}"
-        found[stem] = found.get(stem, 0) + 1
-        named.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
-    return named
+def _warn(remark: str) -> None:
+    """Tell whoever listens to warnings."""
+    warnings.warn(remark, stacklevel=2)
 
 
 def strange_words(base: Backbone, prompt: str) -> list[str]:

@@ -4,6 +4,9 @@ Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_p
 `steer` comes after it. The negative half has the emotions that are suppressed, turned round, and its picture's gain. A
 solver holds state, so each batch has its own. It may be told to run its last steps alone (`last`), for a picture that
 was noised to a level; `origin` finds the noise from which the base itself would have painted that picture.
+
+Classifier-free guidance may be kept to an interval of noise levels t / T, 1 where sampling starts and 0 at the picture:
+outside it the words lead alone, the negative half is not computed, and a step costs half (Kynkaanniemi et al. 2024).
 """
 
 from __future__ import annotations
@@ -72,18 +75,29 @@ def origin(base: Backbone, words: Condition, x_0: Tensor, times: Tensor) -> Tens
 
 
 def steps(
-    base: Backbone, chain: Chain, positive: Condition, negative: Condition | None, cfg: Tensor, x: Tensor, solver: Any
+    base: Backbone,
+    chain: Chain,
+    positive: Condition,
+    negative: Condition | None,
+    cfg: Tensor,
+    x: Tensor,
+    solver: Any,
+    interval: tuple[float, float] = (0.0, 1.0),
 ) -> Iterator[Tensor]:
     """Latents x [B, 4, h, w] after each step of the solver, from noise as strong as it is at its first.
 
-    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance.
+    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance; interval: the
+    noise levels t / T, lowest and highest, at which it does.
     """
     both = positive if negative is None else negative.cat(positive)
-    for t in left(solver):
-        with torch.no_grad(), chain.attached(both):
+    levels = (left(solver) / len(base.alphas_cumprod)).tolist()
+    for t, level in zip(left(solver), levels, strict=True):
+        guided = negative is not None and interval[0] <= level <= interval[1]
+        shown = both if guided else positive
+        with torch.no_grad(), chain.attached(shown):
             x_t = solver.scale_model_input(x, t)
-            noise = base.predict(x_t if negative is None else torch.cat([x_t, x_t]), t, both).float()
-            if negative is not None:
+            noise = base.predict(torch.cat([x_t, x_t]) if guided else x_t, t, shown).float()
+            if guided:
                 away, towards = noise.chunk(2)
                 noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
             noise = chain.steer(noise, x_t, t, positive)

@@ -121,10 +121,10 @@ def write(path: Path | str, data: bytes | Callable[[Path], object]) -> None:
         raise Failure(f"the disk is full at {path}: {size} to write and {free:,} bytes free") from error
 
 
-def fingerprint(folder: Path | str) -> str:
-    """One digest of all that a folder holds, its manifest, history and logs (which tell of times) apart."""
+def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
+    """One digest of the files in a folder whose names fit, its manifest, history and logs (which tell of times) apart."""
     folder, digest = Path(folder), hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))):
         name = path.relative_to(folder).as_posix()
         if path.name not in {MANIFEST, HISTORY} and ASIDE not in name and not name.startswith(f"{LOGS}/"):
             with path.open("rb") as file:

@@ -21,7 +21,7 @@ from emoscene.config import Option
 from emoscene.errors import Usage, unknown
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
-REPEATED = {"emotion", "adapter", "judge"}
+REPEATED = {"emotion", "adapter", "judge", "lora"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ VERBS = {
     "generate": Verb(
         "paint words, with an emotion",
         "PROMPT?",
-        "emotion valence arousal like method strength base adapter negative image keep size seed num steps cfg sampler "
-        "batch device dtype out recipe",
+        "emotion valence arousal like method strength base adapter lora negative image keep size seed num steps cfg "
+        "cfg_low cfg_high sampler batch device dtype compile out recipe",
         'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
     ),
     "prepare": Verb(
@@ -63,8 +63,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base strength prompts seeds judge data pictures clip robust negative size steps cfg sampler "
-        "batch device out recipe",
+        "method adapter base lora strength prompts seeds judge data pictures clip semantics features robust negative "
+        "size steps cfg cfg_low cfg_high sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "report": Verb(
@@ -73,12 +73,19 @@ VERBS = {
         "out",
         "emoscene report out/none out/lora --out out/report",
     ),
+    "export": Verb(
+        "write a trained method as files that other programs load, with a model card",
+        "ARTIFACT",
+        "to base scores num steps device push out",
+        "emoscene export runs/lora --to diffusers --out out/export",
+    ),
     "mini": Verb(
         "render the miniature world to disk, laid out as a public data set",
         "",
         "layout num seed out",
         "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
     ),
+    "doctor": Verb("what this machine has, and the command for what is missing", "", "", "emoscene doctor"),
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
@@ -87,6 +94,7 @@ NEEDS = {
     "train": ("data", "out"),
     "evaluate": ("out",),
     "report": ("out",),
+    "export": ("to", "out"),
     "mini": ("layout", "out"),
 }
 OPTIONS = {
@@ -98,8 +106,9 @@ OPTIONS = {
         Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
         Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
         Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
-        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, or a hub id"),
+        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, a .safetensors file, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
+        Option("lora", "str", "style.safetensors:0.8", "a LoRA trained elsewhere, and how much of it; 1 if left out"),
         Option("negative", "str", "blurry", "what the picture shall not be"),
         Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
         Option("keep", "float", 0.5, "how much of it stays: 1 all, 0 nothing but the words", span=(0.0, 1.0)),
@@ -108,10 +117,13 @@ OPTIONS = {
         Option("num", "int", 1, "how many; seeds count up", span=(1, 1_000_000)),
         Option("steps", "int", 20, "of the sampler", span=(1, 1000)),
         Option("cfg", "float", 4.0, "how closely to follow the words; 1 is not at all", span=(0.0, 100.0)),
+        Option("cfg_low", "float", 0.1, "noise level t / T below which --cfg rests; 0 is the picture", span=(0.0, 1.0)),
+        Option("cfg_high", "float", 0.8, "noise level t / T down to which --cfg waits; 1 is noise", span=(0.0, 1.0)),
         Option("sampler", "str", "dpm++", "dpm++, ddim, euler, pndm or unipc"),
         Option("batch", "int", 8, "pictures at once; it changes the speed and not the pictures", span=(1, 1024)),
-        Option("device", "str", "cpu", "cpu, cuda or mps; the best there is, if left out"),
+        Option("device", "str", "cpu", "cuda, cuda:1, mps or cpu; the best there is, if left out"),
         Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
+        Option("compile", "bool", False, "compile the UNet: slow to start, faster for many pictures of one size"),
         Option("out", "str", "out", "the folder to write; the same call goes on where it stopped"),
         Option("recipe", "str", "FILE", "a name of `emoscene ls recipes`, or a TOML file of options and settings"),
         Option("root", "str", "data", "where the source's files lie"),
@@ -124,10 +136,19 @@ OPTIONS = {
         Option("yes", "bool", False, "make what the data lack for this learner, beside them"),
         Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
-        Option("judge", "str", "judge", "a folder that `train judge` made, or a hub id"),
+        Option(
+            "judge", "str", "runs/judge", "what `train judge` made, a CLIP or an image classifier; folder or hub id"
+        ),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
-        Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
+        Option(
+            "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept; folder or hub id"
+        ),
+        Option("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity; folder or hub id"),
+        Option("features", "str", "dinov2-base", "a vision model that distances are measured by; folder or hub id"),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
+        Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),
+        Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),
+        Option("push", "str", "me/emotions", "a repository of the hub to upload the folder to"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),
@@ -261,7 +282,7 @@ def _method(text: str) -> str:
 
 
 def _base(text: str) -> str:
-    if "/" not in text and not Path(text).is_dir():
+    if "/" not in text and not Path(text).exists():
         plugins.source("bases", text)
     return text
 
@@ -273,9 +294,21 @@ def _size(text: str) -> int | tuple[int, int]:
     return (int(found[1]), int(found[2])) if found[2] else int(found[1])
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", text):
+        raise unknown("device", text, ("cuda", "mps", "cpu"))
+    return text
+
+
 def _file(text: str) -> str:
     if not Path(text).is_file():
         raise Usage(f"{text} is not there: give a picture's file")
+    return text
+
+
+def _lora(text: str) -> str:
+    if not any(Path(file).is_file() for file in (text, text.rpartition(":")[0])):
+        raise Usage(f"{text} is not there: give a LoRA's file, as in --lora style.safetensors:0.8")
     return text
 
 
@@ -284,6 +317,8 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "method": _method,
     "base": _base,
     "size": _size,
+    "device": _device,
     "image": _file,
     "like": _file,
+    "lora": _lora,
 }

@@ -27,7 +27,6 @@ import pyarrow as pa
 import torch
 
 from emoscene import config as configs
-from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import Backbone
 from emoscene.config import option
@@ -41,11 +40,9 @@ from emoscene.data.notes import Note
 from emoscene.data.planning import Plan, plan, refused
 from emoscene.data.shapes import buckets
 from emoscene.data.sources.base import Source
-from emoscene.encoders.captioner import Captioner
-from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.base import located, opened
 from emoscene.errors import Failure, Usage
 
-HOME = Path(__file__).parent.parent
 SHARD = 1024  # pictures
 LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -97,8 +94,8 @@ def prepare(
         raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
     splits.read(split)
     backbone = Backbone.load(base, _own(device))
-    eyes, voice = _companions(backbone, config.emotion_clip, config.captioner)
-    mark = {} if eyes is None else {"emotion_clip": stage.fingerprint(eyes)}
+    eyes, voice = companions(backbone, config.emotion_clip, config.captioner)
+    mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_lasting(config), **_lasting(own), **mark, "captioner": voice}
     pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
@@ -107,20 +104,20 @@ def prepare(
     if config.buckets:
         pictures.sizes = buckets(backbone.size, backbone.unit)
     call |= pictures.facts()  # a hub's commit above all, and what its files held
-    networks = Networks(backbone, _reader(eyes, backbone), _captioner(voice, backbone), config.kind)
-    networks = replace(networks, flips=config.flips, fitting=_fitting(config, eyes, backbone))
+    eyed = networks(backbone, eyes, voice, config.kind)
+    eyed = replace(eyed, flips=config.flips, fitting=_fitting(config, eyes, backbone))
     if dry_run:
         taken = estimate.taken(len(pictures), limit, per_emotion)
-        for line in estimate.lines(pictures, networks, taken):
+        for line in estimate.lines(pictures, eyed, taken):
             tell(line)
         return Path(out)
     with quiet(), _writable(Path(out)):
-        opened = stage.Stage.open(out, "prepared", call)
-        if not opened.done:
+        begun = stage.Stage.open(out, "prepared", call)
+        if not begun.done:
             share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
             share |= {"balanced": config.balanced}
-            _run(Job(opened, pictures, networks, config, share, source, mark, tell, watch or _unwatched))
-    return opened.path
+            _run(Job(begun, pictures, eyed, config, share, source, mark, tell, watch or _unwatched))
+    return begun.path
 
 
 @dataclass(frozen=True)
@@ -250,42 +247,22 @@ def _silent(sentence: str) -> None:
     """The first process speaks for all."""
 
 
-def _fitting(config: Config, eyes: Path | None, backbone: Backbone) -> Fitting | None:
+def _fitting(config: Config, eyes: str, backbone: Backbone) -> Fitting | None:
     """What tells how captions fit, where some are to be dropped. Raises Usage where there is no CLIP."""
     if not config.misfits:
         return None
     if not (config.clip or eyes):
         raise Usage("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    return fitting(config.clip or str(eyes), config.misfits, backbone.device)
+    return fitting(config.clip or eyes, config.misfits, backbone.device)
 
 
-def _companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[Path | None, str]:
-    """The folder of EmotionCLIP, and where the captioner is; nothing where there is none."""
-    eyes = emotion_clip or (backbone.spec.emotion_clip and HOME / backbone.spec.emotion_clip)
-    if captioner == "none":
-        return Path(eyes) if eyes else None, ""
-    known = backbone.spec.captioner
-    inside = known and (HOME / known).is_dir()
-    return Path(eyes) if eyes else None, captioner or (str(HOME / known) if inside else known)
+def companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[str, str]:
+    """Where EmotionCLIP and the captioner are; nothing where there is none, or none is wanted."""
+    voice = "" if captioner == "none" else captioner or backbone.companion("captioner")
+    return emotion_clip or backbone.companion("emotion_clip"), voice
 
 
-def _reader(folder: Path | None, backbone: Backbone) -> EmotionCLIP | None:
-    """What reads the vectors. Raises Usage for a folder that holds something else."""
-    if folder is None:
-        return None
-    found = learners.load("encoders", folder, None)
-    if not isinstance(found, EmotionCLIP):
-        raise Usage(f"{folder} is no EmotionCLIP: emoscene train emotion_clip makes one")
-    return found.to(backbone.device)
-
-
-def _captioner(name: str, backbone: Backbone) -> Captioner | None:
-    """What says what is to be seen: a folder that `train captioner` made, or anybody's BLIP."""
-    if not name:
-        return None
-    if not (Path(name) / learners.CARD).is_file():
-        return Captioner.start(Captioner.Config(blip=name), None).to(backbone.device).eval()
-    found = learners.load("encoders", Path(name), None)
-    if not isinstance(found, Captioner):
-        raise Usage(f"{name} is no captioner: emoscene train captioner makes one")
-    return found.to(backbone.device)
+def networks(backbone: Backbone, eyes: str, voice: str, kind: str = "png") -> Networks:
+    """All that reads a picture, from its place. Raises Usage for a place that holds something else."""
+    reader = opened("emotion_clip", eyes, backbone.device) if eyes else None
+    return Networks(backbone, reader, opened("captioner", voice, backbone.device) if voice else None, kind)

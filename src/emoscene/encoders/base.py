@@ -3,23 +3,37 @@
 What an encoder reads of a picture is a `Reading`: how likely it finds each of its labels, and a vector of features that
 distances are measured in. Metrics are pure functions of readings, so a metric never runs a network and any encoder can
 stand behind any metric.
+
+`opened` is the one way to a finished encoder: a folder that `train` made, or anybody's model of its kind, as a folder
+or from the hub.
 """
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar, final
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
+from emoscene import config as configs
+from emoscene import hub, plugins
+from emoscene import learner as learners
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Usage
 from emoscene.learner import Learner
+from emoscene.loading import quiet
+
+"""What is taken of a model on the hub: nothing that could run code."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +45,16 @@ class Reading:
 
 
 class Encoder(Learner):
-    """A learner that reads pictures. It learns from the judges' own part of the data."""
+    """A learner that reads pictures. It learns from the judges' own part of the data.
+
+    target: what its labels are, `emotion` (then all eight in their order), `scene`, `object`, or nothing. says: the
+    emotions that it has a word for; what it cannot say, it does not judge.
+    """
 
     role: ClassVar[str] = "judges"
     labels: tuple[str, ...] = ()
+    target: str = "emotion"
+    says: tuple[str, ...] = EMOTIONS
 
     @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,6 +73,79 @@ class Encoder(Learner):
         if not probabilities:
             return Reading(np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 1), np.float32))
         return Reading(np.concatenate(probabilities), np.concatenate(features))
+
+
+def opened(kind: str, place: str | Path, device: torch.device | str = "cpu", **settings: Any) -> Any:
+    """The encoder of this kind at a place: a folder that `train` made, else anybody's model, a folder or a hub id.
+
+    settings: of anybody's model. Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
+    """
+    cls = plugins.find("encoders", kind)
+    folder = located(place)
+    if (folder / learners.CARD).is_file():
+        found = learners.load("encoders", folder, None)
+        if not isinstance(found, cls):
+            raise Usage(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
+    else:
+        found = cls.start(configs.replace(cls.Config(), {cls.borrows: str(folder), **settings}), None)
+    return found.requires_grad_(False).eval().to(device)
+
+
+def located(place: str | Path) -> Path:
+    """The folder of a model: the one named, or the snapshot of a hub id, `owner/name` or `owner/name@revision`."""
+    return hub.folder(place, hub.ARTIFACT)
+
+
+def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, set[str]]:
+    """Somebody's model in single precision, by transformers' class for it, and what of its weights is not in its files.
+
+    spare: the beginning of the names of weights that may be missing; transformers would draw them by chance. Raises
+    Usage where there is no such model, or others are missing.
+    """
+    options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+    try:
+        with quiet(remarks=False):  # what is missing is said below
+            model, report = cls.from_pretrained(str(located(place)), **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise Usage(
+            f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
+        ) from error
+    missing = set(report["missing_keys"])
+    if lost := sorted(name for name in missing if not (spare and name.startswith(spare))):
+        raise Usage(f"{place} is no whole {what}: its weights lack {lost[0]}")
+    return model, missing
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What transformers' `config.json` says of the model in a folder; nothing where there is none."""
+    file = folder / "config.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+    return found
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a model wants its pictures: the side of a square, and each colour's mean and deviation."""
+
+    side: int = 224
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def of(cls, folder: Path) -> Pixels:
+        """As `preprocessor_config.json` has it; where it says nothing, the model's own side, and the values above."""
+        file = folder / "preprocessor_config.json"
+        said = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+        size = said.get("crop_size") or said.get("size") or about(folder).get("image_size", cls.side)
+        side = next(iter(size.values())) if isinstance(size, dict) else size
+        mean, deviation = (tuple(said.get(f"image_{name}", (0.5,) * 3)) for name in ("mean", "std"))
+        return cls(int(side), mean, deviation)
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] as the model wants them [B, 3, side, side]."""
+        images = sized(images, self.side)
+        mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation))
+        return (images / 2 + 0.5 - mean) / deviation
 
 
 def sized(images: Tensor, side: int) -> Tensor:

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
+from emoscene import hub
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.encoders.base import sized
@@ -63,6 +64,7 @@ class Captioner(Learner):
     config: Config
     reads: ClassVar[tuple[str, ...]] = ("picture", "caption")
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
+    borrows: ClassVar[str] = "blip"
 
     def __init__(self, config: Config, model: BlipForConditionalGeneration | None = None) -> None:
         super().__init__(config)
@@ -194,9 +196,10 @@ def blueprint(config: Captioner.Config) -> BlipConfig:
 
 def borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditionalGeneration]:
     """Somebody's BLIP, and the settings that describe it. Raises Usage where there is none, or one of another kind."""
+    place = str(hub.folder(config.blip))
     try:
-        model = BlipForConditionalGeneration.from_pretrained(config.blip, use_safetensors=True, dtype=torch.float32)
-        theirs = AutoTokenizer.from_pretrained(config.blip)
+        model = BlipForConditionalGeneration.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
+        theirs = AutoTokenizer.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise Usage(f"no BLIP in {config.blip}: give a folder or a hub id with its weights and tokenizer") from error
     text, vision = model.config.text_config, model.config.vision_config

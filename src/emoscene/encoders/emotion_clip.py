@@ -8,7 +8,8 @@ than eight labels could.
 
 A picture's reading is the similarity to each emotion's texts, as probabilities, and the picture's vector of unit
 length, which `multimodal` turns into tokens. No judge may see the pictures that it learns from, so it takes those of
-the methods. Its folder is an ordinary CLIP's, which `CLIPModel.from_pretrained` loads.
+the methods; one that is itself to judge takes the judges' (`role=judges`). Its folder is an ordinary CLIP's, which
+`CLIPModel.from_pretrained` loads.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from emoscene.backbone import LENGTH, Backbone
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder, sized
+from emoscene.encoders.base import Encoder, about, located, pretrained, sized
 from emoscene.errors import Usage
 from emoscene.learner import Batch
 
@@ -45,7 +46,7 @@ class EmotionCLIP(Encoder):
     class Config:
         """Which CLIP to start from, or how large a new one is, and how the two contrasts mix."""
 
-        begun: str = option("", "folder of a CLIP to go on from; empty: a new one of the sizes below")
+        begun: str = option("", "a CLIP to go on from, a folder or a hub id; empty: a new one of the sizes below")
         tokenizer: str = option("", "folder of a new one's tokenizer; empty: the base's")
         side: int = option(128, "pictures are brought to this side, in pixels", span=(32, 1024))
         patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
@@ -58,6 +59,9 @@ class EmotionCLIP(Encoder):
         caption: float = option(1.0, "weight of the contrast with captions", span=(0.0, 100.0))
         emotion: float = option(0.5, "weight of the contrast with emotions", span=(0.0, 100.0))
         long: float = option(0.8, "share of the samples that read the long caption", span=(0.0, 1.0))
+        role: str = option(
+            "methods", "whose pictures it learns from; to judge, `judges`", choices=("methods", "judges")
+        )
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
 
     config: Config
@@ -67,6 +71,7 @@ class EmotionCLIP(Encoder):
         "model.safetensors": ("model.", ""),
         "emotions.safetensors": ("ids", "ids"),
     }
+    borrows: ClassVar[str] = "begun"
     alone: ClassVar[bool] = False
     labels = EMOTIONS
 
@@ -88,20 +93,18 @@ class EmotionCLIP(Encoder):
         """
         if config.shape:
             return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
-        if config.begun and not (Path(config.begun) / "config.json").is_file():
-            raise Usage(f"begun={config.begun} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote")
-        if folder := config.begun or config.tokenizer:
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        if config.begun:
+            model, tokenizer = borrowed(config.begun)
+        elif config.tokenizer:
+            tokenizer = CLIPTokenizer.from_pretrained(config.tokenizer, local_files_only=True)
         elif base is not None:
             tokenizer = base.tokenizer
         else:
             raise Usage("a new emotion_clip needs a tokenizer: give tokenizer=FOLDER, or a base")
-        if config.begun:
-            model = CLIPModel.from_pretrained(config.begun, local_files_only=True, dtype=torch.float32)
-        else:
+        if not config.begun:
             model = CLIPModel(_shape(config, tokenizer))
         shape = json.dumps(model.config.to_diff_dict(), default=str)
-        return cls(replace(config, shape=shape, vector=model.config.projection_dim), model, tokenizer)
+        return cls(replace(config, shape=shape, vector=model.config.projection_dim, tokenizer=""), model, tokenizer)
 
     def loss(self, batch: Batch) -> Tensor:
         """The two contrasts, weighted [B]; a picture without an emotion has only its caption's."""
@@ -109,8 +112,7 @@ class EmotionCLIP(Encoder):
         seen = self._seen(torch.where(die < 0.5, images, images.flip(-1)))
         pairs = zip(batch["caption"], batch["caption_long"], batch.uniform("caption").tolist(), strict=True)
         captions = [full if u < self.config.long else brief for brief, full, u in pairs]
-        told = self._told(self._ids(captions).to(seen.device))
-        logits = self._alike(seen, told)
+        logits = self._alike(seen, self.told(captions))
         same = torch.tensor([[one == other for other in captions] for one in captions]).to(logits)
         worded = contrast(logits, same) + contrast(logits.T, same)
         felt = contrast(self._alike(seen, self.emotions()), batch["weights"].clamp(min=0))
@@ -126,6 +128,10 @@ class EmotionCLIP(Encoder):
         length = int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
         told = self._told(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
         return F.normalize(told.mean(1), dim=1)
+
+    def told(self, texts: list[str]) -> Tensor:
+        """The vectors of texts [N, D], of unit length."""
+        return self._told(self._ids(texts).to(self.ids.device))
 
     @torch.no_grad()
     def proof(self, data: Any) -> dict[str, Any]:
@@ -181,6 +187,18 @@ class EmotionCLIP(Encoder):
         mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
         seen = self.model.get_image_features((images / 2 + 0.5 - mean) / std)
         return F.normalize(seen.pooler_output.float(), dim=1)
+
+
+def borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
+    """Somebody's CLIP in single precision, and its tokenizer. Raises Usage where there is none."""
+    folder = located(place)
+    if about(folder).get("model_type") != "clip":
+        raise Usage(f"{place} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote, or a hub id")
+    model, _ = pretrained(CLIPModel, place, "CLIP")
+    try:
+        return model, CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise Usage(f"the CLIP in {place} lacks its tokenizer: save it there too") from error
 
 
 def contrast(logits: Tensor, target: Tensor) -> Tensor:

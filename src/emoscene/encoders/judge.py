@@ -61,7 +61,7 @@ class Judge(Encoder):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.labels = config.labels
+        self.labels, self.target = config.labels, config.target
         more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)
         self.reads = (*type(self).reads, *more)  # type: ignore[misc]
         if config.hints:

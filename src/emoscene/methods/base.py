@@ -56,6 +56,10 @@ class Method(Learner):
         """The noise prediction to use [B, 4, h, w]; x_t is what the UNet saw."""
         return noise
 
+    def opinion(self, x_0: Tensor) -> Tensor | None:
+        """What it finds felt in clean latents, log p(i | x_0) [B, 8]; None for a method that does not look."""
+        return None
+
     def loss(self, batch: Batch) -> Tensor:
         """Only methods that learn have one."""
         raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
@@ -84,6 +88,10 @@ class Chain:
         for method in self.methods:
             noise = method.steer(noise, x_t, t, condition)
         return noise
+
+    def opinion(self, x_0: Tensor) -> Tensor | None:
+        """That of the first that has one."""
+        return next((found for method in self.methods if (found := method.opinion(x_0)) is not None), None)
 
     @contextmanager
     def attached(self, condition: Condition | None = None) -> Iterator[None]:

@@ -118,6 +118,11 @@ class Guidance(Method):
             pictures += int(felt.sum())
         return {"t": list(LEVELS), "accuracy": [n / max(1, pictures) for n in right], "pictures": pictures}
 
+    @torch.no_grad()
+    def opinion(self, x_0: Tensor) -> Tensor:
+        """The classifier's log p(i | x_0, 0) [B, 8]."""
+        return self.log_probabilities(x_0.float(), torch.zeros(len(x_0), device=x_0.device))
+
     def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t) in the rows that ask for an emotion.
 

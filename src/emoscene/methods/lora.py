@@ -5,8 +5,9 @@ Each emotion owns n input vectors of the text encoder, appended after the prompt
 layers (Hu et al. 2021) learns to paint what the vectors ask for. Its scale is the sample's own gain g = sum_i |a_i|.
 
 PEFT's layers hold one scale a layer and rename the base's modules; here a forward hook adds g * B(A(x)), so one batch
-mixes strengths and the base's modules stay as they are. Where nothing learns and every g is 1 the update is folded into
-the weights instead, and the originals are put back afterwards. The file format is PEFT's.
+mixes strengths and the base's modules stay as they are. Where nothing learns and all samples have one g the update is
+folded into the weights instead, W + g B A, and the originals themselves are put back afterwards: to subtract the update
+again would leave its rounding behind. The file format is PEFT's.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class LoRA(Method):
         rows = base.text_encoder.get_input_embeddings().weight
         drawn = torch.randn(len(EMOTIONS), config.vectors, base.width, generator=seeds.generator(0, "tokens"))
         self.tokens = nn.Parameter(drawn * float(rows.std()))
-        self.folded: list[Tensor] = []
+        self.folded: tuple[float, list[Tensor]] = 0.0, []
 
     @property
     def room(self) -> int:
@@ -133,15 +134,15 @@ class LoRA(Method):
 
     @contextmanager
     def attached(self, condition: Condition | None = None) -> Iterator[None]:
-        """Hooked, or folded where nothing learns and every gain is 1, or left off where every gain is 0."""
-        if condition is not None and not self.tokens.requires_grad:
-            if not condition.g.any():
+        """Hooked, or folded where nothing learns and all gains are one number, or left off where that is 0."""
+        gains = set() if condition is None or self.tokens.requires_grad else set(condition.gains)
+        if gains == {0.0}:
+            yield
+            return
+        if len(gains) == 1:
+            with self._fold(gains.pop()):
                 yield
-                return
-            if bool((condition.g == 1).all()):
-                with self._fold():
-                    yield
-                return
+            return
         hooks = [layer.register_forward_hook(self._hook(pair)) for layer, pair in self.layers]
         try:
             yield
@@ -155,18 +156,21 @@ class LoRA(Method):
             if shown is None:
                 return output
             gain = shown.g.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
-            return output + gain * pair(args[0])
+            if pair.lora_A.weight.dtype == self.base.dtype:
+                return output + gain * pair(args[0])
+            with torch.autocast(output.device.type, self.base.dtype):
+                return output + gain * pair(args[0])
 
         return add
 
     @contextmanager
-    def _fold(self) -> Iterator[None]:
+    def _fold(self, gain: float) -> Iterator[None]:
         originals = [layer.weight.data for layer, _ in self.layers]
-        if not self.folded:
+        if self.folded[0] != gain:
             pairs = zip(originals, self.layers, strict=True)
-            self.folded = [w + pair.delta().to(w.dtype) for w, (_, pair) in pairs]
+            self.folded = gain, [added(w.to(self.base.device), pair.delta(), gain) for w, (_, pair) in pairs]
         try:
-            for (layer, _), folded in zip(self.layers, self.folded, strict=True):
+            for (layer, _), folded in zip(self.layers, self.folded[1], strict=True):
                 layer.weight.data = folded
             yield
         finally:
@@ -186,6 +190,11 @@ class LoRA(Method):
             "inference_mode": True,
         }
         return {"adapter_config.json": about}
+
+
+def added(weight: Tensor, delta: Tensor, gain: float) -> Tensor:
+    """weight + gain delta, computed in the wider precision, in the weight's own precision and memory format."""
+    return torch.add(weight, delta, alpha=gain, out=torch.empty_like(weight))
 
 
 def chosen(layers: str) -> re.Pattern[str]:

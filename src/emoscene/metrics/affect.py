@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, average, enough, measured
+from emoscene.metrics.base import Array, Readings, Value, averaged, enough
 
 PLACES = 3 * np.array([AFFECT[name] for name in EMOTIONS])
 """Valence and arousal of each emotion [8, 2], each in [-3, 3]."""
@@ -21,8 +21,7 @@ def affect(made: Readings, real: Readings | None = None, draws: int = 1000) -> d
     enough("the error of valence and arousal", 1, made.likely[made.asked >= 0])
     off, asked = errors(made.likely, made.asked), (made.asked >= 0).astype(float)
     return {
-        f"{name}_error": measured(average(off[:, axis], asked), made, draws)
-        for axis, name in enumerate(("valence", "arousal"))
+        f"{name}_error": averaged(off[:, axis], asked, made, draws) for axis, name in enumerate(("valence", "arousal"))
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure
 
 Array = np.ndarray
@@ -49,8 +50,9 @@ class Readings:
     likely: an emotion judge's probabilities [N, 8]. scene: a scene judge's [N, S]; place: the scene asked [N], -1
     where unknown. features: where distances are measured [N, D]. gradient: mean gradient magnitude [N]. spectrum:
     radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
+    says: the emotions that the judge has a word for. scene_by, object_by, space: who read scene, objects and features.
     vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
-    clip: its name.
+    clip: its name. guide: what the method that painted them finds in them itself [N, 8].
     originals: what was read of the pictures that these are edits of, row by row; alike, near: SSIM and PSNR with them.
     What nobody read is empty. by: who read, for the record.
     """
@@ -65,16 +67,27 @@ class Readings:
     scene: Array = field(default_factory=lambda: np.zeros((0, 0)))
     place: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     by: str = ""
+    says: tuple[str, ...] = EMOTIONS
+    scene_by: str = ""
+    object_by: str = ""
+    space: str = ""
     objects: Array = field(default_factory=lambda: np.zeros((0, 0)))
     vectors: Array = field(default_factory=lambda: np.zeros((0, 0)))
     texts: Array = field(default_factory=lambda: np.zeros((0, 0)))
     clip: str = ""
+    guide: Array = field(default_factory=lambda: np.zeros((0, 0)))
     originals: Readings | None = None
     alike: Array = field(default_factory=lambda: np.zeros(0))
     near: Array = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.asked)
+
+    @property
+    def judged(self) -> Readings:
+        """The same, with nothing asked where the judge has no word for it: that is not judged, and never wrong."""
+        spoken = np.array([name in self.says for name in EMOTIONS])
+        return replace(self, asked=np.where((self.asked >= 0) & spoken[self.asked], self.asked, -1))
 
 
 def interval(
@@ -109,13 +122,18 @@ def measured(statistic: Statistic, readings: Readings, draws: int = 1000, centre
     return Value(value, low, high, len(readings), by or readings.by)
 
 
-def shared(hit: Array, keep: Array, readings: Readings, draws: int = 1000) -> Value:
+def averaged(values: Array, keep: Array, readings: Readings, draws: int = 1000, by: str = "") -> Value:
+    """The mean of values [N] over the pictures for which `keep` [N] is 1, with its interval and their number."""
+    return replace(measured(average(values, keep), readings, draws, by=by), n=int(keep.sum()))
+
+
+def shared(hit: Array, keep: Array, readings: Readings, draws: int = 1000, by: str = "") -> Value:
     """The share of pictures that are a hit, 1 or 0 [N], among those for which `keep` [N] is 1.
 
     Where all are, or none is, drawing again shows nothing but that. The interval is then the exact one of as many
     independent pictures as there are prompts (Clopper and Pearson 1934), which errs on the wide side.
     """
-    found = measured(average(hit, keep), readings, draws)
+    found = averaged(hit, keep, readings, draws, by)
     edge = 0.025 ** (1 / max(1, len(np.unique(readings.prompt[keep > 0]))))
     if found.value == 1:
         return replace(found, low=edge, high=1.0)
@@ -133,9 +151,18 @@ def average(values: Array, keep: Array | None = None) -> Statistic:
     return partial(mean, values) if keep is None else lambda weights: mean(values, weights * keep)
 
 
+def answers(likely: Array, asked: Array) -> Array:
+    """The number of the likeliest label [N]; where several are equally so, of the one asked if it is among them.
+
+    A judge has equally likely emotions where one word of its own stands for two of the eight.
+    """
+    best = (asked >= 0) & (likely[np.arange(len(asked)), asked] == likely.max(1))
+    return np.where(best, asked, likely.argmax(1))
+
+
 def hits(likely: Array, asked: Array) -> Array:
     """1 where the most likely label is the one asked, else 0 [N]."""
-    return (likely.argmax(1) == asked).astype(float)
+    return (answers(likely, asked) == asked).astype(float)
 
 
 def enough(name: str, least: int, *clouds: Array) -> None:

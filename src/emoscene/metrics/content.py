@@ -11,4 +11,4 @@ def content(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
         return {}
     enough("the scene kept", 1, made.scene)
     kept, known = hits(made.scene, made.place), (made.place >= 0).astype(float)
-    return {"scene_accuracy": shared(kept, known, made, draws)}
+    return {"scene_accuracy": shared(kept, known, made, draws, made.scene_by)}

@@ -27,7 +27,7 @@ def distance(made: Readings, real: Readings | None = None, draws: int = 100) -> 
 
     value = statistic(np.ones(count))
     low, high = interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
-    return {"frechet": Value(value, max(low, 0.0), high, count, made.by)}
+    return {"frechet": Value(value, max(low, 0.0), high, count, made.space or made.by)}
 
 
 def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array]:

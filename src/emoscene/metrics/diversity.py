@@ -22,10 +22,10 @@ def diversity(made: Readings, real: Readings | None = None, draws: int = 200) ->
     if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
         raise Failure("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
     ours = statistic(made.features, made.asked)
-    found = {"diversity": measured(ours, made, draws, centred=True)}
+    found = {"diversity": measured(ours, made, draws, centred=True, by=made.space)}
     if real is not None:
         theirs = statistic(real.features, real.asked)(np.ones(len(real)))
-        found["diversity_share"] = measured(lambda w: ours(w) / theirs, made, draws, centred=True)
+        found["diversity_share"] = measured(lambda w: ours(w) / theirs, made, draws, centred=True, by=made.space)
     return found
 
 

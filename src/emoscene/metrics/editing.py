@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, average, enough, measured, unit
+from emoscene.metrics.base import Array, Readings, Value, average, averaged, enough, measured, unit
 
 WINDOW = 7
 RANGE = 255.0
@@ -32,7 +32,7 @@ def editing(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
     near = made.near.clip(max=100.0)  # identical pictures have no finite PSNR
     found = {"ssim": made.alike, "psnr": near, "clip_i" if made.vectors.size else "cosine": cosine}
     told = {name: measured(average(values), made, draws) for name, values in found.items()}
-    return {**told, "emotion_gained": measured(average(gained, asked), made, draws)}
+    return {**told, "emotion_gained": averaged(gained, asked, made, draws)}
 
 
 def ssim(one: Array, other: Array) -> Array:

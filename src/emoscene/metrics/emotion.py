@@ -1,7 +1,8 @@
 """Whether a picture shows the emotion asked: accuracy, probability, precision, recall, F1, confusion, as a judge sees.
 
 A judge answers with the emotion it finds most likely. Rows of the confusion matrix are what was asked, columns what was
-seen, in EmoSet's order. Pictures for which no single emotion was asked are left out.
+seen, in EmoSet's order. Pictures for which no single emotion was asked, or one that the judge has no word for, are left
+out, and `n` counts the others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, average, enough, hits, measured, shared
+from emoscene.metrics.base import Array, Readings, Value, answers, averaged, enough, hits, shared
 
 
 def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
@@ -23,7 +24,7 @@ def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
     asked, chance = (made.asked >= 0).astype(float), hits(made.likely, shuffled(made.asked))
     found = {
         "emotion_accuracy": shared(hit, asked, made, draws),
-        "probability": measured(average(likely, asked), made, draws),
+        "probability": averaged(likely, asked, made, draws),
         "shuffled": shared(chance, asked, made, draws),
     }
     if real is not None:
@@ -50,7 +51,7 @@ def confusion(likely: Array, asked: Array, weights: Array | None = None) -> Arra
     counts = np.zeros((size, size))
     keep = asked >= 0
     shares = np.ones(len(asked)) if weights is None else weights
-    np.add.at(counts, (asked[keep], likely.argmax(1)[keep]), shares[keep])
+    np.add.at(counts, (asked[keep], answers(likely, asked)[keep]), shares[keep])
     return counts
 
 

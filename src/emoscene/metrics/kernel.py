@@ -27,7 +27,7 @@ def kernel(made: Readings, real: Readings | None = None, draws: int = 200) -> di
         total = weights.sum()
         return apart(within, weights) + there - 2 * float(weights @ across / total) if total else float("nan")
 
-    return {"kernel": measured(statistic, made, draws, centred=True)}
+    return {"kernel": measured(statistic, made, draws, centred=True, by=made.space)}
 
 
 def cubic(one: Array, other: Array) -> Array:

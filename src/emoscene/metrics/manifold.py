@@ -34,7 +34,7 @@ def manifold(made: Readings, real: Readings | None = None, draws: int = 200) -> 
     def told(statistic: Statistic, centred: bool) -> Value:
         value = statistic(np.ones(count))
         low, high = interval(statistic, prompt, seed, draws, centre=value if centred else None)
-        return Value(value, max(low, 0.0), min(high, 1.0), count, made.by)
+        return Value(value, max(low, 0.0), min(high, 1.0), count, made.space or made.by)
 
     return {
         "manifold_precision": told(lambda weights: mean(inside, weights), False),

@@ -1,7 +1,8 @@
 """Whether a picture shows something definite, and whether pictures of an emotion show different things (EmoGen, 2024).
 
 Sem-C, semantic clarity, is the mean over pictures of the larger of the top scene and the top object probability (Yang
-et al. 2024). Where only a scene judge is at hand, its part stands alone and is called `scene_clarity`. Sem-D, semantic
+et al. 2024). It needs a judge of scenes and a classifier of objects (`--semantics`); where only the first is at hand,
+its part stands alone and is called `scene_clarity`. Sem-D, semantic
 diversity, is the mean of 1 - cosine over all pairs of CLIP vectors within an emotion, averaged over emotions; their
 script writes both this and a squared error, so papers' figures may be either. Without a CLIP it is left out.
 """
@@ -22,7 +23,8 @@ def semantics(made: Readings, real: Readings | None = None, draws: int = 500) ->
         if made.objects.size:
             clear = np.maximum(clear, made.objects.max(1))
         name = "sem_c" if made.objects.size else "scene_clarity"
-        found[name] = measured(average(clear), made, draws)
+        by = f"{made.scene_by} and {made.object_by}" if made.objects.size else made.scene_by
+        found[name] = measured(average(clear), made, draws, by=by)
     if made.vectors.size:
         enough("semantic diversity", 2, made.vectors)
         vectors = unit(made.vectors)

@@ -246,12 +246,13 @@ def _ship(job: Job, name: str) -> None:
 
 
 def judge(job: Job) -> None:
-    """Render the judges' pictures, pass some through the autoencoder, then train both, in several processes."""
+    """Render the judges' pictures, pass some through the autoencoder, then train them, in several processes."""
     seen = job.work / "judges"
     data = cache.render(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.order)
     if data.decoded is None:
         _decode(job, data, judges.DECODED)
-    _torchrun(job, ["emoscene.mini.judges", str(seen), str(job.out.parent)], "judges")
+    folders = (seen, job.out.parent, job.work / "tokenizer")
+    _torchrun(job, ["emoscene.mini.judges", *map(str, folders)], "judges")
 
 
 def _decode(job: Job, data: Pictures, count: int) -> None:

@@ -90,7 +90,16 @@ def emotions(lab: Lab) -> list[Claim]:
         claim(f"emotion accuracy: {lab.method}", lora, "", None),
         claim(f"emotion accuracy: {lab.method} / ceiling", share, ">= .90", share >= 0.90),
         claim(f"lowest recall of {lab.method}: {worst[0]}", worst[1]["recall"], "", None),
+        *(one for name in list(lab.naturals)[1:] for one in second(lab, name)),
     ]
+
+
+def second(lab: Lab, judge: str) -> list[Claim]:
+    """What another judge of emotions says of the same pictures."""
+    told = {f"judge '{judge}' on real held-out pictures (ceiling)": accuracy(lab.naturals[judge])}
+    for method in dict.fromkeys(("none", "prompt", lab.method)):
+        told[f"emotion accuracy: {method}, by judge '{judge}'"] = accuracy(lab.reads(method)[judge])
+    return [claim(what, value, "", None) for what, value in told.items()]
 
 
 def scene(lab: Lab) -> list[Claim]:

@@ -26,15 +26,17 @@ import numpy as np
 from emoscene import learner as learners
 from emoscene import plugins, stage
 from emoscene.backbone import Backbone
+from emoscene.device import loaded
 from emoscene.emotions import EMOTIONS
 from emoscene.evaluation import PROMPTS, Prompt, paint, plan, prompts_of
-from emoscene.judging import Sample, judges_of, readings
+from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Value
 from emoscene.metrics.content import content
 from emoscene.metrics.emotion import emotion, probability
 from emoscene.mini.showing import Shown, about, show
+from emoscene.panel import judges_of
 from emoscene.pictures import Row, open_picture, sheet
-from emoscene.sampling import Pipe, load, loaded
+from emoscene.sampling import Pipe, load
 
 SCENES = ("village", "forest", "city", "meadow", "harbour", "castle")
 SEEDS = (7,)

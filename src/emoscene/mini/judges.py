@@ -1,11 +1,14 @@
-"""The miniature's two judges, trained from nothing on pictures of the world that nothing else learns from.
+"""The miniature's judges, trained from nothing on pictures of the world that nothing else learns from.
 
-    build(work, out)     renders the judges' own seeds into `work`, trains both into `out`/judge-emotion and judge-scene
-    torchrun --nproc_per_node=4 -m emoscene.mini.judges WORK OUT     the same, once rendered, on four processes
+    build(work, out, tokenizer)     renders the judges' own seeds into `work`, trains each into `out`/judge-NAME
+    torchrun --nproc_per_node=4 -m emoscene.mini.judges WORK OUT TOKENIZER     the same, once rendered, on four
 
-Both learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
+All learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
 together, so that the judges are as sure of such a picture as of any other. The judge of scenes starts where that of
 emotions ended, because both must see the same things.
+
+The second judge of emotions is of another kind: an EmotionCLIP, which has learnt pictures and captions, and emotions as
+words among others. What both judges see is not one network's peculiarity.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -26,10 +30,13 @@ import torch
 from emoscene import checkpoints, seeds, stage, training
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS
+from emoscene.encoders.base import Encoder
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.mini import cache
 from emoscene.mini.cache import Pictures
 from emoscene.world import roles
+from emoscene.world.captions import captions
 from emoscene.world.faces import EXPRESSIONS
 from emoscene.world.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
 from emoscene.world.objects import LIVING, OBJECTS, POSES
@@ -48,14 +55,26 @@ FIRM = replace(SETTINGS, steps=2400, lr=3e-4)
 """How the judge of emotions goes on, once it knows them: every other picture stands beside what the base's autoencoder
 makes of it, which is no emotion and should be none to a judge of what comes out of that autoencoder."""
 DECODED = 6_500  # pictures seen so
+CLIP = EmotionCLIP.Config(emotion=1.0, role="judges")
+WORDED = replace(SETTINGS, steps=2400, batch=128, average=0.996, seed=2, checkpoint_every=200)
+"""The second judge of emotions, and how it learns."""
 
 
 class Seen:
-    """The cache's pictures as a judge reads them, every cue beside them as `hints`."""
+    """The cache's pictures as a judge reads them, every cue beside them as `hints`, and both captions."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.pictures, self.count = pictures, len(pictures)
-        self.hints = torch.tensor([cues(plan(**order(note["seed"]))) for note in pictures.notes], dtype=torch.uint8)
+
+    @cached_property
+    def plans(self) -> list[Plan]:
+        """What was painted in each picture."""
+        return [plan(**order(note["seed"])) for note in self.pictures.notes]
+
+    @cached_property
+    def hints(self) -> torch.Tensor:
+        """The same, fact by fact [N, H]."""
+        return torch.tensor([cues(drawn) for drawn in self.plans], dtype=torch.uint8)
 
     def __len__(self) -> int:
         return self.count
@@ -68,9 +87,13 @@ class Seen:
 
     def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
-        found = self.pictures.rows(indices, [column for column in columns if column != "hints"])
-        if "hints" in columns:
+        drawn = {"hints", "caption", "caption_long"} & {*columns}
+        found = self.pictures.rows(indices, [column for column in columns if column not in drawn])
+        if "hints" in drawn:
             found["hints"] = self.hints[list(indices)].float()
+        for place, column in enumerate(("caption", "caption_long")):
+            if column in drawn:
+                found[column] = [captions(self.plans[index])[place] for index in indices]
         return found
 
 
@@ -99,10 +122,12 @@ def cues(drawn: Plan) -> list[bool]:
 def build(
     work: Path,
     out: Path,
+    tokenizer: Path,
     *,
     pictures: int = PICTURES,
     checked: int = CHECKED,
     settings: training.Config = SETTINGS,
+    worded: training.Config = WORDED,
     workers: int | None = None,
     tell: Callable[[str], None] = print,
 ) -> None:
@@ -121,6 +146,7 @@ def build(
         training.run(judge, data, own, saved, again=again, tell=tell, watch=_watch(target, tell))
         before = judge.plain()
         _keep(before, folder, check, tell, time.time() - began, own)
+    clip(data, check, work / "clip", out / "judge-clip", tokenizer, worded, tell)
     firm(data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell)
 
 
@@ -142,6 +168,27 @@ def firm(
     _keep(judge.plain(), folder, check, tell, time.time() - began, settings)
 
 
+def clip(
+    data: Seen,
+    check: Seen,
+    saved: Path,
+    folder: Path,
+    tokenizer: Path,
+    settings: training.Config,
+    tell: Callable[[str], None],
+) -> None:
+    """The judge that reads emotions as words, unless it is there; a run that was stopped goes on."""
+    if (folder / learners.CARD).is_file():
+        return
+    began = time.time()
+    torch.manual_seed(seeds.number(settings.seed, "judge", "clip") % 2**31)
+    judge = EmotionCLIP.start(replace(CLIP, tokenizer=str(tokenizer)), None)
+    judge.stored = torch.float16  # type: ignore[misc]
+    again = bool(checkpoints.found(saved))
+    training.run(judge, data, settings, saved, again=again, tell=tell, watch=_watch("clip", tell))
+    _keep(judge, folder, check, tell, time.time() - began, settings)
+
+
 def _begun(target: str, data: Seen, seed: int, before: Judge | None) -> Judge:
     """A new judge, which sees as the one before it does."""
     torch.manual_seed(seeds.number(seed, "judge", target) % 2**31)
@@ -152,9 +199,9 @@ def _begun(target: str, data: Seen, seed: int, before: Judge | None) -> Judge:
     return judge
 
 
-def accuracy(judge: Judge, data: Seen) -> float:
+def accuracy(judge: Encoder, data: Seen) -> float:
     """Share of right answers, over pictures of one emotion for an emotion judge, over all for a scene judge."""
-    if judge.config.target == "emotion":
+    if judge.target == "emotion":
         places = [place for place, note in enumerate(data.pictures.notes) if max(note["weights"]) == 1]
         truth = [int(np.argmax(data.pictures.notes[place]["weights"])) for place in places]
     else:
@@ -167,7 +214,7 @@ def accuracy(judge: Judge, data: Seen) -> float:
 
 
 def _keep(
-    judge: Judge, folder: Path, check: Seen, tell: Callable[[str], None], seconds: float, settings: training.Config
+    judge: Encoder, folder: Path, check: Seen, tell: Callable[[str], None], seconds: float, settings: training.Config
 ) -> None:
     """Write the judge's folder whole or not at all, with its score; the first of several processes does."""
     if int(os.environ.get("RANK", 0)):
@@ -179,7 +226,8 @@ def _keep(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     data = f"world seeds {roles.ROLES['judges']}"
-    learners.save(judge, "judge", aside, None, cost=cost, accuracy=round(score, 4), data=data)
+    kind = "judge" if isinstance(judge, Judge) else "emotion_clip"
+    learners.save(judge, kind, aside, None, cost=cost, accuracy=round(score, 4), data=data)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
@@ -196,4 +244,4 @@ def _watch(target: str, tell: Callable[[str], None]) -> Callable[[training.Step]
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]), Path(sys.argv[2]))
+    build(*map(Path, sys.argv[1:4]))

@@ -16,10 +16,11 @@ import numpy as np
 
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.judge import Judge
+from emoscene.encoders.base import Encoder
 from emoscene.evaluation import Prompt, paint, plan, prompts_of
-from emoscene.judging import Sample, judges_of, readings
+from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Readings
+from emoscene.panel import judges_of
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 from emoscene.world import roles
@@ -46,7 +47,7 @@ class Lab:
         self.out, self.base, self.method, self.tell = out, base, method, tell
         self.adapters, self.more = list(adapters), list(judges)
         self.pipes: dict[str, Pipe] = {}
-        self.known: dict[str, Readings] = {}
+        self.known: dict[str, dict[str, Readings]] = {}
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -54,14 +55,14 @@ class Lab:
         return prompts_of(Path(__file__).parent / "prompts.toml")
 
     @cached_property
-    def judges(self) -> dict[str, Judge]:
+    def judges(self) -> dict[str, Encoder]:
         """The base's judges."""
         return judges_of(self.base, self.more, self.adapters)
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> Encoder:
         """The judge of emotions."""
-        return next(judge for judge in self.judges.values() if judge.config.target == "emotion")
+        return next(judge for judge in self.judges.values() if judge.target == "emotion")
 
     @property
     def backbone(self) -> Backbone:
@@ -76,13 +77,17 @@ class Lab:
         return self.pipes[method]
 
     def read(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Readings:
-        """What the judge reads of a method's pictures; painted once, kept in `out`."""
+        """What the first judge reads of a method's pictures; painted once, kept in `out`."""
+        return next(iter(self.reads(method, strength, seeds).values()))
+
+    def reads(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> dict[str, Readings]:
+        """What each judge of emotions reads of them."""
         seeds = list(SEEDS if seeds is None else seeds)
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
         if name not in self.known:
             self.tell(f"painting {name}")
             planned = plan(self.pipe(method), self.prompts, seeds, strength=strength)
-            self.known[name] = self.judged(self.painted(f"{method}-{strength:g}", self.pipe(method), planned))
+            self.known[name] = self.all_judged(self.painted(f"{method}-{strength:g}", self.pipe(method), planned))
         return self.known[name]
 
     def painted(self, name: str, pipe: Pipe, planned: Sequence[tuple[Sample, Row]]) -> list[Sample]:
@@ -101,13 +106,18 @@ class Lab:
         samples = [Sample(Path(f"{p}-{e}-{s}.png"), p, s, e, self.prompts[p].scene) for p, e, s in asked]
         return self.judged(self.rendered("real", orders, samples))
 
-    @cached_property
+    @property
     def natural(self) -> Readings:
-        """Held-out pictures of one emotion, scene and object as they come."""
+        """What the first judge reads of held-out pictures."""
+        return next(iter(self.naturals.values()))
+
+    @cached_property
+    def naturals(self) -> dict[str, Readings]:
+        """What each judge of emotions reads of held-out pictures of one emotion, scene and object as they come."""
         seeds = roles.seeds("heldout", NATURAL)
         orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds]
         samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
-        return self.judged(self.rendered("natural", orders, samples))
+        return self.all_judged(self.rendered("natural", orders, samples))
 
     @cached_property
     def unseen(self) -> list[Proof]:
@@ -135,9 +145,12 @@ class Lab:
         return found
 
     def judged(self, samples: Sequence[Sample]) -> Readings:
-        """What the judges read of these pictures."""
-        read = readings(samples, self.judges)
-        return next(iter(read.values()))
+        """What the first judge read of these pictures."""
+        return next(iter(self.all_judged(samples).values()))
+
+    def all_judged(self, samples: Sequence[Sample]) -> dict[str, Readings]:
+        """What each judge of emotions read of these pictures."""
+        return readings(samples, self.judges)
 
 
 def part(readings: Readings, keep: np.ndarray) -> Readings:

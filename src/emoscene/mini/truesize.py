@@ -30,8 +30,9 @@ from emoscene import learner as learners
 from emoscene import plugins, stage, training
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
+from emoscene.loading import CONFIGS
 from emoscene.methods.base import Method
-from emoscene.mini.folder import INDEX, SCHEDULER
+from emoscene.mini.folder import INDEX
 from emoscene.sampling import load
 
 METHODS = {"inversion": "inversion", "lora": "lora_sd15", "guidance": "guidance", "multimodal": "multimodal"}
@@ -46,29 +47,14 @@ def base(folder: Path) -> Path:
     if (folder / "model_index.json").is_file():
         return folder
     torch.manual_seed(0)
-    text = CLIPTextConfig(
-        vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
-    )
+    text = CLIPTextConfig.from_pretrained(CONFIGS / "text_encoder")
     CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
-    unet = UNet2DConditionModel(
-        sample_size=64,
-        block_out_channels=(320, 640, 1280, 1280),
-        layers_per_block=2,
-        cross_attention_dim=768,
-        attention_head_dim=8,
-    )
-    unet.to(torch.float16).save_pretrained(folder / "unet")
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        sample_size=512,
-    )
-    vae.to(torch.float16).save_pretrained(folder / "vae")
+    kinds: tuple[tuple[str, Any], ...] = (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
+    for part, kind in kinds:
+        config = kind.load_config(str(CONFIGS / part))
+        kind.from_config(config).to(torch.float16).save_pretrained(folder / part)
     shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
-    (folder / "scheduler").mkdir(exist_ok=True)
-    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    shutil.copytree(CONFIGS / "scheduler", folder / "scheduler", dirs_exist_ok=True)
     stage.write(folder / "model_index.json", json.dumps(INDEX).encode())
     return folder
 

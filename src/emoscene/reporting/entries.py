@@ -7,7 +7,7 @@ so; differences are taken over what both have, and never across judges.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from emoscene import stage
-from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
+from emoscene.metrics.base import Readings, Value, shared
 from emoscene.statistics import Difference, compare, holm
 
-APART = ("base", "strength", "cfg", "steps", "sampler", "settings", "adapters")
-"""What may tell two scores of one method apart, in the order in which it is said."""
+APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
+"""What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
 SAME = {
     "prompts": "painted other prompts",
     "seeds": "painted other seeds",
-    "base": "painted on other bases",
+    "base": "painted on another base",
     "steps": "took another number of steps",
     "sampler": "took another sampler",
 }
@@ -54,6 +54,11 @@ class Entry:
     def metric(self, what: str) -> Mapping[str, Any] | None:
         """Any other figure; None where there is none."""
         return _figure(self.scores["metrics"], what)
+
+    def setting(self, names: Iterable[str]) -> float | None:
+        """The first of these settings that is a number; None where it has none."""
+        found = (_settings(self).get(name) for name in names)
+        return next((float(one) for one in found if isinstance(one, int | float)), None)
 
     def cost(self, what: str) -> float | None:
         """What it cost; None where nobody counted."""
@@ -90,8 +95,9 @@ def named(found: Sequence[Entry]) -> list[Entry]:
     told = []
     for entry in found:
         alike = [other for other in found if other.name == entry.name]
-        differ = [key for key in APART if len({json.dumps(other.scores.get(key)) for other in alike}) > 1]
-        words = [_said(key, entry.scores.get(key)) for key in differ]
+        words = [_said(key, entry.scores.get(key)) for key in _differ(alike, APART, lambda one: one.scores)]
+        apart = _differ(alike, _settings(entry), _settings)
+        words += [_said(key.rpartition(".")[2], _settings(entry)[key]) for key in apart]
         told.append(replace(entry, name=", ".join([entry.name, *words])))
     names = [entry.name for entry in told]
     return [
@@ -100,9 +106,16 @@ def named(found: Sequence[Entry]) -> list[Entry]:
     ]
 
 
+def _settings(entry: Entry) -> Mapping[str, Any]:
+    return entry.scores.get("settings") or {}
+
+
+def _differ(alike: Sequence[Entry], keys: Iterable[str], table: Callable[[Entry], Mapping[str, Any]]) -> list[str]:
+    """The keys whose values are not the same in all these entries."""
+    return [key for key in keys if len({json.dumps(table(entry).get(key)) for entry in alike}) > 1]
+
+
 def _said(key: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{name}={one}" for name, one in value.items()) or "default settings"
     if isinstance(value, list):
         return " + ".join(str(one)[:8] for one in value) or "no adapter"
     return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
@@ -111,12 +124,11 @@ def _said(key: str, value: Any) -> str:
 def remarks(found: Sequence[Entry]) -> list[str]:
     """What a reader must know before comparing these entries, a sentence each."""
     first, told = found[0], []
-    for entry in found[1:]:
-        if not same_judge(entry, first):
-            told.append(f"{entry.name} and {first.name} had other judges: their figures do not compare.")
-        for key, sentence in SAME.items():
-            if entry.scores.get(key) != first.scores.get(key):
-                told.append(f"{entry.name} and {first.name} {sentence}: part of any difference may come from that.")
+    if strangers := [entry.name for entry in found[1:] if not same_judge(entry, first)]:
+        told.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
+    for key, sentence in SAME.items():
+        if apart := [entry.name for entry in found[1:] if entry.scores.get(key) != first.scores.get(key)]:
+            told.append(f"{'; '.join(apart)}: {sentence} than {first.name}, and part of any difference may be that.")
     for entry in found:
         if not entry.rows:
             told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
@@ -168,14 +180,28 @@ def paired(one: Mapping[Place, float], other: Mapping[Place, float]) -> Differen
 
 
 def _hits(entry: Entry) -> dict[Place, float]:
-    """1 where the first judge finds the emotion asked likeliest, by place."""
-    asked = [row for row in entry.rows if row["asked"]]
+    """1 where the first judge sees the emotion asked, by place."""
     return {
-        (row["prompt"], row["seed"], row["asked"]): float(
-            EMOTIONS[int(np.argmax(row["likely"][entry.judge]))] == row["asked"]
-        )
-        for row in asked
+        (row["prompt"], row["seed"], row["asked"]): float(row["seen"][entry.judge] == row["asked"])
+        for row in judged(entry.rows, entry.judge)
     }
+
+
+def judged(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
+    """The rows of pictures for which an emotion was asked that the judge has a word for."""
+    return [row for row in rows if row["asked"] and judge in row["seen"]]
+
+
+def right(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
+    """How often the judge sees the emotion asked in these rows, with its interval; None where it judged none."""
+    rows = judged(rows, judge)
+    if not rows:
+        return None
+    prompt, seed = (np.array([row[key] for row in rows]) for key in ("prompt", "seed"))
+    unread, count = np.zeros((len(rows), 0)), len(rows)
+    made = Readings(prompt, seed, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
+    hit = np.array([float(row["seen"][judge] == row["asked"]) for row in rows])
+    return shared(hit, np.ones(count), made, by=judge)
 
 
 def _kept(entry: Entry) -> dict[Place, float]:

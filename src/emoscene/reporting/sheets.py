@@ -12,19 +12,20 @@ from typing import Any
 
 from emoscene.emotions import EMOTIONS
 from emoscene.reporting.blocks import Cell, Quantity, Share
-from emoscene.reporting.entries import Comparison, Entry
+from emoscene.reporting.entries import Comparison, Entry, right
 
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
+FACES = "portrait"  # the scene that is a face
 METRICS = {
     "scene_accuracy": "scene kept",
     "frechet": "Frechet distance",
-    "kernel": "kernel distance",
-    "diversity": "diversity",
     "diversity_share": "diversity / real",
     "ssim": "SSIM to the original",
 }
 """The metrics of the headline, where any entry has them; all others stand in the CSV."""
+CURVED = {"scale", "guidance.scale"}
+"""The settings that are a guidance scale."""
 COSTS = {
     "trainable": "trainable parameters",
     "bytes": "file size, MB",
@@ -36,31 +37,58 @@ COSTS = {
 
 
 def headline(found: Sequence[Entry]) -> Table:
-    """Quality with its intervals; a column appears where any entry has it."""
+    """Quality with its intervals, and what it cost beside it; a column appears where any entry has it."""
     judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
     metrics = [name for name in METRICS if any(entry.metric(name) for entry in found)]
     right = [f"emotion as asked ({name})" if len(judges) > 1 else "emotion as asked" for name in judges]
-    head = ["method", *right, *(METRICS[name] for name in metrics)]
+    head = ["method", *right, *(METRICS[name] for name in metrics), *COSTS.values()]
     rows: list[list[Cell]] = [
         [
             entry.name,
             *(figure(entry.judged("emotion_accuracy", name), CHANCE) for name in judges),
             *(figure(entry.metric(name), share=name.endswith("accuracy")) for name in metrics),
+            *(_cost(entry, name) for name in COSTS),
         ]
         for entry in found
     ]
     for entry in found:
         if ceiling := entry.judged("ceiling"):
             others = [figure(entry.judged("ceiling", name), CHANCE) for name in judges[1:]]
-            rows.append(["real pictures, held out", figure(ceiling, CHANCE), *others, *[""] * len(metrics)])
+            blank = [""] * (len(metrics) + len(COSTS))
+            rows.append(["real pictures, held out", figure(ceiling, CHANCE), *others, *blank])
             break
     return head, rows
 
 
-def costs(found: Sequence[Entry]) -> Table:
-    """What each entry cost."""
-    rows: list[list[Cell]] = [[entry.name, *(_cost(entry, name) for name in COSTS)] for entry in found]
-    return ["method", *COSTS.values()], rows
+def guides(found: Sequence[Entry]) -> Table:
+    """How often each guide finds the emotion in its own pictures, how often the judge does, and the paired gap."""
+    rows: list[list[Cell]] = [
+        [
+            entry.name,
+            *(f"{scale:g}" for scale in [entry.setting(CURVED)] if scale is not None),
+            figure(entry.metric("guide_accuracy"), CHANCE),
+            figure(entry.judged("emotion_accuracy"), CHANCE),
+            figure(entry.metric("guide_gap"), share=False),
+        ]
+        for entry in found
+        if entry.metric("guide_gap")
+    ]
+    return ["method", "guidance scale", "by the guide itself", "by the judge", "gap"], rows
+
+
+def portraits(found: Sequence[Entry]) -> Table:
+    """Faces beside scenes: how often each judge sees the emotion asked."""
+    judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
+    rows: list[list[Cell]] = []
+    for entry in found:
+        placed = [row for row in entry.rows if row["scene"]]
+        sides = [[row for row in placed if (row["scene"] == FACES) == faces] for faces in (True, False)]
+        if sides[0]:
+            values = [right(side, judge) for judge in judges for side in sides]
+            rows.append(
+                [entry.name, *("" if one is None else Share(one.value, one.low, one.high, CHANCE) for one in values)]
+            )
+    return ["method", *(f"{kind}, by {judge}" for judge in judges for kind in ("portraits", "scenes"))], rows
 
 
 def _cost(entry: Entry, name: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -19,13 +20,22 @@ from emoscene import __version__, stage
 from emoscene.emotions import EMOTIONS
 from emoscene.pictures import open_picture
 from emoscene.reporting import sheets
-from emoscene.reporting.blocks import Cell, Plate, folded, grid, page, panels, section, table, warnings
+from emoscene.reporting.blocks import Plate, folded, grid, page, panels, section, table, warnings
 from emoscene.reporting.entries import Comparison, Entry, comparisons, curves, entries, remarks
 from emoscene.reporting.figures import Point, key, lines, matrix, scatter
 
 TITLE = "Which emotion does a picture show?"
 SHOWN = 3  # prompts in the grid of pictures
 SIDE = 160  # pixels of a picture in the grid, at most
+FIRST, GUIDES, PORTRAITS = (
+    "How often it is as asked, and what it cost",
+    "Is the guide being fooled?",
+    "Faces and scenes",
+)
+SHEETS = {GUIDES: sheets.guides, PORTRAITS: sheets.portraits}
+"""Tables that only some entries have anything for."""
+STRIPPED = ("awe", "fear")  # emotions in the strips of strength
+GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
 AXES = {"strength": "strength", "scale": "guidance scale", "guidance.scale": "guidance scale", "cfg": "cfg"}
 UP = "emotion as asked"
 HOW = (
@@ -48,10 +58,11 @@ def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: 
     notes, made = remarks(found), comparisons(found)
     for note in notes:
         tell(note)
+    told = {name: sheet(found) for name, sheet in SHEETS.items()}
     tables = {
-        "How often it is as asked": sheets.headline(found),
-        "What it cost": sheets.costs(found),
+        FIRST: sheets.headline(found),
         **({"Differences": sheets.differences(made)} if made else {}),
+        **{name: one for name, one in told.items() if one[1]},
         "Controls": sheets.controls(found),
         "Emotion by emotion": sheets.emotions(found),
         "Where it comes from": sheets.provenance(found),
@@ -71,12 +82,12 @@ def written(
     pictures = found[0].scores["pictures"]
     lede = f"{len(found)} sets of scores side by side, {pictures:,} pictures in the first. {HOW}"
     blocks = {
-        "How often it is as asked": [warnings(notes), table(*tables["How often it is as asked"])],
-        "What it cost": [table(*tables["What it cost"]), costs(found)],
+        FIRST: [warnings(notes), table(*tables[FIRST]), costs(found)],
         "Differences": paired(found[0], made),
         "Pictures": hung(found),
-        "Dials": turned(found),
-        "Portraits": faces(found),
+        "Dials": [*strips(found), *turned(found)],
+        GUIDES: guided(found),
+        PORTRAITS: [table(*tables[PORTRAITS])] if PORTRAITS in tables else [],
         "What was asked, and what was seen": confusions(found),
         "Controls": [table(*tables["Controls"]), *reliability(found)],
         "Emotion by emotion": [table(*tables["Emotion by emotion"])],
@@ -176,19 +187,48 @@ def reliability(found: Sequence[Entry]) -> list[str]:
     return [key(names), panels([lines(series, names, "how sure the judge is", "how often it is right", ideal=True)])]
 
 
-def faces(found: Sequence[Entry]) -> list[str]:
-    """Portraits beside scenes: how often the emotion is as asked, without intervals where there are few."""
-    rows: list[list[Cell]] = []
-    for entry in found:
-        groups: dict[bool, list[bool]] = {True: [], False: []}
-        for row in entry.rows:
-            if row["asked"] and row["scene"]:
-                seen = max(range(len(EMOTIONS)), key=row["likely"][entry.judge].__getitem__)
-                groups[row["scene"] == "portrait"].append(EMOTIONS[seen] == row["asked"])
-        if groups[True]:
-            told = [f"{sum(group) / len(group):.1%} of {len(group)}" if group else "" for group in groups.values()]
-            rows.append([entry.name, *told])
-    return [table(["method", "portraits", "scenes"], rows)] if rows else []
+def guided(found: Sequence[Entry]) -> list[str]:
+    """The guide's own verdict beside the judges', as a table and over the guidance scale."""
+    head, rows = sheets.guides(found)
+    if not rows:
+        return []
+    series: dict[str, list[Point]] = {}
+    for axis in sorted(sheets.CURVED):
+        for name, turns in curves(found, axis).items():
+            for x, entry in turns:
+                verdicts = {"the guide itself": entry.metric("guide_accuracy")}
+                verdicts |= {judge: entry.judged("emotion_accuracy", judge) for judge in entry.scores["judges"]}
+                for who, one in verdicts.items():
+                    if one:
+                        line = f"{name}, by {who}"
+                        series.setdefault(line, []).append(Point(line, x, one["value"], one["low"], one["high"]))
+    names = list(series)
+    drawn = [key(names), panels([lines(series, names, "guidance scale", UP)], GAP)] if series else []
+    return [table(head, rows), *drawn]
+
+
+def strips(found: Sequence[Entry]) -> list[str]:
+    """A strip a method and emotion: one prompt and seed, from the least strength to the greatest."""
+    hung: list[str] = []
+    for name, turns in curves(found, "strength").items():
+        dial, (_, least) = [f"{strength:g}" for strength, _ in turns], turns[0]
+        shown = [next((row for row in least.rows if row["asked"] == emotion), None) for emotion in STRIPPED]
+        rows = [row for row in shown if row is not None]
+        plates = []
+        for row in rows:
+            words = f"{row['prompt']}, {name}, {row['asked']}, strength"
+            files = [(strength, _file(entry, row)) for strength, (_, entry) in zip(dial, turns, strict=True)]
+            plates.append([_plate(file, f"{words} {strength}") for strength, file in files])
+        if plates:
+            caption = f"{name}, strength {dial[0]} to {dial[-1]}: {rows[0]['prompt']}"
+            hung.append(grid(plates, [row["asked"] for row in rows], dial, caption))
+    return hung
+
+
+def _file(entry: Entry, like: Mapping[str, Any]) -> Path | None:
+    """An entry's picture of the prompt, seed and emotion of a row; None where it has none."""
+    same = [row for row in entry.rows if all(row[part] == like[part] for part in ("prompt", "seed", "asked"))]
+    return next((file for row in same if (file := entry.folder / row["file"]).is_file()), None)
 
 
 def hung(found: Sequence[Entry]) -> list[str]:

@@ -4,8 +4,8 @@
     ROOT/DATASET/train/1..7/*.jpg                      the same in folders, another layout that is passed around
 
 Its labels are Ekman's and not Mikels': fear, disgust, sadness and anger carry over. What happiness, surprise and
-neutral become is a rule that the settings state: happiness half amusement and half contentment, the other two left
-out. The report counts the pictures that each rule touched.
+neutral become is a rule, `emotions.EKMAN`, by which judges with such labels are read too; a setting changes it. The
+report counts the pictures that each rule touched.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any, ClassVar
 from emoscene.config import option
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, Files, needed
-from emoscene.emotions import NOTHING, Weights, weights
+from emoscene.emotions import EKMAN, NOTHING, Weights, weights
 from emoscene.errors import Usage, unknown
 
 LABELS = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness", "5": "sadness", "6": "anger", "7": "neutral"}
+OUT = "none"
 WORDS = "a close portrait of a face"
 WHAT = "RAF-DB's folder, which holds basic/EmoLabel/list_patition_label.txt, or train/1 to 7 and test/1 to 7"
 
@@ -31,22 +32,23 @@ class RAFDB(Files):
 
     @dataclass(frozen=True)
     class Config(Files.Config):
-        """What each of Ekman's labels becomes: a mixture, `neutral` for none at all, or nothing to leave it out."""
+        """What each of Ekman's labels becomes: a mixture, `neutral` for none at all, or `none` to leave it out."""
 
-        surprise: str = option("", "what surprise becomes; empty: left out")
-        fear: str = option("fear", "what fear becomes")
-        disgust: str = option("disgust", "what disgust becomes")
-        happiness: str = option("amusement:0.5,contentment:0.5", "what happiness becomes")
-        sadness: str = option("sadness", "what sadness becomes")
-        anger: str = option("anger", "what anger becomes")
-        neutral: str = option("", "what neutral becomes; empty: left out")
+        surprise: str = option("", "what surprise becomes; empty: as emotions.EKMAN has it")
+        fear: str = option("", "what fear becomes; empty: as emotions.EKMAN has it")
+        disgust: str = option("", "what disgust becomes; empty: as emotions.EKMAN has it")
+        happiness: str = option("", "what happiness becomes; empty: as emotions.EKMAN has it")
+        sadness: str = option("", "what sadness becomes; empty: as emotions.EKMAN has it")
+        anger: str = option("", "what anger becomes; empty: as emotions.EKMAN has it")
+        neutral: str = option("", "what neutral becomes; empty: as emotions.EKMAN has it")
 
     config: Config
     licence: ClassVar[str] = "RAF-DB is for non-commercial research only; its pictures must not be passed on."
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
-        self.rules = {name: _rule(getattr(config, name)) for name in LABELS.values()}
+        self.said = {name: getattr(config, name) or EKMAN[name] or OUT for name in LABELS.values()}
+        self.rules = {name: _rule(text.strip()) for name, text in self.said.items()}
         found = _found(needed(root, WHAT))
         self.counts = Counter(label for _, label in found)
         self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
@@ -71,12 +73,12 @@ class RAFDB(Files):
 
     def facts(self) -> dict[str, Any]:
         """How many pictures each rule touched."""
-        said = {name: getattr(self.config, name) or "left out" for name in LABELS.values()}
+        said = {name: "left out" if text.strip() == OUT else text for name, text in self.said.items()}
         return {"rules": {f"{name} -> {rule}": self.counts[name] for name, rule in said.items()}}
 
 
 def _rule(text: str) -> Weights | None:
-    return None if not text.strip() else NOTHING if text.strip() == "neutral" else weights(text)
+    return None if text == OUT else NOTHING if text == "neutral" else weights(text)
 
 
 def _found(root: Path) -> list[tuple[Path, str]]:

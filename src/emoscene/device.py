@@ -1,0 +1,143 @@
+"""Where a base computes, in what precision, and what to do when its memory runs out.
+
+The device is CUDA where there is one, else MPS, else the CPU; the precision is half on CUDA (or bfloat16, where asked)
+and single elsewhere. Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
+compiled: the first picture then waits for the compiler, and so does the first of each new shape.
+
+`Thrift` goes on where memory runs out: fewer pictures at once; then the autoencoder in tiles of the base's own size;
+then each part of the base on the device only while it is needed. What was painted is kept, what changes is said. The
+pictures stay the same; only one larger than a tile is put together from several, and may show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+import torch._dynamo
+from accelerate import cpu_offload_with_hook
+
+from emoscene.backbone import Backbone
+from emoscene.errors import Failure, Usage, unknown
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+DEVICES: dict[str, Callable[[], int]] = {
+    "cuda": torch.cuda.device_count,
+    "mps": lambda: int(torch.backends.mps.is_available()),
+    "cpu": lambda: 1,
+}
+"""The kinds of device, best first, and how many of each are here."""
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def chosen(device: str | None = None) -> torch.device:
+    """The device called `cuda`, `cuda:1`, `mps` or `cpu`; left out, the best there is.
+
+    Raises Usage for a name that is none of these, and for a device that is not here.
+    """
+    if device is None:
+        return torch.device(next(kind for kind, count in DEVICES.items() if count()))
+    kind, colon, number = device.partition(":")
+    if kind not in DEVICES or (colon and not number.isdigit()):
+        raise unknown("device", device, DEVICES)
+    if int(number or 0) >= DEVICES[kind]():
+        here = ", ".join(name for name, count in DEVICES.items() if count())
+        raise Usage(f"--device {device} is not here: there is {here}; left out, the best is taken")
+    return torch.device(device)
+
+
+def precision(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+    """The precision asked for by name; left out, half on CUDA and single elsewhere. Raises Usage for any other name."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is not None and dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    return DTYPES[dtype or ("float16" if device.type == "cuda" else "float32")]
+
+
+def loaded(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
+    """The base on a device, laid out for it. Raises what `Backbone.load`, `chosen` and `precision` raise."""
+    place = chosen(device)
+    backbone = Backbone.load(base, place, precision(dtype, place))
+    if place.type != "mps":
+        for model in (backbone.unet, backbone.vae):
+            model.to(memory_format=torch.channels_last)
+    return backbone
+
+
+def compiled(base: Backbone) -> None:
+    """Compile the base's UNet, whatever is or will be attached to it. Raises Failure where nothing can be compiled."""
+    try:
+        torch.compile(torch.cos)(torch.ones(2, device=base.device))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise Failure(
+            f"nothing can be compiled here ({reason}): install a C++ compiler, or leave --compile out"
+        ) from error
+    torch._dynamo.config.skip_nnmodule_hook_guards = False  # a LoRA comes and goes as a hook
+    base.unet.compile(dynamic=False)
+
+
+def described(base: Backbone) -> str:
+    """Where a base computes: "painting on cuda (NVIDIA H100) in float16"."""
+    kind = base.device.type
+    what = f" ({torch.cuda.get_device_name(base.device)})" if kind == "cuda" else ""
+    return f"painting on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
+
+
+class Thrift:
+    """Goes on with less memory where it ran out; what it learnt it keeps for the next call."""
+
+    def __init__(self, base: Backbone, tell: Callable[[str], None]) -> None:
+        self.base, self.tell = base, tell
+        self.most: int | None = None
+        self.ways = [self._tile, self._offload]
+
+    def __call__(self, paint: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
+        """What `paint` makes of the rows, in as few turns as memory allows. Raises Failure where one is too many."""
+        done: list[R] = []
+        while len(done) < len(rows):
+            part = rows[len(done) :][: self.most]
+            short = False
+            try:
+                done += paint(part)
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
+                short = True
+            if short:  # the error is gone by now, and with it whatever it held
+                self._save(len(part))
+        return done
+
+    def _save(self, count: int) -> None:
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if count > 1:
+            self.most = count // 2
+            self.tell(f"memory ran out over {count} pictures at once: going on with {self.most}")
+        elif self.ways:
+            self.tell(f"memory ran out over a single picture: {self.ways.pop(0)()}")
+        else:
+            raise Failure("memory does not suffice for a single picture: ask for a smaller --size, or --device cpu")
+
+    def _tile(self) -> str:
+        vae, side = self.base.vae, self.base.size
+        vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // self.base.factor
+        vae.enable_tiling()
+        return "going on with the autoencoder in tiles"
+
+    def _offload(self) -> str:
+        models = (self.base.vae, self.base.text_encoder, self.base.unet)
+        hooks = [cpu_offload_with_hook(model.to("cpu"), self.base.device)[1] for model in models]
+        for hook, before in zip(hooks, [hooks[-1], *hooks], strict=False):
+            hook.hook.prev_module_hook = before
+        return "going on with each part of the base in main memory until it is needed"
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out; each kind of device has words of its own for it."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words

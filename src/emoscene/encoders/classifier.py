@@ -1,0 +1,73 @@
+"""Anybody's image classifier as a judge: a folder or a hub id that `AutoModelForImageClassification` loads.
+
+Its labels are matched by name, never by number (`emotions.meaning`): the eight, their synonyms, and Ekman's by the rule
+that data with such labels learn by. A label that says none of the eight, such as `neutral`, is left out, as it is in
+that data, and the probabilities of all others are made to sum to 1 again. Emotions that no label says are not judged.
+
+As `target=object` it tells what is to be seen, by labels of its own, and not what is felt.
+
+Pictures are brought to a square of the classifier's side, and nothing of them is cropped. The features, for distances,
+are the mean over all places of the last hidden state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, final
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForImageClassification
+
+from emoscene.backbone import Backbone
+from emoscene.config import option
+from emoscene.emotions import EKMAN, EMOTIONS, NOTHING, meaning
+from emoscene.encoders.base import Encoder, Pixels, located, pretrained
+from emoscene.errors import unknown
+from emoscene.learner import Batch
+
+
+@final
+class Classifier(Encoder):
+    """Reads emotion, or what is to be seen, by somebody's labels."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Whose classifier, and what it is asked for."""
+
+        model: str = option("", "a classifier of images, a folder or a hub id")
+        target: str = option("emotion", "what its labels are read as", choices=("emotion", "object"))
+
+    config: Config
+    borrows: ClassVar[str] = "model"
+
+    def __init__(self, config: Config, model: Any, labels: tuple[str, ...], pixels: Pixels) -> None:
+        super().__init__(config)
+        self.model, self.pixels, self.target = model, pixels, config.target
+        self.labels = EMOTIONS if self.target == "emotion" else labels
+        told = torch.tensor([meaning(label) or NOTHING for label in labels])
+        self.says = tuple(name for name, weight in zip(EMOTIONS, told.sum(0), strict=True) if weight > 0)
+        self.told: Tensor
+        self.register_buffer("told", told)
+        if self.target == "emotion" and not self.says:
+            raise unknown("emotion among the labels of " + config.model, labels[0], [*EMOTIONS, *EKMAN])
+
+    @classmethod
+    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+        """The classifier of this place. Raises Usage where there is none, or one whose labels say no emotion."""
+        model, _ = pretrained(AutoModelForImageClassification, config.model, "image classifier")
+        labels = tuple(str(model.config.id2label[number]) for number in range(model.config.num_labels))
+        return cls(config, model, labels, Pixels.of(located(config.model)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """It is used as it is."""
+        raise NotImplementedError("somebody's classifier has nothing to learn here")
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities [B, K] and the mean of the last hidden state over all places [B, D]."""
+        seen = self.model(self.pixels.fit(images), output_hidden_states=True)
+        likely, last = seen.logits.float().softmax(1), seen.hidden_states[-1]
+        if self.target == "emotion":
+            likely = likely @ self.told
+            likely = likely / likely.sum(1, keepdim=True).clamp(min=1e-12)
+        return likely, last.flatten(2).mean(2) if last.ndim == 4 else last.mean(1)

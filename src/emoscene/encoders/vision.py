@@ -1,0 +1,66 @@
+"""Anybody's vision model as a space for distances, such as DINOv2 (Oquab et al. 2024): it reads features and no label.
+
+    emoscene evaluate --features facebook/dinov2-base ...
+
+The Frechet distance in DINOv2's features agrees better with people than that in Inception's (Stein et al. 2023). The
+features are the model's pooled output where it was trained, else its first token. Figures say whose features they are
+of, and none is called FID.
+
+Unconfirmed with the published weights, for want of a network here: what was tested, on random weights, is that the
+features are those of transformers' own model and processor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, final
+
+from torch import Tensor
+from transformers import AutoModel
+
+from emoscene.backbone import Backbone
+from emoscene.config import option
+from emoscene.encoders.base import Encoder, Pixels, located, pretrained
+from emoscene.errors import Usage
+from emoscene.learner import Batch
+
+
+@final
+class Vision(Encoder):
+    """Reads features."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Whose model."""
+
+        model: str = option("", "a vision model, a folder or a hub id")
+
+    config: Config
+    borrows: ClassVar[str] = "model"
+    target = ""
+    says = ()
+
+    def __init__(self, config: Config, model: Any, pixels: Pixels, pooled: bool) -> None:
+        super().__init__(config)
+        self.model, self.pixels, self.pooled = model, pixels, pooled
+
+    @classmethod
+    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+        """The model of this place. Raises Usage where there is none that reads pictures alone."""
+        model, missing = pretrained(AutoModel, config.model, "vision model", spare="pooler")
+        if model.main_input_name != "pixel_values":
+            raise Usage(
+                f"{config.model} does not read pictures alone: give a vision model, such as facebook/dinov2-base"
+            )
+        return cls(config, model, Pixels.of(located(config.model)), pooled=not missing)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """It is used as it is."""
+        raise NotImplementedError("somebody's vision model has nothing to learn here")
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """No probabilities [B, 0], and features [B, D]."""
+        seen = self.model(self.pixels.fit(images))
+        pooled = getattr(seen, "pooler_output", None) if self.pooled else None
+        features = seen.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
+        return images.new_zeros(len(images), 0), features.float()

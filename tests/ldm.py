@@ -1,0 +1,77 @@
+"""The names that Stable Diffusion v1.5's weights have in a single file: `ldm.state(base)`, from a folder's parts.
+
+The original code counts blocks where diffusers nests them: `down_blocks.1.resnets.0` is `input_blocks.4.0`, and the
+autoencoder's decoder goes upwards the other way round. Whatever is left over has the wrong name, and is refused.
+"""
+
+import re
+
+UNET = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+
+
+def state(base):
+    """A single file's weights, for a base whose autoencoder and UNet have as many blocks as they have widths."""
+    layers, widths = base.unet.config.layers_per_block, len(base.unet.config.block_out_channels)
+    found = {f"model.diffusion_model.{unet(k, layers)}": v for k, v in base.unet.state_dict().items()}
+    for key, value in base.vae.state_dict().items():
+        square = value[..., None, None] if "attentions" in key and "norm" not in key and value.ndim == 2 else value
+        found[f"first_stage_model.{vae(key, len(base.vae.config.block_out_channels))}"] = square
+    for key, value in base.text_encoder.state_dict().items():
+        found[f"cond_stage_model.transformer.text_model.{key}"] = value
+    assert widths == len({re.match(r"down_blocks\.(\d+)", k)[1] for k in base.unet.state_dict() if "down_blocks" in k})
+    return {key: value.clone().contiguous() for key, value in found.items()}
+
+
+def unet(key, layers):
+    """A weight of the UNet."""
+    for theirs, name in UNET.items():
+        key = re.sub(rf"^{re.escape(theirs)}\.", f"{name}.", key)
+    if block := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", key):
+        way, i, kind, j = block[1], int(block[2]), block[3], int(block[4])
+        rest = key[block.end() :]
+        if kind == "downsamplers":
+            return f"input_blocks.{(i + 1) * (layers + 1)}.0.{rest.replace('conv', 'op')}"
+        if kind == "upsamplers":
+            last = i * (layers + 1) + layers
+            return f"output_blocks.{last}.{1 if i == 0 else 2}.{rest}"
+        number = 1 + i * (layers + 1) + j if way == "down" else i * (layers + 1) + j
+        key = f"{'input' if way == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}.{rest}"
+    for theirs, name in RESNET.items():
+        key = re.sub(rf"^(\w+_block(?:s\.\d+)?\.\d+)\.{theirs}\.(weight|bias)$", rf"\1.{name}.\2", key)
+    assert not re.search("down_blocks|up_blocks|mid_block|resnets|attentions", key), key
+    return key
+
+
+def vae(key, widths):
+    """A weight of the autoencoder."""
+    key = key.replace("mid_block.attentions.0", "mid.attn_1").replace("conv_norm_out", "norm_out")
+    for number in (0, 1):
+        key = key.replace(f"mid_block.resnets.{number}", f"mid.block_{number + 1}")
+    if "mid.attn_1" in key:
+        for theirs, name in ATTENTION.items():
+            key = key.replace(f"attn_1.{theirs}.", f"attn_1.{name}.")
+    key = re.sub(r"down_blocks\.(\d+)\.resnets\.", r"down.\1.block.", key)
+    key = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", key)
+    key = re.sub(r"up_blocks\.(\d+)\.resnets\.", lambda found: f"up.{widths - 1 - int(found[1])}.block.", key)
+    key = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda found: f"up.{widths - 1 - int(found[1])}.upsample", key)
+    key = key.replace("conv_shortcut", "nin_shortcut")
+    assert not re.search("down_blocks|up_blocks|mid_block|resnets|attentions", key), key
+    return key

@@ -1,0 +1,34 @@
+"""What benchmarks share: turns, ratios, and a plot."""
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks import turns
+
+
+def test_contenders_take_turns_and_the_first_are_not_counted() -> None:
+    calls: list[tuple[str, int]] = []
+    runners = {name: lambda turn, name=name: calls.append((name, turn)) for name in ("a", "b")}
+    seconds = turns.take(runners, 3, 2)
+    assert calls == [(name, turn) for turn in range(5) for name in ("a", "b")]
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_of_each_turn_and_not_of_the_medians() -> None:
+    ratio = turns.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0])
+    assert (ratio.low, ratio.median, ratio.high) == (1.0, 2.0, 3.0)
+    assert turns.ratio([3.0], [2.0]) == turns.Ratio(1.5, 1.5, 1.5)
+
+
+def test_the_plot_is_an_svg_with_every_contender() -> None:
+    drawn = turns.plot({"none": [1.0, 2.0, 1.5], "a < b": [0.5]}, "Seconds")
+    root = ElementTree.fromstring(drawn)
+    words = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"Seconds", "none", "a < b", "2"} <= set(words)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 4
+    with pytest.raises(ValueError, match="zip"):
+        turns.ratio([1.0], [1.0, 2.0])

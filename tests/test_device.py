@@ -1,0 +1,212 @@
+"""Where a base computes, and that it goes on when memory runs out."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from emoscene import device, sampling
+from emoscene.errors import Failure, Usage
+from emoscene.sampling import Pipe
+from emoscene.verbs import read
+
+CALL = {"num": 4, "steps": 2, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def pipe(folder: Path) -> Pipe:
+    return sampling.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(image, int) for image in sampling.load(str(folder))("a dog", **CALL).images]
+
+
+def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
+    for here, best in (({"cuda": 1, "mps": 1}, "cuda"), ({"cuda": 0, "mps": 1}, "mps"), ({}, "cpu")):
+        counts = {"cuda": 0, "mps": 0, "cpu": 1} | here
+        monkeypatch.setattr(device, "DEVICES", {kind: lambda n=n: n for kind, n in counts.items()})
+        assert device.chosen() == torch.device(best)
+        half = torch.float16 if best == "cuda" else torch.float32
+        assert device.precision(None, device.chosen()) == half
+    told: list[str] = []
+    sampling.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, tell=told.append)
+    assert told[0] == "painting on cpu in float32"
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ({"device": "gpu"}, "no device 'gpu': did you mean 'cpu'"),
+        ({"device": "cuda:x"}, "no device 'cuda:x'"),
+        ({"device": "cuda:7"}, "--device cuda:7 is not here: there is cpu"),
+        ({"dtype": "float8"}, "no dtype 'float8': did you mean 'float"),
+    ],
+)
+def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
+    with pytest.raises(Usage, match=remedy) as told:
+        sampling.load("mini", **words)
+    assert "\n" not in str(told.value)
+
+
+def test_the_command_line_says_so_without_torch() -> None:
+    line = "import sys; sys.modules['torch'] = None; from emoscene import cli; sys.exit(cli.main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", line, "generate", "a", "--device", "gpu"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "emoscene: no device 'gpu': did you mean 'cpu'?\n")
+    with pytest.raises(Usage, match="bfloat16"):
+        read("generate", ["a", "--dtype", "bfloat"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["none", "lora", "multimodal", "guidance"])
+def test_half_precision_paints_nearly_the_same(name: str, dtype: str, folder: Path) -> None:
+    found = []
+    for kind in ("float32", dtype):
+        base = device.loaded(str(folder), "cpu", kind)
+        made = {} if name == "none" else {name: tiny.made(name, base)}
+        pipe = Pipe(base, made)
+        rows = [pipe.rows("a dog", emotion="awe", strength=s, steps=2, cfg=2.0)[0] for s in (1.0, 0.5)]
+        found.append(np.stack([np.asarray(image, float) for _, image in pipe.draw(rows)]))
+    assert np.abs(found[0] - found[1]).mean() < (2.0 if dtype == "float16" else 8.0)
+
+
+def test_convolutions_are_laid_out_channels_last(pipe: Pipe) -> None:
+    for model in (pipe.base.unet, pipe.base.vae):
+        weights = [p for p in model.parameters() if p.ndim == 4]
+        assert weights
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
+def starve(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, enough: object) -> None:
+    """Memory runs out in the decoder unless `enough(pictures at once)` holds."""
+    decode = pipe.base.decode
+
+    def hungry(latents: torch.Tensor) -> torch.Tensor:
+        if not enough(len(latents)):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return decode(latents)
+
+    monkeypatch.setattr(pipe.base, "decode", hungry)
+
+
+def hooked(pipe: Pipe) -> bool:
+    return hasattr(pipe.base.unet, "_hf_hook")
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("batch", ["over 4 pictures at once: going on with 2", "over 2 pictures at once: going on with 1"]),
+        ("tiles", ["going on with 2", "going on with 1", "the autoencoder in tiles"]),
+        ("offload", ["going on with 2", "going on with 1", "the autoencoder in tiles", "in main memory until"]),
+    ],
+)
+def test_less_memory_paints_the_same_pictures(
+    way: str, said: list[str], pipe: Pipe, plain: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = {
+        "batch": lambda count: count == 1,
+        "tiles": lambda count: count == 1 and pipe.base.vae.use_tiling,
+        "offload": lambda count: count == 1 and hooked(pipe),
+    }
+    starve(pipe, monkeypatch, ways[way])
+    told: list[str] = []
+    pipe.tell = told.append
+    images = pipe("a dog", **CALL).images
+    assert [any(part in line for line in told) for part in said] == [True] * len(told)
+    assert len(told) == len(said)
+    assert max(np.abs(np.asarray(a, int) - b).max() for a, b in zip(images, plain, strict=True)) <= 1
+    again = len(told)
+    pipe("a dog", **CALL)
+    assert len(told) == again  # what it learnt is kept
+
+
+def test_a_picture_larger_than_a_tile_is_put_together(pipe: Pipe) -> None:
+    pipe.thrift._tile()
+    side, width = pipe.base.size, 2 * pipe.base.size
+    decoded: list[tuple[int, ...]] = []
+    pipe.base.vae.decoder.register_forward_pre_hook(lambda module, args: decoded.append(tuple(args[0].shape[2:])))
+    assert pipe("a dog", steps=1, size=(width, side)).images[0].size == (width, side)
+    assert len(decoded) > 1
+    assert max(max(shape) for shape in decoded) <= side // pipe.base.factor
+
+
+def test_what_was_painted_before_memory_ran_out_is_kept(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+
+    def paint(rows: list[int]) -> list[int]:
+        turns.append(len(rows))
+        if len(turns) in (1, 3):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return rows
+
+    pipe.tell = lambda remark: None
+    assert pipe.thrift(paint, list(range(8))) == list(range(8))
+    assert turns == [8, 4, 4, 2, 2]
+
+
+def test_too_little_memory_is_one_sentence_and_other_errors_are_not_swallowed(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starve(pipe, monkeypatch, lambda count: False)
+    pipe.tell = lambda remark: None
+    with pytest.raises(Failure, match="ask for a smaller --size"):
+        pipe("a dog", steps=1)
+
+    def broken(latents: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(pipe.base, "decode", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        pipe("a dog", steps=1)
+
+
+def test_parts_leave_the_device_once_the_next_is_needed(pipe: Pipe, plain: list[np.ndarray]) -> None:
+    pipe.thrift._offload()
+    order = [part._hf_hook.prev_module_hook.model for part in (pipe.base.text_encoder, pipe.base.unet, pipe.base.vae)]
+    assert order == [pipe.base.vae, pipe.base.text_encoder, pipe.base.unet]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own inductor
+def test_a_compiled_unet_hears_what_is_attached(folder: Path) -> None:
+    base = device.loaded(str(folder), "cpu")
+    lora = tiny.made("lora", base)
+    pipes = [Pipe(base, {}), Pipe(base, {"lora": lora})]
+
+    def latents() -> list[torch.Tensor]:
+        rows = pipes[1].rows("a dog", emotion=["awe:0.5", "fear"], steps=1)
+        calls = [(pipes[0], rows), (pipes[1], rows), (pipes[1], rows[1:]), (pipes[0], rows)]
+        return [list(pipe.latents(some))[-1] for pipe, some in calls]
+
+    before = latents()
+    device.compiled(base)
+    after = latents()
+    torch.compiler.reset()
+    assert (before[0] - before[1]).abs().max() > 0.01
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+
+
+def test_nothing_to_compile_with_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(function: object) -> None:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand a lot more")
+
+    monkeypatch.setattr(torch, "compile", none)
+    with pytest.raises(Failure, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"):
+        sampling.load(str(folder), compile=True)

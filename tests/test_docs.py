@@ -1,0 +1,115 @@
+"""The documentation: its lines can be read, its Python runs, its names exist, and it builds without a warning."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emoscene
+import tiny
+from emoscene import plugins, sampling
+from emoscene.verbs import VERBS, read
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
+SNIPPETS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in PAGES.items()}
+LINES = re.compile(r"^    (?:.* -m )?emoscene (.*)$", re.MULTILINE)
+
+
+def lines():
+    """Every command of every page, a line that goes on being one."""
+    joined = ((name, re.sub(r"\\\n\s*", " ", text)) for name, text in PAGES.items() if name != "log.md")
+    found = [
+        (name, shlex.split(line.split(" # ")[0].rstrip("'"))) for name, text in joined for line in LINES.findall(text)
+    ]
+    return [pytest.param(words, id=f"{name}: {' '.join(words)[:60]}") for name, words in found]
+
+
+@pytest.fixture
+def hue(tmp_path, monkeypatch):
+    """The page's method, installed as somebody's package with an entry point."""
+    (source,) = re.findall(r'```python title="hue.py"\n(.*?)```', PAGES["method.md"], re.DOTALL)
+    (point,) = re.findall(r"```toml\n(.*?)```", PAGES["method.md"], re.DOTALL)
+    (tmp_path / "hue.py").write_text(source)
+    about = tmp_path / "hue-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hue\nVersion: 1.0\n")
+    found = re.findall(r"^(\w+) = \"(.*)\"$", point, re.MULTILINE)
+    (about / "entry_points.txt").write_text("[emoscene.methods]\n" + "".join(f"{k} = {v}\n" for k, v in found))
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._points.cache_clear()
+    yield "hue"
+    plugins._points.cache_clear()
+    sys.modules.pop("hue", None)
+
+
+@pytest.mark.parametrize("words", lines())
+def test_every_line_can_be_read(words, hue, monkeypatch):
+    verb = words[0]
+    if verb == "export" and "export" not in VERBS:
+        pytest.skip("this version cannot export yet")
+    assert verb in VERBS
+    monkeypatch.setitem(sys.modules["emoscene.verbs"].CHECKS, "base", str)  # the files named are examples
+    assert read(verb, words[1:]).verb == verb
+
+
+def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
+    """One file, found by its name: on the dial, in company, and listed with its option."""
+    assert hue in plugins.names("methods")
+    assert [option.name for option in plugins.options("methods", hue)] == ["pull"]
+    base = sampling.loaded(str(tiny.make(tmp_path / "base")))
+    asked = {"seed": 3, "steps": 3, "cfg": 3.0}
+    none = sampling.load(base)("a lake", **asked).images[0]
+    pipe = sampling.load(base, method=hue, pull=2.0)
+    assert np.array_equal(none, pipe("a lake", emotion="awe", strength=0.0, **asked).images[0])
+    drawn = [np.asarray(pipe("a lake", emotion=name, **asked).images[0]) for name in ("awe", "anger")]
+    assert not np.array_equal(*drawn)
+    together = sampling.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})
+    with pytest.warns(UserWarning, match="has room for"):  # the tiny base reads letter by letter
+        assert not np.array_equal(none, together("a lake", emotion="awe", **asked).images[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, found in SNIPPETS.items() if found])
+def test_the_python_of_each_page_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for snippet in SNIPPETS[name]:
+        exec(compile(snippet, name, "exec"), {})
+
+
+def test_the_reference_has_every_verb_and_only_names_that_exist():
+    named = re.findall(r"^::: ([\w.]+)$", PAGES["reference.md"], re.MULTILINE)
+    for name in named:
+        module, _, leaf = name.rpartition(".")
+        there = import_module(module)
+        assert hasattr(there, leaf) or import_module(name)
+    verbs = {f"emoscene.{room}.{verb}" for verb, room in emoscene.VERBS.items() if verb not in {"mini", "demo"}}
+    assert verbs <= set(named)
+
+
+def test_every_page_is_in_the_menu_and_its_links_lead_somewhere():
+    menu = set(re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert menu == set(PAGES)
+    for name, text in PAGES.items():
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / "docs" / name).parent.joinpath(link).exists(), f"{name}: {link}"
+
+
+def test_what_is_said_of_the_pinned_base_is_what_is_pinned():
+    assert f"{plugins.table('bases', 'sd15')['gigabytes']} GB" in PAGES["guides/bases.md"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mkdocs") is None, reason="needs mkdocs (pip install 'emoscene[docs]')")
+def test_it_builds_without_a_warning(tmp_path):
+    line = ["mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site/reference/index.html").read_text()
+    assert "emoscene.sampling.load" in page

@@ -1,0 +1,363 @@
+"""Exports: the card's own script, run with plain diffusers, paints our picture; other programs know every key."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+import emoscene
+import tiny
+from emoscene import cli, formats, loras, plugins, stage
+from emoscene import learner as learners
+from emoscene.backbone import Backbone
+from emoscene.emotions import EMOTIONS
+from emoscene.errors import Failure, Usage
+from emoscene.formats import FORMATS, card, export, kohya
+from emoscene.formats.artifact import PROMPT, SEED, opened
+from emoscene.methods.lora import chosen
+from emoscene.verbs import OPTIONS
+
+SLOW = pytest.mark.slow
+DATA = Path(__file__).parent / "data/formats"
+METHODS = ("lora", "inversion", "multimodal", "guidance")
+LAYERS = "attention,feedforward,projections,convolutions"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A trained-looking artifact of each method, on the tiny base."""
+    folder = tmp_path_factory.mktemp("made")
+    base = Backbone.load(str(tiny.make(folder / "base")))
+    for name in METHODS:
+        method = plugins.find("methods", name).start(plugins.find("methods", name).Config(), base)
+        torch.manual_seed(1)
+        for key, value in method.state_dict().items():
+            if value.is_floating_point() and not key.endswith("bias"):
+                value += 0.2 * torch.randn_like(value)
+        (folder / name).mkdir()
+        learners.save(method, name, folder / name, base)
+    return folder
+
+
+@pytest.fixture(params=["tiny", pytest.param("mini", marks=SLOW)])
+def artifacts(request):
+    if request.param == "mini":
+        return plugins.HOME / "mini/weights"
+    return request.getfixturevalue("made")
+
+
+def scripts(folder):
+    return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def play(monkeypatch):
+    """Run the scripts of a card in its folder; returns what the pipelines painted, before it is rounded to bytes."""
+    seen = []
+    whole = VaeImageProcessor.numpy_to_pil
+
+    def spy(images):
+        seen.extend(images)
+        return whole(images)
+
+    def run(folder):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(VaeImageProcessor, "numpy_to_pil", staticmethod(spy))
+        space = {}
+        for script in scripts(folder):
+            exec(script, space)
+        return seen, space
+
+    return run
+
+
+def ours(folder, **asked):
+    pipe = emoscene.load(learners.card(folder)["base"]["name"], adapter=folder)
+    rows = pipe.rows(PROMPT, **{"emotion": "awe", "seed": SEED, **asked})
+    *_, latents = pipe.latents(rows)
+    pixels = (pipe.base.decode(latents) / 2 + 0.5).clamp(0, 1)
+    return pixels[0].permute(1, 2, 0).numpy()
+
+
+def levels(*files):
+    """The largest difference of two pictures, of 255; rounded to bytes, the same one may differ by 1."""
+    one, other = (np.asarray(Image.open(file), int) for file in files)
+    return np.abs(one - other).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [("lora", "diffusers"), ("lora", "kohya"), ("inversion", "diffusers"), pytest.param("lora", "a1111", marks=SLOW)],
+)
+def test_the_card_s_script_paints_our_picture(artifacts, name, to, tmp_path, play):
+    out = export(artifacts / name, to=to, out=tmp_path / "out", steps=2)
+    painted, _ = play(out)
+    asked = [{}, {"strength": 0.5}][: 2 if to == "diffusers" else 1]
+    for theirs, more in zip(painted, asked, strict=True):
+        assert np.abs(theirs - ours(artifacts / name, steps=2, **more)).max() < 1e-3
+    assert np.abs(painted[0] - ours(artifacts / name, steps=2, strength=0.0)).max() > 0.01
+    assert levels(out / "awe.png", out / "gallery/awe-0007.png") <= 1
+
+
+def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, play):
+    out = export(artifacts / "multimodal", to="diffusers", out=tmp_path / "out", steps=2)
+    painted, space = play(out)
+    assert np.abs(painted[0] - ours(artifacts / "multimodal", steps=2)).max() < 1e-3
+
+    def again(*asked):
+        """What the script paints with other scales: (scale, emotion, whether it stands in the negative half)."""
+        pipe, files = space["pipe"], load_file(out / "emotions.safetensors")
+        pipe.load_ip_adapter(
+            ["."] * len(asked),
+            subfolder="",
+            weight_name=["ip_adapter.safetensors"] * len(asked),
+            image_encoder_folder=None,
+        )
+        pipe.set_ip_adapter_scale([scale for scale, *_ in asked])
+        pairs = [([v, 0 * v] if away else [0 * v, v]) for v, away in ((files[name], away) for _, name, away in asked)]
+        vectors = [torch.stack(pair)[:, None].float() for pair in pairs]
+        seed, cfg = torch.Generator().manual_seed(SEED), opened(artifacts / "multimodal").pipe.base.spec.cfg
+        pipe(PROMPT, ip_adapter_image_embeds=vectors, num_inference_steps=2, guidance_scale=cfg, generator=seed)
+        return painted[-1]
+
+    for wanted, made in (
+        ({"strength": 1.5}, [(1.5, "awe", False)]),
+        ({"strength": -0.5}, [(-0.5, "awe", False), (0.5, "awe", True)]),
+        ({"emotion": "awe:0.7,fear:0.3"}, [(0.7, "awe", False), (0.3, "fear", False)]),
+    ):
+        assert np.abs(again(*made) - ours(artifacts / "multimodal", steps=2, **wanted)).max() < 1e-3
+
+
+def test_the_card_s_blend_is_the_whole_dial(artifacts, tmp_path, play):
+    """Suppression and mixtures, as the card says that plain diffusers can have them."""
+    out = export(artifacts / "lora", to="diffusers", out=tmp_path / "out", steps=2)
+    painted, space = play(out)
+    pipe, cfg = space["pipe"], opened(artifacts / "lora").pipe.base.spec.cfg
+    pipe.load_textual_inversion(".", weight_name="emo-fear.safetensors")
+
+    def encoded(words):
+        return pipe.encode_prompt(words, "cpu", 1, False)[0]
+
+    def again(text, negative, scale):
+        seed = torch.Generator().manual_seed(SEED)
+        embeds = {"prompt_embeds": text, "negative_prompt_embeds": negative}
+        more = {"cross_attention_kwargs": {"scale": scale}, "num_inference_steps": 2, "guidance_scale": cfg}
+        pipe(**embeds, **more, generator=seed)
+        return painted[-1]
+
+    plain, awe, fear = (encoded(PROMPT + words) for words in ("", " <emo-awe>", " <emo-fear>"))
+    empty, away = encoded(""), encoded("<emo-awe>")
+    suppressed = again(torch.lerp(plain, awe, -0.5), torch.lerp(empty, away, 0.5), 0.5)
+    assert np.abs(suppressed - ours(artifacts / "lora", steps=2, strength=-0.5)).max() < 1e-3
+    longer = 1 / (0.7**2 + 0.3**2) ** 0.5
+    mixed = again(plain + longer * (0.7 * (awe - plain) + 0.3 * (fear - plain)), empty, 1.0)
+    assert np.abs(mixed - ours(artifacts / "lora", steps=2, emotion="awe:0.7,fear:0.3")).max() < 1e-3
+
+
+def test_a_classifier_goes_with_a_script_of_ours(artifacts, tmp_path, monkeypatch):
+    out = export(artifacts / "guidance", to="diffusers", out=tmp_path / "out", steps=2)
+    monkeypatch.chdir(out)
+    [script] = scripts(out)
+    exec(script, {})
+    assert levels(out / "awe.png", out / "gallery/awe-0007.png") <= 1
+    assert "library_name: emoscene" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["multimodal", "guidance"])
+def test_what_other_programs_have_no_file_for_is_refused(made, name, tmp_path):
+    with pytest.raises(Usage, match="export it --to diffusers"):
+        export(made / name, to="a1111", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def golden(prefix):
+    names = [line.split()[0] for line in (DATA / "sd15_keys.txt").read_text().splitlines()]
+    return {name for name in names if name.startswith(prefix)}
+
+
+def test_the_golden_keys_are_what_their_maker_makes():
+    space = {}
+    exec((DATA / "make.py").read_text(), space)
+    assert space["lines"]() == (DATA / "sd15_keys.txt").read_text().splitlines()
+    assert len({line.split()[1] for line in space["lines"]()}) == len(space["lines"]())
+
+
+def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
+    """The exact architecture, without its numbers; kohya counts 192 modules of attention and 72 of text."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(block_out_channels=formats.artifact.SD15[0], cross_attention_dim=768)
+        text = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
+    named = {"unet": unet, "text_encoder": text}
+    layers = {
+        part: {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
+        for part, model in named.items()
+    }
+    keys = {part: {kohya.key(part, name) for name in found} for part, found in layers.items()}
+    assert keys["unet"] == golden("lora_unet_")
+    assert keys["text_encoder"] == golden("lora_te_")
+    adapted = {kohya.key("unet", name) for name in layers["unet"] if chosen(LAYERS).search(name)}
+    assert sum("attentions" in key for key in adapted) == 192
+    assert len(keys["text_encoder"]) == 72
+    assert len(adapted) == 192 + 2 * 22  # and two convolutions a residual block
+
+
+def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
+    """An update of the text encoder, too, and an alpha that is not the rank, come back through diffusers' reader."""
+    given = opened(made / "lora")
+    given.peft["lora_alpha"] = 4
+    draw = torch.Generator().manual_seed(2)
+    place = "text_encoder", "encoder.layers.1.self_attn.q_proj"
+    given.update[place] = torch.randn(16, 32, generator=draw), torch.randn(32, 16, generator=draw)
+    kohya.plan(given).write(tmp_path)
+    file = tmp_path / f"{given.name}.safetensors"
+    assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
+    assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
+    formats.diffusers.plan(given).write(tmp_path)
+    for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
+        back = loras.factors(written)
+        assert back.keys() == given.update.keys()
+        for at, (a, b) in given.update.items():
+            assert torch.equal(back[at][0], a.float())
+            torch.testing.assert_close(back[at][1], b.float() * 4 / 16)
+
+
+def metadata(file):
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()
+
+
+def test_files_say_what_they_are(tmp_path):
+    given = opened("mini:lora")
+    kohya.webui(given).write(tmp_path)
+    file = tmp_path / "models/Lora/emoscene-lora.safetensors"
+    about = metadata(file)
+    assert about["ss_network_dim"] == "16"
+    assert about["ss_network_alpha"] == "16"
+    assert json.loads(about["ss_network_args"]) == {"conv_dim": 16, "conv_alpha": 16}
+    assert about["ss_v2"] == "False"
+    assert about["ss_base_model_version"] == "mini"  # and never a Stable Diffusion that it is not
+    assert about["ss_max_train_steps"] == "1500"
+    assert sum(json.loads(about["ss_tag_frequency"])["emoscene"].values()) > 5000
+    assert about["sshs_model_hash"] == loras.body(file.read_bytes())
+    assert about["modelspec.hash_sha256"] == f"0x{about['sshs_model_hash']}"
+    assert re.fullmatch("[0-9a-f]{8}", about["sshs_legacy_hash"])
+    needed = ("sai_model_spec", "architecture", "implementation", "title", "resolution", "date", "trigger_phrase")
+    assert all(about[f"modelspec.{name}"] for name in needed)
+    assert about["modelspec.architecture"] == "mini/lora"
+    one = metadata(tmp_path / "embeddings/emo-awe.safetensors")
+    assert one["modelspec.architecture"] == "mini/textual-inversion"
+    assert one["modelspec.trigger_phrase"] == "emo-awe"
+    for emotion in EMOTIONS:
+        [(name, vectors)] = load_file(tmp_path / f"embeddings/emo-{emotion}.safetensors").items()
+        assert (name, vectors.shape) == ("emb_params", (4, 128))
+    assert json.loads(file.with_suffix(".json").read_text())["sd version"] == "Unknown"
+
+
+def test_only_stable_diffusion_s_shape_is_called_so(made):
+    given = opened(made / "lora")
+    assert not given.is_sd15
+    given.pipe.base.unet.register_to_config(block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768)
+    assert given.is_sd15
+    assert kohya.network(given)["ss_base_model_version"] == "sd_v1"
+    assert kohya.spec(given, "lora")["modelspec.architecture"] == "stable-diffusion-v1/lora"
+
+
+def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
+    given = opened(made / "lora")
+    assert "Nothing was measured" in card.results(given, None)
+    figure = {"value": 0.9, "low": 0.85, "high": 0.93}
+    scores = {"adapters": ["print"], "judges": {"judge": {"emotion_accuracy": figure, "ceiling": figure}}}
+    scores |= {"metrics": {"diversity": figure}, "pictures": 64, "prompts": ["a"], "seeds": [1], "strength": 1.0}
+    scores |= {"cfg": 5.0, "steps": 20, "sampler": "dpm++"}
+    opened_stage = stage.Stage.open(tmp_path / "scores", "scores", {})
+    (tmp_path / "scores/scores.json").write_text(json.dumps(scores))
+    opened_stage.finish()
+    with pytest.raises(Usage, match="are not the scores of"):
+        card.results(given, tmp_path / "scores")
+    given.manifest["fingerprint"] = "print"
+    text = card.results(given, tmp_path / "scores")
+    assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
+    assert "64 pictures of 1 prompts" in text
+    written = "".join(file.read_text() for file in (plugins.HOME / "metrics").glob("*.py"))
+    assert all(f'"{name}": ' in written for name in card.METRICS)
+    proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
+    given.card["proof"] = proof
+    assert "| 50 | 0.750 |" in card.results(given, None)
+
+
+class Hub:
+    """Stands in for `HfApi`."""
+
+    seen: tuple[dict, ...] = ()
+
+    def create_repo(self, repo_id, **more):
+        if repo_id == "me/refused":
+            raise OSError("403 Forbidden")
+        return repo_id
+
+    def upload_folder(self, **more):
+        Hub.seen += (more,)
+        return f"https://hub/{more['repo_id']}"
+
+
+def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
+    call = {"to": "diffusers", "out": tmp_path / "out", "steps": 1}
+    said = []
+    monkeypatch.setattr(formats, "get_token", lambda: None)
+    with pytest.raises(Usage, match="hf auth login"):
+        export(made / "guidance", push="me/emotions", **call)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(formats, "get_token", lambda: "token")
+    monkeypatch.setattr(formats, "HfApi", Hub)
+    with pytest.raises(Failure, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
+        export(made / "guidance", push="me/refused", **call)
+    export(made / "guidance", push="me/emotions", tell=said.append, **call)
+    assert said == [
+        f"the card and the pictures name the base by its folder, {made / 'base'}",
+        "uploaded to https://hub/me/emotions",
+    ]
+    assert Hub.seen[-1]["folder_path"] == tmp_path / "out"
+    assert "manifest.json" in Hub.seen[-1]["ignore_patterns"]
+
+
+def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
+    line = [
+        "export",
+        str(made / "inversion"),
+        "--to",
+        "kohya",
+        "--steps",
+        "1",
+        "--num",
+        "2",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert cli.main(line) == 0
+    first = (tmp_path / "out/manifest.json").read_bytes()
+    assert cli.main(line) == 0
+    assert (tmp_path / "out/manifest.json").read_bytes() == first
+    assert stage.read(tmp_path / "out", "export")["state"] == "done"
+    assert tuple(FORMATS) == OPTIONS["to"].choices
+    assert len(list((tmp_path / "out/gallery").glob("*.png"))) == 9 * 2
+    with Image.open(tmp_path / "out/gallery.png") as sheet:
+        assert sheet.height > 2 * 64
+    capsys.readouterr()
+    for words, sentence in (
+        ([*line[:3], "a111", *line[4:]], "did you mean 'a1111'?"),
+        ([*line[:-1], str(made / "lora")], "holds files that emoscene did not make"),
+        (["export", str(tmp_path), *line[2:]], "no artifact in"),
+        (["export", "mini:lorra", *line[2:]], "did you mean 'lora'?"),
+        (line[:2], "export needs --to"),
+    ):
+        assert cli.main(words) == 2
+        assert sentence in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""Stable Diffusion v1.5 in one file: true names, the package's own configs, no network."""
+
+import shutil
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+import ldm
+import tiny
+from emoscene import hub, loading
+from emoscene.backbone import Backbone
+from emoscene.errors import Failure, Usage
+from emoscene.sampling import load
+
+NARROW = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Stable Diffusion v1.5, block for block, and very narrow."""
+    folder = tiny.make(tmp_path_factory.mktemp("narrow") / "base")
+    torch.manual_seed(1)
+    for kind, part in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae")):
+        more = {"cross_attention_dim": 32, "attention_head_dim": 2, "sample_size": 8} if part == "unet" else {}
+        config = {**kind.load_config(str(loading.CONFIGS), subfolder=part), **NARROW, **more}
+        kind.from_config(config).save_pretrained(folder / part)
+    return folder
+
+
+@pytest.fixture
+def file(folder, tmp_path, monkeypatch):
+    """The same weights in one file, and configs of that width in the place of the package's."""
+    path = tmp_path / "narrow.safetensors"
+    save_file(ldm.state(Backbone.load(str(folder))), path)
+    shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
+    monkeypatch.setattr(loading, "CONFIGS", folder)
+    return path
+
+
+def test_the_package_has_the_shapes_of_stable_diffusion():
+    """The sizes that everybody's v1.5 file has, and no weight is made for it."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(str(loading.CONFIGS / "unet")))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(loading.CONFIGS / "vae")))
+        text = CLIPTextModel(CLIPTextConfig.from_pretrained(str(loading.CONFIGS / "text_encoder")))
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (unet, vae, text)]
+    assert sizes == [859_520_964, 83_653_863, 123_060_480]
+    assert [len(model.state_dict()) for model in (unet, vae)] == [686, 248]
+    names = {ldm.unet(key, 2) for key in unet.state_dict()}
+    assert {"input_blocks.11.0.out_layers.3.bias", "output_blocks.11.1.proj_out.weight", "out.2.bias"} <= names
+    assert "output_blocks.5.2.conv.weight" in names
+    assert "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight" in names
+    assert "decoder.up.3.block.0.conv1.weight" in {ldm.vae(key, 4) for key in vae.state_dict()}
+
+
+def test_a_file_is_the_folder_it_was_made_of(file, folder):
+    mine, theirs = Backbone.load(str(file)), Backbone.load(str(folder))
+    for part in ("unet", "vae", "text_encoder"):
+        a, b = (getattr(base, part).state_dict() for base in (mine, theirs))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    assert mine.scheduler_config == theirs.scheduler_config
+    assert mine.fingerprint == Backbone.load(str(file)).fingerprint != theirs.fingerprint
+
+
+def test_it_paints(file):
+    result = load(str(file), dtype="bfloat16")("a lake", steps=1)
+    assert result.images[0].size == (64, 64)
+
+
+def test_files_of_another_kind_are_told(file, tmp_path):
+    state = load_file(file)
+    lone = tmp_path / "lone.safetensors"
+    save_file({key: value for key, value in state.items() if key.startswith("model.")}, lone)
+    with pytest.raises(Usage, match="it has no autoencoder and no text encoder"):
+        Backbone.load(str(lone))
+    name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({**state, name: torch.zeros(8, 48)}, lone)
+    with pytest.raises(Usage, match=r"not of Stable Diffusion v1.5's shape"):
+        Backbone.load(str(lone))
+    lone.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(Failure, match=r"is damaged .*fetch it again"):
+        Backbone.load(str(lone))
+    pickle = tmp_path / "old.ckpt"
+    pickle.write_bytes(b"\x80")
+    with pytest.raises(Usage, match="a pickle can run what it likes"):
+        Backbone.load(str(pickle))
+
+
+def test_without_a_tokenizer_the_sentence_says_what_is_needed(file):
+    shutil.rmtree(file.parent / "tokenizer")
+    with pytest.raises(Failure) as caught:
+        Backbone.load(str(file))
+    assert f"put CLIP's vocab.json and merges.txt into {file.parent / 'tokenizer'}" in str(caught.value)
+    assert "or run `hf download stable-diffusion-v1-5/stable-diffusion-v1-5" in str(caught.value)
+
+
+def test_the_tokenizer_of_the_cache_serves(file, folder, monkeypatch):
+    (file.parent / "tokenizer").rename(file.parent / "away")
+    monkeypatch.setattr(hub, "fetched", lambda source, revision, wanted: folder)
+    base = Backbone.load(str(file))
+    assert base.ids("a lake") == Backbone.load(str(folder)).ids("a lake")
+
+
+@pytest.mark.slow
+def test_at_true_size(tmp_path):
+    """Two gigabytes of random weights in half precision, out of one file."""
+    from emoscene.mini import truesize
+
+    base = Backbone.load(str(truesize.base(tmp_path / "base")), dtype=torch.float16)
+    path = tmp_path / "one.safetensors"
+    state = ldm.state(base)
+    assert len(state) == 686 + 248 + 196
+    save_file(state, path)
+    shutil.copytree(tmp_path / "base/tokenizer", tmp_path / "tokenizer")
+    mine = Backbone.load(str(path), dtype=torch.float16)
+    for part in ("unet", "vae", "text_encoder"):
+        a, b = (getattr(each, part).state_dict() for each in (mine, base))
+        assert all(torch.equal(a[key], b[key]) for key in b)
