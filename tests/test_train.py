@@ -187,6 +187,7 @@ def test_checkpointing_is_refused_where_no_unet_trains(data: Path, base: str, tm
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler has many of its own
 @pytest.mark.parametrize("name", ["lora", "multimodal"])
 def test_compiled_it_learns_the_same(name: str, data: Path, base: str, tmp_path: Path) -> None:
     own = {"rank": None, "lr": 1e-4} if name == "multimodal" else {"lr": 1e-4}
@@ -227,7 +228,7 @@ def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monke
         tmp_path / "own-emotion_clip",
     )
     small = {"steps": 1, "batch": 4, "side": 32, "width": 32, "text_width": 32, "heads": 2, "precision": "fp32"}
-    monkeypatch.setattr(artifacts, "recipe", lambda name: small if name == "emotion_clip" else {})
+    monkeypatch.setattr(artifacts, "recipe", lambda name, base: small if name == "emotion_clip" else {})
     out = train(own, tmp_path / "out", base, "multimodal", rank=None, yes=True)
     assert stage.read(ready)["emotion_clip"] == stage.read(clip)["fingerprint"]
     assert [parent["fingerprint"] for parent in stage.read(out)["parents"]] == [stage.read(ready)["fingerprint"]]
