@@ -19,6 +19,7 @@ VERBS = {
     "generate": "sampling",
     "train": "training",
     "evaluate": "evaluation",
+    "tune": "tuning",
     "report": "reporting",
     "prepare": "data.preparation",
     "mini": "mini",

@@ -60,6 +60,10 @@ class Config:
     keep: int = option(2, "checkpoints to keep", span=(1, 1000))
 
 
+class Diverged(Failure):
+    """Loss or gradient stayed non-finite."""
+
+
 class Data(Protocol):
     """What training reads from: some rows' columns, as tensors [B, ...] or lists."""
 
@@ -147,6 +151,17 @@ class State:
             p = self.learner.trainable[parameter]
             memory(self.optimizers, p)[kind] = value if kind == "step" else value.to(p.device)
 
+    @contextmanager
+    def lent(self) -> Iterator[Learner]:
+        """The learner as it would be kept if training ended now; inside, and no longer."""
+        own = {name: parameter.detach().clone() for name, parameter in self.learner.trainable.items()}
+        try:
+            yield self.averaged()
+        finally:
+            for name, parameter in self.learner.trainable.items():
+                parameter.data.copy_(own[name])
+            self.learner.train()
+
     @torch.no_grad()
     def averaged(self) -> Learner:
         """The learner with the average in place of its weights: what is kept of a finished run."""
@@ -159,7 +174,7 @@ class State:
 def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
     """Train from `state.step` to `config.steps`, a step at a time.
 
-    Raises Failure when loss or gradient stay non-finite for more than three steps running; such a step changes nothing.
+    Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes nothing.
     """
     accelerator, learner, bad = state.accelerator, state.learner, 0
     slots = stage.share(range(config.batch), accelerator.process_index, accelerator.num_processes)
@@ -180,7 +195,7 @@ def steps(state: State, data: Data, config: Config) -> Iterator[Step]:
                 optimizer.step()
         bad = 0 if finite else bad + 1
         if bad > 3:
-            raise Failure(f"loss or gradient not finite at step {state.step}, samples {mine[:8]}: try a smaller lr")
+            raise Diverged(f"loss or gradient not finite at step {state.step}, samples {mine[:8]}: try a smaller lr")
         for optimizer in state.optimizers:
             optimizer.zero_grad()
         state.step += 1
@@ -245,8 +260,11 @@ def run(
     again: bool = False,
     tell: Callable[[str], None] = print,
     watch: Callable[[Step], None] | None = None,
+    look: Callable[[State], None] | None = None,
 ) -> Learner:
     """Train with checkpoints in `folder` (`again`: go on from the newest); returns the averaged learner.
+
+    watch, look: called after each step; what they raise ends the run where it stands.
 
     Raises Failure, the work saved, when interrupted.
     """
@@ -270,6 +288,8 @@ def run(
                 watch(step)
             if step.number % config.checkpoint_every == 0 or step.number == config.steps or asked():
                 keep()
+            if look:
+                look(state)
             if asked() and step.number < config.steps:
                 raise Failure(f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on")
     return state.averaged()
@@ -283,12 +303,13 @@ def train(
     base: str = "mini",
     resume: bool = False,
     tell: Callable[[str], None] = print,
+    look: Callable[[State], None] | None = None,
     **settings: Any,
 ) -> Path:
     """Train the learner `name` on a prepared folder; returns the artifact's folder.
 
-    settings: fields of `Config` here or of the learner's own. Raises Usage for words that are off, Failure when
-    interrupted (the work is saved).
+    look: called with the run's state after each step. settings: fields of `Config` here or of the learner's own.
+    Raises Usage for words that are off, Failure when interrupted (the work is saved).
     """
     cls = learner_of(name)
     mine = configs.fields(cls.Config)
@@ -311,7 +332,7 @@ def train(
     tell(f"{name}: {config.steps} steps of {config.batch}, {precision(config.precision)}, {len(prepared)} pictures")
     torch.manual_seed(seeds.number(config.seed, "start") % 2**31)
     began = time.time()
-    learner = run(cls.start(learning, backbone, prepared), prepared, config, saved, again=resume, tell=tell)
+    learner = run(cls.start(learning, backbone, prepared), prepared, config, saved, again=resume, tell=tell, look=look)
     cost = {
         "trainable": sum(p.numel() for p in learner.trainable.values()),
         "pictures": config.steps * config.batch,
