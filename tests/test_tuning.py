@@ -25,7 +25,7 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.reporting.entries import comparisons, entries
-from emoscene.tuning import bench, studies
+from emoscene.tuning import studies, winner
 from emoscene.tuning.selection import Look, Selector, captions, disjoint
 from emoscene.verbs import read
 from emoscene.world.scenes import SCENES
@@ -57,7 +57,8 @@ def encoders(base, tmp_path_factory):
         learners.save(judge, "judge", folder / target, None, data="the judges' own")
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
     clip = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
-    learners.save(clip, "emotion_clip", folder / "clip", None) if (folder / "clip").mkdir() is None else None
+    (folder / "clip").mkdir()
+    learners.save(clip, "emotion_clip", folder / "clip", None)
     CLIPTokenizer.from_pretrained(f"{base}/tokenizer").save_pretrained(folder / "clip")
     return folder
 
@@ -80,15 +81,23 @@ def call(base, data, encoders, tmp_path):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Painting replaced by a made-up landscape: best near cfg 3, and nothing is kept beyond 5."""
+    """Painting replaced by a made-up landscape: it rises with cfg, and little is kept from 10 on."""
     looks = []
 
     def look(self, pipe, cfg):
         looks.append(pipe)
-        return Look(1 / (1 + abs(cfg - 3)), 0.5, 1.0 if cfg < 5 else 0.2)
+        return Look(cfg / 20, 0.5, 1.0 if cfg < 10 else 0.2)
+
+    def evaluate(out, **words):
+        opened = stage.Stage.open(out, "scores", {})
+        row = {"prompt": "a beach", "seed": 0, "asked": "awe", "kept": 1, "likely": {"emotion": [0.1, 0.9] + [0.0] * 6}}
+        stage.write(opened.path / "verdicts.jsonl", f"{json.dumps(row)}\n".encode())
+        opened.finish()
+        return opened.path
 
     monkeypatch.setattr(Selector, "look", look)
     monkeypatch.setattr(Selector, "bare", lambda self, pipe, cfg: 1.0)
+    monkeypatch.setattr(winner, "evaluate", evaluate)
     return looks
 
 
@@ -96,7 +105,8 @@ def study_of(out):
     return optuna.load_study(study_name=Path(out).name, storage=f"sqlite:///{out}/study.db")
 
 
-def test_a_search_from_end_to_end(call, tmp_path, capsys):
+def test_a_search_from_end_to_end(call, tmp_path):
+    """Real training, painting and judging; the looks on the way change nothing of what is trained."""
     told = []
     out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "tell": told.append})
     trials = study_of(out).trials
@@ -106,6 +116,9 @@ def test_a_search_from_end_to_end(call, tmp_path, capsys):
     assert all(0 <= trial.value <= 1 and list(trial.intermediate_values) == [0] for trial in trials)
     artifacts = [stage.read(folder, "artifact") for folder in (out / "trained").iterdir()]
     assert len(artifacts) == 2
+    few = {key: call[key] for key in ("data", "base", "tell", "steps", "batch", "precision", "rank")}
+    alone = emoscene.train("lora", out=tmp_path / "alone", **few)
+    assert stage.read(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
     manifest = stage.read(out, "tuning")
     assert any(artifact.get("selected_by") == manifest["config"]["selector"] for artifact in artifacts)
     told_of = json.loads((out / "comparison.json").read_text())
@@ -124,3 +137,314 @@ def test_a_search_from_end_to_end(call, tmp_path, capsys):
     if told_of["winner"]["trial"]:
         pair = comparisons(entries(sorted((out / "scores").iterdir())))
         assert {found.what for found in pair} >= {"emotion as asked"}
+
+
+def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
+    out = emoscene.tune("lora", trials=2, cfg="1..8", **call)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and ".lock" not in path.name}
+    assert emoscene.tune("lora", trials=2, cfg="1..8", **call) == out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    painted = len(seen)
+    emoscene.tune("lora", trials=3, cfg="1..8", **call)
+    assert len(study_of(out).trials) == 3
+    assert len(seen) == painted + 1
+    assert stage.read(out)["trials"] == 3
+    assert stage.read(out)["state"] == "done"
+
+
+def test_trials_that_only_paint_differently_share_one_training(call, seen, monkeypatch):
+    trained, real = [], training.run
+    monkeypatch.setattr(training, "run", lambda *words, **more: trained.append(1) or real(*words, **more))
+    out = emoscene.tune("lora", trials=6, cfg="1..20", **call)
+    assert len(trained) == len(list((out / "trained").iterdir())) == 1
+    study = study_of(out)
+    allowed = [trial for trial in study.trials if trial.user_attrs["content"] == 1]
+    assert len(allowed) < 6, "some trial must be beyond the floor for this to prove anything"
+    winner = json.loads((out / "comparison.json").read_text())["winner"]
+    assert winner["params"]["cfg"] < 10
+    assert winner["probability"] == max(trial.value for trial in allowed)
+
+
+def test_an_artifact_that_is_there_is_not_trained_again(call, seen, data, base, tmp_path):
+    few = {key: call[key] for key in ("steps", "batch", "precision", "rank")}
+    artifact = emoscene.train("lora", data=data, out=tmp_path / "lora", base=base, tell=call["tell"], **few)
+    marks = stage.fingerprint(artifact)
+    rest = {key: value for key, value in call.items() if key not in few}
+    out = emoscene.tune("lora", trials=2, adapter=artifact, **rest)
+    assert not (out / "trained").exists()
+    assert not (out / "train.toml").exists()
+    assert stage.fingerprint(artifact) == marks
+    assert str(artifact) in (out / "evaluate.toml").read_text()
+    with pytest.raises(Usage, match="rank was settled"):
+        emoscene.tune("lora", trials=2, adapter=artifact, rank=3, **{**rest, "out": tmp_path / "other"})
+
+
+def test_no_trial_that_keeps_the_floor_is_a_failure(call, seen, monkeypatch):
+    monkeypatch.setattr(Selector, "look", lambda self, pipe, cfg: Look(0.5, 0.5, 0.2))
+    with pytest.raises(Failure, match=r"content of 0\.900, the best has 0\.200: give a lower floor="):
+        emoscene.tune("lora", trials=2, cfg="1..8", **call)
+
+
+def test_a_laggard_is_stopped_and_the_default_never(call, seen, monkeypatch):
+    """Every trial is worse than those before it, so all that may be stopped are."""
+    values = iter(range(100, 0, -1))
+    monkeypatch.setattr(Selector, "look", lambda self, pipe, cfg: Look(next(values) / 100, 0.5, 1.0))
+    monkeypatch.setattr(studies, "STARTUP", 1)
+    out = emoscene.tune("lora", trials=3, lr="1e-4..1e-2", **call)
+    assert [trial.state.name for trial in study_of(out).trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert len(list((out / "trained").iterdir())) == 1, "what was stopped leaves nothing behind"
+
+
+def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatch):
+    real = training.train
+
+    def train(name, **more):
+        if more["lr"] != 1e-3:
+            more["out"].mkdir(parents=True)
+            raise training.Diverged("not finite at step 3")
+        return real(name, **more)
+
+    monkeypatch.setattr(training, "train", train)
+    out = emoscene.tune("lora", trials=2, lr="1e-2,1e-3", **call, seed=4)
+    states = {trial.params["lr"]: trial.state.name for trial in study_of(out).trials}
+    assert states[1e-3] == "COMPLETE"
+    assert states.get(1e-2, "PRUNED") == "PRUNED"
+    assert len(list((out / "trained").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("lora lrr=1e-4..1e-2", "no option 'lrr': did you mean 'lr'?"),
+        ("lora lr=1e-9..1e-2", "lr=1e-09 is out of range: it goes from 1e-06 to 0.1"),
+        ("lora lr=1e-2..1e-4", "write the lower end first"),
+        ("lora rank=1..x", "rank=x is off"),
+        ("guidance width=32,33", "no width '33'"),
+        ("lorra lr=1e-4..1e-2", "did you mean 'lora'?"),
+        ("lora objective=acuracy", "did you mean 'accuracy'?"),
+    ],
+)
+def test_what_is_searched_is_checked_without_torch(words, sentence):
+    with pytest.raises(Usage, match=sentence.replace("?", r"\?")):
+        read("tune", [*words.split(), "--data", "d", "--out", "o"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"name": "judge"}, "tune searches methods"),
+        ({"name": "prompt"}, "nothing to learn"),
+        ({"looks": "2..4"}, "is not searched"),
+        ({"lr": "1e-2..5e-2"}, "begins with the default, 0.001: widen it"),
+        ({"looks": 99}, "captions for the selector, and looks=99: prepare more"),
+        ({"storage": "rubbish"}, "--storage is no URL"),
+        ({"storage": "nosuch://a/b"}, "is off"),
+        ({"selector": "nowhere"}, "--selector nowhere is not there"),
+    ],
+)
+def test_words_that_are_off(words, sentence, call):
+    with pytest.raises(Usage, match=sentence):
+        emoscene.tune(**{"name": "lora", **call, **words})
+    assert not list(call["out"].glob("**/*.safetensors"))
+
+
+@pytest.mark.parametrize("where", ["sqlite:////nowhere/at/all.db", "postgresql://me:secret@/x?host=/nowhere"])
+def test_a_storage_that_cannot_be_reached(where, call):
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+    with pytest.raises(Failure, match="cannot be reached") as caught:
+        emoscene.tune("lora", storage=where, **call)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_study_of_another_call_is_refused(call, seen, tmp_path):
+    storage = f"sqlite:///{tmp_path}/all.db"
+    emoscene.tune("lora", trials=1, cfg="1..8", storage=storage, **call)
+    with pytest.raises(Usage, match=r"another call's: config\.search\.cfg"):
+        emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
+    shutil.rmtree(call["out"])
+    with pytest.raises(Usage, match=r"the study 'tuned' in that storage is another call's: search.cfg is .* here"):
+        emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
+
+
+def test_who_picks_may_not_judge(encoders, data, tmp_path):
+    prepared = Prepared(data, role="selector")
+    judges = [encoders / "emotion"]
+    disjoint(encoders / "clip", judges, ("latent",), prepared)
+    with pytest.raises(Usage, match="is the judge"):
+        disjoint(shutil.copytree(encoders / "emotion", tmp_path / "copy"), judges, ("latent",), prepared)
+    torch.manual_seed(1)
+    (tmp_path / "kin").mkdir()
+    kin = Judge.start(learners.load("encoders", encoders / "emotion", None).config, None)
+    learners.save(kin, "judge", tmp_path / "kin", None, data="the judges' own")
+    with pytest.raises(Usage, match="learnt from the pictures of the judge"):
+        disjoint(tmp_path / "kin", judges, ("latent",), prepared)
+    learners.save(kin, "judge", tmp_path / "kin", None, data="others")
+    disjoint(tmp_path / "kin", judges, ("latent",), prepared)
+    prepared.emotion_clip = stage.fingerprint(encoders / "clip")
+    disjoint(encoders / "clip", judges, ("latent",), prepared)
+    with pytest.raises(Usage, match="the method stands on"):
+        disjoint(encoders / "clip", judges, ("latent", "vector"), prepared)
+
+
+def test_captions_come_from_as_many_scenes_as_there_are(data):
+    prepared = Prepared(data, role="selector")
+    scenes = dict(zip(prepared.all("caption"), prepared.all("scene"), strict=True))
+    count = len(set(scenes.values()))
+    assert len({scenes[caption] for caption in captions(prepared, count)}) == count
+
+
+def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
+    """An untrained CLIP that is shown the prompts' own vectors as pictures finds each, and none when they are moved."""
+    selector = Selector(encoders / "clip", None, ["a beach", "a park", "a road"])
+
+    class Shown:
+        def __init__(self, vectors):
+            self.vectors = vectors
+
+        def read(self, images):
+            return type("Reading", (), {"features": self.vectors})
+
+    selector.clip = Shown(selector.texts[[0, 1, 2]])
+    assert selector._kept([], torch.arange(3).numpy()) == 1
+    selector.clip = Shown(selector.texts[[1, 2, 0]])
+    assert selector._kept([], torch.arange(3).numpy()) == 0
+
+
+def test_ranges_keep_their_scale_and_everything_else_is_a_value():
+    named = {field.name: field for field in config.fields(training.Config)}
+    assert config.narrowed(named["lr"], "1e-4..1e-2").span == (1e-4, 1e-2, "log")
+    assert config.narrowed(named["steps"], "100,200").choices == (100, 200)
+    assert config.narrowed(named["schedule"], "cosine,constant").choices == ("cosine", "constant")
+    assert config.narrowed(named["lr"], "1e-3") == 1e-3
+    layers = {field.name: field for field in plugins.options("methods", "lora")}["layers"]
+    assert config.narrowed(layers, "attention,feedforward") == "attention,feedforward"
+
+
+def opened(url, trials_first=0.5):
+    return studies.opened(url, "shared", {"what": 1}, {"x": trials_first}, 1)
+
+
+def objective(trial):
+    return -((trial.suggest_float("x", 0, 1) - 0.3) ** 2)
+
+
+def test_a_dead_workers_trial_is_done_by_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "MISSED", 1)
+    url = f"sqlite:///{tmp_path}/study.db"
+    with studies.reached(url):
+        dead = opened(url)
+        with pytest.warns(UserWarning, match="Heartbeat"):
+            trial = dead.ask()
+        dead._storage.record_heartbeat(trial._trial_id)
+        alive = opened(url)
+        studies.work(alive, 3, objective, pulse=1, tell=lambda line: None)
+        found = studies.counted(alive)
+    assert [trial.state.name for trial in alive.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert [trial.number for trial in found] == [1, 2, 3]
+    assert {"x": 0.5} in [trial.params for trial in found], "the default was the dead worker's"
+
+
+def test_what_fails_is_put_back_and_in_the_end_given_up(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    with studies.reached(url):
+        study = opened(url)
+        for _ in range(studies.TRIES):
+            with pytest.raises(ZeroDivisionError):
+                studies.work(study, 1, lambda trial: trial.suggest_float("x", 0, 1) / 0, tell=lambda line: None)
+        studies.work(study, 1, objective, tell=lambda line: None)
+        assert [trial.state.name for trial in study.trials] == ["FAIL"] * studies.TRIES
+        assert {trial.params["x"] for trial in study.trials} == {0.5}
+        assert studies.best(study) is None
+
+
+def test_a_trial_too_many_counts_for_nothing(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    with studies.reached(url):
+        study = opened(url)
+
+        def greedy(trial):
+            if trial.number == 0:
+                studies._one(opened(url), 1, objective, 0)
+            return objective(trial)
+
+        studies.work(study, 1, greedy, tell=lambda line: None)
+        assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
+        assert [trial.number for trial in studies.counted(study)] == [0]
+
+
+def server(folder):
+    """A PostgreSQL of the test's own, on a socket in `folder` alone; returns its URL and how to stop it."""
+    if not POSTGRES:
+        pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed: pip install 'psycopg[binary]'")
+    home, pg = POSTGRES[-1].parent, folder / "pg"
+    folder.chmod(0o755)
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    pg.mkdir()
+    if as_user:
+        shutil.chown(pg, "postgres")
+    run = {"check": True, "capture_output": True, "cwd": pg}
+    subprocess.run([*as_user, home / "initdb", "-D", pg / "data", "-U", "emoscene", "-A", "trust", "-N"], **run)
+    words = f"-c listen_addresses='' -c unix_socket_directories={pg} -c fsync=off"
+    control = [*as_user, home / "pg_ctl", "-D", pg / "data"]
+    with (folder / "start.log").open("w") as log:
+        start = [*control, "-w", "-l", pg / "log", "-o", words, "start"]
+        subprocess.run(start, check=True, cwd=pg, stdout=log, stderr=log)
+    return f"postgresql+psycopg://emoscene@/postgres?host={pg}", [*control, "-m", "immediate", "stop"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_workers_one_killed(kind, call, tmp_path_factory):
+    """Real processes through the command line; one dies of SIGKILL in the middle of a training."""
+    place = tmp_path_factory.mktemp("pg")
+    url, stop = server(place) if kind == "postgresql" else (f"sqlite:///{place}/study.db", ["true"])
+    words = ["tune", "lora", "--trials", "5", "--storage", url, "lr=1e-4..1e-2", "cfg=1", *pairs(call)]
+    command = [sys.executable, "-m", "emoscene", *words]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    try:
+        workers = [subprocess.Popen(command, **quiet) for _ in range(2)]
+        try:
+            victim = killed_in_a_trial(url, workers)
+            other = next(worker for worker in workers if worker is not victim)
+            _, err = other.communicate(timeout=400)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        assert other.returncode == 0, err[-3000:]
+        study = optuna.load_study(study_name="tuned", storage=url)
+        states = [trial.state.name for trial in study.trials]
+        assert states.count("FAIL") >= 1, "the dead worker's"
+        assert len([state for state in states if state in {"COMPLETE", "PRUNED"}]) == 5
+        assert any(trial.user_attrs.get("before") for trial in study.trials), "taken over"
+        assert stage.read(call["out"], "tuning")["state"] == "done"
+        again = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "5 of 5 trials are finished" in again.stderr
+        assert len(optuna.load_study(study_name="tuned", storage=url).trials) == len(states)
+    finally:
+        subprocess.run(stop, check=True, capture_output=True)
+
+
+def pairs(call):
+    """The call's options and settings as the command line has them."""
+    options = {key: call[key] for key in ("data", "base", "selector", "prompts", "seeds", "out")}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    words += [word for folder in call["judge"] for word in ("--judge", str(folder))]
+    return [*words, *(f"{key}={value}" for key, value in (FEW | {"steps": 40}).items())]
+
+
+def killed_in_a_trial(url, workers):
+    """Wait until two trials run and one is finished, then kill the worker that began first."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert all(worker.poll() is None for worker in workers), workers[0].stderr.read()[-3000:]
+        try:
+            states = [trial.state.name for trial in optuna.load_study(study_name="tuned", storage=url).trials]
+        except KeyError:  # nobody made it yet
+            states = []
+        if states.count("RUNNING") == 2 and "COMPLETE" in states:
+            workers[0].send_signal(signal.SIGKILL)
+            return workers[0]
+        time.sleep(0.1)
+    pytest.fail("no two trials ran at once")
