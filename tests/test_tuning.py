@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import optuna
 import pytest
@@ -262,7 +262,7 @@ def test_a_study_of_another_call_is_refused(call, seen, tmp_path):
     with pytest.raises(Usage, match=r"another call's: config\.search\.cfg"):
         emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
     shutil.rmtree(call["out"])
-    with pytest.raises(Usage, match=r"the study 'tuned' in that storage is another call's: search.cfg is .* here"):
+    with pytest.raises(Usage, match=r"the study 'tuned' there is another call's: search.cfg is .* here"):
         emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
 
 
@@ -320,34 +320,33 @@ def test_ranges_keep_their_scale_and_everything_else_is_a_value():
     assert config.narrowed(layers, "attention,feedforward") == "attention,feedforward"
 
 
-def opened(url, trials_first=0.5):
-    return studies.opened(url, "shared", {"what": 1}, {"x": trials_first}, 1)
+@pytest.fixture
+def shared(tmp_path):
+    """A study whose default is x = .5, as each worker opens it."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    with studies.reached(url):
+        yield lambda: studies.opened(url, "shared", {"what": 1}, {"x": 0.5}, 1)
 
 
 def objective(trial):
     return -((trial.suggest_float("x", 0, 1) - 0.3) ** 2)
 
 
-def test_a_dead_workers_trial_is_done_by_another(tmp_path, monkeypatch):
+def test_a_dead_workers_trial_is_done_by_another(shared, monkeypatch):
     monkeypatch.setattr(studies, "MISSED", 1)
-    url = f"sqlite:///{tmp_path}/study.db"
-    with studies.reached(url):
-        dead = opened(url)
+    with shared() as dead, shared() as alive:
         with pytest.warns(UserWarning, match="Heartbeat"):
             trial = dead.ask()
         dead._storage.record_heartbeat(trial._trial_id)
-        alive = opened(url)
         studies.work(alive, 3, objective, pulse=1, tell=lambda line: None)
+        assert [trial.state.name for trial in alive.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
         found = studies.counted(alive)
-    assert [trial.state.name for trial in alive.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert [trial.number for trial in found] == [1, 2, 3]
     assert {"x": 0.5} in [trial.params for trial in found], "the default was the dead worker's"
 
 
-def test_what_fails_is_put_back_and_in_the_end_given_up(tmp_path):
-    url = f"sqlite:///{tmp_path}/study.db"
-    with studies.reached(url):
-        study = opened(url)
+def test_what_fails_is_put_back_and_in_the_end_given_up(shared):
+    with shared() as study:
         for _ in range(studies.TRIES):
             with pytest.raises(ZeroDivisionError):
                 studies.work(study, 1, lambda trial: trial.suggest_float("x", 0, 1) / 0, tell=lambda line: None)
@@ -357,14 +356,12 @@ def test_what_fails_is_put_back_and_in_the_end_given_up(tmp_path):
         assert studies.best(study) is None
 
 
-def test_a_trial_too_many_counts_for_nothing(tmp_path):
-    url = f"sqlite:///{tmp_path}/study.db"
-    with studies.reached(url):
-        study = opened(url)
+def test_a_trial_too_many_counts_for_nothing(shared):
+    with shared() as study, shared() as other:
 
         def greedy(trial):
             if trial.number == 0:
-                studies._one(opened(url), 1, objective, 0)
+                studies._one(other, 1, objective, 0)
             return objective(trial)
 
         studies.work(study, 1, greedy, tell=lambda line: None)
@@ -372,58 +369,59 @@ def test_a_trial_too_many_counts_for_nothing(tmp_path):
         assert [trial.number for trial in studies.counted(study)] == [0]
 
 
-def server(folder):
-    """A PostgreSQL of the test's own, on a socket in `folder` alone; returns its URL and how to stop it."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request, tmp_path):
+    """A database's URL; PostgreSQL is the test's own, on a socket in a private folder and on no port."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/all.db"
+        return
     if not POSTGRES:
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed: pip install 'psycopg[binary]'")
-    home, pg = POSTGRES[-1].parent, folder / "pg"
-    folder.chmod(0o755)
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    pg.mkdir()
-    if as_user:
-        shutil.chown(pg, "postgres")
-    run = {"check": True, "capture_output": True, "cwd": pg}
-    subprocess.run([*as_user, home / "initdb", "-D", pg / "data", "-U", "emoscene", "-A", "trust", "-N"], **run)
-    words = f"-c listen_addresses='' -c unix_socket_directories={pg} -c fsync=off"
-    control = [*as_user, home / "pg_ctl", "-D", pg / "data"]
-    with (folder / "start.log").open("w") as log:
-        start = [*control, "-w", "-l", pg / "log", "-o", words, "start"]
-        subprocess.run(start, check=True, cwd=pg, stdout=log, stderr=log)
-    return f"postgresql+psycopg://emoscene@/postgres?host={pg}", [*control, "-m", "immediate", "stop"]
+    root = os.geteuid() == 0
+    with TemporaryDirectory(prefix="pg") as place:  # short, as sockets want it, and open to the server's own user
+        if root:
+            shutil.chown(place, "postgres")
+        control = [*(["runuser", "-u", "postgres", "--"] if root else []), POSTGRES[-1].with_name("pg_ctl")]
+        control += ["-D", f"{place}/data", "-l", f"{place}/log"]
+        quiet = {"check": True, "cwd": place, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([*control, "initdb", "-o", "-U emoscene -A trust"], **quiet)
+        words = f"-c listen_addresses='' -c unix_socket_directories={place} -c fsync=off"
+        subprocess.run([*control, "-w", "-o", words, "start"], **quiet)
+        try:
+            yield f"postgresql://emoscene@/postgres?host={place}"
+        finally:
+            subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_two_workers_one_killed(kind, call, tmp_path_factory):
+def test_two_workers_one_killed(storage, call, tmp_path):
     """Real processes through the command line; one dies of SIGKILL in the middle of a training."""
-    place = tmp_path_factory.mktemp("pg")
-    url, stop = server(place) if kind == "postgresql" else (f"sqlite:///{place}/study.db", ["true"])
-    words = ["tune", "lora", "--trials", "5", "--storage", url, "lr=1e-4..1e-2", "cfg=1", *pairs(call)]
+    words = ["tune", "lora", "--trials", "5", "--storage", storage, "lr=1e-4..1e-2", "cfg=1", *pairs(call)]
     command = [sys.executable, "-m", "emoscene", *words]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    database = optuna.storages.RDBStorage(storage)
     try:
-        workers = [subprocess.Popen(command, **quiet) for _ in range(2)]
-        try:
-            victim = killed_in_a_trial(url, workers)
-            other = next(worker for worker in workers if worker is not victim)
-            _, err = other.communicate(timeout=400)
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-        assert other.returncode == 0, err[-3000:]
-        study = optuna.load_study(study_name="tuned", storage=url)
-        states = [trial.state.name for trial in study.trials]
-        assert states.count("FAIL") >= 1, "the dead worker's"
+        with (tmp_path / "told").open("w") as told:
+            workers = [subprocess.Popen(command, stdout=told, stderr=told) for _ in range(2)]
+            try:
+                killed_in_a_trial(database, workers)
+                assert workers[1].wait(timeout=900) == 0, (tmp_path / "told").read_text()[-3000:]
+            finally:
+                for worker in workers:
+                    worker.kill()
+                    worker.wait()
+        trials = trials_of(database)
+        states = [trial.state.name for trial in trials]
+        assert states.count("FAIL") == 1, "the dead worker's"
         assert len([state for state in states if state in {"COMPLETE", "PRUNED"}]) == 5
-        assert any(trial.user_attrs.get("before") for trial in study.trials), "taken over"
+        assert any(trial.user_attrs.get("before") for trial in trials), "taken over"
         assert stage.read(call["out"], "tuning")["state"] == "done"
         again = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "5 of 5 trials are finished" in again.stderr
-        assert len(optuna.load_study(study_name="tuned", storage=url).trials) == len(states)
+        assert len(trials_of(database)) == len(states)
     finally:
-        subprocess.run(stop, check=True, capture_output=True)
+        database.remove_session()
+        database.engine.dispose()
 
 
 def pairs(call):
@@ -431,20 +429,23 @@ def pairs(call):
     options = {key: call[key] for key in ("data", "base", "selector", "prompts", "seeds", "out")}
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     words += [word for folder in call["judge"] for word in ("--judge", str(folder))]
-    return [*words, *(f"{key}={value}" for key, value in (FEW | {"steps": 40}).items())]
+    return [*words, *(f"{key}={value}" for key, value in (FEW | {"steps": 40, "pulse": 3}).items())]
 
 
-def killed_in_a_trial(url, workers):
-    """Wait until two trials run and one is finished, then kill the worker that began first."""
-    deadline = time.monotonic() + 200
+def trials_of(database):
+    """The trials of the study, none where nobody made it yet."""
+    studied = {study.study_name: study._study_id for study in database.get_all_studies()}
+    return database.get_all_trials(studied["tuned"]) if "tuned" in studied else []
+
+
+def killed_in_a_trial(database, workers):
+    """Wait until two trials run and one is finished, then kill the first worker."""
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
-        assert all(worker.poll() is None for worker in workers), workers[0].stderr.read()[-3000:]
-        try:
-            states = [trial.state.name for trial in optuna.load_study(study_name="tuned", storage=url).trials]
-        except KeyError:  # nobody made it yet
-            states = []
+        assert [worker.poll() for worker in workers] == [None, None], "a worker left too early"
+        states = [trial.state.name for trial in trials_of(database)]
         if states.count("RUNNING") == 2 and "COMPLETE" in states:
-            workers[0].send_signal(signal.SIGKILL)
-            return workers[0]
-        time.sleep(0.1)
+            workers[0].kill()
+            return
+        time.sleep(0.2)
     pytest.fail("no two trials ran at once")

@@ -71,25 +71,16 @@ def tune(
         call = bench.choose(selector, jury.judges)
         call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
         opened = stage.Stage.open(out, "tuning", call, parents=[data, *bench.adapters])
-        with bench.lock("study"):
-            known = {**call, "data": bench.selected.fingerprint}
-            study = studies.opened(url, out.resolve().name, known, bench.first, bench.config.pulse)
-        tell(f"{len(studies.finished(study))} of {trials} trials are finished in the study {study.study_name!r}")
+        known = {**call, "data": bench.selected.fingerprint}
+        told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
         draw, pulse = bench.defaults["seed"], bench.config.pulse
-        studies.work(study, trials, partial(bench.trial, study), seed=draw, pulse=pulse, tell=tell)
-        with bench.lock("study"):
-            count = len(studies.finished(study))
-            if stage.read(out).get("trials") != count:
-                asked = {
-                    "data": data,
-                    "base": base,
-                    "adapter": adapter,
-                    "selector": selector,
-                    "judge": judge,
-                    "out": out,
-                }
-                facts = conclude(bench, study, jury, _command(name, {"trials": count, **asked}, settings))
-                opened.finish(trials=count, **facts)
+        with studies.opened(url, out.resolve().name, known, bench.first, pulse, bench.lock("study")) as study:
+            tell(f"{len(studies.finished(study))} of {trials} trials are finished in the study {study.study_name!r}")
+            studies.work(study, trials, partial(bench.trial, study), seed=draw, pulse=pulse, tell=tell)
+            with bench.lock("study"):
+                if stage.read(out).get("trials") != (count := len(studies.finished(study))):
+                    command = _command(name, {"trials": count, **told}, settings)
+                    opened.finish(trials=count, **conclude(bench, study, jury, command))
     return out
 
 

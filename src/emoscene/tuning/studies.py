@@ -1,7 +1,7 @@
 """A study that any number of workers share, in any database: Optuna's own, so that its dashboard opens it.
 
-    study = opened(url, "tuned", call, first)      made once, its first trial the default configuration
-    work(study, 12, objective)                     a worker's part of twelve trials; waits for the last of the others'
+    with opened(url, "tuned", call, first) as study:    made once, its first trial the default configuration
+        work(study, 12, objective)                      a worker's part of twelve trials; waits for the others' last
 
 Calling again joins in, or goes on: what is finished is in the database and stays. A worker shows every few seconds
 that it is alive. When one falls silent (killed, or its machine gone), whoever looks next marks its trial as failed and
@@ -15,7 +15,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from emoscene import seeds, stage
@@ -68,15 +68,45 @@ def _line(error: BaseException) -> str:
     return str(error.__cause__ or error).strip().partition("\n")[0]
 
 
-def opened(url: str, name: str, call: Mapping[str, Any], first: Mapping[str, Any], pulse: int) -> Study:
-    """The study of this name, made with `first` as its first trial if it is not there.
+@contextmanager
+def opened(
+    url: str,
+    name: str,
+    call: Mapping[str, Any],
+    first: Mapping[str, Any],
+    pulse: int = 30,
+    alone: AbstractContextManager[Any] | None = None,
+) -> Iterator[Study]:
+    """The study of this name, made with `first` as its first trial if it is not there; closed again after.
 
-    pulse: seconds between a worker's signs of life. Raises Usage where the study of this name is another call's.
+    pulse: seconds between a worker's signs of life. alone: held while the study is made, as two workers may begin at
+    once. Raises Usage where the study of this name is another call's, Failure where the database's driver is missing.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with alone or nullcontext():
+        storage = _storage(url, pulse)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True
+        )
+        here = json.loads(json.dumps(call, default=str))
+        there = study.user_attrs.get(CALL)
+        if there is None:
+            study.set_user_attr(CALL, here)
+            study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
+    try:
+        if there is not None and (apart := stage.difference(there, here)):
+            raise Usage(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _storage(url: str, pulse: int) -> RDBStorage:
     kind = make_url(url).get_backend_name()
     try:
-        storage = RDBStorage(
+        return RDBStorage(
             url,
             {"connect_args": LIVE.get(kind, {}), "pool_pre_ping": True},
             heartbeat_interval=pulse,
@@ -86,18 +116,6 @@ def opened(url: str, name: str, call: Mapping[str, Any], first: Mapping[str, Any
     except ImportError as error:
         driver = "'psycopg[binary]'" if kind == "postgresql" else f"SQLAlchemy's driver for {kind}"
         raise Failure(f"the driver for {kind} is missing: pip install {driver}") from error
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
-    study = optuna.create_study(
-        storage=storage, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True
-    )
-    here = json.loads(json.dumps(call, default=str))
-    there = study.user_attrs.get(CALL)
-    if there is None:
-        study.set_user_attr(CALL, here)
-        study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
-    elif apart := stage.difference(there, here):
-        raise Usage(f"the study {name!r} in that storage is another call's: {apart}; name another --out or --storage")
-    return study
 
 
 def put_back(study: Study, trial: FrozenTrial) -> None:
