@@ -46,7 +46,7 @@ def states(asked: argparse.Namespace) -> list[str]:
     try:
         with closing(sqlite3.connect(f"file:{asked.out / 'study.db'}?mode=ro", uri=True)) as database:
             return [state for (state,) in database.execute("SELECT state FROM trials")]
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError:  # no file yet, or no table
         return []
 
 

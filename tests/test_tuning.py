@@ -23,7 +23,7 @@ from emoscene.data.preparation import prepare
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Diverged, Failure, Usage
 from emoscene.reporting.entries import comparisons, entries
 from emoscene.tuning import studies, winner
 from emoscene.tuning.selection import Look, Selector, captions, disjoint
@@ -201,7 +201,7 @@ def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatc
     def train(name, **more):
         if more["lr"] != 1e-3:
             more["out"].mkdir(parents=True)
-            raise training.Diverged("not finite at step 3")
+            raise Diverged("not finite at step 3")
         return real(name, **more)
 
     monkeypatch.setattr(training, "train", train)

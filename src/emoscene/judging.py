@@ -61,8 +61,9 @@ def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ())
 
     Raises Usage for a folder that holds none, and for a judge akin to an adapter.
     """
+    folders = _folders(base, more)
     found = {}
-    for name, folder in folders(base, more).items():
+    for name, folder in folders.items():
         _unrelated(folder, adapters)
         judge = learners.load("encoders", folder, None)
         if not isinstance(judge, Judge):
@@ -75,11 +76,10 @@ def judges_of(base: str, more: Sequence[str] = (), adapters: Sequence[str] = ())
 
 def fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
     """The fingerprints of the judges by name: scores by other judges do not compare."""
-    return {name: stage.fingerprint(folder) for name, folder in folders(base, more).items()}
+    return {name: stage.fingerprint(folder) for name, folder in _folders(base, more).items()}
 
 
-def folders(base: str, more: Sequence[str] = ()) -> dict[str, Path]:
-    """Where the base's own judges and `more` lie, by name."""
+def _folders(base: str, more: Sequence[str]) -> dict[str, Path]:
     own = {name: HOME / folder for name, folder in spec(base).judges.items()}
     return own | {Path(folder).name: Path(folder) for folder in more}
 

@@ -35,7 +35,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.data.dataset import Prepared
-from emoscene.errors import Failure, Usage, unknown
+from emoscene.errors import Diverged, Failure, Usage, unknown
 from emoscene.learner import Batch, Learner
 from emoscene.optimizers import memory, optimizers, pace
 
@@ -58,10 +58,6 @@ class Config:
     seed: int = option(0, "of the order, the noise, the drop-outs")
     checkpoint_every: int = option(250, "steps between two checkpoints", span=(1, 1_000_000))
     keep: int = option(2, "checkpoints to keep", span=(1, 1000))
-
-
-class Diverged(Failure):
-    """Loss or gradient stayed non-finite."""
 
 
 class Data(Protocol):
@@ -150,17 +146,6 @@ class State:
             kind, _, parameter = name.partition(".")
             p = self.learner.trainable[parameter]
             memory(self.optimizers, p)[kind] = value if kind == "step" else value.to(p.device)
-
-    @contextmanager
-    def lent(self) -> Iterator[Learner]:
-        """The learner as it would be kept if training ended now; inside, and no longer."""
-        own = {name: parameter.detach().clone() for name, parameter in self.learner.trainable.items()}
-        try:
-            yield self.averaged()
-        finally:
-            for name, parameter in self.learner.trainable.items():
-                parameter.data.copy_(own[name])
-            self.learner.train()
 
     @torch.no_grad()
     def averaged(self) -> Learner:
@@ -264,9 +249,7 @@ def run(
 ) -> Learner:
     """Train with checkpoints in `folder` (`again`: go on from the newest); returns the averaged learner.
 
-    watch, look: called after each step; what they raise ends the run where it stands.
-
-    Raises Failure, the work saved, when interrupted.
+    watch, look: called after each step. Raises Failure, the work saved, when interrupted.
     """
     state = State(learner, config)
     if again:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.config import Option, option
 from emoscene.data.dataset import Prepared
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Diverged, Failure, Usage
 from emoscene.methods.base import Method
 from emoscene.sampling import Pipe, load
 from emoscene.tuning.selection import Look, Selector, captions, disjoint
@@ -116,7 +117,8 @@ class Bench:
         if folder is None:
             raise Usage(f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector")
         judging.judges_of(self.backbone.name, judges)
-        disjoint(folder, list(judging.folders(self.backbone.name, judges).values()), self.cls.reads, self.selected)
+        places = [*(plugins.HOME / place for place in spec.judges.values()), *map(Path, judges)]
+        disjoint(folder, places, self.cls.reads, self.selected)
         self.selector = Selector(folder, clip, captions(self.selected, self.config.looks))
         self.mark = stage.fingerprint(folder)
         return {
@@ -188,7 +190,7 @@ class Bench:
             how: dict[str, Any] = {"data": self.data, "base": self.backbone.name, "resume": again, "tell": self.tell}
             try:
                 return training.train(self.name, out=folder, look=look, **how, **plain)
-            except (training.Diverged, TrialPruned) as error:
+            except (Diverged, TrialPruned) as error:
                 shutil.rmtree(folder)
                 raise TrialPruned(str(error)) from error
 
@@ -198,14 +200,28 @@ class Bench:
         points = [round(chosen["steps"] * place / (rungs + 1)) for place in range(1, rungs + 1)]
         if state.step not in points:
             return
-        with state.lent() as learner:
+        with lent(state) as learner:
             before, learner.config = learner.config, configs.replace(learner.config, {k: chosen[k] for k in self.late})
-            assert isinstance(learner, Method)
             seen = self.selector.look(Pipe(learner.base, {self.name: learner}), chosen["cfg"])
             learner.config = before
         trial.report(self._value(seen), points.index(state.step))
         if trial.should_prune() and trial.params != self.first:
             raise TrialPruned(f"at step {state.step} {told(seen)}")
+
+
+@contextmanager
+def lent(state: training.State) -> Iterator[Method]:
+    """The method as it would be kept if training ended now; inside, and no longer."""
+    trainable = state.learner.trainable
+    own = {name: parameter.detach().clone() for name, parameter in trainable.items()}
+    try:
+        method = state.averaged()
+        assert isinstance(method, Method)
+        yield method
+    finally:
+        for name, parameter in trainable.items():
+            parameter.data.copy_(own[name])
+        state.learner.train()
 
 
 def suggest(trial: Trial, field: Option) -> None:

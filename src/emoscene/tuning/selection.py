@@ -108,7 +108,9 @@ def disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data:
 def learnt(folder: Path) -> tuple[str, str] | None:
     """Whose pictures an encoder learnt from, and the fingerprint of the folder they lie in; None where it says not."""
     card = learners.card(folder) if (folder / learners.CARD).is_file() else {}
-    return (plugins.find("encoders", card["learner"]).role, str(card["data"])) if "data" in card else None
+    if "data" not in card:
+        return None
+    return card["config"].get("role", plugins.find("encoders", card["learner"]).role), str(card["data"])
 
 
 def captions(data: Prepared, count: int) -> list[str]:
