@@ -26,6 +26,7 @@ from emoscene.encoders.judge import Judge
 from emoscene.errors import Diverged, Failure, Usage
 from emoscene.reporting.entries import comparisons, entries
 from emoscene.tuning import studies, winner
+from emoscene.tuning.bench import Bench
 from emoscene.tuning.selection import Look, Selector, captions, disjoint
 from emoscene.verbs import read
 from emoscene.world.scenes import SCENES
@@ -308,6 +309,13 @@ def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
     assert selector._kept([], torch.arange(3).numpy()) == 1
     selector.clip = Shown(selector.texts[[1, 2, 0]])
     assert selector._kept([], torch.arange(3).numpy()) == 0
+
+
+def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_path):
+    settings = {"scale": "4..40", "lr": "1e-4..1e-2"}
+    bench = Bench("guidance", data, tmp_path, base, [], print, settings)
+    assert bench.first == {"scale": training.recipe("guidance")["scale"], "lr": training.recipe("guidance")["lr"]}
+    assert bench.first["scale"] != bench.cls.Config().scale
 
 
 def test_ranges_keep_their_scale_and_everything_else_is_a_value():

@@ -87,6 +87,7 @@ class Bench:
         defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.cfg}
         if self.adapters:
             defaults |= learners.card(self.adapters[0])["config"]
+        defaults |= configs.read(fields, recipe)
         defaults |= {key: value for key, value in fixed.items() if key not in by}
         for key, field in space.items():
             try:
