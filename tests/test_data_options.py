@@ -18,7 +18,7 @@ from emoscene.emotions import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Usage
 from emoscene.learner import save
-from emoscene.training import train
+from emoscene.artifacts import train
 
 SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
 

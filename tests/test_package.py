@@ -18,7 +18,9 @@ def python(code):
 
 
 def test_the_public_names_are_these():
-    verbs = ["load", "generate", "train", "evaluate", "report", "export", "prepare", "mini", "demo", "doctor"]
+    verbs = [
+        *("load", "generate", "train", "evaluate", "tune", "report", "export", "prepare", "mini", "demo", "doctor"),
+    ]
     assert emoscene.__all__ == ["__version__", *verbs]
     assert set(verbs) <= set(dir(emoscene))
 

@@ -19,6 +19,7 @@ VERBS = {
     "generate": "sampling",
     "train": "artifacts",
     "evaluate": "evaluation",
+    "tune": "tuning",
     "report": "reporting",
     "export": "formats",
     "prepare": "data.preparation",

@@ -22,6 +22,10 @@ from emoscene.emotions import AFFECT, EMOTIONS
 from emoscene.errors import unknown
 
 KINDS = (*plugins.KINDS, "emotions")
+ROOMS = {
+    "training": ("training", "what any training run may set"),
+    "tuning": ("tuning/bench", "how `tune` searches; for what is searched, write LOW..HIGH or A,B,C"),
+}
 
 
 def verbs(known: Mapping[str, Any]) -> None:
@@ -66,9 +70,9 @@ def show(name: str, as_json: bool = False) -> None:
     """Everything that goes by this name. Raises Usage where nothing does."""
     found = [("emotions", name.lower())] if name.lower() in EMOTIONS else []
     found += [(kind, name) for kind in plugins.KINDS if name.replace("-", "_") in plugins.names(kind)]
-    found += [("rooms", name)] if name == "training" else []
+    found += [("rooms", name)] if name in ROOMS else []
     if not found:
-        everything = {one for kind in KINDS for one, _ in _names(kind)} | {"training"}
+        everything = {one for kind in KINDS for one, _ in _names(kind)} | {*ROOMS}
         raise unknown("thing called", name, everything, hint="emoscene ls")
     if as_json:
         print(json.dumps({kind: _facts(kind, one) for kind, one in found}, ensure_ascii=False, default=str))
@@ -101,12 +105,12 @@ def _facts(kind: str, name: str) -> dict[str, Any]:
 
 def _options(kind: str, name: str) -> list[Option]:
     if kind == "rooms":
-        return plugins.room(name)
+        return plugins.room(ROOMS[name][0])
     return plugins.options(kind, name) + (plugins.room("data/preparation") if kind == "sources" else [])
 
 
 def _plugin(console: Console, kind: str, name: str) -> None:
-    about = "what any training run may set" if kind == "rooms" else plugins.about(kind, name)
+    about = ROOMS[name][1] if kind == "rooms" else plugins.about(kind, name)
     options = _options(kind, name)
     _heading(console, kind, name, about)
     if not options:

@@ -78,13 +78,32 @@ def replace(config: C, pairs: Mapping[str, Any]) -> C:
     return dataclasses.replace(config, **read(fields(config), pairs))  # type: ignore[type-var]
 
 
-def read(options: list[Option], pairs: Mapping[str, Any]) -> dict[str, Any]:
+def read(
+    options: list[Option], pairs: Mapping[str, Any], by: Callable[[Option, Any], Any] = Option.read
+) -> dict[str, Any]:
     """The pairs as these options hold them: the strict door that `replace` and the command line share."""
     named = {option.name: option for option in options}
     for key in pairs:
         if key not in named:
             raise unknown("option", key, named)
-    return {key: named[key].read(value) for key, value in pairs.items()}
+    return {key: by(named[key], value) for key, value in pairs.items()}
+
+
+def narrowed(option: Option, value: Any) -> Any:
+    """The option itself, narrowed, where the value is a range `LOW..HIGH` or a list `A,B,C` of its own; else the value.
+
+    A range keeps the scale of the span it is part of. Raises Usage for what is no part of the option's own span.
+    """
+    numbers = option.type.removesuffix("| None").strip() in {"int", "float"}
+    low, dots, high = str(value).partition("..")
+    if dots and numbers and option.choices is None:
+        ends = option.read(low), option.read(high)
+        if not ends[0] < ends[1]:
+            raise Usage(f"{option.name}={value} is no range: write the lower end first, as in {option.name}=LOW..HIGH")
+        return dataclasses.replace(option, span=(*ends, *(option.span or ())[2:]))
+    if isinstance(value, str) and "," in value and (numbers or option.choices is not None):
+        return dataclasses.replace(option, choices=tuple(option.read(part.strip()) for part in value.split(",")))
+    return value if isinstance(value, Option) else option.read(value)
 
 
 def asdict(config: Any) -> dict[str, Any]:

@@ -19,6 +19,10 @@ class Failure(Exception):
     """The work could not be done."""
 
 
+class Diverged(Failure):
+    """Loss or gradient stayed non-finite while training."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Usage:
     """The error for a name that does not exist: `no emotion 'aw': did you mean 'awe'? (emoscene ls emotions)`."""
     known = sorted(known)

@@ -63,8 +63,8 @@ class Stage:
             stage._note()
             return stage
         there = read(path)
-        if difference := _difference(_identity(there), _identity(asked)):
-            raise Usage(f"{path} is another call's: {difference}; choose another folder, or call as before")
+        if apart := difference(_identity(there), _identity(asked)):
+            raise Usage(f"{path} is another call's: {apart}; choose another folder, or call as before")
         if fresh and there["state"] != "done":
             raise Usage(f"{path} holds an unfinished {kind}: add --resume to go on with it")
         return cls(path, there)
@@ -214,10 +214,11 @@ def _identity(call: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
 
 
-def _difference(there: Any, here: Any, where: str = "") -> str:
+def difference(there: Any, here: Any, where: str = "") -> str:
+    """The first setting in which two calls differ, and its two values; "" where they are the same."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = list(dict.fromkeys([*there, *here]))
-        tries = (_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
+        tries = (difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
         return next(filter(None, tries), "")
     return "" if there == here else f"{where} is {json.dumps(there)} there and {json.dumps(here)} here"
 

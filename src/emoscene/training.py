@@ -32,7 +32,7 @@ from emoscene import config as configs
 from emoscene.config import option
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Diverged, Failure, Usage
 from emoscene.feed import feed
 from emoscene.hardware import Late, accelerator, attention, precision
 from emoscene.learner import Batch, Learner
@@ -76,10 +76,6 @@ class Config:
     patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
     pictures_every: int = option(0, "steps between two sheets of pictures; 0 is none", span=(0, 1_000_000))
     tracker: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
-
-
-class Diverged(Failure):
-    """Loss or gradient stayed non-finite."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,12 @@ VERBS = {
         "size steps cfg cfg_low cfg_high sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
+    "tune": Verb(
+        "search a method's settings with Optuna: any number of workers, one database",
+        "NAME",
+        "data trials storage base adapter selector judge prompts seeds out recipe",
+        "emoscene tune guidance --data out/prepared --trials 12 --out out/tuned steps=300 scale=2..40 cfg=2..8",
+    ),
     "report": Verb(
         "compare any number of scores on one page that needs no network",
         "SCORES...",
@@ -93,6 +99,7 @@ NEEDS = {
     "prepare": ("out",),
     "train": ("data", "out"),
     "evaluate": ("out",),
+    "tune": ("data", "out"),
     "report": ("out",),
     "export": ("to", "out"),
     "mini": ("layout", "out"),
@@ -140,6 +147,11 @@ OPTIONS = {
             "judge", "str", "runs/judge", "what `train judge` made, a CLIP or an image classifier; folder or hub id"
         ),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
+        Option("trials", "int", 20, "how many, by all workers together", span=(1, 1_000_000)),
+        Option(
+            "storage", "str", "sqlite:///tune.db", "the study's database, any that SQLAlchemy knows; --out/study.db"
+        ),
+        Option("selector", "str", "runs/selector", "the EmotionCLIP or judge that picks, and that judges nothing"),
         Option(
             "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept; folder or hub id"
         ),
@@ -190,17 +202,17 @@ def read(name: str, line: list[str]) -> Call:
     given |= options
     emotions.one_way(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
     known = settings(name, given)
-    return Call(name, given, pairs if known is None or not pairs else _checked(known, pairs), asked)
+    return Call(name, given, pairs if known is None or not pairs else _checked(name, known, pairs), asked)
 
 
 def _place(word: str) -> str:
     return word.rstrip("?.").lower()
 
 
-def _checked(known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
+def _checked(verb: str, known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
     if not known:
         raise Usage(f"{next(iter(pairs))!r} cannot be set here: `emoscene show NAME` tells what may change at use")
-    return config.read(known, pairs)
+    return config.read(known, pairs, config.narrowed if verb == "tune" else Option.read)
 
 
 def _sorted(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
@@ -255,11 +267,12 @@ def _recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
     """The fields that `key=value` may set in this call; None where only the artifacts know."""
-    if verb == "train":
+    if verb in {"train", "tune"}:
         kinds = {one: kind for kind in ("encoders", "methods") for one in plugins.names(kind)}
         if given["name"] not in kinds:
             raise unknown("learner", given["name"], kinds, hint="emoscene ls")
-        return [*plugins.room("training"), *plugins.options(kinds[given["name"]], given["name"])]
+        own = [*plugins.room("training"), *plugins.options(kinds[given["name"]], given["name"])]
+        return [*own, *plugins.room("tuning/bench")] if verb == "tune" else own
     if verb == "prepare":
         return [*plugins.room("data/preparation"), *plugins.options("sources", given["source"])]
     if "adapter" in given and "method" not in given:

@@ -1,0 +1,126 @@
+"""The selector: what picks among settings, and may therefore judge nothing.
+
+Three roles never share weights or pictures: the guide gives a method its gradients or vectors, the selector picks, the
+judges only judge. Here the selector is the base's EmotionCLIP, which learnt from the methods' pictures and never from
+the judges'. A method that stands on that very encoder needs another, such as a judge trained on a folder that was
+prepared for nothing else.
+
+A look paints prompts from the selector's own captions in all eight emotions, each prompt from a seed of its own. The
+emotion is the selector's to tell. Content is told by a CLIP: of all the prompts it must find the picture's own the
+nearest (R-precision, Park et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, product, zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emoscene import judging, panel, plugins, stage
+from emoscene import learner as learners
+from emoscene.data.dataset import Prepared
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.base import Encoder
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.judge import Judge
+from emoscene.errors import Usage
+from emoscene.metrics.base import Array, hits
+from emoscene.metrics.emotion import probability
+from emoscene.sampling import Pipe
+
+FIRST = 1_000_000  # seed of the first prompt's pictures, far from those that judges are asked about
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a method's pictures: the mean probability of the emotion asked, the share of pictures in which
+    it is the likeliest, and the share whose prompt is kept.
+    """
+
+    probability: float
+    accuracy: float
+    content: float
+
+
+class Selector:
+    """The encoder in `folder`, a CLIP that knows words, and the prompts to paint.
+
+    clip: the CLIP's folder, where the selector is none. Raises Usage for a folder that cannot tell emotions.
+    """
+
+    def __init__(self, folder: Path, clip: Path | None, prompts: Sequence[str]) -> None:
+        self.reader, self.prompts = reader_of(folder), tuple(prompts)
+        if not isinstance(self.reader, EmotionCLIP) and clip is None:
+            raise Usage(f"{folder} cannot tell whether the words are kept: give an EmotionCLIP as --selector")
+        self.clip = self.reader if isinstance(self.reader, EmotionCLIP) else panel.clip_of(clip or folder)
+        self.texts = judging.told(self.clip, self.prompts)
+
+    def look(self, pipe: Pipe, cfg: float) -> Look:
+        """Every prompt in every emotion."""
+        asked = list(product(range(len(self.prompts)), range(len(EMOTIONS))))
+        rows = [pipe.rows(self.prompts[p], emotion=EMOTIONS[e], seed=FIRST + p, cfg=cfg)[0] for p, e in asked]
+        images = [image for _, image in pipe.draw(rows)]
+        read = self.reader.read(images)
+        prompt, emotion = np.array(asked).T
+        felt = probability(read.probabilities, emotion).mean(), hits(read.probabilities, emotion).mean()
+        return Look(float(felt[0]), float(felt[1]), self._kept(images, prompt))
+
+    def bare(self, pipe: Pipe, cfg: float) -> float:
+        """The content of what the base paints when no emotion is asked of it: the most that can be kept."""
+        rows = [pipe.rows(text, seed=FIRST + place, cfg=cfg)[0] for place, text in enumerate(self.prompts)]
+        return self._kept([image for _, image in pipe.draw(rows)], np.arange(len(rows)))
+
+    def _kept(self, images: Sequence[Image.Image], prompt: Array) -> float:
+        return float(hits(self.clip.read(images).features @ self.texts.T, prompt).mean())
+
+
+def reader_of(folder: Path) -> Encoder:
+    """The encoder of emotions in a folder. Raises Usage where there is none."""
+    if not folder.is_dir():
+        raise Usage(f"--selector {folder} is not there: give a folder that `emoscene train emotion_clip` made")
+    if not (folder / learners.CARD).is_file() or learners.card(folder)["learner"] == "emotion_clip":
+        return panel.clip_of(folder)
+    found = learners.load("encoders", folder, None)
+    if not isinstance(found, Judge) or found.labels != EMOTIONS:
+        raise Usage(f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion")
+    return found
+
+
+def disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data: Prepared) -> None:
+    """Raises Usage where the selector is a judge, learnt from a judge's pictures, or is what the method stands on.
+
+    reads: the columns that the method learns from.
+    """
+    mark = stage.fingerprint(selector)
+    for judge in judges:
+        if mark == stage.fingerprint(judge):
+            raise Usage(f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector")
+        if (origin := learnt(selector)) is not None and origin == learnt(judge):
+            raise Usage(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
+    if "vector" in reads and mark == data.emotion_clip:
+        raise Usage(f"the method stands on {selector} ({mark[:12]}), which must not pick: give another --selector")
+
+
+def learnt(folder: Path) -> tuple[str, str] | None:
+    """Whose pictures an encoder learnt from, and the fingerprint of the folder they lie in; None where it says not."""
+    card = learners.card(folder) if (folder / learners.CARD).is_file() else {}
+    if "data" not in card:
+        return None
+    return card["config"].get("role", plugins.find("encoders", card["learner"]).role), str(card["data"])
+
+
+def captions(data: Prepared, count: int) -> list[str]:
+    """`count` captions of these pictures, no two alike, from as many scenes as there are. Raises Usage for too few."""
+    rows = data.rows(range(len(data)), ["caption", "scene"])
+    scenes: dict[str, list[str]] = {}
+    for caption, scene in zip(rows["caption"], rows["scene"], strict=True):
+        scenes.setdefault(scene, []).append(caption)
+    turns = chain.from_iterable(zip_longest(*scenes.values()))
+    found = list(dict.fromkeys(caption for caption in turns if caption))
+    if len(found) < max(count, 2):
+        raise Usage(f"{data.folder} has {len(found)} captions for the selector, and looks={count}: prepare more")
+    return found[:count]

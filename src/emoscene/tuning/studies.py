@@ -1,0 +1,198 @@
+"""A study that any number of workers share, in any database: Optuna's own, so that its dashboard opens it.
+
+    with opened(url, "tuned", call, first) as study:    made once, its first trial the default configuration
+        work(study, 12, objective)                      a worker's part of twelve trials; waits for the others' last
+
+Calling again joins in, or goes on: what is finished is in the database and stays. A worker shows every few seconds
+that it is alive. When one falls silent (killed, or its machine gone), whoever looks next marks its trial as failed and
+puts the same parameters back into the queue, at most three times over. A trial that was put back counts for nothing,
+and neither does one that a worker began while another began the last; so `trials` is kept exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from emoscene import seeds, stage
+from emoscene.errors import Failure, Usage
+
+try:
+    import optuna
+    from optuna import Study, Trial, TrialPruned
+    from optuna.exceptions import ExperimentalWarning, StorageInternalError
+    from optuna.storages import RDBStorage, fail_stale_trials
+    from optuna.trial import FrozenTrial, TrialState
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+except ImportError as error:
+    raise Failure("tune needs Optuna: pip install 'emoscene[tune]'") from error
+
+__all__ = ["FrozenTrial", "Study", "Trial", "TrialPruned", "best", "counted", "finished", "opened", "reached", "work"]
+CALL, QUEUED, BEFORE, SURPLUS = "call", "queued", "before", "surplus"
+"""User attributes: the study's call; a trial's parameters when queued, the trials that it replaces, one too many."""
+STARTUP = 4  # trials before the sampler leans on what it saw, and before one is stopped for lagging behind
+MISSED = 3  # signs of life, and a worker counts as dead
+TRIES = 4  # of the same parameters, where their worker dies or fails
+LIVE = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
+"""What a database's driver is told: how long to wait for another worker's write, and for an answer."""
+
+
+class Surplus(Exception):
+    """Another worker began the last trial at the same moment."""
+
+
+@contextmanager
+def reached(url: str) -> Iterator[None]:
+    """Raises Usage for a URL that is none, Failure where its database cannot be used; no password is shown."""
+    try:
+        shown = make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        raise Usage("--storage is no URL: write sqlite:///FILE or postgresql://USER@HOST/DATABASE") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    except ArgumentError as error:
+        raise Usage(f"--storage {shown} is off: {_line(error)}") from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise Failure(f"{shown} cannot be reached ({_line(error)}): the same call goes on once it can") from error
+
+
+def _line(error: BaseException) -> str:
+    """What the database said, in its own first line."""
+    return str(error.__cause__ or error).strip().partition("\n")[0]
+
+
+@contextmanager
+def opened(
+    url: str,
+    name: str,
+    call: Mapping[str, Any],
+    first: Mapping[str, Any],
+    pulse: int = 30,
+    alone: AbstractContextManager[Any] | None = None,
+) -> Iterator[Study]:
+    """The study of this name, made with `first` as its first trial if it is not there; closed again after.
+
+    pulse: seconds between a worker's signs of life. alone: held while the study is made, as two workers may begin at
+    once. Raises Usage where the study of this name is another call's, Failure where the database's driver is missing.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with alone or nullcontext():
+        storage = _storage(url, pulse)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True
+        )
+        here = json.loads(json.dumps(call, default=str))
+        there = study.user_attrs.get(CALL)
+        if there is None:
+            study.set_user_attr(CALL, here)
+            study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
+    try:
+        if there is not None and (apart := stage.difference(there, here)):
+            raise Usage(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _storage(url: str, pulse: int) -> RDBStorage:
+    kind = make_url(url).get_backend_name()
+    try:
+        return RDBStorage(
+            url,
+            {"connect_args": LIVE.get(kind, {}), "pool_pre_ping": True},
+            heartbeat_interval=pulse,
+            grace_period=MISSED * pulse,
+            heartbeat_stale_trial_callback=put_back,
+        )
+    except ImportError as error:
+        driver = "'psycopg[binary]'" if kind == "postgresql" else f"SQLAlchemy's driver for {kind}"
+        raise Failure(f"the driver for {kind} is missing: pip install {driver}") from error
+
+
+def put_back(study: Study, trial: FrozenTrial) -> None:
+    """Queue a failed trial's parameters again, unless they failed too often."""
+    params = {**trial.user_attrs.get(QUEUED, {}), **trial.params}
+    before = [*trial.user_attrs.get(BEFORE, ()), trial.number]
+    if len(before) < TRIES:
+        study.enqueue_trial(params, user_attrs={QUEUED: params, BEFORE: before})
+
+
+def counted(study: Study) -> list[FrozenTrial]:
+    """The study's trials by number, without those that were put back and those that were one too many."""
+    trials = study.get_trials(deepcopy=False)
+    replaced = {number for trial in trials for number in trial.user_attrs.get(BEFORE, ())}
+    return [trial for trial in trials if trial.number not in replaced and SURPLUS not in trial.user_attrs]
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """Those of them that are done: complete, stopped early, or given up."""
+    return [trial for trial in counted(study) if trial.state.is_finished()]
+
+
+def best(study: Study) -> FrozenTrial | None:
+    """The best of the trials that meet every constraint, or None."""
+    try:
+        return study.best_trial
+    except ValueError:
+        return None
+
+
+def work(
+    study: Study,
+    trials: int,
+    objective: Callable[[Trial], float],
+    *,
+    seed: int = 0,
+    pulse: int = 30,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Take trials until the study has that many, then wait until those of the other workers are finished.
+
+    Raises what `objective` raises, its trial put back for the next worker.
+    """
+    waiting = False
+    while True:
+        fail_stale_trials(study)
+        found = counted(study)
+        others = sum(not trial.state.is_finished() for trial in found)
+        if any(trial.state == TrialState.WAITING for trial in found) or len(found) < trials:
+            waiting = _one(study, trials, objective, seed)
+            tell(f"{len(finished(study))} of {trials} trials are finished")
+        elif not others:
+            return
+        else:
+            if not waiting:
+                tell(f"waiting for {others} trials of other workers")
+            waiting = True
+            time.sleep(min(pulse, 5))
+
+
+def _one(study: Study, trials: int, objective: Callable[[Trial], float], seed: int) -> bool:
+    """One trial; which parameters it tries follows from the seed and from the trials before it."""
+    drawn = seeds.number(seed, "tune", len(study.get_trials(deepcopy=False))) % 2**32
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=drawn)
+    taken: list[int] = []
+
+    def wanted(trial: Trial) -> float:
+        if trial.number not in [one.number for one in counted(study)[:trials]]:
+            trial.set_user_attr(SURPLUS, True)
+            raise Surplus
+        taken.append(trial.number)
+        return objective(trial)
+
+    try:
+        study.optimize(wanted, n_trials=1, catch=(Surplus,))
+    except BaseException:
+        for number in taken:
+            put_back(study, study.get_trials(deepcopy=False)[number])
+        raise
+    return False
