@@ -18,7 +18,7 @@ def python(code):
 
 
 def test_the_public_names_are_these():
-    verbs = ["load", "generate", "train", "evaluate", "report", "prepare", "mini", "demo"]
+    verbs = ["load", "generate", "train", "evaluate", "report", "prepare", "mini", "demo", "web"]
     assert emoscene.__all__ == ["__version__", *verbs]
     assert set(verbs) <= set(dir(emoscene))
 

@@ -23,8 +23,9 @@ VERBS = {
     "prepare": "data.preparation",
     "mini": "mini",
     "demo": "mini.demo",
+    "web": "web",
 }
-"""Where each verb lives. `mini` is a package as well, and callable: the room itself is the verb."""
+"""Where each verb lives. `mini` and `web` are packages as well, and callable: the room itself is the verb."""
 
 __all__ = ["__version__", *VERBS]
 

@@ -142,14 +142,18 @@ class Pipe:
                     yield dataclasses.replace(row, seconds=seconds), sized
 
     def latents(self, rows: Sequence[Row]) -> Iterator[Tensor]:
-        """The latents [B, 4, h, w] after each step, for rows that share steps, sampler, size and `keep`.
+        """The latents [B, 4, h, w] after each step, for rows that share steps, sampler, size and `keep`."""
+        return (x for x, _ in self.glimpses(rows))
+
+    def glimpses(self, rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The latents after each step, and what they promise to become, both [B, 4, h, w]: for previews.
 
         Where all of a picture is kept there is no step, and its own latents are all that comes.
         """
         solver = scheduler(self.base, rows[0].sampler, rows[0].steps)
         x = self.given.begin(solver, rows)
         if not steps_of(rows[0]):
-            return iter([x])
+            return iter([(x, x)])
         positive, negative = self.conditions(rows)
         cfg = torch.tensor([row.cfg for row in rows], device=self.base.device)
         return steps(self.base, self.chain, positive, negative, cfg, x, solver)

@@ -58,10 +58,11 @@ def left(solver: Any) -> Tensor:
 
 def steps(
     base: Backbone, chain: Chain, positive: Condition, negative: Condition | None, cfg: Tensor, x: Tensor, solver: Any
-) -> Iterator[Tensor]:
-    """Latents x [B, 4, h, w] after each step of the solver, from noise as strong as it is at its first.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """After each step of the solver: the latents x, and its estimate of the finished ones x_0, each [B, 4, h, w].
 
-    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance.
+    x is at first noise as strong as the solver's first step has it. cfg: guidance scale a sample [B]; negative: what
+    guidance leads away from, or None for no guidance.
     """
     both = positive if negative is None else negative.cat(positive)
     for t in left(solver):
@@ -72,5 +73,7 @@ def steps(
                 away, towards = noise.chunk(2)
                 noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
             noise = chain.steer(noise, x_t, t, positive)
+            alphabar = base.alphabar(t)
+            x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
             x = solver.step(noise, t, x, return_dict=False)[0]
-        yield x
+        yield x, x_0

@@ -79,6 +79,12 @@ VERBS = {
         "layout num seed out",
         "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
     ),
+    "web": Verb(
+        "a page to paint, compare, re-feel and judge on, in the browser, for this machine alone",
+        "",
+        "host port password base adapter judge screen device dtype",
+        "emoscene web --port 7860",
+    ),
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
@@ -128,6 +134,10 @@ OPTIONS = {
         Option("clip", "str", "clip-vit-base-patch32", "the folder of a CLIP that tells whether the words are kept"),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
+        Option("host", "str", "127.0.0.1", "who may reach the page: this machine alone, if left out"),
+        Option("port", "int", 7860, "where the page is; 0: any that is free", span=(0, 65535)),
+        Option("password", "str", "secret", "asked of whoever opens the page, with the name emoscene"),
+        Option("screen", "bool", True, "whether a safety checker looks at pictures, where the base has one"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),
     )
