@@ -56,7 +56,7 @@ class _Room(ModuleType):
             raise Failure("the page needs Gradio, which is not installed: pip install 'emoscene[web]'")
         taken = _bound(host, port)
         with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
-            os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder}
+            os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             studio = import_module("emoscene.web.studio").Studio(base, adapter, judge, screen, device, dtype)
             for remark in studio.remarks:
                 tell(remark)

@@ -174,12 +174,13 @@ def restoring(studio: Studio) -> Callable[[str | None], Any]:
                 raise Usage(
                     f"{file} was painted on {row.base}, and this page has {studio.base.name}: emoscene web --base"
                 )
-            for name in row.method.split("+"):
-                studio.pipe(name)
             size = None if row.size == (studio.base.size,) * 2 else max(row.size)
             same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
             wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": size}))
-            return [*({**wish, "method": wish["method"].split("+")}[name] for name in FIELDS)]
+            for name in wish["method"].split("+"):
+                studio.pipe(name)
+            wish["method"] = wish["method"].split("+")
+            return [wish[name] for name in FIELDS]
 
     return restore
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,12 +28,13 @@ Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]
 Answer = Callable[[Message], Awaitable[None]]
 
+CALLS = "call/(v2/)?(generate|compare|refeel|judge|restore)"
 LOOK = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/login_check/?|/(static|assets)/.*"
-    r"|/gradio_api/(info/?|startup-events|theme\.css|queue/data|heartbeat/\w+|upload_progress|login_check/?|file=(?![a-z]{2,}:).*"
-    r"|call/(v2/)?\w+/\w+)"
+    r"|/gradio_api/(info/?|startup-events|theme\.css|queue/data|heartbeat/\w+|upload_progress|login_check/?"
+    rf"|file=(?![a-z]{{2,}}:).*|{CALLS}/\w+)"
 )
-SEND = re.compile(r"/login/?|/gradio_api/(queue/join/?|cancel|reset/?|upload|call/(v2/)?\w+/?)")
+SEND = re.compile(rf"/login/?|/gradio_api/(queue/join/?|cancel|reset/?|upload|{CALLS}/?)")
 FETCHED = re.compile(r'"path"\s*:\s*"\s*[a-z][a-z0-9+.-]+:', re.IGNORECASE)
 JSON_BYTES = 64 * 1024
 UPLOAD_BYTES = UPLOADS * MEGABYTES * 2**20 + 2**16
@@ -48,8 +49,8 @@ HEADERS = {
 class Door:
     """An ASGI app in front of another."""
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    def __init__(self, app: Any, events: Iterable[int]) -> None:
+        self.app, self.events = app, {str(event) for event in events}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Ask, send: Answer) -> None:
         """Let a request through, or say in one sentence why not."""
@@ -59,11 +60,29 @@ class Door:
         upload = scope["path"] == "/gradio_api/upload"
         refused = self._refused(scope, upload)
         if not refused and scope["method"] == "POST" and not upload:
-            receive, refused = await _bounded(receive)
+            body, refused = await _read(receive)
+            odd = "" if refused or scope["path"].startswith("/login") else self._odd(body, scope["path"])
+            refused = (400, odd) if odd else refused
+            receive = _again(body, receive)
         if refused:
             await _say(send, *refused)
         else:
             await self.app(scope, receive, _marked(send))
+
+    def _odd(self, body: bytes, path: str) -> str:
+        """What is wrong with the words of a request, if anything."""
+        try:
+            asked = json.loads(body)
+            text = json.dumps(asked, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return "this is not JSON"
+        if not isinstance(asked, dict):
+            return "this is no JSON object"
+        if FETCHED.search(text):
+            return "this page fetches nothing from elsewhere: upload the picture itself"
+        if "/queue/join" in path and str(asked.get("fn_index")) not in self.events:
+            return "there is no such function: /gradio_api/info lists them"
+        return ""
 
     def _refused(self, scope: MutableMapping[str, Any], upload: bool) -> tuple[int, str] | None:
         """Status and sentence for a request that its first lines give away."""
@@ -81,32 +100,27 @@ class Door:
         return None
 
 
-async def _bounded(receive: Ask) -> tuple[Ask, tuple[int, str] | None]:
-    """The body, read whole, given on; and what is wrong with it, if anything."""
+async def _read(receive: Ask) -> tuple[bytes, tuple[int, str] | None]:
+    """The body, whole, and what is wrong with its length, if anything."""
     body, more = b"", True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return receive, (400, "the request broke off")
+            return body, (400, "the request broke off")
         body, more = body + message.get("body", b""), message.get("more_body", False)
         if len(body) > JSON_BYTES:
-            return receive, (413, f"the request is longer than {JSON_BYTES // 1024} kB: pictures go through /upload")
-    if FETCHED.search(_plain(body)):
-        return receive, (400, "this page fetches nothing from elsewhere: upload the picture itself")
+            return body, (413, f"the request is longer than {JSON_BYTES // 1024} kB: pictures go through /upload")
+    return body, None
+
+
+def _again(body: bytes, receive: Ask) -> Ask:
+    """A body that was read, to be read again."""
     whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
         return whole.pop() if whole else await receive()
 
-    return again, None
-
-
-def _plain(body: bytes) -> str:
-    """JSON without escapes, so that nothing hides behind them; what is no JSON is left to be refused as such."""
-    try:
-        return json.dumps(json.loads(body), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return body.decode("utf8", "replace")
+    return again
 
 
 def _marked(send: Answer) -> Answer:
@@ -141,13 +155,13 @@ def mounted(studio: Studio, password: str | None = None) -> Door:
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
-        show_error=False,
+        show_error=True,
         max_file_size=MEGABYTES * 2**20,
         theme=THEME,
         css_paths=[STYLE],
     )
     page.has_launched = True
-    return Door(app)
+    return Door(app, page.fns)
 
 
 def serve(app: Door, place: socket.socket) -> None:

@@ -40,6 +40,7 @@ from emoscene.web.wish import Wish, bounded, given
 GLANCE = 32  # latents a side that a preview is decoded from
 PAUSE = 0.4  # seconds between previews
 BATCH = 4  # pictures painted at once
+CELLS = 64  # pictures of a comparison
 HELD = 8  # combinations of methods held ready
 Painted = tuple[Row, Image.Image]
 
@@ -203,6 +204,8 @@ class Grid:
         for name, side in (("method", methods), ("emotion", emotions), ("strength", strengths)):
             if not side:
                 raise Usage(f"a comparison needs one {name} at least: choose some")
+        if (cells := len(methods) * len(emotions) * len(strengths)) > CELLS:
+            raise Usage(f"a comparison of {cells} pictures is too large: {CELLS} at most")
         self.studio, self.columns, self.title = studio, [describe(e) for e in emotions], wish.prompt
         self.lines = [(method, strength) for method in methods for strength in strengths]
         rows = []
