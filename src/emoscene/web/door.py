@@ -75,9 +75,9 @@ class Door:
             asked = json.loads(body)
             text = json.dumps(asked, ensure_ascii=False)
         except (ValueError, RecursionError):
-            return "this is not JSON"
+            return "this is not JSON: /gradio_api/info says what is understood"
         if not isinstance(asked, dict):
-            return "this is no JSON object"
+            return "this is no JSON object: /gradio_api/info says what is understood"
         if FETCHED.search(text):
             return "this page fetches nothing from elsewhere: upload the picture itself"
         if "/queue/join" in path and str(asked.get("fn_index")) not in self.events:

@@ -98,7 +98,7 @@ def build(studio: Studio) -> gr.Blocks:
         notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in studio.remarks)
         gr.HTML(
             f'<header class="masthead"><h1>emoscene</h1><p>words and an emotion in, pictures out &middot; '
-            f"base: {escape(studio.base.name)}</p></header>{notes}",
+            f"base: {escape(Path(studio.base.name).name)}</p></header>{notes}",
             apply_default_css=False,
         )
         with gr.Tab("Paint"):

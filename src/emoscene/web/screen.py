@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -37,11 +38,12 @@ class Screen:
     @property
     def remark(self) -> str:
         """What a user must know of it; nothing where the base names no checker, or it is on."""
-        source = self.base.spec.source
-        fetch = f"hf download {source} --revision {self.base.spec.revision} --include 'safety_checker/*.safetensors'"
+        name, spec = self.base.name, self.base.spec
+        files = "--include 'safety_checker/*.json' --include 'safety_checker/*.safetensors'"
+        fetch = "" if Path(spec.source).is_dir() else f": hf download {spec.source} --revision {spec.revision} {files}"
         return {
-            "absent": f"{self.base.name}'s safety checker is not here, so pictures are not screened: {fetch}",
-            "off": f"{self.base.name}'s safety checker is off, so pictures are not screened",
+            "absent": f"{name}'s safety checker is not here, so pictures are not screened{fetch}",
+            "off": f"{name}'s safety checker is off, so pictures are not screened",
         }.get(self.state, "")
 
     @torch.no_grad()
