@@ -100,6 +100,18 @@ def test_its_vector_reaches_both_halves(base: Backbone, bright: Path) -> None:
     assert "like" not in feeling(base).conditions(pipe.rows("a cat"))[0].extra
 
 
+def test_what_is_suppressed_stands_in_the_negative_half(base: Backbone, bright: Path) -> None:
+    moved = Moved(base)
+    pipe = feeling(base, moved=moved)
+    asked = [{"emotion": "awe:0.7,fear:-0.3"}, {"emotion": "awe", "strength": -1.0}, {"emotion": "awe"}]
+    pipe.conditions([pipe.rows("a dog", **one)[0] for one in asked])
+    plain, away = moved.seen
+    awe, fear = EMOTIONS.index("awe"), EMOTIONS.index("fear")
+    assert away.a[:, awe].tolist() == [0.0, 1.0, 0.0]
+    assert away.a[:, fear].tolist() == pytest.approx([0.3, 0.0, 0.0])
+    assert int((away.a != 0).sum()) == 2 and torch.equal(away.g, plain.g)
+
+
 def test_a_mixed_batch_is_its_rows_alone(base: Backbone, bright: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
     rows = [pipe.rows("a dog", like=bright, steps=3)[0], pipe.rows("a cat", emotion="awe", steps=3)[0]]

@@ -78,9 +78,12 @@ def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, 
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddim", "euler", "unipc"])
-def test_it_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe) -> None:
+def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
+    sampler: str, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import diffusers
 
+    monkeypatch.setattr(editing, "OWN", 0.0)
     kind, options = solvers.SCHEDULERS[sampler]
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
@@ -92,6 +95,23 @@ def test_it_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe) -> None:
     asked = {"negative": "a cat", "steps": 8, "cfg": 3.0, "seed": 4, "sampler": sampler}
     [ours] = pipe("a dog", image=painted(), keep=0.5, **asked).images
     assert np.abs(pixels(ours) - pixels(made.images[0])).max() <= 1
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "euler"])
+def test_from_its_own_noise_a_picture_comes_back(sampler: str, pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    latent, lost = pipe.base.encode(tensor([painted()])), {}
+    for share in (0.0, 0.8, 1.0):
+        monkeypatch.setattr(editing, "OWN", share)
+        rows = pipe.rows("a dog", image=painted(), keep=0.2, steps=40, cfg=1.0, sampler=sampler)
+        *_, x = pipe.latents(rows)
+        lost[share] = float((x - latent).abs().mean())
+    assert lost[1.0] < 0.1 * lost[0.0]
+    assert lost[1.0] < lost[0.8] < lost[0.0]
+
+
+def test_seeds_differ_in_what_is_not_the_pictures_own(pipe: Pipe) -> None:
+    one, other = pipe("a dog", image=painted(), keep=0.2, steps=4, num=2).images
+    assert (pixels(one) != pixels(other)).any()
 
 
 def test_more_kept_is_nearer(pipe: Pipe) -> None:

@@ -99,6 +99,15 @@ def test_a_suppressed_emotion_is_left_and_then_let_go(plain: Backbone, monkeypat
     assert guidance.steer(noise, gone, t, condition).abs().max() < 1e-6
 
 
+def test_it_pushes_away_harder_than_it_pulls(plain: Backbone) -> None:
+    x, t, noise = latents(2), torch.tensor(400), torch.zeros(2, 4, 8, 8)
+    pulls = {
+        away: guide(plain, away=away).steer(noise, x, t, asked({"awe": -1.0}, {"awe": 1.0})) for away in (1.0, 3.0)
+    }
+    torch.testing.assert_close(pulls[3.0][0], 3 * pulls[1.0][0])
+    assert torch.equal(pulls[3.0][1], pulls[1.0][1])
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_pull_raises_what_is_asked_and_lowers_what_is_not(sign: int, plain: Backbone) -> None:
     guidance, x, t = guide(plain), latents(3), torch.tensor(400)

@@ -13,7 +13,7 @@ from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS, NOTHING, weights
 from emoscene.errors import Failure, Usage
 from emoscene.learner import Batch
-from emoscene.methods.base import Chain, Method
+from emoscene.methods.base import Chain, Method, blend
 from emoscene.sampling import Pipe
 
 METHODS = plugins.names("methods")
@@ -245,6 +245,18 @@ def test_an_unknown_layer_is_named(base: Backbone) -> None:
     cls = plugins.find("methods", "lora")
     with pytest.raises(Usage, match=r"atention.*attention"):
         cls.start(cls.Config(layers="atention"), base)
+
+
+def test_a_mixture_goes_as_far_as_its_parts(base: Backbone) -> None:
+    far = torch.nn.functional.one_hot(torch.tensor([3, 5]), 77).float().unsqueeze(-1)
+
+    def moved(*a: float) -> list[float]:
+        plain = base.plain(["a dog"], torch.tensor([[*a, *[0.0] * 6]]))
+        return (blend(plain, lambda prompts, emotions: plain.e0 + far[emotions]).text - plain.e0)[0, [3, 5], 0].tolist()
+
+    assert moved(0.5, 0.0) == pytest.approx([0.5, 0.0], abs=1e-5)
+    assert moved(0.5, 0.5) == pytest.approx([0.5**0.5, 0.5**0.5], abs=1e-5)
+    assert moved(-0.3, 0.0) == pytest.approx([-0.3, 0.0], abs=1e-5)
 
 
 def test_the_dial_is_exact_at_its_ends(base: Backbone) -> None:

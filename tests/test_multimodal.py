@@ -125,6 +125,14 @@ def test_a_picture_stands_in_for_the_prototypes(base, trained):
     assert torch.equal(predicted(base, trained, asked(base, awe)), predicted(base, trained, nobody))
 
 
+def test_a_picture_is_led_away_from_at_negative_strength(base, trained):
+    like = torch.randn(1, trained.config.width)
+    for strength in (1.0, -1.0):
+        plain = base.plain(["a dog"], strength * torch.full((1, 8), 0.125))
+        laid = trained.condition(replace(plain, extra={"like": like}))
+        assert laid.extra["multimodal.weights"].tolist() == [[strength, *[0.0] * 7]]
+
+
 def test_a_prototype_is_the_mean_of_its_pictures(base):
     pictures = Pictures()
     found = Multimodal.start(Multimodal.Config(), base, pictures)

@@ -55,12 +55,13 @@ def test_the_emotion_asked_is_the_emotion_seen(lora: Pipe) -> None:
     assert (seen == asked).mean() >= 0.6
 
 
-def test_a_mixture_lies_between(lora: Pipe) -> None:
-    texts = [
-        lora.chain.condition(lora.base.plain(["a beach"], torch.tensor([a]))).text
+def test_a_mixture_lies_between_and_is_as_strong(lora: Pipe) -> None:
+    plain = lora.base.plain(["a beach"]).text
+    awe, fear, both = (
+        lora.chain.condition(lora.base.plain(["a beach"], torch.tensor([a]))).text - plain
         for a in ([0.0, 1, 0, 0, 0, 0, 0, 0], [0.0, 0, 0, 0, 0, 0, 1, 0], [0.0, 0.5, 0, 0, 0, 0, 0.5, 0])
-    ]
-    torch.testing.assert_close(texts[2], (texts[0] + texts[1]) / 2, atol=1e-5, rtol=1e-4)
+    )
+    torch.testing.assert_close(both, (awe + fear) / 2**0.5, atol=1e-5, rtol=1e-4)
 
 
 def test_the_table_goes_between_the_marks_of_a_readme(tmp_path: Path) -> None:

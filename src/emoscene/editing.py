@@ -2,10 +2,13 @@
 
 `keep` K in [0, 1] is how much of it stays: of the solver's steps only the last round((1 - K) steps) are run, from
 
-    x_t = sqrt(alphabar_t) encode(x) + sqrt(1 - alphabar_t) eps        (in the solver's own units)
+    x_t = sqrt(alphabar_t) encode(x) + sqrt(1 - alphabar_t) (sqrt(c) eps_x + sqrt(1 - c) eps)
 
-at the first of these. K = 1 runs none and gives decode(encode(x)); K = 0 runs all, which start from pure noise, and is
-the picture that would have been painted without x. What the words say stays too: the prompt, or else a caption.
+at the first of these, in the solver's own units. eps is the seed's noise, eps_x the picture's own: what the base would
+have painted it from (DDIM backwards). With a share of c = min(.8, 8 K) of that, the layout survives levels at which
+light and colours are free to change, which is what another emotion asks for; noise of the seed alone must stay below
+them (`docs/log.md`). K = 1 runs no step and gives decode(encode(x)); K = 0 runs all, from pure noise, and is what would
+have been painted without x. What the words say stays too: the prompt, or else a caption.
 
 The framing stays. A picture of up to four times the base's own area, and no less than it, comes back at its own size;
 any other is brought to that bound at its own aspect ratio, or to the area of SIZE x SIZE (`--size SIZE`), or exactly to
@@ -33,11 +36,12 @@ from emoscene.emotions import Weights, describe
 from emoscene.encoders.base import tensor
 from emoscene.errors import Usage
 from emoscene.pictures import Row, open_picture, upright
-from emoscene.solvers import last
+from emoscene.solvers import last, left, origin
 
 Picture = Image.Image | str | Path
 
-KEEP = 0.5  # where none is asked
+KEEP = 0.15  # where none is asked
+OWN, ALL_OF_IT = 0.8, 0.1  # share of the picture's own noise at most, and from which `keep` on
 PIXELS = 4_000_000  # of one picture
 ROOM = 4  # times the base's own area is the largest edit that was not asked for by its size
 GLANCE = 512  # pixels of the longer side that a companion is shown
@@ -130,7 +134,12 @@ class Given:
         size = worked(self.base, rows[0].size)
         pictures = (self.open(str(row.image), row.digests.get(str(row.image), "")) for row in rows)
         x_0 = self.base.encode(tensor(picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures)).float()
-        return solver.add_noise(x_0, noises, last(solver, count).expand(len(rows))) if count else x_0
+        if not count:
+            return x_0
+        level = last(solver, count).expand(len(rows))
+        own = origin(self.base, self.base.plain([row.prompt for row in rows]), x_0, left(solver))
+        share = OWN * min(1.0, float(rows[0].keep or 0) / ALL_OF_IT)
+        return solver.add_noise(x_0, share**0.5 * own + (1 - share) ** 0.5 * noises, level)
 
     def remarks(self, row: Row, prompt: str) -> list[str]:
         """What was done with the pictures that a row was given, a sentence each."""

@@ -171,7 +171,7 @@ class Pipe:
         positive = self.chain.condition(plain)
         if all(row.cfg == 1 for row in rows):
             return positive, None
-        away = self.base.plain([row.negative for row in rows], g=plain.g)
+        away = self.base.plain([row.negative for row in rows], (-a).clamp(min=0), plain.g)
         if vectors is not None:
             away = dataclasses.replace(away, extra={"like": torch.zeros_like(vectors)})
         return positive, self.chain.condition(away)

@@ -1,8 +1,9 @@
 """The sampler: one generator of latents over any of diffusers' solvers.
 
 Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's
-`steer` comes after it. The negative half has no emotion and its picture's gain. A solver holds state, so each batch has
-its own. It may be told to run its last steps alone (`last`), for a picture that was noised to a level.
+`steer` comes after it. The negative half has the emotions that are suppressed, turned round, and its picture's gain. A
+solver holds state, so each batch has its own. It may be told to run its last steps alone (`last`), for a picture that
+was noised to a level; `origin` finds the noise from which the base itself would have painted that picture.
 """
 
 from __future__ import annotations
@@ -54,6 +55,20 @@ def left(solver: Any) -> Tensor:
     """The timesteps that it will run."""
     times: Tensor = solver.timesteps[getattr(solver, "begin_index", None) or 0 :]
     return times
+
+
+@torch.no_grad()
+def origin(base: Backbone, words: Condition, x_0: Tensor, times: Tensor) -> Tensor:
+    """The noise [B, 4, h, w] that latents x_0 would have come from, by DDIM run backwards (Song et al. 2021, eq. 13).
+
+    words: what the pictures show; times: timesteps to go by, the greatest being the level that is reached.
+    """
+    x, t = x_0, torch.ones((), device=x_0.device)
+    for after in times.unique():
+        eps, alphabar, further = base.predict(x, t, words).float(), base.alphabar(t), base.alphabar(after)
+        clean = (x - (1 - alphabar).sqrt() * eps) / alphabar.sqrt()
+        x, t = further.sqrt() * clean + (1 - further).sqrt() * eps, after
+    return (x - further.sqrt() * x_0) / (1 - further).sqrt()
 
 
 def steps(

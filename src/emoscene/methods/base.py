@@ -8,7 +8,8 @@ causal, so no position before them changes, and the text used is
 
     text = E0 + sum_i a_i (E_i - E0)
 
-with E0 the prompt's own encoding and E_i the one with emotion i appended.
+with E0 the prompt's own encoding and E_i the one with emotion i appended (for mixtures see `blend`). What is asked for
+with a_i < 0 stands, with its sign turned, in the negative half of classifier-free guidance as well.
 """
 
 from __future__ import annotations
@@ -61,16 +62,22 @@ class Method(Learner):
 
 
 class Chain:
-    """Some methods, one after the other, used as one."""
+    """Some methods, one after the other, used as one.
+
+    Each of n hears a / sqrt(n): at the whole dial two would ask twice for the same, and what one of them fixes the
+    other fixes again, until the pictures of an emotion are all alike (measured: `docs/log.md`).
+    """
 
     def __init__(self, methods: Sequence[Method] = ()) -> None:
         self.methods = tuple(methods)
 
     def condition(self, plain: Condition) -> Condition:
         """Each method's, in turn."""
+        share = max(1, len(self.methods)) ** -0.5
+        found = replace(plain, a=share * plain.a, g=share * plain.g)
         for method in self.methods:
-            plain = method.condition(plain)
-        return plain
+            found = method.condition(found)
+        return found
 
     def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Each method's, in turn."""
@@ -91,13 +98,16 @@ def blend(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -
     """Move the text towards each asked emotion's own encoding, as far as `a` says.
 
     encode: prompts and emotions' numbers, one a row -> text with that emotion appended [R, 77, D]. A row without an
-    emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding.
+    emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding. Emotions point
+    ways that have little in common, and the sum of two halves is shorter than either whole: a mixture's moves are
+    lengthened by sum_i |a_i| / sqrt(sum_i a_i^2), which is 1 for a single emotion.
     """
     row, emotion = torch.nonzero(condition.a, as_tuple=True)
     if not len(row):
         return condition
     towards = encode([condition.prompts[r] for r in row.tolist()], emotion)
-    a = condition.a[row, emotion].to(towards.dtype).view(-1, 1, 1)
+    longer = condition.a.abs().sum(1) / condition.a.norm(dim=1).clamp(min=1e-12)
+    a = (longer[row] * condition.a[row, emotion]).to(towards.dtype).view(-1, 1, 1)
     moved = torch.lerp(condition.e0[row], towards, a)
     if condition.text is condition.e0 and len(row.unique()) == len(row):
         return replace(condition, text=condition.e0.index_copy(0, row, moved))

@@ -6,8 +6,8 @@ the noise prediction becomes (Dhariwal and Nichol 2021, eq. 14)
 
     eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t)
 
-with a the emotion asked, strength x weights. An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: the pull
-away from it dies down as it goes, where -|a_i| log p_i would pull for ever.
+with a the emotion asked, strength x weights. An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: the push
+away from it dies down as it goes, where -|a_i| log p_i would push for ever, and may therefore be harder (`away`).
 
 Guidance acts while low <= t / T <= high, t / T being the noise level: 1 where sampling starts, 0 at the picture. Near 1
 there is little yet to classify, near 0 the layout is settled; classifier-free guidance, too, gains from being kept to
@@ -58,6 +58,9 @@ class Guidance(Method):
         )
         smoothing: float = option(0.05, "share of each label spread over all eight", span=(0.0, 0.5))
         scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), late=True)
+        away: float = option(
+            3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), late=True
+        )
         low: float = option(
             0.2, "noise level t / T below which it lets go; 0 is the picture", span=(0.0, 1.0), late=True
         )
@@ -146,11 +149,11 @@ class Guidance(Method):
         return pull
 
     def _gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """grad_x of sum_i a_i log p_i, or |a_i| log(1 - p_i) where a_i < 0 [B, 4, h, w]; and log p [B, 8]."""
+        """grad_x of sum_i a_i log p_i, or away |a_i| log(1 - p_i) where a_i < 0 [B, 4, h, w]; and log p [B, 8]."""
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()
             log_p = self.log_probabilities(x, t)
-            wish = a.clamp(min=0) * log_p - a.clamp(max=0) * others(log_p)
+            wish = a.clamp(min=0) * log_p - self.config.away * a.clamp(max=0) * others(log_p)
             [gradient] = torch.autograd.grad(wish.sum(), x)
         return gradient, log_p.detach()
 

@@ -146,11 +146,13 @@ class Multimodal(Method):
     def condition(self, plain: Condition) -> Condition:
         """Lay out each row's eight emotions: their tokens [B, 8, 4, D_text] and weights [B, 8].
 
-        A row whose `like` (a vector [D]) is not zero has it in the prototypes' place, once, weighed by its g.
+        A row whose `like` (a vector [D]) is not zero has it in the prototypes' place, once, weighed by its g, or by -g
+        where `a` leads away.
         """
         like = plain.extra.get("like", torch.zeros(len(plain), self.config.width, device=self.prototypes.device))
         given = like.any(1, keepdim=True)
-        once = plain.g[:, None] * torch.eye(1, len(EMOTIONS), device=plain.g.device)
+        gain = torch.where(plain.a.sum(1) < 0, -plain.g, plain.g)
+        once = gain[:, None] * torch.eye(1, len(EMOTIONS), device=plain.g.device)
         vectors = torch.where(given[:, None], like[:, None].to(self.prototypes), self.prototypes)
         laid = self.adapter["image_proj"](vectors), torch.where(given, once, plain.a)
         others = {name: value for name, value in plain.extra.items() if name != "like"}
