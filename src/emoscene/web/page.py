@@ -203,7 +203,7 @@ def refeel(studio: Studio) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             file = files("Drop a picture", single=True)
-            prompt = gr.Textbox("", label="Words", info="what the picture shows", placeholder=SCENE)
+            prompt = gr.Textbox("", label="Words", info="what the picture shows; empty: its caption", placeholder=SCENE)
             emotion = picker("sadness", "refeel")
             keep = slider("keep", 0.05, label="Keep")
             strength = slider("strength", 0.05, label="Strength")

@@ -12,6 +12,7 @@ from typing import Any
 
 from emoscene import config
 from emoscene.config import option
+from emoscene.editing import KEEP
 from emoscene.emotions import weights
 from emoscene.errors import Usage
 from emoscene.pictures import Row, open_picture
@@ -38,7 +39,7 @@ class Wish:
     cfg: float = option(5.0, "how closely to follow the words; 1 is not at all", span=(1, 30))
     sampler: str = option("dpm++", "which solver", choices=("dpm++", "ddim", "euler", "pndm", "unipc"))
     size: int | None = option(None, "side in pixels; empty: the base's own", span=(64, 2048))
-    keep: float = option(0.5, "how much of a picture that is given stays", span=(0, 1))
+    keep: float = option(KEEP, "how much of the picture stays", span=(0, 1))
 
 
 def read(pairs: Mapping[str, Any]) -> Wish:
