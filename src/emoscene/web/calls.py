@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from emoscene import config
-from emoscene.emotions import describe
+from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import Row, read_row, save
 from emoscene.web import wish as wishes
@@ -64,10 +64,17 @@ def files(finished: Sequence[Painted], folder: str) -> list[tuple[str, str]]:
     """The pictures as PNGs that carry their rows, and a caption each."""
     for row, image in finished:
         save(image, Path(folder) / row.file, row)
-    return [
-        (str(Path(folder) / row.file), f"{describe(row.emotion) or 'no emotion'} · seed {row.seed}")
-        for row, _ in finished
+    return [(str(Path(folder) / row.file), caption(row)) for row, _ in finished]
+
+
+def caption(row: Row) -> str:
+    """A picture's seed, and the emotions that count in it."""
+    weights = {name: weight for name, weight in zip(EMOTIONS, row.emotion, strict=True) if abs(weight) >= 0.05}
+    felt = [
+        name if weights[name] == 1 else f"{name} {weights[name]:.2g}"
+        for name in sorted(weights, key=lambda name: -weights[name])
     ]
+    return f"seed {row.seed} · {', '.join(felt) or 'no emotion'}"
 
 
 def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
