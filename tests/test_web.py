@@ -211,7 +211,7 @@ def test_a_base_that_names_no_checker_says_nothing_of_one(studio):
     assert last(studio.generate(WISH)).finished[0][0].settings == {} and not studio.remarks
 
 
-ASKED = ["a dog", "blurry", "awe:0.5,fear:0.25", 0.75, ["prompt"], 7, 1, 3, 2.5, "ddim", None]
+ASKED = ["a dog", "blurry", "awe:0.5,fear:0.25", 0.75, ["prompt"], 7, 1, 3, 2.5, "ddim", 64]
 
 
 def test_settings_come_back_from_the_picture(studio, tmp_path):

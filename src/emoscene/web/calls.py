@@ -181,9 +181,8 @@ def restoring(studio: Studio) -> Callable[[str | None], Any]:
                 raise Usage(
                     f"{file} was painted on {row.base}, and this page has {studio.base.name}: emoscene web --base"
                 )
-            size = None if row.size == (studio.base.size,) * 2 else max(row.size)
             same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
-            wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": size}))
+            wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": max(row.size)}))
             for name in wish["method"].split("+"):
                 studio.pipe(name)
             wish["method"] = wish["method"].split("+")

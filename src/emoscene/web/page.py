@@ -132,7 +132,7 @@ def paint(studio: Studio) -> None:
                 sampler = gr.Dropdown(
                     list(OPTIONS["sampler"].choices or ()), value=OPTIONS["sampler"].default, label="Sampler"
                 )
-                size = number("size", label="Size")
+                size = number("size", studio.base.size, label="Size")
         with gr.Column(scale=6, min_width=320):
             with gr.Row(elem_classes="doing"):
                 go = gr.Button("Paint", variant="primary", elem_classes="go")
@@ -250,10 +250,9 @@ def slider(name: str, step: float, value: float | None = None, **words: Any) -> 
     )
 
 
-def number(name: str, **words: Any) -> gr.Number:
-    """A number that is a field of `Wish`."""
-    option = OPTIONS[name]
-    return gr.Number(option.default, precision=0, min_width=90, **words)
+def number(name: str, value: int | None = None, **words: Any) -> gr.Number:
+    """A number that is a field of `Wish`; never an empty one, which Gradio's page would send as 0."""
+    return gr.Number(OPTIONS[name].default if value is None else value, precision=0, min_width=90, **words)
 
 
 def methods(studio: Studio) -> gr.Dropdown:
