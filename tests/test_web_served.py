@@ -43,10 +43,11 @@ class Page:
             time.sleep(0.1)
         self.url = found[0]
         self.client = httpx.Client(base_url=self.url, timeout=WAIT)
+        self.json = {"content-type": "application/json"}
 
     def call(self, name, data):
         """The status and the answer of a call: its components' values, or what is said against it."""
-        asked = self.client.post(f"/gradio_api/call/{name}", content=json.dumps({"data": data}))
+        asked = self.client.post(f"/gradio_api/call/{name}", content=json.dumps({"data": data}), headers=self.json)
         if asked.status_code != 200:
             return asked.status_code, asked.text
         told = self.client.get(f"/gradio_api/call/{name}/{asked.json()['event_id']}").text
