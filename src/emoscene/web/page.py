@@ -281,4 +281,4 @@ def status() -> gr.HTML:
 
 def stopping(stop: gr.Button, state: gr.HTML, event: Any) -> None:
     """The button that ends a call at its next step."""
-    stop.click(lambda: calls.bar(0, "stopped"), None, state, cancels=[event], queue=False, api_visibility="private")
+    stop.click(lambda: calls.bar(0, "stopped"), None, state, cancels=[event], api_visibility="private")
