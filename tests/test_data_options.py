@@ -10,6 +10,7 @@ from PIL import Image
 
 import tiny
 from emoscene import config as configs
+from emoscene.artifacts import train
 from emoscene.backbone import Backbone
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
@@ -18,7 +19,6 @@ from emoscene.emotions import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Usage
 from emoscene.learner import save
-from emoscene.artifacts import train
 
 SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
 

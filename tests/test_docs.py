@@ -13,7 +13,7 @@ import pytest
 
 import emoscene
 import tiny
-from emoscene import plugins, sampling
+from emoscene import device, plugins, sampling
 from emoscene.verbs import VERBS, read
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +63,7 @@ def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
     """One file, found by its name: on the dial, in company, and listed with its option."""
     assert hue in plugins.names("methods")
     assert [option.name for option in plugins.options("methods", hue)] == ["pull"]
-    base = sampling.loaded(str(tiny.make(tmp_path / "base")))
+    base = device.loaded(str(tiny.make(tmp_path / "base")))
     asked = {"seed": 3, "steps": 3, "cfg": 3.0}
     none = sampling.load(base)("a lake", **asked).images[0]
     pipe = sampling.load(base, method=hue, pull=2.0)

@@ -78,7 +78,7 @@ def posterior_means(base: Backbone, sampler: str, monkeypatch: pytest.MonkeyPatc
     condition = asked(*(wish for wish in wishes for _ in range(500)))
     solver = scheduler(base, sampler, 50)
     x = latents(len(condition), 2) * solver.init_noise_sigma
-    *_, x = steps(base, Chain([guidance]), condition, None, torch.ones(len(condition)), x, solver)
+    *_, (x, _) = steps(base, Chain([guidance]), condition, None, torch.ones(len(condition)), x, solver)
     return [float(part.mean()) for part in x.chunk(len(wishes))]
 
 

@@ -20,6 +20,7 @@ def python(code):
 def test_the_public_names_are_these():
     verbs = [
         *("load", "generate", "train", "evaluate", "tune", "report", "export", "prepare", "mini", "demo", "doctor"),
+        "web",
     ]
     assert emoscene.__all__ == ["__version__", *verbs]
     assert set(verbs) <= set(dir(emoscene))

@@ -242,7 +242,7 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("name", plugins.names("recipes"))
+@pytest.mark.parametrize("name", [name for name in plugins.names("recipes") if name not in ("fast", "best")])
 def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
     learner = name.removesuffix("_sd15")
     kind = "methods" if learner in plugins.names("methods") else "encoders"

@@ -26,8 +26,9 @@ VERBS = {
     "mini": "mini",
     "demo": "mini.demo",
     "doctor": "health",
+    "web": "web",
 }
-"""Where each verb lives. `mini` is a package as well, and callable: the room itself is the verb."""
+"""Where each verb lives. `mini` and `web` are packages as well, and callable: the room itself is the verb."""
 
 __all__ = ["__version__", *VERBS]
 

@@ -58,20 +58,21 @@ def run(line: list[str]) -> int:
         print(json.dumps(emoscene.doctor()) if "json" in call.asked else catalogue.page(emoscene.doctor()))
     else:
         done = perform(call)
-        if not call.given.get("dry_run"):
+        if done is not None and not call.given.get("dry_run"):
             manifest = {"out": str(done), **stage.read(done)} if "json" in call.asked else {}
             print(json.dumps(manifest, ensure_ascii=False) if manifest else done)
     return 0
 
 
-def perform(call: Call) -> Path:
-    """Call the verb's function, with bars and messages on stderr."""
+def perform(call: Call) -> Path | None:
+    """Call the verb's function, with bars and messages on stderr; returns the folder that it left, if any."""
     function = getattr(emoscene, call.verb)
     takes = inspect.signature(function).parameters
     apart = "settings" in takes and takes["settings"].kind is inspect.Parameter.KEYWORD_ONLY
     pairs = {"settings": call.pairs} if apart and call.pairs else call.pairs
     with _progress() as faces:
-        return Path(function(**call.given, **pairs, **{key: faces[key] for key in faces if key in takes}))
+        made = function(**call.given, **pairs, **{key: faces[key] for key in faces if key in takes})
+    return None if made is None else Path(made)
 
 
 @contextmanager

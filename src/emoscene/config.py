@@ -41,7 +41,7 @@ class Option:
         """The value as this field holds it, from text or from Python; `Usage` if it cannot be."""
         try:
             value = _convert(value, self.type)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise Usage(f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}") from None
         if value is None:
             return value

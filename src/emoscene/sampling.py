@@ -165,14 +165,18 @@ class Pipe:
         return pictures(self.sketch(latents))
 
     def latents(self, rows: Sequence[Row]) -> Iterator[Tensor]:
-        """The latents [B, 4, h, w] after each step, for rows that share all that `together` says.
+        """The latents [B, 4, h, w] after each step, for rows that share all that `together` says."""
+        return (x for x, _ in self.glimpses(rows))
+
+    def glimpses(self, rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The latents after each step, and what they promise to become, both [B, 4, h, w]: for previews.
 
         Where all of a picture is kept there is no step, and its own latents are all that comes.
         """
         solver = scheduler(self.base, rows[0].sampler, rows[0].steps)
         x = self.given.begin(solver, rows)
         if not steps_of(rows[0]):
-            return iter([x])
+            return iter([(x, x)])
         positive, negative = self.conditions(rows)
         cfg = torch.tensor([row.cfg for row in rows], device=self.base.device)
         interval = rows[0].cfg_low, rows[0].cfg_high

@@ -83,11 +83,12 @@ def steps(
     x: Tensor,
     solver: Any,
     interval: tuple[float, float] = (0.0, 1.0),
-) -> Iterator[Tensor]:
-    """Latents x [B, 4, h, w] after each step of the solver, from noise as strong as it is at its first.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """After each step of the solver: the latents x, and its estimate of the finished ones x_0, each [B, 4, h, w].
 
-    cfg: guidance scale a sample [B]; negative: what guidance leads away from, or None for no guidance; interval: the
-    noise levels t / T, lowest and highest, at which it does.
+    x is at first noise as strong as the solver's first step has it. cfg: guidance scale a sample [B]; negative: what
+    guidance leads away from, or None for no guidance; interval: the noise levels t / T, lowest and highest, at which
+    it does.
     """
     both = positive if negative is None else negative.cat(positive)
     levels = (left(solver) / len(base.alphas_cumprod)).tolist()
@@ -101,5 +102,7 @@ def steps(
                 away, towards = noise.chunk(2)
                 noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
             noise = chain.steer(noise, x_t, t, positive)
+            alphabar = base.alphabar(t)
+            x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
             x = solver.step(noise, t, x, return_dict=False)[0]
-        yield x
+        yield x, x_0

@@ -92,6 +92,12 @@ VERBS = {
         "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
     ),
     "doctor": Verb("what this machine has, and the command for what is missing", "", "", "emoscene doctor"),
+    "web": Verb(
+        "a page to paint, compare, re-feel and judge on, in the browser, for this machine alone",
+        "",
+        "host port password base adapter judge screen device dtype",
+        "emoscene web --port 7860",
+    ),
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
     "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
 }
@@ -162,6 +168,10 @@ OPTIONS = {
         Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),
         Option("push", "str", "me/emotions", "a repository of the hub to upload the folder to"),
         Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
+        Option("host", "str", "127.0.0.1", "who may reach the page: this machine alone, if left out"),
+        Option("port", "int", 7860, "where the page is; 0: any that is free", span=(0, 65535)),
+        Option("password", "str", "secret", "asked of whoever opens the page, with the name emoscene"),
+        Option("screen", "bool", True, "whether a safety checker looks at pictures, where the base has one"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),
     )

@@ -1,0 +1,87 @@
+"""The page: every verb that a browser has use for, on one's own machine.
+
+    wish.py      what may be asked of it, and how much
+    studio.py    a base, its methods and its judges, held ready; pictures while they come into being
+    screen.py    the base's safety checker
+    plane.py     the picker of emotions, and the bars of a judge
+    page.py      four tabs, and the same four by Gradio's API
+    door.py      what may go in and out
+
+It is bound to this machine unless asked otherwise, sends nothing anywhere, fetches nothing from elsewhere, and serves
+no file but those that it was given or made. The room itself is the verb `web`, so it can be called: `emoscene.web()`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+
+from emoscene.errors import Failure, Usage
+
+HERE = ("127.0.0.1", "localhost", "::1")
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
+
+
+class _Room(ModuleType):
+    """A module that can be called."""
+
+    def __call__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 7860,
+        password: str | None = None,
+        base: str = "mini",
+        adapter: str | Path | Sequence[str | Path] | None = None,
+        judge: Sequence[str] = (),
+        screen: bool = True,
+        device: str | None = None,
+        dtype: str | None = None,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        """Serve the page until Ctrl-C; whatever was uploaded or painted goes with it.
+
+        host: who may reach it, only this machine by default. password: of the user `emoscene`. adapter, judge: folders
+        that `train` made. screen: whether the base's safety checker looks at pictures, where it has one. Raises Usage
+        for words that are off and a port that is taken, Failure where Gradio is missing.
+        """
+        if find_spec("gradio") is None:
+            raise Failure("the page needs Gradio, which is not installed: pip install 'emoscene[web]'")
+        taken = _bound(host, port)
+        with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
+            os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
+            studio = import_module("emoscene.web.studio").Studio(base, adapter, judge, screen, device, dtype)
+            for remark in studio.remarks:
+                tell(remark)
+            if host not in HERE and password is None:
+                tell(f"whoever reaches {host} may paint here: give --password, or leave --host out")
+            door = import_module("emoscene.web.door")
+            app = door.mounted(studio, password)
+            tell(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
+            door.serve(app, taken)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at this place, so that a port that is taken is said before anything is loaded."""
+    if not 0 <= port <= 65535:
+        raise Usage(f"--port {port} is out of range: it goes from 0 (any that is free) to 65535")
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Usage(
+            f"{host}:{port} cannot be had ({error.strerror or error}): give another --port or --host"
+        ) from error
+    return bound
+
+
+sys.modules[__name__].__class__ = _Room

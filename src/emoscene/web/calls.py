@@ -1,0 +1,198 @@
+"""What the page's buttons and Gradio's API call: words in, a `Wish`, what the studio answers, components' values out.
+
+Nothing is decided here. A sentence of refusal becomes the page's own. Those that paint are generators: a call that is
+stopped, or whose asker has gone, is closed at its next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+
+from emoscene import config
+from emoscene.emotions import EMOTIONS, describe
+from emoscene.errors import Failure, Usage
+from emoscene.pictures import Row, read_row, save
+from emoscene.web import wish as wishes
+from emoscene.web.plane import verdicts
+from emoscene.web.studio import Painted, Studio
+
+FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
+"""The words of the tab *Paint*, in their order."""
+
+
+@contextmanager
+def plainly(*files: str) -> Iterator[None]:
+    """What a call got wrong becomes the page's own sentence, files by their names alone."""
+    try:
+        yield
+    except (Usage, Failure) as error:
+        sentence = str(error)
+        for file in files:
+            sentence = sentence.replace(file, Path(file).name)
+        raise gr.Error(sentence, title="Not so", print_exception=False, duration=12) from error
+
+
+def wished(words: Sequence[Any]) -> wishes.Wish:
+    """The wish in a tab's words, which stand in the order of `FIELDS`."""
+    pairs = dict(zip(FIELDS, words, strict=True))
+    pairs["method"] = "+".join(pairs["method"] or []) or "none"
+    return wishes.read(pairs)
+
+
+def bar(share: float, words: str) -> str:
+    """How far it is, as HTML."""
+    return f'<progress max="1" value="{share:.3f}"></progress><span role="status">{escape(words)}</span>'
+
+
+def told(rows: Sequence[Row]) -> str:
+    """What to say of pictures that are made."""
+    seconds = sum(row.seconds or 0 for row in rows)
+    withheld = sum(row.settings.get("safety_checker") == "withheld" for row in rows)
+    kept = f"; {withheld} withheld by the safety checker" if withheld else ""
+    return f"{len(rows)} picture{'s' * (len(rows) > 1)} in {seconds:.1f} s{kept}"
+
+
+def files(finished: Sequence[Painted], folder: str) -> list[tuple[str, str]]:
+    """The pictures as PNGs that carry their rows, and a caption each."""
+    for row, image in finished:
+        save(image, Path(folder) / row.file, row)
+    return [(str(Path(folder) / row.file), caption(row)) for row, _ in finished]
+
+
+def caption(row: Row) -> str:
+    """A picture's seed, and the emotions that count in it."""
+    weights = {name: weight for name, weight in zip(EMOTIONS, row.emotion, strict=True) if abs(weight) >= 0.05}
+    felt = [
+        name if weights[name] == 1 else f"{name} {weights[name]:.2g}"
+        for name in sorted(weights, key=lambda name: -weights[name])
+    ]
+    return f"seed {row.seed} · {', '.join(felt) or 'no emotion'}"
+
+
+def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
+    """The function of the tab *Paint*."""
+
+    def generate(
+        prompt: str,
+        negative: str,
+        emotion: str,
+        strength: float,
+        method: list[str],
+        seed: float,
+        num: float,
+        steps: float,
+        cfg: float,
+        sampler: str,
+        size: float | None,
+    ) -> Iterator[Any]:
+        words = (prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size)
+        with plainly():
+            wish = wished(words)
+            remarks = [*studio.pipe(wish.method).remarks(wish.prompt), *studio.remarks]
+            if wish.emotion and wish.method == "none":
+                remarks.append("the base alone hears no emotion: choose a method")
+            notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks)
+            across = min(2, wish.num)
+            yield gr.Gallery(columns=across), bar(0, "beginning") + notes, gr.skip()
+            with TemporaryDirectory(prefix="emoscene-") as folder:
+                for view in studio.generate(wish):
+                    rows = [row.asdict() for row, _ in view.finished]
+                    last = view.share == 1 and len(rows) == wish.num
+                    news = told([row for row, _ in view.finished]) if last else f"{view.share:.0%}"
+                    shown = last or view.previews
+                    pictures = [*files(view.finished, folder), *((image, "in the making") for image in view.previews)]
+                    yield pictures if shown else gr.skip(), bar(view.share, news) + notes, rows if last else gr.skip()
+
+    return generate
+
+
+def comparing(studio: Studio) -> Callable[..., Iterator[Any]]:
+    """The function of the tab *Compare*."""
+
+    def compare(prompt: str, methods: list[str], emotions: list[str], strengths: str, seed: float, steps: float) -> Any:
+        with plainly():
+            wish = wishes.read({"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.cfg})
+            chosen = ["" if name == "none" else name for name in emotions]
+            grid = studio.compare(wish, methods, chosen, numbers(strengths))
+            with TemporaryDirectory(prefix="emoscene-") as folder:
+                made = 0
+                for view in grid.views():
+                    fresh, made = len(view.finished) > made, len(view.finished)
+                    words = f"{made} of {len(grid.rows)} pictures"
+                    image = gr.skip()
+                    if fresh:
+                        image = str(Path(folder) / f"compare-{made}.png")
+                        grid.sheet(view.finished).save(image)
+                    rows = [row.asdict() for row, _ in view.finished]
+                    yield image, bar(view.share, words), rows if made == len(grid.rows) else gr.skip()
+
+    return compare
+
+
+def refeeling(studio: Studio) -> Callable[..., Iterator[Any]]:
+    """The function of the tab *Re-feel*."""
+
+    def refeel(
+        file: str, prompt: str, emotion: str, keep: float, strength: float, method: list[str], seed: float
+    ) -> Iterator[Any]:
+        with plainly(*[file] if file else []):
+            asked = {"prompt": prompt, "emotion": emotion, "keep": keep, "strength": strength, "seed": seed}
+            wish = wishes.read(asked | {"method": "+".join(method or []) or "none", "cfg": studio.base.spec.cfg})
+            before, views = studio.refeel(wish, file)
+            with TemporaryDirectory(prefix="emoscene-") as folder:
+                for view in views:
+                    after = [path for path, _ in files(view.finished, folder)] or view.previews
+                    rows = [row.asdict() for row, _ in view.finished]
+                    words = told([row for row, _ in view.finished]) if rows else f"{view.share:.0%}"
+                    yield (before, after[0]) if after else gr.skip(), bar(view.share, words), rows or gr.skip()
+
+    return refeel
+
+
+def judging(studio: Studio) -> Callable[..., Any]:
+    """The function of the tab *Judge*."""
+
+    def judge(pictures: list[str] | None) -> tuple[str, Any]:
+        with plainly(*pictures or []):
+            found = studio.judge(pictures or [])
+            read = {name: [{"likely": one.likely, "place": one.place} for one in many] for name, many in found.items()}
+            return verdicts(found), read
+
+    return judge
+
+
+def restoring(studio: Studio) -> Callable[[str | None], Any]:
+    """Reads the settings out of a picture that was painted here."""
+
+    def restore(file: str | None) -> list[Any]:
+        with plainly(*[file] if file else []):
+            if not file:
+                raise Usage("there is no picture yet: drop one first")
+            row = read_row(file)
+            if row.base != studio.base.name:
+                raise Usage(
+                    f"{file} was painted on {row.base}, and this page has {studio.base.name}: emoscene web --base"
+                )
+            same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
+            wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": max(row.size)}))
+            for name in wish["method"].split("+"):
+                studio.pipe(name)
+            wish["method"] = wish["method"].split("+")
+            return [wish[name] for name in FIELDS]
+
+    return restore
+
+
+def numbers(text: str) -> list[float]:
+    """Strengths as they are written: `0, 0.5, 1`. Raises Usage for what is no number."""
+    return [
+        config.Option("strength", "float", 1.0, "", span=(-3, 3)).read(part) for part in text.split(",") if part.strip()
+    ]

@@ -1,0 +1,284 @@
+"""The page itself: four tabs, each a few settings, one button, and what comes of it.
+
+The same functions are there for programs, by Gradio's API: `/generate`, `/compare`, `/refeel`, `/judge`, `/restore`.
+One call is worked on at a time, and `QUEUE` may wait.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from emoscene import config
+from emoscene.emotions import EMOTIONS
+from emoscene.web import calls
+from emoscene.web.plane import picker
+from emoscene.web.studio import Studio
+from emoscene.web.wish import PAIR, Wish
+
+STYLE = Path(__file__).with_name("page.css")
+QUEUE = 64
+KEPT = 3600  # seconds that a file of the page is kept
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Liberation Sans", "Arial", "sans-serif"]
+MONO = ["ui-monospace", "SF Mono", "Menlo", "Consolas", "Liberation Mono", "monospace"]
+SHADES = (
+    "#fbf1ec",
+    "#f5ddd2",
+    "#ebbfac",
+    "#e0916f",
+    "#c76a46",
+    "#9c4a2f",
+    "#863e27",
+    "#6e3320",
+    "#55281a",
+    "#3c1c12",
+    "#2a140d",
+)
+THEME = gr.themes.Base(
+    primary_hue=gr.themes.Color(*SHADES, name="clay"), neutral_hue="stone", font=SANS, font_mono=MONO, radius_size="sm"
+).set(
+    body_background_fill="#faf8f4",
+    body_background_fill_dark="#191816",
+    body_text_color="#2b2a28",
+    body_text_color_dark="#ebe6dc",
+    body_text_color_subdued="#6d6860",
+    body_text_color_subdued_dark="#a49d91",
+    block_background_fill="transparent",
+    block_background_fill_dark="transparent",
+    block_border_width="0px",
+    block_border_width_dark="0px",
+    block_label_background_fill="transparent",
+    block_label_background_fill_dark="transparent",
+    block_label_text_color="#6d6860",
+    block_label_text_color_dark="#a49d91",
+    block_title_text_color="#2b2a28",
+    block_title_text_color_dark="#ebe6dc",
+    block_info_text_color="#6d6860",
+    block_info_text_color_dark="#a49d91",
+    block_padding="4px 0px",
+    input_background_fill="#fffefb",
+    input_background_fill_dark="#23211e",
+    input_border_color="#dcd5c8",
+    input_border_color_dark="#3a3732",
+    border_color_primary="#dcd5c8",
+    border_color_primary_dark="#3a3732",
+    button_primary_background_fill="#9c4a2f",
+    button_primary_background_fill_hover="#863e27",
+    button_primary_background_fill_dark="#e0916f",
+    button_primary_background_fill_hover_dark="#ebbfac",
+    button_primary_text_color="#ffffff",
+    button_primary_text_color_dark="#191816",
+    button_secondary_background_fill="#f2eee6",
+    button_secondary_background_fill_hover="#e8e1d3",
+    button_secondary_background_fill_dark="#2c2925",
+    button_secondary_background_fill_hover_dark="#3a3732",
+    slider_color="#9c4a2f",
+    slider_color_dark="#e0916f",
+    layout_gap="14px",
+    link_text_color="#9c4a2f",
+    link_text_color_dark="#e0916f",
+    button_secondary_text_color="#2b2a28",
+    button_secondary_text_color_dark="#ebe6dc",
+)
+OPTIONS = {option.name: option for option in config.fields(Wish)}
+ONE = {"concurrency_id": "painter", "concurrency_limit": 1}
+SCENE = "a village by a lake"
+SHOW = """() => {
+  if (innerWidth < 700) document.querySelector(".gallery")?.scrollIntoView({ behavior: "smooth", block: "center" });
+}"""
+"""On a narrow screen, what is painted comes into view."""
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """The page, not served yet."""
+    with gr.Blocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
+        notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in studio.remarks)
+        gr.HTML(
+            f'<header class="masthead"><h1>emoscene</h1><p>words and an emotion in, pictures out &middot; '
+            f"base: {escape(Path(studio.base.name).name)}</p></header>{notes}",
+            apply_default_css=False,
+        )
+        with gr.Tab("Paint"):
+            paint(studio)
+        with gr.Tab("Compare"):
+            compare(studio)
+        with gr.Tab("Re-feel"):
+            refeel(studio)
+        with gr.Tab("Judge"):
+            judge(studio)
+    page.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
+    return page
+
+
+def paint(studio: Studio) -> None:
+    """The tab that paints."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            prompt = gr.Textbox(SCENE, label="Words", lines=2, max_lines=4)
+            emotion = picker("awe", "paint")
+            strength = slider("strength", 0.05, label="Strength")
+            method = methods(studio)
+            with gr.Row(elem_classes="numbers"):
+                seed = number("seed", label="Seed")
+                dice = gr.Button("Dice", min_width=60, scale=0, elem_classes="dice")
+                num = number("num", label="Pictures")
+            with gr.Accordion("More settings", open=False):
+                negative = gr.Textbox("", label="Not this", info=OPTIONS["negative"].sentence)
+                steps = slider("steps", 1, label="Steps")
+                cfg = slider("cfg", 0.5, studio.base.spec.cfg, label="Guidance")
+                sampler = gr.Dropdown(
+                    list(OPTIONS["sampler"].choices or ()), value=OPTIONS["sampler"].default, label="Sampler"
+                )
+                size = number("size", studio.base.size, label="Size")
+        with gr.Column(scale=6, min_width=320):
+            with gr.Row(elem_classes="doing"):
+                go = gr.Button("Paint", variant="primary", elem_classes="go")
+                stop = gr.Button("Stop", elem_classes="stop")
+            state = status()
+            gallery = gr.Gallery(
+                show_label=False,
+                columns=1,
+                object_fit="contain",
+                height="auto",
+                format="png",
+                buttons=["download"],
+                elem_classes="gallery",
+                label="Pictures",
+            )
+            with gr.Accordion("Rows: what each picture is a function of", open=False):
+                rows = gr.JSON(show_label=False)
+            with gr.Accordion("Settings back from a picture", open=False):
+                drop = files("Drop a PNG that was painted here", single=True)
+    words = [prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size]
+    run = {"fn": calls.generating(studio), "inputs": words, "outputs": [gallery, state, rows], **ONE}
+    event = gr.on([go.click, prompt.submit], **run, api_name="generate", show_progress="hidden")
+    stopping(stop, state, event)
+    go.click(None, js=SHOW, api_visibility="private")
+    dice.click(None, None, seed, js="() => Math.floor(Math.random() * 4294967296)", api_visibility="private")
+    drop.upload(calls.restoring(studio), drop, words, api_name="restore", show_progress="hidden")
+
+
+def compare(studio: Studio) -> None:
+    """The tab that lays methods, emotions and strengths side by side."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            prompt = gr.Textbox(SCENE, label="Words", lines=2)
+            chosen = list(studio.methods[:2])
+            lines = gr.CheckboxGroup(list(studio.methods), value=chosen, label="Methods, down")
+            across = gr.CheckboxGroup(
+                [*EMOTIONS, "none"], value=["awe", "contentment", "fear", "sadness"], label="Emotions, across"
+            )
+            strengths = gr.Textbox("1", label="Strengths, down", info="one, or several as in 0, 0.5, 1")
+            with gr.Row(elem_classes="numbers"):
+                seed = number("seed", label="Seed")
+                steps = number("steps", label="Steps")
+        with gr.Column(scale=5, min_width=320):
+            with gr.Row(elem_classes="doing"):
+                go = gr.Button("Compare", variant="primary", elem_classes="go")
+                stop = gr.Button("Stop", elem_classes="stop")
+            state = status()
+            grid = gr.Image(
+                show_label=False,
+                format="png",
+                type="filepath",
+                interactive=False,
+                label="Grid",
+                buttons=["download", "fullscreen"],
+                elem_classes="sheet",
+            )
+            with gr.Accordion("Rows: what each picture is a function of", open=False):
+                rows = gr.JSON(show_label=False)
+    words = [prompt, lines, across, strengths, seed, steps]
+    event = go.click(
+        calls.comparing(studio), words, [grid, state, rows], api_name="compare", show_progress="hidden", **ONE
+    )
+    stopping(stop, state, event)
+
+
+def refeel(studio: Studio) -> None:
+    """The tab that gives a picture another emotion."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            file = files("Drop a picture", single=True)
+            prompt = gr.Textbox("", label="Words", info="what the picture shows; empty: its caption", placeholder=SCENE)
+            emotion = picker("sadness", "refeel")
+            keep = slider("keep", 0.05, label="Keep")
+            strength = slider("strength", 0.05, label="Strength")
+            method = methods(studio)
+            seed = number("seed", label="Seed")
+        with gr.Column(scale=6, min_width=320):
+            with gr.Row(elem_classes="doing"):
+                go = gr.Button("Re-feel", variant="primary", elem_classes="go")
+                stop = gr.Button("Stop", elem_classes="stop")
+            state = status()
+            pair = gr.ImageSlider(
+                show_label=False,
+                label="Before and after",
+                type="filepath",
+                format="png",
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_classes="pair",
+            )
+            with gr.Accordion("Row: what the picture is a function of", open=False):
+                rows = gr.JSON(show_label=False)
+    words = [file, prompt, emotion, keep, strength, method, seed]
+    event = go.click(
+        calls.refeeling(studio), words, [pair, state, rows], api_name="refeel", show_progress="hidden", **ONE
+    )
+    stopping(stop, state, event)
+
+
+def judge(studio: Studio) -> None:
+    """The tab that reads pictures."""
+    pictures = files("Drop pictures, up to twelve", single=False)
+    go = gr.Button("Judge", variant="primary", elem_classes="go")
+    read = gr.HTML("", apply_default_css=False, label="What it reads")
+    facts = gr.JSON(visible=False)
+    go.click(calls.judging(studio), pictures, [read, facts], api_name="judge", show_progress="minimal", **ONE)
+
+
+def slider(name: str, step: float, value: float | None = None, **words: Any) -> gr.Slider:
+    """A slider over a field of `Wish`."""
+    option = OPTIONS[name]
+    low, high = (option.span or (0, 1))[:2]
+    return gr.Slider(
+        low, high, option.default if value is None else value, step=step, info=option.sentence, buttons=[], **words
+    )
+
+
+def number(name: str, value: int | None = None, **words: Any) -> gr.Number:
+    """A number that is a field of `Wish`; never an empty one, which Gradio's page would send as 0."""
+    return gr.Number(OPTIONS[name].default if value is None else value, precision=0, min_width=90, **words)
+
+
+def methods(studio: Studio) -> gr.Dropdown:
+    """One method, or two."""
+    return gr.Dropdown(
+        list(studio.methods),
+        value=[studio.methods[0]],
+        multiselect=True,
+        max_choices=PAIR,
+        label="Method",
+        info=OPTIONS["method"].sentence,
+    )
+
+
+def files(label: str, single: bool) -> gr.File:
+    """Where pictures are dropped. Gradio does not open them: `pictures.open_picture` is the only one that does."""
+    return gr.File(
+        label=label, file_count="single" if single else "multiple", file_types=["image"], type="filepath", height=120
+    )
+
+
+def status() -> gr.HTML:
+    """How far it is."""
+    return gr.HTML("", apply_default_css=False, elem_classes="status", label="Progress")
+
+
+def stopping(stop: gr.Button, state: gr.HTML, event: Any) -> None:
+    """The button that ends a call at its next step."""
+    stop.click(lambda: calls.bar(0, "stopped"), None, state, cancels=[event], api_visibility="private")

@@ -1,0 +1,250 @@
+"""A base with everything on it that the page offers, held ready: methods, judges, the safety checker.
+
+    studio = Studio("mini")
+    for view in studio.generate(wish):      what there is to see, after every step
+        view.share, view.previews, view.finished
+
+A view's previews are the sampler's present estimate of x_0, decoded from at most `GLANCE` latents a side and no more
+often than every `PAUSE` seconds, so they stay cheap. Whoever stops asking stops the work: there is no step that nobody
+asked for. Steps of several askers may alternate, but the base takes one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby, islice
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from emoscene import learner as learners
+from emoscene.device import loaded
+from emoscene.editing import steps_of
+from emoscene.emotions import AFFECT, EMOTIONS, parse
+from emoscene.encoders.base import Encoder
+from emoscene.errors import Usage, unknown
+from emoscene.panel import judges_of
+from emoscene.pictures import PAPER, Row, named, sheet
+from emoscene.sampling import Pipe, load, pictures
+from emoscene.web.screen import Screen
+from emoscene.web.wish import Wish, bounded, given
+
+GLANCE = 32  # latents a side that a preview is decoded from
+PAUSE = 0.4  # seconds between previews
+BATCH = 4  # pictures painted at once
+CELLS = 64  # pictures of a comparison
+HELD = 8  # combinations of methods held ready
+Painted = tuple[Row, Image.Image]
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to see: the share of the work that is done, pictures in the making, and pictures that are made."""
+
+    share: float
+    previews: list[Image.Image]
+    finished: list[Painted]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge reads in a picture: how likely each emotion is, and where that lies on the plane."""
+
+    picture: Image.Image
+    likely: dict[str, float]
+    place: tuple[float, float]
+
+
+class Studio:
+    """What the page paints and judges with."""
+
+    def __init__(
+        self,
+        base: str = "mini",
+        adapter: str | Path | Sequence[str | Path] | None = None,
+        judge: Sequence[str] = (),
+        screen: bool = True,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.base = loaded(base, device, dtype)
+        folders = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
+        self.adapters = {learners.card(Path(folder))["learner"]: folder for folder in folders}
+        self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
+        self.more = tuple(judge)
+        self.screen = Screen(self.base, screen)
+        self.lock = Lock()
+        self.pipes: dict[str, Pipe] = {}
+        self.pipe(self.methods[0])
+
+    @property
+    def remarks(self) -> list[str]:
+        """What whoever uses it should know, a sentence each."""
+        return [self.screen.remark] if self.screen.remark else []
+
+    @cached_property
+    def judges(self) -> dict[str, Encoder]:
+        """The judges of emotions, by name."""
+        found = judges_of(self.base.name, self.more, [str(folder) for folder in self.adapters.values()])
+        return {name: judge for name, judge in found.items() if judge.target == "emotion"}
+
+    def pipe(self, method: str) -> Pipe:
+        """The base with this method, or pair of methods, on it. Raises Usage for one that it has not."""
+        for name in method.split("+"):
+            if name not in self.methods:
+                raise unknown("method", name, self.methods)
+        with self.lock:
+            if method not in self.pipes:
+                mine = [folder for name, folder in self.adapters.items() if name in method.split("+")]
+                self.pipes[method] = load(self.base, method=method, adapter=mine)
+            while len(self.pipes) > HELD:
+                del self.pipes[next(iter(self.pipes))]
+            return self.pipes[method]
+
+    def rows(self, wish: Wish, **more: Any) -> list[Row]:
+        """The rows that a wish means."""
+        same = {
+            name: getattr(wish, name) for name in ("strength", "negative", "seed", "num", "steps", "cfg", "sampler")
+        }
+        asked = {"emotion": wish.emotion or None, "size": wish.size, **same, **more}
+        return bounded(named(self.pipe(wish.method).rows(wish.prompt, **asked)), self.base.size)
+
+    def generate(self, wish: Wish) -> Iterator[View]:
+        """The pictures of a wish."""
+        return self.paint(self.rows(wish))
+
+    def compare(self, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]) -> Grid:
+        """The grid of these, painted as its `views` are asked for. Raises Usage for an empty side."""
+        return Grid(self, wish, methods, emotions, strengths)
+
+    def refeel(self, wish: Wish, file: str) -> tuple[Image.Image, Iterator[View]]:
+        """A picture, as it is worked on, and the views of it with another emotion."""
+        [picture] = given([file] if file else [])
+        rows = self.rows(wish, num=1, image=picture, keep=wish.keep)
+        return picture.resize(rows[0].size, Image.Resampling.LANCZOS), self._kept(rows)
+
+    def _kept(self, rows: list[Row]) -> Iterator[View]:
+        try:
+            yield from self.paint(rows)
+        finally:
+            for row in rows:
+                self.pipe(row.method).given.held.pop(str(row.image), None)
+
+    def judge(self, files: Sequence[str]) -> dict[str, list[Verdict]]:
+        """What each judge reads in these pictures, by its name."""
+        opened, found = given(files), {}
+        places = np.array([AFFECT[name] for name in EMOTIONS])
+        for name, judge in self.judges.items():
+            with self.lock:
+                likely = np.concatenate([judge.read([picture]).probabilities for picture in opened])
+            found[name] = [
+                Verdict(picture, dict(zip(judge.labels, p.tolist(), strict=True)), tuple((p @ places).tolist()))
+                for picture, p in zip(opened, likely, strict=True)
+            ]
+        return found
+
+    def paint(self, rows: Sequence[Row]) -> Iterator[View]:
+        """Views of these rows after every step, `BATCH` rows at a time; the last has every picture."""
+        total = sum(max(1, steps_of(row)) for row in rows)
+        finished: list[Painted] = []
+        done, shown = 0, 0.0
+        for group in grouped(rows):
+            pipe, began = self.pipe(group[0].method), time.perf_counter()
+            with self.lock:
+                steps = pipe.glimpses(group)
+            while (step := self._next(steps)) is not None:
+                x, x_0 = step
+                done += len(group)
+                due = time.perf_counter() - shown > PAUSE
+                yield View(done / total, self._preview(x_0) if due else [], list(finished))
+                shown = time.perf_counter() if due else shown
+            with self.lock:
+                images = pictures(self.base.decode(x))
+            finished += self._finished(group, images, time.perf_counter() - began)
+        yield View(1.0, [], finished)
+
+    def _next(self, steps: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor] | None:
+        with self.lock:
+            return next(steps, None)
+
+    def _preview(self, x_0: Tensor) -> list[Image.Image]:
+        """A cheap look at latents on their way [B, 4, h, w]."""
+        factor = max(1, max(x_0.shape[-2:]) // GLANCE)
+        with self.lock, torch.no_grad():
+            images = pictures(self.base.decode(F.avg_pool2d(x_0, factor)))
+        fine = self.screen(images)
+        return [image if good else withheld(image.size) for image, good in zip(images, fine, strict=True)]
+
+    def _finished(self, group: Sequence[Row], images: Sequence[Image.Image], seconds: float) -> list[Painted]:
+        """Rows with what they took, pictures at their size; what the screen withholds is paper."""
+        made = []
+        for row, image, fine in zip(group, images, self.screen(images), strict=True):
+            image = image if image.size == row.size else image.resize(row.size, Image.Resampling.LANCZOS)
+            state = self.screen.state if fine else "withheld"
+            settings = {**row.settings, **({"safety_checker": state} if state else {})}
+            row = replace(row, seconds=round(seconds / len(group), 4), settings=settings)
+            made.append((row, image if fine else withheld(row.size)))
+        return made
+
+
+class Grid:
+    """Methods (at several strengths) down, emotions across, one prompt and one seed."""
+
+    def __init__(
+        self, studio: Studio, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]
+    ) -> None:
+        for name, side in (("method", methods), ("emotion", emotions), ("strength", strengths)):
+            if not side:
+                raise Usage(f"a comparison needs one {name} at least: choose some")
+        if (cells := len(methods) * len(emotions) * len(strengths)) > CELLS:
+            raise Usage(f"a comparison of {cells} pictures is too large: {CELLS} at most")
+        self.studio, self.columns, self.title = studio, [describe(e) for e in emotions], wish.prompt
+        self.lines = [(method, strength) for method in methods for strength in strengths]
+        rows = []
+        for method, strength in self.lines:
+            one = replace(wish, method=method, strength=strength, num=1)
+            rows += [row for e in emotions for row in studio.rows(replace(one, emotion=e))]
+        self.rows = bounded(named(rows), studio.base.size)
+
+    def views(self) -> Iterator[View]:
+        """The pictures while they come, line by line."""
+        return self.studio.paint(self.rows)
+
+    def sheet(self, finished: Sequence[Painted]) -> Image.Image:
+        """One picture of them all, with names at the side and on top; what is not made yet is paper."""
+        images = [image for _, image in finished]
+        images += [withheld(row.size) for row in self.rows[len(images) :]]
+        several = len({strength for _, strength in self.lines}) > 1
+        names = [f"{method}  {strength:g}" if several else method for method, strength in self.lines]
+        wide = len(self.columns)
+        return sheet([images[at : at + wide] for at in range(0, len(images), wide)], names, self.columns, self.title)
+
+
+def describe(emotion: str) -> str:
+    """An emotion as a heading; none at all is the base."""
+    return (
+        " + ".join(f"{name} {weight:g}" if weight != 1 else name for name, weight in parse(emotion).items())
+        if emotion
+        else "none"
+    )
+
+
+def withheld(size: tuple[int, int]) -> Image.Image:
+    """What stands where a picture does not: paper."""
+    return Image.new("RGB", size, PAPER)
+
+
+def grouped(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Neighbours that can be painted together, at most `BATCH` of them."""
+    for _, alike in groupby(rows, key=lambda row: (row.method, row.steps, row.sampler, row.size, row.keep)):
+        while group := list(islice(alike, BATCH)):
+            yield group

@@ -1,0 +1,359 @@
+"""The page without a browser: what it refuses, what it paints, what its door lets through."""
+
+import asyncio
+import dataclasses
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import emoscene
+import tiny
+from emoscene import learner as learners
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
+from emoscene.errors import Failure, Usage
+from emoscene.pictures import PAPER, Row, read_row, save
+from emoscene.sampling import load
+from emoscene.web import wish as wishes
+from emoscene.web.studio import GLANCE, Studio
+from emoscene.web.wish import Wish, bounded, given
+
+gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
+httpx = pytest.importorskip("httpx")
+
+from emoscene.web import calls, page, plane  # noqa: E402
+from emoscene.web.door import JSON_BYTES, Door  # noqa: E402
+
+WISH = Wish(prompt="a dog", emotion="awe", method="prompt", steps=3, cfg=2.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.make(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def studio(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("judge")
+    config = Judge.Config(side=32, patch=8, width=32, layers=1, heads=2, labels=EMOTIONS)
+    learners.save(Judge.start(config, None), "judge", place, None)
+    return Studio(str(folder), judge=[str(place)])
+
+
+def last(views):
+    *_, view = views
+    return view
+
+
+def pixels(view):
+    return [np.asarray(image) for _, image in view.finished]
+
+
+def picture(path, wide=80, high=48):
+    noise = np.random.default_rng(0).integers(0, 255, (6, 10, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((wide, high)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        ({"strength": 9}, "out of range"),
+        ({"strength": "nan"}, "is off"),
+        ({"cfg": 10**400}, "is off"),
+        ({"seed": -1}, "out of range"),
+        ({"seed": 1.5}, "is off"),
+        ({"num": 17}, "out of range"),
+        ({"size": 100_000}, "out of range"),
+        ({"sampler": "ddimm"}, "did you mean 'ddim'"),
+        ({"emotion": "aw"}, "did you mean 'awe'"),
+        ({"emotion": "all"}, "no emotion 'all'"),
+        ({"method": "lora+lora"}, "two that differ"),
+        ({"method": "a+b+c"}, "two that differ"),
+        ({"prompt": "x" * 1001}, "longer than 1000"),
+        ({"prompt": None}, "is off"),
+        ({"promt": "a dog"}, "did you mean 'prompt'"),
+    ],
+)
+def test_a_wish_that_is_off_is_refused_with_a_reason(pairs, sentence):
+    with pytest.raises(Usage, match=sentence):
+        wishes.read(pairs)
+
+
+def test_what_cannot_be_printed_is_no_word():
+    assert wishes.read({"prompt": " a\x00dog\n\ud800 by\u202ea lake "}).prompt == "a dog   by a lake"
+
+
+def test_the_work_of_a_wish_is_bounded(studio):
+    row = Row(size=(64, 64), steps=25)
+    assert len(bounded([row] * wishes.WORK, 64)) == wishes.WORK
+    with pytest.raises(Usage, match="fewer pictures"):
+        bounded([row] * (wishes.WORK + 1), 64)
+    with pytest.raises(Usage, match="the work of"):
+        studio.generate(dataclasses.replace(WISH, num=16, size=512))
+
+
+def test_pictures_that_are_given_are_few_and_small(tmp_path):
+    with pytest.raises(Usage, match="drop one first"):
+        given([])
+    with pytest.raises(Usage, match="12 at once"):
+        given(["a.png"] * 13)
+    [large] = given([picture(tmp_path / "large.png", 3000, 1500)])
+    assert large.size == (1024, 512)
+
+
+def test_the_page_paints_what_the_pipe_paints(studio):
+    views = list(studio.generate(dataclasses.replace(WISH, num=2)))
+    pipe = load(studio.base, method="prompt")
+    same = pipe.draw(pipe.rows("a dog", emotion="awe", steps=3, cfg=2.0, seed=5, num=2))
+    assert all(np.array_equal(a, np.asarray(b)) for a, (_, b) in zip(pixels(views[-1]), same, strict=True))
+    assert [row.seed for row, _ in views[-1].finished] == [5, 6]
+    assert [round(view.share, 2) for view in views] == [0.33, 0.67, 1.0, 1.0]
+    assert len(views[0].previews) == 2 and not views[-1].previews
+
+
+def test_who_stops_asking_stops_the_work(studio):
+    whole = pixels(last(studio.generate(WISH)))
+    begun = studio.generate(WISH)
+    next(begun)
+    begun.close()
+    assert not studio.lock.locked() and studio.base.shown is None
+    assert np.array_equal(pixels(last(studio.generate(WISH))), whole)
+
+
+def test_two_askers_at_once_each_get_their_own(studio):
+    other = dataclasses.replace(WISH, emotion="fear", seed=9)
+    alone = [pixels(last(studio.generate(wish)))[0] for wish in (WISH, other)]
+    both = [[], []]
+    for pair in zip(studio.generate(WISH), studio.generate(other), strict=True):
+        for seen, view in zip(both, pair, strict=True):
+            seen.append(view)
+    assert all(np.array_equal(pixels(seen[-1])[0], one) for seen, one in zip(both, alone, strict=True))
+    assert not np.array_equal(*alone)
+
+
+def test_a_preview_is_decoded_small(studio):
+    [image] = studio._preview(torch.zeros(1, 4, 64, 64))
+    assert image.size == (GLANCE * studio.base.factor,) * 2
+
+
+def test_a_comparison_is_a_grid_with_names(studio):
+    grid = studio.compare(WISH, ["prompt", "none"], ["awe", "", "fear"], [0.5, 1])
+    finished = last(grid.views()).finished
+    assert [(row.method, row.strength) for row, _ in finished[::3]] == grid.lines
+    assert [row.emotion.index(1) if any(row.emotion) else None for row, _ in finished[:3]] == [1, None, 6]
+    whole, begun = grid.sheet(finished), grid.sheet(finished[:1])
+    assert whole.size == begun.size and not np.array_equal(whole, begun)
+    with pytest.raises(Usage, match="one emotion at least"):
+        studio.compare(WISH, ["none"], [], [1])
+    with pytest.raises(Usage, match="is too large"):
+        studio.compare(WISH, ["none"], ["awe"], range(10_000))
+
+
+def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
+    before, views = studio.refeel(dataclasses.replace(WISH, keep=0.5), picture(tmp_path / "lake.png"))
+    [(row, after)] = last(views).finished
+    assert before.size == after.size == row.size and row.size[0] > row.size[1]
+    assert row.keep == 0.5 and row.image.startswith("memory:")
+    assert not studio.pipe("prompt").given.held
+    with pytest.raises(Usage, match="give a PROMPT"):
+        studio.refeel(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
+
+
+def test_a_judge_reads_every_picture(studio, tmp_path):
+    [read] = studio.judge([picture(tmp_path / "a.png"), picture(tmp_path / "b.png", 40, 40)]).values()
+    assert [sum(one.likely.values()) for one in read] == pytest.approx([1, 1], abs=1e-5)
+    assert all(-1 <= number <= 1 for one in read for number in one.place)
+    html = plane.verdicts({"judge": read})
+    assert html.count("<img") == 2 and html.count("</dd>") == 32
+
+
+def screened(folder, tmp_path, near=None):
+    """The base with a safety checker named; near: one lies there, which withholds all (1) or nothing (-1)."""
+    import shutil
+
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
+    copy = shutil.copytree(folder, tmp_path / "base")
+    index = json.loads((copy / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    if near is not None:
+        small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=small, projection_dim=16))
+        torch.nn.init.constant_(checker.concept_embeds_weights, -2.0 * near)
+        torch.nn.init.ones_(checker.special_care_embeds_weights)
+        checker.save_pretrained(copy / "safety_checker")
+    return str(copy)
+
+
+@pytest.mark.parametrize(
+    ("near", "wanted", "state"), [(None, True, "absent"), (-1, True, "on"), (1, True, "withheld"), (1, False, "off")]
+)
+def test_the_row_says_what_became_of_the_safety_checker(folder, tmp_path, near, wanted, state):
+    studio = Studio(screened(folder, tmp_path, near), screen=wanted)
+    view = last(studio.generate(WISH))
+    [(row, image)] = view.finished
+    assert row.settings == {"safety_checker": state}
+    assert (
+        image.getcolors(1) is not None and image.getpixel((0, 0)) == Image.new("RGB", (1, 1), PAPER).getpixel((0, 0))
+    ) == (state == "withheld")
+    assert bool(studio.remarks) == (state in {"absent", "off"})
+
+
+def test_a_base_that_names_no_checker_says_nothing_of_one(studio):
+    assert last(studio.generate(WISH)).finished[0][0].settings == {} and not studio.remarks
+
+
+ASKED = ["a dog", "blurry", "awe:0.5,fear:0.25", 0.75, ["prompt"], 7, 1, 3, 2.5, "ddim", 64]
+
+
+def test_settings_come_back_from_the_picture(studio, tmp_path):
+    *_, (kept, rows) = (
+        (Path(pictures[0][0]).read_bytes(), rows)
+        for pictures, _, rows in calls.generating(studio)(*ASKED)
+        if isinstance(rows, list)
+    )
+    (tmp_path / "dog.png").write_bytes(kept)
+    assert read_row(tmp_path / "dog.png").seed == rows[0]["seed"] == 7
+    assert calls.restoring(studio)(str(tmp_path / "dog.png")) == ASKED
+
+
+def test_a_bad_file_is_named_without_its_folder(studio, tmp_path):
+    bad, other = tmp_path / "secret" / "bad.png", picture(tmp_path / "other.png")
+    bad.parent.mkdir()
+    bad.write_text("no picture")
+    for call in (lambda: calls.judging(studio)([str(bad)]), lambda: calls.restoring(studio)(str(bad))):
+        with pytest.raises(gr.Error, match=r"^'bad\.png cannot be read") as caught:
+            call()
+        assert "secret" not in str(caught.value)
+    with pytest.raises(gr.Error, match="carries no row"):
+        calls.restoring(studio)(other)
+    save(Image.new("RGB", (8, 8)), tmp_path / "mini.png", Row(base="mini"))
+    with pytest.raises(gr.Error, match="this page has"):
+        calls.restoring(studio)(str(tmp_path / "mini.png"))
+
+
+def test_strengths_are_read_from_text():
+    assert calls.numbers("0, 0.5,1,") == [0, 0.5, 1]
+    with pytest.raises(Usage):
+        calls.numbers("0, much")
+
+
+def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(studio):
+    async def build():  # outside of a running loop, Gradio makes some and leaves them open
+        return page.build(studio)
+
+    built = asyncio.run(build())
+    public = {fn.api_name: fn for fn in built.fns.values() if fn.api_visibility == "public"}
+    assert set(public) == {"generate", "compare", "refeel", "judge", "restore"}
+    painters = [fn for name, fn in public.items() if name != "restore"]
+    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in painters} == {("painter", 1)}
+    assert built._queue.max_size == page.QUEUE and built.api_open is False and built.analytics_enabled is False
+
+
+def test_the_picker_is_safe_from_templates_and_knows_every_emotion():
+    template = plane.picker().html_template
+    assert not {"${", "{{", "`", "\\"} & {template[i : i + n] for i in range(len(template)) for n in (1, 2)}
+    assert all(template.count(f'data-name="{name}"') == 5 for name in EMOTIONS)
+
+
+def luminance(colour):
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", ["", "_dark"])
+def test_words_stand_out_from_their_ground(mode):
+    colour = {
+        key: getattr(page.THEME, f"{key}{mode}")
+        for key in (
+            "body_text_color",
+            "body_text_color_subdued",
+            "link_text_color",
+            "button_secondary_text_color",
+            "button_primary_text_color",
+        )
+    }
+    grounds = [
+        getattr(page.THEME, f"{key}{mode}")
+        for key in ("body_background_fill", "input_background_fill", "button_secondary_background_fill")
+    ]
+    primary = colour.pop("button_primary_text_color")
+    assert min(contrast(word, ground) for word in colour.values() for ground in grounds) >= 4.5
+    assert contrast(primary, getattr(page.THEME, f"button_primary_background_fill{mode}")) >= 4.5
+
+
+async def _echo(scope, receive, send):
+    body = (await receive())["body"] if scope["method"] == "POST" else b""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+def through(method, path, **words):
+    async def ask():
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(Door(_echo, [0, 1])), base_url="http://here"
+        ) as client:
+            return await client.request(method, path, **words)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words", "status"),
+    [
+        ("GET", "/", {}, 200),
+        ("GET", "/gradio_api/file=/tmp/a.png", {}, 200),
+        ("GET", "/gradio_api/file=http://example.com/a.png", {}, 404),
+        ("GET", "/gradio_api/proxy=http://example.com/a.png", {}, 404),
+        ("GET", "/monitoring", {}, 404),
+        ("GET", "/gradio_api/call/paint/1", {}, 404),
+        ("PUT", "/", {}, 405),
+        ("POST", "/gradio_api/call/generate", {"json": {"data": []}}, 200),
+        ("POST", "/gradio_api/run/generate", {"json": {"data": []}}, 404),
+        ("POST", "/gradio_api/component_server", {"json": {}}, 404),
+        ("POST", "/gradio_api/queue/join", {"json": {"fn_index": 1}}, 200),
+        ("POST", "/gradio_api/queue/join", {"json": {"fn_index": [1]}}, 400),
+        ("POST", "/gradio_api/call/judge", {"content": b"{"}, 400),
+        ("POST", "/gradio_api/call/judge", {"content": b"[" * 60000}, 400),
+        ("POST", "/gradio_api/call/judge", {"json": [1]}, 400),
+        ("POST", "/gradio_api/call/judge", {"json": {"data": [{"path": "http://example.com/a.png"}]}}, 400),
+        ("POST", "/gradio_api/call/judge", {"content": b'{"data": [{"\\u0070ath": "\\u0068ttp://a"}]}'}, 400),
+        ("POST", "/gradio_api/call/generate", {"json": {"data": ['"path": "http://a"']}}, 200),
+        ("POST", "/gradio_api/call/generate", {"content": b" " * (JSON_BYTES + 1)}, 413),
+        ("POST", "/gradio_api/upload", {"content": b"x", "headers": {"content-length": "99999999999"}}, 413),
+        ("POST", "/gradio_api/upload", {"content": b"x", "headers": {"content-length": ""}}, 411),
+    ],
+)
+def test_the_door_lets_through_what_the_page_needs(method, path, words, status):
+    answer = through(method, path, **words)
+    assert answer.status_code == status
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    if status == 200:
+        assert answer.content == (answer.request.content if method == "POST" else b"")
+    else:
+        assert len(answer.json()["detail"]) > 20
+
+
+def test_a_missing_extra_and_a_taken_port_are_said(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(Usage, match="give another --port"):
+            emoscene.web(port=other.getsockname()[1])
+    monkeypatch.setattr("emoscene.web.find_spec", lambda name: None)
+    with pytest.raises(Failure, match=r"pip install 'emoscene\[web\]'"):
+        emoscene.web(port=0)
