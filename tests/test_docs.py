@@ -89,7 +89,7 @@ def test_the_reference_has_every_verb_and_only_names_that_exist():
         module, _, leaf = name.rpartition(".")
         there = import_module(module)
         assert hasattr(there, leaf) or import_module(name)
-    verbs = {f"emoscene.{room}.{verb}" for verb, room in emoscene.VERBS.items() if verb not in {"mini", "demo"}}
+    verbs = {f"emoscene.{room}.{verb}" for verb, room in emoscene.VERBS.items() if verb not in {"mini", "demo", "web"}}
     assert verbs <= set(named)
 
 
