@@ -71,7 +71,7 @@ class Gaussians:
 
 def posterior_means(base: Backbone, sampler: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The mean of what 50 steps make of awe, of sadness, and of three quarters of awe and one of sadness."""
-    world, guidance = Gaussians(base), guide(base, scale=1.0)
+    world, guidance = Gaussians(base), guide(base, scale=1.0, whole=False)
     monkeypatch.setattr(base, "unet", world.unet)
     monkeypatch.setattr(guidance, "log_probabilities", world.log_p)
     wishes = [{"awe": 1.0}, {"sadness": 1.0}, {"awe": 0.75, "sadness": 0.25}]
@@ -106,6 +106,16 @@ def test_it_pushes_away_harder_than_it_pulls(plain: Backbone) -> None:
     }
     torch.testing.assert_close(pulls[3.0][0], 3 * pulls[1.0][0])
     assert torch.equal(pulls[3.0][1], pulls[1.0][1])
+
+
+def test_a_mixture_pulls_as_hard_as_one_emotion(plain: Backbone) -> None:
+    x, t, noise = latents(1), torch.tensor(400), torch.zeros(1, 4, 8, 8)
+    half = {
+        told: guide(plain, whole=told).steer(noise, x, t, asked({"awe": 0.5, "fear": 0.5})) for told in (True, False)
+    }
+    torch.testing.assert_close(half[True], 2**0.5 * half[False])
+    one = [guide(plain, whole=told).steer(noise, x, t, asked({"awe": 0.5})) for told in (True, False)]
+    torch.testing.assert_close(*one)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

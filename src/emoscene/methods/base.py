@@ -68,7 +68,7 @@ class Method(Learner):
 class Chain:
     """Some methods, one after the other, used as one.
 
-    Each of n hears a / sqrt(n): at the whole dial two would ask twice for the same, and what one of them fixes the
+    Each of n hears a / n^(2/3): at the whole dial two would ask twice for the same, and what one of them fixes the
     other fixes again, until the pictures of an emotion are all alike (measured: `docs/log.md`).
     """
 
@@ -77,7 +77,7 @@ class Chain:
 
     def condition(self, plain: Condition) -> Condition:
         """Each method's, in turn."""
-        share = max(1, len(self.methods)) ** -0.5
+        share = max(1, len(self.methods)) ** (-2 / 3)
         found = replace(plain, a=share * plain.a, g=share * plain.g)
         for method in self.methods:
             found = method.condition(found)
@@ -102,20 +102,25 @@ class Chain:
             yield
 
 
+def whole(a: Tensor) -> Tensor:
+    """Weights a [B, 8] times sum_i |a_i| / sqrt(sum_i a_i^2), which is 1 for a single emotion.
+
+    Emotions point ways that have little in common, and the sum of two halves is shorter than either whole.
+    """
+    return a * (a.abs().sum(1) / a.norm(dim=1).clamp(min=1e-12))[:, None]
+
+
 def blend(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
     """Move the text towards each asked emotion's own encoding, as far as `a` says.
 
     encode: prompts and emotions' numbers, one a row -> text with that emotion appended [R, 77, D]. A row without an
-    emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding. Emotions point
-    ways that have little in common, and the sum of two halves is shorter than either whole: a mixture's moves are
-    lengthened by sum_i |a_i| / sqrt(sum_i a_i^2), which is 1 for a single emotion.
+    emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding.
     """
     row, emotion = torch.nonzero(condition.a, as_tuple=True)
     if not len(row):
         return condition
     towards = encode([condition.prompts[r] for r in row.tolist()], emotion)
-    longer = condition.a.abs().sum(1) / condition.a.norm(dim=1).clamp(min=1e-12)
-    a = (longer[row] * condition.a[row, emotion]).to(towards.dtype).view(-1, 1, 1)
+    a = whole(condition.a)[row, emotion].to(towards.dtype).view(-1, 1, 1)
     moved = torch.lerp(condition.e0[row], towards, a)
     if condition.text is condition.e0 and len(row.unique()) == len(row):
         return replace(condition, text=condition.e0.index_copy(0, row, moved))

@@ -34,7 +34,7 @@ from emoscene.data import batches
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 from emoscene.learner import Batch
-from emoscene.methods.base import Method
+from emoscene.methods.base import Method, whole
 
 GROUPS = 8  # of channels, normalised together
 WAVES = 32  # frequencies that a timestep is written in
@@ -61,6 +61,9 @@ class Guidance(Method):
         scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), late=True)
         away: float = option(
             3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), late=True
+        )
+        whole: bool = option(
+            True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", late=True
         )
         low: float = option(
             0.2, "noise level t / T below which it lets go; 0 is the picture", span=(0.0, 1.0), late=True
@@ -156,6 +159,7 @@ class Guidance(Method):
 
     def _gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """grad_x of sum_i a_i log p_i, or away |a_i| log(1 - p_i) where a_i < 0 [B, 4, h, w]; and log p [B, 8]."""
+        a = whole(a) if self.config.whole else a
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()
             log_p = self.log_probabilities(x, t)
