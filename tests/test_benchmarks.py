@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import turns
+from benchmarks import adapters, turns
 
 
 def test_contenders_take_turns_and_the_first_are_not_counted() -> None:
@@ -32,3 +32,16 @@ def test_the_plot_is_an_svg_with_every_contender() -> None:
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 4
     with pytest.raises(ValueError, match="zip"):
         turns.ratio([1.0], [1.0, 2.0])
+
+
+def test_the_drawing_of_trainings_has_every_curve() -> None:
+    history = [{"step": step, "loss": {"all": loss}} for step, loss in ((0, 2.0), (10, 1.0), (20, 0.5))]
+    manifests = {name: {"history": history} for name in ("lora", "guidance")}
+    assert [(point.x, point.y) for point in adapters.curve("lora", manifests["lora"])] == [
+        (0, 1),
+        (0.5, 0.5),
+        (1, 0.25),
+    ]
+    root = ElementTree.fromstring(adapters.drawing(manifests, {"t": [50, 950], "accuracy": [0.9, 0.3]}))
+    ways = [node for node in root.iter("{http://www.w3.org/2000/svg}path") if node.get("class") == "way"]
+    assert len(ways) == 3
