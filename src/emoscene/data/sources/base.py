@@ -17,10 +17,13 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar, final
 
+import torch
 from PIL import Image
 
 from emoscene import stage
@@ -36,7 +39,7 @@ from emoscene.errors import Failure, Usage, unknown
 
 S = TypeVar("S")
 T = TypeVar("T")
-AHEAD = 4  # pictures under way for each thread
+TOGETHER = 32  # pictures under way at once, a batch of the networks
 
 
 class Source(ABC):
@@ -149,8 +152,20 @@ class Files(Source):
 
 
 def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
-    """The work on each item, in order; by threads where more than one is asked for."""
-    return map(work, items) if threads <= 1 else stage.ahead(work, items, threads, AHEAD)
+    """The work on each item, in order; by threads where more than one is asked for.
+
+    Beside a GPU the threads work ahead. Where networks compute on the same cores, a thread at work makes all others of
+    theirs wait for the one that it shares a core with; there a whole batch is done at once, and then none.
+    """
+    if threads <= 1:
+        yield from map(work, items)
+    elif torch.cuda.is_available():
+        yield from stage.ahead(work, items, threads, -(-2 * TOGETHER // threads))
+    else:
+        waiting = iter(items)
+        with ThreadPoolExecutor(threads) as pool:
+            while part := list(islice(waiting, TOGETHER)):
+                yield from pool.map(work, part)
 
 
 def needed(root: Path | None, what: str) -> Path:
