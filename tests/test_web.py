@@ -138,7 +138,7 @@ def test_two_askers_at_once_each_get_their_own(studio):
 
 
 def test_a_preview_is_decoded_small(studio):
-    [image] = studio._preview(torch.zeros(1, 4, 64, 64))
+    [image] = studio._preview(studio.pipe(studio.methods[0]), torch.zeros(1, 4, 64, 64))
     assert image.size == (GLANCE * studio.base.factor,) * 2
 
 

@@ -225,7 +225,7 @@ def _indexed(folder: Path) -> list[dict[str, Any]]:
     """The rows of all pictures in a folder, gathered into one index from those that each process kept."""
     found = {row["file"]: row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
     rows = [found[file] for file in sorted(found)]
-    stage.write(folder / INDEX, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
+    stage.write(folder / INDEX, stage.lines(rows))
     for path in folder.glob("pictures-*.jsonl"):
         path.unlink()
     return rows

@@ -114,23 +114,25 @@ def _free(name: str, taken: Container[str]) -> str:
 def unrelated(place: str | Path, adapters: Sequence[str], pictures: str | Path | None = None) -> None:
     """Raises Usage where what judges has had a part in what it would judge."""
     folder = located(place)
-    mark, learnt = stage.fingerprint(folder), _learnt(folder)
+    mark, (role, data) = stage.fingerprint(folder), learnt(folder)
     for adapter in adapters:
         past = learners.history(Path(adapter))
         if mark in past:
             raise Usage(f"{place} helped to make {adapter} ({mark[:12]}) and cannot judge it: give another --judge")
-        if learnt.get("role") == "methods" and learnt["data"] in past:
+        if data and role == "methods" and data in past:
             raise Usage(
-                f"{place} learnt from the pictures that {adapter} learnt from ({learnt['data'][:12]}) and cannot judge "
-                "it: train one with role=judges"
+                f"{place} learnt from the pictures that {adapter} learnt from ({data[:12]}) and cannot judge it: train "
+                "one with role=judges"
             )
     given = pictures and (Path(pictures) / stage.MANIFEST).is_file() and stage.read(pictures).get("fingerprint")
-    if given and given == learnt.get("data"):
+    if given and given == data:
         raise Usage(f"{place} learnt from {pictures} ({given[:12]}) and cannot judge it: give another --judge")
 
 
-def _learnt(folder: Path) -> dict[str, Any]:
-    """The fingerprint of the data that a judge learnt from, and its part of them; nothing where it is not told."""
+def learnt(folder: Path) -> tuple[str, str]:
+    """Whose pictures an encoder learnt from, and the fingerprint of the data they are part of; empty where untold."""
     card = learners.card(folder) if (folder / learners.CARD).is_file() else {}
-    role = card.get("config", {}).get("role", "methods" if card.get("learner") == "emotion_clip" else "judges")
-    return {"data": card["data"], "role": role} if "data" in card else {}
+    if "data" not in card:
+        return "", ""
+    role = "methods" if card["learner"] == "emotion_clip" else "judges"
+    return card.get("config", {}).get("role", role), str(card["data"])

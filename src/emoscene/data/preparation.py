@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from emoscene import config as configs
+from emoscene import device as devices
 from emoscene import plugins, stage
 from emoscene.backbone import Backbone
 from emoscene.config import option
@@ -220,8 +220,7 @@ def _lasting(config: Any) -> dict[str, Any]:
 
 def _own(device: str | None) -> str:
     """The device asked for, or the best; under a launcher each process of a machine takes its own."""
-    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = device or best
+    device = device or devices.chosen().type
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 

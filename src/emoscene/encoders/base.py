@@ -33,8 +33,6 @@ from emoscene.errors import Usage
 from emoscene.learner import Learner
 from emoscene.loading import quiet
 
-"""What is taken of a model on the hub: nothing that could run code."""
-
 
 @dataclass(frozen=True)
 class Reading:

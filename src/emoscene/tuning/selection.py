@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emoscene import judging, panel, plugins, stage
+from emoscene import judging, panel, stage
 from emoscene import learner as learners
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS
@@ -99,18 +99,10 @@ def disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data:
     for judge in judges:
         if mark == stage.fingerprint(judge):
             raise Usage(f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector")
-        if (origin := learnt(selector)) is not None and origin == learnt(judge):
+        if any(origin := panel.learnt(selector)) and origin == panel.learnt(judge):
             raise Usage(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
     if "vector" in reads and mark == data.emotion_clip:
         raise Usage(f"the method stands on {selector} ({mark[:12]}), which must not pick: give another --selector")
-
-
-def learnt(folder: Path) -> tuple[str, str] | None:
-    """Whose pictures an encoder learnt from, and the fingerprint of the folder they lie in; None where it says not."""
-    card = learners.card(folder) if (folder / learners.CARD).is_file() else {}
-    if "data" not in card:
-        return None
-    return card["config"].get("role", plugins.find("encoders", card["learner"]).role), str(card["data"])
 
 
 def captions(data: Prepared, count: int) -> list[str]:

@@ -165,7 +165,7 @@ class Studio:
                 x, x_0 = step
                 done += len(group)
                 due = time.perf_counter() - shown > PAUSE
-                yield View(done / total, self._preview(x_0) if due else [], list(finished))
+                yield View(done / total, self._preview(pipe, x_0) if due else [], list(finished))
                 shown = time.perf_counter() if due else shown
             with self.lock:
                 images = pictures(self.base.decode(x))
@@ -176,11 +176,11 @@ class Studio:
         with self.lock:
             return next(steps, None)
 
-    def _preview(self, x_0: Tensor) -> list[Image.Image]:
+    def _preview(self, pipe: Pipe, x_0: Tensor) -> list[Image.Image]:
         """A cheap look at latents on their way [B, 4, h, w]."""
         factor = max(1, max(x_0.shape[-2:]) // GLANCE)
         with self.lock, torch.no_grad():
-            images = pictures(self.base.decode(F.avg_pool2d(x_0, factor)))
+            images = pipe.preview(F.avg_pool2d(x_0, factor))
         fine = self.screen(images)
         return [image if good else withheld(image.size) for image, good in zip(images, fine, strict=True)]
 
