@@ -47,6 +47,7 @@ ROOMS = [
         "journal",
         "forecast",
         "artifacts",
+        "perception",
         "panel",
         "judging",
         "evaluation",

@@ -4,25 +4,15 @@ import json
 from itertools import pairwise
 
 import pytest
-import torch
 
 import tiny
-from emoscene import learner as learners
-from emoscene.emotions import EMOTIONS
-from emoscene.encoders.judge import Judge
 from emoscene.mini import claims, comparison, lab, words
 from emoscene.world import roles
-from emoscene.world.scenes import SCENES
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
-        torch.manual_seed(0)
-        small = {"side": 64, "patch": 16, "width": 16, "layers": 1, "heads": 2}
-        (tmp_path / target).mkdir()
-        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
-        learners.save(judge, "judge", tmp_path / target, None)
+    judges = [str(folder) for folder in tiny.judges(tmp_path)]
     for name, value in (("SEEDS", range(2)), ("NATURAL", 16), ("UNSEEN", 4)):
         monkeypatch.setattr(lab, name, value)
     few = {"LEARNED": (), "TOGETHER": (), "MIXING": ("prompt",), "EDITING": ("prompt",), "EDITED": 8}
@@ -30,7 +20,7 @@ def bench(tmp_path, monkeypatch):
         monkeypatch.setattr(comparison, name, value)
     monkeypatch.setattr(words, "giveaway", lambda: {"short": 0.1, "long": 0.9})
     base = str(tiny.make(tmp_path / "base"))
-    made = lab.Lab(tmp_path / "out", base, "prompt", (), [str(tmp_path / t) for t in ("emotion", "scene")], print)
+    made = lab.Lab(tmp_path / "out", base, "prompt", (), judges, print)
     made.prompts = [next(p for p in made.prompts if p.held_out == apart) for apart in (True, False)]
     return made
 

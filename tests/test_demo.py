@@ -5,15 +5,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-import torch
 from PIL import Image
 
 import tiny
-from emoscene import learner, reporting
-from emoscene.emotions import EMOTIONS
-from emoscene.encoders.judge import Judge
+from emoscene import reporting
 from emoscene.mini import demo
-from emoscene.world import SCENES
 
 VOID = {"meta", "img", "path", "ellipse"}
 
@@ -38,14 +34,8 @@ class Checker(HTMLParser):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    torch.manual_seed(0)
-    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(SCENES))):
-        small = {"side": 32, "width": 32, "layers": 1, "heads": 2}
-        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
-        (folder / target).mkdir()
-        learner.save(judge, "judge", folder / target, None)
     said = []
-    call = {"base": str(tiny.make(folder / "base")), "judge": [folder / "emotion", folder / "scene"], "steps": 1}
+    call = {"base": str(tiny.make(folder / "base")), "judge": tiny.judges(folder), "steps": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "SCENES", ("village", "forest"))
         patch.setattr(demo, "SEEDS", (7,))

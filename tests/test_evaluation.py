@@ -19,7 +19,6 @@ from emoscene import cli, judging, stage
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS, weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, paint, plan, prompts_of, span
 from emoscene.panel import clip_of, judges_of
@@ -36,14 +35,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judges(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("judges")
-    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
-        torch.manual_seed(0)
-        (folder / target).mkdir()
-        small = {"side": 64, "patch": 16, "width": 32, "layers": 1, "heads": 2}
-        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
-        learners.save(judge, "judge", folder / target, None)
-    return [folder / "emotion", folder / "scene"]
+    return tiny.judges(tmp_path_factory.mktemp("judges"))
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,7 @@ from safetensors.torch import load_file, save_file
 import emoscene
 import tiny
 from emoscene import cli, stage
-from emoscene import learner as learners
 from emoscene.backbone import Backbone
-from emoscene.emotions import EMOTIONS
-from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.loras import asked, factors, put_on
 from emoscene.methods.lora import LoRA
@@ -159,12 +156,8 @@ def test_a_row_names_it(folder, kohya, tmp_path, capsys):
 
 
 def test_scores_name_it(folder, kohya, tmp_path):
-    small = {"side": 64, "patch": 16, "width": 32, "layers": 1, "heads": 2}
-    (tmp_path / "judge").mkdir()
-    judge = Judge.start(Judge.Config(target="emotion", labels=EMOTIONS, **small), None)
-    learners.save(judge, "judge", tmp_path / "judge", None)
     (tmp_path / "prompts.txt").write_text("a dog\na cat\n")
-    call = {"base": str(folder), "judge": tmp_path / "judge", "seeds": "0:2", "steps": 1, "tell": lambda line: None}
+    call = {"base": str(folder), "judge": tiny.judges(tmp_path), "seeds": "0:2", "steps": 1, "tell": lambda line: None}
     out = emoscene.evaluate(
         out=tmp_path / "scores", prompts=tmp_path / "prompts.txt", method="none", lora=f"{kohya}:2", **call
     )

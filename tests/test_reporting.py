@@ -9,20 +9,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import tiny
-from emoscene import learner as learners
 from emoscene import reporting, stage
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage
 from emoscene.evaluation import evaluate
 from emoscene.reporting import figures, sheets
 from emoscene.reporting.entries import comparisons, curves, entries, remarks, right
 from emoscene.verbs import read
-from emoscene.world.scenes import SCENES
 
 PROMPTS = ("a beach", "a park", "a portrait of a <person>")
 VOID = {"meta", "img"}
@@ -278,13 +274,7 @@ def test_reporting_needs_no_torch(tmp_path):
 
 
 def test_real_scores_of_a_tiny_base(tmp_path):
-    judges = []
-    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
-        torch.manual_seed(0)
-        judges.append(tmp_path / target)
-        judges[-1].mkdir()
-        small = {"side": 32, "width": 16, "layers": 1, "heads": 2}
-        learners.save(Judge.start(Judge.Config(target=target, labels=labels, **small), None), "judge", judges[-1], None)
+    judges = tiny.judges(tmp_path)
     (tmp_path / "two.toml").write_text('prompt = [{ text = "a beach", scene = "beach" }, { text = "a park" }]')
     call = {"base": str(tiny.make(tmp_path / "base")), "judge": judges, "prompts": tmp_path / "two.toml", "steps": 1}
     made = [

@@ -20,7 +20,6 @@ from emoscene import artifacts, config, plugins, stage, training
 from emoscene import learner as learners
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
-from emoscene.emotions import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Diverged, Failure, Usage
@@ -29,7 +28,6 @@ from emoscene.tuning import studies, winner
 from emoscene.tuning.bench import Bench
 from emoscene.tuning.selection import Look, Selector, captions, disjoint
 from emoscene.verbs import read
-from emoscene.world.scenes import SCENES
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "rank": 2, "looks": 2, "rungs": 1, "pulse": 1}
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -50,12 +48,7 @@ def data(base, tmp_path_factory):
 def encoders(base, tmp_path_factory):
     """A judge of emotions, one of scenes, and an EmotionCLIP, all untrained."""
     folder = tmp_path_factory.mktemp("encoders")
-    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
-        torch.manual_seed(0)
-        (folder / target).mkdir()
-        small = {"side": 64, "patch": 16, "width": 32, "layers": 1, "heads": 2}
-        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
-        learners.save(judge, "judge", folder / target, None, data="the judges' own")
+    tiny.judges(folder, data="the judges' own")
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
     clip = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
     (folder / "clip").mkdir()

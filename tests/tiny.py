@@ -1,4 +1,4 @@
-"""A Stable Diffusion with random weights, small enough to make in a test: `tiny.make(folder)`; and methods on it."""
+"""A Stable Diffusion with random weights, small enough to make in a test: `tiny.make(folder)`; methods, judges."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from emoscene import learner as learners
 from emoscene import plugins
 from emoscene.backbone import Backbone
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.judge import Judge
 from emoscene.learner import Batch
 from emoscene.methods.base import Method
 from emoscene.mini.folder import INDEX, SCHEDULER
+from emoscene.world.scenes import SCENES
 
 
 def make(folder: Path, prediction: str | None = None) -> Path:
@@ -86,3 +90,14 @@ def made(name: str, base: Backbone, moved: bool = True) -> Method:
                 parameter.copy_(parameter.half())  # as artifacts are stored
         method.requires_grad_(False)
     return method
+
+
+def judges(folder: Path, **about: str) -> list[Path]:
+    """An untrained judge of emotions and one of scenes, each in a folder of its name; about: more for their cards."""
+    for target, labels in (("emotion", EMOTIONS), ("scene", tuple(sorted(SCENES)))):
+        torch.manual_seed(0)
+        (folder / target).mkdir(parents=True)
+        small = {"side": 64, "patch": 16, "width": 32, "layers": 1, "heads": 2}
+        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
+        learners.save(judge, "judge", folder / target, None, **about)
+    return [folder / "emotion", folder / "scene"]

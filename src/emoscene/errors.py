@@ -9,6 +9,8 @@ Where the remedy is a command, it is written here, so that `doctor` and every er
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 
 class Usage(Exception):
@@ -50,3 +52,11 @@ def download(source: str, revision: str | None, wanted: Sequence[str]) -> str:
 def missing(extra: str) -> Failure:
     """The error where an extra is needed and is not installed."""
     return Failure(f"this needs the extra {extra}, which is not installed: run `{install(extra)}`")
+
+
+def needed(module: str, extra: str) -> Any:
+    """A module that comes with an extra. Raises Failure where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise missing(extra) from error

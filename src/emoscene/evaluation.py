@@ -72,6 +72,7 @@ def evaluate(
     clip: str | Path | None = None,
     semantics: str | Path | None = None,
     features: str | Path | None = None,
+    lpips: str | None = None,
     robust: bool = False,
     batch: int = 8,
     device: str | None = None,
@@ -83,8 +84,9 @@ def evaluate(
     judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
     semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
-    measured. robust: judge the pictures again after JPEG 75 and a small blur. lora: LoRAs that the base wears.
-    painting: the words in `PAINTING`, and settings of the method that may change at use.
+    measured, or `inception`; lpips: the network of LPIPS between edits and their pictures. robust: judge the pictures
+    again after JPEG 75 and a small blur. lora: LoRAs that the base wears. painting: the words in `PAINTING`, and
+    settings of the method that may change at use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """
@@ -93,7 +95,8 @@ def evaluate(
     call: dict[str, Any] = {"method": method, "adapter": _paths(adapter), "base": base, "strength": strength}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
-    readers = {"clip": clip, "semantics": semantics, "features": features, "robust": robust, "lora": _worn(lora)}
+    readers = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
+    readers |= {"robust": robust, "lora": _worn(lora)}
     call |= {key: value for key, value in readers.items() if value}
     device = crew.settled(device)
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
@@ -120,7 +123,8 @@ def _write(
 ) -> None:
     """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
     about = {"from": str(call["pictures"])} if pipe is None else _about(pipe, planned, scores.path / "pictures", call)
-    made = readings(samples, eyes.judges, clip=eyes.clip, guide=None if pipe is None else guide_of(pipe))
+    guide = None if pipe is None else guide_of(pipe)
+    made = readings(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual)
     real = readings(real_pictures(Path(call["data"])), eyes.judges) if call["data"] else None
     treated = {"robustness": robustness(samples, eyes.judges)} if call.get("robust") else {}
     lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))

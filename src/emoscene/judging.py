@@ -28,6 +28,7 @@ from emoscene.metrics.calibration import curve
 from emoscene.metrics.editing import ssim
 from emoscene.metrics.emotion import confusion, per_emotion
 from emoscene.metrics.sharpness import gradient, psnr, spectrum
+from emoscene.perception import Perceptual
 from emoscene.pictures import open_picture
 from emoscene.sampling import Pipe
 
@@ -68,12 +69,13 @@ def readings(
     through: Callable[[Image.Image], Image.Image] | None = None,
     clip: EmotionCLIP | None = None,
     guide: Guide | None = None,
+    perceptual: Perceptual | None = None,
 ) -> dict[str, Readings]:
     """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
 
     through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
-    guide: what the method that painted them finds in pictures itself.
-    Pictures may be of several sizes, but then they have no common spectrum.
+    guide: what the method that painted them finds in pictures itself. perceptual: how far apart an edit and its
+    picture look. Pictures may be of several sizes, but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
@@ -100,7 +102,8 @@ def readings(
     shared |= {"guide": seen["guide"]} if guide else {}
     befores: dict[str, Readings] = {}
     if through is None and all(sample.original for sample in samples):
-        befores, shared["alike"], shared["near"] = edited(samples, judges, clip)
+        befores, closeness = edited(samples, judges, clip, perceptual)
+        shared |= closeness
     return {
         name: Readings(
             **shared,
@@ -163,17 +166,23 @@ def look(
 
 
 def edited(
-    samples: Sequence[Sample], judges: Mapping[str, Encoder], clip: EmotionCLIP | None = None
-) -> tuple[dict[str, Readings], Array, Array]:
-    """What the judges read of the pictures that samples are edits of, and SSIM and PSNR with them [N]."""
+    samples: Sequence[Sample],
+    judges: Mapping[str, Encoder],
+    clip: EmotionCLIP | None = None,
+    perceptual: Perceptual | None = None,
+) -> tuple[dict[str, Readings], dict[str, Array]]:
+    """What the judges read of the pictures that samples are edits of; SSIM, PSNR and LPIPS with them [N] by field."""
     originals = [replace(sample, file=sample.original or sample.file, original=None) for sample in samples]
-    near = []
+    near: dict[str, list[float]] = {"alike": [], "near": [], **({"lpips": []} if perceptual else {})}
     for sample, original in zip(samples, originals, strict=True):
         after, before = open_picture(sample.file), open_picture(original.file)
-        pair = [np.asarray(picture)[None] for picture in (after, before.resize(after.size, Image.Resampling.LANCZOS))]
-        near.append((ssim(*pair)[0], psnr(*pair)[0]))
-    both = np.array(near)
-    return readings(originals, judges, clip=clip), both[:, 0], both[:, 1]
+        before = before.resize(after.size, Image.Resampling.LANCZOS)
+        pair = [np.asarray(picture)[None] for picture in (after, before)]
+        near["alike"].append(ssim(*pair)[0])
+        near["near"].append(psnr(*pair)[0])
+        if perceptual:
+            near["lpips"].append(perceptual.apart(after, before))
+    return readings(originals, judges, clip=clip), {name: np.array(values) for name, values in near.items()}
 
 
 def alike(files: Sequence[Path]) -> Iterator[list[int]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,23 @@ from emoscene import stage
 from emoscene.backbone import spec
 from emoscene.encoders.base import Encoder, about, located, opened
 from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.inception import Inception
 from emoscene.errors import Usage
+from emoscene.perception import Perceptual
 
 HOME = Path(__file__).parent
+INCEPTION = "inception"
 TRAINED = ("judge", "emotion_clip")
 """What `train` makes that can judge."""
 
 
 @dataclass(frozen=True)
 class Eyes:
-    """All that looks at the pictures: judges and readers of objects and features by name, a CLIP, and their marks."""
+    """All that looks at the pictures: judges and readers of objects and features by name, a CLIP, LPIPS, and marks."""
 
     judges: Mapping[str, Encoder]
     clip: EmotionCLIP | None
+    perceptual: Perceptual | None
     marks: Mapping[str, str]
 
     @classmethod
@@ -44,9 +49,20 @@ class Eyes:
         marks = fingerprints(call["base"], call["judge"])
         for key, kind, more in (("semantics", "classifier", {"target": "object"}), ("features", "vision", {})):
             if place := call.get(key):
-                name = _free(Path(place).name, judges)
-                judges[name], marks[name] = opened(kind, place, device, **more), stage.fingerprint(located(place))
-        return cls(judges, clip_of(call["clip"], kin, device) if "clip" in call else None, marks)
+                name = _free(Path(place).name.partition(":")[0], judges)
+                judges[name], marks[name] = reader(kind, place, device, **more)
+        clip = clip_of(call["clip"], kin, device) if "clip" in call else None
+        return cls(judges, clip, Perceptual.of(call["lpips"], device) if "lpips" in call else None, marks)
+
+
+def reader(kind: str, place: str | Path, device: str = "cpu", **settings: Any) -> tuple[Encoder, str]:
+    """A reader of objects or features, and its mark; `inception` and `inception:FILE` are torch-fidelity's."""
+    name, _, file = str(place).partition(":")
+    if name != INCEPTION:
+        return opened(kind, place, device, **settings), stage.fingerprint(located(place))
+    found = Inception.start(Inception.Config(file), None)
+    mark = sha256(Path(file).read_bytes()).hexdigest() if file else INCEPTION
+    return found.requires_grad_(False).eval().to(device), mark
 
 
 def judges_of(

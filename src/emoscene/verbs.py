@@ -63,8 +63,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base lora strength prompts seeds judge data pictures clip semantics features robust negative "
-        "size steps cfg cfg_low cfg_high sampler batch device out recipe",
+        "method adapter base lora strength prompts seeds judge data pictures clip semantics features lpips robust "
+        "negative size steps cfg cfg_low cfg_high sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "tune": Verb(
@@ -162,7 +162,10 @@ OPTIONS = {
             "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept; folder or hub id"
         ),
         Option("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity; folder or hub id"),
-        Option("features", "str", "dinov2-base", "a vision model that distances are measured by; folder or hub id"),
+        Option(
+            "features", "str", "dinov2-base", "a vision model that distances are measured by: folder, hub id, inception"
+        ),
+        Option("lpips", "str", "alex", "the network of LPIPS between edits and pictures", choices=("alex", "vgg")),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),
         Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),

@@ -53,7 +53,8 @@ class Readings:
     says: the emotions that the judge has a word for. scene_by, object_by, space: who read scene, objects and features.
     vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
     clip: its name. guide: what the method that painted them finds in them itself [N, 8].
-    originals: what was read of the pictures that these are edits of, row by row; alike, near: SSIM and PSNR with them.
+    originals: what was read of the pictures that these are edits of, row by row; alike, near, lpips: SSIM,
+    PSNR and LPIPS with them.
     What nobody read is empty. by: who read, for the record.
     """
 
@@ -79,6 +80,7 @@ class Readings:
     originals: Readings | None = None
     alike: Array = field(default_factory=lambda: np.zeros(0))
     near: Array = field(default_factory=lambda: np.zeros(0))
+    lpips: Array = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.asked)

@@ -3,8 +3,9 @@
     ssim = (2 mu_x mu_y + c_1) (2 sigma_xy + c_2) / ((mu_x^2 + mu_y^2 + c_1) (sigma_x^2 + sigma_y^2 + c_2))
 
 in every window of 7 x 7 pixels, of each colour, then the mean; 1 for equal pictures, near 0 for unrelated ones. Beside
-it stand PSNR, the cosine of picture and edit (CLIP-I, where a CLIP reads), and the probability that the emotion asked
-has gained, p(asked | edit) - p(asked | picture), which Yang et al. (2025, EmoEdit) call Emo-S.
+it stand PSNR, the cosine of picture and edit (CLIP-I, where a CLIP reads), LPIPS where it was asked for (`perception`),
+and the probability that the emotion asked has gained, p(asked | edit) - p(asked | picture), which Yang et al. (2025,
+EmoEdit) call Emo-S.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LUMINANCE, CONTRAST = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
 
 
 def editing(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
-    """SSIM, PSNR in dB, cosine and gained probability of edits; nothing where pictures are no edits."""
+    """SSIM, PSNR in dB, cosine, LPIPS and gained probability of edits; nothing where pictures are no edits."""
     before = made.originals
     if before is None:
         return {}
@@ -31,6 +32,7 @@ def editing(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
     cosine = (unit(ours) * unit(theirs)).sum(1)
     near = made.near.clip(max=100.0)  # identical pictures have no finite PSNR
     found = {"ssim": made.alike, "psnr": near, "clip_i" if made.vectors.size else "cosine": cosine}
+    found |= {"lpips": made.lpips} if made.lpips.size else {}
     told = {name: measured(average(values), made, draws) for name, values in found.items()}
     return {**told, "emotion_gained": averaged(gained, asked, made, draws)}
 
