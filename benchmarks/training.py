@@ -10,10 +10,10 @@ steps   one model, data, batch and precision; who trains it takes turns, a few s
           lora, bare        its limit
 loader  seconds that a step waits for 118,102 latents on disk, at 300 samples a second
 
-The published loop restates what examples/text_to_image/train_text_to_image_lora.py of huggingface/diffusers v0.42.0
-(Apache-2.0) does, in its order: encode, noise, timesteps, words, UNet, loss, gather for the log, backward, clip, step,
-schedule, log. A turn's ratio is the result, its median with the quartiles. --true takes Stable Diffusion 1.5's shape
-with random weights. On a GPU the peak of memory is measured as well; nobody has confirmed those rows yet.
+The published loop restates what examples/text_to_image/train_text_to_image_lora.py of huggingface/diffusers (commit
+000280f5, Apache-2.0) does, in its order: encode, noise, timesteps, words, UNet, loss, gather for the log, backward,
+clip, step, schedule, log. A turn's ratio is the result, its median with the quartiles. --true takes Stable Diffusion
+1.5's shape with random weights. On a GPU the peak of memory is measured as well; nobody has confirmed those rows yet.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def test_a_clean_environment_runs_the_demo(installed, tmp_path):
     assert not [command for command in facts["remedies"] if command.startswith("pip") and "emoscene[" not in command]
 
 
-EXTRAS = [name for name in PROJECT["optional-dependencies"] if name != "dev"]
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("dev", "perceptual")]
+"""All but `dev`, and `perceptual`, which brings a torchvision, of which there is no build beside the torch of these machines."""
 
 
 @pytest.mark.slow

@@ -230,7 +230,7 @@ def adapt(job: Job) -> None:
     base, eyes = "mini" if job.out == WEIGHTS else str(job.out), job.out.parent / "emotion_clip"
     data = job.work / "prepared"
     words = ["emoscene", "prepare", "mini", "--out", str(data), "--limit", str(ADAPTING), "--base", base]
-    _torchrun(job, [*words, f"emotion_clip={eyes}", "workers=0"], "prepare")
+    _torchrun(job, [*words, f"emotion_clip={eyes}", "workers=0", "flips=yes"], "prepare")
     for name in ADAPTERS:
         saved = job.work / name
         words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]
