@@ -80,7 +80,7 @@ def test_a_clean_environment_runs_the_demo(installed, tmp_path):
 
 
 EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("dev", "perceptual")]
-"""All but `dev`, and `perceptual`, which brings a torchvision, of which there is no build beside the torch of these machines."""
+"""Not `perceptual`: it brings torchvision, of which there is no build beside the torch of these machines."""
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'e
 httpx = pytest.importorskip("httpx")
 
 from emoscene.web import calls, page, plane  # noqa: E402
-from emoscene.web.door import JSON_BYTES, Door  # noqa: E402
+from emoscene.web.door import JSON_BYTES, Door, mounted  # noqa: E402
 
 WISH = Wish(prompt="a dog", emotion="awe", method="prompt", steps=3, cfg=2.0, seed=5)
 
@@ -357,3 +357,20 @@ def test_a_missing_extra_and_a_taken_port_are_said(monkeypatch):
     monkeypatch.setattr("emoscene.web.find_spec", lambda name: None)
     with pytest.raises(Failure, match=r"pip install 'emoscene\[web\]'"):
         emoscene.web(port=0)
+
+
+def test_a_password_stands_before_the_page_and_its_calls(studio):
+    """Nobody reads the settings, calls or uploads before the right word; the wrong one opens nothing."""
+
+    async def person():
+        door = httpx.ASGITransport(mounted(studio, "a long secret"))
+        async with httpx.AsyncClient(transport=door, base_url="http://here") as client:
+            told = [(await client.get("/config")).status_code]
+            told.append((await client.post("/gradio_api/call/generate", json={"data": []})).status_code)
+            told.append((await client.post("/gradio_api/upload", files={"files": ("a.png", b"")})).status_code)
+            for word in ("guessed", "a long secret"):
+                entered = await client.post("/login", data={"username": "emoscene", "password": word})
+                told += [entered.status_code, (await client.get("/config")).status_code]
+            return told
+
+    assert asyncio.run(person()) == [401, 401, 401, 400, 401, 200, 200]
