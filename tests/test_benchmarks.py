@@ -38,9 +38,9 @@ def test_the_drawing_of_trainings_has_every_curve() -> None:
     history = [{"step": step, "loss": {"all": loss}} for step, loss in ((0, 2.0), (10, 1.0), (20, 0.5))]
     manifests = {name: {"history": history} for name in ("lora", "guidance")}
     assert [(point.x, point.y) for point in adapters.curve("lora", manifests["lora"])] == [
-        (0, 1),
-        (0.5, 0.5),
-        (1, 0.25),
+        (0, 0),
+        (0.5, 2 / 3),
+        (1, 1),
     ]
     root = ElementTree.fromstring(adapters.drawing(manifests, {"t": [50, 950], "accuracy": [0.9, 0.3]}))
     ways = [node for node in root.iter("{http://www.w3.org/2000/svg}path") if node.get("class") == "way"]
