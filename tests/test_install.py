@@ -73,8 +73,8 @@ def test_the_sdist_can_be_tested(built):
 @pytest.mark.slow
 def test_a_clean_environment_runs_the_demo(installed, tmp_path):
     run(installed, "-m", "pip", "check")
-    page = run(installed.parent / "emoscene", "demo", "--out", "out/demo", cwd=tmp_path).strip()
-    assert (tmp_path / page).stat().st_size > 100_000
+    made = run(installed.parent / "emoscene", "demo", "--out", "out/demo", cwd=tmp_path).strip()
+    assert (tmp_path / made / "index.html").stat().st_size > 100_000
     facts = json.loads(run(installed.parent / "emoscene", "doctor", "--json", cwd=tmp_path))
     assert not [command for command in facts["remedies"] if command.startswith("pip") and "emoscene[" not in command]
 

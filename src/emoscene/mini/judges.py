@@ -56,7 +56,7 @@ FIRM = replace(SETTINGS, steps=2400, lr=3e-4)
 makes of it, which is no emotion and should be none to a judge of what comes out of that autoencoder."""
 DECODED = 6_500  # pictures seen so
 CLIP = EmotionCLIP.Config(emotion=1.0, role="judges")
-WORDED = replace(SETTINGS, steps=2400, batch=128, average=0.996, seed=2, checkpoint_every=200)
+WORDED = replace(SETTINGS, steps=1200, batch=128, average=0.996, seed=2, checkpoint_every=200)
 """The second judge of emotions, and how it learns."""
 
 
