@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from emoscene import checkpoints, training
+import emoscene
+import tiny
+from emoscene import checkpoints, plugins, stage, training
+from emoscene.data.preparation import prepare
 from emoscene.training import Config
 from lines import MUON, Deep, Points, quiet, same, state_of
 
@@ -57,3 +60,66 @@ def test_killed_three_times_it_ends_equal(server: multiprocessing.context.ForkSe
 @pytest.mark.slow
 def test_killed_sixty_times_it_ends_equal(server: multiprocessing.context.ForkServerContext, tmp_path: Path) -> None:
     prove(server, tmp_path, 60, 900)
+
+
+SMALL = {
+    "lora": {"rank": 2},
+    "inversion": {},
+    "guidance": {"width": 16},
+    "multimodal": {},
+    "judge": {"side": 32, "width": 16, "layers": 1, "heads": 2},
+    "emotion_clip": {"side": 32, "width": 16, "layers": 1, "text_width": 16, "text_layers": 1, "heads": 2},
+    "captioner": {"side": 32, "width": 16, "layers": 1, "heads": 2, "text_width": 16, "text_layers": 1},
+}
+"""Everything that learns, small."""
+
+
+def verb(name: str, call: dict[str, Any], begun: Any) -> None:
+    torch.set_num_threads(1)
+    resume = bool(checkpoints.found(call["out"] / "checkpoints"))
+    begun.set()
+    emoscene.train(name, **call, **SMALL[name], resume=resume, tell=quiet)
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A base, data with all that anything learns from, and settings."""
+    base, clip = str(tiny.make(tmp_path_factory.mktemp("base"))), str(plugins.HOME / "mini/weights/emotion_clip")
+    out = tmp_path_factory.mktemp("data") / "prepared"
+    data = prepare("mini", out=out, limit=40, base=base, workers=0, judges=0.3, emotion_clip=clip, tell=quiet)
+    return {"data": data, "base": base, "steps": 30, "batch": 4, "precision": "fp32", "checkpoint_every": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_whatever_learns_ends_equal_when_its_verb_is_killed(
+    server: multiprocessing.context.ForkServerContext, call: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    """Killed five times in the time that an undisturbed run took; the artifacts have one fingerprint."""
+
+    def begin(folder: str) -> BaseProcess:
+        begun = server.Event()
+        process: BaseProcess = server.Process(target=verb, args=(name, {**call, "out": tmp_path / folder}, begun))
+        process.start()
+        assert begun.wait(60)
+        return process
+
+    began = time.monotonic()
+    begin("whole").join()
+    seconds, dice, left = time.monotonic() - began, random.Random(name), 0
+    for _ in range(5):
+        process = begin("parts")
+        process.join(dice.uniform(0.2, 0.7) * seconds)
+        left += process.exitcode is None
+        process.kill()
+        process.join()
+    last = begin("parts")
+    last.join()
+    assert last.exitcode == 0
+    assert left > 0, "it was never in the middle of its work when it was killed"
+    assert stage.read(tmp_path / "whole")["fingerprint"] == stage.read(tmp_path / "parts")["fingerprint"]
+
+
+def test_all_that_learns_is_killed() -> None:
+    kinds = {name: plugins.find(kind, name) for kind in ("methods", "encoders") for name in plugins.names(kind)}
+    assert SMALL.keys() == {name for name, cls in kinds.items() if cls.reads}
