@@ -134,10 +134,6 @@ def kill(tmp_path, world, kills, pictures):
     assert json.loads(done.stdout.splitlines()[-1])["unfinished"] >= kills // 3
 
 
-def test_two_kills_change_nothing(tmp_path):
-    kill(tmp_path, world=1, kills=2, pictures=24)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 3])
 def test_twenty_kills_change_nothing(tmp_path, world):
