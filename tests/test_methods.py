@@ -153,7 +153,7 @@ def test_drawing_between_steps_changes_nothing(name: str, pipes: dict[str, Pipe]
     rows = pipe.rows("a dog", emotion="awe", steps=3)
     *_, quiet = pipe.latents(rows)
     disturbed = [(x, drawn(pipe, ("a cat", "fear:0.4", 1.0, 9)))[0] for x in pipe.latents(rows)]
-    assert torch.equal(quiet, disturbed[-1])
+    torch.testing.assert_close(disturbed[-1], quiet, atol=1e-4, rtol=1e-5)  # a gradient on two threads has no last bit
 
 
 @pytest.mark.parametrize("name", LEARNING)

@@ -95,7 +95,7 @@ def evaluate(
     call: dict[str, Any] = {"method": method, "adapter": _paths(adapter), "base": base, "strength": strength}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
-    readers = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
+    readers: dict[str, Any] = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
     readers |= {"robust": robust, "lora": _worn(lora)}
     call |= {key: value for key, value in readers.items() if value}
     device = crew.settled(device)

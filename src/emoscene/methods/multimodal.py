@@ -34,6 +34,8 @@ from emoscene.methods.base import Method, denoising, words
 
 TOKENS = 4  # the only number that diffusers' loader takes for this projector
 KEYS = "multimodal.tokens", "multimodal.weights"
+Pairs = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Rows that ask for an emotion, how much of it, its keys, its values."""
 
 
 class Projector(nn.Module):
@@ -66,33 +68,45 @@ class Decoupled(nn.Module):
         self.to_k_ip.weight.data = start.clone()
         nn.init.zeros_(self.to_v_ip.weight)
 
-    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
-        """Attention of queries [P, heads, N, d] to tokens [P, 4, D_text], shaped as the queries."""
-        key, value = (split(to(tokens), query.shape[1]).to(query.dtype) for to in (self.to_k_ip, self.to_v_ip))
-        return F.scaled_dot_product_attention(query, key, value)
+    def forward(self, tokens: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [P, heads, 4, d] of tokens [P, 4, D_text]."""
+        return split(self.to_k_ip(tokens), heads), split(self.to_v_ip(tokens), heads)
 
 
 class Processor:
     """What diffusers calls in place of a layer's attention: the text's, and each emotion's own added to it.
 
-    Only the pairs of a row and an emotion that it asks for are computed, so a row without any keeps its bits.
+    Only the pairs of a row and an emotion that it asks for are computed, so a row without any keeps its bits. While a
+    picture is painted, the tokens are the same at every step, and so are their keys and values, which are kept.
     """
 
     def __init__(self, base: Backbone, decoupled: Decoupled) -> None:
         self.base, self.decoupled = base, decoupled
+        self.kept: tuple[Condition, Pairs] | None = None
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **nothing: Any) -> Tensor:
         """The layer's output [B, N, D]; attention masks, which Stable Diffusion has not, are not looked at."""
         parts = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         query, key, value = (split(part, attn.heads) for part in parts)
         out = F.scaled_dot_product_attention(query, key, value)
-        assert self.base.shown is not None
-        tokens, weights = (self.base.shown.extra[name] for name in KEYS)
-        row, emotion = torch.nonzero(weights, as_tuple=True)
+        row, a, *heard = self._pairs(attn.heads)
         if len(row):
-            a = weights[row, emotion].to(out.dtype).view(-1, 1, 1, 1)
-            out = out.index_add(0, row, a * self.decoupled(query[row], tokens[row, emotion]))
+            emotion = F.scaled_dot_product_attention(query[row], *(part.to(out.dtype) for part in heard))
+            out = out.index_add(0, row, a.to(out.dtype) * emotion)
         return attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _pairs(self, heads: int) -> Pairs:
+        """Rows [P] that ask for an emotion, how much of it [P, 1, 1, 1], and its keys and values [P, heads, 4, d]."""
+        shown, learning = self.base.shown, torch.is_grad_enabled()
+        assert shown is not None
+        if not learning and self.kept is not None and self.kept[0] is shown:
+            return self.kept[1]
+        tokens, weights = (shown.extra[name] for name in KEYS)
+        row, emotion = torch.nonzero(weights, as_tuple=True)
+        pairs = row, weights[row, emotion].view(-1, 1, 1, 1), *self.decoupled(tokens[row, emotion], heads)
+        self.kept = None if learning else (shown, pairs)
+        return pairs
 
 
 @final
