@@ -34,8 +34,8 @@ def paint(tab: Page) -> None:
 
 def refeel(tab: Page) -> None:
     tab.get_by_role("tab", name="Re-feel").click()
-    tab.locator("input[type=file]").nth(1).set_input_files(HERE / "contentment-0007.png")
-    tab.get_by_label("Words").nth(2).fill("a village by a lake")
+    tab.locator("input[type=file]").first.set_input_files(HERE / "contentment-0007.png")
+    tab.get_by_label("Words").locator("visible=true").fill("a village by a lake")
     tab.wait_for_timeout(2000)
     tab.click("button.go:visible")
     tab.wait_for_function(SAID, arg="picture in")
@@ -52,5 +52,5 @@ with sync_playwright() as play:
         tab.mouse.move(5, 5)
         tab.wait_for_timeout(2000)
         seen = Image.open(BytesIO(tab.screenshot(full_page=True))).convert("RGB")
-        seen.quantize(256, dither=Image.Dither.NONE).save(HERE / f"{name}.png", optimize=True)
+        seen.save(HERE / f"{name}.png", optimize=True)
     browser.close()
