@@ -21,5 +21,6 @@ def test_every_method_at_true_size(tmp_path: Path) -> None:
     found = {row["method"]: row for row in truesize.measure(tmp_path)}
     for name, row in found.items():
         assert row["megabytes"] <= truesize.LIMITS.get(name, 1.0)
-        assert Image.open(tmp_path / f"{name}.png").size == (512, 512)
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.size == (512, 512)
     assert 1.8e6 <= found["guidance"]["parameters"] <= 2.2e6
