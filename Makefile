@@ -16,7 +16,7 @@ demo: $(READY) ## one scene in eight emotions: out/demo/index.html
 	$(BIN)/emoscene demo --out out/demo
 
 test: $(READY) ## the tests that are offline, on the CPU, within three minutes
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -q
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -q -n auto --maxprocesses 8 --dist worksteal
 
 check: $(READY) ## lint, format, types, architecture
 	$(BIN)/ruff check
