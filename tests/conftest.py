@@ -4,12 +4,10 @@ import multiprocessing
 import os
 
 # Workers beside each other take a thread each; with more, they wait for one another and all is many times slower.
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(THREADS)),
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"),
     "TOKENIZERS_PARALLELISM": "false",
 }
 
@@ -22,7 +20,7 @@ def _few_threads() -> None:
     import sys
 
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(min(THREADS, torch.get_num_threads()))
+        torch.set_num_threads(min(int(os.environ["OMP_NUM_THREADS"]), torch.get_num_threads()))
 
 
 @pytest.fixture(scope="session")
