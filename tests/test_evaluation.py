@@ -243,6 +243,17 @@ def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
     assert together.spectrum.shape == (3, 0)
 
 
+def test_one_file_for_eight_emotions_is_one_picture_of_a_cloud(judges, base, tmp_path):
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"{seed}.png")
+    samples = [judging.Sample(tmp_path / f"{seed}.png", 0, seed, asked) for asked in range(8) for seed in range(3)]
+    made = judging.readings(samples, judges_of(base, [str(judge) for judge in judges]))["emotion"]
+    assert len(made) == 24
+    assert made.distinct.seed.tolist() == [0, 1, 2]
+    assert np.array_equal(made.distinct.features, made.features[:3])
+
+
 def test_verdicts_and_robustness(call, tmp_path):
     out = evaluate(out=tmp_path / "scores", method="prompt", robust=True, **call)
     scores = json.loads((out / "scores.json").read_text())

@@ -85,6 +85,7 @@ def readings(
         "prompt": np.array([sample.prompt for sample in samples]),
         "seed": np.array([sample.seed for sample in samples]),
         "asked": np.array([sample.asked for sample in samples]),
+        "file": places,
         "gradient": seen["gradient"],
         "spectrum": seen["spectrum"],
     }
@@ -101,9 +102,10 @@ def readings(
         shared |= {"texts": told(clip, words)} if all(words) else {}
     shared |= {"guide": seen["guide"]} if guide else {}
     befores: dict[str, Readings] = {}
-    if through is None and all(sample.original for sample in samples):
-        befores, closeness = edited(samples, judges, clip, perceptual)
-        shared |= closeness
+    edits = [place for place, sample in enumerate(samples) if sample.original]
+    if through is None and edits:
+        befores, closeness = edited([samples[place] for place in edits], judges, clip, perceptual)
+        shared |= {"edits": np.array(edits), **closeness}
     return {
         name: Readings(
             **shared,

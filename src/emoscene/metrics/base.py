@@ -9,7 +9,7 @@ here takes weights, one a picture; all ones give the value itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -47,14 +47,15 @@ class Readings:
     """What was read of N pictures; row n of every array is picture n.
 
     prompt, seed: which prompt and which seed made it [N]. asked: the number of the emotion asked, -1 for none [N].
+    file: the number of its file [N], as one file may stand for several emotions asked.
     likely: an emotion judge's probabilities [N, 8]. scene: a scene judge's [N, S]; place: the scene asked [N], -1
     where unknown. features: where distances are measured [N, D]. gradient: mean gradient magnitude [N]. spectrum:
     radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
     says: the emotions that the judge has a word for. scene_by, object_by, space: who read scene, objects and features.
     vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
     clip: its name. guide: what the method that painted them finds in them itself [N, 8].
-    originals: what was read of the pictures that these are edits of, row by row; alike, near, lpips: SSIM,
-    PSNR and LPIPS with them.
+    edits: the places of the pictures that are edits [E]; originals: what was read of the pictures that they were made
+    from; alike, near, lpips: SSIM (NaN where a picture is too small for it), PSNR and LPIPS with them [E].
     What nobody read is empty. by: who read, for the record.
     """
 
@@ -77,6 +78,8 @@ class Readings:
     texts: Array = field(default_factory=lambda: np.zeros((0, 0)))
     clip: str = ""
     guide: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    file: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    edits: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     originals: Readings | None = None
     alike: Array = field(default_factory=lambda: np.zeros(0))
     near: Array = field(default_factory=lambda: np.zeros(0))
@@ -90,6 +93,22 @@ class Readings:
         """The same, with nothing asked where the judge has no word for it: that is not judged, and never wrong."""
         spoken = np.array([name in self.says for name in EMOTIONS])
         return replace(self, asked=np.where((self.asked >= 0) & spoken[self.asked], self.asked, -1))
+
+    @property
+    def distinct(self) -> Readings:
+        """The same with each file once. A cloud of pictures has no copies: each would be its own nearest neighbour."""
+        return self.only(np.sort(np.unique(self.file, return_index=True)[1])) if self.file.size else self
+
+    def only(self, places: Array) -> Readings:
+        """The pictures at these places [M], no longer known as edits."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in EDITED}
+        return Readings(
+            **{k: v[places] if isinstance(v, np.ndarray) and len(v) == len(self) else v for k, v in values.items()}
+        )
+
+
+EDITED = {"edits", "originals", "alike", "near", "lpips"}
+"""The fields of `Readings` that tell of edits alone."""
 
 
 def interval(
@@ -165,6 +184,11 @@ def answers(likely: Array, asked: Array) -> Array:
 def hits(likely: Array, asked: Array) -> Array:
     """1 where the most likely label is the one asked, else 0 [N]."""
     return (answers(likely, asked) == asked).astype(float)
+
+
+def probability(likely: Array, asked: Array) -> Array:
+    """The probability of the label asked [N]; 0 where none was."""
+    return np.where(asked >= 0, likely[np.arange(len(asked)), asked], 0.0)
 
 
 def enough(name: str, least: int, *clouds: Array) -> None:

@@ -17,13 +17,15 @@ def distance(made: Readings, real: Readings | None = None, draws: int = 100) -> 
     """The Frechet distance of the features, at equal numbers; nothing without real pictures. Raises Failure below 2."""
     if real is None:
         return {}
+    made = made.distinct
     enough("the Frechet distance", 2, made.features, real.features)
     count = min(len(made), len(real))
     ours, theirs = spaced(len(made), count), spaced(len(real), count)
     there = moments(real.features[theirs])
 
     def statistic(weights: Array) -> float:
-        return frechet(*moments(made.features[ours], weights), *there)
+        few = weights.sum() < 2
+        return float("nan") if few else frechet(*moments(made.features[ours], weights), *there)
 
     value = statistic(np.ones(count))
     low, high = interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, average, averaged, enough, measured, unit
+from emoscene.errors import Failure
+from emoscene.metrics.base import Array, Readings, Value, average, averaged, enough, measured, probability, unit
 
 WINDOW = 7
 RANGE = 255.0
@@ -20,27 +21,36 @@ LUMINANCE, CONTRAST = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
 
 
 def editing(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
-    """SSIM, PSNR in dB, cosine, LPIPS and gained probability of edits; nothing where pictures are no edits."""
-    before = made.originals
-    if before is None:
+    """SSIM, PSNR in dB, cosine, LPIPS and gained probability of edits; nothing where pictures are no edits.
+
+    Raises Failure where one is too small for SSIM.
+    """
+    if made.originals is None:
         return {}
+    near, alike, before = made.near.clip(max=100.0), made.alike, made.originals  # equal ones have no finite PSNR
+    lpips, made = made.lpips, made.only(made.edits).judged
     space = "vectors" if made.vectors.size else "features"
     ours, theirs = (getattr(side, space) for side in (made, before))
     enough("editing", 1, ours, theirs)
-    rows, asked = np.arange(len(made)), (made.asked >= 0).astype(float)
-    gained = made.likely[rows, made.asked] - before.likely[rows, made.asked]
+    if small := int(np.isnan(alike).sum()):
+        raise Failure(
+            f"editing was left out: {small} of {len(made)} edits are smaller than SSIM's window of {WINDOW} pixels; "
+            "take them away"
+        )
     cosine = (unit(ours) * unit(theirs)).sum(1)
-    near = made.near.clip(max=100.0)  # identical pictures have no finite PSNR
-    found = {"ssim": made.alike, "psnr": near, "clip_i" if made.vectors.size else "cosine": cosine}
-    found |= {"lpips": made.lpips} if made.lpips.size else {}
+    found = {"ssim": alike, "psnr": near, "clip_i" if made.vectors.size else "cosine": cosine}
+    found |= {"lpips": lpips} if lpips.size else {}
     told = {name: measured(average(values), made, draws) for name, values in found.items()}
-    return {**told, "emotion_gained": averaged(gained, asked, made, draws)}
+    if (asked := (made.asked >= 0).astype(float)).any():
+        gained = probability(made.likely, made.asked) - probability(before.likely, made.asked)
+        told["emotion_gained"] = averaged(gained, asked, made, draws)
+    return told
 
 
 def ssim(one: Array, other: Array) -> Array:
-    """Structural similarity [N] of pictures [N, H, W, 3] in 0 .. 255. Raises ValueError below 7 pixels a side."""
+    """Structural similarity [N] of pictures [N, H, W, 3] in 0 .. 255; NaN below 7 pixels a side."""
     if min(one.shape[1:3]) < WINDOW:
-        raise ValueError(f"SSIM looks through a window of {WINDOW} pixels, and the pictures are {one.shape[1:3]}")
+        return np.full(len(one), np.nan)
     x, y = one.astype(np.float64), other.astype(np.float64)
     count = WINDOW**2
     mean_x, mean_y = windowed(x), windowed(y)

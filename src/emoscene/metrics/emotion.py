@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, answers, averaged, enough, hits, shared
+from emoscene.metrics.base import Array, Readings, Value, answers, averaged, enough, hits, probability, shared
 
 
 def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
@@ -31,11 +31,6 @@ def emotion(made: Readings, real: Readings | None = None, draws: int = 1000) -> 
         right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
         found["ceiling"] = shared(right, labelled, real, draws)
     return found
-
-
-def probability(likely: Array, asked: Array) -> Array:
-    """The probability of the label asked [N]; 0 where none was."""
-    return np.where(asked >= 0, likely[np.arange(len(asked)), asked], 0.0)
 
 
 def shuffled(asked: Array, start: int = 0) -> Array:

@@ -17,6 +17,7 @@ def kernel(made: Readings, real: Readings | None = None, draws: int = 200) -> di
     """The squared kernel distance of the features; nothing without real pictures. Raises Failure below 2 pictures."""
     if real is None:
         return {}
+    made = made.distinct
     enough("the kernel distance", 2, made.features, real.features)
     ours, theirs = made.features.astype(np.float64), real.features.astype(np.float64)
     within, across = cubic(ours, ours), cubic(ours, theirs).mean(1)

@@ -22,6 +22,7 @@ def manifold(made: Readings, real: Readings | None = None, draws: int = 200) -> 
     """
     if real is None:
         return {}
+    made = made.distinct
     enough("precision and recall", NEIGHBOURS + 1, made.features, real.features)
     count = min(len(made), len(real))
     ours, theirs = spaced(len(made), count), spaced(len(real), count)
@@ -36,9 +37,12 @@ def manifold(made: Readings, real: Readings | None = None, draws: int = 200) -> 
         low, high = interval(statistic, prompt, seed, draws, centre=value if centred else None)
         return Value(value, max(low, 0.0), min(high, 1.0), count, made.space or made.by)
 
+    def covered(weights: Array) -> float:
+        return float(covers[weights > 0].any(0).mean()) if weights.any() else float("nan")
+
     return {
         "manifold_precision": told(lambda weights: mean(inside, weights), False),
-        "manifold_recall": told(lambda weights: float(covers[weights > 0].any(0).mean()), True),
+        "manifold_recall": told(covered, True),
     }
 
 

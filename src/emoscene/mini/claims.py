@@ -20,10 +20,10 @@ from rich.table import Table
 
 from emoscene import stage
 from emoscene.encoders.base import tensor
-from emoscene.metrics.base import Readings, Value, hits, mean, measured
+from emoscene.metrics.base import Readings, Value, hits, mean, measured, probability
 from emoscene.metrics.distance import distance
 from emoscene.metrics.diversity import diversity
-from emoscene.metrics.emotion import emotion, per_emotion, probability
+from emoscene.metrics.emotion import emotion, per_emotion
 from emoscene.metrics.sharpness import psnr, sharpness
 from emoscene.mini import comparison, machine, words
 from emoscene.mini.claim import Claim, claim

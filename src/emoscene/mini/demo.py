@@ -30,9 +30,9 @@ from emoscene.device import loaded
 from emoscene.emotions import EMOTIONS
 from emoscene.evaluation import PROMPTS, Prompt, paint, plan, prompts_of
 from emoscene.judging import Sample, readings
-from emoscene.metrics.base import Value
+from emoscene.metrics.base import Value, probability
 from emoscene.metrics.content import content
-from emoscene.metrics.emotion import emotion, probability
+from emoscene.metrics.emotion import emotion
 from emoscene.mini.showing import Shown, about, show
 from emoscene.panel import judges_of
 from emoscene.pictures import Row, open_picture, sheet

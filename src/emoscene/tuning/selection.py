@@ -28,8 +28,7 @@ from emoscene.encoders.base import Encoder
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Usage
-from emoscene.metrics.base import Array, hits
-from emoscene.metrics.emotion import probability
+from emoscene.metrics.base import Array, hits, probability
 from emoscene.sampling import Pipe
 
 FIRST = 1_000_000  # seed of the first prompt's pictures, far from those that judges are asked about
