@@ -20,7 +20,7 @@ from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS, weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure, Usage
-from emoscene.evaluation import PROMPTS, Prompt, evaluate, found, paint, plan, prompts_of, span
+from emoscene.evaluation import PROMPTS, Prompt, evaluate, paint, plan, prompts_of, span
 from emoscene.panel import clip_of, judges_of
 from emoscene.pictures import Row, read_row, save
 from emoscene.sampling import load
@@ -129,16 +129,12 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
     for name in ("awe", "fear", "other"):
         (tmp_path / "from" / name).mkdir(parents=True)
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/1.jpg")
-    samples = found(tmp_path / "from")
-    assert [sample.asked for sample in samples] == [1, 6, -1]
     with pytest.raises(Failure, match="all scores but 1: diversity needs 2 pictures of one emotion"):
         evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, tell=print)
     out = tmp_path / "out"
     scores = json.loads((out / "scores.json").read_text())
     assert scores["pictures"] == 3
     assert np.sum(scores["judges"]["emotion"]["confusion"]) == 2
-    with pytest.raises(Usage, match="no pictures in"):
-        found(tmp_path / "out/nowhere")
 
 
 def test_a_judge_akin_to_an_adapter_is_refused(judges, base, tmp_path):

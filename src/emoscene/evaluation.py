@@ -34,16 +34,16 @@ from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Failure, Usage
+from emoscene.foreign import found
 from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
 from emoscene.panel import Eyes
-from emoscene.pictures import Row, read_row, save
+from emoscene.pictures import Row, save
 from emoscene.sampling import Pipe, load
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 INDEX = "pictures.jsonl"
 TOLD = 8  # batches between two messages
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def evaluate(
     tell: Callable[[str], None] = print,
     **painting: Any,
 ) -> Path:
-    """Score a method, or any folder of `pictures`; returns the folder with `scores.json`.
+    """Score a method, or any folder of `pictures` (see `foreign`); returns the folder with `scores.json`.
 
     judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
@@ -101,13 +101,13 @@ def evaluate(
     device = crew.settled(device)
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
-    samples = found(Path(pictures)) if pictures else []
+    samples, lost = found(Path(pictures)) if pictures else ([], {})
     eyes = Eyes.of(call, [] if pipe is None else _adapters(pipe, call["adapter"]), device or "cpu")
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
         if pipe is not None:
             samples = paint(pipe, planned, scores.path / "pictures", batch, tell)
-        write = partial(_write, scores, call, eyes, samples, pipe, planned)
+        write = partial(_write, scores, call, eyes, samples, lost, pipe, planned)
         with crew.Crew(scores.path) as together:
             together.close(lambda: stage.read(scores.path)["state"] == "done", write)
     return _complete(scores.path)
@@ -118,6 +118,7 @@ def _write(
     call: Mapping[str, Any],
     eyes: Eyes,
     samples: Sequence[Sample],
+    lost: Mapping[str, str],
     pipe: Pipe | None,
     planned: Sequence[tuple[Sample, Row]],
 ) -> None:
@@ -131,6 +132,7 @@ def _write(
     stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     about |= {"judged_by": eyes.marks, **treated}
     told = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
+    told["missing"] = {**lost, **told["missing"]}
     stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
 
@@ -233,34 +235,6 @@ def _indexed(folder: Path) -> list[dict[str, Any]]:
     for path in folder.glob("pictures-*.jsonl"):
         path.unlink()
     return rows
-
-
-def found(folder: Path) -> list[Sample]:
-    """The pictures of any folder; what was asked is read from emoscene's own chunk, else from a folder named so."""
-    if not folder.is_dir():
-        raise Usage(f"no pictures in {folder}: it is not there")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
-    samples, texts = [], dict[str, int]()
-    for number, file in enumerate(files):
-        name = file.parent.name.lower()
-        sample = Sample(file, number, 0, EMOTIONS.index(name) if name in EMOTIONS else -1, text=file.name)
-        if row := _row(file):
-            asked = int(np.argmax(row.emotion)) if max(row.emotion) > 0 else sample.asked
-            prompt = texts.setdefault(row.prompt, len(files) + len(texts))
-            sample = replace(sample, prompt=prompt, seed=row.seed, asked=asked, text=row.prompt)
-            if row.image and Path(row.image).is_file():
-                sample = replace(sample, original=Path(row.image))
-        samples.append(sample)
-    return samples
-
-
-def _row(file: Path) -> Row | None:
-    try:
-        return read_row(file)
-    except Usage:
-        return None
 
 
 def real_pictures(folder: Path) -> list[Sample]:

@@ -280,7 +280,7 @@ def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Pa
         rows.append(
             {
                 "file": str(sample.file.relative_to(folder) if inside else sample.file),
-                "prompt": sample.text or str(sample.prompt),
+                "prompt": sample.text or sample.file.name,
                 "seed": int(sample.seed),
                 "asked": asked,
                 "scene": sample.scene or None,

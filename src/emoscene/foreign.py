@@ -1,0 +1,161 @@
+"""Anybody's pictures: a folder of them becomes samples to judge, and what could not be read is said.
+
+What was asked of a picture is told in three ways, the later above the earlier:
+
+    awe/1.png                 the name of the folder that it lies in
+    emoscene's own chunk      in a PNG
+    pictures.jsonl, *.csv     a row a picture, anywhere in the folder; `file` counts from where the list lies
+
+Beside `file` a list may have the columns emotion, strength, prompt, seed, scene, and image, the picture that this one
+is an edit of. An emotion was asked where one alone has a weight above 0, at a strength above 0: whatever a judge sees in
+a mixture, or in less of an emotion, is neither right nor wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
+from emoscene.errors import Failure, Usage
+from emoscene.judging import Sample
+from emoscene.pictures import open_picture, read_row
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+LISTS = ("pictures.jsonl", "*.csv")
+ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
+"""What others call our columns."""
+
+
+def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
+    """The pictures of any folder, and sentences for the part "missing" of its scores.
+
+    Raises Usage for a folder without pictures and for a list that cannot be followed, Failure for a damaged list.
+    """
+    if not folder.is_dir():
+        raise Usage(f"no pictures in {folder}: it is not there")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
+    lists = sorted(path for name in LISTS for path in folder.rglob(name))
+    listed = {file: row for path in lists for file, row in followed(path)}
+    samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
+    for number, file in enumerate(files):
+        try:
+            told = carried(file) | listed.pop(file.resolve(), {})
+        except (Usage, Failure):
+            lost.append(file)
+            continue
+        if "image" in told and not kept(told):
+            gone.append(told.pop("image"))
+        prompt = texts.setdefault(told["prompt"], len(files) + len(texts)) if "prompt" in told else number
+        samples.append(sample(file, told, prompt))
+    if not samples:
+        raise Usage(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
+    return samples, missing([*lost, *listed], gone, len(files) + len(listed))
+
+
+def sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
+    """The picture as a sample; a row that names no emotion leaves the word to the folder."""
+    name = file.parent.name.lower()
+    asked = EMOTIONS.index(name) if name in EMOTIONS else -1
+    if any(felt := told.get("emotion", NOTHING)):
+        above = [place for place, weight in enumerate(felt) if weight > 0]
+        asked = above[0] if len(above) == 1 and told.get("strength", 1.0) > 0 else -1
+    original = Path(told["image"]) if "image" in told else None
+    return Sample(file, prompt, told.get("seed", 0), asked, told.get("scene", ""), told.get("prompt", ""), original)
+
+
+def carried(file: Path) -> dict[str, Any]:
+    """What a picture's own chunk tells, nothing where it has none. Raises Usage for a file that is no picture."""
+    try:
+        row = read_row(file)
+    except Usage:
+        open_picture(file)
+        return {}
+    return columns(row.asdict(), str(file))
+
+
+def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The files that a list names, and what it tells of each. Raises Usage where it names none, or says what is off."""
+    for number, row in enumerate(rows(path), 1):
+        told = columns(row, f"{path}, row {number}")
+        if "file" not in told:
+            raise Usage(
+                f"{path}, row {number} names no file: name the column `file` (it has {', '.join(map(str, row))}), or "
+                "take the list away"
+            )
+        if "image" in told and (beside := path.parent / told["image"]).is_file():
+            told |= {"image": str(beside), "digests": {str(beside): told.get("digests", {}).get(told["image"])}}
+        yield (path.parent / told.pop("file")).resolve(), told
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a list. Raises Failure where it is damaged."""
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return list(csv.DictReader(file))
+        return [dict(json.loads(line)) for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise Failure(f"{path} cannot be read ({error}): write it again, or take it away") from error
+
+
+def columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What a row says in the columns that are known; an empty one says nothing. Raises Usage for what is off."""
+    named = {ALSO.get(key, key): value for key, value in row.items() if value not in (None, "")}
+    told = {}
+    for key, kind in COLUMNS.items():
+        if key in named:
+            try:
+                told[key] = kind(named[key])
+            except Usage as error:
+                raise Usage(f"{where}: {error}") from error
+            except (TypeError, ValueError) as error:
+                raise Usage(f"{where}: {named[key]!r} is no {key}; mend it, or leave it out") from error
+    return told
+
+
+def feeling(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
+    """Eight weights from a name, a mixture in words, a mapping or numbers; `neutral` is none."""
+    return NOTHING if isinstance(said, str) and said.strip().lower() == "neutral" else weights(said)
+
+
+COLUMNS: dict[str, Callable[[Any], Any]] = {
+    "file": str,
+    "emotion": feeling,
+    "strength": float,
+    "prompt": str,
+    "seed": int,
+    "scene": str,
+    "image": str,
+    "digests": dict,
+}
+"""The columns that are read, and what reads them."""
+
+
+def kept(told: Mapping[str, Any]) -> bool:
+    """Whether the picture that an edit was made from is there, and still the one that it was."""
+    try:
+        open_picture(told["image"])
+    except Usage:
+        return False
+    digest = told.get("digests", {}).get(told["image"])
+    return digest in (None, sha256(Path(told["image"]).read_bytes()).hexdigest())
+
+
+def missing(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
+    """What is left out, in sentences."""
+    told = {}
+    if lost:
+        names = ", ".join(str(file) for file in lost[:3]) + (", ..." if lost[3:] else "")
+        told["pictures"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
+    if gone:
+        told["originals"] = (
+            f"the pictures that {len(gone)} edits were made from are not there or no longer the same: bring back {gone[0]}"
+        )
+    return told
