@@ -92,7 +92,7 @@ def main() -> int:
         prepare("mini", out=asked.data, limit=6000)
     seconds, killed = race(asked)
     facts = json.loads((asked.out / "comparison.json").read_text(encoding="utf8"))
-    gap = next(value for what, value in facts["differences"].items() if what.startswith("emotion"))
+    gaps = {what: value["high"] for what, value in facts["differences"].items() if what.startswith("emotion")}
     counts = {state: states(asked).count(state) for state in sorted(set(states(asked)))}
     told = {"seconds": round(seconds), "killed": killed, "states": counts, "cores": os.cpu_count(), **facts}
     asked.out.with_suffix(".json").write_text(json.dumps(told, indent=1), encoding="utf8")
@@ -104,9 +104,10 @@ def main() -> int:
         table.add_row(
             f"{what}: winner - default", f"{value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]", ""
         )
-    table.add_row("the first of these: not wholly below 0", f"{gap['high']:+.3f}", ">= 0")
+    for what, high in gaps.items():
+        table.add_row(f"{what}: not wholly below 0", f"{high:+.3f}", ">= 0")
     Console().print(table)
-    return int(seconds > 60 * MINUTES or not killed or gap["high"] < 0)
+    return int(seconds > 60 * MINUTES or not killed or min(gaps.values()) < 0)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def seen(monkeypatch):
     def evaluate(out, **words):
         opened = stage.Stage.open(out, "scores", {})
         row = {"prompt": "a beach", "seed": 0, "asked": "awe", "kept": 1, "likely": {"emotion": [0.1, 0.9] + [0.0] * 6}}
+        row |= {"seen": {"emotion": "awe"}}
         stage.write(opened.path / "verdicts.jsonl", f"{json.dumps(row)}\n".encode())
         opened.finish()
         return opened.path
@@ -171,6 +172,20 @@ def test_an_artifact_that_is_there_is_not_trained_again(call, seen, data, base, 
     assert str(artifact) in (out / "evaluate.toml").read_text()
     with pytest.raises(Usage, match="rank was settled"):
         emoscene.tune("lora", trials=2, adapter=artifact, rank=3, **{**rest, "out": tmp_path / "other"})
+
+
+def test_differences_are_of_the_judges_own_verdicts():
+    """A judge is silent about what it cannot say or did not read, and its ties are broken as `evaluate` breaks them."""
+
+    def row(prompt, asked, **seen):
+        likely = {"tied": [0.5, 0.0, 0.5] + [0.0] * 5, "mute": [None] * 8}
+        return {"prompt": prompt, "seed": 0, "asked": asked, "kept": None, "seen": seen, "likely": likely}
+
+    ours = [row("a", "contentment", tied="contentment"), row("b", "awe", tied="awe", mute="awe"), row("c", "awe")]
+    theirs = [row("a", "contentment", tied="amusement"), row("b", "awe", tied="awe", mute="fear"), row("c", "awe")]
+    found = winner.compared(ours, theirs)
+    told = {what.rpartition(" ")[2]: (gap.value, gap.n) for what, gap in found.items()}
+    assert told == {"tied": (0.5, 2), "mute": (1.0, 1)}
 
 
 def test_no_trial_that_keeps_the_floor_is_a_failure(call, seen, monkeypatch):

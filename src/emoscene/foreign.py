@@ -7,8 +7,8 @@ What was asked of a picture is told in three ways, the later above the earlier:
     pictures.jsonl, *.csv     a row a picture, anywhere in the folder; `file` counts from where the list lies
 
 Beside `file` a list may have the columns emotion, strength, prompt, seed, scene, and image, the picture that this one
-is an edit of. An emotion was asked where one alone has a weight above 0, at a strength above 0: whatever a judge sees in
-a mixture, or in less of an emotion, is neither right nor wrong.
+is an edit of. An emotion was asked where one alone has a weight above 0, at a strength above 0: what a judge sees in a
+mixture, or in less of an emotion, is neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -156,6 +156,6 @@ def missing(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, 
         told["pictures"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
     if gone:
         told["originals"] = (
-            f"the pictures that {len(gone)} edits were made from are not there or no longer the same: bring back {gone[0]}"
+            f"the pictures that {len(gone)} edits were made from are gone, or no longer the same: bring back {gone[0]}"
         )
     return told

@@ -16,7 +16,6 @@ import numpy as np
 
 from emoscene import config as configs
 from emoscene import stage, training
-from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure
 from emoscene.evaluation import Prompt, evaluate
 from emoscene.statistics import Difference, compare
@@ -98,7 +97,7 @@ def compared(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, An
     prompt, seed = (np.array([row[key] for row in ours]) for key in ("prompt", "seed"))
 
     def hit(row: Mapping[str, Any], judge: str) -> float:
-        return float(EMOTIONS[int(np.argmax(row["likely"][judge]))] == row["asked"])
+        return float(row["seen"][judge] == row["asked"]) if judge in row["seen"] else float("nan")
 
     sides: dict[str, list[list[float]]] = {
         f"emotion as asked, by {judge}": [[hit(row, judge) for row in rows] for rows in (ours, theirs)]
