@@ -130,9 +130,7 @@ def test_edits_whose_picture_is_gone_or_another_are_said(tmp_path):
     (tmp_path / "from/2.jpg").write_text("x")
     samples, missing = found(tmp_path / "from")
     assert [sample.original is not None for sample in samples] == [False, False, True, True]
-    assert missing["originals"].startswith(
-        "the pictures that 2 edits were made from are gone, or no longer the same"
-    )
+    assert missing["originals"].startswith("the pictures that 2 edits were made from are gone, or no longer the same")
     assert set(missing) == {"pictures", "originals"}
 
 

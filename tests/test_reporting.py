@@ -148,6 +148,40 @@ def test_differences_are_paired_and_corrected(tmp_path):
     assert second.difference.value == 0 == 1 - second.p
 
 
+def test_every_judge_has_its_differences(tmp_path):
+    """Of two judges, one called otherwise in the second folder: the weights tell, and Holm counts all questions."""
+    folders = []
+    for method, share, name in (("lora", 0.75, "clip"), ("prompt", 0.5, "words")):
+        folder = scored(tmp_path / method, method, share)
+        scores, rows = json.loads((folder / "scores.json").read_text()), (folder / "verdicts.jsonl").read_text()
+        scores["judges"][name] = {**scores["judges"]["emotion"], "emotion_accuracy": figure(1.0)}
+        scores["judges"][name]["not_judged"] = ["awe"]
+        scores["judged_by"][name] = "xyz"
+        scores["robustness"][name] = {"blur": figure(0.25)}
+        lines = [json.loads(line) for line in rows.splitlines()]
+        for line in lines:
+            line["seen"][name] = line["asked"]
+        (folder / "verdicts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / "scores.json").write_text(json.dumps(scores))
+        folders.append(folder)
+    found = entries(folders)
+    made = {one.what: (one.difference.value, one.difference.p, one.p) for one in comparisons(found)}
+    assert made["emotion as asked, by emotion"] == (pytest.approx(-0.25), 0.25, 0.75)  # one question of three
+    assert made["emotion as asked, by words"] == (0, 1, 1)
+    assert list(made)[2:] == ["scene kept"]
+    text = (reporting.report(folders, out=tmp_path / "r", tell=print) / "report.md").read_text()
+    controls = text.partition("## Controls")[2].partition("##")[0]
+    assert "| lora, by clip | 100.0% (90.0% to 100.0%) | 12.5% (2.5% to 22.5%) | 25.0% (15.0% to 35.0%) |" in controls
+    assert "| lora, by clip | 0.75 |  | 0.75 |" in text.partition("## Emotion by emotion")[2]
+
+
+def test_distances_over_other_numbers_of_pictures_do_not_compare(tmp_path):
+    few = {"frechet": {**figure(0.9), "n": 12}, "scene_accuracy": figure(0.5)}
+    found = entries([scored(tmp_path / "a"), scored(tmp_path / "b", "none", metrics=few)])
+    assert "The Frechet distances are over 12 and 48 pictures" in " ".join(remarks(found))
+    assert "Frechet" not in " ".join(remarks(found[:1]))
+
+
 def test_what_does_not_compare_is_said(tmp_path):
     one, other = scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", judge="xyz", seeds=(1, 2), prompts=["a sea"])
     lost = scored(tmp_path / "c", "none", missing={"kernel": "the kernel distance needs 2 pictures"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,13 @@ class Entry:
 
     @property
     def judge(self) -> str:
-        """The judge that counts: the first."""
+        """The first judge: what is told once is told by it."""
         return next(iter(self.scores["judges"]))
+
+    def mark(self, judge: str) -> str | None:
+        """The fingerprint of a judge; None for one that is not known."""
+        found: str | None = self.scores.get("judged_by", {}).get(judge)
+        return found
 
     def judged(self, what: str, judge: str = "") -> Mapping[str, Any] | None:
         """A figure by a judge, as `scores.json` has it: value, low, high; None where there is none."""
@@ -124,7 +129,7 @@ def _said(key: str, value: Any) -> str:
 def remarks(found: Sequence[Entry]) -> list[str]:
     """What a reader must know before comparing these entries, a sentence each."""
     first, told = found[0], []
-    if strangers := [entry.name for entry in found[1:] if not same_judge(entry, first)]:
+    if strangers := [entry.name for entry in found[1:] if (entry.judge, first.judge) not in common(entry, first)]:
         told.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
     for key, sentence in SAME.items():
         if apart := [entry.name for entry in found[1:] if entry.scores.get(key) != first.scores.get(key)]:
@@ -133,13 +138,18 @@ def remarks(found: Sequence[Entry]) -> list[str]:
         if not entry.rows:
             told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
         told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
+    if len(counts := {figure["n"] for entry in found if (figure := entry.metric("frechet"))}) > 1:
+        told.append(
+            f"The Frechet distances are over {' and '.join(map(str, sorted(counts)))} pictures: fewer are farther, so "
+            "compare those of one number."
+        )
     return told
 
 
-def same_judge(one: Entry, other: Entry) -> bool:
-    """Whether the same weights judged both."""
-    marks = [entry.scores.get("judged_by", {}).get(entry.judge) for entry in (one, other)]
-    return marks[0] is not None and marks[0] == marks[1]
+def common(one: Entry, other: Entry) -> list[tuple[str, str]]:
+    """The judges of emotions that saw both, as each of the two calls them."""
+    pairs = product(one.scores["judges"], other.scores["judges"])
+    return [(mine, its) for mine, its in pairs if one.mark(mine) is not None and one.mark(mine) == other.mark(its)]
 
 
 @dataclass(frozen=True)
@@ -154,14 +164,18 @@ class Comparison:
 
 
 def comparisons(found: Sequence[Entry]) -> list[Comparison]:
-    """All pairs of entries that one judge saw, the later less the earlier, Holm's correction over all of them."""
+    """All pairs of entries, the later less the earlier, by every judge that saw both; Holm's correction over all."""
+    several = len({judge for entry in found for judge in entry.scores["judges"]}) > 1
     made = []
     for other, one in combinations(found, 2):
-        if same_judge(one, other):
-            for what, values in (("emotion as asked", _hits), ("scene kept", _kept)):
-                difference = paired(values(one), values(other))
-                if difference.n:
-                    made.append((one.name, other.name, what, difference))
+        sides = {
+            f"emotion as asked, by {mine}" if several else "emotion as asked": (_hits(one, mine), _hits(other, its))
+            for mine, its in common(one, other)
+        }
+        if _scene_judge(one) and _scene_judge(one) == _scene_judge(other):
+            sides["scene kept"] = _kept(one), _kept(other)
+        differences = {what: paired(*side) for what, side in sides.items()}
+        made += [(one.name, other.name, what, difference) for what, difference in differences.items() if difference.n]
     return [
         Comparison(*words, p) for words, p in zip(made, holm([difference.p for *_, difference in made]), strict=True)
     ]
@@ -179,11 +193,11 @@ def paired(one: Mapping[Place, float], other: Mapping[Place, float]) -> Differen
     return compare(ours, theirs, prompt, seed)
 
 
-def _hits(entry: Entry) -> dict[Place, float]:
-    """1 where the first judge sees the emotion asked, by place."""
+def _hits(entry: Entry, judge: str) -> dict[Place, float]:
+    """1 where a judge sees the emotion asked, by place."""
     return {
-        (row["prompt"], row["seed"], row["asked"]): float(row["seen"][entry.judge] == row["asked"])
-        for row in judged(entry.rows, entry.judge)
+        (row["prompt"], row["seed"], row["asked"]): float(row["seen"][judge] == row["asked"])
+        for row in judged(entry.rows, judge)
     }
 
 
@@ -202,6 +216,12 @@ def right(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
     made = Readings(prompt, seed, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
     hit = np.array([float(row["seen"][judge] == row["asked"]) for row in rows])
     return shared(hit, np.ones(count), made, by=judge)
+
+
+def _scene_judge(entry: Entry) -> str | None:
+    """The fingerprint of what tells whether the scene is kept; None where nothing does."""
+    figure = entry.metric("scene_accuracy")
+    return entry.mark(figure["by"]) if figure else None
 
 
 def _kept(entry: Entry) -> dict[Place, float]:

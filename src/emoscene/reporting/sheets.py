@@ -101,21 +101,21 @@ def _cost(entry: Entry, name: str) -> str:
 
 
 def controls(found: Sequence[Entry]) -> Table:
-    """What must be at chance, what must not vanish, and whether the judge is as sure as it should be."""
-    treated = list(dict.fromkeys(name for entry in found for name in _treated(entry)))
+    """What must be at chance, what must not vanish, and whether each judge is as sure as it should be."""
+    treated = list(dict.fromkeys(name for entry, judge, _ in each(found) for name in _treated(entry, judge)))
     head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treated), "two classes"]
     head += ["valence error", "arousal error", "judge's calibration error"]
     rows: list[list[Cell]] = [
         [
-            entry.name,
-            figure(entry.judged("emotion_accuracy"), CHANCE),
-            figure(entry.judged("shuffled"), CHANCE),
-            *(figure(_treated(entry).get(name), CHANCE) for name in treated),
-            figure(entry.judged("two_class_accuracy"), 0.5),
-            *(figure(entry.judged(f"{axis}_error"), share=False) for axis in ("valence", "arousal")),
-            figure(entry.judged("calibration_error"), share=False),
+            name,
+            figure(entry.judged("emotion_accuracy", judge), CHANCE),
+            figure(entry.judged("shuffled", judge), CHANCE),
+            *(figure(_treated(entry, judge).get(treatment), CHANCE) for treatment in treated),
+            figure(entry.judged("two_class_accuracy", judge), 0.5),
+            *(figure(entry.judged(f"{axis}_error", judge), share=False) for axis in ("valence", "arousal")),
+            figure(entry.judged("calibration_error", judge), share=False),
         ]
-        for entry in found
+        for entry, judge, name in each(found)
     ]
     return filled(head, rows)
 
@@ -126,9 +126,16 @@ def filled(head: list[str], rows: list[list[Cell]]) -> Table:
     return [head[place] for place in keep], [[row[place] for place in keep] for row in rows]
 
 
-def _treated(entry: Entry) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = entry.scores.get("robustness", {}).get(entry.judge, {})
+def _treated(entry: Entry, judge: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = entry.scores.get("robustness", {}).get(judge, {})
     return found
+
+
+def each(found: Sequence[Entry]) -> list[tuple[Entry, str, str]]:
+    """Every entry and judge, the first judge's first, and what their line is called."""
+    judges = list(dict.fromkeys(judge for entry in found for judge in entry.scores["judges"]))
+    pairs = [(entry, judge) for judge in judges for entry in found if judge in entry.scores["judges"]]
+    return [(entry, judge, f"{entry.name}, by {judge}" if judges[1:] else entry.name) for entry, judge in pairs]
 
 
 def differences(made: Sequence[Comparison]) -> Table:
@@ -147,11 +154,13 @@ def differences(made: Sequence[Comparison]) -> Table:
 
 
 def emotions(found: Sequence[Entry]) -> Table:
-    """F1 of each emotion, by the first judge."""
+    """F1 of each emotion, by every judge."""
     rows: list[list[Cell]] = []
-    for entry in found:
-        each = entry.scores["judges"][entry.judge].get("per_emotion", {})
-        rows.append([entry.name, *(f"{each[name]['f1']:.2f}" if name in each else "" for name in EMOTIONS)])
+    for entry, judge, line in each(found):
+        told = entry.scores["judges"][judge]
+        unsaid = told.get("not_judged", [])
+        f1 = {name: f"{one['f1']:.2f}" for name, one in told.get("per_emotion", {}).items() if name not in unsaid}
+        rows.append([line, *(f1.get(name, "") for name in EMOTIONS)])
     return ["F1", *EMOTIONS], rows
 
 
