@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from emoscene.evaluation import evaluate, plan, prompts_of, span
+from emoscene.evaluation import evaluate
+from emoscene.painting import plan, prompts_of, span
 from emoscene.panel import judges_of
 from emoscene.sampling import load
 

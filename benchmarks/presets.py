@@ -24,11 +24,11 @@ from rich.table import Table
 from benchmarks import turns
 from emoscene import plugins
 from emoscene.config import read_toml
-from emoscene.evaluation import plan
 from emoscene.metrics.base import Readings, Value, hits
 from emoscene.metrics.distance import moments
 from emoscene.mini.comparison import farther
 from emoscene.mini.lab import Lab
+from emoscene.painting import plan
 from emoscene.sampling import Pipe
 from emoscene.solvers import left, scheduler
 from emoscene.statistics import compare

@@ -50,6 +50,7 @@ ROOMS = [
         "perception",
         "panel",
         "judging",
+        "painting",
         "foreign",
         "evaluation",
         "tuning",

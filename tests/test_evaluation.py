@@ -20,7 +20,8 @@ from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS, weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.errors import Failure, Usage
-from emoscene.evaluation import PROMPTS, Prompt, evaluate, paint, plan, prompts_of, span
+from emoscene.evaluation import evaluate
+from emoscene.painting import PROMPTS, Prompt, paint, plan, prompts_of, span
 from emoscene.panel import clip_of, judges_of
 from emoscene.pictures import Row, read_row, save
 from emoscene.sampling import load

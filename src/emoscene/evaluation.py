@@ -17,43 +17,25 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emoscene import config as configs
-from emoscene import learner as learners
 from emoscene import loras, stage
-from emoscene.adapters import adapter_of
-from emoscene.config import read_toml
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
-from emoscene.emotions import EMOTIONS, describe
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Failure
 from emoscene.foreign import found
 from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
+from emoscene.painting import PROMPTS, Prompt, indexed, paint, plan, prompts_of, span, weights_of
 from emoscene.panel import Eyes
-from emoscene.pictures import Row, save
+from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 
-PROMPTS = Path(__file__).parent / "mini/prompts.toml"
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
-INDEX = "pictures.jsonl"
-TOLD = 8  # batches between two messages
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt and, where it is known, the scene that a judge should find in its picture."""
-
-    text: str
-    scene: str = ""
-    object: str = ""
-    held_out: bool = False
 
 
 def evaluate(
@@ -102,7 +84,7 @@ def evaluate(
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
     samples, lost = found(Path(pictures)) if pictures else ([], {})
-    eyes = Eyes.of(call, [] if pipe is None else _adapters(pipe, call["adapter"]), device or "cpu")
+    eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), device or "cpu")
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
         if pipe is not None:
@@ -149,94 +131,6 @@ def _stages(folders: Iterable[str | Path | None]) -> list[str | Path]:
     return [folder for folder in folders if folder is not None and (Path(folder) / stage.MANIFEST).is_file()]
 
 
-def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
-    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`."""
-    if not isinstance(prompts, str | Path):
-        return list(prompts)
-    path = Path(prompts)
-    if path.suffix == ".toml":
-        return [Prompt(**row) for row in read_toml(path)["prompt"]]
-    if not path.is_file():
-        raise Usage(f"no prompts in {path}: it is not there")
-    lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
-    if not lines:
-        raise Usage(f"no prompts in {path}: write one a line")
-    return lines
-
-
-def span(seeds: str | Iterable[int]) -> list[int]:
-    """Seeds from "0:8" (eight of them), "3,5" or numbers."""
-    if not isinstance(seeds, str):
-        return [int(seed) for seed in seeds]
-    try:
-        first, colon, last = seeds.partition(":")
-        numbers = list(range(int(first or 0), int(last))) if colon else [int(part) for part in seeds.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers:
-        raise Usage(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
-    return numbers
-
-
-def plan(
-    pipe: Pipe, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
-) -> list[tuple[Sample, Row]]:
-    """Every sample and the row it is painted from; the base alone has one row for all emotions."""
-    alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
-    planned = []
-    for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
-        row = pipe.rows(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
-        file = f"{number:03d}-{describe(row.emotion) or 'base'}-{seed:04d}.png"
-        sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
-        planned.append((sample, replace(row, file=file)))
-    return planned
-
-
-def paint(
-    pipe: Pipe,
-    planned: Sequence[tuple[Sample, Row]],
-    folder: Path,
-    batch: int = 8,
-    tell: Callable[[str], None] = print,
-) -> list[Sample]:
-    """Paint what is not in the folder yet, with whatever other processes were launched for it.
-
-    Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures. The samples come
-    back with their files' places.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = list({row.file: row for _, row in planned}.values())
-    batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
-    lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
-    parts = [
-        missing[-1] if missing else folder / group[-1].file for group, missing in zip(batches, lacking, strict=True)
-    ]
-
-    def make(numbers: list[int]) -> None:
-        for number in numbers:
-            for row, image in pipe.draw(batches[number], batch):
-                if not (folder / row.file).exists():
-                    stage.append_row(index, row.asdict())
-                    save(image, folder / row.file, row)
-            if (number + 1) % TOLD == 0 or number + 1 == len(batches):
-                tell(f"{min((number + 1) * batch, len(rows))} of {len(rows)} pictures painted")
-
-    with crew.Crew(folder) as together:
-        index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
-        together.complete(parts, make)
-    return [replace(sample, file=folder / row.file) for sample, row in planned]
-
-
-def _indexed(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all pictures in a folder, gathered into one index from those that each process kept."""
-    found = {row["file"]: row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
-    rows = [found[file] for file in sorted(found)]
-    stage.write(folder / INDEX, stage.lines(rows))
-    for path in folder.glob("pictures-*.jsonl"):
-        path.unlink()
-    return rows
-
-
 def real_pictures(folder: Path) -> list[Sample]:
     """The held-out pictures of a prepared folder, each a prompt of its own."""
     prepared = Prepared(folder, "heldout")
@@ -253,17 +147,10 @@ def peak_memory() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _adapters(pipe: Pipe, given: Sequence[str]) -> list[Path]:
-    """The folders of the weights that a pipe paints with: those given, else the base's own."""
-    folders = {learners.card(Path(path))["learner"]: Path(path) for path in given}
-    trained = [name for name, method in zip(pipe.method.split("+"), pipe.chain.methods, strict=False) if method.reads]
-    return [adapter_of(name, pipe.base, folders) for name in trained]
-
-
 def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
-    row, seconds = planned[0][1], [made["seconds"] for made in _indexed(folder)]
-    adapters = _adapters(pipe, call["adapter"])
+    row, seconds = planned[0][1], [made["seconds"] for made in indexed(folder)]
+    adapters = weights_of(pipe, call["adapter"])
     costs = [stage.read(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
     return {

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.evaluation import Prompt
 from emoscene.judging import Sample
 from emoscene.methods.prompt import HOME, lexicon
 from emoscene.metrics.base import Array, Readings, Value, hits, mean, measured
@@ -24,6 +23,7 @@ from emoscene.metrics.diversity import diversity
 from emoscene.metrics.editing import ssim
 from emoscene.mini.claim import Claim, claim
 from emoscene.mini.lab import Lab
+from emoscene.painting import Prompt
 from emoscene.pictures import Row, open_picture
 from emoscene.sampling import Pipe
 from emoscene.world import roles

@@ -28,12 +28,12 @@ from emoscene import plugins, stage
 from emoscene.backbone import Backbone
 from emoscene.device import loaded
 from emoscene.emotions import EMOTIONS
-from emoscene.evaluation import PROMPTS, Prompt, paint, plan, prompts_of
 from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Value, probability
 from emoscene.metrics.content import content
 from emoscene.metrics.emotion import emotion
 from emoscene.mini.showing import Shown, about, show
+from emoscene.painting import PROMPTS, Prompt, paint, plan, prompts_of
 from emoscene.panel import judges_of
 from emoscene.pictures import Row, open_picture, sheet
 from emoscene.sampling import Pipe, load

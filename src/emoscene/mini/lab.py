@@ -17,9 +17,9 @@ import numpy as np
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import Encoder
-from emoscene.evaluation import Prompt, paint, plan, prompts_of
 from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Readings
+from emoscene.painting import Prompt, paint, plan, prompts_of
 from emoscene.panel import judges_of
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load

@@ -29,7 +29,7 @@ from typing import Any
 from emoscene import stage
 from emoscene.config import Option
 from emoscene.errors import Usage
-from emoscene.evaluation import PROMPTS, Prompt, prompts_of, span
+from emoscene.painting import PROMPTS, Prompt, prompts_of, span
 from emoscene.tuning import studies
 from emoscene.tuning.bench import Bench
 from emoscene.tuning.winner import Jury, conclude

@@ -17,7 +17,8 @@ import numpy as np
 from emoscene import config as configs
 from emoscene import stage, training
 from emoscene.errors import Failure
-from emoscene.evaluation import Prompt, evaluate
+from emoscene.evaluation import evaluate
+from emoscene.painting import Prompt
 from emoscene.statistics import Difference, compare
 from emoscene.tuning import studies
 from emoscene.tuning.bench import Bench

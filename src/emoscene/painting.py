@@ -1,0 +1,136 @@
+"""Painting what is to be measured: prompts x emotions x seeds become samples and rows, and rows a folder of pictures.
+
+    planned = plan(pipe, prompts_of("prompts.txt"), span("0:4"))
+    samples = paint(pipe, planned, folder)
+
+The base alone knows no emotion, so it has one row for all eight. A folder that was left is painted on, by any number of
+processes, in the same batches and to the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from emoscene import learner as learners
+from emoscene import stage
+from emoscene.adapters import adapter_of
+from emoscene.config import read_toml
+from emoscene.data import crew
+from emoscene.emotions import EMOTIONS, describe
+from emoscene.errors import Usage
+from emoscene.judging import Sample
+from emoscene.pictures import Row, save
+from emoscene.sampling import Pipe
+
+PROMPTS = Path(__file__).parent / "mini/prompts.toml"
+INDEX = "pictures.jsonl"
+TOLD = 8  # batches between two messages
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and, where it is known, the scene that a judge should find in its picture."""
+
+    text: str
+    scene: str = ""
+    object: str = ""
+    held_out: bool = False
+
+
+def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
+    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`."""
+    if not isinstance(prompts, str | Path):
+        return list(prompts)
+    path = Path(prompts)
+    if path.suffix == ".toml":
+        return [Prompt(**row) for row in read_toml(path)["prompt"]]
+    if not path.is_file():
+        raise Usage(f"no prompts in {path}: it is not there")
+    lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    if not lines:
+        raise Usage(f"no prompts in {path}: write one a line")
+    return lines
+
+
+def span(seeds: str | Iterable[int]) -> list[int]:
+    """Seeds from "0:8" (eight of them), "3,5" or numbers."""
+    if not isinstance(seeds, str):
+        return [int(seed) for seed in seeds]
+    try:
+        first, colon, last = seeds.partition(":")
+        numbers = list(range(int(first or 0), int(last))) if colon else [int(part) for part in seeds.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise Usage(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
+    return numbers
+
+
+def plan(
+    pipe: Pipe, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
+) -> list[tuple[Sample, Row]]:
+    """Every sample and the row it is painted from; the base alone has one row for all emotions."""
+    alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
+    planned = []
+    for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
+        row = pipe.rows(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
+        file = f"{number:03d}-{describe(row.emotion) or 'base'}-{seed:04d}.png"
+        sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
+        planned.append((sample, replace(row, file=file)))
+    return planned
+
+
+def paint(
+    pipe: Pipe,
+    planned: Sequence[tuple[Sample, Row]],
+    folder: Path,
+    batch: int = 8,
+    tell: Callable[[str], None] = print,
+) -> list[Sample]:
+    """Paint what is not in the folder yet, with whatever other processes were launched for it.
+
+    Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures. The samples come
+    back with their files' places.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = list({row.file: row for _, row in planned}.values())
+    batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
+    parts = [
+        missing[-1] if missing else folder / group[-1].file for group, missing in zip(batches, lacking, strict=True)
+    ]
+
+    def make(numbers: list[int]) -> None:
+        for number in numbers:
+            for row, image in pipe.draw(batches[number], batch):
+                if not (folder / row.file).exists():
+                    stage.append_row(index, row.asdict())
+                    save(image, folder / row.file, row)
+            if (number + 1) % TOLD == 0 or number + 1 == len(batches):
+                tell(f"{min((number + 1) * batch, len(rows))} of {len(rows)} pictures painted")
+
+    with crew.Crew(folder) as together:
+        index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
+        together.complete(parts, make)
+    return [replace(sample, file=folder / row.file) for sample, row in planned]
+
+
+def indexed(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all pictures in a folder, gathered into one index from those that each process kept."""
+    found = {row["file"]: row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
+    rows = [found[file] for file in sorted(found)]
+    stage.write(folder / INDEX, stage.lines(rows))
+    for path in folder.glob("pictures-*.jsonl"):
+        path.unlink()
+    return rows
+
+
+def weights_of(pipe: Pipe, given: Sequence[str]) -> list[Path]:
+    """The folders of the weights that a pipe paints with: those given, else the base's own."""
+    folders = {learners.card(Path(path))["learner"]: Path(path) for path in given}
+    trained = [name for name, method in zip(pipe.method.split("+"), pipe.chain.methods, strict=False) if method.reads]
+    return [adapter_of(name, pipe.base, folders) for name in trained]
