@@ -1,21 +1,39 @@
 """The miniature's bench, on a tiny base: every claim can be measured, and its table is kept."""
 
 import json
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
+from scipy.stats import binomtest
 
 import tiny
+from emoscene import sampling
+from emoscene.metrics.base import Readings
 from emoscene.mini import claims, comparison, lab, words
+from emoscene.painting import plan
+from emoscene.pictures import read_row
 from emoscene.world import roles
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     judges = [str(folder) for folder in tiny.judges(tmp_path)]
-    for name, value in (("SEEDS", range(2)), ("NATURAL", 16), ("UNSEEN", 4)):
+    judges.append(shutil.copytree(judges[0], str(tmp_path / "clip")))
+    monkeypatch.setattr("emoscene.editing.Given.caption", lambda given, name: "a dog")
+    for name, value in (("SEEDS", 2), ("NATURAL", 16), ("UNSEEN", 4)):
         monkeypatch.setattr(lab, name, value)
-    few = {"LEARNED": (), "TOGETHER": (), "MIXING": ("prompt",), "EDITING": ("prompt",), "EDITED": 8}
+    few = {
+        "LEARNED": (),
+        "TOGETHER": (),
+        "MIXING": ("prompt",),
+        "EDITING": ("prompt",),
+        "CAPTIONED": ("prompt",),
+        "EDITED": 8,
+    }
     for name, value in few.items():
         monkeypatch.setattr(comparison, name, value)
     monkeypatch.setattr(words, "giveaway", lambda: {"short": 0.1, "long": 0.9})
@@ -32,9 +50,52 @@ def test_every_claim_but_speed_can_be_measured(bench):
     assert figures["emotion accuracy: none"].value == 1 / 8
     assert figures["strength 0 equals none, largest difference of a pixel"].met
     assert figures["none against diffusers' own pipeline, of the range"].met
+    kept = "VAE: judge reads the reconstruction as the original, all pictures"
+    assert figures[f"{kept} (its fine-tuning saw such)"].target == ">= .97"
+    assert figures[f"{kept}, by judge 'clip'"].met is None
+    assert "prompt, captioned: asked emotion" in figures
+    captioned = (bench.out / "pictures/prompt-captioned-edited").glob("*.png")
+    assert {read_row(file).prompt for file in captioned} == {"a dog"}
+    assert figures["scene kept: none"].low <= figures["scene kept: none"].value <= figures["scene kept: none"].high
     kept = json.loads((bench.out / "claims.json").read_text())
     assert set(kept) == set(claims.CLAIMS) - {"speed"}
     assert len(list((bench.out / "real").glob("*.png"))) == len(bench.real) == 2 * 8 * 2
+
+
+def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch):
+    """Pictures stay while they are what would be painted now; other weights and other rows are painted again."""
+    painted = []
+    draw = sampling.Pipe.draw
+    monkeypatch.setattr(
+        sampling.Pipe, "draw", lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch)
+    )
+
+    def again(**changed):
+        painted.clear()
+        made = lab.Lab(bench.out, bench.base, "prompt", (), bench.more, print, **changed)
+        made.prompts = bench.prompts
+        planned = plan(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], steps=again.steps)
+        samples = made.painted("prompt-1", made.pipe("prompt"), planned)
+        assert [read_row(sample.file).steps for sample in samples] == [again.steps] * 8
+        return len(painted)
+
+    again.steps = 1
+    assert (again(), again()) == (8, 0)
+    again.steps = 2
+    assert (again(), again()) == (8, 0)
+    assert (again(first=5), again()) == (8, 0)  # other seeds have files of their own
+    weights = Path(bench.base) / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, weights, metadata={"format": "pt"})
+    assert (again(), again(), again(first=5)) == (8, 0, 8)
+
+
+def test_a_share_of_all_is_no_certainty():
+    whole = Readings(np.repeat(np.arange(4), 2), np.zeros(8), *(np.zeros(8, np.int64),) * 5)
+    kept = comparison.share_of(np.ones(8), whole)
+    assert (kept.value, kept.high) == (1, 1)
+    assert kept.low == pytest.approx(binomtest(4, 4).proportion_ci().low)
+    assert comparison.share_of(np.ones(8), whole, 0.8).low == pytest.approx(kept.low / 0.8)
 
 
 def test_captions_alone_tell_little_when_short():

@@ -1,32 +1,34 @@
 """The bench on which the miniature is measured: what is painted, rendered and read, each once, kept on the disk.
 
-made = lab.read("lora")            24 short prompts x 8 emotions x 4 seeds
+made = lab.read("lora")            24 short prompts x 8 emotions x 4 seeds, counted from `first`
 real = lab.real                    the world's own pictures of the same scenes, objects and emotions, as many
 natural = lab.natural              held-out pictures as they come: the judge's ceiling
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from emoscene import stage
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import Encoder
 from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Readings
-from emoscene.painting import Prompt, paint, plan, prompts_of
+from emoscene.painting import INDEX, Prompt, paint, plan, prompts_of, weights_of
 from emoscene.panel import judges_of
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 from emoscene.world import roles
 from emoscene.world.press import Proof, proofs
 
-SEEDS = range(4)
+SEEDS = 4  # of each prompt and emotion
 NATURAL = 1500  # held-out pictures for the ceiling
 UNSEEN = 500  # held-out pictures for the autoencoder
 MATCHED, APART = 100_000, 50_000  # where these begin among the held-out seeds
@@ -43,9 +45,11 @@ class Lab:
         adapters: Sequence[str] = (),
         judges: Sequence[str] = (),
         tell: Callable[[str], None] = print,
+        first: int = 0,
     ) -> None:
         self.out, self.base, self.method, self.tell = out, base, method, tell
         self.adapters, self.more = list(adapters), list(judges)
+        self.seeds = range(first, first + SEEDS)
         self.pipes: dict[str, Pipe] = {}
         self.known: dict[str, dict[str, Readings]] = {}
 
@@ -58,11 +62,6 @@ class Lab:
     def judges(self) -> dict[str, Encoder]:
         """The base's judges."""
         return judges_of(self.base, self.more, self.adapters)
-
-    @property
-    def judge(self) -> Encoder:
-        """The judge of emotions."""
-        return next(judge for judge in self.judges.values() if judge.target == "emotion")
 
     @property
     def backbone(self) -> Backbone:
@@ -82,7 +81,7 @@ class Lab:
 
     def reads(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> dict[str, Readings]:
         """What each judge of emotions reads of them."""
-        seeds = list(SEEDS if seeds is None else seeds)
+        seeds = list(self.seeds if seeds is None else seeds)
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
         if name not in self.known:
             self.tell(f"painting {name}")
@@ -91,13 +90,35 @@ class Lab:
         return self.known[name]
 
     def painted(self, name: str, pipe: Pipe, planned: Sequence[tuple[Sample, Row]]) -> list[Sample]:
-        """Any planned pictures, painted once into a folder of that name."""
-        return paint(pipe, planned, self.out / "pictures" / name, tell=self.tell)
+        """Any planned pictures, painted once into a folder of that name, and again where they would be others now."""
+        folder = self.out / "pictures" / name
+        self._forget(folder, pipe, [row for _, row in planned])
+        return paint(pipe, planned, folder, tell=self.tell)
+
+    def _forget(self, folder: Path, pipe: Pipe, rows: Sequence[Row]) -> None:
+        """Take away from a folder what other weights painted, and what was painted from other rows than these."""
+        given = self.adapters if pipe.method == self.method else []
+        marks = [self.mark, *(stage.fingerprint(path) for path in weights_of(pipe, given))]
+        record = folder / "weights.json"
+        if not record.is_file() or json.loads(record.read_text()) != marks:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            stage.write(record, json.dumps(marks).encode())
+        known = {row["file"]: replace(Row.fromdict(row), seconds=None) for row in stage.rows(folder / INDEX)}
+        for row in rows:
+            if known.get(row.file) != row:
+                (folder / row.file).unlink(missing_ok=True)
+
+    @cached_property
+    def mark(self) -> str:
+        """The fingerprint of all the base's weights."""
+        folder = self.backbone.folder
+        return stage.fingerprint(folder) if folder.is_dir() else self.backbone.fingerprint
 
     @cached_property
     def real(self) -> Readings:
         """Rendered pictures with the same captions and emotions as the painted ones, from held-out seeds."""
-        asked = [(p, e, s) for p in range(len(self.prompts)) for e in range(len(EMOTIONS)) for s in SEEDS]
+        asked = [(p, e, s) for p in range(len(self.prompts)) for e in range(len(EMOTIONS)) for s in self.seeds]
         seeds = roles.seeds("heldout", len(asked), MATCHED)
         orders = [
             {"seed": seed, "emotion": EMOTIONS[e], "scene": self.prompts[p].scene, "object": self.prompts[p].object}
@@ -133,15 +154,13 @@ class Lab:
         return list(proofs(({"seed": seed} for seed in seeds), self.backbone.size))
 
     def rendered(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
-        """Render what is not in the folder yet; the scene is the plan's own."""
+        """Render into a folder; the scene is the plan's own."""
         folder = self.out / name
         folder.mkdir(parents=True, exist_ok=True)
         found = []
         for sample, proof in zip(samples, proofs(orders, self.backbone.size), strict=True):
-            file = folder / sample.file
-            if not file.exists():
-                proof.picture.save(file)
-            found.append(Sample(file, sample.prompt, sample.seed, sample.asked, proof.plan.scene))
+            proof.picture.save(folder / sample.file)
+            found.append(replace(sample, file=folder / sample.file, scene=proof.plan.scene))
         return found
 
     def judged(self, samples: Sequence[Sample]) -> Readings:
@@ -151,11 +170,3 @@ class Lab:
     def all_judged(self, samples: Sequence[Sample]) -> dict[str, Readings]:
         """What each judge of emotions read of these pictures."""
         return readings(samples, self.judges)
-
-
-def part(readings: Readings, keep: np.ndarray) -> Readings:
-    """The pictures for which `keep` [N] holds."""
-    arrays = {
-        name: value[keep] for name, value in vars(readings).items() if isinstance(value, np.ndarray) and len(value)
-    }
-    return Readings(**arrays, by=readings.by)
