@@ -24,7 +24,7 @@ from emoscene.evaluation import evaluate
 from emoscene.painting import PROMPTS, Prompt, paint, plan, prompts_of, span
 from emoscene.panel import clip_of, judges_of
 from emoscene.pictures import Row, read_row, save
-from emoscene.sampling import load
+from emoscene.sampling import Pipe, load
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
 
@@ -264,6 +264,36 @@ def test_verdicts_and_robustness(call, tmp_path):
     assert set(scores["robustness"]["emotion"]) == set(judging.TREATED)
     assert scores["judged_by"]["emotion"] == stage.fingerprint(call["judge"][0])
     assert scores["missing"] == {}
+
+
+def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
+    """Judged as they are painted, batch by batch; a run that was stopped goes on, and the scores are the same."""
+    kept = evaluate(out=tmp_path / "kept", method="prompt", robust=True, **call)
+    drawn, draw = [], Pipe.draw
+
+    def stopped(pipe, rows, batch=8):
+        drawn.append([row.file for row in rows])
+        assert len(drawn) != 3, "stopped"
+        return draw(pipe, rows, batch)
+
+    monkeypatch.setattr(Pipe, "draw", stopped)
+    words = {"out": tmp_path / "streamed", "method": "prompt", "robust": True, "keep_pictures": False, **call}
+    with pytest.raises(AssertionError, match="stopped"):
+        evaluate(**words)
+    out = evaluate(**words)
+    assert drawn[2] == drawn[3]  # the batch that was begun
+    assert len(drawn) == 5
+    assert list(out.rglob("*.png")) == []
+    assert len(list(stage.rows(out / "pictures/pictures.jsonl"))) == 32
+    one, other = (json.loads((folder / "scores.json").read_text()) for folder in (kept, out))
+    assert one["judges"]["emotion"]["confusion"] == other["judges"]["emotion"]["confusion"]
+    for part in ("metrics", "robustness"):
+        told = [figures for folder in (one, other) for figures in [folder[part].get("emotion", folder[part])]]
+        assert told[0].keys() == told[1].keys()
+        for name, figure in told[0].items():
+            assert [told[1][name][key] for key in ("value", "low", "high")] == pytest.approx(
+                [figure[key] for key in ("value", "low", "high")], rel=1e-4
+            )
 
 
 def test_treatments_change_a_picture_a_little():

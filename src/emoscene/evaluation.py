@@ -3,7 +3,7 @@
     scores/
         manifest.json  scores.json
         verdicts.jsonl                  a row a picture: what was asked and what each judge saw
-        pictures/*.png  pictures/pictures.jsonl
+        pictures/*.png  pictures/pictures.jsonl       (of pictures that are not kept: what was seen in them)
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
 prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from emoscene import config as configs
 from emoscene import loras, stage
@@ -29,8 +30,9 @@ from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.errors import Failure
 from emoscene.foreign import found
-from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
-from emoscene.painting import PROMPTS, Prompt, indexed, paint, plan, prompts_of, span, weights_of
+from emoscene.judging import TREATED, Guide, Sample, guide_of, readings, robustness, score, see, verdicts
+from emoscene.metrics.base import Array
+from emoscene.painting import PROMPTS, Prompt, See, indexed, paint, plan, prompts_of, span, stream, weights_of
 from emoscene.panel import Eyes
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
@@ -56,6 +58,7 @@ def evaluate(
     features: str | Path | None = None,
     lpips: str | None = None,
     robust: bool = False,
+    keep_pictures: bool = True,
     batch: int = 8,
     device: str | None = None,
     tell: Callable[[str], None] = print,
@@ -67,8 +70,9 @@ def evaluate(
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
     semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
     measured, or `inception`; lpips: the network of LPIPS between edits and their pictures. robust: judge the pictures
-    again after JPEG 75 and a small blur. lora: LoRAs that the base wears. painting: the words in `PAINTING`, and
-    settings of the method that may change at use.
+    again after JPEG 75 and a small blur. keep_pictures: if not, they are judged as they are painted, batch by batch.
+    lora: LoRAs that the base wears. painting: the words in `PAINTING`, and settings of the method that may change at
+    use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """
@@ -78,7 +82,7 @@ def evaluate(
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
     readers: dict[str, Any] = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
-    readers |= {"robust": robust, "lora": _worn(lora)}
+    readers |= {"robust": robust, "lora": _worn(lora), "streamed": not keep_pictures}
     call |= {key: value for key, value in readers.items() if value}
     device = crew.settled(device)
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
@@ -87,9 +91,12 @@ def evaluate(
     eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), device or "cpu")
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
-        if pipe is not None:
-            samples = paint(pipe, planned, scores.path / "pictures", batch, tell)
-        write = partial(_write, scores, call, eyes, samples, lost, pipe, planned)
+        seen, place = None, scores.path / "pictures"
+        if pipe is not None and keep_pictures:
+            samples = paint(pipe, planned, place, batch, tell)
+        elif pipe is not None:
+            samples, seen = stream(pipe, planned, place, _seeing(eyes, guide_of(pipe), robust), batch, tell)
+        write = partial(_write, scores, call, eyes, samples, seen, lost, pipe, planned)
         with crew.Crew(scores.path) as together:
             together.close(lambda: stage.read(scores.path)["state"] == "done", write)
     return _complete(scores.path)
@@ -100,6 +107,7 @@ def _write(
     call: Mapping[str, Any],
     eyes: Eyes,
     samples: Sequence[Sample],
+    seen: Mapping[str, Array] | None,
     lost: Mapping[str, str],
     pipe: Pipe | None,
     planned: Sequence[tuple[Sample, Row]],
@@ -107,9 +115,9 @@ def _write(
     """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
     about = {"from": str(call["pictures"])} if pipe is None else _about(pipe, planned, scores.path / "pictures", call)
     guide = None if pipe is None else guide_of(pipe)
-    made = readings(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual)
+    made = readings(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
     real = readings(real_pictures(Path(call["data"])), eyes.judges) if call["data"] else None
-    treated = {"robustness": robustness(samples, eyes.judges)} if call.get("robust") else {}
+    treated = {"robustness": robustness(samples, eyes.judges, seen)} if call.get("robust") else {}
     lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))
     stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     about |= {"judged_by": eyes.marks, **treated}
@@ -117,6 +125,19 @@ def _write(
     told["missing"] = {**lost, **told["missing"]}
     stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
+
+
+def _seeing(eyes: Eyes, guide: Guide | None, robust: bool) -> See:
+    """What sees all that a call wants to know of pictures, before and after each treatment."""
+
+    def seen(pictures: Sequence[Image.Image]) -> dict[str, Array]:
+        found = see(pictures, eyes.judges, eyes.clip, guide)
+        for name, treatment in TREATED.items() if robust else ():
+            treated = see([treatment(picture) for picture in pictures], eyes.judges)
+            found |= {f"{name} {key}": part for key, part in treated.items()}
+        return found
+
+    return seen
 
 
 def _complete(folder: Path) -> Path:

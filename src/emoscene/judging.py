@@ -70,17 +70,20 @@ def readings(
     clip: EmotionCLIP | None = None,
     guide: Guide | None = None,
     perceptual: Perceptual | None = None,
+    seen: Mapping[str, Array] | None = None,
 ) -> dict[str, Readings]:
     """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
 
     through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
     guide: what the method that painted them finds in pictures itself. perceptual: how far apart an edit and its
-    picture look. Pictures may be of several sizes, but then they have no common spectrum.
+    picture look. seen: what `see` saw in each file, where the files were not kept. Pictures may be of several sizes,
+    but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    seen = {name: values[places] for name, values in look(files, judges, through, clip, guide).items()}
+    seen = look(files, judges, through, clip, guide) if seen is None else seen
+    seen = {name: values[places] for name, values in seen.items()}
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
         "seed": np.array([sample.seed for sample in samples]),
@@ -146,25 +149,35 @@ def look(
     clip: EmotionCLIP | None = None,
     guide: Guide | None = None,
 ) -> dict[str, Array]:
-    """What is seen in each file: gradient, spectrum, vectors, each judge's `likely NAME` and `features NAME`."""
+    """What is seen in each file, by what `see` calls it."""
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
     for group in alike(files):
         opened = [open_picture(files[place]) for place in group]
         opened = [through(picture) for picture in opened] if through else opened
-        pixels = np.stack([np.asarray(picture) for picture in opened])
-        parts = {"gradient": gradient(pixels), "spectrum": spectrum(pixels)}
-        parts |= {"vectors": clip.read(opened).features} if clip else {}
-        parts |= {"guide": guide(opened)} if guide else {}
-        for name, judge in judges.items():
-            read = judge.read(opened)
-            parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}
-        for name, part in parts.items():
+        for name, part in see(opened, judges, clip, guide).items():
             seen.setdefault(name, []).append(part)
         back += group
     if len({part.shape[1] for part in seen["spectrum"]}) > 1:
         seen["spectrum"] = [np.zeros((len(files), 0))]
     return {name: np.concatenate(parts)[np.argsort(back)] for name, parts in seen.items()}
+
+
+def see(
+    pictures: Sequence[Image.Image],
+    judges: Mapping[str, Encoder],
+    clip: EmotionCLIP | None = None,
+    guide: Guide | None = None,
+) -> dict[str, Array]:
+    """What is seen in pictures of one size: gradient, spectrum, vectors, guide, `likely JUDGE` and `features JUDGE`."""
+    pixels = np.stack([np.asarray(picture) for picture in pictures])
+    parts = {"gradient": gradient(pixels), "spectrum": spectrum(pixels)}
+    parts |= {"vectors": clip.read(pictures).features} if clip else {}
+    parts |= {"guide": guide(pictures)} if guide else {}
+    for name, judge in judges.items():
+        read = judge.read(pictures)
+        parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}
+    return parts
 
 
 def edited(
@@ -212,11 +225,17 @@ TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": jpeg, "blu
 """What a picture should survive: a gain that vanishes here was noise that only the judge could see."""
 
 
-def robustness(samples: Sequence[Sample], judges: Mapping[str, Encoder]) -> dict[str, dict[str, Any]]:
-    """Each judge's emotion accuracy once the pictures went through each treatment; nothing where it has none."""
+def robustness(
+    samples: Sequence[Sample], judges: Mapping[str, Encoder], seen: Mapping[str, Array] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Each judge's emotion accuracy once the pictures went through each treatment; nothing where it has none.
+
+    seen: what each judge saw of them, each name after its treatment's, where the files were not kept.
+    """
     found: dict[str, dict[str, Any]] = {}
     for name, treatment in TREATED.items():
-        for judge, read in readings(samples, judges, treatment).items():
+        own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
+        for judge, read in readings(samples, judges, treatment, seen=own).items():
             if accuracy := _told(("emotion",), read.judged, None, {}).get("emotion_accuracy"):
                 found.setdefault(judge, {})[name] = accuracy
     return found

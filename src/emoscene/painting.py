@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from emoscene import learner as learners
 from emoscene import stage
@@ -23,12 +26,15 @@ from emoscene.data import crew
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
 from emoscene.judging import Sample
+from emoscene.metrics.base import Array
 from emoscene.pictures import Row, save
 from emoscene.sampling import Pipe
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
 INDEX = "pictures.jsonl"
 TOLD = 8  # batches between two messages
+See = Callable[[Sequence[Image.Image]], dict[str, Array]]
+"""Pictures in, whatever is seen in them out, a row a picture."""
 
 
 @dataclass(frozen=True)
@@ -97,26 +103,81 @@ def paint(
     back with their files' places.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = list({row.file: row for _, row in planned}.values())
-    batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    batches = _batches(planned, batch)
     lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
     parts = [
         missing[-1] if missing else folder / group[-1].file for group, missing in zip(batches, lacking, strict=True)
     ]
 
+    def keep(index: Path, number: int) -> None:
+        for row, image in pipe.draw(batches[number], batch):
+            if not (folder / row.file).exists():
+                stage.append_row(index, row.asdict())
+                save(image, folder / row.file, row)
+
+    _together(folder, batches, parts, keep, tell)
+    return _placed(planned, folder)
+
+
+def stream(
+    pipe: Pipe,
+    planned: Sequence[tuple[Sample, Row]],
+    folder: Path,
+    see: See,
+    batch: int = 8,
+    tell: Callable[[str], None] = print,
+) -> tuple[list[Sample], dict[str, Array]]:
+    """The same without keeping a picture: of each batch, its rows and what was seen in it go into the folder.
+
+    Returns the samples, and all that was seen, a row a picture, in the order in which the samples name them first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    batches = _batches(planned, batch)
+    parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(batches))]
+
+    def keep(index: Path, number: int) -> None:
+        rows, images = zip(*pipe.draw(batches[number], batch), strict=True)
+        for row in rows:
+            stage.append_row(index, row.asdict())
+        seen = see(images)
+        stage.write(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
+
+    _together(folder, batches, parts, keep, tell)
+    found = []
+    for part in parts:
+        with np.load(part) as file:
+            found.append(dict(file))
+    return _placed(planned, folder), {name: np.concatenate([seen[name] for seen in found]) for name in found[0]}
+
+
+def _batches(planned: Sequence[tuple[Sample, Row]], batch: int) -> list[list[Row]]:
+    rows = list({row.file: row for _, row in planned}.values())
+    return [rows[first : first + batch] for first in range(0, len(rows), batch)]
+
+
+def _placed(planned: Sequence[tuple[Sample, Row]], folder: Path) -> list[Sample]:
+    return [replace(sample, file=folder / row.file) for sample, row in planned]
+
+
+def _together(
+    folder: Path,
+    batches: Sequence[Sequence[Row]],
+    parts: Sequence[Path],
+    keep: Callable[[Path, int], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Make the parts that are not there, a batch a part; keep(index, number) makes one and its lines in the index."""
+    counts = list(accumulate(map(len, batches)))
+
     def make(numbers: list[int]) -> None:
         for number in numbers:
-            for row, image in pipe.draw(batches[number], batch):
-                if not (folder / row.file).exists():
-                    stage.append_row(index, row.asdict())
-                    save(image, folder / row.file, row)
-            if (number + 1) % TOLD == 0 or number + 1 == len(batches):
-                tell(f"{min((number + 1) * batch, len(rows))} of {len(rows)} pictures painted")
+            keep(index, number)
+            if (number + 1) % TOLD == 0 or number + 1 == len(parts):
+                tell(f"{counts[number]} of {counts[-1]} pictures painted")
 
     with crew.Crew(folder) as together:
         index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
         together.complete(parts, make)
-    return [replace(sample, file=folder / row.file) for sample, row in planned]
 
 
 def indexed(folder: Path) -> list[dict[str, Any]]:

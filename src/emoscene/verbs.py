@@ -64,7 +64,7 @@ VERBS = {
         "judge a method, or any folder of pictures",
         "",
         "method adapter base lora strength prompts seeds judge data pictures clip semantics features lpips robust "
-        "negative size steps cfg cfg_low cfg_high sampler batch device out recipe",
+        "keep_pictures negative size steps cfg cfg_low cfg_high sampler batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "tune": Verb(
@@ -154,18 +154,17 @@ OPTIONS = {
         ),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
         Option("trials", "int", 20, "how many, by all workers together", span=(1, 1_000_000)),
-        Option(
-            "storage", "str", "sqlite:///tune.db", "the study's database, any that SQLAlchemy knows; --out/study.db"
-        ),
+        Option("storage", "str", "sqlite:///tune.db", "a database that SQLAlchemy knows; else --out/study.db"),
         Option("selector", "str", "runs/selector", "the EmotionCLIP or judge that picks, and that judges nothing"),
         Option(
             "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept; folder or hub id"
         ),
         Option("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity; folder or hub id"),
-        Option(
-            "features", "str", "dinov2-base", "a vision model that distances are measured by: folder, hub id, inception"
-        ),
+        Option("features", "str", "dinov2-base", "a vision model to measure distances by: folder, hub id, inception"),
         Option("lpips", "str", "alex", "the network of LPIPS between edits and pictures", choices=("alex", "vgg")),
+        Option(
+            "keep_pictures", "bool", True, "whether they stay; =no judges each batch as it is painted, and keeps none"
+        ),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),
         Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),

@@ -71,7 +71,7 @@ def methods(lab: Lab) -> list[Claim]:
 
 
 def share_of(hit: Array, read: Readings, whole: float = 1.0) -> Value:
-    """The share of pictures that are a hit, 1 or 0 [N], with `evaluate`'s interval; by a whole that is taken as fixed."""
+    """The share of pictures that are a hit, 1 or 0 [N], with `evaluate`'s interval; of a whole taken as fixed."""
     found = shared(hit, np.ones(len(read)), read)
     return replace(found, value=found.value / whole, low=found.low / whole, high=found.high / whole)
 
