@@ -35,12 +35,13 @@ from emoscene.data.checks import quiet
 from emoscene.data.crew import Crew
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish
-from emoscene.data.fitting import Fitting, fitting
+from emoscene.data.fitting import Fitting
 from emoscene.data.notes import Note
 from emoscene.data.planning import Plan, plan, refused
 from emoscene.data.shapes import buckets
 from emoscene.data.sources.base import Source
 from emoscene.encoders.base import located, opened
+from emoscene.encoders.emotion_clip import worded
 from emoscene.errors import Failure, Usage
 
 SHARD = 1024  # pictures
@@ -252,7 +253,7 @@ def _fitting(config: Config, eyes: str, backbone: Backbone) -> Fitting | None:
         return None
     if not (config.clip or eyes):
         raise Usage("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    return fitting(config.clip or eyes, config.misfits, backbone.device)
+    return Fitting(worded(config.clip or eyes, backbone.device), config.misfits)
 
 
 def companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[str, str]:
