@@ -80,7 +80,7 @@ class Crew:
     def living(self) -> list[int]:
         """The ranks that gave a sign of life lately, by the clock of the disk, this one always among them."""
         self._touch()
-        now = self._sign(self.rank).stat().st_mtime
+        now = self._last(self.rank)
         return [rank for rank in range(self.world) if rank == self.rank or now - self._last(rank) < PATIENCE]
 
     def _last(self, rank: int) -> float:
