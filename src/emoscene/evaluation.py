@@ -14,8 +14,6 @@ A metric that could not be measured leaves a sentence under "missing"; all other
 from __future__ import annotations
 
 import json
-import resource
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,8 +30,10 @@ from emoscene.adapters import adapter_of
 from emoscene.config import read_toml
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
+from emoscene.device import chosen
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Failure, Usage
+from emoscene.hardware import peak
 from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
 from emoscene.panel import Eyes
 from emoscene.pictures import Row, read_row, save
@@ -98,11 +98,12 @@ def evaluate(
     readers: dict[str, Any] = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
     readers |= {"robust": robust, "lora": _worn(lora)}
     call |= {key: value for key, value in readers.items() if value}
-    device = crew.settled(device)
-    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
+    where = chosen(device)
+    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=str(where), **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
     samples = found(Path(pictures)) if pictures else []
-    eyes = Eyes.of(call, [] if pipe is None else _adapters(pipe, call["adapter"]), device or "cpu")
+    kin = [] if pipe is None else _adapters(pipe, call["adapter"])
+    eyes = Eyes.of(call, kin, "cpu" if where.type == "mps" else str(where))
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
         if pipe is not None:
@@ -130,7 +131,7 @@ def _write(
     lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))
     stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     about |= {"judged_by": eyes.marks, **treated}
-    told = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
+    told = {**about, **score(made, real), "peak_memory_mb": round(peak() / 2**20, 1)}
     stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
 
@@ -271,12 +272,6 @@ def real_pictures(folder: Path) -> list[Sample]:
     asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
     files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
     return [Sample(folder / file, number, 0, label, scene) for number, (file, label, scene) in files]
-
-
-def peak_memory() -> float:
-    """The largest resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _adapters(pipe: Pipe, given: Sequence[str]) -> list[Path]:

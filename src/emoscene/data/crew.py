@@ -23,8 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
 from emoscene import stage
 from emoscene.errors import Usage
 
@@ -98,14 +96,6 @@ class Crew:
 
     def _sign(self, rank: int) -> Path:
         return self.folder / f"{stage.ASIDE}alive-{rank}"
-
-
-def settled(device: str | None) -> str | None:
-    """The device asked for; under a launcher CUDA is, from here on, this process's own GPU."""
-    if torch.cuda.is_available() and device in (None, "cuda"):
-        torch.cuda.set_device(_number("LOCAL_RANK", 0))
-        return "cuda"
-    return device
 
 
 def _number(name: str, default: int) -> int:

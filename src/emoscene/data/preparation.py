@@ -15,7 +15,6 @@ pass encodes what the plan took. Only pictures of one shard are ever in memory.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -94,7 +93,7 @@ def prepare(
     if cls.deals and (split != "roles" or per_emotion):
         raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
     splits.read(split)
-    backbone = Backbone.load(base, _own(device))
+    backbone = Backbone.load(base, devices.chosen(device))
     eyes, voice = companions(backbone, config.emotion_clip, config.captioner)
     mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
@@ -217,12 +216,6 @@ def _settings(cls: type[Source], settings: Mapping[str, Any]) -> tuple[Config, A
 
 def _lasting(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in configs.fields(config) if not field.late}
-
-
-def _own(device: str | None) -> str:
-    """The device asked for, or the best; under a launcher each process of a machine takes its own."""
-    device = device or devices.chosen().type
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 @contextmanager
