@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, AutoTokenizer, BlipForConditionalGeneration
 
 from emoscene import learner as learners
@@ -88,8 +89,8 @@ def test_its_folder_is_an_ordinary_blip(tmp_path):
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in captioner.state_dict().items())
     theirs, report = BlipForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    ours = captioner.model.generate(captioner._sized(pictures), max_new_tokens=9)
-    assert torch.equal(theirs.eval().generate(captioner._sized(pictures), max_new_tokens=9), ours)
+    ours = captioner.model.generate(captioner.pixels.fit(pictures), max_new_tokens=9)
+    assert torch.equal(theirs.eval().generate(captioner.pixels.fit(pictures), max_new_tokens=9), ours)
     written = AutoTokenizer.from_pretrained(tmp_path).batch_decode(ours, skip_special_tokens=True)
     assert [text.strip() for text in written] == captioner.caption(pictures)
 
@@ -101,7 +102,7 @@ def test_its_processor_sees_as_it_does(tmp_path):
     learners.save(captioner, "captioner", tmp_path, None)
     red = Image.new("RGB", (16, 16), (255, 0, 0))
     theirs = AutoProcessor.from_pretrained(tmp_path, backend="pil")(images=red, return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(theirs, captioner._sized(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(theirs, captioner.pixels.fit(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0)
 
 
 def test_training_goes_on_where_it_stopped(tmp_path):
@@ -131,15 +132,25 @@ def test_anybodys_blip_is_a_start(tmp_path):
 
 
 def test_what_is_no_blip_is_refused(tmp_path):
-    with pytest.raises(Usage, match="no BLIP in"):
+    with pytest.raises(Usage, match="holds no BLIP"):
         Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
     with pytest.raises(Usage, match="no words to start with"):
         Captioner.start(Captioner.Config(), None)
     learners.save(made(), "captioner", tmp_path, None)
+    whole = load_file(tmp_path / "model.safetensors")
+    some = {name: value for name, value in whole.items() if "vision_model.encoder" not in name}
+    save_file(some, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(Usage, match=r"is no whole BLIP: its weights lack vision_model\.encoder"):
+        Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
+    save_file(whole, tmp_path / "model.safetensors", {"format": "pt"})
     about = json.loads((tmp_path / "config.json").read_text())
     about["text_config"]["hidden_act"] = "relu"
     (tmp_path / "config.json").write_text(json.dumps(about))
     with pytest.raises(Usage, match="hidden_act is relu"):
+        Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
+    for file in tmp_path.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(Usage, match="lacks its tokenizer"):
         Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
 
 

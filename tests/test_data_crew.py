@@ -1,19 +1,23 @@
 """Several processes, dying ones among them: the same bytes as one that nobody disturbed."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 import tiny
 from emoscene import stage
-from emoscene.data import crew
+from emoscene.data import crew, encoding
 from emoscene.data.crew import Crew
 from emoscene.data.preparation import prepare
+from emoscene.data.records import Record
 from emoscene.errors import Failure, Usage
 from emoscene.world.layouts import write
 
@@ -61,6 +65,34 @@ def test_nobody_waits_for_nobody(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Usage, match="launch with torchrun"):
         joined(tmp_path, 2, 2, monkeypatch)
+
+
+def test_a_sign_of_life_that_was_swept_away_kills_nobody(tmp_path, monkeypatch):
+    with joined(tmp_path, 0, 1, monkeypatch) as alone:
+        monkeypatch.setattr(Crew, "_touch", lambda self: self._sign(0).unlink(missing_ok=True))
+        assert alone.living() == [0]
+
+
+def test_two_may_make_one_shard(tmp_path, monkeypatch):
+    """While the first process writes a picture, a second makes the whole shard."""
+    networks = SimpleNamespace(kind="png", fitting=None, read=lambda part: [(record, 0.0) for _, record, _ in part])
+    kept, calls = Path.write_bytes, []
+
+    def shard():
+        items = [(0, Record("a"), Image.new("RGB", (8, 8), "red"))]
+        return encoding._encoded(tmp_path, 0, items, networks, lambda more: None)
+
+    def meanwhile(path, data):
+        kept(path, data)
+        calls.append(path)
+        if len(calls) == 1:
+            monkeypatch.setattr(os, "getpid", lambda: 0)
+            shard()
+
+    (tmp_path / "pictures/00000").mkdir(parents=True)
+    monkeypatch.setattr(Path, "write_bytes", meanwhile)
+    assert [record.file for record in shard()] == ["pictures/00000/a.png"]
+    assert len(calls) == 2 and [path.name for path in tmp_path.rglob("*.png")] == ["a.png"]
 
 
 def test_the_room_is_looked_at_before_it_is_needed(tmp_path, monkeypatch):

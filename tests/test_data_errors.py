@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import tiny
-from emoscene import stage
+from emoscene import device, stage
 from emoscene.cli import main
 from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import Prepared
+from emoscene.errors import Usage
+from emoscene.evaluation import evaluate
 from emoscene.world.layouts import write
 
 
@@ -99,6 +101,16 @@ def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsy
         picture.unlink()
         place = picture.parent
     assert said("imagefolder", folder) == (2, f"{place} holds no picture: fill it, or take the folder away")
+
+
+def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
+    sentence = "--device cuda is not here: there is cpu; left out, the best is taken"
+    assert said("emoset", emoset, "--device=cuda") == (2, sentence)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(Usage, match=sentence):
+        evaluate(out=tmp_path / "scores", pictures=tmp_path / "pictures", device="cuda")
 
 
 def full(path):

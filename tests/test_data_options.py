@@ -13,10 +13,11 @@ from emoscene import config as configs
 from emoscene.artifacts import train
 from emoscene.backbone import Backbone
 from emoscene.data.dataset import Prepared
+from emoscene.data.fitting import Fitting
 from emoscene.data.preparation import prepare
 from emoscene.data.shapes import buckets, cut
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.emotion_clip import EmotionCLIP, worded
 from emoscene.errors import Usage
 from emoscene.learner import save
 
@@ -125,7 +126,7 @@ def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
     reader = EmotionCLIP.start(EmotionCLIP.Config(begun=str(clip)), None).eval()
     with torch.no_grad():
         seen = reader.encode(whole.all("picture"))[1]
-        told = reader._told(reader._ids([caption for _, caption in words.values()]))
+        told = reader.told([caption for _, caption in words.values()])
     fits = dict(zip(words, (seen * told).sum(1).tolist(), strict=True))
     assert sorted(learnt, key=fits.get)[: len(gone)] == [row["id"] for row in gone]
     assert all(abs(fits[row["id"]] - row["fit"]) < 1e-3 and row["caption"] == words[row["id"]][1] for row in gone)
@@ -135,3 +136,12 @@ def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
     assert len(list((out / "pictures").rglob("*.png"))) == len(data)
     with pytest.raises(Usage, match="misfits= needs a CLIP"):
         prepare("imagefolder", out=tmp_path / "none", **call | {"emotion_clip": ""}, misfits=0.2)
+
+
+def test_captions_go_where_the_clip_is(clip, monkeypatch):
+    """The device `meta`, which has shapes and no numbers, stands in for a GPU."""
+    fitting, places, ones = Fitting(worded(clip, "meta"), 0.2), [], torch.ones(2, 4)
+    monkeypatch.setattr(EmotionCLIP, "encode", lambda self, images: (None, ones))
+    monkeypatch.setattr(EmotionCLIP, "_told", lambda self, ids: places.append(ids.device.type) or ones)
+    assert fitting.fits(torch.zeros(2, 3, 32, 32), ["a dog", "a cat"]) == pytest.approx([1, 1])
+    assert places == ["meta"]

@@ -45,6 +45,15 @@ def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, fold
     assert told[0] == "painting on cpu in float32"
 
 
+def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 0, "cpu": lambda: 1})
+    for rank, own in (("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0"), ("", "cuda")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert device.chosen() == device.chosen("cuda") == torch.device(own)
+        assert device.chosen("cuda:1") == torch.device("cuda:1")
+        assert device.chosen("cpu") == torch.device("cpu")
+
+
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [

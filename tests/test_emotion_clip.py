@@ -119,6 +119,10 @@ def test_it_goes_on_from_another_clip(base, tmp_path):
     assert after.config.vector == 16
     with pytest.raises(Usage, match="holds no CLIP"):
         EmotionCLIP.start(EmotionCLIP.Config(begun=str(tmp_path / "nothing")), base)
+    for file in (tmp_path / "clip").glob("*token*"):
+        file.unlink()
+    with pytest.raises(Usage, match="lacks its tokenizer"):
+        EmotionCLIP.start(EmotionCLIP.Config(begun=str(tmp_path / "clip")), None)
     with pytest.raises(Usage, match="needs a tokenizer"):
         EmotionCLIP.start(EmotionCLIP.Config(), None)
 

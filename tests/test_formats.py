@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import UNet2DConditionModel
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
@@ -260,6 +262,44 @@ def test_files_say_what_they_are(tmp_path):
         [(name, vectors)] = load_file(tmp_path / f"embeddings/emo-{emotion}.safetensors").items()
         assert (name, vectors.shape) == ("emb_params", (4, 128))
     assert json.loads(file.with_suffix(".json").read_text())["sd version"] == "Unknown"
+
+
+def test_the_hub_is_told_the_words_that_each_format_needs(made, tmp_path):
+    given = opened(made / "lora")
+    for to, word in (("diffusers", "<emo-awe>"), ("kohya", "emo-awe"), ("a1111", "emo-awe")):
+        about = header(given, to)
+        assert about["instance_prompt"] == word
+        assert about["widget"][1]["text"] == f"{PROMPT} {word}"
+        assert "datasets" not in about
+    about = header(opened(made / "multimodal"), "diffusers")
+    assert "instance_prompt" not in about and about["widget"][1]["text"] == PROMPT
+
+
+@pytest.mark.parametrize(("revision", "datasets"), [("c0ffee", ["owner/feelings"]), ("", None)])
+def test_a_card_names_the_hub_s_data(made, revision, datasets):
+    call = {"source": "hub", "root": "owner/feelings", "revision": revision}  # a folder's has none
+    parent = {"kind": "prepared", "config": call, "roles": {"methods": 8}}
+    cost = {"trainable": 1, "pictures": 2, "seconds": 3}
+    given = replace(opened(made / "lora"), manifest={"parents": [parent], "cost": cost})
+    assert header(given, "kohya").get("datasets") == datasets
+    assert f"8 pictures of `{datasets[0] if datasets else 'hub'}`" in card._about(given)
+
+
+def header(given, to):
+    return yaml.safe_load(card._header(given, FORMATS[to](given)))
+
+
+def test_the_optimizer_is_the_one_that_was_used(made):
+    assert set(kohya.OPTIMIZERS) == set(next(o.choices for o in plugins.room("training") if o.name == "optimizer"))
+    for own, told in (
+        ({"muon": 0.0}, "torch.optim.AdamW"),  # before there was a choice
+        ({"muon": 0.0, "optimizer": "prodigy"}, "prodigyopt.Prodigy"),
+        ({"muon": 0.0, "optimizer": "adamw8bit"}, "bitsandbytes.optim.AdamW8bit"),
+        ({"muon": 20.0, "optimizer": "adamw"}, None),
+        ({}, None),
+    ):
+        given = replace(opened(made / "lora"), manifest={"config": {"training": own}})
+        assert kohya.network(given)["ss_optimizer"] == told
 
 
 def test_only_stable_diffusion_s_shape_is_called_so(made):

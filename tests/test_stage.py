@@ -140,6 +140,8 @@ def test_a_full_disk_is_told_with_its_path_and_size(tmp_path, monkeypatch):
     with pytest.raises(Failure, match=r"part: 1 bytes to write and [\d,]+ bytes free"):
         stage.write(tmp_path / "part", b"x")
     assert not contents(tmp_path)
+    stage.write(tmp_path / "part", b"x", flush=False)  # nobody waits for the disk
+    assert contents(tmp_path) == {"part": b"x"}
 
 
 def test_a_full_disk_is_known_by_its_words_too(tmp_path):

@@ -11,6 +11,7 @@ pictures stay the same; only one larger than a tile is put together from several
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -36,17 +37,18 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def chosen(device: str | None = None) -> torch.device:
     """The device called `cuda`, `cuda:1`, `mps` or `cpu`; left out, the best there is.
 
+    Under a launcher, `cuda` is the process's own GPU; where there are fewer GPUs than processes, they take turns.
     Raises Usage for a name that is none of these, and for a device that is not here.
     """
-    if device is None:
-        return torch.device(next(kind for kind, count in DEVICES.items() if count()))
-    kind, colon, number = device.partition(":")
+    name = device or next(kind for kind, count in DEVICES.items() if count())
+    kind, colon, number = name.partition(":")
     if kind not in DEVICES or (colon and not number.isdigit()):
-        raise unknown("device", device, DEVICES)
-    if int(number or 0) >= DEVICES[kind]():
+        raise unknown("device", name, DEVICES)
+    count, rank = DEVICES[kind](), os.environ.get("LOCAL_RANK", "")
+    if int(number or 0) >= count:
         here = ", ".join(name for name, count in DEVICES.items() if count())
         raise Usage(f"--device {device} is not here: there is {here}; left out, the best is taken")
-    return torch.device(device)
+    return torch.device(f"cuda:{int(rank) % count}" if name == "cuda" and rank.isdigit() else name)
 
 
 def precision(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:

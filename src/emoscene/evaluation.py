@@ -14,8 +14,6 @@ A metric that could not be measured leaves a sentence under "missing"; all other
 from __future__ import annotations
 
 import json
-import resource
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,8 +26,10 @@ from emoscene import config as configs
 from emoscene import loras, stage
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
+from emoscene.device import chosen
 from emoscene.errors import Failure
 from emoscene.foreign import found
+from emoscene.hardware import peak
 from emoscene.judging import TREATED, Guide, Sample, guide_of, readings, robustness, score, see, verdicts
 from emoscene.metrics.base import Array
 from emoscene.painting import PROMPTS, Prompt, See, indexed, paint, plan, prompts_of, span, stream, weights_of
@@ -84,11 +84,12 @@ def evaluate(
     readers: dict[str, Any] = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
     readers |= {"robust": robust, "lora": _worn(lora), "streamed": not keep_pictures}
     call |= {key: value for key, value in readers.items() if value}
-    device = crew.settled(device)
-    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=device, **late)
+    where = chosen(device)
+    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=str(where), **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
     samples, lost = found(Path(pictures)) if pictures else ([], {})
-    eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), device or "cpu")
+    kin = [] if pipe is None else weights_of(pipe, call["adapter"])
+    eyes = Eyes.of(call, kin, "cpu" if where.type == "mps" else str(where))
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
         seen, place = None, scores.path / "pictures"
@@ -121,7 +122,7 @@ def _write(
     lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))
     stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     about |= {"judged_by": eyes.marks, **treated}
-    told = {**about, **score(made, real), "peak_memory_mb": peak_memory()}
+    told = {**about, **score(made, real), "peak_memory_mb": round(peak() / 2**20, 1)}
     told["missing"] = {**lost, **told["missing"]}
     stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
@@ -160,12 +161,6 @@ def real_pictures(folder: Path) -> list[Sample]:
     asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
     files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
     return [Sample(folder / file, number, 0, label, scene) for number, (file, label, scene) in files]
-
-
-def peak_memory() -> float:
-    """The largest resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:

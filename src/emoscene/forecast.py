@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +13,7 @@ import torch
 
 from emoscene.data.batches import Data
 from emoscene.errors import Failure
+from emoscene.hardware import peak
 from emoscene.learner import Learner
 from emoscene.training import Config, State, steps
 
@@ -52,19 +51,14 @@ def lines(learner: Learner, data: Data, config: Config, folder: Path) -> Iterato
     each = sorted(seconds[min(WARM, len(seconds) - 1) :])[len(seconds[WARM:]) // 2]
     pictures = config.steps * config.batch
     yield f"steps: {config.steps} of {config.batch}, {pictures / len(data):.1f} times {len(data)} pictures"
-    yield f"memory: {_size(_peak())} so far, {state.micro or config.batch // state.world} samples at a time"
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak()
+    yield f"memory: {_size(memory)} so far, {state.micro or config.batch // state.world} samples at a time"
     free = _size(shutil.disk_usage(there).free)
     yield f"disk: {_size(while_running)} while it runs, {_size(kept)} in the end; {free} are free"
     yield (
         f"time: about {timedelta(seconds=round(each * config.steps))} here, {each:.3f} s a step, "
         f"{config.batch / each:.0f} pictures a second; the loss is {loss:.4f}"
     )
-
-
-def _peak() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _size(number: float) -> str:

@@ -7,6 +7,8 @@ still until it is filled again; so figures travel back by themselves (`Late`) an
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,13 +18,13 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from emoscene.device import chosen
 from emoscene.errors import Failure
 
 
 def device() -> torch.device:
     """CUDA where there is any, else the CPU; under a launcher, each process's own."""
-    place = os.environ.get("LOCAL_RANK", "0")
-    return torch.device(f"cuda:{place}" if torch.cuda.is_available() else "cpu")
+    return chosen("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def precision(choice: str, device: torch.device | str = "cpu") -> str:
@@ -50,6 +52,11 @@ def accelerator(choice: str) -> Accelerator:
 def attention(device: torch.device) -> AbstractContextManager[Any]:
     """On a CPU, attention's plain formula: the fused kernel's backward is slower for the sizes that fit there."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def peak() -> int:
+    """Bytes of main memory that this process has held at once, so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Late:

@@ -21,7 +21,7 @@ from emoscene import learner as learners
 from emoscene import stage
 from emoscene.backbone import spec
 from emoscene.encoders.base import Encoder, about, located, opened
-from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.emotion_clip import EmotionCLIP, worded
 from emoscene.encoders.inception import Inception
 from emoscene.errors import Usage
 from emoscene.perception import Perceptual
@@ -105,8 +105,7 @@ def clip_of(place: str | Path, adapters: Sequence[str] = (), device: str = "cpu"
     Raises Usage where there is none, and for one that helped to make an adapter.
     """
     unrelated(place, adapters)
-    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=str(place)), None)
-    return clip.requires_grad_(False).eval().to(device)
+    return worded(place, device)
 
 
 def fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:

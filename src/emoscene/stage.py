@@ -102,23 +102,31 @@ def read(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
     return manifest
 
 
-def write(path: Path | str, data: bytes | Callable[[Path], object]) -> None:
-    """Write a file (or, by a function, a folder) so that it is either complete or not there."""
+def write(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
+    """Write a file (or, by a function, a folder) so that it is either complete or not there.
+
+    flush: see it to the disk first; a part that is made again where a later one is missing can do without. Raises
+    Failure for a full disk.
+    """
     path = Path(path)
     aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
     try:
         aside.write_bytes(data) if isinstance(data, bytes) else data(aside)
-        for part in [*aside.rglob("*"), aside]:
+        for part in [*aside.rglob("*"), aside] if flush else ():
             _flush(part)
         aside.replace(path)
-        _flush(path.parent)
+        if flush:
+            _flush(path.parent)
     except BaseException as error:
         _discard(aside)
         if getattr(error, "errno", None) not in FULL and "No space left" not in str(error):
             raise
         free = shutil.disk_usage(path.parent).free
         size = f"{len(data):,} bytes" if isinstance(data, bytes) else "the file"
-        raise Failure(f"the disk is full at {path}: {size} to write and {free:,} bytes free") from error
+        raise Failure(
+            f"the disk is full at {path}: {size} to write and {free:,} bytes free; make room, and call again as "
+            "before: what is finished stays"
+        ) from error
 
 
 def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:

@@ -23,8 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
 from emoscene import stage
 from emoscene.errors import Usage
 
@@ -80,7 +78,7 @@ class Crew:
     def living(self) -> list[int]:
         """The ranks that gave a sign of life lately, by the clock of the disk, this one always among them."""
         self._touch()
-        now = self._sign(self.rank).stat().st_mtime
+        now = self._last(self.rank)
         return [rank for rank in range(self.world) if rank == self.rank or now - self._last(rank) < PATIENCE]
 
     def _last(self, rank: int) -> float:
@@ -98,14 +96,6 @@ class Crew:
 
     def _sign(self, rank: int) -> Path:
         return self.folder / f"{stage.ASIDE}alive-{rank}"
-
-
-def settled(device: str | None) -> str | None:
-    """The device asked for; under a launcher CUDA is, from here on, this process's own GPU."""
-    if torch.cuda.is_available() and device in (None, "cuda"):
-        torch.cuda.set_device(_number("LOCAL_RANK", 0))
-        return "cuda"
-    return device
 
 
 def _number(name: str, default: int) -> int:

@@ -8,7 +8,6 @@ decode ahead of them. A shard is written whole after its pictures, and one that 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -27,9 +26,9 @@ from emoscene.data.fitting import Fitting
 from emoscene.data.planning import Plan
 from emoscene.data.records import Record, packed, table
 from emoscene.data.sources.base import Source, each
+from emoscene.encoders.base import tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import Failure
 
 BATCH = 32  # pictures encoded at once
 KINDS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95}}
@@ -126,11 +125,9 @@ def middle(images: Tensor) -> Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-def padded(pictures: Iterable[Image.Image]) -> Tensor:
+def padded(pictures: list[Image.Image]) -> Tensor:
     """Pictures as a whole batch [BATCH, 3, H, W] in [-1, 1], the last one repeated where they are too few."""
-    pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
-    whole = np.concatenate([pixels, np.repeat(pixels[-1:], BATCH - len(pixels), 0)])
-    return torch.from_numpy(whole).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return tensor(pictures + pictures[-1:] * (BATCH - len(pictures)))
 
 
 def filed(picture: Image.Image, kind: str) -> bytes:
@@ -149,7 +146,7 @@ def _encoded(
 
     def keep(item: Item) -> str:
         file = f"pictures/{shard:05d}/{item[1].id}.{networks.kind}"
-        _keep(filed(item[2], networks.kind), folder / file)
+        stage.write(folder / file, filed(item[2], networks.kind), flush=False)  # without its shard it is made again
         return file
 
     for part in batches(items):
@@ -169,22 +166,6 @@ def _encoded(
         for place in gone:
             (folder / found.pop(place).file).unlink(missing_ok=True)
     return [found[place] for place in sorted(found)]
-
-
-def _keep(data: bytes, path: Path) -> None:
-    """Write a picture whole; one without its shard is made again."""
-    aside = path.with_name(f"{stage.ASIDE}{path.name}")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    except OSError as error:
-        if error.errno not in stage.FULL:
-            raise
-        free = shutil.disk_usage(path.parent).free
-        raise Failure(
-            f"the disk is full at {path}: {len(data):,} bytes to write and {free:,} free; make room, and call again as "
-            "before: what is finished stays"
-        ) from error
 
 
 def _numbers(values: Tensor) -> np.ndarray:

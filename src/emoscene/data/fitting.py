@@ -28,14 +28,8 @@ class Fitting:
     @torch.no_grad()
     def fits(self, images: Tensor, captions: list[str]) -> list[float]:
         """The cosine of each picture [B, 3, H, W] with its caption."""
-        return F.cosine_similarity(self.clip.encode(images)[1], self.clip._told(self.clip._ids(captions))).tolist()
+        return F.cosine_similarity(self.clip.encode(images)[1], self.clip.told(captions)).tolist()
 
     def misfits(self, fits: Mapping[int, float]) -> list[int]:
         """Of numbered captions with their fits, the share that fits least; of equal ones the first."""
         return sorted(fits, key=lambda number: (fits[number], number))[: int(self.share * len(fits))]
-
-
-def fitting(place: str, share: float, device: torch.device | str) -> Fitting:
-    """The CLIP in a folder, with its tokenizer, as `CLIPModel.save_pretrained` writes it. Raises Usage for no CLIP."""
-    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=place), None)
-    return Fitting(clip.requires_grad_(False).eval().to(device), share)

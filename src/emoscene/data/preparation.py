@@ -15,7 +15,6 @@ pass encodes what the plan took. Only pictures of one shard are ever in memory.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,12 +34,13 @@ from emoscene.data.checks import quiet
 from emoscene.data.crew import Crew
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish
-from emoscene.data.fitting import Fitting, fitting
+from emoscene.data.fitting import Fitting
 from emoscene.data.notes import Note
 from emoscene.data.planning import Plan, plan, refused
 from emoscene.data.shapes import buckets
 from emoscene.data.sources.base import Source
 from emoscene.encoders.base import located, opened
+from emoscene.encoders.emotion_clip import worded
 from emoscene.errors import Failure, Usage
 
 SHARD = 1024  # pictures
@@ -93,7 +93,7 @@ def prepare(
     if cls.deals and (split != "roles" or per_emotion):
         raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
     splits.read(split)
-    backbone = Backbone.load(base, _own(device))
+    backbone = Backbone.load(base, devices.chosen(device))
     eyes, voice = companions(backbone, config.emotion_clip, config.captioner)
     mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
@@ -218,12 +218,6 @@ def _lasting(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in configs.fields(config) if not field.late}
 
 
-def _own(device: str | None) -> str:
-    """The device asked for, or the best; under a launcher each process of a machine takes its own."""
-    device = device or devices.chosen().type
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
-
-
 @contextmanager
 def _writable(out: Path) -> Iterator[None]:
     """Raises Failure, with what to do, where the folder must not be written."""
@@ -252,7 +246,7 @@ def _fitting(config: Config, eyes: str, backbone: Backbone) -> Fitting | None:
         return None
     if not (config.clip or eyes):
         raise Usage("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    return fitting(config.clip or eyes, config.misfits, backbone.device)
+    return Fitting(worded(config.clip or eyes, backbone.device), config.misfits)
 
 
 def companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[str, str]:

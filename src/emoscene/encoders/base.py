@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from emoscene import config as configs
 from emoscene import hub, plugins
@@ -114,6 +115,18 @@ def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, s
     return model, missing
 
 
+def tongue(cls: Any, place: str, what: str) -> Any:
+    """The tokenizer of somebody's model, by transformers' class for it. Raises Usage where there is none."""
+    try:
+        found = cls.from_pretrained(str(located(place)), local_files_only=True)
+        lost = len(found) <= len(found.all_special_ids)  # without files, transformers makes one of the marks alone
+    except (OSError, ValueError):
+        lost = True
+    if lost:
+        raise Usage(f"the {what} in {place} lacks its tokenizer: save it there too")
+    return found
+
+
 def about(folder: Path) -> dict[str, Any]:
     """What transformers' `config.json` says of the model in a folder; nothing where there is none."""
     file = folder / "config.json"
@@ -138,6 +151,11 @@ class Pixels:
         side = next(iter(size.values())) if isinstance(size, dict) else size
         mean, deviation = (tuple(said.get(f"image_{name}", (0.5,) * 3)) for name in ("mean", "std"))
         return cls(int(side), mean, deviation)
+
+    @classmethod
+    def clips(cls, side: int) -> Pixels:
+        """As CLIP wants them, and after it BLIP."""
+        return cls(side, tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD))
 
     def fit(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] as the model wants them [B, 3, side, side]."""

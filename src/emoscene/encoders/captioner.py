@@ -21,20 +21,17 @@ from typing import Any, ClassVar, Self, final
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from emoscene import hub
 from emoscene.backbone import Backbone
 from emoscene.config import option
-from emoscene.encoders.base import sized
+from emoscene.encoders.base import Pixels, pretrained, tongue
 from emoscene.errors import Usage
 from emoscene.learner import Batch, Learner
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
 MARKS = (PAD, UNKNOWN, "[CLS]", END, "[MASK]", START)
-MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, and so BLIP's
 TIED = BlipForConditionalGeneration._tied_weights_keys  # saved once: name -> the name it is saved under
 PROVEN = 512  # pictures of `proof`
 
@@ -69,7 +66,7 @@ class Captioner(Learner):
     def __init__(self, config: Config, model: BlipForConditionalGeneration | None = None) -> None:
         super().__init__(config)
         self.model = model or BlipForConditionalGeneration(blueprint(config))
-        self.tokenizer = tokenizer(config.words)
+        self.tokenizer, self.pixels = tokenizer(config.words), Pixels.clips(config.side)
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_pre_hook(_put_back)
 
@@ -88,7 +85,7 @@ class Captioner(Learner):
         """Cross entropy of each caption's tokens, their mean [B]; a picture is mirrored every other time."""
         images = torch.where(batch.uniform("mirror", 1, 1, 1) < 0.5, batch["picture"], batch["picture"].flip(-1))
         tokens, there = self._tokens(batch["caption"])
-        seen = self.model.vision_model(pixel_values=self._sized(images)).last_hidden_state
+        seen = self.model.vision_model(pixel_values=self.pixels.fit(images)).last_hidden_state
         said = self.model.text_decoder(tokens, attention_mask=there, encoder_hidden_states=seen, use_cache=False)
         wrong = F.cross_entropy(said.logits[:, :-1].float().mT, tokens[:, 1:], reduction="none")
         return (wrong * there[:, 1:]).sum(1) / there[:, 1:].sum(1)
@@ -97,7 +94,7 @@ class Captioner(Learner):
     def caption(self, images: Tensor) -> list[str]:
         """What pictures [B, 3, H, W] in [-1, 1], of any size, show: a caption each, by beam search."""
         tokens = self.model.generate(
-            self._sized(images), max_new_tokens=self.config.length, num_beams=self.config.beams, do_sample=False
+            self.pixels.fit(images), max_new_tokens=self.config.length, num_beams=self.config.beams, do_sample=False
         )
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -119,8 +116,8 @@ class Captioner(Learner):
             "image_processor_type": "BlipImageProcessor",
             "processor_class": "BlipProcessor",
             "size": {"height": side, "width": side},
-            "image_mean": MEAN,
-            "image_std": DEVIATION,
+            "image_mean": self.pixels.mean,
+            "image_std": self.pixels.deviation,
         }
         words = {
             "tokenizer_class": "BertTokenizer",
@@ -145,12 +142,6 @@ class Captioner(Learner):
         there = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         padding = self.tokenizer.convert_tokens_to_ids(PAD)
         return nn.utils.rnn.pad_sequence(rows, True, padding).to(device), there.to(device)
-
-    def _sized(self, images: Tensor) -> Tensor:
-        """Pictures at BLIP's side and in its units."""
-        images = sized(images, self.config.side)
-        mean, deviation = (torch.tensor(t, device=images.device).view(-1, 1, 1) for t in (MEAN, DEVIATION))
-        return (images / 2 + 0.5 - mean) / deviation
 
 
 def vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
@@ -196,12 +187,8 @@ def blueprint(config: Captioner.Config) -> BlipConfig:
 
 def borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditionalGeneration]:
     """Somebody's BLIP, and the settings that describe it. Raises Usage where there is none, or one of another kind."""
-    place = str(hub.folder(config.blip))
-    try:
-        model = BlipForConditionalGeneration.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
-        theirs = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise Usage(f"no BLIP in {config.blip}: give a folder or a hub id with its weights and tokenizer") from error
+    model, _ = pretrained(BlipForConditionalGeneration, config.blip, "BLIP")
+    theirs = tongue(AutoTokenizer, config.blip, "BLIP")
     text, vision = model.config.text_config, model.config.vision_config
     tokens = {number: word for word, number in theirs.get_vocab().items()}
     tokens |= {text.bos_token_id: START, text.sep_token_id: END, text.pad_token_id: PAD}

@@ -25,12 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from emoscene.backbone import LENGTH, Backbone
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder, about, located, pretrained, sized
+from emoscene.encoders.base import Encoder, Pixels, about, located, pretrained, tongue
 from emoscene.errors import Usage
 from emoscene.learner import Batch
 
@@ -78,7 +77,7 @@ class EmotionCLIP(Encoder):
     def __init__(self, config: Config, model: CLIPModel, tokenizer: CLIPTokenizer | None = None) -> None:
         super().__init__(config)
         self.model, self.tokenizer = model, tokenizer
-        self.side: int = model.config.vision_config.image_size
+        self.pixels = Pixels.clips(model.config.vision_config.image_size)
         self.length: int = model.config.text_config.max_position_embeddings
         texts = [template.format(name) for name in EMOTIONS for template in TEMPLATES]
         unread = torch.zeros(len(texts), self.length, dtype=torch.int64)
@@ -147,7 +146,7 @@ class EmotionCLIP(Encoder):
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights; the tokenizer's files where it has just been trained."""
-        square = {"height": self.side, "width": self.side}
+        square = {"height": self.pixels.side, "width": self.pixels.side}
         processor = {
             "image_processor_type": "CLIPImageProcessor",
             "do_resize": True,
@@ -157,8 +156,8 @@ class EmotionCLIP(Encoder):
             "do_rescale": True,
             "rescale_factor": 1 / 255,
             "do_normalize": True,
-            "image_mean": OPENAI_CLIP_MEAN,
-            "image_std": OPENAI_CLIP_STD,
+            "image_mean": self.pixels.mean,
+            "image_std": self.pixels.deviation,
             "do_convert_rgb": True,
         }
         about = self.model.config.to_dict() | {"architectures": ["CLIPModel"], "dtype": "float32"}
@@ -183,22 +182,24 @@ class EmotionCLIP(Encoder):
 
     def _seen(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> unit vectors [B, D]."""
-        images = sized(images, self.side)
-        mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
-        seen = self.model.get_image_features((images / 2 + 0.5 - mean) / std)
-        return F.normalize(seen.pooler_output.float(), dim=1)
+        return F.normalize(self.model.get_image_features(self.pixels.fit(images)).pooler_output.float(), dim=1)
+
+
+def worded(place: str | Path, device: torch.device | str = "cpu") -> EmotionCLIP:
+    """The CLIP at a place with its tokenizer, as `CLIPModel.save_pretrained` writes it: it reads words as well.
+
+    Raises Usage where there is none.
+    """
+    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=str(place)), None)
+    return clip.requires_grad_(False).eval().to(device)
 
 
 def borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
     """Somebody's CLIP in single precision, and its tokenizer. Raises Usage where there is none."""
-    folder = located(place)
-    if about(folder).get("model_type") != "clip":
+    if about(located(place)).get("model_type") != "clip":
         raise Usage(f"{place} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote, or a hub id")
     model, _ = pretrained(CLIPModel, place, "CLIP")
-    try:
-        return model, CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise Usage(f"the CLIP in {place} lacks its tokenizer: save it there too") from error
+    return model, tongue(CLIPTokenizer, place, "CLIP")
 
 
 def contrast(logits: Tensor, target: Tensor) -> Tensor:

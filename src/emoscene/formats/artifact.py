@@ -102,10 +102,12 @@ class Artifact:
         """The settings of its training and what its data were, as far as the manifests tell."""
         config, parents = self.manifest.get("config", {}), self.manifest.get("parents", [])
         data: Mapping[str, Any] = next((parent for parent in parents if parent["kind"] == "prepared"), {})
+        call = data.get("config", {})
         return {
             "settings": {**config.get("training", {}), **config.get("own", {})},
             "cost": self.manifest.get("cost", {}),
-            "source": data.get("config", {}).get("source"),
+            "source": call.get("source"),
+            "dataset": call.get("root") if call.get("source") == "hub" and call.get("revision") else None,
             "pictures": data.get("roles", {}).get("methods"),
             "emotions": data.get("emotions", {}),
         }
@@ -115,7 +117,8 @@ class Artifact:
 class Told:
     """An artifact in a format: the parts to write, and for the card what they are, an example, and what strength is.
 
-    parts: by name, bytes, or a function that writes to the path it is given.
+    parts: by name, bytes, or a function that writes to the path it is given. trigger: how an emotion is written in a
+    prompt; None where none is.
     """
 
     library: str
@@ -124,6 +127,7 @@ class Told:
     example: str
     dial: str
     use: str = ""
+    trigger: Callable[[str], str] | None = None
 
     def write(self, folder: Path) -> None:
         """Write the parts, each whole or not at all."""
@@ -153,7 +157,7 @@ def opened(given: str | Path, base: str | None = None, device: str | None = None
 
 
 def token(emotion: str) -> str:
-    """How an emotion is written in a prompt: the name of its embedding's file."""
+    """The name of an emotion's embedding and of its file."""
     return f"emo-{emotion}"
 
 

@@ -6,7 +6,7 @@ It is the `README.md` of the folder, with the header that the hub reads (YAML be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 from emoscene import stage
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
-from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told, token
+from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told
 from emoscene.pictures import Row, sheet
 from emoscene.sampling import Emotion, kept
 
@@ -123,9 +123,10 @@ def _about(artifact: Artifact) -> str:
     """What it is and what it learnt from, as far as is known."""
     known, base = artifact.trained, artifact.pipe.base
     made = f"Words and an emotion in, pictures out: emoscene's `{artifact.learner}` on the base `{base.name}`."
-    if (cost := known["cost"]) and known["source"] and known["pictures"]:
+    data = known["dataset"] or known["source"]
+    if (cost := known["cost"]) and data and known["pictures"]:
         made += (
-            f" Trained on {known['pictures']:,} pictures of `{known['source']}`: {cost['trainable']:,} parameters, "
+            f" Trained on {known['pictures']:,} pictures of `{data}`: {cost['trainable']:,} parameters, "
             f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
         )
     return f"{made} Its emotions are {', '.join(EMOTIONS[:-1])} and {EMOTIONS[-1]}."
@@ -133,11 +134,12 @@ def _about(artifact: Artifact) -> str:
 
 def _header(artifact: Artifact, told: Told) -> str:
     """The YAML that the hub reads."""
-    asked: Sequence[str] = [f"{PROMPT} <{token(name)}>" if artifact.tokens else PROMPT for name in EMOTIONS]
+    triggers = {name: told.trigger(name) for name in EMOTIONS} if told.trigger else {}
     shown = [
-        {"text": text, "output": {"url": f"{GALLERY}/{name}-{SEED:04d}.png"}}
-        for text, name in zip(asked, EMOTIONS, strict=True)
+        {"text": f"{PROMPT} {triggers.get(name, '')}".strip(), "output": {"url": f"{GALLERY}/{name}-{SEED:04d}.png"}}
+        for name in EMOTIONS
     ]
+    dataset = artifact.trained["dataset"]
     lora = ["lora", "template:sd-lora"] if artifact.update else []
     data = ModelCardData(
         base_model=artifact.hub,
@@ -145,7 +147,8 @@ def _header(artifact: Artifact, told: Told) -> str:
         license=artifact.licence,
         pipeline_tag="text-to-image",
         tags=[*TAGS, *lora, *(["stable-diffusion-diffusers"] if told.library == "diffusers" else [])],
-        instance_prompt=token(EMOTION) if artifact.tokens else None,
+        instance_prompt=triggers.get(EMOTION),
+        datasets=[dataset] if dataset else None,
         widget=shown,
     )
     return data.to_yaml().strip()

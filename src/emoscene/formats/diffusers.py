@@ -70,14 +70,19 @@ def _words(artifact: Artifact) -> Told:
         files[LORA] = "the LoRA, its rank and alpha in the metadata"
         loading.append(f'pipe.load_lora_weights(here, weight_name="{LORA}")')
     for emotion, vectors in artifact.tokens.items():
-        parts[f"{token(emotion)}.safetensors"] = save({f"<{token(emotion)}>": vectors.contiguous()})
+        parts[f"{token(emotion)}.safetensors"] = save({trigger(emotion): vectors.contiguous()})
     files["emo-*.safetensors"] = "an emotion's learned vectors, to be written `<emo-awe>` after the prompt's words"
     loading.append(f'pipe.load_textual_inversion(here, weight_name="{token(EMOTION)}.safetensors")')
-    full = json.dumps(f"{PROMPT} <{token(EMOTION)}>")
+    full = json.dumps(f"{PROMPT} {trigger(EMOTION)}")
     scale, (gain, whole) = (SCALE, GAIN) if artifact.update else ("", ("", ""))
     asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.cfg, "seed": SEED}
     dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
-    return Told("diffusers", parts, files, example(artifact, "", "\n".join(loading), full), dial)
+    return Told("diffusers", parts, files, example(artifact, "", "\n".join(loading), full), dial, trigger=trigger)
+
+
+def trigger(emotion: str) -> str:
+    """How an emotion is written in a prompt."""
+    return f"<{token(emotion)}>"
 
 
 def _lora(artifact: Artifact, file: Path) -> None:

@@ -40,6 +40,11 @@ TRAINER = {  # kohya's word for a setting of ours
     "offset": "ss_noise_offset",
     "drop": "ss_caption_dropout_rate",
 }
+OPTIMIZERS = {
+    "adamw": "torch.optim.AdamW",
+    "adamw8bit": "bitsandbytes.optim.AdamW8bit",
+    "prodigy": "prodigyopt.Prodigy",
+}
 DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--strength s` does. An
 embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
 ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So text and
@@ -72,9 +77,8 @@ def plan(artifact: Artifact, lora: str = "", embeddings: str = "") -> Told:
     named = f'weight_name="{Path(embeddings) / token(EMOTION)}.safetensors", token="<{token(EMOTION)}>"'
     loading.append(f"pipe.load_textual_inversion(here, {named})")
     script = example(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token(EMOTION)}>"))
-    return Told(
-        "diffusers", parts, files, script, DIAL.format(name=artifact.name, token=token(EMOTION)), _use(artifact)
-    )
+    dial = DIAL.format(name=artifact.name, token=token(EMOTION))
+    return Told("diffusers", parts, files, script, dial, _use(artifact), token)
 
 
 def webui(artifact: Artifact) -> Told:
@@ -126,9 +130,14 @@ def network(artifact: Artifact) -> dict[str, Any]:
         "ss_num_train_images": known["pictures"],
         "ss_tag_frequency": {"emoscene": {token(name): count for name, count in known["emotions"].items()}},
         "ss_resolution": f"({base.size}, {base.size})",
-        "ss_optimizer": {0.0: "torch.optim.AdamW"}.get(known["settings"].get("muon")),
+        "ss_optimizer": optimizer(known["settings"]),
         "ss_training_comment": f"emoscene {__version__}, {artifact.learner}",
     }
+
+
+def optimizer(settings: Mapping[str, Any]) -> str | None:
+    """What moved the weights; nothing where that is unknown, or was two optimizers."""
+    return OPTIMIZERS.get(settings.get("optimizer", "adamw")) if settings.get("muon") == 0 else None
 
 
 def spec(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:

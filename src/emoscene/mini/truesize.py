@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import sys
 import time
@@ -30,6 +29,7 @@ from emoscene import learner as learners
 from emoscene import plugins, stage, training
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
+from emoscene.hardware import peak
 from emoscene.loading import CONFIGS
 from emoscene.methods.base import Method
 from emoscene.mini.folder import INDEX
@@ -108,7 +108,7 @@ def tried(name: str, folder: Path, out: Path) -> dict[str, Any]:
         "megabytes": round(sum(file.stat().st_size for file in target.glob("*.safetensors")) / 1e6, 2),
         "train": round(seconds[-1], 2),
         "draw": round(drawing / 2, 2),
-        "gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "gigabytes": round(peak() / 2**30, 2),
     }
 
 
