@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError, dataclass, make_dataclass
 
 import pytest
 
@@ -49,6 +49,14 @@ def test_text_becomes_what_the_field_holds(key, value, held):
     assert type(found) is type(held)
 
 
+def test_pairs_are_parted_by_whose_they_are():
+    other = make_dataclass("Other", [("seed", int, option(0, "of the dice"))], frozen=True)
+    first, second = config.parted({"seed": "7", "rank": 16}, Config(lr=1.0), other())
+    assert (first, second) == (Config(rank=16, lr=1.0), other(7))
+    with pytest.raises(Usage, match="no option 'sed': did you mean 'seed'"):
+        config.parted({"sed": 7}, Config(), other())
+
+
 @pytest.mark.parametrize(
     ("pairs", "sentence"),
     [
@@ -77,7 +85,7 @@ def test_toml_there_and_back(tmp_path):
     for number, each in enumerate([Config(), changed]):
         path = tmp_path / f"{number}.toml"
         path.write_text(config.to_toml(each), encoding="utf8")
-        assert config.from_toml(Config, path) == each
+        assert config.replace(Config(), config.read_toml(path)) == each
     assert "rank = 8  # width of an update" in config.to_toml(Config())
 
 
@@ -87,7 +95,7 @@ def test_a_wrong_file_is_told(tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(Usage):
-        config.from_toml(Config, path)
+        config.replace(Config(), config.read_toml(path))
 
 
 def test_a_config_does_nothing():

@@ -1,12 +1,14 @@
 """One contract over every method and every pair: a new file in `methods/` is tested here without a line added."""
 
 import dataclasses
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import tiny
 from emoscene import config, learner, plugins
@@ -176,11 +178,34 @@ def test_an_adapter_of_another_base_or_damaged_is_refused(name: str, base: Backb
     (tmp_path / learner.CARD).write_text(card.replace('"amusement"', '"awe"', 1))
     with pytest.raises(Usage, match="another order of emotions"):
         learner.load("methods", tmp_path, base)
-    (tmp_path / learner.CARD).write_text(card)
-    weights_file = next(tmp_path.glob("*.safetensors"))
-    weights_file.write_bytes(weights_file.read_bytes()[:100])
-    with pytest.raises(Failure, match=weights_file.name):
-        learner.load("methods", tmp_path, base)
+
+
+def torn(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def emptied(file: Path) -> None:
+    save_file({}, file)
+
+
+@pytest.mark.parametrize("harm", [torn, Path.unlink, emptied])
+@pytest.mark.parametrize("name", LEARNING)
+def test_damaged_weights_are_named(name: str, harm: Callable[[Path], None], base: Backbone, tmp_path: Path) -> None:
+    learner.save(made(name, base), name, tmp_path, base)
+    for file in sorted(tmp_path.glob("*.safetensors")):
+        whole = file.read_bytes()
+        harm(file)
+        with pytest.raises(Failure, match=str(tmp_path) if harm is emptied else file.name):
+            learner.load("methods", tmp_path, base)
+        file.write_bytes(whole)
+    assert learner.load("methods", tmp_path, base)
+
+
+@pytest.mark.parametrize("text", ["", '{"learner": "lora", ', "[]", '{"learner": "lora"}'])
+def test_a_damaged_card_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / learner.CARD).write_text(text)
+    with pytest.raises(Failure, match=r"learner\.json is damaged \(.*\): train or fetch it again"):
+        learner.load("methods", tmp_path, None)
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.3, 1.7])

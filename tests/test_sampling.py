@@ -129,6 +129,14 @@ def test_a_damaged_weight_file_is_named(tmp_path: Path) -> None:
         Backbone.load(str(folder))
 
 
+@pytest.mark.parametrize("text", ["", '{"beta_start": ', None])
+def test_a_damaged_schedule_is_named(text: str | None, tmp_path: Path) -> None:
+    file = tiny.make(tmp_path / "base") / "scheduler/scheduler_config.json"
+    file.unlink() if text is None else file.write_text(text)
+    with pytest.raises(Failure, match=r"scheduler_config\.json is missing or damaged \(.*\): fetch or install it"):
+        Backbone.load(str(tmp_path / "base"))
+
+
 def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: Pipe, folder: Path) -> None:
     worded = sampling.load(str(folder), method="prompt")
     long = "dog " * 60

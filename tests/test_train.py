@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene import artifacts, forecast, journal, plugins, stage, verbs
+from emoscene import artifacts, checkpoints, forecast, journal, plugins, stage, verbs
 from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.data.dataset import Prepared
@@ -76,13 +76,49 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
         train(data, tmp_path / "parts", base, name, **own, tell=interrupt)
     with pytest.raises(Usage, match="--resume"):
         train(data, tmp_path / "parts", base, name, **own)
+    about = checkpoints.found(tmp_path / "parts/checkpoints")[-1] / "state.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"seconds": 1000}))
     parts = train(data, tmp_path / "parts", base, name, **own, resume=True)
+    assert 1000 < stage.read(parts)["cost"]["seconds"] < 1100
+    assert stage.read(parts)["cost"]["pictures"] == 32
     assert stage.read(whole)["fingerprint"] == stage.read(parts)["fingerprint"]
     assert stage.read(whole)["history"] == stage.read(parts)["history"]
     assert [row["step"] for row in stage.read(whole)["history"]] == [0, 3, 6, 8]
     assert [path.name for path in sorted((parts / "progress").iterdir())] == [
         f"step-{step:06d}.png" for step in (0, 5, 8)
     ]
+
+
+@pytest.mark.parametrize("moment", ["the done mark", "the checkpoints' going"])
+def test_a_kill_at_the_very_end_loses_nothing(
+    moment: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, rmtree = stage.Stage._note, shutil.rmtree
+
+    def mark(opened: stage.Stage) -> None:
+        if opened.done:
+            raise KeyboardInterrupt
+        note(opened)
+
+    def clear(folder: Path, **options: bool) -> None:
+        if folder.name != stage.CHECKPOINTS:
+            return rmtree(folder, **options)
+        rmtree(checkpoints.found(folder)[0])
+        raise KeyboardInterrupt
+
+    whole = train(data, tmp_path / "whole", base)
+    if moment == "the done mark":
+        monkeypatch.setattr(stage.Stage, "_note", mark)
+    else:
+        monkeypatch.setattr(shutil, "rmtree", clear)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "parts", base)
+    monkeypatch.undo()
+    assert checkpoints.found(tmp_path / "parts/checkpoints")
+    parts = train(data, tmp_path / "parts", base, resume=True)
+    assert not (parts / "checkpoints").exists()
+    assert stage.read(parts)["fingerprint"] == stage.read(whole)["fingerprint"] == stage.fingerprint(parts)
+    assert stage.read(parts)["history"] == stage.read(whole)["history"]
 
 
 def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: str, tmp_path: Path) -> None:
@@ -125,6 +161,7 @@ def test_it_stops_early_and_keeps_the_best(
         data, tmp_path / "out", base, "inversion", steps=9, validate_every=1, patience=2, tell=told.append, rank=None
     )
     assert [row["step"] for row in stage.read(out)["history"]] == [0, 1, 2, 3]
+    assert stage.read(out)["cost"]["pictures"] == 12
     assert "no better for 2 validations: it stops, and the best weights are kept" in told
     stored = load_file(out / "tokens.safetensors")["tokens"]
     assert torch.equal(stored, kept[1].half())
@@ -207,17 +244,44 @@ def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("tracker", "sentence"), [("tensorbord", "did you mean 'tensorboard'"), ("aim", "pip install aim")]
+    ("tracker", "sentence"),
+    [
+        ("tensorbord", "did you mean 'tensorboard'"),
+        ("aim", "pip install aim"),
+        ("tensorboard", r"pip install 'emoscene\[train\]'"),
+    ],
 )
-def test_a_tracker_that_is_not_there(tracker: str, sentence: str, data: Path, base: str, tmp_path: Path) -> None:
+def test_a_tracker_that_is_not_there(
+    tracker: str, sentence: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "get_available_trackers", list)
     with pytest.raises(Usage, match=sentence):
         train(data, tmp_path / "out", base, tracker=tracker)
 
 
-def test_vectors_that_lack_are_offered(data: Path, base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [{}, {"yes": True, "dry_run": True}])
+def test_vectors_that_lack_are_offered(
+    words: dict[str, bool], data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "run", pytest.fail)
+    beside = sorted(data.parent.iterdir())
     with pytest.raises(Usage, match=r"lacks EmotionCLIP's vectors: --yes trains an EmotionCLIP .* then prepares"):
-        train(data, tmp_path / "out", base, "multimodal", rank=None)
+        train(data, tmp_path / "out", base, "multimodal", rank=None, **words)
     assert not list(tmp_path.iterdir())
+    assert sorted(data.parent.iterdir()) == beside
+
+
+def test_what_a_source_says_of_itself_is_no_setting(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAF-DB's manifest tells how many pictures each of its rules touched."""
+    root = write("raf-db", 14, 0, tmp_path / "faces")
+    data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", tell=str)
+    cls, backbone = plugins.find("methods", "multimodal"), Backbone.load(base)
+    monkeypatch.setattr(artifacts, "train", lambda name, **call: Path(CLIP))
+    monkeypatch.setattr(cls, "reads", ("vector",))
+    ready = artifacts.provided("multimodal", cls, data, base, backbone, yes=True, tell=str)
+    assert Prepared(ready).emotion_clip == stage.fingerprint(CLIP)
+    own, made = (stage.read(folder)["config"] for folder in (data, ready))
+    assert made == own | {"emotion_clip": stage.fingerprint(CLIP)}
 
 
 @pytest.mark.slow
@@ -274,6 +338,14 @@ def test_done_is_not_done_again_and_another_call_is_refused(data: Path, base: st
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(Usage, match="rank is 2 there and 3 here"):
         train(data, out, base, rank=3)
+
+
+def test_one_learner_is_found_without_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    find = plugins.find
+    monkeypatch.setattr(plugins, "find", lambda *words: asked.append(words) or find(*words))
+    assert artifacts.learner_of("judge").role == "judges"
+    assert asked == [("encoders", "judge")]
 
 
 def test_each_base_has_its_own_recipe() -> None:

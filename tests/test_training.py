@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -47,20 +48,35 @@ def test_micro_batches_change_nothing_but_memory(tmp_path: Path) -> None:
     torch.testing.assert_close(whole.state_dict(), small.state_dict(), atol=1e-5, rtol=1e-4)
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over_named_and_written_anew(tmp_path: Path) -> None:
     training.run(Line(), Points(), FAST, tmp_path, tell=quiet)
-    expected = state_of(tmp_path)
-    newest = checkpoints.found(tmp_path)[-1]
+    expected, (before, newest) = state_of(tmp_path), checkpoints.found(tmp_path)
     (newest / "weights.safetensors").write_bytes(b"torn")
     told: list[str] = []
-    state = State(Line(), FAST)
-    state.restore(checkpoints.newest(tmp_path, told.append))
-    assert "step-24" in told[0]
-    assert "digest" in told[0]
-    assert state.step == 20
-    for _ in training.steps(state, Points(), FAST):
-        pass
-    assert torch.equal(state.learner.state_dict()["layer.weight"], expected["weights.layer.weight"])
+    training.run(Line(), Points(), FAST, tmp_path, again=True, tell=told.append)
+    assert told == [
+        f"skipped {newest}: weights.safetensors does not match its digest",
+        f"resumed at step 20 from {before}",
+    ]
+    assert checkpoints.found(tmp_path) == [before, newest]
+    assert checkpoints.fault(newest) is None
+    assert same(state_of(tmp_path), expected)
+
+
+def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+    for step in range(4):
+        checkpoints.save(tmp_path, step, {}, 9)
+    (tmp_path / "step-3/state.json").write_text("{")
+    checkpoints.save(tmp_path, 4, {}, 2)
+    assert [path.name for path in checkpoints.found(tmp_path)] == ["step-2", "step-4"]
+
+
+def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
+    state, again = State(Line(), FAST), State(Line(), FAST)
+    state.began -= 1000
+    state.save(tmp_path, FAST)
+    again.restore(tmp_path / "step-0")
+    assert 1000 <= again.seconds < 1100
 
 
 def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
@@ -160,14 +176,22 @@ class Hungry(Line):
     """Runs out of memory with more than `fed` samples at a time."""
 
     fed = 2
+    error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory")
 
     def loss(self, batch: Batch) -> Tensor:
         if len(batch) > self.fed:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         return super().loss(batch)
 
 
-def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(tmp_path: Path) -> None:
+ON_CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+@pytest.mark.parametrize("error", [Hungry.error, ON_CPU])
+def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(
+    error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hungry, "error", error)
     told: list[str] = []
     losses: dict[str, list[float]] = {"plain": [], "hungry": []}
     for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
@@ -188,17 +212,39 @@ def test_out_of_memory_for_good_names_what_helps(
         training.run(Hungry(), Points(), FAST, tmp_path, tell=quiet)
 
 
-def test_a_step_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
-    """One bad row of twenty: the steps that see it change nothing, and the run goes on."""
-    state = State(Line(), Config(**{**vars(FAST), "batch": 2, "average": 0.0}))
-    config, passed = Config(**{**vars(FAST), "batch": 2, "average": 0.0}), 0
-    before = state.learner.layer.weight.detach().clone()
+def test_another_error_is_not_taken_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hungry, "error", RuntimeError("the size of tensor a must match"))
+    with pytest.raises(RuntimeError, match="must match"):
+        training.run(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+
+
+class Aside(Line):
+    """What is not finite stands beside what is learnt: the loss is not finite, and its gradient is."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        return self.layer(batch["x"]).square().mean(1) + batch["y"].mean(1)
+
+
+@pytest.mark.parametrize("learner", [Line, Aside])
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: float) -> None:
+    """One bad row of twenty: the steps that see it change neither weights nor average, and the run goes on."""
+    config, passed = Config(**{**vars(FAST), "batch": 2, "average": average}), 0
+    state = State(learner(), config)
+
+    def now() -> dict[str, Tensor]:
+        weights = {name: value.clone() for name, value in state.learner.state_dict().items()}
+        return weights | {f"average.{name}": value.clone() for name, value in state.average.items()}
+
+    before = now()
     for step in training.steps(state, Points(bad=(3,)), config):
-        unmoved = torch.equal(before, state.learner.layer.weight)
-        assert unmoved == (step.norm != step.norm)
-        passed += unmoved
-        before = state.learner.layer.weight.detach().clone()
-    assert passed == sum(3 in batches.indices(0, step, 2, [range(20)]) for step in range(24)) > 0
+        unmoved = [torch.equal(value, before[name]) for name, value in now().items() if "weight" in name]
+        bad = 3 in batches.indices(0, step.number - 1, 2, [range(20)])
+        assert unmoved == [bad] * len(unmoved)
+        assert bad == (step.loss != step.loss)
+        passed += bad
+        before = now()
+    assert passed
 
 
 def test_a_checkpoint_of_another_learner_or_base_is_refused(tmp_path: Path) -> None:
@@ -219,10 +265,15 @@ def test_a_schedule_rises_and_falls(schedule: str) -> None:
     assert rates[55] == pytest.approx(middle[schedule])
 
 
-@pytest.mark.parametrize(("kind", "package"), [("adamw8bit", "bitsandbytes"), ("prodigy", "prodigyopt")])
-def test_an_optimizer_that_is_not_installed(kind: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "package", "remedy"),
+    [("adamw8bit", "bitsandbytes", "bitsandbytes"), ("prodigy", "prodigyopt", "'emoscene[train]'")],
+)
+def test_an_optimizer_that_is_not_installed(
+    kind: str, package: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(Usage, match=f"pip install {package}"):
+    with pytest.raises(Usage, match=re.escape(f"not installed: pip install {remedy}")):
         State(Line(), Config(**{**vars(FAST), "optimizer": kind, "lr": 1.0}))
     if kind == "prodigy":
         with pytest.raises(Usage, match=r"give lr=1, not lr=0\.01"):

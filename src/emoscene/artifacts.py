@@ -13,7 +13,6 @@ Here it is settled what a run stands on: its base, data that suit both, its sett
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,19 +77,19 @@ def train(
     """Train the learner `name` on a prepared folder; returns the artifact's folder.
 
     dry_run: say what it would take, by a few steps, and write nothing. yes: make what the data lack for this learner,
-    captions or EmotionCLIP's vectors, in a folder beside them. look: called with the run's state before the first step
-    and after each. settings: fields of `training.Config` or of the learner's own. Raises Usage for words that are
-    off, Failure when interrupted (the work is saved).
+    captions or EmotionCLIP's vectors, in a folder beside them (not in a dry run). look: called with the run's state
+    before the first step and after each. settings: fields of `training.Config` or of the learner's own. Raises Usage
+    for words that are off, Failure when interrupted (the work is saved).
     """
     cls, out = learner_of(name), Path(out)
-    config, own = settled(cls, {**recipe(name, base), **settings})
+    config, own = configs.parted({**recipe(name, base), **settings}, Config(), cls.Config())
     maker(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
     backbone = based(base, config, cls)
-    whole = provided(name, cls, Path(data), base, backbone, yes, tell)
+    whole = provided(name, cls, Path(data), base, backbone, yes and not dry_run, tell)
     prepared = Prepared(whole, role=getattr(own, "role", cls.role))
     job = Job(name, cls, config, own, backbone, prepared, tell)
-    fits(job)
+    check(job)
     resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(own)}
     if dry_run:
         for line in forecast.lines(job.start(), job.data, config, out):
@@ -99,25 +98,29 @@ def train(
     opened = stage.Stage.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
     if not opened.done:
         _train(job, opened, resume, look)
+    if PartialState().is_main_process:
+        shutil.rmtree(out / stage.CHECKPOINTS, ignore_errors=True)  # once the done mark is there, also a killed call's
     return out
 
 
 def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], None] | None) -> None:
-    out, config, saved = opened.path, job.config, opened.path / "checkpoints"
+    out, config, saved = opened.path, job.config, opened.path / stage.CHECKPOINTS
     if checkpoints.found(saved) and not resume:
         raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not checkpoints.found(saved):
         raise Usage(f"nothing to resume in {out}: leave out --resume to start")
     where, kind, total = device(), precision(config.precision, device()), len(job.data)
     job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
-    learner, began = job.start(), time.time()
+    learner = job.start()
     forecast.room(learner, config, out)
     unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
     journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
     about = {"learner": job.name, "base": job.backbone.fingerprint}
+    cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
     def both(state: State) -> bool:
         enough = journal(state)
+        cost.update(pictures=state.step * config.batch, seconds=round(state.seconds, 1))
         if look:
             look(state)
         return enough
@@ -128,22 +131,9 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
         proof = learner.proof(unseen) if unseen else {}
         facts = {"data": job.data.fingerprint, **({"proof": proof} if proof else {})}
         learners.save(learner, job.name, out, job.backbone, **facts)
-        shutil.rmtree(saved)
-        cost = {
-            "trainable": sum(p.numel() for p in learner.trainable.values()),
-            "pictures": config.steps * config.batch,
-            "seconds": round(time.time() - began, 1),
-        }
+        if where.type == "cuda":
+            cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
         opened.finish(cost=cost, history=journal.rows)
-
-
-def settled(cls: type[Learner], asked: dict[str, Any]) -> tuple[Config, Any]:
-    """Training's settings, and the learner's own. Raises Usage for a key that is neither's."""
-    mine = configs.fields(cls.Config)
-    known = configs.read([*configs.fields(Config), *mine], asked)
-    own = {option.name for option in mine}
-    config = configs.replace(Config(), {key: value for key, value in known.items() if key not in own})
-    return config, configs.replace(cls.Config(), {key: value for key, value in known.items() if key in own})
 
 
 def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
@@ -161,7 +151,7 @@ def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
     return backbone
 
 
-def fits(job: Job) -> None:
+def check(job: Job) -> None:
     """Raises Usage where the data's latents are not the base's."""
     if "latent" not in job.cls.reads:
         return
@@ -197,7 +187,9 @@ def provided(
         raise Usage(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them, and trains"
         )
-    given = {key: value for key, value in call.items() if key not in {"base", "emotion_clip", *lacking}}
+    options = [*plugins.room("data/preparation"), *plugins.options("sources", call["source"])]
+    known = {"source", "root", "limit", "per_emotion", "split", *(option.name for option in options)}
+    given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
     if trains:
         given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
     if "captioner" in lacking and not backbone.spec.captioner:
@@ -228,15 +220,13 @@ def painter(job: Job, learner: Learner, unseen: Prepared | None) -> Callable[[],
 
 def learner_of(name: str) -> type[Learner]:
     """The method or encoder of this name. Raises Usage where nobody knows it, or it has nothing to learn."""
-    found: dict[str, type[Learner]] = {}
-    for kind in ("methods", "encoders"):
-        found |= {known: plugins.find(kind, known) for known in plugins.names(kind)}
-    learning = {known: cls for known, cls in found.items() if cls.reads}
-    if name in found and name not in learning:
+    kinds = {known: kind for kind in ("encoders", "methods") for known in plugins.names(kind)}
+    if name not in kinds:
+        raise unknown("learner", name, kinds, hint="emoscene ls methods, emoscene ls encoders")
+    cls: type[Learner] = plugins.find(kinds[name], name)
+    if not cls.reads:
         raise Usage(f"{name} has nothing to learn: generate uses it as it is")
-    if name not in learning:
-        raise unknown("learner", name, learning, hint="emoscene ls methods, emoscene ls encoders")
-    return learning[name]
+    return cls
 
 
 def recipe(name: str, base: str = "mini") -> dict[str, Any]:

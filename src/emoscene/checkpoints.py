@@ -2,7 +2,7 @@
 
 A checkpoint is written aside, flushed to the disk and renamed, so a kill at any moment leaves either it or nothing. Old
 ones go only once a newer one is there and has been read back. Resuming falls back past a damaged one and says which and
-why.
+why; one that is damaged is no reason not to write it, and does not count among those that are kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Parts = Mapping[str, Mapping[str, Tensor]]
 
 
 def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
-    """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep`.
+    """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep` valid ones.
 
     Raises Failure where the disk is full, or gives back other bytes than it was given; older ones then stay.
     """
@@ -39,12 +40,16 @@ def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path
         digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
         (aside / "state.json").write_text(json.dumps({"step": step, **facts, "sha256": digests}, indent=1))
 
+    if target.exists() and fault(target):
+        shutil.rmtree(target)
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         stage.write(target, pour)
         if reason := fault(target):
             raise Failure(f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume")
-        for old in found(folder)[:-keep]:
+        others = [one for one in found(folder) if one != target]
+        kept = islice((one for one in reversed(others) if not fault(one)), keep - 1)
+        for old in set(others) - set(kept):
             shutil.rmtree(old)
     return target
 

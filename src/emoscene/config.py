@@ -89,6 +89,16 @@ def read(
     return {key: by(named[key], value) for key, value in pairs.items()}
 
 
+def parted(pairs: Mapping[str, Any], *configs: Any) -> list[Any]:
+    """These configs, each with the pairs that are its own in their places; a key that is nobody's is refused."""
+    asked = read([option for config in configs for option in fields(config)], pairs)
+    owned = ({option.name for option in fields(config)} & asked.keys() for config in configs)
+    return [
+        dataclasses.replace(config, **{key: asked[key] for key in mine})
+        for config, mine in zip(configs, owned, strict=True)
+    ]
+
+
 def narrowed(option: Option, value: Any) -> Any:
     """The option itself, narrowed, where the value is a range `LOW..HIGH` or a list `A,B,C` of its own; else the value.
 
@@ -119,11 +129,6 @@ def to_toml(config: Any) -> str:
         line = f"# {option.name} is not set" if value is None else f"{option.name} = {_toml(value)}"
         lines.append(f"{line}  # {option.sentence}" if option.sentence else line)
     return "\n".join(lines) + "\n"
-
-
-def from_toml(cls: type[C], path: Path | str) -> C:
-    """A config from a TOML file: the class's defaults, with the file's keys in their places."""
-    return replace(cls(), read_toml(path))
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

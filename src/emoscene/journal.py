@@ -25,14 +25,14 @@ from emoscene import stage
 from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage, unknown
+from emoscene.errors import Usage, install, unknown
 from emoscene.hardware import attention
 from emoscene.learner import Batch, Learner, placed
 from emoscene.training import Config, State, Step
 
 AT_ONCE = 32  # pictures of a validation
 CURVES = 10  # steps between two points of a tracker's curve
-PACKAGES = {"tensorboard": "tensorboardX", "comet_ml": "comet-ml"}  # whose names differ from their trackers'
+REMEDIES = {"tensorboard": install("train"), "comet_ml": "pip install comet-ml"}  # others are named as their packages
 
 
 class Journal:
@@ -168,6 +168,7 @@ def tracker(name: str, folder: Path) -> Any:
     if name not in known:
         raise unknown("tracker", name, known)
     if name not in {kind.value for kind in get_available_trackers()}:
-        raise Usage(f"tracker={name} needs a package that is not installed: pip install {PACKAGES.get(name, name)}")
+        remedy = REMEDIES.get(name, f"pip install {name}")
+        raise Usage(f"tracker={name} needs a package that is not installed: {remedy}")
     options = {"logging_dir": folder} if known[name].requires_logging_directory else {}
     return known[name]("emoscene", **options)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,6 +32,7 @@ from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
 
 CARD = "learner.json"
+AGAIN = "train or fetch it again"
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,14 @@ def save(learner: Learner, name: str, folder: Path, base: Backbone | None, **fac
 
 
 def card(folder: Path) -> dict[str, Any]:
-    """What a saved learner says of itself. Raises Usage where there is none."""
+    """What a saved learner says of itself. Raises Usage where there is none, Failure where it cannot be read."""
     if not (folder / CARD).is_file():
         raise Usage(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
-    found: dict[str, Any] = json.loads((folder / CARD).read_text())
+    try:
+        found: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf8"))
+        itemgetter("learner", "config", "emotions", "base")(found)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
     return found
 
 
@@ -200,19 +206,23 @@ def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner
         raise Usage(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
     settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
     learner = cls.start(settings, base)
-    learner.load_state_dict(_state(cls, folder))
+    _fill(learner, folder)
     learner.history = history(folder)
     return learner.to(base.device if base else "cpu").requires_grad_(False).eval()
 
 
-def _state(cls: type[Learner], folder: Path) -> dict[str, Tensor]:
+def _fill(learner: Learner, folder: Path) -> None:
+    """Put the weights in their places, from those files that this learner, with its settings, has a use for."""
     state: dict[str, Tensor] = {}
-    for file, (mine, theirs) in cls.files.items():
-        if not (folder / file).is_file():
-            continue
-        try:
-            part = load_file(str(folder / file))
-        except (SafetensorError, OSError) as error:
-            raise Failure(f"{folder / file} is damaged ({error}): train or fetch it again") from error
-        state |= {mine + key[len(theirs) :]: value for key, value in part.items()}
-    return state
+    for file, (mine, theirs) in learner.files.items():
+        if any(key.startswith(mine) for key in learner.state_dict()):
+            try:
+                part = load_file(str(folder / file))
+            except (SafetensorError, OSError) as error:
+                raise Failure(f"{folder / file} is missing or damaged ({error}): {AGAIN}") from error
+            state |= {mine + key[len(theirs) :]: value for key, value in part.items()}
+    try:
+        learner.load_state_dict(state)
+    except RuntimeError as error:
+        odd = str(error).splitlines()[-1].strip()
+        raise Failure(f"{folder} holds other weights than its {CARD} says ({odd}): {AGAIN}") from error

@@ -127,7 +127,11 @@ def _converted(
 
 
 def _scheduler(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "scheduler/scheduler_config.json").read_text(encoding="utf8"))
+    file = folder / "scheduler/scheduler_config.json"
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+    except (ValueError, OSError) as error:
+        raise Failure(f"{file} is missing or damaged ({error}): fetch or install it again") from error
     return found
 
 

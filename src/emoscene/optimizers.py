@@ -19,11 +19,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from emoscene.errors import Usage
+from emoscene.errors import Usage, install
 from emoscene.learner import Learner
 
-PACKAGES = {"adamw8bit": ("bitsandbytes", "AdamW8bit"), "prodigy": ("prodigyopt", "Prodigy")}
-"""Optimizers that come with a package of their own: its name, and the class."""
+PACKAGES = {
+    "adamw8bit": ("bitsandbytes", "AdamW8bit", "pip install bitsandbytes"),
+    "prodigy": ("prodigyopt", "Prodigy", install("train")),
+}
+"""Optimizers that come with a package of their own: its name, the class, and what installs it."""
 FLOOR = 0.01  # the schedule's last rate, as a share of the highest
 SHAPES = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -46,13 +49,13 @@ def maker(kind: str, lr: float = 1.0) -> Callable[..., Optimizer]:
     """The class of this optimizer. Raises Usage where its package is not installed, or the rate is not for it."""
     if kind not in PACKAGES:
         return torch.optim.AdamW
-    package, name = PACKAGES[kind]
+    package, name, remedy = PACKAGES[kind]
     if kind == "prodigy" and lr < 0.1:
         raise Usage(f"optimizer=prodigy finds the rate itself and takes lr as a multiple of it: give lr=1, not lr={lr}")
     try:
         made: Callable[..., Optimizer] = getattr(import_module(package), name)
     except ImportError as error:
-        raise Usage(f"optimizer={kind} needs a package that is not installed: pip install {package}") from error
+        raise Usage(f"optimizer={kind} needs a package that is not installed: {remedy}") from error
     return made
 
 

@@ -30,7 +30,9 @@ T = TypeVar("T")
 MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 LOGS = "logs"
+CHECKPOINTS = "checkpoints"
 ASIDE = ".aside-"
+PASSING = (f"{LOGS}/", f"{CHECKPOINTS}/")
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
 
@@ -50,9 +52,8 @@ class Stage:
         config: Mapping[str, Any],
         parents: Sequence[Path | str | Mapping[str, Any]] = (),
         seed: int | None = None,
-        fresh: bool = False,
     ) -> "Stage":
-        """Begin the stage, or go on with it; `fresh` refuses to go on with one that was begun and not finished."""
+        """Begin the stage, or go on with it."""
         path = Path(out)
         lineage = [read(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
         call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
@@ -65,8 +66,6 @@ class Stage:
         there = read(path)
         if apart := difference(_identity(there), _identity(asked)):
             raise Usage(f"{path} is another call's: {apart}; choose another folder, or call as before")
-        if fresh and there["state"] != "done":
-            raise Usage(f"{path} holds an unfinished {kind}: add --resume to go on with it")
         return cls(path, there)
 
     @property
@@ -130,11 +129,13 @@ def write(path: Path | str, data: bytes | Callable[[Path], object], flush: bool 
 
 
 def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
-    """One digest of the files whose names fit; manifest, history and logs, which tell of times, are left out."""
+    """One digest of the files whose names fit; manifest, history and logs, which tell of times, are left out, and
+    checkpoints, which stay until the done mark is there.
+    """
     folder, digest = Path(folder), hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))):
         name = path.relative_to(folder).as_posix()
-        if path.name not in {MANIFEST, HISTORY} and ASIDE not in name and not name.startswith(f"{LOGS}/"):
+        if path.name not in {MANIFEST, HISTORY} and ASIDE not in name and not name.startswith(PASSING):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{name}\0{content}\n".encode())

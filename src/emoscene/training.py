@@ -32,14 +32,13 @@ from emoscene import config as configs
 from emoscene.config import option
 from emoscene.data import batches
 from emoscene.data.batches import Data
+from emoscene.device import ran_out
 from emoscene.errors import Diverged, Failure, Usage
 from emoscene.feed import feed
-from emoscene.hardware import Late, accelerator, attention, precision
+from emoscene.hardware import Late, accelerator, attention
 from emoscene.learner import Batch, Learner
 from emoscene.optimizers import memory, move, optimizers, rate, remember
 from emoscene.terminal import bar, deferred
-
-__all__ = ["Config", "Diverged", "State", "Step", "precision", "run", "steps"]
 
 BAD = 3  # steps running that may fail to be finite
 LATE = 2  # steps that a GPU may be behind
@@ -80,12 +79,11 @@ class Config:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its number, learning rate, seconds, and of these the ones it waited for data."""
+    """One step: its number, learning rate and seconds."""
 
     number: int
     lr: float
     seconds: float
-    waited: float
     figures: Late
 
     @property
@@ -103,7 +101,8 @@ class State:
     """All that changes while training: the learner, the optimizers' memory, the averages, the number of steps done.
 
     about: whose run it is, which a checkpoint remembers. micro: samples at a time. best: the weights of the best
-    validation, if that is what is kept in the end. stopping: whether somebody asked to stop.
+    validation, if that is what is kept in the end. stopping: whether somebody asked to stop. began: when the run would
+    have begun, in seconds of a clock, had it never been interrupted.
     """
 
     def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
@@ -120,19 +119,25 @@ class State:
         self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
         self.best: dict[str, Tensor] = {}
         self.bad = torch.zeros((), device=self.accelerator.device)
+        self.began = time.monotonic()
 
     @property
     def world(self) -> int:
         """How many processes share a step."""
         return self.accelerator.num_processes
 
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work, what a checkpoint remembers of earlier sessions included."""
+        return time.monotonic() - self.began
+
     def save(self, folder: Path, config: Config) -> None:
         """Add a checkpoint to `folder`, unless this step's is there."""
         moments, numbers = memory(self.optimizers, self.learner.trainable)
         parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
         parts |= {"best": self.best} if self.best else {}
-        facts = {"about": self.about, "processes": self.world, "numbers": numbers, "config": configs.asdict(config)}
-        checkpoints.save(folder, self.step, parts, config.keep, **facts)
+        facts = {"about": self.about, "processes": self.world, "seconds": self.seconds, "numbers": numbers}
+        checkpoints.save(folder, self.step, parts, config.keep, **facts, config=configs.asdict(config))
 
     def restore(self, target: Path, tell: Callable[[str], None] = print) -> None:
         """Go on from a checkpoint, exactly. Raises Usage where it is another learner's, or on another base."""
@@ -148,6 +153,7 @@ class State:
         if about["processes"] != self.world:
             tell(f"{self.world} processes go on with what {about['processes']} began: the global batch stays")
         self.step = about["step"]
+        self.began -= about.get("seconds", 0.0)
         self.learner.load_state_dict(weights)
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
         self.best = parts.get("best", {})
@@ -190,7 +196,8 @@ def steps(
     """Train from `state.step` to `config.steps`, a step at a time.
 
     asked: whether this process shall stop; if one shall, all learn of it in `state.stopping`, after the same step.
-    Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes nothing.
+    Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes neither the
+    weights nor their average.
     """
     slots = stage.share(range(config.batch), state.accelerator.process_index, state.world)
     todo, reads, where = range(state.step, config.steps), state.learner.reads, state.accelerator.device
@@ -198,20 +205,20 @@ def steps(
     under_way: deque[Step] = deque()
     began = time.perf_counter()
     for batch in coming:
-        waited = time.perf_counter() - began
         loss = _gradient(state, batch, config, tell)
         told = torch.stack([loss, torch.full_like(loss, float(asked()))])
         loss, stopping = _summed(state, told).unbind()
         norm = clip_grad_norm_(state.learner.trainable.values(), config.clip)
+        finite = norm.isfinite() & loss.isfinite()
         lr = config.lr * rate(config.schedule, state.step, config.steps, config.warmup)
         for optimizer in state.optimizers:
-            move(optimizer, lr, norm.isfinite())
+            move(optimizer, lr, finite)
             optimizer.zero_grad()
-        state.bad = torch.where(norm.isfinite(), 0.0, state.bad + 1)
+        state.bad = torch.where(finite, 0.0, state.bad + 1)
         state.step += 1
-        _update(state, config)
+        _update(state, config, finite)
         figures = Late(torch.stack([loss, norm, stopping, state.bad]))
-        step = Step(state.step, lr, time.perf_counter() - began, waited, figures)
+        step = Step(state.step, lr, time.perf_counter() - began, figures)
         under_way.append(step)
         if len(under_way) > (LATE if where.type == "cuda" else 0):
             _look(under_way.popleft(), state, data, config)
@@ -240,7 +247,9 @@ def _gradient(state: State, batch: Batch, config: Config, tell: Callable[[str], 
         try:
             loss = _accumulated(state, batch, size, config.batch)
             break
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
             if size == 1 or not state.learner.alone:
                 raise Failure(
                     f"out of memory with {size} samples at a time: checkpointing=yes, precision=bf16, a smaller batch "
@@ -280,12 +289,14 @@ def _summed(state: State, values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _update(state: State, config: Config) -> None:
+def _update(state: State, config: Config, finite: Tensor) -> None:
+    """Bring the average nearer to the weights, unless the step was not finite; nobody waits to learn whether it was."""
     if state.average:
         decay = min(config.average, (1 + state.step) / (10 + state.step))
         names = list(state.average)
         now = state.learner.trainable
-        torch._foreach_lerp_([state.average[n] for n in names], [now[n].data for n in names], 1 - decay)
+        nearer = [finite * (1 - decay)] * len(names)
+        torch._foreach_lerp_([state.average[n] for n in names], [now[n].data for n in names], nearer)
 
 
 def run(

@@ -86,7 +86,7 @@ def prepare(
     for words that are off, Failure for what could not be done.
     """
     cls: type[Source] = plugins.find("sources", source)
-    config, own = _settings(cls, settings)
+    config, own = configs.parted(settings, Config(), cls.Config())
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
             raise Usage(f"{word} {number} leaves no picture: give 1 or more")
@@ -203,15 +203,6 @@ def _plan(job: Job, found: pa.Table, first: bool) -> Plan:
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)
     job.tell(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
     return chosen
-
-
-def _settings(cls: type[Source], settings: Mapping[str, Any]) -> tuple[Config, Any]:
-    """The settings of this file, and the source's own."""
-    mine, theirs = configs.fields(Config), configs.fields(cls.Config)
-    asked = configs.read([*mine, *theirs], settings)
-    here = {option.name for option in mine}
-    config = configs.replace(Config(), {key: value for key, value in asked.items() if key in here})
-    return config, configs.replace(cls.Config(), {key: value for key, value in asked.items() if key not in here})
 
 
 def _lasting(config: Any) -> dict[str, Any]:

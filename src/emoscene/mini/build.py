@@ -38,6 +38,7 @@ from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene.backbone import LENGTH
 from emoscene.errors import Failure, Usage, unknown
+from emoscene.hardware import precision
 from emoscene.mini import cache, folder, judges
 from emoscene.mini import tokenizer as words
 from emoscene.mini.autoencoder import Autoencoder
@@ -69,9 +70,8 @@ def configured(job: Job, name: str) -> tuple[Any, training.Config]:
     if kind is Decoder:
         own["scale"] = scaling(job.work)
     pairs = {key.removeprefix(f"{name}."): value for key, value in job.pairs.items() if key.startswith(f"{name}.")}
-    mine = {field.name for field in configs.fields(kind.Config)}
-    learning = configs.replace(kind.Config(), own | {key: value for key, value in pairs.items() if key in mine})
-    return learning, configs.replace(training.Config(), given | {k: v for k, v in pairs.items() if k not in mine})
+    learning, config = configs.parted({**own, **given, **pairs}, kind.Config(), training.Config())
+    return learning, config
 
 
 def train(job: Job, name: str) -> None:
@@ -143,7 +143,7 @@ def encode(job: Job) -> None:
     if data.latents is not None:
         return
     vae = _autoencoder(job, "vae").vae
-    bf16 = training.precision("auto") == "bf16"
+    bf16 = precision("auto") == "bf16"
 
     def part(first: int) -> torch.Tensor:
         pixels = data.rows(range(first, min(first + BITE, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1

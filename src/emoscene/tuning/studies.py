@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from emoscene import seeds, stage
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Failure, Usage, missing
 
 try:
     import optuna
@@ -30,7 +30,7 @@ try:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 except ImportError as error:
-    raise Failure("tune needs Optuna: pip install 'emoscene[tune]'") from error
+    raise missing("tune") from error
 
 __all__ = ["FrozenTrial", "Study", "Trial", "TrialPruned", "best", "counted", "finished", "opened", "reached", "work"]
 CALL, QUEUED, BEFORE, SURPLUS = "call", "queued", "before", "surplus"

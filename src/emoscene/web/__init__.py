@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Usage, missing
 
 HERE = ("127.0.0.1", "localhost", "::1")
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
@@ -53,7 +53,7 @@ class _Room(ModuleType):
         for words that are off and a port that is taken, Failure where Gradio is missing.
         """
         if find_spec("gradio") is None:
-            raise Failure("the page needs Gradio, which is not installed: pip install 'emoscene[web]'")
+            raise missing("web")
         taken = _bound(host, port)
         with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
