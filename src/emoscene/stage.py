@@ -31,6 +31,7 @@ MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 LOGS = "logs"
 ASIDE = ".aside-"
+SHOWN = 60  # characters of a value in a message
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
 
@@ -51,8 +52,12 @@ class Stage:
         parents: Sequence[Path | str | Mapping[str, Any]] = (),
         seed: int | None = None,
         fresh: bool = False,
+        today: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> "Stage":
-        """Begin the stage, or go on with it; `fresh` refuses to go on with one that was begun and not finished."""
+        """Begin the stage, or go on with it; `fresh` refuses to go on with one that was begun and not finished.
+
+        today: what a config that is there means now, where an older version may have written it.
+        """
         path = Path(out)
         lineage = [read(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
         call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
@@ -63,7 +68,11 @@ class Stage:
             stage._note()
             return stage
         there = read(path)
-        if apart := difference(_identity(there), _identity(asked)):
+        try:
+            before = _identity({**there, "config": today(there["config"])})
+        except (LookupError, TypeError, ValueError, AttributeError, Usage) as error:
+            raise Failure(f"{path / MANIFEST} is damaged: make the folder again") from error
+        if apart := difference(before, _identity(asked)):
             raise Usage(f"{path} is another call's: {apart}; choose another folder, or call as before")
         if fresh and there["state"] != "done":
             raise Usage(f"{path} holds an unfinished {kind}: add --resume to go on with it")
@@ -159,9 +168,12 @@ def rows(path: Path | str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except ValueError as error:
                 raise Failure(f"{path}:{number} is damaged: it is not a line of JSON") from error
+            if not isinstance(row, dict):
+                raise Failure(f"{path}:{number} is damaged: it is not a row")
+            yield row
 
 
 def share(items: Iterable[T], rank: int, world: int) -> list[T]:
@@ -216,11 +228,18 @@ def _identity(call: Mapping[str, Any]) -> dict[str, Any]:
 
 def difference(there: Any, here: Any, where: str = "") -> str:
     """The first setting in which two calls differ, and its two values; "" where they are the same."""
+    if isinstance(there, list) and isinstance(here, list):
+        there, here = dict(enumerate(there)), dict(enumerate(here))
     if isinstance(there, dict) and isinstance(here, dict):
         keys = list(dict.fromkeys([*there, *here]))
         tries = (difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
         return next(filter(None, tries), "")
-    return "" if there == here else f"{where} is {json.dumps(there)} there and {json.dumps(here)} here"
+    return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _discard(path: Path) -> None:
