@@ -25,10 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from emoscene import config as configs
+from emoscene import gallery, loras, stage
 from emoscene import learner as learners
-from emoscene import loras, stage
-from emoscene.adapters import adapter_of
+from emoscene.adapters import adapter_of, at_use
 from emoscene.config import read_toml
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
@@ -36,12 +35,11 @@ from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Failure, Usage
 from emoscene.judging import Sample, guide_of, readings, robustness, score, verdicts
 from emoscene.panel import Eyes
-from emoscene.pictures import Row, read_row, save
+from emoscene.pictures import Row, read_row
 from emoscene.sampling import Pipe, load
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
-INDEX = "pictures.jsonl"
 TOLD = 8  # batches between two messages
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
@@ -197,42 +195,15 @@ def paint(
     batch: int = 8,
     tell: Callable[[str], None] = print,
 ) -> list[Sample]:
-    """Paint what is not in the folder yet, with whatever other processes were launched for it.
-
-    Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures. The samples come
-    back with their files' places.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+    """Paint what is not in the folder yet (`gallery.paint`); the samples come back with their files' places."""
     rows = list({row.file: row for _, row in planned}.values())
-    batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
-    lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
-    parts = [
-        missing[-1] if missing else folder / group[-1].file for group, missing in zip(batches, lacking, strict=True)
-    ]
 
-    def make(numbers: list[int]) -> None:
-        for number in numbers:
-            for row, image in pipe.draw(batches[number], batch):
-                if not (folder / row.file).exists():
-                    stage.append_row(index, row.asdict())
-                    save(image, folder / row.file, row)
-            if (number + 1) % TOLD == 0 or number + 1 == len(batches):
-                tell(f"{min((number + 1) * batch, len(rows))} of {len(rows)} pictures painted")
+    def watch(done: int, total: int) -> None:
+        if done % (TOLD * batch) == 0 or done == total:
+            tell(f"{done} of {total} pictures painted")
 
-    with crew.Crew(folder) as together:
-        index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
-        together.complete(parts, make)
+    gallery.paint(pipe.draw, rows, folder, batch, watch)
     return [replace(sample, file=folder / row.file) for sample, row in planned]
-
-
-def _indexed(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all pictures in a folder, gathered into one index from those that each process kept."""
-    found = {row["file"]: row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
-    rows = [found[file] for file in sorted(found)]
-    stage.write(folder / INDEX, stage.lines(rows))
-    for path in folder.glob("pictures-*.jsonl"):
-        path.unlink()
-    return rows
 
 
 def found(folder: Path) -> list[Sample]:
@@ -282,13 +253,13 @@ def peak_memory() -> float:
 def _adapters(pipe: Pipe, given: Sequence[str]) -> list[Path]:
     """The folders of the weights that a pipe paints with: those given, else the base's own."""
     folders = {learners.card(Path(path))["learner"]: Path(path) for path in given}
-    trained = [name for name, method in zip(pipe.method.split("+"), pipe.chain.methods, strict=False) if method.reads]
-    return [adapter_of(name, pipe.base, folders) for name in trained]
+    return [adapter_of(name, pipe.base, folders) for name, method in pipe.methods.items() if method.reads]
 
 
 def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
-    row, seconds = planned[0][1], [made["seconds"] for made in _indexed(folder)]
+    row, made = planned[0][1], gallery.gather(folder, sorted({row.file for _, row in planned}))
+    seconds = [one["seconds"] for one in made]
     adapters = _adapters(pipe, call["adapter"])
     costs = [stage.read(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
@@ -317,12 +288,10 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
 
 def _settings(pipe: Pipe) -> dict[str, Any]:
     """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
-    methods = list(zip(pipe.method.split("+"), pipe.chain.methods, strict=False))
     return {
-        f"{name}.{option.name}" if len(methods) > 1 else option.name: getattr(method.config, option.name)
-        for name, method in methods
-        for option in configs.fields(type(method).Config)
-        if option.late
+        f"{name}.{key}" if len(pipe.methods) > 1 else key: value
+        for name, method in pipe.methods.items()
+        for key, value in at_use(method.config).items()
     }
 
 
