@@ -69,6 +69,8 @@ def test_a_difference_in_a_list_is_named_by_its_place_and_cut_short(tmp_path):
     with pytest.raises(Usage, match=r"config\.rows is .*\.\.\. there and 3 here") as refusal:
         Stage.open(**call, config={"rows": 3})
     assert len(str(refusal.value)) < 300
+    with pytest.raises(Usage, match=r"config\.span is \[1, 8\] there and \[1, 9\] here"):
+        [Stage.open(tmp_path / "short", "x", {"span": span}) for span in ((1, 8), (1, 9))]
 
 
 def test_what_an_older_version_wrote_may_mean_the_same_today(tmp_path):

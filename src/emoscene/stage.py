@@ -227,8 +227,11 @@ def _identity(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def difference(there: Any, here: Any, where: str = "") -> str:
-    """The first setting in which two calls differ, and its two values; "" where they are the same."""
-    if isinstance(there, list) and isinstance(here, list):
+    """The first setting in which two calls differ, and its two values; "" where they are the same.
+
+    A long list is gone into, a short one is shown as a whole.
+    """
+    if isinstance(there, list) and isinstance(here, list) and max(map(len, map(json.dumps, (there, here)))) > SHOWN:
         there, here = dict(enumerate(there)), dict(enumerate(here))
     if isinstance(there, dict) and isinstance(here, dict):
         keys = list(dict.fromkeys([*there, *here]))
