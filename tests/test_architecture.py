@@ -37,6 +37,7 @@ ROOMS = [
         "solvers",
         "editing",
         "adapters",
+        "gallery",
         "sampling",
         "checkpoints",
         "optimizers",

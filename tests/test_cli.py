@@ -20,7 +20,6 @@ from emoscene.errors import Failure, Usage
 from emoscene.verbs import NEEDS, OPTIONS, VERBS, read
 
 README = Path(__file__).parent.parent / "README.md"
-DOING = [name for name in VERBS if name not in {"ls", "show"}]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +68,9 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("generate a --like nowhere.png", "nowhere.png is not there"),
         ("generate a --image nowhere.png", "nowhere.png is not there"),
         ("generate a --keep 1.5", "--keep=1.5 is out of range"),
+        ("generate a --sampler dpm", "did you mean 'dpm++'?"),
+        ("generate a --strength inf", "--strength is float"),
+        ("evaluate --strength -inf --out o", "--strength is float"),
         ("generate a village", "put the prompt in quotes"),
         ("generate a --method lora rank=3", "cannot be set here"),
         ("generate a --recipe nowhere.toml", "nowhere.toml cannot be read"),
@@ -120,15 +122,33 @@ def test_a_recipe_is_words_that_come_before(tmp_path):
         read("generate", line)
 
 
-@pytest.mark.parametrize("name", DOING)
+@pytest.mark.parametrize("name", VERBS)
 def test_every_option_is_an_argument_of_its_verb(name):
     takes = inspect.signature(getattr(emoscene, name)).parameters
-    options = set(VERBS[name].options.split()) - {"recipe"}
+    options = set(VERBS[name].options.split())
     options |= {word.strip("?.").lower() for word in VERBS[name].words.split()}
+    assert "recipe" not in options or "recipe" in takes
     if not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
         assert options <= set(takes)
     needed = {key for key, one in takes.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
     assert needed <= options
+
+
+def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
+    recipe = tmp_path / "slow.toml"
+    recipe.write_text('steps = 2\nseed = 5\nemotion = ["awe", "fear"]\nlexicon = "mine.toml"\nmethod = "prompt"\n')
+    (tmp_path / "mine.toml").write_text("".join(f'{name} = "{name}"\n' for name in EMOTIONS))
+    recipe.write_text(recipe.read_text().replace("mine.toml", str(tmp_path / "mine.toml")))
+    out = emoscene.generate("a dog", recipe=recipe, seed=3, base=base, out=tmp_path / "out")
+    assert cli.main(["generate", "a dog", "--recipe", str(recipe), "--seed=3", f"--base={base}", f"--out={out}"]) == 0
+    rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["steps"], row["method"]) for row in rows] == [
+        ("awe-0003.png", 2, "prompt"),
+        ("fear-0003.png", 2, "prompt"),
+    ]
+    assert rows[0]["settings"] == {"prompt.lexicon": str(tmp_path / "mine.toml")}
+    with pytest.raises(Usage, match="did you mean 'fast'"):
+        emoscene.generate("a dog", recipe="fst", base=base, out=tmp_path / "other")
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -86,10 +86,9 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
     import diffusers
 
     monkeypatch.setattr(editing, "OWN", 0.0)
-    kind, options = solvers.SCHEDULERS[sampler]
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, kind).from_config(theirs.scheduler.config, **options)
+    theirs.scheduler = getattr(diffusers, solvers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
     latent = pipe.base.encode(tensor([painted()])) / pipe.base.vae.config.scaling_factor
     call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
     noise = torch.Generator().manual_seed(4)

@@ -22,7 +22,7 @@ MEANS = torch.tensor([1.0] * 4 + [-1.0] * 4)  # of every number of a latent: fou
 SPREAD = 0.3
 
 
-@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction", "sample"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return Backbone.load(str(tiny.make(tmp_path_factory.mktemp(request.param), request.param)))
 
@@ -52,7 +52,6 @@ class Gaussians:
 
     def __init__(self, base: Backbone) -> None:
         self.base = base
-        self.speaks_v = base.scheduler_config.get("prediction_type") == "v_prediction"
 
     def log_p(self, x_t: Tensor, t: Tensor) -> Tensor:
         alphabar = self.base.alphabar(t)
@@ -66,7 +65,8 @@ class Gaussians:
         mean = (self.log_p(x_t, t).exp() @ MEANS).view(-1, 1, 1, 1)
         eps = (1 - alphabar).sqrt() * (x_t - alphabar.sqrt() * mean) / variance
         v = (eps - (1 - alphabar).sqrt() * x_t) / alphabar.sqrt()
-        return SimpleNamespace(sample=v if self.speaks_v else eps)
+        x_0 = (x_t - (1 - alphabar).sqrt() * eps) / alphabar.sqrt()
+        return SimpleNamespace(sample={"epsilon": eps, "v_prediction": v, "sample": x_0}[self.base.prediction])
 
 
 def posterior_means(base: Backbone, sampler: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import emoscene
+from emoscene.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,10 +21,20 @@ def python(code):
 def test_the_public_names_are_these():
     verbs = [
         *("load", "generate", "train", "evaluate", "tune", "report", "export", "prepare", "mini", "demo", "doctor"),
-        "web",
+        *("web", "ls", "show"),
     ]
     assert emoscene.__all__ == ["__version__", *verbs]
     assert set(verbs) <= set(dir(emoscene))
+
+
+def test_every_verb_of_the_command_line_is_a_function():
+    assert set(emoscene.VERBS) - {"load"} == set(VERBS)
+    assert {name for name, verb in VERBS.items() if "recipe" in verb.options.split()} == emoscene.RECIPES
+
+
+def test_ls_and_show_cost_no_torch():
+    code = "import sys, emoscene; emoscene.ls('methods'); emoscene.show('lora'); print('torch' in sys.modules)"
+    assert python(code).endswith("False")
 
 
 @pytest.mark.parametrize("verb", emoscene.VERBS)

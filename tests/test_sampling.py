@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 
 import tiny
-from emoscene import sampling, solvers
+from emoscene import backbone, plugins, sampling, solvers
 from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import read_row
@@ -34,12 +36,9 @@ def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: Pipe) -> None:
 
 @pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
 def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe, folder: Path) -> None:
-    import diffusers
-
-    kind, options = solvers.SCHEDULERS[sampler]
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, kind).from_config(theirs.scheduler.config, **options)
+    theirs.scheduler = getattr(diffusers, solvers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
     generator = torch.Generator().manual_seed(4)
     made = theirs("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, generator=generator)
     ours = pipe("a dog", negative="a cat", steps=6, cfg=3.0, seed=4, sampler=sampler).images[0]
@@ -54,6 +53,50 @@ def test_a_base_trained_on_v_answers_in_eps(tmp_path: Path, folder: Path) -> Non
         raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, v))
     alphabar = v.alphas_cumprod[300]
     torch.testing.assert_close(answer, alphabar.sqrt() * raw + (1 - alphabar).sqrt() * x)
+
+
+def test_a_base_trained_on_the_picture_answers_in_eps(tmp_path: Path, folder: Path) -> None:
+    sample = Backbone.load(str(tiny.make(tmp_path / "sample", prediction="sample")))
+    eps = Backbone.load(str(folder))
+    x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
+    with torch.no_grad():
+        raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, sample))
+    torch.testing.assert_close(sample.add_noise(raw, answer, t), x)
+
+
+STOCK = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"beta_schedule": "scaled_linear"},
+        {"beta_schedule": "linear"},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_schedule": "scaled_linear", "trained_betas": [0.001, 0.002, 0.004]},
+    ],
+    ids=str,
+)
+def test_the_noise_is_as_diffusers_has_it(more: dict[str, Any]) -> None:
+    config = {"_class_name": "PNDMScheduler", **STOCK, **more}
+    kind, alphas_cumprod = backbone.forward_process(config, Path("base"))
+    theirs = diffusers.DDIMScheduler.from_config({**STOCK, **more}).alphas_cumprod
+    assert kind == "epsilon"
+    torch.testing.assert_close(alphas_cumprod, theirs, rtol=1e-5, atol=0)
+
+
+def test_the_noise_of_the_stock_schedule_keeps_its_bits() -> None:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    expected = torch.cumprod(1 - betas, 0).float()
+    for place in ("bases/sd15", "mini/weights/base"):
+        config = json.loads((plugins.HOME / place / "scheduler/scheduler_config.json").read_text())
+        assert torch.equal(backbone.forward_process(config, Path(place))[1], expected)
+
+
+@pytest.mark.parametrize("more", [{"prediction_type": "flow_prediction"}, {"rescale_betas_zero_snr": True}], ids=str)
+def test_a_base_that_can_say_no_eps_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(Usage, match=r"some/base .*give another base"):
+        backbone.forward_process({**STOCK, "beta_schedule": "scaled_linear", **more}, Path("some/base"))
 
 
 def test_generate_writes_rows_that_make_the_pictures_again(pipe: Pipe, folder: Path, tmp_path: Path) -> None:
@@ -106,7 +149,17 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     pipe = sampling.load(str(folder))
     with pytest.raises(Usage, match=r"sampler.*dpm"):
         pipe("a", sampler="dpm")
-    with pytest.raises(Usage, match="multiples of"):
+    for name in ("strength", "cfg", "cfg_low", "cfg_high"):
+        for number in (float("nan"), float("inf"), float("-inf")):
+            with pytest.raises(Usage, match=f"{name}|cfg_low=inf is above"):
+                pipe.rows("a", **{name: number})
+    with pytest.raises(Usage, match="one step at least"):
+        pipe.rows("a", steps=0)
+    with pytest.raises(Usage, match="no setting 'lexicn': did you mean 'lexicon'"):
+        sampling.load(str(folder), method="prompt", lexicn="x.toml")
+    with pytest.raises(Usage, match="no setting 'scale'"):
+        sampling.load(str(folder), scale=3)
+    with pytest.raises(Usage, match=r"multiples of 16, and 4 megapixels at most"):
         pipe("a", size=100)
     with pytest.raises(Usage, match="did you mean 'awe'"):
         pipe("a", emotion="aw")

@@ -57,6 +57,39 @@ def test_a_difference_deep_inside_is_named_by_its_path(tmp_path):
         Stage.open(tmp_path, **{**CALL, "config": {**CALL["config"], "deep": {"lr": 0.2}}})
 
 
+def test_a_difference_in_a_list_is_named_by_its_place_and_cut_short(tmp_path):
+    rows = [{"prompt": "a dog", "seed": seed} for seed in range(200)]
+    call = {"out": tmp_path, "kind": "pictures"}
+    Stage.open(**call, config={"rows": rows})
+    with pytest.raises(Usage, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
+        Stage.open(**call, config={"rows": [rows[0], {**rows[1], "prompt": "a cat"}, *rows[2:]]})
+    with pytest.raises(Usage, match=r"config\.rows\.199 is .* there and null here"):
+        Stage.open(**call, config={"rows": rows[:199]})
+    with pytest.raises(Usage, match=r"config\.rows is .*\.\.\. there and 3 here") as refusal:
+        Stage.open(**call, config={"rows": 3})
+    assert len(str(refusal.value)) < 300
+    with pytest.raises(Usage, match=r"config\.span is \[1, 8\] there and \[1, 9\] here"):
+        [Stage.open(tmp_path / "short", "x", {"span": span}) for span in ((1, 8), (1, 9))]
+
+
+def test_what_an_older_version_wrote_may_mean_the_same_today(tmp_path):
+    call = {"out": tmp_path, "kind": "pictures", "today": lambda there: {"low": 0.0, **there}}
+    Stage.open(**call, config={"cfg": 5.0})
+    assert not Stage.open(**call, config={"cfg": 5.0, "low": 0.0}).done
+    with pytest.raises(Usage, match=r"config\.low is 0\.0 there and 0\.1 here"):
+        Stage.open(**call, config={"cfg": 5.0, "low": 0.1})
+
+
+@pytest.mark.parametrize("lost", ["config", "parents", "seed"])
+def test_a_manifest_that_lacks_something_is_damaged(tmp_path, lost):
+    Stage.open(tmp_path, **CALL)
+    manifest = stage.read(tmp_path)
+    del manifest[lost]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(Failure, match=r"manifest\.json is damaged: make the folder again"):
+        Stage.open(tmp_path, **CALL)
+
+
 def test_someones_files_are_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(Usage, match="did not make"):
@@ -176,6 +209,9 @@ def test_a_damaged_row_in_the_middle_is_told(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\n{"n"\n{"n": 3}\n')
     with pytest.raises(Failure, match=r"rows\.jsonl:2"):
+        list(stage.rows(path))
+    path.write_text('{"n": 1}\n[2]\n')
+    with pytest.raises(Failure, match=r"rows\.jsonl:2 is damaged: it is not a row"):
         list(stage.rows(path))
 
 

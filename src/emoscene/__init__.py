@@ -6,10 +6,15 @@
     pipe("a village by a lake", emotion="awe", seed=7).images[0].save("awe.png")
 
 Every verb of the command line is a function here, with the same name and arguments. Each is looked up when it is first
-used, so that importing the package (and `emoscene --help`) costs nothing.
+used, so that importing the package (and `emoscene --help`) costs nothing. A verb that takes a `recipe=` (a name or a
+file) takes its words from there, and what the call says itself comes before them.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
@@ -27,8 +32,12 @@ VERBS = {
     "demo": "mini.demo",
     "doctor": "health",
     "web": "web",
+    "ls": "catalogue",
+    "show": "catalogue",
 }
 """Where each verb lives. `mini` and `web` are packages as well, and callable: the room itself is the verb."""
+RECIPES = {"generate", "prepare", "train", "evaluate", "tune"}
+"""The verbs that take a recipe."""
 
 __all__ = ["__version__", *VERBS]
 
@@ -37,7 +46,23 @@ def __getattr__(name: str) -> Any:
     if name not in VERBS:
         raise AttributeError(f"module 'emoscene' has no attribute {name!r}")
     room = import_module(f"emoscene.{VERBS[name]}")
-    return room if VERBS[name] == name else getattr(room, name)
+    found: Any = room if VERBS[name] == name else getattr(room, name)
+    return _with_recipe(name, found) if name in RECIPES else found
+
+
+def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb, whose words a recipe may say as well."""
+
+    @wraps(verb)
+    def call(*words: Any, recipe: str | Path | None = None, **given: Any) -> Any:
+        options, settings = import_module("emoscene.verbs").recipe(name, str(recipe)) if recipe else ({}, {})
+        return verb(*words, **{**settings, **options, **given})
+
+    told = signature(verb)
+    *first, rest = told.parameters.values()
+    extra = Parameter("recipe", Parameter.KEYWORD_ONLY, default=None, annotation="str | Path | None")
+    call.__signature__ = told.replace(parameters=[*first, extra, rest])  # type: ignore[attr-defined]
+    return call
 
 
 def __dir__() -> list[str]:

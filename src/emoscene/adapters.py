@@ -6,15 +6,15 @@ method, so that `--adapter DIR` alone says enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene import plugins
+from emoscene import plugins, stage
 from emoscene.backbone import Backbone
-from emoscene.errors import Usage
+from emoscene.errors import Usage, unknown
 from emoscene.methods.base import Method
 
 
@@ -23,27 +23,36 @@ def methods_of(
     method: str | None,
     adapter: str | Path | Sequence[str | Path] | None,
     late: Mapping[str, Any],
-) -> tuple[dict[str, Method], list[str]]:
-    """The methods by name, and what each one's weights are called.
+) -> tuple[dict[str, Method], list[str], dict[str, Any]]:
+    """The methods by name, what each one's weights are called, and the settings that are not their own.
 
     method: names joined by `+`; left out, the folders say it. late: settings that may change at use.
     Raises Usage for names nobody knows and folders that do not fit, Failure for damaged files.
     """
-    given = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
-    folders: dict[str, Path] = {}
-    for folder in map(Path, given):
-        if (other := folders.setdefault(learners.card(folder)["learner"], folder)) is not folder:
-            raise Usage(f"{other} and {folder} are both {learners.card(folder)['learner']}: give one of them")
+    folders = by_method(adapter)
     wanted = method.split("+") if method else list(folders)
     for name in wanted:
         plugins.source("methods", name)
     if strangers := [name for name in folders if name not in wanted]:
         raise Usage(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
     names = [name for name in wanted if name != "none"]
+    pairs = [(name, option.name) for name in names for option in plugins.options("methods", name)]
+    known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
+    for key in late.keys() - set(known):
+        raise unknown("setting", key, known, hint="emoscene show NAME lists those of a method")
     methods = {name: _method(name, base, folders, settings(name, names, late)) for name in names}
     own = {name: folder.name for name, folder in folders.items()}
     labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].reads]
-    return methods, labels
+    return methods, labels, _changed(methods, base, folders)
+
+
+def by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict[str, Path]:
+    """The folders that were given, by the method that each was trained for. Raises Usage for two of one."""
+    folders: dict[str, Path] = {}
+    for folder in map(Path, [adapter] if isinstance(adapter, str | Path) else adapter or ()):
+        if (other := folders.setdefault(learners.card(folder)["learner"], folder)) is not folder:
+            raise Usage(f"{other} and {folder} are both {learners.card(folder)['learner']}: give one of them")
+    return folders
 
 
 def settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,3 +79,31 @@ def adapter_of(name: str, base: Backbone, folders: Mapping[str, Path]) -> Path:
     if name not in base.spec.adapters:
         raise Usage(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
     return Path(__file__).parent / base.spec.adapters[name]
+
+
+def fingerprints(
+    base: Backbone, names: Iterable[str], adapter: str | Path | Sequence[str | Path] | None
+) -> dict[str, str]:
+    """What paints, by name: the base's fingerprint, and that of each of these methods' weights."""
+    folders = by_method(adapter)
+    return {"base": base.fingerprint} | {name: _mark(adapter_of(name, base, folders)) for name in names}
+
+
+def _mark(folder: Path) -> str:
+    manifest = stage.read(folder) if (folder / stage.MANIFEST).is_file() else {}
+    return str(manifest.get("fingerprint") or stage.fingerprint(folder))
+
+
+def at_use(config: Any) -> dict[str, Any]:
+    """The settings of a method that may change at use, as they are."""
+    return {option.name: getattr(config, option.name) for option in configs.fields(config) if option.late}
+
+
+def _changed(methods: Mapping[str, Method], base: Backbone, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """Late settings that differ from those a method has of itself or was trained with, each as `method.key`."""
+    found: dict[str, Any] = {}
+    for name, method in methods.items():
+        own = at_use(type(method).Config())
+        own |= learners.card(adapter_of(name, base, folders))["config"] if method.reads else {}
+        found |= {f"{name}.{key}": value for key, value in at_use(method.config).items() if value != own[key]}
+    return found

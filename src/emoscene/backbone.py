@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -32,6 +33,7 @@ from emoscene import hub, loading, plugins
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 LENGTH = 77  # positions of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
@@ -103,7 +105,7 @@ def spec(base: str) -> Spec:
     return Spec(named[1], named[2]) if named else Spec(base)
 
 
-def located(base: str, chosen: Spec) -> Path:
+def located(chosen: Spec) -> Path:
     """The folder (or the single file) a base's weights lie in; a hub id is downloaded or taken from the cache."""
     inside = plugins.HOME / chosen.source
     for folder in (Path(chosen.source), inside):
@@ -118,6 +120,25 @@ def located(base: str, chosen: Spec) -> Path:
     raise Usage(f"no Stable Diffusion in {chosen.source}: model_index.json is missing; the offline base is 'mini'")
 
 
+def forward_process(config: Mapping[str, Any], place: Path) -> tuple[str, Tensor]:
+    """What the UNet was trained to predict, and alphabar of all timesteps [T], by the config of a scheduler.
+
+    The schedule of Stable Diffusion is computed in double precision, any other as diffusers does it. Raises Usage for
+    what can be no estimate of eps.
+    """
+    kind = config.get("prediction_type", "epsilon")
+    if kind not in PREDICTIONS:
+        raise Usage(f"{place} predicts {kind!r}, and a base predicts {', '.join(PREDICTIONS)}: give another base")
+    if config.get("rescale_betas_zero_snr"):
+        raise Usage(f"{place} begins at noise without any picture (rescale_betas_zero_snr): give another base")
+    if config.get("trained_betas") is not None or config.get("beta_schedule", "linear") != "scaled_linear":
+        given = {key: value for key, value in config.items() if not key.startswith("_")}
+        return kind, DDPMScheduler.from_config(given).alphas_cumprod
+    first, last, total = (config[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
+    betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
+    return kind, torch.cumprod(1 - betas, 0).float()
+
+
 class Backbone:
     """The frozen base. `Backbone.load("mini")` is how to get one."""
 
@@ -127,9 +148,8 @@ class Backbone:
         self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.parts(folder, dtype)
         for model in (self.text_encoder, self.unet, self.vae):
             model.requires_grad_(False).eval().to(self.device)
-        first, last, total = (self.scheduler_config[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
-        betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
-        self.alphas_cumprod = torch.cumprod(1 - betas, 0).float().to(self.device)
+        self.prediction, alphas_cumprod = forward_process(self.scheduler_config, folder)
+        self.alphas_cumprod = alphas_cumprod.to(self.device)
         self.shown: Condition | None = None
         self.loras: tuple[str, ...] = ()  # those it wears: `loras.put_on`
 
@@ -142,7 +162,7 @@ class Backbone:
         Raises Usage for a name nobody knows; Failure for damaged files, or where a hub is needed and not reached.
         """
         chosen = spec(base)
-        return cls(located(base, chosen), base, chosen, device, dtype)
+        return cls(located(chosen), base, chosen, device, dtype)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -242,11 +262,7 @@ class Backbone:
             output = self.unet(x_t.to(self.dtype), t, condition.text.to(self.dtype)).sample
         finally:
             self.shown = None
-        return (
-            output
-            if self.scheduler_config.get("prediction_type", "epsilon") == "epsilon"
-            else self._epsilon(output, x_t, t)
-        )
+        return output if self.prediction == "epsilon" else self._epsilon(output, x_t, t)
 
     def spare(self) -> None:
         """From now on the UNet keeps no activations between its blocks and computes them again in the backward pass.
@@ -268,10 +284,12 @@ class Backbone:
 
         self.unet.enable_gradient_checkpointing(sparing)
 
-    def _epsilon(self, v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps from v (Salimans & Ho 2022): eps = sqrt(alphabar) v + sqrt(1 - alphabar) x_t."""
-        alphabar = self.alphabar(t).to(v.dtype)
-        return alphabar.sqrt() * v + (1 - alphabar).sqrt() * x_t
+    def _epsilon(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`)."""
+        alphabar = self.alphabar(t).to(output.dtype)
+        if self.prediction == "sample":
+            return (x_t - alphabar.sqrt() * output) / (1 - alphabar).sqrt()
+        return alphabar.sqrt() * output + (1 - alphabar).sqrt() * x_t
 
     def alphabar(self, t: Tensor) -> Tensor:
         """alphabar at timesteps [] or [B], shaped to multiply latents; between whole steps log-linear."""

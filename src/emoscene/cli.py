@@ -68,10 +68,8 @@ def perform(call: Call) -> Path | None:
     """Call the verb's function, with bars and messages on stderr; returns the folder that it left, if any."""
     function = getattr(emoscene, call.verb)
     takes = inspect.signature(function).parameters
-    apart = "settings" in takes and takes["settings"].kind is inspect.Parameter.KEYWORD_ONLY
-    pairs = {"settings": call.pairs} if apart and call.pairs else call.pairs
     with _progress() as faces:
-        made = function(**call.given, **pairs, **{key: faces[key] for key in faces if key in takes})
+        made = function(**call.given, **call.pairs, **{key: faces[key] for key in faces if key in takes})
     return None if made is None else Path(made)
 
 

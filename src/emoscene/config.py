@@ -165,7 +165,7 @@ def _whole(value: Any) -> int:
 
 
 def _real(value: Any) -> float:
-    if isinstance(value, bool) or math.isnan(float(value)):
+    if isinstance(value, bool) or not math.isfinite(float(value)):
         raise ValueError(value)
     return float(value)
 

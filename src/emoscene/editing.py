@@ -205,7 +205,8 @@ def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[in
     wide, high = (size, size) if isinstance(size, int) else size or (base.size, base.size)
     step = base.unit
     if wide < step or high < step or wide % step or high % step or wide * high > PIXELS:
-        raise Usage(f"size {wide}x{high} is off: both sides must be multiples of {step}, {PIXELS / 1e6:.0f} megapixels")
+        most = f"and {PIXELS / 1e6:.0f} megapixels at most"
+        raise Usage(f"size {wide}x{high} is off: both sides must be multiples of {step}, {most}")
     return int(wide), int(high)
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emoscene import config as configs
-from emoscene import loras, stage
+from emoscene import gallery, loras, stage
+from emoscene.adapters import at_use
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.device import chosen
@@ -32,7 +32,7 @@ from emoscene.foreign import found
 from emoscene.hardware import peak
 from emoscene.judging import TREATED, Guide, Sample, guide_of, readings, robustness, score, see, verdicts
 from emoscene.metrics.base import Array
-from emoscene.painting import PROMPTS, Prompt, See, indexed, paint, plan, prompts_of, span, stream, weights_of
+from emoscene.painting import PROMPTS, Prompt, See, paint, plan, prompts_of, span, stream, weights_of
 from emoscene.panel import Eyes
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
@@ -84,12 +84,11 @@ def evaluate(
     readers: dict[str, Any] = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
     readers |= {"robust": robust, "lora": _worn(lora), "streamed": not keep_pictures}
     call |= {key: value for key, value in readers.items() if value}
-    where = chosen(device)
-    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=str(where), **late)
+    where = str(chosen(device))
+    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
     samples, lost = found(Path(pictures)) if pictures else ([], {})
-    kin = [] if pipe is None else weights_of(pipe, call["adapter"])
-    eyes = Eyes.of(call, kin, "cpu" if where.type == "mps" else str(where))
+    eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), where)
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
         seen, place = None, scores.path / "pictures"
@@ -165,7 +164,8 @@ def real_pictures(folder: Path) -> list[Sample]:
 
 def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
-    row, seconds = planned[0][1], [made["seconds"] for made in indexed(folder)]
+    row, made = planned[0][1], gallery.gather(folder, sorted({row.file for _, row in planned}))
+    seconds = [one["seconds"] for one in made]
     adapters = weights_of(pipe, call["adapter"])
     costs = [stage.read(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
@@ -194,12 +194,10 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
 
 def _settings(pipe: Pipe) -> dict[str, Any]:
     """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
-    methods = list(zip(pipe.method.split("+"), pipe.chain.methods, strict=False))
     return {
-        f"{name}.{option.name}" if len(methods) > 1 else option.name: getattr(method.config, option.name)
-        for name, method in methods
-        for option in configs.fields(type(method).Config)
-        if option.late
+        f"{name}.{key}" if len(pipe.methods) > 1 else key: value
+        for name, method in pipe.methods.items()
+        for key, value in at_use(method.config).items()
     }
 
 

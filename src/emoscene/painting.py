@@ -11,27 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from emoscene import learner as learners
-from emoscene import stage
-from emoscene.adapters import adapter_of
+from emoscene import gallery, stage
+from emoscene.adapters import adapter_of, by_method
 from emoscene.config import read_toml
-from emoscene.data import crew
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
 from emoscene.judging import Sample
 from emoscene.metrics.base import Array
-from emoscene.pictures import Row, save
+from emoscene.pictures import Row
 from emoscene.sampling import Pipe
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
-INDEX = "pictures.jsonl"
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Pictures in, whatever is seen in them out, a row a picture."""
@@ -97,25 +94,8 @@ def paint(
     batch: int = 8,
     tell: Callable[[str], None] = print,
 ) -> list[Sample]:
-    """Paint what is not in the folder yet, with whatever other processes were launched for it.
-
-    Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures. The samples come
-    back with their files' places.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    batches = _batches(planned, batch)
-    lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
-    parts = [
-        missing[-1] if missing else folder / group[-1].file for group, missing in zip(batches, lacking, strict=True)
-    ]
-
-    def keep(index: Path, number: int) -> None:
-        for row, image in pipe.draw(batches[number], batch):
-            if not (folder / row.file).exists():
-                stage.append_row(index, row.asdict())
-                save(image, folder / row.file, row)
-
-    _together(folder, batches, parts, keep, tell)
+    """Paint what is not in the folder yet (`gallery.paint`); the samples come back with their files' places."""
+    gallery.paint(pipe.draw, _rows(planned), folder, batch, _watch(batch, tell))
     return _placed(planned, folder)
 
 
@@ -132,17 +112,20 @@ def stream(
     Returns the samples, and all that was seen, a row a picture, in the order in which the samples name them first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    batches = _batches(planned, batch)
-    parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(batches))]
+    rows, watch = _rows(planned), _watch(batch, tell)
+    starts = range(0, len(rows), batch)
+    parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]
 
-    def keep(index: Path, number: int) -> None:
-        rows, images = zip(*pipe.draw(batches[number], batch), strict=True)
-        for row in rows:
+    def keep(number: int, index: Path) -> None:
+        group = rows[starts[number] : starts[number] + batch]
+        drawn, images = zip(*pipe.draw(group, batch), strict=True)
+        for row in drawn:
             stage.append_row(index, row.asdict())
         seen = see(images)
         stage.write(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
+        watch(starts[number] + len(group), len(rows))
 
-    _together(folder, batches, parts, keep, tell)
+    gallery.share(folder, parts, keep)
     found = []
     for part in parts:
         with np.load(part) as file:
@@ -150,48 +133,23 @@ def stream(
     return _placed(planned, folder), {name: np.concatenate([seen[name] for seen in found]) for name in found[0]}
 
 
-def _batches(planned: Sequence[tuple[Sample, Row]], batch: int) -> list[list[Row]]:
-    rows = list({row.file: row for _, row in planned}.values())
-    return [rows[first : first + batch] for first in range(0, len(rows), batch)]
+def _rows(planned: Sequence[tuple[Sample, Row]]) -> list[Row]:
+    return list({row.file: row for _, row in planned}.values())
 
 
 def _placed(planned: Sequence[tuple[Sample, Row]], folder: Path) -> list[Sample]:
     return [replace(sample, file=folder / row.file) for sample, row in planned]
 
 
-def _together(
-    folder: Path,
-    batches: Sequence[Sequence[Row]],
-    parts: Sequence[Path],
-    keep: Callable[[Path, int], None],
-    tell: Callable[[str], None],
-) -> None:
-    """Make the parts that are not there, a batch a part; keep(index, number) makes one and its lines in the index."""
-    counts = list(accumulate(map(len, batches)))
+def _watch(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None]:
+    def watch(done: int, total: int) -> None:
+        if done % (TOLD * batch) == 0 or done == total:
+            tell(f"{done} of {total} pictures painted")
 
-    def make(numbers: list[int]) -> None:
-        for number in numbers:
-            keep(index, number)
-            if (number + 1) % TOLD == 0 or number + 1 == len(parts):
-                tell(f"{counts[number]} of {counts[-1]} pictures painted")
-
-    with crew.Crew(folder) as together:
-        index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
-        together.complete(parts, make)
-
-
-def indexed(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all pictures in a folder, gathered into one index from those that each process kept."""
-    found = {row["file"]: row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
-    rows = [found[file] for file in sorted(found)]
-    stage.write(folder / INDEX, stage.lines(rows))
-    for path in folder.glob("pictures-*.jsonl"):
-        path.unlink()
-    return rows
+    return watch
 
 
 def weights_of(pipe: Pipe, given: Sequence[str]) -> list[Path]:
     """The folders of the weights that a pipe paints with: those given, else the base's own."""
-    folders = {learners.card(Path(path))["learner"]: Path(path) for path in given}
-    trained = [name for name, method in zip(pipe.method.split("+"), pipe.chain.methods, strict=False) if method.reads]
-    return [adapter_of(name, pipe.base, folders) for name in trained]
+    folders = by_method(given)
+    return [adapter_of(name, pipe.base, folders) for name, method in pipe.methods.items() if method.reads]

@@ -30,7 +30,7 @@ from emoscene.stage import write
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MEGAPIXELS = 25
 MEGABYTES = 20
-SAMPLERS = {"dpm++": "DPM++ 2M", "ddim": "DDIM", "euler": "Euler", "euler-a": "Euler a", "pndm": "PLMS"}
+SAMPLERS = {"dpm++": "DPM++ 2M", "ddim": "DDIM", "euler": "Euler", "pndm": "PLMS", "unipc": "UniPC"}
 INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 
 
@@ -40,7 +40,8 @@ class Row:
 
     loras: those that the base wears, each `name:scale:digest`; image: the picture that it was made from, `keep` of
     which stayed; like: the picture that its emotion was read from; digests: the sha256 of each, by name; cfg_low,
-    cfg_high: the noise levels t / T between which `cfg` acts.
+    cfg_high: the noise levels t / T between which `cfg` acts; settings: of the methods, each `method.key`, where they
+    are not those that the weights were trained with.
     """
 
     file: str = ""

@@ -13,6 +13,7 @@ diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 import warnings
@@ -26,18 +27,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene import loras, stage
-from emoscene.adapters import methods_of
+from emoscene import gallery, loras
+from emoscene.adapters import fingerprints, methods_of
 from emoscene.backbone import LENGTH, Backbone, Condition
 from emoscene.device import Thrift, compiled, described, loaded
 from emoscene.editing import Given, Picture, steps_of
 from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weights
-from emoscene.errors import Usage
+from emoscene.errors import Usage, unknown
 from emoscene.methods.base import Chain, Method
-from emoscene.pictures import Row, named, save
+from emoscene.pictures import Row, named
 from emoscene.preview import Preview
-from emoscene.solvers import scheduler, steps
+from emoscene.solvers import SCHEDULERS, scheduler, steps
 
+ASKED = {
+    *("valence", "arousal", "like", "image", "keep", "strength", "negative", "seed", "num", "steps", "size"),
+    *("cfg", "cfg_low", "cfg_high", "sampler"),
+}
+"""What `generate` asks of `Pipe.rows`, beside prompt and emotion."""
 Emotion = str | Mapping[str, float] | Sequence[float] | None
 
 
@@ -57,9 +63,11 @@ class Pipe:
         base: Backbone,
         methods: Mapping[str, Method],
         adapters: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
         tiny: str | Path | None = None,
     ) -> None:
-        self.base, self.adapters = base, tuple(adapters)
+        self.base, self.methods, self.adapters = base, dict(methods), tuple(adapters)
+        self.settings = dict(settings or {})  # those that are not the methods' own
         self.method = "+".join(methods) or "none"
         self.chain = Chain(list(methods.values()))
         self.given = Given(base, self.chain.methods)
@@ -96,7 +104,8 @@ class Pipe:
         emotion: a name, a mixture ("awe:0.7,fear:-0.3" or a mapping), eight weights, None for the base, or a list of
         these; or valence and arousal, in [-1, 1]; or like: a picture (or its file) that has it. image: a picture to
         change, keep: how much of it stays, in [0, 1]; its caption stands in for an empty prompt. size: the side, or
-        (width, height), in pixels, multiples of 8; of an edit, see `editing`. cfg: how closely to follow the words.
+        (width, height), in pixels, multiples of the base's `unit`; of an edit, see `editing`. cfg: how closely to
+        follow the words.
         same: `strength` (0 the base, 1 the method as trained, above extrapolates, below suppresses), `negative`,
         `steps`, `sampler`, `cfg_low` and `cfg_high` (the noise levels t / T between which `cfg` acts). Raises Usage for
         words that are off.
@@ -121,12 +130,13 @@ class Pipe:
             "base": self.base.name,
             "adapters": self.adapters,
             "loras": self.base.loras,
+            "settings": self.settings,
             "cfg": self.base.spec.cfg if cfg is None else float(cfg),
             **source,
             **same,
         }
         seeds = range(seed, seed + num)
-        return [Row(prompt=p, emotion=e, seed=s, **shared) for p, e, s in product(prompts, asked, seeds)]
+        return [checked(Row(prompt=p, emotion=e, seed=s, **shared)) for p, e, s in product(prompts, asked, seeds)]
 
     def remarks(self, prompt: str) -> list[str]:
         """What is odd about a prompt, a sentence each: words the base does not know, or has no room for."""
@@ -201,6 +211,18 @@ class Pipe:
         return positive, self.chain.condition(away)
 
 
+def checked(row: Row) -> Row:
+    """The row. Raises Usage for a sampler that nobody knows, and for numbers with which nothing can be painted."""
+    if row.sampler not in SCHEDULERS:
+        raise unknown("sampler", row.sampler, SCHEDULERS)
+    if row.steps < 1:
+        raise Usage(f"steps={row.steps} is off: one step at least")
+    for name in ("strength", "cfg", "cfg_low", "cfg_high"):
+        if not math.isfinite(value := getattr(row, name)):
+            raise Usage(f"{name}={value} is off: give a finite number, such as 1.0")
+    return row
+
+
 def together(row: Row) -> tuple[Any, ...]:
     """What rows must have in common to be painted at once."""
     return row.steps, row.sampler, row.size, row.keep, row.cfg_low, row.cfg_high
@@ -263,18 +285,19 @@ def generate(
     compile: bool = False,
     tell: Callable[[str], None] | None = None,
     watch: Callable[[int, int], None] | None = None,
-    settings: Mapping[str, Any] | None = None,
     **asked: Any,
 ) -> Path:
     """Paint into the folder `out`: a PNG a picture and `pictures.jsonl`; returns the folder.
 
     asked: `valence arousal like image keep strength negative seed num steps cfg cfg_low cfg_high sampler size`, as
-    `Pipe.rows` has them; device, dtype, compile: as `load` has them.
-    The same call goes on where it stopped; a picture that is there is not painted again. Raises Usage for words that
-    are off.
+    `Pipe.rows` has them, and settings of the methods that may change at use; device, dtype, compile: as `load` has
+    them.
+    The same call goes on where it stopped; a picture that is there is not painted again. Processes that were launched
+    together share the painting. Raises Usage for words that are off.
     """
+    late = {key: asked.pop(key) for key in list(asked) if key not in ASKED}
     backbone = loaded(base, device, dtype)
-    pipe = load(backbone, method=method, adapter=adapter, lora=lora, compile=compile, **(settings or {}))
+    pipe = load(backbone, method=method, adapter=adapter, lora=lora, compile=compile, **late)
     pipe.tell = tell = tell or _silent
     rows = named(pipe.rows(prompt, emotion=emotion, **asked))
     tell(described(pipe.base))
@@ -285,25 +308,11 @@ def generate(
         tell(f"valence {asked['valence']:g} and arousal {asked['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
-    call = {"rows": [row.asdict() for row in rows], "settings": settings or {}}
-    opened = stage.Stage.open(out, "pictures", call)
-    for number in kept(pipe, rows, opened.path, batch):
-        if watch:
-            watch(number, len(rows))
+    trained = [name for name, one in pipe.methods.items() if one.reads]
+    opened = gallery.begin(out, rows, late, fingerprints(backbone, trained, adapter))
     if not opened.done:
-        opened.finish(pictures=len(rows))
+        gallery.fill(opened, pipe.draw, rows, batch, watch)
     return opened.path
-
-
-def kept(pipe: Pipe, rows: Sequence[Row], folder: Path, batch: int = 8) -> Iterator[int]:
-    """Paint into a folder the rows that are not in it yet, each a PNG and a line; yields how many there are."""
-    index = folder / "pictures.jsonl"
-    finished = {row["file"] for row in stage.rows(index)}
-    todo = [row for row in rows if row.file not in finished]
-    for number, (row, image) in enumerate(pipe.draw(todo, batch), len(rows) - len(todo) + 1):
-        save(image, folder / row.file, row)
-        stage.append_row(index, row.asdict())
-        yield number
 
 
 def _silent(remark: str) -> None:

@@ -22,12 +22,12 @@ from emoscene.backbone import Backbone, Condition
 from emoscene.errors import unknown
 from emoscene.methods.base import Chain
 
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dpm++": ("DPMSolverMultistepScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
+SCHEDULERS = {
+    "dpm++": "DPMSolverMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "unipc": "UniPCMultistepScheduler",
 }
 
 
@@ -35,9 +35,8 @@ def scheduler(base: Backbone, name: str, steps: int) -> Any:
     """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
     if name not in SCHEDULERS:
         raise unknown("sampler", name, SCHEDULERS)
-    kind, options = SCHEDULERS[name]
-    config = {**base.scheduler_config, "prediction_type": "epsilon", **options}
-    made = getattr(diffusers, kind).from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    config = {**base.scheduler_config, "prediction_type": "epsilon"}
+    made = getattr(diffusers, SCHEDULERS[name]).from_config({k: v for k, v in config.items() if not k.startswith("_")})
     made.set_timesteps(steps, device=base.device)
     return made
 

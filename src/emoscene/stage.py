@@ -33,6 +33,7 @@ LOGS = "logs"
 CHECKPOINTS = "checkpoints"
 ASIDE = ".aside-"
 PASSING = (f"{LOGS}/", f"{CHECKPOINTS}/")
+SHOWN = 60  # characters of a value in a message
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
 
@@ -52,8 +53,12 @@ class Stage:
         config: Mapping[str, Any],
         parents: Sequence[Path | str | Mapping[str, Any]] = (),
         seed: int | None = None,
+        today: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> "Stage":
-        """Begin the stage, or go on with it."""
+        """Begin the stage, or go on with it.
+
+        today: what a config that is there means now, where an older version may have written it.
+        """
         path = Path(out)
         lineage = [read(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
         call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
@@ -64,7 +69,11 @@ class Stage:
             stage._note()
             return stage
         there = read(path)
-        if apart := difference(_identity(there), _identity(asked)):
+        try:
+            before = _identity({**there, "config": today(there["config"])})
+        except (LookupError, TypeError, ValueError, AttributeError, Usage) as error:
+            raise Failure(f"{path / MANIFEST} is damaged: make the folder again") from error
+        if apart := difference(before, _identity(asked)):
             raise Usage(f"{path} is another call's: {apart}; choose another folder, or call as before")
         return cls(path, there)
 
@@ -168,9 +177,12 @@ def rows(path: Path | str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except ValueError as error:
                 raise Failure(f"{path}:{number} is damaged: it is not a line of JSON") from error
+            if not isinstance(row, dict):
+                raise Failure(f"{path}:{number} is damaged: it is not a row")
+            yield row
 
 
 def share(items: Iterable[T], rank: int, world: int) -> list[T]:
@@ -224,12 +236,22 @@ def _identity(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def difference(there: Any, here: Any, where: str = "") -> str:
-    """The first setting in which two calls differ, and its two values; "" where they are the same."""
+    """The first setting in which two calls differ, and its two values; "" where they are the same.
+
+    A long list is gone into, a short one is shown as a whole.
+    """
+    if isinstance(there, list) and isinstance(here, list) and max(map(len, map(json.dumps, (there, here)))) > SHOWN:
+        there, here = dict(enumerate(there)), dict(enumerate(here))
     if isinstance(there, dict) and isinstance(here, dict):
         keys = list(dict.fromkeys([*there, *here]))
         tries = (difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
         return next(filter(None, tries), "")
-    return "" if there == here else f"{where} is {json.dumps(there)} there and {json.dumps(here)} here"
+    return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _discard(path: Path) -> None:

@@ -21,6 +21,7 @@ from emoscene.config import Option
 from emoscene.errors import Usage, unknown
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
+SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
 REPEATED = {"emotion", "adapter", "judge", "lora"}
 
 
@@ -132,7 +133,7 @@ OPTIONS = {
         Option("cfg", "float", 4.0, "how closely to follow the words; 1 is not at all", span=(0.0, 100.0)),
         Option("cfg_low", "float", 0.1, "noise level t / T below which --cfg rests; 0 is the picture", span=(0.0, 1.0)),
         Option("cfg_high", "float", 0.8, "noise level t / T down to which --cfg waits; 1 is noise", span=(0.0, 1.0)),
-        Option("sampler", "str", "dpm++", "dpm++, ddim, euler, pndm or unipc"),
+        Option("sampler", "str", "dpm++", f"the solver: {', '.join(SAMPLERS)}", choices=SAMPLERS),
         Option("batch", "int", 8, "pictures at once; it changes the speed and not the pictures", span=(1, 1024)),
         Option("device", "str", "cpu", "cuda, cuda:1, mps or cpu; the best there is, if left out"),
         Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
@@ -149,9 +150,7 @@ OPTIONS = {
         Option("yes", "bool", False, "make what the data lack for this learner, beside them"),
         Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
-        Option(
-            "judge", "str", "runs/judge", "what `train judge` made, a CLIP or an image classifier; folder or hub id"
-        ),
+        Option("judge", "str", "runs/judge", "what `train judge` made, a CLIP or a classifier; folder or hub id"),
         Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
         Option("trials", "int", 20, "how many, by all workers together", span=(1, 1_000_000)),
         Option("storage", "str", "sqlite:///tune.db", "a database that SQLAlchemy knows; else --out/study.db"),
@@ -195,7 +194,7 @@ def read(name: str, line: list[str]) -> Call:
     verb = VERBS[name]
     words, options, pairs = _sorted(name, line)
     if "recipe" in options:
-        more, extra = _recipe(name, options.pop("recipe"))
+        more, extra = recipe(name, options.pop("recipe"))
         options, pairs = {**more, **options}, {**extra, **pairs}
     asked = {word for word in ("json", "help") if options.pop(word, False)}
     if "help" in asked:
@@ -266,8 +265,8 @@ def _take(options: dict[str, Any], key: str, value: Any) -> None:
         options[key] = value
 
 
-def _recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A recipe's words: the verb's own options, and settings."""
+def recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A recipe's words, its name a file's or one of `emoscene ls recipes`: the verb's own options, and settings."""
     table = config.read_toml(name) if Path(name).suffix == ".toml" else plugins.table("recipes", name)
     options: dict[str, Any] = {}
     for key in [key for key in table if key in VERBS[verb].options.split()]:

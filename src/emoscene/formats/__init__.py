@@ -69,9 +69,7 @@ def export(
     made = stage.Stage.open(out, "export", call, parents=parents)
     if not made.done:
         told.write(made.path)
-        for done, total in card.paint(given, made.path, num):
-            if watch:
-                watch(done, total)
+        card.paint(given, made.path, num, watch)
         card.write(given, made.path, told, measured)
         made.finish()
     if push:

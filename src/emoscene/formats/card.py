@@ -6,7 +6,7 @@ It is the `README.md` of the folder, with the header that the hub reads (YAML be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from PIL import Image
 
-from emoscene import stage
+from emoscene import gallery, stage
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
 from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told
 from emoscene.pictures import Row, sheet
-from emoscene.sampling import Emotion, kept
+from emoscene.sampling import Emotion
 
 GALLERY = "gallery"
 LIMITS = """Eight words are a coarse map of what people feel. A picture made for *fear* need not frighten anyone, and
@@ -44,12 +44,11 @@ def rows(artifact: Artifact, num: int) -> list[Row]:
     return [replace(row, file=f"{describe(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
 
 
-def paint(artifact: Artifact, folder: Path, num: int) -> Iterator[tuple[int, int]]:
-    """The gallery's pictures and their sheet, written into `folder`; yields how many there are, and of how many."""
-    (folder / GALLERY).mkdir(exist_ok=True)
+def paint(artifact: Artifact, folder: Path, num: int, watch: Callable[[int, int], None] | None = None) -> None:
+    """Write the gallery's pictures and their sheet into `folder`; watch: told how many there are, and of how many."""
     wanted = rows(artifact, num)
-    for number in kept(artifact.pipe, wanted, folder / GALLERY):
-        yield number, len(wanted)
+    gallery.paint(artifact.pipe.draw, wanted, folder / GALLERY, watch=watch)
+    gallery.gather(folder / GALLERY, [row.file for row in wanted])
     images = [Image.open(folder / GALLERY / row.file).convert("RGB") for row in wanted]
     lines = [images[seed::num] for seed in range(num)]
     made = sheet(lines, [str(SEED + seed) for seed in range(num)] if num > 1 else (), ("base", *EMOTIONS), PROMPT)

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from emoscene import learner as learners
-from emoscene import plugins, stage
+from emoscene import gallery, plugins, stage
+from emoscene.adapters import by_method, fingerprints
 from emoscene.backbone import Backbone
+from emoscene.data import crew
 from emoscene.device import loaded
 from emoscene.emotions import EMOTIONS
 from emoscene.judging import Sample, readings
@@ -34,6 +35,7 @@ from emoscene.metrics.content import content
 from emoscene.metrics.emotion import emotion
 from emoscene.mini.showing import Shown, about, show
 from emoscene.painting import PROMPTS, Prompt, paint, plan, prompts_of
+from emoscene.panel import fingerprints as judges_at
 from emoscene.panel import judges_of
 from emoscene.pictures import Row, open_picture, sheet
 from emoscene.sampling import Pipe, load
@@ -43,6 +45,8 @@ SEEDS = (7,)
 TOGETHER = (("lora", "guidance"),)
 DIAL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 DIALLED = ("awe", "fear")
+Painted = tuple[list[Sample], dict[str, list[Sample]]]
+"""A method's samples of the set, and those of the dial by emotion."""
 
 
 def demo(
@@ -56,11 +60,13 @@ def demo(
     device: str | None = None,
     tell: Callable[[str], None] = print,
 ) -> Path:
-    """Paint the demo into `out`; returns the folder. The same call goes on where it stopped.
+    """Paint the demo into `out`; returns the folder. The same call goes on where it stopped, as long as nothing
+    that it is made with has changed; processes that were launched together share the painting, and one of them judges.
 
     adapter, judge: folders that `train` made, beside those that the base brings along.
     """
-    prompts = chosen()
+    prompts, backbone, more = chosen(), loaded(base, device), [str(one) for one in judge]
+    judged_by = judges_at(base, more) if backbone.spec.judges or judge else {}
     call = {
         "base": base,
         "adapter": adapter,
@@ -69,32 +75,44 @@ def demo(
         "seeds": SEEDS,
         "dial": DIAL,
         "steps": steps,
+        "weights": fingerprints(backbone, sorted({*backbone.spec.adapters, *by_method(adapter)}), adapter),
+        "judged_by": judged_by,
     }
     opened = stage.Stage.open(out, "demo", call)
     if opened.done:
         return opened.path
     began = time.perf_counter()
-    backbone = loaded(base, device)
-    judges = (
-        judges_of(base, [str(one) for one in judge], [str(one) for one in adapter])
-        if backbone.spec.judges or judge
-        else {}
-    )
-    shown: dict[str, Shown] = {}
+    judges = judges_of(base, more, [str(one) for one in adapter]) if judged_by else {}
+    made: dict[str, Painted] = {}
     for pipe in pipes(backbone, adapter):
         folder = opened.path / "pictures" / pipe.method
-        samples, dial = painted(pipe, prompts, folder, shown.get("none"), steps, batch, tell)
-        seconds = [row["seconds"] for row in stage.rows(folder / "pictures.jsonl")]
-        figures, likely = judged(samples, dial, judges)
-        shown[pipe.method] = Shown(pipe.method, samples, dial, float(np.mean(seconds)), figures, likely)
-    star = best(list(shown.values()))
-    sheets(opened.path, prompts, shown, star)
-    stage.write(opened.path / "demo.json", json.dumps(facts(prompts, shown), indent=1).encode())
-    words = [prompt.text for prompt in prompts]
-    stage.write(opened.path / "index.html", show(words, SEEDS, DIAL, shown, star, backbone.name).encode())
-    opened.finish(seconds=round(time.perf_counter() - began, 1))
-    tell(f"open {opened.path / 'index.html'} in a browser")
+        made[pipe.method] = painted(pipe, prompts, folder, made.get("none"), steps, batch, tell)
+
+    def finish() -> None:
+        written(opened.path, prompts, made, judges, backbone.name)
+        opened.finish(seconds=round(time.perf_counter() - began, 1))
+        tell(f"open {opened.path / 'index.html'} in a browser")
+
+    with crew.Crew(opened.path) as together:
+        together.close(lambda: stage.read(opened.path)["state"] == "done", finish)
     return opened.path
+
+
+def written(
+    folder: Path, prompts: Sequence[Prompt], made: Mapping[str, Painted], judges: Mapping[str, Any], base: str
+) -> None:
+    """Judge what was painted, and write figures, sheets and page."""
+    shown: dict[str, Shown] = {}
+    for method, (samples, dial) in made.items():
+        place = folder / "pictures" / method
+        rows = gallery.gather(place, sorted(file.name for file in place.glob("*.png")))
+        figures, likely = judged(samples, dial, judges)
+        seconds = float(np.mean([row["seconds"] for row in rows]))
+        shown[method] = Shown(method, samples, dial, seconds, figures, likely)
+    star, words = best(list(shown.values())), [prompt.text for prompt in prompts]
+    sheets(folder, prompts, shown, star)
+    stage.write(folder / "demo.json", json.dumps(facts(prompts, shown), indent=1).encode())
+    stage.write(folder / "index.html", show(words, SEEDS, DIAL, shown, star, base).encode())
 
 
 def chosen() -> list[Prompt]:
@@ -105,7 +123,7 @@ def chosen() -> list[Prompt]:
 
 def pipes(backbone: Backbone, adapters: Sequence[str | Path]) -> Iterator[Pipe]:
     """A pipe for every method that can paint on this base: those that need no training, the others, some together."""
-    given = {learners.card(Path(folder))["learner"]: folder for folder in adapters}
+    given = by_method(adapters)
     trained = {name: bool(plugins.find("methods", name).reads) for name in plugins.names("methods")}
     able = [name for name in trained if not trained[name] or name in given or name in backbone.spec.adapters]
     alone = [(name,) for name in sorted(able, key=lambda name: (trained[name], name))]
@@ -124,11 +142,11 @@ def painted(
     pipe: Pipe,
     prompts: Sequence[Prompt],
     folder: Path,
-    plain: Shown | None,
+    plain: Painted | None,
     steps: int,
     batch: int,
     tell: Callable[[str], None],
-) -> tuple[list[Sample], dict[str, list[Sample]]]:
+) -> Painted:
     """The set's samples, and for each dialled emotion those of the dial; at 0 stands the base's own picture."""
     planned = plan(pipe, prompts, SEEDS, steps=steps)
     turned: list[tuple[Sample, Row]] = []
@@ -144,7 +162,7 @@ def painted(
     dial: dict[str, list[Sample]] = {name: [] for name in DIALLED}
     for strength in DIAL:
         for name in DIALLED:
-            source = plain.samples if strength == 0 else samples
+            source = plain[0] if strength == 0 else samples
             there = (one for one in source if one.prompt == 0 and one.seed == SEEDS[0] and EMOTIONS[one.asked] == name)
             dial[name].append(next(there if strength in (0, 1) else rest))
     return samples, dial

@@ -15,13 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from emoscene import stage
+from emoscene import gallery, stage
 from emoscene.backbone import Backbone
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import Encoder
 from emoscene.judging import Sample, readings
 from emoscene.metrics.base import Readings
-from emoscene.painting import INDEX, Prompt, paint, plan, prompts_of, weights_of
+from emoscene.painting import Prompt, paint, plan, prompts_of, weights_of
 from emoscene.panel import judges_of
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
@@ -104,7 +104,7 @@ class Lab:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             stage.write(record, json.dumps(marks).encode())
-        known = {row["file"]: replace(Row.fromdict(row), seconds=None) for row in stage.rows(folder / INDEX)}
+        known = {row["file"]: replace(Row.fromdict(row), seconds=None) for row in stage.rows(folder / gallery.INDEX)}
         for row in rows:
             if known.get(row.file) != row:
                 (folder / row.file).unlink(missing_ok=True)

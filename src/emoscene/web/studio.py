@@ -34,7 +34,7 @@ from emoscene.encoders.base import Encoder
 from emoscene.errors import Usage, unknown
 from emoscene.panel import judges_of
 from emoscene.pictures import PAPER, Row, named, sheet
-from emoscene.sampling import Pipe, load, pictures
+from emoscene.sampling import Pipe, load, pictures, together
 from emoscene.web.screen import Screen
 from emoscene.web.wish import Wish, bounded, given
 
@@ -245,6 +245,6 @@ def withheld(size: tuple[int, int]) -> Image.Image:
 
 def grouped(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Neighbours that can be painted together, at most `BATCH` of them."""
-    for _, alike in groupby(rows, key=lambda row: (row.method, row.steps, row.sampler, row.size, row.keep)):
+    for _, alike in groupby(rows, key=lambda row: (row.method, *together(row))):
         while group := list(islice(alike, BATCH)):
             yield group

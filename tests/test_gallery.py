@@ -1,0 +1,228 @@
+"""Folders of pictures: whose call they are, which weights painted them, and how several processes fill one."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import tiny
+from emoscene import cli, gallery, sampling, stage
+from emoscene import learner as learners
+from emoscene.backbone import Backbone
+from emoscene.data.crew import Crew
+from emoscene.errors import Failure, Usage
+from emoscene.pictures import Row, named, read_row
+from emoscene.sampling import Pipe
+
+ROOT = Path(__file__).parent.parent
+ROWS = named([Row(prompt="a dog", seed=seed, emotion=(1.0, *[0.0] * 7)) for seed in range(8)])
+WEIGHTS = {"base": "b", "lora": "l"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+
+
+def draw(rows, batch):
+    assert len(rows) <= batch
+    yield from ((replace(row, seconds=0.5), Image.new("RGB", (4, 4), (row.seed, 0, 0))) for row in rows)
+
+
+def never(*_):
+    raise AssertionError("it paints again")
+
+
+def index(folder):
+    return [json.loads(line) for line in (folder / "pictures.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """A copy of the pictures that are shown, with the line of the README that made them."""
+    text = (ROOT / "README.md").read_text()
+    [line] = re.findall(r"^ +\S*emoscene (generate .*) --out docs/pictures$", text, re.MULTILINE)
+    for name in ("manifest.json", "pictures.jsonl"):
+        shutil.copy(ROOT / "docs/pictures" / name, tmp_path)
+    return shlex.split(f"{line} --out {tmp_path}")
+
+
+def test_the_call_of_the_readme_is_the_one_that_made_the_pictures_shown(shown, monkeypatch, capsys):
+    monkeypatch.setattr(Pipe, "draw", never)
+    assert cli.main(shown) == 0
+    capsys.readouterr()
+    assert cli.main([*shown, "--seed", "8"]) == 2
+    said = capsys.readouterr().err
+    assert 'config.rows.0.file is "amusement-0007.png" there and "amusement-0008.png" here' in said
+    assert len(said) < 300
+
+
+def test_a_folder_of_an_older_version_is_the_same_call(tmp_path):
+    rows = [replace(row, settings={"guidance.scale": 20.0}) for row in ROWS]
+    old = [{key: value for key, value in row.asdict().items() if key not in {"loras", "cfg_low"}} for row in ROWS]
+    stage.Stage.open(tmp_path, "pictures", {"rows": old, "settings": {"scale": 20.0}})
+    assert not gallery.begin(tmp_path, rows, {"scale": 20.0}, WEIGHTS).done
+    with pytest.raises(Usage, match=r"config\.settings\.scale is 20\.0 there and 4\.0 here"):
+        gallery.begin(tmp_path, rows, {"scale": 4.0}, WEIGHTS)
+    with pytest.raises(Usage, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
+        gallery.begin(tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"scale": 20.0}, WEIGHTS)
+
+
+@pytest.mark.parametrize("config", ['{"rows": 3}', '{"rows": [3]}', '{"rows": [{"emotion": "x"}]}', "3", "{}"])
+def test_a_damaged_manifest_is_one_sentence(tmp_path, config):
+    gallery.begin(tmp_path, ROWS, {}, WEIGHTS)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "config": json.loads(config)}))
+    with pytest.raises(Failure, match=r"manifest\.json is damaged: make the folder again"):
+        gallery.begin(tmp_path, ROWS, {}, WEIGHTS)
+
+
+def test_a_damaged_index_is_one_sentence_and_can_be_made_anew(tmp_path):
+    opened = gallery.begin(tmp_path, ROWS, {}, WEIGHTS)
+    gallery.paint(draw, ROWS, tmp_path, batch=3)
+    whole = index(tmp_path)
+    (tmp_path / "pictures.jsonl").write_text('{"file"\n{}\n')
+    with pytest.raises(Failure, match=r"pictures\.jsonl:1 is damaged.*remove that file"):
+        gallery.fill(opened, never, ROWS)
+    (tmp_path / "pictures.jsonl").write_text("3\n")
+    with pytest.raises(Failure, match=r"it is not a row; remove that file"):
+        gallery.fill(opened, never, ROWS)
+    (tmp_path / "pictures.jsonl").unlink()
+    gallery.fill(opened, never, ROWS)
+    assert index(tmp_path) == whole
+
+
+def test_a_batch_that_was_cut_short_keeps_its_pictures_and_each_has_one_row(tmp_path):
+    opened = gallery.begin(tmp_path, ROWS, {}, WEIGHTS)
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gallery.fill(opened, draw, ROWS, 4, stop)
+    (tmp_path / ROWS[1].file).unlink()  # its row was written, and the machine went down
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+    seen = []
+    gallery.fill(opened, draw, ROWS, 4, lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 8), (6, 8), (7, 8), (8, 8)]
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert [row["file"] for row in index(tmp_path)] == [row.file for row in ROWS]
+    assert stage.read(tmp_path)["pictures"] == 8
+
+
+def test_two_share_a_folder(tmp_path, monkeypatch):
+    def member(folder):
+        crew = Crew(folder)
+        crew.rank, crew.world = int(threading.current_thread().name), 2
+        return crew
+
+    monkeypatch.setattr(gallery, "Crew", member)
+    opened, painted = gallery.begin(tmp_path, ROWS, {}, WEIGHTS), {"0": [], "1": []}
+
+    def mine(rows, batch):
+        painted[threading.current_thread().name] += [row.seed for row in rows]
+        return draw(rows, batch)
+
+    threads = [threading.Thread(target=gallery.fill, args=[opened, mine, ROWS, 2], name=name) for name in painted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert painted == {"0": [0, 1, 4, 5], "1": [2, 3, 6, 7]}
+    assert [row["seed"] for row in index(tmp_path)] == list(range(8))
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "pictures.jsonl", *(r.file for r in ROWS)}
+    assert stage.read(tmp_path)["state"] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["generate", "demo"])
+def test_two_processes_share_a_verb(base, tmp_path, verb):
+    judges = [*map(str, tiny.judges(tmp_path))]
+    call = {
+        "generate": f"emoscene.generate('a dog', emotion='all', num=2, batch=2, steps=2, base={base.name!r}, out=out)",
+        "demo": f"emoscene.demo(steps=1, batch=4, base={base.name!r}, judge={judges}, out=out)",
+    }[verb]
+    code = f"""
+import sys, emoscene
+from emoscene.sampling import Pipe
+out, draw, painted = sys.argv[1], Pipe.draw, []
+Pipe.draw = lambda self, rows, batch=8: draw(self, painted.append(list(rows)) or painted[-1], batch)
+{call}
+print(*(row.method + row.file for rows in painted for row in rows))
+"""
+    line, places = [sys.executable, "-c", code, str(tmp_path / "out")], [{"RANK": rank} for rank in "01"]
+    ranks = [
+        subprocess.Popen(line, env={**os.environ, "WORLD_SIZE": "2", **place}, stdout=subprocess.PIPE, text=True)
+        for place in places
+    ]
+    said = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0]
+    assert all(said), "a process painted nothing"
+    assert not set(said[0]) & set(said[1]), "a picture was painted twice"
+    assert stage.read(tmp_path / "out")["state"] == "done"
+    for place in (path.parent for path in (tmp_path / "out").rglob("pictures.jsonl")):
+        assert sorted(row["file"] for row in index(place)) == sorted(path.name for path in place.glob("*.png"))
+    assert not list((tmp_path / "out").rglob("pictures-*.jsonl"))
+
+
+def trained(base, folder, name, seed, **settings):
+    method = tiny.made(name, base)
+    for parameter in method.parameters():
+        parameter.data += seed * 0.1
+    folder.mkdir(parents=True)
+    learners.save(method, name, folder, base, **settings)
+    return folder
+
+
+def test_another_adapter_of_the_same_name_is_another_call(base, tmp_path):
+    one, other = (trained(base, tmp_path / name / "inversion", "inversion", n) for n, name in enumerate("ab"))
+    call = {"prompt": "a dog", "base": base.name, "emotion": "awe", "steps": 1, "out": tmp_path / "out"}
+    out = sampling.generate(adapter=one, **call)
+    assert read_row(out / "awe-0000.png").adapters == ("inversion",)
+    assert set(stage.read(out)["config"]["weights"]) == {"base", "inversion"}
+    shutil.copytree(one, tmp_path / "moved/inversion")
+    sampling.generate(adapter=tmp_path / "moved/inversion", **call)
+    with pytest.raises(Usage, match=r"config\.weights\.inversion is .* there and .* here"):
+        sampling.generate(adapter=other, **call)
+
+
+def test_another_base_of_the_same_name_is_another_call(tmp_path):
+    folder = tiny.make(tmp_path / "base")
+    call = {"prompt": "a dog", "base": str(folder), "steps": 1, "out": tmp_path / "out"}
+    sampling.generate(**call)
+    config = folder / "text_encoder/config.json"
+    config.write_text(config.read_text().replace('"layer_norm_eps": 1e-05', '"layer_norm_eps": 2e-05'))
+    with pytest.raises(Usage, match=r"config\.weights\.base is"):
+        sampling.generate(**call)
+
+
+def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
+    folder = trained(base, tmp_path / "guidance", "guidance", 0)
+    call = {"base": base.name, "adapter": folder, "emotion": "awe", "steps": 2}
+    out = sampling.generate("a dog", out=tmp_path / "hard", scale=90.0, away=3.0, **call)
+    plain = read_row(sampling.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
+    assert plain.settings == {}
+    row = read_row(out / "awe-0000.png")
+    assert row.settings == {"guidance.scale": 90.0}
+    with Image.open(out / row.file) as kept:
+        made = {
+            told: next(sampling.load(row.base, method=row.method, adapter=folder, **settings).draw([row]))[1]
+            for told, settings in (("again", row.settings), ("without", {}))
+        }
+        assert made["again"].tobytes() == kept.tobytes()
+        assert made["without"].tobytes() != kept.tobytes()
+    pair = sampling.load(base, method="prompt+guidance", adapter=folder, **row.settings)
+    assert pair.rows("a dog")[0].settings == row.settings
+    assert pair.methods["guidance"].config.scale == 90.0
+    with pytest.raises(Usage, match="did you mean 'scale'"):
+        sampling.load(base, method="prompt+guidance", adapter=folder, scael=3)
