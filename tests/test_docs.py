@@ -18,6 +18,7 @@ from emoscene.verbs import VERBS, read
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
 SNIPPETS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in PAGES.items()}
+CITED = re.compile(r"([A-Z][\w'-]+)(?: et al\.| (?:&|and) [A-Z][\w'-]+)?,? \(?((?:19|20)\d\d)\b")
 LINES = re.compile(r"^    (?:.* -m )?emoscene (.*)$", re.MULTILINE)
 
 
@@ -90,6 +91,14 @@ def test_the_reference_has_every_verb_and_only_names_that_exist():
         assert hasattr(there, leaf) or import_module(name)
     verbs = {f"emoscene.{room}.{verb}" for verb, room in emoscene.VERBS.items() if verb not in {"mini", "demo", "web"}}
     assert verbs <= set(named)
+
+
+def test_every_paper_that_the_code_names_has_its_line():
+    rows = re.findall(r"^\| (.*?) \|", PAGES["papers.md"], re.MULTILINE)
+    files = [path.read_text() for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".toml"}]
+    cited = {paper for text in files for paper in CITED.findall(re.sub(r"[\s#]+", " ", text))}
+    assert {("Russell", "1980"), ("Kynkaanniemi", "2024"), ("Rombach", "2022"), ("EmoGen", "2024")} <= cited
+    assert not [paper for paper in sorted(cited) if not any(all(part in row for part in paper) for row in rows)]
 
 
 def test_every_page_is_in_the_menu_and_its_links_lead_somewhere():
