@@ -110,6 +110,12 @@ def test_every_page_is_in_the_menu_and_its_links_lead_somewhere():
             assert (ROOT / "docs" / name).parent.joinpath(link).exists(), f"{name}: {link}"
 
 
+def test_the_readme_leads_to_every_page():
+    links = set(re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()))
+    assert {f"docs/{name}" for name in PAGES} <= links
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
 def test_what_is_said_of_the_pinned_base_is_what_is_pinned():
     assert f"{plugins.table('bases', 'sd15')['gigabytes']} GB" in PAGES["guides/bases.md"]
 
