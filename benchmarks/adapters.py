@@ -25,7 +25,7 @@ from emoscene.reporting.figures import HIGH, WIDE, Point, lines, mark
 STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #6b6862 } text.head { font-size: 12px; fill: #2b2a28 }
 .axis, .grid { stroke: #ddd9d0; fill: none } .way { stroke: currentColor; stroke-width: 1.6; fill: none }
-.bar { display: none }
+.bar { display: none } .paper { fill: #faf8f4 }
 """
 
 
@@ -68,7 +68,7 @@ def drawing(manifests: dict[str, dict[str, Any]], proof: dict[str, Any]) -> str:
         for number, name in enumerate(names)
     ]
     size = f'viewBox="0 0 {2 * WIDE + 20} {HIGH + 26}" width="{3 * WIDE}"'
-    inside = "".join([*parts, *marks])
+    inside = "".join(['<rect class="paper" width="100%" height="100%"/>', *parts, *marks])
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>{inside}</svg>\n'
 
 

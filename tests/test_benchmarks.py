@@ -45,3 +45,4 @@ def test_the_drawing_of_trainings_has_every_curve() -> None:
     root = ElementTree.fromstring(adapters.drawing(manifests, {"t": [50, 950], "accuracy": [0.9, 0.3]}))
     ways = [node for node in root.iter("{http://www.w3.org/2000/svg}path") if node.get("class") == "way"]
     assert len(ways) == 3
+    assert root.find("{*}rect").get("class") == "paper"  # or a dark page shows through

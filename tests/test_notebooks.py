@@ -3,16 +3,19 @@
 import ast
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 import emoscene
+from emoscene.editing import KEEP
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SMALL = {"STEPS": "2", "PICTURES": "64", "SEEDS": "0:1", "DRAWN": "2"}
+PICTURES = {"01": 1 + 4 + 1, "03": 3 * (3 + 1), "05": 1 + 3 + 1 + 2}  # of the controls, the one that is painted at once
 
 
 def cells(path, kind="code"):
@@ -41,6 +44,13 @@ def test_it_uses_public_verbs_alone(path):
             assert node.module == "emoscene.emotions"
 
 
+def test_how_much_stays_of_an_edit_is_the_default_and_its_neighbours():
+    (first, second) = (text for text in cells(FOLDER / "05_edit.ipynb") if "keep" in text)
+    low, own, high = sorted(ast.literal_eval(re.search(r"for keep in (\(.*\)):", first)[1]))
+    assert low < own == KEEP < high
+    assert f'slider("keep", {KEEP}, ' in second
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_notebook
@@ -50,9 +60,11 @@ def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     for name, value in {**SMALL, "OUT": str(tmp_path), "PYTHONWARNINGS": "default"}.items():
         monkeypatch.setitem(os.environ, name, value)
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(
+    client = nbclient.NotebookClient(
         notebook, timeout=900, startup_timeout=600, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
-    said = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    )
+    client.execute()
+    controls = [output for one in client.widget_state.values() for output in one.get("outputs", [])]
+    said = [output for cell in notebook.cells for output in cell.get("outputs", [])] + controls
     assert not [output for output in said if output["output_type"] == "error"]
-    assert json.dumps(said).count("image/png") >= {"01": 5, "03": 3, "05": 6}.get(path.stem[:2], 0)
+    assert json.dumps(said).count("image/png") == PICTURES.get(path.stem[:2], 0)

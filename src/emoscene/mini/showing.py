@@ -17,7 +17,7 @@ from emoscene.reporting import Plate, Share, code, grid, page, section, table, t
 CHANCE = 1 / len(EMOTIONS)
 LIMITS = """\
 This is a miniature. Its world is painted by a program, its pictures are 128 pixels wide, and its vocabulary is about \
-three hundred words (emoscene show mini lists them). What you see is how the methods work, not how well they would do \
+230 words (emoscene show mini lists them). What you see is how the methods work, not how well they would do \
 on photographs; the same commands run on Stable Diffusion v1.5 with --base sd15.
 
 The judge is a small classifier that learnt from other pictures of the same world. It can be wrong, it knows only \
