@@ -13,13 +13,16 @@ from PIL import Image
 
 import emoscene
 import tiny
+from emoscene import hub, loading
 from emoscene import learner as learners
+from emoscene.backbone import Backbone, Spec
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Failure, Usage, download
 from emoscene.pictures import PAPER, Row, read_row, save
 from emoscene.sampling import load
 from emoscene.web import wish as wishes
+from emoscene.web.screen import Screen
 from emoscene.web.studio import GLANCE, Studio
 from emoscene.web.wish import Wish, bounded, given
 
@@ -205,6 +208,25 @@ def test_the_row_says_what_became_of_the_safety_checker(folder, tmp_path, near, 
         image.getcolors(1) is not None and image.getpixel((0, 0)) == Image.new("RGB", (1, 1), PAPER).getpixel((0, 0))
     ) == (state == "withheld")
     assert bool(studio.remarks) == (state in {"absent", "off"})
+
+
+def test_a_base_in_one_file_has_no_checker_and_that_is_said(folder, tmp_path, monkeypatch):
+    (file := tmp_path / "one.safetensors").write_bytes(b"weights")
+    parts = loading.parts
+    monkeypatch.setattr(loading, "parts", lambda place, dtype: parts(folder, dtype))
+    studio = Studio(str(file))
+    [(row, _)] = last(studio.generate(WISH)).finished
+    assert row.settings == {"safety_checker": "absent"}
+    assert studio.remarks == ["one.safetensors is one file, with no safety checker in it, so pictures are not screened"]
+    assert Studio(str(file), screen=False).screen.state == "off"
+
+
+def test_a_checker_of_the_hub_is_fetched_by_the_command_that_doctor_says(folder, tmp_path):
+    base = Backbone.load(screened(folder, tmp_path))
+    for revision, pinned in ((None, ""), ("0123abc", " --revision 0123abc")):
+        base.spec = Spec("owner/name", revision)
+        assert f": hf download owner/name{pinned} --include" in Screen(base).remark
+        assert Screen(base).remark.endswith(download("owner/name", revision, hub.WEIGHTS))
 
 
 def test_a_base_that_names_no_checker_says_nothing_of_one(studio):
