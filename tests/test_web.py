@@ -48,6 +48,18 @@ def studio(folder, tmp_path_factory):
     return Studio(str(folder), judge=[str(place)])
 
 
+@pytest.fixture(scope="module")
+def built(studio):
+    """The page, as it stands behind its door."""
+
+    async def build():  # outside of a running loop, Gradio makes some and leaves them open
+        return page.build(studio)
+
+    one = asyncio.run(build())
+    one.has_launched = True
+    return one
+
+
 def last(views):
     *_, view = views
     return view
@@ -268,16 +280,44 @@ def test_strengths_are_read_from_text():
         calls.numbers("0, much")
 
 
-def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(studio):
-    async def build():  # outside of a running loop, Gradio makes some and leaves them open
-        return page.build(studio)
-
-    built = asyncio.run(build())
+def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(built):
     public = {fn.api_name: fn for fn in built.fns.values() if fn.api_visibility == "public"}
     assert set(public) == {"generate", "compare", "refeel", "judge", "restore"}
     painters = [fn for name, fn in public.items() if name != "restore"]
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in painters} == {("painter", 1)}
     assert built._queue.max_size == page.QUEUE and built.api_open is False and built.analytics_enabled is False
+
+
+def asked(built, name, data):
+    """What is said to a call that is refused, and whether its traceback goes to the log."""
+    [call] = [fn for fn in built.fns.values() if fn.api_name == name]
+    with pytest.raises(gr.Error) as caught:
+        asyncio.run(built.process_api(call, data))
+    return caught.value.message, caught.value.print_exception
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("compare", ["a hill", ["none"], None, "1", 1, 1], "that is not what /compare takes"),
+        ("compare", ["a hill", None, ["awe"], "1", 1, 1], "that is not what /compare takes"),
+        ("compare", ["a hill", ["none"], ["awe"], None, 1, 1], "a comparison needs one strength at least"),
+        ("compare", ["a hill", ["none"], ["awe"]], "that is not what /compare takes"),
+        ("compare", [None, ["none"], ["awe"], "1", 1, 1], "prompt=None is off"),
+        ("compare", ["a hill", ["none"], ["awe"], "1", "many", 1], "that is not what /compare takes"),
+        ("compare", ["a hill", [1], ["awe"], "1", 1, 1], "Value: 1 is not in the list of choices: ['prompt', 'none']"),
+        ("judge", [[{"path": "/etc/secret.png", "meta": {"_type": "gradio.FileData"}}]], "was not uploaded"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused_in_words(built, name, data, sentence):
+    said, logged = asked(built, name, data)
+    assert sentence in said and not logged
+
+
+def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):
+    monkeypatch.setattr(wishes, "read", lambda pairs: pairs.nothing)
+    said, logged = asked(built, "compare", ["a hill", ["none"], ["awe"], "1", 1, 1])
+    assert "a mistake of the page's own" in said and "attribute" not in said and logged
 
 
 def test_the_picker_is_safe_from_templates_and_knows_every_emotion():

@@ -1,11 +1,12 @@
 """What the page's buttons and Gradio's API call: words in, a `Wish`, what the studio answers, components' values out.
 
-Nothing is decided here. A sentence of refusal becomes the page's own. Those that paint are generators: a call that is
-stopped, or whose asker has gone, is closed at its next step.
+Nothing is decided here. A sentence of refusal becomes the page's own, and no other error is shown. Those that paint are
+generators: a call that is stopped, or whose asker has gone, is closed at its next step.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 
 from emoscene import config
 from emoscene.emotions import EMOTIONS, describe
@@ -26,6 +28,28 @@ from emoscene.web.studio import Painted, Studio
 
 FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
 """The words of the tab *Paint*, in their order."""
+TYPE = re.compile(r" \(type: <class '.*?'>\)")
+
+
+class Plain(gr.Blocks):
+    """Gradio's page, except that nobody who asks is answered in Python's words."""
+
+    async def preprocess_data(self, block_fn: Any, *asked: Any, **more: Any) -> Any:
+        """What was sent, as the function takes it; what does not fit is refused."""
+        try:
+            return await super().preprocess_data(block_fn, *asked, **more)
+        except Exception as error:
+            raise gr.Error(_misfit(error, block_fn.api_name), title="Not so", print_exception=False) from error
+
+    async def process_api(self, *asked: Any, **more: Any) -> Any:
+        """A call's next answer; a mistake of ours is owned, and Gradio prints its traceback."""
+        try:
+            return await super().process_api(*asked, **more)
+        except gr.Error:
+            raise
+        except Exception as error:
+            sentence = "this went wrong by a mistake of the page's own: its log, where `emoscene web` runs, says which"
+            raise gr.Error(sentence, title="Our mistake") from error
 
 
 @contextmanager
@@ -117,11 +141,18 @@ def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
 def comparing(studio: Studio) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Compare*."""
 
-    def compare(prompt: str, methods: list[str], emotions: list[str], strengths: str, seed: float, steps: float) -> Any:
+    def compare(
+        prompt: str,
+        methods: list[str] | None,
+        emotions: list[str] | None,
+        strengths: str | None,
+        seed: float,
+        steps: float,
+    ) -> Iterator[Any]:
         with plainly():
             wish = wishes.read({"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.cfg})
-            chosen = ["" if name == "none" else name for name in emotions]
-            grid = studio.compare(wish, methods, chosen, numbers(strengths))
+            chosen = ["" if name == "none" else name for name in emotions or []]
+            grid = studio.compare(wish, methods or [], chosen, numbers(strengths or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 made = 0
                 for view in grid.views():
@@ -196,3 +227,12 @@ def numbers(text: str) -> list[float]:
     return [
         config.Option("strength", "float", 1.0, "", span=(-3, 3)).read(part) for part in text.split(",") if part.strip()
     ]
+
+
+def _misfit(error: Exception, call: str) -> str:
+    """What to say where Gradio could not read what was sent to a call."""
+    if isinstance(error, gr.Error):
+        return TYPE.sub("", error.message)
+    if isinstance(error, InvalidPathError):
+        return "a file that was not uploaded is not read: send it to /gradio_api/upload first"
+    return f"that is not what /{call} takes: /gradio_api/info lists its words and their kinds"

@@ -94,7 +94,7 @@ SHOW = """() => {
 
 def build(studio: Studio) -> gr.Blocks:
     """The page, not served yet."""
-    with gr.Blocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
+    with calls.Plain(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
         notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in studio.remarks)
         gr.HTML(
             f'<header class="masthead"><h1>emoscene</h1><p>words and an emotion in, pictures out &middot; '
