@@ -256,7 +256,40 @@ def test_settings_come_back_from_the_picture(studio, tmp_path):
     )
     (tmp_path / "dog.png").write_bytes(kept)
     assert read_row(tmp_path / "dog.png").seed == rows[0]["seed"] == 7
-    assert calls.restoring(studio)(str(tmp_path / "dog.png")) == ASKED
+    assert calls.restoring(studio)(str(tmp_path / "dog.png")) == [*ASKED, ""]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"settings": {"safety_checker": "on"}}, ""),
+        ({"size": (96, 64)}, "size 96x64 (here 96x96)"),
+        ({"cfg_low": 0.2, "cfg_high": 0.8}, "cfg_low 0.2 (here 0.0), cfg_high 0.8 (here 1.0)"),
+        ({"adapters": ("happy",), "loras": ("ink:0.5:12ab",)}, "adapters happy, loras ink:0.5:12ab"),
+        ({"image": "/home/me/lake.png", "keep": 0.4}, "image lake.png, keep 0.4"),
+        ({"like": "memory:12ab", "settings": {"guidance.scale": 9.0}}, "like memory:12ab, guidance.scale 9.0"),
+        ({"settings": {"<b>": 1}}, "&lt;b&gt; 1"),
+    ],
+)
+def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
+    row = Row(**{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more})
+    save(Image.new("RGB", row.size), tmp_path / "dog.png", row)
+    *words, note = calls.restoring(studio)(str(tmp_path / "dog.png"))
+    assert words[0] == "a dog" and words[-1] == max(row.size)
+    assert note == (f'<p class="note">this tab cannot take over {told}: emoscene generate can</p>' if told else "")
+
+
+@pytest.mark.parametrize("odd", [{"settings": 3}, {"size": ()}, {"size": (64, "x")}])
+def test_a_row_that_is_damaged_is_no_mistake_of_ours(studio, tmp_path, odd, monkeypatch):
+    monkeypatch.setattr(Row, "parameters", lambda row: "")
+    save(Image.new("RGB", (64, 64)), tmp_path / "odd.png", Row(base=studio.base.name, **odd))
+    with pytest.raises(gr.Error, match=r"the row in odd\.png is damaged"):
+        calls.restoring(studio)(str(tmp_path / "odd.png"))
+
+
+def test_an_adapter_of_the_same_method_that_is_another_is_said():
+    assert calls.lost(Row(adapters=("happy",)), Row(adapters=("mini:lora",))) == ["adapters happy (here mini:lora)"]
+    assert calls.lost(Row(settings={"guidance.scale": 9.0}), Row(settings={"guidance.scale": 9.0})) == []
 
 
 def test_a_bad_file_is_named_without_its_folder(studio, tmp_path):

@@ -1,9 +1,9 @@
 """The safety checker that a base brings along, as diffusers has it; Rando et al. (arXiv 2210.04610) tell its limits.
 
 A picture is read by CLIP and compared with a fixed list of concepts; what comes too near is withheld. Only a base whose
-`model_index.json` names a checker has one, and its weights may not have been fetched; one that is a single file has none
-in it. Then that is said, and stands in each picture's row (`settings.safety_checker`: on, off, absent, or withheld for
-the picture that it kept back).
+`model_index.json` names a checker has one, and its weights may not have been fetched; in a single file there is none.
+Then that is said, and stands in each picture's row (`settings.safety_checker`: on, off, absent, or withheld for the
+picture that it kept back).
 """
 
 from __future__ import annotations
