@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from shutil import which
@@ -262,8 +262,24 @@ def test_stop_stops(tab, page):
     assert tab.locator(".status span").first.inner_text() == "stopped"
 
 
+def test_who_goes_away_stops_the_work(page):
+    """When their streams are closed, what was being painted stops, and what waits its turn is not painted either."""
+    alone = seconds(page)
+    long = json.dumps({"data": [*GOOD[:6], 8, 100, *GOOD[8:]]})
+    with ExitStack() as streams:
+        answers = []
+        for _ in range(3):
+            asked = page.client.post("/gradio_api/call/generate", content=long, headers=page.json).json()
+            way = f"/gradio_api/call/generate/{asked['event_id']}"
+            answers.append(streams.enter_context(page.client.stream("GET", way)))
+        assert "event: generating" in answers[0].iter_lines()
+    assert seconds(page) < 5 * alone + 3, "what nobody waits for goes on"
+
+
 def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
-    row = Row(prompt="a castle on a hill", emotion=weights("fear:0.5"), method="prompt", strength=0.5, seed=77, cfg=3.0)
+    row = Row(
+        prompt="a castle on a hill", emotion=weights("fear:0.5"), method="prompt", strength=0.5, seed=77, cfg_low=0.2
+    )
     save(Image.new("RGB", (128, 128)), tmp_path / "castle.png", row)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     tab.get_by_text("Settings back from a picture").click()
@@ -272,6 +288,7 @@ def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
     tab.wait_for_function("document.querySelector('textarea').value === 'a castle on a hill'")
     assert tab.get_by_label("Seed").first.input_value() == "77"
     assert tab.locator(".picker .said").first.inner_text() == "fear 0.5"
+    tab.wait_for_selector("text=cannot take over cfg_low 0.2 (here 0.0)")
     tab.get_by_role("tab", name="Judge").click()
     tab.locator("input[type=file]").last.set_input_files(tmp_path / "bad.png")
     tab.wait_for_selector("text=bad.png")
