@@ -302,6 +302,9 @@ def test_a_comparison_is_shown(tab):
     tab.click("button.go:visible")
     tab.wait_for_function(SAID, arg="8 of 8")
     tab.wait_for_function("document.querySelector('.sheet img')?.naturalWidth > 500")
+    tab.locator(".sheet").get_by_label("Fullscreen").click()
+    ground = tab.locator(".sheet.fullscreen").evaluate("sheet => getComputedStyle(sheet).backgroundColor")
+    assert ground == "rgb(250, 248, 244)", "the page shows through"
 
 
 def test_two_people_at_once_see_their_own(browser, page):
