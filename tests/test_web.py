@@ -13,13 +13,16 @@ from PIL import Image
 
 import emoscene
 import tiny
+from emoscene import hub, loading
 from emoscene import learner as learners
+from emoscene.backbone import Backbone, Spec
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Failure, Usage
+from emoscene.errors import Failure, Usage, download
 from emoscene.pictures import PAPER, Row, read_row, save
 from emoscene.sampling import load
 from emoscene.web import wish as wishes
+from emoscene.web.screen import Screen
 from emoscene.web.studio import GLANCE, Studio
 from emoscene.web.wish import Wish, bounded, given
 
@@ -43,6 +46,18 @@ def studio(folder, tmp_path_factory):
     config = Judge.Config(side=32, patch=8, width=32, layers=1, heads=2, labels=EMOTIONS)
     learners.save(Judge.start(config, None), "judge", place, None)
     return Studio(str(folder), judge=[str(place)])
+
+
+@pytest.fixture(scope="module")
+def built(studio):
+    """The page, as it stands behind its door."""
+
+    async def build():  # outside of a running loop, Gradio makes some and leaves them open
+        return page.build(studio)
+
+    one = asyncio.run(build())
+    one.has_launched = True
+    return one
 
 
 def last(views):
@@ -207,6 +222,25 @@ def test_the_row_says_what_became_of_the_safety_checker(folder, tmp_path, near, 
     assert bool(studio.remarks) == (state in {"absent", "off"})
 
 
+def test_a_base_in_one_file_has_no_checker_and_that_is_said(folder, tmp_path, monkeypatch):
+    (file := tmp_path / "one.safetensors").write_bytes(b"weights")
+    parts = loading.parts
+    monkeypatch.setattr(loading, "parts", lambda place, dtype: parts(folder, dtype))
+    studio = Studio(str(file))
+    [(row, _)] = last(studio.generate(WISH)).finished
+    assert row.settings == {"safety_checker": "absent"}
+    assert studio.remarks == ["one.safetensors is one file, with no safety checker in it, so pictures are not screened"]
+    assert Studio(str(file), screen=False).screen.state == "off"
+
+
+def test_a_checker_of_the_hub_is_fetched_by_the_command_that_doctor_says(folder, tmp_path):
+    base = Backbone.load(screened(folder, tmp_path))
+    for revision, pinned in ((None, ""), ("0123abc", " --revision 0123abc")):
+        base.spec = Spec("owner/name", revision)
+        assert f": hf download owner/name{pinned} --include" in Screen(base).remark
+        assert Screen(base).remark.endswith(download("owner/name", revision, hub.WEIGHTS))
+
+
 def test_a_base_that_names_no_checker_says_nothing_of_one(studio):
     assert last(studio.generate(WISH)).finished[0][0].settings == {} and not studio.remarks
 
@@ -222,7 +256,40 @@ def test_settings_come_back_from_the_picture(studio, tmp_path):
     )
     (tmp_path / "dog.png").write_bytes(kept)
     assert read_row(tmp_path / "dog.png").seed == rows[0]["seed"] == 7
-    assert calls.restoring(studio)(str(tmp_path / "dog.png")) == ASKED
+    assert calls.restoring(studio)(str(tmp_path / "dog.png")) == [*ASKED, ""]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"settings": {"safety_checker": "on"}}, ""),
+        ({"size": (96, 64)}, "size 96x64 (here 96x96)"),
+        ({"cfg_low": 0.2, "cfg_high": 0.8}, "cfg_low 0.2 (here 0.0), cfg_high 0.8 (here 1.0)"),
+        ({"adapters": ("happy",), "loras": ("ink:0.5:12ab",)}, "adapters happy, loras ink:0.5:12ab"),
+        ({"image": "/home/me/lake.png", "keep": 0.4}, "image lake.png, keep 0.4"),
+        ({"like": "memory:12ab", "settings": {"guidance.scale": 9.0}}, "like memory:12ab, guidance.scale 9.0"),
+        ({"settings": {"<b>": 1}}, "&lt;b&gt; 1"),
+    ],
+)
+def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
+    row = Row(**{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more})
+    save(Image.new("RGB", row.size), tmp_path / "dog.png", row)
+    *words, note = calls.restoring(studio)(str(tmp_path / "dog.png"))
+    assert words[0] == "a dog" and words[-1] == max(row.size)
+    assert note == (f'<p class="note">this tab cannot take over {told}: emoscene generate can</p>' if told else "")
+
+
+@pytest.mark.parametrize("odd", [{"settings": 3}, {"size": ()}, {"size": (64, "x")}])
+def test_a_row_that_is_damaged_is_no_mistake_of_ours(studio, tmp_path, odd, monkeypatch):
+    monkeypatch.setattr(Row, "parameters", lambda row: "")
+    save(Image.new("RGB", (64, 64)), tmp_path / "odd.png", Row(base=studio.base.name, **odd))
+    with pytest.raises(gr.Error, match=r"the row in odd\.png is damaged"):
+        calls.restoring(studio)(str(tmp_path / "odd.png"))
+
+
+def test_an_adapter_of_the_same_method_that_is_another_is_said():
+    assert calls.lost(Row(adapters=("happy",)), Row(adapters=("mini:lora",))) == ["adapters happy (here mini:lora)"]
+    assert calls.lost(Row(settings={"guidance.scale": 9.0}), Row(settings={"guidance.scale": 9.0})) == []
 
 
 def test_a_bad_file_is_named_without_its_folder(studio, tmp_path):
@@ -246,16 +313,44 @@ def test_strengths_are_read_from_text():
         calls.numbers("0, much")
 
 
-def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(studio):
-    async def build():  # outside of a running loop, Gradio makes some and leaves them open
-        return page.build(studio)
-
-    built = asyncio.run(build())
+def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(built):
     public = {fn.api_name: fn for fn in built.fns.values() if fn.api_visibility == "public"}
     assert set(public) == {"generate", "compare", "refeel", "judge", "restore"}
     painters = [fn for name, fn in public.items() if name != "restore"]
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in painters} == {("painter", 1)}
     assert built._queue.max_size == page.QUEUE and built.api_open is False and built.analytics_enabled is False
+
+
+def asked(built, name, data):
+    """What is said to a call that is refused, and whether its traceback goes to the log."""
+    [call] = [fn for fn in built.fns.values() if fn.api_name == name]
+    with pytest.raises(gr.Error) as caught:
+        asyncio.run(built.process_api(call, data))
+    return caught.value.message, caught.value.print_exception
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("compare", ["a hill", ["none"], None, "1", 1, 1], "that is not what /compare takes"),
+        ("compare", ["a hill", None, ["awe"], "1", 1, 1], "that is not what /compare takes"),
+        ("compare", ["a hill", ["none"], ["awe"], None, 1, 1], "a comparison needs one strength at least"),
+        ("compare", ["a hill", ["none"], ["awe"]], "that is not what /compare takes"),
+        ("compare", [None, ["none"], ["awe"], "1", 1, 1], "prompt=None is off"),
+        ("compare", ["a hill", ["none"], ["awe"], "1", "many", 1], "that is not what /compare takes"),
+        ("compare", ["a hill", [1], ["awe"], "1", 1, 1], "Value: 1 is not in the list of choices: ['prompt', 'none']"),
+        ("judge", [[{"path": "/etc/secret.png", "meta": {"_type": "gradio.FileData"}}]], "was not uploaded"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused_in_words(built, name, data, sentence):
+    said, logged = asked(built, name, data)
+    assert sentence in said and not logged
+
+
+def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):
+    monkeypatch.setattr(wishes, "read", lambda pairs: pairs.nothing)
+    said, logged = asked(built, "compare", ["a hill", ["none"], ["awe"], "1", 1, 1])
+    assert "a mistake of the page's own" in said and "attribute" not in said and logged
 
 
 def test_the_picker_is_safe_from_templates_and_knows_every_emotion():

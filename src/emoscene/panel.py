@@ -44,7 +44,7 @@ class Eyes:
     @classmethod
     def of(cls, call: Mapping[str, Any], adapters: Sequence[Path], device: str) -> Eyes:
         """What a call asks for, on the CPU in mps's place. Raises Usage for what is none, and what may not judge."""
-        device = "cpu" if device == "mps" else device
+        device = "cpu" if device.startswith("mps") else device
         kin = [str(path) for path in adapters]
         judges = judges_of(call["base"], call["judge"], kin, call["pictures"], device)
         marks = fingerprints(call["base"], call["judge"])

@@ -1,20 +1,22 @@
 """What the page's buttons and Gradio's API call: words in, a `Wish`, what the studio answers, components' values out.
 
-Nothing is decided here. A sentence of refusal becomes the page's own. Those that paint are generators: a call that is
-stopped, or whose asker has gone, is closed at its next step.
+Nothing is decided here. A sentence of refusal becomes the page's own, and no other error is shown. Those that paint are
+generators: a call that is stopped, or whose asker has gone, is closed at its next step.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 
 from emoscene import config
 from emoscene.emotions import EMOTIONS, describe
@@ -26,6 +28,31 @@ from emoscene.web.studio import Painted, Studio
 
 FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
 """The words of the tab *Paint*, in their order."""
+APART = ("adapters", "loras", "image", "keep", "like", "size", "cfg_low", "cfg_high")
+"""What else a picture is a function of, besides its base and its settings."""
+
+TYPE = re.compile(r" \(type: <class '.*?'>\)")
+
+
+class Plain(gr.Blocks):
+    """Gradio's page, except that nobody who asks is answered in Python's words."""
+
+    async def preprocess_data(self, block_fn: Any, *asked: Any, **more: Any) -> Any:
+        """What was sent, as the function takes it; what does not fit is refused."""
+        try:
+            return await super().preprocess_data(block_fn, *asked, **more)
+        except Exception as error:
+            raise gr.Error(_misfit(error, block_fn.api_name), title="Not so", print_exception=False) from error
+
+    async def process_api(self, *asked: Any, **more: Any) -> Any:
+        """A call's next answer; a mistake of ours is owned, and Gradio prints its traceback."""
+        try:
+            return await super().process_api(*asked, **more)
+        except gr.Error:
+            raise
+        except Exception as error:
+            sentence = "this went wrong by a mistake of the page's own: its log, where `emoscene web` runs, says which"
+            raise gr.Error(sentence, title="Our mistake") from error
 
 
 @contextmanager
@@ -50,6 +77,11 @@ def wished(words: Sequence[Any]) -> wishes.Wish:
 def bar(share: float, words: str) -> str:
     """How far it is, as HTML."""
     return f'<progress max="1" value="{share:.3f}"></progress><span role="status">{escape(words)}</span>'
+
+
+def noted(remarks: Sequence[str]) -> str:
+    """Remarks, as HTML."""
+    return "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks)
 
 
 def told(rows: Sequence[Row]) -> str:
@@ -99,7 +131,7 @@ def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
             remarks = [*studio.pipe(wish.method).remarks(wish.prompt), *studio.remarks]
             if wish.emotion and wish.method == "none":
                 remarks.append("the base alone hears no emotion: choose a method")
-            notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks)
+            notes = noted(remarks)
             across = min(2, wish.num)
             yield gr.Gallery(columns=across), bar(0, "beginning") + notes, gr.skip()
             with TemporaryDirectory(prefix="emoscene-") as folder:
@@ -117,11 +149,18 @@ def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
 def comparing(studio: Studio) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Compare*."""
 
-    def compare(prompt: str, methods: list[str], emotions: list[str], strengths: str, seed: float, steps: float) -> Any:
+    def compare(
+        prompt: str,
+        methods: list[str] | None,
+        emotions: list[str] | None,
+        strengths: str | None,
+        seed: float,
+        steps: float,
+    ) -> Iterator[Any]:
         with plainly():
             wish = wishes.read({"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.cfg})
-            chosen = ["" if name == "none" else name for name in emotions]
-            grid = studio.compare(wish, methods, chosen, numbers(strengths))
+            chosen = ["" if name == "none" else name for name in emotions or []]
+            grid = studio.compare(wish, methods or [], chosen, numbers(strengths or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 made = 0
                 for view in grid.views():
@@ -177,18 +216,31 @@ def restoring(studio: Studio) -> Callable[[str | None], Any]:
             if not file:
                 raise Usage("there is no picture yet: drop one first")
             row = read_row(file)
+            if not isinstance(row.settings, dict) or [type(side) for side in row.size] != [int, int]:
+                raise Failure(f"the row in {file} is damaged")
             if row.base != studio.base.name:
                 raise Usage(
                     f"{file} was painted on {row.base}, and this page has {studio.base.name}: emoscene web --base"
                 )
             same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
             wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": max(row.size)}))
-            for name in wish["method"].split("+"):
+            methods = wish["method"].split("+")
+            for name in methods:
                 studio.pipe(name)
-            wish["method"] = wish["method"].split("+")
-            return [wish[name] for name in FIELDS]
+            [own] = studio.pipe(wish["method"]).rows()
+            gone = lost(row, replace(own, size=(wish["size"], wish["size"])))
+            remarks = [f"this tab cannot take over {', '.join(gone)}: emoscene generate can"] if gone else []
+            return [*({**wish, "method": methods}[name] for name in FIELDS), noted(remarks)]
 
     return restore
+
+
+def lost(row: Row, own: Row) -> list[str]:
+    """What made a picture and does not make one here, in words; own: a row of the page's."""
+    theirs, ours = ({**{name: getattr(one, name) for name in APART}, **one.settings} for one in (row, own))
+    gone = {name: value for name, value in theirs.items() if name != "safety_checker" and value != ours.get(name)}
+    here = {name: f" (here {_said(name, ours[name])})" for name in gone if ours.get(name) not in (None, ())}
+    return [f"{name} {_said(name, value)}{here.get(name, '')}" for name, value in gone.items()]
 
 
 def numbers(text: str) -> list[float]:
@@ -196,3 +248,19 @@ def numbers(text: str) -> list[float]:
     return [
         config.Option("strength", "float", 1.0, "", span=(-3, 3)).read(part) for part in text.split(",") if part.strip()
     ]
+
+
+def _misfit(error: Exception, call: str) -> str:
+    """What to say where Gradio could not read what was sent to a call."""
+    if isinstance(error, gr.Error):
+        return TYPE.sub("", error.message)
+    if isinstance(error, InvalidPathError):
+        return "a file that was not uploaded is not read: send it to /gradio_api/upload first"
+    return f"that is not what /{call} takes: /gradio_api/info lists its words and their kinds"
+
+
+def _said(name: str, value: Any) -> str:
+    """A row's value in words; a file by its name alone."""
+    if isinstance(value, tuple):
+        return ("x" if name == "size" else ", ").join(map(str, value)) or "none"
+    return Path(str(value)).name if name in ("image", "like") else str(value)

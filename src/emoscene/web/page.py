@@ -94,11 +94,10 @@ SHOW = """() => {
 
 def build(studio: Studio) -> gr.Blocks:
     """The page, not served yet."""
-    with gr.Blocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
-        notes = "".join(f'<p class="note">{escape(remark)}</p>' for remark in studio.remarks)
+    with calls.Plain(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
         gr.HTML(
             f'<header class="masthead"><h1>emoscene</h1><p>words and an emotion in, pictures out &middot; '
-            f"base: {escape(Path(studio.base.name).name)}</p></header>{notes}",
+            f"base: {escape(Path(studio.base.name).name)}</p></header>{calls.noted(studio.remarks)}",
             apply_default_css=False,
         )
         with gr.Tab("Paint"):
@@ -152,13 +151,14 @@ def paint(studio: Studio) -> None:
                 rows = gr.JSON(show_label=False)
             with gr.Accordion("Settings back from a picture", open=False):
                 drop = files("Drop a PNG that was painted here", single=True)
+                lost = gr.HTML("", apply_default_css=False, label="What does not come back")
     words = [prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size]
     run = {"fn": calls.generating(studio), "inputs": words, "outputs": [gallery, state, rows], **ONE}
     event = gr.on([go.click, prompt.submit], **run, api_name="generate", show_progress="hidden")
     stopping(stop, state, event)
     go.click(None, js=SHOW, api_visibility="private")
     dice.click(None, None, seed, js="() => Math.floor(Math.random() * 4294967296)", api_visibility="private")
-    drop.upload(calls.restoring(studio), drop, words, api_name="restore", show_progress="hidden")
+    drop.upload(calls.restoring(studio), drop, [*words, lost], api_name="restore", show_progress="hidden")
 
 
 def compare(studio: Studio) -> None:

@@ -1,8 +1,9 @@
 """The safety checker that a base brings along, as diffusers has it; Rando et al. (arXiv 2210.04610) tell its limits.
 
 A picture is read by CLIP and compared with a fixed list of concepts; what comes too near is withheld. Only a base whose
-`model_index.json` names a checker has one, and its weights may not have been fetched: then that is said, and stands in
-each picture's row (`settings.safety_checker`: on, off, absent, or withheld for the picture that it kept back).
+`model_index.json` names a checker has one, and its weights may not have been fetched; in a single file there is none.
+Then that is said, and stands in each picture's row (`settings.safety_checker`: on, off, absent, or withheld for the
+picture that it kept back).
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from emoscene import hub
 from emoscene.backbone import Backbone
 from emoscene.encoders.base import sized, tensor
+from emoscene.errors import download
 
 
 class Screen:
     """Looks at pictures before they are shown."""
 
     def __init__(self, base: Backbone, wanted: bool = True) -> None:
-        index = json.loads((base.folder / "model_index.json").read_text(encoding="utf8"))
-        named = bool((index.get("safety_checker") or [None])[0])
         there = any((base.folder / "safety_checker").glob("*.safetensors"))
-        self.state = "" if not named else "off" if not wanted else "on" if there else "absent"
+        self.state = "" if not _named(base.folder) else "off" if not wanted else "on" if there else "absent"
         self.base, self.checker = base, None
         if self.state == "on":
             self.checker = StableDiffusionSafetyChecker.from_pretrained(
@@ -38,11 +39,12 @@ class Screen:
     @property
     def remark(self) -> str:
         """What a user must know of it; nothing where the base names no checker, or it is on."""
-        name, spec = self.base.name, self.base.spec
-        files = "--include 'safety_checker/*.json' --include 'safety_checker/*.safetensors'"
-        fetch = "" if Path(spec.source).is_dir() else f": hf download {spec.source} --revision {spec.revision} {files}"
+        name, spec = Path(self.base.name).name, self.base.spec
+        lone = self.base.folder.is_file()
+        absent = f"{name} is one file, with no safety checker in it" if lone else f"{name}'s safety checker is not here"
+        fetch = "" if Path(spec.source).exists() else f": {download(spec.source, spec.revision, hub.WEIGHTS)}"
         return {
-            "absent": f"{name}'s safety checker is not here, so pictures are not screened{fetch}",
+            "absent": f"{absent}, so pictures are not screened{fetch}",
             "off": f"{name}'s safety checker is off, so pictures are not screened",
         }.get(self.state, "")
 
@@ -55,3 +57,11 @@ class Screen:
         mean, std = (torch.tensor(three).view(3, 1, 1) for three in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
         _, found = self.checker(((pixels - mean) / std).to(self.base.device), pixels.clone())
         return [not one for one in found]
+
+
+def _named(place: Path) -> bool:
+    """Whether a base is of those that come with a checker: its index says so, and a single file is of that family."""
+    if place.is_file():
+        return True
+    index = json.loads((place / "model_index.json").read_text(encoding="utf8"))
+    return bool((index.get("safety_checker") or [None])[0])
