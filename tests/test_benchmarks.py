@@ -1,13 +1,16 @@
 """What benchmarks share: turns, ratios, and a plot."""
 
 import sys
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import adapters, turns
+from benchmarks import adapters, training, turns
 
 
 def test_contenders_take_turns_and_the_first_are_not_counted() -> None:
@@ -32,6 +35,30 @@ def test_the_plot_is_an_svg_with_every_contender() -> None:
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 4
     with pytest.raises(ValueError, match="zip"):
         turns.ratio([1.0], [1.0, 2.0])
+
+
+def test_a_promise_that_is_missed_is_told_and_is_the_status() -> None:
+    row = {"median": 1.2, "quartiles": [1.1, 1.3]}
+    found = {
+        "seconds a step": {"lora": row},
+        "ratios": {name: training.held(row, promise) for name, (*_, promise) in training.LIMITS.items()},
+    }
+    assert training.missed(found) == ["engine / bare", "lora / its bare", "published / engine"]
+    console = Console(record=True, width=120, file=StringIO())
+    console.print(training.told(found))
+    lines = console.export_text().splitlines()
+    assert [line.count("missed") for line in lines if " / " in line] == [1, 1, 1, 0]
+    assert any("512 pixels" in line and "unconfirmed" in line for line in lines)
+    on_cuda = {"peak GB": {"bare": {"median": 9.0}, "lora": training.held({"median": 6.5}, "<= 6")}}
+    assert training.missed({"ratios": {}} | on_cuda) == ["peak GB: lora"]
+
+
+def test_a_step_is_counted_with_its_backward_pass() -> None:
+    """Of a matrix product that is thrice the product's own arithmetic."""
+    a = torch.ones(64, 64, requires_grad=True)
+    assert training.operations(lambda count: a @ a) == 2 * 64**3
+    assert training.operations(lambda count: (a @ a).sum().backward()) == 3 * 2 * 64**3
+    assert training.throughput(lambda count: a @ a, 4, 0.5)["pictures a second"] == 8
 
 
 def test_the_drawing_of_trainings_has_every_curve() -> None:
