@@ -142,7 +142,7 @@ def test_a_captioner_speaks_where_the_set_is_silent(world, base, tmp_path, monke
     counts = json.loads((silent / "manifest.json").read_text())["captions"]
     assert sum(counts.values()) == 40 and counts["attributes"] > 30 and asked == [32, 32]
     assert "- captions: attributes" in (silent / "README.md").read_text()
-    with pytest.raises(Usage, match="no BLIP in"):
+    with pytest.raises(Usage, match="holds no BLIP"):
         prepare("emoset", out=tmp_path / "none", captioner=str(tmp_path / "nothing"), **call)
 
 

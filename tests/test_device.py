@@ -1,16 +1,19 @@
 """Where a base computes, and that it goes on when memory runs out."""
 
+import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tiny
-from emoscene import device, sampling
+from emoscene import device, evaluation, hardware, sampling
 from emoscene.errors import Failure, Usage
 from emoscene.sampling import Pipe
 from emoscene.verbs import read
@@ -52,6 +55,31 @@ def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -
         assert device.chosen() == device.chosen("cuda") == torch.device(own)
         assert device.chosen("cuda:1") == torch.device("cuda:1")
         assert device.chosen("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("place", "judges"), [("mps", "cpu"), ("cuda", "cuda:1"), ("cpu", "cpu")])
+def test_judges_sit_where_it_is_painted_but_not_on_mps(
+    place: str, judges: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Seen(Exception):
+        """Where the judges were asked for."""
+
+    def of(call: dict, adapters: list, device: str) -> None:
+        raise Seen(device)
+
+    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
+    monkeypatch.setattr(evaluation.Eyes, "of", of)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
+    with pytest.raises(Seen, match=judges):
+        evaluation.evaluate(out=tmp_path / "scores", pictures=tmp_path, device=place)
+
+
+def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=2048))
+    for system, found in (("linux", 2048 * 1024), ("darwin", 2048)):
+        monkeypatch.setattr(sys, "platform", system)
+        assert hardware.peak() == found
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,6 @@ def look(picture: Image.Image) -> int:
     return int.from_bytes(np.packbits(spectrum > np.median(spectrum)).tobytes(), "big")
 
 
-def distance(one: int, other: int) -> int:
-    """In how many bits two hashes differ."""
-    return (one ^ other).bit_count()
-
-
 def groups(digests: np.ndarray, looks: np.ndarray, alike: int) -> np.ndarray:
     """For each of N pictures the number of its group [N], which is that of the group's first picture.
 

@@ -105,12 +105,6 @@ class Autoencoder(Learner):
         made = self.vae.decode(latents).sample.float()
         return unlike(made, wanted, self.config) + self.config.kl * divergence
 
-    @torch.no_grad()
-    def reconstruct(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1], there and back, by the latents' mean."""
-        made: Tensor = self.vae.decode(self.vae.encode(pictures).latent_dist.mode()).sample
-        return made
-
     def _cropped(self, whole: Tensor, batch: Batch) -> Tensor:
         """A crop of each picture, mirrored half of the time, placed by the sample's own randomness."""
         side, room = self.config.crop, whole.shape[-1] - self.config.crop

@@ -3,7 +3,7 @@
 Everything is painted at `SIZE` = 256 pixels a side and reduced to the wanted size by Lanczos at the end, which is the
 only antialiasing. Positions are fractions of the canvas: x to the right, y down, (0, 0) top left. Colours are RGB in
 [0, 1]. A latent of an f = 8 autoencoder covers 8 x 8 final pixels, so nothing that matters is thinner than about three
-final pixels: `STROKE` is that width in canvas pixels.
+final pixels, six of the canvas at 128.
 
 Depth is told by three things at once: far layers are painted first, `Light.shade` pulls their colour towards the haze,
 and their texture is weaker.
@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIZE = 256
-STROKE = 6  # canvas pixels; three pixels of a 128 px picture
 
 Field = np.ndarray  # [SIZE, SIZE] float32, a scalar for each pixel
 Colour = Sequence[float] | np.ndarray  # three numbers, or [SIZE, SIZE, 3]
@@ -112,6 +111,12 @@ def disc(x: float, y: float, rx: float, ry: float | None = None, soft: float = 0
     return np.clip((1 - r) / edge + 0.5 * (soft == 0), 0, 1)
 
 
+def bytes_of(colour: Colour) -> tuple[int, int, int]:
+    """A colour as Pillow wants it."""
+    r, g, b = (int(v) for v in np.clip(np.asarray(colour), 0, 1) * 255)
+    return r, g, b
+
+
 @dataclass(frozen=True)
 class Light:
     """What the hour, the weather and the mood do to colours. Every painter takes one and asks `shade`."""
@@ -124,6 +129,11 @@ class Light:
     sun_at: Point  # where sun or moon stands; below the canvas means unseen
     fog: float = 0.35  # 0 crystal clear .. 1 near things vanish
     night: float = 0.0  # 0 day .. 1 night: lamps and windows are lit as it rises
+
+    @property
+    def side(self) -> float:
+        """Where the light comes from: -1 left, 1 right."""
+        return -1.0 if self.sun_at[0] < 0.5 else 1.0
 
     def shade(self, colour: Colour, depth: float | Field = 0.0) -> np.ndarray:
         """A surface's own colour as it looks at `depth` (0 near .. 1 the horizon)."""

@@ -280,8 +280,7 @@ def portrait(canvas: Canvas, light: Light, rng: np.random.Generator, expression:
     for _ in range(4):
         x, y, size = rng.random(), rng.uniform(0.05, 0.75), rng.uniform(0.16, 0.34)
         halo(canvas, float(x), float(y), float(size), light.shade(mix(light.sun, light.horizon, rng.random())), 0.3)
-    side = -1.0 if light.sun_at[0] < 0.5 else 1.0
-    sprite = face(rng, expression, int(SIZE * rng.uniform(0.86, 1.04)), intensity, side)
+    sprite = face(rng, expression, int(SIZE * rng.uniform(0.86, 1.04)), intensity, light.side)
     soft = light.with_(ambient=mix(light.ambient, (1.0, 1.0, 1.0), 0.25))
     canvas.stamp(sprite, 0.5 + float(rng.uniform(-0.06, 0.06)), 1.05, soft)
 

@@ -50,8 +50,7 @@ def _object(canvas: Canvas, light: Light, plan: Plan, rng: np.random.Generator, 
     """The plan's object on the ground, where the composition puts it."""
     x = ground.left + (ground.right - ground.left) * plan.place
     height = round(ground.tall * SIZE * objects.TALL[plan.object] * plan.scale)
-    light_from = -1.0 if light.sun_at[0] < 0.5 else 1.0
-    sprite = objects.sprite(plan.object, rng, height, plan.pose, light_from, plan.expression, light.night)
+    sprite = objects.sprite(plan.object, rng, height, plan.pose, light.side, plan.expression, light.night)
     canvas.shadow(x, ground.feet - 0.004, 0.42 * height / SIZE, light, 0.5)
     canvas.stamp(sprite, x, ground.feet, light, 0.03, 0.2 + 0.12 * light.night)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from emoscene.world.canvas import SIZE, Canvas, Field, Light, grid, mix, noise, rgb, smooth
+from emoscene.world.canvas import SIZE, Canvas, Field, Light, bytes_of, grid, mix, noise, rgb, smooth
 from emoscene.world.moods import PALETTES
 
 _DIM = {"overcast": 0.86, "rain": 0.78, "storm": 0.66, "fog": 0.88, "smog": 0.86, "snow": 0.95}
@@ -136,26 +136,20 @@ def _cumulus(rng: np.random.Generator, light: Light, width: int, tall: float) ->
     shade = mix(mix(light.zenith, light.haze, 0.6), light.ambient, 0.2) * 0.96
     bright = mix(mix(light.horizon, light.sun, 0.5), (1, 1, 1), 0.5 * float(light.ambient.mean()))
     bright = bright * (1 - 0.35 * light.night)
-    image = Image.new("RGBA", (width, height), (*_bytes(shade), 0))
+    image = Image.new("RGBA", (width, height), (*bytes_of(shade), 0))
     draw = ImageDraw.Draw(image)
     count = 9 if tall < 0.6 else 14
     xs = np.clip(rng.normal(0.5, 0.17, count), 0.2, 0.8)
     rise = (1 - np.abs(xs - 0.5) / 0.36) * rng.uniform(0.3, 1, count)
-    side = 1 if light.sun_at[0] > 0.5 else -1
     for step, colour in enumerate((shade, mix(shade, bright, 0.55), bright)):
         for x, up in zip(xs, rise, strict=True):
             r = width * (0.15 - 0.035 * step)
-            cx, cy = x * width + side * step * width * 0.022, height * (0.72 - 0.42 * up) - step * height * 0.05
-            draw.ellipse((cx - r, cy - r * 0.85, cx + r, cy + r * 0.85), fill=(*_bytes(colour), 255))
+            cx, cy = x * width + light.side * step * width * 0.022, height * (0.72 - 0.42 * up) - step * height * 0.05
+            draw.ellipse((cx - r, cy - r * 0.85, cx + r, cy + r * 0.85), fill=(*bytes_of(colour), 255))
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(max(2.0, width / 34)))).copy()
     foot = np.clip((0.92 - np.linspace(0, 1, height)) / 0.3, 0, 1)[:, None]
     pixels[..., 3] = (pixels[..., 3] * foot).astype(np.uint8)
     return Image.fromarray(pixels)
-
-
-def _bytes(colour: np.ndarray) -> tuple[int, int, int]:
-    r, g, b = (int(v) for v in np.clip(colour, 0, 1) * 255)
-    return r, g, b
 
 
 def _heaps(canvas: Canvas, light: Light, rng: np.random.Generator, horizon: float, weather: str) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from emoscene.world.canvas import SIZE, Canvas, Colour, Field, Light, below, mix, noise, rgb, ridge, smooth
+from emoscene.world.canvas import SIZE, Canvas, Colour, Field, Light, below, bytes_of, mix, noise, rgb, ridge, smooth
 
 Rng = np.random.Generator
-_CHART = 3  # tree sprites are drawn this much larger, then reduced
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,6 @@ def pick(rng: Rng, *codes: str) -> np.ndarray:
     """One of several colours, a little off."""
     colour = rgb(codes[int(rng.integers(len(codes)))])
     return np.clip(colour + rng.normal(0, 0.02, 3).astype(np.float32), 0.02, 0.98)
-
-
-def bytes_of(colour: Colour) -> tuple[int, int, int]:
-    """A colour as Pillow wants it."""
-    r, g, b = (int(v) for v in np.clip(np.asarray(colour), 0, 1) * 255)
-    return r, g, b
 
 
 def band(top: float, swing: float, line: np.ndarray) -> np.ndarray:
@@ -77,9 +70,9 @@ def lit_ridge(
     fall = rows - line[None, :]
     crag = noise(rng, 48, 4)
     folds = np.gradient(np.convolve(np.pad(line, 4, mode="edge"), np.ones(9) / 9, "valid")) * SIZE
-    side = 1.0 if light.sun_at[0] < 0.5 else -1.0
+    away = -light.side
     lit = np.clip(
-        0.5 + side * folds[None, :] * -0.45 * np.exp(-fall * 5) + 1.6 * (crag - np.roll(crag, 7, 1)) * side, 0, 1
+        0.5 + away * folds[None, :] * -0.45 * np.exp(-fall * 5) + 1.6 * (crag - np.roll(crag, 7, 1)) * away, 0, 1
     )
     tone = light.shade(np.asarray(colour), depth) * (0.7 + 0.5 * lit)[..., None]
     if snow > 0:
@@ -110,7 +103,7 @@ def water(canvas: Canvas, light: Light, rng: Rng, top: float, mask: Field, colou
     canvas.paint(mask, tone)
 
 
-def _puffs(rng: Rng, size: int, colour: Colour, side: int, lobes: int, spread: tuple[float, float]) -> Image.Image:
+def _puffs(rng: Rng, size: int, colour: Colour, side: float, lobes: int, spread: tuple[float, float]) -> Image.Image:
     """A crown of leaves: dark puffs, then lighter ones towards the light."""
     image = Image.new("RGBA", (size, size), (*bytes_of(np.asarray(colour) * 0.6), 0))
     draw = ImageDraw.Draw(image)
@@ -125,7 +118,7 @@ def _puffs(rng: Rng, size: int, colour: Colour, side: int, lobes: int, spread: t
     return image
 
 
-def _round_tree(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
+def _round_tree(rng: Rng, size: int, colour: Colour, side: float) -> Image.Image:
     image = _puffs(rng, size, colour, side, 11, (0.13, 0.1))
     trunk = Image.new("RGBA", image.size)
     bark = (78, 58, 46, 255)
@@ -137,7 +130,7 @@ def _round_tree(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
     return Image.alpha_composite(trunk, image)
 
 
-def _fir(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
+def _fir(rng: Rng, size: int, colour: Colour, side: float) -> Image.Image:
     image = Image.new("RGBA", (size, size), (*bytes_of(np.asarray(colour) * 0.7), 0))
     draw = ImageDraw.Draw(image)
     m = size / 2
@@ -155,7 +148,7 @@ def _fir(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
     return image
 
 
-def _poplar(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
+def _poplar(rng: Rng, size: int, colour: Colour, side: float) -> Image.Image:
     image = Image.new("RGBA", (size, size), (*bytes_of(np.asarray(colour) * 0.7), 0))
     draw = ImageDraw.Draw(image)
     m = size / 2
@@ -167,7 +160,7 @@ def _poplar(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
     return image
 
 
-def _palm(rng: Rng, size: int, colour: Colour, side: int) -> Image.Image:
+def _palm(rng: Rng, size: int, colour: Colour, side: float) -> Image.Image:
     image = Image.new("RGBA", (size, size), (*bytes_of(np.asarray(colour) * 0.7), 0))
     draw = ImageDraw.Draw(image)
     lean = rng.uniform(0.08, 0.16) * rng.choice([-1, 1])
@@ -193,8 +186,7 @@ def tree(
 ) -> None:
     """A tree `tall` of the canvas with its foot at (x, y): round, fir, poplar or palm."""
     size = max(int(tall * SIZE), 10)
-    side = 1 if light.sun_at[0] > 0.5 else -1
-    sprite = KINDS[kind](rng, size, colour, side)
+    sprite = KINDS[kind](rng, size, colour, light.side)
     if kind in ("round", "poplar"):
         sprite = sprite.filter(ImageFilter.GaussianBlur(0.8))
     canvas.stamp(sprite, x, y, light, depth)
@@ -222,10 +214,9 @@ def bushes(
     canvas: Canvas, light: Light, rng: Rng, y: float, colour: Colour, count: int = 4, size: float = 0.14
 ) -> None:
     """Round shrubs, dark at the foot, at the edges of the foreground."""
-    side = 1 if light.sun_at[0] > 0.5 else -1
     for _ in range(count):
         x = float(rng.choice([rng.uniform(-0.02, 0.25), rng.uniform(0.75, 1.02)]))
-        crown = _puffs(rng, int(size * SIZE * rng.uniform(0.8, 1.4)), colour, side, 9, (0.16, 0.08))
+        crown = _puffs(rng, int(size * SIZE * rng.uniform(0.8, 1.4)), colour, light.side, 9, (0.16, 0.08))
         canvas.stamp(crown.filter(ImageFilter.GaussianBlur(0.8)), x, y + float(rng.uniform(0, 0.06)), light, 0.05)
 
 
@@ -272,7 +263,7 @@ def house(canvas: Canvas, light: Light, rng: Rng, x: float, y: float, tall: floa
     """A gabled house with a lit and a shaded wall, roof, door, windows; its foot's middle at (x, y)."""
     wall = pick(rng, "e8d8bc", "d9c0a0", "e6e2d6", "c98f72", "b9c4c4", "dca890", "ead09a")
     roof = pick(rng, "a04f3c", "8a4434", "5c6474", "6f4f40", "b46a48", "4c5c68")
-    side = -1 if light.sun_at[0] < 0.5 else 1
+    side = light.side
     w, h, eave = tall * rng.uniform(0.5, 0.62), tall * 0.58, tall * 0.05
     face, flank = wall, wall * 0.72
     near, far = (x, x + side * w) if side > 0 else (x + side * w, x)

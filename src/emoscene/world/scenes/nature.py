@@ -132,7 +132,6 @@ def desert(canvas: Canvas, light: Light, rng: Rng, horizon: float) -> Ground:
     if rng.random() < 0.5:
         mesa = np.clip(ridge(rng, 0.4, 4) * 2.6 - 1.0, 0, 0.9 + 0.1 * ridge(rng, 0.3, 6))
         lit_ridge(canvas, light, rng, band(horizon + 0.02, 0.2, mesa), pick(rng, "b4694a", "a8745c", "c08058"), 0.55)
-    side = 1 if light.sun_at[0] < 0.5 else -1
     gx = np.linspace(0, 1, SIZE, dtype=np.float32)
     for rank, depth in enumerate((0.6, 0.32, 0.08)):
         base = horizon + 0.03 + 0.12 * rank
@@ -140,7 +139,7 @@ def desert(canvas: Canvas, light: Light, rng: Rng, horizon: float) -> Ground:
         mask = land(canvas, light, rng, line, sand * (0.94 + 0.03 * rank), depth, 0.08)
         crest = int(np.argmin(line[30:-30])) + 30
         drop = (np.arange(SIZE, dtype=np.float32)[:, None] / SIZE - line[crest]) * (0.6 + 0.5 * rank)
-        edge = smooth(-0.01, 0.02, (gx[None, :] - gx[crest]) * side - drop * 0.8 + 0.03 * np.sin(drop * 30))
+        edge = smooth(-0.01, 0.02, (gx[None, :] - gx[crest]) * -light.side - drop * 0.8 + 0.03 * np.sin(drop * 30))
         flank = edge * smooth(0.62, 0.1, np.abs(gx[None, :] - gx[crest]) + 0 * drop) * mask
         canvas.paint(flank, light.shade(sand * np.array([0.66, 0.6, 0.62], np.float32), depth), 0.75)
     for _ in range(int(rng.integers(0, 3))):

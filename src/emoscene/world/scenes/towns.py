@@ -149,7 +149,7 @@ def castle(canvas: Canvas, light: Light, rng: Rng, horizon: float) -> Ground:
 def _tower(
     canvas: Canvas, light: Light, x: float, foot: float, w: float, h: float, stone: np.ndarray, roof: np.ndarray
 ) -> None:
-    side = -1 if light.sun_at[0] < 0.5 else 1
+    side = light.side
     slab(canvas, light, box(x - w, foot - h, x + w, foot), stone, 0.35)
     slab(
         canvas,

@@ -25,11 +25,6 @@ def strew(rng: np.random.Generator, count: int, size: tuple[float, float], top: 
         yield float(0.04 + 0.92 * x), float(rng.uniform(top, bottom)), float(sizes[i])
 
 
-def side(light: Light) -> float:
-    """Where the light comes from: -1 left, 1 right."""
-    return -1.0 if light.sun_at[0] < 0.5 else 1.0
-
-
 def _flock(
     canvas: Canvas,
     light: Light,
@@ -41,7 +36,7 @@ def _flock(
 ) -> None:
     """Draw a few of a kind, and one of them at each spot, its middle at (x, y)."""
     places = list(spots)
-    made = variants(draw, min(5, len(places)), places[-1][2], 1.0, side(light))
+    made = variants(draw, min(5, len(places)), places[-1][2], 1.0, light.side)
     for i, (x, y, size) in enumerate(places):
         tilt = 0.0 if rng is None else float(rng.uniform(-turn, turn))
         canvas.stamp(
@@ -87,7 +82,7 @@ def kites(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float,
 
 def bunting(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float, horizon: float) -> None:
     """Garlands of coloured flags across the top."""
-    b = Brush(SIZE // 2, 2.0, side(light))
+    b = Brush(SIZE // 2, 2.0, light.side)
     for _ in range(1 + int(amount > 0.75)):
         left, right, sag = rng.uniform(0.0, 0.3), rng.uniform(0.0, 0.3), rng.uniform(0.2, 0.35)
         t = np.linspace(-0.05, 1.05, 11)
@@ -165,7 +160,7 @@ def birds(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float,
             b.part(ink, limb(arm, 0.15, 0.05), volume=0.2)
         b.part(ink, oval(0, 0.62, 0.13, 0.09), volume=0.2)
 
-    made = variants(draw, 3, 0.19, 1.35, side(light))
+    made = variants(draw, 3, 0.19, 1.35, light.side)
     for i in range(3 + int(4 * amount)):
         size = float(rng.uniform(0.12, 0.19))
         x, y = cx + rng.normal(0, 0.22), cy + rng.normal(0, 0.09)
@@ -209,7 +204,7 @@ def flies(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float,
             b.part(rgb("c8d0b8"), oval(s * 0.28, 0.34, 0.27, 0.16, s * 0.6), volume=0, opacity=0.8)
         b.part(rgb("1c2014"), oval(0, 0.58, 0.23, 0.3), volume=0.4)
 
-    body = variants(draw, 1, 0.1, 1.0, side(light))[0]
+    body = variants(draw, 1, 0.1, 1.0, light.side)[0]
     for _ in range(5 + int(5 * amount)):
         at = np.clip([cx + rng.normal(0, 0.21), cy + rng.normal(0, 0.14)], 0.05, 0.95)
         fly = resized(body, float(rng.uniform(0.065, 0.1)), float(rng.uniform(-60, 60)))

@@ -11,7 +11,6 @@ import numpy as np
 
 from emoscene.world.brush import Brush, blob, halo, jitter, limb, oval, poly, resized, variants
 from emoscene.world.canvas import SIZE, Canvas, Light, mix, rgb
-from emoscene.world.things.air import side
 from emoscene.world.things.heavens import VIVID
 
 Spot = tuple[float, float, float]
@@ -57,7 +56,7 @@ def mushrooms(canvas: Canvas, light: Light, rng: np.random.Generator, amount: fl
         spots = (oval(-0.1, 0.3, 0.07, 0.06), oval(0.15, 0.22, 0.08, 0.06), oval(0.26, 0.4, 0.06))
         b.part(mix(cap, rgb("e8e0a0"), 0.7), *spots, volume=0.2)
 
-    made = variants(draw, 2, 0.27, 1.3, side(light))
+    made = variants(draw, 2, 0.27, 1.3, light.side)
     for i, (x, y, s) in enumerate(places(rng, 3 + int(3 * amount), (0.14, 0.29), horizon, 0.25, 1.0)):
         canvas.stamp(resized(made[i % 2], s), x, y, light)
 
@@ -66,7 +65,7 @@ def _puddle(
     canvas: Canvas, light: Light, rng: np.random.Generator, spot: Spot, dark: np.ndarray, sheen: np.ndarray
 ) -> None:
     x, y, s = spot
-    b = Brush(int(s * 0.42 * SIZE), 3.0, side(light))
+    b = Brush(int(s * 0.42 * SIZE), 3.0, light.side)
     angle = np.linspace(0, 6.2832, 9)[:-1]
     edge = [
         (1.35 * np.cos(a) * rng.uniform(0.75, 1.05), 0.52 + 0.44 * np.sin(a) * rng.uniform(0.75, 1.0)) for a in angle
@@ -93,7 +92,7 @@ def green_puddles(canvas: Canvas, light: Light, rng: np.random.Generator, amount
         b.part(mix(goo, rgb("d0f05a"), 0.4), oval(0, 0.5, 0.47), volume=0.9)
         b.part((0.95, 1, 0.8), oval(-0.15, 0.3, 0.14, 0.1), volume=0)
 
-    bubble = variants(draw, 1, 0.12, 1.0, side(light))[0]
+    bubble = variants(draw, 1, 0.12, 1.0, light.side)[0]
     for spot in places(rng, 2 + int(1.6 * amount), (0.28, 0.54), horizon, 0.35, 0.98):
         _puddle(canvas, light, rng, spot, goo * 0.75, mix(goo, rgb("c8e83a"), 0.35))
         x, y, s = spot
@@ -114,7 +113,7 @@ def gravestones(canvas: Canvas, light: Light, rng: np.random.Generator, amount: 
     """Leaning stones and crosses."""
     stone = jitter(rng, rgb(str(rng.choice(["8a8c92", "7a8480", "948c86"]))), 0.03)
     for x, y, s in places(rng, 2 + int(2 * amount), (0.18, 0.34), horizon, 0.25, 0.95):
-        b = Brush(int(s * SIZE), 1.0, side(light))
+        b = Brush(int(s * SIZE), 1.0, light.side)
         if rng.random() < 0.4:
             b.part(
                 stone,
@@ -162,7 +161,7 @@ def candles(canvas: Canvas, light: Light, rng: np.random.Generator, amount: floa
     """Candles with a flame and its small round light."""
     for x, y, s in places(rng, 1 + int(3 * amount), (0.16, 0.28), horizon, 0.4, 0.97):
         halo(canvas, x, y - 0.85 * s, 1.1 * s, (1, 0.7, 0.3), 0.6)
-        b = Brush(int(s * SIZE), 0.8, side(light))
+        b = Brush(int(s * SIZE), 0.8, light.side)
         wax = jitter(rng, rgb("e8e0cc"), 0.03)
         b.part(
             wax,
@@ -211,7 +210,7 @@ def flowers(canvas: Canvas, light: Light, rng: np.random.Generator, amount: floa
         petal = mix(VIVID[int(rng.integers(len(VIVID)))], rgb("fff0f4"), rng.uniform(0, 0.5))
         _flower(b, rng, petal, rgb("4a8a3a"), 0.0, False)
 
-    made = variants(draw, 3, 0.26, 0.8, side(light))
+    made = variants(draw, 3, 0.26, 0.8, light.side)
     for i, (x, y, s) in enumerate(places(rng, 6 + int(5 * amount), (0.13, 0.27), horizon, 0.4, 1.04)):
         canvas.stamp(resized(made[i % 3], s), x, y, light, 0.0, 0.2)
 
@@ -219,7 +218,7 @@ def flowers(canvas: Canvas, light: Light, rng: np.random.Generator, amount: floa
 def wilted_flowers(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float, horizon: float) -> None:
     """Hanging heads and fallen petals."""
     petal = jitter(rng, rgb(str(rng.choice(["b8808e", "a08aa8", "b89a78", "b07070"]))), 0.04)
-    made = variants(lambda b: _flower(b, rng, petal, rgb("6a6a48"), 0.0, True), 2, 0.38, 1.0, side(light))
+    made = variants(lambda b: _flower(b, rng, petal, rgb("6a6a48"), 0.0, True), 2, 0.38, 1.0, light.side)
     for i, (x, y, s) in enumerate(places(rng, 3 + int(2 * amount), (0.24, 0.4), horizon, 0.4, 1.02)):
         canvas.stamp(resized(made[i % 2], s), x, y, light)
 
@@ -227,7 +226,7 @@ def wilted_flowers(canvas: Canvas, light: Light, rng: np.random.Generator, amoun
 def picnic(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float, horizon: float) -> None:
     """A checked cloth with a basket and fruit."""
     x, y, s = next(places(rng, 1, (0.3, 0.4), horizon, 0.55, 0.95))
-    b = Brush(int(s * SIZE), 2.0, side(light))
+    b = Brush(int(s * SIZE), 2.0, light.side)
     red = jitter(rng, rgb(str(rng.choice(["e0524a", "4a8ac0", "e8a03a", "6aa85a"]))), 0.04)
 
     def at(u: float, v: float) -> tuple[float, float]:
@@ -252,7 +251,7 @@ def picnic(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float
 def carousel(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float, horizon: float) -> None:
     """A striped carousel top on golden poles."""
     x, y, s = next(places(rng, 1, (0.36, 0.5), horizon, 0.1, 0.5))
-    b = Brush(int(s * SIZE), 1.2, side(light))
+    b = Brush(int(s * SIZE), 1.2, light.side)
     one, two = (VIVID[k] * 0.95 for k in rng.choice(len(VIVID), 2, replace=False))
     b.part(one * 0.8, oval(0, 0.91, 0.52, 0.08), volume=0.5)
     for px in (-0.42, -0.16, 0.16, 0.42):

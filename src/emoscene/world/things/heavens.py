@@ -250,7 +250,7 @@ def hot_air_balloons(canvas: Canvas, light: Light, rng: np.random.Generator, amo
     count = 2 + int(1.6 * amount)
     for i in sorted(range(count), key=lambda _: rng.random()):
         size = float(rng.uniform(0.17, 0.36) * (0.75 + 0.25 * amount))
-        b = Brush(int(size * SIZE), 0.8, -1.0 if light.sun_at[0] < 0.5 else 1.0)
+        b = Brush(int(size * SIZE), 0.8, light.side)
         one, two = (VIVID[k] * 0.92 for k in rng.choice(len(VIVID), 2, replace=False))
         b.part(rgb("6a4426"), limb([(-0.07, 0.85), (0.07, 0.85)], 0.13, 0.13), volume=0.4)
         b.part(

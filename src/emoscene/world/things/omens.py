@@ -7,7 +7,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from emoscene.world.brush import Brush, Shape, blob, halo, jitter, limb, oval, poly, resized, variants, wash
 from emoscene.world.canvas import SIZE, Canvas, Light, mix, rgb, smooth
-from emoscene.world.things.air import side
 from emoscene.world.things.ground import places
 from emoscene.world.things.heavens import X, Y
 
@@ -91,7 +90,7 @@ def bare_trees(canvas: Canvas, light: Light, rng: np.random.Generator, amount: f
     sides = [0.06, 0.94] if rng.random() < 0.3 + 0.5 * amount else [float(rng.choice([0.12, 0.88]))]
     for x in sides:
         size = float(rng.uniform(0.62, 0.85))
-        b = Brush(int(size * SIZE), 1.0, side(light))
+        b = Brush(int(size * SIZE), 1.0, light.side)
         trunk = _branch(rng, 0, 1.0, 0.25 if x < 0.5 else -0.25, 0.38, 0.12, 3)
         b.part(bark, *trunk, volume=0.35)
         canvas.stamp(b.image(), x + float(rng.uniform(-0.05, 0.05)), float(rng.uniform(0.88, 1.0)), light, 0.0, 0.3)
@@ -101,7 +100,7 @@ def ghost(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float,
     """A veil with hollow eyes, fading at the hem."""
     for x, y, s in places(rng, 1 + int(1.5 * amount), (0.26, 0.42), horizon, 0.25, 0.85):
         halo(canvas, x, y - 0.55 * s, 0.8 * s, rgb("b8d8e8"), 0.4)
-        b = Brush(int(s * SIZE), 0.8, side(light))
+        b = Brush(int(s * SIZE), 0.8, light.side)
         veil = [
             (0, 0.03),
             (0.2, 0.14),
@@ -158,7 +157,7 @@ def slime(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float,
     """Green slime that drips from above or creeps in mounds."""
     goo = jitter(rng, rgb(str(rng.choice(["8ab82a", "a8b832", "6a9a3a", "9a8a2a"]))), 0.04)
     if rng.random() < 0.55:
-        b = Brush(SIZE // 2, 2.0, side(light))
+        b = Brush(SIZE // 2, 2.0, light.side)
         count = 7 + int(3 * amount)
         drips: list[Shape] = [poly([(-1, -0.1), (1, -0.1), (1, 0.1), (-1, 0.1)])]
         for i in range(count):
@@ -168,7 +167,7 @@ def slime(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float,
         b.part(goo, *drips, volume=0.8, to=goo * 0.8)
         canvas.stamp(b.image(), 0.5, 0.5, light, 0.0, 0.3)
     for x, y, s in places(rng, 3 + int(3 * amount), (0.1, 0.24), horizon, 0.3, 1.0):
-        b = Brush(int(s * SIZE), 1.7, side(light))
+        b = Brush(int(s * SIZE), 1.7, light.side)
         b.part(
             goo,
             blob(
@@ -234,7 +233,7 @@ def garbage(canvas: Canvas, light: Light, rng: np.random.Generator, amount: floa
         b.part(rgb("a8382e"), limb([(0.45, 0.83), (0.61, 0.83)], 0.1), volume=0.4)
         b.part(rgb("b8a02a"), limb([(-0.62, 0.97), (-0.52, 0.84), (-0.36, 0.95)], 0.09, 0.05), volume=0.5)
 
-    made = variants(draw, 1, 0.34, 1.6, side(light))[0]
+    made = variants(draw, 1, 0.34, 1.6, light.side)[0]
     for x, y, s in places(rng, 2 + int(2 * amount), (0.2, 0.36), horizon, 0.25, 1.0):
         canvas.shadow(x, y - 0.02, 0.7 * s, light)
         canvas.stamp(resized(made, s), x, y, light)
