@@ -68,7 +68,7 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("generate a --like nowhere.png", "nowhere.png is not there"),
         ("generate a --image nowhere.png", "nowhere.png is not there"),
         ("generate a --keep 1.5", "--keep=1.5 is out of range"),
-        ("generate a --sampler dpm", "did you mean 'dpm++'?"),
+        ("generate a --sampler dpm", "no --sampler 'dpm': did you mean 'dpm++'?"),
         ("generate a --strength inf", "--strength is float"),
         ("evaluate --strength -inf --out o", "--strength is float"),
         ("generate a village", "put the prompt in quotes"),

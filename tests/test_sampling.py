@@ -8,12 +8,14 @@ import pytest
 import torch
 
 import tiny
-from emoscene import backbone, plugins, sampling, solvers
+from emoscene import backbone, pictures, plugins, sampling, solvers, verbs
 from emoscene.backbone import Backbone
+from emoscene.config import fields
 from emoscene.errors import Failure, Usage
 from emoscene.pictures import read_row
 from emoscene.sampling import Pipe
 from emoscene.verbs import read
+from emoscene.web.wish import Wish
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +165,18 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
         pipe("a", size=100)
     with pytest.raises(Usage, match="did you mean 'awe'"):
         pipe("a", emotion="aw")
+
+
+def test_samplers_have_one_list() -> None:
+    lists = verbs.SAMPLERS, pictures.SAMPLERS, next(o for o in fields(Wish) if o.name == "sampler").choices
+    assert all(set(one) == set(solvers.SCHEDULERS) for one in lists)
+
+
+def test_a_sampler_that_is_off_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
+    for off in ({"sampler": "dpm"}, {"strength": float("inf")}):
+        with pytest.raises(Usage):
+            sampling.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
