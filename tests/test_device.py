@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene import device, evaluation, hardware, sampling
+from emoscene import device, evaluation, hardware, panel, sampling
 from emoscene.errors import Failure, Usage
 from emoscene.sampling import Pipe
 from emoscene.verbs import read
@@ -57,21 +57,21 @@ def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -
         assert device.chosen("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize(("place", "judges"), [("mps", "cpu"), ("cuda", "cuda:1"), ("cpu", "cpu")])
+@pytest.mark.parametrize(("place", "seat"), [("mps", "cpu"), ("cuda", "cuda:1"), ("cpu", "cpu")])
 def test_judges_sit_where_it_is_painted_but_not_on_mps(
-    place: str, judges: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    place: str, seat: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Seen(Exception):
         """Where the judges were asked for."""
 
-    def of(call: dict, adapters: list, device: str) -> None:
+    def judges(base: str, more: list, kin: list, pictures: Path, device: str) -> None:
         raise Seen(device)
 
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
-    monkeypatch.setattr(evaluation.Eyes, "of", of)
+    monkeypatch.setattr(panel, "judges_of", judges)
     monkeypatch.setenv("LOCAL_RANK", "1")
     Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
-    with pytest.raises(Seen, match=judges):
+    with pytest.raises(Seen, match=seat):
         evaluation.evaluate(out=tmp_path / "scores", pictures=tmp_path, device=place)
 
 

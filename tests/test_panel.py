@@ -175,7 +175,7 @@ def test_a_head_that_was_never_trained_is_no_judge(tmp_path, faces):
 def test_three_roles_share_no_pictures(tmp_path, faces):
     def card(folder, **facts):
         folder.mkdir(exist_ok=True)
-        (folder / learners.CARD).write_text(json.dumps({"config": {}, **facts}))
+        (folder / learners.CARD).write_text(json.dumps({"config": {}, "emotions": [], "base": None, **facts}))
         return folder
 
     adapter = card(tmp_path / "lora", learner="lora", data="d" * 64)

@@ -190,6 +190,8 @@ def provided(
     options = [*plugins.room("data/preparation"), *plugins.options("sources", call["source"])]
     known = {"source", "root", "limit", "per_emotion", "split", *(option.name for option in options)}
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
+    if not given.get("captioner", True):
+        given["captioner"] = "none"
     if trains:
         given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
     if "captioner" in lacking and not backbone.spec.captioner:

@@ -23,7 +23,7 @@ from emoscene.errors import Usage, install
 from emoscene.learner import Learner
 
 PACKAGES = {
-    "adamw8bit": ("bitsandbytes", "AdamW8bit", "pip install bitsandbytes"),
+    "adamw8bit": ("bitsandbytes.optim", "AdamW8bit", "pip install bitsandbytes"),
     "prodigy": ("prodigyopt", "Prodigy", install("train")),
 }
 """Optimizers that come with a package of their own: its name, the class, and what installs it."""
