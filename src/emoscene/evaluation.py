@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from emoscene import gallery, loras, stage
-from emoscene.adapters import at_use
+from emoscene.adapters import at_use, fingerprints
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.device import chosen
@@ -81,14 +81,14 @@ def evaluate(
     call: dict[str, Any] = {"method": method, "adapter": _paths(adapter), "base": base, "strength": strength}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
-    readers: dict[str, Any] = {"clip": clip, "semantics": semantics, "features": features, "lpips": lpips}
-    readers |= {"robust": robust, "lora": _worn(lora), "streamed": not keep_pictures}
-    call |= {key: value for key, value in readers.items() if value}
+    call |= _given(clip=clip, semantics=semantics, features=features, lpips=lpips)
+    call |= _given(robust=robust, lora=_worn(lora), streamed=not keep_pictures)
     where = str(chosen(device))
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
     planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
     samples, lost = found(Path(pictures)) if pictures else ([], {})
     eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), where)
+    call |= {"weights": fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
     scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
     if not scores.done:
         seen, place = None, scores.path / "pictures"
@@ -205,6 +205,11 @@ def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     if given is None:
         return []
     return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
+
+
+def _given(**words: Any) -> dict[str, Any]:
+    """The words that were said."""
+    return {key: value for key, value in words.items() if value}
 
 
 def _worn(given: str | Path | Sequence[str | Path] | None) -> list[str]:

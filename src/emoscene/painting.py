@@ -152,4 +152,4 @@ def _watch(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None
 def weights_of(pipe: Pipe, given: Sequence[str]) -> list[Path]:
     """The folders of the weights that a pipe paints with: those given, else the base's own."""
     folders = by_method(given)
-    return [adapter_of(name, pipe.base, folders) for name, method in pipe.methods.items() if method.reads]
+    return [adapter_of(name, pipe.base, folders) for name in pipe.trained]

@@ -69,6 +69,7 @@ class Pipe:
         self.base, self.methods, self.adapters = base, dict(methods), tuple(adapters)
         self.settings = dict(settings or {})  # those that are not the methods' own
         self.method = "+".join(methods) or "none"
+        self.trained = [name for name, method in methods.items() if method.reads]
         self.chain = Chain(list(methods.values()))
         self.given = Given(base, self.chain.methods)
         self.sketch = Preview(base, tiny)
@@ -308,8 +309,7 @@ def generate(
         tell(f"valence {asked['valence']:g} and arousal {asked['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
-    trained = [name for name, one in pipe.methods.items() if one.reads]
-    opened = gallery.begin(out, rows, late, fingerprints(backbone, trained, adapter))
+    opened = gallery.begin(out, rows, late, fingerprints(backbone, pipe.trained, adapter))
     if not opened.done:
         gallery.fill(opened, pipe.draw, rows, batch, watch)
     return opened.path
