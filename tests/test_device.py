@@ -1,5 +1,6 @@
 """Where a base computes, and that it goes on when memory runs out."""
 
+import inspect
 import resource
 import shutil
 import subprocess
@@ -79,7 +80,17 @@ def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=2048))
     for system, found in (("linux", 2048 * 1024), ("darwin", 2048)):
         monkeypatch.setattr(sys, "platform", system)
+        monkeypatch.setattr(hardware, "STATUS", Path("/nowhere"))
         assert hardware.peak() == found
+
+
+@pytest.mark.skipif(not hardware.STATUS.exists(), reason="Linux tells it of the memory itself")
+def test_a_large_parent_is_not_taken_for_its_child() -> None:
+    ballast = np.ones(2**26)
+    lines = ("from pathlib import Path", "STATUS = Path('/proc/self/status')", inspect.getsource(hardware.peak))
+    script = "\n".join([*lines, "print(peak())"])
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < ballast.nbytes / 4 < ballast.nbytes < hardware.peak()
 
 
 @pytest.mark.parametrize(

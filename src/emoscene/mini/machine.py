@@ -17,16 +17,16 @@ from emoscene.sampling import Emotion, Pipe
 
 ASKED: tuple[Emotion, ...] = ("awe", "fear", "anger", None)
 PROBE = """
-import json, resource, statistics, sys, time
+import json, statistics, sys, time
 import emoscene
+from emoscene.hardware import peak
 pipe = emoscene.load(sys.argv[1], device="cpu")
 seconds = []
 for seed in range(8):
     began = time.perf_counter()
     pipe("a village by a lake", seed=seed)
     seconds.append(time.perf_counter() - began)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak}))
+print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak() / 2**30}))
 """
 
 
