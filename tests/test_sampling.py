@@ -47,23 +47,18 @@ def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe, f
     assert np.abs(np.asarray(ours, int) - np.asarray(made.images[0], int)).max() <= 1
 
 
-def test_a_base_trained_on_v_answers_in_eps(tmp_path: Path, folder: Path) -> None:
-    v = Backbone.load(str(tiny.make(tmp_path / "v", prediction="v_prediction")))
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_a_base_that_predicts_otherwise_answers_in_eps(prediction: str, tmp_path: Path, folder: Path) -> None:
+    other = Backbone.load(str(tiny.make(tmp_path / "other", prediction=prediction)))
     eps = Backbone.load(str(folder))
     x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
     with torch.no_grad():
-        raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, v))
-    alphabar = v.alphas_cumprod[300]
-    torch.testing.assert_close(answer, alphabar.sqrt() * raw + (1 - alphabar).sqrt() * x)
-
-
-def test_a_base_trained_on_the_picture_answers_in_eps(tmp_path: Path, folder: Path) -> None:
-    sample = Backbone.load(str(tiny.make(tmp_path / "sample", prediction="sample")))
-    eps = Backbone.load(str(folder))
-    x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
-    with torch.no_grad():
-        raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, sample))
-    torch.testing.assert_close(sample.add_noise(raw, answer, t), x)
+        raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, other))
+    alphabar = other.alphas_cumprod[300]
+    if prediction == "sample":
+        torch.testing.assert_close(other.add_noise(raw, answer, t), x)
+    else:
+        torch.testing.assert_close(answer, alphabar.sqrt() * raw + (1 - alphabar).sqrt() * x)
 
 
 STOCK = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}

@@ -22,11 +22,12 @@ from typing import Any
 
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage
+from emoscene.gallery import INDEX
 from emoscene.judging import Sample
 from emoscene.pictures import open_picture, read_row
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-LISTS = ("pictures.jsonl", "*.csv")
+LISTS = (INDEX, "*.csv")
 ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
 """What others call our columns."""
 
