@@ -49,7 +49,7 @@ def methods_of(
 def by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict[str, Path]:
     """The folders that were given, by the method that each was trained for. Raises Usage for two of one."""
     folders: dict[str, Path] = {}
-    for folder in map(Path, [adapter] if isinstance(adapter, str | Path) else adapter or ()):
+    for folder in map(Path, stage.several(adapter)):
         if (other := folders.setdefault(learners.card(folder)["learner"], folder)) is not folder:
             raise Usage(f"{other} and {folder} are both {learners.card(folder)['learner']}: give one of them")
     return folders

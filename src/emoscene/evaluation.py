@@ -78,8 +78,8 @@ def evaluate(
     """
     asked = prompts_of(prompts)
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
-    call: dict[str, Any] = {"method": method, "adapter": _paths(adapter), "base": base, "strength": strength}
-    call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": _paths(judge)}
+    call: dict[str, Any] = {"method": method, "adapter": stage.several(adapter), "base": base, "strength": strength}
+    call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": stage.several(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
     call |= _given(clip=clip, semantics=semantics, features=features, lpips=lpips)
     call |= _given(robust=robust, lora=_worn(lora), streamed=not keep_pictures)
@@ -201,12 +201,6 @@ def _settings(pipe: Pipe) -> dict[str, Any]:
     }
 
 
-def _paths(given: str | Path | Sequence[str | Path] | None) -> list[str]:
-    if given is None:
-        return []
-    return [str(given)] if isinstance(given, str | Path) else [str(path) for path in given]
-
-
 def _given(**words: Any) -> dict[str, Any]:
     """The words that were said."""
     return {key: value for key, value in words.items() if value}
@@ -214,4 +208,4 @@ def _given(**words: Any) -> dict[str, Any]:
 
 def _worn(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     """The LoRAs that the base is to wear, by what is in them."""
-    return [str(loras.asked(one)) for one in _paths(given)]
+    return [str(loras.asked(one)) for one in stage.several(given)]

@@ -29,6 +29,7 @@ from diffusers.utils.state_dict_utils import StateDictType
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from emoscene import stage
 from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
 
@@ -55,7 +56,7 @@ def put_on(base: Backbone, given: str | Path | Sequence[str | Path]) -> Backbone
 
     Raises Usage for a file that is not there, is no LoRA's or was made for another base, Failure for a damaged one.
     """
-    loras = [asked(one) for one in ([given] if isinstance(given, str | Path) else given)]
+    loras = [asked(one) for one in stage.several(given)]
     worn = copy.copy(base)
     worn.loras = (*base.loras, *map(str, loras))
     layers = {(part, name): m for part in PARTS for name, m in getattr(base, part).named_modules()}

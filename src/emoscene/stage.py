@@ -94,6 +94,13 @@ class Stage:
         write(self.path / MANIFEST, f"{text}\n".encode())
 
 
+def several(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """One folder or file, some of them or none, as a list."""
+    if given is None:
+        return []
+    return [str(given)] if isinstance(given, str | Path) else [str(one) for one in given]
+
+
 def read(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
     """The manifest of a stage, which must be of this kind."""
     path = Path(folder) / MANIFEST

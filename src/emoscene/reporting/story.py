@@ -50,9 +50,9 @@ def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: 
 
     Raises Usage for a folder without finished scores, Failure for a damaged one.
     """
-    folders = [scores] if isinstance(scores, str | Path) else list(scores)
+    folders = stage.several(scores)
     found = entries(folders)
-    opened = stage.Stage.open(out, "report", {"scores": [str(folder) for folder in folders]}, parents=folders)
+    opened = stage.Stage.open(out, "report", {"scores": folders}, parents=folders)
     if opened.done:
         return opened.path
     notes, made = remarks(found), comparisons(found)

@@ -64,10 +64,10 @@ def tune(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise Usage("tune runs in single processes: call it once for each worker, with the same words")
-    out, jury = Path(out), Jury([str(folder) for folder in _folders(judge)], prompts_of(prompts), span(seeds))
+    out, jury = Path(out), Jury(stage.several(judge), prompts_of(prompts), span(seeds))
     url = storage or f"sqlite:///{out.resolve()}/study.db"
     with studies.reached(url):
-        bench = Bench(name, Path(data), out, base, _folders(adapter), tell, settings)
+        bench = Bench(name, Path(data), out, base, [Path(folder) for folder in stage.several(adapter)], tell, settings)
         call = bench.choose(selector, jury.judges)
         call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
         opened = stage.Stage.open(out, "tuning", call, parents=[data, *bench.adapters])
@@ -82,10 +82,6 @@ def tune(
                     command = _command(name, {"trials": count, **told}, settings)
                     opened.finish(trials=count, **conclude(bench, study, jury, command))
     return out
-
-
-def _folders(given: Folders) -> list[Path]:
-    return [Path(one) for one in ([given] if isinstance(given, str | Path) else given or ())]
 
 
 def _command(name: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -15,11 +15,10 @@ from pathlib import Path
 import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from emoscene import hub
 from emoscene.backbone import Backbone
-from emoscene.encoders.base import sized, tensor
+from emoscene.encoders.base import Pixels, tensor
 from emoscene.errors import download
 
 
@@ -53,9 +52,8 @@ class Screen:
         """Which of these pictures, of one size, may be shown."""
         if self.checker is None:
             return [True] * len(pictures)
-        pixels = (sized(tensor(pictures), 224) + 1) / 2
-        mean, std = (torch.tensor(three).view(3, 1, 1) for three in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
-        _, found = self.checker(((pixels - mean) / std).to(self.base.device), pixels.clone())
+        seen = Pixels.clips(224).fit(tensor(pictures)).to(self.base.device)
+        _, found = self.checker(seen, torch.zeros_like(seen))  # the second it blackens where the first may not be shown
         return [not one for one in found]
 
 

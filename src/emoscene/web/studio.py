@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene import learner as learners
+from emoscene import stage
 from emoscene.device import loaded
 from emoscene.editing import steps_of
 from emoscene.emotions import AFFECT, EMOTIONS, parse
@@ -77,8 +78,7 @@ class Studio:
         dtype: str | None = None,
     ) -> None:
         self.base = loaded(base, device, dtype)
-        folders = [adapter] if isinstance(adapter, str | Path) else list(adapter or ())
-        self.adapters = {learners.card(Path(folder))["learner"]: folder for folder in folders}
+        self.adapters = {learners.card(Path(folder))["learner"]: folder for folder in stage.several(adapter)}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more = tuple(judge)
         self.screen = Screen(self.base, screen)
@@ -94,7 +94,7 @@ class Studio:
     @cached_property
     def judges(self) -> dict[str, Encoder]:
         """The judges of emotions, by name."""
-        found = judges_of(self.base.name, self.more, [str(folder) for folder in self.adapters.values()])
+        found = judges_of(self.base.name, self.more, list(self.adapters.values()))
         return {name: judge for name, judge in found.items() if judge.target == "emotion"}
 
     def pipe(self, method: str) -> Pipe:
