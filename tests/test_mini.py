@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from emoscene import learner as learners
 from emoscene import seeds
 from emoscene.backbone import Backbone
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.learner import Batch, Learner
 from emoscene.mini import build, cache, folder, tokenizer
 from emoscene.mini.autoencoder import Autoencoder
 from emoscene.mini.base import Base
 from emoscene.mini.critic import Critic
-from emoscene.mini.decoder import Decoder
+from emoscene.mini.decoder import Decoder, unalike
 from emoscene.training import Config, State, steps
 from emoscene.world import SCENES
 
@@ -123,6 +124,24 @@ def test_a_decoder_is_kept_without_its_critic(words: Path, tmp_path: Path) -> No
     assert {name.partition(".")[0] for name in kept} == {"vae"}
     again = Decoder.start(Decoder.Config(channels=(16, 16, 16, 16), begun=str(tmp_path)), None)
     assert all(torch.equal(value, again.vae.state_dict()[name[4:]]) for name, value in kept.items())
+
+
+def test_the_eyes_pull_at_the_picture_alone_and_are_not_kept(tmp_path: Path) -> None:
+    small = (16, 16, 16, 16)
+    blind = Decoder.start(Decoder.Config(channels=small), None)
+    learner = Decoder.start(Decoder.Config(channels=small, eyes=str(build.WEIGHTS.parent / "emotion_clip")), None)
+    learner.load_state_dict(blind.state_dict(), strict=False)
+    assert learner.trainable.keys() == blind.trainable.keys()
+    batch = Batch(Fixed().rows(range(8), learner.reads), 0, 0, range(8))
+    assert (learner(batch) > blind(batch) + 0.01).all()
+    learners.save(learner, "decoder", tmp_path, None)
+    assert {name.partition(".")[0] for name in load_file(tmp_path / "model.safetensors")} == {"vae"}
+    eyes, picture = learner.eyes, torch.rand(2, 3, 64, 64, requires_grad=True)
+    assert isinstance(eyes, EmotionCLIP)
+    assert unalike(eyes, picture, picture.detach()).max() == 0
+    unalike(eyes, picture, picture.detach().flip(-1)).sum().backward()
+    assert picture.grad is not None
+    assert picture.grad.abs().sum() > 0
 
 
 def test_the_frozen_encoder_stays(words: Path) -> None:

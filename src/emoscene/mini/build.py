@@ -2,7 +2,8 @@
 
     tokenizer ─▶ pictures ─┬▶ vae ─▶ latents ─┬▶ base ─▶ texts ─▶ unet ─┬▶ folder ─▶ adapters
                            │                  └▶ decoder ───────────────┤
-                           └▶ emotion_clip, captioner ──────────────────┘
+                           ├▶ emotion_clip ──────┴──────────────────────┤
+                           └▶ captioner ────────────────────────────────┘
     judges, from pictures of their own
 
 Every stage leaves its result in the work folder and is passed over once it is there; one that trains goes on from its
@@ -279,11 +280,11 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "pictures": paint,
     "vae": partial(train, name="vae"),
     "latents": encode,
+    "emotion_clip": partial(train, name="emotion_clip"),
     "decoder": partial(train, name="decoder"),
     "base": partial(train, name="base"),
     "texts": read,
     "unet": partial(train, name="unet"),
-    "emotion_clip": partial(train, name="emotion_clip"),
     "captioner": partial(train, name="captioner"),
     "folder": assemble,
     "adapters": adapt,

@@ -1,7 +1,9 @@
 """The decoder's own training: whole pictures from their final latents, the encoder left as it is.
 
 While the UNet learns those latents, the decoder goes on learning to paint them: to the pixel as far as the latents tell
-it, and before a `Critic` where they do not. A little noise on the latents makes it forgive a UNet that is a little off.
+it, before a `Critic` where they do not, and so that an EmotionCLIP sees in the picture what it saw in the rendered one
+(a perceptual loss, Johnson et al. 2016; this CLIP has learnt from the same pictures, and no judge is asked). A little
+noise on the latents makes it forgive a UNet that is a little off.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
+from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.config import option
+from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.learner import Batch, Learner
 from emoscene.mini.autoencoder import network, unlike
 from emoscene.mini.critic import Critic
@@ -35,6 +41,8 @@ class Decoder(Learner):
         edges: float = option(1.0, "weight of the finite differences", span=(0.0, 10.0))
         strength: float = option(0.5, "weight of the edges' mean strength in a patch", span=(0.0, 10.0))
         critic: float = option(0.05, "weight of the critic's disbelief", span=(0.0, 10.0))
+        eyes: str = option("", "folder of the EmotionCLIP that compares; empty: none does")
+        likeness: float = option(1.0, "weight of what it sees otherwise", span=(0.0, 10.0))
 
     reads: ClassVar[tuple[str, ...]] = ("pixels", "latents")
     role: ClassVar[str] = "base"
@@ -47,6 +55,7 @@ class Decoder(Learner):
         for part in (self.vae.decoder, self.vae.post_quant_conv):
             part.requires_grad_(True)
         self.critic = Critic()
+        self.eyes = learners.load("encoders", Path(config.eyes), None) if config.eyes else None
 
     @classmethod
     def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
@@ -58,9 +67,32 @@ class Decoder(Learner):
         return learner
 
     def loss(self, batch: Batch) -> Tensor:
-        """What is wrong with the picture, to the eye and to the critic, and with the critic [B]."""
-        wanted, latents = batch["pixels"].float() / 127.5 - 1, batch["latents"][:, 0].float()
+        """What is wrong with the picture, to the pixel, to the critic and to the CLIP, and with the critic [B]."""
+        wanted, mirrored = batch["pixels"].float() / 127.5 - 1, batch.uniform("mirror") < 0.5
+        wanted = torch.where(mirrored[:, None, None, None], wanted.flip(-1), wanted)
+        latents = batch["latents"][torch.arange(len(batch)), mirrored.long()].float()
         latents = latents + self.config.noise * batch.normal("decoder", *latents.shape[1:])
         made = self.vae.decode(latents / self.config.scale).sample.float()
         far = unlike(made, wanted, self.config) + self.config.critic * self.critic.disbelief(made)
+        if isinstance(self.eyes, EmotionCLIP):
+            far = far + self.config.likeness * unalike(self.eyes, *_shifted(batch, made, wanted))
         return far + self.critic.mistakes(made, wanted)
+
+
+def unalike(eyes: EmotionCLIP, made: Tensor, wanted: Tensor) -> Tensor:
+    """How far apart two pictures are in what the blocks of a CLIP's vision tower make of their patches [B]."""
+
+    def seen(pictures: Tensor) -> list[Tensor]:
+        found = eyes.model.vision_model(eyes.pixels.fit(pictures), output_hidden_states=True).hidden_states[1:]
+        return [F.layer_norm(hidden.float(), hidden.shape[-1:]) for hidden in found]
+
+    with torch.no_grad():
+        goal = seen(wanted)
+    far = [(one - other).abs().mean((1, 2)) for one, other in zip(seen(made), goal, strict=True)]
+    return torch.stack(far).mean(0)
+
+
+def _shifted(batch: Batch, *sides: Tensor) -> list[Tensor]:
+    """Each picture moved round by up to a patch, both sides alike, so that no patch's edge is anything special."""
+    steps = (batch.uniform("shift", 2) * 16).long().tolist()
+    return [torch.stack([p.roll(step, (1, 2)) for p, step in zip(side, steps, strict=True)]) for side in sides]

@@ -15,7 +15,7 @@ PICTURES = 28_000
 COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
 ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
 ADAPTING = 16_384  # pictures for that, each mirrored too; what ships, guidance apart, saw the first 8,192 unmirrored
-FOLDERS = ("tokenizer", "begun")  # settings that name another stage's
+FOLDERS = ("tokenizer", "begun", "eyes")  # settings that name another stage's
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "vae": (
         Autoencoder,
@@ -24,8 +24,8 @@ TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     ),
     "decoder": (
         Decoder,
-        {"begun": "vae", "strength": 1.5, "noise": 0.015, "critic": 0.05},
-        {"steps": 5000, "batch": 4, "lr": 5e-4, "decay": 0.0, "average": 0.995, "seed": 3},
+        {"begun": "vae", "eyes": "emotion_clip", "strength": 1.5, "noise": 0.015, "critic": 0.05},
+        {"steps": 14000, "batch": 4, "lr": 1e-3, "decay": 0.0, "average": 0.998, "seed": 8},
     ),
     "base": (
         Base,
