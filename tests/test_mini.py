@@ -46,8 +46,7 @@ class Fixed:
             "latents": torch.randn(8, 2, 4, 8, 8, generator=random),
             "weights": torch.eye(8),
             "scene": list(SCENES)[:8],
-            "short": ["a village by a lake"] * 8,
-            "long": ["a village by a lake, in warm light"] * 8,
+            "texts": torch.randn(8, 2, 77, 16, generator=random),
         }
 
     def __len__(self) -> int:
@@ -63,37 +62,55 @@ class Fixed:
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tokenizer that knows a few words."""
-    target = tmp_path_factory.mktemp("words") / "tokenizer"
-    tokenizer.save(target, tokenizer.train(["a", "by", "in", "lake", "light", "village", "warm"]))
-    return target
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP whose tokenizer knows a few words."""
+    home = tmp_path_factory.mktemp("clip")
+    tokenizer.save(home / "tokenizer", tokenizer.train(["a", "by", "in", "lake", "light", "village", "warm"]))
+    tiny = {"side": 32, "width": 16, "layers": 1, "text_width": 16, "text_layers": 1, "heads": 2, "vector": 8}
+    torch.manual_seed(0)
+    learner = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=str(home / "tokenizer"), **tiny), None)
+    learners.save(learner, "text_encoder", home, None)
+    return home
 
 
-def learner_of(kind: str, words: Path) -> Learner:
+def learner_of(kind: str, clip: Path) -> Learner:
     torch.manual_seed(0)
     small = (16, 16, 16, 16)
     if kind == "base":
-        tiny = Base.Config(tokenizer=str(words), channels=(16, 32), width=16, layers=1, heads=2, side=8)
-        return Base.start(tiny, None)
+        return Base.start(Base.Config(text=str(clip), channels=(16, 32), heads=2, side=8), None)
     if kind == "decoder":
         return Decoder.start(Decoder.Config(channels=small), None)
     return Autoencoder.start(Autoencoder.Config(channels=small, crop=32), None)
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "base"])
-def test_loss_falls(kind: str, words: Path) -> None:
-    learner = learner_of(kind, words)
+def test_loss_falls(kind: str, clip: Path) -> None:
+    learner = learner_of(kind, clip)
     config = Config(steps=2, batch=8, precision="fp32", lr=3e-3, warmup=0.0, schedule="constant")
     fixed = Fixed()
     state = State(learner, config)
     taken = list(steps(state, fixed, config))
     assert len(taken) == 2
     assert all(step.norm > 0 for step in taken)
-    again = State(learner_of(kind, words), config)
+    again = State(learner_of(kind, clip), config)
     batch = Batch(fixed.rows(range(8), learner.reads), 0, 0, range(8))
     with torch.no_grad():
         assert float(learner(batch).mean()) < float(again.learner(batch).mean())
+
+
+def test_the_base_hears_nothing_the_short_caption_or_the_long_one_and_its_text_encoder_stays(clip: Path) -> None:
+    learner = learner_of("base", clip)
+    assert isinstance(learner, Base)
+    assert {name.partition(".")[0] for name in learner.trainable} == {"unet"}
+    texts = learner.read(["a village", "a village by a lake in warm light"])
+    assert not texts.requires_grad
+    assert (texts[0] - texts[1]).abs().max() > 0.1
+    columns = {"latents": torch.zeros(400, 2, 4, 8, 8), "texts": texts.expand(400, -1, -1, -1)}
+    heard = learner._text(Batch(columns, 0, 0, range(400)))
+    sources = torch.stack([learner.silence, *texts])
+    which = (heard[:, None] - sources).flatten(2).abs().amax(2).argmin(1)
+    shares = which.bincount(minlength=3) / 400
+    assert shares == pytest.approx([0.1, 0.45, 0.45], abs=0.07)
 
 
 def test_the_critic_learns_from_its_mistakes_alone_and_the_picture_from_its_disbelief() -> None:
@@ -117,8 +134,8 @@ def test_the_critic_learns_from_its_mistakes_alone_and_the_picture_from_its_disb
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_decoder_is_kept_without_its_critic(words: Path, tmp_path: Path) -> None:
-    learner = learner_of("decoder", words)
+def test_a_decoder_is_kept_without_its_critic(clip: Path, tmp_path: Path) -> None:
+    learner = learner_of("decoder", clip)
     learners.save(learner, "decoder", tmp_path, None)
     kept = load_file(tmp_path / "model.safetensors")
     assert {name.partition(".")[0] for name in kept} == {"vae"}
@@ -144,8 +161,8 @@ def test_the_eyes_pull_at_the_picture_alone_and_are_not_kept(tmp_path: Path) -> 
     assert picture.grad.abs().sum() > 0
 
 
-def test_the_frozen_encoder_stays(words: Path) -> None:
-    learner = learner_of("decoder", words)
+def test_the_frozen_encoder_stays(clip: Path) -> None:
+    learner = learner_of("decoder", clip)
     assert not [name for name in learner.trainable if "encoder." in name.replace("decoder.", "")]
 
 

@@ -1,14 +1,15 @@
 """How the miniature is made: `python -m emoscene.mini.build`, from the painted world to a Stable Diffusion folder.
 
-    tokenizer ─▶ pictures ─┬▶ vae ─▶ latents ─┬▶ base ─▶ texts ─▶ unet ─┬▶ folder ─▶ adapters
-                           │                  └▶ decoder ───────────────┤
-                           ├▶ emotion_clip ──────┴──────────────────────┤
-                           └▶ captioner ────────────────────────────────┘
+    tokenizer ─▶ pictures ─┬▶ vae ─▶ latents ─┬─────────▶ unet ─┬▶ folder ─▶ adapters
+                           │                  └▶ decoder ───────┤
+                           ├▶ text_encoder ─▶ texts ─▶ unet     │
+                           ├▶ emotion_clip ─▶ decoder           │
+                           └▶ captioner ────────────────────────┘
     judges, from pictures of their own
 
 Every stage leaves its result in the work folder and is passed over once it is there; one that trains goes on from its
-newest checkpoint. The encoder is frozen after `vae`, so `base` and `decoder` need not wait for each other: they may run
-side by side as two calls (`--stage base`, `--stage decoder`). A stage that trains runs as so many
+newest checkpoint. The encoder is frozen after `vae`, so `unet` and `decoder` need not wait for each other: they may run
+side by side as two calls (`--stage unet`, `--stage decoder`). A stage that trains runs as so many
 processes of one thread each (`--processes`), which on a CPU is faster than one process of as many threads, and much
 faster where other work shares the cores. `vae.steps=8000` changes one stage's setting.
 """
@@ -32,12 +33,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import CLIPTokenizer
 
 from emoscene import checkpoints, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene.backbone import LENGTH
 from emoscene.errors import Failure, Usage, unknown
 from emoscene.hardware import precision
 from emoscene.mini import cache, folder, judges
@@ -164,17 +163,16 @@ def encode(job: Job) -> None:
 
 
 def read(job: Job) -> None:
-    """What the base's text encoder makes of every caption."""
+    """What the text encoder makes of every caption."""
     target = job.work / "pictures" / cache.TEXTS
     if target.exists():
         return
-    data, base = Pictures(job.work / "pictures"), _base(job, "base")
-    shape = (len(data), len(KINDS), LENGTH, base.config.width)
+    data, base = Pictures(job.work / "pictures"), Base.start(configured(job, "unet")[0], None)
+    shape = (len(data), len(KINDS), *base.silence.shape)
 
     def part(first: int) -> np.ndarray:
         notes = data.notes[first : first + BITE]
-        with torch.inference_mode():
-            texts = base.read([note[kind] for note in notes for kind in KINDS])
+        texts = base.read([note[kind] for note in notes for kind in KINDS])
         return texts.view(-1, *shape[1:]).half().numpy()
 
     stage.write(target, lambda path: _fill(path, np.float16, part, shape))
@@ -206,19 +204,13 @@ def _autoencoder(job: Job, name: str) -> Autoencoder:
     return found.eval()
 
 
-def _base(job: Job, name: str) -> Base:
-    found = Base.start(configured(job, "base")[0], None)
-    found.load_state_dict(load_file(str(job.work / name / "model.safetensors")))
-    return found.eval()
-
-
 def assemble(job: Job) -> None:
     """Put the parts together, the decoder's last state if it is there, else the autoencoder's."""
     vae = _autoencoder(job, _newest(job, "decoder", "vae")).vae
     vae.register_to_config(scaling_factor=scaling(job.work))
-    base = _base(job, _newest(job, "unet", "base"))
-    tokenizer = CLIPTokenizer.from_pretrained(str(job.work / "tokenizer"), local_files_only=True)
-    folder.write(job.out, base, vae, tokenizer, words.words())
+    base = Base.start(configured(job, "unet")[0], None)
+    base.load_state_dict(load_file(str(job.work / "unet" / "model.safetensors")))
+    folder.write(job.out, base, vae, words.words())
     for name in COMPANIONS:
         if (job.work / name / learners.CARD).is_file():
             _ship(job, name)
@@ -282,7 +274,7 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "latents": encode,
     "emotion_clip": partial(train, name="emotion_clip"),
     "decoder": partial(train, name="decoder"),
-    "base": partial(train, name="base"),
+    "text_encoder": partial(train, name="text_encoder"),
     "texts": read,
     "unet": partial(train, name="unet"),
     "captioner": partial(train, name="captioner"),

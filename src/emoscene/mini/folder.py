@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from transformers import CLIPTokenizer
 
 from emoscene import stage
 from emoscene.mini import tokenizer as words
@@ -46,7 +45,7 @@ INDEX = {
 }
 
 
-def write(folder: Path, base: Base, vae: AutoencoderKL, tokenizer: CLIPTokenizer, vocabulary: Iterable[str]) -> Path:
+def write(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Iterable[str]) -> Path:
     """Write the whole folder aside, then put it in the place of an older one."""
     aside = folder.with_name(f"{stage.ASIDE}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -54,7 +53,7 @@ def write(folder: Path, base: Base, vae: AutoencoderKL, tokenizer: CLIPTokenizer
     (aside / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULER, indent=2) + "\n")
     (aside / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
     (aside / "words.txt").write_text("\n".join(vocabulary) + "\n")
-    words.save(aside / "tokenizer", tokenizer)
+    words.save(aside / "tokenizer", base.tokenizer)
     base.text_encoder.float().save_pretrained(aside / "text_encoder")
     base.unet.to(torch.float16).save_pretrained(aside / "unet")
     vae.to(torch.float16).save_pretrained(aside / "vae")

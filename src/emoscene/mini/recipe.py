@@ -15,7 +15,7 @@ PICTURES = 28_000
 COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
 ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
 ADAPTING = 16_384  # pictures for that, each mirrored too; what ships, guidance apart, saw the first 8,192 unmirrored
-FOLDERS = ("tokenizer", "begun", "eyes")  # settings that name another stage's
+FOLDERS = ("tokenizer", "begun", "text", "eyes")  # settings that name another stage's
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "vae": (
         Autoencoder,
@@ -27,15 +27,15 @@ TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
         {"begun": "vae", "eyes": "emotion_clip", "strength": 1.5, "noise": 0.015, "critic": 0.05},
         {"steps": 14000, "batch": 4, "lr": 1e-3, "decay": 0.0, "average": 0.998, "seed": 8},
     ),
-    "base": (
-        Base,
-        {"tokenizer": "tokenizer"},
-        {"steps": 4000, "batch": 64, "lr": 1e-3, "warmup": 0.03, "average": 0.999, "seed": 4},
+    "text_encoder": (
+        EmotionCLIP,
+        {"tokenizer": "tokenizer", "emotion": 0.0, "text_layers": 4, "long": 0.5},
+        {"steps": 1500, "batch": 256, "lr": 1e-3, "muon": 10.0, "decay": 0.05, "average": 0.996, "seed": 10},
     ),
     "unet": (
         Base,
-        {"tokenizer": "tokenizer", "begun": "base"},
-        {"steps": 5000, "batch": 64, "lr": 7e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
+        {"text": "text_encoder"},
+        {"steps": 12000, "batch": 128, "lr": 8e-4, "warmup": 0.02, "average": 0.9995, "seed": 5},
     ),
     "captioner": (
         Captioner,
