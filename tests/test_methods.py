@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 import tiny
 from emoscene import config, learner, plugins
-from emoscene.backbone import Backbone
+from emoscene.backbone import Backbone, Condition
 from emoscene.emotions import EMOTIONS, NOTHING, weights
 from emoscene.errors import Failure, Usage
-from emoscene.methods.base import Chain, blend
+from emoscene.methods.base import Chain, Method, blend
 from emoscene.sampling import Pipe
 from tiny import batch, made
 
@@ -107,6 +107,26 @@ def test_the_order_of_a_pair_does_not_matter(name: str, pipes: dict[str, Pipe]) 
     asked = ("a dog", "awe", 0.8, 1), ("a cat", "anger", 1.0, 2)
     gaps = [np.abs(a - b).max() for a, b in zip(drawn(pipes[name], *asked), drawn(turned, *asked), strict=True)]
     assert max(gaps) <= 1
+
+
+@pytest.mark.parametrize(
+    ("chain", "conditioned", "steered"),
+    [("lora", 1, 1), ("guidance", 1, 1), ("lora+multimodal", 0.5**0.5, 1), ("guidance+lora", 1, 0.25)],
+)
+def test_how_much_of_the_dial_each_hears_in_company(
+    chain: str, conditioned: float, steered: float, pipes: dict[str, Pipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Condition(torch.zeros(1, 77, 16), torch.zeros(1, 77, 16), torch.eye(8)[:1], torch.ones(1), ("a dog",))
+    heard: dict[str, float] = {}
+    for method in pipes[chain].chain.methods:
+        if type(method).steer is not Method.steer:
+            monkeypatch.setattr(method, "steer", lambda x, *rest: heard.update(steered=float(rest[-1].a.sum())) or x)
+        monkeypatch.setattr(method, "condition", lambda c: heard.update(conditioned=float(c.a.sum())) or c)
+    laid = pipes[chain].chain.condition(asked)
+    pipes[chain].chain.steer(torch.zeros(1), torch.zeros(1), torch.zeros(1), laid)
+    wanted = {"conditioned": conditioned, "steered": steered}
+    assert heard == pytest.approx({key: wanted[key] for key in heard})
+    assert ("steered" in heard) == ("guidance" in chain)
 
 
 @every_chain
