@@ -12,7 +12,7 @@ away from it dies down as it goes, where -|a_i| log p_i would push for ever, and
 Guidance acts while low <= t / T <= high, t / T being the noise level: 1 where sampling starts, 0 at the picture. Near 0
 all is settled. Near 1 there is little to classify, and yet waiting costs: the light is decided there, and on the
 miniature a guide from 1.0 down is felt more often than one from .9 (`docs/log.md`). Its recipe has what was measured
-there (`high` 1, `scale` 12, `away` 4); the defaults here are for bases on which nothing was.
+there (`high` 1, `scale` 12, `away` 6); the defaults here are for bases on which nothing was.
 
 The base is not changed and not differentiated through: only the classifier's two million parameters are, in single
 precision whatever the base computes in.

@@ -14,7 +14,7 @@ from emoscene.mini.decoder import Decoder
 PICTURES = 28_000
 COMPANIONS = ("emotion_clip", "captioner")  # what ships beside the base
 ADAPTERS = ("lora", "guidance", "multimodal", "inversion")  # what is trained on the finished base
-ADAPTING = 16_384  # pictures for that, each mirrored too; what ships, guidance apart, saw the first 8,192 unmirrored
+ADAPTING = 16_384  # pictures for that, each mirrored too
 FOLDERS = ("tokenizer", "begun", "text", "eyes")  # settings that name another stage's
 TRAINED: dict[str, tuple[type[Learner], dict[str, Any], dict[str, Any]]] = {
     "vae": (
