@@ -38,6 +38,7 @@ from emoscene.optimizers import maker
 from emoscene.pictures import sheet
 from emoscene.sampling import Pipe
 from emoscene.training import Config, State, run
+from emoscene.world.marks import caution, count_images, is_miniature, suggest_captioner
 
 UNSEEN = "selector"
 SCENES = 3  # captions that a sheet of pictures shows
@@ -192,10 +193,16 @@ def provided(
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
     if not given.get("captioner", True):
         given["captioner"] = "none"
+    if is_miniature(given.get("captioner") or "") and not call.get("captioner_asked"):
+        del given["captioner"]  # the base's, of the images that it knows
     if trains:
         given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
     if "captioner" in lacking and not backbone.spec.captioner:
         raise Usage(f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id")
+    foreign = len(there.all("id")) - stage.read(data).get("rendered", 0)
+    if "captioner" in lacking and foreign and is_miniature(backbone.companion("captioner")):
+        whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
+        raise Usage(caution(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
     tell(f"preparing {ready}, with {' and '.join(lacking.values())}")
     return prepare(out=ready, base=call["base"], tell=tell, **given)
 

@@ -91,7 +91,7 @@ class Stage:
 
     def _note(self) -> None:
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str)
-        write(self.path / MANIFEST, f"{text}\n".encode())
+        write(self.path / MANIFEST, f"{text}\n".encode("utf8", "backslashreplace"))
 
 
 def several(given: str | Path | Sequence[str | Path] | None) -> list[str]:
@@ -160,7 +160,7 @@ def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
 
 def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
     """Add a line of JSON and see it to the disk; a line torn by an earlier crash is cut off first."""
-    line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    line = json.dumps(row, ensure_ascii=False).encode("utf8", "backslashreplace") + b"\n"
     with Path(path).open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
@@ -174,7 +174,8 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Rows as lines of JSON, for `write`."""
-    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+    text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    return text.encode("utf8", "backslashreplace")  # half of a surrogate pair as JSON's own escape
 
 
 def rows(path: Path | str) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ sees.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,18 @@ def words(attributes: Mapping[str, Any]) -> str:
 def worded(record: Record) -> str:
     """Where a source's record has its caption from: own, attributes (its long caption alone), or none."""
     return "own" if record.caption else "attributes" if record.caption_long else "none"
+
+
+def clean_text(record: Record) -> Record:
+    """The record with captions and scene that every file can hold: half of a surrogate pair becomes a question mark."""
+    fields = ("caption", "caption_long", "scene")
+    return replace(record, **{name: getattr(record, name).encode("utf8", "replace").decode() for name in fields})
+
+
+def digest_words(record: Record) -> bytes:
+    """One digest of what a source says in words of a picture."""
+    words = "\0".join((record.caption, record.caption_long, record.scene))
+    return hashlib.sha256(words.encode()).digest()
 
 
 def settled(record: Record, said: str = "") -> Record:

@@ -115,6 +115,7 @@ def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]
         f"- captions: {_listed(facts['captions'])}",
         *([f"- {name}: {count} pictures" for name, count in facts["rules"].items()] if "rules" in facts else []),
         *([f"- revision {facts['revision']}"] if "revision" in facts else []),
+        *(f"- take care: {sentence}" for sentence in facts.get("cautions", ())),
         "",
     ]
     return "\n".join(lines)

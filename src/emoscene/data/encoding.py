@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +30,14 @@ from emoscene.data.sources.base import Source, each
 from emoscene.encoders.base import tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.world.marks import encode_mark, is_rendered
 
 BATCH = 32  # pictures encoded at once
-KINDS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}, "webp": {"quality": 95}}
+KINDS: dict[str, dict[str, Any]] = {
+    "png": {"compress_level": 1},
+    "jpeg": {"quality": 95, "subsampling": 0},
+    "webp": {"quality": 95},
+}
 MISFITS = "misfits"
 
 Item = tuple[int, Record, Image.Image]
@@ -42,7 +48,9 @@ Item = tuple[int, Record, Image.Image]
 class Networks:
     """What reads the pictures: an autoencoder, perhaps EmotionCLIP, a captioner, and a CLIP that tells what fits.
 
-    kind: of the files kept; flips: whether mirrored pictures are encoded too.
+    kind: of the files kept; flips: whether mirrored pictures are encoded too. miniature: which of emotion_clip,
+    captioner and clip (that tells what fits) are the miniature's own, and know its world alone; spares: whether such a
+    captioner is asked of that world's images alone.
     """
 
     backbone: Backbone
@@ -51,6 +59,8 @@ class Networks:
     kind: str = "png"
     flips: bool = False
     fitting: Fitting | None = None
+    miniature: tuple[str, ...] = ()
+    spares: bool = False
 
     @torch.no_grad()
     def read(self, part: list[Item]) -> list[tuple[Record, float]]:
@@ -58,8 +68,7 @@ class Networks:
         records = [record for _, record, _ in part]
         images = padded([picture for _, _, picture in part]).to(self.backbone.device)
         inside = middle(images)
-        silent = self.captioner is None or all(record.caption for record in records)
-        said = [""] * BATCH if silent or self.captioner is None else self.captioner.caption(images)
+        said = self._caption(part, images)
         latents = packed(_numbers(self.backbone.encode(images)))
         mirrored = packed(_numbers(self.backbone.encode(images.flip(-1)))) if self.flips else [(b"", ())] * BATCH
         vectors = packed(_numbers(self.reader.encode(inside)[1])) if self.reader else [(b"", ())] * BATCH
@@ -72,6 +81,14 @@ class Networks:
         captions = [record.caption for record in made]
         fits = [0.0] * len(made) if self.fitting is None else self.fitting.fits(inside[: len(made)], captions)
         return list(zip(made, fits, strict=True))
+
+    def _caption(self, part: list[Item], images: Tensor) -> list[str]:
+        """What the captioner says of each picture that has no caption; nothing of those that it is spared."""
+        asked = [not record.caption and (is_rendered(image) or not self.spares) for _, record, image in part]
+        if self.captioner is None or not any(asked):
+            return [""] * len(part)
+        captions = self.captioner.caption(images)
+        return [words if wanted else "" for words, wanted in zip(captions, asked, strict=False)]
 
 
 def names(count: int, size: int) -> list[str]:
@@ -133,7 +150,7 @@ def padded(pictures: list[Image.Image]) -> Tensor:
 def filed(picture: Image.Image, kind: str) -> bytes:
     """A picture as the file that is kept of it."""
     buffer = BytesIO()
-    picture.save(buffer, kind, **KINDS[kind])
+    picture.save(buffer, kind, **KINDS[kind], **encode_mark(picture))
     return buffer.getvalue()
 
 

@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from emoscene.data.cautions import list_cautions
 from emoscene.data.checks import quiet
 from emoscene.data.encoding import BATCH, Item, Networks, batches, filed
 from emoscene.data.sources.base import Source
@@ -54,6 +57,8 @@ def lines(source: Source, networks: Networks, pictures: int) -> Iterator[str]:
         if any(values):
             yield _shares(word, values)
     yield _shares("captions", [note.worded for note in sound])
+    rendered = np.array([note.rendered for note in sound], dtype=bool)
+    yield from list_cautions(networks, rendered, np.array([note.worded for note in sound], dtype=str))
     encoding, size = _trial(source, networks, [note.number for note in sound])
     seconds = total * checking + pictures * encoding
     yield f"disk: about {pictures * size / 1e9:.2f} GB"

@@ -17,6 +17,7 @@ from datasets import DatasetInfo, load_from_disk
 
 from emoscene import stage
 from emoscene.data import card
+from emoscene.data.cautions import count_captions, list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.planning import Plan, counted, refused
 from emoscene.data.records import FEATURES
@@ -41,13 +42,14 @@ def finish(
     shapes = Counter(f"{wide * factor}x{high * factor}" for _, high, wide in kept["shape"])
     about = {**chosen.facts(), **counted(kept["role"], kept["emotion"]), **facts, **pictures.facts()}
     if networks.captioner is not None:
-        own = about["captions"].get("own", 0)
-        about["captions"] = {"own": own, "captioner": len(chosen) - own}
+        about["captions"] = count_captions(chosen, networks.spares)
     if networks.fitting is not None:
         about["captions"]["dropped"] = len(chosen) - count
     about |= {"pictures": count, "size": networks.backbone.size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
     about |= {"flips": networks.flips, "encoder": networks.backbone.encoder}
+    if sentences := list_cautions(networks, chosen.rendered(), chosen.worded()):
+        about["cautions"] = sentences
     card.write(folder, pictures.licence, about)
     opened.finish(**about)
 

@@ -27,6 +27,8 @@ SCHEMA = pa.schema(
         "role": pa.string(),
         "worded": pa.string(),
         "digest": pa.binary(),
+        "words": pa.binary(),
+        "rendered": pa.bool_(),
         "look": pa.uint64(),
         "mended": pa.list_(pa.string()),
         "reason": pa.string(),
@@ -39,8 +41,9 @@ class Note:
     """One picture: its number in the source, where it lies, its labels, and how it was found.
 
     split: the data set's own (train, val, test), or empty; role: empty unless the source deals roles itself; worded:
-    where its caption comes from (own, attributes, none); digest: sha256 of its file; look: its perceptual hash; mended:
-    what is unusual about it; reason: why it is refused, empty if it is sound.
+    where its caption comes from (own, attributes, none); digest, words: sha256 of its file and of its captions; rendered:
+    whether it carries the miniature world's mark; look: its perceptual hash; mended: what is unusual about it; reason:
+    why it is refused, empty if it is sound.
     """
 
     number: int
@@ -52,6 +55,8 @@ class Note:
     role: str = ""
     worded: str = "none"
     digest: bytes = b""
+    words: bytes = b""
+    rendered: bool = False
     look: int = 0
     mended: tuple[str, ...] = ()
     reason: str = ""

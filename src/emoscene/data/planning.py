@@ -41,7 +41,7 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """What the manifest says of it."""
         mended = Counter(one for some in self.notes["mended"].to_pylist() for one in some)
-        worded = Counter(self.notes["worded"].take(pa.array(self.numbers)).to_pylist())
+        worded = Counter(self.worded().tolist())
         return {
             "found": len(self.notes),
             "refused": len(self.notes) - len(self.sound),
@@ -49,7 +49,17 @@ class Plan:
             "duplicates": self.duplicates(),
             **counted(self.roles, self.emotion),
             "captions": dict(sorted(worded.items())),
+            "rendered": int(self.rendered().sum()),
         }
+
+    def rendered(self) -> np.ndarray:
+        """Which of the pictures taken carry the miniature world's mark [N]."""
+        column: np.ndarray = self.notes["rendered"].to_numpy()[self.numbers]
+        return column
+
+    def worded(self) -> np.ndarray:
+        """Where each picture taken has its caption from: own, attributes or none [N]."""
+        return _column(self.notes, "worded")[self.numbers]
 
     def lines(self) -> Iterator[str]:
         """What was grouped, dealt and taken, in sentences; and the emotions that have no picture."""

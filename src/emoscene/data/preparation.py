@@ -5,6 +5,7 @@
         dataset_info.json  state.json  data-00000-of-00012.arrow ...     as datasets.load_from_disk expects
         pictures/00000/ID.png                                            a folder for each shard
         notes/  quarantine.jsonl  duplicates.jsonl                       what the first pass found
+        logs/files.json                                                  the files' sizes and times: see `listing`
         misfits/00000.jsonl                                              captions that were dropped, if that was asked
 
 Two passes, both in shards that any number of processes share (`crew`). The first reads every picture, checks and hashes
@@ -30,11 +31,13 @@ from emoscene import plugins, stage
 from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.data import encoding, estimate, notes, splits
+from emoscene.data.cautions import list_cautions
 from emoscene.data.checks import quiet
 from emoscene.data.crew import Crew
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish
 from emoscene.data.fitting import Fitting
+from emoscene.data.listing import check_files, check_listing, digest_listing
 from emoscene.data.notes import Note
 from emoscene.data.planning import Plan, plan, refused
 from emoscene.data.shapes import buckets
@@ -42,6 +45,7 @@ from emoscene.data.sources.base import Source
 from emoscene.encoders.base import located, opened
 from emoscene.encoders.emotion_clip import worded
 from emoscene.errors import Failure, Usage
+from emoscene.world.marks import is_miniature
 
 SHARD = 1024  # pictures
 LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -51,7 +55,9 @@ LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 class Config:
     """What is done with any source's pictures."""
 
-    captioner: str = option("", "a BLIP, folder or hub id, for pictures without a caption; empty: the base's; or none")
+    captioner: str = option(
+        "", "a BLIP, folder or hub id, for pictures without a caption; empty or base: the base's; none"
+    )
     emotion_clip: str = option("", "folder of the EmotionCLIP whose vectors are kept; empty: the base's own, if any")
     balanced: bool = option(False, "a --limit is shared equally by the emotions, and not as they are found")
     alike: int = option(4, "bits of 64 in which near duplicates may differ; -1: exact ones alone", span=(-1, 8))
@@ -98,21 +104,28 @@ def prepare(
     mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_lasting(config), **_lasting(own), **mark, "captioner": voice}
+    spares = is_miniature(voice) and not config.captioner
+    if is_miniature(voice) and not spares:
+        call["captioner_asked"] = True
     pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
     if not len(pictures):
         raise Usage(f"{source} has no picture at {root}: is it the right folder?")
     if config.buckets:
         pictures.sizes = buckets(backbone.size, backbone.unit)
-    call |= pictures.facts()  # a hub's commit above all, and what its files held
+    call |= {**pictures.facts(), **digest_listing(pictures)}  # a hub's commit above all, and what its files held
     eyed = networks(backbone, eyes, voice, config.kind)
-    eyed = replace(eyed, flips=config.flips, fitting=_fitting(config, eyes, backbone))
+    eyed = replace(eyed, flips=config.flips, fitting=_fitting(config, eyes, backbone), spares=spares)
+    places = {"emotion_clip": eyes, "captioner": voice, "clip": (config.clip or eyes) if config.misfits else ""}
+    eyed = replace(eyed, miniature=tuple(name for name, place in places.items() if is_miniature(place)))
     if dry_run:
         taken = estimate.taken(len(pictures), limit, per_emotion)
         for line in estimate.lines(pictures, eyed, taken):
             tell(line)
         return Path(out)
     with quiet(), _writable(Path(out)):
+        check_listing(Path(out), call)
         begun = stage.Stage.open(out, "prepared", call)
+        check_files(begun.path, pictures, _notes(begun.path, len(pictures)), tell)
         if not begun.done:
             share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
             share |= {"balanced": config.balanced}
@@ -151,12 +164,13 @@ def _run(job: Job) -> None:
     with Crew(folder) as crew:
         if crew.rank:
             job = replace(job, tell=_silent, watch=_unwatched)
-        found = [folder / "notes" / name.replace("data", "notes") for name in encoding.names(total, SHARD)]
+        found = _notes(folder, total)
         if not all(path.exists() for path in found):
             job.tell(f"{job.source}: checking {total} pictures")
         found[0].parent.mkdir(exist_ok=True)
         crew.complete(found, partial(_note, job, found, job.counter(total, SHARD * _there(found), crew.world)))
-        chosen = _plan(job, notes.load(found), crew.rank == 0)
+        job.pictures.noted = notes.load(found)
+        chosen = _plan(job, job.pictures.noted, crew.rank == 0)
         estimate.room(folder, len(chosen), job.networks.backbone.size, job.config.kind)
         parts = [folder / name for name in encoding.names(len(chosen), SHARD)]
         count = job.counter(len(chosen), SHARD * _there(parts), crew.world)
@@ -168,6 +182,11 @@ def _run(job: Job) -> None:
             lambda: stage.read(folder)["state"] == "done",
             lambda: finish(job.stage, chosen, parts, job.networks, job.pictures, {"source": job.source, **job.mark}),
         )
+
+
+def _notes(folder: Path, total: int) -> list[Path]:
+    """The files of the first pass."""
+    return [folder / "notes" / name.replace("data", "notes") for name in encoding.names(total, SHARD)]
 
 
 def _there(parts: Sequence[Path]) -> int:
@@ -197,7 +216,7 @@ def _plan(job: Job, found: pa.Table, first: bool) -> Plan:
     chosen = plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
     if bad:
         job.tell(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
-    for line in chosen.lines():
+    for line in [*chosen.lines(), *list_cautions(job.networks, chosen.rendered(), chosen.worded())]:
         job.tell(line)
     backbone = job.networks.backbone
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)
@@ -242,7 +261,8 @@ def _fitting(config: Config, eyes: str, backbone: Backbone) -> Fitting | None:
 
 def companions(backbone: Backbone, emotion_clip: str, captioner: str) -> tuple[str, str]:
     """Where EmotionCLIP and the captioner are; nothing where there is none, or none is wanted."""
-    voice = "" if captioner == "none" else captioner or backbone.companion("captioner")
+    voices = {"": backbone.companion("captioner"), "base": backbone.companion("captioner"), "none": ""}
+    voice = voices.get(captioner, captioner)
     return emotion_clip or backbone.companion("emotion_clip"), voice
 
 

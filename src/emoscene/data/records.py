@@ -27,6 +27,7 @@ from emoscene.emotions import EMOTIONS, NOTHING, Weights
 from emoscene.errors import Failure
 
 ROLES = ("methods", "selector", "judges", "heldout")
+LONGEST = 120  # bytes of an id, which names a file
 FEATURES = Features(
     {
         "id": Value("string"),
@@ -62,8 +63,10 @@ class Record:
     vector: bytes = b""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]{1,120}", self.id):
-            raise Failure(f"{self.id!r} is no id: letters, digits, dots, dashes and underscores, at most 120")
+        if not re.fullmatch(r"[\w.-]{1,120}", self.id) or len(self.id.encode()) > LONGEST:
+            raise Failure(
+                f"{self.id!r} is no id: letters, digits, dots, dashes and underscores, at most {LONGEST} bytes"
+            )
         if self.role not in ROLES:
             raise Failure(f"{self.id} has the role {self.role!r}: there is {', '.join(ROLES)}")
 

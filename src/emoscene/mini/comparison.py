@@ -27,6 +27,7 @@ from emoscene.painting import Prompt
 from emoscene.pictures import Row, open_picture
 from emoscene.sampling import Pipe
 from emoscene.world import roles
+from emoscene.world.marks import encode_mark
 
 LEARNED = ("inversion", "lora", "guidance", "multimodal")
 TOGETHER = ("lora+guidance", "multimodal+guidance", "lora+multimodal")
@@ -165,7 +166,7 @@ def editing(lab: Lab) -> list[Claim]:
     files = []
     for number, proof in enumerate(proofs):
         files.append(folder / f"{number:03d}.png")
-        proof.picture.save(files[-1])
+        proof.picture.save(files[-1], **encode_mark(proof.picture))
     wishes = [
         next(e % 8 for e in range(number % 8, 16) if proof.plan.weights[e % 8] == 0)
         for number, proof in enumerate(proofs)

@@ -26,6 +26,7 @@ from emoscene.panel import judges_of
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 from emoscene.world import roles
+from emoscene.world.marks import encode_mark
 from emoscene.world.press import Proof, proofs
 
 SEEDS = 4  # of each prompt and emotion
@@ -159,7 +160,7 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         found = []
         for sample, proof in zip(samples, proofs(orders, self.backbone.size), strict=True):
-            proof.picture.save(folder / sample.file)
+            proof.picture.save(folder / sample.file, **encode_mark(proof.picture))
             found.append(replace(sample, file=folder / sample.file, scene=proof.plan.scene))
         return found
 

@@ -4,8 +4,8 @@
     raf-db        basic/Image/aligned/{train,test}_00001_aligned.jpg of 100 px, basic/EmoLabel/list_patition_label.txt
     imagefolder   EMOTION/*.png and metadata.jsonl, as Hugging Face's `imagefolder` reads it
 
-`list_patition_label` is RAF-DB's own spelling. Pictures show one emotion, the eight in turn. Every file is written
-whole, the lists last, and the same call goes on where it stopped.
+`list_patition_label` is RAF-DB's own spelling. Pictures show one emotion, the eight in turn, and each carries the
+world's mark (`marks`). Every file is written whole, the lists last, and the same call goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from emoscene.stage import Stage
 from emoscene.stage import write as write_whole
 from emoscene.world.captions import attributes
 from emoscene.world.faces import EXPRESSIONS, render_face
+from emoscene.world.marks import encode_mark, mark_rendered
 from emoscene.world.objects import OBJECTS, POSES
 from emoscene.world.plan import plan
 from emoscene.world.press import Proof, proofs
@@ -71,7 +72,7 @@ def _emoset(root: Path, num: int, seed: int, size: int, workers: int | None) -> 
 def _imagefolder(root: Path, num: int, seed: int, size: int, workers: int | None) -> None:
     for name, proof in _missing(root, num, seed, size, workers, lambda name: f"{name}.json"):
         buffer = BytesIO()
-        proof.picture.save(buffer, "PNG")
+        proof.picture.save(buffer, "PNG", **encode_mark(proof.picture))
         _write(root / f"{name}.png", buffer.getvalue())
         words = {"caption": proof.short, "caption_long": proof.long, "scene": proof.plan.scene}
         row = {"file_name": f"{name}.png", "label": name.split("/")[0], **words}
@@ -93,7 +94,8 @@ def _raf_db(root: Path, num: int, seed: int, size: int, workers: int | None) -> 
         stem = f"{split}_{counts[split]:05d}"
         path = root / f"basic/Image/aligned/{stem}_aligned.jpg"
         if not path.exists():
-            _write(path, _jpeg(render_face(seed + number, list(EXPRESSIONS)[label], 100)))
+            face = render_face(seed + number, list(EXPRESSIONS)[label], 100)
+            _write(path, _jpeg(mark_rendered(face)))
         lines.append(f"{stem}.jpg {label + 1}\n")
     _write(
         root / "basic/EmoLabel/list_patition_label.txt",
@@ -155,7 +157,7 @@ def _missing(
 
 def _jpeg(picture: Image.Image) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=95, subsampling=0)
+    picture.save(buffer, "JPEG", quality=95, subsampling=0, **encode_mark(picture))
     return buffer.getvalue()
 
 

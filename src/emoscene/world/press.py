@@ -25,6 +25,7 @@ from PIL import Image
 from emoscene import stage
 from emoscene.errors import Failure
 from emoscene.world.captions import captions
+from emoscene.world.marks import mark_rendered
 from emoscene.world.picture import render
 from emoscene.world.plan import Plan, plan
 
@@ -42,8 +43,8 @@ class Proof:
 
     @property
     def picture(self) -> Image.Image:
-        """The pixels as a Pillow image."""
-        return Image.fromarray(self.pixels)
+        """The pixels as a Pillow image, which carries the world's mark."""
+        return mark_rendered(Image.fromarray(self.pixels))
 
 
 def proof(order: Mapping[str, Any], size: int = 128) -> Proof:

@@ -6,6 +6,9 @@ source is a function of (root, config, number), with no state of its own. It is 
     survey     first pass: a `Note` of every picture, its labels, whether it is sound, what it is like
     pictures   second pass: those that the plan took, at the wanted size
 
+What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same call
+goes on: see `listing`. One odd file costs one picture at most: whatever is wrong with it is a `Refused` with its reason.
+
 A data set that lies in files only says what its entries are and where their bytes are: see `Files`. Another package
 adds a source by an entry point in the group `emoscene.sources`.
 """
@@ -15,7 +18,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
+import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,12 +29,13 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeVar, final
 
+import pyarrow as pa
 import torch
 from PIL import Image
 
 from emoscene import stage
 from emoscene.config import option
-from emoscene.data.captions import worded
+from emoscene.data.captions import clean_text, digest_words, worded
 from emoscene.data.checks import Refused, opened
 from emoscene.data.duplicates import look
 from emoscene.data.notes import Note
@@ -36,10 +43,13 @@ from emoscene.data.records import Record
 from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
+from emoscene.pictures import MEGABYTES
+from emoscene.world.marks import is_rendered
 
 S = TypeVar("S")
 T = TypeVar("T")
 TOGETHER = 32  # pictures under way at once, a batch of the networks
+STEM = 100  # bytes of an id that are the path's own
 
 
 class Source(ABC):
@@ -56,10 +66,12 @@ class Source(ABC):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         """root: where it reads; side: the wanted side of a picture in pixels; limit: at most so many pictures.
 
-        `sizes` holds the sizes (W, H) that a picture may have: the square alone, unless buckets are asked for.
+        `sizes` holds the sizes (W, H) that a picture may have: the square alone, unless buckets are asked for. `noted`
+        holds the notes of the first pass in the second, where a picture has to be the one that was noted.
         """
         self.root, self.config, self.side, self.limit = root, config, side, limit
         self.sizes: Sequence[tuple[int, int]] = ((side, side),)
+        self.noted: pa.Table | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -79,6 +91,14 @@ class Source(ABC):
     def facts(self) -> dict[str, Any]:
         """What the report should say of how the source was read."""
         return {}
+
+    def rows_listed(self) -> Iterator[Any]:
+        """What the source's lists say of each picture: its name, label and words, as JSON; nothing where they vary."""
+        return iter(())
+
+    def paths(self) -> Iterator[Path]:
+        """The files of this machine that its pictures and their words are read from."""
+        return iter(())
 
 
 @dataclass(frozen=True)
@@ -128,27 +148,41 @@ class Files(Source):
     def _note(self, number: int) -> Note:
         note = Note(number, origin=f"number {number}")
         try:
-            entry = self.entry(number)
+            entry = self._entry(number)
             record = entry.record
             note = Note(number, record.id, entry.origin, record.weights, record.scene, entry.split)
+            note = replace(note, words=digest_words(record))
             data = self.data(number)
             image, mended = opened(data, entry.origin)
         except Refused as error:
-            return replace(note, reason=str(error))
+            return replace(note, reason=escape_unprintable(str(error)))
         except OSError as error:
             return replace(note, reason=f"it cannot be read: {error.strerror or error}")
-        digest = hashlib.sha256(data).digest()
-        return replace(note, mended=mended, worded=worded(record), digest=digest, look=look(image))
+        digest, rendered = hashlib.sha256(data).digest(), is_rendered(image)
+        return replace(note, mended=mended, worded=worded(record), digest=digest, rendered=rendered, look=look(image))
 
     def _picture(self, number: int) -> tuple[Record, Image.Image]:
-        entry = self.entry(number)
+        origin = f"number {number}"
         try:
-            image, _ = opened(self.data(number), entry.origin)
+            entry = self._entry(number)
+            origin, data = entry.origin, self.data(number)
+            image, _ = opened(data, origin)
         except (Refused, OSError) as error:
+            reason = escape_unprintable(str(error))
             raise Failure(
-                f"{entry.origin} was sound and is no longer ({error}): prepare into a new folder, from files that stay"
+                f"{origin} was sound and is no longer ({reason}): prepare into a new folder, from files that stay"
             ) from error
+        found = {"digest": hashlib.sha256(data).digest(), "words": digest_words(entry.record)}
+        if self.noted is not None and any(self.noted[key][number].as_py() != value for key, value in found.items()):
+            raise Failure(
+                f"{origin} has changed since it was checked: prepare into a new folder, from files that stay as they are"
+            )
         return entry.record, cut(image, self.sizes)
+
+    def _entry(self, number: int) -> Entry:
+        """What the set says of this picture, in text that every file and every terminal can hold."""
+        entry = self.entry(number)
+        return replace(entry, record=clean_text(entry.record), origin=escape_unprintable(entry.origin))
 
 
 def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
@@ -178,10 +212,49 @@ def needed(root: Path | None, what: str) -> Path:
 
 
 def inside(root: Path, path: str) -> Path:
-    """A path of a list, under the root. Raises Refused for one that leaves it."""
+    """A path of a list, under the root. Raises Refused for one that leaves it, by its name or by a link."""
     if Path(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts:
         raise Refused(f"its path {path!r} leaves the data set's folder")
+    try:
+        real, home = (Path(os.path.realpath(place)) for place in (root / path, root))
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise Refused(f"its path {path!r} cannot be a file's") from error
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]  # the hub's cache
+    if not any(real.is_relative_to(one) for one in homes):
+        raise Refused(f"its path {path!r} is a link that leaves the data set's folder: put the file itself there")
     return root / path
+
+
+def read_file(root: Path, path: str) -> bytes:
+    """The bytes of a file under the root.
+
+    Raises Refused for a path that leaves it, for what is no regular file (a pipe would never end) and for too large a
+    file, OSError for one that cannot be read.
+    """
+    handle = os.open(inside(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise Refused("it is no regular file")
+        if about.st_size > MEGABYTES * 2**20:
+            raise Refused(f"it is larger than {MEGABYTES} MB")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def read_text(root: Path, path: str, what: str) -> str:
+    """The text of a file under the root. Raises as `read_file` does, and Refused for what is not UTF-8."""
+    try:
+        return read_file(root, path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(f"its {what} {root / path} is not UTF-8: save it as such") from error
+
+
+def escape_unprintable(text: str) -> str:
+    """Text with its control and bidirectional characters, and bytes that are no UTF-8, as escapes: `\\u202e`."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def labelled(name: Any, where: str) -> Weights:
@@ -196,15 +269,24 @@ def labelled(name: Any, where: str) -> Weights:
 
 def names(paths: Sequence[str]) -> list[str]:
     """A picture's id for each path: the path as one word, with a digest where that alone is too long or not unique."""
-    stems = (PurePosixPath(path).with_suffix("").as_posix().replace("/", ".") for path in paths)
+    return unique_ids([PurePosixPath(path).with_suffix("").as_posix().replace("/", ".") for path in paths], paths)
+
+
+def unique_ids(stems: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """An id for each stem: a digest of its path follows where the stem is too long, or another has it too.
+
+    Ids name files, so two are the same if they differ in case alone, and their length is counted in bytes.
+    """
     plain = [re.sub(r"[^\w.-]", "_", stem) for stem in stems]
+    keys = [unicodedata.normalize("NFC", name).casefold() for name in plain]
+    counts = Counter(keys)
     found: list[str] = []
-    counts: dict[str, int] = {}
-    for name in plain:
-        counts[name] = counts.get(name, 0) + 1
-    for path, name in zip(paths, plain, strict=True):
-        unique = counts[name] == 1 and len(name) <= 100
-        found.append(name if unique else f"{name[:100]}-{hashlib.sha256(path.encode()).hexdigest()[:12]}")
+    for path, name, key in zip(paths, plain, keys, strict=True):
+        encoded = name.encode()
+        if counts[key] > 1 or len(encoded) > STEM:
+            digest = hashlib.sha256(path.encode("utf8", "surrogatepass")).hexdigest()[:12]
+            name = f"{encoded[:STEM].decode(errors='ignore')}-{digest}"
+        found.append(name)
     return found
 
 

@@ -10,13 +10,14 @@ image's name. Labels go by name and never by number. Any attribute may be absent
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from emoscene.data.captions import words
 from emoscene.data.checks import Refused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, inside, labelled, names, needed
+from emoscene.data.sources.base import Entry, Files, labelled, names, needed, read_file, read_text
 from emoscene.errors import Failure, Usage
 
 SPLITS = ("train", "val", "test")
@@ -48,7 +49,7 @@ class EmoSet(Files):
     def entry(self, number: int) -> Entry:
         """A row and its annotation."""
         split, emotion, image, annotation = self.rows[number]
-        about = _attributes(inside(self.folder, annotation)) if annotation else {}
+        about = _attributes(self.folder, annotation) if annotation else {}
         scene = about.get("scene")
         record = Record(
             id=self.ids[number],
@@ -60,7 +61,18 @@ class EmoSet(Files):
 
     def data(self, number: int) -> bytes:
         """The image's file."""
-        return inside(self.folder, self.rows[number][2]).read_bytes()
+        return read_file(self.folder, self.rows[number][2])
+
+    def rows_listed(self) -> Iterator[Any]:
+        """The rows of the lists."""
+        return iter(self.rows)
+
+    def paths(self) -> Iterator[Path]:
+        """Images and annotations."""
+        for _, _, image, annotation in self.rows:
+            yield self.folder / image
+            if annotation:
+                yield self.folder / annotation
 
 
 def _row(row: Any, numbers: dict[str, str], where: str) -> tuple[str, str, str]:
@@ -88,13 +100,13 @@ def _numbers(path: Path) -> dict[str, str]:
     return {str(number): str(name) for number, name in found.items()}
 
 
-def _attributes(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+def _attributes(root: Path, path: str) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf8"))
+        about = json.loads(read_text(root, path, "annotation"))
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
-        raise Refused(f"its annotation {path} is not JSON") from error
+        raise Refused(f"its annotation {root / path} is not JSON") from error
     return about if isinstance(about, dict) else {}
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -93,6 +93,14 @@ class Hub(Files):
         """The commit that was read."""
         return {"revision": self.commit} if self.commit else {}
 
+    def rows_listed(self) -> Iterator[Any]:
+        """The files, and how many rows each has; what a commit's hold is told by the commit."""
+        return ([file.path, file.rows] for file in self.files)
+
+    def paths(self) -> Iterator[Path]:
+        """The files, where they lie on this machine."""
+        return (Path(file.path) for file in self.files if not self.commit)
+
     def _weights(self, row: dict[str, Any], where: str) -> Weights:
         label = row.get(self.columns["label"])
         if label is None:
@@ -151,7 +159,7 @@ def _split(path: str) -> str:
 
 
 def _local(root: Path) -> tuple[list[Parquet], str]:
-    paths = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    paths = [root] if root.is_file() else sorted(path for path in root.rglob("*.parquet") if path.is_file())
     parts = ((path, path.name if root.is_file() else path.relative_to(root).as_posix()) for path in paths)
     return [Parquet(str(path), str(path), _split(part)) for path, part in parts], ""
 

@@ -1,6 +1,7 @@
 """Any folder of pictures: a folder per emotion, or Hugging Face's `imagefolder` with metadata.jsonl, .csv or .parquet.
 
     ROOT/awe/*.jpg  ROOT/fear/*.png           or with a split above: ROOT/train/awe/*.jpg
+    ROOT/awe/1.txt                            the caption of 1.jpg, as other trainers keep it
     ROOT/metadata.jsonl                       {"file_name": "awe/1.png", "label": "awe", "caption": "..."}
 
 A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`). A number is nobody's emotion until
@@ -20,14 +21,15 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emoscene.config import option
-from emoscene.data.checks import ENDINGS
+from emoscene.data.checks import ENDINGS, Refused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, inside, labelled, mixed, names, needed
+from emoscene.data.sources.base import Entry, Files, inside, labelled, mixed, names, needed, read_file, read_text
 from emoscene.data.splits import official
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
 
 SPLITS = {"train", "val", "test"}
+TEXTS = ("caption", "caption_long", "scene")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 PICTURES = {ending for endings in ENDINGS.values() for ending in endings}
 ROLES = {"file_name": ("file_name", "file", "image"), "label": ("label", "emotion"), "caption": ("caption", "text")}
@@ -49,7 +51,7 @@ class ImageFolder(Files):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
         self.folder = needed(root, "a folder with a folder per emotion, or with metadata.jsonl, .csv or .parquet")
-        lists = sorted(path for name in METADATA for path in self.folder.rglob(name))
+        lists = sorted(path for name in METADATA for path in self.folder.rglob(name) if self._is_list(path))
         self.rows = [row for path in lists for row in self._listed(path)] if lists else list(self._foldered())
         if not self.rows:
             raise Usage(
@@ -65,23 +67,52 @@ class ImageFolder(Files):
     def entry(self, number: int) -> Entry:
         """A row of the metadata."""
         row = self.rows[number]
-        text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in ("caption", "caption_long", "scene")}
+        text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in TEXTS}
+        if row.get("text_file"):
+            text["caption"] = " ".join(read_text(self.folder, row["text_file"], "caption").split())
         record = Record(id=self.ids[number], weights=row["weights"], **text)
         return Entry(record, str(self.folder / row["file_name"]), row["split"])
 
     def data(self, number: int) -> bytes:
         """The picture's file."""
-        return inside(self.folder, self.rows[number]["file_name"]).read_bytes()
+        return read_file(self.folder, self.rows[number]["file_name"])
+
+    def rows_listed(self) -> Iterator[Any]:
+        """Each picture's path, label, split and words."""
+        keys = ("file_name", "weights", "split", "text_file", *TEXTS)
+        return ([row[key] if key == "weights" else str(row.get(key) or "") for key in keys] for row in self.rows)
+
+    def paths(self) -> Iterator[Path]:
+        """The pictures, and the texts beside them."""
+        for row in self.rows:
+            yield self.folder / row["file_name"]
+            if row.get("text_file"):
+                yield self.folder / row["text_file"]
+
+    def _is_list(self, path: Path) -> bool:
+        """Whether metadata lie there. Raises Usage for a link that leaves the folder."""
+        try:
+            return inside(self.folder, path.relative_to(self.folder).as_posix()).is_file()
+        except Refused as error:
+            raise Usage(f"{path} is no list of this folder: {error}") from error
 
     def _foldered(self) -> Iterator[dict[str, Any]]:
         """A folder per emotion, perhaps below a folder per split."""
         for folder, split in _classes(self.folder):
             weights = labelled(folder.name, f"the folder {folder}")
-            found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and not path.is_dir())
+            files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+            found = [path for path in files if path.suffix.lower() in PICTURES]
             if not found:
                 raise Usage(f"{folder} holds no picture: fill it, or take the folder away")
+            texts = {path for path in files if path.suffix == ".txt"}
             for path in found:
-                yield {"file_name": path.relative_to(self.folder).as_posix(), "weights": weights, "split": split}
+                beside = path.with_suffix(".txt")
+                yield {
+                    "file_name": path.relative_to(self.folder).as_posix(),
+                    "weights": weights,
+                    "split": split,
+                    "text_file": beside.relative_to(self.folder).as_posix() if beside in texts else "",
+                }
 
     def _listed(self, path: Path) -> Iterator[dict[str, Any]]:
         """The rows of a file of metadata, whose paths count from where it lies."""
@@ -89,6 +120,8 @@ class ImageFolder(Files):
         wanted = {"label": self.config.label, "caption": self.config.caption}
         for number, row in enumerate(_read(path), 1):
             where = f"{path}, row {number}"
+            if not isinstance(row, dict):
+                raise Usage(f"{where} is no object with columns: mend it, or take the row out")
             if number == 1:
                 columns = {key: _column(row, key, wanted.get(key, ""), path) for key in ROLES}
             file, label = row.get(columns["file_name"]), row.get(columns["label"])
@@ -139,7 +172,9 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 yield from csv.DictReader(file)
         else:
-            with path.open(encoding="utf8") as file:
+            with path.open(encoding="utf-8-sig") as file:
                 yield from (json.loads(line) for line in file if line.strip())
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path} is not UTF-8 ({error}): save it as such") from error
     except (ValueError, csv.Error, pa.ArrowInvalid) as error:
         raise Failure(f"{path} is damaged ({error}): write it again") from error

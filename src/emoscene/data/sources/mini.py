@@ -55,7 +55,16 @@ class Mini(Source):
         for number in numbers:
             role, seed = self.seed(number)
             drawn = plan(seed)
-            yield Note(number, f"mini-{seed}", f"seed {seed}", drawn.weights, drawn.scene, role=role, worded="own")
+            yield Note(
+                number,
+                f"mini-{seed}",
+                f"seed {seed}",
+                drawn.weights,
+                drawn.scene,
+                role=role,
+                worded="own",
+                rendered=True,
+            )
 
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """Rendered in order, several at once."""

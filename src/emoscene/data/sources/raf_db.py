@@ -11,15 +11,16 @@ report counts the pictures that each rule touched.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from emoscene.config import option
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, needed
+from emoscene.data.sources.base import Entry, Files, needed, read_file, unique_ids
 from emoscene.emotions import EKMAN, NOTHING, Weights, weights
-from emoscene.errors import Usage, unknown
+from emoscene.errors import Failure, Usage, unknown
 
 LABELS = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness", "5": "sadness", "6": "anger", "7": "neutral"}
 OUT = "none"
@@ -49,11 +50,18 @@ class RAFDB(Files):
         super().__init__(root, config, side, limit)
         self.said = {name: getattr(config, name) or EKMAN[name] or OUT for name in LABELS.values()}
         self.rules = {name: _rule(text.strip()) for name, text in self.said.items()}
-        found = _found(needed(root, WHAT))
+        self.folder = needed(root, WHAT)
+        found = _found(self.folder)
         self.counts = Counter(label for _, label in found)
         self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
         if not self.rows:
             raise Usage(f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral")
+        self.files = [path.relative_to(self.folder).as_posix() for path, _ in self.rows]
+        self.splits = [_split(path) for path, _ in self.rows]
+        stems = [_stem(path, split) for (path, _), split in zip(self.rows, self.splits, strict=True)]
+        self.ids = unique_ids(stems, self.files)
+        if len(set(self.ids)) < len(self.ids):
+            raise Usage(f"a face stands twice in the list of {root}: take its second row out")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,15 +69,20 @@ class RAFDB(Files):
     def entry(self, number: int) -> Entry:
         """A face; its split is its name's beginning, or its folder's."""
         path, label = self.rows[number]
-        split = "test" if "test" in (path.stem.partition("_")[0], path.parent.parent.name) else "train"
-        name = path.stem.removesuffix("_aligned")
-        prefix = "" if name.startswith(split) else f"{split}-{path.parent.name}-"
-        record = Record(id=prefix + name, weights=self.rules[label] or NOTHING, caption_long=WORDS)
-        return Entry(record, str(path), split)
+        record = Record(id=self.ids[number], weights=self.rules[label] or NOTHING, caption_long=WORDS)
+        return Entry(record, str(path), self.splits[number])
 
     def data(self, number: int) -> bytes:
         """The face's file."""
-        return self.rows[number][0].read_bytes()
+        return read_file(self.folder, self.files[number])
+
+    def rows_listed(self) -> Iterator[Any]:
+        """Every face's file and label."""
+        return ([file, label] for file, (_, label) in zip(self.files, self.rows, strict=True))
+
+    def paths(self) -> Iterator[Path]:
+        """The faces' files."""
+        return (path for path, _ in self.rows)
 
     def facts(self) -> dict[str, Any]:
         """How many pictures each rule touched."""
@@ -79,6 +92,16 @@ class RAFDB(Files):
 
 def _rule(text: str) -> Weights | None:
     return None if text == OUT else NOTHING if text == "neutral" else weights(text)
+
+
+def _split(path: Path) -> str:
+    return "test" if "test" in (path.stem.partition("_")[0], path.parent.parent.name) else "train"
+
+
+def _stem(path: Path, split: str) -> str:
+    """What a face is called, wherever it lies: `train_00001`."""
+    name = path.stem.removesuffix("_aligned")
+    return name if name.startswith(split) else f"{split}-{path.parent.name}-{name}"
 
 
 def _found(root: Path) -> list[tuple[Path, str]]:
@@ -96,7 +119,11 @@ def _listed(folder: Path, path: Path) -> list[tuple[Path, str]]:
     aligned = (folder / "Image/aligned").is_dir()
     place, ending = ("Image/aligned", "_aligned.jpg") if aligned else ("Image/original", ".jpg")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path} is not UTF-8 ({error}): save it as such") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")
@@ -112,7 +139,7 @@ def _foldered(root: Path) -> list[tuple[Path, str]]:
     for folder in sorted(path for split in ("train", "test") for path in (root / split).glob("*") if path.is_dir()):
         if folder.name not in LABELS:
             raise unknown("label of RAF-DB", folder.name, LABELS, hint=str(folder))
-        inside = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        inside = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
         if not inside:
             raise Usage(f"{folder} holds no picture: fill it, or take the folder away")
         found += [(path, LABELS[folder.name]) for path in inside]

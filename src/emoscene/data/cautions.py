@@ -1,0 +1,54 @@
+"""What whoever trains on a prepared set must know of it: where the miniature's models were shown images not of its world.
+
+The base `mini` brings a captioner and an EmotionCLIP that have seen nothing but the rendered world. Its captioner is
+asked of that world's images alone, unless a call names it (`captioner=base`); its EmotionCLIP reads every picture. Each
+way the sentence goes to whoever called, into the manifest, and onto the card.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from emoscene.data.encoding import Networks
+from emoscene.data.planning import Plan
+from emoscene.world.marks import caution, count_images, suggest_captioner
+
+
+def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) -> list[str]:
+    """A sentence for each model that is the miniature's, where not all images are of its world.
+
+    rendered: whether each picture carries the world's mark [N]; worded: where its caption comes from [N].
+    """
+    foreign = ~rendered
+    if not foreign.any():
+        return []
+    whose, sentences = count_images(int(foreign.sum()), len(rendered)), []
+    if "captioner" in networks.miniature:
+        silent, bare = int((foreign & (worded != "own")).sum()), int((foreign & (worded == "none")).sum())
+        if networks.spares and silent:
+            what = f"its captioner is not asked of them; {bare} have no words at all, {silent - bare} attributes alone"
+            sentences.append(caution(whose, what, f"put captions into metadata or NAME.txt, or {suggest_captioner()}"))
+        if not networks.spares and silent:
+            what = f"the captions that its captioner gives {silent} of them mean nothing"
+            sentences.append(caution(whose, what, suggest_captioner()))
+    if "emotion_clip" in networks.miniature:
+        what = "the vectors that its EmotionCLIP gives them mean nothing"
+        sentences.append(caution(whose, what, "give emotion_clip=FOLDER, one that learnt from such images"))
+    if "clip" in networks.miniature:
+        what = "which captions fit them, its EmotionCLIP cannot tell"
+        sentences.append(caution(whose, what, "give clip=FOLDER, a CLIP of such images, or leave misfits= out"))
+    return sentences
+
+
+def count_captions(plan: Plan, spares: bool) -> dict[str, int]:
+    """How many captions are the set's own, how many the captioner's, and where it was spared what is left.
+
+    spares: whether the captioner was asked of the rendered world's images alone.
+    """
+    asked = plan.rendered() if spares else np.ones(len(plan), dtype=bool)
+    worded = plan.worded()
+    own = int((worded == "own").sum())
+    rest = Counter(worded[(worded != "own") & ~asked].tolist())
+    return {"own": own, "captioner": len(plan) - own - rest.total(), **dict(sorted(rest.items()))}
