@@ -37,6 +37,7 @@ from emoscene.errors import Usage
 from emoscene.methods.base import Method
 from emoscene.pictures import Row, open_picture, upright
 from emoscene.solvers import last, left, origin
+from emoscene.world.marks import caution, is_miniature, is_rendered
 
 Picture = Image.Image | str | Path
 
@@ -157,6 +158,21 @@ class Given:
             found.append(f"{row.image} {sizes}")
         return found
 
+    def cautions(self, row: Row, prompt: str) -> list[str]:
+        """What must be known where the miniature's captioner or EmotionCLIP read an image not of its world."""
+        found = []
+        if row.image is not None and row.prompt != prompt and self._is_strange("captioner", row.image):
+            what = f"its captioner's words {row.prompt!r} mean nothing"
+            found.append(caution(f"{_named(row.image)} is", what, COMPANIONS["captioner"]))
+        if row.like and self._is_strange("emotion_clip", row.like):
+            what = f"what its EmotionCLIP reads there, {describe(row.emotion)}, means nothing"
+            found.append(caution(f"{_named(row.like)} is", what, COMPANIONS["emotion_clip"]))
+        return found
+
+    def _is_strange(self, kind: str, name: str) -> bool:
+        """Whether a companion is the miniature's, and an image is not known to be of its world."""
+        return is_miniature(self.base.companion(kind)) and not is_rendered(self.open(name))
+
     def _companion(self, kind: str) -> Any:
         place = self.base.companion(kind)
         if not place:
@@ -183,6 +199,10 @@ class Given:
         picture = self.open(name, digest).copy()
         picture.thumbnail((GLANCE, GLANCE))
         return tensor([picture]).to(self.base.device)
+
+
+def _named(name: str) -> str:
+    return "the image" if name.startswith("memory:") else name
 
 
 def _digest(file: str | Path) -> str:

@@ -33,9 +33,10 @@ from emoscene.hardware import peak
 from emoscene.judging import TREATED, Guide, Sample, guide_of, readings, robustness, score, see, verdicts
 from emoscene.metrics.base import Array
 from emoscene.painting import PROMPTS, Prompt, See, paint, plan, prompts_of, span, stream, weights_of
-from emoscene.panel import Eyes
+from emoscene.panel import Eyes, name_miniature
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
+from emoscene.world.marks import BASE, caution, count_images, is_file_rendered, is_miniature
 
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 
@@ -96,7 +97,7 @@ def evaluate(
             samples = paint(pipe, planned, place, batch, tell)
         elif pipe is not None:
             samples, seen = stream(pipe, planned, place, _seeing(eyes, guide_of(pipe), robust), batch, tell)
-        write = partial(_write, scores, call, eyes, samples, seen, lost, pipe, planned)
+        write = partial(_write, scores, call, eyes, samples, seen, lost, pipe, planned, tell)
         with crew.Crew(scores.path) as together:
             together.close(lambda: stage.read(scores.path)["state"] == "done", write)
     return _complete(scores.path)
@@ -111,6 +112,7 @@ def _write(
     lost: Mapping[str, str],
     pipe: Pipe | None,
     planned: Sequence[tuple[Sample, Row]],
+    tell: Callable[[str], None],
 ) -> None:
     """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
     about = {"from": str(call["pictures"])} if pipe is None else _about(pipe, planned, scores.path / "pictures", call)
@@ -120,11 +122,40 @@ def _write(
     treated = {"robustness": robustness(samples, eyes.judges, seen)} if call.get("robust") else {}
     lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))
     stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
-    about |= {"judged_by": eyes.marks, **treated}
+    cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
+    about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
+    for sentence in cautions:
+        tell(sentence)
     told = {**about, **score(made, real), "peak_memory_mb": round(peak() / 2**20, 1)}
     told["missing"] = {**lost, **told["missing"]}
     stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
+
+
+def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str | None) -> list[str]:
+    """What must be known where the miniature's judges, or its EmotionCLIP, read images that are not of its world.
+
+    base: what generated the samples; None where they are anybody's files.
+    """
+    names = name_miniature(call["base"], call["judge"])
+    names += ["the CLIP"] if is_miniature(call.get("clip") or "") else []
+    if not names:
+        return []
+    what = f"what its judges say of them ({', '.join(names)}) means nothing"
+    remedy = "give --judge, one that learnt from such images"
+    foreign, found = 0 if base == BASE else len(samples), []
+    if base is None:
+        foreign = sum(not is_file_rendered(sample.file, sample.original) for sample in samples)
+    if foreign:
+        found.append(caution(count_images(foreign, len(samples)), what, remedy))
+    if call["data"]:
+        manifest = stage.read(call["data"], "prepared")
+        total = manifest["pictures"]
+        rendered = manifest.get("rendered", total if manifest["config"]["source"] == BASE else 0)
+        if rendered < total:
+            whose = f"in {call['data']} {count_images(total - rendered, total)}"
+            found.append(caution(whose, what, remedy))
+    return found
 
 
 def _seeing(eyes: Eyes, guide: Guide | None, robust: bool) -> See:

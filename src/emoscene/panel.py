@@ -25,6 +25,7 @@ from emoscene.encoders.emotion_clip import EmotionCLIP, worded
 from emoscene.encoders.inception import Inception
 from emoscene.errors import Usage
 from emoscene.perception import Perceptual
+from emoscene.world.marks import is_miniature
 
 HOME = Path(__file__).parent
 INCEPTION = "inception"
@@ -112,6 +113,11 @@ def clip_of(place: str | Path, adapters: Sequence[str] = (), device: str = "cpu"
 def fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
     """The fingerprints of the judges by name: scores by other judges do not compare."""
     return {name: stage.fingerprint(located(place)) for name, place in _places(base, more).items()}
+
+
+def name_miniature(base: str, more: Sequence[str] = ()) -> list[str]:
+    """The names of those of these judges that are the miniature's, and know its world alone."""
+    return [name for name, place in _places(base, more).items() if is_miniature(place)]
 
 
 def _places(base: str, more: Sequence[str]) -> dict[str, str]:

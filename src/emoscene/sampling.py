@@ -13,6 +13,7 @@ diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 import time
@@ -81,7 +82,11 @@ class Pipe:
         for words in [prompt] if isinstance(prompt, str) else prompt:
             for remark in self.remarks(words):
                 warnings.warn(remark, stacklevel=2)
-        drawn = list(self.draw(self.rows(prompt, **asked), batch))
+        rows = self.rows(prompt, **asked)
+        for row in rows[:1]:
+            for remark in self.given.cautions(row, prompt if isinstance(prompt, str) else prompt[0]):
+                warnings.warn(remark, stacklevel=2)
+        drawn = list(self.draw(rows, batch))
         return Result([image for _, image in drawn], [row for row, _ in drawn])
 
     def rows(
@@ -165,7 +170,8 @@ class Pipe:
                 seconds = round((time.perf_counter() - began) / len(group), 4)
                 for row, image in zip(group, images, strict=True):
                     sized = image if image.size == row.size else image.resize(row.size, Image.Resampling.LANCZOS)
-                    yield dataclasses.replace(row, seconds=seconds), sized
+                    sized.info["emoscene"] = json.dumps(row.asdict())  # in memory too it says where it comes from
+                yield dataclasses.replace(row, seconds=seconds), sized
 
     def _paint(self, rows: Sequence[Row]) -> list[Image.Image]:
         *_, x = self.latents(rows)
@@ -302,7 +308,8 @@ def generate(
     pipe.tell = tell = tell or _silent
     rows = named(pipe.rows(prompt, emotion=emotion, **asked))
     tell(described(pipe.base))
-    for remark in [*pipe.remarks(prompt), *(remark for row in rows[:1] for remark in pipe.given.remarks(row, prompt))]:
+    first = rows[0]
+    for remark in [*pipe.remarks(prompt), *pipe.given.remarks(first, prompt), *pipe.given.cautions(first, prompt)]:
         tell(remark)
     if asked.get("valence") is not None:
         place = describe(rows[0].emotion) or "no emotion at all"

@@ -1,4 +1,4 @@
-"""What whoever trains on a prepared set must know of it: where the miniature's models were shown images not of its world.
+"""What whoever trains on a prepared set must know of it: where the miniature's models saw images not of its world.
 
 The base `mini` brings a captioner and an EmotionCLIP that have seen nothing but the rendered world. Its captioner is
 asked of that world's images alone, unless a call names it (`captioner=base`); its EmotionCLIP reads every picture. Each

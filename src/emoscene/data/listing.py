@@ -1,6 +1,6 @@
 """Whether the same call still means the same pictures: what a source lists, and what its files hold.
 
-    digest_listing(source)      part of the call: names, labels and words of all pictures, as the source's lists say them
+    digest_listing(source)      part of the call: names, labels and words of all pictures, as the source lists them
     check_files(...)            the files behind them, against the notes that the first pass took of each
 
 Sizes and times of the files are kept in `logs/files.json`. As long as none differs, nothing is read; where one does,
@@ -73,7 +73,7 @@ def stamp_files(paths: Iterable[Path]) -> str:
         count += 1
         try:
             about = path.stat()
-            row = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+            row: list[Any] = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
         except (OSError, ValueError) as error:  # it is quarantined, and why is in its note
             row = [type(error).__name__]
         digest.update(f"{row}\n".encode())
@@ -87,5 +87,5 @@ def find_changes(source: Source, noted: pa.Table) -> Iterator[str]:
     found = source.survey([row["number"] for row in before])
     for row, felt, note in zip(before, weights, found, strict=True):
         same = all(getattr(note, key) == row[key] for key in COMPARED)
-        if not same or not np.array_equal(np.float32(note.weights), np.float32(felt)):
+        if not same or not np.array_equal(np.asarray(note.weights, np.float32), np.asarray(felt, np.float32)):
             yield note.origin

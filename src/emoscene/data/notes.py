@@ -41,9 +41,9 @@ class Note:
     """One picture: its number in the source, where it lies, its labels, and how it was found.
 
     split: the data set's own (train, val, test), or empty; role: empty unless the source deals roles itself; worded:
-    where its caption comes from (own, attributes, none); digest, words: sha256 of its file and of its captions; rendered:
-    whether it carries the miniature world's mark; look: its perceptual hash; mended: what is unusual about it; reason:
-    why it is refused, empty if it is sound.
+    where its caption comes from (own, attributes, none); digest, words: sha256 of its file and of its captions;
+    rendered: whether it carries the miniature world's mark; look: its perceptual hash; mended: what is unusual about
+    it; reason: why it is refused, empty if it is sound.
     """
 
     number: int

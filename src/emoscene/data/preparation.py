@@ -55,9 +55,7 @@ LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 class Config:
     """What is done with any source's pictures."""
 
-    captioner: str = option(
-        "", "a BLIP, folder or hub id, for pictures without a caption; empty or base: the base's; none"
-    )
+    captioner: str = option("", "a BLIP, folder or hub id, for pictures without a caption; empty or base: the base's")
     emotion_clip: str = option("", "folder of the EmotionCLIP whose vectors are kept; empty: the base's own, if any")
     balanced: bool = option(False, "a --limit is shared equally by the emotions, and not as they are found")
     alike: int = option(4, "bits of 64 in which near duplicates may differ; -1: exact ones alone", span=(-1, 8))

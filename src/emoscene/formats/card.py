@@ -109,7 +109,8 @@ def _table(artifact: Artifact, folder: Path) -> str:
         f"emotions, at strength {scores['strength']:g}, guidance {scores['cfg']:g}, {scores['steps']} steps of "
         f"{scores['sampler']}. Intervals are 95 %, over prompts and seeds."
     )
-    return "\n".join([how, "", "| what | figure |", "| --- | --- |", *lines])
+    cautions = [f"\n> Take care: {sentence}." for sentence in scores.get("cautions", ())]
+    return "\n".join([how, "", "| what | figure |", "| --- | --- |", *lines, *cautions])
 
 
 def _figure(found: Mapping[str, Any]) -> str:

@@ -137,6 +137,7 @@ def remarks(found: Sequence[Entry]) -> list[str]:
     for entry in found:
         if not entry.rows:
             told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
+        told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("cautions", ())]
         told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
     if len(counts := {figure["n"] for entry in found if (figure := entry.metric("frechet"))}) > 1:
         told.append(

@@ -24,7 +24,7 @@ from emoscene.errors import Failure, Usage
 from emoscene.pictures import Row, read_row, save
 from emoscene.web import wish as wishes
 from emoscene.web.plane import verdicts
-from emoscene.web.studio import Painted, Studio
+from emoscene.web.studio import Painted, Studio, Verdict
 
 FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
 """The words of the tab *Paint*, in their order."""
@@ -191,7 +191,8 @@ def refeeling(studio: Studio) -> Callable[..., Iterator[Any]]:
                     after = [path for path, _ in files(view.finished, folder)] or view.previews
                     rows = [row.asdict() for row, _ in view.finished]
                     words = told([row for row, _ in view.finished]) if rows else f"{view.share:.0%}"
-                    yield (before, after[0]) if after else gr.skip(), bar(view.share, words), rows or gr.skip()
+                    news = bar(view.share, words) + noted(view.cautions)
+                    yield (before, after[0]) if after else gr.skip(), news, rows or gr.skip()
 
     return refeel
 
@@ -202,10 +203,16 @@ def judging(studio: Studio) -> Callable[..., Any]:
     def judge(pictures: list[str] | None) -> tuple[str, Any]:
         with plainly(*pictures or []):
             found = studio.judge(pictures or [])
-            read = {name: [{"likely": one.likely, "place": one.place} for one in many] for name, many in found.items()}
+            read = {name: [stated(one) for one in many] for name, many in found.items()}
             return verdicts(found), read
 
     return judge
+
+
+def stated(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the API gives it; with its caution, where there is one."""
+    caution = {"caution": verdict.caution} if verdict.caution else {}
+    return {"likely": verdict.likely, "place": verdict.place, **caution}
 
 
 def restoring(studio: Studio) -> Callable[[str | None], Any]:

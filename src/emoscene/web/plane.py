@@ -58,8 +58,12 @@ def verdicts(found: dict[str, list[Verdict]]) -> str:
     parts = []
     for name, read in found.items():
         parts.append(f"<h3>{escape(name)}</h3>" if len(found) > 1 else "")
-        parts += [f'<div class="verdict">{_picture(one)}{_bars(one)}{_spot(one)}</div>' for one in read]
+        parts += [f'<div class="verdict">{_picture(one)}{_bars(one)}{_spot(one)}</div>{_note(one)}' for one in read]
     return f'<div class="verdicts">{"".join(parts)}</div>'
+
+
+def _note(verdict: Verdict) -> str:
+    return f'<p class="note">{escape(verdict.caution)}</p>' if verdict.caution else ""
 
 
 def _picture(verdict: Verdict) -> str:

@@ -33,17 +33,21 @@ from emoscene.editing import steps_of
 from emoscene.emotions import AFFECT, EMOTIONS, parse
 from emoscene.encoders.base import Encoder
 from emoscene.errors import Usage, unknown
-from emoscene.panel import judges_of
+from emoscene.panel import judges_of, name_miniature
 from emoscene.pictures import PAPER, Row, named, sheet
 from emoscene.sampling import Pipe, load, pictures, together
 from emoscene.web.screen import Screen
 from emoscene.web.wish import Wish, bounded, given
+from emoscene.world.marks import caution, is_rendered
 
 GLANCE = 32  # latents a side that a preview is decoded from
 PAUSE = 0.4  # seconds between previews
 BATCH = 4  # pictures painted at once
 CELLS = 64  # pictures of a comparison
 HELD = 8  # combinations of methods held ready
+STRANGE = caution(
+    "this image is", "what its judges say of it means nothing", "emoscene web --judge takes another judge"
+)
 Painted = tuple[Row, Image.Image]
 
 
@@ -54,6 +58,7 @@ class View:
     share: float
     previews: list[Image.Image]
     finished: list[Painted]
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Verdict:
     picture: Image.Image
     likely: dict[str, float]
     place: tuple[float, float]
+    caution: str = ""
 
 
 class Studio:
@@ -130,11 +136,13 @@ class Studio:
         """A picture, as it is worked on, and the views of it with another emotion."""
         [picture] = given([file] if file else [])
         rows = self.rows(wish, num=1, image=picture, keep=wish.keep)
-        return picture.resize(rows[0].size, Image.Resampling.LANCZOS), self._kept(rows)
+        cautions = tuple(self.pipe(wish.method).given.cautions(rows[0], wish.prompt))
+        return picture.resize(rows[0].size, Image.Resampling.LANCZOS), self._kept(rows, cautions)
 
-    def _kept(self, rows: list[Row]) -> Iterator[View]:
+    def _kept(self, rows: list[Row], cautions: tuple[str, ...]) -> Iterator[View]:
         try:
-            yield from self.paint(rows)
+            for view in self.paint(rows):
+                yield replace(view, cautions=cautions)
         finally:
             for row in rows:
                 self.pipe(row.method).given.held.pop(str(row.image), None)
@@ -143,11 +151,17 @@ class Studio:
         """What each judge reads in these pictures, by its name."""
         opened, found = given(files), {}
         places = np.array([AFFECT[name] for name in EMOTIONS])
+        miniature = name_miniature(self.base.name, self.more)
         for name, judge in self.judges.items():
             with self.lock:
                 likely = np.concatenate([judge.read([picture]).probabilities for picture in opened])
             found[name] = [
-                Verdict(picture, dict(zip(judge.labels, p.tolist(), strict=True)), tuple((p @ places).tolist()))
+                Verdict(
+                    picture,
+                    dict(zip(judge.labels, p.tolist(), strict=True)),
+                    tuple((p @ places).tolist()),
+                    STRANGE if name in miniature and not is_rendered(picture) else "",
+                )
                 for picture, p in zip(opened, likely, strict=True)
             ]
         return found

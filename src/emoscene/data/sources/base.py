@@ -6,8 +6,8 @@ source is a function of (root, config, number), with no state of its own. It is 
     survey     first pass: a `Note` of every picture, its labels, whether it is sound, what it is like
     pictures   second pass: those that the plan took, at the wanted size
 
-What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same call
-goes on: see `listing`. One odd file costs one picture at most: whatever is wrong with it is a `Refused` with its reason.
+What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same
+call goes on: see `listing`. One odd file costs one picture at most: what is wrong with it is a `Refused`'s reason.
 
 A data set that lies in files only says what its entries are and where their bytes are: see `Files`. Another package
 adds a source by an entry point in the group `emoscene.sources`.
@@ -174,9 +174,7 @@ class Files(Source):
             ) from error
         found = {"digest": hashlib.sha256(data).digest(), "words": digest_words(entry.record)}
         if self.noted is not None and any(self.noted[key][number].as_py() != value for key, value in found.items()):
-            raise Failure(
-                f"{origin} has changed since it was checked: prepare into a new folder, from files that stay as they are"
-            )
+            raise Failure(f"{origin} has changed since it was checked: prepare into a new folder, from files that stay")
         return entry.record, cut(image, self.sizes)
 
     def _entry(self, number: int) -> Entry:
@@ -253,7 +251,7 @@ def read_text(root: Path, path: str, what: str) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    """Text with its control and bidirectional characters, and bytes that are no UTF-8, as escapes: `\\u202e`."""
+    """Text whose control and bidirectional characters, and bytes that are no UTF-8, stand as Python's escapes."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 

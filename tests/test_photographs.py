@@ -1,0 +1,259 @@
+"""The miniature's models and images that are not of its world: what they say carries its sentence, everywhere."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+
+import tiny
+from emoscene import stage
+from emoscene.artifacts import train
+from emoscene.cli import main
+from emoscene.data.dataset import Prepared
+from emoscene.data.preparation import prepare
+from emoscene.emotions import EMOTIONS
+from emoscene.encoders.captioner import Captioner
+from emoscene.errors import Usage
+from emoscene.evaluation import evaluate
+from emoscene.formats.card import _table
+from emoscene.pictures import open_picture
+from emoscene.plugins import HOME
+from emoscene.reporting import report
+from emoscene.sampling import load
+from emoscene.world.faces import render_face
+from emoscene.world.layouts import write
+from emoscene.world.marks import LIMIT, encode_mark, is_file_rendered, is_rendered, mark_rendered
+from emoscene.world.press import proof
+
+NAMES = ("coffee.png", "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg")
+CAPTIONER = HOME / "mini/weights/captioner"
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Those of scikit-image's samples that lie in the installed package, in folders of emotions, made small."""
+    root, data = tmp_path_factory.mktemp("photographs"), Path(skimage.__file__).parent / "data"
+    files = [data / name for name in NAMES if (data / name).is_file()]
+    assert files, "scikit-image brings a few sample photographs along"
+    for number, file in enumerate(files):
+        folder = root / EMOTIONS[number % 4]
+        folder.mkdir(exist_ok=True)
+        picture = Image.open(file).convert("RGB")
+        picture.thumbnail((200, 200))
+        picture.save(folder / file.name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(photographs, tmp_path_factory):
+    """The photographs on the miniature, with one caption beside its picture, and what was told."""
+    root = shutil.copytree(photographs, tmp_path_factory.mktemp("raw") / "photographs")
+    (root / "amusement/coffee.txt").write_text("a cup of coffee\n on a table")
+    heard = []
+    out = prepare("imagefolder", root=root, out=root.parent / "out", device="cpu", workers=0, tell=heard.append)
+    return out, heard
+
+
+def test_photographs_are_not_captioned_by_the_miniature(prepared):
+    out, heard = prepared
+    captions = dict(zip(Prepared(out).all("id"), Prepared(out).all("caption"), strict=True))
+    assert captions.pop("amusement.coffee") == "a cup of coffee on a table"
+    assert len(captions) >= 3 and set(captions.values()) == {""}
+    manifest = stage.read(out)
+    total = manifest["pictures"]
+    assert manifest["rendered"] == 0 and manifest["captions"] == {"own": 1, "captioner": 0, "none": total - 1}
+    spoken, vectors = manifest["cautions"]
+    assert spoken.startswith(f"{LIMIT}, and {total} of {total} images are not known to be of it: its captioner is not")
+    assert f"{total - 1} have no words at all" in spoken and "NAME.txt" in spoken
+    assert "captioner=Salesforce/blip-image-captioning-base@" in spoken and "`hf download Salesforce/blip" in spoken
+    assert vectors.startswith(LIMIT) and "EmotionCLIP gives them mean nothing; give emotion_clip=" in vectors
+    assert {spoken, vectors} <= set(heard)
+    card = (out / "README.md").read_text()
+    assert all(f"- take care: {sentence}" in card for sentence in (spoken, vectors))
+
+
+def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs, prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
+    call = {"root": photographs, "limit": 4, "workers": 0, "device": "cpu", "tell": str}
+    for captioner in ("base", str(CAPTIONER)):
+        out = prepare("imagefolder", out=tmp_path / captioner.replace("/", "-"), captioner=captioner, **call)
+        assert set(Prepared(out).all("caption")) == {"a castle"}
+        assert f"{LIMIT}, and 4 of 4 images are" in stage.read(out)["cautions"][0]
+        assert "the captions that its captioner gives 4 of them mean nothing" in stage.read(out)["cautions"][0]
+    with pytest.raises(Usage, match=r"config\.captioner_asked is true there and null here"):
+        prepare("imagefolder", out=tmp_path / "base", **call)
+
+
+def test_a_dry_run_says_it_too(photographs, tmp_path, capsys):
+    line = f"prepare imagefolder --root {photographs} --out {tmp_path / 'out'} --dry-run --device cpu workers=0"
+    assert main(line.split()) == 0
+    assert f"{LIMIT}, and" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("layout", ["emoset", "raf-db", "imagefolder"])
+def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
+    root = write(layout, 16, 3, tmp_path / "world", size=64, workers=0)
+    (root / "metadata.jsonl").unlink(missing_ok=True)
+    heard = []
+    out = prepare(layout, root=root, out=tmp_path / "out", device="cpu", workers=0, tell=heard.append)
+    manifest = stage.read(out)
+    assert set(Prepared(out).all("caption")) == {"a castle"}
+    assert manifest["captions"] == {"own": 0, "captioner": manifest["pictures"]}
+    assert manifest["rendered"] == manifest["pictures"] and "cautions" not in manifest
+    assert not any(LIMIT in sentence for sentence in heard)
+    assert all(is_file_rendered(path) for path in (out / "pictures").rglob("*.png"))
+
+
+def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
+    root = write("imagefolder", 16, 3, tmp_path / "world", size=64, workers=0)
+    (root / "metadata.jsonl").unlink()
+    shutil.copy(next(photographs.rglob("coffee.png")), root / "awe/coffee.png")
+    out = prepare("imagefolder", root=root, out=tmp_path / "out", device="cpu", workers=0, tell=str)
+    captions = dict(zip(Prepared(out).all("id"), Prepared(out).all("caption"), strict=True))
+    assert captions.pop("awe.coffee") == "" and set(captions.values()) == {"a castle"}
+    assert "1 of 17 images is not known to be of it" in stage.read(out)["cautions"][0]
+
+
+def test_train_does_not_make_captions_of_photographs(prepared, photographs, tmp_path):
+    out = prepare("imagefolder", root=photographs, out=tmp_path / "mute", device="cpu", workers=0, tell=str)
+    with pytest.raises(Usage, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare .*mute again"):
+        train("lora", data=out, out=tmp_path / "lora", yes=True, tell=str)
+    assert not (tmp_path / "mute-lora").exists()
+
+
+def test_marks_outlast_every_format_and_photographs_have_none(photographs, tmp_path):
+    image = proof({"seed": 3}, 64).picture
+    for name, kind in (("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.webp", "WEBP")):
+        image.save(tmp_path / name, kind, **encode_mark(image))
+        assert is_file_rendered(tmp_path / name) and is_rendered(open_picture(tmp_path / name).resize((32, 32)))
+    assert is_rendered(mark_rendered(render_face(1, "anger")))
+    assert encode_mark(Image.new("RGB", (8, 8))) == {}
+    for file in photographs.rglob("*.*"):
+        assert not is_file_rendered(file) and not is_rendered(open_picture(file))
+    for text in ("{", "[]", '{"base": "sd15"}', '{"base": "mini", "image": "photo.jpg"}'):
+        odd = Image.new("RGB", (8, 8))
+        odd.info["emoscene"] = text
+        assert not is_rendered(odd)
+
+
+def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, capsys):
+    line = f"evaluate --pictures {photographs} --out {tmp_path / 'scores'} --device cpu"
+    main(line.split())
+    told = " ".join(capsys.readouterr().err.split())
+    scores = json.loads((tmp_path / "scores/scores.json").read_text())
+    (sentence,) = scores["cautions"]
+    count = scores["pictures"]
+    assert sentence.startswith(f"{LIMIT}, and {count} of {count} images are not known to be of it: what its judges say")
+    assert "(emotion, scene, clip)" in sentence and sentence in told
+    out = report(tmp_path / "scores", out=tmp_path / "report", tell=str)
+    assert sentence in (out / "report.md").read_text()
+    assert "only its rendered world" in (out / "index.html").read_text()
+
+
+def test_the_cards_results_carry_it(tmp_path):
+    class Made:
+        manifest = {"fingerprint": "abc"}
+        folder = tmp_path
+
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "scores", "state": "done"}))
+    about = {"adapters": ["abc"], "judges": {}, "metrics": {}, "pictures": 1, "prompts": [], "seeds": []}
+    about |= {"strength": 1.0, "cfg": 1.0, "steps": 1, "sampler": "ddim", "cautions": [f"{LIMIT}, and so on"]}
+    (tmp_path / "scores.json").write_text(json.dumps(about))
+    assert f"> Take care: {LIMIT}, and so on." in _table(Made(), tmp_path)
+
+
+def test_judges_of_the_worlds_images_need_no_sentence(tmp_path):
+    root = write("imagefolder", 8, 3, tmp_path / "world", size=64, workers=0)
+    try:
+        evaluate(pictures=root, out=tmp_path / "scores", device="cpu", tell=str)
+    except Exception as error:  # some metric is missing in so few images
+        assert "holds all scores but" in str(error)
+    assert "cautions" not in json.loads((tmp_path / "scores/scores.json").read_text())
+
+
+def test_held_out_photographs_are_named(prepared, tmp_path):
+    from emoscene.evaluation import list_cautions
+
+    out, _ = prepared
+    (sentence,) = list_cautions({"base": "mini", "judge": [], "data": out}, [], "mini")
+    assert sentence.startswith(f"{LIMIT}, and in {out} ")
+    assert list_cautions({"base": "mini", "judge": [], "data": None}, [1, 2], "mini") == []
+    (other,) = list_cautions({"base": "mini", "judge": [], "data": None}, [1, 2], "sd15")
+    assert "2 of 2 images are" in other
+
+
+def test_an_edit_says_whose_words_and_whose_emotion_it_takes(photographs, tmp_path):
+    pipe, photograph = load("mini", device="cpu"), str(next(photographs.rglob("coffee.png")))
+    [row] = pipe.rows("", image=photograph)
+    (sentence,) = pipe.given.cautions(row, "")
+    assert sentence.startswith(f"{LIMIT}, and {photograph} is not known to be of it: its captioner's words")
+    [worded] = pipe.rows("a cup", image=photograph)
+    assert pipe.given.cautions(worded, "a cup") == []
+    [like] = pipe.rows("a cup", like=photograph)
+    assert "what its EmotionCLIP reads there" in pipe.given.cautions(like, "a cup")[0]
+    image = proof({"seed": 3}, 64).picture
+    image.save(tmp_path / "own.png", **encode_mark(image))
+    [own] = pipe.rows("", image=str(tmp_path / "own.png"))
+    assert pipe.given.cautions(own, "") == []
+    with pytest.warns(UserWarning, match=LIMIT):
+        pipe("", image=Image.open(photograph), keep=1.0)
+    made = pipe("a dog", steps=1).images[0]
+    assert is_rendered(made)
+    [again] = pipe.rows("", image=made)
+    assert pipe.given.cautions(again, "") == []
+
+
+def test_generate_tells_it(photographs, tmp_path, capsys):
+    photograph = next(photographs.rglob("coffee.png"))
+    assert main(["generate", "--image", str(photograph), "--keep", "1", "--out", str(tmp_path / "out")]) == 0
+    assert f"{LIMIT}, and" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_page_shows_it_beside_the_verdict(photographs, tmp_path):
+    pytest.importorskip("gradio")
+    from emoscene.web import calls
+    from emoscene.web.studio import Studio
+
+    studio = Studio("mini", device="cpu")
+    photograph = str(next(photographs.rglob("coffee.png")))
+    shown, read = calls.judging(studio)([photograph])
+    assert shown.count('<p class="note">') == 2 and LIMIT.replace("'", "&#x27;") in shown
+    assert all(one["caution"].startswith(LIMIT) for many in read.values() for one in many)
+    image = proof({"seed": 3}, 64).picture
+    image.save(tmp_path / "own.png", **encode_mark(image))
+    shown, read = calls.judging(studio)([str(tmp_path / "own.png")])
+    assert "note" not in shown and all("caution" not in one for many in read.values() for one in many)
+    *_, (_, state, _) = calls.refeeling(studio)(photograph, "", "awe", 0.9, 1.0, ["none"], 1)
+    assert LIMIT.replace("'", "&#x27;") in state
+    *_, (_, state, _) = calls.refeeling(studio)(photograph, "a cup", "awe", 0.9, 1.0, ["none"], 1)
+    assert "note" not in state
+
+
+def test_another_judge_is_not_spoken_for(photographs, tmp_path):
+    from emoscene.evaluation import list_cautions
+
+    base, judges = str(tiny.make(tmp_path / "base")), [str(place) for place in tiny.judges(tmp_path / "judges")]
+    assert list_cautions({"base": base, "judge": judges, "data": None}, [1], base) == []
+
+
+def test_a_photographs_own_exif_stays_at_home(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "at home, 52.5 N 13.4 E"
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for emotion in EMOTIONS[:2]:
+        (tmp_path / "raw" / emotion).mkdir(parents=True)
+        for number in range(3):
+            picture = Image.fromarray(np.roll(pixels, 7 * number, 0))
+            picture.save(tmp_path / f"raw/{emotion}/{number}.jpg", exif=exif.tobytes())
+    base = str(tiny.make(tmp_path / "base"))
+    out = prepare(
+        "imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, kind="jpeg", tell=str
+    )
+    files = list((out / "pictures").rglob("*.jpeg"))
+    assert files and not any(b"at home" in file.read_bytes() for file in files)
