@@ -357,7 +357,7 @@ def test_links_inside_and_the_hubs_cache_are_read(root, said, tmp_path):
     assert len(Prepared(tmp_path / "out")) == 13
     cache = tmp_path / "datasets--me--mine"
     (cache / "blobs").mkdir(parents=True)
-    for number, file in enumerate(sorted(root.rglob("*/??.bmp"))):
+    for number, file in enumerate(sorted(root.glob("[af]*/??.bmp"))):
         link = cache / "snapshots/abc" / file.relative_to(root)
         link.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, cache / f"blobs/{number}")

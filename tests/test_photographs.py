@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +19,8 @@ from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.captioner import Captioner
-from emoscene.errors import Usage
-from emoscene.evaluation import evaluate
+from emoscene.errors import Failure, Usage
+from emoscene.evaluation import evaluate, list_cautions
 from emoscene.formats.card import _table
 from emoscene.pictures import open_picture
 from emoscene.plugins import HOME
@@ -157,29 +159,22 @@ def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, c
 
 
 def test_the_cards_results_carry_it(tmp_path):
-    class Made:
-        manifest = {"fingerprint": "abc"}
-        folder = tmp_path
-
+    made = SimpleNamespace(manifest={"fingerprint": "abc"}, folder=tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "scores", "state": "done"}))
     about = {"adapters": ["abc"], "judges": {}, "metrics": {}, "pictures": 1, "prompts": [], "seeds": []}
     about |= {"strength": 1.0, "cfg": 1.0, "steps": 1, "sampler": "ddim", "cautions": [f"{LIMIT}, and so on"]}
     (tmp_path / "scores.json").write_text(json.dumps(about))
-    assert f"> Take care: {LIMIT}, and so on." in _table(Made(), tmp_path)
+    assert f"> Take care: {LIMIT}, and so on." in _table(made, tmp_path)
 
 
 def test_judges_of_the_worlds_images_need_no_sentence(tmp_path):
     root = write("imagefolder", 8, 3, tmp_path / "world", size=64, workers=0)
-    try:
+    with suppress(Failure):  # some metric may be missing in so few images
         evaluate(pictures=root, out=tmp_path / "scores", device="cpu", tell=str)
-    except Exception as error:  # some metric is missing in so few images
-        assert "holds all scores but" in str(error)
     assert "cautions" not in json.loads((tmp_path / "scores/scores.json").read_text())
 
 
 def test_held_out_photographs_are_named(prepared, tmp_path):
-    from emoscene.evaluation import list_cautions
-
     out, _ = prepared
     (sentence,) = list_cautions({"base": "mini", "judge": [], "data": out}, [], "mini")
     assert sentence.startswith(f"{LIMIT}, and in {out} ")
@@ -236,8 +231,6 @@ def test_the_page_shows_it_beside_the_verdict(photographs, tmp_path):
 
 
 def test_another_judge_is_not_spoken_for(photographs, tmp_path):
-    from emoscene.evaluation import list_cautions
-
     base, judges = str(tiny.make(tmp_path / "base")), [str(place) for place in tiny.judges(tmp_path / "judges")]
     assert list_cautions({"base": base, "judge": judges, "data": None}, [1], base) == []
 
