@@ -36,6 +36,7 @@ from emoscene.data.records import Record
 from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
+from emoscene.paths import resolve_inside
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -178,10 +179,11 @@ def needed(root: Path | None, what: str) -> Path:
 
 
 def inside(root: Path, path: str) -> Path:
-    """A path of a list, under the root. Raises Refused for one that leaves it."""
-    if Path(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts:
-        raise Refused(f"its path {path!r} leaves the data set's folder")
-    return root / path
+    """A path of a list, under the root. Raises Refused for one that leaves it, links followed."""
+    try:
+        return resolve_inside(root, path)
+    except Failure as error:
+        raise Refused(f"its path leaves the data set's folder: {error}") from error
 
 
 def labelled(name: Any, where: str) -> Weights:

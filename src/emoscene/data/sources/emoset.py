@@ -9,7 +9,6 @@ image's name. Labels go by name and never by number. Any attribute may be absent
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from emoscene.data.checks import Refused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, Files, inside, labelled, names, needed
 from emoscene.errors import Failure, Usage
+from emoscene.stage import parse_json
 
 SPLITS = ("train", "val", "test")
 
@@ -92,7 +92,7 @@ def _attributes(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        about = json.loads(path.read_text(encoding="utf8"))
+        about = parse_json(path.read_text(encoding="utf8"))
     except ValueError as error:
         raise Refused(f"its annotation {path} is not JSON") from error
     return about if isinstance(about, dict) else {}
@@ -102,6 +102,6 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise Usage(f"{path} is missing: give --root, the folder that holds EmoSet's lists")
     try:
-        return json.loads(path.read_text(encoding="utf8"))
+        return parse_json(path.read_text(encoding="utf8"))
     except ValueError as error:
         raise Failure(f"{path} is damaged ({error}): take it from EmoSet's archive again") from error

@@ -10,7 +10,6 @@ A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`).
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from emoscene import stage
 from emoscene.config import option
 from emoscene.data.checks import ENDINGS
 from emoscene.data.records import Record
@@ -140,6 +140,6 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file)
         else:
             with path.open(encoding="utf8") as file:
-                yield from (json.loads(line) for line in file if line.strip())
+                yield from (stage.parse_json(line) for line in file if line.strip())
     except (ValueError, csv.Error, pa.ArrowInvalid) as error:
         raise Failure(f"{path} is damaged ({error}): write it again") from error

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from emoscene.config import option
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, needed
+from emoscene.data.sources.base import Entry, Files, inside, needed
 from emoscene.emotions import EKMAN, NOTHING, Weights, weights
 from emoscene.errors import Usage, unknown
 
@@ -49,7 +49,8 @@ class RAFDB(Files):
         super().__init__(root, config, side, limit)
         self.said = {name: getattr(config, name) or EKMAN[name] or OUT for name in LABELS.values()}
         self.rules = {name: _rule(text.strip()) for name, text in self.said.items()}
-        found = _found(needed(root, WHAT))
+        self.folder = needed(root, WHAT)
+        found = _found(self.folder)
         self.counts = Counter(label for _, label in found)
         self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
         if not self.rows:
@@ -69,7 +70,7 @@ class RAFDB(Files):
 
     def data(self, number: int) -> bytes:
         """The face's file."""
-        return self.rows[number][0].read_bytes()
+        return inside(self.folder, self.rows[number][0].relative_to(self.folder).as_posix()).read_bytes()
 
     def facts(self) -> dict[str, Any]:
         """How many pictures each rule touched."""
@@ -112,8 +113,8 @@ def _foldered(root: Path) -> list[tuple[Path, str]]:
     for folder in sorted(path for split in ("train", "test") for path in (root / split).glob("*") if path.is_dir()):
         if folder.name not in LABELS:
             raise unknown("label of RAF-DB", folder.name, LABELS, hint=str(folder))
-        inside = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-        if not inside:
+        faces = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        if not faces:
             raise Usage(f"{folder} holds no picture: fill it, or take the folder away")
-        found += [(path, LABELS[folder.name]) for path in inside]
+        found += [(path, LABELS[folder.name]) for path in faces]
     return found
