@@ -72,7 +72,7 @@ def is_inside(root: Path | str, path: Path | str) -> bool:
 
 
 def is_network_name(name: str) -> bool:
-    """Whether a path names another machine (two slashes before its name): on Windows merely looking at one logs in there."""
+    """Whether a path names another machine: on Windows merely looking at one logs in there."""
     return name.replace("\\", "/").startswith("//")
 
 

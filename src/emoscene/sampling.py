@@ -133,7 +133,7 @@ class Pipe:
             "adapters": self.adapters,
             "loras": self.base.loras,
             "settings": self.settings,
-            "cfg": self.base.spec.cfg if cfg is None else float(cfg),
+            "cfg": self.base.spec.cfg if cfg is None else cfg,
             **source,
             **same,
         }
