@@ -138,11 +138,12 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     """One damaged picture, one edit without its original, two too small for SSIM: a sentence each, and status 1."""
     judges, base = tiny.judges(tmp_path), str(tiny.make(tmp_path / "base"))
     for number in range(4):
-        picture(tmp_path / f"was/{number}.png", number, 5 if number == 3 else 64)
         picture(tmp_path / f"from/awe/{number}.png", number + 9, 5 if number == 3 else 64)
-    lines = [f"awe/{number}.png,../was/{number}.png\n" for number in range(3)]
+    for number in range(3):
+        picture(tmp_path / f"from/was/{number}.png", number)
+    lines = [f"awe/{number}.png,was/{number}.png\n" for number in range(3)]
     (tmp_path / "from/edits.csv").write_text("file,image\n" + "".join(lines))
-    (tmp_path / "was/1.png").unlink()
+    (tmp_path / "from/was/1.png").unlink()
     (tmp_path / "from/awe/x.png").write_text("no picture")
     call = {"pictures": tmp_path / "from", "base": base, "judge": judges}
     with pytest.raises(Failure, match="1 of 5 pictures cannot be read") as caught:
@@ -152,6 +153,7 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     assert set(scores["missing"]) == {"pictures", "originals", "sharpness"}
     assert scores["metrics"]["psnr"]["n"] == scores["metrics"]["emotion_gained"]["n"] == 2
     assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4
-    (tmp_path / "from/edits.csv").write_text("file,image\nawe/3.png,../was/3.png\n")
+    picture(tmp_path / "from/was/3.png", 3, 5)
+    (tmp_path / "from/edits.csv").write_text("file,image\nawe/3.png,was/3.png\n")
     with pytest.raises(Failure, match="1 of 1 edits are smaller than SSIM's window of 7 pixels"):
         evaluate(out=tmp_path / "small", **call)

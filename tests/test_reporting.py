@@ -319,3 +319,33 @@ def test_real_scores_of_a_tiny_base(tmp_path):
     assert Page((out / "index.html").read_text()).tags.count("img") == 2 * 2 * 8
     assert "prompt" in (out / "report.md").read_text()
     assert len(comparisons(entries(made))) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["{secret}", "../secret.png", "pictures/../../secret.png", "link.png", "C:secret.png", "", 5]
+)
+def test_no_file_outside_of_the_scores_is_embedded(name, tmp_path):
+    folder = scored(tmp_path / "scores")
+    Image.new("RGB", (37, 23)).save(tmp_path / "secret.png")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    said = name.format(secret=tmp_path / "secret.png") if isinstance(name, str) else name
+    rows = [json.loads(line) | {"file": said} for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = []
+    out = reporting.report(folder, out=tmp_path / "report", tell=told.append)
+    assert 'width="37"' not in (out / "index.html").read_text()
+    assert f"lora: {len(rows)} of its pictures lie outside of {folder} and are not shown." in told
+
+
+def test_a_verdict_that_is_none_is_said(tmp_path):
+    folder = scored(tmp_path / "scores")
+    for row in (
+        {"file": "a.png"},
+        {"file": "a", "prompt": 5, "seed": 0, "asked": "awe", "scene": "", "kept": 1, "seen": {}},
+    ):
+        (folder / "verdicts.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(Failure, match="is damaged"):
+            entries([folder])
+    (folder / "scores.json").write_text('{"judges": NaN}')
+    with pytest.raises(Failure, match="is damaged"):
+        entries([folder])

@@ -150,7 +150,7 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
         for number in (float("nan"), float("inf"), float("-inf")):
             with pytest.raises(Usage, match=f"{name}|cfg_low=inf is above"):
                 pipe.rows("a", **{name: number})
-    with pytest.raises(Usage, match="one step at least"):
+    with pytest.raises(Usage, match="steps=0 is out of range: it goes from 1 to 999"):
         pipe.rows("a", steps=0)
     with pytest.raises(Usage, match="no setting 'lexicn': did you mean 'lexicon'"):
         sampling.load(str(folder), method="prompt", lexicn="x.toml")

@@ -184,9 +184,11 @@ def provided(
     ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
     trains = "emotion_clip" in lacking and not backbone.spec.emotion_clip
     if not yes:
+        origin = f" from what lies in {call['root']}" if call.get("root") else ""
         first = f"trains an EmotionCLIP on it in {clip}, then " if trains else ""
         raise Usage(
-            f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them, and trains"
+            f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
+            "and trains"
         )
     options = [*plugins.room("data/preparation"), *plugins.options("sources", call["source"])]
     known = {"source", "root", "limit", "per_emotion", "split", *(option.name for option in options)}

@@ -146,8 +146,10 @@ class Backbone:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
         self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.parts(folder, dtype)
+        remedy = "fetch it again" if dtype == torch.float32 else "give --dtype float32, or fetch it again"
         for model in (self.text_encoder, self.unet, self.vae):
             model.requires_grad_(False).eval().to(self.device)
+            loading.check_finite(model.state_dict(), folder, remedy)
         self.prediction, alphas_cumprod = forward_process(self.scheduler_config, folder)
         self.alphas_cumprod = alphas_cumprod.to(self.device)
         self.shown: Condition | None = None
@@ -254,6 +256,16 @@ class Backbone:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents -> pictures [B, 3, H, W], about [-1, 1], not clipped."""
         return self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor).sample
+
+    @torch.no_grad()
+    def decode_in_float32(self, latents: Tensor) -> Tensor:
+        """The same in single precision, for latents whose decoding overflows in half; the weights stay as they are."""
+        self.vae.to(torch.float32)
+        try:
+            decoded: Tensor = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample
+        finally:
+            self.vae.to(self.dtype)
+        return decoded
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The noise in x_t [B, 4, h, w] at timesteps t ([] or [B], fractions allowed), as the UNet sees it."""

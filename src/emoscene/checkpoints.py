@@ -20,6 +20,7 @@ from torch import Tensor
 
 from emoscene import stage
 from emoscene.errors import Failure, Usage
+from emoscene.paths import resolve_inside
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
@@ -57,7 +58,7 @@ def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path
 def read(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """What a checkpoint says of itself, and its parts, in memory of their own."""
     about = json.loads((target / "state.json").read_text())
-    files = [target / name for name in about["sha256"]]
+    files = [resolve_inside(target, name) for name in about["sha256"]]
     return about, {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
 
 
@@ -70,8 +71,8 @@ def fault(target: Path) -> str | None:
     """Why a checkpoint cannot be used, or None."""
     try:
         digests = json.loads((target / "state.json").read_text())["sha256"]
-        wrong = [name for name, digest in digests.items() if _digest(target / name) != digest]
-    except (OSError, ValueError, KeyError) as error:
+        wrong = [name for name, digest in digests.items() if _digest(resolve_inside(target, name)) != digest]
+    except (OSError, ValueError, KeyError, Failure) as error:
         return f"{type(error).__name__}: {error}"
     return f"{wrong[0]} does not match its digest" if wrong else None
 

@@ -20,10 +20,10 @@ A picture may also lend its emotion alone (`--like`): EmotionCLIP reads it as a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from PIL import Image
@@ -34,7 +34,9 @@ from emoscene.backbone import Backbone
 from emoscene.emotions import Weights, describe
 from emoscene.encoders.base import located, opened, tensor
 from emoscene.errors import Usage
+from emoscene.limits import read_number, read_size
 from emoscene.methods.base import Method
+from emoscene.paths import is_network_name
 from emoscene.pictures import Row, open_picture, upright
 from emoscene.solvers import last, left, origin
 from emoscene.world.marks import caution, is_miniature, is_rendered
@@ -98,8 +100,8 @@ class Given:
             if keep is not None:
                 raise Usage("--keep says how much of a picture stays: give the picture with --image FILE")
             return {"size": checked_size(self.base, size), "digests": {}}
-        keep = KEEP if keep is None else float(keep)
-        if not 0 <= keep <= 1:
+        keep = KEEP if keep is None else keep
+        if not isinstance(keep, SupportsFloat) or not 0 <= float(keep) <= 1:
             raise Usage(f"keep {keep} is out of range: it goes from 0 to 1")
         name, digest, picture = self._entered(image)
         size = framed(self.base, picture.size, size)
@@ -125,18 +127,19 @@ class Given:
 
     def likes(self, rows: Sequence[Row]) -> Tensor | None:
         """The vectors of the pictures that rows are to feel like [B, D], zeros for a row without; None without any."""
-        vectors = [self.feel(row.like, row.digests.get(row.like, ""))[1] if row.like else None for row in rows]
+        vectors = [self.feel(*followed(row, row.like))[1] if row.like else None for row in rows]
         some = next((vector for vector in vectors if vector is not None), None)
         return None if some is None else torch.stack([some * 0 if v is None else v for v in vectors])
 
     def begin(self, solver: Any, rows: Sequence[Row]) -> Tensor:
         """The latents that the solver starts from [B, 4, h, w], for rows that share steps, size and `keep`."""
         steps, count = rows[0].steps, steps_of(rows[0])
+        checked_size(self.base, worked(self.base, rows[0].size))
         noises = torch.stack([noise(self.base, row) for row in rows]).to(self.base.device)
         if count == steps:
             return noises * solver.init_noise_sigma
         size = worked(self.base, rows[0].size)
-        pictures = (self.open(str(row.image), row.digests.get(str(row.image), "")) for row in rows)
+        pictures = (self.open(*followed(row, str(row.image))) for row in rows)
         x_0 = self.base.encode(tensor(picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures)).float()
         if not count:
             return x_0
@@ -205,6 +208,14 @@ def _named(name: str) -> str:
     return "the image" if name.startswith("memory:") else name
 
 
+def followed(row: Row, name: str) -> tuple[str, str]:
+    """A picture that a row names, and its sha256. Raises Usage for a row without it: a stranger may have written it."""
+    digest = row.digests.get(name, "")
+    if not digest or is_network_name(name):
+        raise Usage(f"the row names {name[:80]!r} without its sha256, so that is not opened: give the picture yourself")
+    return name, digest
+
+
 def _digest(file: str | Path) -> str:
     return sha256(Path(file).read_bytes()).hexdigest()
 
@@ -220,9 +231,13 @@ def noise(base: Backbone, row: Row) -> Tensor:
     return torch.randn((1, 4, height, width), generator=torch.Generator().manual_seed(row.seed))[0]
 
 
+def _pair(size: Any) -> Any:
+    return size if isinstance(size, Iterable) else (size, size)
+
+
 def checked_size(base: Backbone, size: int | tuple[int, int] | None) -> tuple[int, int]:
     """Width and height in pixels. Raises Usage unless both are whole latents, and few enough."""
-    wide, high = (size, size) if isinstance(size, int) else size or (base.size, base.size)
+    wide, high = (base.size, base.size) if size is None else read_size(_pair(size))
     step = base.unit
     if wide < step or high < step or wide % step or high % step or wide * high > PIXELS:
         most = f"and {PIXELS / 1e6:.0f} megapixels at most"
@@ -239,8 +254,9 @@ def worked(base: Backbone, size: tuple[int, int]) -> tuple[int, int]:
 
 def framed(base: Backbone, size: tuple[int, int], asked: int | tuple[int, int] | None = None) -> tuple[int, int]:
     """The size in which a picture of this size comes back edited. Raises Usage for one that cannot be painted."""
-    if isinstance(asked, tuple):
+    if isinstance(asked, Iterable):
         return checked_size(base, asked)
+    asked = None if asked is None else read_number("side", asked)
     own, area = base.size**2, size[0] * size[1]
     wanted = asked**2 if asked else min(max(area, own), ROOM * own)
     wide, high = (max(1, round(side * math.sqrt(wanted / area))) for side in size)

@@ -17,7 +17,8 @@ origin is none at all, and between them nothing jumps.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from typing import SupportsFloat
 
 from emoscene.errors import Usage, unknown
 
@@ -80,6 +81,7 @@ Weights = tuple[float, ...]
 """Eight numbers in the order of `EMOTIONS`."""
 
 NOTHING: Weights = (0.0,) * len(EMOTIONS)
+LARGEST = 100.0  # of a weight, and of the strength that it is multiplied with
 SHARPNESS = 4  # the power of the distance in `affect`
 
 
@@ -112,10 +114,9 @@ def weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weig
         if named and not any(named.values()):
             raise Usage(f"every weight of {dict(emotion)} is zero: give one a weight, or ask for no emotion")
         return tuple(named.get(name, 0.0) for name in EMOTIONS)
-    numbers = tuple(float(value) for value in emotion)
-    if len(numbers) != len(EMOTIONS) or not all(map(math.isfinite, numbers)):
+    if not isinstance(emotion, Sized) or len(emotion) != len(EMOTIONS):
         raise Usage(f"an emotion in numbers is {len(EMOTIONS)} finite ones, in the order {', '.join(EMOTIONS)}")
-    return numbers
+    return tuple(_number(value, name) for name, value in zip(EMOTIONS, emotion, strict=True))
 
 
 def meaning(label: str) -> Weights | None:
@@ -131,7 +132,7 @@ def affect(valence: float, arousal: float) -> Weights:
     Raises Usage outside of that range.
     """
     for name, number in (("valence", valence), ("arousal", arousal)):
-        if not -1 <= number <= 1:
+        if not isinstance(number, SupportsFloat) or not -1 <= float(number) <= 1:
             raise Usage(f"{name} {number} is out of range: it goes from -1 to 1")
     places = [*AFFECT.values(), (0.0, 0.0)]
     distances = [math.hypot(valence - v, arousal - a) for v, a in places]
@@ -166,8 +167,10 @@ def _known(name: str) -> str:
 def _number(value: str | float, where: str) -> float:
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise Usage(f"{value!r} in {where!r} is no weight: write a number, as in awe:0.7")
+    if abs(number) > LARGEST:
+        raise Usage(f"{value!r} in {where!r} is out of range: a weight goes from {-LARGEST:g} to {LARGEST:g}")
     return number

@@ -34,6 +34,7 @@ from emoscene.judging import TREATED, Guide, Sample, guide_of, readings, robustn
 from emoscene.metrics.base import Array
 from emoscene.painting import PROMPTS, Prompt, See, paint, plan, prompts_of, span, stream, weights_of
 from emoscene.panel import Eyes, name_miniature
+from emoscene.paths import resolve_inside
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe, load
 from emoscene.world.marks import BASE, caution, count_images, is_file_rendered, is_miniature
@@ -190,7 +191,7 @@ def real_pictures(folder: Path) -> list[Sample]:
     pure = rows["weights"].max(1).values == 1
     asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
     files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
-    return [Sample(folder / file, number, 0, label, scene) for number, (file, label, scene) in files]
+    return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
 
 
 def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,17 @@ mixture, or in less of an emotion, is neither right nor wrong.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from emoscene import stage
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage
 from emoscene.gallery import INDEX
 from emoscene.judging import Sample
+from emoscene.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.pictures import open_picture, read_row
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -44,6 +45,8 @@ def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
     lists = sorted(path for name in LISTS for path in folder.rglob(name))
     listed = {file: row for path in lists for file, row in followed(path)}
+    originals = {Path(row["place"], row["image"]).resolve() for row in listed.values() if "image" in row}
+    files = [file for file in files if file.resolve() in listed or file.resolve() not in originals]
     samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
     for number, file in enumerate(files):
         try:
@@ -51,8 +54,10 @@ def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         except (Usage, Failure):
             lost.append(file)
             continue
-        if "image" in told and not kept(told):
+        if "image" in told and (original := original_of(told)) is None:
             gone.append(told.pop("image"))
+        elif "image" in told:
+            told["image"] = str(original)
         prompt = texts.setdefault(told["prompt"], len(files) + len(texts)) if "prompt" in told else number
         samples.append(sample(file, told, prompt))
     if not samples:
@@ -78,7 +83,7 @@ def carried(file: Path) -> dict[str, Any]:
     except Usage:
         open_picture(file)
         return {}
-    return columns(row.asdict(), str(file))
+    return {**columns(row.asdict(), str(file)), "place": str(file.parent)}
 
 
 def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -90,9 +95,8 @@ def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 f"{path}, row {number} names no file: name the column `file` (it has {', '.join(map(str, row))}), or "
                 "take the list away"
             )
-        if "image" in told and (beside := path.parent / told["image"]).is_file():
-            told |= {"image": str(beside), "digests": {str(beside): told.get("digests", {}).get(told["image"])}}
-        yield (path.parent / told.pop("file")).resolve(), told
+        file = resolve_inside(path.parent, told.pop("file"), f"{path}, row {number}")
+        yield file.resolve(), {**told, **({"place": str(path.parent)} if "image" in told else {})}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -101,7 +105,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
         if path.suffix == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
                 return list(csv.DictReader(file))
-        return [dict(json.loads(line)) for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
+        return [dict(stage.parse_json(line)) for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
     except (ValueError, TypeError, csv.Error) as error:
         raise Failure(f"{path} cannot be read ({error}): write it again, or take it away") from error
 
@@ -139,14 +143,25 @@ COLUMNS: dict[str, Callable[[Any], Any]] = {
 """The columns that are read, and what reads them."""
 
 
-def kept(told: Mapping[str, Any]) -> bool:
-    """Whether the picture that an edit was made from is there, and still the one that it was."""
+def original_of(told: Mapping[str, Any]) -> Path | None:
+    """The picture that an edit was made from; None where it is gone, another one by now, or not to be followed.
+
+    A name counts from the folder of the list or picture that says it, and does not leave it, for a stranger may have
+    written it. Only with the sha256 of the file beside it, as `generate` notes it, may it lie anywhere: whoever knows
+    that has seen the file.
+    """
+    name, digest = told["image"], told.get("digests", {}).get(told["image"])
+    place = Path(told["place"])
+    file = place / name if not fault_of_name(name) else None
+    if file is None or not file.is_file() or not is_inside(place, file):
+        if digest is None or "\0" in name or is_network_name(name):
+            return None
+        file = Path(name)
     try:
-        open_picture(told["image"])
+        open_picture(file)
     except Usage:
-        return False
-    digest = told.get("digests", {}).get(told["image"])
-    return digest in (None, sha256(Path(told["image"]).read_bytes()).hexdigest())
+        return None
+    return file if digest in (None, sha256(file.read_bytes()).hexdigest()) else None
 
 
 def missing(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
@@ -157,6 +172,7 @@ def missing(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, 
         told["pictures"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
     if gone:
         told["originals"] = (
-            f"the pictures that {len(gone)} edits were made from are gone, or no longer the same: bring back {gone[0]}"
+            f"the pictures that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "
+            f"the folder without their sha256: bring back {gone[0]}"
         )
     return told

@@ -20,6 +20,7 @@ from PIL import Image
 from emoscene import stage
 from emoscene.data.crew import Crew
 from emoscene.errors import Failure
+from emoscene.limits import read_number
 from emoscene.pictures import Row, read_row, save
 
 INDEX = "pictures.jsonl"
@@ -72,6 +73,7 @@ def paint(
     Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures.
     watch: told a picture's place among all, from 1 on, and how many there are, once it is there.
     """
+    batch = read_number("batch", batch)
     folder.mkdir(parents=True, exist_ok=True)
     batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
     lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]

@@ -30,8 +30,10 @@ from emoscene import plugins, seeds, stage
 from emoscene.backbone import Backbone, Condition
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
+from emoscene.loading import check_finite
 
 CARD = "learner.json"
+DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded
 AGAIN = "train or fetch it again"
 
 
@@ -174,7 +176,7 @@ def card(folder: Path) -> dict[str, Any]:
     if not (folder / CARD).is_file():
         raise Usage(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
     try:
-        found: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf8"))
+        found: dict[str, Any] = stage.parse_json((folder / CARD).read_text(encoding="utf8"))
         itemgetter("learner", "config", "emotions", "base")(found)
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
@@ -205,10 +207,22 @@ def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner
     for key in {option.name for option in configs.fields(cls.Config) if not option.late} & late.keys():
         raise Usage(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
     settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
+    _check_places(cls, settings, folder)
     learner = cls.start(settings, base)
     _fill(learner, folder)
     learner.history = history(folder)
     return learner.to(base.device if base else "cpu").requires_grad_(False).eval()
+
+
+def _check_places(cls: type[Learner], settings: Any, folder: Path) -> None:
+    """Raises Failure for a card that leads to another folder instead of describing what lies beside it."""
+    if any(getattr(settings, name, "") for name in DESCRIPTIONS):
+        return
+    for name in (getattr(cls, "borrows", ""), "tokenizer"):
+        if place := getattr(settings, name, ""):
+            raise Failure(
+                f"{folder / CARD} leads to {name}={str(place)[:80]} and describes no weights of its own: {AGAIN}"
+            )
 
 
 def _fill(learner: Learner, folder: Path) -> None:
@@ -221,6 +235,7 @@ def _fill(learner: Learner, folder: Path) -> None:
             except (SafetensorError, OSError) as error:
                 raise Failure(f"{folder / file} is missing or damaged ({error}): {AGAIN}") from error
             state |= {mine + key[len(theirs) :]: value for key, value in part.items()}
+    check_finite(state, folder, AGAIN)
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:

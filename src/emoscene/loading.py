@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -29,6 +29,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from emoscene import hub, plugins, stage
 from emoscene.errors import Failure, Usage, download
+from emoscene.paths import resolve_inside
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
@@ -71,6 +72,32 @@ def fingerprint(place: Path) -> str:
     return " ".join(stage.fingerprint(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
 
 
+def check_finite(tensors: Mapping[str, Tensor], where: Path | str, remedy: str) -> None:
+    """Look at weights before anything is computed with them; a device is waited for once.
+
+    Args:
+        tensors: weights by name, all on one device.
+        where: the file or folder that they come from.
+        remedy: what to do where they are not finite, as the end of the sentence.
+
+    Raises:
+        Failure: for nan or infinity in any of them.
+    """
+    named = {name: value for name, value in tensors.items() if _can_overflow(value)}
+    if not named:
+        return
+    ends = torch.stack([end.float() for value in named.values() for end in torch.aminmax(value.detach())])
+    sound = ends.isfinite().view(-1, 2).all(1).tolist()
+    lost = [name for name, fine in zip(named, sound, strict=True) if not fine]
+    if lost:
+        precision = str(named[lost[0]].dtype).removeprefix("torch.")
+        raise Failure(f"{where} holds numbers that are not finite in {precision}, in {lost[0]}: {remedy}")
+
+
+def _can_overflow(value: Tensor) -> bool:
+    return value.is_floating_point() and value.numel() > 0 and not value.is_meta
+
+
 def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
     options = {"use_safetensors": True, "local_files_only": True}
     return Parts(
@@ -83,7 +110,9 @@ def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
 
 
 def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
-    """One model of the folder; a damaged file is named."""
+    """One model of the folder; a damaged file is named, and so is an index that leads out of the folder."""
+    for index in (folder / part).glob("*.index.json"):
+        _check_index(index)
     try:
         with quiet():
             model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
@@ -93,6 +122,15 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
             "fetch or install it again"
         ) from error
     return model
+
+
+def _check_index(index: Path) -> None:
+    try:
+        names = set(stage.parse_json(index.read_text(encoding="utf8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Failure(f"{index} is damaged ({error}): fetch it again") from error
+    for name in names:
+        resolve_inside(index.parent, name, str(index))
 
 
 def _of_file(file: Path, dtype: torch.dtype) -> Parts:

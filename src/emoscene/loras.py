@@ -12,7 +12,6 @@ the base with it, bit for bit.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,9 @@ from torch import Tensor, nn
 
 from emoscene import stage
 from emoscene.backbone import Backbone
+from emoscene.emotions import LARGEST
 from emoscene.errors import Failure, Usage
+from emoscene.loading import check_finite
 
 PARTS = ("unet", "text_encoder")
 MEGABYTES = 2048
@@ -69,11 +70,14 @@ def put_on(base: Backbone, given: str | Path | Sequence[str | Path]) -> Backbone
             changes[place].append(_delta(lora, layers[place], place, a, b))
     for part in PARTS:
         setattr(worn, part, _twin(getattr(base, part)))
+    made: dict[str, Tensor] = {}
     for (part, name), deltas in changes.items():
         layer = getattr(worn, part).get_submodule(name)
         w = layer.weight.detach()
         new = torch.stack([w.float(), *(delta.to(w.device) for delta in deltas)]).sum(0).to(w.dtype)
+        made[f"{part}.{name}"] = new
         layer.weight = nn.Parameter(new, requires_grad=False)
+    check_finite(made, f"'{base.name}' with {', '.join(map(str, loras))}", "lower the LoRA's scale")
     return worn
 
 
@@ -95,6 +99,8 @@ def asked(text: str | Path) -> Lora:
         scale = math.nan
     if not math.isfinite(scale):
         raise Usage(f"{number!r} in {str(text)!r} is no scale: write a number, as in style.safetensors:0.8")
+    if abs(scale) > LARGEST:
+        raise Usage(f"{number!r} in {str(text)!r} is out of range: a scale goes from {-LARGEST:g} to {LARGEST:g}")
     return Lora(path, scale, body(path.read_bytes())[:12])
 
 
@@ -118,7 +124,7 @@ def factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
         if any(mark in key for key in state):
             raise Usage(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
     try:
-        return dict(_pairs(state, json.loads(about.get("lora_adapter_metadata", "{}"))))
+        return dict(_pairs(state, stage.parse_json(about.get("lora_adapter_metadata", "{}"))))
     except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
         origin = f" (it says {told})" if told else ""

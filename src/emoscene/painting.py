@@ -10,7 +10,7 @@ processes, in the same batches and to the same pictures.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from emoscene.config import read_toml
 from emoscene.emotions import EMOTIONS, describe
 from emoscene.errors import Usage
 from emoscene.judging import Sample
+from emoscene.limits import read_number, read_seed_list
 from emoscene.metrics.base import Array
 from emoscene.pictures import Row
 from emoscene.sampling import Pipe
@@ -50,7 +51,7 @@ def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
         return list(prompts)
     path = Path(prompts)
     if path.suffix == ".toml":
-        return [Prompt(**row) for row in read_toml(path)["prompt"]]
+        return _tabled(path)
     if not path.is_file():
         raise Usage(f"no prompts in {path}: it is not there")
     lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
@@ -59,18 +60,31 @@ def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     return lines
 
 
+def _tabled(path: Path) -> list[Prompt]:
+    """The prompts of a TOML file. Raises Usage for one that has none, or says of one what no prompt has."""
+    rows = read_toml(path).get("prompt")
+    known = {field.name: type(field.default) if isinstance(field.default, bool) else str for field in fields(Prompt)}
+    if not isinstance(rows, list) or not rows:
+        raise Usage(f"no prompts in {path}: write prompt = [{{ text = ... }}]")
+    for number, row in enumerate(rows, 1):
+        sound = isinstance(row, dict) and row.keys() <= known.keys() and "text" in row
+        if not sound or not all(isinstance(value, known[key]) for key, value in row.items()):
+            raise Usage(f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out")
+    return [Prompt(**row) for row in rows]
+
+
 def span(seeds: str | Iterable[int]) -> list[int]:
     """Seeds from "0:8" (eight of them), "3,5" or numbers."""
-    if not isinstance(seeds, str):
-        return [int(seed) for seed in seeds]
-    try:
+    numbers: Iterable[Any] = seeds
+    if isinstance(seeds, str):
         first, colon, last = seeds.partition(":")
-        numbers = list(range(int(first or 0), int(last))) if colon else [int(part) for part in seeds.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers:
-        raise Usage(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
-    return numbers
+        try:
+            numbers = range(int(first or 0), int(last)) if colon else [int(part) for part in seeds.split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers:
+            raise Usage(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
+    return read_seed_list(numbers)
 
 
 def plan(
@@ -112,6 +126,7 @@ def stream(
     Returns the samples, and all that was seen, a row a picture, in the order in which the samples name them first.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    batch = read_number("batch", batch)
     rows, watch = _rows(planned), _watch(batch, tell)
     starts = range(0, len(rows), batch)
     parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]

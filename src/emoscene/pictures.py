@@ -25,12 +25,18 @@ from PIL.PngImagePlugin import PngInfo
 
 from emoscene.emotions import NOTHING, Weights, describe, weights
 from emoscene.errors import Failure, Usage
-from emoscene.stage import write
+from emoscene.limits import read_number, read_size
+from emoscene.paths import fault_of_name
+from emoscene.stage import parse_json, write
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MEGAPIXELS = 25
 MEGABYTES = 20
 SAMPLERS = {"dpm++": "DPM++ 2M", "ddim": "DDIM", "euler": "Euler", "pndm": "PLMS", "unipc": "UniPC"}
+WORDS = ("file", "prompt", "negative", "method", "base", "sampler")
+"""What of a row is text."""
+COUNTED = ("strength", "cfg", "cfg_low", "cfg_high", "seed", "steps")
+"""What of a row is a number."""
 INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 
 
@@ -66,6 +72,23 @@ class Row:
     sampler: str = "dpm++"
     seconds: float | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Whatever a row comes from, its numbers are in bounds and its file has a name that stays in its folder.
+
+        Raises:
+            Usage: for the first value that is off.
+        """
+        for name in WORDS:
+            if not isinstance(value := getattr(self, name), str):
+                raise Usage(f"{name}={value} is off: it is text")
+        read = {name: read_number(name, getattr(self, name)) for name in COUNTED}
+        read |= {"keep": None if self.keep is None else read_number("keep", self.keep)}
+        read |= {"emotion": weights(self.emotion), "size": read_size(self.size)}
+        for name, value in read.items():
+            object.__setattr__(self, name, value)
+        if self.file and (fault := fault_of_name(self.file)):
+            raise Usage(f"file={self.file!r} {fault}: give a plain name")
 
     def asdict(self) -> dict[str, Any]:
         """The row as `pictures.jsonl` holds it."""
@@ -129,7 +152,9 @@ def read_row(path: Path | str) -> Row:
     if not isinstance(text, str):
         raise Usage(f"{path} carries no row: it is not a PNG that emoscene made")
     try:
-        return Row.fromdict(json.loads(text))
+        return Row.fromdict(parse_json(text))
+    except Usage as error:
+        raise Failure(f"the row in {path} is damaged ({error}): make the image again") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise Failure(f"the row in {path} is damaged") from error
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
+from emoscene.loading import check_finite
 
 
 class Preview:
@@ -44,4 +45,6 @@ def tiny(base: Backbone, folder: Path) -> AutoencoderTiny:
     theirs = decoder.config.latent_channels, 2 ** (len(decoder.config.decoder_block_out_channels) - 1)
     if theirs != (base.vae.config.latent_channels, base.factor):
         raise Usage(f"the tiny decoder in {folder} reads other latents than those of the base '{base.name}'")
-    return decoder.to(base.device, base.dtype).requires_grad_(False).eval()
+    decoder = decoder.to(base.device, base.dtype).requires_grad_(False).eval()
+    check_finite(decoder.state_dict(), folder, "fetch it again")
+    return decoder

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import time
 import warnings
@@ -23,7 +22,6 @@ from itertools import groupby, islice, product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -31,10 +29,12 @@ from torch import Tensor
 from emoscene import gallery, loras
 from emoscene.adapters import fingerprints, methods_of
 from emoscene.backbone import LENGTH, Backbone, Condition
+from emoscene.decoding import ImageDecoder, pictures
 from emoscene.device import Thrift, compiled, described, loaded
 from emoscene.editing import Given, Picture, steps_of
 from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weights
 from emoscene.errors import Usage, unknown
+from emoscene.limits import read_number, read_seeds
 from emoscene.methods.base import Chain, Method
 from emoscene.pictures import Row, named
 from emoscene.preview import Preview
@@ -76,6 +76,7 @@ class Pipe:
         self.sketch = Preview(base, tiny)
         self.tell: Callable[[str], None] = _warn
         self.thrift = Thrift(base, lambda remark: self.tell(remark))
+        self.decoder = ImageDecoder(base, lambda remark: self.tell(remark))
 
     def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
         """Paint every prompt in every emotion; asked: whatever `rows` takes. batch: pictures painted at once."""
@@ -137,11 +138,11 @@ class Pipe:
             "adapters": self.adapters,
             "loras": self.base.loras,
             "settings": self.settings,
-            "cfg": self.base.spec.cfg if cfg is None else float(cfg),
+            "cfg": self.base.spec.cfg if cfg is None else cfg,
             **source,
             **same,
         }
-        seeds = range(seed, seed + num)
+        seeds = read_seeds(seed, num)
         return [checked(Row(prompt=p, emotion=e, seed=s, **shared)) for p, e, s in product(prompts, asked, seeds)]
 
     def remarks(self, prompt: str) -> list[str]:
@@ -163,6 +164,7 @@ class Pipe:
         Only neighbours that share steps, sampler, size, `keep` and guidance's interval share a batch. Each row comes
         back with its seconds. Where memory runs out it goes on with less (`Thrift`).
         """
+        batch = read_number("batch", batch)
         for _, alike in groupby(rows, key=together):
             while group := list(islice(alike, batch)):
                 began = time.perf_counter()
@@ -175,11 +177,15 @@ class Pipe:
 
     def _paint(self, rows: Sequence[Row]) -> list[Image.Image]:
         *_, x = self.latents(rows)
-        return pictures(self.base.decode(x))
+        return self.decode(x, rows)
+
+    def decode(self, x: Tensor, rows: Sequence[Row]) -> list[Image.Image]:
+        """The finished images of latents [B, 4, h, w]; rows: what they were made from. Raises as `ImageDecoder`."""
+        return self.decoder(x, [row.seed for row in rows])
 
     def preview(self, latents: Tensor) -> list[Image.Image]:
         """What latents [B, 4, h, w] between two steps look like, by the tiny decoder where one was given."""
-        return pictures(self.sketch(latents))
+        return pictures(self.sketch(latents).nan_to_num())  # a finished image is checked, a sketch is shown as it is
 
     def latents(self, rows: Sequence[Row]) -> Iterator[Tensor]:
         """The latents [B, 4, h, w] after each step, for rows that share all that `together` says."""
@@ -219,26 +225,15 @@ class Pipe:
 
 
 def checked(row: Row) -> Row:
-    """The row. Raises Usage for a sampler that nobody knows, and for numbers with which nothing can be painted."""
+    """The row, whose numbers are in bounds. Raises Usage for a sampler that nobody knows."""
     if row.sampler not in SCHEDULERS:
         raise unknown("sampler", row.sampler, SCHEDULERS)
-    if row.steps < 1:
-        raise Usage(f"steps={row.steps} is off: one step at least")
-    for name in ("strength", "cfg", "cfg_low", "cfg_high"):
-        if not math.isfinite(value := getattr(row, name)):
-            raise Usage(f"{name}={value} is off: give a finite number, such as 1.0")
     return row
 
 
 def together(row: Row) -> tuple[Any, ...]:
     """What rows must have in common to be painted at once."""
     return row.steps, row.sampler, row.size, row.keep, row.cfg_low, row.cfg_high
-
-
-def pictures(images: Tensor) -> list[Image.Image]:
-    """Pictures [B, 3, H, W] in [-1, 1] as Pillow's, rounded as diffusers does."""
-    pixels = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(np.round(picture * 255).astype(np.uint8)) for picture in pixels]
 
 
 def asked_weights(emotion: Emotion) -> list[Weights]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from emoscene.backbone import Backbone, Condition
-from emoscene.errors import unknown
+from emoscene.errors import Usage, unknown
 from emoscene.methods.base import Chain
 
 SCHEDULERS = {
@@ -35,6 +35,12 @@ def scheduler(base: Backbone, name: str, steps: int) -> Any:
     """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
     if name not in SCHEDULERS:
         raise unknown("sampler", name, SCHEDULERS)
+    total = len(base.alphas_cumprod)
+    if not 1 <= steps < total:
+        raise Usage(
+            f"steps={steps} is off: the base '{base.name}' was trained on {total} timesteps, and a sampler takes from "
+            f"1 to {total - 1} of them (20 to 50 is usual)"
+        )
     config = {**base.scheduler_config, "prediction_type": "epsilon"}
     made = getattr(diffusers, SCHEDULERS[name]).from_config({k: v for k, v in config.items() if not k.startswith("_")})
     made.set_timesteps(steps, device=base.device)

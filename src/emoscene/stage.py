@@ -13,6 +13,7 @@ same call goes on, another call is refused with the first setting that differs, 
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -94,6 +95,26 @@ class Stage:
         write(self.path / MANIFEST, f"{text}\n".encode("utf8", "backslashreplace"))
 
 
+def parse_json(text: str | bytes) -> Any:
+    """JSON that somebody may have written by hand, as Python's values.
+
+    Raises:
+        ValueError: for what is no JSON, for numbers that are not finite (`NaN`, `Infinity`, `1e999`), which JSON does
+            not know either, and for lists within lists without end.
+    """
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("its lists lie too deep in one another") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
 def several(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     """One folder or file, some of them or none, as a list."""
     if given is None:
@@ -108,7 +129,7 @@ def read(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
         what = "is not a folder of emoscene's" if Path(folder).exists() else "is not there"
         raise Usage(f"{folder} {what}: it has no {MANIFEST}")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+        manifest: dict[str, Any] = parse_json(path.read_text(encoding="utf8"))
         found = manifest["kind"], manifest["state"]
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"{path} is damaged: make the folder again") from error
@@ -185,7 +206,7 @@ def rows(path: Path | str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 raise Failure(f"{path}:{number} is damaged: it is not a line of JSON") from error
             if not isinstance(row, dict):

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emoscene import config, emotions, plugins
+from emoscene import config, emotions, limits, paths, plugins
 from emoscene.config import Option
 from emoscene.errors import Usage, unknown
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
+PLACES = {"image", "like", "prompts", "pictures", "root", "out"}  # shown in a result, or written
 REPEATED = {"emotion", "adapter", "judge", "lora"}
 
 
@@ -114,27 +115,19 @@ NEEDS = {
 OPTIONS = {
     option.name: option
     for option in (
+        *(limits.NUMBERS[name] for name in limits.NUMBERS if name != "side"),
         Option("emotion", "str", "awe", "a name, a mixture such as awe:0.7,fear:-0.3, or all for each in turn"),
         Option("valence", "float", 0.4, "how pleasant; with --arousal, instead of an emotion's name", span=(-1.0, 1.0)),
         Option("arousal", "float", 0.6, "how excited; a place between the eight emotions", span=(-1.0, 1.0)),
         Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
         Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
-        Option("strength", "float", 1.0, "0 the base, 1 the method as trained, above more, below 0 less than nothing"),
         Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, a .safetensors file, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
         Option("lora", "str", "style.safetensors:0.8", "a LoRA trained elsewhere, and how much of it; 1 if left out"),
         Option("negative", "str", "blurry", "what the picture shall not be"),
         Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
-        Option("keep", "float", 0.5, "how much of it stays: 1 all, 0 nothing but the words", span=(0.0, 1.0)),
         Option("size", "str", "128", "the side, or WIDTHxHEIGHT, in pixels"),
-        Option("seed", "int", 0, "of the first picture"),
-        Option("num", "int", 1, "how many; seeds count up", span=(1, 1_000_000)),
-        Option("steps", "int", 20, "of the sampler", span=(1, 1000)),
-        Option("cfg", "float", 4.0, "how closely to follow the words; 1 is not at all", span=(0.0, 100.0)),
-        Option("cfg_low", "float", 0.1, "noise level t / T below which --cfg rests; 0 is the picture", span=(0.0, 1.0)),
-        Option("cfg_high", "float", 0.8, "noise level t / T down to which --cfg waits; 1 is noise", span=(0.0, 1.0)),
         Option("sampler", "str", "dpm++", f"the solver: {', '.join(SAMPLERS)}", choices=SAMPLERS),
-        Option("batch", "int", 8, "pictures at once; it changes the speed and not the pictures", span=(1, 1024)),
         Option("device", "str", "cpu", "cuda, cuda:1, mps or cpu; the best there is, if left out"),
         Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
         Option("compile", "bool", False, "compile the UNet: slow to start, faster for many pictures of one size"),
@@ -272,8 +265,17 @@ def recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     for key in [key for key in table if key in VERBS[verb].options.split()]:
         value = table.pop(key)
         for one in value if isinstance(value, list) else [value]:
+            if key in PLACES and isinstance(one, str):
+                _check_place(Path(name), key, one)
             _take(options, key, one)
     return options, table
+
+
+def _check_place(recipe: Path, key: str, place: str) -> None:
+    """Raises Usage where a recipe, which may be a stranger's, reads images or writes outside of its folder and ours."""
+    lost = "\0" in place or paths.is_network_name(place)
+    if lost or not any(paths.is_inside(folder, place) for folder in (recipe.parent, Path.cwd())):
+        raise Usage(f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself")
 
 
 def settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:

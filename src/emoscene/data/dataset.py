@@ -19,6 +19,7 @@ from emoscene.data.records import FEATURES, unpacked
 from emoscene.data.shapes import square
 from emoscene.encoders.base import tensor
 from emoscene.errors import Failure, Usage, unknown
+from emoscene.paths import resolve_inside
 from emoscene.pictures import open_picture
 
 
@@ -32,6 +33,7 @@ class Prepared:
             raise Usage(
                 f"{folder} is not finished: call `emoscene prepare` again as before, it goes on where it stopped"
             )
+        _check_parts(self.folder)
         try:
             opened = load_from_disk(str(folder))
         except (OSError, ValueError, pa.ArrowInvalid) as error:
@@ -88,6 +90,17 @@ class Prepared:
         return self.rows(range(len(self)), [column])[column]
 
 
+def _check_parts(folder: Path) -> None:
+    """Raises Failure where `state.json`, which `datasets` follows, names a file outside of the folder."""
+    try:
+        about = stage.parse_json((folder / "state.json").read_text(encoding="utf8"))
+        names = [part["filename"] for part in about["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{folder} is damaged ({error}): prepare it again") from error
+    for name in names:
+        resolve_inside(folder, name, str(folder / "state.json"))
+
+
 def _listed(data: Prepared, some: pa.Table, column: str) -> Any:
     return some[column].to_pylist()
 
@@ -111,7 +124,7 @@ def _numbers(data: Prepared, some: pa.Table, column: str) -> Tensor:
 
 
 def _pictures(data: Prepared, some: pa.Table, column: str) -> Tensor:
-    opened = (open_picture(data.folder / file) for file in some["file"].to_pylist())
+    opened = (open_picture(resolve_inside(data.folder, file)) for file in some["file"].to_pylist())
     side = (data.side, data.side)
     return tensor(image if image.size == side else square(image, data.side) for image in opened)
 

@@ -31,8 +31,8 @@ from emoscene import hub, plugins
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
-from emoscene.learner import Learner
-from emoscene.loading import quiet
+from emoscene.learner import AGAIN, Learner
+from emoscene.loading import check_finite, quiet
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, s
     missing = set(report["missing_keys"])
     if lost := sorted(name for name in missing if not (spare and name.startswith(spare))):
         raise Usage(f"{place} is no whole {what}: its weights lack {lost[0]}")
+    check_finite({name: value for name, value in model.state_dict().items() if name not in missing}, place, AGAIN)
     return model, missing
 
 

@@ -75,7 +75,7 @@ class Artifact:
     def peft(self) -> dict[str, Any]:
         """PEFT's description of the update; empty where there is none."""
         file = self.folder / "adapter_config.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return stage.parse_json(file.read_text(encoding="utf8")) if file.is_file() else {}
 
     @cached_property
     def update(self) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:

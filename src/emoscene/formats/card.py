@@ -5,7 +5,6 @@ It is the `README.md` of the folder, with the header that the hub reads (YAML be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +91,7 @@ def results(artifact: Artifact, scores: str | Path | None) -> str:
 
 def _table(artifact: Artifact, folder: Path) -> str:
     stage.read(folder, "scores")
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
+    scores = stage.parse_json((folder / "scores.json").read_text(encoding="utf8"))
     if artifact.manifest.get("fingerprint") not in scores.get("adapters", []):
         raise Usage(
             f"{folder} are not the scores of {artifact.folder}: give those of `emoscene evaluate --adapter` on it"

@@ -133,5 +133,8 @@ image.save("{EMOTION}.png")"""
 def _copied(artifact: Path, aside: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    for file in (artifact / learners.CARD, *artifact.glob("*.safetensors")):
-        shutil.copyfile(file, aside / file.name)
+    for name in (
+        learners.CARD,
+        "model.safetensors",
+    ):  # what was read and found to be that; nothing else that lies there
+        shutil.copyfile(artifact / name, aside / name)

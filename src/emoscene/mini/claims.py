@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscene import stage
+from emoscene.decoding import pictures
 from emoscene.encoders.base import tensor
 from emoscene.metrics.base import Readings, Value, hits, mean, measured, probability
 from emoscene.metrics.distance import distance
@@ -28,7 +29,6 @@ from emoscene.metrics.sharpness import psnr, sharpness
 from emoscene.mini import comparison, machine, words
 from emoscene.mini.claim import Claim, claim
 from emoscene.mini.lab import Lab
-from emoscene.sampling import pictures
 from emoscene.world.press import Proof
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

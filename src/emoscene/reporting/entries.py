@@ -7,9 +7,10 @@ so; differences are taken over what both have, and never across judges.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import numpy as np
 from emoscene import stage
 from emoscene.errors import Failure, Usage
 from emoscene.metrics.base import Readings, Value, shared
+from emoscene.paths import fault_of_name, is_inside
 from emoscene.statistics import Difference, compare, holm
 
 APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
+VERDICT = ("file", "prompt", "seed", "asked", "scene", "kept", "seen")
+"""What every row of verdicts has."""
 SAME = {
     "prompts": "painted other prompts",
     "seeds": "painted other seeds",
@@ -65,6 +69,15 @@ class Entry:
         found = (_settings(self).get(name) for name in names)
         return next((float(one) for one in found if isinstance(one, int | float)), None)
 
+    def picture(self, row: Mapping[str, Any]) -> Path | None:
+        """The file of a row's picture; None where it is gone, or lies outside of the folder."""
+        file = self.folder / row["file"] if self.holds(row) else None
+        return file if file is not None and file.is_file() else None
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row names a file in the folder of these scores, whatever a stranger may have written into it."""
+        return not fault_of_name(row["file"]) and is_inside(self.folder, self.folder / row["file"])
+
     def cost(self, what: str) -> float | None:
         """What it cost; None where nobody counted."""
         found = self.scores.get("cost", {}).get(what, self.scores.get(what))
@@ -84,15 +97,24 @@ def entries(folders: Iterable[str | Path]) -> list[Entry]:
         if manifest["state"] != "done":
             raise Usage(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
         try:
-            scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
+            scores = stage.parse_json((folder / "scores.json").read_text(encoding="utf8"))
             name = scores.get("method") or Path(scores["from"]).name
-            found.append(Entry(name, folder, scores, list(stage.rows(folder / "verdicts.jsonl")), manifest))
+            found.append(Entry(name, folder, scores, list(_verdicts(folder)), manifest))
             found[-1].judged("emotion_accuracy")
         except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
             raise Failure(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
     if not found:
         raise Usage("report needs SCORES: the folders that `emoscene evaluate` made")
     return named(found)
+
+
+def _verdicts(folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of verdicts. Raises KeyError or TypeError for one that is none of `evaluate`'s."""
+    for row in stage.rows(folder / "verdicts.jsonl"):
+        itemgetter(*VERDICT)(row)
+        if not isinstance(row["prompt"], str) or not isinstance(row["seen"], dict):
+            raise TypeError("a verdict's prompt is text, and what was seen in it a table")
+        yield row
 
 
 def named(found: Sequence[Entry]) -> list[Entry]:
@@ -138,6 +160,8 @@ def remarks(found: Sequence[Entry]) -> list[str]:
         if not entry.rows:
             told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
         told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("cautions", ())]
+        if outside := sum(not entry.holds(row) for row in entry.rows):
+            told.append(f"{entry.name}: {outside} of its pictures lie outside of {entry.folder} and are not shown.")
         told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
     if len(counts := {figure["n"] for entry in found if (figure := entry.metric("frechet"))}) > 1:
         told.append(

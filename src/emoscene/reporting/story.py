@@ -228,7 +228,7 @@ def strips(found: Sequence[Entry]) -> list[str]:
 def _file(entry: Entry, like: Mapping[str, Any]) -> Path | None:
     """An entry's picture of the prompt, seed and emotion of a row; None where it has none."""
     same = [row for row in entry.rows if all(row[part] == like[part] for part in ("prompt", "seed", "asked"))]
-    return next((file for row in same if (file := entry.folder / row["file"]).is_file()), None)
+    return next((file for row in same if (file := entry.picture(row))), None)
 
 
 def hung(found: Sequence[Entry]) -> list[str]:
@@ -239,8 +239,8 @@ def hung(found: Sequence[Entry]) -> list[str]:
         for entry in found:
             files: dict[str, Path] = {}
             for row in entry.rows:
-                if row["prompt"] == prompt and row["asked"] and (entry.folder / row["file"]).is_file():
-                    files.setdefault(row["asked"], entry.folder / row["file"])
+                if row["prompt"] == prompt and row["asked"] and (file := entry.picture(row)):
+                    files.setdefault(row["asked"], file)
             if files:
                 words = f"{prompt}, {entry.name}"
                 plates[entry.name] = [_plate(files.get(name), f"{words}, {name}") for name in EMOTIONS]

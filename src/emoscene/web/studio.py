@@ -35,7 +35,7 @@ from emoscene.encoders.base import Encoder
 from emoscene.errors import Usage, unknown
 from emoscene.panel import judges_of, name_miniature
 from emoscene.pictures import PAPER, Row, named, sheet
-from emoscene.sampling import Pipe, load, pictures, together
+from emoscene.sampling import Pipe, load, together
 from emoscene.web.screen import Screen
 from emoscene.web.wish import Wish, bounded, given
 from emoscene.world.marks import caution, is_rendered
@@ -182,7 +182,7 @@ class Studio:
                 yield View(done / total, self._preview(pipe, x_0) if due else [], list(finished))
                 shown = time.perf_counter() if due else shown
             with self.lock:
-                images = pictures(self.base.decode(x))
+                images = pipe.decode(x, group)
             finished += self._finished(group, images, time.perf_counter() - began)
         yield View(1.0, [], finished)
 

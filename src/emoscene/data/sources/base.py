@@ -43,6 +43,7 @@ from emoscene.data.records import Record
 from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
+from emoscene.paths import resolve_inside
 from emoscene.pictures import MEGABYTES
 from emoscene.world.marks import is_rendered
 
@@ -210,17 +211,11 @@ def needed(root: Path | None, what: str) -> Path:
 
 
 def inside(root: Path, path: str) -> Path:
-    """A path of a list, under the root. Raises Refused for one that leaves it, by its name or by a link."""
-    if Path(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts:
-        raise Refused(f"its path {path!r} leaves the data set's folder")
+    """A path of a list, under the root. Raises Refused for one that leaves it, links followed."""
     try:
-        real, home = (Path(os.path.realpath(place)) for place in (root / path, root))
-    except ValueError as error:  # a zero byte, or half of a surrogate pair
-        raise Refused(f"its path {path!r} cannot be a file's") from error
-    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]  # the hub's cache
-    if not any(real.is_relative_to(one) for one in homes):
-        raise Refused(f"its path {path!r} is a link that leaves the data set's folder: put the file itself there")
-    return root / path
+        return resolve_inside(root, path)
+    except Failure as error:
+        raise Refused(f"its path leaves the data set's folder: {error}") from error
 
 
 def read_file(root: Path, path: str) -> bytes:

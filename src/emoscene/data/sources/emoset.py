@@ -9,7 +9,6 @@ image's name. Labels go by name and never by number. Any attribute may be absent
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from emoscene.data.checks import Refused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, Files, labelled, names, needed, read_file, read_text
 from emoscene.errors import Failure, Usage
+from emoscene.stage import parse_json
 
 SPLITS = ("train", "val", "test")
 
@@ -102,7 +102,7 @@ def _numbers(path: Path) -> dict[str, str]:
 
 def _attributes(root: Path, path: str) -> dict[str, Any]:
     try:
-        about = json.loads(read_text(root, path, "annotation"))
+        about = parse_json(read_text(root, path, "annotation"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
@@ -114,6 +114,6 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise Usage(f"{path} is missing: give --root, the folder that holds EmoSet's lists")
     try:
-        return json.loads(path.read_text(encoding="utf8"))
+        return parse_json(path.read_text(encoding="utf8"))
     except ValueError as error:
         raise Failure(f"{path} is damaged ({error}): take it from EmoSet's archive again") from error

@@ -31,6 +31,7 @@ from emoscene.data.sources.base import Entry, Files, mixed
 from emoscene.data.splits import official
 from emoscene.emotions import Weights
 from emoscene.errors import Failure, Usage
+from emoscene.paths import resolve_inside
 
 CONVERTED = "refs/convert/parquet"
 ROLES = {"image": ("image", "picture", "img"), "label": ("label", "emotion"), "caption": ("caption", "text")}
@@ -160,6 +161,8 @@ def _split(path: str) -> str:
 
 def _local(root: Path) -> tuple[list[Parquet], str]:
     paths = [root] if root.is_file() else sorted(path for path in root.rglob("*.parquet") if path.is_file())
+    for path in paths if root.is_dir() else ():
+        resolve_inside(root, path.relative_to(root).as_posix())
     parts = ((path, path.name if root.is_file() else path.relative_to(root).as_posix()) for path in paths)
     return [Parquet(str(path), str(path), _split(part)) for path, part in parts], ""
 

@@ -11,7 +11,6 @@ A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`).
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from emoscene import stage
 from emoscene.config import option
 from emoscene.data.checks import ENDINGS, Refused
 from emoscene.data.records import Record
@@ -173,7 +173,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file)
         else:
             with path.open(encoding="utf-8-sig") as file:
-                yield from (json.loads(line) for line in file if line.strip())
+                yield from (stage.parse_json(line) for line in file if line.strip())
     except UnicodeDecodeError as error:
         raise Failure(f"{path} is not UTF-8 ({error}): save it as such") from error
     except (ValueError, csv.Error, pa.ArrowInvalid) as error:

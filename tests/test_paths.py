@@ -1,0 +1,246 @@
+"""No name that comes out of a file leaves its folder."""
+
+import json
+from hashlib import sha256
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import tiny
+from emoscene import checkpoints, loading, sampling, stage
+from emoscene import learner as learners
+from emoscene.backbone import Backbone
+from emoscene.data.dataset import Prepared
+from emoscene.data.sources.imagefolder import ImageFolder
+from emoscene.data.sources.raf_db import RAFDB
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.errors import Failure, Usage
+from emoscene.foreign import found
+from emoscene.formats.diffusers import _copied
+from emoscene.paths import is_inside, is_network_name, resolve_inside
+from emoscene.pictures import Row, save
+from emoscene.verbs import read
+
+HOSTILE = (
+    "/etc/passwd",
+    "//host/share/x.png",
+    "..",
+    "../x.png",
+    "a/../../x.png",
+    "a/../b.png",
+    "C:/x.png",
+    "c:x.png",
+    "\\\\host\\share\\x.png",
+    "..\\x.png",
+    "a\\b.png",
+    "a\0.png",
+    "a\ud800.png",
+    "",
+    None,
+    5,
+    ["a.png"],
+    {},
+)
+
+
+def picture(file, seed=0, side=64):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8))
+    image.save(file)
+    return image
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_that_leads_out_is_refused(name, tmp_path):
+    with pytest.raises(Failure, match=r"list\.json names .*: put the file into that folder"):
+        resolve_inside(tmp_path, name, "list.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "a/b.png", "./a.png", "a..b/..c.png", "ünïcode.png", "0-awe:1.png", "awe,fear.png"]
+)
+def test_a_name_inside_is_the_folders(name, tmp_path):
+    assert resolve_inside(tmp_path, name) == tmp_path / name
+
+
+def test_a_link_that_leads_out_is_refused(tmp_path):
+    picture(tmp_path / "secret/x.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/file.png").symlink_to(tmp_path / "secret/x.png")
+    (tmp_path / "in/folder").symlink_to(tmp_path / "secret")
+    (tmp_path / "in/circle").symlink_to(tmp_path / "in/circle")
+    picture(tmp_path / "in/own.png")
+    (tmp_path / "in/alias.png").symlink_to("own.png")
+    for name in ("file.png", "folder/x.png"):
+        with pytest.raises(Failure, match="is a link that leads out of its folder"):
+            resolve_inside(tmp_path / "in", name)
+    assert resolve_inside(tmp_path / "in", "alias.png").is_file()
+    (tmp_path / "door").symlink_to(tmp_path / "in")
+    assert resolve_inside(tmp_path / "door", "own.png").is_file()
+
+
+def test_a_snapshot_of_the_hubs_cache_links_to_its_own_blobs_alone(tmp_path):
+    snapshot, blobs = tmp_path / "models/snapshots/abc", tmp_path / "models/blobs"
+    snapshot.mkdir(parents=True)
+    picture(blobs / "1.png")
+    picture(tmp_path / "other/1.png")
+    (snapshot / "a.png").symlink_to("../../blobs/1.png")
+    (snapshot / "b.png").symlink_to(tmp_path / "other/1.png")
+    assert is_inside(snapshot, snapshot / "a.png")
+    assert not is_inside(snapshot, snapshot / "b.png")
+
+
+def test_names_of_other_machines_are_known():
+    assert all(map(is_network_name, ("//host/share", "\\\\host\\share", "/\\host/share")))
+    assert not any(map(is_network_name, ("/home/you/x.png", "a//b", "C:\\x.png")))
+
+
+@pytest.mark.parametrize("name", ["{secret}", "../secret/1.png", "link.png"])
+def test_a_list_of_pictures_names_none_outside(name, tmp_path):
+    picture(tmp_path / "secret/1.png")
+    picture(tmp_path / "in/1.png")
+    (tmp_path / "in/link.png").symlink_to(tmp_path / "secret/1.png")
+    row = {"file": name.format(secret=tmp_path / "secret/1.png"), "emotion": "awe"}
+    (tmp_path / "in/pictures.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(Failure, match=r"pictures\.jsonl, row 1 names"):
+        found(tmp_path / "in")
+
+
+@pytest.mark.parametrize("name", ["{secret}", "../secret/1.png", "link"])
+def test_an_original_outside_is_followed_by_its_sha256_alone(name, tmp_path):
+    picture(tmp_path / "secret/1.png")
+    said = name.format(secret=tmp_path / "secret/1.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/link").symlink_to(tmp_path / "secret/1.png")
+    save(picture(tmp_path / "in/1.png", 1), tmp_path / "in/1.png", Row(image=said, digests={}))
+    [sample], missing = found(tmp_path / "in")
+    assert sample.original is None
+    assert "lie outside of the folder without their sha256" in missing["originals"]
+    (tmp_path / "in/edits.csv").write_text(f"file,image\n1.png,{said}\n")
+    assert found(tmp_path / "in")[0][0].original is None
+    known = sha256((tmp_path / "secret/1.png").read_bytes()).hexdigest()
+    (tmp_path / "in/edits.csv").unlink()
+    outside = str(tmp_path / "secret/1.png")
+    for digest, original in ((known, tmp_path / "secret/1.png"), ("0" * 64, None)):
+        save(
+            Image.open(tmp_path / "in/1.png").convert("RGB"),
+            tmp_path / "in/1.png",
+            Row(image=outside, digests={outside: digest}),
+        )
+        assert found(tmp_path / "in")[0][0].original == original
+
+
+def test_originals_beside_are_not_judged_themselves(tmp_path):
+    for number in range(2):
+        picture(tmp_path / f"in/{number}.png", number)
+    (tmp_path / "in/edits.csv").write_text("file,image\n1.png,0.png\n")
+    [sample], missing = found(tmp_path / "in")
+    assert (sample.file.name, sample.original) == ("1.png", tmp_path / "in/0.png")
+    assert missing == {}
+
+
+def test_a_row_without_the_sha256_of_its_picture_is_not_painted(tmp_path):
+    pipe = sampling.load(str(tiny.make(tmp_path / "base")), device="cpu")
+    picture(tmp_path / "secret.png")
+    [row] = pipe.rows("a dog", image=tmp_path / "secret.png", size=64, steps=2, keep=0.5)
+    assert len(list(pipe.draw([row]))) == 1
+    stranger = Row.fromdict({**row.asdict(), "digests": {}})
+    with pytest.raises(Usage, match="without its sha256, so that is not opened"):
+        list(pipe.draw([stranger]))
+
+
+@pytest.mark.parametrize("name", ["/tmp/x.arrow", "../x.arrow", "a\\b.arrow"])
+def test_a_prepared_folder_names_no_part_outside(name, tmp_path):
+    manifest = {"kind": "prepared", "state": "done", "fingerprint": "", "encoder": "", "size": 64}
+    (tmp_path / stage.MANIFEST).write_text(json.dumps(manifest))
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    with pytest.raises(Failure, match=r"state\.json names"):
+        Prepared(tmp_path)
+    (tmp_path / "state.json").write_text("[]")
+    with pytest.raises(Failure, match="is damaged"):
+        Prepared(tmp_path)
+
+
+def test_a_checkpoint_names_no_part_outside(tmp_path):
+    save_file({"x": torch.ones(1)}, tmp_path / "x.safetensors")
+    (tmp_path / "step-1").mkdir()
+    digest = sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
+    (tmp_path / "step-1/state.json").write_text(json.dumps({"step": 1, "sha256": {"../x.safetensors": digest}}))
+    assert "leads out of its folder" in str(checkpoints.fault(tmp_path / "step-1"))
+    with pytest.raises(Failure, match="leads out of its folder"):
+        checkpoints.read(tmp_path / "step-1")
+
+
+@pytest.mark.parametrize("name", ["{secret}", "../secret.png", "link.png", "folder/secret.png"])
+def test_the_metadata_of_a_data_set_name_no_picture_outside(name, tmp_path):
+    picture(tmp_path / "secret.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "in/folder").symlink_to(tmp_path)
+    row = {"file_name": name.format(secret=tmp_path / "secret.png"), "label": "awe"}
+    (tmp_path / "in/metadata.jsonl").write_text(json.dumps(row) + "\n")
+    [note] = ImageFolder(tmp_path / "in", ImageFolder.Config(workers=1), 64).survey([0])
+    assert "leaves the data set's folder" in str(note.reason)
+
+
+def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
+    picture(tmp_path / "secret.png")
+    picture(tmp_path / "in/awe/1.png")
+    (tmp_path / "in/awe/2.png").symlink_to(tmp_path / "secret.png")
+    first, second = ImageFolder(tmp_path / "in", ImageFolder.Config(workers=1), 64).survey([0, 1])
+    assert not first.reason
+    assert "is a link that leads out of its folder" in second.reason
+    (tmp_path / "faces/train/2").mkdir(parents=True)
+    (tmp_path / "faces/train/2/1.jpg").symlink_to(tmp_path / "secret.png")
+    [face] = RAFDB(tmp_path / "faces", RAFDB.Config(workers=1), 64).survey([0])
+    assert "is a link that leads out of its folder" in face.reason
+
+
+def test_the_card_of_an_encoder_leads_to_no_other_folder(tmp_path):
+    base = Backbone.load(str(tiny.make(tmp_path / "base")))
+    made = EmotionCLIP.start(EmotionCLIP.Config(), base)
+    (tmp_path / "clip").mkdir()
+    learners.save(made, "emotion_clip", tmp_path / "clip", None)
+    learners.load("encoders", tmp_path / "clip", None)
+    card = json.loads((tmp_path / "clip" / learners.CARD).read_text())
+    for name in ("begun", "tokenizer"):
+        card["config"] |= {"shape": "", "begun": "", "tokenizer": "", name: "/home/you/clip"}
+        (tmp_path / "clip" / learners.CARD).write_text(json.dumps(card))
+        with pytest.raises(Failure, match=f"leads to {name}=/home/you/clip"):
+            learners.load("encoders", tmp_path / "clip", None)
+
+
+def test_the_index_of_a_base_names_no_part_outside(tmp_path):
+    folder = tiny.make(tmp_path / "base")
+    index = {"metadata": {}, "weight_map": {"conv_in.weight": "../../x.safetensors"}}
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(Failure, match=r"index\.json names '\.\./\.\./x\.safetensors', which leads out"):
+        loading.parts(folder, torch.float32)
+
+
+@pytest.mark.parametrize("key", ["out", "prompts", "pictures"])
+def test_a_recipe_reads_and_writes_in_its_folder_or_ours(key, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    recipe = tmp_path / "in/one.toml"
+    for place in ("/etc/x", str(tmp_path / "x"), "../x", "//host/share", "\\\\host\\share"):
+        recipe.write_text(f"{key} = {json.dumps(place)}\n")
+        with pytest.raises(Usage, match=f"outside of its folder and this one: say --{key} yourself"):
+            read("evaluate", ["--out", "o", "--recipe", str(recipe)])
+    for place in (str(tmp_path / "in/x"), "x", "a/x"):
+        recipe.write_text(f"{key} = {json.dumps(place)}\n")
+        assert read("evaluate", ["--recipe", str(recipe), *(["--out", "o"] if key != "out" else [])]).given[key]
+
+
+def test_an_export_takes_no_file_that_was_not_loaded(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "artifact").mkdir()
+    for name in (learners.CARD, "model.safetensors"):
+        (tmp_path / "artifact" / name).write_text(name)
+    (tmp_path / "artifact/more.safetensors").symlink_to(tmp_path / "secret")
+    _copied(tmp_path / "artifact", tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [learners.CARD, "model.safetensors"]
