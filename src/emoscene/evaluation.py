@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from emoscene import gallery, loras, stage
-from emoscene.adapters import at_use, fingerprints
+from emoscene.adapters import at_use, fingerprints, update_weights
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.device import chosen
@@ -91,7 +91,7 @@ def evaluate(
     samples, lost = found(Path(pictures)) if pictures else ([], {})
     eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), where)
     call |= {"weights": fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
+    scores = _begin(out, call, _stages([*call["adapter"], data, pictures]), pipe, tell)
     if not scores.done:
         seen, place = None, scores.path / "pictures"
         if pipe is not None and keep_pictures:
@@ -102,6 +102,21 @@ def evaluate(
         with crew.Crew(scores.path) as together:
             together.close(lambda: stage.read(scores.path)["state"] == "done", write)
     return _complete(scores.path)
+
+
+def _begin(
+    out: str | Path,
+    call: Mapping[str, Any],
+    parents: Sequence[str | Path],
+    pipe: Pipe | None,
+    tell: Callable[[str], None],
+) -> stage.Stage:
+    """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    if pipe is None:
+        return stage.Stage.open(out, "scores", call, parents)
+    for remark in pipe.adapter_remarks:
+        tell(remark)
+    return stage.Stage.open(out, "scores", call, parents, today=partial(update_weights, base=pipe.base))
 
 
 def _write(
@@ -211,6 +226,7 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
         "steps": row.steps,
         "sampler": row.sampler,
         "settings": _settings(pipe),
+        **_given(remarks=pipe.adapter_remarks),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),

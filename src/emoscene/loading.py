@@ -30,6 +30,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from emoscene import hub, plugins, stage
 from emoscene.errors import Failure, Usage, download
 from emoscene.paths import resolve_inside
+from emoscene.partfiles import deepen_name, find_files
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
@@ -115,6 +116,7 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
         _check_index(index)
     try:
         with quiet():
+            options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
             model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
     except (SafetensorError, EOFError, ValueError, OSError) as error:
         raise Failure(
@@ -138,7 +140,7 @@ def _of_file(file: Path, dtype: torch.dtype) -> Parts:
         raise Usage(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
     tokenizer = _part(CLIPTokenizer, _vocabulary(file), "tokenizer", local_files_only=True)
     try:
-        state = load_file(str(file))
+        state = {deepen_name(key): value for key, value in load_file(str(file)).items()}
     except (SafetensorError, OSError) as error:
         raise Failure(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
     if lacking := [part for part, name in FIRST.items() if name not in state]:
