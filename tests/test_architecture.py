@@ -22,6 +22,8 @@ ROOMS = [
         "metrics",
         "statistics",
         "hub",
+        "architecture",
+        "compatibility",
         "loading",
         "backbone",
         "loras",
