@@ -28,6 +28,8 @@ FIRST = {
     "text encoder": f"{TEXT}text_model.embeddings.token_embedding.weight",
 }
 """A name that a single file has wherever it holds the part."""
+FLAT_TEXT = FIRST["text encoder"].replace("text_model.", "")
+"""The same where transformers' newer names were kept."""
 
 
 class Entry(NamedTuple):
@@ -51,11 +53,12 @@ class Architecture(NamedTuple):
     text_dim: int
 
 
-def read_header(file: Path) -> Header:
+def read_header(file: Path, part: Path | None = None) -> Header:
     """Read the header of a safetensors file; no weight is read.
 
     Args:
         file: the file, whatever its name.
+        part: the folder to name in the error, where the file is a part's.
 
     Returns:
         The tensors by name, and the metadata.
@@ -73,7 +76,8 @@ def read_header(file: Path) -> Header:
         tensors = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in table.items()}
     except (ValueError, OSError, AttributeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Failure(f"{file} is damaged ({reason}): fetch it again") from error
+        where, more = (part, f"{file.name}: ") if part else (file, "")
+        raise Failure(f"{where} is damaged ({more}{reason}): fetch it again") from error
     return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
 
 
@@ -114,7 +118,7 @@ def _architecture_of(header: Header) -> Architecture | None:
             levels.append(width)
         else:
             break
-    embedding = header.tensors.get(FIRST["text encoder"])
+    embedding = header.tensors.get(FIRST["text encoder"]) or header.tensors.get(FLAT_TEXT)
     return Architecture((*levels, width), embedding.shape[1]) if width and embedding else None
 
 

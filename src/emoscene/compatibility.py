@@ -19,6 +19,7 @@ from typing import Any
 from emoscene.architecture import (
     AUTOENCODER,
     FIRST,
+    FLAT_TEXT,
     TEXT,
     UNET,
     Header,
@@ -37,6 +38,7 @@ WEIGHTS = {
     "vae": "diffusion_pytorch_model",
 }
 """The file that holds each part's weights, without its ending."""
+VARIANT = "fp16"
 LATENTS, POSITIONS = 4, 77
 OTHERS = {
     "conditioner.embedders.": "a Stable Diffusion XL",
@@ -105,7 +107,7 @@ def check_folder(folder: Path) -> None:
     _check_autoencoder(folder / "vae")
     for part, stem in WEIGHTS.items():
         for file in _weight_files(folder / part, stem):
-            check_numbers(file, read_header(file))
+            check_numbers(file, read_header(file, folder / part))
 
 
 def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
@@ -186,14 +188,16 @@ def _check_autoencoder(folder: Path) -> None:
 
 def _weight_files(folder: Path, stem: str) -> list[Path]:
     """The safetensors of a part, one or several. Raises Usage for another form of them, Failure where there is none."""
-    whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
-    if index.is_file():
-        pieces = read_config(index).get("weight_map")
-        if not isinstance(pieces, dict) or not pieces:
-            raise Failure(f"{index} names no files: fetch or install it again")
-        return [folder / name for name in sorted(set(pieces.values()))]
+    whole = folder / f"{stem}.safetensors"
+    for file in (whole, folder / f"{stem}.{VARIANT}.safetensors"):
+        if file.is_file():
+            return [file]
+    for index in (folder / f"{stem}.safetensors.index.json", folder / f"{stem}.safetensors.index.{VARIANT}.json"):
+        if index.is_file():
+            pieces = read_config(index).get("weight_map")
+            if not isinstance(pieces, dict) or not pieces:
+                raise Failure(f"{index} names no files: fetch or install it again")
+            return [folder / Path(str(name)).name for name in sorted(set(pieces.values()))]
     others = sorted(file for file in folder.iterdir() if file.is_file())
     for file in others:
         if file.suffix == ".safetensors":
@@ -210,7 +214,7 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
 
 
 def check_numbers(file: Path, header: Header) -> None:
-    """Raises Failure for a file without a tensor, Usage for weights that are not stored as floats of 16 bits or more."""
+    """Raises Failure for a file without a tensor, Usage for weights stored as anything but floats of 16 bits or more."""
     if not header.tensors:
         raise Failure(f"{file} holds no weights: fetch or install it again")
     for name, entry in header.tensors.items():
@@ -235,6 +239,8 @@ def check_file(file: Path) -> Header:
         raise Usage(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
     header = read_header(file)
     lacking = [part for part, name in FIRST.items() if name not in header.tensors]
+    if FLAT_TEXT in header.tensors:
+        lacking = [part for part in lacking if part != "text encoder"]
     if lacking:
         lacks = f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}"
         for begin, kind in OTHERS.items():
@@ -298,8 +304,8 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
     if not isinstance(total, int) or total < 1:
         raise Usage(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
     if given is not None:
-        if len(given) != total or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
-            raise Usage(f"the scheduler of {place} has trained_betas that are not {total} numbers in (0, 1): {remedy}")
+        if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
+            raise Usage(f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}")
         return
     for key in ("beta_start", "beta_end", "beta_schedule"):
         if config.get(key) is None:
