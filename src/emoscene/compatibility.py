@@ -214,7 +214,7 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
 
 
 def check_numbers(file: Path, header: Header) -> None:
-    """Raises Failure for a file without a tensor, Usage for weights stored as anything but floats of 16 bits or more."""
+    """Raises Failure for a file without a tensor, Usage for weights that are no floats of 16 bits or more."""
     if not header.tensors:
         raise Failure(f"{file} holds no weights: fetch or install it again")
     for name, entry in header.tensors.items():
