@@ -25,6 +25,8 @@ ROOMS = [
         "statistics",
         "hub",
         "partfiles",
+        "architecture",
+        "compatibility",
         "loading",
         "digests",
         "backbone",

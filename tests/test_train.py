@@ -391,7 +391,7 @@ def test_one_learner_is_found_without_all_others(monkeypatch: pytest.MonkeyPatch
 def test_each_base_has_its_own_recipe() -> None:
     assert artifacts.recipe("guidance") == plugins.table("recipes", "guidance")
     assert artifacts.recipe("guidance", "sd15") == plugins.table("recipes", "guidance_sd15")
-    assert artifacts.recipe("guidance", "runs/base") == plugins.table("recipes", "guidance")
+    assert artifacts.recipe("guidance", "runs/base") == plugins.table("recipes", "guidance_sd15")
     assert artifacts.recipe("prompt") == {}
 
 

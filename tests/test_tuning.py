@@ -106,7 +106,7 @@ def test_a_search_from_end_to_end(call, tmp_path):
     out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "tell": told.append})
     trials = study_of(out).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
-    assert trials[0].params == {"lr": 1e-3}
+    assert trials[0].params == {"lr": plugins.table("recipes", "lora_sd15")["lr"]}
     assert 1e-4 <= trials[1].params["lr"] <= 1e-2
     assert all(0 <= trial.value <= 1 and list(trial.intermediate_values) == [0] for trial in trials)
     artifacts = [stage.read(folder, "artifact") for folder in (out / "trained").iterdir()]
@@ -208,15 +208,15 @@ def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatc
     real = artifacts.train
 
     def train(name, **more):
-        if more["lr"] != 1e-3:
+        if more["lr"] != 1e-4:
             more["out"].mkdir(parents=True)
             raise Diverged("not finite at step 3")
         return real(name, **more)
 
     monkeypatch.setattr(artifacts, "train", train)
-    out = emoscene.tune("lora", trials=2, lr="1e-2,1e-3", **call, seed=4)
+    out = emoscene.tune("lora", trials=2, lr="1e-2,1e-4", **call, seed=4)
     states = {trial.params["lr"]: trial.state.name for trial in study_of(out).trials}
-    assert states[1e-3] == "COMPLETE"
+    assert states[1e-4] == "COMPLETE"
     assert states.get(1e-2, "PRUNED") == "PRUNED"
     assert len(list((out / "trained").iterdir())) == 1
 
@@ -244,7 +244,7 @@ def test_what_is_searched_is_checked_without_torch(words, sentence):
         ({"name": "judge"}, "tune searches methods"),
         ({"name": "prompt"}, "nothing to learn"),
         ({"looks": "2..4"}, "is not searched"),
-        ({"lr": "1e-2..5e-2"}, "begins with the default, 0.001: widen it"),
+        ({"lr": "1e-2..5e-2"}, "begins with the default, 0.0001: widen it"),
         ({"looks": 99}, "captions for the selector, and looks=99: prepare more"),
         ({"storage": "rubbish"}, "--storage is no URL"),
         ({"storage": "nosuch://a/b"}, "is off"),
@@ -321,9 +321,11 @@ def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
 
 def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_path):
     settings = {"scale": "4..40", "lr": "1e-4..1e-2"}
-    bench = Bench("guidance", data, tmp_path, base, [], print, settings)
+    bench = Bench("guidance", data, tmp_path, "mini", [], print, settings)
     assert bench.first == {"scale": artifacts.recipe("guidance")["scale"], "lr": artifacts.recipe("guidance")["lr"]}
     assert bench.first["scale"] != bench.cls.Config().scale
+    unknown = Bench("guidance", data, tmp_path, base, [], print, settings)
+    assert unknown.first["lr"] == plugins.table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]
 
 
 def test_ranges_keep_their_scale_and_everything_else_is_a_value():

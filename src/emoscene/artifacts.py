@@ -26,7 +26,7 @@ from PIL import Image
 from emoscene import checkpoints, forecast, plugins, seeds, stage
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
+from emoscene.backbone import Backbone, located, spec
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.emotions import EMOTIONS
@@ -42,6 +42,7 @@ from emoscene.training import Config, State, run
 from emoscene.world.marks import caution, count_images, is_miniature, suggest_captioner
 
 UNSEEN = "selector"
+MINIATURE = "mini"
 SCENES = 3  # captions that a sheet of pictures shows
 
 
@@ -84,6 +85,7 @@ def train(
     for words that are off, Failure when interrupted (the work is saved).
     """
     cls, out = learner_of(name), Path(out)
+    located(spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
     config, own = configs.parted({**recipe(name, base), **settings}, Config(), cls.Config())
     maker(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
@@ -259,6 +261,15 @@ def learner_of(name: str) -> type[Learner]:
 
 
 def recipe(name: str, base: str = "mini") -> dict[str, Any]:
-    """What suits a learner on this base: `recipes/NAME_BASE.toml`, else `recipes/NAME.toml`, else nothing."""
+    """What suits a learner on this base, by the base's architecture; nothing where there is no recipe.
+
+    `recipes/NAME_FAMILY.toml` comes first. `recipes/NAME.toml` is the miniature's, and any other base has Stable
+    Diffusion's, `recipes/NAME_sd15.toml`, before it. Raises Usage for a base that nobody knows.
+    """
+    family = spec(base).family
+    usual = [name] if family == MINIATURE else [f"{name}_sd15", name]
     known = plugins.names("recipes")
-    return next((plugins.table("recipes", one) for one in (f"{name}_{base}", name) if one in known), {})
+    for one in [f"{name}_{family}", *usual]:
+        if one in known:
+            return plugins.table("recipes", one)
+    return {}

@@ -27,7 +27,10 @@ from huggingface_hub.errors import (
 from emoscene.errors import Failure, Usage, download
 from emoscene.stage import FULL
 
-ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+ID = re.compile(r"(?![^@]*(?:--|\.\.))(\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git))(?:@([\w./-]+))?")
+"""What the hub takes for an id: no part begins or ends with a dot or a dash, none of these is doubled, and the name has
+96 letters at most. So `./typo` is a path.
+"""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = ("*.json", "*.txt", "*model.safetensors")
 """A model's files in full precision: not the half-precision twins (`model.fp16.safetensors`), nor the pipeline again in

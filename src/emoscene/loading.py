@@ -11,7 +11,6 @@ is refused, for reading one runs what it says.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,26 +20,30 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    create_diffusers_clip_model_from_ldm,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from emoscene import hub, plugins, stage
+from emoscene import compatibility, hub, plugins, stage
+from emoscene.architecture import read_config, read_header
 from emoscene.errors import Failure, Usage, download
-from emoscene.paths import resolve_inside
 from emoscene.partfiles import deepen_name, find_files
+from emoscene.paths import resolve_inside
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
 CONFIGS = plugins.HOME / "bases/sd15"
-FIRST = {
-    "UNet": "model.diffusion_model.input_blocks.0.0.weight",
-    "autoencoder": "first_stage_model.encoder.conv_in.weight",
-    "text encoder": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
-}
-"""A name that a single file has wherever it holds the part."""
+SCHEDULER = "scheduler/scheduler_config.json"
+EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net"}
+"""Modules that some UNets have and those of a base do not."""
+LEGACY_END = 2
+"""What old configs of CLIP say of its end token, whatever that is."""
 VOCABULARY = ("tokenizer/*.json", "tokenizer/*.txt")
 
 
@@ -57,9 +60,13 @@ class Parts(NamedTuple):
 def parts(place: Path, dtype: torch.dtype) -> Parts:
     """The parts at a folder or in a file.
 
-    Raises Usage for a file that is no Stable Diffusion v1.5, Failure for damaged files and a missing tokenizer.
+    Raises Usage for what is no Stable Diffusion of this kind, Failure for damaged files and a missing tokenizer.
     """
-    return _of_file(place, dtype) if place.is_file() else _of_folder(place, dtype)
+    found = _of_file(place, dtype) if place.is_file() else _of_folder(place, dtype)
+    check_tokenizer(found.tokenizer, found.text_encoder.config, place)
+    for name, model in (("text encoder", found.text_encoder), ("UNet", found.unet), ("autoencoder", found.vae)):
+        check_weights(model, name, place)
+    return found
 
 
 def fingerprint(place: Path) -> str:
@@ -100,29 +107,35 @@ def _can_overflow(value: Tensor) -> bool:
 
 
 def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
-    options = {"use_safetensors": True, "local_files_only": True}
+    compatibility.check_folder(folder)
+    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     return Parts(
         _part(CLIPTokenizer, folder, "tokenizer", local_files_only=True),
-        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options),
+        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, ignore_mismatched_sizes=True, **options),
         _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options),
         _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options),
-        _scheduler(folder),
+        read_config(folder / SCHEDULER),
     )
 
 
 def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
-    """One model of the folder; a damaged file is named, and so is an index that leads out of the folder."""
+    """One model of the folder; a damaged file is named, and so are a missing weight and an index that leads out."""
     for index in (folder / part).glob("*.index.json"):
         _check_index(index)
+    reported = options.get("output_loading_info", False)
+    options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
     try:
-        with quiet():
-            options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
-            model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
-    except (SafetensorError, EOFError, ValueError, OSError) as error:
+        with quiet(remarks=not reported):  # what the report says is an error here
+            found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
+    except (SafetensorError, EOFError, ValueError, TypeError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
         raise Failure(
-            f"{folder / part} is damaged or incomplete ({type(error).__name__}: {str(error).splitlines()[0]}): "
-            "fetch or install it again"
+            f"{folder / part} is damaged or incomplete ({type(error).__name__}: {reason}): fetch or install it again"
         ) from error
+    if not reported:
+        return found
+    model, report = found
+    check_report(model, report, folder / part)
     return model
 
 
@@ -136,18 +149,18 @@ def _check_index(index: Path) -> None:
 
 
 def _of_file(file: Path, dtype: torch.dtype) -> Parts:
-    if file.suffix != ".safetensors":
-        raise Usage(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
+    header = compatibility.check_file(file)
+    schedule = read_config(CONFIGS / SCHEDULER) | compatibility.read_prediction(file, header)
     tokenizer = _part(CLIPTokenizer, _vocabulary(file), "tokenizer", local_files_only=True)
     try:
         state = {deepen_name(key): value for key, value in load_file(str(file)).items()}
     except (SafetensorError, OSError) as error:
         raise Failure(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
-    if lacking := [part for part, name in FIRST.items() if name not in state]:
-        raise Usage(f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}: give another")
     try:
         with quiet(remarks=False):  # diffusers warns of its own cast, and what it could not place is an error here
-            return Parts(tokenizer, *_converted(state, dtype), _scheduler(CONFIGS))
+            return Parts(tokenizer, *_converted(state, dtype), schedule)
+    except NotImplementedError as error:  # diffusers casts weights that it did not find
+        raise Failure(f"{file} is not whole, for {_missing_weight(file)}: fetch it again") from error
     except (ValueError, RuntimeError, KeyError) as error:
         raise Usage(
             f"{file} is not of Stable Diffusion v1.5's shape ({str(error).splitlines()[0][:120]}): give one of that "
@@ -166,13 +179,21 @@ def _converted(
     )
 
 
-def _scheduler(folder: Path) -> dict[str, Any]:
-    file = folder / "scheduler/scheduler_config.json"
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
-    except (ValueError, OSError) as error:
-        raise Failure(f"{file} is missing or damaged ({error}): fetch or install it again") from error
-    return found
+def _missing_weight(file: Path) -> str:
+    """Which part of a single file lacks what, in diffusers' names; by the header alone."""
+    header = read_header(file).tensors
+    kinds: Any = (
+        ("UNet", "unet", UNet2DConditionModel, convert_ldm_unet_checkpoint),
+        ("autoencoder", "vae", AutoencoderKL, convert_ldm_vae_checkpoint),
+    )
+    for part, folder, kind, convert in kinds:
+        config = kind.load_config(str(CONFIGS), subfolder=folder)
+        with torch.device("meta"):
+            expected = kind.from_config(config).state_dict().keys()
+            found = convert({name: torch.empty(entry.shape) for name, entry in header.items()}, config=config)
+        if missing := sorted(expected - found.keys()):
+            return f"its {part} lacks {missing[0]}{_count(missing)}"
+    return "its weights are not those of Stable Diffusion v1.5"
 
 
 def _vocabulary(file: Path) -> Path:
@@ -188,6 +209,99 @@ def _vocabulary(file: Path) -> Path:
             f"{file} has no tokenizer in it: put CLIP's vocab.json and merges.txt into {file.parent / 'tokenizer'}, "
             f"or run `{download(source, revision, VOCABULARY)}` where there is a network"
         ) from error
+
+
+def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -> None:
+    """Check that the weights in a part's files are those of the model that its config describes.
+
+    Args:
+        model: the part, loaded.
+        report: what diffusers and transformers return with `output_loading_info`.
+        folder: the part's folder, for the error.
+
+    Raises:
+        Failure: for a weight that is missing or of another shape, and for one of a module that is there, or that other
+            UNets have, which the model has no place for. Others (an average, a mark) are left out.
+    """
+    if missing := sorted(report["missing_keys"]):
+        raise Failure(
+            f"the weights in {folder} lack {missing[0]}{_count(missing)}, which its config.json has: fetch or install "
+            "it again"
+        )
+    for name, there, expected in report["mismatched_keys"]:
+        raise Failure(
+            f"the weights in {folder} have {name} of shape {tuple(there)}, and by its config.json it is "
+            f"{tuple(expected)}: fetch the config.json of that base"
+        )
+    modules = {name for name, _ in model.named_children()} | EXTENSIONS
+    named = [name.removeprefix("text_model.") for name in sorted(report["unexpected_keys"])]
+    beyond = [name for name in named if name.partition(".")[0] in modules and not name.endswith("position_ids")]
+    if beyond:
+        raise Failure(
+            f"the weights in {folder} have {beyond[0]}{_count(beyond)}, and the model of its config.json does "
+            "not: fetch the config.json of that base"
+        )
+
+
+def _count(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def check_weights(model: torch.nn.Module, part: str, place: Path) -> None:
+    """Check that every weight of a loaded part is there and finite.
+
+    Args:
+        model: the part, on the CPU.
+        part: what to call it.
+        place: the folder or the file of the base.
+
+    Raises:
+        Failure: for the first weight that is missing, infinite or not a number.
+    """
+    for name, weight in model.state_dict().items():
+        if weight.is_meta:
+            raise Failure(f"the {part} in {place} lacks {name}: fetch it again")
+        if not weight.is_floating_point() or not weight.numel():
+            continue
+        low, high = torch.aminmax(weight)
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            number = str(weight.dtype).removeprefix("torch.")
+            raise Failure(
+                f"the {part} in {place} has numbers in {name} that are not finite in {number}: fetch it again, or give "
+                "another --base"
+            )
+
+
+def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Path) -> None:
+    """Check that a tokenizer tells words apart, and gives ids that the text encoder has vectors for.
+
+    Args:
+        tokenizer: the tokenizer.
+        config: the text encoder's.
+        place: the folder or the file of the base.
+
+    Raises:
+        Failure: for a tokenizer without its vocabulary.
+        Usage: for the tokenizer of another text encoder.
+    """
+    remedy = "put that base's tokenizer.json, or its vocab.json and merges.txt, into its folder tokenizer"
+    letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in ("a", "b")]
+    if len(tokenizer) <= len(tokenizer.all_special_ids) or letters[0] == letters[1]:
+        raise Failure(f"the tokenizer of {place} has no vocabulary, so all prompts are alike: {remedy}")
+    for mark in ("bos", "eos", "pad"):
+        if getattr(tokenizer, f"{mark}_token_id") is None:
+            raise Failure(f"the tokenizer of {place} has no {mark}_token: {remedy}")
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise Usage(
+            f"the tokenizer of {place} gives ids up to {largest}, and its text encoder knows {config.vocab_size} of "
+            f"them: {remedy}"
+        )
+    if config.eos_token_id not in {LEGACY_END, tokenizer.eos_token_id}:
+        raise Usage(
+            f"the tokenizer of {place} ends a prompt with {tokenizer.eos_token_id}, and its text encoder learnt "
+            f"{config.eos_token_id}: {remedy}"
+        )
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from emoscene import hub, plugins, stage
 from emoscene import learner as learners
-from emoscene import plugins, stage
 from emoscene.backbone import spec
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
@@ -57,7 +57,7 @@ class Artifact:
     def hub(self) -> str | None:
         """The base's id on the hub, if that is where it comes from."""
         source = self.pipe.base.spec.source
-        return source if source.count("/") == 1 and not Path(source).is_dir() else None
+        return source if hub.ID.fullmatch(source) and not Path(source).exists() else None
 
     @property
     def licence(self) -> str:

@@ -64,7 +64,7 @@ def write(artifact: Artifact, folder: Path, told: Told, measured: str) -> None:
         "Use": f"{told.use}\n\n```python\n{told.example}\n```\n\nIt paints `gallery/{EMOTION}-{SEED:04d}.png`.".strip(),
         "Strength": told.dial,
         "Results": measured,
-        "Limits": LIMITS + (f"\n\n{MINIATURE.format(size=base.size)}" if base.name == "mini" else ""),
+        "Limits": LIMITS + (f"\n\n{MINIATURE.format(size=base.size)}" if base.spec.family == "mini" else ""),
         "Licence": f"`{artifact.licence}`, the base's." if artifact.licence != "other" else UNKNOWN,
     }
     body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in parts.items())

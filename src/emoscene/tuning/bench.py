@@ -23,6 +23,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.config import Option, option
 from emoscene.data.dataset import Prepared
+from emoscene.encoders.base import located
 from emoscene.errors import Diverged, Failure, Usage
 from emoscene.methods.base import Method
 from emoscene.sampling import Pipe, load
@@ -112,7 +113,7 @@ class Bench:
     def choose(self, selector: str | Path | None, judges: Sequence[str]) -> dict[str, Any]:
         """Seat the selector; returns what makes this call the same as another. Raises Usage for one akin to a judge."""
         spec = self.backbone.spec
-        clip = plugins.HOME / spec.emotion_clip if spec.emotion_clip else None
+        clip = located(self.backbone.companion("emotion_clip")) if spec.emotion_clip else None
         folder = Path(selector) if selector else clip
         if folder is None:
             raise Usage(f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector")
