@@ -1,0 +1,215 @@
+"""Training and preparing on the stand-in accelerator: every learner, in both precisions, on each card.
+
+The losses are the CPU's within rounding, no operator is given tensors of two devices, and the waits of the host for the
+device in one step are printed (`pytest -rP`) and bounded at today's count.
+"""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import emoscene
+import tiny
+from emoscene import checkpoints, plugins, stage
+from emoscene.data.dataset import Prepared
+from emoscene.errors import Failure
+from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
+
+CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
+STEPS = 3
+RUN = {"steps": STEPS, "batch": 8, "validate": 8, "validate_every": STEPS, "checkpoint_every": STEPS, "tell": str}
+SMALL = {
+    "lora": {"rank": 2},
+    "guidance": {"width": 16},
+    "judge": {"side": 64, "width": 32, "layers": 1, "heads": 2},
+    "emotion_clip": {"side": 64, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2},
+    "captioner": {
+        **{"side": 64, "width": 32, "layers": 1, "heads": 2, "length": 8, "beams": 2},
+        **{"text_width": 32, "text_layers": 1, "text_heads": 2},
+    },
+}
+"""Settings with which a learner takes a second."""
+
+WAITS = {"inversion": 6, "lora": 6, "guidance": 0, "multimodal": 5, "judge": 3, "emotion_clip": 7, "captioner": 5}
+"""How often the host waits for the device in one training step, measured 2026-11-26. None is the aim."""
+PRODIGY_WAITS = 1
+"""How much more often with that optimizer."""
+
+
+def list_learners() -> list[str]:
+    """All plug-ins that train."""
+    found = []
+    for kind in ("methods", "encoders"):
+        found += [name for name in plugins.names(kind) if plugins.find(kind, name).reads]
+    return found
+
+
+def list_trained() -> list[str]:
+    """Those of them that `train` makes from nothing but data and a base."""
+    return [name for name in list_learners() if name in WAITS]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def data(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("data") / "prepared", base)
+
+
+def prepare(out: Path, base: str) -> Path:
+    """A prepared set of the rendered world, with EmotionCLIP's vectors."""
+    return emoscene.prepare("mini", out=out, base=base, limit=48, workers=0, emotion_clip=CLIP, tell=str)
+
+
+def train(name: str, data: Path, base: str, out: Path, **settings: object) -> Path:
+    """Train for a few steps."""
+    return emoscene.train(name, data=data, base=base, out=out, **{**RUN, **SMALL.get(name, {}), **settings})
+
+
+def read_losses(folder: Path) -> list[float]:
+    """The losses on unseen images at each validation."""
+    return [row["loss"]["all"] for row in stage.read(folder)["history"]]
+
+
+def train_and_measure(name: str, data: Path, base: str, out: Path, **settings: object) -> tuple[Record, Counter]:
+    """Train on an H100; returns its record, and the waits of the second step alone."""
+    marks = []
+    with use_card(H100) as record:
+        train(name, data, base, out, look=lambda state: marks.append(record.waits.copy()), **settings)
+    return record, marks[2] - marks[1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", list_trained())
+def test_every_learner_trains(name: str, precision: str, base: str, data: Path, tmp_path: Path) -> None:
+    record, waits = train_and_measure(name, data, base, tmp_path / "card", precision=precision)
+    print(format_waits(waits, f"{name} in {precision}, waits a step"))
+    train(name, data, base, tmp_path / "cpu", precision=precision)
+    on_card, on_cpu = read_losses(tmp_path / "card"), read_losses(tmp_path / "cpu")
+    assert len(on_card) == 2
+    assert all(map(math.isfinite, on_card))
+    assert on_card == pytest.approx(on_cpu, rel=1e-4 if precision == "fp32" else 0.03)
+    assert not record.errors
+    assert record.memory.peak > record.memory.allocated
+    assert sum(waits.values()) <= WAITS[name], format_waits(waits, name)
+    assert record.dtypes[torch.bfloat16] > 0 or precision == "fp32"
+
+
+def test_no_learner_is_forgotten() -> None:
+    assert set(list_learners()) == set(WAITS)
+
+
+def test_prodigy_waits_once_more(base: str, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("prodigyopt")
+    settings = {"optimizer": "prodigy", "lr": 1.0, "precision": "fp32"}
+    record, waits = train_and_measure("lora", data, base, tmp_path / "card", **settings)
+    print(format_waits(waits, "lora with prodigy, waits a step"))
+    assert not record.errors
+    assert sum(waits.values()) <= WAITS["lora"] + PRODIGY_WAITS, format_waits(waits)
+
+
+def test_images_are_encoded_as_on_the_cpu(base: str, data: Path, tmp_path: Path) -> None:
+    with use_card(H100) as record:
+        there = prepare(tmp_path / "there", base)
+    print(format_waits(record.waits, "prepare, waits in all"))
+    assert not record.errors
+    assert record.operators > 0
+    for column in ("latent", "vector"):
+        ours, theirs = (Prepared(folder).all(column) for folder in (data, there))
+        np.testing.assert_allclose(np.asarray(theirs, float), np.asarray(ours, float), atol=2e-2)
+    assert Prepared(there).all("caption") == Prepared(data).all("caption")
+
+
+def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        """What ends the run."""
+
+    def stop(state: object) -> None:
+        if state.step == 2:
+            raise Stop
+
+    settings = {"precision": "fp32", "checkpoint_every": 1}
+    with use_card(H100):
+        whole = train("lora", data, base, tmp_path / "whole", **settings)
+    with use_card(H100), pytest.raises(Stop):
+        train("lora", data, base, tmp_path / "parts", **settings, look=stop)
+    assert [path.name for path in checkpoints.found(tmp_path / "parts/checkpoints")] == ["step-0", "step-1"]
+    with use_card(H100):
+        parts = train("lora", data, base, tmp_path / "parts", **settings, resume=True)
+    assert stage.read(parts)["fingerprint"] == stage.read(whole)["fingerprint"]
+
+
+def test_a_dry_run_says_what_the_card_held(base: str, data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(H100) as record:
+        train("lora", data, base, tmp_path / "none", dry_run=True, precision="fp32", tell=told.append)
+    [memory] = [line for line in told if line.startswith("memory: ")]
+    assert memory.startswith(f"memory: {record.memory.peak / 1e6:.1f} MB so far, 8 samples at a time")
+    assert not record.errors
+
+
+def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_path: Path) -> None:
+    """Three quarters of what the step of 8 takes beside the base do not suffice for it, and do for steps of 4."""
+    held = []
+    with use_card(H100) as large:
+        plain = train(
+            "lora", data, base, tmp_path / "plain", precision="fp32", validate=0, look=lambda _: held.append(large.memory.allocated)
+        )
+    room = held[0] + 3 * (large.memory.peak - held[0]) // 4
+    told: list[str] = []
+    with use_card(small_card(room)) as small:
+        fed = train("lora", data, base, tmp_path / "fed", precision="fp32", validate=0, tell=told.append)
+    assert "out of memory: 4 samples at a time from now on; the batch of 8 stays" in told
+    assert small.memory.peak <= room < large.memory.peak
+    for file in plain.glob("*.safetensors"):
+        ours, theirs = (checkpoints.load_file(folder / file.name) for folder in (plain, fed))
+        for key, value in ours.items():
+            torch.testing.assert_close(theirs[key], value, atol=1e-3, rtol=1e-2)
+
+
+def test_a_card_with_no_room_for_one_sample_is_one_sentence(base: str, data: Path, tmp_path: Path) -> None:
+    held = []
+    with use_card(H100) as large:
+        train("lora", data, base, tmp_path / "plain", precision="fp32", look=lambda _: held.append(large.memory.allocated))
+    with (
+        use_card(small_card(held[0] + 4096)),
+        pytest.raises(Failure, match=r"out of memory with 1 samples at a time: checkpointing=yes"),
+    ):
+        train("lora", data, base, tmp_path / "starved", precision="fp32", validate=0)
+
+
+def test_a_contrast_is_not_taken_in_parts(base: str, data: Path, tmp_path: Path) -> None:
+    held = []
+    with use_card(H100) as large:
+        train(
+            "emotion_clip", data, base, tmp_path / "plain", precision="fp32", validate=0, look=lambda _: held.append(large.memory.allocated)
+        )
+    with (
+        use_card(small_card(held[0] + (large.memory.peak - held[0]) // 2)),
+        pytest.raises(Failure, match=r"out of memory with 8 samples at a time"),
+    ):
+        train("emotion_clip", data, base, tmp_path / "starved", precision="fp32", validate=0)
+
+
+def test_a_t4_trains_in_single_precision(base: str, data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(T4) as record:
+        out = train("lora", data, base, tmp_path / "t4", tell=told.append)
+    assert any("fp32 on cuda" in line for line in told)
+    assert record.dtypes[torch.bfloat16] == 0
+    assert all(map(math.isfinite, read_losses(out)))
+
+
+def test_an_h100_trains_in_bfloat16(base: str, data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(H100) as record:
+        train("lora", data, base, tmp_path / "h100", tell=told.append)
+    assert any("bf16 on cuda" in line for line in told)
+    assert record.dtypes[torch.bfloat16] > record.dtypes[torch.float32] / 2
