@@ -23,6 +23,7 @@ ROOMS = [
         "statistics",
         "hub",
         "loading",
+        "digests",
         "backbone",
         "loras",
         "device",

@@ -89,6 +89,22 @@ def fingerprints(
     return {"base": base.fingerprint} | {name: _mark(adapter_of(name, base, folders)) for name in names}
 
 
+def update_weights(recorded: Mapping[str, Any], base: Backbone) -> dict[str, Any]:
+    """Restate a recorded call: the base's fingerprint in today's form, where an older version wrote this base's.
+
+    Args:
+        recorded: the call as its manifest has it, `fingerprints` as its `weights`.
+        base: the one that is used now.
+
+    Returns:
+        The call, which compares with one of today.
+    """
+    weights = recorded.get("weights")
+    if not weights or not base.matches(weights["base"]):
+        return dict(recorded)
+    return {**recorded, "weights": {**weights, "base": base.fingerprint}}
+
+
 def _mark(folder: Path) -> str:
     manifest = stage.read(folder) if (folder / stage.MANIFEST).is_file() else {}
     return str(manifest.get("fingerprint") or stage.fingerprint(folder))

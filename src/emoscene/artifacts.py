@@ -12,6 +12,7 @@ Here it is settled what a run stands on: its base, data that suit both, its sett
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
     forecast.room(learner, config, out)
     unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
     journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
-    about = {"learner": job.name, "base": job.backbone.fingerprint}
+    about = {"learner": job.name, "base": recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint}
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
     def both(state: State) -> bool:
@@ -134,6 +135,23 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
         if where.type == "cuda":
             cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
         opened.finish(cost=cost, history=journal.rows)
+
+
+def recorded_base(saved: Path, base: Backbone) -> str:
+    """Read the base's fingerprint as the newest valid checkpoint has it, in the form of the version that began the run.
+
+    Args:
+        saved: the folder of the run's checkpoints.
+        base: the one that is trained on now.
+
+    Returns:
+        What was recorded where that is this base, else its fingerprint in today's form.
+    """
+    for target in reversed(checkpoints.found(saved)):
+        if checkpoints.fault(target) is None:
+            about = json.loads((target / "state.json").read_text())["about"]
+            return str(about["base"]) if base.matches(about.get("base", "")) else base.fingerprint
+    return base.fingerprint
 
 
 def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
@@ -156,7 +174,7 @@ def check(job: Job) -> None:
     if "latent" not in job.cls.reads:
         return
     folder, base = job.data.folder, job.backbone
-    if job.data.encoder != base.encoder:
+    if job.data.vae_fingerprint != base.vae_fingerprint:
         raise Usage(
             f"{folder} holds latents of another autoencoder than --base {base.name}'s: prepare it with that base"
         )

@@ -16,7 +16,6 @@ runs, the Condition in `shown`: that is how one batch mixes emotions and strengt
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -29,7 +28,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from emoscene import hub, loading, plugins
+from emoscene import digests, hub, loading, plugins
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 
@@ -167,16 +166,25 @@ class Backbone:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of what an adapter leans on, UNet and text encoder; it remembers which it was trained with."""
-        return loading.fingerprint(self.folder)
+        return digests.compute_fingerprint(self.folder, self.unet, self.text_encoder)
 
     @cached_property
-    def encoder(self) -> str:
+    def vae_fingerprint(self) -> str:
         """A digest of what latents depend on, the autoencoder's encoding half: prepared ones remember it."""
-        digest = hashlib.sha256(str(self.vae.config.scaling_factor).encode())
-        for name, value in sorted(self.vae.state_dict().items()):
-            if name.startswith(("encoder.", "quant_conv.")):
-                digest.update(name.encode() + value.half().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return digests.compute_vae_fingerprint(self.folder, self.vae)
+
+    @cached_property
+    def shapes(self) -> str:
+        """A digest of the shapes of UNet and text encoder: an adapter fits every checkpoint that has the same."""
+        return digests.compute_shapes(self.unet, self.text_encoder)
+
+    def matches(self, recorded: str) -> bool:
+        """Tell whether a recorded fingerprint is this base's, in today's form or in version 0.1's."""
+        return recorded == (self._old_fingerprint if digests.is_old_form(recorded) else self.fingerprint)
+
+    @cached_property
+    def _old_fingerprint(self) -> str:
+        return digests.compute_old_fingerprint(self.folder)
 
     @property
     def factor(self) -> int:

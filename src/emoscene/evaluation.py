@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from emoscene import gallery, loras, stage
-from emoscene.adapters import at_use, fingerprints
+from emoscene.adapters import at_use, fingerprints, update_weights
 from emoscene.data import crew
 from emoscene.data.dataset import Prepared
 from emoscene.device import chosen
@@ -89,7 +89,10 @@ def evaluate(
     samples, lost = found(Path(pictures)) if pictures else ([], {})
     eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), where)
     call |= {"weights": fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = stage.Stage.open(out, "scores", call, parents=_stages([*call["adapter"], data, pictures]))
+    today = partial(update_weights, base=pipe.base) if pipe else dict
+    scores = stage.Stage.open(out, "scores", call, _stages([*call["adapter"], data, pictures]), today=today)
+    for remark in pipe.adapter_remarks if pipe else ():
+        tell(remark)
     if not scores.done:
         seen, place = None, scores.path / "pictures"
         if pipe is not None and keep_pictures:
@@ -179,6 +182,7 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
         "steps": row.steps,
         "sampler": row.sampler,
         "settings": _settings(pipe),
+        **_given(remarks=pipe.adapter_remarks),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),

@@ -26,9 +26,16 @@ INDEX = "pictures.jsonl"
 Draw = Callable[[Sequence[Row], int], Iterator[tuple[Row, Image.Image]]]
 
 
-def begin(out: str | Path, rows: Sequence[Row], settings: Mapping[str, Any], weights: Mapping[str, str]) -> stage.Stage:
+def begin(
+    out: str | Path,
+    rows: Sequence[Row],
+    settings: Mapping[str, Any],
+    weights: Mapping[str, str],
+    update: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+) -> stage.Stage:
     """The folder of these rows, new or gone on with; weights: the fingerprints of what paints, by name.
 
+    update: what the weights that an older version recorded are called now.
     Raises Usage for a folder of another call, Failure for a damaged one.
     """
     call = {"rows": [row.asdict() for row in rows], "settings": settings, "weights": weights}
@@ -37,7 +44,7 @@ def begin(out: str | Path, rows: Sequence[Row], settings: Mapping[str, Any], wei
         """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either."""
         made = [Row.fromdict(row) for row in there["rows"]]
         made = made if "weights" in there else [replace(row, settings=rows[0].settings) for row in made]
-        return {**call, **there, "rows": json.loads(json.dumps([row.asdict() for row in made]))}
+        return {**call, **update(there), "rows": json.loads(json.dumps([row.asdict() for row in made]))}
 
     return stage.Stage.open(out, "pictures", call, today=today)
 
@@ -48,13 +55,14 @@ def fill(
     rows: Sequence[Row],
     batch: int = 8,
     watch: Callable[[int, int], None] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Paint all rows, and put the done mark; whatever other processes were launched for it take their part."""
+    """Paint all rows, and put the done mark with these facts; other processes launched for it take their part."""
     paint(draw, rows, opened.path, batch, watch)
 
     def finish() -> None:
         gather(opened.path, [row.file for row in rows])
-        opened.finish(pictures=len(rows))
+        opened.finish(pictures=len(rows), **(facts or {}))
 
     with Crew(opened.path) as together:
         together.close(lambda: stage.read(opened.path)["state"] == "done", finish)

@@ -97,6 +97,7 @@ class Learner(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.history: str | None = None  # of one that was loaded
+        self.remark = ""  # a sentence on one that was loaded on another base than it was trained on
 
     @classmethod
     @abstractmethod
@@ -163,10 +164,15 @@ def save(learner: Learner, name: str, folder: Path, base: Backbone | None, **fac
         "learner": name,
         "config": configs.asdict(learner.config),
         "emotions": EMOTIONS,
-        "base": None if base is None else {"name": base.name, "fingerprint": base.fingerprint, "width": base.width},
+        "base": None if base is None else base_facts(base),
         **facts,
     }
     stage.write(folder / CARD, json.dumps(card, indent=1).encode())
+
+
+def base_facts(base: Backbone) -> dict[str, Any]:
+    """What a card says of the base that a learner was trained on."""
+    return {"name": base.name, "fingerprint": base.fingerprint, "shapes": base.shapes, "width": base.width}
 
 
 def card(folder: Path) -> dict[str, Any]:
@@ -176,6 +182,8 @@ def card(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf8"))
         itemgetter("learner", "config", "emotions", "base")(found)
+        if found["base"] is not None:
+            itemgetter("name", "fingerprint", "width")(found["base"])
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
     return found
@@ -190,15 +198,13 @@ def history(folder: Path) -> str:
 def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner:
     """The learner saved in `folder`; `late` replaces settings that may change at use.
 
-    Raises Usage for weights of another base or another label order, Failure for a damaged file.
+    On another checkpoint of the architecture that it was trained on, its `remark` says so. Raises Usage for weights of
+    another architecture or another label order, Failure for a damaged file.
     """
     about = card(folder)
-    made_for = about["base"]
-    if base is not None and made_for is not None and made_for["fingerprint"] != base.fingerprint:
-        raise Usage(
-            f"{folder} was trained on the base '{made_for['name']}' ({made_for['fingerprint'][:12]}), not on "
-            f"'{base.name}' ({base.fingerprint[:12]}): give --base {made_for['name']}"
-        )
+    remark = ""
+    if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
+        remark = compare_bases(folder, about["base"], base)
     if tuple(about["emotions"]) != EMOTIONS:
         raise Usage(f"{folder} has another order of emotions: {', '.join(about['emotions'])}")
     cls: type[Learner] = plugins.find(kind, about["learner"])
@@ -206,9 +212,50 @@ def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner
         raise Usage(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
     settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
     learner = cls.start(settings, base)
-    _fill(learner, folder)
+    try:
+        _fill(learner, folder)
+    except Misfit as error:
+        if base is not None and remark and "shapes" not in about["base"]:
+            raise _refusal(folder, about["base"], base, str(error)) from error
+        raise Failure(f"{folder} holds other weights than its {CARD} says ({error}): {AGAIN}") from error
+    learner.remark = remark
     learner.history = history(folder)
     return learner.to(base.device if base else "cpu").requires_grad_(False).eval()
+
+
+def compare_bases(folder: Path, made_for: Mapping[str, Any], base: Backbone) -> str:
+    """Compare the base that a saved learner was trained on with another one, as far as its card tells.
+
+    Args:
+        folder: the saved learner's.
+        made_for: what its card says of the base it was trained on.
+        base: the one it is to be used on.
+
+    Returns:
+        The remark that the base is another checkpoint.
+
+    Raises:
+        Usage: where it is another architecture.
+    """
+    if made_for["width"] != base.width:
+        raise _refusal(folder, made_for, base, f"its text is {made_for['width']} wide there and {base.width} here")
+    if made_for.get("shapes", base.shapes) != base.shapes:
+        raise _refusal(folder, made_for, base, "its weights have other shapes")
+    return (
+        f"{folder} was trained on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
+        "architecture is the same: its effect may differ"
+    )
+
+
+def _refusal(folder: Path, made_for: Mapping[str, Any], base: Backbone, reason: str) -> Usage:
+    return Usage(
+        f"{folder} was trained on the base '{made_for['name']}', and '{base.name}' is of another architecture "
+        f"({reason}): give --base {made_for['name']}"
+    )
+
+
+class Misfit(Exception):
+    """Weights that have no place in a learner, or not the shape of theirs."""
 
 
 def _fill(learner: Learner, folder: Path) -> None:
@@ -225,4 +272,4 @@ def _fill(learner: Learner, folder: Path) -> None:
         learner.load_state_dict(state)
     except RuntimeError as error:
         odd = str(error).splitlines()[-1].strip()
-        raise Failure(f"{folder} holds other weights than its {CARD} says ({odd}): {AGAIN}") from error
+        raise Misfit(odd) from error

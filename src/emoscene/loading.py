@@ -10,7 +10,6 @@ is refused, for reading one runs what it says.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from emoscene import hub, plugins, stage
+from emoscene import hub, plugins
 from emoscene.errors import Failure, Usage, download
 
 T = TypeVar("T")
@@ -39,6 +38,8 @@ FIRST = {
     "text encoder": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
 }
 """A name that a single file has wherever it holds the part."""
+TEXT = "cond_stage_model.transformer."
+VARIANT = "fp16"
 VOCABULARY = ("tokenizer/*.json", "tokenizer/*.txt")
 
 
@@ -52,6 +53,13 @@ class Parts(NamedTuple):
     scheduler: dict[str, Any]
 
 
+class Weights(NamedTuple):
+    """The files of a part's weights, and which variant they are; None is full precision."""
+
+    files: list[Path]
+    variant: str | None
+
+
 def parts(place: Path, dtype: torch.dtype) -> Parts:
     """The parts at a folder or in a file.
 
@@ -60,24 +68,43 @@ def parts(place: Path, dtype: torch.dtype) -> Parts:
     return _of_file(place, dtype) if place.is_file() else _of_folder(place, dtype)
 
 
-def fingerprint(place: Path) -> str:
-    """A digest of what an adapter leans on: UNet, text encoder and tokenizer, or the single file that has them.
+def find_weights(folder: Path) -> Weights:
+    """Find the files that a part's weights are read from, as diffusers and transformers choose them.
 
-    Files that are not read (a half-precision twin, a pickle) do not count, so a clone is the same base as a download.
+    Args:
+        folder: the part's own folder, such as `base/unet`.
+
+    Returns:
+        The whole file or the shards, in full precision; where there are none, the half-precision variant's.
     """
-    if place.is_file():
-        with place.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return " ".join(stage.fingerprint(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    for variant in (None, VARIANT):
+        middle = f".{variant}" if variant else ""
+        for stem in ("diffusion_pytorch_model", "model"):
+            whole = folder / f"{stem}{middle}.safetensors"
+            index = folder / f"{stem}.safetensors.index{middle}.json"
+            choices = [index, whole] if stem.startswith("diffusion") else [whole, index]
+            for file in choices:
+                if file.is_file():
+                    return Weights(_read_shards(file) if file == index else [file], variant)
+    return Weights([], None)
+
+
+def _read_shards(index: Path) -> list[Path]:
+    try:
+        names = json.loads(index.read_text(encoding="utf8"))["weight_map"].values()
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise Failure(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
+    return [index.parent / name for name in sorted(set(names))]
 
 
 def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
     options = {"use_safetensors": True, "local_files_only": True}
+    half = [{"variant": find_weights(folder / part).variant} for part in ("text_encoder", "unet", "vae")]
     return Parts(
         _part(CLIPTokenizer, folder, "tokenizer", local_files_only=True),
-        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options),
-        _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options),
-        _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options),
+        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options, **half[0]),
+        _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options, **half[1]),
+        _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options, **half[2]),
         _scheduler(folder),
     )
 
@@ -103,6 +130,7 @@ def _of_file(file: Path, dtype: torch.dtype) -> Parts:
         state = load_file(str(file))
     except (SafetensorError, OSError) as error:
         raise Failure(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
+    state = {_name_deeper(key): value for key, value in state.items()}
     if lacking := [part for part, name in FIRST.items() if name not in state]:
         raise Usage(f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}: give another")
     try:
@@ -113,6 +141,13 @@ def _of_file(file: Path, dtype: torch.dtype) -> Parts:
             f"{file} is not of Stable Diffusion v1.5's shape ({str(error).splitlines()[0][:120]}): give one of that "
             "family, or a folder that diffusers wrote"
         ) from error
+
+
+def _name_deeper(key: str) -> str:
+    """A single file's name of a weight, the text encoder's with the module `text_model` that transformers dropped."""
+    if not key.startswith(TEXT) or key.startswith(f"{TEXT}text_model."):
+        return key
+    return f"{TEXT}text_model.{key.removeprefix(TEXT)}"
 
 
 def _converted(

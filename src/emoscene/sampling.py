@@ -18,6 +18,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby, islice, product
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene import gallery, loras
-from emoscene.adapters import fingerprints, methods_of
+from emoscene.adapters import fingerprints, methods_of, update_weights
 from emoscene.backbone import LENGTH, Backbone, Condition
 from emoscene.device import Thrift, compiled, described, loaded
 from emoscene.editing import Given, Picture, steps_of
@@ -70,6 +71,7 @@ class Pipe:
         self.settings = dict(settings or {})  # those that are not the methods' own
         self.method = "+".join(methods) or "none"
         self.trained = [name for name, method in methods.items() if method.reads]
+        self.adapter_remarks = [method.remark for method in methods.values() if method.remark]
         self.chain = Chain(list(methods.values()))
         self.given = Given(base, self.chain.methods)
         self.sketch = Preview(base, tiny)
@@ -78,9 +80,9 @@ class Pipe:
 
     def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
         """Paint every prompt in every emotion; asked: whatever `rows` takes. batch: pictures painted at once."""
-        for words in [prompt] if isinstance(prompt, str) else prompt:
-            for remark in self.remarks(words):
-                warnings.warn(remark, stacklevel=2)
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        for remark in dict.fromkeys(remark for words in prompts for remark in self.remarks(words)):
+            warnings.warn(remark, stacklevel=2)
         drawn = list(self.draw(self.rows(prompt, **asked), batch))
         return Result([image for _, image in drawn], [row for row, _ in drawn])
 
@@ -140,8 +142,11 @@ class Pipe:
         return [checked(Row(prompt=p, emotion=e, seed=s, **shared)) for p, e, s in product(prompts, asked, seeds)]
 
     def remarks(self, prompt: str) -> list[str]:
-        """What is odd about a prompt, a sentence each: words the base does not know, or has no room for."""
-        found, base = [], self.base
+        """What is odd about a prompt, a sentence each: words the base does not know, or has no room for.
+
+        And about any prompt here: adapters that were trained on another base.
+        """
+        found, base = list(self.adapter_remarks), self.base
         if odd := strange_words(base, prompt):
             words = ", ".join(map(repr, odd))
             found.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
@@ -262,7 +267,8 @@ def load(
     is. device, dtype: the best there is, if left out (`device`). compile: compile the UNet, which pays for many
     pictures of one size. tiny: the folder of an AutoencoderTiny for previews. late: settings of the methods that may
     change at use (`guidance.scale` in a pair).
-    Raises Usage for names nobody knows and adapters of another base, Failure for damaged files or without a compiler.
+    Raises Usage for names nobody knows and adapters of another architecture, Failure for damaged files or without a
+    compiler.
     """
     backbone = base if isinstance(base, Backbone) else loaded(base, device, dtype)
     backbone = loras.put_on(backbone, lora) if lora else backbone
@@ -309,9 +315,11 @@ def generate(
         tell(f"valence {asked['valence']:g} and arousal {asked['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         tell("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
-    opened = gallery.begin(out, rows, late, fingerprints(backbone, pipe.trained, adapter))
+    marks = fingerprints(backbone, pipe.trained, adapter)
+    opened = gallery.begin(out, rows, late, marks, partial(update_weights, base=backbone))
     if not opened.done:
-        gallery.fill(opened, pipe.draw, rows, batch, watch)
+        facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
+        gallery.fill(opened, pipe.draw, rows, batch, watch, facts)
     return opened.path
 
 

@@ -37,7 +37,7 @@ class Prepared:
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise Failure(f"{folder} is damaged ({error}): prepare it again") from error
         self.fingerprint: str = manifest["fingerprint"]
-        self.encoder: str = manifest["encoder"]
+        self.vae_fingerprint: str = manifest.get("vae_fingerprint") or manifest["encoder"]  # as version 0.1 called it
         self.emotion_clip: str | None = manifest.get("emotion_clip")
         self.side: int = manifest["size"]
         self.flips: bool = manifest.get("flips", False)

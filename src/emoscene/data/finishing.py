@@ -47,7 +47,7 @@ def finish(
         about["captions"]["dropped"] = len(chosen) - count
     about |= {"pictures": count, "size": networks.backbone.size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
-    about |= {"flips": networks.flips, "encoder": networks.backbone.encoder}
+    about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}
     card.write(folder, pictures.licence, about)
     opened.finish(**about)
 

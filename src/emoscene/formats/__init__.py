@@ -58,6 +58,8 @@ def export(
             "--push needs a token of the hub and there is none here: `hf auth login` first, or leave out --push"
         )
     given = opened(artifact, base, device, steps)
+    for remark in given.pipe.adapter_remarks:
+        tell(remark)
     told, measured = FORMATS[to](given), card.results(given, scores)
     call = {
         "to": to,

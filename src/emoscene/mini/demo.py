@@ -18,13 +18,14 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emoscene import gallery, plugins, stage
-from emoscene.adapters import by_method, fingerprints
+from emoscene.adapters import by_method, fingerprints, update_weights
 from emoscene.backbone import Backbone
 from emoscene.data import crew
 from emoscene.device import loaded
@@ -78,13 +79,15 @@ def demo(
         "weights": fingerprints(backbone, sorted({*backbone.spec.adapters, *by_method(adapter)}), adapter),
         "judged_by": judged_by,
     }
-    opened = stage.Stage.open(out, "demo", call)
+    opened = stage.Stage.open(out, "demo", call, today=partial(update_weights, base=backbone))
     if opened.done:
         return opened.path
     began = time.perf_counter()
     judges = judges_of(base, more, [str(one) for one in adapter]) if judged_by else {}
     made: dict[str, Painted] = {}
     for pipe in pipes(backbone, adapter):
+        for remark in pipe.adapter_remarks:
+            tell(remark)
         folder = opened.path / "pictures" / pipe.method
         made[pipe.method] = painted(pipe, prompts, folder, made.get("none"), steps, batch, tell)
 

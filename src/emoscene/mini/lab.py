@@ -73,6 +73,8 @@ class Lab:
         if method not in self.pipes:
             own = self.adapters if method == self.method else []
             self.pipes[method] = load(self.base, method=method, adapter=own or None)
+            for remark in self.pipes[method].adapter_remarks:
+                self.tell(remark)
         return self.pipes[method]
 
     def read(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Readings:
