@@ -210,9 +210,15 @@ def test_nothing_is_left_behind() -> None:
             torch._C._len_torch_function_stack(),
         )
 
-    before = look()
-    with pytest.raises(ZeroDivisionError), use_card(H100):
-        assert look() != before
-        raise ZeroDivisionError
+    before, inside = look(), []
+
+    def fail() -> None:
+        with use_card(H100):
+            inside.append(look())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert inside[0] != before
     assert look() == before
     assert type(torch.zeros(2) + 1) is torch.Tensor

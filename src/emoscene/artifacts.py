@@ -29,6 +29,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
+from emoscene.device import explain_full_memory
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
 from emoscene.hardware import device, precision
@@ -41,6 +42,10 @@ from emoscene.sampling import Pipe
 from emoscene.training import Config, State, run
 
 UNSEEN = "selector"
+NO_ROOM = (
+    "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
+    "smaller batch or a smaller learner takes less"
+)
 SCENES = 3  # captions that a sheet of pictures shows
 
 
@@ -86,7 +91,8 @@ def train(
     config, own = configs.parted({**recipe(name, base), **settings}, Config(), cls.Config())
     maker(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
-    backbone = based(base, config, cls)
+    with explain_full_memory(NO_ROOM):
+        backbone = based(base, config, cls)
     whole = provided(name, cls, Path(data), base, backbone, yes and not dry_run, tell)
     prepared = Prepared(whole, role=getattr(own, "role", cls.role))
     job = Job(name, cls, config, own, backbone, prepared, tell)
@@ -126,7 +132,8 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
             look(state)
         return enough
 
-    run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
+    with explain_full_memory(NO_ROOM):
+        run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
     journal.close()
     if PartialState().is_main_process:
         proof = learner.proof(unseen) if unseen else {}

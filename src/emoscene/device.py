@@ -12,7 +12,8 @@ pictures stay the same; only one larger than a tile is put together from several
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -31,6 +32,7 @@ DEVICES: dict[str, Callable[[], int]] = {
     "cpu": lambda: 1,
 }
 """The kinds of device, best first, and how many of each are here."""
+NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -61,9 +63,13 @@ def precision(dtype: torch.dtype | str | None, device: torch.device) -> torch.dt
 
 
 def loaded(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
-    """The base on a device, laid out for it. Raises what `Backbone.load`, `chosen` and `precision` raise."""
+    """The base on a device, laid out for it.
+
+    Raises what `Backbone.load`, `chosen` and `precision` raise, and Failure where it does not fit there.
+    """
     place = chosen(device)
-    backbone = Backbone.load(base, place, precision(dtype, place))
+    with explain_full_memory(NO_ROOM.format(base=base)):
+        backbone = Backbone.load(base, place, precision(dtype, place))
     if place.type != "mps":
         for model in (backbone.unet, backbone.vae):
             model.to(memory_format=torch.channels_last)
@@ -143,3 +149,21 @@ def ran_out(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out; each kind of device has words of its own for it."""
     words = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+@contextmanager
+def explain_full_memory(remedy: str) -> Iterator[None]:
+    """Say what to do where memory runs out inside, and nothing goes on with less by itself.
+
+    Args:
+        remedy: The sentence.
+
+    Raises:
+        Failure: Memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        raise Failure(remedy) from error

@@ -16,7 +16,16 @@ from torch.overrides import TorchFunctionMode
 
 from standin_accelerator.cards import Card
 from standin_accelerator.record import Record, locate_caller
-from standin_accelerator.tensor import CUDA, DeviceTensor, ToCard, as_device, current, enter, is_pinned, read_destination
+from standin_accelerator.tensor import (
+    CUDA,
+    DeviceTensor,
+    ToCard,
+    as_device,
+    current,
+    enter,
+    is_pinned,
+    read_destination,
+)
 
 START_THREAD = threading.Thread._bootstrap_inner
 GROUP_TENSORS = torch._C._group_tensors_by_device_and_dtype

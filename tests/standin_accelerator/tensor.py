@@ -175,10 +175,8 @@ def move(
         return torch.empty(value.shape, dtype=dtype or value.dtype, device="meta")
     if not non_blocking:
         current[-1].count_wait("copy to the host")
-    if value.requires_grad and torch.is_grad_enabled():
-        host = ToHost.apply(value)
-    else:
-        host = leave(value.detach()).clone()
+    learns = value.requires_grad and torch.is_grad_enabled()
+    host = ToHost.apply(value) if learns else leave(value.detach()).clone()
     host = host.to(dtype=dtype or value.dtype, **layout)
     return postpone(host) if non_blocking else host
 
