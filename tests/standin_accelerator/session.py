@@ -116,7 +116,7 @@ class Event:
 
     def query(self) -> bool:
         """Whether the mark is reached: never, until somebody waits."""
-        return not self.before or self.before[-1] not in self.record_in_use.pending
+        return not any(copy is self.before[-1] for copy in self.record_in_use.pending)
 
     def wait(self, stream: Any = None) -> None:
         """Let a stream wait, which the host does not."""
