@@ -6,6 +6,8 @@ device in one step are printed (`pytest -rP`) and bounded at today's count.
 
 import math
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,17 @@ def read_losses(folder: Path) -> list[float]:
     return [row["loss"]["all"] for row in stage.read(folder)["history"]]
 
 
+@pytest.fixture(scope="module")
+def train_on_cpu(base: str, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[float]]:
+    """The losses of a learner in single precision on the CPU, by name; each trains once."""
+
+    @cache
+    def compute_losses(name: str) -> list[float]:
+        return read_losses(train(name, data, base, tmp_path_factory.mktemp(name) / "cpu", precision="fp32"))
+
+    return compute_losses
+
+
 def train_and_measure(name: str, data: Path, base: str, out: Path, **settings: object) -> tuple[Record, Counter]:
     """Train on an H100; returns its record, and the waits of the second step alone."""
     marks = []
@@ -97,11 +110,12 @@ def train_and_measure(name: str, data: Path, base: str, out: Path, **settings: o
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", list_trained())
-def test_every_learner_trains(name: str, precision: str, base: str, data: Path, tmp_path: Path) -> None:
+def test_every_learner_trains(
+    name: str, precision: str, base: str, data: Path, train_on_cpu: Callable[[str], list[float]], tmp_path: Path
+) -> None:
     record, waits = train_and_measure(name, data, base, tmp_path / "card", precision=precision)
     print(format_waits(waits, f"{name} in {precision}, waits a step"))
-    train(name, data, base, tmp_path / "cpu", precision=precision)
-    on_card, on_cpu = read_losses(tmp_path / "card"), read_losses(tmp_path / "cpu")
+    on_card, on_cpu = read_losses(tmp_path / "card"), train_on_cpu(name)
     assert len(on_card) == 2
     assert all(map(math.isfinite, on_card))
     assert on_card == pytest.approx(on_cpu, rel=1e-4 if precision == "fp32" else 0.03)
@@ -201,18 +215,16 @@ def test_a_card_with_too_little_memory_is_one_sentence(
         train(name, data, base, tmp_path / "small", precision="fp32", validate=0)
 
 
-@pytest.mark.parametrize(
-    ("room", "sentence"),
-    [
-        (lambda held, peak: 1000, "out of memory with the base, the optimizer and a batch on the device"),
-        (lambda held, peak: held + 4096, "out of memory with the base, the optimizer and a batch on the device"),
-    ],
-)
+@pytest.mark.parametrize("lacking", ["base", "batch"])
 def test_a_card_without_room_for_base_or_batch_is_one_sentence(
-    room, sentence: str, base: str, data: Path, tmp_path: Path
+    lacking: str, base: str, data: Path, tmp_path: Path
 ) -> None:
-    held, peak = measure_memory("inversion", data, base, tmp_path / "plain")
-    with use_card(small_card(room(held, peak))), pytest.raises(Failure, match=sentence):
+    held, _ = measure_memory("inversion", data, base, tmp_path / "plain")
+    room = {"base": 1000, "batch": held + 4096}[lacking]
+    with (
+        use_card(small_card(room)),
+        pytest.raises(Failure, match="out of memory with the base, the optimizer and a batch on the device"),
+    ):
         train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0)
 
 

@@ -29,7 +29,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
-from emoscene.device import explain_full_memory
+from emoscene.device import compiled, explain_full_memory, round_weights
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
 from emoscene.hardware import device, precision
@@ -116,9 +116,10 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
         raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not checkpoints.found(saved):
         raise Usage(f"nothing to resume in {out}: leave out --resume to start")
-    where, kind, total = device(), precision(config.precision, device()), len(job.data)
-    job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
     learner = job.start()
+    where, total = device(), len(job.data)
+    kind = precision(config.precision, where, learner.models)
+    job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
     forecast.room(learner, config, out)
     unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
     journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
@@ -162,17 +163,22 @@ def recorded_base(saved: Path, base: Backbone) -> str:
 
 
 def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
-    """The base where it is trained on, prepared for that: in half precision on a GPU, compiled or sparing if asked."""
+    """The base where it is trained on, prepared for that: rounded where it computes in bf16, compiled or sparing if
+    asked.
+    """
     half = device().type == "cuda" and precision(config.precision, device()) == "bf16"
     backbone = Backbone.load(base, device(), torch.bfloat16 if half else torch.float32)
-    if (config.checkpointing or config.compile) and not (issubclass(cls, Method) and "caption" in cls.reads):
+    through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    if (config.checkpointing or config.compile) and not through_unet:
         raise Usage("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device().type == "cuda":
         backbone.unet.to(memory_format=torch.channels_last)
+    elif through_unet and precision(config.precision, device(), [backbone.unet]) == "bf16":
+        round_weights(backbone, torch.bfloat16)
     if config.checkpointing:
         backbone.spare()
     if config.compile:
-        backbone.unet.compile_repeated_blocks()
+        compiled(backbone, blocks=True)
     return backbone
 
 
