@@ -178,7 +178,7 @@ def engine(learner: Learner, data: Prepared, config: Config) -> Callable[[int], 
 
 def contenders(asked: argparse.Namespace, base: Backbone, data: Prepared) -> dict[str, Callable[[int], None]]:
     """Each with an adapter of its own kind; the plain one is shared, so all move the same weights."""
-    kind = precision(asked.precision, device())
+    kind = precision(asked.precision, device(), [base.unet])
     config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
     cls = plugins.find("methods", "lora")
     lora = cls.start(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)

@@ -81,12 +81,12 @@ def batch(step: int = 0, count: int = 4) -> Batch:
 def made(name: str, base: Backbone, moved: bool = True) -> Method:
     """The method, every parameter moved off its start as training would."""
     cls = plugins.find("methods", name)
-    method = cls.start(cls.Config(), base)
+    method = cls.start(cls.Config(), base).to(base.device)
     if moved:
         with torch.no_grad():
             for key, parameter in sorted(method.named_parameters()):
                 draw = torch.Generator().manual_seed(len(key))
-                parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
+                parameter += 0.05 * torch.randn(parameter.shape, generator=draw).to(base.device)
                 parameter.copy_(parameter.half())  # as artifacts are stored
         method.requires_grad_(False)
     return method

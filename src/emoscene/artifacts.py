@@ -29,6 +29,7 @@ from emoscene import learner as learners
 from emoscene.backbone import Backbone, located, spec
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
+from emoscene.device import compiled, explain_full_memory, round_weights
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
 from emoscene.hardware import device, precision
@@ -43,6 +44,10 @@ from emoscene.world.marks import caution, count_images, is_miniature, suggest_ca
 
 UNSEEN = "selector"
 MINIATURE = "mini"
+NO_ROOM = (
+    "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
+    "smaller batch or a smaller learner takes less"
+)
 SCENES = 3  # captions that a sheet of pictures shows
 
 
@@ -89,7 +94,8 @@ def train(
     config, own = configs.parted({**recipe(name, base), **settings}, Config(), cls.Config())
     maker(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
-    backbone = based(base, config, cls)
+    with explain_full_memory(NO_ROOM):
+        backbone = based(base, config, cls)
     whole = provided(name, cls, Path(data), base, backbone, yes and not dry_run, tell)
     prepared = Prepared(whole, role=getattr(own, "role", cls.role))
     job = Job(name, cls, config, own, backbone, prepared, tell)
@@ -113,9 +119,10 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
         raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not checkpoints.found(saved):
         raise Usage(f"nothing to resume in {out}: leave out --resume to start")
-    where, kind, total = device(), precision(config.precision, device()), len(job.data)
-    job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
     learner = job.start()
+    where, total = device(), len(job.data)
+    kind = precision(config.precision, where, learner.models)
+    job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
     forecast.room(learner, config, out)
     unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
     journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
@@ -129,7 +136,8 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
             look(state)
         return enough
 
-    run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
+    with explain_full_memory(NO_ROOM):
+        run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
     journal.close()
     if PartialState().is_main_process:
         proof = learner.proof(unseen) if unseen else {}
@@ -158,17 +166,22 @@ def recorded_base(saved: Path, base: Backbone) -> str:
 
 
 def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
-    """The base where it is trained on, prepared for that: in half precision on a GPU, compiled or sparing if asked."""
+    """The base where it is trained on, prepared for that: rounded where it computes in bf16, compiled or sparing if
+    asked.
+    """
     half = device().type == "cuda" and precision(config.precision, device()) == "bf16"
     backbone = Backbone.load(base, device(), torch.bfloat16 if half else torch.float32)
-    if (config.checkpointing or config.compile) and not (issubclass(cls, Method) and "caption" in cls.reads):
+    through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    if (config.checkpointing or config.compile) and not through_unet:
         raise Usage("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device().type == "cuda":
         backbone.unet.to(memory_format=torch.channels_last)
+    elif through_unet and precision(config.precision, device(), [backbone.unet]) == "bf16":
+        round_weights(backbone, torch.bfloat16)
     if config.checkpointing:
         backbone.spare()
     if config.compile:
-        backbone.unet.compile_repeated_blocks()
+        compiled(backbone, blocks=True)
     return backbone
 
 

@@ -285,13 +285,13 @@ class Backbone:
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> the posterior's mean, scaled to unit variance [B, 4, H/8, W/8]."""
-        posterior = self.vae.encode(images.to(self.device, self.dtype)).latent_dist
+        posterior = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist
         return posterior.mode() * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents -> pictures [B, 3, H, W], about [-1, 1], not clipped."""
-        return self.vae.decode(latents.to(self.dtype) / self.vae.config.scaling_factor).sample
+        return self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
 
     @torch.no_grad()
     def decode_in_float32(self, latents: Tensor) -> Tensor:

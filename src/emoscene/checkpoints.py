@@ -39,7 +39,7 @@ def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path
             whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
             save_file(whole, str(aside / f"{name}.safetensors"))
         digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
-        (aside / "state.json").write_text(json.dumps({"step": step, **facts, "sha256": digests}, indent=1))
+        (aside / "state.json").write_bytes(json.dumps({"step": step, **facts, "sha256": digests}, indent=1).encode())
 
     if target.exists() and fault(target):
         shutil.rmtree(target)
@@ -57,7 +57,7 @@ def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path
 
 def read(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """What a checkpoint says of itself, and its parts, in memory of their own."""
-    about = json.loads((target / "state.json").read_text())
+    about = json.loads((target / "state.json").read_text(encoding="utf8"))
     files = [resolve_inside(target, name) for name in about["sha256"]]
     return about, {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
 
@@ -70,7 +70,7 @@ def found(folder: Path) -> list[Path]:
 def fault(target: Path) -> str | None:
     """Why a checkpoint cannot be used, or None."""
     try:
-        digests = json.loads((target / "state.json").read_text())["sha256"]
+        digests = json.loads((target / "state.json").read_text(encoding="utf8"))["sha256"]
         wrong = [name for name, digest in digests.items() if _digest(resolve_inside(target, name)) != digest]
     except (OSError, ValueError, KeyError, Failure) as error:
         return f"{type(error).__name__}: {error}"

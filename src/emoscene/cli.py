@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from emoscene.verbs import OPTIONS, REPEATED, VERBS, Call, read
 
 def main(line: Sequence[str] | None = None) -> int:
     """Run a line; returns the exit status: 0 done, 1 failed, 2 the words are off, 130 interrupted."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows has no letters but those of its region
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run(list(sys.argv[1:] if line is None else line))
     except Usage as error:

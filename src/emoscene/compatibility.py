@@ -29,6 +29,7 @@ from emoscene.architecture import (
     text_settings,
 )
 from emoscene.errors import Failure, Usage
+from emoscene.partfiles import find_files
 
 FLOATS = {"F16", "BF16", "F32", "F64"}
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
@@ -38,7 +39,6 @@ WEIGHTS = {
     "vae": "diffusion_pytorch_model",
 }
 """The file that holds each part's weights, without its ending."""
-VARIANT = "fp16"
 LATENTS, POSITIONS = 4, 77
 OTHERS = {
     "conditioner.embedders.": "a Stable Diffusion XL",
@@ -188,16 +188,9 @@ def _check_autoencoder(folder: Path) -> None:
 
 def _weight_files(folder: Path, stem: str) -> list[Path]:
     """The safetensors of a part, one or several. Raises Usage for another form of them, Failure where there is none."""
+    if files := find_files(folder).files:
+        return files
     whole = folder / f"{stem}.safetensors"
-    for file in (whole, folder / f"{stem}.{VARIANT}.safetensors"):
-        if file.is_file():
-            return [file]
-    for index in (folder / f"{stem}.safetensors.index.json", folder / f"{stem}.safetensors.index.{VARIANT}.json"):
-        if index.is_file():
-            pieces = read_config(index).get("weight_map")
-            if not isinstance(pieces, dict) or not pieces:
-                raise Failure(f"{index} names no files: fetch or install it again")
-            return [folder / Path(str(name)).name for name in sorted(set(pieces.values()))]
     others = sorted(file for file in folder.iterdir() if file.is_file())
     for file in others:
         if file.suffix == ".safetensors":

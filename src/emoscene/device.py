@@ -12,12 +12,14 @@ pictures stay the same; only one larger than a tile is put together from several
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch._dynamo
 from accelerate import cpu_offload_with_hook
+from torch import nn
 
 from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage, unknown
@@ -31,6 +33,7 @@ DEVICES: dict[str, Callable[[], int]] = {
     "cpu": lambda: 1,
 }
 """The kinds of device, best first, and how many of each are here."""
+NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -61,26 +64,68 @@ def precision(dtype: torch.dtype | str | None, device: torch.device) -> torch.dt
 
 
 def loaded(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> Backbone:
-    """The base on a device, laid out for it. Raises what `Backbone.load`, `chosen` and `precision` raise."""
+    """The base on a device, laid out for it.
+
+    Raises what `Backbone.load`, `chosen` and `precision` raise, and Failure where it does not fit there.
+    """
     place = chosen(device)
-    backbone = Backbone.load(base, place, precision(dtype, place))
+    with explain_full_memory(NO_ROOM.format(base=base)):
+        backbone = Backbone.load(base, place, precision(dtype, place))
     if place.type != "mps":
         for model in (backbone.unet, backbone.vae):
             model.to(memory_format=torch.channels_last)
     return backbone
 
 
-def compiled(base: Backbone) -> None:
-    """Compile the base's UNet, whatever is or will be attached to it. Raises Failure where nothing can be compiled."""
+def compiled(base: Backbone, blocks: bool = False) -> None:
+    """Compile the base's UNet, whatever is or will be attached to it, for generation and for training alike.
+
+    Args:
+        base: The base, changed in place.
+        blocks: Compile only its repeated blocks, which is quicker to begin with; training's choice.
+
+    Raises:
+        Failure: Nothing can be compiled here.
+    """
     try:
         torch.compile(torch.cos)(torch.ones(2, device=base.device))
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200]
+        word = "compile" if blocks else "--compile"
         raise Failure(
-            f"nothing can be compiled here ({reason}): install a C++ compiler, or leave --compile out"
+            f"nothing can be compiled here ({reason}): install a C++ compiler, or leave {word} out"
         ) from error
-    torch._dynamo.config.skip_nnmodule_hook_guards = False  # a LoRA comes and goes as a hook
-    base.unet.compile(dynamic=False)
+    if blocks:
+        base.unet.compile_repeated_blocks()
+    else:
+        base.unet.compile(dynamic=False)
+    for module in base.unet.modules():
+        if module._compiled_call_impl is not None:
+            module._compiled_call_impl = _guard_hooks(module._compiled_call_impl)
+
+
+def _guard_hooks(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled call that notices hooks which come and go, as a LoRA does; torch assumes that none do.
+
+    The setting is read wherever something is traced, and each thread has its own: so it is made within the call.
+    """
+
+    def guarded(*inputs: Any, **named: Any) -> Any:
+        with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+            return call(*inputs, **named)
+
+    return guarded
+
+
+def round_weights(base: Backbone, dtype: torch.dtype) -> None:
+    """Hold the base's UNet and text encoder in this precision from now on; the autoencoder keeps its own.
+
+    Autocast alone would round them anew in each pass, and at Stable Diffusion's width that costs a CPU all that it
+    gains.
+    """
+    for model in (base.unet, base.text_encoder):
+        nn.Module.to(model, dtype)  # diffusers' own warns of nothing here
+    base.dtype = dtype
 
 
 def described(base: Backbone) -> str:
@@ -143,3 +188,21 @@ def ran_out(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out; each kind of device has words of its own for it."""
     words = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+@contextmanager
+def explain_full_memory(remedy: str) -> Iterator[None]:
+    """Say what to do where memory runs out inside, and nothing goes on with less by itself.
+
+    Args:
+        remedy: The sentence.
+
+    Raises:
+        Failure: Memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        raise Failure(remedy) from error

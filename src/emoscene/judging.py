@@ -298,7 +298,7 @@ def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Pa
         asked = EMOTIONS[sample.asked] if sample.asked >= 0 else None
         rows.append(
             {
-                "file": str(sample.file.relative_to(folder) if inside else sample.file),
+                "file": (sample.file.relative_to(folder) if inside else sample.file).as_posix(),
                 "prompt": sample.text or sample.file.name,
                 "seed": int(sample.seed),
                 "asked": asked,

@@ -136,6 +136,11 @@ class Learner(nn.Module, ABC):
         yield
 
     @property
+    def models(self) -> list[nn.Module]:
+        """What a step computes with: their size says which precision pays."""
+        return [self]
+
+    @property
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}

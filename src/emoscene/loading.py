@@ -34,7 +34,6 @@ from emoscene import compatibility, hub, plugins, stage
 from emoscene.architecture import read_config, read_header
 from emoscene.errors import Failure, Usage, download
 from emoscene.partfiles import deepen_name, find_files
-from emoscene.paths import resolve_inside
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
@@ -120,8 +119,6 @@ def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
 
 def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     """One model of the folder; a damaged file is named, and so are a missing weight and an index that leads out."""
-    for index in (folder / part).glob("*.index.json"):
-        _check_index(index)
     reported = options.get("output_loading_info", False)
     options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
     try:
@@ -137,15 +134,6 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     model, report = found
     check_report(model, report, folder / part)
     return model
-
-
-def _check_index(index: Path) -> None:
-    try:
-        names = set(stage.parse_json(index.read_text(encoding="utf8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Failure(f"{index} is damaged ({error}): fetch it again") from error
-    for name in names:
-        resolve_inside(index.parent, name, str(index))
 
 
 def _of_file(file: Path, dtype: torch.dtype) -> Parts:

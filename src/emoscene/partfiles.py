@@ -6,11 +6,12 @@ called `fp16`. A single file has the text encoder's weights under `TEXT`; transf
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from emoscene.errors import Failure
+from emoscene.paths import resolve_inside
+from emoscene.stage import parse_json
 
 TEXT = "cond_stage_model.transformer."
 DEEPER = "text_model."
@@ -57,7 +58,9 @@ def deepen_name(key: str) -> str:
 
 def _read_index(index: Path) -> list[Path]:
     try:
-        names = json.loads(index.read_text(encoding="utf8"))["weight_map"].values()
-        return [index.parent / name for name in sorted(set(names))]
+        names = sorted(set(parse_json(index.read_text(encoding="utf8"))["weight_map"].values()))
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise Failure(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
+    if not names:
+        raise Failure(f"{index} names no files: fetch or install it again")
+    return [resolve_inside(index.parent, name, str(index)) for name in names]

@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,11 @@ ASIDE = ".aside-"
 PASSING = (f"{LOGS}/", f"{CHECKPOINTS}/")
 SHOWN = 60  # characters of a value in a message
 FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL_WORDS = ("No space left", "not enough space on the disk")  # safetensors' errors have no number
+UNFLUSHABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
+"""What systems say that open no folder (Windows) or flush none (some network file systems)."""
+WAITS = (0.01, 0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
+"""Seconds between attempts to replace a file: Windows refuses while somebody else has it open."""
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
 
 
@@ -150,12 +156,12 @@ def write(path: Path | str, data: bytes | Callable[[Path], object], flush: bool 
         aside.write_bytes(data) if isinstance(data, bytes) else data(aside)
         for part in [*aside.rglob("*"), aside] if flush else ():
             _flush(part)
-        aside.replace(path)
+        _replace(aside, path)
         if flush:
             _flush(path.parent)
     except BaseException as error:
         _discard(aside)
-        if getattr(error, "errno", None) not in FULL and "No space left" not in str(error):
+        if getattr(error, "errno", None) not in FULL and not any(words in str(error) for words in FULL_WORDS):
             raise
         free = shutil.disk_usage(path.parent).free
         size = f"{len(data):,} bytes" if isinstance(data, bytes) else "the file"
@@ -167,10 +173,12 @@ def write(path: Path | str, data: bytes | Callable[[Path], object], flush: bool 
 
 def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
     """One digest of the files whose names fit; manifest, history and logs, which tell of times, are left out, and
-    checkpoints, which stay until the done mark is there.
+    checkpoints, which stay until the done mark is there. It is the same on every system: Windows would sort the names
+    as if all were in small letters.
     """
     folder, digest = Path(folder), hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))):
+    paths = [path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))]
+    for path in sorted(paths, key=lambda path: path.relative_to(folder).parts):
         name = path.relative_to(folder).as_posix()
         if path.name not in {MANIFEST, HISTORY} and ASIDE not in name and not name.startswith(PASSING):
             with path.open("rb") as file:
@@ -287,9 +295,33 @@ def _discard(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def _replace(aside: Path, path: Path) -> None:
+    for seconds in WAITS:
+        try:
+            aside.replace(path)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    aside.replace(path)
+
+
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    """See a file's content, or a folder's entries, to the disk."""
+    if path.is_dir():
+        _flush_folder(path)
+        return
+    with path.open("r+b") as file:  # Windows flushes only what may be written
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    """See a folder's entries to the disk, where the system can; where it cannot, its own journal keeps them."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in UNFLUSHABLE:
+            raise

@@ -63,7 +63,7 @@ class Config:
     decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
     clip: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
     average: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
-    precision: str = option("auto", "arithmetic: bf16 where the hardware has it", choices=("auto", "fp32", "bf16"))
+    precision: str = option("auto", "arithmetic: bf16 where the hardware gains by it", choices=("auto", "fp32", "bf16"))
     checkpointing: bool = option(False, "recompute the UNet's activations: a third more time, far less memory")
     compile: bool = option(False, "compile the UNet's blocks first, which pays in long runs on a GPU")
     seed: int = option(0, "of the order, the noise, the drop-outs")
@@ -107,7 +107,7 @@ class State:
 
     def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
         self.step, self.micro, self.stopping, self.about = 0, config.micro, False, dict(about or {})
-        self.accelerator = accelerator(config.precision)
+        self.accelerator = accelerator(config.precision, learner.models)
         if config.batch < self.accelerator.num_processes:
             raise Usage(f"batch={config.batch} is less than a sample for each process: give {self.world} or more")
         self.learner = learner.to(self.accelerator.device).train()

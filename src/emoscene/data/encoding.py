@@ -27,6 +27,7 @@ from emoscene.data.fitting import Fitting
 from emoscene.data.planning import Plan
 from emoscene.data.records import Record, packed, table
 from emoscene.data.sources.base import Source, each
+from emoscene.device import explain_full_memory
 from emoscene.encoders.base import tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -64,7 +65,14 @@ class Networks:
 
     @torch.no_grad()
     def read(self, part: list[Item]) -> list[tuple[Record, float]]:
-        """Up to BATCH records, their pictures of one shape, with words, latents and vectors; and how the words fit."""
+        """Up to BATCH records, their pictures of one shape, with words, latents and vectors; and how the words fit.
+
+        Raises Failure where memory does not suffice for them.
+        """
+        with explain_full_memory(f"memory does not suffice to encode {BATCH} pictures at once: give --device cpu"):
+            return self._read(part)
+
+    def _read(self, part: list[Item]) -> list[tuple[Record, float]]:
         records = [record for _, record, _ in part]
         images = padded([picture for _, _, picture in part]).to(self.backbone.device)
         inside = middle(images)

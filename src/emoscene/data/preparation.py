@@ -97,7 +97,9 @@ def prepare(
     if cls.deals and (split != "roles" or per_emotion):
         raise Usage(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
     splits.read(split)
-    backbone = Backbone.load(base, devices.chosen(device))
+    place = devices.chosen(device)
+    with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
+        backbone = Backbone.load(base, place)
     eyes, voice = companions(backbone, config.emotion_clip, config.captioner)
     mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}

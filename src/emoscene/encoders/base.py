@@ -29,6 +29,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from emoscene import config as configs
 from emoscene import hub, plugins
 from emoscene import learner as learners
+from emoscene.device import explain_full_memory
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage
 from emoscene.learner import AGAIN, Learner
@@ -62,11 +63,14 @@ class Encoder(Learner):
     @final
     @torch.no_grad()
     def read(self, pictures: Iterable[Image.Image], batch: int = 64) -> Reading:
-        """Read Pillow's pictures (one size within a batch), a batch at a time."""
+        """Read Pillow's pictures (one size within a batch), a batch at a time. Raises Failure where memory runs out."""
         device = next(self.parameters()).device
         probabilities, features, source = [], [], iter(pictures)
         while some := list(islice(source, batch)):
-            likely, seen = self.encode(tensor(some).to(device))
+            with explain_full_memory(
+                f"memory does not suffice to read {len(some)} pictures at once: give --device cpu"
+            ):
+                likely, seen = self.encode(tensor(some).to(device))
             probabilities.append(likely.float().cpu().numpy())
             features.append(seen.float().cpu().numpy())
         if not probabilities:

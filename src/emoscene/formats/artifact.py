@@ -142,8 +142,9 @@ def opened(given: str | Path, base: str | None = None, device: str | None = None
     Raises Usage for what is no trained method, or for another base than it was trained on.
     """
     folder = Path(given)
-    if not folder.is_dir() and ":" in str(given):
-        base, _, name = str(given).rpartition(":")
+    base_name, colon, name = str(given).rpartition(":")
+    if not folder.is_dir() and colon and not re.search(r"[\\/]", name):  # C:\folder is a path
+        base = base_name
         own = spec(base).adapters
         if name not in own:
             raise unknown(f"adapter of the base {base!r}", name, own)

@@ -21,7 +21,7 @@ from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from emoscene.backbone import Backbone, Condition
 from emoscene.learner import Batch, Learner, placed
@@ -42,6 +42,16 @@ class Method(Learner):
         if base is None:
             raise ValueError("a method stands on a base")
         return cls(config, base)
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """Itself, and the UNet where it trains through it."""
+        return [self, self.base.unet] if self.trains_through_unet() else [self]
+
+    @classmethod
+    def trains_through_unet(cls) -> bool:
+        """Whether its loss is that of the UNet: those that read captions."""
+        return "caption" in cls.reads
 
     @property
     def room(self) -> int:

@@ -143,7 +143,7 @@ def encode(job: Job) -> None:
     if data.latents is not None:
         return
     vae = _autoencoder(job, "vae").vae
-    bf16 = precision("auto") == "bf16"
+    bf16 = precision("auto", models=[vae]) == "bf16"
 
     def part(first: int) -> torch.Tensor:
         pixels = data.rows(range(first, min(first + BITE, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1
@@ -195,7 +195,7 @@ def _dump(path: Path, array: np.ndarray) -> None:
 
 def scaling(work: Path) -> float:
     """What latents are multiplied by to have unit variance."""
-    return float(json.loads((work / "latents.json").read_text())["scaling_factor"])
+    return float(json.loads((work / "latents.json").read_text(encoding="utf8"))["scaling_factor"])
 
 
 def _autoencoder(job: Job, name: str) -> Autoencoder:

@@ -210,7 +210,7 @@ def measure(lab: Lab, only: Sequence[str] = ()) -> list[Claim]:
     """Measure the claims into the lab's claims.json; those measured before and not now are kept in it."""
     lab.out.mkdir(parents=True, exist_ok=True)
     file = lab.out / "claims.json"
-    known: dict[str, list[dict[str, Any]]] = json.loads(file.read_text()) if file.exists() else {}
+    known: dict[str, list[dict[str, Any]]] = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
     made: list[Claim] = []
     for name in only or CLAIMS:
         claims = CLAIMS[name](lab)
@@ -224,7 +224,7 @@ def told(file: Path, out: Path) -> None:
     """Put all that was measured into `out` into a README: between its marks `claims` a line each, between its marks
     `methods` a table for each comparison.
     """
-    known: dict[str, list[dict[str, Any]]] = json.loads((out / "claims.json").read_text())
+    known: dict[str, list[dict[str, Any]]] = json.loads((out / "claims.json").read_text(encoding="utf8"))
     single = [c for name, made in known.items() if name not in comparison.CLAIMS for c in made]
     lines = [f"| {c['what']} | {c['figure']} | {c['target']} | {MARK[c['met']]} |" for c in single]
     tables = [crossed(known[name]) for name in comparison.CLAIMS if name in known]

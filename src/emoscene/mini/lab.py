@@ -103,7 +103,7 @@ class Lab:
         given = self.adapters if pipe.method == self.method else []
         marks = [self.mark, *(stage.fingerprint(path) for path in weights_of(pipe, given))]
         record = folder / "weights.json"
-        if not record.is_file() or json.loads(record.read_text()) != marks:
+        if not record.is_file() or json.loads(record.read_text(encoding="utf8")) != marks:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             stage.write(record, json.dumps(marks).encode())

@@ -42,7 +42,7 @@ def one_picture(base: str) -> dict[str, float]:
 
 
 def _run(*words: str) -> str:
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *words], capture_output=True, encoding="utf8", check=False)
     if done.returncode:
         raise Failure(f"{words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
     return done.stdout

@@ -74,7 +74,9 @@ def _bound(host: str, port: int) -> socket.socket:
         raise Usage(f"--port {port} is out of range: it goes from 0 (any that is free) to 65535")
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows the other option would share the port with whoever has it already.
+        alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+        bound.setsockopt(socket.SOL_SOCKET, alone, 1)
         bound.bind((host, port))
     except OSError as error:
         bound.close()

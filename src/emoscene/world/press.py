@@ -91,7 +91,7 @@ def _ask(free: SimpleQueue[subprocess.Popen[bytes]], order: dict[str, Any], size
         pickle.dump((order, size), hand.stdin)
         hand.stdin.flush()
         answer: Proof | BaseException = pickle.load(hand.stdout)
-    except (EOFError, BrokenPipeError) as error:
+    except (EOFError, OSError) as error:  # a pipe that broke has another error on each system
         raise Failure(f"a rendering process died at {order}: is there enough memory?") from error
     finally:
         free.put(hand)

@@ -1,0 +1,234 @@
+"""Generating, editing and evaluating on the stand-in accelerator: every method and every pair, every sampler.
+
+In single precision the images are the CPU's within one level of 255, no operator is given tensors of two devices, and
+the waits of the host for the device in one step are printed (`pytest -rP`) and bounded at today's count.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import emoscene
+import tiny
+from emoscene import device, plugins
+from emoscene.encoders.base import opened
+from emoscene.errors import Failure
+from emoscene.evaluation import evaluate
+from emoscene.pictures import Row
+from emoscene.sampling import Pipe
+from emoscene.solvers import SCHEDULERS
+from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
+from standin_accelerator.record import Waits
+
+METHODS = plugins.names("methods")
+CHAINS = [*METHODS, *("+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2))]
+
+METHOD_WAITS = {"guidance": 1, "multimodal": 1}
+"""How often the host waits for the device in one sampling step, measured 2026-11-26; the others do not. None is the
+aim."""
+SAMPLER_WAITS = {"dpm++": 0, "ddim": 6, "euler": 0, "pndm": 3, "unipc": 7}
+"""The same for the base alone, by sampler: diffusers' own."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def record() -> Iterator[Record]:
+    """An H100 for all tests of this file that name it."""
+    with use_card(H100) as record:
+        yield record
+
+
+@pytest.fixture(scope="module")
+def pipes(record: Record, folder: str) -> dict[str, dict[str, Pipe]]:
+    """Every method and pair, on the CPU and on the card in both precisions, by the place's name."""
+    places = {"cpu": ("cpu", "float32"), "single": ("cuda", "float32"), "default": (None, None)}
+    return {name: make_pipes(folder, *place) for name, place in places.items()}
+
+
+def make_pipes(folder: str, place: str | None, dtype: str | None) -> dict[str, Pipe]:
+    """Every method and pair on one base."""
+    base = device.loaded(folder, place, dtype)
+    methods = {name: tiny.made(name, base) for name in METHODS}
+    return {chain: Pipe(base, {name: methods[name] for name in chain.split("+")}) for chain in CHAINS}
+
+
+def plan(pipe: Pipe, **settings: object) -> list[Row]:
+    """An image of an emotion, one of a mixture that suppresses, one of none."""
+    emotions = ["awe", "fear:0.5,sadness:-0.5", None]
+    return pipe.rows("a dog", emotion=emotions, **{"steps": 2, "cfg": 2.0, **settings})
+
+
+def generate(pipe: Pipe, rows: list[Row]) -> np.ndarray:
+    """Images as numbers [B, H, W, 3]."""
+    return np.stack([np.asarray(image, float) for _, image in pipe.draw(rows)])
+
+
+def measure_step(record: Record, pipe: Pipe, rows: list[Row]) -> Waits:
+    """The waits of the step that waits most, the first left out."""
+    marks = [record.waits.copy() for _ in pipe.latents(rows)]
+    steps = [after - before for before, after in pairwise(marks)]
+    return max(steps, key=lambda waits: sum(waits.values()))
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_every_method_and_pair_generates(chain: str, record: Record, pipes: dict[str, dict[str, Pipe]]) -> None:
+    images = {place: generate(some[chain], plan(some[chain])) for place, some in pipes.items()}
+    assert np.abs(images["single"] - images["cpu"]).max() <= 1
+    assert np.abs(images["default"] - images["cpu"]).mean() < 2
+    assert pipes["default"][chain].base.dtype == torch.float16
+
+    pipe = pipes["single"][chain]
+    waits = measure_step(record, pipe, plan(pipe, steps=3))
+    print(format_waits(waits, f"{chain}, waits a step"))
+    assert sum(waits.values()) <= sum(METHOD_WAITS.get(name, 0) for name in chain.split("+")), format_waits(waits)
+    assert not record.errors
+
+
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, dict[str, Pipe]]) -> None:
+    images = [
+        generate(pipes[place]["none"], plan(pipes[place]["none"], sampler=sampler)) for place in ("cpu", "single")
+    ]
+    assert np.abs(images[0] - images[1]).max() <= 1
+
+    pipe = pipes["single"]["none"]
+    waits = measure_step(record, pipe, plan(pipe, sampler=sampler, steps=5))
+    print(format_waits(waits, f"{sampler}, waits a step"))
+    assert sum(waits.values()) <= SAMPLER_WAITS[sampler], format_waits(waits)
+    assert not record.errors
+
+
+@pytest.mark.parametrize("chain", ["none", "lora", "guidance+multimodal"])
+@pytest.mark.parametrize("keep", [0.5, 1.0])
+def test_an_image_is_edited(chain: str, keep: float, record: Record, pipes: dict[str, dict[str, Pipe]]) -> None:
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 255, (64, 64, 3), np.uint8))
+    found = [
+        generate(pipe, plan(pipe, image=image, keep=keep)) for pipe in (pipes["cpu"][chain], pipes["single"][chain])
+    ]
+    assert np.abs(found[0] - found[1]).max() <= 1
+    assert not record.errors
+
+
+def test_the_miniature_captions_and_feels_an_image_on_the_card() -> None:
+    """The shipped base, its captioner and its EmotionCLIP."""
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 255, (8, 8, 3), np.uint8)).resize((128, 128))
+    asked = {"image": image, "like": image, "keep": 0.5, "steps": 2}
+    on_cpu = emoscene.load("mini", method="lora", device="cpu")(**asked)
+    with use_card(H100) as record:
+        on_card = emoscene.load("mini", method="lora", dtype="float32")(**asked)
+        assert not record.errors
+    assert on_card.rows[0].prompt == on_cpu.rows[0].prompt
+    assert on_card.rows[0].emotion == pytest.approx(on_cpu.rows[0].emotion, abs=2e-4)
+    difference = np.asarray(on_card.images[0], float) - np.asarray(on_cpu.images[0], float)
+    assert np.abs(difference).max() <= 2
+
+
+def test_scores_are_the_cpus(folder: str, tmp_path: Path) -> None:
+    judges = tiny.judges(tmp_path / "judges")
+    prompts = tmp_path / "one.toml"
+    prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }]')
+    call = {
+        "base": folder,
+        "judge": judges,
+        "prompts": prompts,
+        "seeds": "0:2",
+        "steps": 1,
+        "tell": str,
+        "method": "prompt",
+    }
+    scores = {}
+    with use_card(H100) as record:
+        for place in ("cuda", "cpu"):
+            out = evaluate(out=tmp_path / place, device=place, **call)
+            scores[place] = json.loads((out / "scores.json").read_text())
+        assert not record.errors
+        assert record.dtypes[torch.float16] > 0
+    print(format_waits(record.waits, "evaluate, waits in all"))
+    on_card, on_cpu = (scores[place]["metrics"] for place in ("cuda", "cpu"))
+    assert on_card.keys() == on_cpu.keys()
+    for name, metric in on_cpu.items():
+        assert on_card[name]["value"] == pytest.approx(metric["value"], abs=0.05, rel=0.05), name
+
+
+def test_a_folder_of_images_is_generated(folder: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(T4) as record:
+        out = emoscene.generate(
+            "a dog", emotion="awe", base=folder, method="prompt", out=tmp_path, steps=1, tell=told.append
+        )
+        assert not record.errors
+    assert f"painting on cuda ({T4.name}) in float16" in told
+    assert len(list(Path(out).glob("*.png"))) == 1
+
+
+def load_and_measure(folder: str, method: str, record: Record) -> tuple[Pipe, int]:
+    """A pipe, and what loading it took at most."""
+    pipe = emoscene.load(folder, method=method, dtype="float32")
+    loading = record.memory.peak
+    torch.cuda.reset_peak_memory_stats()
+    return pipe, loading
+
+
+def test_a_small_card_generates_the_same_images(folder: str) -> None:
+    """With half of what eight images take beside the base, fewer are made at once."""
+    asked = {"emotion": "all", "steps": 1, "seed": 3}
+    with use_card(H100) as large:
+        pipe, _ = load_and_measure(folder, "none", large)
+        held = large.memory.allocated
+        images = generate(pipe, pipe.rows("a dog", **asked))
+    room, told = held + (large.memory.peak - held) // 2, []
+    with use_card(small_card(room)) as small:
+        pipe, _ = load_and_measure(folder, "none", small)
+        pipe.tell = told.append
+        again = generate(pipe, pipe.rows("a dog", **asked))
+    assert told[0] == "memory ran out over 8 pictures at once: going on with 4"
+    assert small.memory.peak <= room
+    assert np.abs(images - again).max() <= 1
+
+
+def test_a_card_without_room_for_one_image_keeps_parts_in_main_memory(folder: str) -> None:
+    told: list[str] = []
+    with use_card(H100) as large:
+        pipe, loading = load_and_measure(folder, "none", large)
+        images = generate(pipe, pipe.rows("a dog", steps=1))
+    assert loading < large.memory.peak
+    with use_card(small_card(loading)) as small:
+        pipe, _ = load_and_measure(folder, "none", small)
+        pipe.tell = told.append
+        again = generate(pipe, pipe.rows("a dog", steps=1))
+        assert not small.errors
+    assert [remark.partition(": ")[2] for remark in told] == [
+        "going on with the autoencoder in tiles",
+        "going on with each part of the base in main memory until it is needed",
+    ]
+    assert np.abs(images - again).max() <= 1
+
+
+def test_a_base_that_does_not_fit_is_one_sentence(folder: str) -> None:
+    with use_card(small_card(1000)), pytest.raises(Failure, match=r"does not fit into the device's memory: .*--device"):
+        emoscene.load(folder)
+
+
+def test_images_that_a_judge_has_no_room_for_are_one_sentence(tmp_path: Path) -> None:
+    judges = tiny.judges(tmp_path)
+    images = [Image.new("RGB", (64, 64))] * 8
+    with use_card(H100) as record:
+        judge = opened("judge", judges[0], "cuda")
+        room = record.memory.allocated + 8 * 64 * 64 * 3 * 4
+        assert judge.read(images).probabilities.shape == (8, 8)
+    with use_card(small_card(room)):
+        judge = opened("judge", judges[0], "cuda")
+        with pytest.raises(Failure, match="does not suffice to read 8 pictures at once: give --device cpu"):
+            judge.read(images)

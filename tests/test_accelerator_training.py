@@ -1,0 +1,254 @@
+"""Training and preparing on the stand-in accelerator: every learner, in both precisions, on each card.
+
+The losses are the CPU's within rounding, no operator is given tensors of two devices, and the waits of the host for the
+device in one step are printed (`pytest -rP`) and bounded at today's count.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import emoscene
+import tiny
+from emoscene import checkpoints, plugins, stage
+from emoscene.backbone import Backbone
+from emoscene.data.dataset import Prepared
+from emoscene.errors import Failure
+from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
+
+CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
+STEPS = 3
+RUN = {"steps": STEPS, "batch": 8, "validate": 8, "validate_every": STEPS, "checkpoint_every": STEPS, "tell": str}
+SMALL = {
+    "lora": {"rank": 2, "layers": "attention"},
+    "guidance": {"width": 16},
+    "judge": {"side": 64, "width": 32, "layers": 1, "heads": 2},
+    "emotion_clip": {"side": 64, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2},
+    "captioner": {
+        "side": 64,
+        "width": 32,
+        "layers": 1,
+        "heads": 2,
+        "text_width": 32,
+        "text_layers": 1,
+        "text_heads": 2,
+        "length": 8,
+        "beams": 2,
+    },
+}
+"""Settings with which a learner takes a second."""
+
+WAITS = {"inversion": 6, "lora": 6, "guidance": 0, "multimodal": 5, "judge": 3, "emotion_clip": 7, "captioner": 5}
+"""How often the host waits for the device in one training step, measured 2026-11-26. None is the aim."""
+PRODIGY_WAITS = 1, 2
+"""How much more often with that optimizer: in a step, and for each tensor that it moves."""
+
+
+def list_learners() -> list[str]:
+    """All plug-ins that train."""
+    found = []
+    for kind in ("methods", "encoders"):
+        found += [name for name in plugins.names(kind) if plugins.find(kind, name).reads]
+    return found
+
+
+def list_trained() -> list[str]:
+    """Those of them that `train` makes from nothing but data and a base."""
+    return [name for name in list_learners() if name in WAITS]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.make(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def data(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("data") / "prepared", base)
+
+
+def prepare(out: Path, base: str) -> Path:
+    """A prepared set of the rendered world, with EmotionCLIP's vectors."""
+    return emoscene.prepare("mini", out=out, base=base, limit=48, workers=0, emotion_clip=CLIP, tell=str)
+
+
+def train(name: str, data: Path, base: str, out: Path, **settings: object) -> Path:
+    """Train for a few steps."""
+    return emoscene.train(name, data=data, base=base, out=out, **{**RUN, **SMALL.get(name, {}), **settings})
+
+
+def read_losses(folder: Path) -> list[float]:
+    """The losses on unseen images at each validation."""
+    return [row["loss"]["all"] for row in stage.read(folder)["history"]]
+
+
+@pytest.fixture(scope="module")
+def train_on_cpu(base: str, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[float]]:
+    """The losses of a learner in single precision on the CPU, by name; each trains once."""
+
+    @cache
+    def compute_losses(name: str) -> list[float]:
+        return read_losses(train(name, data, base, tmp_path_factory.mktemp(name) / "cpu", precision="fp32"))
+
+    return compute_losses
+
+
+def train_and_measure(name: str, data: Path, base: str, out: Path, **settings: object) -> tuple[Record, Counter]:
+    """Train on an H100; returns its record, and the waits of the second step alone."""
+    marks = []
+    with use_card(H100) as record:
+        train(name, data, base, out, look=lambda state: marks.append(record.waits.copy()), **settings)
+    return record, marks[2] - marks[1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", list_trained())
+def test_every_learner_trains(
+    name: str, precision: str, base: str, data: Path, train_on_cpu: Callable[[str], list[float]], tmp_path: Path
+) -> None:
+    record, waits = train_and_measure(name, data, base, tmp_path / "card", precision=precision)
+    print(format_waits(waits, f"{name} in {precision}, waits a step"))
+    on_card, on_cpu = read_losses(tmp_path / "card"), train_on_cpu(name)
+    assert len(on_card) == 2
+    assert all(map(math.isfinite, on_card))
+    assert on_card == pytest.approx(on_cpu, rel=1e-4 if precision == "fp32" else 0.03)
+    assert not record.errors
+    assert record.memory.peak > record.memory.allocated
+    assert sum(waits.values()) <= WAITS[name], format_waits(waits, name)
+    assert record.dtypes[torch.bfloat16] > 0 or precision == "fp32"
+
+
+def test_no_learner_is_forgotten() -> None:
+    assert set(list_learners()) == set(WAITS)
+
+
+def test_prodigy_waits_for_each_tensor(base: str, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("prodigyopt")
+    settings = {"optimizer": "prodigy", "lr": 1.0, "precision": "fp32"}
+    record, waits = train_and_measure("inversion", data, base, tmp_path / "card", **settings)
+    print(format_waits(waits, "inversion with prodigy, waits a step"))
+    assert not record.errors
+    assert sum(waits.values()) <= WAITS["inversion"] + sum(PRODIGY_WAITS), format_waits(waits)
+
+
+def test_images_are_encoded_as_on_the_cpu(base: str, data: Path, tmp_path: Path) -> None:
+    with use_card(H100) as record:
+        there = prepare(tmp_path / "there", base)
+    print(format_waits(record.waits, "prepare, waits in all"))
+    assert not record.errors
+    assert record.operators > 0
+    for column in ("latent", "vector"):
+        ours, theirs = (Prepared(folder).all(column) for folder in (data, there))
+        np.testing.assert_allclose(np.asarray(theirs, float), np.asarray(ours, float), atol=2e-2)
+    assert Prepared(there).all("caption") == Prepared(data).all("caption")
+
+
+def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        """What ends the run."""
+
+    def stop(state: object) -> None:
+        if state.step == 2:
+            raise Stop
+
+    settings = {"precision": "fp32", "checkpoint_every": 1}
+    with use_card(H100):
+        whole = train("inversion", data, base, tmp_path / "whole", **settings)
+    with use_card(H100), pytest.raises(Stop):
+        train("inversion", data, base, tmp_path / "parts", **settings, look=stop)
+    assert [path.name for path in checkpoints.found(tmp_path / "parts/checkpoints")] == ["step-0", "step-1"]
+    with use_card(H100):
+        parts = train("inversion", data, base, tmp_path / "parts", **settings, resume=True)
+    assert stage.read(parts)["fingerprint"] == stage.read(whole)["fingerprint"]
+
+
+def test_a_dry_run_says_what_the_card_held(base: str, data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(H100) as record:
+        train("lora", data, base, tmp_path / "none", dry_run=True, precision="fp32", tell=told.append)
+    [memory] = [line for line in told if line.startswith("memory: ")]
+    assert memory.startswith(f"memory: {record.memory.peak / 1e6:.1f} MB so far, 8 samples at a time")
+    assert not record.errors
+
+
+def measure_memory(name: str, data: Path, base: str, out: Path) -> tuple[int, int]:
+    """Bytes that a run holds before its first step, and at most."""
+    held = []
+    with use_card(H100) as record:
+        look = lambda state: held.append(record.memory.allocated)  # noqa: E731
+        train(name, data, base, out, precision="fp32", validate=0, look=look)
+    return held[0], record.memory.peak
+
+
+def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_path: Path) -> None:
+    """Three quarters of what a step of 8 takes beside the base do not suffice for it, and do for two of 4."""
+    held, peak = measure_memory("lora", data, base, tmp_path / "plain")
+    room, told = held + 3 * (peak - held) // 4, []
+    with use_card(small_card(room)) as small:
+        train("lora", data, base, tmp_path / "small", precision="fp32", validate=0, tell=told.append)
+    assert "out of memory: 4 samples at a time from now on; the batch of 8 stays" in told
+    assert small.memory.peak <= room < peak
+    for file in (tmp_path / "plain").glob("*.safetensors"):
+        plain, found = load_file(file), load_file(tmp_path / "small" / file.name)
+        for key, value in plain.items():
+            torch.testing.assert_close(found[key], value, atol=2e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("name", "share"), [("lora", 0.1), ("emotion_clip", 0.5)])
+def test_a_card_with_too_little_memory_is_one_sentence(
+    name: str, share: float, base: str, data: Path, tmp_path: Path
+) -> None:
+    """A contrast is never taken in parts: half of what it needs is too little."""
+    held, peak = measure_memory(name, data, base, tmp_path / "plain")
+    count = {"lora": 1, "emotion_clip": 8}[name]
+    with (
+        use_card(small_card(held + int(share * (peak - held)))),
+        pytest.raises(Failure, match=f"out of memory with {count} samples at a time: checkpointing=yes"),
+    ):
+        train(name, data, base, tmp_path / "small", precision="fp32", validate=0)
+
+
+@pytest.mark.parametrize("lacking", ["base", "batch"])
+def test_a_card_without_room_for_base_or_batch_is_one_sentence(
+    lacking: str, base: str, data: Path, tmp_path: Path
+) -> None:
+    held, _ = measure_memory("inversion", data, base, tmp_path / "plain")
+    room = {"base": 1000, "batch": held + 4096}[lacking]
+    with (
+        use_card(small_card(room)),
+        pytest.raises(Failure, match="out of memory with the base, the optimizer and a batch on the device"),
+    ):
+        train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0)
+
+
+def test_images_that_a_card_has_no_room_for_are_one_sentence(base: str, tmp_path: Path) -> None:
+    with use_card(small_card(1000)), pytest.raises(Failure, match=r"does not fit into the device's memory"):
+        prepare(tmp_path / "none", base)
+    with use_card(H100) as record:
+        Backbone.load(base, "cuda")
+    with use_card(small_card(record.memory.peak)), pytest.raises(Failure, match=r"does not suffice to encode 32 pic"):
+        emoscene.prepare("mini", out=tmp_path / "few", base=base, limit=8, workers=0, tell=str)
+
+
+def test_a_t4_trains_in_single_precision(base: str, data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(T4) as record:
+        out = train("lora", data, base, tmp_path / "t4", tell=told.append)
+    assert any("fp32 on cuda" in line for line in told)
+    assert record.dtypes[torch.bfloat16] == 0
+    assert all(map(math.isfinite, read_losses(out)))
+
+
+def test_an_h100_trains_in_bfloat16(base: str, data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with use_card(H100) as record:
+        train("lora", data, base, tmp_path / "h100", tell=told.append)
+    assert any("bf16 on cuda" in line for line in told)
+    assert record.dtypes[torch.bfloat16] > record.dtypes[torch.float32] / 2
