@@ -35,7 +35,7 @@ from emoscene.web.brake import LoginBrake, client_key
 from emoscene.web.hosts import AllowedHosts
 from emoscene.web.page import STYLE, THEME, build
 from emoscene.web.studio import Studio
-from emoscene.web.uploads import UPLOAD_BYTES, Refused, TemporarySpace, deadline, pieces, read_upload, replay
+from emoscene.web.uploads import UPLOAD_BYTES, Body, Refused, TemporarySpace, deadline, pieces, read_upload, replay
 from emoscene.web.wish import UPLOADS
 
 Message = MutableMapping[str, Any]
@@ -97,11 +97,12 @@ class Door:
         if scope["type"] != "http":
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _shut(send))
             return
+        body = Body(receive)
         try:
             self._check_head(scope)
-            await self._pass(clean_scope(scope), receive, _marked(send))
+            await self._pass(clean_scope(scope), body, _marked(send))
         except Refused as refused:
-            await _say(send, refused.status, refused.sentence)
+            await _say(body, send, refused.status, refused.sentence)
 
     async def _pass(self, scope: Scope, receive: Ask, send: Answer) -> None:
         """Read what a request says, and hand it on. Raises Refused, before anything is answered."""
@@ -248,14 +249,19 @@ def _marked(send: Answer) -> Answer:
     return marked
 
 
-async def _say(send: Answer, status: int, sentence: str) -> None:
+async def _say(body: Body, send: Answer, status: int, sentence: str) -> None:
+    """Answer with a sentence, and close; what the client still sends is let by, or it would lose the answer."""
+    said = json.dumps({"detail": sentence}).encode()
     head = [
         (b"content-type", b"application/json"),
+        (b"content-length", str(len(said)).encode()),
         (b"connection", b"close"),
         *((k.encode(), v.encode()) for k, v in HEADERS.items()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": json.dumps({"detail": sentence}).encode()})
+    await send({"type": "http.response.body", "body": said, "more_body": True})
+    await body.drain()
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _shut(send: Answer) -> None:

@@ -60,12 +60,12 @@ class FairQueue(Queue):
             gone = [event for event in line.queue if not self.is_attended(event)]
             for event in gone:
                 line.queue.remove(event)
-                event.alive = False
                 self.event_ids_to_events.pop(event._id, None)
-                self._forget(event)
+                self._end(event)
 
-    def _forget(self, event: Event) -> None:
-        """Drop the messages that wait for an event's listener."""
+    def _end(self, event: Event) -> None:
+        """End a call that nobody listens to, and drop the messages that wait for its listener."""
+        event.alive = False
         waiting = self.pending_event_ids_session.get(event.session_hash, set())
         waiting.discard(event._id)
         if not waiting:
@@ -103,8 +103,8 @@ class FairQueue(Queue):
 
     def send_message(self, event: Event, event_message: Any) -> None:
         """Send a message to the page with its sentences escaped; what nobody listens to ends with it."""
-        if not self.is_attended(event):
-            event.alive = False
+        if event.alive and not self.is_attended(event):
+            self._end(event)
         for holder in (event_message, getattr(event_message, "output", None)):
             escape_fields(holder)
         super().send_message(event, event_message)

@@ -29,6 +29,7 @@ FOLDER_BYTES = 2 * 2**30  # of the temporary folder, what is being uploaded incl
 SILENCE = 20.0  # seconds without a byte, after which a client is let go
 SECONDS = 900.0  # of a whole upload
 PIECE = 2**16
+DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0  # that are read of a request after its refusal
 
 
 class Refused(Exception):
@@ -37,6 +38,27 @@ class Refused(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status, self.sentence = status, sentence
+
+
+class Body:
+    """A request's `receive`, which knows whether its body has ended."""
+
+    def __init__(self, receive: Ask) -> None:
+        self.receive, self.ended = receive, False
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message = await self.receive()
+        self.ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on, a little, and keep nothing."""
+        read = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self.ended and read < DRAIN_BYTES:
+                    read += len((await self()).get("body", b""))
 
 
 class TemporarySpace:
@@ -186,7 +208,8 @@ async def pieces(receive: Ask) -> AsyncIterator[bytes]:
     more = True
     while more:
         try:
-            message = await asyncio.wait_for(receive(), SILENCE)
+            async with asyncio.timeout(SILENCE):
+                message = await receive()
         except TimeoutError as error:
             raise Refused(408, "the request fell silent: send it again") from error
         if message["type"] == "http.disconnect":
