@@ -400,7 +400,7 @@ async def _echo(scope, receive, send):
 def through(method, path, **words):
     async def ask():
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(Door(_echo, [0, 1])), base_url="http://here"
+            transport=httpx.ASGITransport(Door(_echo, [0, 1])), base_url="http://127.0.0.1"
         ) as client:
             return await client.request(method, path, **words)
 
@@ -459,7 +459,7 @@ def test_a_password_stands_before_the_page_and_its_calls(studio):
 
     async def person():
         door = httpx.ASGITransport(mounted(studio, "a long secret"))
-        async with httpx.AsyncClient(transport=door, base_url="http://here") as client:
+        async with httpx.AsyncClient(transport=door, base_url="http://127.0.0.1") as client:
             told = [(await client.get("/config")).status_code]
             told.append((await client.post("/gradio_api/call/generate", json={"data": []})).status_code)
             told.append((await client.post("/gradio_api/upload", files={"files": ("a.png", b"")})).status_code)

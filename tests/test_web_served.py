@@ -39,8 +39,8 @@ GOOD = ["a village by a lake", "", "awe", 1, ["lora"], 3, 1, 20, 5, "dpm++", Non
 class Page:
     """A page in a process of its own, and its API as a program asks it."""
 
-    def __init__(self, log):
-        command = [sys.executable, "-m", "emoscene", "web", "--port", "0"]
+    def __init__(self, log, *options):
+        command = [sys.executable, "-m", "emoscene", "web", "--port", "0", *options]
         self.log = log
         with log.open("w") as told:
             self.process = subprocess.Popen(command, stderr=told)
@@ -295,6 +295,85 @@ def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
     tab.wait_for_timeout(500)
     tab.click("button.go:visible")
     tab.wait_for_selector("text=cannot be read as a picture")
+
+
+def test_a_person_logs_in_and_paints(browser, tmp_path):
+    page = Page(tmp_path / "log", "--password", "a long secret")
+    context = browser.new_context()
+    try:
+        tab = context.new_page()
+        tab.set_default_timeout(1000 * WAIT)
+        tab.goto(page.url)
+        for word in ("guessed", "a long secret"):
+            tab.locator("input").first.fill("emoscene")
+            tab.locator("input[type=password]").fill(word)
+            tab.get_by_role("button", name="Login").click()
+            if word == "guessed":
+                tab.wait_for_selector("text=/incorrect/i")
+        tab.wait_for_selector("button.go:visible")
+        generate(tab, 31)
+        assert "a wrong password from 127.0.0.1, 1 in a row" in page.log.read_text()
+    finally:
+        context.close()
+        page.client.close()
+        page.process.send_signal(signal.SIGINT)
+        assert page.process.wait(WAIT) == 0
+
+
+RUN = "window.hit=(window.hit||0)+1"
+PAYLOADS = [
+    f'<svg width="300" height="40"><a href="javascript:{RUN}"><text y="20">click</text></a></svg>',
+    f'<svg><a xlink:href="javascript:{RUN}"><rect width="300" height="90"/></a></svg>',
+    f'<svg onload="{RUN}"></svg>',
+    f'<svg><animate onbegin="{RUN}" attributeName="x" dur="1s"/></svg>',
+    f'<svg><set href="#a" attributeName="href" to="javascript:{RUN}"/><a id="a"><text y="20">x</text></a></svg>',
+    f"<script>{RUN}</script>",
+    f'<img src="x" onerror="{RUN}">',
+    f'<a href="javascript:{RUN}">click</a>',
+    f'<a href="java&#115;cript:{RUN}">click</a>',
+    f'<math><mtext><a href="javascript:{RUN}">click</a></mtext></math>',
+    f'<math><mi xlink:href="javascript:{RUN}">click</mi></math>',
+    f'<details open ontoggle="{RUN}"><summary>click</summary></details>',
+    f'<form action="javascript:{RUN}"><button>click</button></form>',
+    f'<iframe srcdoc="<script>parent.{RUN}</script>"></iframe>',
+    f'<video><source onerror="{RUN}"></video>',
+    f'<input autofocus onfocus="{RUN}">',
+    f'<style>@keyframes a{{}}</style><b style="animation:a" onanimationstart="{RUN}">x</b>',
+    "<style>body { display: none }</style>",
+    f'[click](javascript:{RUN}) ![x](x"onerror="{RUN})',
+    f"&lt;img src=x onerror={RUN}&gt;",
+    f'"><img src=x onerror={RUN}>',
+    f"${{{RUN}}} {{{{{RUN}}}}}",
+]
+
+
+@pytest.mark.parametrize("number", range(len(PAYLOADS)))
+def test_a_crafted_picture_is_shown_as_text(tab, tmp_path, number):
+    """What a PNG says of its base, its file name, and its settings: each is text on the page, and runs nothing."""
+    payload = PAYLOADS[number]
+    save(Image.new("RGB", (128, 128)), tmp_path / "base.png", Row(base=payload, size=(128, 128)))
+    row = Row(prompt=payload, base="mini", size=(128, 128), settings={payload: payload}, adapters=(payload,))
+    save(Image.new("RGB", (128, 128)), tmp_path / "settings.png", row)
+    tab.get_by_text("Settings back from a picture").click()
+    drop = tab.locator("input[type=file]").first
+    name = payload.replace("/", "") + ".png"
+    content = (tmp_path / "settings.png").read_bytes()
+    drop.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+    tab.wait_for_selector("text=cannot take over")
+    assert tab.locator("textarea").first.input_value() == payload
+    assert tab.locator(".note *").count() == 0
+    tab.get_by_label("Clear").or_(tab.get_by_label("Remove")).first.click()
+    content = (tmp_path / "base.png").read_bytes()
+    tab.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+    toast = tab.locator("[data-testid=toast-text]")
+    toast.first.wait_for()
+    assert "was painted on" in toast.first.inner_text() and payload.split()[0] in toast.first.inner_text()
+    assert toast.first.evaluate("text => text.children.length") == 0, toast.first.inner_html()
+    box = toast.first.bounding_box()
+    tab.mouse.click(box["x"] + 30, box["y"] + 10)
+    tab.wait_for_timeout(100)
+    assert tab.evaluate("window.hit") is None
+    assert tab.evaluate("getComputedStyle(document.body).display") != "none"
 
 
 def test_a_comparison_is_shown(tab):

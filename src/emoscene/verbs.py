@@ -23,7 +23,7 @@ from emoscene.errors import Usage, unknown
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
 PLACES = {"image", "like", "prompts", "pictures", "root", "out"}  # shown in a result, or written
-REPEATED = {"emotion", "adapter", "judge", "lora"}
+REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ VERBS = {
     "web": Verb(
         "a page to paint, compare, re-feel and judge on, in the browser, for this machine alone",
         "",
-        "host port password base adapter judge screen device dtype",
+        "host port password allow_host base adapter judge screen device dtype",
         "emoscene web --port 7860",
     ),
     "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
@@ -165,6 +165,7 @@ OPTIONS = {
         Option("host", "str", "127.0.0.1", "who may reach the page: this machine alone, if left out"),
         Option("port", "int", 7860, "where the page is; 0: any that is free", span=(0, 65535)),
         Option("password", "str", "secret", "asked of whoever opens the page, with the name emoscene"),
+        Option("allow_host", "str", "paint.example.org", "one more name by which the page may be asked, as a proxy's"),
         Option("screen", "bool", True, "whether a safety checker looks at pictures, where the base has one"),
         Option("json", "bool", False, "print the result as one JSON object"),
         Option("help", "bool", False, "this text"),

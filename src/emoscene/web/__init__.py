@@ -5,7 +5,7 @@
     screen.py    the base's safety checker
     plane.py     the picker of emotions, and the bars of a judge
     page.py      four tabs, and the same four by Gradio's API
-    door.py      what may go in and out
+    door.py      what may go in and out; hosts.py, brake.py, uploads.py, fair_queue.py and server.py are its parts
 
 It is bound to this machine unless asked otherwise, sends nothing anywhere, fetches nothing from elsewhere, and serves
 no file but those that it was given or made. The room itself is the verb `web`, so it can be called: `emoscene.web()`.
@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from emoscene.errors import Usage, missing
+from emoscene.stage import several
 
-HERE = ("127.0.0.1", "localhost", "::1")
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
 
 
@@ -44,28 +44,35 @@ class _Room(ModuleType):
         screen: bool = True,
         device: str | None = None,
         dtype: str | None = None,
+        allow_host: str | Sequence[str] = (),
         tell: Callable[[str], None] = print,
     ) -> None:
         """Serve the page until Ctrl-C; whatever was uploaded or painted goes with it.
 
-        host: who may reach it, only this machine by default. password: of the user `emoscene`. adapter, judge: folders
-        that `train` made. screen: whether the base's safety checker looks at pictures, where it has one. Raises Usage
-        for words that are off and a port that is taken, Failure where Gradio is missing.
+        host: who may reach it, only this machine by default. password: of the user `emoscene`; needed where others may
+        reach it. allow_host: more names by which it may be asked, such as a proxy's. adapter, judge: folders that
+        `train` made. screen: whether the base's safety checker looks at pictures, where it has one. Raises Usage for
+        words that are off and a port that is taken, Failure where Gradio is missing.
         """
         if find_spec("gradio") is None:
             raise missing("web")
+        if password is not None and not password.strip():
+            raise Usage("--password is empty, and would keep nobody out: give one, or leave it out")
         taken = _bound(host, port)
+        address = taken.getsockname()[0]
+        hosts = import_module("emoscene.web.hosts")
+        if password is None and not hosts.is_loopback(address):
+            taken.close()
+            raise Usage(f"others would reach {address} without a password: give --password, or leave --host out")
         with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             studio = import_module("emoscene.web.studio").Studio(base, adapter, judge, screen, device, dtype)
             for remark in studio.remarks:
                 tell(remark)
-            if host not in HERE and password is None:
-                tell(f"whoever reaches {host} may paint here: give --password, or leave --host out")
-            door = import_module("emoscene.web.door")
-            app = door.mounted(studio, password)
+            names = hosts.AllowedHosts.of(host, address, several(allow_host))
+            app = import_module("emoscene.web.door").mounted(studio, password, names, tell)
             tell(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
-            door.serve(app, taken)
+            import_module("emoscene.web.server").serve(app, taken)
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -78,11 +85,10 @@ def _bound(host: str, port: int) -> socket.socket:
         alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
         bound.setsockopt(socket.SOL_SOCKET, alone, 1)
         bound.bind((host, port))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         bound.close()
-        raise Usage(
-            f"{host}:{port} cannot be had ({error.strerror or error}): give another --port or --host"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise Usage(f"{host}:{port} cannot be had ({reason}): give another --port or --host") from error
     return bound
 
 

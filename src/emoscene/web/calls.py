@@ -226,9 +226,8 @@ def restoring(studio: Studio) -> Callable[[str | None], Any]:
             if not isinstance(row.settings, dict) or [type(side) for side in row.size] != [int, int]:
                 raise Failure(f"the row in {file} is damaged")
             if row.base != studio.base.name:
-                raise Usage(
-                    f"{file} was painted on {row.base}, and this page has {studio.base.name}: emoscene web --base"
-                )
+                mine = Path(studio.base.name).name  # whoever asks need not know where the base lies
+                raise Usage(f"{file} was painted on {row.base}, and this page has {mine}: emoscene web --base")
             same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
             wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": max(row.size)}))
             methods = wish["method"].split("+")

@@ -1,7 +1,7 @@
 """The page itself: four tabs, each a few settings, one button, and what comes of it.
 
 The same functions are there for programs, by Gradio's API: `/generate`, `/compare`, `/refeel`, `/judge`, `/restore`.
-One call is worked on at a time, and `QUEUE` may wait.
+One call is worked on at a time, and `QUEUE` may wait (fair_queue.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import gradio as gr
 from emoscene import config
 from emoscene.emotions import EMOTIONS
 from emoscene.web import calls
+from emoscene.web.fair_queue import FairQueue
 from emoscene.web.plane import picker
 from emoscene.web.studio import Studio
 from emoscene.web.wish import PAIR, Wish
@@ -108,7 +109,15 @@ def build(studio: Studio) -> gr.Blocks:
             refeel(studio)
         with gr.Tab("Judge"):
             judge(studio)
-    page.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
+    page.queue(api_open=False)
+    page._queue = FairQueue(
+        live_updates=True,
+        concurrency_count=page.max_threads,
+        update_intervals=1,
+        max_size=QUEUE,
+        blocks=page,
+        default_concurrency_limit=1,
+    )
     return page
 
 
