@@ -281,8 +281,9 @@ def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
 
 @pytest.mark.parametrize("odd", [{"settings": 3}, {"size": ()}, {"size": (64, "x")}])
 def test_a_row_that_is_damaged_is_no_mistake_of_ours(studio, tmp_path, odd, monkeypatch):
-    monkeypatch.setattr(Row, "parameters", lambda row: "")
-    save(Image.new("RGB", (64, 64)), tmp_path / "odd.png", Row(base=studio.base.name, **odd))
+    sound = Row(base=studio.base.name)
+    monkeypatch.setattr(Row, "asdict", lambda row: {**dataclasses.asdict(row), **odd})
+    save(Image.new("RGB", (64, 64)), tmp_path / "odd.png", sound)
     with pytest.raises(gr.Error, match=r"the row in odd\.png is damaged"):
         calls.restoring(studio)(str(tmp_path / "odd.png"))
 

@@ -15,7 +15,7 @@ from emoscene.errors import Usage
 LAST_SEED = 2**32 - 1
 MOST_IMAGES = 1_000_000
 TIMESTEPS = 1000  # of Stable Diffusion's schedule; `solvers.scheduler` knows the base's own
-LONGEST_SIDE = 65_535  # pixels
+LONGEST_SIDE = 1_000_000  # pixels; how many an image may have in all is `editing.PIXELS`
 
 NUMBERS = {
     option.name: option

@@ -14,6 +14,7 @@ from typing import Any
 from emoscene.errors import Failure
 
 DRIVE = re.compile(r"[A-Za-z]:")
+LEADS_OUT = "leads out of its folder"
 SHOWN = 80  # characters of a name in a message
 SNAPSHOTS, BLOBS = "snapshots", "blobs"  # of the hub's cache, whose snapshots link to files beside them
 
@@ -31,7 +32,7 @@ def fault_of_name(name: Any) -> str:
     if "\\" in name:
         return "holds a backslash, and folders are parted by /"
     if name.startswith("/") or DRIVE.match(name) or ".." in PurePosixPath(name).parts:
-        return "leads out of its folder"
+        return LEADS_OUT
     return ""
 
 

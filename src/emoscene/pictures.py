@@ -82,6 +82,9 @@ class Row:
         for name in WORDS:
             if not isinstance(value := getattr(self, name), str):
                 raise Usage(f"{name}={value} is off: it is text")
+        for name in ("digests", "settings"):
+            if not isinstance(value := getattr(self, name), dict):
+                raise Usage(f"{name}={value} is off: it is a table")
         read = {name: read_number(name, getattr(self, name)) for name in COUNTED}
         read |= {"keep": None if self.keep is None else read_number("keep", self.keep)}
         read |= {"emotion": weights(self.emotion), "size": read_size(self.size)}

@@ -43,7 +43,7 @@ from emoscene.data.records import Record
 from emoscene.data.shapes import cut
 from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage, unknown
-from emoscene.paths import resolve_inside
+from emoscene.paths import LEADS_OUT, fault_of_name, is_inside
 from emoscene.pictures import MEGABYTES
 from emoscene.world.marks import is_rendered
 
@@ -212,10 +212,12 @@ def needed(root: Path | None, what: str) -> Path:
 
 def inside(root: Path, path: str) -> Path:
     """A path of a list, under the root. Raises Refused for one that leaves it, links followed."""
-    try:
-        return resolve_inside(root, path)
-    except Failure as error:
-        raise Refused(f"its path leaves the data set's folder: {error}") from error
+    fault = fault_of_name(path)
+    if fault and fault != LEADS_OUT:
+        raise Refused(f"its path {path!r} {fault}")
+    if fault or not is_inside(root, root / path):
+        raise Refused(f"its path {path!r} leaves the data set's folder")
+    return root / path
 
 
 def read_file(root: Path, path: str) -> bytes:
