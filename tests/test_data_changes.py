@@ -371,9 +371,7 @@ def test_a_list_that_is_a_link_out_or_a_pipe(root, said, tmp_path):
     (tmp_path / "passwords").write_text("root:x:0")
     (root / "metadata.csv").symlink_to(tmp_path / "passwords")
     status, sentence = said()
-    assert (
-        status == 2 and "metadata.csv is no list of this folder" in sentence and "root" not in sentence.split("csv")[1]
-    )
+    assert status == 2 and "metadata.csv is no list of this folder" in sentence and "root:x" not in sentence
     (root / "metadata.csv").unlink()
     os.mkfifo(root / "metadata.jsonl")
     assert said() == (0, "")

@@ -178,7 +178,7 @@ class Pipe:
                 for row, image in zip(group, images, strict=True):
                     sized = image if image.size == row.size else image.resize(row.size, Image.Resampling.LANCZOS)
                     sized.info["emoscene"] = json.dumps(row.asdict())  # in memory too it says where it comes from
-                yield dataclasses.replace(row, seconds=seconds), sized
+                    yield dataclasses.replace(row, seconds=seconds), sized
 
     def _paint(self, rows: Sequence[Row]) -> list[Image.Image]:
         *_, x = self.latents(rows)

@@ -104,19 +104,14 @@ def prepare(
     mark = {"emotion_clip": stage.fingerprint(located(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_lasting(config), **_lasting(own), **mark, "captioner": voice}
-    spares = is_miniature(voice) and not config.captioner
-    if is_miniature(voice) and not spares:
-        call["captioner_asked"] = True
+    call |= {"captioner_asked": True} if is_miniature(voice) and config.captioner else {}
     pictures = cls(None if root is None else Path(root), own, backbone.size, limit)
     if not len(pictures):
         raise Usage(f"{source} has no picture at {root}: is it the right folder?")
     if config.buckets:
         pictures.sizes = buckets(backbone.size, backbone.unit)
     call |= {**pictures.facts(), **digest_listing(pictures)}  # a hub's commit above all, and what its files held
-    eyed = networks(backbone, eyes, voice, config.kind)
-    eyed = replace(eyed, flips=config.flips, fitting=_fitting(config, eyes, backbone), spares=spares)
-    places = {"emotion_clip": eyes, "captioner": voice, "clip": (config.clip or eyes) if config.misfits else ""}
-    eyed = replace(eyed, miniature=tuple(name for name, place in places.items() if is_miniature(place)))
+    eyed = _networks(config, backbone, eyes, voice)
     if dry_run:
         taken = estimate.taken(len(pictures), limit, per_emotion)
         for line in estimate.lines(pictures, eyed, taken):
@@ -248,6 +243,18 @@ def _unwatched(done: int, total: int) -> None:
 
 def _silent(sentence: str) -> None:
     """The first process speaks for all."""
+
+
+def _networks(config: Config, backbone: Backbone, eyes: str, voice: str) -> Networks:
+    """All that reads a picture, which of it is the miniature's, and whether its captioner is spared other images."""
+    places = {"emotion_clip": eyes, "captioner": voice, "clip": (config.clip or eyes) if config.misfits else ""}
+    return replace(
+        networks(backbone, eyes, voice, config.kind),
+        flips=config.flips,
+        fitting=_fitting(config, eyes, backbone),
+        miniature=tuple(name for name, place in places.items() if is_miniature(place)),
+        spares=is_miniature(voice) and not config.captioner,
+    )
 
 
 def _fitting(config: Config, eyes: str, backbone: Backbone) -> Fitting | None:
