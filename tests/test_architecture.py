@@ -22,6 +22,7 @@ ROOMS = [
         "metrics",
         "statistics",
         "hub",
+        "partfiles",
         "loading",
         "digests",
         "backbone",

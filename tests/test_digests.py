@@ -17,6 +17,7 @@ import tiny
 from emoscene import digests, gallery, learner, plugins, sampling, stage
 from emoscene.backbone import Backbone
 from emoscene.errors import Failure, Usage
+from emoscene.evaluation import evaluate
 from tiny import made
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -359,3 +360,25 @@ def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_p
     with pytest.raises(Usage, match=r"weights\.base is"):
         sampling.generate("a dog", **call)
     assert gallery.INDEX in {path.name for path in Path(out).iterdir()}
+
+
+def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
+    adapter = saved("lora", base, tmp_path / "adapter")
+    (adapter / stage.MANIFEST).write_text(
+        json.dumps({"kind": "artifact", "state": "done", "config": {}, "parents": []})
+    )
+    nudge(copy / UNET, "conv_in.bias")
+    prompts = tmp_path / "one.toml"
+    prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }]')
+    judges, told = tiny.judges(tmp_path / "judges"), []
+    call = {"judge": judges, "prompts": prompts, "seeds": "0:1", "steps": 1, "out": tmp_path / "scores"}
+    call |= {"base": str(copy), "adapter": [adapter], "tell": told.append}
+    scores = json.loads((evaluate(**call) / "scores.json").read_text())
+    [remark] = scores["remarks"]
+    assert told.count(remark) == 1
+    assert "was trained on other weights" in remark
+    manifest = stage.read(tmp_path / "scores")
+    recorded = " ".join(stage.fingerprint(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    manifest["config"]["weights"]["base"] = recorded
+    (tmp_path / "scores" / stage.MANIFEST).write_text(json.dumps(manifest))
+    assert evaluate(**call) == tmp_path / "scores"

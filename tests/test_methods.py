@@ -188,11 +188,12 @@ def test_it_is_loaded_from_its_folder_alone(name: str, base: Backbone, tmp_path:
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_an_adapter_of_another_base_or_damaged_is_refused(name: str, base: Backbone, tmp_path: Path) -> None:
+def test_an_adapter_of_another_architecture_or_damaged_is_refused(name: str, base: Backbone, tmp_path: Path) -> None:
     method = made(name, base)
     learner.save(method, name, tmp_path, base)
     card = (tmp_path / learner.CARD).read_text()
-    (tmp_path / learner.CARD).write_text(card.replace(base.fingerprint, "0" * 64))
+    other = card.replace(base.fingerprint, "0" * 64).replace(base.shapes, "0" * 16)
+    (tmp_path / learner.CARD).write_text(other)
     with pytest.raises(Usage, match="was trained on the base"):
         learner.load("methods", tmp_path, base)
     (tmp_path / learner.CARD).write_text(card.replace('"amusement"', '"awe"', 1))

@@ -1,6 +1,7 @@
 """Stable Diffusion v1.5 in one file: true names, the package's own configs, no network."""
 
 import shutil
+from hashlib import sha256
 
 import pytest
 import torch
@@ -63,7 +64,65 @@ def test_a_file_is_the_folder_it_was_made_of(file, folder):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)
     assert mine.scheduler_config == theirs.scheduler_config
-    assert mine.fingerprint == Backbone.load(str(file)).fingerprint != theirs.fingerprint
+    for mark in ("fingerprint", "vae_fingerprint", "shapes"):
+        assert getattr(mine, mark) == getattr(theirs, mark)
+
+
+def flatten_text(state):
+    """The text encoder's names as transformers has them today."""
+    return {key.replace("transformer.text_model.", "transformer."): value for key, value in state.items()}
+
+
+def add_extras(state):
+    """Averages of the UNet's weights, CLIP's positions, the schedule: what pruned files lack."""
+    unet = "model.diffusion_model."
+    averages = {
+        f"model_ema.{key.removeprefix('model.').replace('.', '')}": value + 1
+        for key, value in state.items()
+        if key.startswith(unet)
+    }
+    positions = {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+    return state | averages | positions | {"alphas_cumprod": torch.ones(1000), "model_ema.decay": torch.ones(1)}
+
+
+VARIANTS = {
+    "half": lambda state: {key: value.half() for key, value in state.items()},
+    "text without text_model": flatten_text,
+    "averages and other extras": add_extras,
+}
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_any_file_of_the_same_weights_is_the_same_base(kind, file, folder):
+    save_file(VARIANTS[kind](load_file(file)), file)
+    mine, theirs = Backbone.load(str(file)), Backbone.load(str(folder))
+    assert [mine.fingerprint, mine.vae_fingerprint] == [theirs.fingerprint, theirs.vae_fingerprint]
+    for part in ("unet", "vae", "text_encoder"):
+        a, b = (getattr(base, part).state_dict() for base in (mine, theirs))
+        assert all(torch.equal(a[key].half(), b[key].half()) for key in b)
+
+
+def test_what_version_0_1_recorded_of_a_file_still_holds(file):
+    base, recorded = Backbone.load(str(file)), sha256(file.read_bytes()).hexdigest()
+    assert base.matches(recorded)
+    assert not base.matches("0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("model.diffusion_model.middle_block.1.proj_in.bias", [True, False]),
+        ("cond_stage_model.transformer.text_model.encoder.layers.1.mlp.fc1.bias", [True, False]),
+        ("first_stage_model.encoder.mid.attn_1.q.weight", [False, True]),
+        ("first_stage_model.decoder.mid.attn_1.q.weight", [False, False]),
+    ],
+)
+def test_a_thousandth_in_a_file_is_another_base(key, changed, file, folder):
+    state = load_file(file)
+    state[key].view(-1)[0] += 0.001
+    save_file(state, file)
+    mine, theirs = Backbone.load(str(file)), Backbone.load(str(folder))
+    assert [mine.fingerprint != theirs.fingerprint, mine.vae_fingerprint != theirs.vae_fingerprint] == changed
 
 
 def test_it_paints(file):

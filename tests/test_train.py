@@ -58,6 +58,46 @@ def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str
     assert pipe("a dog", emotion="awe", steps=2).rows[0].adapters == ("lora",)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_data_are_the_bases_in_whatever_precision_it_is_trained_on(
+    precision: torch.dtype, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the base is loaded in bf16."""
+    rounded = Backbone.load(base, dtype=precision)
+    monkeypatch.setattr(artifacts, "based", lambda *given: rounded)
+    out = train(data, tmp_path / "lora", base, precision="fp32" if precision == torch.float32 else "bf16", steps=1)
+    assert stage.read(out)["state"] == "done"
+
+
+def test_data_that_version_0_1_prepared_are_known(data: Path, base: str, tmp_path: Path) -> None:
+    old = shutil.copytree(data, tmp_path / "old")
+    manifest = stage.read(old)
+    manifest["encoder"] = manifest.pop("vae_fingerprint")
+    (old / stage.MANIFEST).write_text(json.dumps(manifest))
+    assert stage.read(train(old, tmp_path / "lora", base, steps=1))["state"] == "done"
+
+
+def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: Path) -> None:
+    def interrupt(sentence: str) -> None:
+        if sentence.startswith("step 2:"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    own = {"steps": 6, "validate_every": 2}
+    with pytest.raises(Failure, match="--resume goes on"):
+        train(data, tmp_path / "out", base, **own, tell=interrupt)
+    recorded = " ".join(stage.fingerprint(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    for mark, goes_on in (("0" * 64, False), (recorded, True)):
+        for target in checkpoints.found(tmp_path / "out/checkpoints"):
+            state = json.loads((target / "state.json").read_text())
+            state["about"]["base"] = mark
+            (target / "state.json").write_text(json.dumps(state))
+        if goes_on:
+            assert stage.read(train(data, tmp_path / "out", base, **own, resume=True))["state"] == "done"
+        else:
+            with pytest.raises(Usage, match="is of another base"):
+                train(data, tmp_path / "out", base, **own, resume=True)
+
+
 @pytest.mark.parametrize(
     "name", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inversion", "guidance", "multimodal"))]
 )

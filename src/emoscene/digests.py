@@ -19,7 +19,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from emoscene import hub, loading, stage
+from emoscene import loading
 from emoscene.errors import Failure
+from emoscene.partfiles import DEEPER, TEXT, find_files
 
 FORM = "fp16:"
 OLD_FORM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}( [0-9a-f]{32}){2}")
@@ -85,9 +86,7 @@ def compute_vae_fingerprint(place: Path, vae: nn.Module) -> str:
 
 def compute_old_fingerprint(place: Path) -> str:
     """Digest whole files, as version 0.1 did: UNet, text encoder and tokenizer, or the single file that has them."""
-    if place.is_file():
-        return _digest_file(_stamp(place))
-    return " ".join(stage.fingerprint(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    return loading.fingerprint(place)
 
 
 def is_old_form(recorded: str) -> bool:
@@ -113,7 +112,7 @@ def compute_shapes(unet: nn.Module, text_encoder: nn.Module) -> str:
 
 def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes: tuple[str, ...] = ("",)) -> str:
     """Digest one part's tensors, those whose names begin with one of these prefixes."""
-    files = [place] if place.is_file() else loading.find_weights(place / part).files
+    files = [place] if place.is_file() else find_files(place / part).files
     names = sorted(_rename(part, name) for name in model.state_dict())
     wanted = tuple(name for name in names if name.startswith(prefixes))
     key = tuple(map(_stamp, files)), part, start, wanted
@@ -161,8 +160,8 @@ def _name_parts(part: str, model: nn.Module, dimensions: Mapping[str, int]) -> d
     diffusers' converters rename the weights themselves; here each is a number, which tells where it came from.
     """
     if part == "text_encoder":
-        mine = [key for key in dimensions if key.startswith(loading.TEXT)]
-        return {_rename(part, key.removeprefix(loading.TEXT)): key for key in mine}
+        mine = [key for key in dimensions if key.startswith(TEXT)]
+        return {_rename(part, key.removeprefix(TEXT)): key for key in mine}
     keys = [key for key in dimensions if not key.startswith(AVERAGES)]
     numbers = {key: torch.full([1] * dimensions[key], number) for number, key in enumerate(keys)}
     convert = convert_ldm_unet_checkpoint if part == "unet" else convert_ldm_vae_checkpoint
@@ -173,7 +172,7 @@ def _name_parts(part: str, model: nn.Module, dimensions: Mapping[str, int]) -> d
 def _rename(part: str, name: str) -> str:
     """The name that a weight has today: CLIP's were once a module deeper, and attention's words were others."""
     if part == "text_encoder":
-        return name.removeprefix("text_model.")
+        return name.removeprefix(DEEPER)
     words = name.split(".")
     if part == "vae" and "attentions" in words and words[-2] in OLD_ATTENTION:
         return ".".join([*words[:-2], OLD_ATTENTION[words[-2]], words[-1]])
@@ -183,9 +182,3 @@ def _rename(part: str, name: str) -> str:
 def _stamp(file: Path) -> Stamp:
     about = file.stat()
     return str(file.absolute()), about.st_size, about.st_mtime_ns
-
-
-@cache
-def _digest_file(stamp: Stamp) -> str:
-    with Path(stamp[0]).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

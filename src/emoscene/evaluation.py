@@ -89,10 +89,7 @@ def evaluate(
     samples, lost = found(Path(pictures)) if pictures else ([], {})
     eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), where)
     call |= {"weights": fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    today = partial(update_weights, base=pipe.base) if pipe else dict
-    scores = stage.Stage.open(out, "scores", call, _stages([*call["adapter"], data, pictures]), today=today)
-    for remark in pipe.adapter_remarks if pipe else ():
-        tell(remark)
+    scores = _begin(out, call, _stages([*call["adapter"], data, pictures]), pipe, tell)
     if not scores.done:
         seen, place = None, scores.path / "pictures"
         if pipe is not None and keep_pictures:
@@ -103,6 +100,21 @@ def evaluate(
         with crew.Crew(scores.path) as together:
             together.close(lambda: stage.read(scores.path)["state"] == "done", write)
     return _complete(scores.path)
+
+
+def _begin(
+    out: str | Path,
+    call: Mapping[str, Any],
+    parents: Sequence[str | Path],
+    pipe: Pipe | None,
+    tell: Callable[[str], None],
+) -> stage.Stage:
+    """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    if pipe is None:
+        return stage.Stage.open(out, "scores", call, parents)
+    for remark in pipe.adapter_remarks:
+        tell(remark)
+    return stage.Stage.open(out, "scores", call, parents, today=partial(update_weights, base=pipe.base))
 
 
 def _write(

@@ -10,6 +10,7 @@ is refused, for reading one runs what it says.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from emoscene import hub, plugins
+from emoscene import hub, plugins, stage
 from emoscene.errors import Failure, Usage, download
+from emoscene.partfiles import deepen_name, find_files
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
@@ -38,8 +40,6 @@ FIRST = {
     "text encoder": "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
 }
 """A name that a single file has wherever it holds the part."""
-TEXT = "cond_stage_model.transformer."
-VARIANT = "fp16"
 VOCABULARY = ("tokenizer/*.json", "tokenizer/*.txt")
 
 
@@ -53,13 +53,6 @@ class Parts(NamedTuple):
     scheduler: dict[str, Any]
 
 
-class Weights(NamedTuple):
-    """The files of a part's weights, and which variant they are; None is full precision."""
-
-    files: list[Path]
-    variant: str | None
-
-
 def parts(place: Path, dtype: torch.dtype) -> Parts:
     """The parts at a folder or in a file.
 
@@ -68,43 +61,24 @@ def parts(place: Path, dtype: torch.dtype) -> Parts:
     return _of_file(place, dtype) if place.is_file() else _of_folder(place, dtype)
 
 
-def find_weights(folder: Path) -> Weights:
-    """Find the files that a part's weights are read from, as diffusers and transformers choose them.
+def fingerprint(place: Path) -> str:
+    """A digest of what an adapter leans on: UNet, text encoder and tokenizer, or the single file that has them.
 
-    Args:
-        folder: the part's own folder, such as `base/unet`.
-
-    Returns:
-        The whole file or the shards, in full precision; where there are none, the half-precision variant's.
+    Files that are not read (a half-precision twin, a pickle) do not count, so a clone is the same base as a download.
     """
-    for variant in (None, VARIANT):
-        middle = f".{variant}" if variant else ""
-        for stem in ("diffusion_pytorch_model", "model"):
-            whole = folder / f"{stem}{middle}.safetensors"
-            index = folder / f"{stem}.safetensors.index{middle}.json"
-            choices = [index, whole] if stem.startswith("diffusion") else [whole, index]
-            for file in choices:
-                if file.is_file():
-                    return Weights(_read_shards(file) if file == index else [file], variant)
-    return Weights([], None)
-
-
-def _read_shards(index: Path) -> list[Path]:
-    try:
-        names = json.loads(index.read_text(encoding="utf8"))["weight_map"].values()
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise Failure(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
-    return [index.parent / name for name in sorted(set(names))]
+    if place.is_file():
+        with place.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return " ".join(stage.fingerprint(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
 
 
 def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
     options = {"use_safetensors": True, "local_files_only": True}
-    half = [{"variant": find_weights(folder / part).variant} for part in ("text_encoder", "unet", "vae")]
     return Parts(
         _part(CLIPTokenizer, folder, "tokenizer", local_files_only=True),
-        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options, **half[0]),
-        _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options, **half[1]),
-        _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options, **half[2]),
+        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, **options),
+        _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options),
+        _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options),
         _scheduler(folder),
     )
 
@@ -113,6 +87,7 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     """One model of the folder; a damaged file is named."""
     try:
         with quiet():
+            options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
             model: T = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
     except (SafetensorError, EOFError, ValueError, OSError) as error:
         raise Failure(
@@ -127,10 +102,9 @@ def _of_file(file: Path, dtype: torch.dtype) -> Parts:
         raise Usage(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
     tokenizer = _part(CLIPTokenizer, _vocabulary(file), "tokenizer", local_files_only=True)
     try:
-        state = load_file(str(file))
+        state = {deepen_name(key): value for key, value in load_file(str(file)).items()}
     except (SafetensorError, OSError) as error:
         raise Failure(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
-    state = {_name_deeper(key): value for key, value in state.items()}
     if lacking := [part for part, name in FIRST.items() if name not in state]:
         raise Usage(f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}: give another")
     try:
@@ -141,13 +115,6 @@ def _of_file(file: Path, dtype: torch.dtype) -> Parts:
             f"{file} is not of Stable Diffusion v1.5's shape ({str(error).splitlines()[0][:120]}): give one of that "
             "family, or a folder that diffusers wrote"
         ) from error
-
-
-def _name_deeper(key: str) -> str:
-    """A single file's name of a weight, the text encoder's with the module `text_model` that transformers dropped."""
-    if not key.startswith(TEXT) or key.startswith(f"{TEXT}text_model."):
-        return key
-    return f"{TEXT}text_model.{key.removeprefix(TEXT)}"
 
 
 def _converted(
