@@ -189,10 +189,10 @@ def measure_memory(name: str, data: Path, base: str, out: Path) -> tuple[int, in
 
 def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_path: Path) -> None:
     """Three quarters of what a step of 8 takes beside the base do not suffice for it, and do for two of 4."""
-    held, peak = measure_memory("lora", data, base, tmp_path / "plain")
+    held, peak = measure_memory("inversion", data, base, tmp_path / "plain")
     room, told = held + 3 * (peak - held) // 4, []
     with use_card(small_card(room)) as small:
-        train("lora", data, base, tmp_path / "small", precision="fp32", validate=0, tell=told.append)
+        train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0, tell=told.append)
     assert "out of memory: 4 samples at a time from now on; the batch of 8 stays" in told
     assert small.memory.peak <= room < peak
     for file in (tmp_path / "plain").glob("*.safetensors"):
