@@ -141,6 +141,22 @@ def test_a_thousandth_is_another_base(file, key, changed, base, copy):
     assert {mark for mark in MARKS if getattr(mine, mark) != getattr(base, mark)} == changed
 
 
+@pytest.mark.parametrize(
+    ("part", "setting", "same"),
+    [
+        ("text_encoder", {"hidden_act": "gelu"}, False),
+        ("text_encoder", {"transformers_version": "4.0.0", "dtype": "float16"}, True),
+        ("unet", {"attention_head_dim": 4}, False),
+        ("unet", {"attention_head_dim": [2, 2]}, True),
+        ("unet", {"_diffusers_version": "0.6.0", "sample_size": 16}, True),
+    ],
+)
+def test_settings_count_where_they_change_what_is_computed(part, setting, same, base, copy):
+    config = json.loads((copy / part / "config.json").read_text())
+    (copy / part / "config.json").write_text(json.dumps(config | setting))
+    assert (Backbone.load(str(copy)).fingerprint == base.fingerprint) == same
+
+
 def test_the_scaling_factor_counts(base, copy):
     config = json.loads((copy / "vae/config.json").read_text())
     (copy / "vae/config.json").write_text(json.dumps(config | {"scaling_factor": 0.5}))
@@ -365,13 +381,13 @@ def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_p
 def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
     adapter = saved("lora", base, tmp_path / "adapter")
     (adapter / stage.MANIFEST).write_text(
-        json.dumps({"kind": "artifact", "state": "done", "config": {}, "parents": []})
+        json.dumps({"kind": "artifact", "state": "done", "config": {}, "seed": 0, "parents": []})
     )
     nudge(copy / UNET, "conv_in.bias")
     prompts = tmp_path / "one.toml"
     prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }]')
     judges, told = tiny.judges(tmp_path / "judges"), []
-    call = {"judge": judges, "prompts": prompts, "seeds": "0:1", "steps": 1, "out": tmp_path / "scores"}
+    call = {"judge": judges, "prompts": prompts, "seeds": "0:2", "steps": 1, "out": tmp_path / "scores"}
     call |= {"base": str(copy), "adapter": [adapter], "tell": told.append}
     scores = json.loads((evaluate(**call) / "scores.json").read_text())
     [remark] = scores["remarks"]

@@ -214,7 +214,7 @@ class Backbone:
 
     @cached_property
     def _old_fingerprint(self) -> str:
-        return digests.compute_old_fingerprint(self.folder)
+        return loading.fingerprint(self.folder)
 
     @property
     def factor(self) -> int:

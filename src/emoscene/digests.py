@@ -7,7 +7,8 @@
 A digest is SHA-256 over a part's tensors: each one's name as diffusers and transformers have it, and its numbers
 rounded to fp16, in the order of the names. Tensors are read from the file, not from the loaded model, whose precision
 may be another. What the model has no place for (averages, `position_ids`) does not count. So a folder, a single file,
-shards, and the fp16 and fp32 variants of the same weights are the same base.
+shards, and the fp16 and fp32 variants of the same weights are the same base. The few settings that change what the same
+weights compute (`SETTINGS`) count as well.
 
 Tensors are read one at a time, so no base lies in memory twice. A digest is kept in this process until a file's size or
 time of modification changes. Version 0.1 digested whole files; what it recorded is recognized and compared in its way.
@@ -28,7 +29,6 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from emoscene import loading
 from emoscene.errors import Failure
 from emoscene.partfiles import DEEPER, TEXT, find_files
 
@@ -37,6 +37,11 @@ OLD_FORM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}( [0-9a-f]{32}){2}")
 """What version 0.1 recorded: the digest of a single file, or those of a folder's UNet, text encoder and tokenizer."""
 AVERAGES = "model_ema."
 """Where a single file keeps the averages of its UNet's weights, which nothing reads."""
+SETTINGS = {
+    "unet": ("act_fn", "attention_head_dim", "norm_eps", "norm_num_groups"),
+    "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads"),
+}
+"""What a config says of how a part computes, where no weight's shape tells it."""
 ENCODING = ("encoder.", "quant_conv.")
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """How diffusers once called the projections of the autoencoder's attention, and calls them now."""
@@ -61,7 +66,9 @@ def compute_fingerprint(place: Path, unet: nn.Module, text_encoder: nn.Module) -
     Raises:
         Failure: for a file that cannot be read.
     """
-    parts = [_digest(place, "unet", unet), _digest(place, "text_encoder", text_encoder)]
+    parts = []
+    for name, model in (("unet", unet), ("text_encoder", text_encoder)):
+        parts.append(_digest(place, name, model, start=_describe_settings(name, model)))
     return FORM + hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -84,11 +91,6 @@ def compute_vae_fingerprint(place: Path, vae: nn.Module) -> str:
     return _digest(place, "vae", vae, start=str(config.scaling_factor), prefixes=ENCODING)
 
 
-def compute_old_fingerprint(place: Path) -> str:
-    """Digest whole files, as version 0.1 did: UNet, text encoder and tokenizer, or the single file that has them."""
-    return loading.fingerprint(place)
-
-
 def is_old_form(recorded: str) -> bool:
     """Tell whether version 0.1 recorded this fingerprint of a base."""
     return OLD_FORM.fullmatch(recorded) is not None
@@ -108,6 +110,17 @@ def compute_shapes(unet: nn.Module, text_encoder: nn.Module) -> str:
     for part in (unet, text_encoder):
         shapes.append(sorted(tuple(value.shape) for value in part.parameters()))
     return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
+
+
+def _describe_settings(part: str, model: nn.Module) -> str:
+    """The settings in `SETTINGS`, in words; one number for all blocks is the same as a list of it."""
+    config: Any = model.config
+    found = {}
+    for name in SETTINGS[part]:
+        value = getattr(config, name)
+        alike = isinstance(value, list | tuple) and len(set(value)) == 1
+        found[name] = value[0] if alike else value
+    return repr(found)
 
 
 def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes: tuple[str, ...] = ("",)) -> str:

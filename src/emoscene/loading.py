@@ -69,7 +69,7 @@ def parts(place: Path, dtype: torch.dtype) -> Parts:
 
 
 def fingerprint(place: Path) -> str:
-    """A digest of what an adapter leans on: UNet, text encoder and tokenizer, or the single file that has them.
+    """A digest of whole files, as version 0.1 recorded it: UNet, text encoder and tokenizer, or the single file.
 
     Files that are not read (a half-precision twin, a pickle) do not count, so a clone is the same base as a download.
     """
