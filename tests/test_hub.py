@@ -13,8 +13,8 @@ from PIL import Image
 
 import standin
 import tiny
-from emoscene import hub
-from emoscene.backbone import Backbone
+from emoscene import artifacts, hub, plugins
+from emoscene.backbone import Backbone, spec
 from emoscene.errors import Failure, Usage
 from standin import COMMIT, NAME
 
@@ -214,3 +214,16 @@ def test_the_command_line_by_hf_endpoint(model, tmp_path):
     third = call("third")
     assert (third.returncode, third.stderr.count("\n")) == (1, 1), third.stderr
     assert "`hf download somebody/tiny --include '*.json'" in third.stderr
+
+
+def test_a_copy_of_the_miniature_on_the_hub_is_known_once_it_is_here(stand_in):
+    stand_in.folder = plugins.HOME / "mini/weights/base"
+    assert spec(NAME).family == ""
+    base = Backbone.load(NAME)
+    assert (base.spec.family, base.spec.cfg, base.spec.lexicon) == ("mini", 5.0, "mini")
+    assert artifacts.recipe("lora", NAME) == artifacts.recipe("lora", "mini")
+
+
+@pytest.mark.parametrize("place", ["./typo", "../typo", "-a/b", "a/b--c", "a/b..c", "a/b.git", "a/" + "b" * 97])
+def test_what_the_hub_takes_for_no_id_is_a_path(place):
+    assert hub.folder(place) == Path(place)
