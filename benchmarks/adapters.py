@@ -20,7 +20,7 @@ from rich.table import Table
 from emoscene import stage
 from emoscene.learner import CARD
 from emoscene.mini.recipe import ADAPTERS
-from emoscene.reporting.figures import HIGH, WIDE, Point, lines, mark
+from emoscene.reporting.figures import HIGH, WIDE, Point, draw_lines, draw_mark
 
 STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #6b6862 } text.head { font-size: 12px; fill: #2b2a28 }
@@ -38,7 +38,7 @@ def trained(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         more = ["--resume"] if (out / "checkpoints").is_dir() else []
         line = [sys.executable, "-m", *torchrun, *words, *more, f"validate_every={asked.every}"]
         subprocess.run(line, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return stage.read(out)
+    return stage.read_manifest(out)
 
 
 def curve(name: str, manifest: dict[str, Any]) -> list[Point]:
@@ -57,14 +57,14 @@ def drawing(manifests: dict[str, dict[str, Any]], proof: dict[str, Any]) -> str:
     names = list(manifests)
     losses = {name: curve(name, manifest) for name, manifest in manifests.items()}
     told = [Point("guidance", t / 1000, a, a, a) for t, a in zip(proof["t"], proof["accuracy"], strict=True)]
-    left = lines(losses, names, "share of the training", "fall of the loss on unseen pictures")
-    right = lines({"guidance": told}, names, "noise level t / T", "the guide tells the emotion of unseen latents")
+    left = draw_lines(losses, names, "share of the training", "fall of the loss on unseen pictures")
+    right = draw_lines({"guidance": told}, names, "noise level t / T", "the guide tells the emotion of unseen latents")
     parts = [
         f'<svg x="{x}" y="0" width="{WIDE}" height="{HIGH}" {part.removeprefix("<svg ")}'
         for x, part in ((0, left), (WIDE + 20, right))
     ]
     marks = [
-        f'<g transform="translate({60 + 110 * number} {HIGH + 14})">{mark(number)}<text x="9" y="4">{name}</text></g>'
+        f'<g transform="translate({60 + 110 * number} {HIGH + 14})">{draw_mark(number)}<text x="9" y="4">{name}</text></g>'
         for number, name in enumerate(names)
     ]
     size = f'viewBox="0 0 {2 * WIDE + 20} {HIGH + 26}" width="{3 * WIDE}"'
@@ -94,8 +94,8 @@ def main() -> None:
         told = f"{cost['seconds']:.0f}", f"{cost['pictures']:,}", f"{cost['trainable']:,}", f"{left:.3f}"
         table.add_row(name, *told)
     Console(width=110).print(table)
-    stage.write(asked.out / "adapters.json", json.dumps({"adapters": rows, "proof": proof}, indent=1).encode())
-    stage.write(asked.drawing or asked.out / "adapters.svg", drawing(manifests, proof).encode())
+    stage.write_atomic(asked.out / "adapters.json", json.dumps({"adapters": rows, "proof": proof}, indent=1).encode())
+    stage.write_atomic(asked.drawing or asked.out / "adapters.svg", drawing(manifests, proof).encode())
 
 
 if __name__ == "__main__":

@@ -17,19 +17,19 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscene.evaluation import evaluate
-from emoscene.painting import plan, prompts_of, span
-from emoscene.panel import judges_of
+from emoscene.painting import plan_samples, load_prompts, parse_seeds
+from emoscene.panel import load_judges
 from emoscene.sampling import load
 
 
 def turn(asked: argparse.Namespace, folder: Path) -> tuple[float, float]:
     """Seconds of `evaluate` without loading, and of painting and judging alone."""
-    prompts, seeds = prompts_of(asked.prompts)[: asked.num], span(asked.seeds)
+    prompts, seeds = load_prompts(asked.prompts)[: asked.num], parse_seeds(asked.seeds)
     began = time.perf_counter()
-    pipe, judges = load(asked.base, method=asked.method), judges_of(asked.base, asked.judge)
+    pipe, judges = load(asked.base, method=asked.method), load_judges(asked.base, asked.judge)
     loaded = time.perf_counter()
-    rows = [row for _, row in plan(pipe, prompts, seeds, steps=asked.steps)]
-    pictures = [image for _, image in pipe.draw({row.file: row for row in rows}.values())]
+    rows = [row for _, row in plan_samples(pipe, prompts, seeds, steps=asked.steps)]
+    pictures = [image for _, image in pipe.generate({row.file: row for row in rows}.values())]
     for judge in judges.values():
         judge.read(pictures)
     alone = time.perf_counter() - loaded

@@ -2,7 +2,7 @@
 
 A step is the UNet's two passes at 4 x 64 x 64 for classifier-free guidance, with random weights of the public shape
 (860M parameters: 3.5 GB in single precision, 6 GB in all; nothing is downloaded); the gradient is all that
-`Guidance.steer` does to one picture. They take turns in one process; the ratio of a turn is the result, its median with
+`Guidance.apply_guidance` does to one picture. They take turns in one process; the ratio of a turn is the result, its median with
 the quartiles. Over a trajectory guidance acts in its interval only, so one column counts the steps that lie in it.
 
 Asked: at most 1 % of a step on a CPU, and on a GPU at most 5 % over the trajectory. There, CUDA's own events are the
@@ -24,29 +24,29 @@ from rich.table import Table
 
 from benchmarks import turns
 from emoscene import seeds
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.methods.guidance import Guidance
-from emoscene.solvers import scheduler
+from emoscene.solvers import make_scheduler
 
 WARM, CFG = 2, 7.5
 MOST = {"cpu": 0.01, "cuda": 0.05}  # of a step, and of a step over the trajectory
 
 
-def contenders(base: Backbone, guidance: Guidance) -> dict[str, Callable[[int], object]]:
+def contenders(base: DiffusionModel, guidance: Guidance) -> dict[str, Callable[[int], object]]:
     """One step with classifier-free guidance, and the gradient alone."""
     shape = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
     with base.device:
         unet = UNet2DConditionModel(**shape).to(base.dtype).requires_grad_(False).eval()
-    x = torch.randn(1, 4, 64, 64, generator=seeds.generator(0, "latent")).to(base.device)
-    text = torch.randn(2, 77, 768, generator=seeds.generator(0, "text")).to(base.device, base.dtype)
+    x = torch.randn(1, 4, 64, 64, generator=seeds.torch_generator(0, "latent")).to(base.device)
+    text = torch.randn(2, 77, 768, generator=seeds.torch_generator(0, "text")).to(base.device, base.dtype)
     noise, t = torch.zeros_like(x), torch.tensor(500, device=base.device)
-    awe = base.plain(["a village"], torch.eye(8)[1:2])
+    awe = base.encode_condition(["a village"], torch.eye(8)[1:2])
 
     def step(turn: int) -> torch.Tensor:
         away, towards = unet(torch.cat([x, x]).to(base.dtype), t, text).sample.chunk(2)
         return away + CFG * (towards - away)
 
-    return {"step": step, "gradient": lambda turn: guidance.steer(noise, x, t, awe)}
+    return {"step": step, "gradient": lambda turn: guidance.apply_guidance(noise, x, t, awe)}
 
 
 def main() -> int:
@@ -58,14 +58,14 @@ def main() -> int:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--out", type=Path, default=Path("out/gradient.json"))
     asked = parser.parse_args()
-    base = Backbone.load("mini", asked.device, getattr(torch, asked.dtype))  # for the schedule, which is SD 1.5's
+    base = DiffusionModel.load("mini", asked.device, getattr(torch, asked.dtype))  # for the schedule, which is SD 1.5's
     guidance = Guidance(Guidance.Config(), base).to(base.device).requires_grad_(False).eval()
     with torch.no_grad():
         runners = contenders(base, guidance)
         times = turns.take(runners, asked.turns, WARM)
         peaks = {name: turns.peak(run) for name, run in runners.items()}
     ratio = turns.ratio(times["gradient"], times["step"])
-    levels = scheduler(base, "dpm++", asked.steps).timesteps / len(base.alphas_cumprod)
+    levels = make_scheduler(base, "dpm++", asked.steps).timesteps / len(base.alphas_cumprod)
     acting = ((guidance.config.low <= levels) & (levels <= guidance.config.high)).float().mean().item()
     share = ratio.median * (acting if base.device.type == "cuda" else 1)
     met = share <= MOST.get(base.device.type, 1.0)

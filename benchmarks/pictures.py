@@ -27,10 +27,10 @@ import emoscene
 from benchmarks import turns
 from emoscene import config as configs
 from emoscene import plugins
-from emoscene.backbone import Backbone
-from emoscene.device import loaded
+from emoscene.backbone import DiffusionModel
+from emoscene.device import load_model
 from emoscene.mini import truesize
-from emoscene.sampling import Pipe
+from emoscene.sampling import EmotionPipeline
 
 PROMPT, WARM = "a village by a lake", 2
 MOST = {"none": 1.02, "lora": 1.06, "multimodal": 1.06}
@@ -39,11 +39,11 @@ MOST = {"none": 1.02, "lora": 1.06, "multimodal": 1.06}
 class Stock:
     """diffusers' own pipeline on the base's folder, with weights of its own."""
 
-    def __init__(self, base: Backbone, steps: int) -> None:
+    def __init__(self, base: DiffusionModel, steps: int) -> None:
         self.pipeline = StableDiffusionPipeline.from_pretrained(str(base.folder), dtype=base.dtype).to(base.device)
         self.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(self.pipeline.scheduler.config)
         self.pipeline.set_progress_bar_config(disable=True)
-        self.asked = {"num_inference_steps": steps, "guidance_scale": base.spec.cfg}
+        self.asked = {"num_inference_steps": steps, "guidance_scale": base.spec.guidance_scale}
 
     def __call__(self, seed: int) -> np.ndarray:
         made = self.pipeline(PROMPT, generator=torch.Generator().manual_seed(seed), **self.asked)
@@ -53,16 +53,16 @@ class Stock:
 class Ours:
     """The base with a method on it: its own adapter, or an untrained one of the true shape."""
 
-    def __init__(self, base: Backbone, method: str, steps: int) -> None:
+    def __init__(self, base: DiffusionModel, method: str, steps: int) -> None:
         if method == "none" or method in base.spec.adapters:
             self.pipe = emoscene.load(base, method=method)
         else:
-            cls = plugins.find("methods", method)
-            own = {field.name for field in configs.fields(cls.Config)}
-            recipe = plugins.table("recipes", truesize.METHODS[method]) if cls.reads else {}
-            config = configs.replace(cls.Config(), {key: value for key, value in recipe.items() if key in own})
-            made = cls.start(config, base, truesize.Noise()).to(base.device).requires_grad_(False).eval()
-            self.pipe = Pipe(base, {method: made})
+            cls = plugins.load_plugin("methods", method)
+            own = {field.name for field in configs.list_options(cls.Config)}
+            recipe = plugins.load_table("recipes", truesize.METHODS[method]) if cls.reads else {}
+            config = configs.replace_fields(cls.Config(), {key: value for key, value in recipe.items() if key in own})
+            made = cls.start(config, base, truesize.RandomSamples()).to(base.device).requires_grad_(False).eval()
+            self.pipe = EmotionPipeline(base, {method: made})
         self.steps = steps
 
     def __call__(self, seed: int) -> np.ndarray:
@@ -70,7 +70,7 @@ class Ours:
         return np.asarray(made.images[0], int)
 
 
-def contenders(base: Backbone, methods: list[str], steps: int) -> tuple[dict, dict[str, dict]]:
+def contenders(base: DiffusionModel, methods: list[str], steps: int) -> tuple[dict, dict[str, dict]]:
     """What paints, and what setting each up took: seconds of loading and of a first picture, and the device's peak."""
     runners, setup = {}, {}
     for name in ("diffusers", *methods):
@@ -105,8 +105,8 @@ def main() -> int:
     parser.add_argument("--dtype")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     asked = parser.parse_args()
-    name = str(truesize.base(asked.out / "truesize")) if asked.true else asked.base
-    base = loaded(name, asked.device, asked.dtype)
+    name = str(truesize.make_true_size_base(asked.out / "truesize")) if asked.true else asked.base
+    base = load_model(name, asked.device, asked.dtype)
     runners, setup = contenders(base, asked.methods, asked.steps)
     gap = int(np.abs(runners["diffusers"](0) - runners["none"](0)).max()) if "none" in runners else None
     seconds = turns.take(runners, asked.turns, 0 if asked.true else WARM)

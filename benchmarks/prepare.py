@@ -25,24 +25,24 @@ import numpy as np
 import torch
 
 from emoscene import stage
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.data import encoding, finishing, preparation, records
-from emoscene.data.checks import opened
-from emoscene.data.dataset import Prepared
-from emoscene.data.duplicates import groups, look
+from emoscene.data.checks import open_checked
+from emoscene.data.dataset import PreparedDataset
+from emoscene.data.duplicates import group_duplicates, perceptual_hash
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.data.shapes import square
+from emoscene.data.shapes import crop_square
 from emoscene.data.sources.imagefolder import ImageFolder
-from emoscene.world.layouts import write
-from emoscene.world.press import proof
+from emoscene.world.layouts import write_layout
+from emoscene.world.press import render_image
 
 BATCH = 64
 
 
 def world(folder: Path, number: int) -> Path:
     """An imagefolder without captions, of 256 px."""
-    root = write("imagefolder", number, 0, folder / "raw", size=256)
+    root = write_layout("imagefolder", number, 0, folder / "raw", size=256)
     (root / "metadata.jsonl").unlink(missing_ok=True)
     return root
 
@@ -50,8 +50,8 @@ def world(folder: Path, number: int) -> Path:
 def passes(asked: argparse.Namespace, folder: Path) -> dict:
     """Seconds of the pipeline over those of its networks, the median of the turns."""
     torch.set_num_threads(asked.threads)
-    root, backbone = world(folder, asked.number), Backbone.load(asked.base)
-    networks = preparation.networks(backbone, *preparation.companions(backbone, asked.emotion_clip, asked.captioner))
+    root, backbone = world(folder, asked.number), DiffusionModel.load(asked.base)
+    networks = preparation.load_networks(backbone, *preparation.auxiliary_models(backbone, asked.emotion_clip, asked.captioner))
     pictures = decoded(root, backbone, min(256, asked.number))
     call = {"root": root, "base": asked.base, "emotion_clip": asked.emotion_clip, "captioner": asked.captioner}
     turns = []
@@ -59,7 +59,7 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
         began = time.perf_counter()
         for first in range(0, asked.number, encoding.BATCH):
             place = first % len(pictures)
-            networks.read(pictures[place : place + encoding.BATCH])
+            networks.encode_batch(pictures[place : place + encoding.BATCH])
         bare = time.perf_counter() - began
         began = time.perf_counter()
         prepare("imagefolder", out=folder / f"turn-{turn}", tell=str, workers=asked.threads, **call)
@@ -68,9 +68,9 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
     return {"pipeline to networks": statistics.median(ratios), "seconds": turns, "pictures": asked.number}
 
 
-def decoded(root: Path, backbone: Backbone, number: int) -> list[encoding.Item]:
+def decoded(root: Path, backbone: DiffusionModel, number: int) -> list[encoding.Item]:
     """Some pictures as the pipeline reads them."""
-    source = ImageFolder(root, ImageFolder.Config(), backbone.size)
+    source = ImageFolder(root, ImageFolder.Config(), backbone.default_size)
     return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.pictures(range(number)))]
 
 
@@ -92,32 +92,32 @@ def processes(asked: argparse.Namespace, folder: Path) -> dict:
         ]
         assert [hand.wait() for hand in hands] == [0] * count
         seconds[count] = time.perf_counter() - began
-    same = len({stage.read(folder / f"by-{count}")["fingerprint"] for count in (1, 2)}) == 1
+    same = len({stage.read_manifest(folder / f"by-{count}")["fingerprint"] for count in (1, 2)}) == 1
     return {"speed-up": seconds[1] / seconds[2], "seconds": seconds, "same bytes": same, "pictures": asked.number}
 
 
 def access(asked: argparse.Namespace, folder: Path) -> dict:
     """Samples a second in random batches, and megabytes of private memory that reading them added."""
-    made = stage.Stage.open(folder / "prepared", "prepared", {"number": asked.number})
+    made = stage.RunDir.open(folder / "prepared", "prepared", {"number": asked.number})
     rng = np.random.default_rng(0)
-    parts = [made.path / name for name in encoding.names(asked.number, SHARD)]
+    parts = [made.path / name for name in encoding.shard_names(asked.number, SHARD)]
     for shard, part in enumerate(parts):
         numbers = range(shard * SHARD, min((shard + 1) * SHARD, asked.number))
-        latents = records.packed(rng.normal(size=(len(numbers), 4, asked.side, asked.side)))
+        latents = records.pack_arrays(rng.normal(size=(len(numbers), 4, asked.side, asked.side)))
         rows = [
             Record(f"p-{number}", weights=tuple(np.eye(8)[number % 8]), caption="a lake", latent=latent, shape=shape)
             for number, (latent, shape) in zip(numbers, latents, strict=True)
         ]
-        encoding._stream(records.table(rows), part)
-    finishing.index(made.path, parts)
+        encoding._write_stream(records.records_table(rows), part)
+    finishing.write_index(made.path, parts)
     made.finish(encoder="", size=8 * asked.side)
-    data = Prepared(made.path, "methods")
+    data = PreparedDataset(made.path, "methods")
     orders = [rng.integers(0, len(data), BATCH).tolist() for _ in range(asked.samples // BATCH)]
     for order in orders[: len(orders) // 4]:
-        data.rows(order, ["latent", "weights", "caption"])
+        data.read(order, ["latent", "weights", "caption"])
     before, began = private(), time.perf_counter()
     for order in orders:
-        data.rows(order, ["latent", "weights", "caption"])
+        data.read(order, ["latent", "weights", "caption"])
     seconds = time.perf_counter() - began
     grown = private() - before
     return {"samples a second": len(orders) * BATCH / seconds, "RssAnon grown, MB": grown, "rows": asked.number}
@@ -125,19 +125,19 @@ def access(asked: argparse.Namespace, folder: Path) -> dict:
 
 def parts(asked: argparse.Namespace, folder: Path) -> dict:
     """Milliseconds of one thread for a JPEG of 1024 x 768, cut to 512 px; seconds for grouping `number` hashes."""
-    painted = proof({"seed": 3}, 1024).picture.crop((0, 0, 1024, 768))
-    data = encoding.filed(painted, "jpeg")
-    small = square(painted, 512)
+    painted = render_image({"seed": 3}, 1024).picture.crop((0, 0, 1024, 768))
+    data = encoding.encode_file(painted, "jpeg")
+    small = crop_square(painted, 512)
     looks = np.random.default_rng(0).integers(1, 2**63, asked.number, dtype=np.uint64)
     work = {
-        "open and check": lambda: opened(data, "a.jpg"),
-        "hash for the eye": lambda: look(painted),
-        "cut to 512": lambda: square(painted, 512),
-        **{f"write {kind}": (lambda kind=kind: encoding.filed(small, kind)) for kind in encoding.KINDS},
+        "open and check": lambda: open_checked(data, "a.jpg"),
+        "hash for the eye": lambda: perceptual_hash(painted),
+        "cut to 512": lambda: crop_square(painted, 512),
+        **{f"write {kind}": (lambda kind=kind: encoding.encode_file(small, kind)) for kind in encoding.KINDS},
     }
     found = {name: 1000 * processor(do, 20) for name, do in work.items()}
-    sizes = {f"{kind}, kB": len(encoding.filed(small, kind)) / 1000 for kind in encoding.KINDS}
-    grouping = processor(lambda: groups(np.arange(asked.number, dtype=np.uint64), looks, 4), 1)
+    sizes = {f"{kind}, kB": len(encoding.encode_file(small, kind)) / 1000 for kind in encoding.KINDS}
+    grouping = processor(lambda: group_duplicates(np.arange(asked.number, dtype=np.uint64), looks, 4), 1)
     return {"ms": found, **sizes, "grouping, s": grouping, "hashes": asked.number}
 
 
@@ -154,20 +154,20 @@ def processor(do: Callable[[], object], times: int) -> float:
 def posterior(asked: argparse.Namespace, folder: Path) -> dict:
     """Shares of the latents' variance, and what a latent drawn from the posterior adds to the loss of the base."""
     torch.set_num_threads(asked.threads)
-    backbone = Backbone.load(asked.base)
+    backbone = DiffusionModel.load(asked.base)
     pictures = decoded(world(folder, asked.number), backbone, asked.number)
     scale, draw = backbone.vae.config.scaling_factor, torch.Generator().manual_seed(0)
     found, gaps, losses = [], [], []
     for first in range(0, len(pictures), encoding.BATCH):
-        images = encoding.padded([picture for _, _, picture in pictures[first : first + encoding.BATCH]])
+        images = encoding.pad_batch([picture for _, _, picture in pictures[first : first + encoding.BATCH]])
         spread = backbone.vae.encode(images).latent_dist
         mean, deviation = spread.mean * scale, spread.std * scale
         found.append([mean.var(), deviation.square().mean(), (mean - mean.half()).square().mean()])
         noise, drawn = (torch.randn(mean.shape, generator=draw) for _ in range(2))
         t = torch.randint(len(backbone.alphas_cumprod), (len(mean),), generator=draw)
-        blank = backbone.plain([""] * len(mean))
+        blank = backbone.encode_condition([""] * len(mean))
         for x_0 in (mean, mean + deviation * drawn):
-            predicted = backbone.predict(backbone.add_noise(x_0, noise, t), t, blank)
+            predicted = backbone.predict_noise(backbone.add_noise(x_0, noise, t), t, blank)
             losses.append((predicted - noise).square().mean((1, 2, 3)))
         gaps.append(losses[-1] - losses[-2])
     variance, own, rounding = torch.tensor(found).double().mean(0).tolist()

@@ -24,14 +24,14 @@ from rich.table import Table
 from benchmarks import turns
 from emoscene import plugins
 from emoscene.config import read_toml
-from emoscene.metrics.base import Readings, Value, hits
+from emoscene.metrics.base import Predictions, Value, hits
 from emoscene.metrics.distance import moments
-from emoscene.mini.comparison import farther
-from emoscene.mini.lab import Lab
-from emoscene.painting import plan
-from emoscene.sampling import Pipe
-from emoscene.solvers import left, scheduler
-from emoscene.statistics import compare
+from emoscene.mini.comparison import relative_distance
+from emoscene.mini.lab import Experiment
+from emoscene.painting import plan_samples
+from emoscene.sampling import EmotionPipeline
+from emoscene.solvers import remaining_timesteps, make_scheduler
+from emoscene.statistics import paired_difference
 
 PROMPT, STOCK, WARM = "a village by a lake", 50, 1
 LEAST, LOST, FARTHER = 3.0, 0.02, 1.1
@@ -39,18 +39,18 @@ LEAST, LOST, FARTHER = 3.0, 0.02, 1.1
 
 def recipe(name: str) -> dict:
     """The options of a recipe, by name or file."""
-    return read_toml(name) if Path(name).suffix == ".toml" else plugins.table("recipes", name)
+    return read_toml(name) if Path(name).suffix == ".toml" else plugins.load_table("recipes", name)
 
 
-def passes(pipe: Pipe, options: dict) -> int:
+def passes(pipe: EmotionPipeline, options: dict) -> int:
     """How many samples the UNet sees for one picture with guidance."""
-    solver = scheduler(pipe.base, options["sampler"], options["steps"])
-    levels = left(solver) / len(pipe.base.alphas_cumprod)
+    solver = make_scheduler(pipe.base, options["sampler"], options["steps"])
+    levels = remaining_timesteps(solver) / len(pipe.base.alphas_cumprod)
     inside = (options.get("cfg_low", 0.0) <= levels) & (levels <= options.get("cfg_high", 1.0))
     return len(levels) + int(inside.sum())
 
 
-def contenders(pipe: Pipe, presets: dict[str, dict]) -> dict[str, Callable[[int], object]]:
+def contenders(pipe: EmotionPipeline, presets: dict[str, dict]) -> dict[str, Callable[[int], object]]:
     """Functions of a seed that paint one picture each; stock is the base alone, the recipes have the method on it."""
     stock = StableDiffusionPipeline.from_pretrained(str(pipe.base.folder), dtype=pipe.base.dtype)
     stock = stock.to(pipe.base.device)
@@ -59,7 +59,7 @@ def contenders(pipe: Pipe, presets: dict[str, dict]) -> dict[str, Callable[[int]
 
     def diffusers(seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        stock(PROMPT, num_inference_steps=STOCK, guidance_scale=pipe.base.spec.cfg, generator=generator)
+        stock(PROMPT, num_inference_steps=STOCK, guidance_scale=pipe.base.spec.guidance_scale, generator=generator)
 
     found: dict[str, Callable[[int], object]] = {"stock": diffusers}
     for name, options in presets.items():
@@ -67,28 +67,28 @@ def contenders(pipe: Pipe, presets: dict[str, dict]) -> dict[str, Callable[[int]
     return found
 
 
-def speed(pipe: Pipe, presets: dict[str, dict], count: int) -> dict[str, dict]:
+def speed(pipe: EmotionPipeline, presets: dict[str, dict], count: int) -> dict[str, dict]:
     """Seconds of a picture and how many times faster than stock, median and quartiles."""
     seconds = turns.take(contenders(pipe, presets), count, WARM)
     faster = {name: turns.ratio(seconds["stock"], times) for name, times in seconds.items()}
     return {name: {"seconds": statistics.median(times), **asdict(faster[name])} for name, times in seconds.items()}
 
 
-def quality(lab: Lab, presets: dict[str, dict], prompts: int, seeds: int) -> dict[str, Readings]:
+def quality(lab: Experiment, presets: dict[str, dict], prompts: int, seeds: int) -> dict[str, Predictions]:
     """What the judge reads of each recipe's pictures."""
     found = {}
     for name, options in presets.items():
-        planned = plan(lab.pipe(lab.method), lab.prompts[:prompts], range(seeds), **options)
-        found[name] = lab.judged(lab.painted(f"{lab.method}-{Path(name).stem}", lab.pipe(lab.method), planned))
+        planned = plan_samples(lab.pipe(lab.method), lab.prompts[:prompts], range(seeds), **options)
+        found[name] = lab.judge(lab.generate(f"{lab.method}-{Path(name).stem}", lab.pipe(lab.method), planned))
     return found
 
 
-def verdict(lab: Lab, read: dict[str, Readings]) -> dict[str, dict]:
+def verdict(lab: Experiment, read: dict[str, Predictions]) -> dict[str, dict]:
     """Accuracy and Frechet distance of the first recipe against the last."""
-    (fast, best), there = (list(read.values())[place] for place in (0, -1)), moments(lab.real.features)
+    (fast, best), there = (list(read.values())[place] for place in (0, -1)), moments(lab.real_predictions.features)
     right = [hits(one.likely, one.asked) for one in (fast, best)]
-    gap = compare(*right, fast.prompt, fast.seed)
-    ratio: Value = farther(fast, best, there)
+    gap = paired_difference(*right, fast.prompt, fast.seed)
+    ratio: Value = relative_distance(fast, best, there)
     return {
         "accuracy": {name: float(hits(one.likely, one.asked).mean()) for name, one in read.items()},
         "difference": asdict(gap),
@@ -126,7 +126,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/presets"))
     asked = parser.parse_args()
     presets = {name: recipe(name) for name in asked.presets}
-    lab = Lab(asked.out, asked.base, asked.method)
+    lab = Experiment(asked.out, asked.base, asked.method)
     pipe = lab.pipe(asked.method)
     count = {name: passes(pipe, options) for name, options in presets.items()}
     count["stock"] = passes(pipe, {"sampler": "pndm", "steps": STOCK})

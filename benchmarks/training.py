@@ -46,17 +46,17 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoscene import plugins, seeds, stage, training
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.data import encoding, finishing, records
-from emoscene.data.dataset import Prepared
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.feed import feed
-from emoscene.hardware import attention, device, precision
+from emoscene.feed import prefetch_batches
+from emoscene.hardware import attention_kernel, training_device, choose_precision
 from emoscene.learner import Batch, Learner
-from emoscene.methods.base import denoising
+from emoscene.methods.base import denoising_loss
 from emoscene.mini import truesize
-from emoscene.training import Config, State
+from emoscene.training import Config, TrainingState
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 LIMITS = {  # the ratio's name: the row above, the row below, and what is promised
@@ -70,35 +70,35 @@ LIMITS = {  # the ratio's name: the row above, the row below, and what is promis
 class Plain(Learner):
     """PEFT's LoRA on the UNet's attention, trained as the example trains it: what all loops train alike."""
 
-    reads: ClassVar = ("latent", "caption")
+    columns: ClassVar = ("latent", "caption")
 
-    def __init__(self, base: Backbone, rank: int) -> None:
+    def __init__(self, base: DiffusionModel, rank: int) -> None:
         super().__init__(None)
         self.base = base
         base.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=TARGETS))
         self.held = nn.ParameterList(p for p in base.unet.parameters() if p.requires_grad)
 
     @classmethod
-    def start(cls, config: Any, base: Backbone | None, data: Any = None) -> Plain:
+    def from_scratch(cls, config: Any, base: DiffusionModel | None, data: Any = None) -> Plain:
         raise NotImplementedError
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         with torch.no_grad():
-            plain = self.base.plain(batch["caption"])
-        return denoising(self.base, batch, plain, gamma=1e9)
+            plain = self.base.encode_condition(batch["caption"])
+        return denoising_loss(self.base, batch, plain, gamma=1e9)
 
 
 class Pictures(Dataset[dict[str, Any]]):
     """The prepared pictures as the example's data set gives them: opened, flipped, as tensors, their words as ids."""
 
-    def __init__(self, data: Prepared, base: Backbone, cached: bool) -> None:
+    def __init__(self, data: PreparedDataset, base: DiffusionModel, cached: bool) -> None:
         self.data, self.base, self.column = data, base, "latent" if cached else "picture"
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        row = self.data.rows([place], [self.column, "caption"])
+        row = self.data.read([place], [self.column, "caption"])
         picture = row[self.column][0]
         options = {"max_length": 77, "padding": "max_length", "truncation": True, "return_tensors": "pt"}
         ids = self.base.tokenizer(row["caption"][0], **options).input_ids[0]
@@ -111,9 +111,9 @@ def endless(data: Dataset[dict[str, Any]], batch: int) -> Iterator[dict[str, Any
         yield from DataLoader(data, batch, shuffle=True, drop_last=True)
 
 
-def published(base: Backbone, data: Prepared, batch: int, lr: float, kind: str, cached: bool) -> Callable[[int], None]:
+def published(base: DiffusionModel, data: PreparedDataset, batch: int, lr: float, kind: str, cached: bool) -> Callable[[int], None]:
     """So many steps of the published loop; its own adapter is already on the UNet."""
-    accelerator = Accelerator(mixed_precision="no" if kind == "fp32" else "bf16", cpu=device().type == "cpu")
+    accelerator = Accelerator(mixed_precision="no" if kind == "fp32" else "bf16", cpu=training_device().type == "cpu")
     trained = [p for p in base.unet.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
     schedule = get_scheduler("constant", optimizer=optimizer, num_warmup_steps=0, num_training_steps=10**6)
@@ -146,15 +146,15 @@ def published(base: Backbone, data: Prepared, batch: int, lr: float, kind: str, 
     return run
 
 
-def bare(learner: Learner, data: Prepared, config: Config, kind: str) -> Callable[[int], None]:
+def bare(learner: Learner, data: PreparedDataset, config: Config, kind: str) -> Callable[[int], None]:
     """So many times forward, backward and optimizer, on a batch that lies ready."""
     optimizer = torch.optim.AdamW(learner.trainable.values(), lr=config.lr, fused=True)
-    [batch] = feed(data, learner.reads, range(1), config.batch, 0, slots=range(config.batch), device=device())
+    [batch] = prefetch_batches(data, learner.columns, range(1), config.batch, 0, slots=range(config.batch), device=training_device())
 
     def run(count: int) -> None:
         for _ in range(count):
-            with learner.attached(), attention(device()):
-                with torch.autocast(device().type, torch.bfloat16, enabled=kind == "bf16"):
+            with learner.attach(), attention_kernel(training_device()):
+                with torch.autocast(training_device().type, torch.bfloat16, enabled=kind == "bf16"):
                     loss = learner(batch).mean()
                 loss.backward()
             optimizer.step()
@@ -163,12 +163,12 @@ def bare(learner: Learner, data: Prepared, config: Config, kind: str) -> Callabl
     return run
 
 
-def engine(learner: Learner, data: Prepared, config: Config) -> Callable[[int], None]:
+def engine(learner: Learner, data: PreparedDataset, config: Config) -> Callable[[int], None]:
     """So many steps of ours; reading ahead begins anew with each turn, so nothing is read in another's time."""
-    state = State(learner, config)
+    state = TrainingState(learner, config)
 
     def run(count: int) -> None:
-        running = training.steps(state, data, config)
+        running = training.train_steps(state, data, config)
         for _ in islice(running, count):
             pass
         running.close()
@@ -176,11 +176,11 @@ def engine(learner: Learner, data: Prepared, config: Config) -> Callable[[int], 
     return run
 
 
-def contenders(asked: argparse.Namespace, base: Backbone, data: Prepared) -> dict[str, Callable[[int], None]]:
+def contenders(asked: argparse.Namespace, base: DiffusionModel, data: PreparedDataset) -> dict[str, Callable[[int], None]]:
     """Each with an adapter of its own kind; the plain one is shared, so all move the same weights."""
-    kind = precision(asked.precision, device(), [base.unet])
+    kind = choose_precision(asked.precision, training_device(), [base.unet])
     config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
-    cls = plugins.find("methods", "lora")
+    cls = plugins.load_plugin("methods", "lora")
     lora = cls.start(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)
     plain = Plain(base, asked.rank)
     ours = engine(plain, data, config)
@@ -196,29 +196,29 @@ def contenders(asked: argparse.Namespace, base: Backbone, data: Prepared) -> dic
 
 def timed(run: Callable[[int], None], count: int) -> tuple[float, float]:
     """Seconds a step, until the device is done; and the peak of its memory in GB, 0 on a CPU."""
-    if device().type == "cuda":
+    if training_device().type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
     began = time.perf_counter()
     run(count)
-    if device().type == "cuda":
+    if training_device().type == "cuda":
         torch.cuda.synchronize()
-    peak = torch.cuda.max_memory_allocated() / 1e9 if device().type == "cuda" else 0.0
+    peak = torch.cuda.max_memory_allocated() / 1e9 if training_device().type == "cuda" else 0.0
     return (time.perf_counter() - began) / count, peak
 
 
 def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds of a step by each contender, and the ratios that count."""
-    name = str(truesize.base(asked.weights)) if asked.true else asked.base
-    half = device().type == "cuda" and precision(asked.precision, device()) == "bf16"
-    base, asked.second = (Backbone.load(name, device(), torch.bfloat16 if half else torch.float32) for _ in range(2))
+    name = str(truesize.make_true_size_base(asked.weights)) if asked.true else asked.base
+    half = training_device().type == "cuda" and choose_precision(asked.precision, training_device()) == "bf16"
+    base, asked.second = (DiffusionModel.load(name, training_device(), torch.bfloat16 if half else torch.float32) for _ in range(2))
     for one in (base, asked.second):
         if asked.checkpointing:
-            one.spare()
-        if device().type == "cuda":
+            one.enable_gradient_checkpointing()
+        if training_device().type == "cuda":
             one.unet.to(memory_format=torch.channels_last)
     where = prepare("mini", out=folder / "prepared", limit=asked.number, base=name, tell=str)
-    data = Prepared(where, "methods")
+    data = PreparedDataset(where, "methods")
     runners = contenders(asked, base, data)
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     peaks = dict.fromkeys(runners, 0.0)
@@ -234,8 +234,8 @@ def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for name, (above, below, promise) in LIMITS.items()
     }
     found: dict[str, Any] = {"seconds a step": rows, "ratios": ratios}
-    if device().type == "cuda":
-        found["lora"] = throughput(runners["lora"], asked.batch, rows["lora"]["median"]) | {"size": base.size}
+    if training_device().type == "cuda":
+        found["lora"] = throughput(runners["lora"], asked.batch, rows["lora"]["median"]) | {"size": base.default_size}
         found["peak GB"] = {name: {"median": peak} for name, peak in peaks.items()}
         found["peak GB"]["lora"] = held(found["peak GB"]["lora"], "<= 6")
     pairs = zip(seconds["published"], seconds["published, cached"], strict=True)
@@ -245,8 +245,8 @@ def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def throughput(run: Callable[[int], None], batch: int, seconds: float) -> dict[str, float]:
     """Pictures a second, and a step's share of the arithmetic that a product of large matrices reaches here."""
-    side = 8192 if device().type == "cuda" else 512
-    matrix = torch.randn(side, side, device=device(), dtype=torch.bfloat16)
+    side = 8192 if training_device().type == "cuda" else 512
+    matrix = torch.randn(side, side, device=training_device(), dtype=torch.bfloat16)
 
     def multiply(count: int) -> None:
         for _ in range(count):
@@ -283,21 +283,21 @@ def quartiles(values: list[float]) -> dict[str, Any]:
     return {"median": middle, "quartiles": [low, high]}
 
 
-def synthetic(folder: Path, number: int, side: int) -> Prepared:
+def synthetic(folder: Path, number: int, side: int) -> PreparedDataset:
     """A prepared folder of random latents, written as `prepare` writes them."""
-    opened = stage.Stage.open(folder / "prepared", "prepared", {"number": number, "side": side})
-    parts = [opened.path / name for name in encoding.names(number, SHARD)]
+    opened = stage.RunDir.open(folder / "prepared", "prepared", {"number": number, "side": side})
+    parts = [opened.path / name for name in encoding.shard_names(number, SHARD)]
     for shard, part in enumerate(parts):
         numbers = range(shard * SHARD, min((shard + 1) * SHARD, number))
-        drawn = seeds.rng(0, "latents", shard).normal(size=(len(numbers), 4, side, side))
+        drawn = seeds.numpy_generator(0, "latents", shard).normal(size=(len(numbers), 4, side, side))
         rows = (
             Record(f"p-{n}", weights=tuple(np.eye(8)[n % 8]), caption="a lake", latent=latent, shape=shape)
-            for n, (latent, shape) in zip(numbers, records.packed(drawn), strict=True)
+            for n, (latent, shape) in zip(numbers, records.pack_arrays(drawn), strict=True)
         )
-        encoding._stream(records.table(rows), part)
-    finishing.index(opened.path, parts)
+        encoding._write_stream(records.records_table(rows), part)
+    finishing.write_index(opened.path, parts)
     opened.finish(encoder="", size=8 * side)
-    return Prepared(opened.path, "methods")
+    return PreparedDataset(opened.path, "methods")
 
 
 def loader(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -305,7 +305,7 @@ def loader(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     data = synthetic(folder, asked.number, asked.side)
     reads = ("latent", "weights", "caption", "caption_long")
     pause, waited = asked.batch / asked.rate, []
-    coming = feed(data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), readers=asked.readers)
+    coming = prefetch_batches(data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), readers=asked.readers)
     for _ in range(asked.turns):
         began = time.perf_counter()
         next(coming)
@@ -368,7 +368,7 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = {"steps": steps, "loader": loader}[asked.what](asked, Path(folder))
-    about = {"device": str(device()), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    about = {"device": str(training_device()), "threads": torch.get_num_threads(), "torch": torch.__version__}
     settings = {key: value for key, value in vars(asked).items() if isinstance(value, int | float | str)}
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / f"training-{asked.what}.json").write_text(json.dumps(about | {"asked": settings} | found, indent=1))

@@ -14,7 +14,7 @@ import torch
 
 import tiny
 from emoscene import config, plugins, seeds
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 
 FILE = Path(__file__).parent / "data/golden.json"
 SMALL = {"side": 32, "patch": 16, "width": 32, "layers": 1, "heads": 2, "vector": 16, "text_width": 32}
@@ -33,7 +33,7 @@ class Eight:
 
     def rows(self, indices: Any, names: Any) -> dict[str, Any]:
         every = tiny.columns(len(self))
-        every["picture"] = torch.rand(8, 3, 32, 32, generator=seeds.generator(0, "picture")) * 2 - 1
+        every["picture"] = torch.rand(8, 3, 32, 32, generator=seeds.torch_generator(0, "picture")) * 2 - 1
         every |= {"scene": ["lake", "hill"] * 4, "caption": ["a dog", "a cat"] * 4}
         kept = list(indices)
         return {k: v[kept] if isinstance(v, torch.Tensor) else [v[i] for i in kept] for k, v in every.items()}
@@ -43,7 +43,7 @@ def filled(module: torch.nn.Module, name: str) -> None:
     """Matrices and kernels drawn anew from their names, vectors moved by a little."""
     with torch.no_grad():
         for key, parameter in module.named_parameters():
-            drawn = torch.randn(parameter.shape, generator=seeds.generator(0, name, key))
+            drawn = torch.randn(parameter.shape, generator=seeds.torch_generator(0, name, key))
             if parameter.ndim > 1:
                 parameter.copy_(drawn * parameter[0].numel() ** -0.5)
             else:
@@ -52,23 +52,23 @@ def filled(module: torch.nn.Module, name: str) -> None:
 
 def learners() -> list[tuple[str, str]]:
     """Kind and name of all that learns, found and not listed."""
-    both = ((kind, name) for kind in ("encoders", "methods") for name in plugins.names(kind))
-    return [(kind, name) for kind, name in both if plugins.find(kind, name).reads]
+    both = ((kind, name) for kind in ("encoders", "methods") for name in plugins.list_names(kind))
+    return [(kind, name) for kind, name in both if plugins.load_plugin(kind, name).reads]
 
 
-def standing(folder: Path) -> Backbone:
-    base = Backbone.load(str(tiny.make(folder)))
+def standing(folder: Path) -> DiffusionModel:
+    base = DiffusionModel.load(str(tiny.make(folder)))
     for part in ("unet", "text_encoder"):
         filled(getattr(base, part), part)
     return base
 
 
-def measured(kind: str, name: str, base: Backbone) -> dict[str, list[float]]:
+def measured(kind: str, name: str, base: DiffusionModel) -> dict[str, list[float]]:
     """Each sample's loss, and each batch's norm of the gradient."""
-    cls, data = plugins.find(kind, name), Eight()
-    fields = {field.name for field in config.fields(cls.Config)}
+    cls, data = plugins.load_plugin(kind, name), Eight()
+    fields = {field.name for field in config.list_options(cls.Config)}
     small = {key: value for key, value in SMALL.items() if kind == "encoders" and key in fields}
-    learner = cls.start(config.replace(cls.Config(), small), base, data)
+    learner = cls.start(config.replace_fields(cls.Config(), small), base, data)
     filled(learner, name)
     found: dict[str, list[float]] = {"losses": [], "gradient": []}
     for step in range(STEPS):

@@ -17,7 +17,7 @@ MUON = Config(**{**vars(FAST), "muon": 2.0})
 class Line(Learner):
     """y = w x + b, with drop-out of its own drawn from the batch."""
 
-    reads = ("x", "y")
+    columns = ("x", "y")
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -25,10 +25,10 @@ class Line(Learner):
         self.layer = nn.Linear(3, 1)
 
     @classmethod
-    def start(cls, config: object, base: object, data: object = None) -> "Line":
+    def from_scratch(cls, config: object, base: object, data: object = None) -> "Line":
         return cls()
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         kept = batch.uniform("drop", 3) < 0.8
         return ((self.layer(batch["x"] * kept) + batch.normal("noise", 1) * 0.01 - batch["y"]) ** 2).mean(1)
 
@@ -40,10 +40,10 @@ class Deep(Line):
         super().__init__()
         self.hidden = nn.Linear(3, 3)
 
-    def inner(self, name: str) -> bool:
+    def use_muon(self, name: str) -> bool:
         return name == "hidden.weight"
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         return ((self.layer(self.hidden(batch["x"])) - batch["y"]) ** 2).mean(1)
 
 
@@ -67,7 +67,7 @@ def quiet(message: str) -> None:
 
 
 def state_of(folder: Path) -> dict[str, Tensor]:
-    newest = checkpoints.found(folder)[-1]
+    newest = checkpoints.list_checkpoints(folder)[-1]
     names = ("weights", "average", "moments")
     return {f"{n}.{k}": v.clone() for n in names for k, v in load_file(newest / f"{n}.safetensors").items()}
 

@@ -8,14 +8,14 @@ import torch
 import torch.distributed as dist
 
 from emoscene.evaluation import evaluate
-from emoscene.sampling import Pipe
+from emoscene.sampling import EmotionPipeline
 
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
 assert dist.get_world_size() == int(sys.argv[1])
 painted = []
-draw = Pipe.draw
-Pipe.draw = lambda self, rows, batch=8: draw(self, painted.append(list(rows)) or painted[-1], batch)
+draw = EmotionPipeline.generate
+EmotionPipeline.generate = lambda self, rows, batch=8: draw(self, painted.append(list(rows)) or painted[-1], batch)
 evaluate(**json.loads(Path(sys.argv[2]).read_text()))
 counts = [None] * dist.get_world_size()
 dist.all_gather_object(counts, [row.file for rows in painted for row in rows])

@@ -17,16 +17,16 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene import device, plugins
-from emoscene.encoders.base import opened
-from emoscene.errors import Failure
+from emoscene.encoders.base import load_encoder
+from emoscene.errors import EmosceneError
 from emoscene.evaluation import evaluate
-from emoscene.pictures import Row
-from emoscene.sampling import Pipe
+from emoscene.pictures import GenerationParams
+from emoscene.sampling import EmotionPipeline
 from emoscene.solvers import SCHEDULERS
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 from standin_accelerator.record import Waits
 
-METHODS = plugins.names("methods")
+METHODS = plugins.list_names("methods")
 CHAINS = [*METHODS, *("+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2))]
 
 METHOD_WAITS = {"guidance": 1, "multimodal": 1}
@@ -49,39 +49,39 @@ def record() -> Iterator[Record]:
 
 
 @pytest.fixture(scope="module")
-def pipes(record: Record, folder: str) -> dict[str, dict[str, Pipe]]:
+def pipes(record: Record, folder: str) -> dict[str, dict[str, EmotionPipeline]]:
     """Every method and pair, on the CPU and on the card in both precisions, by the place's name."""
     places = {"cpu": ("cpu", "float32"), "single": ("cuda", "float32"), "default": (None, None)}
     return {name: make_pipes(folder, *place) for name, place in places.items()}
 
 
-def make_pipes(folder: str, place: str | None, dtype: str | None) -> dict[str, Pipe]:
+def make_pipes(folder: str, place: str | None, dtype: str | None) -> dict[str, EmotionPipeline]:
     """Every method and pair on one base."""
-    base = device.loaded(folder, place, dtype)
+    base = device.load_model(folder, place, dtype)
     methods = {name: tiny.made(name, base) for name in METHODS}
-    return {chain: Pipe(base, {name: methods[name] for name in chain.split("+")}) for chain in CHAINS}
+    return {chain: EmotionPipeline(base, {name: methods[name] for name in chain.split("+")}) for chain in CHAINS}
 
 
-def plan(pipe: Pipe, **settings: object) -> list[Row]:
+def plan(pipe: EmotionPipeline, **settings: object) -> list[GenerationParams]:
     """An image of an emotion, one of a mixture that suppresses, one of none."""
     emotions = ["awe", "fear:0.5,sadness:-0.5", None]
-    return pipe.rows("a dog", emotion=emotions, **{"steps": 2, "cfg": 2.0, **settings})
+    return pipe.plan("a dog", emotion=emotions, **{"steps": 2, "cfg": 2.0, **settings})
 
 
-def generate(pipe: Pipe, rows: list[Row]) -> np.ndarray:
+def generate(pipe: EmotionPipeline, rows: list[GenerationParams]) -> np.ndarray:
     """Images as numbers [B, H, W, 3]."""
-    return np.stack([np.asarray(image, float) for _, image in pipe.draw(rows)])
+    return np.stack([np.asarray(image, float) for _, image in pipe.generate(rows)])
 
 
-def measure_step(record: Record, pipe: Pipe, rows: list[Row]) -> Waits:
+def measure_step(record: Record, pipe: EmotionPipeline, rows: list[GenerationParams]) -> Waits:
     """The waits of the step that waits most, the first left out."""
-    marks = [record.waits.copy() for _ in pipe.latents(rows)]
+    marks = [record.waits.copy() for _ in pipe.denoise(rows)]
     steps = [after - before for before, after in pairwise(marks)]
     return max(steps, key=lambda waits: sum(waits.values()))
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_every_method_and_pair_generates(chain: str, record: Record, pipes: dict[str, dict[str, Pipe]]) -> None:
+def test_every_method_and_pair_generates(chain: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
     images = {place: generate(some[chain], plan(some[chain])) for place, some in pipes.items()}
     assert np.abs(images["single"] - images["cpu"]).max() <= 1
     assert np.abs(images["default"] - images["cpu"]).mean() < 2
@@ -95,7 +95,7 @@ def test_every_method_and_pair_generates(chain: str, record: Record, pipes: dict
 
 
 @pytest.mark.parametrize("sampler", SCHEDULERS)
-def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, dict[str, Pipe]]) -> None:
+def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
     images = [
         generate(pipes[place]["none"], plan(pipes[place]["none"], sampler=sampler)) for place in ("cpu", "single")
     ]
@@ -110,7 +110,7 @@ def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, 
 
 @pytest.mark.parametrize("chain", ["none", "lora", "guidance+multimodal"])
 @pytest.mark.parametrize("keep", [0.5, 1.0])
-def test_an_image_is_edited(chain: str, keep: float, record: Record, pipes: dict[str, dict[str, Pipe]]) -> None:
+def test_an_image_is_edited(chain: str, keep: float, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
     draw = np.random.default_rng(0)
     image = Image.fromarray(draw.integers(0, 255, (64, 64, 3), np.uint8))
     found = [
@@ -176,7 +176,7 @@ def test_a_folder_of_images_is_generated(folder: str, tmp_path: Path) -> None:
     assert len(list(Path(out).glob("*.png"))) == 1
 
 
-def load_and_measure(folder: str, method: str, record: Record) -> tuple[Pipe, int]:
+def load_and_measure(folder: str, method: str, record: Record) -> tuple[EmotionPipeline, int]:
     """A pipe, and what loading it took at most."""
     pipe = emoscene.load(folder, method=method, dtype="float32")
     loading = record.memory.peak
@@ -190,12 +190,12 @@ def test_a_small_card_generates_the_same_images(folder: str) -> None:
     with use_card(H100) as large:
         pipe, _ = load_and_measure(folder, "none", large)
         held = large.memory.allocated
-        images = generate(pipe, pipe.rows("a dog", **asked))
+        images = generate(pipe, pipe.plan("a dog", **asked))
     room, told = held + (large.memory.peak - held) // 2, []
     with use_card(small_card(room)) as small:
         pipe, _ = load_and_measure(folder, "none", small)
-        pipe.tell = told.append
-        again = generate(pipe, pipe.rows("a dog", **asked))
+        pipe.on_message = told.append
+        again = generate(pipe, pipe.plan("a dog", **asked))
     assert told[0] == "memory ran out over 8 pictures at once: going on with 4"
     assert small.memory.peak <= room
     assert np.abs(images - again).max() <= 1
@@ -205,12 +205,12 @@ def test_a_card_without_room_for_one_image_keeps_parts_in_main_memory(folder: st
     told: list[str] = []
     with use_card(H100) as large:
         pipe, loading = load_and_measure(folder, "none", large)
-        images = generate(pipe, pipe.rows("a dog", steps=1))
+        images = generate(pipe, pipe.plan("a dog", steps=1))
     assert loading < large.memory.peak
     with use_card(small_card(loading)) as small:
         pipe, _ = load_and_measure(folder, "none", small)
-        pipe.tell = told.append
-        again = generate(pipe, pipe.rows("a dog", steps=1))
+        pipe.on_message = told.append
+        again = generate(pipe, pipe.plan("a dog", steps=1))
         assert not small.errors
     assert [remark.partition(": ")[2] for remark in told] == [
         "going on with the autoencoder in tiles",
@@ -220,7 +220,7 @@ def test_a_card_without_room_for_one_image_keeps_parts_in_main_memory(folder: st
 
 
 def test_a_base_that_does_not_fit_is_one_sentence(folder: str) -> None:
-    with use_card(small_card(1000)), pytest.raises(Failure, match=r"does not fit into the device's memory: .*--device"):
+    with use_card(small_card(1000)), pytest.raises(EmosceneError, match=r"does not fit into the device's memory: .*--device"):
         emoscene.load(folder)
 
 
@@ -228,10 +228,10 @@ def test_images_that_a_judge_has_no_room_for_are_one_sentence(tmp_path: Path) ->
     judges = tiny.judges(tmp_path)
     images = [Image.new("RGB", (64, 64))] * 8
     with use_card(H100) as record:
-        judge = opened("judge", judges[0], "cuda")
+        judge = load_encoder("judge", judges[0], "cuda")
         room = record.memory.allocated + 8 * 64 * 64 * 3 * 4
         assert judge.read(images).probabilities.shape == (8, 8)
     with use_card(small_card(room)):
-        judge = opened("judge", judges[0], "cuda")
-        with pytest.raises(Failure, match="does not suffice to read 8 pictures at once: give --device cpu"):
+        judge = load_encoder("judge", judges[0], "cuda")
+        with pytest.raises(EmosceneError, match="does not suffice to read 8 pictures at once: give --device cpu"):
             judge.read(images)

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 import emoscene
 import tiny
 from emoscene import checkpoints, plugins, stage
-from emoscene.backbone import Backbone
-from emoscene.data.dataset import Prepared
-from emoscene.errors import Failure
+from emoscene.backbone import DiffusionModel
+from emoscene.data.dataset import PreparedDataset
+from emoscene.errors import EmosceneError
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 
 CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
@@ -63,7 +63,7 @@ def list_learners() -> list[str]:
     """All plug-ins that train."""
     found = []
     for kind in ("methods", "encoders"):
-        found += [name for name in plugins.names(kind) if plugins.find(kind, name).reads]
+        found += [name for name in plugins.list_names(kind) if plugins.load_plugin(kind, name).reads]
     return found
 
 
@@ -94,7 +94,7 @@ def train(name: str, data: Path, base: str, out: Path, **settings: object) -> Pa
 
 def read_losses(folder: Path) -> list[float]:
     """The losses on unseen images at each validation."""
-    return [row["loss"]["all"] for row in stage.read(folder)["history"]]
+    return [row["loss"]["all"] for row in stage.read_manifest(folder)["history"]]
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +153,9 @@ def test_images_are_encoded_as_on_the_cpu(base: str, data: Path, tmp_path: Path)
     assert not record.errors
     assert record.operators > 0
     for column in ("latent", "vector"):
-        ours, theirs = (Prepared(folder).all(column) for folder in (data, there))
+        ours, theirs = (PreparedDataset(folder).column(column) for folder in (data, there))
         np.testing.assert_allclose(np.asarray(theirs, float), np.asarray(ours, float), atol=2e-2)
-    assert Prepared(there).all("caption") == Prepared(data).all("caption")
+    assert PreparedDataset(there).column("caption") == PreparedDataset(data).column("caption")
 
 
 def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -> None:
@@ -171,10 +171,10 @@ def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -
         whole = train("inversion", data, base, tmp_path / "whole", **settings)
     with use_card(H100), pytest.raises(Stop):
         train("inversion", data, base, tmp_path / "parts", **settings, look=stop)
-    assert [path.name for path in checkpoints.found(tmp_path / "parts/checkpoints")] == ["step-0", "step-1"]
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")] == ["step-0", "step-1"]
     with use_card(H100):
         parts = train("inversion", data, base, tmp_path / "parts", **settings, resume=True)
-    assert stage.read(parts)["fingerprint"] == stage.read(whole)["fingerprint"]
+    assert stage.read_manifest(parts)["fingerprint"] == stage.read_manifest(whole)["fingerprint"]
 
 
 def test_a_dry_run_says_what_the_card_held(base: str, data: Path, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_card_with_too_little_memory_is_one_sentence(
     count = {"lora": 1, "emotion_clip": 8}[name]
     with (
         use_card(small_card(held + int(share * (peak - held)))),
-        pytest.raises(Failure, match=f"out of memory with {count} samples at a time: checkpointing=yes"),
+        pytest.raises(EmosceneError, match=f"out of memory with {count} samples at a time: checkpointing=yes"),
     ):
         train(name, data, base, tmp_path / "small", precision="fp32", validate=0)
 
@@ -231,17 +231,17 @@ def test_a_card_without_room_for_base_or_batch_is_one_sentence(
     room = {"base": 1000, "batch": held + 4096}[lacking]
     with (
         use_card(small_card(room)),
-        pytest.raises(Failure, match="out of memory with the base, the optimizer and a batch on the device"),
+        pytest.raises(EmosceneError, match="out of memory with the base, the optimizer and a batch on the device"),
     ):
         train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0)
 
 
 def test_images_that_a_card_has_no_room_for_are_one_sentence(base: str, tmp_path: Path) -> None:
-    with use_card(small_card(1000)), pytest.raises(Failure, match=r"does not fit into the device's memory"):
+    with use_card(small_card(1000)), pytest.raises(EmosceneError, match=r"does not fit into the device's memory"):
         prepare(tmp_path / "none", base)
     with use_card(H100) as record:
-        Backbone.load(base, "cuda")
-    with use_card(small_card(record.memory.peak)), pytest.raises(Failure, match=r"does not suffice to encode 32 pic"):
+        DiffusionModel.load(base, "cuda")
+    with use_card(small_card(record.memory.peak)), pytest.raises(EmosceneError, match=r"does not suffice to encode 32 pic"):
         emoscene.prepare("mini", out=tmp_path / "few", base=base, limit=8, workers=0, tell=str)
 
 

@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 import tiny
 from emoscene import artifacts, plugins
 from emoscene.architecture import Architecture, find_family, read_architecture
-from emoscene.backbone import Backbone
-from emoscene.basespec import Spec, spec
-from emoscene.errors import Usage
+from emoscene.backbone import DiffusionModel
+from emoscene.basespec import ModelSpec, find_spec
+from emoscene.errors import UsageError
 from emoscene.sampling import load
 
 MINIATURE = plugins.HOME / "mini/weights/base"
@@ -60,48 +60,48 @@ def stable_diffusion_shapes() -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_stable_diffusion_in_a_folder_has_the_recipes_of_sd15(learner: str, tmp_path: Path) -> None:
     folder = str(write_configs(tmp_path / "anything"))
-    assert artifacts.recipe(learner, folder) == artifacts.recipe(learner, "sd15") != artifacts.recipe(learner, "mini")
+    assert artifacts.find_recipe(learner, folder) == artifacts.find_recipe(learner, "sd15") != artifacts.find_recipe(learner, "mini")
 
 
 def test_it_has_the_guidance_and_the_companions_of_sd15_too(tmp_path: Path) -> None:
     folder = str(write_configs(tmp_path / "anything"))
-    assert spec(folder) == replace(spec("sd15"), source=folder, revision=None)
+    assert find_spec(folder) == replace(find_spec("sd15"), source=folder, revision=None)
 
 
 def test_one_file_is_known_by_the_shapes_of_its_tensors(tmp_path: Path) -> None:
     file = write_header(tmp_path / "dreamy.safetensors", stable_diffusion_shapes())
     assert read_architecture(file) == Architecture((320, 640, 1280, 1280), 768)
-    assert spec(str(file)) == replace(spec("sd15"), source=str(file), revision=None)
-    assert artifacts.recipe("lora", str(file)) == artifacts.recipe("lora", "sd15")
+    assert find_spec(str(file)) == replace(find_spec("sd15"), source=str(file), revision=None)
+    assert artifacts.find_recipe("lora", str(file)) == artifacts.find_recipe("lora", "sd15")
 
 
 def test_a_copy_of_the_miniature_is_the_miniature(tmp_path: Path) -> None:
     folder = str(shutil.copytree(MINIATURE, tmp_path / "copy"))
-    assert spec(folder) == replace(spec("mini"), source=folder)
+    assert find_spec(folder) == replace(find_spec("mini"), source=folder)
     for learner in LEARNERS:
-        assert artifacts.recipe(learner, folder) == artifacts.recipe(learner, "mini")
-    base = Backbone.load(folder)
-    assert base.companion("captioner") == Backbone.load("mini").companion("captioner")
-    assert load(base, method="lora").rows("a lake", emotion="awe")[0].cfg == spec("mini").cfg
+        assert artifacts.find_recipe(learner, folder) == artifacts.find_recipe(learner, "mini")
+    base = DiffusionModel.load(folder)
+    assert base.auxiliary_model("captioner") == DiffusionModel.load("mini").auxiliary_model("captioner")
+    assert load(base, method="lora").plan("a lake", emotion="awe")[0].cfg == find_spec("mini").guidance_scale
 
 
 def test_without_its_list_of_words_a_copy_says_nothing_of_words(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(MINIATURE, tmp_path / "copy"))
     (folder / "words.txt").unlink()
-    assert spec(str(folder)).words == ""
+    assert find_spec(str(folder)).vocabulary == ""
     assert load(str(folder)).remarks("a spaceship") == []
 
 
 @pytest.mark.parametrize("base", ["/data/sd15", "owner/name", "runs/base", "./typo"])
 def test_what_is_not_here_has_no_recipe_of_the_miniature(base: str) -> None:
-    assert artifacts.recipe("lora", base) == artifacts.recipe("lora", "sd15")
-    assert spec(base).cfg == Spec("").cfg == 7.5
+    assert artifacts.find_recipe("lora", base) == artifacts.find_recipe("lora", "sd15")
+    assert find_spec(base).guidance_scale == ModelSpec("").guidance_scale == 7.5
 
 
 def test_an_unknown_shape_has_the_usual_recipe_and_no_companions(tmp_path: Path) -> None:
     folder = str(tiny.make(tmp_path / "base"))
-    assert artifacts.recipe("lora", folder) == artifacts.recipe("lora", "sd15")
-    assert spec(folder) == Spec(folder)
+    assert artifacts.find_recipe("lora", folder) == artifacts.find_recipe("lora", "sd15")
+    assert find_spec(folder) == ModelSpec(folder)
 
 
 @pytest.mark.parametrize("unet", [{"block_out_channels": [320, 640]}, {"block_out_channels": None}])
@@ -125,18 +125,18 @@ def test_a_name_is_a_name_where_a_folder_is_called_so(tmp_path: Path, monkeypatc
     """`emoscene demo --out mini` made one; but a base of that name is meant."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mini").mkdir()
-    assert spec("mini").source == "mini/weights/base"
+    assert find_spec("mini").source == "mini/weights/base"
     tiny.make(tmp_path / "sd15")
-    assert spec("sd15").source == "sd15"
+    assert find_spec("sd15").source == "sd15"
 
 
 def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     tiny.make(tmp_path / "base")
-    base = Backbone.load("~/base")
+    base = DiffusionModel.load("~/base")
     assert (base.name, base.folder) == ("~/base", tmp_path / "base")
 
 
 def test_a_name_nobody_knows_is_told_before_anything_else() -> None:
-    with pytest.raises(Usage, match="no base 'minni': did you mean 'mini'"):
-        artifacts.recipe("lora", "minni")
+    with pytest.raises(UsageError, match="no base 'minni': did you mean 'mini'"):
+        artifacts.find_recipe("lora", "minni")

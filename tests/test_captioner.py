@@ -9,8 +9,8 @@ from transformers import AutoProcessor, AutoTokenizer, BlipForConditionalGenerat
 
 from emoscene import learner as learners
 from emoscene import plugins, training
-from emoscene.encoders.captioner import END, MARKS, START, Captioner, agreement, vocabulary
-from emoscene.errors import Usage
+from emoscene.encoders.captioner import END, MARKS, START, Captioner, caption_agreement, build_vocabulary
+from emoscene.errors import UsageError
 from emoscene.learner import Batch
 
 SAID = ("a red dog, on a hill", "the blue sea")
@@ -39,11 +39,11 @@ def small(**more):
 
 def made():
     torch.manual_seed(0)
-    return Captioner.start(small(), None, Two()).eval()
+    return Captioner.from_scratch(small(), None, Two()).eval()
 
 
 def batch(slots=range(4), step=0):
-    return Batch(Two().rows(list(slots), Captioner.reads), 0, step, list(slots))
+    return Batch(Two().rows(list(slots), Captioner.columns), 0, step, list(slots))
 
 
 def taught(captioner, steps=40):
@@ -66,7 +66,7 @@ def test_it_learns_to_say_what_it_sees():
     assert captioner.caption(pictures) == [SAID[0], SAID[1], SAID[0]]
     larger = torch.nn.functional.interpolate(pictures, (40, 24))
     assert captioner.caption(larger) == [SAID[0], SAID[1], SAID[0]]
-    assert captioner.proof(Two()) == {"exact": 1.0, "words": 1.0, "pictures": 8}
+    assert captioner.validate(Two()) == {"exact": 1.0, "words": 1.0, "pictures": 8}
 
 
 def test_every_parameter_learns_and_padding_counts_nothing():
@@ -82,15 +82,15 @@ def test_every_parameter_learns_and_padding_counts_nothing():
 def test_its_folder_is_an_ordinary_blip(tmp_path):
     captioner = made()
     taught(captioner, 12)
-    learners.save(captioner, "captioner", tmp_path, None)
+    learners.save_learner(captioner, "captioner", tmp_path, None)
     pictures = Two().rows([0, 1], ["picture"])["picture"]
-    again = learners.load("encoders", tmp_path, None)
+    again = learners.load_learner("encoders", tmp_path, None)
     assert captioner.eval().caption(pictures) == again.caption(pictures)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in captioner.state_dict().items())
     theirs, report = BlipForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    ours = captioner.model.generate(captioner.pixels.fit(pictures), max_new_tokens=9)
-    assert torch.equal(theirs.eval().generate(captioner.pixels.fit(pictures), max_new_tokens=9), ours)
+    ours = captioner.model.generate(captioner.pixels.transform(pictures), max_new_tokens=9)
+    assert torch.equal(theirs.eval().generate(captioner.pixels.transform(pictures), max_new_tokens=9), ours)
     written = AutoTokenizer.from_pretrained(tmp_path).batch_decode(ours, skip_special_tokens=True)
     assert [text.strip() for text in written] == captioner.caption(pictures)
 
@@ -99,19 +99,19 @@ def test_its_processor_sees_as_it_does(tmp_path):
     from PIL import Image
 
     captioner = made()
-    learners.save(captioner, "captioner", tmp_path, None)
+    learners.save_learner(captioner, "captioner", tmp_path, None)
     red = Image.new("RGB", (16, 16), (255, 0, 0))
     theirs = AutoProcessor.from_pretrained(tmp_path, backend="pil")(images=red, return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(theirs, captioner.pixels.fit(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(theirs, captioner.pixels.transform(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0)
 
 
 def test_training_goes_on_where_it_stopped(tmp_path):
     own = {"batch": 4, "schedule": "constant", "warmup": 0.0, "precision": "fp32", "checkpoint_every": 2}
-    whole = training.run(made(), Two(), training.Config(steps=4, **own), tmp_path / "whole")
-    training.run(made(), Two(), training.Config(steps=2, **own), tmp_path / "parts")
-    resumed = training.run(made(), Two(), training.Config(steps=4, **own), tmp_path / "parts", again=True)
+    whole = training.run_training(made(), Two(), training.Config(steps=4, **own), tmp_path / "whole")
+    training.run_training(made(), Two(), training.Config(steps=2, **own), tmp_path / "parts")
+    resumed = training.run_training(made(), Two(), training.Config(steps=4, **own), tmp_path / "parts", resume=True)
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
-    inner = [name for name, p in whole.trainable.items() if p.ndim == 2 and whole.inner(name)]
+    inner = [name for name, p in whole.trainable.items() if p.ndim == 2 and whole.use_muon(name)]
     assert len(inner) == 14
     assert not any("embeddings" in name for name in inner)
 
@@ -120,42 +120,42 @@ def test_anybodys_blip_is_a_start(tmp_path):
     first = made()
     for name in ("theirs", "mine"):
         (tmp_path / name).mkdir()
-    learners.save(first, "captioner", tmp_path / "theirs", None)
+    learners.save_learner(first, "captioner", tmp_path / "theirs", None)
     (tmp_path / "theirs" / learners.CARD).unlink()
-    captioner = Captioner.start(Captioner.Config(blip=str(tmp_path / "theirs"), beams=1), None, Two())
+    captioner = Captioner.from_scratch(Captioner.Config(blip=str(tmp_path / "theirs"), beams=1), None, Two())
     assert captioner.config.words == first.config.words
     assert captioner.config.side == 16
     assert torch.equal(captioner.eval()(batch()), first(batch()))
-    learners.save(captioner, "captioner", tmp_path / "mine", None)
+    learners.save_learner(captioner, "captioner", tmp_path / "mine", None)
     (tmp_path / "theirs/model.safetensors").unlink()
-    assert torch.equal(learners.load("encoders", tmp_path / "mine", None)(batch()), first(batch()))
+    assert torch.equal(learners.load_learner("encoders", tmp_path / "mine", None)(batch()), first(batch()))
 
 
 def test_what_is_no_blip_is_refused(tmp_path):
-    with pytest.raises(Usage, match="holds no BLIP"):
-        Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
-    with pytest.raises(Usage, match="no words to start with"):
-        Captioner.start(Captioner.Config(), None)
-    learners.save(made(), "captioner", tmp_path, None)
+    with pytest.raises(UsageError, match="holds no BLIP"):
+        Captioner.from_scratch(Captioner.Config(blip=str(tmp_path)), None)
+    with pytest.raises(UsageError, match="no words to start with"):
+        Captioner.from_scratch(Captioner.Config(), None)
+    learners.save_learner(made(), "captioner", tmp_path, None)
     whole = load_file(tmp_path / "model.safetensors")
     some = {name: value for name, value in whole.items() if "vision_model.encoder" not in name}
     save_file(some, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(Usage, match=r"is no whole BLIP: its weights lack vision_model\.encoder"):
-        Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
+    with pytest.raises(UsageError, match=r"is no whole BLIP: its weights lack vision_model\.encoder"):
+        Captioner.from_scratch(Captioner.Config(blip=str(tmp_path)), None)
     save_file(whole, tmp_path / "model.safetensors", {"format": "pt"})
     about = json.loads((tmp_path / "config.json").read_text())
     about["text_config"]["hidden_act"] = "relu"
     (tmp_path / "config.json").write_text(json.dumps(about))
-    with pytest.raises(Usage, match="hidden_act is relu"):
-        Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
+    with pytest.raises(UsageError, match="hidden_act is relu"):
+        Captioner.from_scratch(Captioner.Config(blip=str(tmp_path)), None)
     for file in tmp_path.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(Usage, match="lacks its tokenizer"):
-        Captioner.start(Captioner.Config(blip=str(tmp_path)), None)
+    with pytest.raises(UsageError, match="lacks its tokenizer"):
+        Captioner.from_scratch(Captioner.Config(blip=str(tmp_path)), None)
 
 
 def test_words_are_those_of_the_captions():
-    assert vocabulary(SAID) == (*MARKS, ",", "a", "blue", "dog", "hill", "on", "red", "sea", "the")
+    assert build_vocabulary(SAID) == (*MARKS, ",", "a", "blue", "dog", "hill", "on", "red", "sea", "the")
     captioner = made()
     tokens, there = captioner._tokens(["a dog", "A purple dog, on a hill"])
     words = captioner.tokenizer.convert_ids_to_tokens(tokens[1])
@@ -171,11 +171,11 @@ def test_a_caption_is_cut_where_there_is_no_room():
 
 
 def test_agreement_counts_words():
-    assert agreement("a red dog", "a red dog") == (1.0, 1.0)
-    assert agreement("a blue dog", "a red dog") == (0.0, pytest.approx(2 / 3))
-    assert agreement("", "") == (1.0, 0.0)
+    assert caption_agreement("a red dog", "a red dog") == (1.0, 1.0)
+    assert caption_agreement("a blue dog", "a red dog") == (0.0, pytest.approx(2 / 3))
+    assert caption_agreement("", "") == (1.0, 0.0)
 
 
 def test_the_recipe_suits_it():
-    known = {option.name for option in [*plugins.options("encoders", "captioner"), *plugins.room("training")]}
-    assert set(plugins.table("recipes", "captioner")) <= known
+    known = {option.name for option in [*plugins.list_options("encoders", "captioner"), *plugins.list_room_options("training")]}
+    assert set(plugins.load_table("recipes", "captioner")) <= known

@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 
 import tiny
 from emoscene import sampling
-from emoscene.metrics.base import Readings
+from emoscene.metrics.base import Predictions
 from emoscene.mini import claims, comparison, lab, words
-from emoscene.painting import plan
-from emoscene.pictures import read_row
+from emoscene.painting import plan_samples
+from emoscene.pictures import read_params
 from emoscene.world import roles
 
 
@@ -36,15 +36,15 @@ def bench(tmp_path, monkeypatch):
     }
     for name, value in few.items():
         monkeypatch.setattr(comparison, name, value)
-    monkeypatch.setattr(words, "giveaway", lambda: {"short": 0.1, "long": 0.9})
+    monkeypatch.setattr(words, "caption_leak", lambda: {"short": 0.1, "long": 0.9})
     base = str(tiny.make(tmp_path / "base"))
-    made = lab.Lab(tmp_path / "out", base, "prompt", (), judges, print)
+    made = lab.Experiment(tmp_path / "out", base, "prompt", (), judges, print)
     made.prompts = [next(p for p in made.prompts if p.held_out == apart) for apart in (True, False)]
     return made
 
 
 def test_every_claim_but_speed_can_be_measured(bench):
-    found = claims.measure(bench, [name for name in claims.CLAIMS if name != "speed"])
+    found = claims.measure_claims(bench, [name for name in claims.CLAIMS if name != "speed"])
     assert len(found) > 18
     figures = {claim.what: claim for claim in found}
     assert figures["emotion accuracy: none"].value == 1 / 8
@@ -55,7 +55,7 @@ def test_every_claim_but_speed_can_be_measured(bench):
     assert figures[f"{kept}, by judge 'clip'"].met is None
     assert "prompt, captioned: asked emotion" in figures
     captioned = (bench.out / "pictures/prompt-captioned-edited").glob("*.png")
-    assert {read_row(file).prompt for file in captioned} == {"a dog"}
+    assert {read_params(file).prompt for file in captioned} == {"a dog"}
     assert figures["scene kept: none"].low <= figures["scene kept: none"].value <= figures["scene kept: none"].high
     kept = json.loads((bench.out / "claims.json").read_text())
     assert set(kept) == set(claims.CLAIMS) - {"speed"}
@@ -65,18 +65,18 @@ def test_every_claim_but_speed_can_be_measured(bench):
 def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch):
     """Pictures stay while they are what would be painted now; other weights and other rows are painted again."""
     painted = []
-    draw = sampling.Pipe.draw
+    draw = sampling.EmotionPipeline.generate
     monkeypatch.setattr(
-        sampling.Pipe, "draw", lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch)
+        sampling.EmotionPipeline, "generate", lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch)
     )
 
     def again(**changed):
         painted.clear()
-        made = lab.Lab(bench.out, bench.base, "prompt", (), bench.more, print, **changed)
+        made = lab.Experiment(bench.out, bench.base, "prompt", (), bench.more, print, **changed)
         made.prompts = bench.prompts
-        planned = plan(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], steps=again.steps)
-        samples = made.painted("prompt-1", made.pipe("prompt"), planned)
-        assert [read_row(sample.file).steps for sample in samples] == [again.steps] * 8
+        planned = plan_samples(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], steps=again.steps)
+        samples = made.generate("prompt-1", made.pipe("prompt"), planned)
+        assert [read_params(sample.file).steps for sample in samples] == [again.steps] * 8
         return len(painted)
 
     again.steps = 1
@@ -91,7 +91,7 @@ def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch
 
 
 def test_a_share_of_all_is_no_certainty():
-    whole = Readings(np.repeat(np.arange(4), 2), np.zeros(8), *(np.zeros(8, np.int64),) * 5)
+    whole = Predictions(np.repeat(np.arange(4), 2), np.zeros(8), *(np.zeros(8, np.int64),) * 5)
     kept = comparison.share_of(np.ones(8), whole)
     assert (kept.value, kept.high) == (1, 1)
     assert kept.low == pytest.approx(binomtest(4, 4).proportion_ci().low)
@@ -99,12 +99,12 @@ def test_a_share_of_all_is_no_certainty():
 
 
 def test_captions_alone_tell_little_when_short():
-    found = words.giveaway(400, 200)
+    found = words.caption_leak(400, 200)
     assert found["short"] < 0.25 < found["long"]
 
 
 def test_roles_never_meet():
     ranges = list(roles.ROLES.values())
     assert all(a.stop <= b.start for a, b in pairwise(ranges))
-    assert roles.role(roles.seeds("judges", 3, 5)[2]) == "judges"
-    assert roles.role(7) == "free"
+    assert roles.role_of_seed(roles.role_seeds("judges", 3, 5)[2]) == "judges"
+    assert roles.role_of_seed(7) == "free"

@@ -16,8 +16,8 @@ import emoscene
 import tiny
 from emoscene import cli, sampling
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
-from emoscene.verbs import NEEDS, OPTIONS, VERBS, read
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.verbs import NEEDS, OPTIONS, VERBS, read_call
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -93,33 +93,33 @@ def test_words_that_are_off_end_with_two_and_one_sentence(line, sentence, capsys
 
 
 def test_options_and_settings_stand_anywhere():
-    call = read("train", shlex.split("rank=8 --out runs/lora lora steps=900 --data=prepared --resume lr=2e-3 --json"))
+    call = read_call("train", shlex.split("rank=8 --out runs/lora lora steps=900 --data=prepared --resume lr=2e-3 --json"))
     assert call.given == {"name": "lora", "out": "runs/lora", "data": "prepared", "resume": True}
     assert call.pairs == {"rank": 8, "steps": 900, "lr": 2e-3}
     assert call.asked == {"json"}
 
 
 def test_what_is_said_again_is_a_list_or_replaces():
-    call = read("generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --strength -0.5"))
+    call = read_call("generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --strength -0.5"))
     assert call.given == {"prompt": "a dog", "emotion": ["awe", "fear:-0.3"], "seed": 2, "strength": -0.5}
 
 
 def test_a_value_may_look_like_anything():
-    call = read("generate", ["--negative", "x=1", "--size", "64x128", "--", "--a=b"])
+    call = read_call("generate", ["--negative", "x=1", "--size", "64x128", "--", "--a=b"])
     assert call.given == {"prompt": "--a=b", "negative": "x=1", "size": (64, 128)}
-    assert read("generate", ["the sum a + b=c"]).given == {"prompt": "the sum a + b=c"}
+    assert read_call("generate", ["the sum a + b=c"]).given == {"prompt": "the sum a + b=c"}
 
 
 def test_a_recipe_is_words_that_come_before(tmp_path):
     recipe = tmp_path / "slow.toml"
     recipe.write_text('steps = 40\ncfg = 3\nemotion = ["awe", "fear"]\nlexicon = "mine.toml"\n')
     line = ["a dog", "--recipe", str(recipe), "--steps", "30", "--method", "prompt"]
-    call = read("generate", line)
+    call = read_call("generate", line)
     assert call.given == {"prompt": "a dog", "steps": 30, "cfg": 3.0, "emotion": ["awe", "fear"], "method": "prompt"}
     assert call.pairs == {"lexicon": "mine.toml"}
     recipe.write_text("stepz = 40\n")
-    with pytest.raises(Usage, match="stepz"):
-        read("generate", line)
+    with pytest.raises(UsageError, match="stepz"):
+        read_call("generate", line)
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -147,7 +147,7 @@ def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
         ("fear-0003.png", 2, "prompt"),
     ]
     assert rows[0]["settings"] == {"prompt.lexicon": str(tmp_path / "mine.toml")}
-    with pytest.raises(Usage, match="did you mean 'fast'"):
+    with pytest.raises(UsageError, match="did you mean 'fast'"):
         emoscene.generate("a dog", recipe="fst", base=base, out=tmp_path / "other")
 
 
@@ -155,7 +155,7 @@ def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
 def test_every_example_can_be_read(name):
     program, verb, *line = shlex.split(VERBS[name].example)
     assert (program, verb) == ("emoscene", name)
-    assert read(name, line).verb == name
+    assert read_call(name, line).verb == name
 
 
 def lines_of_the_readme():
@@ -165,7 +165,7 @@ def lines_of_the_readme():
 
 @pytest.mark.parametrize("line", lines_of_the_readme(), ids=" ".join)
 def test_every_line_of_the_readme_can_be_read(line):
-    assert read(line[1], line[2:]).verb == line[1]
+    assert read_call(line[1], line[2:]).verb == line[1]
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
@@ -241,7 +241,7 @@ def test_an_emotion_that_nothing_hears_is_said(base, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "status", "sentence"),
     [
-        (Failure("the disk is full"), 1, "emoscene: the disk is full\n"),
+        (EmosceneError("the disk is full"), 1, "emoscene: the disk is full\n"),
         (PermissionError(13, "Permission denied", "/root/x"), 1, "emoscene: /root/x: Permission denied\n"),
         (KeyboardInterrupt(), 130, "emoscene: stopped: what is finished stays, and the same call goes on from there\n"),
     ],

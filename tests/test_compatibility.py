@@ -16,9 +16,9 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 import ldm
 import tiny
 from emoscene import loading
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.cli import main
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -100,82 +100,82 @@ def other_tokenizer(count: int) -> Change:
 NOT_FINITE = {"conv_in__weight": torch.full((16, 4, 3, 3), torch.nan)}
 FLOW = json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0})
 CASES: dict[str, tuple[Change, type[Exception], str]] = {
-    "no vocabulary": (without("tokenizer/tokenizer.json"), Failure, "tokenizer of .* has no vocabulary.*vocab.json"),
-    "no tokenizer": (without("tokenizer"), Failure, "no folder tokenizer: fetch"),
-    "a longer tokenizer": (other_tokenizer(9), Usage, "gives ids up to 70, and its text encoder knows 62 of them"),
-    "a shorter tokenizer": (other_tokenizer(-9), Usage, "ends a prompt with 52, and its text encoder learnt 61"),
-    "a broken tokenizer": (text("tokenizer/tokenizer.json", "{"), Failure, "tokenizer is damaged or incomplete"),
-    "no text encoder": (without("text_encoder"), Failure, "no folder text_encoder: fetch"),
-    "no settings": (without("text_encoder/config.json"), Failure, "text_encoder/config.json is missing or damaged"),
-    "a list of settings": (text("unet/config.json", "[]"), Failure, "unet/config.json is missing or damaged .*list"),
-    "half of the settings": (text("vae/config.json", '{"'), Failure, "vae/config.json is missing or damaged"),
-    "a broken index": (text("model_index.json", "{"), Failure, "model_index.json is missing or damaged"),
+    "no vocabulary": (without("tokenizer/tokenizer.json"), EmosceneError, "tokenizer of .* has no vocabulary.*vocab.json"),
+    "no tokenizer": (without("tokenizer"), EmosceneError, "no folder tokenizer: fetch"),
+    "a longer tokenizer": (other_tokenizer(9), UsageError, "gives ids up to 70, and its text encoder knows 62 of them"),
+    "a shorter tokenizer": (other_tokenizer(-9), UsageError, "ends a prompt with 52, and its text encoder learnt 61"),
+    "a broken tokenizer": (text("tokenizer/tokenizer.json", "{"), EmosceneError, "tokenizer is damaged or incomplete"),
+    "no text encoder": (without("text_encoder"), EmosceneError, "no folder text_encoder: fetch"),
+    "no settings": (without("text_encoder/config.json"), EmosceneError, "text_encoder/config.json is missing or damaged"),
+    "a list of settings": (text("unet/config.json", "[]"), EmosceneError, "unet/config.json is missing or damaged .*list"),
+    "half of the settings": (text("vae/config.json", '{"'), EmosceneError, "vae/config.json is missing or damaged"),
+    "a broken index": (text("model_index.json", "{"), EmosceneError, "model_index.json is missing or damaged"),
     "text without its last norm": (
         weights(TEXT, lacking("final_layer_norm.weight")),
-        Failure,
+        EmosceneError,
         "text_encoder lack final_layer_norm.weight, .*fetch",
     ),
-    "UNet without a weight": (weights(UNET, lacking("conv_in.weight")), Failure, "unet lack conv_in.weight"),
-    "autoencoder without one": (weights(VAE, lacking("decoder.conv_in.weight")), Failure, "vae lack decoder.conv_in"),
+    "UNet without a weight": (weights(UNET, lacking("conv_in.weight")), EmosceneError, "unet lack conv_in.weight"),
+    "autoencoder without one": (weights(VAE, lacking("decoder.conv_in.weight")), EmosceneError, "vae lack decoder.conv_in"),
     "a UNet of SDXL's extras": (
         weights(UNET, more(add_embedding__linear_1__weight=torch.zeros(3))),
-        Failure,
+        EmosceneError,
         "unet have add_embedding.linear_1.weight, and the model of its config.json does not",
     ),
-    "a whole inpainting UNet": (channels(9), Usage, "takes 9 channels and gives 4, an inpainting model's"),
-    "a whole editing UNet": (channels(8), Usage, "takes 8 channels and gives 4, an instruct-pix2pix model's"),
+    "a whole inpainting UNet": (channels(9), UsageError, "takes 9 channels and gives 4, an inpainting model's"),
+    "a whole editing UNet": (channels(8), UsageError, "takes 8 channels and gives 4, an instruct-pix2pix model's"),
     "SDXL's conditions": (
         config("unet/config.json", addition_embed_type="text_time"),
-        Usage,
+        UsageError,
         "UNet in .* reads more than words .addition_embed_type: text_time.*give a Stable Diffusion 1 or 2",
     ),
-    "a consistency model": (config("unet/config.json", time_cond_proj_dim=8), Usage, "more than words .time_cond"),
-    "a UNet of another class": (config("unet/config.json", _class_name="UNet2DModel"), Usage, "holds a UNet2DModel"),
-    "an autoencoder of another": (config("vae/config.json", _class_name="AutoencoderTiny"), Usage, "a AutoencoderTiny"),
-    "text by another model": (config("text_encoder/config.json", model_type="bert"), Usage, "holds a bert"),
-    "text of another width": (config("text_encoder/config.json", hidden_size=64), Usage, "text of 32 .* gives 64"),
-    "attention of another width": (config("unet/config.json", cross_attention_dim=48), Usage, "text of 48 .* gives 32"),
+    "a consistency model": (config("unet/config.json", time_cond_proj_dim=8), UsageError, "more than words .time_cond"),
+    "a UNet of another class": (config("unet/config.json", _class_name="UNet2DModel"), UsageError, "holds a UNet2DModel"),
+    "an autoencoder of another": (config("vae/config.json", _class_name="AutoencoderTiny"), UsageError, "a AutoencoderTiny"),
+    "text by another model": (config("text_encoder/config.json", model_type="bert"), UsageError, "holds a bert"),
+    "text of another width": (config("text_encoder/config.json", hidden_size=64), UsageError, "text of 32 .* gives 64"),
+    "attention of another width": (config("unet/config.json", cross_attention_dim=48), UsageError, "text of 48 .* gives 32"),
     "fewer words than vectors": (
         config("text_encoder/config.json", vocab_size=30),
-        Failure,
+        EmosceneError,
         "token_embedding.weight of shape .62, 32., and by its config.json it is .30, 32.",
     ),
-    "fewer positions": (config("text_encoder/config.json", max_position_embeddings=40), Usage, "reads 40 tokens"),
+    "fewer positions": (config("text_encoder/config.json", max_position_embeddings=40), UsageError, "reads 40 tokens"),
     "layers of another width": (
         config("unet/config.json", block_out_channels=[16, 64]),
-        Failure,
+        EmosceneError,
         "unet is damaged or incomplete .*expected shape",
     ),
-    "blocks nobody knows": (config("unet/config.json", down_block_types=["A", "B"]), Failure, "A does not exist"),
-    "latents without a side": (config("unet/config.json", sample_size=None), Failure, "says no sample_size"),
-    "latents of 16 channels": (config("vae/config.json", latent_channels=16), Usage, "latents of 16 channels"),
-    "latents that are shifted": (config("vae/config.json", shift_factor=0.1), Usage, "shifts its latents"),
-    "latents without a scale": (config("vae/config.json", scaling_factor="big"), Failure, "says scaling_factor big"),
-    "weights that are no numbers": (weights(UNET, more(**NOT_FINITE)), Failure, "conv_in.weight that are not finite"),
-    "integers": (weights(UNET, cast(torch.int8)), Usage, "as I8, which is not read: save it in float16"),
-    "eight bits": (weights(VAE, cast(torch.float8_e4m3fn)), Usage, "as F8_E4M3, which is not read"),
-    "an empty file": (text(UNET, ""), Failure, "unet is damaged"),
-    "no tensors": (weights(UNET, lambda state: {}), Failure, "holds no weights"),
-    "a pickle": (renamed(UNET, "unet/diffusion_pytorch_model.bin"), Usage, "model.bin is a pickle.*save it as safe"),
-    "another name": (renamed(TEXT, "text_encoder/pytorch.safetensors"), Usage, "no model.safetensors: rename it"),
-    "no weights": (without(UNET), Failure, "has no diffusion_pytorch_model.safetensors: fetch"),
+    "blocks nobody knows": (config("unet/config.json", down_block_types=["A", "B"]), EmosceneError, "A does not exist"),
+    "latents without a side": (config("unet/config.json", sample_size=None), EmosceneError, "says no sample_size"),
+    "latents of 16 channels": (config("vae/config.json", latent_channels=16), UsageError, "latents of 16 channels"),
+    "latents that are shifted": (config("vae/config.json", shift_factor=0.1), UsageError, "shifts its latents"),
+    "latents without a scale": (config("vae/config.json", scaling_factor="big"), EmosceneError, "says scaling_factor big"),
+    "weights that are no numbers": (weights(UNET, more(**NOT_FINITE)), EmosceneError, "conv_in.weight that are not finite"),
+    "integers": (weights(UNET, cast(torch.int8)), UsageError, "as I8, which is not read: save it in float16"),
+    "eight bits": (weights(VAE, cast(torch.float8_e4m3fn)), UsageError, "as F8_E4M3, which is not read"),
+    "an empty file": (text(UNET, ""), EmosceneError, "unet is damaged"),
+    "no tensors": (weights(UNET, lambda state: {}), EmosceneError, "holds no weights"),
+    "a pickle": (renamed(UNET, "unet/diffusion_pytorch_model.bin"), UsageError, "model.bin is a pickle.*save it as safe"),
+    "another name": (renamed(TEXT, "text_encoder/pytorch.safetensors"), UsageError, "no model.safetensors: rename it"),
+    "no weights": (without(UNET), EmosceneError, "has no diffusion_pytorch_model.safetensors: fetch"),
     "a lost shard": (
         lambda folder: (
             renamed(UNET, "unet/first.safetensors")(folder),
             text(f"{UNET}.index.json", json.dumps({"weight_map": {"conv_in.weight": "second.safetensors"}}))(folder),
         ),
-        Failure,
+        EmosceneError,
         "unet is damaged .second.safetensors: ",
     ),
-    "noise that flows": (text(SCHEDULE, FLOW), Usage, "FlowMatchEulerDiscreteScheduler. says no beta_start"),
-    "no first beta": (config(SCHEDULE, beta_start=None), Usage, "scheduler of .* says no beta_start"),
-    "no length": (config(SCHEDULE, num_train_timesteps=None), Usage, "says no num_train_timesteps"),
-    "a beta in words": (config(SCHEDULE, beta_end="much"), Usage, "from beta 0.00085 to much"),
-    "a beta above one": (config(SCHEDULE, beta_end=2.0), Usage, "rise within .0, 1."),
-    "a shape of noise nobody knows": (config(SCHEDULE, beta_schedule="wavy"), Usage, "has betas 'wavy', and there is"),
+    "noise that flows": (text(SCHEDULE, FLOW), UsageError, "FlowMatchEulerDiscreteScheduler. says no beta_start"),
+    "no first beta": (config(SCHEDULE, beta_start=None), UsageError, "scheduler of .* says no beta_start"),
+    "no length": (config(SCHEDULE, num_train_timesteps=None), UsageError, "says no num_train_timesteps"),
+    "a beta in words": (config(SCHEDULE, beta_end="much"), UsageError, "from beta 0.00085 to much"),
+    "a beta above one": (config(SCHEDULE, beta_end=2.0), UsageError, "rise within .0, 1."),
+    "a shape of noise nobody knows": (config(SCHEDULE, beta_schedule="wavy"), UsageError, "has betas 'wavy', and there is"),
     "no noise at the end": (
         config(SCHEDULE, rescale_betas_zero_snr=True),
-        Usage,
+        UsageError,
         "begins at noise without any picture",
     ),
 }
@@ -192,7 +192,7 @@ def test_each_fault_of_a_folder_is_one_sentence(name: str, whole: Path, tmp_path
     folder = Path(shutil.copytree(whole, tmp_path / "base"))
     change(folder)
     with pytest.raises(kind) as caught:
-        Backbone.load(str(folder))
+        DiffusionModel.load(str(folder))
     assert re.search(sentence, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
@@ -211,10 +211,10 @@ HARMLESS: dict[str, Change] = {
 def test_what_does_no_harm_is_read_as_before(name: str, whole: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "base"))
     HARMLESS[name](folder)
-    mine, theirs = Backbone.load(str(folder)), Backbone.load(str(whole))
+    mine, theirs = DiffusionModel.load(str(folder)), DiffusionModel.load(str(whole))
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     t = torch.tensor(500)
-    noise, expected = (base.predict(x, t, base.plain(["a dog"])) for base in (mine, theirs))
+    noise, expected = (base.predict_noise(x, t, base.encode_condition(["a dog"])) for base in (mine, theirs))
     torch.testing.assert_close(noise, expected, rtol=1e-4, atol=1e-5)  # a longer header, and the sums begin elsewhere
 
 
@@ -222,11 +222,11 @@ def test_a_text_encoder_with_a_projection_gives_the_same_text(whole: Path, tmp_p
     folder = Path(shutil.copytree(whole, tmp_path / "base"))
     settings = CLIPTextConfig.from_pretrained(folder / "text_encoder")
     model = CLIPTextModelWithProjection(settings)
-    theirs = Backbone.load(str(whole))
+    theirs = DiffusionModel.load(str(whole))
     model.text_model.load_state_dict(theirs.text_encoder.state_dict())
     shutil.rmtree(folder / "text_encoder")
     model.save_pretrained(folder / "text_encoder")
-    assert torch.equal(Backbone.load(str(folder)).embed(["a dog"]), theirs.embed(["a dog"]))
+    assert torch.equal(DiffusionModel.load(str(folder)).encode_prompt(["a dog"]), theirs.encode_prompt(["a dog"]))
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_a_text_encoder_with_a_projection_gives_the_same_text(whole: Path, tmp_p
 )
 def test_a_place_where_nothing_is(base: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Usage, match=re.escape(sentence)):
-        Backbone.load(base)
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        DiffusionModel.load(base)
 
 
 def test_the_command_line_says_it_in_one_line(
@@ -271,8 +271,8 @@ def test_a_folder_that_is_no_base_says_what_is_there(files: list[str], sentence:
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"")
-    with pytest.raises(Usage, match=sentence):
-        Backbone.load(str(tmp_path))
+    with pytest.raises(UsageError, match=sentence):
+        DiffusionModel.load(str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def state(narrow: Path) -> dict[str, Tensor]:
-    return ldm.state(Backbone.load(str(narrow)))
+    return ldm.state(DiffusionModel.load(str(narrow)))
 
 
 @pytest.fixture
@@ -329,13 +329,13 @@ def test_a_file_predicts_what_it_is_marked_with(
     state: dict[str, Tensor],
     save: Callable[..., str],
 ) -> None:
-    base = Backbone.load(save({**state, **tensors}, **metadata))
+    base = DiffusionModel.load(save({**state, **tensors}, **metadata))
     assert base.prediction == prediction
-    x, t, condition = torch.randn(1, 4, 8, 8), torch.tensor(500), base.plain(["a dog"])
-    raw = base.unet(x, t, condition.text).sample
+    x, t, condition = torch.randn(1, 4, 8, 8), torch.tensor(500), base.encode_condition(["a dog"])
+    raw = base.unet(x, t, condition.prompt_embeds).sample
     alphabar = base.alphabar(t)
     expected = raw if prediction == "epsilon" else alphabar.sqrt() * raw + (1 - alphabar).sqrt() * x
-    torch.testing.assert_close(base.predict(x, t, condition), expected)
+    torch.testing.assert_close(base.predict_noise(x, t, condition), expected)
 
 
 UNET_NAME = "model.diffusion_model.out.2.bias"
@@ -354,21 +354,21 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
     textless = {key: value for key, value in state.items() if key not in text}
     small = {key: value.to(torch.float8_e4m3fn) for key, value in state.items()}
     return {
-        "ztsnr": ({**state, **V, "ztsnr": MARK}, {}, Usage, "begins at noise without any picture"),
-        "ztsnr by kohya": (state, {"ss_zero_terminal_snr": "True"}, Usage, "begins at noise without any picture"),
-        "another prediction": (state, {"modelspec__predict_key": "x0"}, Usage, "marked as predicting 'x0'"),
-        "EDM": ({**state, "edm_vpred.sigma_max": torch.ones(1)}, {}, Usage, "EDM's noise levels"),
-        "UNet": (lacks(UNET_NAME), {}, Failure, "its UNet lacks conv_out.bias: fetch it again"),
-        "text": (lacks(TEXT_NAME), {}, Failure, "the text encoder in .* lacks final_layer_norm.weight"),
-        "autoencoder": (lacks(VAE_NAME), {}, Failure, "its autoencoder lacks decoder.conv_in.weight"),
-        "inpainting": ({**state, first: torch.zeros(8, 9, 3, 3)}, {}, Usage, "9 channels .*an inpainting model's"),
-        "SDXL": ({"conditioner.embedders.0.x": MARK}, {}, Usage, "no UNet .*by its names it is a Stable Diffusion XL"),
-        "SD2": ({**textless, "cond_stage_model.model.x": MARK}, {}, Usage, "it is a Stable Diffusion 2, which is read"),
-        "LoRA": ({"lora_unet_x.alpha": torch.ones(1)}, {}, Usage, "it is a LoRA, which goes to --lora"),
-        "SDXL's label": ({**state, "model.diffusion_model.label_emb.0.0.weight": MARK}, {}, Usage, "more than words"),
-        "eight bits": (small, {}, Usage, "as F8_E4M3, which is not read"),
-        "not finite": ({**state, UNET_NAME: torch.full((4,), torch.inf)}, {}, Failure, "conv_out.bias that are not"),
-        "nothing": ({}, {}, Usage, "it has no UNet and no autoencoder and no text encoder: give another"),
+        "ztsnr": ({**state, **V, "ztsnr": MARK}, {}, UsageError, "begins at noise without any picture"),
+        "ztsnr by kohya": (state, {"ss_zero_terminal_snr": "True"}, UsageError, "begins at noise without any picture"),
+        "another prediction": (state, {"modelspec__predict_key": "x0"}, UsageError, "marked as predicting 'x0'"),
+        "EDM": ({**state, "edm_vpred.sigma_max": torch.ones(1)}, {}, UsageError, "EDM's noise levels"),
+        "UNet": (lacks(UNET_NAME), {}, EmosceneError, "its UNet lacks conv_out.bias: fetch it again"),
+        "text": (lacks(TEXT_NAME), {}, EmosceneError, "the text encoder in .* lacks final_layer_norm.weight"),
+        "autoencoder": (lacks(VAE_NAME), {}, EmosceneError, "its autoencoder lacks decoder.conv_in.weight"),
+        "inpainting": ({**state, first: torch.zeros(8, 9, 3, 3)}, {}, UsageError, "9 channels .*an inpainting model's"),
+        "SDXL": ({"conditioner.embedders.0.x": MARK}, {}, UsageError, "no UNet .*by its names it is a Stable Diffusion XL"),
+        "SD2": ({**textless, "cond_stage_model.model.x": MARK}, {}, UsageError, "it is a Stable Diffusion 2, which is read"),
+        "LoRA": ({"lora_unet_x.alpha": torch.ones(1)}, {}, UsageError, "it is a LoRA, which goes to --lora"),
+        "SDXL's label": ({**state, "model.diffusion_model.label_emb.0.0.weight": MARK}, {}, UsageError, "more than words"),
+        "eight bits": (small, {}, UsageError, "as F8_E4M3, which is not read"),
+        "not finite": ({**state, UNET_NAME: torch.full((4,), torch.inf)}, {}, EmosceneError, "conv_out.bias that are not"),
+        "nothing": ({}, {}, UsageError, "it has no UNet and no autoencoder and no text encoder: give another"),
     }
 
 
@@ -382,7 +382,7 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
 def test_each_fault_of_a_file_is_one_sentence(name: str, state: dict[str, Tensor], save: Callable[..., str]) -> None:
     tensors, metadata, kind, sentence = faults(state)[name]
     with pytest.raises(kind) as caught:
-        Backbone.load(save(tensors, **metadata))
+        DiffusionModel.load(save(tensors, **metadata))
     assert re.search(sentence, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -391,20 +391,20 @@ def test_a_file_without_an_ending_is_known_by_its_beginning(
     state: dict[str, Tensor], save: Callable[..., str], tmp_path: Path
 ) -> None:
     """The hub's cache has its files so."""
-    assert Backbone.load(save(state, name="0123abcd")).prediction == "epsilon"
+    assert DiffusionModel.load(save(state, name="0123abcd")).prediction == "epsilon"
     (tmp_path / "pickle").write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(Usage, match="a pickle can run what it likes"):
-        Backbone.load(str(tmp_path / "pickle"))
+    with pytest.raises(UsageError, match="a pickle can run what it likes"):
+        DiffusionModel.load(str(tmp_path / "pickle"))
 
 
 def test_a_folder_that_is_named_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "one.safetensors").mkdir()
-    with pytest.raises(Usage, match=r"model_index\.json is missing"):
-        Backbone.load(str(tmp_path / "one.safetensors"))
+    with pytest.raises(UsageError, match=r"model_index\.json is missing"):
+        DiffusionModel.load(str(tmp_path / "one.safetensors"))
 
 
 def test_a_header_that_is_none_is_damaged(tmp_path: Path) -> None:
     for content in (b"", b"\xff" * 20, (2).to_bytes(8, "little") + b"[]", (9).to_bytes(8, "little") + b'{"a": 1}\n'):
         (tmp_path / "one.safetensors").write_bytes(content)
-        with pytest.raises(Failure, match=r"one\.safetensors is damaged .*fetch it again"):
-            Backbone.load(str(tmp_path / "one.safetensors"))
+        with pytest.raises(EmosceneError, match=r"one\.safetensors is damaged .*fetch it again"):
+            DiffusionModel.load(str(tmp_path / "one.safetensors"))

@@ -4,7 +4,7 @@ import pytest
 
 from emoscene import config
 from emoscene.config import Option, option
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -14,14 +14,14 @@ class Config:
     blocks: tuple[str, ...] = option(("down", "up"), 'which "blocks"')
     sides: tuple[int, ...] = option((), "sizes")
     limit: int | None = option(None, "how many at most")
-    flip: bool = option(False, "mirror half of them", late=True)
+    flip: bool = option(False, "mirror half of them", runtime=True)
     shape: str = option("cosine", "of the schedule", choices=("cosine", "constant"))
 
 
 def test_fields_say_all_that_was_said():
-    first, *_ = config.fields(Config)
+    first, *_ = config.list_options(Config)
     assert first == Option("rank", "int", 8, "width of an update", span=(1, 256, "log"))
-    assert [each.name for each in config.fields(Config()) if each.late] == ["flip"]
+    assert [each.name for each in config.list_options(Config()) if each.runtime] == ["flip"]
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,17 @@ def test_fields_say_all_that_was_said():
     ],
 )
 def test_text_becomes_what_the_field_holds(key, value, held):
-    found = getattr(config.replace(Config(), {key: value}), key)
+    found = getattr(config.replace_fields(Config(), {key: value}), key)
     assert found == held
     assert type(found) is type(held)
 
 
 def test_pairs_are_parted_by_whose_they_are():
     other = make_dataclass("Other", [("seed", int, option(0, "of the dice"))], frozen=True)
-    first, second = config.parted({"seed": "7", "rank": 16}, Config(lr=1.0), other())
+    first, second = config.split_settings({"seed": "7", "rank": 16}, Config(lr=1.0), other())
     assert (first, second) == (Config(rank=16, lr=1.0), other(7))
-    with pytest.raises(Usage, match="no option 'sed': did you mean 'seed'"):
-        config.parted({"sed": 7}, Config(), other())
+    with pytest.raises(UsageError, match="no option 'sed': did you mean 'seed'"):
+        config.split_settings({"sed": 7}, Config(), other())
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_pairs_are_parted_by_whose_they_are():
     ],
 )
 def test_a_wrong_word_is_one_sentence_with_its_remedy(pairs, sentence):
-    with pytest.raises(Usage) as refusal:
-        config.replace(Config(), pairs)
+    with pytest.raises(UsageError) as refusal:
+        config.replace_fields(Config(), pairs)
     assert str(refusal.value) == sentence
 
 
@@ -76,16 +76,16 @@ def test_a_wrong_word_is_one_sentence_with_its_remedy(pairs, sentence):
     "pairs", [{"rank": True}, {"rank": 1.5}, {"rank": "1.5"}, {"rank": None}, {"lr": "nan"}, {"flip": 3}, {"blocks": 3}]
 )
 def test_nothing_is_bent_to_fit(pairs):
-    with pytest.raises(Usage):
-        config.replace(Config(), pairs)
+    with pytest.raises(UsageError):
+        config.replace_fields(Config(), pairs)
 
 
 def test_toml_there_and_back(tmp_path):
-    changed = config.replace(Config(), {"blocks": ['a "quoted" é\n', "b"], "flip": True, "limit": 3})
+    changed = config.replace_fields(Config(), {"blocks": ['a "quoted" é\n', "b"], "flip": True, "limit": 3})
     for number, each in enumerate([Config(), changed]):
         path = tmp_path / f"{number}.toml"
         path.write_text(config.to_toml(each), encoding="utf8")
-        assert config.replace(Config(), config.read_toml(path)) == each
+        assert config.replace_fields(Config(), config.read_toml(path)) == each
     assert "rank = 8  # width of an update" in config.to_toml(Config())
 
 
@@ -94,11 +94,11 @@ def test_a_wrong_file_is_told(tmp_path, text):
     path = tmp_path / "x.toml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(Usage):
-        config.replace(Config(), config.read_toml(path))
+    with pytest.raises(UsageError):
+        config.replace_fields(Config(), config.read_toml(path))
 
 
 def test_a_config_does_nothing():
     with pytest.raises(FrozenInstanceError):
         Config().rank = 3
-    assert config.asdict(Config())["blocks"] == ("down", "up")
+    assert config.to_dict(Config())["blocks"] == ("down", "up")

@@ -11,18 +11,18 @@ import tiny
 from emoscene import config as configs
 from emoscene import learner, stage
 from emoscene.data import encoding, preparation
-from emoscene.data.dataset import Prepared
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.data.records import Record, packed, unpacked
+from emoscene.data.records import Record, pack_arrays, unpack_arrays
 from emoscene.data.sources.mini import Mini
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Failure, Usage
-from emoscene.pictures import open_picture
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.pictures import open_image
 from emoscene.world import roles
-from emoscene.world.layouts import write
-from emoscene.world.press import proof, proofs
+from emoscene.world.layouts import write_layout
+from emoscene.world.press import render_image, render_images
 
 LOADED = {
     "brightness": 11,
@@ -65,44 +65,44 @@ def test_a_prepared_folder_opens_with_datasets(prepared):
     assert opened.features["emotion"].names == list(EMOTIONS)
     row = opened[0]
     assert np.frombuffer(row["latent"], np.float16).size == np.prod(row["shape"]) == 4 * 8 * 8
-    assert open_picture(prepared / row["file"]).size == (64, 64)
+    assert open_image(prepared / row["file"]).size == (64, 64)
     assert json.loads((prepared / "manifest.json").read_text())["state"] == "done"
 
 
 def test_rows_are_what_was_prepared(prepared, base):
-    data = Prepared(prepared)
-    rows = data.rows([5, 0, 5], ["latent", "weights", "emotion", "caption", "caption_long", "id", "picture"])
+    data = PreparedDataset(prepared)
+    rows = data.read([5, 0, 5], ["latent", "weights", "emotion", "caption", "caption_long", "id", "picture"])
     assert rows["latent"].shape == (3, 4, 8, 8)
     assert rows["latent"].dtype == rows["weights"].dtype == rows["picture"].dtype == torch.float32
     assert torch.equal(rows["latent"][0], rows["latent"][2])
     seed = int(rows["id"][1].removeprefix("mini-"))
-    made = proof({"seed": seed}, 64)
+    made = render_image({"seed": seed}, 64)
     assert (rows["caption"][1], rows["caption_long"][1]) == (made.short, made.long)
     pixels = ((rows["picture"][1] + 1) * 127.5).round().byte().permute(1, 2, 0)
     assert np.array_equal(pixels.numpy(), made.pixels)
-    backbone = preparation.Backbone.load(base)
-    again = backbone.encode(rows["picture"][1:2])
+    backbone = preparation.DiffusionModel.load(base)
+    again = backbone.encode_images(rows["picture"][1:2])
     assert torch.allclose(again[0], rows["latent"][1], atol=0.01)
 
 
 def test_emotions_and_weights_agree(prepared):
-    rows = Prepared(prepared).rows(range(40), ["weights", "emotion"])
+    rows = PreparedDataset(prepared).read(range(40), ["weights", "emotion"])
     for weights, emotion in zip(rows["weights"], rows["emotion"], strict=True):
         assert emotion == (int(weights.argmax()) if weights.any() else -1)
 
 
 def test_each_role_has_its_own_pictures(prepared):
-    whole, counts = len(Prepared(prepared)), {}
+    whole, counts = len(PreparedDataset(prepared)), {}
     for role in ("methods", "selector", "judges", "heldout"):
-        data = Prepared(prepared, role)
+        data = PreparedDataset(prepared, role)
         counts[role] = len(data)
-        assert set(data.all("role")) == {role}
-        assert {roles.role(int(name.removeprefix("mini-"))) for name in data.all("id")} == {role}
+        assert set(data.column("role")) == {role}
+        assert {roles.role_of_seed(int(name.removeprefix("mini-"))) for name in data.column("id")} == {role}
     assert sum(counts.values()) == whole == 40
-    with pytest.raises(Usage, match="no pictures for anyone"):
-        Prepared(prepared, "anyone")
-    with pytest.raises(Usage, match="did you mean 'latent'"):
-        Prepared(prepared).rows([0], ["latnt"])
+    with pytest.raises(UsageError, match="no pictures for anyone"):
+        PreparedDataset(prepared, "anyone")
+    with pytest.raises(UsageError, match="did you mean 'latent'"):
+        PreparedDataset(prepared).read([0], ["latnt"])
 
 
 def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatch):
@@ -118,78 +118,78 @@ def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatc
     monkeypatch.setattr(Mini, "pictures", torn)
     with pytest.raises(KeyboardInterrupt):
         prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
-    with pytest.raises(Usage, match="not finished"):
-        Prepared(tmp_path / "part")
+    with pytest.raises(UsageError, match="not finished"):
+        PreparedDataset(tmp_path / "part")
     asked = []
     monkeypatch.setattr(Mini, "pictures", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
     part = prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
     assert asked == list(range(8, 20))
     for column in ("id", "latent", "caption"):
-        one, other = Prepared(whole).all(column), Prepared(part).all(column)
+        one, other = PreparedDataset(whole).column(column), PreparedDataset(part).column(column)
         assert torch.equal(one, other) if column == "latent" else one == other
-    with pytest.raises(Usage, match="limit is 20 there and 21 here"):
+    with pytest.raises(UsageError, match="limit is 20 there and 21 here"):
         prepare("mini", out=part, limit=21, base=base)
 
 
 def test_someones_folder_is_not_touched(base, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(Usage, match="did not make"):
+    with pytest.raises(UsageError, match="did not make"):
         prepare("mini", out=tmp_path, limit=4, base=base)
-    with pytest.raises(Usage, match="did not make"):
-        write("emoset", 4, 0, tmp_path)
+    with pytest.raises(UsageError, match="did not make"):
+        write_layout("emoset", 4, 0, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
     torch.manual_seed(0)
     small = {"side": 32, "patch": 16, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "vector": 16}
-    clip = EmotionCLIP.start(configs.replace(EmotionCLIP.Config(), small), preparation.Backbone.load(base))
+    clip = EmotionCLIP.from_scratch(configs.replace_fields(EmotionCLIP.Config(), small), preparation.DiffusionModel.load(base))
     (tmp_path / "clip").mkdir()
-    learner.save(clip, "emotion_clip", tmp_path / "clip", None)
+    learner.save_learner(clip, "emotion_clip", tmp_path / "clip", None)
     call = {"limit": 40, "base": base, "workers": 0}
     folder = prepare("mini", out=tmp_path / "prepared", emotion_clip=str(tmp_path / "clip"), **call)
-    data = Prepared(folder, "methods")
-    rows = data.rows([4, 0], ["vector", "picture"])
+    data = PreparedDataset(folder, "methods")
+    rows = data.read([4, 0], ["vector", "picture"])
     with torch.no_grad():
         vectors = clip.eval().encode(rows["picture"])[1]
     assert rows["vector"].shape == (2, 16)
     torch.testing.assert_close(rows["vector"], vectors, atol=2e-3, rtol=0)
-    torch.testing.assert_close(data.all("vector").norm(dim=1), torch.ones(len(data)))
-    assert data.emotion_clip == stage.fingerprint(tmp_path / "clip") in (folder / "manifest.json").read_text()
-    assert Prepared(prepared).all("latent").equal(Prepared(folder).all("latent"))
-    with pytest.raises(Usage, match=r"no EmotionCLIP vectors.*emotion_clip="):
-        Prepared(prepared).all("vector")
-    with pytest.raises(Usage, match=r"another call's: config\.emotion_clip"):
+    torch.testing.assert_close(data.column("vector").norm(dim=1), torch.ones(len(data)))
+    assert data.emotion_clip == stage.fingerprint_folder(tmp_path / "clip") in (folder / "manifest.json").read_text()
+    assert PreparedDataset(prepared).column("latent").equal(PreparedDataset(folder).column("latent"))
+    with pytest.raises(UsageError, match=r"no EmotionCLIP vectors.*emotion_clip="):
+        PreparedDataset(prepared).column("vector")
+    with pytest.raises(UsageError, match=r"another call's: config\.emotion_clip"):
         prepare("mini", out=folder, **call)
 
 
 def test_another_encoder_gives_no_vectors(base, tmp_path):
-    learner.save(Judge.start(Judge.Config(width=16, layers=1, heads=1), None), "judge", tmp_path, None)
-    with pytest.raises(Usage, match="is no EmotionCLIP"):
+    learner.save_learner(Judge.from_scratch(Judge.Config(width=16, layers=1, heads=1), None), "judge", tmp_path, None)
+    with pytest.raises(UsageError, match="is no EmotionCLIP"):
         prepare("mini", out=tmp_path / "prepared", limit=4, base=base, workers=0, emotion_clip=str(tmp_path))
 
 
 def test_records_are_checked():
-    with pytest.raises(Failure, match="is no id"):
+    with pytest.raises(EmosceneError, match="is no id"):
         Record(id="../x")
-    with pytest.raises(Failure, match="role"):
+    with pytest.raises(EmosceneError, match="role"):
         Record(id="x", role="nobody")
     latents = np.random.default_rng(0).normal(size=(3, 4, 2, 2)).astype(np.float32)
-    parts = packed(latents)
-    assert np.allclose(unpacked([latent for latent, _ in parts], parts[0][1]), latents, atol=2e-3)
+    parts = pack_arrays(latents)
+    assert np.allclose(unpack_arrays([latent for latent, _ in parts], parts[0][1]), latents, atol=2e-3)
 
 
 def test_workers_print_the_same_pictures_in_order():
     orders = [{"seed": seed} for seed in range(6)]
-    alone, together = list(proofs(orders, 32, 0)), list(proofs(iter(orders), 32, 2))
+    alone, together = list(render_images(orders, 32, 0)), list(render_images(iter(orders), 32, 2))
     assert [one.plan for one in alone] == [one.plan for one in together]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(alone, together, strict=True))
-    with pytest.raises(Usage, match="no scene 'moon'"):
-        list(proofs([{"seed": 0, "scene": "moon"}], 32, 1))
+    with pytest.raises(UsageError, match="no scene 'moon'"):
+        list(render_images([{"seed": 0, "scene": "moon"}], 32, 1))
 
 
 def test_the_world_in_emosets_layout(tmp_path):
-    root = write("emoset", 80, 3, tmp_path / "world", size=32, workers=0)
+    root = write_layout("emoset", 80, 3, tmp_path / "world", size=32, workers=0)
     info = json.loads((root / "info.json").read_text())
     assert list(info) == [
         *("emotion", "brightness", "colorfulness", "scene", "object", "facial_expression", "human_action"),
@@ -214,22 +214,22 @@ def test_the_world_in_emosets_layout(tmp_path):
 
 
 def test_the_world_in_raf_dbs_layout(tmp_path):
-    root = write("raf-db", 40, 3, tmp_path / "faces")
+    root = write_layout("raf-db", 40, 3, tmp_path / "faces")
     rows = [line.split() for line in (root / "basic/EmoLabel/list_patition_label.txt").read_text().splitlines()]
     assert len(rows) == 40
     assert {int(label) for _, label in rows} == set(range(1, 8))
     assert {name.split("_")[0] for name, _ in rows} == {"train", "test"}
     for name, _ in rows:
         path = root / "basic/Image/aligned" / name.replace(".jpg", "_aligned.jpg")
-        assert open_picture(path).size == (100, 100)
+        assert open_image(path).size == (100, 100)
 
 
 def test_the_world_as_an_imagefolder(tmp_path):
-    root = write("imagefolder", 16, 3, tmp_path / "world", size=32, workers=0)
+    root = write_layout("imagefolder", 16, 3, tmp_path / "world", size=32, workers=0)
     rows = [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
     assert {row["label"] for row in rows} == set(EMOTIONS)
     opened = datasets.load_dataset("imagefolder", data_dir=str(root), cache_dir=str(tmp_path / "cache"))["train"]
     assert len(opened) == 16
     assert set(opened.column_names) == {"image", "label", "caption", "caption_long", "scene"}
-    with pytest.raises(Usage, match="did you mean 'emoset'"):
-        write("emosets", 1, 0, tmp_path / "other")
+    with pytest.raises(UsageError, match="did you mean 'emoset'"):
+        write_layout("emosets", 1, 0, tmp_path / "other")

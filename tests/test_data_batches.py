@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from emoscene.data import batches
-from emoscene.data.batches import indices
+from emoscene.data.batches import batch_indices
 
 
 def test_an_epoch_sees_every_row_once():
-    rows = [row for step in range(10) for row in indices(0, step, 6, [range(20)])]
+    rows = [row for step in range(10) for row in batch_indices(0, step, 6, [range(20)])]
     assert sorted(rows[:20]) == sorted(rows[20:40]) == list(range(20))
     assert rows[:20] != rows[20:40]
-    assert rows[:6] == indices(0, 0, 6, [range(20)]) != indices(1, 0, 6, [range(20)])
+    assert rows[:6] == batch_indices(0, 0, 6, [range(20)]) != batch_indices(1, 0, 6, [range(20)])
 
 
 @pytest.mark.parametrize("batch", [1, 4, 32])
@@ -22,13 +22,13 @@ def test_a_batch_has_one_shape_and_every_row_its_share(batch):
     of = {row: number for number, rows in enumerate(shapes) for row in rows}
     count, steps = Counter(), 43 * 40 // batch
     for step in range(steps):
-        drawn = indices(7, step, batch, shapes)
+        drawn = batch_indices(7, step, batch, shapes)
         assert len({of[row] for row in drawn}) == 1 and len(drawn) == batch
         count.update(drawn)
     assert set(count) == set(range(43))
     share = steps * batch / 43
     assert all(abs(count[row] - share) <= 1 + batch / len(shapes[of[row]]) for row in range(43))
-    first = [of[indices(7, step, batch, shapes)[0]] for step in range(steps)]
+    first = [of[batch_indices(7, step, batch, shapes)[0]] for step in range(steps)]
     assert first != sorted(first)
 
 
@@ -49,10 +49,10 @@ class Rows:
 
 
 def test_a_slot_knows_its_row_and_whether_it_is_mirrored():
-    whole = [batches.batch(Rows(flips=True), ["latent"], 3, step, 8, range(8)) for step in range(20)]
+    whole = [batches.read_batch(Rows(flips=True), ["latent"], 3, step, 8, range(8)) for step in range(20)]
     for step, (rows, read) in enumerate(whole):
-        part, some = batches.batch(Rows(flips=True), ["latent"], 3, step, 8, [1, 5])
+        part, some = batches.read_batch(Rows(flips=True), ["latent"], 3, step, 8, [1, 5])
         assert part == [rows[1], rows[5]] and some["latent"].tolist() == [read["latent"][1], read["latent"][5]]
     seen = torch.cat([read["latent"] for _, read in whole])
     assert 0.35 < (seen < 0).float().mean() / (seen != 0).float().mean() < 0.65
-    assert (batches.batch(Rows(flips=False), ["latent"], 3, 0, 8, range(8))[1]["latent"] >= 0).all()
+    assert (batches.read_batch(Rows(flips=False), ["latent"], 3, 0, 8, range(8))[1]["latent"] >= 0).all()

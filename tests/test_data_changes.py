@@ -17,14 +17,14 @@ from emoscene import config as configs
 from emoscene import plugins, stage
 from emoscene.cli import main
 from emoscene.data import encoding, preparation
-from emoscene.data.dataset import Prepared
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import LONGEST, Record
-from emoscene.data.sources.base import escape_unprintable, names
+from emoscene.data.sources.base import escape_unprintable, unique_ids
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene.errors import Failure, Usage
-from emoscene.world.layouts import write
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.world.layouts import write_layout
 
 REMEDY = "give --out another folder, or delete this one and call again"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names of bytes, pipes and links are POSIX's")
@@ -100,7 +100,7 @@ CHANGES = [rewrite, exchange, move, add, remove, damage, caption]
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_is_not_passed_off_as_prepared(change, root, said, tmp_path):
     assert said() == (0, "") == said()
-    before = stage.fingerprint(tmp_path / "out")
+    before = stage.fingerprint_folder(tmp_path / "out")
     change(root)
     status, sentence = said()
     assert status == 2 and sentence.startswith(f"{tmp_path / 'out'} was prepared from ") and sentence.endswith(REMEDY)
@@ -108,14 +108,14 @@ def test_what_changed_is_not_passed_off_as_prepared(change, root, said, tmp_path
         assert f"from files that have changed since, such as {root / 'awe/00.bmp'}" in sentence
     else:
         assert f"(12 pictures then, {12 + (change is add) - (change is remove)} now)" in sentence
-    assert stage.fingerprint(tmp_path / "out") == before
+    assert stage.fingerprint_folder(tmp_path / "out") == before
     assert said(f"--out={tmp_path / 'other'}") == (0, "")
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_nor_where_it_was_killed_between_the_passes(change, root, said, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(encoding, "encode", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(encoding, "encode_shards", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         assert said()[0] == 130
     change(root)
     status, sentence = said()
@@ -124,13 +124,13 @@ def test_nor_where_it_was_killed_between_the_passes(change, root, said, tmp_path
 
 
 def test_a_picture_that_changes_under_way_is_noticed(root, said, monkeypatch):
-    kept = encoding.encode
+    kept = encoding.encode_shards
 
     def late(*given):
         rewrite(root)
         return kept(*given)
 
-    monkeypatch.setattr(encoding, "encode", late)
+    monkeypatch.setattr(encoding, "encode_shards", late)
     status, sentence = said()
     assert status == 1
     assert sentence.startswith(f"{root / 'awe/00.bmp'} has changed since it was checked: prepare into a new folder")
@@ -138,7 +138,7 @@ def test_a_picture_that_changes_under_way_is_noticed(root, said, monkeypatch):
 
 def test_a_first_pass_that_was_killed_goes_on_with_what_is_the_same(root, said, tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "SHARD", 4)
-    kept = preparation.Note
+    kept = preparation.ImageNote
 
     def stop(self, numbers):
         for number in numbers:
@@ -149,10 +149,10 @@ def test_a_first_pass_that_was_killed_goes_on_with_what_is_the_same(root, said, 
     with monkeypatch.context() as patch:
         patch.setattr(ImageFolder, "survey", stop)
         assert said()[0] == 130
-    assert kept is preparation.Note and len(list((tmp_path / "out/notes").iterdir())) == 1
+    assert kept is preparation.ImageNote and len(list((tmp_path / "out/notes").iterdir())) == 1
     picture(root / "fear/10.bmp", 77)  # not noted yet
     assert said() == (0, "")
-    assert len(Prepared(tmp_path / "out")) == 12
+    assert len(PreparedDataset(tmp_path / "out")) == 12
 
 
 def test_other_times_of_the_same_bytes_go_on(root, said, tmp_path, capsys):
@@ -174,7 +174,7 @@ def test_times_are_no_part_of_what_is_prepared(root, base, tmp_path):
     for file in root.rglob("*.bmp"):
         os.utime(file, (2e9, 2e9))
     other = prepare("imagefolder", out=tmp_path / "other", **call)
-    assert stage.read(one)["fingerprint"] == stage.read(other)["fingerprint"]
+    assert stage.read_manifest(one)["fingerprint"] == stage.read_manifest(other)["fingerprint"]
 
 
 def test_a_set_of_an_older_version_is_not_taken_for_the_same(root, said, tmp_path):
@@ -189,20 +189,20 @@ def test_a_set_of_an_older_version_is_not_taken_for_the_same(root, said, tmp_pat
 
 def test_lists_annotations_and_tables_are_watched_too(base, tmp_path):
     for name in ("emoset", "raf-db"):
-        place = write(name, 14, 3, tmp_path / name, size=32, workers=0)
+        place = write_layout(name, 14, 3, tmp_path / name, size=32, workers=0)
         call = {"root": place, "out": tmp_path / f"{name}-out", "base": base, "workers": 0, "tell": str}
         prepare(name, **call)
         prepare(name, **call)
         if name == "emoset":
             note = next((place / "annotation").rglob("*.json"))
             note.write_text(json.dumps({"scene": "moon"}))
-            with pytest.raises(Usage, match=r"files that have changed since, such as .*\.jpg"):
+            with pytest.raises(UsageError, match=r"files that have changed since, such as .*\.jpg"):
                 prepare(name, **call)
         else:
             listing = place / "basic/EmoLabel/list_patition_label.txt"
             rows = listing.read_text().splitlines()
             listing.write_text("\n".join([rows[0].rpartition(" ")[0] + " 4", *rows[1:]]))
-            with pytest.raises(Usage, match=r"was prepared from|another call's: config\.rules"):
+            with pytest.raises(UsageError, match=r"was prepared from|another call's: config\.rules"):
                 prepare(name, **call)
     shelf = tmp_path / "shelf"
     shelf.mkdir()
@@ -219,7 +219,7 @@ def test_lists_annotations_and_tables_are_watched_too(base, tmp_path):
         fill("a lake")
         prepare("hub", **call)
         fill(words, label)
-        with pytest.raises(Usage, match=r"files that have changed since, such as .*train\.parquet, row 0"):
+        with pytest.raises(UsageError, match=r"files that have changed since, such as .*train\.parquet, row 0"):
             prepare("hub", **call)
 
 
@@ -269,10 +269,10 @@ def test_one_odd_name_costs_no_picture(kind, root, said, tmp_path):
     place = os.fsencode(root / "awe") + b"/" + ODD[kind]
     (root / "awe/00.bmp").rename(os.fsdecode(place))
     assert said() == (0, "") == said()
-    data = Prepared(tmp_path / "out")
-    assert len(data) == 12 and len(set(data.all("id"))) == 12 and all(Record(id=id) for id in data.all("id"))
-    assert all((tmp_path / "out" / file).is_file() for file in data.all("file"))
-    assert list(stage.rows(tmp_path / "out/quarantine.jsonl")) == []
+    data = PreparedDataset(tmp_path / "out")
+    assert len(data) == 12 and len(set(data.column("id"))) == 12 and all(Record(id=id) for id in data.column("id"))
+    assert all((tmp_path / "out" / file).is_file() for file in data.column("file"))
+    assert list(stage.read_jsonl(tmp_path / "out/quarantine.jsonl")) == []
 
 
 @posix
@@ -282,9 +282,9 @@ def test_an_odd_name_of_a_damaged_file_is_named(kind, root, said, tmp_path):
     (root / "awe/00.bmp").unlink()
     Path(os.fsdecode(place)).write_bytes(b"torn")
     assert said() == (0, "")
-    (row,) = stage.rows(tmp_path / "out/quarantine.jsonl")
+    (row,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert row["file"] == escape_unprintable(os.fsdecode(place)) and row["file"].isprintable()
-    assert len(Prepared(tmp_path / "out")) == 11
+    assert len(PreparedDataset(tmp_path / "out")) == 11
 
 
 @posix
@@ -293,7 +293,7 @@ def test_a_folder_with_an_odd_name(base, root, tmp_path):
     root.rename(odd)
     for _ in range(2):
         out = prepare("imagefolder", root=odd, out=tmp_path / "out", base=base, workers=0, tell=str)
-    assert len(Prepared(out)) == 12 and stage.read(out)["config"]["root"] == str(odd)
+    assert len(PreparedDataset(out)) == 12 and stage.read_manifest(out)["config"]["root"] == str(odd)
 
 
 def make_pipe(place, root):
@@ -341,8 +341,8 @@ def test_what_is_no_picture_of_this_folder_is_left_out(make, reason, listed, roo
         (root / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     make(root / "awe/x.png", root)
     assert said() == (0, "") == said()
-    assert len(Prepared(tmp_path / "out")) == 12
-    found = list(stage.rows(tmp_path / "out/quarantine.jsonl"))
+    assert len(PreparedDataset(tmp_path / "out")) == 12
+    found = list(stage.read_jsonl(tmp_path / "out/quarantine.jsonl"))
     if make is make_folder and not listed:
         assert found == []
     else:
@@ -354,7 +354,7 @@ def test_links_inside_and_the_hubs_cache_are_read(root, said, tmp_path):
     (root / "awe/again.bmp").symlink_to("../fear/01.bmp")
     (root / "awe/round").symlink_to(root / "awe")
     assert said() == (0, "")
-    assert len(Prepared(tmp_path / "out")) == 13
+    assert len(PreparedDataset(tmp_path / "out")) == 13
     cache = tmp_path / "datasets--me--mine"
     (cache / "blobs").mkdir(parents=True)
     for number, file in enumerate(sorted(root.glob("[af]*/??.bmp"))):
@@ -363,7 +363,7 @@ def test_links_inside_and_the_hubs_cache_are_read(root, said, tmp_path):
         shutil.copy(file, cache / f"blobs/{number}")
         link.symlink_to(cache / f"blobs/{number}")
     assert said(f"--out={tmp_path / 'cached'}", place=cache / "snapshots/abc") == (0, "")
-    assert len(Prepared(tmp_path / "cached")) == 12
+    assert len(PreparedDataset(tmp_path / "cached")) == 12
 
 
 @posix
@@ -380,12 +380,12 @@ def test_a_list_that_is_a_link_out_or_a_pipe(root, said, tmp_path):
 @pytest.mark.parametrize("source", ["emoset", "raf-db"])
 @posix
 def test_links_out_of_the_other_layouts(source, base, tmp_path):
-    place = write(source, 14, 3, tmp_path / "world", size=32, workers=0)
+    place = write_layout(source, 14, 3, tmp_path / "world", size=32, workers=0)
     file = next(place.rglob("*.jpg"))
     file.rename(tmp_path / "secret.jpg")
     file.symlink_to(tmp_path / "secret.jpg")
     out = prepare(source, root=place, out=tmp_path / "out", base=base, workers=0, tell=str)
-    (row,) = stage.rows(out / "quarantine.jsonl")
+    (row,) = stage.read_jsonl(out / "quarantine.jsonl")
     assert row["file"] == str(file) and "a link that leaves" in row["reason"]
 
 
@@ -402,7 +402,7 @@ def test_odd_words_are_kept_as_far_as_they_can_be(kind, root, said, tmp_path):
     text = "\n".join([TEXTS[kind], *map(json.dumps, rows)])
     (root / "metadata.jsonl").write_text(text, encoding="utf8")
     assert said() == (0, "") == said()
-    captions = Prepared(tmp_path / "out").all("caption")
+    captions = PreparedDataset(tmp_path / "out").column("caption")
     assert len(captions) == 3 and sum("lake" in words for words in captions) == 1
 
 
@@ -414,8 +414,8 @@ def test_a_list_that_names_what_cannot_be_a_file(name, root, said, tmp_path):
     rows = [json.dumps({"file_name": f"fear/{n:02}.bmp", "label": "fear"}) for n in (1, 4)]
     (root / "metadata.jsonl").write_text("\n".join([f'{{"file_name": "{name}", "label": "awe"}}', *rows]))
     assert said() == (0, "") == said()
-    assert len(Prepared(tmp_path / "out")) == 2
-    (row,) = stage.rows(tmp_path / "out/quarantine.jsonl")
+    assert len(PreparedDataset(tmp_path / "out")) == 2
+    (row,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert row["file"].isprintable() and row["reason"].isprintable()
 
 
@@ -434,23 +434,23 @@ def test_lists_that_are_no_utf_8(root, said, tmp_path):
     (root / "metadata.jsonl").unlink()
     (root / "awe/00.txt").write_bytes(b"caf\xe9")
     assert said() == (0, "")
-    (lost,) = stage.rows(tmp_path / "out/quarantine.jsonl")
+    (lost,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert lost["reason"] == f"its caption {root / 'awe/00.txt'} is not UTF-8: save it as such"
 
 
 def test_raf_dbs_names_are_any_files_too(tmp_path):
     for name in ("train/1/a b.jpg", "train/1/a b.png", "train/2/a b.jpg", "test/1/" + "x" * 200 + ".jpg"):
         picture(tmp_path / name, len(name))
-    source = RAFDB(tmp_path, configs.replace(RAFDB.Config(), {"workers": 0, "surprise": "awe"}), 32)
-    ids = [source.entry(number).record.id for number in range(len(source))]
+    source = RAFDB(tmp_path, configs.replace_fields(RAFDB.Config(), {"workers": 0, "surprise": "awe"}), 32)
+    ids = [source.read_entry(number).record.id for number in range(len(source))]
     assert len(set(ids)) == 4 and all(Record(id=id) for id in ids)
     (tmp_path / "basic/EmoLabel").mkdir(parents=True)
     listing = tmp_path / "basic/EmoLabel/list_patition_label.txt"
     listing.write_bytes(b"caf\xe9.jpg 5\n")
-    with pytest.raises(Failure, match=r"list_patition_label\.txt is not UTF-8"):
+    with pytest.raises(EmosceneError, match=r"list_patition_label\.txt is not UTF-8"):
         RAFDB(tmp_path, RAFDB.Config(), 32)
     listing.write_text("train_1.jpg 5\ntrain_1.jpg 5\n")
-    with pytest.raises(Usage, match="a face stands twice"):
+    with pytest.raises(UsageError, match="a face stands twice"):
         RAFDB(tmp_path, RAFDB.Config(), 32)
 
 
@@ -463,9 +463,9 @@ def test_ids_name_files_on_every_disk():
         "\u6f22" * 83 + ".png",
         "\U0001f600" * 60 + ".png",
     ]
-    found = names([*paths, "\udce9.png", "\u6f22" * 82 + "\u5b57.png"])
+    found = unique_ids([*paths, "\udce9.png", "\u6f22" * 82 + "\u5b57.png"])
     assert len({name.casefold() for name in found}) == len(found) == 8
     assert all(Record(id=name) and len(name.encode()) <= LONGEST for name in found)
-    with pytest.raises(Failure, match="is no id"):
+    with pytest.raises(EmosceneError, match="is no id"):
         Record(id="\u6f22" * 60)
-    assert plugins.find("sources", "imagefolder") is ImageFolder
+    assert plugins.load_plugin("sources", "imagefolder") is ImageFolder

@@ -11,11 +11,11 @@ from PIL import Image
 
 import tiny
 from emoscene.data import checks
-from emoscene.data.checks import Refused, opened
-from emoscene.data.dataset import Prepared
+from emoscene.data.checks import ImageRefused, open_checked
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.data.shapes import square
-from emoscene.errors import Failure, Usage
+from emoscene.data.shapes import crop_square
+from emoscene.errors import EmosceneError, UsageError
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
 
@@ -108,7 +108,7 @@ def test_each_bad_one_is_named_and_every_good_one_kept(folder, tmp_path):
     assert len(wrong) >= 60
     before = {path.name: path.read_bytes() for path in folder.glob("awe/*") if path.exists()}
     call = {"root": folder, "out": tmp_path / "prepared", "base": base, "workers": 3}
-    with pytest.raises(Failure, match=r"\d+ of \d+ pictures are refused, such as .*spoilt="):
+    with pytest.raises(EmosceneError, match=r"\d+ of \d+ pictures are refused, such as .*spoilt="):
         prepare("imagefolder", **call)
     out = prepare("imagefolder", **call, spoilt=0.9)
     rows = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
@@ -118,7 +118,7 @@ def test_each_bad_one_is_named_and_every_good_one_kept(folder, tmp_path):
               if why not in reasons[str(folder / "awe" / name)] and why != "damaged"}  # fmt: skip
     assert not missed
     assert all(len(reason) > 10 and "\n" not in reason for reason in reasons.values())
-    assert len(Prepared(out)) == len(right)
+    assert len(PreparedDataset(out)) == len(right)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["refused"] == len(wrong) + 1
     for _, _, said in right:
@@ -128,11 +128,11 @@ def test_each_bad_one_is_named_and_every_good_one_kept(folder, tmp_path):
 
 @pytest.mark.parametrize(("name", "data", "said"), [pytest.param(*one, id=one[0]) for one in good()])
 def test_what_was_done_to_a_good_one_is_said(name, data, said):
-    with checks.quiet():
-        image, mended = opened(data, name)
+    with checks.silence_pillow():
+        image, mended = open_checked(data, name)
     assert image.mode == "RGB"
     assert said is None or (said in mended if said else not mended)
-    assert square(image, 24).size == (24, 24)
+    assert crop_square(image, 24).size == (24, 24)
 
 
 def test_a_turned_picture_stands_upright():
@@ -140,7 +140,7 @@ def test_a_turned_picture_stands_upright():
     exif[checks.ORIENTATION] = 6
     picture = Image.new("RGB", (60, 20), "black")
     picture.paste("white", (0, 0, 20, 20))  # the left is up, once it is turned
-    image, _ = opened(saved(picture, "PNG", exif=exif), "a.png")
+    image, _ = open_checked(saved(picture, "PNG", exif=exif), "a.png")
     assert image.size == (20, 60)
     assert image.getpixel((10, 10)) == (255, 255, 255) and image.getpixel((10, 50)) == (0, 0, 0)
 
@@ -148,14 +148,14 @@ def test_a_turned_picture_stands_upright():
 def test_the_middle_is_kept():
     wide = Image.new("RGB", (90, 30), "black")
     wide.paste("white", (30, 0, 60, 30))
-    assert np.asarray(square(wide, 10))[1:-1, 1:-1].min() > 250
-    with pytest.raises(Refused, match="fewer than 16 a side"):
-        opened(saved(Image.new("RGB", (15, 90)), "PNG"), "a.png")
+    assert np.asarray(crop_square(wide, 10))[1:-1, 1:-1].min() > 250
+    with pytest.raises(ImageRefused, match="fewer than 16 a side"):
+        open_checked(saved(Image.new("RGB", (15, 90)), "PNG"), "a.png")
 
 
 def test_nothing_but_bad_ones_is_an_error(tmp_path):
     (tmp_path / "raw/awe").mkdir(parents=True)
     (tmp_path / "raw/awe/a.png").write_bytes(b"")
     base = str(tiny.make(tmp_path / "base"))
-    with pytest.raises(Usage, match="not one picture is sound"):
+    with pytest.raises(UsageError, match="not one picture is sound"):
         prepare("imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, spoilt=1)

@@ -15,17 +15,17 @@ from PIL import Image
 import tiny
 from emoscene import stage
 from emoscene.data import crew, encoding
-from emoscene.data.crew import Crew
+from emoscene.data.crew import WorkerGroup
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
-from emoscene.errors import Failure, Usage
-from emoscene.world.layouts import write
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.world.layouts import write_layout
 
 
 def joined(folder, rank, world, monkeypatch):
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", str(world))
-    return Crew(folder)
+    return WorkerGroup(folder)
 
 
 def test_parts_of_the_dead_are_taken_over(tmp_path, monkeypatch):
@@ -39,14 +39,14 @@ def test_parts_of_the_dead_are_taken_over(tmp_path, monkeypatch):
         for part in mine:
             made[rank].append(part)
             time.sleep(0.02)
-            stage.write(parts[part], b"whole")
+            stage.write_atomic(parts[part], b"whole")
 
     def work(member):
         with member:
             member.complete(parts, lambda mine: make(member.rank, mine))
-            member.close(lambda: (tmp_path / "done").exists(), lambda: stage.write(tmp_path / "done", b""))
+            member.close(lambda: (tmp_path / "done").exists(), lambda: stage.write_atomic(tmp_path / "done", b""))
 
-    (tmp_path / f"{stage.ASIDE}alive-1").touch()  # it was there, and is seen no more
+    (tmp_path / f"{stage.TEMPORARY_PREFIX}alive-1").touch()  # it was there, and is seen no more
     members = [joined(tmp_path, rank, 3, monkeypatch) for rank in (0, 2)]
     threads = [threading.Thread(target=work, args=[member]) for member in members]
     for thread in threads:
@@ -60,17 +60,17 @@ def test_parts_of_the_dead_are_taken_over(tmp_path, monkeypatch):
 
 def test_nobody_waits_for_nobody(tmp_path, monkeypatch):
     with joined(tmp_path, 0, 1, monkeypatch) as alone:
-        assert alone.living() == [0]
+        assert alone.list_alive() == [0]
         alone.complete([], lambda mine: None)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(Usage, match="launch with torchrun"):
+    with pytest.raises(UsageError, match="launch with torchrun"):
         joined(tmp_path, 2, 2, monkeypatch)
 
 
 def test_a_sign_of_life_that_was_swept_away_kills_nobody(tmp_path, monkeypatch):
     with joined(tmp_path, 0, 1, monkeypatch) as alone:
-        monkeypatch.setattr(Crew, "_touch", lambda self: self._sign(0).unlink(missing_ok=True))
-        assert alone.living() == [0]
+        monkeypatch.setattr(WorkerGroup, "_touch", lambda self: self._sign(0).unlink(missing_ok=True))
+        assert alone.list_alive() == [0]
 
 
 def test_two_may_make_one_shard(tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_two_may_make_one_shard(tmp_path, monkeypatch):
 
     def shard():
         items = [(0, Record("a"), Image.new("RGB", (8, 8), "red"))]
-        return encoding._encoded(tmp_path, 0, items, networks, lambda more: None)
+        return encoding._encode_shard(tmp_path, 0, items, networks, lambda more: None)
 
     def meanwhile(path, data):
         kept(path, data)
@@ -96,9 +96,9 @@ def test_two_may_make_one_shard(tmp_path, monkeypatch):
 
 
 def test_the_room_is_looked_at_before_it_is_needed(tmp_path, monkeypatch):
-    base, root = str(tiny.make(tmp_path / "base")), write("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0)
+    base, root = str(tiny.make(tmp_path / "base")), write_layout("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
-    with pytest.raises(Failure, match=r"0\.0 GB free.*make room"):
+    with pytest.raises(EmosceneError, match=r"0\.0 GB free.*make room"):
         prepare("imagefolder", root=root, out=tmp_path / "out", base=base, workers=0)
 
 
@@ -156,7 +156,7 @@ print(json.dumps({"seconds": long, "unfinished": unfinished}))
 
 def kill(tmp_path, world, kills, pictures):
     """Prepare in `world` processes, killed and called again `kills` times."""
-    base, root = tiny.make(tmp_path / "base"), write("imagefolder", pictures, 1, tmp_path / "raw", size=32, workers=0)
+    base, root = tiny.make(tmp_path / "base"), write_layout("imagefolder", pictures, 1, tmp_path / "raw", size=32, workers=0)
     (tmp_path / "out").mkdir()
     words = [root, base, tmp_path / "out", world, kills]
     done = subprocess.run(

@@ -12,10 +12,10 @@ import tiny
 from emoscene import device, stage
 from emoscene.cli import main
 from emoscene.data import encoding, notes, preparation
-from emoscene.data.dataset import Prepared
-from emoscene.errors import Usage
+from emoscene.data.dataset import PreparedDataset
+from emoscene.errors import UsageError
 from emoscene.evaluation import evaluate
-from emoscene.world.layouts import write
+from emoscene.world.layouts import write_layout
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
-    return {name: write(name, 24, 5, root / name, size=32, workers=0) for name in ("emoset", "imagefolder")}
+    return {name: write_layout(name, 24, 5, root / name, size=32, workers=0) for name in ("emoset", "imagefolder")}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def whole(world, base, tmp_path_factory):
         patch.setattr(preparation, "SHARD", 8)
         out = tmp_path_factory.mktemp("out")
         preparation.prepare("emoset", root=world["emoset"], base=base, out=out, workers=0)
-    return stage.fingerprint(out)
+    return stage.fingerprint_folder(out)
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_a_row_that_points_nowhere(emoset, said, tmp_path):
     lost = [rows[0][0], "lost", f"image/{rows[0][0]}/lost.jpg", rows[0][3]]
     (emoset / "train.json").write_text(json.dumps([*rows, lost]))
     assert said("emoset", emoset) == (0, "")
-    (row,) = stage.rows(tmp_path / "out/quarantine.jsonl")
+    (row,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert row == {"file": str(emoset / lost[2]), "reason": "it cannot be read: No such file or directory"}
-    assert len(Prepared(tmp_path / "out")) == 24
+    assert len(PreparedDataset(tmp_path / "out")) == 24
     shutil.rmtree(emoset / "image/awe")
     shutil.rmtree(emoset / "image/fear")
     status, sentence = said("emoset", emoset, f"--out={tmp_path / 'other'}")
@@ -109,7 +109,7 @@ def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):
     assert said("emoset", emoset, "--device=cuda") == (2, sentence)
     assert not (tmp_path / "out").exists()
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(Usage, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         evaluate(out=tmp_path / "scores", pictures=tmp_path / "pictures", device="cuda")
 
 
@@ -130,13 +130,13 @@ def test_a_full_disk(world, whole, said, tmp_path, monkeypatch, where):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", short)
-        patch.setattr(notes, "save", lambda some, path: full(path)) if where == "notes" else None
-        patch.setattr(encoding, "_stream", lambda made, path: full(path)) if where == "data" else None
+        patch.setattr(notes, "save_notes", lambda some, path: full(path)) if where == "notes" else None
+        patch.setattr(encoding, "_write_stream", lambda made, path: full(path)) if where == "data" else None
         status, sentence = said("emoset", world["emoset"])
     assert status == 1 and sentence.startswith(f"the disk is full at {tmp_path / 'out'}") and "free" in sentence
     assert json.loads((tmp_path / "out/manifest.json").read_text())["state"] == "open"
     assert said("emoset", world["emoset"]) == (0, "")
-    assert stage.fingerprint(tmp_path / "out") == whole
+    assert stage.fingerprint_folder(tmp_path / "out") == whole
 
 
 def test_a_target_that_must_not_be_written(emoset, said, tmp_path, monkeypatch):
@@ -160,18 +160,18 @@ def test_a_target_that_must_not_be_written(emoset, said, tmp_path, monkeypatch):
 
 def test_a_folder_prepared_with_other_settings(emoset, said, tmp_path):
     assert said("emoset", emoset) == (0, "")
-    before = stage.fingerprint(tmp_path / "out")
+    before = stage.fingerprint_folder(tmp_path / "out")
     for word, difference in (("--limit=9", "config.limit is null there and 9 here"), ("flips=yes", "config.flips is")):
         status, sentence = said("emoset", emoset, word)
         assert status == 2 and sentence.startswith(f"{tmp_path / 'out'} is another call's: {difference}")
         assert sentence.endswith("choose another folder, or call as before")
-    assert stage.fingerprint(tmp_path / "out") == before
+    assert stage.fingerprint_folder(tmp_path / "out") == before
     assert said("emoset", emoset, "spoilt=0.5") == (0, "")  # may change at use
 
 
 def test_a_damaged_note_is_named(emoset, said, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(encoding, "_stream", lambda made, path: full(path))
+        patch.setattr(encoding, "_write_stream", lambda made, path: full(path))
         assert said("emoset", emoset)[0] == 1
     note = tmp_path / "out/notes/notes-00000-of-00001.arrow"
     note.write_bytes(b"torn")

@@ -11,15 +11,15 @@ from PIL import Image
 import tiny
 from emoscene import config as configs
 from emoscene.artifacts import train
-from emoscene.backbone import Backbone
-from emoscene.data.dataset import Prepared
-from emoscene.data.fitting import Fitting
+from emoscene.backbone import DiffusionModel
+from emoscene.data.dataset import PreparedDataset
+from emoscene.data.fitting import CaptionFilter
 from emoscene.data.preparation import prepare
-from emoscene.data.shapes import buckets, cut
+from emoscene.data.shapes import bucket_sizes, crop_to_bucket
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.emotion_clip import EmotionCLIP, worded
-from emoscene.errors import Usage
-from emoscene.learner import save
+from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
+from emoscene.errors import UsageError
+from emoscene.learner import save_learner
 
 SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
 
@@ -52,9 +52,9 @@ def shaped(raw, base, tmp_path_factory):
 
 
 def test_shapes_have_about_the_square_s_area():
-    assert buckets(64, 16) == ((64, 64), (80, 48), (48, 80))
+    assert bucket_sizes(64, 16) == ((64, 64), (80, 48), (48, 80))
     for side, unit in ((128, 32), (512, 64), (1024, 64)):
-        found = buckets(side, unit)
+        found = bucket_sizes(side, unit)
         assert found[0] == (side, side) and len(set(found)) == len(found) >= 3
         assert all(abs(wide * high / side**2 - 1) < 0.1 and not wide % unit and not high % unit for wide, high in found)
         assert {(high, wide) for wide, high in found} == set(found)
@@ -63,29 +63,29 @@ def test_shapes_have_about_the_square_s_area():
 def test_a_picture_is_cut_to_the_nearest_shape():
     picture = Image.new("RGB", (200, 100), "black")
     picture.paste("white", (16, 0, 184, 100))
-    wide = cut(picture, buckets(64, 16))
+    wide = crop_to_bucket(picture, bucket_sizes(64, 16))
     assert wide.size == (80, 48)
     assert np.asarray(wide)[1:-1, 1:-1].min() > 250
-    assert cut(picture.rotate(90, expand=True), buckets(64, 16)).size == (48, 80)
-    assert cut(picture, ((64, 64),)).size == (64, 64)
+    assert crop_to_bucket(picture.rotate(90, expand=True), bucket_sizes(64, 16)).size == (48, 80)
+    assert crop_to_bucket(picture, ((64, 64),)).size == (64, 64)
 
 
 def test_rows_of_a_shape_go_together(shaped, base):
-    data = Prepared(shaped)
-    assert Counter(tuple(shape) for shape in data.all("shape")) == {(4, 6, 10): 20, (4, 10, 6): 9, (4, 8, 8): 11}
-    assert sorted(map(len, data.shapes)) == [9, 11, 20]
-    assert sorted(row for rows in data.shapes for row in rows) == list(range(40))
-    with pytest.raises(Usage, match="latents of several shapes"):
-        data.rows(range(40), ["latent"])
-    backbone = Backbone.load(base)
-    for rows in data.shapes:
-        some = data.rows(rows[:2], ["latent", "file", "shape"], [False, True])
+    data = PreparedDataset(shaped)
+    assert Counter(tuple(shape) for shape in data.column("shape")) == {(4, 6, 10): 20, (4, 10, 6): 9, (4, 8, 8): 11}
+    assert sorted(map(len, data.rows_by_shape)) == [9, 11, 20]
+    assert sorted(row for rows in data.rows_by_shape for row in rows) == list(range(40))
+    with pytest.raises(UsageError, match="latents of several shapes"):
+        data.read(range(40), ["latent"])
+    backbone = DiffusionModel.load(base)
+    for rows in data.rows_by_shape:
+        some = data.read(rows[:2], ["latent", "file", "shape"], [False, True])
         pixels = np.stack([np.asarray(Image.open(shaped / file)) for file in some["file"]])
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
         assert list(images.shape[2:]) == [8 * side for side in some["shape"][0][1:]]
         images[1] = images[1].flip(-1)
-        torch.testing.assert_close(backbone.encode(images), some["latent"], atol=0.01, rtol=0.01)
-    assert data.all("picture").shape == (40, 3, 64, 64)
+        torch.testing.assert_close(backbone.encode_images(images), some["latent"], atol=0.01, rtol=0.01)
+    assert data.column("picture").shape == (40, 3, 64, 64)
     manifest = json.loads((shaped / "manifest.json").read_text())
     assert manifest["shapes"] == {"80x48": 20, "64x64": 11, "48x80": 9} and manifest["flips"]
     assert "80x48 pixels (20)" in (shaped / "README.md").read_text()
@@ -101,8 +101,8 @@ def clip(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
     small = {"side": 32, "patch": 16, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "vector": 16}
-    save(
-        EmotionCLIP.start(configs.replace(EmotionCLIP.Config(), small), Backbone.load(base)),
+    save_learner(
+        EmotionCLIP.from_scratch(configs.replace_fields(EmotionCLIP.Config(), small), DiffusionModel.load(base)),
         "emotion_clip",
         folder,
         None,
@@ -112,21 +112,21 @@ def clip(base, tmp_path_factory):
 
 def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
     call = {"root": raw, "base": base, "workers": 0, "split": "methods:0.75,heldout:0.25", "emotion_clip": str(clip)}
-    whole = Prepared(prepare("imagefolder", out=tmp_path / "whole", **call))
+    whole = PreparedDataset(prepare("imagefolder", out=tmp_path / "whole", **call))
     out = prepare("imagefolder", out=tmp_path / "some", **call, misfits=0.2)
-    data = Prepared(out)
+    data = PreparedDataset(out)
     words = {
         id: (role, caption)
-        for id, role, caption in zip(*(whole.all(c) for c in ("id", "role", "caption")), strict=True)
+        for id, role, caption in zip(*(whole.column(c) for c in ("id", "role", "caption")), strict=True)
     }
     learnt = [id for id, (role, _) in words.items() if role != "heldout"]
     gone = [json.loads(line) for line in (out / "misfits/00000.jsonl").read_text().splitlines()]
     assert len(gone) == int(0.2 * len(learnt)) == 40 - len(data) >= 5
-    assert {row["id"] for row in gone} == set(learnt) - set(data.all("id"))
-    reader = EmotionCLIP.start(EmotionCLIP.Config(begun=str(clip)), None).eval()
+    assert {row["id"] for row in gone} == set(learnt) - set(data.column("id"))
+    reader = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(clip)), None).eval()
     with torch.no_grad():
-        seen = reader.encode(whole.all("picture"))[1]
-        told = reader.told([caption for _, caption in words.values()])
+        seen = reader.encode(whole.column("picture"))[1]
+        told = reader.encode_texts([caption for _, caption in words.values()])
     fits = dict(zip(words, (seen * told).sum(1).tolist(), strict=True))
     assert sorted(learnt, key=fits.get)[: len(gone)] == [row["id"] for row in gone]
     assert all(abs(fits[row["id"]] - row["fit"]) < 1e-3 and row["caption"] == words[row["id"]][1] for row in gone)
@@ -134,14 +134,14 @@ def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
     assert manifest["captions"] == {"own": 40, "dropped": len(gone)} and manifest["pictures"] == len(data)
     assert f"- captions: own 40, dropped {len(gone)}" in (out / "README.md").read_text()
     assert len(list((out / "pictures").rglob("*.png"))) == len(data)
-    with pytest.raises(Usage, match="misfits= needs a CLIP"):
+    with pytest.raises(UsageError, match="misfits= needs a CLIP"):
         prepare("imagefolder", out=tmp_path / "none", **call | {"emotion_clip": ""}, misfits=0.2)
 
 
 def test_captions_go_where_the_clip_is(clip, monkeypatch):
     """The device `meta`, which has shapes and no numbers, stands in for a GPU."""
-    fitting, places, ones = Fitting(worded(clip, "meta"), 0.2), [], torch.ones(2, 4)
+    fitting, places, ones = CaptionFilter(load_text_clip(clip, "meta"), 0.2), [], torch.ones(2, 4)
     monkeypatch.setattr(EmotionCLIP, "encode", lambda self, images: (None, ones))
-    monkeypatch.setattr(EmotionCLIP, "_told", lambda self, ids: places.append(ids.device.type) or ones)
-    assert fitting.fits(torch.zeros(2, 3, 32, 32), ["a dog", "a cat"]) == pytest.approx([1, 1])
+    monkeypatch.setattr(EmotionCLIP, "_encode_tokens", lambda self, ids: places.append(ids.device.type) or ones)
+    assert fitting.score(torch.zeros(2, 3, 32, 32), ["a dog", "a cat"]) == pytest.approx([1, 1])
     assert places == ["meta"]

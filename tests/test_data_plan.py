@@ -11,15 +11,15 @@ from emoscene import config as configs
 from emoscene import learner
 from emoscene.cli import main
 from emoscene.data import splits
-from emoscene.data.card import plot
-from emoscene.data.dataset import Prepared
+from emoscene.data.card import plot_classes
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import ROLES
-from emoscene.data.splits import GOLDEN, SHARES, dealt, sampled, shares
+from emoscene.data.splits import GOLDEN, SHARES, assign_roles, sample_images, split_shares
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.captioner import Captioner
-from emoscene.errors import Usage
-from emoscene.world.layouts import write
+from emoscene.errors import UsageError
+from emoscene.world.layouts import write_layout
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return write("emoset", 80, 9, tmp_path_factory.mktemp("world") / "emoset", size=32, workers=0)
+    return write_layout("emoset", 80, 9, tmp_path_factory.mktemp("world") / "emoset", size=32, workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -45,69 +45,69 @@ def many():
 def test_every_emotion_is_dealt_in_the_same_shares(many):
     emotion, group, key = many
     split = np.full(1000, "")
-    roles = dealt(split, emotion, group, key, shares("roles", {""}))
+    roles = assign_roles(split, emotion, group, key, split_shares("roles", {""}))
     for number in range(8):
         inside = roles[emotion == number]
         for place, role in enumerate(ROLES):
             assert abs(float((inside == place).mean()) - SHARES[role]) < 0.05 + 2 / len(inside)
     assert all(len(set(roles[group == one].tolist())) == 1 for one in np.unique(group))
     shuffled = np.random.default_rng(1).permutation(1000)
-    again = dealt(split, emotion[shuffled], group[shuffled], key[shuffled], shares("roles", {""}))
+    again = assign_roles(split, emotion[shuffled], group[shuffled], key[shuffled], split_shares("roles", {""}))
     alone = group == np.arange(1000)
     assert (again == roles[shuffled])[alone[shuffled]].mean() > 0.9
 
 
 def test_an_official_split_is_kept():
-    wanted = shares("roles", {"train", "val", "test"})
+    wanted = split_shares("roles", {"train", "val", "test"})
     assert wanted["val"] == {"selector": 1.0} and wanted["test"] == {"heldout": 1.0}
     assert wanted["train"] == {"methods": 0.4, "judges": 0.4}
-    assert set(shares("roles", {"train", "test"})["train"]) == {"methods", "selector", "judges"}
-    assert shares("official", {"train", "test"}) == {"train": {"methods": 1.0}, "test": {"heldout": 1.0}}
-    assert shares("methods:0.8,heldout:0.2", {""}) == {"": {"methods": 0.8, "heldout": 0.2}}
+    assert set(split_shares("roles", {"train", "test"})["train"]) == {"methods", "selector", "judges"}
+    assert split_shares("official", {"train", "test"}) == {"train": {"methods": 1.0}, "test": {"heldout": 1.0}}
+    assert split_shares("methods:0.8,heldout:0.2", {""}) == {"": {"methods": 0.8, "heldout": 0.2}}
     split = np.array(["train"] * 200 + ["test"] * 50)
     nothing = np.zeros(250, int)
-    roles = dealt(
-        split, nothing, np.arange(250), np.arange(250, dtype=np.uint64), shares("official", {"train", "test"})
+    roles = assign_roles(
+        split, nothing, np.arange(250), np.arange(250, dtype=np.uint64), split_shares("official", {"train", "test"})
     )
     assert (roles[:200] == ROLES.index("methods")).all() and (roles[200:] == ROLES.index("heldout")).all()
     for text, said in (("judge:1", "did you mean 'judges'"), ("methods", "number above 0"), ("methods:2", "up to 1")):
-        with pytest.raises(Usage, match=said):
-            splits.read(text)
-    with pytest.raises(Usage, match="needs pictures that their own lists call train"):
-        shares("official", {""})
-    assert splits.official("Validation") == "val" and 0.618 < GOLDEN < 0.6181
+        with pytest.raises(UsageError, match=said):
+            splits.parse_shares(text)
+    with pytest.raises(UsageError, match="needs pictures that their own lists call train"):
+        split_shares("official", {""})
+    assert splits.official_split("Validation") == "val" and 0.618 < GOLDEN < 0.6181
 
 
 def test_a_sample_is_as_asked(many):
     emotion, _, key = many
     strata = np.stack([key % 4, key % 7], 1)
     counts = np.bincount(emotion)
-    taken = sampled(emotion, strata, key, 100, None, balanced=False)
+    taken = sample_images(emotion, strata, key, 100, None, balanced=False)
     assert len(set(taken.tolist())) == 100 and (np.diff(taken) > 0).all()
     assert (abs(np.bincount(emotion[taken], minlength=8) - counts / 10) <= 1).all()
     for role in range(4):
         assert abs((strata[taken, 0] == role).mean() - (strata[:, 0] == role).mean()) < 0.08
-    even = sampled(emotion, strata, key, 320, None, balanced=True)
+    even = sample_images(emotion, strata, key, 320, None, balanced=True)
     few = counts.min()
     assert np.bincount(emotion[even], minlength=8).min() == min(40, few) and len(even) == 320
-    capped = sampled(emotion, strata, key, None, 50, balanced=False)
+    capped = sample_images(emotion, strata, key, None, 50, balanced=False)
     assert np.bincount(emotion[capped], minlength=8).tolist() == np.minimum(counts, 50).tolist()
-    assert len(sampled(emotion, strata, key, 7, 50, balanced=False)) == 7
-    assert len(sampled(emotion, strata, key, None, None, balanced=False)) == 1000
+    assert len(sample_images(emotion, strata, key, 7, 50, balanced=False)) == 7
+    assert len(sample_images(emotion, strata, key, None, None, balanced=False)) == 1000
 
 
 def test_limit_and_per_emotion_reach_the_set(world, base, tmp_path):
     few = prepare("emoset", root=world, out=tmp_path / "few", base=base, workers=0, limit=24, balanced=True)
-    data = Prepared(few)
-    assert Counter(data.all("emotion").tolist()) == dict.fromkeys(range(8), 3)
+    data = PreparedDataset(few)
+    assert Counter(data.column("emotion").tolist()) == dict.fromkeys(range(8), 3)
     each = prepare("emoset", root=world, out=tmp_path / "each", base=base, workers=0, per_emotion=2, kind="jpeg")
-    assert Counter(Prepared(each).all("emotion").tolist()) == dict.fromkeys(range(8), 2)
+    assert Counter(PreparedDataset(each).column("emotion").tolist()) == dict.fromkeys(range(8), 2)
     assert len(list((each / "pictures/00000").glob("*.jpeg"))) == 16
-    with pytest.raises(Usage, match="--per-emotion 0 leaves no picture"):
+    with pytest.raises(UsageError, match="--per-emotion 0 leaves no picture"):
         prepare("emoset", root=world, out=tmp_path / "none", base=base, per_emotion=0)
-    with pytest.raises(Usage, match="mini deals its pictures itself"):
+    with pytest.raises(UsageError, match="mini deals its pictures itself"):
         prepare("mini", out=tmp_path / "none", base=base, split="official")
-    with pytest.raises(Usage, match="per_emotion is 2 there and 3 here"):
+    with pytest.raises(UsageError, match="per_emotion is 2 there and 3 here"):
         prepare("emoset", root=world, out=each, base=base, workers=0, per_emotion=3, kind="jpeg")
     assert not (tmp_path / "none").exists()
 
@@ -125,27 +125,27 @@ def test_a_dry_run_writes_nothing(world, base, tmp_path, capsys):
 def test_a_captioner_speaks_where_the_set_is_silent(world, base, tmp_path, monkeypatch):
     words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "lake")
     small = {"side": 32, "width": 16, "text_width": 16, "layers": 1, "text_layers": 1, "heads": 2, "text_heads": 2}
-    model = Captioner.start(configs.replace(Captioner.Config(), {**small, "words": words}), None)
+    model = Captioner.from_scratch(configs.replace_fields(Captioner.Config(), {**small, "words": words}), None)
     (tmp_path / "blip").mkdir()
-    learner.save(model, "captioner", tmp_path / "blip", None)
+    learner.save_learner(model, "captioner", tmp_path / "blip", None)
     asked = []
     monkeypatch.setattr(
         Captioner, "caption", lambda self, images: asked.append(len(images)) or ["a lake"] * len(images)
     )
     call = {"root": world, "base": base, "workers": 0, "limit": 40}
     out = prepare("emoset", out=tmp_path / "said", captioner=str(tmp_path / "blip"), **call)
-    data = Prepared(out)
-    assert set(data.all("caption")) == {"a lake"} and asked == [32, 32]
-    assert any(long.startswith("a lake, ") for long in data.all("caption_long"))
+    data = PreparedDataset(out)
+    assert set(data.column("caption")) == {"a lake"} and asked == [32, 32]
+    assert any(long.startswith("a lake, ") for long in data.column("caption_long"))
     assert json.loads((out / "manifest.json").read_text())["captions"] == {"own": 0, "captioner": 40}
     silent = prepare("emoset", out=tmp_path / "silent", captioner="none", **call)
     counts = json.loads((silent / "manifest.json").read_text())["captions"]
     assert sum(counts.values()) == 40 and counts["attributes"] > 30 and asked == [32, 32]
     assert "- captions: attributes" in (silent / "README.md").read_text()
-    with pytest.raises(Usage, match="holds no BLIP"):
+    with pytest.raises(UsageError, match="holds no BLIP"):
         prepare("emoset", out=tmp_path / "none", captioner=str(tmp_path / "nothing"), **call)
 
 
 def test_the_plot_has_a_bar_for_every_emotion():
-    drawn = plot({role: [place + 1] * 9 for place, role in enumerate(ROLES)})
+    drawn = plot_classes({role: [place + 1] * 9 for place, role in enumerate(ROLES)})
     assert all(f">{name}</text>" in drawn for name in EMOTIONS) and drawn.count("<rect") == 1 + 9 * 4 + 4

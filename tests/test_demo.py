@@ -79,8 +79,8 @@ def test_the_page_needs_nothing_else(made):
 
 
 def test_what_comes_into_a_page_is_escaped():
-    plate = reporting.Plate(Image.new("RGB", (4, 4)), 'a "<b>"', "<i>")
-    blocks = reporting.wall([plate], "<u>"), reporting.grid([[plate]], ["<r>"], ["<c>"]), reporting.code(["a < b"])
+    plate = reporting.Figure(Image.new("RGB", (4, 4)), 'a "<b>"', "<i>")
+    blocks = reporting.image_wall([plate], "<u>"), reporting.image_grid([[plate]], ["<r>"], ["<c>"]), reporting.code_block(["a < b"])
     text = reporting.page("<t>", "<l>", [reporting.section("<h>", "<p1>\n\n$p2", *blocks)], "<f>")
     assert not Checker(text).open
     assert not re.search(r"<(b|i|u|r|c|t|l|h|f|p1)>", text)
@@ -88,9 +88,9 @@ def test_what_comes_into_a_page_is_escaped():
 
 
 def test_the_best_is_never_the_base_alone():
-    base, words = (demo.Shown(name, [], {}, 0.0, {}, {}) for name in ("none", "prompt"))
-    assert demo.best([base, words]) is words
-    assert demo.best([base]) is base
+    base, words = (demo.MethodResults(name, [], {}, 0.0, {}, {}) for name in ("none", "prompt"))
+    assert demo.best_method([base, words]) is words
+    assert demo.best_method([base]) is base
 
 
 def test_every_strength_hangs_its_own_picture(made):

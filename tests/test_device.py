@@ -15,9 +15,9 @@ from PIL import Image
 
 import tiny
 from emoscene import device, evaluation, hardware, panel, sampling
-from emoscene.errors import Failure, Usage
-from emoscene.sampling import Pipe
-from emoscene.verbs import read
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.sampling import EmotionPipeline
+from emoscene.verbs import read_call
 
 CALL = {"num": 4, "steps": 2, "seed": 3}
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pipe(folder: Path) -> Pipe:
+def pipe(folder: Path) -> EmotionPipeline:
     return sampling.load(str(folder))
 
 
@@ -41,9 +41,9 @@ def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, fold
     for here, best in (({"cuda": 1, "mps": 1}, "cuda"), ({"cuda": 0, "mps": 1}, "mps"), ({}, "cpu")):
         counts = {"cuda": 0, "mps": 0, "cpu": 1} | here
         monkeypatch.setattr(device, "DEVICES", {kind: lambda n=n: n for kind, n in counts.items()})
-        assert device.chosen() == torch.device(best)
+        assert device.choose_device() == torch.device(best)
         half = torch.float16 if best == "cuda" else torch.float32
-        assert device.precision(None, device.chosen()) == half
+        assert device.choose_dtype(None, device.choose_device()) == half
     told: list[str] = []
     sampling.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, tell=told.append)
     assert told[0] == "painting on cpu in float32"
@@ -53,9 +53,9 @@ def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 0, "cpu": lambda: 1})
     for rank, own in (("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0"), ("", "cuda")):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        assert device.chosen() == device.chosen("cuda") == torch.device(own)
-        assert device.chosen("cuda:1") == torch.device("cuda:1")
-        assert device.chosen("cpu") == torch.device("cpu")
+        assert device.choose_device() == device.choose_device("cuda") == torch.device(own)
+        assert device.choose_device("cuda:1") == torch.device("cuda:1")
+        assert device.choose_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(("place", "seat"), [("mps", "cpu"), ("cuda", "cuda:1"), ("cpu", "cpu")])
@@ -69,7 +69,7 @@ def test_judges_sit_where_it_is_painted_but_not_on_mps(
         raise Seen(device)
 
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
-    monkeypatch.setattr(panel, "judges_of", judges)
+    monkeypatch.setattr(panel, "load_judges", judges)
     monkeypatch.setenv("LOCAL_RANK", "1")
     Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
     with pytest.raises(Seen, match=seat):
@@ -81,16 +81,16 @@ def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch
     for system, found in (("linux", 2048 * 1024), ("darwin", 2048)):
         monkeypatch.setattr(sys, "platform", system)
         monkeypatch.setattr(hardware, "STATUS", Path("/nowhere"))
-        assert hardware.peak() == found
+        assert hardware.peak_memory() == found
 
 
 @pytest.mark.skipif(not hardware.STATUS.exists(), reason="Linux tells it of the memory itself")
 def test_a_large_parent_is_not_taken_for_its_child() -> None:
     ballast = np.ones(2**26)
-    lines = ("from pathlib import Path", "STATUS = Path('/proc/self/status')", inspect.getsource(hardware.peak))
+    lines = ("from pathlib import Path", "STATUS = Path('/proc/self/status')", inspect.getsource(hardware.peak_memory))
     script = "\n".join([*lines, "print(peak())"])
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(found.stdout) < ballast.nbytes / 4 < ballast.nbytes < hardware.peak()
+    assert int(found.stdout) < ballast.nbytes / 4 < ballast.nbytes < hardware.peak_memory()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_large_parent_is_not_taken_for_its_child() -> None:
 )
 def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
-    with pytest.raises(Usage, match=remedy) as told:
+    with pytest.raises(UsageError, match=remedy) as told:
         sampling.load("mini", **words)
     assert "\n" not in str(told.value)
 
@@ -115,8 +115,8 @@ def test_the_command_line_says_so_without_torch() -> None:
         [sys.executable, "-c", line, "generate", "a", "--device", "gpu"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (2, "emoscene: no device 'gpu': did you mean 'cpu'?\n")
-    with pytest.raises(Usage, match="bfloat16"):
-        read("generate", ["a", "--dtype", "bfloat"])
+    with pytest.raises(UsageError, match="bfloat16"):
+        read_call("generate", ["a", "--dtype", "bfloat"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -124,24 +124,24 @@ def test_the_command_line_says_so_without_torch() -> None:
 def test_half_precision_paints_nearly_the_same(name: str, dtype: str, folder: Path) -> None:
     found = []
     for kind in ("float32", dtype):
-        base = device.loaded(str(folder), "cpu", kind)
+        base = device.load_model(str(folder), "cpu", kind)
         made = {} if name == "none" else {name: tiny.made(name, base)}
-        pipe = Pipe(base, made)
-        rows = [pipe.rows("a dog", emotion="awe", strength=s, steps=2, cfg=2.0)[0] for s in (1.0, 0.5)]
-        found.append(np.stack([np.asarray(image, float) for _, image in pipe.draw(rows)]))
+        pipe = EmotionPipeline(base, made)
+        rows = [pipe.plan("a dog", emotion="awe", strength=s, steps=2, cfg=2.0)[0] for s in (1.0, 0.5)]
+        found.append(np.stack([np.asarray(image, float) for _, image in pipe.generate(rows)]))
     assert np.abs(found[0] - found[1]).mean() < (2.0 if dtype == "float16" else 8.0)
 
 
-def test_convolutions_are_laid_out_channels_last(pipe: Pipe) -> None:
+def test_convolutions_are_laid_out_channels_last(pipe: EmotionPipeline) -> None:
     for model in (pipe.base.unet, pipe.base.vae):
         weights = [p for p in model.parameters() if p.ndim == 4]
         assert weights
         assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
 
-def starve(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, enough: object) -> None:
+def starve(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch, enough: object) -> None:
     """Memory runs out in the decoder unless `enough(pictures at once)` holds."""
-    decode = pipe.base.decode
+    decode = pipe.base.decode_latents
 
     def hungry(latents: torch.Tensor) -> torch.Tensor:
         if not enough(len(latents)):
@@ -151,7 +151,7 @@ def starve(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, enough: object) -> None:
     monkeypatch.setattr(pipe.base, "decode", hungry)
 
 
-def hooked(pipe: Pipe) -> bool:
+def hooked(pipe: EmotionPipeline) -> bool:
     return hasattr(pipe.base.unet, "_hf_hook")
 
 
@@ -164,7 +164,7 @@ def hooked(pipe: Pipe) -> bool:
     ],
 )
 def test_less_memory_paints_the_same_pictures(
-    way: str, said: list[str], pipe: Pipe, plain: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    way: str, said: list[str], pipe: EmotionPipeline, plain: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways = {
         "batch": lambda count: count == 1,
@@ -173,7 +173,7 @@ def test_less_memory_paints_the_same_pictures(
     }
     starve(pipe, monkeypatch, ways[way])
     told: list[str] = []
-    pipe.tell = told.append
+    pipe.on_message = told.append
     images = pipe("a dog", **CALL).images
     assert [any(part in line for line in told) for part in said] == [True] * len(told)
     assert len(told) == len(said)
@@ -183,17 +183,17 @@ def test_less_memory_paints_the_same_pictures(
     assert len(told) == again  # what it learnt is kept
 
 
-def test_a_picture_larger_than_a_tile_is_put_together(pipe: Pipe) -> None:
-    pipe.thrift._tile()
-    side, width = pipe.base.size, 2 * pipe.base.size
+def test_a_picture_larger_than_a_tile_is_put_together(pipe: EmotionPipeline) -> None:
+    pipe.memory_policy._enable_tiling()
+    side, width = pipe.base.default_size, 2 * pipe.base.default_size
     decoded: list[tuple[int, ...]] = []
     pipe.base.vae.decoder.register_forward_pre_hook(lambda module, args: decoded.append(tuple(args[0].shape[2:])))
     assert pipe("a dog", steps=1, size=(width, side)).images[0].size == (width, side)
     assert len(decoded) > 1
-    assert max(max(shape) for shape in decoded) <= side // pipe.base.factor
+    assert max(max(shape) for shape in decoded) <= side // pipe.base.vae_scale_factor
 
 
-def test_what_was_painted_before_memory_ran_out_is_kept(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_painted_before_memory_ran_out_is_kept(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[int] = []
 
     def paint(rows: list[int]) -> list[int]:
@@ -202,17 +202,17 @@ def test_what_was_painted_before_memory_ran_out_is_kept(pipe: Pipe, monkeypatch:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
         return rows
 
-    pipe.tell = lambda remark: None
-    assert pipe.thrift(paint, list(range(8))) == list(range(8))
+    pipe.on_message = lambda remark: None
+    assert pipe.memory_policy(paint, list(range(8))) == list(range(8))
     assert turns == [8, 4, 4, 2, 2]
 
 
 def test_too_little_memory_is_one_sentence_and_other_errors_are_not_swallowed(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starve(pipe, monkeypatch, lambda count: False)
-    pipe.tell = lambda remark: None
-    with pytest.raises(Failure, match="ask for a smaller --size"):
+    pipe.on_message = lambda remark: None
+    with pytest.raises(EmosceneError, match="ask for a smaller --size"):
         pipe("a dog", steps=1)
 
     def broken(latents: torch.Tensor) -> torch.Tensor:
@@ -223,8 +223,8 @@ def test_too_little_memory_is_one_sentence_and_other_errors_are_not_swallowed(
         pipe("a dog", steps=1)
 
 
-def test_parts_leave_the_device_once_the_next_is_needed(pipe: Pipe, plain: list[np.ndarray]) -> None:
-    pipe.thrift._offload()
+def test_parts_leave_the_device_once_the_next_is_needed(pipe: EmotionPipeline, plain: list[np.ndarray]) -> None:
+    pipe.memory_policy._enable_offload()
     order = [part._hf_hook.prev_module_hook.model for part in (pipe.base.text_encoder, pipe.base.unet, pipe.base.vae)]
     assert order == [pipe.base.vae, pipe.base.text_encoder, pipe.base.unet]
 
@@ -233,17 +233,17 @@ def test_parts_leave_the_device_once_the_next_is_needed(pipe: Pipe, plain: list[
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own inductor
 def test_a_compiled_unet_hears_what_is_attached(folder: Path) -> None:
-    base = device.loaded(str(folder), "cpu")
+    base = device.load_model(str(folder), "cpu")
     lora = tiny.made("lora", base)
-    pipes = [Pipe(base, {}), Pipe(base, {"lora": lora})]
+    pipes = [EmotionPipeline(base, {}), EmotionPipeline(base, {"lora": lora})]
 
     def latents() -> list[torch.Tensor]:
-        rows = pipes[1].rows("a dog", emotion=["awe:0.5", "fear"], steps=1)
+        rows = pipes[1].plan("a dog", emotion=["awe:0.5", "fear"], steps=1)
         calls = [(pipes[0], rows), (pipes[1], rows), (pipes[1], rows[1:]), (pipes[0], rows)]
-        return [list(pipe.latents(some))[-1] for pipe, some in calls]
+        return [list(pipe.denoise(some))[-1] for pipe, some in calls]
 
     before = latents()
-    device.compiled(base)
+    device.compile_unet(base)
     after = latents()
     torch.compiler.reset()
     assert (before[0] - before[1]).abs().max() > 0.01
@@ -256,5 +256,5 @@ def test_nothing_to_compile_with_is_one_sentence(folder: Path, monkeypatch: pyte
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand a lot more")
 
     monkeypatch.setattr(torch, "compile", none)
-    with pytest.raises(Failure, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"):
+    with pytest.raises(EmosceneError, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"):
         sampling.load(str(folder), compile=True)

@@ -12,12 +12,12 @@ from PIL import Image
 import tiny
 from emoscene import gallery, plugins, sampling
 from emoscene import learner as learners
-from emoscene.backbone import Backbone, Condition
-from emoscene.emotions import AFFECT, EMOTIONS, NOTHING, affect
-from emoscene.errors import Usage
+from emoscene.backbone import DiffusionModel, Condition
+from emoscene.emotions import AFFECT, EMOTIONS, NO_EMOTION, weights_at
+from emoscene.errors import UsageError
 from emoscene.methods.base import Method
-from emoscene.pictures import read_row
-from emoscene.sampling import Pipe
+from emoscene.pictures import read_params
+from emoscene.sampling import EmotionPipeline
 
 WIDTH = 6  # of the vectors here
 
@@ -36,31 +36,31 @@ class Feeler(torch.nn.Module):
 class Moved(Method):
     """Moves the text by the picture's vector, as far as the row's own gain; keeps what it was shown."""
 
-    reads = ()
+    columns = ()
 
-    def __init__(self, base: Backbone) -> None:
+    def __init__(self, base: DiffusionModel) -> None:
         super().__init__(None, base)
         self.seen: list[Condition] = []
 
     def condition(self, plain: Condition) -> Condition:
         self.seen.append(plain)
         like = plain.extra.get("like", torch.zeros(len(plain), WIDTH))
-        moved = plain.g[:, None, None] * like.sum(1)[:, None, None]
+        moved = plain.emotion_gain[:, None, None] * like.sum(1)[:, None, None]
         others = {name: value for name, value in plain.extra.items() if name != "like"}
-        return dataclasses.replace(plain, text=plain.text + moved, extra={**others, "moved.by": moved})
+        return dataclasses.replace(plain, prompt_embeds=plain.prompt_embeds + moved, extra={**others, "moved.by": moved})
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+def base(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
-def feeling(base: Backbone, **methods: Method) -> Pipe:
+def feeling(base: DiffusionModel, **methods: Method) -> EmotionPipeline:
     """A pipe whose base has an EmotionCLIP."""
     base = copy.copy(base)
     base.spec = dataclasses.replace(base.spec, emotion_clip="somewhere")
-    pipe = Pipe(base, methods)
-    pipe.given.companions["emotion_clip"] = Feeler()
+    pipe = EmotionPipeline(base, methods)
+    pipe.image_inputs.companions["emotion_clip"] = Feeler()
     return pipe
 
 
@@ -70,107 +70,107 @@ def bright(tmp_path: Path) -> Path:
     return tmp_path / "Bright day.png"
 
 
-def test_a_picture_lends_its_emotion(base: Backbone, bright: Path) -> None:
+def test_a_picture_lends_its_emotion(base: DiffusionModel, bright: Path) -> None:
     pipe = feeling(base)
-    [row] = pipe.rows("a dog", like=bright, strength=0.5)
+    [row] = pipe.plan("a dog", like=bright, strength=0.5)
     assert dict(zip(EMOTIONS, row.emotion, strict=True))["awe"] == pytest.approx(0.8)
     assert sum(row.emotion) == pytest.approx(1)
     assert (row.like, list(row.digests)) == (str(bright), [str(bright)])
-    alone, named = (feeling(base, lora=drawn_lora(base)).draw([r]) for r in (row, dataclasses.replace(row, like=None)))
+    alone, named = (feeling(base, lora=drawn_lora(base)).generate([r]) for r in (row, dataclasses.replace(row, like=None)))
     assert np.array_equal(np.asarray(next(alone)[1]), np.asarray(next(named)[1]))
 
 
-def drawn_lora(base: Backbone) -> Method:
+def drawn_lora(base: DiffusionModel) -> Method:
     """A method that hears weights and no vector."""
-    lora = plugins.find("methods", "lora")
+    lora = plugins.load_plugin("methods", "lora")
     return lora.start(lora.Config(rank=1), base).requires_grad_(False)
 
 
-def test_its_vector_reaches_both_halves(base: Backbone, bright: Path) -> None:
+def test_its_vector_reaches_both_halves(base: DiffusionModel, bright: Path) -> None:
     moved = Moved(base)
     pipe = feeling(base, moved=moved)
-    rows = [pipe.rows("a dog", like=bright, steps=2)[0], pipe.rows("a cat", emotion="awe", steps=2)[0]]
-    positive, negative = pipe.conditions(rows)
+    rows = [pipe.plan("a dog", like=bright, steps=2)[0], pipe.plan("a cat", emotion="awe", steps=2)[0]]
+    positive, negative = pipe.encode_conditions(rows)
     plain, away = moved.seen
     assert plain.extra["like"].shape == away.extra["like"].shape == (2, WIDTH)
     assert float(plain.extra["like"][0].norm()) == pytest.approx(1)
     assert not plain.extra["like"][1].any() and not away.extra["like"].any()
-    assert not away.a.any() and torch.equal(away.g, plain.g)
-    assert len(negative.cat(positive)) == 4
-    assert "like" not in feeling(base).conditions(pipe.rows("a cat"))[0].extra
+    assert not away.emotion_weights.any() and torch.equal(away.emotion_gain, plain.emotion_gain)
+    assert len(negative.concat(positive)) == 4
+    assert "like" not in feeling(base).encode_conditions(pipe.plan("a cat"))[0].extra
 
 
-def test_what_is_suppressed_stands_in_the_negative_half(base: Backbone, bright: Path) -> None:
+def test_what_is_suppressed_stands_in_the_negative_half(base: DiffusionModel, bright: Path) -> None:
     moved = Moved(base)
     pipe = feeling(base, moved=moved)
     asked = [{"emotion": "awe:0.7,fear:-0.3"}, {"emotion": "awe", "strength": -1.0}, {"emotion": "awe"}]
-    pipe.conditions([pipe.rows("a dog", **one)[0] for one in asked])
+    pipe.encode_conditions([pipe.plan("a dog", **one)[0] for one in asked])
     plain, away = moved.seen
     awe, fear = EMOTIONS.index("awe"), EMOTIONS.index("fear")
-    assert away.a[:, awe].tolist() == [0.0, 1.0, 0.0]
-    assert away.a[:, fear].tolist() == pytest.approx([0.3, 0.0, 0.0])
-    assert int((away.a != 0).sum()) == 2 and torch.equal(away.g, plain.g)
+    assert away.emotion_weights[:, awe].tolist() == [0.0, 1.0, 0.0]
+    assert away.emotion_weights[:, fear].tolist() == pytest.approx([0.3, 0.0, 0.0])
+    assert int((away.emotion_weights != 0).sum()) == 2 and torch.equal(away.emotion_gain, plain.emotion_gain)
 
 
-def test_a_mixed_batch_is_its_rows_alone(base: Backbone, bright: Path) -> None:
+def test_a_mixed_batch_is_its_rows_alone(base: DiffusionModel, bright: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
-    rows = [pipe.rows("a dog", like=bright, steps=3)[0], pipe.rows("a cat", emotion="awe", steps=3)[0]]
-    together = [np.asarray(image, int) for _, image in pipe.draw(rows)]
-    alone = [np.asarray(image, int) for row in rows for _, image in pipe.draw([row])]
+    rows = [pipe.plan("a dog", like=bright, steps=3)[0], pipe.plan("a cat", emotion="awe", steps=3)[0]]
+    together = [np.asarray(image, int) for _, image in pipe.generate(rows)]
+    alone = [np.asarray(image, int) for row in rows for _, image in pipe.generate([row])]
     assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) <= 1
     [plain] = pipe("a dog", steps=3).images
     assert np.abs(together[0] - np.asarray(plain, int)).mean() > 0.5
 
 
-def test_methods_meet_where_there_is_a_picture_to_be_like(base: Backbone, bright: Path) -> None:
-    prompt = plugins.find("methods", "prompt")
+def test_methods_meet_where_there_is_a_picture_to_be_like(base: DiffusionModel, bright: Path) -> None:
+    prompt = plugins.load_plugin("methods", "prompt")
     for order in (("prompt", "moved"), ("moved", "prompt")):
         made = {"prompt": prompt.start(prompt.Config(), base), "moved": Moved(base)}
         pipe = feeling(base, **{name: made[name] for name in order})
         assert pipe.method == "+".join(order)
-        positive, negative = pipe.conditions(pipe.rows("a dog", like=bright))
-        assert set(negative.cat(positive).extra) == {"moved.by"}
-        [(_, image)] = pipe.draw(pipe.rows("a dog", like=bright, steps=1))
+        positive, negative = pipe.encode_conditions(pipe.plan("a dog", like=bright))
+        assert set(negative.concat(positive).extra) == {"moved.by"}
+        [(_, image)] = pipe.generate(pipe.plan("a dog", like=bright, steps=1))
         assert image.size == (64, 64)
 
 
-def test_a_base_without_an_emotion_clip_says_so(base: Backbone, bright: Path, tmp_path: Path) -> None:
-    with pytest.raises(Usage, match=r"no emotion_clip of its own: say the emotion with --emotion"):
+def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no emotion_clip of its own: say the emotion with --emotion"):
         sampling.generate("a dog", base=str(base.folder), like=bright, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     bright.write_text("no picture")
-    with pytest.raises(Usage, match="cannot be read as a picture"):
-        feeling(base).rows("a dog", like=bright)
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
+        feeling(base).plan("a dog", like=bright)
 
 
-def test_the_picture_is_in_the_row_and_must_stay_what_it_was(base: Backbone, bright: Path, tmp_path: Path) -> None:
+def test_the_picture_is_in_the_row_and_must_stay_what_it_was(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
-    rows = sampling.named(pipe.rows("a dog", like=bright, steps=2, num=2))
+    rows = sampling.name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
     assert [row.file for row in rows] == ["like-Bright_day-0000.png", "like-Bright_day-0001.png"]
-    gallery.paint(pipe.draw, rows, tmp_path)
-    row = read_row(tmp_path / rows[0].file)
+    gallery.generate_missing(pipe.generate, rows, tmp_path)
+    row = read_params(tmp_path / rows[0].file)
     assert (row.like, row.emotion, row.digests) == (rows[0].like, rows[0].emotion, rows[0].digests)
-    assert pipe.given.remarks(row, "a dog") == [f"{bright} is felt as awe:0.8,fear:0.2"]
+    assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is felt as awe:0.8,fear:0.2"]
     Image.new("RGB", (40, 30), "black").save(bright)
-    with pytest.raises(Usage, match="not the picture that it was"):
-        list(feeling(base, moved=Moved(base)).draw([row]))
+    with pytest.raises(UsageError, match="not the picture that it was"):
+        list(feeling(base, moved=Moved(base)).generate([row]))
 
 
-def test_one_picture_may_be_changed_to_feel_like_another(base: Backbone, bright: Path) -> None:
+def test_one_picture_may_be_changed_to_feel_like_another(base: DiffusionModel, bright: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
     dark = Image.new("RGB", (64, 64), "black")
-    [row] = pipe("a dog", image=dark, like=bright, keep=0.5, steps=4).rows
+    [row] = pipe("a dog", image=dark, like=bright, keep=0.5, steps=4).params
     assert len(row.digests) == 2
     assert (row.image or "").startswith("memory:") and row.like == str(bright)
 
 
-def test_a_place_between_the_emotions(base: Backbone) -> None:
-    pipe = Pipe(base, {})
-    [row] = pipe.rows("a dog", valence=AFFECT["awe"][0], arousal=AFFECT["awe"][1])
+def test_a_place_between_the_emotions(base: DiffusionModel) -> None:
+    pipe = EmotionPipeline(base, {})
+    [row] = pipe.plan("a dog", valence=AFFECT["awe"][0], arousal=AFFECT["awe"][1])
     assert row.emotion == tuple(float(name == "awe") for name in EMOTIONS)
-    assert pipe.rows("a dog", valence=0, arousal=0)[0].emotion == NOTHING
-    assert pipe.rows("a dog", valence=0.5, arousal=0)[0].emotion == affect(0.5, 0)
-    assert len(sampling.named(pipe.rows("a dog", valence=0.5, arousal=0))[0].file) < 80
+    assert pipe.plan("a dog", valence=0, arousal=0)[0].emotion == NO_EMOTION
+    assert pipe.plan("a dog", valence=0.5, arousal=0)[0].emotion == weights_at(0.5, 0)
+    assert len(sampling.name_files(pipe.plan("a dog", valence=0.5, arousal=0))[0].file) < 80
 
 
 @pytest.mark.parametrize(
@@ -186,21 +186,21 @@ def test_a_place_between_the_emotions(base: Backbone) -> None:
         ({"emotion": "awe:0"}, "is zero"),
     ],
 )
-def test_words_that_are_off(asked: dict, sentence: str, base: Backbone) -> None:
-    with pytest.raises(Usage, match=sentence) as refusal:
-        Pipe(base, {}).rows("a dog", **asked)
+def test_words_that_are_off(asked: dict, sentence: str, base: DiffusionModel) -> None:
+    with pytest.raises(UsageError, match=sentence) as refusal:
+        EmotionPipeline(base, {}).plan("a dog", **asked)
     assert "\n" not in str(refusal.value)
 
 
-def test_two_adapters_of_one_method_are_refused(base: Backbone, tmp_path: Path) -> None:
-    lora = plugins.find("methods", "lora")
+def test_two_adapters_of_one_method_are_refused(base: DiffusionModel, tmp_path: Path) -> None:
+    lora = plugins.load_plugin("methods", "lora")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        learners.save(lora.start(lora.Config(rank=1), base), "lora", tmp_path / name, base)
+        learners.save_learner(lora.start(lora.Config(rank=1), base), "lora", tmp_path / name, base)
     both = [tmp_path / "one", tmp_path / "two"]
-    with pytest.raises(Usage, match="are both lora"):
+    with pytest.raises(UsageError, match="are both lora"):
         sampling.load(base, adapter=both)
     pair = sampling.load(base, method="prompt+lora", adapter=both[:1])
     assert (pair.method, pair.adapters) == ("prompt+lora", ("one",))
-    with pytest.raises(Usage, match="does not use it"):
+    with pytest.raises(UsageError, match="does not use it"):
         sampling.load(base, method="prompt", adapter=both[:1])

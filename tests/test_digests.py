@@ -15,8 +15,8 @@ from transformers import CLIPTextModel
 
 import tiny
 from emoscene import digests, gallery, learner, plugins, sampling, stage
-from emoscene.backbone import Backbone
-from emoscene.errors import Failure, Usage
+from emoscene.backbone import DiffusionModel
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate
 from tiny import made
 
@@ -24,7 +24,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 KINDS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-LEARNING = [name for name in plugins.names("methods") if plugins.find("methods", name).reads]
+LEARNING = [name for name in plugins.list_names("methods") if plugins.load_plugin("methods", name).reads]
 MARKS = ("fingerprint", "vae_fingerprint", "shapes")
 
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(folder):
-    return Backbone.load(str(folder))
+    return DiffusionModel.load(str(folder))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ VARIANTS = {
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_the_same_weights_are_the_same_base(kind, base, copy):
     VARIANTS[kind](copy)
-    mine = Backbone.load(str(copy))
+    mine = DiffusionModel.load(str(copy))
     assert [getattr(mine, mark) for mark in MARKS] == [getattr(base, mark) for mark in MARKS]
     for part in KINDS:
         a, b = (getattr(one, part).state_dict() for one in (mine, base))
@@ -120,7 +120,7 @@ def test_the_shards_are_shards(copy):
 @pytest.mark.parametrize("name", ["mini", "tiny"])
 def test_the_precision_that_it_is_loaded_in_changes_nothing(name, precision, folder):
     place = name if name == "mini" else str(folder)
-    mine, whole = Backbone.load(place, dtype=precision), Backbone.load(place)
+    mine, whole = DiffusionModel.load(place, dtype=precision), DiffusionModel.load(place)
     assert mine.unet.dtype == precision
     assert [getattr(mine, mark) for mark in MARKS] == [getattr(whole, mark) for mark in MARKS]
 
@@ -137,7 +137,7 @@ def test_the_precision_that_it_is_loaded_in_changes_nothing(name, precision, fol
 )
 def test_a_thousandth_is_another_base(file, key, changed, base, copy):
     nudge(copy / file, key)
-    mine = Backbone.load(str(copy))
+    mine = DiffusionModel.load(str(copy))
     assert {mark for mark in MARKS if getattr(mine, mark) != getattr(base, mark)} == changed
 
 
@@ -154,17 +154,17 @@ def test_a_thousandth_is_another_base(file, key, changed, base, copy):
 def test_settings_count_where_they_change_what_is_computed(part, setting, same, base, copy):
     config = json.loads((copy / part / "config.json").read_text())
     (copy / part / "config.json").write_text(json.dumps(config | setting))
-    assert (Backbone.load(str(copy)).fingerprint == base.fingerprint) == same
+    assert (DiffusionModel.load(str(copy)).fingerprint == base.fingerprint) == same
 
 
 def test_the_scaling_factor_counts(base, copy):
     config = json.loads((copy / "vae/config.json").read_text())
     (copy / "vae/config.json").write_text(json.dumps(config | {"scaling_factor": 0.5}))
-    assert Backbone.load(str(copy)).vae_fingerprint != base.vae_fingerprint
+    assert DiffusionModel.load(str(copy)).vae_fingerprint != base.vae_fingerprint
 
 
 def test_a_digest_is_kept_until_a_file_changes(copy, monkeypatch):
-    first = Backbone.load(str(copy))
+    first = DiffusionModel.load(str(copy))
     before = first.fingerprint, first.vae_fingerprint
 
     def refuse(*given):
@@ -172,10 +172,10 @@ def test_a_digest_is_kept_until_a_file_changes(copy, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(digests, "safe_open", refuse)
-        again = Backbone.load(str(copy))
+        again = DiffusionModel.load(str(copy))
         assert (again.fingerprint, again.vae_fingerprint) == before
     nudge(copy / UNET, "conv_in.bias")
-    assert Backbone.load(str(copy)).fingerprint != before[0]
+    assert DiffusionModel.load(str(copy)).fingerprint != before[0]
 
 
 def test_a_tensor_is_read_at_a_time(copy, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_tensor_is_read_at_a_time(copy, monkeypatch):
             alive.append(weakref.ref(tensor))
             return tensor
 
-    base = Backbone.load(str(copy))
+    base = DiffusionModel.load(str(copy))
     monkeypatch.setattr(digests, "safe_open", Watched)
     assert base.fingerprint
     assert len(most) == len(base.unet.state_dict()) + len(base.text_encoder.state_dict())
@@ -209,15 +209,15 @@ def test_a_tensor_is_read_at_a_time(copy, monkeypatch):
 
 
 def test_a_weight_that_is_missing_is_named(copy):
-    base = Backbone.load(str(copy))
+    base = DiffusionModel.load(str(copy))
     change(copy / UNET, lambda state: {key: value for key, value in state.items() if key != "conv_in.bias"})
-    with pytest.raises(Failure, match=r"lacks the weight 'conv_in\.bias' of its unet: fetch or install it again"):
+    with pytest.raises(EmosceneError, match=r"lacks the weight 'conv_in\.bias' of its unet: fetch or install it again"):
         assert base.fingerprint
     (copy / VAE).write_bytes(b"torn")
-    with pytest.raises(Failure, match=r"is missing or damaged .*: fetch or install it again"):
+    with pytest.raises(EmosceneError, match=r"is missing or damaged .*: fetch or install it again"):
         assert base.vae_fingerprint
     (copy / "vae/diffusion_pytorch_model.safetensors.index.json").write_text("[]")
-    with pytest.raises(Failure, match=r"index\.json is damaged"):
+    with pytest.raises(EmosceneError, match=r"index\.json is damaged"):
         assert base.vae_fingerprint
 
 
@@ -232,38 +232,38 @@ def old_vae_digest(base):
 
 @pytest.mark.parametrize("name", ["mini", "tiny"])
 def test_what_version_0_1_recorded_of_an_autoencoder_still_holds(name, folder):
-    base = Backbone.load(name if name == "mini" else str(folder))
+    base = DiffusionModel.load(name if name == "mini" else str(folder))
     assert base.vae_fingerprint == old_vae_digest(base)
 
 
 def test_what_version_0_1_recorded_of_a_base_still_holds(base, copy):
-    parts = (stage.fingerprint(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    parts = (stage.fingerprint_folder(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     recorded = " ".join(parts)
     assert digests.is_old_form(recorded)
     assert not digests.is_old_form(base.fingerprint)
     assert base.matches(recorded)
     assert not base.matches(recorded.replace(recorded[:32], "0" * 32))
     nudge(copy / UNET, "conv_in.bias")
-    assert not Backbone.load(str(copy)).matches(recorded)
+    assert not DiffusionModel.load(str(copy)).matches(recorded)
 
 
 def test_the_shipped_adapters_are_at_home():
-    base = Backbone.load("mini")
+    base = DiffusionModel.load("mini")
     for method in base.spec.adapters:
         place = plugins.HOME / base.spec.adapters[method]
-        assert base.matches(learner.card(place)["base"]["fingerprint"])
-        assert learner.load("methods", place, base).remark == ""
+        assert base.matches(learner.read_card(place)["base"]["fingerprint"])
+        assert learner.load_learner("methods", place, base).remark == ""
 
 
 def saved(name, base, folder):
     folder.mkdir()
-    learner.save(made(name, base), name, folder, base)
+    learner.save_learner(made(name, base), name, folder, base)
     return folder
 
 
 def age(folder):
     """Make a card as version 0.1 wrote it."""
-    card = learner.card(folder)
+    card = learner.read_card(folder)
     card["base"].pop("shapes")
     card["base"]["fingerprint"] = "0" * 64
     (folder / learner.CARD).write_text(json.dumps(card))
@@ -276,12 +276,12 @@ def test_an_adapter_goes_with_another_checkpoint(name, old, base, copy, tmp_path
     if old:
         age(adapter)
     nudge(copy / UNET, "mid_block.resnets.0.conv1.bias")
-    loaded = learner.load("methods", adapter, Backbone.load(str(copy)))
+    loaded = learner.load_learner("methods", adapter, DiffusionModel.load(str(copy)))
     assert loaded.remark == (
         f"{adapter} was trained on other weights ('{base.name}') than those of the base '{copy}', whose architecture "
         "is the same: its effect may differ"
     )
-    assert old or learner.load("methods", adapter, base).remark == ""
+    assert old or learner.load_learner("methods", adapter, base).remark == ""
 
 
 def widen(folder, part, **config):
@@ -311,8 +311,8 @@ OTHERS = {
 def test_an_adapter_of_another_architecture_is_refused(name, other, base, copy, tmp_path):
     adapter = saved(name, base, tmp_path / "adapter")
     OTHERS[other][0](copy)
-    with pytest.raises(Usage) as caught:
-        learner.load("methods", adapter, Backbone.load(str(copy)))
+    with pytest.raises(UsageError) as caught:
+        learner.load_learner("methods", adapter, DiffusionModel.load(str(copy)))
     assert f"'{copy}' is of another architecture ({OTHERS[other][1]}" in str(caught.value)
     assert str(caught.value).endswith(f"give --base {base.name}")
 
@@ -322,26 +322,26 @@ def test_an_old_adapter_of_another_architecture_is_refused_by_its_shapes(name, b
     adapter = saved(name, base, tmp_path / "adapter")
     age(adapter)
     widen(copy, "unet", block_out_channels=(16, 48))
-    with pytest.raises(Usage, match=r"is of another architecture .* give --base"):
-        learner.load("methods", adapter, Backbone.load(str(copy)))
+    with pytest.raises(UsageError, match=r"is of another architecture .* give --base"):
+        learner.load_learner("methods", adapter, DiffusionModel.load(str(copy)))
 
 
 def test_a_damaged_adapter_is_not_taken_for_one_of_another_architecture(base, copy, tmp_path):
     adapter = saved("inversion", base, tmp_path / "adapter")
     nudge(copy / UNET, "conv_in.bias")
     save_file({"tokens": torch.zeros(2)}, adapter / "tokens.safetensors")
-    with pytest.raises(Failure, match=r"holds other weights than its learner\.json says"):
-        learner.load("methods", adapter, Backbone.load(str(copy)))
+    with pytest.raises(EmosceneError, match=r"holds other weights than its learner\.json says"):
+        learner.load_learner("methods", adapter, DiffusionModel.load(str(copy)))
 
 
 @pytest.mark.parametrize("lacks", ["name", "fingerprint", "width"])
 def test_a_card_that_says_too_little_of_its_base_is_damaged(lacks, base, tmp_path):
     adapter = saved("inversion", base, tmp_path / "adapter")
-    card = learner.card(adapter)
+    card = learner.read_card(adapter)
     card["base"].pop(lacks)
     (adapter / learner.CARD).write_text(json.dumps(card))
-    with pytest.raises(Failure, match=r"learner\.json is damaged \(KeyError"):
-        learner.load("methods", adapter, base)
+    with pytest.raises(EmosceneError, match=r"learner\.json is damaged \(KeyError"):
+        learner.load_learner("methods", adapter, base)
 
 
 def test_the_remark_is_told_once_and_recorded(base, copy, tmp_path):
@@ -351,28 +351,28 @@ def test_the_remark_is_told_once_and_recorded(base, copy, tmp_path):
     call = {"adapter": adapter, "base": str(copy), "emotion": "awe", "steps": 1, "tell": told.append}
     out = sampling.generate("a dog", out=tmp_path / "out", **call)
     [remark] = [sentence for sentence in told if "was trained on other weights" in sentence]
-    assert stage.read(out)["remarks"] == [remark]
+    assert stage.read_manifest(out)["remarks"] == [remark]
     pipe = sampling.load(str(copy), adapter=adapter)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pipe(["a dog", "a cat"], steps=1)
     assert [str(one.message) for one in caught if one.category is UserWarning] == [remark]
     home = sampling.generate("a dog", out=tmp_path / "home", **call | {"base": base.name})
-    assert "remarks" not in stage.read(home)
+    assert "remarks" not in stage.read_manifest(home)
 
 
 def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_path):
     call = {"out": tmp_path / "out", "base": str(folder), "method": "none", "steps": 1}
     out = sampling.generate("a dog", **call)
-    manifest = stage.read(out)
+    manifest = stage.read_manifest(out)
     assert manifest["config"]["weights"] == {"base": base.fingerprint}
-    recorded = " ".join(stage.fingerprint(folder / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    recorded = " ".join(stage.fingerprint_folder(folder / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     manifest["config"]["weights"]["base"] = recorded
     (out / stage.MANIFEST).write_text(json.dumps(manifest))
     assert sampling.generate("a dog", **call) == out
     manifest["config"]["weights"]["base"] = "0" * 64
     (out / stage.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(Usage, match=r"weights\.base is"):
+    with pytest.raises(UsageError, match=r"weights\.base is"):
         sampling.generate("a dog", **call)
     assert gallery.INDEX in {path.name for path in Path(out).iterdir()}
 
@@ -392,8 +392,8 @@ def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
     [remark] = scores["remarks"]
     assert told.count(remark) == 1
     assert "was trained on other weights" in remark
-    manifest = stage.read(tmp_path / "scores")
-    recorded = " ".join(stage.fingerprint(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    manifest = stage.read_manifest(tmp_path / "scores")
+    recorded = " ".join(stage.fingerprint_folder(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     manifest["config"]["weights"]["base"] = recorded
     (tmp_path / "scores" / stage.MANIFEST).write_text(json.dumps(manifest))
     assert evaluate(**call) == tmp_path / "scores"

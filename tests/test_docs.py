@@ -14,7 +14,7 @@ import pytest
 import emoscene
 import tiny
 from emoscene import device, plugins, sampling
-from emoscene.verbs import read
+from emoscene.verbs import read_call
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
@@ -44,9 +44,9 @@ def hue(tmp_path, monkeypatch):
     found = re.findall(r"^(\w+) = \"(.*)\"$", point, re.MULTILINE)
     (about / "entry_points.txt").write_text("[emoscene.methods]\n" + "".join(f"{k} = {v}\n" for k, v in found))
     monkeypatch.syspath_prepend(tmp_path)
-    plugins._points.cache_clear()
+    plugins._list_entry_points.cache_clear()
     yield "hue"
-    plugins._points.cache_clear()
+    plugins._list_entry_points.cache_clear()
     sys.modules.pop("hue", None)
 
 
@@ -58,14 +58,14 @@ def test_every_line_can_be_read(words, hue, tmp_path, monkeypatch):
         recipe.parent.mkdir(parents=True)
         recipe.touch()
     monkeypatch.setitem(sys.modules["emoscene.verbs"].CHECKS, "base", str)
-    assert read(verb, words[1:]).verb == verb
+    assert read_call(verb, words[1:]).verb == verb
 
 
 def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
     """One file, found by its name: on the dial, in company, and listed with its option."""
-    assert hue in plugins.names("methods")
-    assert [option.name for option in plugins.options("methods", hue)] == ["pull"]
-    base = device.loaded(str(tiny.make(tmp_path / "base")))
+    assert hue in plugins.list_names("methods")
+    assert [option.name for option in plugins.list_options("methods", hue)] == ["pull"]
+    base = device.load_model(str(tiny.make(tmp_path / "base")))
     asked = {"seed": 3, "steps": 3, "cfg": 3.0}
     none = sampling.load(base)("a lake", **asked).images[0]
     pipe = sampling.load(base, method=hue, pull=2.0)
@@ -117,7 +117,7 @@ def test_the_readme_leads_to_every_page():
 
 
 def test_what_is_said_of_the_pinned_base_is_what_is_pinned():
-    assert f"{plugins.table('bases', 'sd15')['gigabytes']} GB" in PAGES["guides/bases.md"]
+    assert f"{plugins.load_table('bases', 'sd15')['gigabytes']} GB" in PAGES["guides/bases.md"]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import emoscene
 import standin
 import tiny
 from emoscene import backbone, cli, errors, health, hub, plugins
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 
 NEEDS = [
     "torch>=2.10",
@@ -46,13 +46,13 @@ def test_what_is_missing_brings_its_command(packages):
     assert facts["versions"]["torch"] == "2.13.0+cpu"
     assert facts["versions"]["nowhere-to-be-found"] == ""
     assert facts["extras"]["tune"] == {"there": True, "lacking": []}
-    assert facts["extras"]["web"] == {"there": False, "lacking": ["gradio>=6.20"], "command": errors.install("web")}
+    assert facts["extras"]["web"] == {"there": False, "lacking": ["gradio>=6.20"], "command": errors.install_command("web")}
     assert facts["remedies"][:3] == [
         "pip install 'rich>=1000'",
         "pip install 'nowhere-to-be-found>=3'",
         "pip install 'emoscene[web]'",
     ]
-    assert errors.install("web") in str(errors.missing("web"))
+    assert errors.install_command("web") in str(errors.missing_extra("web"))
 
 
 def test_a_model_that_is_not_cached_has_the_command_that_the_error_names(monkeypatch, tmp_path):
@@ -60,14 +60,14 @@ def test_a_model_that_is_not_cached_has_the_command_that_the_error_names(monkeyp
     known = {model["name"]: model for model in emoscene.doctor()["models"]}
     assert known["mini"]["there"]
     assert not known["sd15"]["there"]
-    with pytest.raises(Failure) as caught:
-        backbone.Backbone.load("sd15")
+    with pytest.raises(EmosceneError) as caught:
+        backbone.DiffusionModel.load("sd15")
     assert f"`{known['sd15']['command']}`" in str(caught.value)
 
 
 def test_every_pinned_model_names_a_whole_commit():
-    for base in plugins.names("bases"):
-        table = plugins.table("bases", base)
+    for base in plugins.list_names("bases"):
+        table = plugins.load_table("bases", base)
         if not (plugins.HOME / table["source"]).is_dir():
             assert hub.COMMIT.fullmatch(table["revision"])
         for kind in ("captioner", "emotion_clip"):
@@ -78,7 +78,7 @@ def test_every_pinned_model_names_a_whole_commit():
 
 def test_the_command_is_one_that_hf_understands_and_it_fills_the_cache(monkeypatch, tmp_path):
     """The very words, read by huggingface_hub's own program, against the stand-in."""
-    program, *words = shlex.split(errors.download(standin.NAME, standin.COMMIT, hub.WEIGHTS))
+    program, *words = shlex.split(errors.download_command(standin.NAME, standin.COMMIT, hub.WEIGHTS))
     with standin.serving(tiny.make(tmp_path / "model")) as server:
         env = {
             **os.environ,
@@ -89,7 +89,7 @@ def test_the_command_is_one_that_hf_understands_and_it_fills_the_cache(monkeypat
         done = subprocess.run([Path(sys.executable).parent / program, *words], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert hub.cached(standin.NAME, standin.COMMIT) is not None
+    assert hub.find_cached(standin.NAME, standin.COMMIT) is not None
 
 
 def test_devices_and_disk():
@@ -103,7 +103,7 @@ def test_the_page_says_each_thing_once(packages, capsys):
     assert cli.main(["doctor"]) == 0
     page = capsys.readouterr().out
     assert "extra web" in page
-    assert page.count(errors.install("web")) == 1
+    assert page.count(errors.install_command("web")) == 1
     assert "missing" in page
     assert cli.main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["extras"]["web"]["there"] is False

@@ -8,17 +8,17 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import tiny
-from emoscene.data.dataset import Prepared
-from emoscene.data.duplicates import groups, look
+from emoscene.data.dataset import PreparedDataset
+from emoscene.data.duplicates import group_duplicates, perceptual_hash
 from emoscene.data.preparation import prepare
-from emoscene.world.press import proof
+from emoscene.world.press import render_image
 
 ALIKE = 4
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [proof({"seed": seed}, 128).picture for seed in range(24)]
+    return [render_image({"seed": seed}, 128).picture for seed in range(24)]
 
 
 def compressed(image, quality):
@@ -38,16 +38,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_picture_looks_alike(pictures, change):
-    apart = [(look(image) ^ look(CHANGES[change](image))).bit_count() for image in pictures]
+    apart = [(perceptual_hash(image) ^ perceptual_hash(CHANGES[change](image))).bit_count() for image in pictures]
     assert np.mean(np.array(apart) <= ALIKE) >= 0.9, apart
 
 
 def test_different_pictures_do_not(pictures):
-    looks = [look(image) for image in pictures]
+    looks = [perceptual_hash(image) for image in pictures]
     apart = [(one ^ other).bit_count() for place, one in enumerate(looks) for other in looks[:place]]
     assert min(apart) > 2 * ALIKE
     assert 24 < np.mean(apart) < 34
-    assert look(Image.new("RGB", (50, 50), "red")) == 0
+    assert perceptual_hash(Image.new("RGB", (50, 50), "red")) == 0
 
 
 def test_groups_are_those_of_comparing_all_with_all():
@@ -63,16 +63,16 @@ def test_groups_are_those_of_comparing_all_with_all():
     wanted = np.arange(300)
     for _ in range(300):
         wanted = np.array([wanted[row].min() for row in near])
-    assert np.array_equal(groups(digests, looks, ALIKE), wanted)
+    assert np.array_equal(group_duplicates(digests, looks, ALIKE), wanted)
     assert len(set(wanted)) < 300
 
 
 def test_what_has_no_look_is_alike_by_its_bytes_alone():
     digests = np.array([5, 6, 5, 7], np.uint64)
-    assert groups(digests, np.zeros(4, np.uint64), ALIKE).tolist() == [0, 1, 0, 3]
+    assert group_duplicates(digests, np.zeros(4, np.uint64), ALIKE).tolist() == [0, 1, 0, 3]
     looks = np.array([0, 9, 9, 0], np.uint64)
-    assert groups(digests, looks, ALIKE).tolist() == [0, 0, 0, 3]
-    assert groups(digests, looks, -1).tolist() == [0, 1, 0, 3]
+    assert group_duplicates(digests, looks, ALIKE).tolist() == [0, 0, 0, 3]
+    assert group_duplicates(digests, looks, -1).tolist() == [0, 1, 0, 3]
 
 
 def test_a_made_split_keeps_a_group_together_and_an_official_one_is_reported(pictures, tmp_path):
@@ -88,8 +88,8 @@ def test_a_made_split_keeps_a_group_together_and_an_official_one_is_reported(pic
     assert len(groups) >= 22
     manifest = json.loads((made / "manifest.json").read_text())
     assert manifest["duplicates"]["groups"] == len(groups) and manifest["pictures"] == 48
-    data = Prepared(made)
-    role = dict(zip(data.all("id"), data.all("role"), strict=True))
+    data = PreparedDataset(made)
+    role = dict(zip(data.column("id"), data.column("role"), strict=True))
     assert all(len({role[id] for id in group}) == 1 for group in groups)
     kept = prepare("imagefolder", root=tmp_path / "official", out=tmp_path / "two", base=base, workers=0)
     manifest = json.loads((kept / "manifest.json").read_text())

@@ -14,23 +14,23 @@ from PIL import Image
 import tiny
 from emoscene import editing, sampling, solvers, stage
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
-from emoscene.encoders.base import tensor
+from emoscene.backbone import DiffusionModel
+from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import MARKS, Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import Usage
-from emoscene.pictures import read_row
-from emoscene.sampling import Pipe
+from emoscene.errors import UsageError
+from emoscene.pictures import read_params
+from emoscene.sampling import EmotionPipeline
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+def base(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
 @pytest.fixture(scope="module")
-def pipe(base: Backbone) -> Pipe:
-    return Pipe(base, {})
+def pipe(base: DiffusionModel) -> EmotionPipeline:
+    return EmotionPipeline(base, {})
 
 
 def painted(wide: int = 64, high: int = 64, seed: int = 0) -> Image.Image:
@@ -42,14 +42,14 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image, np.int64)
 
 
-def test_all_kept_is_decoded_as_encoded(pipe: Pipe) -> None:
+def test_all_kept_is_decoded_as_encoded(pipe: EmotionPipeline) -> None:
     [image] = pipe("a dog", image=painted(), keep=1.0, steps=3).images
-    [expected] = sampling.pictures(pipe.base.decode(pipe.base.encode(tensor([painted()]))))
+    [expected] = sampling.to_pil(pipe.base.decode_latents(pipe.base.encode_images(to_tensor([painted()]))))
     assert np.array_equal(pixels(image), pixels(expected))
 
 
 @pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
-def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: Pipe) -> None:
+def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: EmotionPipeline) -> None:
     call = {"seed": 4, "steps": 3, "sampler": sampler}
     [edited] = pipe("a dog", image=painted(), keep=0.0, **call).images
     [plain] = pipe("a dog", **call).images
@@ -57,22 +57,22 @@ def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize(("keep", "count"), [(0.0, 10), (0.25, 8), (0.5, 5), (0.7, 3), (0.9, 1), (1.0, 0)])
-def test_the_last_steps_are_run(keep: float, count: int, pipe: Pipe) -> None:
-    [row] = pipe.rows("a dog", image=painted(), keep=keep, steps=10)
-    assert editing.steps_of(row) == count
-    assert len(list(pipe.latents([row]))) == max(1, count)
+def test_the_last_steps_are_run(keep: float, count: int, pipe: EmotionPipeline) -> None:
+    [row] = pipe.plan("a dog", image=painted(), keep=keep, steps=10)
+    assert editing.num_steps_run(row) == count
+    assert len(list(pipe.denoise([row]))) == max(1, count)
 
 
 @pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: Backbone) -> None:
+def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: DiffusionModel) -> None:
     """With the true noise predicted at every step, any level that it was noised to leads back to x_0."""
-    solver = solvers.scheduler(base, sampler, 6)
+    solver = solvers.make_scheduler(base, sampler, 6)
     draw = torch.Generator().manual_seed(0)
     x_0, noise = torch.randn(2, 4, 8, 8, generator=draw), torch.randn(2, 4, 8, 8, generator=draw)
-    x = solver.add_noise(x_0, noise, solvers.last(solver, count).expand(2))
+    x = solver.add_noise(x_0, noise, solvers.keep_last_steps(solver, count).expand(2))
     assert (x - x_0).abs().mean() > 0.01
-    for t in solvers.left(solver):
+    for t in solvers.remaining_timesteps(solver):
         solver.scale_model_input(x, t)
         x = solver.step(noise, t, x, return_dict=False)[0]
     alphabar = base.alphas_cumprod[0]
@@ -81,7 +81,7 @@ def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddim", "euler", "unipc"])
 def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
-    sampler: str, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    sampler: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import diffusers
 
@@ -89,7 +89,7 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
     theirs.scheduler = getattr(diffusers, solvers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
-    latent = pipe.base.encode(tensor([painted()])) / pipe.base.vae.config.scaling_factor
+    latent = pipe.base.encode_images(to_tensor([painted()])) / pipe.base.vae.config.scaling_factor
     call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
     noise = torch.Generator().manual_seed(4)
     made = theirs("a dog", image=latent * pipe.base.vae.config.scaling_factor, generator=noise, **call)
@@ -99,40 +99,40 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "euler"])
-def test_from_its_own_noise_a_picture_comes_back(sampler: str, pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    latent, lost = pipe.base.encode(tensor([painted()])), {}
+def test_from_its_own_noise_a_picture_comes_back(sampler: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    latent, lost = pipe.base.encode_images(to_tensor([painted()])), {}
     for share in (0.0, 0.8, 1.0):
         monkeypatch.setattr(editing, "OWN", share)
-        rows = pipe.rows("a dog", image=painted(), keep=0.2, steps=40, cfg=1.0, sampler=sampler)
-        *_, x = pipe.latents(rows)
+        rows = pipe.plan("a dog", image=painted(), keep=0.2, steps=40, cfg=1.0, sampler=sampler)
+        *_, x = pipe.denoise(rows)
         lost[share] = float((x - latent).abs().mean())
     assert lost[1.0] < 0.1 * lost[0.0]
     assert lost[1.0] < lost[0.8] < lost[0.0]
 
 
-def test_seeds_differ_in_what_is_not_the_pictures_own(pipe: Pipe) -> None:
+def test_seeds_differ_in_what_is_not_the_pictures_own(pipe: EmotionPipeline) -> None:
     one, other = pipe("a dog", image=painted(), keep=0.2, steps=4, num=2).images
     assert (pixels(one) != pixels(other)).any()
 
 
-def test_more_kept_is_nearer(pipe: Pipe) -> None:
-    latent = pipe.base.encode(tensor([painted()]))
+def test_more_kept_is_nearer(pipe: EmotionPipeline) -> None:
+    latent = pipe.base.encode_images(to_tensor([painted()]))
     gaps = []
     for keep in (0.1, 0.5, 0.9):
-        *_, x = pipe.latents(pipe.rows("a dog", image=painted(), keep=keep, steps=10, cfg=1.0))
+        *_, x = pipe.denoise(pipe.plan("a dog", image=painted(), keep=keep, steps=10, cfg=1.0))
         gaps.append(float((x - latent).abs().mean()))
     assert gaps[0] > gaps[1] > gaps[2] > 0
 
 
-def test_a_mixed_batch_is_its_rows_alone(pipe: Pipe) -> None:
+def test_a_mixed_batch_is_its_rows_alone(pipe: EmotionPipeline) -> None:
     rows = [
-        pipe.rows("a dog", image=painted(), keep=0.5, steps=4, cfg=3.0)[0],
-        pipe.rows("a cat", image=painted(seed=1), keep=0.5, steps=4, cfg=3.0, seed=7)[0],
-        pipe.rows("a cat", image=painted(seed=1), keep=0.9, steps=4, cfg=3.0, seed=7)[0],
-        pipe.rows("a cat", steps=4, cfg=3.0, seed=7)[0],
+        pipe.plan("a dog", image=painted(), keep=0.5, steps=4, cfg=3.0)[0],
+        pipe.plan("a cat", image=painted(seed=1), keep=0.5, steps=4, cfg=3.0, seed=7)[0],
+        pipe.plan("a cat", image=painted(seed=1), keep=0.9, steps=4, cfg=3.0, seed=7)[0],
+        pipe.plan("a cat", steps=4, cfg=3.0, seed=7)[0],
     ]
-    together = [image for _, image in pipe.draw(rows)]
-    alone = [image for row in rows for _, image in pipe.draw([row])]
+    together = [image for _, image in pipe.generate(rows)]
+    alone = [image for row in rows for _, image in pipe.generate([row])]
     assert max(np.abs(pixels(a) - pixels(b)).max() for a, b in zip(together, alone, strict=True)) <= 1
 
 
@@ -150,19 +150,19 @@ def test_a_mixed_batch_is_its_rows_alone(pipe: Pipe) -> None:
         ((1, 1), None, (64, 64)),
     ],
 )
-def test_the_framing_stays(size: tuple[int, int], asked: object, framed: tuple[int, int], base: Backbone) -> None:
-    assert editing.framed(base, size, asked) == framed
-    worked = editing.worked(base, framed)
-    assert editing.checked_size(base, worked) == worked
+def test_the_framing_stays(size: tuple[int, int], asked: object, framed: tuple[int, int], base: DiffusionModel) -> None:
+    assert editing.output_size(base, size, asked) == framed
+    worked = editing.working_size(base, framed)
+    assert editing.check_size(base, worked) == worked
 
 
-def test_any_size_and_orientation_comes_back(pipe: Pipe, tmp_path: Path) -> None:
+def test_any_size_and_orientation_comes_back(pipe: EmotionPipeline, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     painted(100, 75).save(tmp_path / "lying.jpg", exif=exif)
     result = pipe("a dog", image=tmp_path / "lying.jpg", keep=1.0, steps=2)
-    assert result.images[0].size == result.rows[0].size == (75, 100)
-    direct = pipe("a dog", image=editing.open_picture(tmp_path / "lying.jpg"), keep=1.0, steps=2).images[0]
+    assert result.images[0].size == result.params[0].size == (75, 100)
+    direct = pipe("a dog", image=editing.open_image(tmp_path / "lying.jpg"), keep=1.0, steps=2).images[0]
     assert np.array_equal(pixels(result.images[0]), pixels(direct))
     clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     white = Image.new("RGB", (64, 64), "white")
@@ -170,30 +170,30 @@ def test_any_size_and_orientation_comes_back(pipe: Pipe, tmp_path: Path) -> None
     assert np.array_equal(pixels(seen[0]), pixels(seen[1]))
 
 
-def test_a_row_is_enough_to_make_it_again(base: Backbone, tmp_path: Path) -> None:
+def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) -> None:
     painted().save(tmp_path / "lake.png")
     call = {"base": str(base.folder), "image": tmp_path / "lake.png", "keep": 0.5, "steps": 4, "seed": 3}
     told: list[str] = []
     out = sampling.generate("a dog", out=tmp_path / "out", tell=told.append, **call)
-    row = read_row(out / "base-0003.png")
+    row = read_params(out / "base-0003.png")
     assert (row.image, row.keep, row.size) == (str(tmp_path / "lake.png"), 0.5, (64, 64))
     assert json.loads((out / "pictures.jsonl").read_text())["image"] == row.image
-    [(_, again)] = Pipe(base, {}).draw([row])
+    [(_, again)] = EmotionPipeline(base, {}).generate([row])
     with Image.open(out / "base-0003.png") as kept:
         assert np.abs(pixels(kept) - pixels(again)).max() <= 1
         assert "Denoising strength: 0.5" in kept.text["parameters"]
     assert told == ["painting on cpu in float32"]
     painted(seed=1).save(tmp_path / "lake.png")
-    with pytest.raises(Usage, match="not the picture that it was"):
-        list(Pipe(base, {}).draw([row]))
-    with pytest.raises(Usage, match="another call"):
+    with pytest.raises(UsageError, match="not the picture that it was"):
+        list(EmotionPipeline(base, {}).generate([row]))
+    with pytest.raises(UsageError, match="another call"):
         sampling.generate("a dog", out=tmp_path / "out", **call)
     (tmp_path / "lake.png").unlink()
-    with pytest.raises(Usage, match="is not there"):
-        list(Pipe(base, {}).draw([row]))
+    with pytest.raises(UsageError, match="is not there"):
+        list(EmotionPipeline(base, {}).generate([row]))
 
 
-def test_what_is_done_with_a_picture_is_told(base: Backbone, tmp_path: Path) -> None:
+def test_what_is_done_with_a_picture_is_told(base: DiffusionModel, tmp_path: Path) -> None:
     painted(300, 200).save(tmp_path / "wide.png")
     told: list[str] = []
     call = {"base": str(base.folder), "image": tmp_path / "wide.png", "steps": 2, "tell": told.append}
@@ -201,22 +201,22 @@ def test_what_is_done_with_a_picture_is_told(base: Backbone, tmp_path: Path) -> 
     assert told[1:] == [f"{tmp_path / 'wide.png'} is 300x200 pixels, is worked on at 160x112 and comes back as 157x105"]
     with Image.open(out / "base-0000.png") as kept:
         assert kept.size == (157, 105)
-    assert read_row(out / "base-0000.png").keep == editing.KEEP
+    assert read_params(out / "base-0000.png").keep == editing.DEFAULT_KEEP
 
 
-def test_words_that_are_off(pipe: Pipe, tmp_path: Path) -> None:
+def test_words_that_are_off(pipe: EmotionPipeline, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
-    with pytest.raises(Usage, match="cannot be read as a picture"):
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
         sampling.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(Usage, match="give the picture with --image"):
+    with pytest.raises(UsageError, match="give the picture with --image"):
         pipe("a", keep=0.5)
     for keep in (1.1, -0.1, float("nan")):
-        with pytest.raises(Usage, match="out of range"):
+        with pytest.raises(UsageError, match="out of range"):
             pipe("a", image=painted(), keep=keep)
-    with pytest.raises(Usage, match="multiples of"):
+    with pytest.raises(UsageError, match="multiples of"):
         pipe("a", image=painted(), size=(100, 64))
-    with pytest.raises(Usage, match="megapixels"):
+    with pytest.raises(UsageError, match="megapixels"):
         pipe("a", image=Image.new("RGB", (4_000_000, 1)))
 
 
@@ -229,61 +229,61 @@ class Speaker(torch.nn.Module):
         return ["a dog"] * len(images)
 
 
-def test_a_caption_stands_in_for_a_missing_prompt(base: Backbone, tmp_path: Path) -> None:
-    pipe = Pipe(base, {})
-    with pytest.raises(Usage, match="no captioner of its own: give a PROMPT"):
+def test_a_caption_stands_in_for_a_missing_prompt(base: DiffusionModel, tmp_path: Path) -> None:
+    pipe = EmotionPipeline(base, {})
+    with pytest.raises(UsageError, match="no captioner of its own: give a PROMPT"):
         pipe(image=painted(), steps=2)
-    pipe.base = pipe.given.base = with_spec(base, captioner="somewhere")
-    pipe.given.companions["captioner"] = Speaker()
+    pipe.base = pipe.image_inputs.base = with_spec(base, captioner="somewhere")
+    pipe.image_inputs.companions["captioner"] = Speaker()
     captioned = pipe(image=painted(), steps=2)
-    assert captioned.rows[0].prompt == "a dog"
+    assert captioned.params[0].prompt == "a dog"
     assert np.array_equal(pixels(captioned.images[0]), pixels(pipe("a dog", image=painted(), steps=2).images[0]))
-    assert [row.prompt for row in pipe.rows(["", "a cat"], image=painted())] == ["a dog", "a cat"]
+    assert [row.prompt for row in pipe.plan(["", "a cat"], image=painted())] == ["a dog", "a cat"]
     painted().save(tmp_path / "lake.png")
-    [row] = pipe.rows(image=tmp_path / "lake.png")
-    assert pipe.given.remarks(row, "") == [f"{tmp_path / 'lake.png'} shows 'a dog', and that is the prompt"]
+    [row] = pipe.plan(image=tmp_path / "lake.png")
+    assert pipe.image_inputs.remarks(row, "") == [f"{tmp_path / 'lake.png'} shows 'a dog', and that is the prompt"]
 
 
-def test_a_like_is_felt_with_the_eyes_that_the_adapter_knows(base: Backbone, tmp_path: Path) -> None:
+def test_a_like_is_felt_with_the_eyes_that_the_adapter_knows(base: DiffusionModel, tmp_path: Path) -> None:
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
-    clip = EmotionCLIP.start(EmotionCLIP.Config(**small), base)
-    learners.save(clip, "emotion_clip", tmp_path, None)
-    taker = types.SimpleNamespace(reads=("vector",), history=f"made with {stage.fingerprint(tmp_path)}")
-    given = editing.Given(with_spec(base, emotion_clip=str(tmp_path)), [taker])
-    weights, vector = given.feel(*given.enter(painted()))
+    clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(**small), base)
+    learners.save_learner(clip, "emotion_clip", tmp_path, None)
+    taker = types.SimpleNamespace(reads=("vector",), history=f"made with {stage.fingerprint_folder(tmp_path)}")
+    given = editing.ImageInputs(with_spec(base, emotion_clip=str(tmp_path)), [taker])
+    weights, vector = given.read_emotion(*given.register(painted()))
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert vector.shape == (8,)
     for history in ("made with another", ""):
         taker.history = history
-        other = editing.Given(given.base, [taker])
-        with pytest.raises(Usage, match="learnt from another EmotionCLIP than that of the base"):
-            other.feel(*other.enter(painted()))
+        other = editing.ImageInputs(given.base, [taker])
+        with pytest.raises(UsageError, match="learnt from another EmotionCLIP than that of the base"):
+            other.read_emotion(*other.register(painted()))
 
 
-def test_a_picture_is_opened_and_hashed_once(pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_opened_and_hashed_once(pipe: EmotionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painted().save(tmp_path / "lake.png")
     opened: list[Path] = []
-    known = editing.open_picture
+    known = editing.open_image
     monkeypatch.setattr(editing, "open_picture", lambda path: opened.append(path) or known(path))
-    pipe.given.source(tmp_path / "lake.png", 0.5, None)
+    pipe.image_inputs.source_fields(tmp_path / "lake.png", 0.5, None)
     assert opened == [tmp_path / "lake.png"]
 
 
-def with_spec(base: Backbone, **companions: str) -> Backbone:
+def with_spec(base: DiffusionModel, **companions: str) -> DiffusionModel:
     """The same base, with companions."""
     other = copy.copy(base)
     other.spec = dataclasses.replace(base.spec, **companions)
     return other
 
 
-def test_the_captioner_is_the_bases_own_or_anybodys_blip(base: Backbone, tmp_path: Path) -> None:
+def test_the_captioner_is_the_bases_own_or_anybodys_blip(base: DiffusionModel, tmp_path: Path) -> None:
     torch.manual_seed(0)
     sizes = {"side": 16, "patch": 8, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "length": 3}
-    captioner = Captioner.start(Captioner.Config(words=(*MARKS, "dog", "lake"), **sizes), None).eval()
-    learners.save(captioner, "captioner", tmp_path, None)
+    captioner = Captioner.from_scratch(Captioner.Config(words=(*MARKS, "dog", "lake"), **sizes), None).eval()
+    learners.save_learner(captioner, "captioner", tmp_path, None)
     painted().save(tmp_path / "lake.png")
-    own = editing.Given(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
+    own = editing.ImageInputs(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
     (tmp_path / learners.CARD).unlink()
-    anybodys = editing.Given(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
-    assert [own] == captioner.caption(tensor([painted()]))
+    anybodys = editing.ImageInputs(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
+    assert [own] == captioner.caption(to_tensor([painted()]))
     assert anybodys.startswith(own)  # whose length is a setting of ours

@@ -13,11 +13,11 @@ import tiny
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import training
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import tensor
-from emoscene.encoders.emotion_clip import EmotionCLIP, contrast
-from emoscene.errors import Usage
+from emoscene.encoders.base import to_tensor
+from emoscene.encoders.emotion_clip import EmotionCLIP, contrastive_loss
+from emoscene.errors import UsageError
 from emoscene.learner import Batch
 
 SMALL = {
@@ -34,12 +34,12 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+    return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
 def made(base, **settings):
     torch.manual_seed(0)
-    return EmotionCLIP.start(configs.replace(EmotionCLIP.Config(), SMALL | settings), base)
+    return EmotionCLIP.from_scratch(configs.replace_fields(EmotionCLIP.Config(), SMALL | settings), base)
 
 
 class Colours:
@@ -63,13 +63,13 @@ class Colours:
 
 
 def batch(slots=range(16), **changed):
-    return Batch(Colours().rows(list(slots), EmotionCLIP.reads) | changed, 0, 0, list(slots))
+    return Batch(Colours().rows(list(slots), EmotionCLIP.columns) | changed, 0, 0, list(slots))
 
 
 def test_it_learns_emotions_and_captions(base, tmp_path):
     settings = training.Config(steps=40, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
-    clip = training.run(made(base, long=1.0), Colours(), settings, tmp_path)
-    assert clip.proof(Colours()) == {"accuracy": 1.0, "pictures": 32}
+    clip = training.run_training(made(base, long=1.0), Colours(), settings, tmp_path)
+    assert clip.validate(Colours()) == {"accuracy": 1.0, "pictures": 32}
     with torch.no_grad():
         seen = clip.encode(Colours().rows(range(32), ["picture"])["picture"])[1]
         told = clip._told(clip._ids(["sun", "snow"]))
@@ -78,16 +78,16 @@ def test_it_learns_emotions_and_captions(base, tmp_path):
 
 def test_its_folder_is_an_ordinary_clip(base, tmp_path):
     clip = made(base).eval()
-    learners.save(clip, "emotion_clip", tmp_path, base)
+    learners.save_learner(clip, "emotion_clip", tmp_path, base)
     plain, processor = CLIPModel.from_pretrained(tmp_path), AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
     words = CLIPTokenizer.from_pretrained(tmp_path)(["a picture that conveys awe"], return_tensors="pt")
-    again = learners.load("encoders", tmp_path, None)
+    again = learners.load_learner("encoders", tmp_path, None)
     with torch.no_grad():
-        likely, vector = again.encode(tensor([picture]))
+        likely, vector = again.encode(to_tensor([picture]))
         theirs = plain(**words, **processor(picture, return_tensors="pt"))
-        mine = clip._told(clip._ids(["a picture that conveys awe"]))
-        assert torch.equal(likely, clip.encode(tensor([picture]))[0])
+        mine = clip._encode_tokens(clip._tokenize(["a picture that conveys awe"]))
+        assert torch.equal(likely, clip.encode(to_tensor([picture]))[0])
     torch.testing.assert_close(vector, theirs.image_embeds, atol=1e-5, rtol=0)
     torch.testing.assert_close(mine, theirs.text_embeds, atol=1e-5, rtol=0)
     assert json.loads((tmp_path / "learner.json").read_text())["emotions"] == list(EMOTIONS)
@@ -98,7 +98,7 @@ def test_a_reading_is_probabilities_and_a_unit_vector(base):
     images = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         likely, vectors = clip.encode(images)
-        own = clip.emotions()
+        own = clip.emotion_vectors()
     assert likely.shape == (3, 8)
     assert vectors.shape == (3, 16)
     torch.testing.assert_close(likely.sum(1), torch.ones(3))
@@ -112,26 +112,26 @@ def test_it_goes_on_from_another_clip(base, tmp_path):
     before = made(base)
     before.model.save_pretrained(tmp_path / "clip")
     before.tokenizer.save_pretrained(tmp_path / "clip")
-    after = EmotionCLIP.start(EmotionCLIP.Config(begun=str(tmp_path / "clip")), None)
+    after = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(tmp_path / "clip")), None)
     pictures = batch()["picture"]
     with torch.no_grad():
         assert torch.equal(before.eval().encode(pictures)[0], after.eval().encode(pictures)[0])
     assert after.config.vector == 16
-    with pytest.raises(Usage, match="holds no CLIP"):
-        EmotionCLIP.start(EmotionCLIP.Config(begun=str(tmp_path / "nothing")), base)
+    with pytest.raises(UsageError, match="holds no CLIP"):
+        EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(tmp_path / "nothing")), base)
     for file in (tmp_path / "clip").glob("*token*"):
         file.unlink()
-    with pytest.raises(Usage, match="lacks its tokenizer"):
-        EmotionCLIP.start(EmotionCLIP.Config(begun=str(tmp_path / "clip")), None)
-    with pytest.raises(Usage, match="needs a tokenizer"):
-        EmotionCLIP.start(EmotionCLIP.Config(), None)
+    with pytest.raises(UsageError, match="lacks its tokenizer"):
+        EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(tmp_path / "clip")), None)
+    with pytest.raises(UsageError, match="needs a tokenizer"):
+        EmotionCLIP.from_scratch(EmotionCLIP.Config(), None)
 
 
 def test_a_contrast_by_hand():
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
     target = torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 0.0]])
     by_hand = -(0.25 * logits[0].log_softmax(0)[0] + 0.75 * logits[0].log_softmax(0)[2])
-    torch.testing.assert_close(contrast(logits, target), torch.stack([by_hand, torch.tensor(0.0)]))
+    torch.testing.assert_close(contrastive_loss(logits, target), torch.stack([by_hand, torch.tensor(0.0)]))
 
 
 def test_each_sample_has_its_own_loss_and_equal_captions_are_one(base):
@@ -148,5 +148,5 @@ def test_each_sample_has_its_own_loss_and_equal_captions_are_one(base):
 def test_a_sample_flips_by_its_own_die(base):
     clip = made(base, caption=0.0)
     whole = clip(batch())
-    some = Batch(Colours().rows([3, 9], EmotionCLIP.reads), 0, 0, [3, 9])
+    some = Batch(Colours().rows([3, 9], EmotionCLIP.columns), 0, 0, [3, 9])
     torch.testing.assert_close(clip(some), whole[[3, 9]], atol=1e-5, rtol=1e-5)

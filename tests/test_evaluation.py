@@ -18,14 +18,14 @@ from transformers import CLIPTokenizer
 import tiny
 from emoscene import cli, judging, stage
 from emoscene import learner as learners
-from emoscene.emotions import EMOTIONS, weights
+from emoscene.emotions import EMOTIONS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate
-from emoscene.painting import PROMPTS, Prompt, paint, plan, prompts_of, span
-from emoscene.panel import clip_of, judges_of
-from emoscene.pictures import Row, read_row, save
-from emoscene.sampling import Pipe, load
+from emoscene.painting import PROMPTS, Prompt, generate_samples, plan_samples, load_prompts, parse_seeds
+from emoscene.panel import load_clip, load_judges
+from emoscene.pictures import GenerationParams, read_params, save_image
+from emoscene.sampling import EmotionPipeline, load
 from emoscene.world.plan import held_out
 from emoscene.world.scenes import SCENES
 
@@ -63,7 +63,7 @@ def test_scores_have_every_field(call, tmp_path):
     assert {"scene_accuracy", "diversity", "gradient"} <= set(scores["metrics"])
     for value in scores["metrics"].values():
         assert set(value) == {"value", "low", "high", "n", "by"}
-    assert stage.read(out, "scores")["state"] == "done"
+    assert stage.read_manifest(out, "scores")["state"] == "done"
 
 
 def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
@@ -76,15 +76,15 @@ def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
 
 def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     out = tmp_path / "scores"
-    monkeypatch.setattr(judging, "readings", lambda *words, **more: 1 / 0)
-    monkeypatch.setattr("emoscene.evaluation.readings", judging.readings)
+    monkeypatch.setattr(judging, "predict", lambda *words, **more: 1 / 0)
+    monkeypatch.setattr("emoscene.evaluation.readings", judging.predict)
     with pytest.raises(ZeroDivisionError):
         evaluate(out=out, method="none", **call)
     before = {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
     monkeypatch.undo()
     evaluate(out=out, method="none", **call)
     assert before == {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
-    with pytest.raises(Usage, match="strength"):
+    with pytest.raises(UsageError, match="strength"):
         evaluate(out=out, method="none", strength=0.5, **call)
 
 
@@ -107,19 +107,19 @@ def test_two_processes_share_an_evaluation(call, tmp_path):
         told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
     assert told[0] == told[1]
     assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["pictures.jsonl"]
-    assert len(list(stage.rows(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
+    assert len(list(stage.read_jsonl(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
 
 
 def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):
     out = tmp_path / "scores"
     pipe = load(call["base"], method="prompt")
-    planned = plan(pipe, prompts_of(call["prompts"]), [0], steps=1)
-    samples = paint(pipe, planned, out, 8, print)
+    planned = plan_samples(pipe, load_prompts(call["prompts"]), [0], steps=1)
+    samples = generate_samples(pipe, planned, out, 8, print)
     lost = samples[2].file
     before = {sample.file: np.asarray(Image.open(sample.file)) for sample in samples}
     times = {sample.file: sample.file.stat().st_mtime_ns for sample in samples if sample.file != lost}
     lost.unlink()
-    again = paint(pipe, planned, out, 8, print)
+    again = generate_samples(pipe, planned, out, 8, print)
     assert again == samples
     assert {file: file.stat().st_mtime_ns for file in times} == times
     assert np.array_equal(np.asarray(Image.open(lost)), before[lost])
@@ -131,7 +131,7 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
     for name in ("awe", "fear", "other"):
         (tmp_path / "from" / name).mkdir(parents=True)
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/1.jpg")
-    with pytest.raises(Failure, match="all scores but 1: diversity needs 2 pictures of one emotion"):
+    with pytest.raises(EmosceneError, match="all scores but 1: diversity needs 2 pictures of one emotion"):
         evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, tell=print)
     out = tmp_path / "out"
     scores = json.loads((out / "scores.json").read_text())
@@ -140,26 +140,26 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
 
 
 def test_a_judge_akin_to_an_adapter_is_refused(judges, base, tmp_path):
-    (tmp_path / learners.CARD).write_text(json.dumps({"picked by": stage.fingerprint(judges[0])}))
-    with pytest.raises(Usage, match="cannot judge it"):
-        judges_of(base, [str(judges[0])], [str(tmp_path)])
-    with pytest.raises(Usage, match="no judge of emotions"):
-        judges_of(base, [str(judges[1])])
+    (tmp_path / learners.CARD).write_text(json.dumps({"picked by": stage.fingerprint_folder(judges[0])}))
+    with pytest.raises(UsageError, match="cannot judge it"):
+        load_judges(base, [str(judges[0])], [str(tmp_path)])
+    with pytest.raises(UsageError, match="no judge of emotions"):
+        load_judges(base, [str(judges[1])])
 
 
 def test_words_that_are_off(tmp_path):
-    assert span("0:3") == [0, 1, 2] == span("0,1,2") == span(range(3))
+    assert parse_seeds("0:3") == [0, 1, 2] == parse_seeds("0,1,2") == parse_seeds(range(3))
     for seeds in ("3:3", "x", ""):
-        with pytest.raises(Usage, match="--seeds"):
-            span(seeds)
-    with pytest.raises(Usage, match="it is not there"):
-        prompts_of(tmp_path / "none.txt")
+        with pytest.raises(UsageError, match="--seeds"):
+            parse_seeds(seeds)
+    with pytest.raises(UsageError, match="it is not there"):
+        load_prompts(tmp_path / "none.txt")
     (tmp_path / "some.txt").write_text("a beach\n\na park\n")
-    assert [prompt.text for prompt in prompts_of(tmp_path / "some.txt")] == ["a beach", "a park"]
+    assert [prompt.text for prompt in load_prompts(tmp_path / "some.txt")] == ["a beach", "a park"]
 
 
 def test_the_miniatures_prompts_say_what_they_are():
-    prompts = prompts_of(PROMPTS)
+    prompts = load_prompts(PROMPTS)
     assert len(prompts) >= 24
     for prompt in prompts:
         assert prompt.scene in SCENES
@@ -186,14 +186,14 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
         Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(tmp_path / f"from/Awe/{number}.png")
     call = {"pictures": tmp_path / "from", "base": base, "judge": judges}
     for _ in range(2):
-        with pytest.raises(Failure, match="sharpness compares pictures of one size"):
+        with pytest.raises(EmosceneError, match="sharpness compares pictures of one size"):
             evaluate(out=tmp_path / "out", **call)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert list(scores["missing"]) == ["sharpness"]
     assert scores["judges"]["emotion"]["per_emotion"]["awe"]["support"] == 4
     assert scores["metrics"]["diversity"]["value"] > 0
     (tmp_path / "from/Awe").rename(tmp_path / "from/things")
-    with pytest.raises(Failure, match="no emotion was asked of any picture"):
+    with pytest.raises(EmosceneError, match="no emotion was asked of any picture"):
         evaluate(out=tmp_path / "other", robust=True, **call)
     assert "scene_clarity" in json.loads((tmp_path / "other/scores.json").read_text())["metrics"]
 
@@ -233,10 +233,10 @@ def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
     for number, side in enumerate((64, 48, 64)):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(files[-1])
-    known = judges_of(base, [str(judge) for judge in judges])
-    together = judging.readings([judging.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)["emotion"]
+    known = load_judges(base, [str(judge) for judge in judges])
+    together = judging.predict([judging.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)["emotion"]
     for place, file in enumerate(files):
-        alone = judging.readings([judging.Sample(file, 0, 0, 1)], known)["emotion"]
+        alone = judging.predict([judging.Sample(file, 0, 0, 1)], known)["emotion"]
         assert together.likely[place] == pytest.approx(alone.likely[0], abs=1e-6)
         assert together.gradient[place] == alone.gradient[0]
     assert together.spectrum.shape == (3, 0)
@@ -247,10 +247,10 @@ def test_one_file_for_eight_emotions_is_one_picture_of_a_cloud(judges, base, tmp
     for seed in range(3):
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"{seed}.png")
     samples = [judging.Sample(tmp_path / f"{seed}.png", 0, seed, asked) for asked in range(8) for seed in range(3)]
-    made = judging.readings(samples, judges_of(base, [str(judge) for judge in judges]))["emotion"]
+    made = judging.predict(samples, load_judges(base, [str(judge) for judge in judges]))["emotion"]
     assert len(made) == 24
-    assert made.distinct.seed.tolist() == [0, 1, 2]
-    assert np.array_equal(made.distinct.features, made.features[:3])
+    assert made.without_copies.seed.tolist() == [0, 1, 2]
+    assert np.array_equal(made.without_copies.features, made.features[:3])
 
 
 def test_verdicts_and_robustness(call, tmp_path):
@@ -264,21 +264,21 @@ def test_verdicts_and_robustness(call, tmp_path):
     assert np.mean([row["kept"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
     assert all((out / row["file"]).is_file() for row in rows)
     assert set(scores["robustness"]["emotion"]) == set(judging.TREATED)
-    assert scores["judged_by"]["emotion"] == stage.fingerprint(call["judge"][0])
+    assert scores["judged_by"]["emotion"] == stage.fingerprint_folder(call["judge"][0])
     assert scores["missing"] == {}
 
 
 def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
     """Judged as they are painted, batch by batch; a run that was stopped goes on, and the scores are the same."""
     kept = evaluate(out=tmp_path / "kept", method="prompt", robust=True, **call)
-    drawn, draw = [], Pipe.draw
+    drawn, draw = [], EmotionPipeline.generate
 
     def stopped(pipe, rows, batch=8):
         drawn.append([row.file for row in rows])
         assert len(drawn) != 3, "stopped"
         return draw(pipe, rows, batch)
 
-    monkeypatch.setattr(Pipe, "draw", stopped)
+    monkeypatch.setattr(EmotionPipeline, "generate", stopped)
     words = {"out": tmp_path / "streamed", "method": "prompt", "robust": True, "keep_pictures": False, **call}
     with pytest.raises(AssertionError, match="stopped"):
         evaluate(**words)
@@ -286,7 +286,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
     assert drawn[2] == drawn[3]  # the batch that was begun
     assert len(drawn) == 5
     assert list(out.rglob("*.png")) == []
-    assert len(list(stage.rows(out / "pictures/pictures.jsonl"))) == 32
+    assert len(list(stage.read_jsonl(out / "pictures/pictures.jsonl"))) == 32
     one, other = (json.loads((folder / "scores.json").read_text()) for folder in (kept, out))
     assert one["judges"]["emotion"]["confusion"] == other["judges"]["emotion"]["confusion"]
     for part in ("metrics", "robustness"):
@@ -312,8 +312,8 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
     for seed in range(2):
         was = str(tmp_path / "was.png")
         digests = {was: sha256((tmp_path / "was.png").read_bytes()).hexdigest()}  # as `generate` notes it
-        row = Row(file=f"{seed}.png", prompt="a beach", emotion=weights("awe"), image=was, digests=digests, seed=seed)
-        save(judging.soft(picture) if seed else picture, tmp_path / "from" / row.file, row)
+        row = GenerationParams(file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed)
+        save_image(judging.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
     out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
     assert 0.5 < metrics["ssim"]["value"] < 1
@@ -325,19 +325,19 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
     tokenizer = CLIPTokenizer.from_pretrained(f"{base}/tokenizer")
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
     torch.manual_seed(0)
-    clip = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
+    clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
     clip.model.save_pretrained(tmp_path / "clip")
     tokenizer.save_pretrained(tmp_path / "clip")
     out = evaluate(out=tmp_path / "scores", method="prompt", clip=tmp_path / "clip", **call)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
     assert metrics["alignment"]["by"] == metrics["sem_d"]["by"] == str(tmp_path / "clip")
     with torch.no_grad():
-        words = {text: clip._told(clip._ids([text]))[0].numpy() for text in ("a beach", "a park")}
+        words = {text: clip._encode_tokens(clip._tokenize([text]))[0].numpy() for text in ("a beach", "a park")}
         seen = [
-            max(0.0, float(clip.read([Image.open(file)]).features[0] @ words[read_row(file).prompt.partition(",")[0]]))
+            max(0.0, float(clip.read([Image.open(file)]).features[0] @ words[read_params(file).prompt.partition(",")[0]]))
             for file in sorted((out / "pictures").glob("*.png"))
         ]
     assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)
-    (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint(tmp_path / "clip")}))
-    with pytest.raises(Usage, match="cannot judge it"):
-        clip_of(tmp_path / "clip", [str(tmp_path)])
+    (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint_folder(tmp_path / "clip")}))
+    with pytest.raises(UsageError, match="cannot judge it"):
+        load_clip(tmp_path / "clip", [str(tmp_path)])

@@ -13,17 +13,17 @@ from safetensors.torch import load_file, save_file
 import tiny
 from emoscene import cli, gallery, plugins, sampling, solvers, stage
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.decoding import ImageDecoder
-from emoscene.emotions import EMOTIONS, weights
-from emoscene.errors import Failure, Usage
-from emoscene.foreign import found
-from emoscene.loras import asked, put_on
+from emoscene.emotions import EMOTIONS, emotion_weights
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.foreign import find_samples
+from emoscene.loras import parse_lora, apply_loras
 from emoscene.methods.base import Method
-from emoscene.painting import prompts_of, span
-from emoscene.pictures import Row, read_row
-from emoscene.verbs import read
-from emoscene.web.studio import Studio
+from emoscene.painting import load_prompts, parse_seeds
+from emoscene.pictures import GenerationParams, read_params
+from emoscene.verbs import read_call
+from emoscene.web.studio import Session
 from emoscene.web.wish import Wish
 
 NOT_FINITE = (float("nan"), float("inf"), float("-inf"), 1e39, -1e39, 10**400, "nan", "inf", "-inf", "1e39")
@@ -58,15 +58,15 @@ def poison(value):
 class Wild(Method):
     """A method that pushes the noise prediction past all numbers in some rows."""
 
-    def steer(self, noise, x_t, t, condition):
-        return noise * torch.where(condition.a.any(1), torch.inf, 1.0).view(-1, 1, 1, 1)
+    def apply_guidance(self, noise, x_t, t, condition):
+        return noise * torch.where(condition.emotion_weights.any(1), torch.inf, 1.0).view(-1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("value", NOT_FINITE)
 @pytest.mark.parametrize("name", ["strength", "cfg", "cfg_low", "cfg_high", "keep", "seed", "steps"])
 def test_a_row_has_no_number_that_is_not_finite(name, value):
-    with pytest.raises(Usage, match=rf"{name}=.* is (off|out of range)"):
-        Row(**{name: value})
+    with pytest.raises(UsageError, match=rf"{name}=.* is (off|out of range)"):
+        GenerationParams(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -81,29 +81,29 @@ def test_a_row_has_no_number_that_is_not_finite(name, value):
     ],
 )
 def test_a_row_refuses_what_cannot_be_painted(name, value):
-    with pytest.raises(Usage):
-        Row(**{name: value})
+    with pytest.raises(UsageError):
+        GenerationParams(**{name: value})
 
 
 def test_numpys_numbers_become_pythons():
-    row = Row(strength=np.float32(0.5), seed=np.int64(7), steps=np.int32(3), size=[np.int64(64), 64], cfg="2.5")
-    assert json.loads(json.dumps(row.asdict())) == json.loads(
-        json.dumps(Row(strength=0.5, seed=7, steps=3, size=(64, 64), cfg=2.5).asdict())
+    row = GenerationParams(strength=np.float32(0.5), seed=np.int64(7), steps=np.int32(3), size=[np.int64(64), 64], cfg="2.5")
+    assert json.loads(json.dumps(row.to_dict())) == json.loads(
+        json.dumps(GenerationParams(strength=0.5, seed=7, steps=3, size=(64, 64), cfg=2.5).to_dict())
     )
-    assert [Row(seed=seed).seed for seed in (0, 2**32 - 1)] == [0, 2**32 - 1]
+    assert [GenerationParams(seed=seed).seed for seed in (0, 2**32 - 1)] == [0, 2**32 - 1]
 
 
 @pytest.mark.parametrize(
     "value", [{"awe": 1e39}, {"awe": 10**400}, {"awe": None}, {"awe": "inf"}, [1e39, *[0] * 7], [None] * 8, "awe:101"]
 )
 def test_weights_are_bounded(value):
-    with pytest.raises(Usage, match=r"is no weight|out of range"):
-        weights(value)
+    with pytest.raises(UsageError, match=r"is no weight|out of range"):
+        emotion_weights(value)
 
 
 @pytest.mark.parametrize("place", [float("nan"), float("inf"), "x", None, [0]])
 def test_a_place_on_the_plane_is_two_numbers(place, pipe):
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         pipe.rows("a dog", valence=place, arousal=0.0)
 
 
@@ -131,28 +131,28 @@ def test_a_place_on_the_plane_is_two_numbers(place, pipe):
     ],
 )
 def test_a_call_refuses_numbers_that_are_off(asked, pipe, tmp_path):
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         pipe.rows("a dog", **asked)
     Image.new("RGB", (64, 64)).save(tmp_path / "in.png")
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         pipe.rows("a dog", image=tmp_path / "in.png", **asked)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, 10**9])
 def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
     rows = pipe.rows("a dog", size=64, steps=1)
-    with pytest.raises(Usage, match="batch="):
+    with pytest.raises(UsageError, match="batch="):
         list(pipe.draw(rows, batch))
-    with pytest.raises(Usage, match="batch="):
-        gallery.paint(pipe.draw, rows, tmp_path / "out", batch)
+    with pytest.raises(UsageError, match="batch="):
+        gallery.generate_missing(pipe.draw, rows, tmp_path / "out", batch)
 
 
 @pytest.mark.parametrize(
     "seeds", ["-3:2", "0:4294967297", "4294967296", "0:10000000000", [-1], [1.5], [True], range(10**12)]
 )
 def test_seeds_of_an_evaluation_are_bounded(seeds):
-    with pytest.raises(Usage):
-        span(seeds)
+    with pytest.raises(UsageError):
+        parse_seeds(seeds)
 
 
 @pytest.mark.parametrize(
@@ -202,23 +202,23 @@ def test_the_command_line_refuses_with_status_2(words, folder, tmp_path, capsys)
 )
 def test_a_recipe_is_read_by_the_same_bounds(setting, tmp_path):
     (tmp_path / "off.toml").write_text(setting)
-    with pytest.raises(Usage):
-        read("generate", ["a dog", "--method", "guidance", "--recipe", str(tmp_path / "off.toml")])
+    with pytest.raises(UsageError):
+        read_call("generate", ["a dog", "--method", "guidance", "--recipe", str(tmp_path / "off.toml")])
 
 
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_a_methods_setting_is_finite(value, folder):
-    with pytest.raises(Usage, match="scale"):
+    with pytest.raises(UsageError, match="scale"):
         sampling.load("mini", method="guidance", scale=value, device="cpu")
 
 
 @pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
 def test_steps_are_fewer_than_the_timesteps_of_training(sampler, pipe):
-    with pytest.raises(Usage, match=r"steps=1000 is off: the base .* was trained on 1000 timesteps"):
-        solvers.scheduler(pipe.base, sampler, 1000)
-    solver = solvers.scheduler(pipe.base, sampler, 999)
+    with pytest.raises(UsageError, match=r"steps=1000 is off: the base .* was trained on 1000 timesteps"):
+        solvers.make_scheduler(pipe.base, sampler, 1000)
+    solver = solvers.make_scheduler(pipe.base, sampler, 999)
     assert solver.timesteps.isfinite().all()
-    with pytest.raises(Usage, match=r"steps=1000 is out of range: it goes from 1 to 999"):
+    with pytest.raises(UsageError, match=r"steps=1000 is out of range: it goes from 1 to 999"):
         pipe("a dog", steps=1000, sampler=sampler)
 
 
@@ -244,8 +244,8 @@ def test_the_row_in_a_png_is_read_by_the_same_bounds(said, tmp_path):
     chunks = PngInfo()
     chunks.add_text("emoscene", f"{{{said}}}")
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png", pnginfo=chunks)
-    with pytest.raises(Failure, match=r"the row in .* is damaged"):
-        read_row(tmp_path / "x.png")
+    with pytest.raises(EmosceneError, match=r"the row in .* is damaged"):
+        read_params(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1e999", "[" * 100_000, "{"])
@@ -253,18 +253,18 @@ def test_json_of_a_file_is_finite(text, tmp_path):
     with pytest.raises(ValueError):  # noqa: PT011  what the reader of each file turns into its own sentence
         stage.parse_json(text)
     (tmp_path / "manifest.json").write_text(f'{{"kind": "scores", "state": "done", "a": {text}}}')
-    with pytest.raises(Failure, match="is damaged"):
-        stage.read(tmp_path)
+    with pytest.raises(EmosceneError, match="is damaged"):
+        stage.read_manifest(tmp_path)
     (tmp_path / "rows.jsonl").write_text(f'{{"a": {text}}}\n')
-    with pytest.raises(Failure, match="is damaged"):
-        list(stage.rows(tmp_path / "rows.jsonl"))
+    with pytest.raises(EmosceneError, match="is damaged"):
+        list(stage.read_jsonl(tmp_path / "rows.jsonl"))
 
 
 def test_a_list_of_pictures_is_finite(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
     (tmp_path / "pictures.jsonl").write_text('{"file": "1.png", "strength": NaN}\n')
-    with pytest.raises(Failure, match="cannot be read"):
-        found(tmp_path)
+    with pytest.raises(EmosceneError, match="cannot be read"):
+        find_samples(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -280,8 +280,8 @@ def test_a_list_of_pictures_is_finite(tmp_path):
 )
 def test_a_file_of_prompts_that_is_off_is_said(text, tmp_path):
     (tmp_path / "prompts.toml").write_text(text)
-    with pytest.raises(Usage, match=r"prompts.toml"):
-        prompts_of(tmp_path / "prompts.toml")
+    with pytest.raises(UsageError, match=r"prompts.toml"):
+        load_prompts(tmp_path / "prompts.toml")
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
@@ -290,52 +290,52 @@ def test_weights_of_a_base_are_finite(part, value, tmp_path):
     folder = tiny.make(tmp_path / "base")
     file = next((folder / part).glob("*.safetensors"))
     change_weights(file, sorted(load_file(file))[0], poison(value))
-    with pytest.raises(Failure, match=r"holds numbers in \S+ that are not finite in float32"):
-        Backbone.load(str(folder))
+    with pytest.raises(EmosceneError, match=r"holds numbers in \S+ that are not finite in float32"):
+        DiffusionModel.load(str(folder))
     assert cli.main(["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}"]) == 1
 
 
 def test_weights_that_half_precision_cannot_hold_are_said(tmp_path):
     folder = tiny.make(tmp_path / "base")
     change_weights(next((folder / "unet").glob("*.safetensors")), "conv_in.weight", poison(1e6))
-    assert Backbone.load(str(folder)).unet.dtype == torch.float32
-    with pytest.raises(Failure, match=r"in conv_in\.weight that are not finite in float16: give --dtype float32"):
-        Backbone.load(str(folder), dtype=torch.float16)
+    assert DiffusionModel.load(str(folder)).unet.dtype == torch.float32
+    with pytest.raises(EmosceneError, match=r"in conv_in\.weight that are not finite in float16: give --dtype float32"):
+        DiffusionModel.load(str(folder), dtype=torch.float16)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_of_an_adapter_are_finite(value, folder, tmp_path):
-    base = Backbone.load(str(folder))
-    lora = plugins.find("methods", "lora")
-    learners.save(lora.start(lora.Config(rank=1), base), "lora", tmp_path, base)
+    base = DiffusionModel.load(str(folder))
+    lora = plugins.load_plugin("methods", "lora")
+    learners.save_learner(lora.start(lora.Config(rank=1), base), "lora", tmp_path, base)
     file = tmp_path / "adapter_model.safetensors"
     change_weights(file, sorted(load_file(file))[0], poison(value))
-    with pytest.raises(Failure, match=r"holds numbers in \S+ that are not finite"):
-        learners.load("methods", tmp_path, base)
+    with pytest.raises(EmosceneError, match=r"holds numbers in \S+ that are not finite"):
+        learners.load_learner("methods", tmp_path, base)
 
 
 @pytest.mark.parametrize("scale", ["1e39", "inf", "nan", "-101"])
 def test_the_scale_of_a_lora_is_finite(scale, tmp_path):
     save_file({"x": torch.ones(1)}, tmp_path / "style.safetensors")
-    with pytest.raises(Usage, match=r"is no scale|out of range"):
-        asked(f"{tmp_path / 'style.safetensors'}:{scale}")
+    with pytest.raises(UsageError, match=r"is no scale|out of range"):
+        parse_lora(f"{tmp_path / 'style.safetensors'}:{scale}")
 
 
 def test_a_lora_that_half_precision_cannot_hold_is_said(folder, tmp_path):
     name = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
     factors = {"lora_down.weight": torch.full((1, 32), 300.0), "lora_up.weight": torch.full((32, 1), 300.0)}
     save_file({f"{name}.{key}": value for key, value in factors.items()}, tmp_path / "style.safetensors")
-    put_on(Backbone.load(str(folder)), tmp_path / "style.safetensors")
-    with pytest.raises(Failure, match=r"not finite in float16.*lower the LoRA's scale"):
-        put_on(Backbone.load(str(folder), dtype=torch.float16), tmp_path / "style.safetensors")
+    apply_loras(DiffusionModel.load(str(folder)), tmp_path / "style.safetensors")
+    with pytest.raises(EmosceneError, match=r"not finite in float16.*lower the LoRA's scale"):
+        apply_loras(DiffusionModel.load(str(folder), dtype=torch.float16), tmp_path / "style.safetensors")
 
 
 def test_what_overflows_in_half_precision_is_decoded_in_single(tmp_path):
     folder = tiny.make(tmp_path / "base")
     change_weights(next((folder / "vae").glob("*.safetensors")), DECODER, lambda weight: weight * 3e4)
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    half, single = (Backbone.load(str(folder), dtype=dtype) for dtype in (torch.float16, torch.float32))
-    assert not half.decode(latents).isfinite().all()
+    half, single = (DiffusionModel.load(str(folder), dtype=dtype) for dtype in (torch.float16, torch.float32))
+    assert not half.decode_latents(latents).isfinite().all()
     told = []
     decode = ImageDecoder(half, told.append)
     images = decode(latents, [1, 2])
@@ -347,7 +347,7 @@ def test_what_overflows_in_half_precision_is_decoded_in_single(tmp_path):
     assert told == [f"the autoencoder of '{folder}' overflows in float16: it decodes in float32 instead"]
     assert half.vae.dtype == torch.float16
     made = sampling.load(half)
-    made.tell = told.append
+    made.on_message = told.append
     made("a dog", steps=1, size=64)
     assert len(told) == 2
 
@@ -356,41 +356,41 @@ def test_an_autoencoder_that_overflows_in_single_precision_is_said(folder, tmp_p
     broken = tiny.make(tmp_path / "base")
     change_weights(next((broken / "vae").glob("*.safetensors")), DECODER, lambda weight: weight * 1e38)
     for dtype in (torch.float32, torch.bfloat16):
-        pipe = sampling.load(Backbone.load(str(broken), dtype=dtype))
-        pipe.tell = lambda remark: None
-        with pytest.raises(Failure, match=r"the autoencoder of the base .* in float32 as well"):
+        pipe = sampling.load(DiffusionModel.load(str(broken), dtype=dtype))
+        pipe.on_message = lambda remark: None
+        with pytest.raises(EmosceneError, match=r"the autoencoder of the base .* in float32 as well"):
             pipe("a dog", steps=1, size=64)
 
 
 def test_latents_that_are_not_finite_name_their_seed_and_the_remedy(pipe, folder):
-    wild = sampling.Pipe(pipe.base, {"wild": Wild(None, pipe.base)})
-    rows = [row for emotion in (None, "awe") for row in wild.rows("a dog", emotion=emotion, size=64, steps=2, seed=5)]
+    wild = sampling.EmotionPipeline(pipe.base, {"wild": Wild(None, pipe.base)})
+    rows = [row for emotion in (None, "awe") for row in wild.plan("a dog", emotion=emotion, size=64, steps=2, seed=5)]
     rows[1] = replace(rows[1], seed=6)
-    with pytest.raises(Failure, match=r"the image of seed 6 came out as .* not finite: lower --strength, .*--cfg"):
-        list(wild.draw(rows))
-    assert len(list(wild.draw(rows[:1]))) == 1
+    with pytest.raises(EmosceneError, match=r"the image of seed 6 came out as .* not finite: lower --strength, .*--cfg"):
+        list(wild.generate(rows))
+    assert len(list(wild.generate(rows[:1]))) == 1
     for value in (torch.nan, torch.inf):
         latents = torch.zeros(1, 4, 8, 8)
         latents[0, 0, 0, 0] = value
-        with pytest.raises(Failure, match="the image of seed 3"):
+        with pytest.raises(EmosceneError, match="the image of seed 3"):
             pipe.decode(latents, [replace(rows[0], seed=3)])
 
 
 def test_generate_fails_where_the_images_are_not_finite(pipe, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Backbone, "predict", lambda self, x_t, t, shown: x_t * torch.nan)
+    monkeypatch.setattr(DiffusionModel, "predict_noise", lambda self, x_t, t, shown: x_t * torch.nan)
     assert cli.main(["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}", "--steps=2"]) == 1
     assert not list((tmp_path / "out").glob("*.png"))
 
 
 def test_the_page_shows_no_image_that_is_not_finite(folder, monkeypatch):
-    studio = Studio(str(folder), device="cpu")
+    studio = Session(str(folder), device="cpu")
     monkeypatch.setattr(studio.base, "decode", lambda latents: torch.full((len(latents), 3, 64, 64), torch.nan))
-    with pytest.raises(Failure, match="not finite"):
+    with pytest.raises(EmosceneError, match="not finite"):
         list(studio.generate(Wish(prompt="a dog", steps=2, size=64)))
 
 
 @pytest.mark.parametrize("strength", [-100.0, 100.0])
 def test_single_precision_holds_what_comes_of_the_bounds(strength, pipe):
-    extreme = sampling.Pipe(pipe.base, {"lora": tiny.made("lora", pipe.base)})
+    extreme = sampling.EmotionPipeline(pipe.base, {"lora": tiny.made("lora", pipe.base)})
     emotion = ",".join(f"{name}:100" for name in EMOTIONS)
     assert len(extreme("a dog", emotion=emotion, strength=strength, cfg=100, steps=2, size=64).images) == 1

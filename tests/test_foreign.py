@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene.emotions import EMOTIONS, weights
-from emoscene.errors import Failure, Usage
+from emoscene.emotions import EMOTIONS, emotion_weights
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate
-from emoscene.foreign import found
-from emoscene.pictures import Row, save
+from emoscene.foreign import find_samples
+from emoscene.pictures import GenerationParams, save_image
 
 
 def picture(file, seed=0, side=64):
@@ -29,7 +29,7 @@ def asked(samples):
 def test_a_folder_tells_what_was_asked(tmp_path):
     for name in ("Awe", "fear", "other"):
         picture(tmp_path / name / "1.jpg")
-    samples, missing = found(tmp_path)
+    samples, missing = find_samples(tmp_path)
     assert asked(samples) == ["awe", "fear", None]
     assert [sample.text for sample in samples] == [""] * 3
     assert len({sample.prompt for sample in samples}) == 3
@@ -51,9 +51,9 @@ def test_a_folder_tells_what_was_asked(tmp_path):
 )
 def test_one_emotion_was_asked_or_none(emotion, strength, expected, tmp_path):
     image = picture(tmp_path / "fear/1.png")
-    row = Row(file="1.png", prompt="a beach", emotion=weights(emotion), strength=strength, seed=3)
-    save(image, tmp_path / "fear/1.png", row)
-    [sample], _ = found(tmp_path)
+    row = GenerationParams(file="1.png", prompt="a beach", emotion=emotion_weights(emotion), strength=strength, seed=3)
+    save_image(image, tmp_path / "fear/1.png", row)
+    [sample], _ = find_samples(tmp_path)
     assert asked([sample]) == [expected]
     assert (sample.text, sample.seed) == ("a beach", 3)
 
@@ -63,14 +63,14 @@ def test_a_list_tells_what_was_asked(tmp_path):
         picture(tmp_path / f"in/{number}.png", number)
     lines = [
         {"file": "0.png", "emotion": "awe:0.5,fear:0.5", "prompt": "a beach", "seed": 4, "scene": "beach"},
-        {"file": "1.png", "emotion": list(weights("anger")), "prompt": "a beach", "strength": 1.5},
+        {"file": "1.png", "emotion": list(emotion_weights("anger")), "prompt": "a beach", "strength": 1.5},
     ]
     text = "\n".join(json.dumps(line) for line in lines)
     (tmp_path / "in/pictures.jsonl").write_text(text)  # others may leave out the last line's end
     (tmp_path / "labels.csv").write_text(
         "\ufefffile_name,label,caption,seed\nin/2.png,Sadness,a park,\nin/3.png,neutral,,7\n"
     )
-    samples, missing = found(tmp_path)
+    samples, missing = find_samples(tmp_path)
     assert missing == {}
     assert asked(samples) == [None, "anger", "sadness", None]
     assert [(s.text, s.seed, s.scene) for s in samples[:3]] == [
@@ -85,35 +85,35 @@ def test_a_list_tells_what_was_asked(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "kind", "sentence"),
     [
-        ("a.csv", "picture,emotion\n1.png,awe\n", Usage, r"a.csv, row 1 names no file: .* \(it has picture, emotion\)"),
-        ("a.csv", "file,emotion\n1.png,aw\n", Usage, "a.csv, row 1: no emotion 'aw': did you mean 'awe'"),
-        ("a.csv", "file,seed\n1.png,one\n", Usage, "a.csv, row 1: 'one' is no seed; mend it, or leave it out"),
-        ("pictures.jsonl", '{"file": "1.png"}\n{"fi', Failure, "pictures.jsonl cannot be read .*: write it again"),
-        ("pictures.jsonl", "[1]\n", Failure, "pictures.jsonl cannot be read"),
+        ("a.csv", "picture,emotion\n1.png,awe\n", UsageError, r"a.csv, row 1 names no file: .* \(it has picture, emotion\)"),
+        ("a.csv", "file,emotion\n1.png,aw\n", UsageError, "a.csv, row 1: no emotion 'aw': did you mean 'awe'"),
+        ("a.csv", "file,seed\n1.png,one\n", UsageError, "a.csv, row 1: 'one' is no seed; mend it, or leave it out"),
+        ("pictures.jsonl", '{"file": "1.png"}\n{"fi', EmosceneError, "pictures.jsonl cannot be read .*: write it again"),
+        ("pictures.jsonl", "[1]\n", EmosceneError, "pictures.jsonl cannot be read"),
     ],
 )
 def test_a_list_that_is_off_is_said(name, text, kind, sentence, tmp_path):
     picture(tmp_path / "1.png")
     (tmp_path / name).write_text(text)
     with pytest.raises(kind, match=sentence):
-        found(tmp_path)
+        find_samples(tmp_path)
 
 
 def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
-    with pytest.raises(Usage, match="it is not there"):
-        found(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="it is not there"):
+        find_samples(tmp_path / "nowhere")
     picture(tmp_path / "awe/1.png")
     (tmp_path / "awe/2.png").write_bytes((tmp_path / "awe/1.png").read_bytes()[:-3000])
     (tmp_path / "awe/3.jpg").write_text("no picture")
     (tmp_path / "a.csv").write_text("file\nawe/1.png\nawe/4.png\n")
-    samples, missing = found(tmp_path)
+    samples, missing = find_samples(tmp_path)
     assert [sample.file.name for sample in samples] == ["1.png"]
     assert missing["pictures"].startswith("3 of 4 pictures cannot be read and were left out: ")
     for name in ("2.png", "3.jpg", "4.png"):
         assert name in missing["pictures"]
     (tmp_path / "awe/1.png").unlink()
-    with pytest.raises(Usage, match=r"none of 2 can be read, such as .*2\.png"):
-        found(tmp_path)
+    with pytest.raises(UsageError, match=r"none of 2 can be read, such as .*2\.png"):
+        find_samples(tmp_path)
 
 
 def test_edits_whose_picture_is_gone_or_another_are_said(tmp_path):
@@ -122,13 +122,13 @@ def test_edits_whose_picture_is_gone_or_another_are_said(tmp_path):
         image = picture(tmp_path / f"was/{number}.png", number)
         file = str(tmp_path / f"was/{number}.png")
         digests[file] = sha256((tmp_path / f"was/{number}.png").read_bytes()).hexdigest()
-        row = Row(prompt="a beach", emotion=weights("awe"), image=file, digests={file: digests[file]}, seed=number)
+        row = GenerationParams(prompt="a beach", emotion=emotion_weights("awe"), image=file, digests={file: digests[file]}, seed=number)
         (tmp_path / "from").mkdir(exist_ok=True)
-        save(image, tmp_path / f"from/{number}.png", row)
+        save_image(image, tmp_path / f"from/{number}.png", row)
     (tmp_path / "was/0.png").unlink()
     picture(tmp_path / "was/1.png", 9)
     (tmp_path / "from/2.jpg").write_text("x")
-    samples, missing = found(tmp_path / "from")
+    samples, missing = find_samples(tmp_path / "from")
     assert [sample.original is not None for sample in samples] == [False, False, True, True]
     assert missing["originals"].startswith("the pictures that 2 edits were made from are gone, or no longer the same")
     assert set(missing) == {"pictures", "originals"}
@@ -146,7 +146,7 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     (tmp_path / "from/was/1.png").unlink()
     (tmp_path / "from/awe/x.png").write_text("no picture")
     call = {"pictures": tmp_path / "from", "base": base, "judge": judges}
-    with pytest.raises(Failure, match="1 of 5 pictures cannot be read") as caught:
+    with pytest.raises(EmosceneError, match="1 of 5 pictures cannot be read") as caught:
         evaluate(out=tmp_path / "out", **call)
     assert "the pictures that 1 edits were made from" in str(caught.value)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
@@ -155,5 +155,5 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4
     picture(tmp_path / "from/was/3.png", 3, 5)
     (tmp_path / "from/edits.csv").write_text("file,image\nawe/3.png,was/3.png\n")
-    with pytest.raises(Failure, match="1 of 1 edits are smaller than SSIM's window of 7 pixels"):
+    with pytest.raises(EmosceneError, match="1 of 1 edits are smaller than SSIM's window of 7 pixels"):
         evaluate(out=tmp_path / "small", **call)

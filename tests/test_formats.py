@@ -20,12 +20,12 @@ import emoscene
 import tiny
 from emoscene import cli, formats, loras, plugins, stage
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.formats import FORMATS, card, export, kohya
-from emoscene.formats.artifact import PROMPT, SEED, opened
-from emoscene.methods.lora import chosen
+from emoscene.formats.artifact import PROMPT, SEED, open_artifact
+from emoscene.methods.lora import layer_pattern
 from emoscene.verbs import OPTIONS
 
 SLOW = pytest.mark.slow
@@ -38,15 +38,15 @@ LAYERS = "attention,feedforward,projections,convolutions"
 def made(tmp_path_factory):
     """A trained-looking artifact of each method, on the tiny base."""
     folder = tmp_path_factory.mktemp("made")
-    base = Backbone.load(str(tiny.make(folder / "base")))
+    base = DiffusionModel.load(str(tiny.make(folder / "base")))
     for name in METHODS:
-        method = plugins.find("methods", name).start(plugins.find("methods", name).Config(), base)
+        method = plugins.load_plugin("methods", name).start(plugins.load_plugin("methods", name).Config(), base)
         torch.manual_seed(1)
         for key, value in method.state_dict().items():
             if value.is_floating_point() and not key.endswith("bias"):
                 value += 0.2 * torch.randn_like(value)
         (folder / name).mkdir()
-        learners.save(method, name, folder / name, base)
+        learners.save_learner(method, name, folder / name, base)
     return folder
 
 
@@ -83,7 +83,7 @@ def play(monkeypatch):
 
 
 def ours(folder, **asked):
-    pipe = emoscene.load(learners.card(folder)["base"]["name"], adapter=folder)
+    pipe = emoscene.load(learners.read_card(folder)["base"]["name"], adapter=folder)
     rows = pipe.rows(PROMPT, **{"emotion": "awe", "seed": SEED, **asked})
     *_, latents = pipe.latents(rows)
     pixels = (pipe.base.decode(latents) / 2 + 0.5).clamp(0, 1)
@@ -127,7 +127,7 @@ def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, pl
         pipe.set_ip_adapter_scale([scale for scale, *_ in asked])
         pairs = [([v, 0 * v] if away else [0 * v, v]) for v, away in ((files[name], away) for _, name, away in asked)]
         vectors = [torch.stack(pair)[:, None].float() for pair in pairs]
-        seed, cfg = torch.Generator().manual_seed(SEED), opened(artifacts / "multimodal").pipe.base.spec.cfg
+        seed, cfg = torch.Generator().manual_seed(SEED), open_artifact(artifacts / "multimodal").pipe.base.spec.guidance_scale
         pipe(PROMPT, ip_adapter_image_embeds=vectors, num_inference_steps=2, guidance_scale=cfg, generator=seed)
         return painted[-1]
 
@@ -143,7 +143,7 @@ def test_the_card_s_blend_is_the_whole_dial(artifacts, tmp_path, play):
     """Suppression and mixtures, as the card says that plain diffusers can have them."""
     out = export(artifacts / "lora", to="diffusers", out=tmp_path / "out", steps=2)
     painted, space = play(out)
-    pipe, cfg = space["pipe"], opened(artifacts / "lora").pipe.base.spec.cfg
+    pipe, cfg = space["pipe"], open_artifact(artifacts / "lora").pipe.base.spec.guidance_scale
     pipe.load_textual_inversion(".", weight_name="emo-fear.safetensors")
 
     def encoded(words):
@@ -176,7 +176,7 @@ def test_a_classifier_goes_with_a_script_of_ours(artifacts, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["multimodal", "guidance"])
 def test_what_other_programs_have_no_file_for_is_refused(made, name, tmp_path):
-    with pytest.raises(Usage, match="export it --to diffusers"):
+    with pytest.raises(UsageError, match="export it --to diffusers"):
         export(made / name, to="a1111", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -203,10 +203,10 @@ def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
         part: {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
         for part, model in named.items()
     }
-    keys = {part: {kohya.key(part, name) for name in found} for part, found in layers.items()}
+    keys = {part: {kohya.layer_key(part, name) for name in found} for part, found in layers.items()}
     assert keys["unet"] == golden("lora_unet_")
     assert keys["text_encoder"] == golden("lora_te_")
-    adapted = {kohya.key("unet", name) for name in layers["unet"] if chosen(LAYERS).search(name)}
+    adapted = {kohya.layer_key("unet", name) for name in layers["unet"] if layer_pattern(LAYERS).search(name)}
     assert sum("attentions" in key for key in adapted) == 192
     assert len(keys["text_encoder"]) == 72
     assert len(adapted) == 192 + 2 * 22  # and two convolutions a residual block
@@ -214,20 +214,20 @@ def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
 
 def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
     """An update of the text encoder, too, and an alpha that is not the rank, come back through diffusers' reader."""
-    given = opened(made / "lora")
-    given.peft["lora_alpha"] = 4
+    given = open_artifact(made / "lora")
+    given.peft_config["lora_alpha"] = 4
     draw = torch.Generator().manual_seed(2)
     place = "text_encoder", "encoder.layers.1.self_attn.q_proj"
-    given.update[place] = torch.randn(16, 32, generator=draw), torch.randn(32, 16, generator=draw)
-    kohya.plan(given).write(tmp_path)
+    given.low_rank_factors[place] = torch.randn(16, 32, generator=draw), torch.randn(32, 16, generator=draw)
+    kohya.plan_files(given).write_files(tmp_path)
     file = tmp_path / f"{given.name}.safetensors"
     assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
     assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
-    formats.diffusers.plan(given).write(tmp_path)
+    formats.diffusers.plan_files(given).write_files(tmp_path)
     for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
-        back = loras.factors(written)
-        assert back.keys() == given.update.keys()
-        for at, (a, b) in given.update.items():
+        back = loras.read_factors(written)
+        assert back.keys() == given.low_rank_factors.keys()
+        for at, (a, b) in given.low_rank_factors.items():
             assert torch.equal(back[at][0], a.float())
             torch.testing.assert_close(back[at][1], b.float() * 4 / 16)
 
@@ -238,8 +238,8 @@ def metadata(file):
 
 
 def test_files_say_what_they_are(tmp_path):
-    given = opened("mini:lora")
-    kohya.webui(given).write(tmp_path)
+    given = open_artifact("mini:lora")
+    kohya.plan_webui(given).write_files(tmp_path)
     file = tmp_path / "models/Lora/emoscene-lora.safetensors"
     about = metadata(file)
     assert about["ss_network_dim"] == "16"
@@ -249,7 +249,7 @@ def test_files_say_what_they_are(tmp_path):
     assert about["ss_base_model_version"] == "mini"  # and never a Stable Diffusion that it is not
     assert about["ss_max_train_steps"] == "1500"
     assert sum(json.loads(about["ss_tag_frequency"])["emoscene"].values()) > 5000
-    assert about["sshs_model_hash"] == loras.body(file.read_bytes())
+    assert about["sshs_model_hash"] == loras.hash_tensors(file.read_bytes())
     assert about["modelspec.hash_sha256"] == f"0x{about['sshs_model_hash']}"
     assert re.fullmatch("[0-9a-f]{8}", about["sshs_legacy_hash"])
     needed = ("sai_model_spec", "architecture", "implementation", "title", "resolution", "date", "trigger_phrase")
@@ -265,13 +265,13 @@ def test_files_say_what_they_are(tmp_path):
 
 
 def test_the_hub_is_told_the_words_that_each_format_needs(made, tmp_path):
-    given = opened(made / "lora")
+    given = open_artifact(made / "lora")
     for to, word in (("diffusers", "<emo-awe>"), ("kohya", "emo-awe"), ("a1111", "emo-awe")):
         about = header(given, to)
         assert about["instance_prompt"] == word
         assert about["widget"][1]["text"] == f"{PROMPT} {word}"
         assert "datasets" not in about
-    about = header(opened(made / "multimodal"), "diffusers")
+    about = header(open_artifact(made / "multimodal"), "diffusers")
     assert "instance_prompt" not in about and about["widget"][1]["text"] == PROMPT
 
 
@@ -280,17 +280,17 @@ def test_a_card_names_the_hub_s_data(made, revision, datasets):
     call = {"source": "hub", "root": "owner/feelings", "revision": revision}  # a folder's has none
     parent = {"kind": "prepared", "config": call, "roles": {"methods": 8}}
     cost = {"trainable": 1, "pictures": 2, "seconds": 3}
-    given = replace(opened(made / "lora"), manifest={"parents": [parent], "cost": cost})
+    given = replace(open_artifact(made / "lora"), manifest={"parents": [parent], "cost": cost})
     assert header(given, "kohya").get("datasets") == datasets
-    assert f"8 pictures of `{datasets[0] if datasets else 'hub'}`" in card._about(given)
+    assert f"8 pictures of `{datasets[0] if datasets else 'hub'}`" in card._about_text(given)
 
 
 def header(given, to):
-    return yaml.safe_load(card._header(given, FORMATS[to](given)))
+    return yaml.safe_load(card._yaml_header(given, FORMATS[to](given)))
 
 
 def test_the_optimizer_is_the_one_that_was_used(made):
-    assert set(kohya.OPTIMIZERS) == set(next(o.choices for o in plugins.room("training") if o.name == "optimizer"))
+    assert set(kohya.OPTIMIZERS) == set(next(o.choices for o in plugins.list_room_options("training") if o.name == "optimizer"))
     for own, told in (
         ({"muon": 0.0}, "torch.optim.AdamW"),  # before there was a choice
         ({"muon": 0.0, "optimizer": "prodigy"}, "prodigyopt.Prodigy"),
@@ -298,40 +298,40 @@ def test_the_optimizer_is_the_one_that_was_used(made):
         ({"muon": 20.0, "optimizer": "adamw"}, None),
         ({}, None),
     ):
-        given = replace(opened(made / "lora"), manifest={"config": {"training": own}})
-        assert kohya.network(given)["ss_optimizer"] == told
+        given = replace(open_artifact(made / "lora"), manifest={"config": {"training": own}})
+        assert kohya.network_metadata(given)["ss_optimizer"] == told
 
 
 def test_only_stable_diffusion_s_shape_is_called_so(made):
-    given = opened(made / "lora")
+    given = open_artifact(made / "lora")
     assert not given.is_sd15
     given.pipe.base.unet.register_to_config(block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768)
     assert given.is_sd15
-    assert kohya.network(given)["ss_base_model_version"] == "sd_v1"
-    assert kohya.spec(given, "lora")["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert kohya.network_metadata(given)["ss_base_model_version"] == "sd_v1"
+    assert kohya.modelspec_metadata(given, "lora")["modelspec.architecture"] == "stable-diffusion-v1/lora"
 
 
 def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
-    given = opened(made / "lora")
-    assert "Nothing was measured" in card.results(given, None)
+    given = open_artifact(made / "lora")
+    assert "Nothing was measured" in card.result_table(given, None)
     figure = {"value": 0.9, "low": 0.85, "high": 0.93}
     scores = {"adapters": ["print"], "judges": {"judge": {"emotion_accuracy": figure, "ceiling": figure}}}
     scores |= {"metrics": {"diversity": figure}, "pictures": 64, "prompts": ["a"], "seeds": [1], "strength": 1.0}
     scores |= {"cfg": 5.0, "steps": 20, "sampler": "dpm++"}
-    opened_stage = stage.Stage.open(tmp_path / "scores", "scores", {})
+    opened_stage = stage.RunDir.open(tmp_path / "scores", "scores", {})
     (tmp_path / "scores/scores.json").write_text(json.dumps(scores))
     opened_stage.finish()
-    with pytest.raises(Usage, match="are not the scores of"):
-        card.results(given, tmp_path / "scores")
+    with pytest.raises(UsageError, match="are not the scores of"):
+        card.result_table(given, tmp_path / "scores")
     given.manifest["fingerprint"] = "print"
-    text = card.results(given, tmp_path / "scores")
+    text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
     assert "64 pictures of 1 prompts" in text
     written = "".join(file.read_text() for file in (plugins.HOME / "metrics").glob("*.py"))
     assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
     given.card["proof"] = proof
-    assert "| 50 | 0.750 |" in card.results(given, None)
+    assert "| 50 | 0.750 |" in card.result_table(given, None)
 
 
 class Hub:
@@ -353,12 +353,12 @@ def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     call = {"to": "diffusers", "out": tmp_path / "out", "steps": 1}
     said = []
     monkeypatch.setattr(formats, "get_token", lambda: None)
-    with pytest.raises(Usage, match="hf auth login"):
+    with pytest.raises(UsageError, match="hf auth login"):
         export(made / "guidance", push="me/emotions", **call)
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(formats, "get_token", lambda: "token")
     monkeypatch.setattr(formats, "HfApi", Hub)
-    with pytest.raises(Failure, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
+    with pytest.raises(EmosceneError, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", tell=said.append, **call)
     assert said == [
@@ -386,7 +386,7 @@ def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
     first = (tmp_path / "out/manifest.json").read_bytes()
     assert cli.main(line) == 0
     assert (tmp_path / "out/manifest.json").read_bytes() == first
-    assert stage.read(tmp_path / "out", "export")["state"] == "done"
+    assert stage.read_manifest(tmp_path / "out", "export")["state"] == "done"
     assert tuple(FORMATS) == OPTIONS["to"].choices
     assert len(list((tmp_path / "out/gallery").glob("*.png"))) == 9 * 2
     with Image.open(tmp_path / "out/gallery.png") as sheet:

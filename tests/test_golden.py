@@ -7,14 +7,14 @@ import torch
 
 import golden
 import tiny
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.methods import base as methods
 
 KNOWN = json.loads(golden.FILE.read_text())
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+def base(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     return golden.standing(tmp_path_factory.mktemp("golden") / "base")
 
 
@@ -23,15 +23,15 @@ def test_every_learner_has_its_golden_values() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), golden.learners())
-def test_the_first_losses_are_as_they_were(kind: str, name: str, base: Backbone) -> None:
+def test_the_first_losses_are_as_they_were(kind: str, name: str, base: DiffusionModel) -> None:
     found = golden.measured(kind, name, base)
     for what, values in KNOWN[name].items():
         assert found[what] == pytest.approx(values, rel=2e-4), f"{what}: if it was meant, python tests/golden.py"
 
 
-def test_a_change_of_the_arithmetic_is_seen(base: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = methods.min_snr
-    monkeypatch.setattr(methods, "min_snr", lambda *given: plain(*given) * 1.001)
+def test_a_change_of_the_arithmetic_is_seen(base: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = methods.min_snr_loss
+    monkeypatch.setattr(methods, "min_snr_loss", lambda *given: plain(*given) * 1.001)
     losses = golden.measured("methods", "lora", base)["losses"]
     assert losses != pytest.approx(KNOWN["lora"]["losses"], rel=2e-4)
     assert len(losses) == 4 * golden.STEPS

@@ -14,9 +14,9 @@ from PIL import Image
 import standin
 import tiny
 from emoscene import artifacts, hub, plugins
-from emoscene.backbone import Backbone
-from emoscene.basespec import spec
-from emoscene.errors import Failure, Usage
+from emoscene.backbone import DiffusionModel
+from emoscene.basespec import find_spec
+from emoscene.errors import EmosceneError, UsageError
 from standin import COMMIT, NAME
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -46,8 +46,8 @@ def stand_in(model, tmp_path, monkeypatch):
 
 
 def test_a_base_comes_from_the_hub_and_only_what_is_read(stand_in, model):
-    base = Backbone.load(f"{NAME}@{COMMIT}")
-    assert base.fingerprint == Backbone.load(str(model)).fingerprint
+    base = DiffusionModel.load(f"{NAME}@{COMMIT}")
+    assert base.fingerprint == DiffusionModel.load(str(model)).fingerprint
     files = {path.relative_to(base.folder).as_posix() for path in base.folder.rglob("*") if path.is_file()}
     assert WEIGHTS in files
     assert all(name.endswith((".json", ".txt", "model.safetensors")) for name in files)
@@ -55,19 +55,19 @@ def test_a_base_comes_from_the_hub_and_only_what_is_read(stand_in, model):
 
 
 def test_what_is_pinned_and_cached_asks_no_network(stand_in):
-    folder = hub.fetched(NAME, COMMIT)
+    folder = hub.fetch(NAME, COMMIT)
     stand_in.asked.clear()
-    assert hub.fetched(NAME, COMMIT) == folder == hub.folder(f"{NAME}@{COMMIT}")
+    assert hub.fetch(NAME, COMMIT) == folder == hub.resolve_folder(f"{NAME}@{COMMIT}")
     assert stand_in.asked == []
 
 
 def test_without_a_revision_it_is_the_newest_commit(stand_in):
-    assert hub.fetched(NAME).name == COMMIT
+    assert hub.fetch(NAME).name == COMMIT
 
 
 def test_a_download_that_broke_off_goes_on_from_its_last_byte(stand_in, model):
     stand_in.broken = 1
-    folder = hub.fetched(NAME, COMMIT)
+    folder = hub.fetch(NAME, COMMIT)
     first, second = stand_in.starts(WEIGHTS)
     half = (model / WEIGHTS).stat().st_size // 2
     assert first == 0
@@ -81,13 +81,13 @@ def snapshot():
 
 def test_the_same_call_fetches_what_is_missing_and_no_more(stand_in, model):
     stand_in.broken = 99
-    with pytest.raises(Failure, match="the same call goes on with what is missing"):
-        hub.fetched(NAME, COMMIT)
+    with pytest.raises(EmosceneError, match="the same call goes on with what is missing"):
+        hub.fetch(NAME, COMMIT)
     whole = {path.relative_to(snapshot()).as_posix() for path in snapshot().rglob("*") if path.is_file()}
     assert whole
     stand_in.asked.clear()
     stand_in.broken = 0
-    folder = hub.fetched(NAME, COMMIT)
+    folder = hub.fetch(NAME, COMMIT)
     assert (folder / WEIGHTS).read_bytes() == (model / WEIGHTS).read_bytes()
     fetched = {path.partition(f"/resolve/{COMMIT}/")[2] for method, path, _ in stand_in.asked if method == "GET"}
     assert WEIGHTS in fetched
@@ -97,14 +97,14 @@ def test_the_same_call_fetches_what_is_missing_and_no_more(stand_in, model):
 @pytest.mark.parametrize(
     ("status", "code", "kind", "sentence"),
     [
-        (401, "", Usage, "the hub shows no model somebody/tiny (401): check the name or, for one that is private"),
-        (403, "GatedRepo", Usage, "run `hf auth login`"),
-        (404, "RepoNotFound", Usage, "the hub shows no model somebody/tiny (404)"),
-        (404, "RevisionNotFound", Usage, f"somebody/tiny has no revision {COMMIT}: write somebody/tiny@"),
+        (401, "", UsageError, "the hub shows no model somebody/tiny (401): check the name or, for one that is private"),
+        (403, "GatedRepo", UsageError, "run `hf auth login`"),
+        (404, "RepoNotFound", UsageError, "the hub shows no model somebody/tiny (404)"),
+        (404, "RevisionNotFound", UsageError, f"somebody/tiny has no revision {COMMIT}: write somebody/tiny@"),
         (
             503,
             "",
-            Failure,
+            EmosceneError,
             "the hub answers 503: the same call goes on with what is missing, and `hf download somebody/",
         ),
     ],
@@ -112,7 +112,7 @@ def test_the_same_call_fetches_what_is_missing_and_no_more(stand_in, model):
 def test_each_refusal_is_one_sentence_with_its_remedy(stand_in, status, code, kind, sentence):
     stand_in.status, stand_in.code = status, code
     with pytest.raises(kind) as caught:
-        hub.fetched(NAME, COMMIT)
+        hub.fetch(NAME, COMMIT)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -125,27 +125,27 @@ def test_a_hub_that_fails_between_two_files(stand_in, monkeypatch):
         return answer(self, name, body) if len(count) < 4 else self.reply(503)
 
     monkeypatch.setattr(standin.Handler, "file", failing)
-    with pytest.raises(Failure, match="the hub answers 503"):
-        hub.fetched(NAME, COMMIT)
+    with pytest.raises(EmosceneError, match="the hub answers 503"):
+        hub.fetch(NAME, COMMIT)
     monkeypatch.setattr(standin.Handler, "file", answer)
-    assert (hub.fetched(NAME, COMMIT) / WEIGHTS).is_file()
+    assert (hub.fetch(NAME, COMMIT) / WEIGHTS).is_file()
 
 
 def test_where_the_hub_is_away_the_cache_stands_in_and_that_is_said(stand_in, capsys, monkeypatch):
-    folder = hub.fetched(NAME)
+    folder = hub.fetch(NAME)
     capsys.readouterr()
     stand_in.status = 503
-    assert hub.fetched(NAME) == folder
+    assert hub.fetch(NAME) == folder
     assert f"{NAME} is taken from the cache, for the hub answers 503" in capsys.readouterr().err
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert hub.fetched(NAME) == folder
+    assert hub.fetch(NAME) == folder
     assert "for HF_HUB_OFFLINE is set" in capsys.readouterr().err
 
 
 def test_offline_without_a_cache_the_sentence_names_the_command(stand_in, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(Failure) as caught:
-        Backbone.load("sd15")
+    with pytest.raises(EmosceneError) as caught:
+        DiffusionModel.load("sd15")
     assert "HF_HUB_OFFLINE is set" in str(caught.value)
     assert "`hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --revision 451f4fe" in str(caught.value)
     assert "--include '*model.safetensors'` fetches it where there is a network (--base mini" in str(caught.value)
@@ -154,15 +154,15 @@ def test_offline_without_a_cache_the_sentence_names_the_command(stand_in, monkey
 def test_nobody_there(stand_in, monkeypatch):
     stand_in.shutdown()
     stand_in.server_close()
-    with pytest.raises(Failure, match=r"the hub cannot be reached \(ConnectError\)"):
-        hub.fetched(NAME, COMMIT)
+    with pytest.raises(EmosceneError, match=r"the hub cannot be reached \(ConnectError\)"):
+        hub.fetch(NAME, COMMIT)
 
 
 def test_a_snapshot_with_a_hole_is_not_the_cache(stand_in):
-    folder = hub.fetched(NAME, COMMIT)
+    folder = hub.fetch(NAME, COMMIT)
     (folder / WEIGHTS).unlink()
-    assert hub.cached(NAME, COMMIT) is None
-    assert (hub.fetched(NAME, COMMIT) / WEIGHTS).is_file()
+    assert hub.find_cached(NAME, COMMIT) is None
+    assert (hub.fetch(NAME, COMMIT) / WEIGHTS).is_file()
 
 
 def test_a_model_of_pickles_alone_is_refused(stand_in, tmp_path):
@@ -170,8 +170,8 @@ def test_a_model_of_pickles_alone_is_refused(stand_in, tmp_path):
     stand_in.folder.mkdir()
     for name in ("config.json", "pytorch_model.bin"):
         (stand_in.folder / name).write_text("{}")
-    with pytest.raises(Usage, match="has no safetensors, and pickles are not read"):
-        hub.fetched(NAME, COMMIT)
+    with pytest.raises(UsageError, match="has no safetensors, and pickles are not read"):
+        hub.fetch(NAME, COMMIT)
 
 
 def test_a_full_disk_is_told(stand_in, monkeypatch):
@@ -181,13 +181,13 @@ def test_a_full_disk_is_told(stand_in, monkeypatch):
         raise hub.LocalEntryNotFoundError("nothing")
 
     monkeypatch.setattr(hub, "snapshot_download", full)
-    with pytest.raises(Failure, match=r"the disk is full at .*: make room, or name another disk with HF_HOME"):
-        hub.fetched(NAME, COMMIT)
+    with pytest.raises(EmosceneError, match=r"the disk is full at .*: make room, or name another disk with HF_HOME"):
+        hub.fetch(NAME, COMMIT)
 
 
 def test_a_folder_is_itself(tmp_path):
-    assert hub.folder(tmp_path) == tmp_path
-    assert hub.folder("nowhere") == Path("nowhere")
+    assert hub.resolve_folder(tmp_path) == tmp_path
+    assert hub.resolve_folder("nowhere") == Path("nowhere")
 
 
 @pytest.mark.slow
@@ -219,12 +219,12 @@ def test_the_command_line_by_hf_endpoint(model, tmp_path):
 
 def test_a_copy_of_the_miniature_on_the_hub_is_known_once_it_is_here(stand_in):
     stand_in.folder = plugins.HOME / "mini/weights/base"
-    assert spec(NAME).family == ""
-    base = Backbone.load(NAME)
-    assert (base.spec.family, base.spec.cfg, base.spec.lexicon) == ("mini", 5.0, "mini")
-    assert artifacts.recipe("lora", NAME) == artifacts.recipe("lora", "mini")
+    assert find_spec(NAME).family == ""
+    base = DiffusionModel.load(NAME)
+    assert (base.spec.family, base.spec.guidance_scale, base.spec.lexicon) == ("mini", 5.0, "mini")
+    assert artifacts.find_recipe("lora", NAME) == artifacts.find_recipe("lora", "mini")
 
 
 @pytest.mark.parametrize("place", ["./typo", "../typo", "-a/b", "a/b--c", "a/b..c", "a/b.git", "a/" + "b" * 97])
 def test_what_the_hub_takes_for_no_id_is_a_path(place):
-    assert hub.folder(place) == Path(place)
+    assert hub.resolve_folder(place) == Path(place)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 import tiny
 from emoscene import config, learner
-from emoscene.backbone import LENGTH, Backbone
+from emoscene.backbone import LENGTH, DiffusionModel
 from emoscene.emotions import EMOTIONS
 from emoscene.learner import Batch
 from emoscene.methods.inversion import Inversion
@@ -14,7 +14,7 @@ from emoscene.methods.inversion import Inversion
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+    return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
 def batch(weights):
@@ -29,19 +29,19 @@ def batch(weights):
 
 
 def test_a_new_one_writes_the_emotions_names(base):
-    inversion = Inversion.start(Inversion.Config(vectors=3), base)
+    inversion = Inversion.from_scratch(Inversion.Config(vectors=3), base)
     plain = base.plain(["a dog"], torch.eye(8)[EMOTIONS.index("awe")][None])
     with torch.no_grad():
-        text = inversion.condition(plain).text
+        text = inversion.condition(plain).prompt_embeds
     torch.testing.assert_close(text, base.embed(["a dog awe"]), atol=1e-6, rtol=0)
-    longer = Inversion.start(config.replace(Inversion.Config(), {"vectors": 5}), base).vectors
+    longer = Inversion.from_scratch(config.replace_fields(Inversion.Config(), {"vectors": 5}), base).vectors
     assert torch.equal(longer[:, :3], inversion.vectors)
     assert torch.equal(longer[1, 3:], longer[1, :2])
-    assert inversion.room == 3 < LENGTH
+    assert inversion.num_tokens == 3 < LENGTH
 
 
 def test_only_asked_emotions_learn(base):
-    inversion = Inversion.start(Inversion.Config(), base)
+    inversion = Inversion.from_scratch(Inversion.Config(), base)
     weights = torch.stack([torch.eye(8)[1], torch.zeros(8), 0.5 * (torch.eye(8)[1] + torch.eye(8)[6])])
     inversion(batch(weights)).sum().backward()
     moved = inversion.vectors.grad.abs().sum((1, 2)) > 0
@@ -49,13 +49,13 @@ def test_only_asked_emotions_learn(base):
 
 
 def test_a_batch_without_emotions_has_a_gradient_of_zero(base):
-    inversion = Inversion.start(Inversion.Config(), base)
+    inversion = Inversion.from_scratch(Inversion.Config(), base)
     inversion(batch(torch.zeros(2, 8))).sum().backward()
     assert not inversion.vectors.grad.any()
 
 
 def test_lost_words_leave_the_emotion(base):
-    inversion = Inversion.start(Inversion.Config(drop=1.0), base)
+    inversion = Inversion.from_scratch(Inversion.Config(drop=1.0), base)
     some = batch(torch.eye(8)[:2])
     other = Batch({**some.columns, "caption": ["a cat"] * 2, "caption_long": ["cat"] * 2}, 5, 0, range(2))
     losses = inversion(some)
@@ -65,9 +65,9 @@ def test_lost_words_leave_the_emotion(base):
 
 
 def test_its_vectors_are_all_that_is_kept(base, tmp_path):
-    inversion = Inversion.start(Inversion.Config(), base)
-    learner.save(inversion, "inversion", tmp_path, base)
+    inversion = Inversion.from_scratch(Inversion.Config(), base)
+    learner.save_learner(inversion, "inversion", tmp_path, base)
     kept = load_file(tmp_path / "tokens.safetensors")
     assert list(kept) == ["tokens"]
     assert kept["tokens"].shape == (8, 4, base.width)
-    assert torch.equal(learner.load("methods", tmp_path, base).vectors, inversion.vectors.half().float())
+    assert torch.equal(learner.load_learner("methods", tmp_path, base).vectors, inversion.vectors.half().float())

@@ -13,17 +13,17 @@ from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import training
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import tensor
-from emoscene.encoders.judge import Judge, blemished
+from emoscene.encoders.base import to_tensor
+from emoscene.encoders.judge import Judge, augment
 from emoscene.learner import Batch
 from emoscene.mini import judges
-from emoscene.panel import judge_at
+from emoscene.panel import load_judge
 
 SMALL = {"side": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2}
 
 
 def small(**settings):
-    return configs.replace(Judge.Config(), SMALL | settings)
+    return configs.replace_fields(Judge.Config(), SMALL | settings)
 
 
 class Shades:
@@ -51,14 +51,14 @@ class Shades:
 
 
 def batch(slots=range(16), step=0):
-    return Batch(Shades().rows(list(slots), Judge.reads), 0, step, list(slots))
+    return Batch(Shades().rows(list(slots), Judge.columns), 0, step, list(slots))
 
 
 @pytest.mark.parametrize("target", ["emotion", "scene"])
 def test_a_judge_learns(target, tmp_path):
     torch.manual_seed(0)
     settings = training.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
-    judge = training.run(Judge.start(small(target=target), None, Shades()), Shades(), settings, tmp_path)
+    judge = training.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
     assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
     with torch.no_grad():
         answers = judge.encode(Shades().rows(range(64), ["picture"])["picture"])[0].argmax(1)
@@ -68,42 +68,42 @@ def test_a_judge_learns(target, tmp_path):
 
 def test_it_is_an_ordinary_image_classifier(tmp_path):
     torch.manual_seed(0)
-    judge = Judge.start(small(), None)
-    learners.save(judge, "judge", tmp_path, None, cost={})
+    judge = Judge.from_scratch(small(), None)
+    learners.save_learner(judge, "judge", tmp_path, None, cost={})
     plain = AutoModelForImageClassification.from_pretrained(tmp_path)
     assert [plain.config.id2label[number] for number in range(8)] == list(EMOTIONS)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
     seen = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(picture, return_tensors="pt")
-    again = learners.load("encoders", tmp_path, None)
+    again = learners.load_learner("encoders", tmp_path, None)
     reading = again.read([picture])
     with torch.no_grad():
         assert torch.allclose(torch.tensor(reading.probabilities), plain(**seen).logits.softmax(1), atol=1e-5)
-        assert torch.allclose(judge.eval().encode(tensor([picture]))[0], torch.tensor(reading.probabilities), atol=1e-6)
+        assert torch.allclose(judge.eval().encode(to_tensor([picture]))[0], torch.tensor(reading.probabilities), atol=1e-6)
     assert reading.features.shape == (1, 32)
     assert json.loads((tmp_path / "learner.json").read_text())["emotions"] == list(EMOTIONS)
 
 
 def test_a_picture_without_a_label_counts_nothing():
     torch.manual_seed(0)
-    judge = Judge.start(small(), None)
-    losses = judge.loss(batch())
+    judge = Judge.from_scratch(small(), None)
+    losses = judge.compute_loss(batch())
     assert losses.shape == (16,)
     assert losses[0] == 0
     assert (losses[1:] > 0).all()
 
 
 def test_blemishes_belong_to_the_sample():
-    whole = blemished(batch()["picture"], batch())
-    some = Batch(Shades().rows([3, 9], Judge.reads), 0, 0, [3, 9])
-    assert torch.equal(blemished(some["picture"], some), whole[[3, 9]])
+    whole = augment(batch()["picture"], batch())
+    some = Batch(Shades().rows([3, 9], Judge.columns), 0, 0, [3, 9])
+    assert torch.equal(augment(some["picture"], some), whole[[3, 9]])
     other = batch(step=1)
-    assert not torch.equal(blemished(other["picture"], other), whole)
+    assert not torch.equal(augment(other["picture"], other), whole)
     assert whole.abs().max() <= 1
 
 
 def test_any_size_is_read():
     torch.manual_seed(0)
-    judge = Judge.start(small(), None).eval()
+    judge = Judge.from_scratch(small(), None).eval()
     sizes = [Image.new("RGB", (48, 80), "red"), Image.new("RGB", (48, 80), "blue")]
     assert judge.read(sizes, batch=1).probabilities.shape == (2, 8)
     assert judge.read([]).probabilities.shape == (0, 8)
@@ -114,7 +114,7 @@ def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     told = []
     words = tiny.make(tmp_path / "base") / "tokenizer"
     call = {"pictures": 8, "checked": 8, "settings": settings, "worded": settings, "workers": 0, "tell": told.append}
-    judges.build(tmp_path / "work", tmp_path / "out", words, **call)
+    judges.train_judges(tmp_path / "work", tmp_path / "out", words, **call)
     for target in judges.TARGETS:
         about = json.loads((tmp_path / "out" / f"judge-{target}/learner.json").read_text())
         assert about["config"]["target"] == target
@@ -123,9 +123,9 @@ def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     about = json.loads((second / "learner.json").read_text())
     assert (about["learner"], about["config"]["role"], about["config"]["tokenizer"]) == ("emotion_clip", "judges", "")
     assert (second / "model.safetensors").stat().st_size < 4e6
-    judge = judge_at(second)
+    judge = load_judge(second)
     assert judge.target == "emotion"
     assert judge.read([Image.new("RGB", (128, 128), "red")]).probabilities.sum() == pytest.approx(1)
     told.clear()
-    judges.build(tmp_path / "work", tmp_path / "out", words, **call)
+    judges.train_judges(tmp_path / "work", tmp_path / "out", words, **call)
     assert not any("loss" in line for line in told)

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 import emoscene
 import tiny
 from emoscene import cli, stage
-from emoscene.backbone import Backbone
-from emoscene.errors import Failure, Usage
-from emoscene.loras import asked, factors, put_on
+from emoscene.backbone import DiffusionModel
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.loras import parse_lora, read_factors, apply_loras
 from emoscene.methods.lora import LoRA
-from emoscene.pictures import Row, read_row
-from emoscene.sampling import Pipe
+from emoscene.pictures import GenerationParams, read_params
+from emoscene.sampling import EmotionPipeline
 
 UNET = "lora_unet_down_blocks_1_attentions_0_"
 TEXT = "lora_te_text_model_encoder_layers_1_"
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def base(folder):
-    return Backbone.load(str(folder))
+    return DiffusionModel.load(str(folder))
 
 
 def tensors(rank=3, alpha=1.5):
@@ -77,7 +77,7 @@ def by_diffusers(folder, file, scale=1.0):
 
 
 def test_a_kohya_file_is_what_diffusers_makes_of_it(folder, base, kohya):
-    worn = put_on(base, f"{kohya}:0.7")
+    worn = apply_loras(base, f"{kohya}:0.7")
     plain = answers(base.text_encoder, base.unet)
     for mine, theirs, without in zip(
         answers(worn.text_encoder, worn.unet), by_diffusers(folder, kohya, 0.7), plain, strict=True
@@ -99,14 +99,14 @@ def test_a_diffusers_file_keeps_the_alphas_that_it_describes(folder, base, tmp_p
     packed = {"lora_adapter_metadata": json.dumps({f"unet.{key}": value for key, value in about.items()})}
     file = tmp_path / "pytorch_lora_weights.safetensors"
     save_file(state, file, packed if described else None)
-    mine = answers(base.text_encoder, put_on(base, file).unet)[1]
+    mine = answers(base.text_encoder, apply_loras(base, file).unet)[1]
     torch.testing.assert_close(mine, by_diffusers(folder, file)[1], atol=1e-5, rtol=1e-4)
 
 
 def test_the_base_is_not_touched_and_shares_what_stays(base, kohya):
     before = {name: value.clone() for name, value in base.unet.state_dict().items()}
     at = {name: value.data_ptr() for name, value in base.unet.state_dict().items()}
-    worn = put_on(base, [kohya])
+    worn = apply_loras(base, [kohya])
     assert all(torch.equal(before[name], value) for name, value in base.unet.state_dict().items())
     changed = {name for name, value in worn.unet.state_dict().items() if value.data_ptr() != at[name]}
     assert changed == {name for name, value in worn.unet.state_dict().items() if not torch.equal(value, before[name])}
@@ -116,8 +116,8 @@ def test_the_base_is_not_touched_and_shares_what_stays(base, kohya):
 
 
 def test_two_add_up_and_their_opposite_scales_cancel(base, kohya):
-    once, twice = put_on(base, f"{kohya}:0.5"), put_on(base, [f"{kohya}:0.25", f"{kohya}:0.25"])
-    none = put_on(put_on(base, f"{kohya}:0.5"), f"{kohya}:-0.5")
+    once, twice = apply_loras(base, f"{kohya}:0.5"), apply_loras(base, [f"{kohya}:0.25", f"{kohya}:0.25"])
+    none = apply_loras(apply_loras(base, f"{kohya}:0.5"), f"{kohya}:-0.5")
     for one, two, back, plain in zip(*(b.unet.state_dict().values() for b in (once, twice, none, base)), strict=True):
         torch.testing.assert_close(one, two)
         torch.testing.assert_close(back, plain, atol=1e-6, rtol=1e-5)
@@ -127,11 +127,11 @@ def test_two_add_up_and_their_opposite_scales_cancel(base, kohya):
 def test_it_is_part_of_the_base_beside_a_method(base, kohya):
     words = {"emotion": "awe", "seed": 3, "steps": 2}
     alone = emoscene.load(base)("a dog", **words).images[0]
-    worn = put_on(base, f"{kohya}:0.5")
-    ours = LoRA.start(LoRA.Config(), worn)
+    worn = apply_loras(base, f"{kohya}:0.5")
+    ours = LoRA.from_scratch(LoRA.Config(), worn)
     for _, pair in ours.layers:
         torch.nn.init.normal_(pair.lora_B.weight)
-    pipe = Pipe(worn, {"lora": ours.requires_grad_(False)})
+    pipe = EmotionPipeline(worn, {"lora": ours.requires_grad_(False)})
     both, zero = (pipe("a dog", strength=s, **words).images[0] for s in (1.0, 0.0))
     style = emoscene.load(base, lora=f"{kohya}:0.5")("a dog", **words).images[0]
     assert np.array_equal(zero, style)
@@ -143,12 +143,12 @@ def test_it_is_part_of_the_base_beside_a_method(base, kohya):
 def test_a_row_names_it(folder, kohya, tmp_path, capsys):
     line = ["generate", "a dog", "--base", str(folder), "--lora", f"{kohya}:0.5", "--steps", "1"]
     assert cli.main([*line, "--out", str(tmp_path / "out")]) == 0
-    row = read_row(tmp_path / "out/base-0000.png")
-    digest = asked(kohya).digest
+    row = read_params(tmp_path / "out/base-0000.png")
+    digest = parse_lora(kohya).digest
     assert row.loras == (f"style:0.5:{digest}",)
-    assert row.parameters().startswith("a dog <lora:style:0.5>\n")
-    assert f'Lora hashes: "style: {digest}"' in row.parameters()
-    assert Row.fromdict(json.loads(json.dumps(row.asdict()))) == row
+    assert row.to_a1111_text().startswith("a dog <lora:style:0.5>\n")
+    assert f'Lora hashes: "style: {digest}"' in row.to_a1111_text()
+    assert GenerationParams.from_dict(json.loads(json.dumps(row.to_dict()))) == row
     other = tensors(alpha=1.0)
     save_file(other, kohya)
     assert cli.main([*line, "--out", str(tmp_path / "out")]) == 2  # the same name, another file
@@ -161,15 +161,15 @@ def test_scores_name_it(folder, kohya, tmp_path):
     out = emoscene.evaluate(
         out=tmp_path / "scores", prompts=tmp_path / "prompts.txt", method="none", lora=f"{kohya}:2", **call
     )
-    assert json.loads((out / "scores.json").read_text())["loras"] == [str(asked(f"{kohya}:2"))]
-    assert stage.read(out)["config"]["lora"] == [str(asked(f"{kohya}:2"))]
+    assert json.loads((out / "scores.json").read_text())["loras"] == [str(parse_lora(f"{kohya}:2"))]
+    assert stage.read_manifest(out)["config"]["lora"] == [str(parse_lora(f"{kohya}:2"))]
 
 
 def test_bad_files_are_one_sentence(base, kohya, tmp_path):
-    def refused(state, sentence, kind=Usage, **about):
+    def refused(state, sentence, kind=UsageError, **about):
         save_file(state, tmp_path / "bad.safetensors", about)
         with pytest.raises(kind, match=sentence):
-            put_on(base, tmp_path / "bad.safetensors")
+            apply_loras(base, tmp_path / "bad.safetensors")
 
     whole = load_file(kohya)
     name = f"{UNET}transformer_blocks_0_attn2_to_k"
@@ -184,21 +184,21 @@ def test_bad_files_are_one_sentence(base, kohya, tmp_path):
     refused({**whole, f"{name}.alpha": torch.zeros(2)}, "is no LoRA")
     refused({**whole, f"{name}.lora_down.weight": torch.zeros(0, 32)}, "is no LoRA")
     refused(whole, "is no LoRA", lora_adapter_metadata="[]")
-    refused({**whole, f"{name}.lora_up.weight": torch.full((32, 3), torch.nan)}, "not finite", Failure)
+    refused({**whole, f"{name}.lora_up.weight": torch.full((32, 3), torch.nan)}, "not finite", EmosceneError)
     refused({**whole, f"{name}.dora_scale": torch.zeros(3)}, "is a DoRA")
     refused({f"{name}.hada_w1_a": torch.zeros(3)}, "is a LoHa")
     (tmp_path / "bad.safetensors").write_bytes(kohya.read_bytes()[:-40])
-    with pytest.raises(Failure, match="is damaged"):
-        put_on(base, tmp_path / "bad.safetensors")
+    with pytest.raises(EmosceneError, match="is damaged"):
+        apply_loras(base, tmp_path / "bad.safetensors")
     (tmp_path / "style.ckpt").write_bytes(pickle.dumps({}))
-    with pytest.raises(Usage, match="can hold anybody's code"):
-        put_on(base, tmp_path / "style.ckpt")
+    with pytest.raises(UsageError, match="can hold anybody's code"):
+        apply_loras(base, tmp_path / "style.ckpt")
     for place in range(200):  # a header with any byte changed is read as it was, or refused
         torn = bytearray(kohya.read_bytes())
         torn[random.Random(place).randrange(2000)] ^= 1 + place % 255
         (tmp_path / "torn.safetensors").write_bytes(torn)
-        with contextlib.suppress(Usage, Failure):
-            factors(tmp_path / "torn.safetensors")
+        with contextlib.suppress(UsageError, EmosceneError):
+            read_factors(tmp_path / "torn.safetensors")
     for words in ("nowhere.safetensors", f"{kohya}:much", f"{kohya}:nan", str(tmp_path)):
-        with pytest.raises(Usage, match=r"is not there|is no scale"):
-            put_on(base, words)
+        with pytest.raises(UsageError, match=r"is not there|is no scale"):
+            apply_loras(base, words)

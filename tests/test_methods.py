@@ -12,53 +12,53 @@ from safetensors.torch import save_file
 
 import tiny
 from emoscene import config, learner, plugins
-from emoscene.backbone import Backbone, Condition
-from emoscene.emotions import EMOTIONS, NOTHING, weights
-from emoscene.errors import Failure, Usage
-from emoscene.methods.base import Chain, Method, blend
-from emoscene.sampling import Pipe
+from emoscene.backbone import DiffusionModel, Condition
+from emoscene.emotions import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.methods.base import MethodChain, Method, interpolate_embeds
+from emoscene.sampling import EmotionPipeline
 from tiny import batch, made
 
-METHODS = plugins.names("methods")
-LEARNING = [name for name in METHODS if plugins.find("methods", name).reads]
+METHODS = plugins.list_names("methods")
+LEARNING = [name for name in METHODS if plugins.load_plugin("methods", name).reads]
 PAIRS = ["+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2)]
 every_chain = pytest.mark.parametrize("name", [*METHODS, *PAIRS])
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+def base(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
+    return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
-def drawn(pipe: Pipe, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
+def drawn(pipe: EmotionPipeline, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
     rows = [
-        dataclasses.replace(pipe.rows(prompt, seed=seed, steps=3, cfg=3.0)[0], emotion=weights(emotion), strength=s)
+        dataclasses.replace(pipe.plan(prompt, seed=seed, steps=3, cfg=3.0)[0], emotion=emotion_weights(emotion), strength=s)
         for prompt, emotion, s, seed in asked
     ]
-    return [np.asarray(image, np.float64) for _, image in pipe.draw(rows)]
+    return [np.asarray(image, np.float64) for _, image in pipe.generate(rows)]
 
 
 @pytest.fixture(scope="module")
-def pipes(base: Backbone) -> dict[str, Pipe]:
+def pipes(base: DiffusionModel) -> dict[str, EmotionPipeline]:
     methods = {name: made(name, base) for name in METHODS}
-    return {chain: Pipe(base, {one: methods[one] for one in chain.split("+")}) for chain in [*METHODS, *PAIRS]}
+    return {chain: EmotionPipeline(base, {one: methods[one] for one in chain.split("+")}) for chain in [*METHODS, *PAIRS]}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_config_runs_by_default_and_explains_itself(name: str) -> None:
-    cls = plugins.find("methods", name)
-    assert all(option.sentence for option in config.fields(cls.Config()))
-    assert [o.name for o in plugins.options("methods", name)] == [o.name for o in config.fields(cls.Config())]
+    cls = plugins.load_plugin("methods", name)
+    assert all(option.help for option in config.list_options(cls.Config()))
+    assert [o.name for o in plugins.list_options("methods", name)] == [o.name for o in config.list_options(cls.Config())]
 
 
 @pytest.mark.parametrize("name", LEARNING)
 @pytest.mark.parametrize("dropped", [False, True])
-def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool, base: Backbone) -> None:
+def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool, base: DiffusionModel) -> None:
     method = made(name, base).requires_grad_(True)
     if dropped:
-        given = {key: 1.0 for key in ("drop", "drop_emotion") if key in config.asdict(method.config)}
-        method.config = config.replace(method.config, given)
-    with method.attached():
+        given = {key: 1.0 for key in ("drop", "drop_emotion") if key in config.to_dict(method.config)}
+        method.config = config.replace_fields(method.config, given)
+    with method.attach():
         loss = method(batch())
         loss.sum().backward()
     assert loss.shape == (4,)
@@ -70,22 +70,22 @@ def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_every_parameter_has_a_gradient_when_all_is_dropped(name: str, base: Backbone) -> None:
+def test_every_parameter_has_a_gradient_when_all_is_dropped(name: str, base: DiffusionModel) -> None:
     method = made(name, base).requires_grad_(True)
-    given = {"drop": 1.0} if "drop" in config.asdict(method.config) else {}
-    method.config = config.replace(method.config, given)
-    with method.attached():
+    given = {"drop": 1.0} if "drop" in config.to_dict(method.config) else {}
+    method.config = config.replace_fields(method.config, given)
+    with method.attach():
         method(batch()).sum().backward()
     assert [key for key, p in method.trainable.items() if p.grad is None] == []
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_loss_falls_on_a_fixed_batch(name: str, base: Backbone) -> None:
+def test_loss_falls_on_a_fixed_batch(name: str, base: DiffusionModel) -> None:
     method = made(name, base, moved=False)
     optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
     losses = []
     for _ in range(12):
-        with method.attached():
+        with method.attach():
             loss = method(batch()).mean()
             loss.backward()
         optimizer.step()
@@ -95,15 +95,15 @@ def test_loss_falls_on_a_fixed_batch(name: str, base: Backbone) -> None:
 
 
 @every_chain
-def test_strength_zero_is_the_base_bit_for_bit(name: str, base: Backbone, pipes: dict[str, Pipe]) -> None:
-    [alone] = drawn(Pipe(base, {}), ("a dog", "awe", 1.0, 1))
+def test_strength_zero_is_the_base_bit_for_bit(name: str, base: DiffusionModel, pipes: dict[str, EmotionPipeline]) -> None:
+    [alone] = drawn(EmotionPipeline(base, {}), ("a dog", "awe", 1.0, 1))
     [zero] = drawn(pipes[name], ("a dog", "awe", 0.0, 1))
     assert np.array_equal(alone, zero)
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_order_of_a_pair_does_not_matter(name: str, pipes: dict[str, Pipe]) -> None:
-    turned = Pipe(pipes[name].base, dict(zip(name.split("+")[::-1], pipes[name].chain.methods[::-1], strict=True)))
+def test_the_order_of_a_pair_does_not_matter(name: str, pipes: dict[str, EmotionPipeline]) -> None:
+    turned = EmotionPipeline(pipes[name].base, dict(zip(name.split("+")[::-1], pipes[name].chain.methods[::-1], strict=True)))
     asked = ("a dog", "awe", 0.8, 1), ("a cat", "anger", 1.0, 2)
     gaps = [np.abs(a - b).max() for a, b in zip(drawn(pipes[name], *asked), drawn(turned, *asked), strict=True)]
     assert max(gaps) <= 1
@@ -114,30 +114,30 @@ def test_the_order_of_a_pair_does_not_matter(name: str, pipes: dict[str, Pipe]) 
     [("lora", 1, 1), ("guidance", 1, 1), ("lora+multimodal", 0.5**0.5, 1), ("guidance+lora", 1, 0.25)],
 )
 def test_how_much_of_the_dial_each_hears_in_company(
-    chain: str, conditioned: float, steered: float, pipes: dict[str, Pipe], monkeypatch: pytest.MonkeyPatch
+    chain: str, conditioned: float, steered: float, pipes: dict[str, EmotionPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Condition(torch.zeros(1, 77, 16), torch.zeros(1, 77, 16), torch.eye(8)[:1], torch.ones(1), ("a dog",))
     heard: dict[str, float] = {}
     for method in pipes[chain].chain.methods:
-        if type(method).steer is not Method.steer:
+        if type(method).apply_guidance is not Method.apply_guidance:
             monkeypatch.setattr(method, "steer", lambda x, *rest: heard.update(steered=float(rest[-1].a.sum())) or x)
         monkeypatch.setattr(method, "condition", lambda c: heard.update(conditioned=float(c.a.sum())) or c)
     laid = pipes[chain].chain.condition(asked)
-    pipes[chain].chain.steer(torch.zeros(1), torch.zeros(1), torch.zeros(1), laid)
+    pipes[chain].chain.apply_guidance(torch.zeros(1), torch.zeros(1), torch.zeros(1), laid)
     wanted = {"conditioned": conditioned, "steered": steered}
     assert heard == pytest.approx({key: wanted[key] for key in heard})
     assert ("steered" in heard) == ("guidance" in chain)
 
 
 @every_chain
-def test_strength_and_weight_are_one_dial(name: str, pipes: dict[str, Pipe]) -> None:
+def test_strength_and_weight_are_one_dial(name: str, pipes: dict[str, EmotionPipeline]) -> None:
     pipe = pipes[name]
     half, same = drawn(pipe, ("a dog", "awe:0.5,fear:0.25", 1.0, 1), ("a dog", "awe:1,fear:0.5", 0.5, 1))
     assert np.abs(half - same).max() <= 1
 
 
 @every_chain
-def test_a_little_strength_changes_a_little(name: str, pipes: dict[str, Pipe]) -> None:
+def test_a_little_strength_changes_a_little(name: str, pipes: dict[str, EmotionPipeline]) -> None:
     pipe = pipes[name]
     zero, little, whole = drawn(pipe, *(("a dog", "awe", s, 1) for s in (0.0, 0.02, 1.0)))
     if name != "none":
@@ -145,7 +145,7 @@ def test_a_little_strength_changes_a_little(name: str, pipes: dict[str, Pipe]) -
 
 
 @every_chain
-def test_a_mixed_batch_is_its_rows_alone(name: str, pipes: dict[str, Pipe]) -> None:
+def test_a_mixed_batch_is_its_rows_alone(name: str, pipes: dict[str, EmotionPipeline]) -> None:
     pipe = pipes[name]
     asked = [("a dog", "awe", 1.0, 1), ("a cat", "fear", 0.5, 2), ("a", "", 1.0, 3), ("a", "awe:1,anger:-0.5", 1.0, 1)]
     together = drawn(pipe, *asked)
@@ -154,51 +154,51 @@ def test_a_mixed_batch_is_its_rows_alone(name: str, pipes: dict[str, Pipe]) -> N
 
 
 @every_chain
-def test_two_emotions_two_pictures(name: str, pipes: dict[str, Pipe]) -> None:
+def test_two_emotions_two_pictures(name: str, pipes: dict[str, EmotionPipeline]) -> None:
     awe, fear = drawn(pipes[name], ("a dog", "awe", 1.0, 1), ("a dog", "fear", 1.0, 1))
     assert (np.abs(awe - fear).mean() > 0.05) == (name != "none")
 
 
 @every_chain
-def test_what_is_attached_is_detached_exactly(name: str, base: Backbone, pipes: dict[str, Pipe]) -> None:
+def test_what_is_attached_is_detached_exactly(name: str, base: DiffusionModel, pipes: dict[str, EmotionPipeline]) -> None:
     before = {key: value.clone() for key, value in base.unet.state_dict().items()}
     pipe = pipes[name]
-    rows = pipe.rows("a dog", emotion=["awe", "fear:0.5"], steps=2)
-    for _ in pipe.latents(rows):
+    rows = pipe.plan("a dog", emotion=["awe", "fear:0.5"], steps=2)
+    for _ in pipe.denoise(rows):
         assert not any(module._forward_hooks for module in base.unet.modules())
         assert all(torch.equal(before[key], value) for key, value in base.unet.state_dict().items())
 
 
 @every_chain
-def test_drawing_between_steps_changes_nothing(name: str, pipes: dict[str, Pipe]) -> None:
+def test_drawing_between_steps_changes_nothing(name: str, pipes: dict[str, EmotionPipeline]) -> None:
     pipe = pipes[name]
-    rows = pipe.rows("a dog", emotion="awe", steps=3)
-    *_, quiet = pipe.latents(rows)
-    disturbed = [(x, drawn(pipe, ("a cat", "fear:0.4", 1.0, 9)))[0] for x in pipe.latents(rows)]
+    rows = pipe.plan("a dog", emotion="awe", steps=3)
+    *_, quiet = pipe.denoise(rows)
+    disturbed = [(x, drawn(pipe, ("a cat", "fear:0.4", 1.0, 9)))[0] for x in pipe.denoise(rows)]
     torch.testing.assert_close(disturbed[-1], quiet, atol=1e-4, rtol=1e-5)  # a gradient on two threads has no last bit
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_it_is_loaded_from_its_folder_alone(name: str, base: Backbone, tmp_path: Path) -> None:
+def test_it_is_loaded_from_its_folder_alone(name: str, base: DiffusionModel, tmp_path: Path) -> None:
     method = made(name, base)
-    learner.save(method, name, tmp_path, base)
-    loaded = learner.load("methods", tmp_path, base)
+    learner.save_learner(method, name, tmp_path, base)
+    loaded = learner.load_learner("methods", tmp_path, base)
     asked = ("a dog", "awe:0.6,fear:-0.2", 1.0, 1)
-    assert np.array_equal(drawn(Pipe(base, {name: method}), asked), drawn(Pipe(base, {name: loaded}), asked))
+    assert np.array_equal(drawn(EmotionPipeline(base, {name: method}), asked), drawn(EmotionPipeline(base, {name: loaded}), asked))
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_an_adapter_of_another_architecture_or_damaged_is_refused(name: str, base: Backbone, tmp_path: Path) -> None:
+def test_an_adapter_of_another_architecture_or_damaged_is_refused(name: str, base: DiffusionModel, tmp_path: Path) -> None:
     method = made(name, base)
-    learner.save(method, name, tmp_path, base)
+    learner.save_learner(method, name, tmp_path, base)
     card = (tmp_path / learner.CARD).read_text()
     other = card.replace(base.fingerprint, "0" * 64).replace(base.shapes, "0" * 16)
     (tmp_path / learner.CARD).write_text(other)
-    with pytest.raises(Usage, match="was trained on the base"):
-        learner.load("methods", tmp_path, base)
+    with pytest.raises(UsageError, match="was trained on the base"):
+        learner.load_learner("methods", tmp_path, base)
     (tmp_path / learner.CARD).write_text(card.replace('"amusement"', '"awe"', 1))
-    with pytest.raises(Usage, match="another order of emotions"):
-        learner.load("methods", tmp_path, base)
+    with pytest.raises(UsageError, match="another order of emotions"):
+        learner.load_learner("methods", tmp_path, base)
 
 
 def torn(file: Path) -> None:
@@ -211,38 +211,38 @@ def emptied(file: Path) -> None:
 
 @pytest.mark.parametrize("harm", [torn, Path.unlink, emptied])
 @pytest.mark.parametrize("name", LEARNING)
-def test_damaged_weights_are_named(name: str, harm: Callable[[Path], None], base: Backbone, tmp_path: Path) -> None:
-    learner.save(made(name, base), name, tmp_path, base)
+def test_damaged_weights_are_named(name: str, harm: Callable[[Path], None], base: DiffusionModel, tmp_path: Path) -> None:
+    learner.save_learner(made(name, base), name, tmp_path, base)
     for file in sorted(tmp_path.glob("*.safetensors")):
         whole = file.read_bytes()
         harm(file)
-        with pytest.raises(Failure, match=str(tmp_path) if harm is emptied else file.name):
-            learner.load("methods", tmp_path, base)
+        with pytest.raises(EmosceneError, match=str(tmp_path) if harm is emptied else file.name):
+            learner.load_learner("methods", tmp_path, base)
         file.write_bytes(whole)
-    assert learner.load("methods", tmp_path, base)
+    assert learner.load_learner("methods", tmp_path, base)
 
 
 @pytest.mark.parametrize("text", ["", '{"learner": "lora", ', "[]", '{"learner": "lora"}'])
 def test_a_damaged_card_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / learner.CARD).write_text(text)
-    with pytest.raises(Failure, match=r"learner\.json is damaged \(.*\): train or fetch it again"):
-        learner.load("methods", tmp_path, None)
+    with pytest.raises(EmosceneError, match=r"learner\.json is damaged \(.*\): train or fetch it again"):
+        learner.load_learner("methods", tmp_path, None)
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.3, 1.7])
-def test_lora_is_folded_where_all_gains_are_one_number(gain: float, base: Backbone) -> None:
+def test_lora_is_folded_where_all_gains_are_one_number(gain: float, base: DiffusionModel) -> None:
     lora = made("lora", base)
     originals = [layer.weight.data for layer, _ in lora.layers]
     x, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
-    plain = base.plain(["a dog", "a cat"], gain * torch.eye(8)[:2])
+    plain = base.encode_condition(["a dog", "a cat"], gain * torch.eye(8)[:2])
     with torch.no_grad():
         condition = lora.condition(plain)
-        alone = base.predict(x, t, condition)
-        with lora.attached(condition):
+        alone = base.predict_noise(x, t, condition)
+        with lora.attach(condition):
             assert not any(layer._forward_hooks for layer, _ in lora.layers)
-            folded = base.predict(x, t, condition)
-        with lora.attached():
-            hooked = base.predict(x, t, condition)
+            folded = base.predict_noise(x, t, condition)
+        with lora.attach():
+            hooked = base.predict_noise(x, t, condition)
     torch.testing.assert_close(folded, hooked, atol=1e-5, rtol=1e-4)
     assert (folded - alone).abs().max() > 1e-2
     assert all(
@@ -250,60 +250,60 @@ def test_lora_is_folded_where_all_gains_are_one_number(gain: float, base: Backbo
     )
 
 
-def test_peft_itself_reads_the_lora(base: Backbone, tmp_path: Path) -> None:
+def test_peft_itself_reads_the_lora(base: DiffusionModel, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     from diffusers import UNet2DConditionModel
 
     lora = made("lora", base)
-    learner.save(lora, "lora", tmp_path, base)
+    learner.save_learner(lora, "lora", tmp_path, base)
     unet = UNet2DConditionModel.from_pretrained(str(base.folder), subfolder="unet")
     wrapped = peft.PeftModel.from_pretrained(unet, str(tmp_path)).eval()
     x, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
-    plain = base.plain(["a dog", "a cat"], g=torch.ones(2))
-    with torch.no_grad(), lora.attached(plain):
-        ours = base.predict(x, t, plain)
+    plain = base.encode_condition(["a dog", "a cat"], g=torch.ones(2))
+    with torch.no_grad(), lora.attach(plain):
+        ours = base.predict_noise(x, t, plain)
     with torch.no_grad():
-        theirs = wrapped(x, t, plain.text).sample
+        theirs = wrapped(x, t, plain.prompt_embeds).sample
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_learned_vectors_are_never_what_is_cut_nor_reached_by_typing(base: Backbone) -> None:
-    vectors = torch.randn(1, 4, base.width, generator=torch.Generator().manual_seed(0))
-    long = base.embed(["dog " * 200], vectors), base.embed(["dog " * 200], 2 * vectors)
+def test_learned_vectors_are_never_what_is_cut_nor_reached_by_typing(base: DiffusionModel) -> None:
+    vectors = torch.randn(1, 4, base.text_dim, generator=torch.Generator().manual_seed(0))
+    long = base.encode_prompt(["dog " * 200], vectors), base.encode_prompt(["dog " * 200], 2 * vectors)
     assert (long[0] - long[1]).abs().max() > 1e-3
-    assert len(base.ids("<emo-awe>")) > 3
-    assert base.ids("a <|endoftext|> b\x00") == base.ids("a   b ")
-    plain, more = base.embed(["a dog"]), base.embed(["a dog"], vectors)
-    words = 1 + len(base.ids("a dog"))
+    assert len(base.tokenize("<emo-awe>")) > 3
+    assert base.tokenize("a <|endoftext|> b\x00") == base.tokenize("a   b ")
+    plain, more = base.encode_prompt(["a dog"]), base.encode_prompt(["a dog"], vectors)
+    words = 1 + len(base.tokenize("a dog"))
     torch.testing.assert_close(plain[:, :words], more[:, :words], atol=1e-6, rtol=0)
 
 
-def test_an_unknown_layer_is_named(base: Backbone) -> None:
-    cls = plugins.find("methods", "lora")
-    with pytest.raises(Usage, match=r"atention.*attention"):
+def test_an_unknown_layer_is_named(base: DiffusionModel) -> None:
+    cls = plugins.load_plugin("methods", "lora")
+    with pytest.raises(UsageError, match=r"atention.*attention"):
         cls.start(cls.Config(layers="atention"), base)
 
 
-def test_a_mixture_goes_as_far_as_its_parts(base: Backbone) -> None:
+def test_a_mixture_goes_as_far_as_its_parts(base: DiffusionModel) -> None:
     far = torch.nn.functional.one_hot(torch.tensor([3, 5]), 77).float().unsqueeze(-1)
 
     def moved(*a: float) -> list[float]:
-        plain = base.plain(["a dog"], torch.tensor([[*a, *[0.0] * 6]]))
-        return (blend(plain, lambda prompts, emotions: plain.e0 + far[emotions]).text - plain.e0)[0, [3, 5], 0].tolist()
+        plain = base.encode_condition(["a dog"], torch.tensor([[*a, *[0.0] * 6]]))
+        return (interpolate_embeds(plain, lambda prompts, emotions: plain.base_embeds + far[emotions]).prompt_embeds - plain.base_embeds)[0, [3, 5], 0].tolist()
 
     assert moved(0.5, 0.0) == pytest.approx([0.5, 0.0], abs=1e-5)
     assert moved(0.5, 0.5) == pytest.approx([0.5**0.5, 0.5**0.5], abs=1e-5)
     assert moved(-0.3, 0.0) == pytest.approx([-0.3, 0.0], abs=1e-5)
 
 
-def test_the_dial_is_exact_at_its_ends(base: Backbone) -> None:
+def test_the_dial_is_exact_at_its_ends(base: DiffusionModel) -> None:
     lora = made("lora", base)
-    plain = base.plain(["a dog"] * 3, torch.stack([torch.zeros(8), torch.eye(8)[1], 0.5 * torch.eye(8)[1]]))
+    plain = base.encode_condition(["a dog"] * 3, torch.stack([torch.zeros(8), torch.eye(8)[1], 0.5 * torch.eye(8)[1]]))
     with torch.no_grad():
-        text = Chain([lora]).condition(plain).text
-        whole = base.embed(["a dog"], lora.tokens[1:2])
-    assert torch.equal(text[0], plain.e0[0])
+        text = MethodChain([lora]).condition(plain).prompt_embeds
+        whole = base.encode_prompt(["a dog"], lora.tokens[1:2])
+    assert torch.equal(text[0], plain.base_embeds[0])
     torch.testing.assert_close(text[1], whole[0], atol=1e-6, rtol=0)
-    torch.testing.assert_close(text[2], (plain.e0[0] + whole[0]) / 2, atol=1e-6, rtol=0)
+    torch.testing.assert_close(text[2], (plain.base_embeds[0] + whole[0]) / 2, atol=1e-6, rtol=0)
     assert EMOTIONS[1] == "awe"
-    assert weights(None) == NOTHING
+    assert emotion_weights(None) == NO_EMOTION

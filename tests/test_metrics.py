@@ -15,14 +15,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from emoscene import plugins
 from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 from emoscene.metrics import calibration, distance, diversity, sharpness
 from emoscene.metrics.affect import affect
 from emoscene.metrics.alignment import alignment
-from emoscene.metrics.base import Readings, hits, interval, mean, measured
+from emoscene.metrics.base import Predictions, hits, bootstrap_interval, weighted_mean, measure
 from emoscene.metrics.content import content
 from emoscene.metrics.editing import editing, ssim
-from emoscene.metrics.emotion import confusion, emotion, per_emotion
+from emoscene.metrics.emotion import count_confusions, emotion, per_emotion
 from emoscene.metrics.gap import gap
 from emoscene.metrics.kernel import kernel
 from emoscene.metrics.manifold import manifold
@@ -39,14 +39,14 @@ def readings(count=96, seed=0, shift=0.0):
     likely = rng.dirichlet(np.ones(8), count)
     likely[np.arange(count), asked] += 0.3
     pictures = rng.integers(0, 255, (count, 16, 16, 3))
-    return Readings(
+    return Predictions(
         prompt=np.arange(count) // 8 % 4,
         seed=np.arange(count) // 32,
         asked=asked,
         likely=likely / likely.sum(1, keepdims=True),
         features=rng.normal(shift, 1, (count, 6)) + np.eye(8)[asked][:, :6],
-        gradient=sharpness.gradient(pictures),
-        spectrum=sharpness.spectrum(pictures),
+        gradient=sharpness.gradient_magnitude(pictures),
+        spectrum=sharpness.power_spectrum(pictures),
         scene=rng.dirichlet(np.ones(3), count),
         place=np.arange(count) % 3,
         by="test",
@@ -59,8 +59,8 @@ def readings(count=96, seed=0, shift=0.0):
 def test_counts_are_scikit_learns():
     made = readings()
     seen = made.likely.argmax(1)
-    assert mean(hits(made.likely, made.asked), np.ones(96)) == accuracy_score(made.asked, seen)
-    assert np.array_equal(confusion(made.likely, made.asked), confusion_matrix(made.asked, seen, labels=range(8)))
+    assert weighted_mean(hits(made.likely, made.asked), np.ones(96)) == accuracy_score(made.asked, seen)
+    assert np.array_equal(count_confusions(made.likely, made.asked), confusion_matrix(made.asked, seen, labels=range(8)))
     expected = precision_recall_fscore_support(made.asked, seen, labels=range(8), zero_division=0)
     found = per_emotion(made.likely, made.asked)
     for number, name in enumerate(EMOTIONS):
@@ -73,7 +73,7 @@ def test_pictures_without_an_emotion_are_left_out():
     made.asked[::2] = -1
     value = emotion(made)["emotion_accuracy"].value
     assert value == accuracy_score(made.asked[1::2], made.likely.argmax(1)[1::2])
-    assert confusion(made.likely, made.asked).sum() == 48
+    assert count_confusions(made.likely, made.asked).sum() == 48
 
 
 def test_frechet_is_scipys():
@@ -82,8 +82,8 @@ def test_frechet_is_scipys():
     (m1, c1), (m2, c2) = distance.moments(one), distance.moments(other)
     assert np.allclose(c1, np.cov(one, rowvar=False))
     expected = ((m1 - m2) ** 2).sum() + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
-    assert distance.frechet(m1, c1, m2, c2) == pytest.approx(expected)
-    assert distance.frechet(m1, c1, m1, c1) == pytest.approx(0, abs=1e-8)
+    assert distance.frechet_distance(m1, c1, m2, c2) == pytest.approx(expected)
+    assert distance.frechet_distance(m1, c1, m1, c1) == pytest.approx(0, abs=1e-8)
 
 
 def test_weights_are_repetition():
@@ -113,8 +113,8 @@ def test_diversity_is_scipys():
 def test_diversity_sees_collapse():
     made, alike = readings(), readings()
     alike.features[:] = alike.features[alike.asked]
-    assert diversity.statistic(alike.features, alike.asked)(np.ones(96)) == pytest.approx(0, abs=1e-6)
-    assert diversity.statistic(made.features, made.asked)(np.ones(96)) > 1
+    assert diversity.diversity_statistic(alike.features, alike.asked)(np.ones(96)) == pytest.approx(0, abs=1e-6)
+    assert diversity.diversity_statistic(made.features, made.asked)(np.ones(96)) > 1
 
 
 def test_psnr_is_scikit_images():
@@ -129,16 +129,16 @@ def test_gradient_and_spectrum_know_their_waves():
     x = np.arange(64)
     wave = 128 + 100 * np.sin(2 * np.pi * 8 * x / 64)
     picture = np.broadcast_to(wave[None, None, :, None], (1, 64, 64, 3))
-    assert sharpness.spectrum(picture)[0].argmax() + 1 == 8
+    assert sharpness.power_spectrum(picture)[0].argmax() + 1 == 8
     ramp = np.broadcast_to((3.0 * x)[None, None, :, None], (1, 64, 64, 3))
-    assert sharpness.gradient(ramp)[0] == pytest.approx(3)
+    assert sharpness.gradient_magnitude(ramp)[0] == pytest.approx(3)
 
 
 def test_blur_is_seen():
     pictures = np.random.default_rng(4).integers(0, 255, (8, 32, 32, 3)).astype(float)
     soft = (pictures + np.roll(pictures, 1, 1) + np.roll(pictures, 1, 2) + np.roll(pictures, (1, 1), (1, 2))) / 4
     sharp, blurred = (
-        Readings(*(np.arange(8),) * 3, np.eye(8), np.eye(8), sharpness.gradient(p), sharpness.spectrum(p))
+        Predictions(*(np.arange(8),) * 3, np.eye(8), np.eye(8), sharpness.gradient_magnitude(p), sharpness.power_spectrum(p))
         for p in (pictures, soft)
     )
     found = sharpness.sharpness(blurred, sharp, draws=50)
@@ -160,7 +160,7 @@ def test_intervals_cover_what_they_promise():
     prompt, seed = np.repeat(np.arange(24), 8), np.tile(np.arange(8), 24)
     for trial in range(100):
         values = rng.normal(size=24)[prompt] + 0.5 * rng.normal(size=8)[seed] + rng.normal(size=192)
-        low, high = interval(lambda w, values=values: mean(values, w), prompt, seed, draws=200, start=trial)
+        low, high = bootstrap_interval(lambda w, values=values: weighted_mean(values, w), prompt, seed, draws=200, start=trial)
         covered += low <= 0 <= high
     assert covered >= 88
 
@@ -168,11 +168,11 @@ def test_intervals_cover_what_they_promise():
 def test_intervals_are_the_same_every_time():
     made = readings()
     right = hits(made.likely, made.asked)
-    one, other = (measured(lambda w: mean(right, w), made) for _ in range(2))
+    one, other = (measure(lambda w: weighted_mean(right, w), made) for _ in range(2))
     assert one == other
     assert one.low < one.value < one.high
-    assert set(one.asdict()) == {"value", "low", "high", "n", "by"}
-    nothing = interval(lambda w: float("nan"), made.prompt, made.seed, draws=5)
+    assert set(one.to_dict()) == {"value", "low", "high", "n", "by"}
+    nothing = bootstrap_interval(lambda w: float("nan"), made.prompt, made.seed, draws=5)
     assert np.isnan(nothing).all()
 
 
@@ -219,7 +219,7 @@ def test_precision_and_recall_are_scikit_learns_neighbours():
 def test_a_picture_that_stands_for_eight_emotions_is_one_picture():
     """The base alone paints a prompt and a seed once: its copies are no cloud, and no neighbours of themselves."""
     once, real = readings(48), readings(48, seed=1)
-    eightfold = replace(once.only(np.repeat(np.arange(48), 8)), file=np.repeat(np.arange(48), 8))
+    eightfold = replace(once.select(np.repeat(np.arange(48), 8)), file=np.repeat(np.arange(48), 8))
     for metric in (distance.distance, kernel, manifold):
         told = metric(eightfold, real, draws=20)
         assert told == metric(once, real, draws=20)
@@ -238,7 +238,7 @@ def test_calibration_is_scikit_learns_curve():
     real = readings(100, seed=2)
     sure, right = real.likely.max(1), hits(real.likely, real.asked)
     accuracy, confidence = calibration_curve(right, sure, n_bins=10, strategy="quantile")
-    ours = calibration.curve(real.likely, real.asked)
+    ours = calibration.reliability_curve(real.likely, real.asked)
     assert [row[0] for row in ours] == pytest.approx(confidence)
     assert [row[1] for row in ours] == pytest.approx(accuracy)
     found = calibration.calibration(readings(8), real, draws=20)["calibration_error"]
@@ -271,7 +271,7 @@ def test_semantics_and_alignment_are_cosines():
     assert found["sem_d"].value == pytest.approx(np.mean([pdist(group, "cosine").mean() for group in groups]))
     theirs = 100 * np.diag(cosine_similarity(made.vectors, made.texts)).clip(min=0)
     assert alignment(made, draws=20)["alignment"].value == pytest.approx(theirs.mean())
-    assert "sem_c" in semantics(Readings(**{**vars(made), "objects": made.scene[:, ::-1]}), draws=5)
+    assert "sem_c" in semantics(Predictions(**{**vars(made), "objects": made.scene[:, ::-1]}), draws=5)
 
 
 def test_the_gap_is_between_two_accuracies():
@@ -288,14 +288,14 @@ def test_what_a_judge_cannot_say_is_not_judged_and_one_word_for_two_is_right_for
     made = readings()
     merged = made.likely * (np.arange(8) % 2 == 0)
     merged[:, 2] = merged[:, 0] = (merged[:, 0] + merged[:, 2]) / 2
-    read = replace(made, likely=merged, says=tuple(EMOTIONS[::2])).judged
+    read = replace(made, likely=merged, says=tuple(EMOTIONS[::2])).only_judged
     found = emotion(read, draws=20)
     asked = made.asked[made.asked % 2 == 0]
     seen = merged[made.asked % 2 == 0].argmax(1)
     right = (seen == asked) | ((seen == 0) & (asked == 2))
     assert found["emotion_accuracy"].value == right.mean()
     assert found["emotion_accuracy"].n == found["probability"].n == len(asked) == 48
-    counts = confusion(read.likely, read.asked)
+    counts = count_confusions(read.likely, read.asked)
     assert counts.sum() == 48
     assert np.trace(counts) / 48 == right.mean()
     assert counts[1::2].sum() == 0
@@ -313,11 +313,11 @@ def test_edits_are_held_against_their_originals():
     heard = editing(replace(edits, says=EMOTIONS[::2]), draws=20)["emotion_gained"]
     assert (heard.value, heard.n) == (pytest.approx(gained[spoken].mean()), 48)  # the others are not judged
     assert "emotion_gained" not in editing(replace(edits, says=()), draws=20)
-    half = {"edits": np.arange(0, 96, 2), "originals": before.only(np.arange(0, 96, 2))}
+    half = {"edits": np.arange(0, 96, 2), "originals": before.select(np.arange(0, 96, 2))}
     some = editing(replace(edits, **half, alike=made.gradient[::2], near=np.full(48, np.inf)), draws=20)
     assert (some["emotion_gained"].value, some["ssim"].n) == (pytest.approx(gained[::2].mean()), 48)
     edits.alike[5] = np.nan
-    with pytest.raises(Failure, match="1 of 96 edits are smaller than SSIM's window of 7 pixels"):
+    with pytest.raises(EmosceneError, match="1 of 96 edits are smaller than SSIM's window of 7 pixels"):
         editing(edits, draws=20)
     assert found["clip_i"].value == pytest.approx(np.diag(cosine_similarity(made.vectors, before.vectors)).mean())
     assert found["psnr"].value == 100
@@ -343,9 +343,9 @@ def test_shuffled_labels_are_chance():
     assert found["shuffled"].low <= 1 / 8 <= found["shuffled"].high
 
 
-@pytest.mark.parametrize("name", plugins.names("metrics"))
+@pytest.mark.parametrize("name", plugins.list_names("metrics"))
 def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_there(name):
-    metric, made, few = plugins.find("metrics", name), readings(), readings(1)
+    metric, made, few = plugins.load_plugin("metrics", name), readings(), readings(1)
     for value in metric(made, readings(seed=1), draws=5).values():
         assert value.low <= value.value <= value.high
         assert value.n > 0
@@ -353,8 +353,8 @@ def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_the
     for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum", "guide"):
         getattr(odd, field)[3] = np.nan
     odd = replace(odd, edits=np.arange(96), originals=readings(), alike=odd.gradient, near=odd.gradient)
-    with pytest.raises(Failure, match="of 96 pictures were read as NaN"):
+    with pytest.raises(EmosceneError, match="of 96 pictures were read as NaN"):
         metric(odd, odd, draws=5)
     if name in NEEDY:
-        with pytest.raises(Failure, match="needs"):
+        with pytest.raises(EmosceneError, match="needs"):
             metric(few, few, draws=5)

@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 
 from emoscene import learner as learners
 from emoscene import seeds
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.learner import Batch, Learner
 from emoscene.mini import build, cache, folder, tokenizer
 from emoscene.mini.autoencoder import Autoencoder
 from emoscene.mini.base import Base
-from emoscene.mini.critic import Critic
-from emoscene.mini.decoder import Decoder, unalike
-from emoscene.training import Config, State, steps
+from emoscene.mini.critic import Discriminator
+from emoscene.mini.decoder import Decoder, feature_distance
+from emoscene.training import Config, TrainingState, train_steps
 from emoscene.world import SCENES
 
 SD15 = {
@@ -40,7 +40,7 @@ class Fixed:
     """Eight random pictures and their latents, always the same ones."""
 
     def __init__(self) -> None:
-        random = seeds.generator(0, "fixed")
+        random = seeds.torch_generator(0, "fixed")
         self.columns = {
             "pixels": torch.randint(0, 256, (8, 3, 8, 8), generator=random, dtype=torch.uint8).repeat(1, 1, 8, 8),
             "latents": torch.randn(8, 2, 4, 8, 8, generator=random),
@@ -65,11 +65,11 @@ class Fixed:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP whose tokenizer knows a few words."""
     home = tmp_path_factory.mktemp("clip")
-    tokenizer.save(home / "tokenizer", tokenizer.train(["a", "by", "in", "lake", "light", "village", "warm"]))
+    tokenizer.save_tokenizer(home / "tokenizer", tokenizer.train_tokenizer(["a", "by", "in", "lake", "light", "village", "warm"]))
     tiny = {"side": 32, "width": 16, "layers": 1, "text_width": 16, "text_layers": 1, "heads": 2, "vector": 8}
     torch.manual_seed(0)
-    learner = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=str(home / "tokenizer"), **tiny), None)
-    learners.save(learner, "text_encoder", home, None)
+    learner = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=str(home / "tokenizer"), **tiny), None)
+    learners.save_learner(learner, "text_encoder", home, None)
     return home
 
 
@@ -77,10 +77,10 @@ def learner_of(kind: str, clip: Path) -> Learner:
     torch.manual_seed(0)
     small = (16, 16, 16, 16)
     if kind == "base":
-        return Base.start(Base.Config(text=str(clip), channels=(16, 32), heads=2, side=8), None)
+        return Base.from_scratch(Base.Config(text=str(clip), channels=(16, 32), heads=2, side=8), None)
     if kind == "decoder":
-        return Decoder.start(Decoder.Config(channels=small), None)
-    return Autoencoder.start(Autoencoder.Config(channels=small, crop=32), None)
+        return Decoder.from_scratch(Decoder.Config(channels=small), None)
+    return Autoencoder.from_scratch(Autoencoder.Config(channels=small, crop=32), None)
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "base"])
@@ -88,12 +88,12 @@ def test_loss_falls(kind: str, clip: Path) -> None:
     learner = learner_of(kind, clip)
     config = Config(steps=2, batch=8, precision="fp32", lr=3e-3, warmup=0.0, schedule="constant")
     fixed = Fixed()
-    state = State(learner, config)
-    taken = list(steps(state, fixed, config))
+    state = TrainingState(learner, config)
+    taken = list(train_steps(state, fixed, config))
     assert len(taken) == 2
     assert all(step.norm > 0 for step in taken)
-    again = State(learner_of(kind, clip), config)
-    batch = Batch(fixed.rows(range(8), learner.reads), 0, 0, range(8))
+    again = TrainingState(learner_of(kind, clip), config)
+    batch = Batch(fixed.rows(range(8), learner.columns), 0, 0, range(8))
     with torch.no_grad():
         assert float(learner(batch).mean()) < float(again.learner(batch).mean())
 
@@ -102,7 +102,7 @@ def test_the_base_hears_nothing_the_short_caption_or_the_long_one_and_its_text_e
     learner = learner_of("base", clip)
     assert isinstance(learner, Base)
     assert {name.partition(".")[0] for name in learner.trainable} == {"unet"}
-    texts = learner.read(["a village", "a village by a lake in warm light"])
+    texts = learner.encode_captions(["a village", "a village by a lake in warm light"])
     assert not texts.requires_grad
     assert (texts[0] - texts[1]).abs().max() > 0.1
     columns = {"latents": torch.zeros(400, 2, 4, 8, 8), "texts": texts.expand(400, -1, -1, -1)}
@@ -115,9 +115,9 @@ def test_the_base_hears_nothing_the_short_caption_or_the_long_one_and_its_text_e
 
 def test_the_critic_learns_from_its_mistakes_alone_and_the_picture_from_its_disbelief() -> None:
     torch.manual_seed(0)
-    critic = Critic((8, 8, 8))
+    critic = Discriminator((8, 8, 8))
     wanted, made = torch.rand(4, 3, 32, 32) * 2 - 1, torch.zeros(4, 3, 32, 32, requires_grad=True)
-    critic.disbelief(made).sum().backward()
+    critic.generator_loss(made).sum().backward()
     assert made.grad is not None
     assert made.grad.abs().sum() > 0
     assert all(p.grad is None for p in critic.parameters())
@@ -125,7 +125,7 @@ def test_the_critic_learns_from_its_mistakes_alone_and_the_picture_from_its_disb
     optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
     losses = []
     for _ in range(8):
-        loss = critic.mistakes(made, wanted).mean()
+        loss = critic.discriminator_loss(made, wanted).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -136,27 +136,27 @@ def test_the_critic_learns_from_its_mistakes_alone_and_the_picture_from_its_disb
 
 def test_a_decoder_is_kept_without_its_critic(clip: Path, tmp_path: Path) -> None:
     learner = learner_of("decoder", clip)
-    learners.save(learner, "decoder", tmp_path, None)
+    learners.save_learner(learner, "decoder", tmp_path, None)
     kept = load_file(tmp_path / "model.safetensors")
     assert {name.partition(".")[0] for name in kept} == {"vae"}
-    again = Decoder.start(Decoder.Config(channels=(16, 16, 16, 16), begun=str(tmp_path)), None)
+    again = Decoder.from_scratch(Decoder.Config(channels=(16, 16, 16, 16), begun=str(tmp_path)), None)
     assert all(torch.equal(value, again.vae.state_dict()[name[4:]]) for name, value in kept.items())
 
 
 def test_the_eyes_pull_at_the_picture_alone_and_are_not_kept(tmp_path: Path) -> None:
     small = (16, 16, 16, 16)
-    blind = Decoder.start(Decoder.Config(channels=small), None)
-    learner = Decoder.start(Decoder.Config(channels=small, eyes=str(build.WEIGHTS.parent / "emotion_clip")), None)
+    blind = Decoder.from_scratch(Decoder.Config(channels=small), None)
+    learner = Decoder.from_scratch(Decoder.Config(channels=small, eyes=str(build.WEIGHTS.parent / "emotion_clip")), None)
     learner.load_state_dict(blind.state_dict(), strict=False)
     assert learner.trainable.keys() == blind.trainable.keys()
-    batch = Batch(Fixed().rows(range(8), learner.reads), 0, 0, range(8))
+    batch = Batch(Fixed().rows(range(8), learner.columns), 0, 0, range(8))
     assert (learner(batch) > blind(batch) + 0.01).all()
-    learners.save(learner, "decoder", tmp_path, None)
+    learners.save_learner(learner, "decoder", tmp_path, None)
     assert {name.partition(".")[0] for name in load_file(tmp_path / "model.safetensors")} == {"vae"}
     eyes, picture = learner.eyes, torch.rand(2, 3, 64, 64, requires_grad=True)
     assert isinstance(eyes, EmotionCLIP)
-    assert unalike(eyes, picture, picture.detach()).max() == 0
-    unalike(eyes, picture, picture.detach().flip(-1)).sum().backward()
+    assert feature_distance(eyes, picture, picture.detach()).max() == 0
+    feature_distance(eyes, picture, picture.detach().flip(-1)).sum().backward()
     assert picture.grad is not None
     assert picture.grad.abs().sum() > 0
 
@@ -167,8 +167,8 @@ def test_the_frozen_encoder_stays(clip: Path) -> None:
 
 
 def test_every_word_is_a_token_and_marks_come_last() -> None:
-    known = tokenizer.words(3000)
-    learnt = tokenizer.train(known)
+    known = tokenizer.world_vocabulary(3000)
+    learnt = tokenizer.train_tokenizer(known)
     assert [word for word in known if len(learnt(word, add_special_tokens=False)["input_ids"]) != 1] == []
     assert (learnt.bos_token_id, learnt.eos_token_id) == (len(learnt) - 2, len(learnt) - 1)
     assert learnt.pad_token_id == learnt.eos_token_id
@@ -177,11 +177,11 @@ def test_every_word_is_a_token_and_marks_come_last() -> None:
 
 
 def test_rendering_goes_on_after_a_torn_line(tmp_path: Path) -> None:
-    cache.render(tmp_path / "a", "base", 3, 0, _quiet)
-    cache.render(tmp_path / "b", "base", 2, 0, _quiet)
+    cache.build_cache(tmp_path / "a", "base", 3, 0, _quiet)
+    cache.build_cache(tmp_path / "b", "base", 2, 0, _quiet)
     with (tmp_path / "b" / cache.NOTES).open("ab") as file:
         file.write(b'{"seed": 1')
-    cache.render(tmp_path / "b", "base", 3, 0, _quiet)
+    cache.build_cache(tmp_path / "b", "base", 3, 0, _quiet)
     for name in (cache.NOTES, cache.PIXELS):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -218,9 +218,9 @@ def test_plain_diffusers_loads_it_and_paints() -> None:
 def test_size_and_types() -> None:
     files = [path for path in build.WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 40e6
-    base = Backbone.load("mini")
-    assert base.size == 128
-    assert base.factor == 8
+    base = DiffusionModel.load("mini")
+    assert base.default_size == 128
+    assert base.vae_scale_factor == 8
     assert base.text_encoder.dtype == torch.float32
     known = set((build.WEIGHTS / "words.txt").read_text().split())
     assert {"a", "village", "by", "lake", "with", "dog"} <= known

@@ -11,18 +11,18 @@ from safetensors.torch import load_file
 
 import tiny
 from emoscene import config, learner
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.learner import Batch
-from emoscene.methods.base import Chain
+from emoscene.methods.base import MethodChain
 from emoscene.methods.lora import LoRA
-from emoscene.methods.multimodal import KEYS, Multimodal, prototypes
+from emoscene.methods.multimodal import KEYS, Multimodal, emotion_prototypes
 
 WIDTH = 12
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return Backbone.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
+    return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
 class Pictures:
@@ -39,7 +39,7 @@ class Pictures:
 @pytest.fixture
 def trained(base):
     """As training leaves one: prototypes from data, values no longer zero."""
-    method = Multimodal.start(Multimodal.Config(), base, Pictures())
+    method = Multimodal.from_scratch(Multimodal.Config(), base, Pictures())
     draw = torch.Generator().manual_seed(2)
     for parameter in method.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw)
@@ -117,9 +117,9 @@ def test_both_halves_of_guidance_share_a_batch(base, trained):
 def test_a_picture_stands_in_for_the_prototypes(base, trained):
     awe = torch.eye(8)[1:2]
     same = asked(base, 0 * awe, like=trained.prototypes[1:2])
-    by_picture = predicted(base, trained, replace(same, g=torch.ones(1)))
+    by_picture = predicted(base, trained, replace(same, emotion_gain=torch.ones(1)))
     torch.testing.assert_close(predicted(base, trained, asked(base, awe)), by_picture, atol=1e-6, rtol=0)
-    half = predicted(base, trained, replace(same, g=torch.full((1,), 0.5)))
+    half = predicted(base, trained, replace(same, emotion_gain=torch.full((1,), 0.5)))
     torch.testing.assert_close(predicted(base, trained, asked(base, 0.5 * awe)), half, atol=1e-6, rtol=0)
     nobody = asked(base, awe, like=torch.zeros(1, WIDTH))
     assert torch.equal(predicted(base, trained, asked(base, awe)), predicted(base, trained, nobody))
@@ -135,15 +135,15 @@ def test_a_picture_is_led_away_from_at_negative_strength(base, trained):
 
 def test_a_prototype_is_the_mean_of_its_pictures(base):
     pictures = Pictures()
-    found = Multimodal.start(Multimodal.Config(), base, pictures)
+    found = Multimodal.from_scratch(Multimodal.Config(), base, pictures)
     assert found.config.width == WIDTH
     expected = pictures.weights[:, 3] @ pictures.vector
     torch.testing.assert_close(found.prototypes[3], expected / expected.norm(), atol=1e-6, rtol=0)
-    assert not prototypes(pictures.vector, torch.zeros(8, 8)).any()
+    assert not emotion_prototypes(pictures.vector, torch.zeros(8, 8)).any()
 
 
 def loss(method, some, **settings):
-    method.config = config.replace(method.config, {"drop": 0.0, "drop_both": 0.0, "drop_emotion": 0.0, **settings})
+    method.config = config.replace_fields(method.config, {"drop": 0.0, "drop_both": 0.0, "drop_emotion": 0.0, **settings})
     with method.attached():
         return method(some)
 
@@ -181,7 +181,7 @@ def test_every_parameter_has_a_gradient_whatever_is_lost(trained):
 
 
 def test_a_new_adapter_changes_nothing(base):
-    new = Multimodal.start(Multimodal.Config(), base, Pictures())
+    new = Multimodal.from_scratch(Multimodal.Config(), base, Pictures())
     a = torch.eye(8)[:2]
     assert torch.equal(predicted(base, new, asked(base, a)), predicted(base, new, asked(base, 0 * a)))
 
@@ -198,8 +198,8 @@ def test_what_was_attached_is_put_back(base, trained):
 
 
 def test_half_precision_is_near(base, trained):
-    small = Backbone.load(str(base.folder), dtype=torch.bfloat16)
-    method = Multimodal.start(trained.config, small)
+    small = DiffusionModel.load(str(base.folder), dtype=torch.bfloat16)
+    method = Multimodal.from_scratch(trained.config, small)
     method.load_state_dict(trained.state_dict())
     a = torch.eye(8)[:2]
     whole, half = predicted(base, trained, asked(base, a)), predicted(small, method, asked(small, a))
@@ -209,18 +209,18 @@ def test_half_precision_is_near(base, trained):
 
 
 def test_the_order_of_a_chain_does_not_matter(base, trained):
-    lora = LoRA.start(LoRA.Config(rank=4), base)
+    lora = LoRA.from_scratch(LoRA.Config(rank=4), base)
     for parameter in lora.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4))
     lora.requires_grad_(False)
     plain = asked(base, 0.5 * torch.eye(8)[:2])
-    one, other = (predicted(base, Chain(pair), plain) for pair in ([lora, trained], [trained, lora]))
+    one, other = (predicted(base, MethodChain(pair), plain) for pair in ([lora, trained], [trained, lora]))
     torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
     assert (one - predicted(base, trained, plain)).abs().max() > 1e-3
 
 
 def test_diffusers_reads_the_file_and_draws_the_same(base, trained, tmp_path):
-    learner.save(trained, "multimodal", tmp_path, base)
+    learner.save_learner(trained, "multimodal", tmp_path, base)
     state = {"image_proj": {}, "ip_adapter": {}}
     for key, value in load_file(tmp_path / "ip_adapter.safetensors").items():
         part, _, name = key.partition(".")
@@ -238,8 +238,8 @@ def test_diffusers_reads_the_file_and_draws_the_same(base, trained, tmp_path):
 
 
 def test_it_is_loaded_with_its_prototypes(base, trained, tmp_path):
-    learner.save(trained, "multimodal", tmp_path, base)
-    loaded = learner.load("methods", tmp_path, base)
+    learner.save_learner(trained, "multimodal", tmp_path, base)
+    loaded = learner.load_learner("methods", tmp_path, base)
     assert torch.equal(loaded.prototypes, trained.prototypes)
     plain = asked(base, torch.eye(8)[:2])
     assert torch.equal(predicted(base, trained, plain), predicted(base, loaded, plain))

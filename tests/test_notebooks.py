@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import emoscene
-from emoscene.editing import KEEP
+from emoscene.editing import DEFAULT_KEEP
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -47,8 +47,8 @@ def test_it_uses_public_verbs_alone(path):
 def test_how_much_stays_of_an_edit_is_the_default_and_its_neighbours():
     (first, second) = (text for text in cells(FOLDER / "05_edit.ipynb") if "keep" in text)
     low, own, high = sorted(ast.literal_eval(re.search(r"for keep in (\(.*\)):", first)[1]))
-    assert low < own == KEEP < high
-    assert f'slider("keep", {KEEP}, ' in second
+    assert low < own == DEFAULT_KEEP < high
+    assert f'slider("keep", {DEFAULT_KEEP}, ' in second
 
 
 @pytest.mark.slow

@@ -21,12 +21,12 @@ from transformers import (
 import tiny
 from emoscene import learner as learners
 from emoscene import stage
-from emoscene.emotions import EKMAN, EMOTIONS, SYNONYMS, meaning, weights
-from emoscene.encoders.base import located, opened
+from emoscene.emotions import EKMAN, EMOTIONS, SYNONYMS, map_label, emotion_weights
+from emoscene.encoders.base import locate_model, load_encoder
 from emoscene.encoders.emotion_clip import TEMPLATES, EmotionCLIP
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate
-from emoscene.panel import judge_at, judges_of, unrelated
+from emoscene.panel import load_judge, load_judges, check_unrelated
 
 FACES = ("Neutral", "sad", "Happy", "ANGRY", "fear", "disgust", "surprise")
 PROCESSOR = {
@@ -60,7 +60,7 @@ def faces(tmp_path_factory):
 def clip(tmp_path_factory, base):
     torch.manual_seed(0)
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
-    made = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
+    made = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
     folder = tmp_path_factory.mktemp("clip") / "words"
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
@@ -72,16 +72,16 @@ def picture(seed=0, size=(32, 32)):
 
 
 def test_labels_are_read_by_name():
-    assert meaning("Awe") == weights("awe")
-    assert meaning(" happy") == meaning("joy") == weights("amusement:0.5,contentment:0.5")
-    assert meaning("neutral") is meaning("surprise") is meaning("a_tree") is None
+    assert map_label("Awe") == emotion_weights("awe")
+    assert map_label(" happy") == map_label("joy") == emotion_weights("amusement:0.5,contentment:0.5")
+    assert map_label("neutral") is map_label("surprise") is map_label("a_tree") is None
     assert {word: name for word, name in SYNONYMS.items() if name not in {*EMOTIONS, *EKMAN}} == {}
 
 
 def test_somebodys_classifier_is_read_as_transformers_does_and_by_its_labels(faces):
-    judge = judge_at(faces)
+    judge = load_judge(faces)
     assert judge.labels == EMOTIONS
-    assert judge.says == ("amusement", "contentment", "anger", "disgust", "fear", "sadness")
+    assert judge.explains == ("amusement", "contentment", "anger", "disgust", "fear", "sadness")
     model = AutoModelForImageClassification.from_pretrained(faces)
     pixels = AutoImageProcessor.from_pretrained(faces, backend="pil")(picture(), return_tensors="pt")
     with torch.no_grad():
@@ -106,20 +106,20 @@ def test_a_convolutional_one_is_a_classifier_too(tmp_path):
     names = {"id2label": {0: "awe", 1: "fear"}, "label2id": {"awe": 0, "fear": 1}}
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic", **names)
     ResNetForImageClassification(config).save_pretrained(tmp_path / "net")
-    judge = judge_at(tmp_path / "net")
-    assert judge.says == ("awe", "fear")
+    judge = load_judge(tmp_path / "net")
+    assert judge.explains == ("awe", "fear")
     assert judge.read([picture()]).features.shape == (1, 12)
 
 
 def test_labels_that_match_nothing_are_said(tmp_path):
     classifier(tmp_path / "typing", ("amusment", "tree"))
-    with pytest.raises(Usage, match=r"no emotion among the labels of .*'amusment': did you mean 'amusement'"):
-        judge_at(tmp_path / "typing")
-    assert opened("classifier", tmp_path / "typing", target="object").labels == ("amusment", "tree")
+    with pytest.raises(UsageError, match=r"no emotion among the labels of .*'amusment': did you mean 'amusement'"):
+        load_judge(tmp_path / "typing")
+    assert load_encoder("classifier", tmp_path / "typing", target="object").labels == ("amusment", "tree")
 
 
 def test_any_clip_reads_emotions_by_their_templates(clip):
-    judge = judge_at(clip)
+    judge = load_judge(clip)
     model, pixels = CLIPModel.from_pretrained(clip), picture()
     texts = [template.format(name) for name in EMOTIONS for template in TEMPLATES]
     with torch.no_grad():
@@ -140,25 +140,25 @@ def test_a_vision_model_is_a_space_for_distances(tmp_path, faces):
     pixels = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(picture(size=(28, 28)), return_tensors="pt")
     with torch.no_grad():
         theirs = Dinov2Model.from_pretrained(tmp_path)(**pixels).pooler_output
-    reading = opened("vision", tmp_path).read([picture(size=(28, 28))])
+    reading = load_encoder("vision", tmp_path).read([picture(size=(28, 28))])
     np.testing.assert_allclose(reading.features, theirs, atol=1e-5)
     assert reading.probabilities.shape == (1, 0)
 
 
 def test_what_is_no_judge(tmp_path, base, clip):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Usage, match="empty is no judge: emoscene train judge makes one"):
-        judge_at(tmp_path / "empty")
-    with pytest.raises(Usage, match="is no judge"):
-        judge_at(tmp_path / "nowhere")
-    with pytest.raises(Failure, match="hf download nobody/nothing --revision v1"):
-        judge_at("nobody/nothing@v1")
-    with pytest.raises(Usage, match=r"does not read pictures alone"):
-        opened("vision", clip)
+    with pytest.raises(UsageError, match="empty is no judge: emoscene train judge makes one"):
+        load_judge(tmp_path / "empty")
+    with pytest.raises(UsageError, match="is no judge"):
+        load_judge(tmp_path / "nowhere")
+    with pytest.raises(EmosceneError, match="hf download nobody/nothing --revision v1"):
+        load_judge("nobody/nothing@v1")
+    with pytest.raises(UsageError, match=r"does not read pictures alone"):
+        load_encoder("vision", clip)
     (tmp_path / "empty/config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(Usage, match="holds no image classifier"):
-        judge_at(tmp_path / "empty")
-    assert located(tmp_path / "empty") == tmp_path / "empty"
+    with pytest.raises(UsageError, match="holds no image classifier"):
+        load_judge(tmp_path / "empty")
+    assert locate_model(tmp_path / "empty") == tmp_path / "empty"
 
 
 def test_a_head_that_was_never_trained_is_no_judge(tmp_path, faces):
@@ -166,9 +166,9 @@ def test_a_head_that_was_never_trained_is_no_judge(tmp_path, faces):
     vision.save_pretrained(tmp_path / "eye")
     about = json.loads((faces / "config.json").read_text())
     (tmp_path / "eye/config.json").write_text(json.dumps(about))
-    with pytest.raises(Usage, match=r"no whole image classifier: its weights lack classifier"):
-        judge_at(tmp_path / "eye")
-    plain, again = (opened("vision", tmp_path / "eye").read([picture()]).features for _ in range(2))
+    with pytest.raises(UsageError, match=r"no whole image classifier: its weights lack classifier"):
+        load_judge(tmp_path / "eye")
+    plain, again = (load_encoder("vision", tmp_path / "eye").read([picture()]).features for _ in range(2))
     assert np.array_equal(plain, again)  # no pooler is drawn by chance
 
 
@@ -180,14 +180,14 @@ def test_three_roles_share_no_pictures(tmp_path, faces):
 
     adapter = card(tmp_path / "lora", learner="lora", data="d" * 64)
     for learner, config in (("judge", {}), ("emotion_clip", {"role": "judges"})):
-        unrelated(card(tmp_path / "judge", learner=learner, data="d" * 64, config=config), [str(adapter)])
-    with pytest.raises(Usage, match=r"learnt from the pictures that .* \(dddddddddddd\).*role=judges"):
-        unrelated(card(tmp_path / "clip", learner="emotion_clip", data="d" * 64), [str(adapter)])
+        check_unrelated(card(tmp_path / "judge", learner=learner, data="d" * 64, config=config), [str(adapter)])
+    with pytest.raises(UsageError, match=r"learnt from the pictures that .* \(dddddddddddd\).*role=judges"):
+        check_unrelated(card(tmp_path / "clip", learner="emotion_clip", data="d" * 64), [str(adapter)])
     manifest = {"kind": "prepared", "state": "done", "fingerprint": "d" * 64}
     (tmp_path / "lora" / stage.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(Usage, match="and cannot judge it"):
-        unrelated(tmp_path / "judge", [], tmp_path / "lora")
-    unrelated(faces, [str(adapter)], tmp_path / "lora")
+    with pytest.raises(UsageError, match="and cannot judge it"):
+        check_unrelated(tmp_path / "judge", [], tmp_path / "lora")
+    check_unrelated(faces, [str(adapter)], tmp_path / "lora")
 
 
 def test_two_judges_of_different_kinds_judge_side_by_side(tmp_path, base, faces, clip):
@@ -195,7 +195,7 @@ def test_two_judges_of_different_kinds_judge_side_by_side(tmp_path, base, faces,
         (tmp_path / "from" / name).mkdir(parents=True, exist_ok=True)
         picture(number).save(tmp_path / f"from/{name}/{number}.png")
     more = {"semantics": classifier(tmp_path / "things", ("dog", "boat")), "features": faces}
-    with pytest.raises(Usage, match="no judge of emotions"):
+    with pytest.raises(UsageError, match="no judge of emotions"):
         evaluate(out=tmp_path / "none", pictures=tmp_path / "from", base=base)
     assert not (tmp_path / "none").exists()
     out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=[faces, clip], **more)
@@ -216,4 +216,4 @@ def test_two_judges_of_different_kinds_judge_side_by_side(tmp_path, base, faces,
 
 def test_two_judges_of_one_name_are_both_heard(tmp_path, base, faces):
     other = classifier(tmp_path / "faces", ("awe", "fear"))
-    assert [len(judge.says) for judge in judges_of(base, [str(faces), str(other)]).values()] == [6, 2]
+    assert [len(judge.explains) for judge in load_judges(base, [str(faces), str(other)]).values()] == [6, 2]

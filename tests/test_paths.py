@@ -12,17 +12,17 @@ from safetensors.torch import save_file
 import tiny
 from emoscene import checkpoints, loading, sampling, stage
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
-from emoscene.data.dataset import Prepared
+from emoscene.backbone import DiffusionModel
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import Failure, Usage
-from emoscene.foreign import found
-from emoscene.formats.diffusers import _copied
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.foreign import find_samples
+from emoscene.formats.diffusers import _copy_artifact
 from emoscene.paths import is_inside, is_network_name, resolve_inside
-from emoscene.pictures import Row, save
-from emoscene.verbs import read
+from emoscene.pictures import GenerationParams, save_image
+from emoscene.verbs import read_call
 
 HOSTILE = (
     "/etc/passwd",
@@ -55,7 +55,7 @@ def picture(file, seed=0, side=64):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_that_leads_out_is_refused(name, tmp_path):
-    with pytest.raises(Failure, match=r"list\.json names .*: put the file into that folder"):
+    with pytest.raises(EmosceneError, match=r"list\.json names .*: put the file into that folder"):
         resolve_inside(tmp_path, name, "list.json")
 
 
@@ -75,7 +75,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     picture(tmp_path / "in/own.png")
     (tmp_path / "in/alias.png").symlink_to("own.png")
     for name in ("file.png", "folder/x.png"):
-        with pytest.raises(Failure, match="is a link that leads out of its folder"):
+        with pytest.raises(EmosceneError, match="is a link that leads out of its folder"):
             resolve_inside(tmp_path / "in", name)
     assert resolve_inside(tmp_path / "in", "alias.png").is_file()
     (tmp_path / "door").symlink_to(tmp_path / "in")
@@ -105,8 +105,8 @@ def test_a_list_of_pictures_names_none_outside(name, tmp_path):
     (tmp_path / "in/link.png").symlink_to(tmp_path / "secret/1.png")
     row = {"file": name.format(secret=tmp_path / "secret/1.png"), "emotion": "awe"}
     (tmp_path / "in/pictures.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(Failure, match=r"pictures\.jsonl, row 1 names"):
-        found(tmp_path / "in")
+    with pytest.raises(EmosceneError, match=r"pictures\.jsonl, row 1 names"):
+        find_samples(tmp_path / "in")
 
 
 @pytest.mark.parametrize("name", ["{secret}", "../secret/1.png", "link"])
@@ -115,29 +115,29 @@ def test_an_original_outside_is_followed_by_its_sha256_alone(name, tmp_path):
     said = name.format(secret=tmp_path / "secret/1.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/link").symlink_to(tmp_path / "secret/1.png")
-    save(picture(tmp_path / "in/1.png", 1), tmp_path / "in/1.png", Row(image=said, digests={}))
-    [sample], missing = found(tmp_path / "in")
+    save_image(picture(tmp_path / "in/1.png", 1), tmp_path / "in/1.png", GenerationParams(image=said, digests={}))
+    [sample], missing = find_samples(tmp_path / "in")
     assert sample.original is None
     assert "lie outside of the folder without their sha256" in missing["originals"]
     (tmp_path / "in/edits.csv").write_text(f"file,image\n1.png,{said}\n")
-    assert found(tmp_path / "in")[0][0].original is None
+    assert find_samples(tmp_path / "in")[0][0].original is None
     known = sha256((tmp_path / "secret/1.png").read_bytes()).hexdigest()
     (tmp_path / "in/edits.csv").unlink()
     outside = str(tmp_path / "secret/1.png")
     for digest, original in ((known, tmp_path / "secret/1.png"), ("0" * 64, None)):
-        save(
+        save_image(
             Image.open(tmp_path / "in/1.png").convert("RGB"),
             tmp_path / "in/1.png",
-            Row(image=outside, digests={outside: digest}),
+            GenerationParams(image=outside, digests={outside: digest}),
         )
-        assert found(tmp_path / "in")[0][0].original == original
+        assert find_samples(tmp_path / "in")[0][0].original == original
 
 
 def test_originals_beside_are_not_judged_themselves(tmp_path):
     for number in range(2):
         picture(tmp_path / f"in/{number}.png", number)
     (tmp_path / "in/edits.csv").write_text("file,image\n1.png,0.png\n")
-    [sample], missing = found(tmp_path / "in")
+    [sample], missing = find_samples(tmp_path / "in")
     assert (sample.file.name, sample.original) == ("1.png", tmp_path / "in/0.png")
     assert missing == {}
 
@@ -145,11 +145,11 @@ def test_originals_beside_are_not_judged_themselves(tmp_path):
 def test_a_row_without_the_sha256_of_its_picture_is_not_painted(tmp_path):
     pipe = sampling.load(str(tiny.make(tmp_path / "base")), device="cpu")
     picture(tmp_path / "secret.png")
-    [row] = pipe.rows("a dog", image=tmp_path / "secret.png", size=64, steps=2, keep=0.5)
-    assert len(list(pipe.draw([row]))) == 1
-    stranger = Row.fromdict({**row.asdict(), "digests": {}})
-    with pytest.raises(Usage, match="without its sha256, so that is not opened"):
-        list(pipe.draw([stranger]))
+    [row] = pipe.plan("a dog", image=tmp_path / "secret.png", size=64, steps=2, keep=0.5)
+    assert len(list(pipe.generate([row]))) == 1
+    stranger = GenerationParams.from_dict({**row.to_dict(), "digests": {}})
+    with pytest.raises(UsageError, match="without its sha256, so that is not opened"):
+        list(pipe.generate([stranger]))
 
 
 @pytest.mark.parametrize("name", ["/tmp/x.arrow", "../x.arrow", "a\\b.arrow"])
@@ -157,11 +157,11 @@ def test_a_prepared_folder_names_no_part_outside(name, tmp_path):
     manifest = {"kind": "prepared", "state": "done", "fingerprint": "", "encoder": "", "size": 64}
     (tmp_path / stage.MANIFEST).write_text(json.dumps(manifest))
     (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
-    with pytest.raises(Failure, match=r"state\.json names"):
-        Prepared(tmp_path)
+    with pytest.raises(EmosceneError, match=r"state\.json names"):
+        PreparedDataset(tmp_path)
     (tmp_path / "state.json").write_text("[]")
-    with pytest.raises(Failure, match="is damaged"):
-        Prepared(tmp_path)
+    with pytest.raises(EmosceneError, match="is damaged"):
+        PreparedDataset(tmp_path)
 
 
 def test_a_checkpoint_names_no_part_outside(tmp_path):
@@ -169,9 +169,9 @@ def test_a_checkpoint_names_no_part_outside(tmp_path):
     (tmp_path / "step-1").mkdir()
     digest = sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
     (tmp_path / "step-1/state.json").write_text(json.dumps({"step": 1, "sha256": {"../x.safetensors": digest}}))
-    assert "leads out of its folder" in str(checkpoints.fault(tmp_path / "step-1"))
-    with pytest.raises(Failure, match="leads out of its folder"):
-        checkpoints.read(tmp_path / "step-1")
+    assert "leads out of its folder" in str(checkpoints.find_fault(tmp_path / "step-1"))
+    with pytest.raises(EmosceneError, match="leads out of its folder"):
+        checkpoints.read_checkpoint(tmp_path / "step-1")
 
 
 @pytest.mark.parametrize("name", ["{secret}", "../secret.png", "link.png", "folder/secret.png"])
@@ -200,25 +200,25 @@ def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
 
 
 def test_the_card_of_an_encoder_leads_to_no_other_folder(tmp_path):
-    base = Backbone.load(str(tiny.make(tmp_path / "base")))
-    made = EmotionCLIP.start(EmotionCLIP.Config(), base)
+    base = DiffusionModel.load(str(tiny.make(tmp_path / "base")))
+    made = EmotionCLIP.from_scratch(EmotionCLIP.Config(), base)
     (tmp_path / "clip").mkdir()
-    learners.save(made, "emotion_clip", tmp_path / "clip", None)
-    learners.load("encoders", tmp_path / "clip", None)
+    learners.save_learner(made, "emotion_clip", tmp_path / "clip", None)
+    learners.load_learner("encoders", tmp_path / "clip", None)
     card = json.loads((tmp_path / "clip" / learners.CARD).read_text())
     for name in ("begun", "tokenizer"):
         card["config"] |= {"shape": "", "begun": "", "tokenizer": "", name: "/home/you/clip"}
         (tmp_path / "clip" / learners.CARD).write_text(json.dumps(card))
-        with pytest.raises(Failure, match=f"leads to {name}=/home/you/clip"):
-            learners.load("encoders", tmp_path / "clip", None)
+        with pytest.raises(EmosceneError, match=f"leads to {name}=/home/you/clip"):
+            learners.load_learner("encoders", tmp_path / "clip", None)
 
 
 def test_the_index_of_a_base_names_no_part_outside(tmp_path):
     folder = tiny.make(tmp_path / "base")
     index = {"metadata": {}, "weight_map": {"conv_in.weight": "../../x.safetensors"}}
     (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(Failure, match=r"index\.json names '\.\./\.\./x\.safetensors', which leads out"):
-        loading.parts(folder, torch.float32)
+    with pytest.raises(EmosceneError, match=r"index\.json names '\.\./\.\./x\.safetensors', which leads out"):
+        loading.load_parts(folder, torch.float32)
 
 
 @pytest.mark.parametrize("key", ["out", "prompts", "pictures"])
@@ -229,11 +229,11 @@ def test_a_recipe_reads_and_writes_in_its_folder_or_ours(key, tmp_path, monkeypa
     recipe = tmp_path / "in/one.toml"
     for place in ("/etc/x", str(tmp_path / "x"), "../x", "//host/share", "\\\\host\\share"):
         recipe.write_text(f"{key} = {json.dumps(place)}\n")
-        with pytest.raises(Usage, match=f"outside of its folder and this one: say --{key} yourself"):
-            read("evaluate", ["--out", "o", "--recipe", str(recipe)])
+        with pytest.raises(UsageError, match=f"outside of its folder and this one: say --{key} yourself"):
+            read_call("evaluate", ["--out", "o", "--recipe", str(recipe)])
     for place in (str(tmp_path / "in/x"), "x", "a/x"):
         recipe.write_text(f"{key} = {json.dumps(place)}\n")
-        assert read("evaluate", ["--recipe", str(recipe), *(["--out", "o"] if key != "out" else [])]).given[key]
+        assert read_call("evaluate", ["--recipe", str(recipe), *(["--out", "o"] if key != "out" else [])]).given[key]
 
 
 def test_an_export_takes_no_file_that_was_not_loaded(tmp_path):
@@ -242,5 +242,5 @@ def test_an_export_takes_no_file_that_was_not_loaded(tmp_path):
     for name in (learners.CARD, "model.safetensors"):
         (tmp_path / "artifact" / name).write_text(name)
     (tmp_path / "artifact/more.safetensors").symlink_to(tmp_path / "secret")
-    _copied(tmp_path / "artifact", tmp_path / "out")
+    _copy_artifact(tmp_path / "artifact", tmp_path / "out")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [learners.CARD, "model.safetensors"]

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene.emotions import weights
+from emoscene.emotions import emotion_weights
 from emoscene.encoders.inception import Inception
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate
 from emoscene.perception import Perceptual
-from emoscene.pictures import Row, save
+from emoscene.pictures import GenerationParams, save_image
 
 
 def stand_in(monkeypatch, name, **contents):
@@ -62,21 +62,21 @@ def packages(monkeypatch):
 
 def test_lpips_is_handed_whole_pictures_in_its_range(packages):
     black, white = (Image.new("RGB", (64, 48), colour) for colour in ("black", "white"))
-    apart = Perceptual.of("alex").apart
+    apart = Perceptual.load("alex").distance
     assert apart(black, black) == 0
     assert apart(black, white) == pytest.approx(2)
 
 
 def test_inception_is_handed_bytes(packages, tmp_path):
-    eyes = Inception.start(Inception.Config(), None)
+    eyes = Inception.from_scratch(Inception.Config(), None)
     read = eyes.read([Image.new("RGB", (32, 32), (0, 100, 255))] * 3)
     assert read.probabilities.shape == (3, 0)
     assert read.features.shape == (3, 12)
     assert read.features[0, :3].tolist() == [0, 100, 255]
     (tmp_path / "own.pth").write_bytes(b"weights")
-    assert Inception.start(Inception.Config(str(tmp_path / "own.pth")), None).model.weights == str(tmp_path / "own.pth")
-    with pytest.raises(Usage, match="no weights of Inception in"):
-        Inception.start(Inception.Config(str(tmp_path / "gone.pth")), None)
+    assert Inception.from_scratch(Inception.Config(str(tmp_path / "own.pth")), None).model.weights == str(tmp_path / "own.pth")
+    with pytest.raises(UsageError, match="no weights of Inception in"):
+        Inception.from_scratch(Inception.Config(str(tmp_path / "gone.pth")), None)
 
 
 @pytest.mark.parametrize("asked", [{"features": "inception"}, {"lpips": "alex"}])
@@ -84,7 +84,7 @@ def test_without_the_extra_its_command_is_named_and_nothing_written(asked, tmp_p
     monkeypatch.setitem(sys.modules, "lpips", None)
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
-    with pytest.raises(Failure, match=r"pip install 'emoscene\[perceptual\]'"):
+    with pytest.raises(EmosceneError, match=r"pip install 'emoscene\[perceptual\]'"):
         evaluate(out=tmp_path / "out", pictures=tmp_path, **asked)
     assert not (tmp_path / "out").exists()
 
@@ -96,15 +96,15 @@ def test_lpips_stands_beside_what_else_is_told_of_edits(packages, tmp_path):
     picture.save(tmp_path / "was.png")
     (tmp_path / "from").mkdir()
     for seed, made in enumerate((picture, picture.point(lambda value: 255 - value))):
-        row = Row(
+        row = GenerationParams(
             file=f"{seed}.png",
             prompt="a beach",
-            emotion=weights("awe"),
+            emotion=emotion_weights("awe"),
             image=str(tmp_path / "was.png"),
             seed=seed,
             digests={str(tmp_path / "was.png"): sha256((tmp_path / "was.png").read_bytes()).hexdigest()},
         )
-        save(made, tmp_path / "from" / row.file, row)
+        save_image(made, tmp_path / "from" / row.file, row)
     out = evaluate(
         out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, lpips="alex", features="inception"
     )

@@ -15,21 +15,21 @@ import tiny
 from emoscene import stage
 from emoscene.artifacts import train
 from emoscene.cli import main
-from emoscene.data.dataset import Prepared
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.captioner import Captioner
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate, list_cautions
-from emoscene.formats.card import _table
-from emoscene.pictures import open_picture
+from emoscene.formats.card import _score_table
+from emoscene.pictures import open_image
 from emoscene.plugins import HOME
 from emoscene.reporting import report
 from emoscene.sampling import load
 from emoscene.world.faces import render_face
-from emoscene.world.layouts import write
+from emoscene.world.layouts import write_layout
 from emoscene.world.marks import LIMIT, encode_mark, is_file_rendered, is_rendered, mark_rendered
-from emoscene.world.press import proof
+from emoscene.world.press import render_image
 
 NAMES = ("coffee.png", "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg")
 CAPTIONER = HOME / "mini/weights/captioner"
@@ -62,10 +62,10 @@ def prepared(photographs, tmp_path_factory):
 
 def test_photographs_are_not_captioned_by_the_miniature(prepared):
     out, heard = prepared
-    captions = dict(zip(Prepared(out).all("id"), Prepared(out).all("caption"), strict=True))
+    captions = dict(zip(PreparedDataset(out).column("id"), PreparedDataset(out).column("caption"), strict=True))
     assert captions.pop("amusement.coffee") == "a cup of coffee on a table"
     assert len(captions) >= 3 and set(captions.values()) == {""}
-    manifest = stage.read(out)
+    manifest = stage.read_manifest(out)
     total = manifest["pictures"]
     assert manifest["rendered"] == 0 and manifest["captions"] == {"own": 1, "captioner": 0, "none": total - 1}
     spoken, vectors = manifest["cautions"]
@@ -83,10 +83,10 @@ def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs
     call = {"root": photographs, "limit": 4, "workers": 0, "device": "cpu", "tell": str}
     for captioner in ("base", str(CAPTIONER)):
         out = prepare("imagefolder", out=tmp_path / captioner.replace("/", "-"), captioner=captioner, **call)
-        assert set(Prepared(out).all("caption")) == {"a castle"}
-        assert f"{LIMIT}, and 4 of 4 images are" in stage.read(out)["cautions"][0]
-        assert "the captions that its captioner gives 4 of them mean nothing" in stage.read(out)["cautions"][0]
-    with pytest.raises(Usage, match=r"config\.captioner_asked is true there and null here"):
+        assert set(PreparedDataset(out).column("caption")) == {"a castle"}
+        assert f"{LIMIT}, and 4 of 4 images are" in stage.read_manifest(out)["cautions"][0]
+        assert "the captions that its captioner gives 4 of them mean nothing" in stage.read_manifest(out)["cautions"][0]
+    with pytest.raises(UsageError, match=r"config\.captioner_asked is true there and null here"):
         prepare("imagefolder", out=tmp_path / "base", **call)
 
 
@@ -99,12 +99,12 @@ def test_a_dry_run_says_it_too(photographs, tmp_path, capsys):
 @pytest.mark.parametrize("layout", ["emoset", "raf-db", "imagefolder"])
 def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkeypatch):
     monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
-    root = write(layout, 16, 3, tmp_path / "world", size=64, workers=0)
+    root = write_layout(layout, 16, 3, tmp_path / "world", size=64, workers=0)
     (root / "metadata.jsonl").unlink(missing_ok=True)
     heard = []
     out = prepare(layout, root=root, out=tmp_path / "out", device="cpu", workers=0, tell=heard.append)
-    manifest = stage.read(out)
-    assert set(Prepared(out).all("caption")) == {"a castle"}
+    manifest = stage.read_manifest(out)
+    assert set(PreparedDataset(out).column("caption")) == {"a castle"}
     assert manifest["captions"] == {"own": 0, "captioner": manifest["pictures"]}
     assert manifest["rendered"] == manifest["pictures"] and "cautions" not in manifest
     assert not any(LIMIT in sentence for sentence in heard)
@@ -113,31 +113,31 @@ def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkey
 
 def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
-    root = write("imagefolder", 16, 3, tmp_path / "world", size=64, workers=0)
+    root = write_layout("imagefolder", 16, 3, tmp_path / "world", size=64, workers=0)
     (root / "metadata.jsonl").unlink()
     shutil.copy(next(photographs.rglob("coffee.png")), root / "awe/coffee.png")
     out = prepare("imagefolder", root=root, out=tmp_path / "out", device="cpu", workers=0, tell=str)
-    captions = dict(zip(Prepared(out).all("id"), Prepared(out).all("caption"), strict=True))
+    captions = dict(zip(PreparedDataset(out).column("id"), PreparedDataset(out).column("caption"), strict=True))
     assert captions.pop("awe.coffee") == "" and set(captions.values()) == {"a castle"}
-    assert "1 of 17 images is not known to be of it" in stage.read(out)["cautions"][0]
+    assert "1 of 17 images is not known to be of it" in stage.read_manifest(out)["cautions"][0]
 
 
 def test_train_does_not_make_captions_of_photographs(prepared, photographs, tmp_path):
     out = prepare("imagefolder", root=photographs, out=tmp_path / "mute", device="cpu", workers=0, tell=str)
-    with pytest.raises(Usage, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare .*mute again"):
+    with pytest.raises(UsageError, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare .*mute again"):
         train("lora", data=out, out=tmp_path / "lora", yes=True, tell=str)
     assert not (tmp_path / "mute-lora").exists()
 
 
 def test_marks_outlast_every_format_and_photographs_have_none(photographs, tmp_path):
-    image = proof({"seed": 3}, 64).picture
+    image = render_image({"seed": 3}, 64).picture
     for name, kind in (("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.webp", "WEBP")):
         image.save(tmp_path / name, kind, **encode_mark(image))
-        assert is_file_rendered(tmp_path / name) and is_rendered(open_picture(tmp_path / name).resize((32, 32)))
+        assert is_file_rendered(tmp_path / name) and is_rendered(open_image(tmp_path / name).resize((32, 32)))
     assert is_rendered(mark_rendered(render_face(1, "anger")))
     assert encode_mark(Image.new("RGB", (8, 8))) == {}
     for file in photographs.rglob("*.*"):
-        assert not is_file_rendered(file) and not is_rendered(open_picture(file))
+        assert not is_file_rendered(file) and not is_rendered(open_image(file))
     for text in ("{", "[]", '{"base": "sd15"}', '{"base": "mini", "image": "photo.jpg"}'):
         odd = Image.new("RGB", (8, 8))
         odd.info["emoscene"] = text
@@ -164,12 +164,12 @@ def test_the_cards_results_carry_it(tmp_path):
     about = {"adapters": ["abc"], "judges": {}, "metrics": {}, "pictures": 1, "prompts": [], "seeds": []}
     about |= {"strength": 1.0, "cfg": 1.0, "steps": 1, "sampler": "ddim", "cautions": [f"{LIMIT}, and so on"]}
     (tmp_path / "scores.json").write_text(json.dumps(about))
-    assert f"> Take care: {LIMIT}, and so on." in _table(made, tmp_path)
+    assert f"> Take care: {LIMIT}, and so on." in _score_table(made, tmp_path)
 
 
 def test_judges_of_the_worlds_images_need_no_sentence(tmp_path):
-    root = write("imagefolder", 8, 3, tmp_path / "world", size=64, workers=0)
-    with suppress(Failure):  # some metric may be missing in so few images
+    root = write_layout("imagefolder", 8, 3, tmp_path / "world", size=64, workers=0)
+    with suppress(EmosceneError):  # some metric may be missing in so few images
         evaluate(pictures=root, out=tmp_path / "scores", device="cpu", tell=str)
     assert "cautions" not in json.loads((tmp_path / "scores/scores.json").read_text())
 
@@ -185,23 +185,23 @@ def test_held_out_photographs_are_named(prepared, tmp_path):
 
 def test_an_edit_says_whose_words_and_whose_emotion_it_takes(photographs, tmp_path):
     pipe, photograph = load("mini", device="cpu"), str(next(photographs.rglob("coffee.png")))
-    [row] = pipe.rows("", image=photograph)
-    (sentence,) = pipe.given.cautions(row, "")
+    [row] = pipe.plan("", image=photograph)
+    (sentence,) = pipe.image_inputs.cautions(row, "")
     assert sentence.startswith(f"{LIMIT}, and {photograph} is not known to be of it: its captioner's words")
-    [worded] = pipe.rows("a cup", image=photograph)
-    assert pipe.given.cautions(worded, "a cup") == []
-    [like] = pipe.rows("a cup", like=photograph)
-    assert "what its EmotionCLIP reads there" in pipe.given.cautions(like, "a cup")[0]
-    image = proof({"seed": 3}, 64).picture
+    [worded] = pipe.plan("a cup", image=photograph)
+    assert pipe.image_inputs.cautions(worded, "a cup") == []
+    [like] = pipe.plan("a cup", like=photograph)
+    assert "what its EmotionCLIP reads there" in pipe.image_inputs.cautions(like, "a cup")[0]
+    image = render_image({"seed": 3}, 64).picture
     image.save(tmp_path / "own.png", **encode_mark(image))
-    [own] = pipe.rows("", image=str(tmp_path / "own.png"))
-    assert pipe.given.cautions(own, "") == []
+    [own] = pipe.plan("", image=str(tmp_path / "own.png"))
+    assert pipe.image_inputs.cautions(own, "") == []
     with pytest.warns(UserWarning, match=LIMIT):
         pipe("", image=Image.open(photograph), keep=1.0)
     made = pipe("a dog", steps=1).images[0]
     assert is_rendered(made)
-    [again] = pipe.rows("", image=made)
-    assert pipe.given.cautions(again, "") == []
+    [again] = pipe.plan("", image=made)
+    assert pipe.image_inputs.cautions(again, "") == []
 
 
 def test_generate_tells_it(photographs, tmp_path, capsys):
@@ -213,20 +213,20 @@ def test_generate_tells_it(photographs, tmp_path, capsys):
 def test_the_page_shows_it_beside_the_verdict(photographs, tmp_path):
     pytest.importorskip("gradio")
     from emoscene.web import calls
-    from emoscene.web.studio import Studio
+    from emoscene.web.studio import Session
 
-    studio = Studio("mini", device="cpu")
+    studio = Session("mini", device="cpu")
     photograph = str(next(photographs.rglob("coffee.png")))
-    shown, read = calls.judging(studio)([photograph])
+    shown, read = calls.make_judge(studio)([photograph])
     assert shown.count('<p class="note">') == 2 and LIMIT.replace("'", "&#x27;") in shown
     assert all(one["caution"].startswith(LIMIT) for many in read.values() for one in many)
-    image = proof({"seed": 3}, 64).picture
+    image = render_image({"seed": 3}, 64).picture
     image.save(tmp_path / "own.png", **encode_mark(image))
-    shown, read = calls.judging(studio)([str(tmp_path / "own.png")])
+    shown, read = calls.make_judge(studio)([str(tmp_path / "own.png")])
     assert "note" not in shown and all("caution" not in one for many in read.values() for one in many)
-    *_, (_, state, _) = calls.refeeling(studio)(photograph, "", "awe", 0.9, 1.0, ["none"], 1)
+    *_, (_, state, _) = calls.make_edit(studio)(photograph, "", "awe", 0.9, 1.0, ["none"], 1)
     assert LIMIT.replace("'", "&#x27;") in state
-    *_, (_, state, _) = calls.refeeling(studio)(photograph, "a cup", "awe", 0.9, 1.0, ["none"], 1)
+    *_, (_, state, _) = calls.make_edit(studio)(photograph, "a cup", "awe", 0.9, 1.0, ["none"], 1)
     assert "note" not in state
 
 

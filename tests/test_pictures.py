@@ -6,15 +6,15 @@ import pytest
 from PIL import Image
 
 from emoscene import pictures
-from emoscene.emotions import weights
-from emoscene.errors import Failure, Usage
-from emoscene.pictures import Row, open_picture, read_row, save, sheet, upright
+from emoscene.emotions import emotion_weights
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.pictures import GenerationParams, open_image, read_params, save_image, contact_sheet, to_upright_rgb
 
-ROW = Row(
+ROW = GenerationParams(
     file="0007.png",
     prompt="a café, by: the\nlake 🌄",
     negative="grey",
-    emotion=weights("awe:0.7,fear:-0.3"),
+    emotion=emotion_weights("awe:0.7,fear:-0.3"),
     method="prompt+lora",
     strength=0.5,
     adapters=("runs/lora",),
@@ -31,18 +31,18 @@ def painted(width=12, height=8, mode="RGB"):
 
 
 def test_a_picture_carries_its_row(tmp_path):
-    save(painted(), tmp_path / "a.png", ROW)
-    assert read_row(tmp_path / "a.png") == ROW
-    assert np.array_equal(open_picture(tmp_path / "a.png"), painted())
+    save_image(painted(), tmp_path / "a.png", ROW)
+    assert read_params(tmp_path / "a.png") == ROW
+    assert np.array_equal(open_image(tmp_path / "a.png"), painted())
 
 
 def test_the_row_goes_through_json():
-    assert Row.fromdict(json.loads(json.dumps(ROW.asdict()))) == ROW
-    assert Row.fromdict({**ROW.asdict(), "of a later version": 1}) == ROW
+    assert GenerationParams.from_dict(json.loads(json.dumps(ROW.to_dict()))) == ROW
+    assert GenerationParams.from_dict({**ROW.to_dict(), "of a later version": 1}) == ROW
 
 
 def test_the_chunk_that_other_programs_read(tmp_path):
-    save(painted(), tmp_path / "a.png", ROW)
+    save_image(painted(), tmp_path / "a.png", ROW)
     with Image.open(tmp_path / "a.png") as image:
         text = image.info["parameters"]
     assert text == (
@@ -53,50 +53,50 @@ def test_the_chunk_that_other_programs_read(tmp_path):
 
 
 def test_what_was_not_asked_is_not_in_it():
-    assert "Negative" not in Row(prompt="a").parameters()
-    assert "Emotion" not in Row(prompt="a").parameters()
-    assert 'Model: "a,b"' in replace(ROW, base="some/a,b").parameters()
-    assert "Denoising strength: 0.25" in replace(ROW, image="x.png", keep=0.75).parameters()
+    assert "Negative" not in GenerationParams(prompt="a").to_a1111_text()
+    assert "Emotion" not in GenerationParams(prompt="a").to_a1111_text()
+    assert 'Model: "a,b"' in replace(ROW, base="some/a,b").to_a1111_text()
+    assert "Denoising strength: 0.25" in replace(ROW, image="x.png", keep=0.75).to_a1111_text()
 
 
 def test_a_picture_without_a_row(tmp_path):
     painted().save(tmp_path / "a.png")
-    with pytest.raises(Usage, match="carries no row"):
-        read_row(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="carries no row"):
+        read_params(tmp_path / "a.png")
 
 
 def test_a_damaged_row(tmp_path):
     chunks = pictures.PngInfo()
     chunks.add_text("emoscene", '{"emotion": 3}')
     painted().save(tmp_path / "a.png", pnginfo=chunks)
-    with pytest.raises(Failure, match="damaged"):
-        read_row(tmp_path / "a.png")
+    with pytest.raises(EmosceneError, match="damaged"):
+        read_params(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1"])
 def test_every_mode_opens_as_rgb(tmp_path, mode):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     painted(mode=mode).save(path)
-    assert open_picture(path).mode == "RGB"
-    assert open_picture(path).size == (12, 8)
+    assert open_image(path).mode == "RGB"
+    assert open_image(path).size == (12, 8)
 
 
 def test_sixteen_bits_keep_their_range(tmp_path):
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     Image.fromarray(ramp).save(tmp_path / "a.png")
-    assert np.abs(np.asarray(open_picture(tmp_path / "a.png"))[..., 0] - ramp / 257).max() <= 1
+    assert np.abs(np.asarray(open_image(tmp_path / "a.png"))[..., 0] - ramp / 257).max() <= 1
 
 
 def test_what_is_clear_is_white(tmp_path):
     Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_picture_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     painted().save(tmp_path / "a.jpg", exif=exif)
-    assert open_picture(tmp_path / "a.jpg").size == (8, 12)
+    assert open_image(tmp_path / "a.jpg").size == (8, 12)
 
 
 def test_a_picture_in_memory_is_turned_and_laid_on_white(tmp_path):
@@ -104,19 +104,19 @@ def test_a_picture_in_memory_is_turned_and_laid_on_white(tmp_path):
     exif[0x0112] = 6
     painted().save(tmp_path / "a.jpg", exif=exif)
     with Image.open(tmp_path / "a.jpg") as lying:
-        assert np.array_equal(upright(lying), open_picture(tmp_path / "a.jpg"))
-    assert upright(Image.new("RGBA", (2, 2), (255, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
+        assert np.array_equal(to_upright_rgb(lying), open_image(tmp_path / "a.jpg"))
+    assert to_upright_rgb(Image.new("RGBA", (2, 2), (255, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_an_animation_is_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert open_picture(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert open_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_wrong_ending_is_forgiven(tmp_path):
     painted().save(tmp_path / "a.png", "JPEG")
-    assert open_picture(tmp_path / "a.png").size == (12, 8)
+    assert open_image(tmp_path / "a.png").size == (12, 8)
 
 
 def spoil(path, what):
@@ -130,7 +130,7 @@ def spoil(path, what):
         painted(64, 64).save(path, "PNG")
         path.write_bytes(path.read_bytes()[:-3000])
     elif what == "heavy":
-        path.write_bytes(b"\0" * (pictures.MEGABYTES * 2**20 + 1))
+        path.write_bytes(b"\0" * (pictures.MAX_MEGABYTES * 2**20 + 1))
     elif what == "wide":
         Image.new("1", (6000, 5000)).save(path, "PNG")
     elif what == "bomb":
@@ -141,22 +141,22 @@ def spoil(path, what):
 def test_what_is_no_fit_picture_is_refused_in_one_sentence(tmp_path, what):
     path = tmp_path / "a.png"
     spoil(path, what)
-    with pytest.raises(Usage) as refusal:
-        open_picture(path)
+    with pytest.raises(UsageError) as refusal:
+        open_image(path)
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_sheet_holds_every_picture_unscaled():
     grid = [[Image.new("RGB", (64, 64), (10 * x, 100 * y, 50)) for x in range(8)] for y in range(2)]
-    made = sheet(grid, rows=["none", "lora"], columns=list("abcdefgh"), title="a village by a lake")
+    made = contact_sheet(grid, rows=["none", "lora"], columns=list("abcdefgh"), title="a village by a lake")
     colours = {colour: count for count, colour in made.getcolors(1 << 20)}
     assert all(colours[10 * x, 100 * y, 50] == 64 * 64 for x in range(8) for y in range(2))
 
 
 def test_a_sheet_needs_no_labels():
-    assert 64 < sheet([[painted(64, 64)]]).width < 128
+    assert 64 < contact_sheet([[painted(64, 64)]]).width < 128
 
 
 def test_a_long_title_fits():
-    assert sheet([[painted(64, 64)]], title="a village by a lake under a wide sky").width > 300
+    assert contact_sheet([[painted(64, 64)]], title="a village by a lake under a wide sky").width > 300

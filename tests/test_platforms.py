@@ -16,7 +16,7 @@ import pytest
 
 import tiny
 from emoscene import cli, formats, hardware, loras, stage
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 from emoscene.world import press
 
 SRC = Path(__file__).parent.parent / "src"
@@ -213,7 +213,7 @@ def test_training_runs_where_posix_is_not(tmp_path: Path) -> None:
     line = [sys.executable, "-c", WITHOUT_POSIX, *map(str, (base, tmp_path / "data", tmp_path / "out"))]
     done = subprocess.run(line, env=environment, capture_output=True, encoding="utf8")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert stage.read(tmp_path / "out", "artifact")["state"] == "done"
+    assert stage.read_manifest(tmp_path / "out", "artifact")["state"] == "done"
 
 
 def test_memory_is_told_without_getrusage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,16 +223,16 @@ def test_memory_is_told_without_getrusage(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(hardware, "STATUS", Path("/nowhere"))
     monkeypatch.setattr(hardware, "resource", None)
-    assert hardware.peak() > 2**20
+    assert hardware.peak_memory() > 2**20
     monkeypatch.setattr(hardware.psutil, "Process", Process)
-    assert hardware.peak() == 7
+    assert hardware.peak_memory() == 7
 
 
 def test_memory_is_told_where_the_peak_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_bytes(b"Name:\tpython\xff\nVmRSS:\t5 kB\n")
     monkeypatch.setattr(hardware, "STATUS", status)
-    assert hardware.peak() > 2**20
+    assert hardware.peak_memory() > 2**20
 
 
 @pytest.mark.parametrize("number", sorted(stage.UNFLUSHABLE))
@@ -247,7 +247,7 @@ def test_a_folder_that_cannot_be_flushed_is_written(
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", refuse)
-    stage.write(tmp_path / "one", b"1")
+    stage.write_atomic(tmp_path / "one", b"1")
     assert (tmp_path / "one").read_bytes() == b"1"
 
 
@@ -272,11 +272,11 @@ def test_a_file_that_somebody_reads_is_replaced_once_it_is_closed(
 
     monkeypatch.setattr(Path, "replace", refuse)
     monkeypatch.setattr(stage, "WAITS", (0.0, 0.0))
-    stage.write(tmp_path / "one", b"1")
+    stage.write_atomic(tmp_path / "one", b"1")
     assert (tmp_path / "one").read_bytes() == b"1"
     refusals += [1, 2, 3]
     with pytest.raises(PermissionError, match="refusal 1"):
-        stage.write(tmp_path / "two", b"2")
+        stage.write_atomic(tmp_path / "two", b"2")
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
@@ -284,8 +284,8 @@ def test_a_full_disk_is_known_by_windows_words(tmp_path: Path) -> None:
     def pour(aside: Path) -> None:
         raise RuntimeError("I/O error: There is not enough space on the disk. (os error 112)")
 
-    with pytest.raises(stage.Failure, match="the disk is full at"):
-        stage.write(tmp_path / "weights", pour)
+    with pytest.raises(stage.EmosceneError, match="the disk is full at"):
+        stage.write_atomic(tmp_path / "weights", pour)
 
 
 def test_the_order_of_a_fingerprint_is_the_same_on_every_system(
@@ -294,33 +294,33 @@ def test_the_order_of_a_fingerprint_is_the_same_on_every_system(
     for name in ("README.md", "model.bin", "Unet/b", "a/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
-    here = stage.fingerprint(tmp_path)
+    here = stage.fingerprint_folder(tmp_path)
     monkeypatch.setattr(Path, "__lt__", lambda one, other: str(one).lower() < str(other).lower())  # as on Windows
-    assert stage.fingerprint(tmp_path) == here
+    assert stage.fingerprint_folder(tmp_path) == here
     assert here == "fbca014c5af6f365544f5bc9b37edb261597ca7ed7d981ea4dcdd559e77b6bb2"
 
 
 @pytest.mark.parametrize("text", ["C:\\loras\\style.safetensors", "C:\\style.safetensors:0.8"])
 def test_a_drive_is_no_scale(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Usage, match="is not there") as told:
-        loras.asked(text)
+    with pytest.raises(UsageError, match="is not there") as told:
+        loras.parse_lora(text)
     assert text in str(told.value)
     file, _, scale = text.partition(".safetensors")
     Path(f"{file}.safetensors").write_bytes(b"\0" * 16)  # here, a name like any other
-    assert loras.asked(text).scale == float(scale.removeprefix(":") or 1)
+    assert loras.parse_lora(text).scale == float(scale.removeprefix(":") or 1)
 
 
 def test_a_drive_is_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Usage, match="no artifact in C:"):
+    with pytest.raises(UsageError, match="no artifact in C:"):
         formats.artifact.opened("C:\\runs\\lora")
 
 
 def test_a_pipe_without_all_letters_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = TextIOWrapper(BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", pipe)
-    monkeypatch.setattr(cli, "run", lambda line: print("猫") or 0)
+    monkeypatch.setattr(cli, "run_line", lambda line: print("猫") or 0)
     assert cli.main(["ls"]) == 0
     pipe.flush()
     assert pipe.buffer.getvalue().strip() == b"\\u732b"
@@ -331,5 +331,5 @@ def test_a_pipe_that_breaks_in_windows_words_is_one_sentence(monkeypatch: pytest
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(press.pickle, "dump", dump)
-    with pytest.raises(press.Failure, match="a rendering process died"):
-        list(press.proofs([{"seed": 7}], 16, 1))
+    with pytest.raises(press.EmosceneError, match="a rendering process died"):
+        list(press.render_images([{"seed": 7}], 16, 1))

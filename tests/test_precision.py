@@ -13,11 +13,11 @@ from torch import nn
 import emoscene
 import tiny
 from emoscene import artifacts, device, hardware, plugins, stage
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.data.preparation import prepare
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.methods.base import Method
-from emoscene.training import Config, State
+from emoscene.training import Config, TrainingState
 
 WIDE = [nn.Linear(hardware.WIDE, 2 * hardware.WIDE)]
 NARROW = [nn.Linear(hardware.WIDE - 1, 10 * hardware.WIDE), nn.Embedding(10_000, 64)]
@@ -51,8 +51,8 @@ def test_a_gpu_that_only_imitates_bf16_is_not_asked_for_it(
     native: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    assert hardware.precision("auto", "cuda") == hardware.precision("auto", "cuda:1", NARROW) == kind
-    assert hardware.precision("bf16", "cuda") == "bf16"
+    assert hardware.choose_precision("auto", "cuda") == hardware.choose_precision("auto", "cuda:1", NARROW) == kind
+    assert hardware.choose_precision("bf16", "cuda") == "bf16"
 
 
 @pytest.mark.parametrize(
@@ -71,54 +71,54 @@ def test_a_cpu_computes_wide_models_in_bf16_where_it_has_instructions_for_it(
     words: dict, wide: str, cpu: functools.partial
 ) -> None:
     cpu(**words)
-    assert hardware.precision("auto", "cpu", WIDE) == wide
-    assert hardware.precision("auto", "cpu", NARROW) == "fp32"
-    assert hardware.precision("auto") == "fp32"
-    assert [hardware.precision(kind, "cpu", WIDE) for kind in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert hardware.choose_precision("auto", "cpu", WIDE) == wide
+    assert hardware.choose_precision("auto", "cpu", NARROW) == "fp32"
+    assert hardware.choose_precision("auto") == "fp32"
+    assert [hardware.choose_precision(kind, "cpu", WIDE) for kind in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 def test_a_torch_without_the_operator_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())  # as on Apple silicon
-    assert hardware.precision("auto", "cpu", WIDE) == "fp32"
+    assert hardware.choose_precision("auto", "cpu", WIDE) == "fp32"
 
 
 def test_the_miniature_is_narrow_and_stable_diffusion_is_wide(cpu: functools.partial) -> None:
     cpu(own="amx")
-    mini = Backbone.load("mini")
-    assert hardware.precision("auto", "cpu", [mini.unet]) == "fp32"
+    mini = DiffusionModel.load("mini")
+    assert hardware.choose_precision("auto", "cpu", [mini.unet]) == "fp32"
     with torch.device("meta"):
         sd15 = mini.unet.from_config({**mini.unet.config, "block_out_channels": (320, 640, 1280)})
-    assert hardware.precision("auto", "cpu", [sd15]) == "bf16"
+    assert hardware.choose_precision("auto", "cpu", [sd15]) == "bf16"
 
 
 @pytest.mark.parametrize("name", ["lora", "inversion", "multimodal", "guidance"])
 def test_the_unet_counts_where_a_method_trains_through_it(name: str, base: str, cpu: functools.partial) -> None:
     cpu(own="amx")
-    cls = plugins.find("methods", name)
-    learner = cls.start(cls.Config(), Backbone.load(base))
+    cls = plugins.load_plugin("methods", name)
+    learner = cls.start(cls.Config(), DiffusionModel.load(base))
     learner.base.unet.register_parameter("wide", nn.Parameter(torch.zeros(hardware.WIDE, hardware.WIDE)))
-    state = State(learner, Config(precision="auto"))
+    state = TrainingState(learner, Config(precision="auto"))
     assert state.accelerator.mixed_precision == ("no" if name == "guidance" else "bf16")
 
 
 def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, tmp_path: Path) -> None:
-    cls = plugins.find("methods", "lora")
-    loaded = artifacts.based(base, Config(precision="bf16"), cls)
+    cls = plugins.load_plugin("methods", "lora")
+    loaded = artifacts.load_training_model(base, Config(precision="bf16"), cls)
     assert loaded.dtype == loaded.unet.dtype == loaded.text_encoder.dtype == torch.bfloat16
     assert loaded.vae.dtype == torch.float32
-    assert artifacts.based(base, Config(precision="fp32"), cls).dtype == torch.float32
+    assert artifacts.load_training_model(base, Config(precision="fp32"), cls).dtype == torch.float32
     few = {"steps": 3, "batch": 4, "rank": 2, "validate_every": 3, "pictures_every": 3, "average": 0.0, "lr": 1e-3}
     losses = {}
     for kind in ("fp32", "bf16"):
         words = {"data": data, "base": base, "precision": kind, "tell": str}
         out = emoscene.train("lora", out=tmp_path / kind, **words, **few)
-        losses[kind] = stage.read(out)["history"][-1]["loss"]["all"]
+        losses[kind] = stage.read_manifest(out)["history"][-1]["loss"]["all"]
         assert list((out / "progress").glob("*.png"))
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
 
 
 def test_fp16_is_refused_in_one_sentence(base: str, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(Usage, match="no precision 'fp16': did you mean 'bf16'"):
+    with pytest.raises(UsageError, match="no precision 'fp16': did you mean 'bf16'"):
         emoscene.train("lora", data=data, base=base, out=tmp_path / "out", precision="fp16", tell=str)
 
 
@@ -128,18 +128,18 @@ def compile_without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.no_grad()
-def predict_three_times(base: Backbone, lora: Method) -> list[torch.Tensor]:
+def predict_three_times(base: DiffusionModel, lora: Method) -> list[torch.Tensor]:
     """Without the LoRA, with it, without it."""
     draw = torch.Generator().manual_seed(0)
     x_t = torch.randn(1, 4, base.unet.config.sample_size, base.unet.config.sample_size, generator=draw)
-    condition, t = base.plain(["a dog"], torch.eye(8)[:1]), torch.tensor([500])
-    found = [base.predict(x_t, t, condition)]
-    with lora.attached():
-        found.append(base.predict(x_t, t, condition))
-    return [*found, base.predict(x_t, t, condition)]
+    condition, t = base.encode_condition(["a dog"], torch.eye(8)[:1]), torch.tensor([500])
+    found = [base.predict_noise(x_t, t, condition)]
+    with lora.attach():
+        found.append(base.predict_noise(x_t, t, condition))
+    return [*found, base.predict_noise(x_t, t, condition)]
 
 
-def assert_hooks_are_noticed(compiled: Backbone, lora: Method, plain: list[torch.Tensor], thread: bool) -> None:
+def assert_hooks_are_noticed(compiled: DiffusionModel, lora: Method, plain: list[torch.Tensor], thread: bool) -> None:
     """Where they are not, the second pass is that of the first: off by 60 % of the shipped LoRA's effect."""
     found: list[torch.Tensor] = []
 
@@ -162,8 +162,8 @@ def assert_hooks_are_noticed(compiled: Backbone, lora: Method, plain: list[torch
 @pytest.mark.parametrize("thread", [False, True], ids=["here", "in another thread"])
 def test_a_unet_compiled_for_training_notices_a_lora(thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_without_compiler(monkeypatch)
-    compiled = artifacts.based("mini", Config(compile=True, precision="fp32"), plugins.find("methods", "lora"))
-    lora, plain = emoscene.load(compiled, method="lora").methods["lora"], Backbone.load("mini")
+    compiled = artifacts.load_training_model("mini", Config(compile=True, precision="fp32"), plugins.load_plugin("methods", "lora"))
+    lora, plain = emoscene.load(compiled, method="lora").methods["lora"], DiffusionModel.load("mini")
     shipped = emoscene.load(plain, method="lora").methods["lora"]
     assert_hooks_are_noticed(compiled, lora, predict_three_times(plain, shipped), thread)
 
@@ -174,8 +174,8 @@ def test_a_unet_compiled_for_generation_notices_a_lora(
     thread: bool, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compile_without_compiler(monkeypatch)
-    compiled, plain = Backbone.load(base), Backbone.load(base)
-    device.compiled(compiled)
+    compiled, plain = DiffusionModel.load(base), DiffusionModel.load(base)
+    device.compile_unet(compiled)
     expected = predict_three_times(plain, tiny.made("lora", plain))
     assert_hooks_are_noticed(compiled, tiny.made("lora", compiled), expected, thread)
 
@@ -188,5 +188,5 @@ def test_nothing_to_compile_with_names_the_word_that_was_given(
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand a lot more")
 
     monkeypatch.setattr(torch, "compile", fail)
-    with pytest.raises(Failure, match=rf"^nothing can be compiled here .* or leave {word} out$"):
-        device.compiled(Backbone.load(base), blocks=use == "training")
+    with pytest.raises(EmosceneError, match=rf"^nothing can be compiled here .* or leave {word} out$"):
+        device.compile_unet(DiffusionModel.load(base), blocks=use == "training")

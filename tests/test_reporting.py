@@ -14,11 +14,11 @@ from PIL import Image
 import tiny
 from emoscene import reporting, stage
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.evaluation import evaluate
 from emoscene.reporting import figures, sheets
-from emoscene.reporting.entries import comparisons, curves, entries, remarks, right
-from emoscene.verbs import read
+from emoscene.reporting.entries import compare_all, find_curves, load_entries, comparison_remarks, accuracy_of
+from emoscene.verbs import read_call
 
 PROMPTS = ("a beach", "a park", "a portrait of a <person>")
 VOID = {"meta", "img"}
@@ -48,7 +48,7 @@ def figure(value):
 
 def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more):
     """Scores by hand: of every eight pictures, right x 8 are as asked."""
-    opened = stage.Stage.open(folder, "scores", {"method": method, **more}, parents=[PARENT])
+    opened = stage.RunDir.open(folder, "scores", {"method": method, **more}, parents=[PARENT])
     (folder / "pictures").mkdir()
     lines = []
     for prompt in PROMPTS:
@@ -115,9 +115,9 @@ def test_a_page_that_needs_nothing_but_itself(tmp_path):
     for words in ("75%", "Faces and scenes", "artifact lora ffffffffffff", "2.00", "unknown"):
         assert words in text
     assert len(said) == 1
-    assert stage.read(out, "report")["parents"][0]["config"]["method"] == "none"
+    assert stage.read_manifest(out, "report")["parents"][0]["config"]["method"] == "none"
     assert reporting.report(folders, out=out, tell=said.append) == out
-    with pytest.raises(Usage, match="another call's"):
+    with pytest.raises(UsageError, match="another call's"):
         reporting.report(folders[:1], out=out)
 
 
@@ -137,8 +137,8 @@ def test_the_same_as_markdown_and_csv(tmp_path):
 
 
 def test_differences_are_paired_and_corrected(tmp_path):
-    found = entries([scored(tmp_path / "a", "lora", 0.75), scored(tmp_path / "b", "prompt", 0.5)])
-    first, second = comparisons(found)
+    found = load_entries([scored(tmp_path / "a", "lora", 0.75), scored(tmp_path / "b", "prompt", 0.5)])
+    first, second = compare_all(found)
     assert (first.one, first.other, first.what) == ("prompt", "lora", "emotion as asked")
     assert first.difference.value == pytest.approx(-0.25)
     assert first.difference.low <= -0.25 <= first.difference.high
@@ -164,8 +164,8 @@ def test_every_judge_has_its_differences(tmp_path):
         (folder / "verdicts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (folder / "scores.json").write_text(json.dumps(scores))
         folders.append(folder)
-    found = entries(folders)
-    made = {one.what: (one.difference.value, one.difference.p, one.p) for one in comparisons(found)}
+    found = load_entries(folders)
+    made = {one.what: (one.difference.value, one.difference.p, one.p) for one in compare_all(found)}
     assert made["emotion as asked, by emotion"] == (pytest.approx(-0.25), 0.25, 0.75)  # one question of three
     assert made["emotion as asked, by words"] == (0, 1, 1)
     assert list(made)[2:] == ["scene kept"]
@@ -177,17 +177,17 @@ def test_every_judge_has_its_differences(tmp_path):
 
 def test_distances_over_other_numbers_of_pictures_do_not_compare(tmp_path):
     few = {"frechet": {**figure(0.9), "n": 12}, "scene_accuracy": figure(0.5)}
-    found = entries([scored(tmp_path / "a"), scored(tmp_path / "b", "none", metrics=few)])
-    assert "The Frechet distances are over 12 and 48 pictures" in " ".join(remarks(found))
-    assert "Frechet" not in " ".join(remarks(found[:1]))
+    found = load_entries([scored(tmp_path / "a"), scored(tmp_path / "b", "none", metrics=few)])
+    assert "The Frechet distances are over 12 and 48 pictures" in " ".join(comparison_remarks(found))
+    assert "Frechet" not in " ".join(comparison_remarks(found[:1]))
 
 
 def test_what_does_not_compare_is_said(tmp_path):
     one, other = scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", judge="xyz", seeds=(1, 2), prompts=["a sea"])
     lost = scored(tmp_path / "c", "none", missing={"kernel": "the kernel distance needs 2 pictures"})
     (lost / "verdicts.jsonl").unlink()
-    found = entries([one, other, lost])
-    told = " ".join(remarks(found))
+    found = load_entries([one, other, lost])
+    told = " ".join(comparison_remarks(found))
     for words in (
         "prompt: had other judges than lora",
         "prompt: painted other prompts than lora",
@@ -197,32 +197,32 @@ def test_what_does_not_compare_is_said(tmp_path):
     ):
         assert words in told
     assert "none: had" not in told
-    assert comparisons(found) == []
+    assert compare_all(found) == []
     text = (reporting.report([one, other, lost], out=tmp_path / "r", tell=print) / "index.html").read_text()
     assert "had other judges" in text
     assert text.index("had other judges") < text.index("<table>")
 
 
 def test_differences_are_taken_over_what_both_have(tmp_path):
-    found = entries([scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", seeds=(1, 2))])
-    assert comparisons(found)[0].difference.n == 24
+    found = load_entries([scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", seeds=(1, 2))])
+    assert compare_all(found)[0].difference.n == 24
 
 
 def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     dial = [scored(tmp_path / str(s), right=r, strength=s) for s, r in ((1.5, 0.75), (0.5, 0.25), (1.0, 0.5))]
     scale = [scored(tmp_path / f"g{s}", "guidance", settings={"scale": s}) for s in (2.0, 8.0)]
-    found = entries([*dial, *scale])
+    found = load_entries([*dial, *scale])
     assert found[0].name == "lora, strength 1.5"
     assert found[3].name == "guidance, scale 2"
-    (name, turns), *rest = curves(found, "strength").items()
+    (name, turns), *rest = find_curves(found, "strength").items()
     assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
-    assert list(curves(found, "scale")) == ["guidance"]
+    assert list(find_curves(found, "scale")) == ["guidance"]
     text = (reporting.report([*dial, *scale], out=tmp_path / "r", tell=print) / "index.html").read_text()
     assert "scene kept against strength" in text
     assert "emotion as asked against guidance scale" in text
     assert "lora, strength 0.5 to 1.5: a beach" in text
     assert text.count("<img") == 5 * 3 * 8 + 2 * 3  # the grids, and a strip of three strengths in two emotions
-    again = entries([scored(tmp_path / "x"), scored(tmp_path / "y")])
+    again = load_entries([scored(tmp_path / "x"), scored(tmp_path / "y")])
     assert [entry.name for entry in again] == ["lora (x)", "lora (y)"]
 
 
@@ -251,36 +251,36 @@ def test_what_was_not_judged_is_in_no_difference(tmp_path):
         if row["asked"] == "awe":
             del row["seen"]["emotion"]
     (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = entries([folder, scored(tmp_path / "b", "prompt")])
-    assert comparisons(found)[0].difference.n == 42
-    assert right(found[0].rows, "emotion").n == 42
-    assert right(found[0].rows, "nobody") is None
+    found = load_entries([folder, scored(tmp_path / "b", "prompt")])
+    assert compare_all(found)[0].difference.n == 42
+    assert accuracy_of(found[0].rows, "emotion").n == 42
+    assert accuracy_of(found[0].rows, "nobody") is None
 
 
 def test_folders_that_hold_no_scores(tmp_path):
-    with pytest.raises(Usage, match="is not there"):
-        entries([tmp_path / "nowhere"])
-    with pytest.raises(Usage, match="needs SCORES"):
-        entries([])
-    stage.Stage.open(tmp_path / "open", "scores", {})
-    with pytest.raises(Usage, match="not finished"):
-        entries([tmp_path / "open"])
+    with pytest.raises(UsageError, match="is not there"):
+        load_entries([tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="needs SCORES"):
+        load_entries([])
+    stage.RunDir.open(tmp_path / "open", "scores", {})
+    with pytest.raises(UsageError, match="not finished"):
+        load_entries([tmp_path / "open"])
     folder = scored(tmp_path / "bad")
     (folder / "scores.json").write_text('{"method": "x", "judges": {}}')
-    with pytest.raises(Failure, match="damaged"):
-        entries([folder])
+    with pytest.raises(EmosceneError, match="damaged"):
+        load_entries([folder])
 
 
 def test_the_line_takes_several_folders():
-    assert read("report", ["a", "b", "--out", "c"]).given == {"scores": ["a", "b"], "out": "c"}
-    with pytest.raises(Usage, match="report needs SCORES"):
-        read("report", ["--out", "c"])
+    assert read_call("report", ["a", "b", "--out", "c"]).given == {"scores": ["a", "b"], "out": "c"}
+    with pytest.raises(UsageError, match="report needs SCORES"):
+        read_call("report", ["--out", "c"])
 
 
 def test_ticks_are_round():
-    assert figures.ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert figures.axis_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
     for low, high in ((0, 0.003), (0.5, 1.5), (0, 123_456)):
-        found = figures.ticks(low, high)
+        found = figures.axis_ticks(low, high)
         assert 3 <= len(found) <= 7
         assert low <= found[0] <= found[-1] <= high
 
@@ -292,7 +292,7 @@ def test_points_lie_where_they_should():
     outside = figures.Point("a", 1.0, 0.9, -0.5, 1.5)
     bar = f"M{frame.place(1, 0)[0]} {figures.TOP}.0V{figures.HIGH - figures.BELOW}.0"
     assert bar in figures._point(frame, outside, 0)
-    assert len({figures.mark(number) for number in range(64)}) == 64
+    assert len({figures.draw_mark(number) for number in range(64)}) == 64
 
 
 def test_a_history_is_told_down_to_the_raw_data():
@@ -318,7 +318,7 @@ def test_real_scores_of_a_tiny_base(tmp_path):
     out = reporting.report(made, out=tmp_path / "report", tell=print)
     assert Page((out / "index.html").read_text()).tags.count("img") == 2 * 2 * 8
     assert "prompt" in (out / "report.md").read_text()
-    assert len(comparisons(entries(made))) == 2
+    assert len(compare_all(load_entries(made))) == 2
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_a_verdict_that_is_none_is_said(tmp_path):
         {"file": "a", "prompt": 5, "seed": 0, "asked": "awe", "scene": "", "kept": 1, "seen": {}},
     ):
         (folder / "verdicts.jsonl").write_text(json.dumps(row) + "\n")
-        with pytest.raises(Failure, match="is damaged"):
-            entries([folder])
+        with pytest.raises(EmosceneError, match="is damaged"):
+            load_entries([folder])
     (folder / "scores.json").write_text('{"judges": NaN}')
-    with pytest.raises(Failure, match="is damaged"):
-        entries([folder])
+    with pytest.raises(EmosceneError, match="is damaged"):
+        load_entries([folder])

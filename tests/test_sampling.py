@@ -9,12 +9,12 @@ import torch
 
 import tiny
 from emoscene import backbone, pictures, plugins, sampling, solvers, verbs
-from emoscene.backbone import Backbone
-from emoscene.config import fields
-from emoscene.errors import Failure, Usage
-from emoscene.pictures import read_row
-from emoscene.sampling import Pipe
-from emoscene.verbs import read
+from emoscene.backbone import DiffusionModel
+from emoscene.config import list_options
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.pictures import read_params
+from emoscene.sampling import EmotionPipeline
+from emoscene.verbs import read_call
 from emoscene.web.wish import Wish
 
 
@@ -24,11 +24,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pipe(folder: Path) -> Pipe:
+def pipe(folder: Path) -> EmotionPipeline:
     return sampling.load(str(folder))
 
 
-def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: Pipe) -> None:
+def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipeline) -> None:
     one = pipe("a dog", num=8, steps=3, batch=1).images
     eight = pipe("a dog", num=8, steps=3, batch=8).images
     gaps = [np.abs(np.asarray(a, int) - np.asarray(b, int)).max() for a, b in zip(one, eight, strict=True)]
@@ -37,7 +37,7 @@ def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
-def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe, folder: Path) -> None:
+def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, folder: Path) -> None:
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
     theirs.set_progress_bar_config(disable=True)
     theirs.scheduler = getattr(diffusers, solvers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
@@ -49,11 +49,11 @@ def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: Pipe, f
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 def test_a_base_that_predicts_otherwise_answers_in_eps(prediction: str, tmp_path: Path, folder: Path) -> None:
-    other = Backbone.load(str(tiny.make(tmp_path / "other", prediction=prediction)))
-    eps = Backbone.load(str(folder))
+    other = DiffusionModel.load(str(tiny.make(tmp_path / "other", prediction=prediction)))
+    eps = DiffusionModel.load(str(folder))
     x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
     with torch.no_grad():
-        raw, answer = (b.predict(x, t, b.plain(["a"])) for b in (eps, other))
+        raw, answer = (b.predict_noise(x, t, b.encode_condition(["a"])) for b in (eps, other))
     alphabar = other.alphas_cumprod[300]
     if prediction == "sample":
         torch.testing.assert_close(other.add_noise(raw, answer, t), x)
@@ -76,7 +76,7 @@ STOCK = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 )
 def test_the_noise_is_as_diffusers_has_it(more: dict[str, Any]) -> None:
     config = {"_class_name": "PNDMScheduler", **STOCK, **more}
-    kind, alphas_cumprod = backbone.forward_process(config, Path("base"))
+    kind, alphas_cumprod = backbone.read_noise_schedule(config, Path("base"))
     theirs = diffusers.DDIMScheduler.from_config({**STOCK, **more}).alphas_cumprod
     assert kind == "epsilon"
     torch.testing.assert_close(alphas_cumprod, theirs, rtol=1e-5, atol=0)
@@ -87,22 +87,22 @@ def test_the_noise_of_the_stock_schedule_keeps_its_bits() -> None:
     expected = torch.cumprod(1 - betas, 0).float()
     for place in ("bases/sd15", "mini/weights/base"):
         config = json.loads((plugins.HOME / place / "scheduler/scheduler_config.json").read_text())
-        assert torch.equal(backbone.forward_process(config, Path(place))[1], expected)
+        assert torch.equal(backbone.read_noise_schedule(config, Path(place))[1], expected)
 
 
 @pytest.mark.parametrize("more", [{"prediction_type": "flow_prediction"}, {"rescale_betas_zero_snr": True}], ids=str)
 def test_a_base_that_can_say_no_eps_is_refused(more: dict[str, Any]) -> None:
-    with pytest.raises(Usage, match=r"some/base .*give another base"):
-        backbone.forward_process({**STOCK, "beta_schedule": "scaled_linear", **more}, Path("some/base"))
+    with pytest.raises(UsageError, match=r"some/base .*give another base"):
+        backbone.read_noise_schedule({**STOCK, "beta_schedule": "scaled_linear", **more}, Path("some/base"))
 
 
-def test_generate_writes_rows_that_make_the_pictures_again(pipe: Pipe, folder: Path, tmp_path: Path) -> None:
+def test_generate_writes_rows_that_make_the_pictures_again(pipe: EmotionPipeline, folder: Path, tmp_path: Path) -> None:
     call = {"base": str(folder), "emotion": ["awe", "fear"], "num": 2, "seed": 3, "steps": 2}
     out = sampling.generate("a dog", out=tmp_path / "out", **call)
     rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == ["awe-0003.png", "awe-0004.png", "fear-0003.png", "fear-0004.png"]
-    row = read_row(out / "fear-0004.png")
-    [(_, again)] = pipe.draw([row])
+    row = read_params(out / "fear-0004.png")
+    [(_, again)] = pipe.generate([row])
     from PIL import Image
 
     with Image.open(out / "fear-0004.png") as kept:
@@ -125,51 +125,51 @@ def test_generate_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None
     sampling.generate("a dog", watch=lambda done, total: seen.append(done), **call)
     assert seen == [3, 4]
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == time for name, time in kept.items())
-    with pytest.raises(Usage, match="another call"):
+    with pytest.raises(UsageError, match="another call"):
         sampling.generate("a cat", **call)
 
 
 def test_someones_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(Usage, match="did not make"):
+    with pytest.raises(UsageError, match="did not make"):
         sampling.generate("a dog", base=str(folder), out=tmp_path, steps=1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
-    with pytest.raises(Usage, match="lora"):
+    with pytest.raises(UsageError, match="lora"):
         sampling.load(str(folder), method="lorra")
-    with pytest.raises(Usage, match="mini"):
+    with pytest.raises(UsageError, match="mini"):
         sampling.load("minni")
-    with pytest.raises(Usage, match="no lora of its own"):
+    with pytest.raises(UsageError, match="no lora of its own"):
         sampling.load(str(folder), method="lora")
     pipe = sampling.load(str(folder))
-    with pytest.raises(Usage, match=r"sampler.*dpm"):
+    with pytest.raises(UsageError, match=r"sampler.*dpm"):
         pipe("a", sampler="dpm")
     for name in ("strength", "cfg", "cfg_low", "cfg_high"):
         for number in (float("nan"), float("inf"), float("-inf")):
-            with pytest.raises(Usage, match=f"{name}|cfg_low=inf is above"):
-                pipe.rows("a", **{name: number})
-    with pytest.raises(Usage, match="steps=0 is out of range: it goes from 1 to 999"):
-        pipe.rows("a", steps=0)
-    with pytest.raises(Usage, match="no setting 'lexicn': did you mean 'lexicon'"):
+            with pytest.raises(UsageError, match=f"{name}|cfg_low=inf is above"):
+                pipe.plan("a", **{name: number})
+    with pytest.raises(UsageError, match="steps=0 is out of range: it goes from 1 to 999"):
+        pipe.plan("a", steps=0)
+    with pytest.raises(UsageError, match="no setting 'lexicn': did you mean 'lexicon'"):
         sampling.load(str(folder), method="prompt", lexicn="x.toml")
-    with pytest.raises(Usage, match="no setting 'scale'"):
+    with pytest.raises(UsageError, match="no setting 'scale'"):
         sampling.load(str(folder), scale=3)
-    with pytest.raises(Usage, match=r"multiples of 16, and 4 megapixels at most"):
+    with pytest.raises(UsageError, match=r"multiples of 16, and 4 megapixels at most"):
         pipe("a", size=100)
-    with pytest.raises(Usage, match="did you mean 'awe'"):
+    with pytest.raises(UsageError, match="did you mean 'awe'"):
         pipe("a", emotion="aw")
 
 
 def test_samplers_have_one_list() -> None:
-    lists = verbs.SAMPLERS, pictures.SAMPLERS, next(o for o in fields(Wish) if o.name == "sampler").choices
+    lists = verbs.SAMPLERS, pictures.SAMPLERS, next(o for o in list_options(Wish) if o.name == "sampler").choices
     assert all(set(one) == set(solvers.SCHEDULERS) for one in lists)
 
 
 def test_a_sampler_that_is_off_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
     for off in ({"sampler": "dpm"}, {"strength": float("inf")}):
-        with pytest.raises(Usage):
+        with pytest.raises(UsageError):
             sampling.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
         assert not (tmp_path / "out").exists()
 
@@ -179,40 +179,40 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(Failure, match=r"hf download nobody/nothing.*--base mini"):
-        Backbone.load("nobody/nothing")
+    with pytest.raises(EmosceneError, match=r"hf download nobody/nothing.*--base mini"):
+        DiffusionModel.load("nobody/nothing")
 
 
 def test_a_damaged_weight_file_is_named(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path / "base")
     file = folder / "unet/diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(Failure, match="unet is damaged"):
-        Backbone.load(str(folder))
+    with pytest.raises(EmosceneError, match="unet is damaged"):
+        DiffusionModel.load(str(folder))
 
 
 @pytest.mark.parametrize("text", ["", '{"beta_start": ', None])
 def test_a_damaged_schedule_is_named(text: str | None, tmp_path: Path) -> None:
     file = tiny.make(tmp_path / "base") / "scheduler/scheduler_config.json"
     file.unlink() if text is None else file.write_text(text)
-    with pytest.raises(Failure, match=r"scheduler_config\.json is missing or damaged \(.*\): fetch or install it"):
-        Backbone.load(str(tmp_path / "base"))
+    with pytest.raises(EmosceneError, match=r"scheduler_config\.json is missing or damaged \(.*\): fetch or install it"):
+        DiffusionModel.load(str(tmp_path / "base"))
 
 
-def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: Pipe, folder: Path) -> None:
+def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: EmotionPipeline, folder: Path) -> None:
     worded = sampling.load(str(folder), method="prompt")
     long = "dog " * 60
     with pytest.warns(UserWarning, match="its end is not read"):
         worded(long, emotion="awe", steps=1)
-    awe, fear = (worded.chain.condition(worded.base.plain([long], row)).text for row in torch.eye(8)[[1, 6], None])
+    awe, fear = (worded.chain.condition(worded.base.encode_condition([long], row)).prompt_embeds for row in torch.eye(8)[[1, 6], None])
     assert (awe - fear).abs().max() > 1e-3
     assert pipe.remarks("a dog") == []
 
 
-def spied(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def spied(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples the UNet sees at each step."""
     seen: list[int] = []
-    predict = pipe.base.predict
+    predict = pipe.base.predict_noise
 
     def spy(x_t: torch.Tensor, *rest: object) -> torch.Tensor:
         seen.append(len(x_t))
@@ -222,14 +222,14 @@ def spied(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_guidance_rests_outside_its_interval(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guidance_rests_outside_its_interval(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(pipe, monkeypatch)
     call = {"steps": 8, "cfg": 30.0, "sampler": "ddim"}
     whole, narrow, never, plain = (
         np.asarray(pipe("a dog", **call | more).images[0], int)
         for more in ({"cfg_low": 0.0}, {"cfg_low": 0.3, "cfg_high": 0.6}, {"cfg_low": 1.0}, {"cfg": 1.0})
     )
-    levels = solvers.scheduler(pipe.base, "ddim", 8).timesteps / 1000
+    levels = solvers.make_scheduler(pipe.base, "ddim", 8).timesteps / 1000
     inside = ((levels >= 0.3) & (levels <= 0.6)).tolist()
     assert 0 < sum(inside) < 8
     assert seen == [2] * 8 + [1 + one for one in inside] + [1] * 16
@@ -237,25 +237,25 @@ def test_guidance_rests_outside_its_interval(pipe: Pipe, monkeypatch: pytest.Mon
     assert min(np.abs(narrow - other).max() for other in (whole, plain)) > 1
 
 
-def test_rows_with_other_intervals_are_not_painted_at_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_with_other_intervals_are_not_painted_at_once(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(pipe, monkeypatch)
-    rows = [*pipe.rows("a dog", steps=1, num=2), *pipe.rows("a dog", steps=1, cfg_high=0.5, num=3)]
-    assert [row.cfg_high for row, _ in pipe.draw(rows)] == [1.0] * 2 + [0.5] * 3
+    rows = [*pipe.plan("a dog", steps=1, num=2), *pipe.plan("a dog", steps=1, cfg_high=0.5, num=3)]
+    assert [row.cfg_high for row, _ in pipe.generate(rows)] == [1.0] * 2 + [0.5] * 3
     assert seen == [4, 3]
-    with pytest.raises(Usage, match=r"cfg_low=0.9 is above cfg_high=0.2"):
-        pipe.rows("a dog", cfg_low=0.9, cfg_high=0.2)
+    with pytest.raises(UsageError, match=r"cfg_low=0.9 is above cfg_high=0.2"):
+        pipe.plan("a dog", cfg_low=0.9, cfg_high=0.2)
 
 
-def test_fast_takes_a_third_of_the_stock_passes(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fast_takes_a_third_of_the_stock_passes(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(pipe, monkeypatch)
     passes = {}
     for name in ("fast", "best"):
-        options = read("generate", ["a dog", "--recipe", name]).given
-        assert read("evaluate", ["--recipe", name, "--out", "o"]).given.items() - {("out", "o")} < options.items()
+        options = read_call("generate", ["a dog", "--recipe", name]).given
+        assert read_call("evaluate", ["--recipe", name, "--out", "o"]).given.items() - {("out", "o")} < options.items()
         seen.clear()
         pipe(cfg=3.0, **options)
         passes[name] = sum(seen)
-    stock = len(solvers.left(solvers.scheduler(pipe.base, "pndm", 50))) * 2
+    stock = len(solvers.remaining_timesteps(solvers.make_scheduler(pipe.base, "pndm", 50))) * 2
     assert stock == 102
     assert 3 * passes["fast"] <= stock
     assert passes["fast"] < passes["best"] <= stock

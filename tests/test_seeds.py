@@ -5,29 +5,29 @@ from emoscene import seeds
 
 
 def test_a_number_is_a_golden_function_of_its_words():
-    assert seeds.number(7, "noise", 3) == 3487439877023281728
+    assert seeds.derive_seed(7, "noise", 3) == 3487439877023281728
 
 
 def test_words_do_not_run_together():
     calls = [(0, "a", "bc"), (0, "ab", "c"), (0, "abc"), (0, 1), (0, "1"), (0,), (1, 0), (0, "a,b"), (0, "a", "b")]
-    numbers = {seeds.number(*call) for call in calls}
+    numbers = {seeds.derive_seed(*call) for call in calls}
     assert len(numbers) == len(calls)
     assert all(0 <= number < 2**63 for number in numbers)
 
 
 def test_whole_numbers_of_any_make_are_the_same_word():
-    assert seeds.number(np.int64(3), np.uint8(4)) == seeds.number(3, 4)
+    assert seeds.derive_seed(np.int64(3), np.uint8(4)) == seeds.derive_seed(3, 4)
     with pytest.raises(TypeError):
-        seeds.number(0, 1.5)
+        seeds.derive_seed(0, 1.5)
 
 
 def test_streams_repeat_and_differ():
-    assert seeds.rng(1, "x").random(4).tolist() == seeds.rng(1, "x").random(4).tolist()
-    assert seeds.rng(1, "x").random() != seeds.rng(1, "y").random()
+    assert seeds.numpy_generator(1, "x").random(4).tolist() == seeds.numpy_generator(1, "x").random(4).tolist()
+    assert seeds.numpy_generator(1, "x").random() != seeds.numpy_generator(1, "y").random()
 
 
 def test_torchs_stream_repeats():
     torch = pytest.importorskip("torch")
-    first, again, other = (torch.rand(4, generator=seeds.generator(1, word)) for word in "xxy")
+    first, again, other = (torch.rand(4, generator=seeds.torch_generator(1, word)) for word in "xxy")
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

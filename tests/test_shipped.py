@@ -10,15 +10,15 @@ import emoscene
 from emoscene import sampling
 from emoscene.emotions import EMOTIONS
 from emoscene.mini import claims, machine
-from emoscene.panel import judges_of
-from emoscene.sampling import Pipe
+from emoscene.panel import load_judges
+from emoscene.sampling import EmotionPipeline
 
 WEIGHTS = Path(sampling.__file__).parent / "mini/weights"
 PROMPTS = ["a village by a lake", "a forest with a tent", "a beach"]
 
 
 @pytest.fixture(scope="module")
-def lora() -> Pipe:
+def lora() -> EmotionPipeline:
     return emoscene.load("mini", method="lora")
 
 
@@ -33,33 +33,33 @@ def test_they_are_small() -> None:
 
 
 def test_none_is_diffusers_own_pipeline() -> None:
-    assert machine.against_diffusers(emoscene.load("mini"), steps=8) <= 1e-3
+    assert machine.difference_to_diffusers(emoscene.load("mini"), steps=8) <= 1e-3
 
 
-def test_strength_zero_is_none_bit_for_bit(lora: Pipe) -> None:
+def test_strength_zero_is_none_bit_for_bit(lora: EmotionPipeline) -> None:
     zero = lora(PROMPTS[0], emotion="fear", strength=0.0, seed=5, steps=6).images[0]
     none = emoscene.load(lora.base)(PROMPTS[0], seed=5, steps=6).images[0]
     assert np.array_equal(np.asarray(zero), np.asarray(none))
 
 
-def test_a_picture_does_not_depend_on_its_batch(lora: Pipe) -> None:
-    assert machine.across_batches(lora, steps=6) <= 0.02
+def test_a_picture_does_not_depend_on_its_batch(lora: EmotionPipeline) -> None:
+    assert machine.difference_across_batches(lora, steps=6) <= 0.02
 
 
-def test_the_emotion_asked_is_the_emotion_seen(lora: Pipe) -> None:
+def test_the_emotion_asked_is_the_emotion_seen(lora: EmotionPipeline) -> None:
     """Chance is one in eight; three scenes in eight emotions; two judges of different kinds."""
-    judges = [judge for judge in judges_of("mini").values() if judge.target == "emotion"]
+    judges = [judge for judge in load_judges("mini").values() if judge.target == "emotion"]
     assert len({type(judge) for judge in judges}) == 2
     made = lora(PROMPTS, emotion=list(EMOTIONS), seed=11, steps=12)
-    asked = np.array([np.argmax(row.emotion) for row in made.rows])
+    asked = np.array([np.argmax(row.emotion) for row in made.params])
     for judge in judges:
         assert (judge.read(made.images).probabilities.argmax(1) == asked).mean() >= 0.6
 
 
-def test_a_mixture_lies_between_and_is_as_strong(lora: Pipe) -> None:
-    plain = lora.base.plain(["a beach"]).text
+def test_a_mixture_lies_between_and_is_as_strong(lora: EmotionPipeline) -> None:
+    plain = lora.base.encode_condition(["a beach"]).prompt_embeds
     awe, fear, both = (
-        lora.chain.condition(lora.base.plain(["a beach"], torch.tensor([a]))).text - plain
+        lora.chain.condition(lora.base.encode_condition(["a beach"], torch.tensor([a]))).prompt_embeds - plain
         for a in ([0.0, 1, 0, 0, 0, 0, 0, 0], [0.0, 0, 0, 0, 0, 0, 1, 0], [0.0, 0.5, 0, 0, 0, 0, 0.5, 0])
     )
     torch.testing.assert_close(both, (awe + fear) / 2**0.5, atol=1e-5, rtol=1e-4)
@@ -71,8 +71,8 @@ def test_the_table_goes_between_the_marks_of_a_readme(tmp_path: Path) -> None:
     )
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- claims -->\nold\n<!-- /claims -->\nafter\n")
-    claims.told(readme, tmp_path)
-    claims.told(readme, tmp_path)
+    claims.write_readme(readme, tmp_path)
+    claims.write_readme(readme, tmp_path)
     text = readme.read_text()
     assert "| PSNR | 28.9 | >= 28 | met |" in text
     assert text.startswith("before\n<!-- claims -->\n")

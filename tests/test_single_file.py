@@ -12,8 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import ldm
 import tiny
 from emoscene import hub, loading
-from emoscene.backbone import Backbone
-from emoscene.errors import Failure, Usage
+from emoscene.backbone import DiffusionModel
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.sampling import load
 
 NARROW = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def file(folder, tmp_path, monkeypatch):
     """The same weights in one file, and configs of that width in the place of the package's."""
     path = tmp_path / "narrow.safetensors"
-    save_file(ldm.state(Backbone.load(str(folder))), path)
+    save_file(ldm.state(DiffusionModel.load(str(folder))), path)
     shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
     monkeypatch.setattr(loading, "CONFIGS", folder)
     return path
@@ -58,7 +58,7 @@ def test_the_package_has_the_shapes_of_stable_diffusion():
 
 
 def test_a_file_is_the_folder_it_was_made_of(file, folder):
-    mine, theirs = Backbone.load(str(file)), Backbone.load(str(folder))
+    mine, theirs = DiffusionModel.load(str(file)), DiffusionModel.load(str(folder))
     for part in ("unet", "vae", "text_encoder"):
         a, b = (getattr(base, part).state_dict() for base in (mine, theirs))
         assert a.keys() == b.keys()
@@ -95,7 +95,7 @@ VARIANTS = {
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_any_file_of_the_same_weights_is_the_same_base(kind, file, folder):
     save_file(VARIANTS[kind](load_file(file)), file)
-    mine, theirs = Backbone.load(str(file)), Backbone.load(str(folder))
+    mine, theirs = DiffusionModel.load(str(file)), DiffusionModel.load(str(folder))
     assert [mine.fingerprint, mine.vae_fingerprint] == [theirs.fingerprint, theirs.vae_fingerprint]
     for part in ("unet", "vae", "text_encoder"):
         a, b = (getattr(base, part).state_dict() for base in (mine, theirs))
@@ -103,7 +103,7 @@ def test_any_file_of_the_same_weights_is_the_same_base(kind, file, folder):
 
 
 def test_what_version_0_1_recorded_of_a_file_still_holds(file):
-    base, recorded = Backbone.load(str(file)), sha256(file.read_bytes()).hexdigest()
+    base, recorded = DiffusionModel.load(str(file)), sha256(file.read_bytes()).hexdigest()
     assert base.matches(recorded)
     assert not base.matches("0" * 64)
 
@@ -121,7 +121,7 @@ def test_a_thousandth_in_a_file_is_another_base(key, changed, file, folder):
     state = load_file(file)
     state[key].view(-1)[0] += 0.001
     save_file(state, file)
-    mine, theirs = Backbone.load(str(file)), Backbone.load(str(folder))
+    mine, theirs = DiffusionModel.load(str(file)), DiffusionModel.load(str(folder))
     assert [mine.fingerprint != theirs.fingerprint, mine.vae_fingerprint != theirs.vae_fingerprint] == changed
 
 
@@ -134,34 +134,34 @@ def test_files_of_another_kind_are_told(file, tmp_path):
     state = load_file(file)
     lone = tmp_path / "lone.safetensors"
     save_file({key: value for key, value in state.items() if key.startswith("model.")}, lone)
-    with pytest.raises(Usage, match="it has no autoencoder and no text encoder"):
-        Backbone.load(str(lone))
+    with pytest.raises(UsageError, match="it has no autoencoder and no text encoder"):
+        DiffusionModel.load(str(lone))
     name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     save_file({**state, name: torch.zeros(8, 48)}, lone)
-    with pytest.raises(Usage, match=r"not of Stable Diffusion v1.5's shape"):
-        Backbone.load(str(lone))
+    with pytest.raises(UsageError, match=r"not of Stable Diffusion v1.5's shape"):
+        DiffusionModel.load(str(lone))
     lone.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(Failure, match=r"is damaged .*fetch it again"):
-        Backbone.load(str(lone))
+    with pytest.raises(EmosceneError, match=r"is damaged .*fetch it again"):
+        DiffusionModel.load(str(lone))
     pickle = tmp_path / "old.ckpt"
     pickle.write_bytes(b"\x80")
-    with pytest.raises(Usage, match="a pickle can run what it likes"):
-        Backbone.load(str(pickle))
+    with pytest.raises(UsageError, match="a pickle can run what it likes"):
+        DiffusionModel.load(str(pickle))
 
 
 def test_without_a_tokenizer_the_sentence_says_what_is_needed(file):
     shutil.rmtree(file.parent / "tokenizer")
-    with pytest.raises(Failure) as caught:
-        Backbone.load(str(file))
+    with pytest.raises(EmosceneError) as caught:
+        DiffusionModel.load(str(file))
     assert f"put CLIP's vocab.json and merges.txt into {file.parent / 'tokenizer'}" in str(caught.value)
     assert "or run `hf download stable-diffusion-v1-5/stable-diffusion-v1-5" in str(caught.value)
 
 
 def test_the_tokenizer_of_the_cache_serves(file, folder, monkeypatch):
     (file.parent / "tokenizer").rename(file.parent / "away")
-    monkeypatch.setattr(hub, "fetched", lambda source, revision, wanted: folder)
-    base = Backbone.load(str(file))
-    assert base.ids("a lake") == Backbone.load(str(folder)).ids("a lake")
+    monkeypatch.setattr(hub, "fetch", lambda source, revision, wanted: folder)
+    base = DiffusionModel.load(str(file))
+    assert base.tokenize("a lake") == DiffusionModel.load(str(folder)).tokenize("a lake")
 
 
 @pytest.mark.slow
@@ -169,13 +169,13 @@ def test_at_true_size(tmp_path):
     """Two gigabytes of random weights in half precision, out of one file."""
     from emoscene.mini import truesize
 
-    base = Backbone.load(str(truesize.base(tmp_path / "base")), dtype=torch.float16)
+    base = DiffusionModel.load(str(truesize.make_true_size_base(tmp_path / "base")), dtype=torch.float16)
     path = tmp_path / "one.safetensors"
     state = ldm.state(base)
     assert len(state) == 686 + 248 + 196
     save_file(state, path)
     shutil.copytree(tmp_path / "base/tokenizer", tmp_path / "tokenizer")
-    mine = Backbone.load(str(path), dtype=torch.float16)
+    mine = DiffusionModel.load(str(path), dtype=torch.float16)
     for part in ("unet", "vae", "text_encoder"):
         a, b = (getattr(each, part).state_dict() for each in (mine, base))
         assert all(torch.equal(a[key], b[key]) for key in b)

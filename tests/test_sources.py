@@ -17,19 +17,19 @@ from pyarrow import parquet
 import tiny
 from emoscene import config as configs
 from emoscene import plugins
-from emoscene.data.captions import settled, words
-from emoscene.data.dataset import Prepared
+from emoscene.data.captions import settle_captions, describe_attributes
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
 from emoscene.data.sources import hub
-from emoscene.data.sources.base import names
+from emoscene.data.sources.base import unique_ids
 from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.hub import Hub
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene.emotions import EMOTIONS, NOTHING, weights
-from emoscene.errors import Failure, Usage
-from emoscene.world.layouts import write
+from emoscene.emotions import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.world.layouts import write_layout
 
 INFO = Path(__file__).parent / "data/emoset/info.json"
 
@@ -44,9 +44,9 @@ def world(tmp_path_factory):
     """Each layout, as `emoscene mini --layout` writes it."""
     root = tmp_path_factory.mktemp("world")
     return {
-        "emoset": write("emoset", 80, 5, root / "emoset", size=32, workers=0),
-        "raf-db": write("raf-db", 35, 5, root / "faces"),
-        "imagefolder": write("imagefolder", 24, 5, root / "folder", size=32, workers=0),
+        "emoset": write_layout("emoset", 80, 5, root / "emoset", size=32, workers=0),
+        "raf-db": write_layout("raf-db", 35, 5, root / "faces"),
+        "imagefolder": write_layout("imagefolder", 24, 5, root / "folder", size=32, workers=0),
     }
 
 
@@ -57,7 +57,7 @@ def emoset(world, tmp_path):
 
 
 def opened(cls, root, **settings):
-    return cls(root, configs.replace(cls.Config(), {"workers": 0, **settings}), 32)
+    return cls(root, configs.replace_fields(cls.Config(), {"workers": 0, **settings}), 32)
 
 
 def picture(path, seed=0):
@@ -78,12 +78,12 @@ def everything(source):
 @pytest.mark.parametrize("name", ["emoset", "raf-db", "imagefolder"])
 def test_each_layout_becomes_a_set_that_trains(world, base, tmp_path, name):
     out = prepare(name, root=world[name], out=tmp_path / "prepared", base=base, split="roles", workers=0)
-    data = Prepared(out, "methods")
-    rows = data.rows(range(3), ["latent", "weights", "caption", "caption_long", "picture"])
+    data = PreparedDataset(out, "methods")
+    rows = data.read(range(3), ["latent", "weights", "caption", "caption_long", "picture"])
     assert rows["latent"].shape == (3, 4, 8, 8) and rows["picture"].shape == (3, 3, 64, 64)
     assert all(rows["caption"]) and all(rows["caption_long"])
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["refused"] == 0 and manifest["pictures"] == len(Prepared(out)) == sum(manifest["roles"].values())
+    assert manifest["refused"] == 0 and manifest["pictures"] == len(PreparedDataset(out)) == sum(manifest["roles"].values())
     card = (out / "README.md").read_text()
     assert "| awe |" in card and (out / "card/classes.svg").read_text().startswith("<svg")
     with Image.open(out / "card/pictures.jpg") as grid:
@@ -92,11 +92,11 @@ def test_each_layout_becomes_a_set_that_trains(world, base, tmp_path, name):
 
 def test_emosets_labels_go_by_name(world, base, tmp_path):
     out = prepare("emoset", root=world["emoset"], out=tmp_path / "prepared", base=base, workers=0)
-    data = Prepared(out)
-    for id, emotion in zip(data.all("id"), data.all("emotion").tolist(), strict=True):
+    data = PreparedDataset(out)
+    for id, emotion in zip(data.column("id"), data.column("emotion").tolist(), strict=True):
         assert id.rpartition("_")[0] == EMOTIONS[emotion]
     listed = {split: json.loads((world["emoset"] / f"{split}.json").read_text()) for split in ("train", "val", "test")}
-    roles = {role: set(Prepared(out, role).all("id")) for role in ("methods", "selector", "judges", "heldout")}
+    roles = {role: set(PreparedDataset(out, role).column("id")) for role in ("methods", "selector", "judges", "heldout")}
     assert roles["selector"] == {row[1] for row in listed["val"]}
     assert roles["heldout"] == {row[1] for row in listed["test"]}
     assert roles["methods"] | roles["judges"] == {row[1] for row in listed["train"]}
@@ -121,9 +121,9 @@ def test_the_real_info_json(emoset):
     edit(emoset / "val.json", lambda rows: [[EMOTIONS.index(rows[0][0]), *rows[0][1:]]])
     one = opened(EmoSet, emoset)
     record = next(record for record, split in everything(one) if split == "val")
-    assert record.weights == weights(record.id.rpartition("_")[0])
+    assert record.weights == emotion_weights(record.id.rpartition("_")[0])
     assert "boxing " in info["human_action"]["label2idx"]
-    assert words({"scene": "country_road", "object": ["Alarm clock", "Dog"], "human_action": "boxing "}) == (
+    assert describe_attributes({"scene": "country_road", "object": ["Alarm clock", "Dog"], "human_action": "boxing "}) == (
         "country road, with alarm clock and dog, boxing"
     )
 
@@ -143,14 +143,14 @@ def test_attributes_may_be_absent(emoset):
 
 def test_captions_come_from_the_set_the_captioner_or_the_attributes():
     bare = Record(id="a")
-    assert settled(replace(bare, caption="own", caption_long="l"), "said") == Record(
+    assert settle_captions(replace(bare, caption="own", caption_long="l"), "said") == Record(
         id="a", caption="own", caption_long="l"
     )
-    assert settled(replace(bare, caption_long="road"), "a dog") == Record(
+    assert settle_captions(replace(bare, caption_long="road"), "a dog") == Record(
         id="a", caption="a dog", caption_long="a dog, road"
     )
-    assert settled(replace(bare, caption_long="road")) == Record(id="a", caption="road", caption_long="road")
-    assert settled(bare) == bare
+    assert settle_captions(replace(bare, caption_long="road")) == Record(id="a", caption="road", caption_long="road")
+    assert settle_captions(bare) == bare
 
 
 def test_what_is_off_in_emoset_is_one_sentence(emoset):
@@ -164,27 +164,27 @@ def test_what_is_off_in_emoset_is_one_sentence(emoset):
     )
     assert secret.reason == "its path '../../secret.jpg' leaves the data set's folder"
     edit(emoset / "val.json", lambda rows: [["aww", *rows[0][1:]]])
-    with pytest.raises(Usage, match=r"no emotion 'aww': did you mean 'awe'\? \(.*val\.json, row 0\)"):
+    with pytest.raises(UsageError, match=r"no emotion 'aww': did you mean 'awe'\? \(.*val\.json, row 0\)"):
         opened(EmoSet, emoset)
     edit(emoset / "val.json", lambda rows: [["awe"]])
-    with pytest.raises(Usage, match=r"val\.json, row 0 is not \[emotion, id, image, annotation\]"):
+    with pytest.raises(UsageError, match=r"val\.json, row 0 is not \[emotion, id, image, annotation\]"):
         opened(EmoSet, emoset)
     (emoset / "val.json").write_text("[")
-    with pytest.raises(Failure, match=r"val\.json is damaged"):
+    with pytest.raises(EmosceneError, match=r"val\.json is damaged"):
         opened(EmoSet, emoset)
     (emoset / "val.json").unlink()
-    with pytest.raises(Usage, match=r"val\.json is missing"):
+    with pytest.raises(UsageError, match=r"val\.json is missing"):
         opened(EmoSet, emoset)
-    with pytest.raises(Usage, match="nowhere is not there: give --root"):
+    with pytest.raises(UsageError, match="nowhere is not there: give --root"):
         opened(EmoSet, Path("nowhere"))
-    with pytest.raises(Usage, match="give --root, EmoSet's folder"):
+    with pytest.raises(UsageError, match="give --root, EmoSet's folder"):
         opened(EmoSet, None)
 
 
 def test_raf_dbs_rule_is_a_setting_and_is_counted(world):
     source = opened(RAFDB, world["raf-db"])
     assert len(source) == 25  # of 35, without surprise and neutral
-    glad = weights("amusement:0.5,contentment:0.5")
+    glad = emotion_weights("amusement:0.5,contentment:0.5")
     found = everything(source)
     assert Counter(record.weights for record, _ in found)[glad] == 5
     assert {split for _, split in found} == {"train", "test"}
@@ -192,8 +192,8 @@ def test_raf_dbs_rule_is_a_setting_and_is_counted(world):
     assert source.facts()["rules"]["surprise -> left out"] == 5
     whole = opened(RAFDB, world["raf-db"], surprise="excitement:0.8", neutral="neutral")
     assert len(whole) == 35
-    assert Counter(record.weights for record, _ in everything(whole))[NOTHING] == 5
-    with pytest.raises(Usage, match="did you mean 'awe'"):
+    assert Counter(record.weights for record, _ in everything(whole))[NO_EMOTION] == 5
+    with pytest.raises(UsageError, match="did you mean 'awe'"):
         opened(RAFDB, world["raf-db"], surprise="awee")
 
 
@@ -206,14 +206,14 @@ def test_both_layouts_of_raf_db_are_one(world, tmp_path):
     listed, foldered = (everything(opened(RAFDB, root)) for root in (world["raf-db"], tmp_path))
     assert sorted(listed, key=str) == sorted(foldered, key=str)
     (tmp_path / "DATASET/train/8").mkdir()
-    with pytest.raises(Usage, match="no label of RAF-DB '8'"):
+    with pytest.raises(UsageError, match="no label of RAF-DB '8'"):
         opened(RAFDB, tmp_path)
-    with pytest.raises(Usage, match="is not laid out as RAF-DB"):
+    with pytest.raises(UsageError, match="is not laid out as RAF-DB"):
         opened(RAFDB, world["emoset"])
     listing = tmp_path / "basic/EmoLabel/list_patition_label.txt"
     listing.parent.mkdir(parents=True)
     listing.write_text("train_00001.jpg 5\ntrain_00002.jpg 9\n")
-    with pytest.raises(Usage, match="line 2 is not a name and a label from 1 to 7"):
+    with pytest.raises(UsageError, match="line 2 is not a name and a label from 1 to 7"):
         opened(RAFDB, tmp_path)
 
 
@@ -242,17 +242,17 @@ def test_an_imagefolder_of_folders(tmp_path):
     (tmp_path / "train/awe/notes.txt").write_text("no picture")
     found = everything(opened(ImageFolder, tmp_path))
     assert [split for _, split in found] == ["train", "train", "train", "val"]
-    assert Counter(record.weights for record, _ in found)[NOTHING] == 1
+    assert Counter(record.weights for record, _ in found)[NO_EMOTION] == 1
     assert len({record.id for record, _ in found}) == 4
     assert found[-1][0].id == "validation.fear.deep.er.c_d"
     (tmp_path / "train/sadnes").mkdir()
-    with pytest.raises(Usage, match="did you mean 'sadness'"):
+    with pytest.raises(UsageError, match="did you mean 'sadness'"):
         opened(ImageFolder, tmp_path)
     (tmp_path / "train/sadnes").rename(tmp_path / "train/sadness")
-    with pytest.raises(Usage, match="sadness holds no picture: fill it"):
+    with pytest.raises(UsageError, match="sadness holds no picture: fill it"):
         opened(ImageFolder, tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Usage, match="has neither metadata nor folders"):
+    with pytest.raises(UsageError, match="has neither metadata nor folders"):
         opened(ImageFolder, tmp_path / "empty")
 
 
@@ -260,20 +260,20 @@ def test_numbers_are_nobodys_emotions(tmp_path):
     picture(tmp_path / "x.png")
     rows = [{"file_name": "x.png", "label": 1, "text": "a lake"}]
     (tmp_path / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    with pytest.raises(Usage, match="row 1: nobody knows which emotion 1 is"):
+    with pytest.raises(UsageError, match="row 1: nobody knows which emotion 1 is"):
         opened(ImageFolder, tmp_path)
     record, _ = everything(opened(ImageFolder, tmp_path, labels="sadness,fear"))[0]
-    assert record == Record(id="x", weights=weights("fear"), caption="a lake")
-    with pytest.raises(Usage, match="there are 1 labels, and none is 1"):
+    assert record == Record(id="x", weights=emotion_weights("fear"), caption="a lake")
+    with pytest.raises(UsageError, match="there are 1 labels, and none is 1"):
         opened(ImageFolder, tmp_path, labels="sadness")
     for row, said in (({"file_name": "x.png"}, "no column 'label'"), ({"label": "awe"}, "no column 'file_name'")):
         (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
-        with pytest.raises(Usage, match=said):
+        with pytest.raises(UsageError, match=said):
             opened(ImageFolder, tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "x.png", "label": "awe:0.7,fear:0.3"}\n')
-    assert everything(opened(ImageFolder, tmp_path))[0][0].weights == weights("awe:0.7,fear:0.3")
+    assert everything(opened(ImageFolder, tmp_path))[0][0].weights == emotion_weights("awe:0.7,fear:0.3")
     (tmp_path / "metadata.jsonl").write_text("{")
-    with pytest.raises(Failure, match=r"metadata\.jsonl is damaged"):
+    with pytest.raises(EmosceneError, match=r"metadata\.jsonl is damaged"):
         opened(ImageFolder, tmp_path)
 
 
@@ -300,36 +300,36 @@ def test_a_hubs_parquet_maps_labels_by_name(shelves, base, tmp_path):
     source = opened(Hub, shelves)
     found = everything(source)
     assert len(found) == 24 and [split for _, split in found] == ["train"] * 16 + ["val"] * 8
-    assert found[0][0].weights == weights("amusement") and found[1][0].weights == weights("anger")
+    assert found[0][0].weights == emotion_weights("amusement") and found[1][0].weights == emotion_weights("anger")
     assert found[17][0].caption == "no 1"
     assert [note.reason for note in source.survey(range(24))] == [""] * 24
     assert len(opened(Hub, shelves, subset="validation")) == 8
     out = prepare("hub", root=shelves, out=tmp_path / "prepared", base=base, workers=2)
-    assert len(Prepared(out, "selector")) == 8
-    with pytest.raises(Usage, match="no column 'mood'"):
+    assert len(PreparedDataset(out, "selector")) == 8
+    with pytest.raises(UsageError, match="no column 'mood'"):
         opened(Hub, shelves, label="mood")
-    with pytest.raises(Usage, match="no parquet file with 'nothing' in its path"):
+    with pytest.raises(UsageError, match="no parquet file with 'nothing' in its path"):
         opened(Hub, shelves, subset="nothing")
-    with pytest.raises(Usage, match="neither there nor a hub id"):
+    with pytest.raises(UsageError, match="neither there nor a hub id"):
         opened(Hub, Path("nowhere"))
     (shelves / "data/bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(Failure, match="cannot be read as parquet"):
+    with pytest.raises(EmosceneError, match="cannot be read as parquet"):
         opened(Hub, shelves)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence():
-    with pytest.raises(Failure, match=r"cannot be reached: fetch it .*hf download --repo-type dataset some/thing"):
+    with pytest.raises(EmosceneError, match=r"cannot be reached: fetch it .*hf download --repo-type dataset some/thing"):
         opened(Hub, Path("some/thing"))
 
 
 def test_a_hubs_commit_is_part_of_the_call(shelves, base, tmp_path, monkeypatch):
     newest = ["abc"]
-    local = hub._local(shelves)[0]
-    monkeypatch.setattr(hub, "_remote", lambda name, revision: (local, revision or newest[0]))
+    local = hub._local_files(shelves)[0]
+    monkeypatch.setattr(hub, "_remote_files", lambda name, revision: (local, revision or newest[0]))
     call = {"root": "some/thing", "out": tmp_path / "prepared", "base": base, "workers": 0}
     prepare("hub", **call)
     newest[0] = "def"
-    with pytest.raises(Usage, match='revision is "abc" there and "def" here'):
+    with pytest.raises(UsageError, match='revision is "abc" there and "def" here'):
         prepare("hub", **call)
     prepare("hub", **call, revision="abc")
     manifest = json.loads((tmp_path / "prepared/manifest.json").read_text())
@@ -338,13 +338,13 @@ def test_a_hubs_commit_is_part_of_the_call(shelves, base, tmp_path, monkeypatch)
 
 
 def test_dashes_are_names_and_options_are_read_without_importing():
-    assert plugins.find("sources", "raf-db") is RAFDB
-    options = {option.name for option in plugins.options("sources", "raf-db")}
+    assert plugins.load_plugin("sources", "raf-db") is RAFDB
+    options = {option.name for option in plugins.list_options("sources", "raf-db")}
     assert {"workers", "happiness"} <= options
-    assert {"kind", "alike"} <= {option.name for option in plugins.room("data/preparation")}
+    assert {"kind", "alike"} <= {option.name for option in plugins.list_room_options("data/preparation")}
 
 
 def test_ids_are_words_and_unique():
-    assert names(["awe/1.png", "awe/2.png"]) == ["awe.1", "awe.2"]
-    found = names(["a b.png", "a_b.png", "a b.jpg", "x" * 300 + ".png"])
+    assert unique_ids(["awe/1.png", "awe/2.png"]) == ["awe.1", "awe.2"]
+    found = unique_ids(["a b.png", "a_b.png", "a b.jpg", "x" * 300 + ".png"])
     assert len(set(found)) == 4 and all(Record(id=name) for name in found)

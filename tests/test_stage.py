@@ -9,8 +9,8 @@ from itertools import chain
 import pytest
 
 from emoscene import stage
-from emoscene.errors import Failure, Usage
-from emoscene.stage import Stage
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.stage import RunDir
 
 CALL = {"kind": "artifact", "config": {"rank": 8, "sizes": (1, 2), "deep": {"lr": 0.1}}, "seed": 3}
 
@@ -20,23 +20,23 @@ def contents(folder):
 
 
 def test_a_stage_is_open_until_its_done_mark(tmp_path):
-    made = Stage.open(tmp_path / "deep" / "out", **CALL)
-    assert not made.done
-    stage.write(made.path / "part", b"x")
+    made = RunDir.open(tmp_path / "deep" / "out", **CALL)
+    assert not made.is_done
+    stage.write_atomic(made.path / "part", b"x")
     made.finish(pictures=1)
-    manifest = stage.read(made.path, "artifact")
+    manifest = stage.read_manifest(made.path, "artifact")
     assert manifest["state"] == "done"
     assert manifest["pictures"] == 1
-    assert manifest["fingerprint"] == stage.fingerprint(made.path)
+    assert manifest["fingerprint"] == stage.fingerprint_folder(made.path)
     assert manifest["versions"]["python"]
 
 
 def test_the_same_call_goes_on_and_tuples_are_lists(tmp_path):
-    stage.write(Stage.open(tmp_path, **CALL).path / "part", b"x")
-    again = Stage.open(tmp_path, **CALL)
+    stage.write_atomic(RunDir.open(tmp_path, **CALL).path / "part", b"x")
+    again = RunDir.open(tmp_path, **CALL)
     assert (again.path / "part").read_bytes() == b"x"
     again.finish()
-    assert Stage.open(tmp_path, **CALL).done
+    assert RunDir.open(tmp_path, **CALL).is_done
 
 
 @pytest.mark.parametrize(
@@ -44,96 +44,96 @@ def test_the_same_call_goes_on_and_tuples_are_lists(tmp_path):
     [({"config": {"rank": 16}}, "config.rank is 8 there and 16 here"), ({"seed": 4}, "seed"), ({"kind": "x"}, "kind")],
 )
 def test_another_call_is_refused_by_its_first_difference(tmp_path, change, key):
-    Stage.open(tmp_path, **CALL)
+    RunDir.open(tmp_path, **CALL)
     before = contents(tmp_path)
-    with pytest.raises(Usage, match=key):
-        Stage.open(tmp_path, **{**CALL, **change})
+    with pytest.raises(UsageError, match=key):
+        RunDir.open(tmp_path, **{**CALL, **change})
     assert contents(tmp_path) == before
 
 
 def test_a_difference_deep_inside_is_named_by_its_path(tmp_path):
-    Stage.open(tmp_path, **CALL)
-    with pytest.raises(Usage, match=r"config\.deep\.lr is 0\.1 there and 0\.2 here"):
-        Stage.open(tmp_path, **{**CALL, "config": {**CALL["config"], "deep": {"lr": 0.2}}})
+    RunDir.open(tmp_path, **CALL)
+    with pytest.raises(UsageError, match=r"config\.deep\.lr is 0\.1 there and 0\.2 here"):
+        RunDir.open(tmp_path, **{**CALL, "config": {**CALL["config"], "deep": {"lr": 0.2}}})
 
 
 def test_a_difference_in_a_list_is_named_by_its_place_and_cut_short(tmp_path):
     rows = [{"prompt": "a dog", "seed": seed} for seed in range(200)]
     call = {"out": tmp_path, "kind": "pictures"}
-    Stage.open(**call, config={"rows": rows})
-    with pytest.raises(Usage, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
-        Stage.open(**call, config={"rows": [rows[0], {**rows[1], "prompt": "a cat"}, *rows[2:]]})
-    with pytest.raises(Usage, match=r"config\.rows\.199 is .* there and null here"):
-        Stage.open(**call, config={"rows": rows[:199]})
-    with pytest.raises(Usage, match=r"config\.rows is .*\.\.\. there and 3 here") as refusal:
-        Stage.open(**call, config={"rows": 3})
+    RunDir.open(**call, config={"rows": rows})
+    with pytest.raises(UsageError, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
+        RunDir.open(**call, config={"rows": [rows[0], {**rows[1], "prompt": "a cat"}, *rows[2:]]})
+    with pytest.raises(UsageError, match=r"config\.rows\.199 is .* there and null here"):
+        RunDir.open(**call, config={"rows": rows[:199]})
+    with pytest.raises(UsageError, match=r"config\.rows is .*\.\.\. there and 3 here") as refusal:
+        RunDir.open(**call, config={"rows": 3})
     assert len(str(refusal.value)) < 300
-    with pytest.raises(Usage, match=r"config\.span is \[1, 8\] there and \[1, 9\] here"):
-        [Stage.open(tmp_path / "short", "x", {"span": span}) for span in ((1, 8), (1, 9))]
+    with pytest.raises(UsageError, match=r"config\.span is \[1, 8\] there and \[1, 9\] here"):
+        [RunDir.open(tmp_path / "short", "x", {"span": span}) for span in ((1, 8), (1, 9))]
 
 
 def test_what_an_older_version_wrote_may_mean_the_same_today(tmp_path):
     call = {"out": tmp_path, "kind": "pictures", "today": lambda there: {"low": 0.0, **there}}
-    Stage.open(**call, config={"cfg": 5.0})
-    assert not Stage.open(**call, config={"cfg": 5.0, "low": 0.0}).done
-    with pytest.raises(Usage, match=r"config\.low is 0\.0 there and 0\.1 here"):
-        Stage.open(**call, config={"cfg": 5.0, "low": 0.1})
+    RunDir.open(**call, config={"cfg": 5.0})
+    assert not RunDir.open(**call, config={"cfg": 5.0, "low": 0.0}).is_done
+    with pytest.raises(UsageError, match=r"config\.low is 0\.0 there and 0\.1 here"):
+        RunDir.open(**call, config={"cfg": 5.0, "low": 0.1})
 
 
 @pytest.mark.parametrize("lost", ["config", "parents", "seed"])
 def test_a_manifest_that_lacks_something_is_damaged(tmp_path, lost):
-    Stage.open(tmp_path, **CALL)
-    manifest = stage.read(tmp_path)
+    RunDir.open(tmp_path, **CALL)
+    manifest = stage.read_manifest(tmp_path)
     del manifest[lost]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Failure, match=r"manifest\.json is damaged: make the folder again"):
-        Stage.open(tmp_path, **CALL)
+    with pytest.raises(EmosceneError, match=r"manifest\.json is damaged: make the folder again"):
+        RunDir.open(tmp_path, **CALL)
 
 
 def test_someones_files_are_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(Usage, match="did not make"):
-        Stage.open(tmp_path, **CALL)
-    with pytest.raises(Usage, match="is a file"):
-        Stage.open(tmp_path / "thesis.txt", **CALL)
+    with pytest.raises(UsageError, match="did not make"):
+        RunDir.open(tmp_path, **CALL)
+    with pytest.raises(UsageError, match="is a file"):
+        RunDir.open(tmp_path / "thesis.txt", **CALL)
     assert contents(tmp_path) == {"thesis.txt": b"mine"}
 
 
 def test_parents_travel_with_their_children(tmp_path):
-    parent = Stage.open(tmp_path / "parent", **CALL)
-    stage.write(parent.path / "part", b"x")
+    parent = RunDir.open(tmp_path / "parent", **CALL)
+    stage.write_atomic(parent.path / "part", b"x")
     parent.finish()
     child = {"out": tmp_path / "child", "kind": "pictures", "config": {}, "parents": [parent.path]}
-    Stage.open(**child)
-    assert stage.read(tmp_path / "child")["parents"] == [stage.read(parent.path)]
-    stage.write(parent.path / "part", b"y")
+    RunDir.open(**child)
+    assert stage.read_manifest(tmp_path / "child")["parents"] == [stage.read_manifest(parent.path)]
+    stage.write_atomic(parent.path / "part", b"y")
     parent.finish()
-    with pytest.raises(Usage, match="parents"):
-        Stage.open(**child)
+    with pytest.raises(UsageError, match="parents"):
+        RunDir.open(**child)
 
 
 def test_reading_what_is_no_stage(tmp_path):
-    with pytest.raises(Usage, match="is not there"):
-        stage.read(tmp_path / "nowhere")
-    with pytest.raises(Usage, match=r"manifest\.json"):
-        stage.read(tmp_path)
-    Stage.open(tmp_path, **CALL)
-    with pytest.raises(Usage, match="artifact, and pictures is wanted"):
-        stage.read(tmp_path, "pictures")
+    with pytest.raises(UsageError, match="is not there"):
+        stage.read_manifest(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"manifest\.json"):
+        stage.read_manifest(tmp_path)
+    RunDir.open(tmp_path, **CALL)
+    with pytest.raises(UsageError, match="artifact, and pictures is wanted"):
+        stage.read_manifest(tmp_path, "pictures")
     (tmp_path / "manifest.json").write_text('{"kind": "arti')
-    with pytest.raises(Failure, match="damaged"):
-        stage.read(tmp_path)
+    with pytest.raises(EmosceneError, match="damaged"):
+        stage.read_manifest(tmp_path)
 
 
 def test_a_write_is_whole_or_not_at_all(tmp_path):
-    stage.write(tmp_path / "part", b"old")
+    stage.write_atomic(tmp_path / "part", b"old")
 
     def torn(path):
         path.write_bytes(b"ne")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        stage.write(tmp_path / "part", torn)
+        stage.write_atomic(tmp_path / "part", torn)
     assert contents(tmp_path) == {"part": b"old"}
 
 
@@ -142,18 +142,18 @@ def test_a_folder_is_written_whole_too(tmp_path):
         (path / "deep").mkdir(parents=True)
         (path / "deep" / "part").write_text("x")
 
-    stage.write(tmp_path / "step-1", pour)
+    stage.write_atomic(tmp_path / "step-1", pour)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
     assert (tmp_path / "step-1" / "deep" / "part").read_text() == "x"
 
 
 def test_leftovers_neither_count_nor_stay(tmp_path):
-    made = Stage.open(tmp_path, **CALL)
-    before = stage.fingerprint(tmp_path)
-    (tmp_path / f"{stage.ASIDE}99-folder").mkdir()
-    (tmp_path / f"{stage.ASIDE}99-folder" / "part").write_text("x")
-    (tmp_path / f"{stage.ASIDE}99-part").write_text("x")
-    assert stage.fingerprint(tmp_path) == before
+    made = RunDir.open(tmp_path, **CALL)
+    before = stage.fingerprint_folder(tmp_path)
+    (tmp_path / f"{stage.TEMPORARY_PREFIX}99-folder").mkdir()
+    (tmp_path / f"{stage.TEMPORARY_PREFIX}99-folder" / "part").write_text("x")
+    (tmp_path / f"{stage.TEMPORARY_PREFIX}99-part").write_text("x")
+    assert stage.fingerprint_folder(tmp_path) == before
     made.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
@@ -163,10 +163,10 @@ def test_a_full_disk_is_told_with_its_path_and_size(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Failure, match=r"part: 1 bytes to write and [\d,]+ bytes free"):
-        stage.write(tmp_path / "part", b"x")
+    with pytest.raises(EmosceneError, match=r"part: 1 bytes to write and [\d,]+ bytes free"):
+        stage.write_atomic(tmp_path / "part", b"x")
     assert not contents(tmp_path)
-    stage.write(tmp_path / "part", b"x", flush=False)  # nobody waits for the disk
+    stage.write_atomic(tmp_path / "part", b"x", flush=False)  # nobody waits for the disk
     assert contents(tmp_path) == {"part": b"x"}
 
 
@@ -175,48 +175,48 @@ def test_a_full_disk_is_known_by_its_words_too(tmp_path):
         path.write_bytes(b"x")
         raise RuntimeError("IoError: No space left on device")  # as safetensors says it
 
-    with pytest.raises(Failure, match="the disk is full at"):
-        stage.write(tmp_path / "part", pour)
+    with pytest.raises(EmosceneError, match="the disk is full at"):
+        stage.write_atomic(tmp_path / "part", pour)
     assert not contents(tmp_path)
 
 
 def test_a_fingerprint_tells_of_contents_and_names_alone(tmp_path):
     (tmp_path / "a").write_text("x")
-    first = stage.fingerprint(tmp_path)
+    first = stage.fingerprint_folder(tmp_path)
     os.utime(tmp_path / "a", (1, 1))
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "history.jsonl").write_text("{}")
     for passing in ("logs", "checkpoints"):
         (tmp_path / passing).mkdir()
         (tmp_path / passing / "part").write_text("x")
-    assert stage.fingerprint(tmp_path) == first
+    assert stage.fingerprint_folder(tmp_path) == first
     (tmp_path / "a").rename(tmp_path / "b")
-    assert stage.fingerprint(tmp_path) != first
+    assert stage.fingerprint_folder(tmp_path) != first
 
 
 def test_rows_come_back_and_a_torn_one_is_cut_off(tmp_path):
     path = tmp_path / "rows.jsonl"
-    assert list(stage.rows(path)) == []
+    assert list(stage.read_jsonl(path)) == []
     stage.append_row(path, {"n": 1, "text": "é\n"})
     with path.open("ab") as file:
         file.write(b'{"n": 2, "te')
-    assert [row["n"] for row in stage.rows(path)] == [1]
+    assert [row["n"] for row in stage.read_jsonl(path)] == [1]
     stage.append_row(path, {"n": 3})
-    assert [row["n"] for row in stage.rows(path)] == [1, 3]
+    assert [row["n"] for row in stage.read_jsonl(path)] == [1, 3]
 
 
 def test_a_damaged_row_in_the_middle_is_told(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\n{"n"\n{"n": 3}\n')
-    with pytest.raises(Failure, match=r"rows\.jsonl:2"):
-        list(stage.rows(path))
+    with pytest.raises(EmosceneError, match=r"rows\.jsonl:2"):
+        list(stage.read_jsonl(path))
     path.write_text('{"n": 1}\n[2]\n')
-    with pytest.raises(Failure, match=r"rows\.jsonl:2 is damaged: it is not a row"):
-        list(stage.rows(path))
+    with pytest.raises(EmosceneError, match=r"rows\.jsonl:2 is damaged: it is not a row"):
+        list(stage.read_jsonl(path))
 
 
 def test_shares_are_a_partition():
-    shares = [stage.share(range(11), rank, 4) for rank in range(4)]
+    shares = [stage.shard(range(11), rank, 4) for rank in range(4)]
     assert sorted(chain.from_iterable(shares)) == list(range(11))
     assert max(map(len, shares)) - min(map(len, shares)) == 1
 
@@ -236,11 +236,11 @@ for number in range(10**6):
     time.sleep(0.1)
     process.kill()
     process.wait()
-    made = Stage.open(tmp_path / "out", "artifact", {})
+    made = RunDir.open(tmp_path / "out", "artifact", {})
     parts = [path.read_bytes() for path in made.path.glob("[0-9].bin")]
     assert parts
     assert all(len(part) == 100_000 and len(set(part)) == 1 for part in parts)
-    numbers = [row["number"] for row in stage.rows(made.path / "rows.jsonl")]
+    numbers = [row["number"] for row in stage.read_jsonl(made.path / "rows.jsonl")]
     assert numbers == list(range(len(numbers)))
     made.finish()
     assert json.loads((made.path / "manifest.json").read_text())["state"] == "done"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from emoscene.hardware import Late
+from emoscene.hardware import AsyncScalars
 from standin_accelerator import H100, T4, Card, format_waits, small_card, use_card
 
 
@@ -47,7 +47,7 @@ def test_what_does_not_wait_is_not_counted() -> None:
 
 def test_a_wait_of_the_project_is_counted_at_the_projects_line() -> None:
     with use_card(H100) as record:
-        Late(torch.ones(2, device="cuda")).read()
+        AsyncScalars(torch.ones(2, device="cuda")).wait()
     assert not record.waits
     [(kind, line)] = record.late_waits
     assert kind == "event"

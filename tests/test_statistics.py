@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from emoscene.metrics.base import interval, mean
-from emoscene.statistics import compare, holm, sign_flips
+from emoscene.metrics.base import bootstrap_interval, weighted_mean
+from emoscene.statistics import paired_difference, holm, sign_flips
 
 PROMPTS, EMOTIONS, SEEDS = 24, 8, 4
 PROMPT, SEED = np.repeat(np.arange(PROMPTS), EMOTIONS * SEEDS), np.tile(np.arange(SEEDS), PROMPTS * EMOTIONS)
@@ -35,7 +35,7 @@ def coverage(accuracy, trials, draws):
     rng, ours, naive = np.random.default_rng(0), 0, 0
     for trial in range(trials):
         hit = pictures(rng, accuracy)
-        low, high = interval(lambda w, hit=hit: mean(hit, w), PROMPT, SEED, draws, start=trial)
+        low, high = bootstrap_interval(lambda w, hit=hit: weighted_mean(hit, w), PROMPT, SEED, draws, start=trial)
         ours += low <= accuracy <= high
         wide = 1.96 * np.sqrt(hit.mean() * (1 - hit.mean()) / len(hit))
         naive += abs(hit.mean() - accuracy) <= wide
@@ -62,23 +62,23 @@ def test_a_difference_is_paired():
     rng = np.random.default_rng(1)
     ease = rng.normal(size=PROMPTS)[PROMPT]
     other = ease + 0.1 * rng.normal(size=len(PROMPT))
-    found = compare(other + 0.05, other, PROMPT, SEED, draws=100)
+    found = paired_difference(other + 0.05, other, PROMPT, SEED, draws=100)
     assert found.low == pytest.approx(0.05) == found.high
     assert found.value == pytest.approx(0.05)
     assert found.p == 1 / 10_000
     assert found.n == 768
-    assert compare(other, other, PROMPT, SEED, draws=10).p == 1
+    assert paired_difference(other, other, PROMPT, SEED, draws=10).p == 1
 
 
 def test_what_nobody_read_is_no_pair():
     one = np.array([1.0, np.nan, 1.0, 0.0])
-    found = compare(one, np.zeros(4), np.arange(4), np.zeros(4), draws=20)
+    found = paired_difference(one, np.zeros(4), np.arange(4), np.zeros(4), draws=20)
     assert (found.n, found.value) == (3, pytest.approx(2 / 3))
-    none = compare(one * np.nan, one, np.arange(4), np.zeros(4))
+    none = paired_difference(one * np.nan, one, np.arange(4), np.zeros(4))
     assert none.n == 0
     assert np.isnan(none.p)
     with pytest.raises(ValueError, match="no pairs"):
-        compare(one, one[:2], np.arange(4), np.arange(4))
+        paired_difference(one, one[:2], np.arange(4), np.arange(4))
 
 
 def test_the_sign_test_is_scipys():

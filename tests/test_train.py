@@ -17,15 +17,15 @@ import emoscene
 import tiny
 from emoscene import artifacts, checkpoints, forecast, journal, plugins, stage, verbs
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
-from emoscene.data.dataset import Prepared
+from emoscene.backbone import DiffusionModel
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
-from emoscene.journal import chosen
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.journal import validation_places
 from emoscene.learner import Batch, Learner
-from emoscene.training import Config, run
-from emoscene.world.layouts import write
+from emoscene.training import Config, run_training
+from emoscene.world.layouts import write_layout
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
 CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
@@ -48,9 +48,9 @@ def train(data: Path, out: Path, base: str, name: str = "lora", **settings: obje
 
 def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str, tmp_path: Path) -> None:
     out = train(data, tmp_path / "lora", base)
-    manifest = stage.read(out, "artifact")
+    manifest = stage.read_manifest(out, "artifact")
     assert manifest["state"] == "done"
-    assert manifest["parents"][0]["fingerprint"] == stage.read(data)["fingerprint"]
+    assert manifest["parents"][0]["fingerprint"] == stage.read_manifest(data)["fingerprint"]
     assert manifest["cost"]["pictures"] == 16
     assert not (out / "checkpoints").exists()
     pipe = emoscene.load(base, adapter=out)
@@ -63,18 +63,18 @@ def test_data_are_the_bases_in_whatever_precision_it_is_trained_on(
     precision: torch.dtype, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, where the base is loaded in bf16."""
-    rounded = Backbone.load(base, dtype=precision)
-    monkeypatch.setattr(artifacts, "based", lambda *given: rounded)
+    rounded = DiffusionModel.load(base, dtype=precision)
+    monkeypatch.setattr(artifacts, "load_training_model", lambda *given: rounded)
     out = train(data, tmp_path / "lora", base, precision="fp32" if precision == torch.float32 else "bf16", steps=1)
-    assert stage.read(out)["state"] == "done"
+    assert stage.read_manifest(out)["state"] == "done"
 
 
 def test_data_that_version_0_1_prepared_are_known(data: Path, base: str, tmp_path: Path) -> None:
     old = shutil.copytree(data, tmp_path / "old")
-    manifest = stage.read(old)
+    manifest = stage.read_manifest(old)
     manifest["encoder"] = manifest.pop("vae_fingerprint")
     (old / stage.MANIFEST).write_text(json.dumps(manifest))
-    assert stage.read(train(old, tmp_path / "lora", base, steps=1))["state"] == "done"
+    assert stage.read_manifest(train(old, tmp_path / "lora", base, steps=1))["state"] == "done"
 
 
 def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: Path) -> None:
@@ -83,18 +83,18 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
             os.kill(os.getpid(), signal.SIGINT)
 
     own = {"steps": 6, "validate_every": 2}
-    with pytest.raises(Failure, match="--resume goes on"):
+    with pytest.raises(EmosceneError, match="--resume goes on"):
         train(data, tmp_path / "out", base, **own, tell=interrupt)
-    recorded = " ".join(stage.fingerprint(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    recorded = " ".join(stage.fingerprint_folder(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     for mark, goes_on in (("0" * 64, False), (recorded, True)):
-        for target in checkpoints.found(tmp_path / "out/checkpoints"):
+        for target in checkpoints.list_checkpoints(tmp_path / "out/checkpoints"):
             state = json.loads((target / "state.json").read_text())
             state["about"]["base"] = mark
             (target / "state.json").write_text(json.dumps(state))
         if goes_on:
-            assert stage.read(train(data, tmp_path / "out", base, **own, resume=True))["state"] == "done"
+            assert stage.read_manifest(train(data, tmp_path / "out", base, **own, resume=True))["state"] == "done"
         else:
-            with pytest.raises(Usage, match="is of another base"):
+            with pytest.raises(UsageError, match="is of another base"):
                 train(data, tmp_path / "out", base, **own, resume=True)
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
     "name", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inversion", "guidance", "multimodal"))]
 )
 def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: str, tmp_path: Path) -> None:
-    cls = plugins.find("methods", name)
+    cls = plugins.load_plugin("methods", name)
     own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
     if "vector" in cls.reads:
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
@@ -112,18 +112,18 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
             os.kill(os.getpid(), signal.SIGINT)
 
     whole = train(data, tmp_path / "whole", base, name, **own)
-    with pytest.raises(Failure, match=r"stopped at step 4, saved in .*: the same call with --resume goes on"):
+    with pytest.raises(EmosceneError, match=r"stopped at step 4, saved in .*: the same call with --resume goes on"):
         train(data, tmp_path / "parts", base, name, **own, tell=interrupt)
-    with pytest.raises(Usage, match="--resume"):
+    with pytest.raises(UsageError, match="--resume"):
         train(data, tmp_path / "parts", base, name, **own)
-    about = checkpoints.found(tmp_path / "parts/checkpoints")[-1] / "state.json"
+    about = checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")[-1] / "state.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"seconds": 1000}))
     parts = train(data, tmp_path / "parts", base, name, **own, resume=True)
-    assert 1000 < stage.read(parts)["cost"]["seconds"] < 1100
-    assert stage.read(parts)["cost"]["pictures"] == 32
-    assert stage.read(whole)["fingerprint"] == stage.read(parts)["fingerprint"]
-    assert stage.read(whole)["history"] == stage.read(parts)["history"]
-    assert [row["step"] for row in stage.read(whole)["history"]] == [0, 3, 6, 8]
+    assert 1000 < stage.read_manifest(parts)["cost"]["seconds"] < 1100
+    assert stage.read_manifest(parts)["cost"]["pictures"] == 32
+    assert stage.read_manifest(whole)["fingerprint"] == stage.read_manifest(parts)["fingerprint"]
+    assert stage.read_manifest(whole)["history"] == stage.read_manifest(parts)["history"]
+    assert [row["step"] for row in stage.read_manifest(whole)["history"]] == [0, 3, 6, 8]
     assert [path.name for path in sorted((parts / "progress").iterdir())] == [
         f"step-{step:06d}.png" for step in (0, 5, 8)
     ]
@@ -133,32 +133,32 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
 def test_a_kill_at_the_very_end_loses_nothing(
     moment: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, rmtree = stage.Stage._note, shutil.rmtree
+    note, rmtree = stage.RunDir._write_manifest, shutil.rmtree
 
-    def mark(opened: stage.Stage) -> None:
-        if opened.done:
+    def mark(opened: stage.RunDir) -> None:
+        if opened.is_done:
             raise KeyboardInterrupt
         note(opened)
 
     def clear(folder: Path, **options: bool) -> None:
         if folder.name != stage.CHECKPOINTS:
             return rmtree(folder, **options)
-        rmtree(checkpoints.found(folder)[0])
+        rmtree(checkpoints.list_checkpoints(folder)[0])
         raise KeyboardInterrupt
 
     whole = train(data, tmp_path / "whole", base)
     if moment == "the done mark":
-        monkeypatch.setattr(stage.Stage, "_note", mark)
+        monkeypatch.setattr(stage.RunDir, "_write_manifest", mark)
     else:
         monkeypatch.setattr(shutil, "rmtree", clear)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "parts", base)
     monkeypatch.undo()
-    assert checkpoints.found(tmp_path / "parts/checkpoints")
+    assert checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")
     parts = train(data, tmp_path / "parts", base, resume=True)
     assert not (parts / "checkpoints").exists()
-    assert stage.read(parts)["fingerprint"] == stage.read(whole)["fingerprint"] == stage.fingerprint(parts)
-    assert stage.read(parts)["history"] == stage.read(whole)["history"]
+    assert stage.read_manifest(parts)["fingerprint"] == stage.read_manifest(whole)["fingerprint"] == stage.fingerprint_folder(parts)
+    assert stage.read_manifest(parts)["history"] == stage.read_manifest(whole)["history"]
 
 
 def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: str, tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: st
     told: list[str] = []
     one = train(data, tmp_path / "one", base, steps=1, tell=told.append)
     other = train(data, tmp_path / "other", base, steps=1, seed=5)
-    first, again = (stage.read(out)["history"][0] for out in (one, other))
+    first, again = (stage.read_manifest(out)["history"][0] for out in (one, other))
     assert first == again
-    unseen = Prepared(data, "selector")
-    names = {EMOTIONS[number] for number in unseen.all("emotion").tolist() if number >= 0}
+    unseen = PreparedDataset(data, "selector")
+    names = {EMOTIONS[number] for number in unseen.column("emotion").tolist() if number >= 0}
     assert first["loss"].keys() == {"all", *names}
     assert f"step 0: loss on {len(unseen)} unseen pictures {first['loss']['all']:.4f} (" in "\n".join(told)
 
@@ -182,7 +182,7 @@ def test_pictures_of_a_validation_are_dealt_evenly() -> None:
         def __len__(self) -> int:
             return 21
 
-    assert chosen(Labels(), 6) == [0, 10, 20, 1, 11, 2]
+    assert validation_places(Labels(), 6) == [0, 10, 20, 1, 11, 2]
 
 
 def test_it_stops_early_and_keeps_the_best(
@@ -195,13 +195,13 @@ def test_it_stops_early_and_keeps_the_best(
         kept.append(next(iter(learner.trainable.values())).detach().clone())
         return {"all": next(figures)}
 
-    monkeypatch.setattr(journal, "losses", found)
+    monkeypatch.setattr(journal, "validation_losses", found)
     told: list[str] = []
     out = train(
         data, tmp_path / "out", base, "inversion", steps=9, validate_every=1, patience=2, tell=told.append, rank=None
     )
-    assert [row["step"] for row in stage.read(out)["history"]] == [0, 1, 2, 3]
-    assert stage.read(out)["cost"]["pictures"] == 12
+    assert [row["step"] for row in stage.read_manifest(out)["history"]] == [0, 1, 2, 3]
+    assert stage.read_manifest(out)["cost"]["pictures"] == 12
     assert "no better for 2 validations: it stops, and the best weights are kept" in told
     stored = load_file(out / "tokens.safetensors")["tokens"]
     assert torch.equal(stored, kept[1].half())
@@ -213,21 +213,21 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(data: Path, base: str, 
     train(data, tmp_path / "out", base, dry_run=True, steps=1000, tell=told.append)
     assert sorted(tmp_path.rglob("*")) == before
     assert [line.partition(":")[0] for line in told] == ["steps", "memory", "disk", "time"]
-    pictures = len(Prepared(data, "methods"))
+    pictures = len(PreparedDataset(data, "methods"))
     assert told[0] == f"steps: 1000 of 4, {4000 / pictures:.1f} times {pictures} pictures"
 
 
 def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_path: Path) -> None:
-    backbone = Backbone.load(base)
-    cls = plugins.find("methods", "lora")
+    backbone = DiffusionModel.load(base)
+    cls = plugins.load_plugin("methods", "lora")
     config = Config(steps=4, batch=4, keep=1, checkpoint_every=9, precision="fp32")
     learner = cls.start(cls.Config(rank=16), backbone)
-    while_running, kept = forecast.disk(learner, config)
-    run(learner, Prepared(data, "methods"), config, tmp_path, tell=str)
+    while_running, kept = forecast.estimate_disk(learner, config)
+    run_training(learner, PreparedDataset(data, "methods"), config, tmp_path, tell=str)
     there = sum(file.stat().st_size for file in tmp_path.rglob("*"))
     assert while_running / 2 == pytest.approx(there, rel=0.3)
     (tmp_path / "kept").mkdir()
-    learners.save(learner, "lora", tmp_path / "kept", backbone)
+    learners.save_learner(learner, "lora", tmp_path / "kept", backbone)
     there = sum(file.stat().st_size for file in (tmp_path / "kept").glob("*.safetensors"))
     assert kept == pytest.approx(there, rel=0.3)
 
@@ -236,21 +236,21 @@ def test_a_disk_without_room_is_told_before_it_begins(
     data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecast.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(Failure, match=r"has 0\.0 MB free, and checkpoints take .* MB: make room"):
+    with pytest.raises(EmosceneError, match=r"has 0\.0 MB free, and checkpoints take .* MB: make room"):
         train(data, tmp_path / "out", base)
 
 
 @pytest.mark.parametrize("name", ["lora", "inversion"])
 def test_checkpointing_changes_memory_and_nothing_else(name: str, data: Path, base: str) -> None:
-    cls, gradients = plugins.find("methods", name), []
-    columns = Prepared(data, "methods").rows(range(4), cls.reads)
+    cls, gradients = plugins.load_plugin("methods", name), []
+    columns = PreparedDataset(data, "methods").read(range(4), cls.reads)
     for spare in (False, True):
-        backbone = Backbone.load(base)
+        backbone = DiffusionModel.load(base)
         learner = cls.start(cls.Config(), backbone)
         for p in learner.parameters():
             p.data += 0.01
         if spare:
-            backbone.spare()
+            backbone.enable_gradient_checkpointing()
         with learner.attached():
             learner(Batch(columns, 0, 0, range(4))).sum().backward()
         gradients.append([p.grad for p in learner.trainable.values()])
@@ -259,7 +259,7 @@ def test_checkpointing_changes_memory_and_nothing_else(name: str, data: Path, ba
 
 
 def test_checkpointing_is_refused_where_no_unet_trains(data: Path, base: str, tmp_path: Path) -> None:
-    with pytest.raises(Usage, match="leave them out here"):
+    with pytest.raises(UsageError, match="leave them out here"):
         train(data, tmp_path / "out", base, "guidance", rank=None, checkpointing=True)
 
 
@@ -271,7 +271,7 @@ def test_compiled_it_learns_the_same(name: str, data: Path, base: str, tmp_path:
     if name == "multimodal":
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
     plain, compiled = (train(data, tmp_path / str(c), base, name, compile=c, **own) for c in (False, True))
-    for one, other in zip(*(stage.read(out)["history"] for out in (plain, compiled)), strict=True):
+    for one, other in zip(*(stage.read_manifest(out)["history"] for out in (plain, compiled)), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
 
 
@@ -280,7 +280,7 @@ def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None
     out = train(data, tmp_path / "out", base, steps=10, tracker="tensorboard")
     [events] = [file for file in (out / "logs").rglob("*tfevents*") if b"unseen/all" in file.read_bytes()]
     assert b"loss" in events.read_bytes()
-    assert stage.read(out)["fingerprint"] == stage.fingerprint(train(data, tmp_path / "without", base, steps=10))
+    assert stage.read_manifest(out)["fingerprint"] == stage.fingerprint_folder(train(data, tmp_path / "without", base, steps=10))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_tracker_that_is_not_there(
     tracker: str, sentence: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "get_available_trackers", list)
-    with pytest.raises(Usage, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         train(data, tmp_path / "out", base, tracker=tracker)
 
 
@@ -305,7 +305,7 @@ def test_vectors_that_lack_are_offered(
 ) -> None:
     monkeypatch.setattr(artifacts, "run", pytest.fail)
     beside = sorted(data.parent.iterdir())
-    with pytest.raises(Usage, match=r"lacks EmotionCLIP's vectors: --yes trains an EmotionCLIP .* then prepares"):
+    with pytest.raises(UsageError, match=r"lacks EmotionCLIP's vectors: --yes trains an EmotionCLIP .* then prepares"):
         train(data, tmp_path / "out", base, "multimodal", rank=None, **words)
     assert not list(tmp_path.iterdir())
     assert sorted(data.parent.iterdir()) == beside
@@ -313,15 +313,15 @@ def test_vectors_that_lack_are_offered(
 
 def test_what_a_source_says_of_itself_is_no_setting(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RAF-DB's manifest tells how many pictures each of its rules touched."""
-    root = write("raf-db", 14, 0, tmp_path / "faces")
+    root = write_layout("raf-db", 14, 0, tmp_path / "faces")
     data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", tell=str)
-    cls, backbone = plugins.find("methods", "multimodal"), Backbone.load(base)
+    cls, backbone = plugins.load_plugin("methods", "multimodal"), DiffusionModel.load(base)
     monkeypatch.setattr(artifacts, "train", lambda name, **call: Path(CLIP))
     monkeypatch.setattr(cls, "reads", ("vector",))
-    ready = artifacts.provided("multimodal", cls, data, base, backbone, yes=True, tell=str)
-    assert Prepared(ready).emotion_clip == stage.fingerprint(CLIP)
-    own, made = (stage.read(folder)["config"] for folder in (data, ready))
-    assert made == own | {"emotion_clip": stage.fingerprint(CLIP)}
+    ready = artifacts.provide_data("multimodal", cls, data, base, backbone, yes=True, tell=str)
+    assert PreparedDataset(ready).emotion_clip == stage.fingerprint_folder(CLIP)
+    own, made = (stage.read_manifest(folder)["config"] for folder in (data, ready))
+    assert made == own | {"emotion_clip": stage.fingerprint_folder(CLIP)}
 
 
 @pytest.mark.slow
@@ -332,33 +332,33 @@ def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monke
         tmp_path / "own-emotion_clip",
     )
     small = {"steps": 1, "batch": 4, "side": 32, "width": 32, "text_width": 32, "heads": 2, "precision": "fp32"}
-    monkeypatch.setattr(artifacts, "recipe", lambda name, base: small if name == "emotion_clip" else {})
+    monkeypatch.setattr(artifacts, "find_recipe", lambda name, base: small if name == "emotion_clip" else {})
     out = train(own, tmp_path / "out", base, "multimodal", rank=None, yes=True)
-    assert stage.read(ready)["emotion_clip"] == stage.read(clip)["fingerprint"]
-    assert [parent["fingerprint"] for parent in stage.read(out)["parents"]] == [stage.read(ready)["fingerprint"]]
+    assert stage.read_manifest(ready)["emotion_clip"] == stage.read_manifest(clip)["fingerprint"]
+    assert [parent["fingerprint"] for parent in stage.read_manifest(out)["parents"]] == [stage.read_manifest(ready)["fingerprint"]]
 
 
 def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
-    root = write("imagefolder", 12, 0, tmp_path / "raw", size=32)
+    root = write_layout("imagefolder", 12, 0, tmp_path / "raw", size=32)
     (root / "metadata.jsonl").unlink()
     data = prepare("imagefolder", root=root, out=tmp_path / "mute", base=base, workers=0, spoilt=1.0, tell=str)
-    with pytest.raises(Usage, match=r"mute lacks captions: --yes prepares .*mute-lora with them"):
+    with pytest.raises(UsageError, match=r"mute lacks captions: --yes prepares .*mute-lora with them"):
         train(data, tmp_path / "out", base)
-    with pytest.raises(Usage, match=r"has no captioner: prepare .* again with captioner=FOLDER"):
+    with pytest.raises(UsageError, match=r"has no captioner: prepare .* again with captioner=FOLDER"):
         train(data, tmp_path / "out", base, yes=True)
 
 
 def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("rank = 4\nstepz = 9\n")
-    with pytest.raises(Usage, match="no option 'stepz': did you mean 'steps'"):
-        verbs.read("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
+    with pytest.raises(UsageError, match="no option 'stepz': did you mean 'steps'"):
+        verbs.read_call("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
 
 
 def test_latents_of_another_size_are_refused(data: Path, base: str, tmp_path: Path) -> None:
     other = shutil.copytree(base, tmp_path / "base")
     about = json.loads((other / "unet/config.json").read_text())
     (other / "unet/config.json").write_text(json.dumps(about | {"sample_size": 16}))
-    with pytest.raises(Usage, match=r"of 64 x 64 pixels, 0\.2 times what --base .* paints: prepare it with that"):
+    with pytest.raises(UsageError, match=r"of 64 x 64 pixels, 0\.2 times what --base .* paints: prepare it with that"):
         train(data, tmp_path / "out", str(other))
 
 
@@ -366,7 +366,7 @@ def test_an_optimizer_that_is_not_there_is_told_before_anything_is_written(
     data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(Usage, match="adamw8bit needs a package that is not installed: pip install bitsandbytes"):
+    with pytest.raises(UsageError, match="adamw8bit needs a package that is not installed: pip install bitsandbytes"):
         train(data, tmp_path / "out", base, optimizer="adamw8bit")
     assert not (tmp_path / "out").exists()
 
@@ -376,23 +376,23 @@ def test_done_is_not_done_again_and_another_call_is_refused(data: Path, base: st
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     assert train(data, out, base) == out
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    with pytest.raises(Usage, match="rank is 2 there and 3 here"):
+    with pytest.raises(UsageError, match="rank is 2 there and 3 here"):
         train(data, out, base, rank=3)
 
 
 def test_one_learner_is_found_without_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
-    find = plugins.find
-    monkeypatch.setattr(plugins, "find", lambda *words: asked.append(words) or find(*words))
-    assert artifacts.learner_of("judge").role == "judges"
+    find = plugins.load_plugin
+    monkeypatch.setattr(plugins, "load_plugin", lambda *words: asked.append(words) or find(*words))
+    assert artifacts.find_learner("judge").split == "judges"
     assert asked == [("encoders", "judge")]
 
 
 def test_each_base_has_its_own_recipe() -> None:
-    assert artifacts.recipe("guidance") == plugins.table("recipes", "guidance")
-    assert artifacts.recipe("guidance", "sd15") == plugins.table("recipes", "guidance_sd15")
-    assert artifacts.recipe("guidance", "runs/base") == plugins.table("recipes", "guidance_sd15")
-    assert artifacts.recipe("prompt") == {}
+    assert artifacts.find_recipe("guidance") == plugins.load_table("recipes", "guidance")
+    assert artifacts.find_recipe("guidance", "sd15") == plugins.load_table("recipes", "guidance_sd15")
+    assert artifacts.find_recipe("guidance", "runs/base") == plugins.load_table("recipes", "guidance_sd15")
+    assert artifacts.find_recipe("prompt") == {}
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_each_base_has_its_own_recipe() -> None:
     ],
 )
 def test_words_that_are_off(words: dict[str, object], sentence: str, data: Path, base: str, tmp_path: Path) -> None:
-    with pytest.raises(Usage, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         train(data, tmp_path / "out", base, **words)  # type: ignore[arg-type]
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
@@ -417,6 +417,6 @@ def test_latents_of_another_autoencoder_are_refused(data: Path, base: str, tmp_p
     with torch.no_grad():
         vae.encoder.conv_in.weight.add_(0.1)
     vae.save_pretrained(str(other / "vae"))
-    with pytest.raises(Usage, match="another autoencoder"):
+    with pytest.raises(UsageError, match="another autoencoder"):
         train(data, tmp_path / "out", str(other))
     assert not (tmp_path / "out").exists()

@@ -16,63 +16,63 @@ import tiny
 from emoscene import checkpoints, plugins, stage, training
 from emoscene import config as configs
 from emoscene.data import batches
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.learner import Batch
-from emoscene.optimizers import rate
-from emoscene.training import Config, State
+from emoscene.optimizers import schedule_rate
+from emoscene.training import Config, TrainingState
 from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
 
 def test_it_learns(tmp_path: Path) -> None:
     losses: list[float] = []
-    training.run(Line(), Points(), FAST, tmp_path, tell=quiet, watch=lambda step: losses.append(step.loss))
+    training.run_training(Line(), Points(), FAST, tmp_path, tell=quiet, on_step=lambda step: losses.append(step.loss))
     assert len(losses) == 24
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
 @pytest.mark.parametrize(("learner", "config"), [(Line, FAST), (Deep, MUON)])
 def test_a_resumed_run_is_the_same_run(learner: type[Line], config: Config, tmp_path: Path) -> None:
-    training.run(learner(), Points(), config, tmp_path / "whole", tell=quiet)
-    state = State(learner(), config)
-    for step in training.steps(state, Points(), config):
+    training.run_training(learner(), Points(), config, tmp_path / "whole", tell=quiet)
+    state = TrainingState(learner(), config)
+    for step in training.train_steps(state, Points(), config):
         if step.number == 7:
             break
     state.save(tmp_path / "parts", config)
-    training.run(learner(), Points(), config, tmp_path / "parts", again=True, tell=quiet)
+    training.run_training(learner(), Points(), config, tmp_path / "parts", resume=True, tell=quiet)
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
 def test_micro_batches_change_nothing_but_memory(tmp_path: Path) -> None:
-    whole = training.run(Line(), Points(), FAST, tmp_path / "a", tell=quiet)
-    small = training.run(Line(), Points(), Config(**{**vars(FAST), "micro": 2}), tmp_path / "b", tell=quiet)
+    whole = training.run_training(Line(), Points(), FAST, tmp_path / "a", tell=quiet)
+    small = training.run_training(Line(), Points(), Config(**{**vars(FAST), "micro": 2}), tmp_path / "b", tell=quiet)
     torch.testing.assert_close(whole.state_dict(), small.state_dict(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_damaged_checkpoint_is_passed_over_named_and_written_anew(tmp_path: Path) -> None:
-    training.run(Line(), Points(), FAST, tmp_path, tell=quiet)
-    expected, (before, newest) = state_of(tmp_path), checkpoints.found(tmp_path)
+    training.run_training(Line(), Points(), FAST, tmp_path, tell=quiet)
+    expected, (before, newest) = state_of(tmp_path), checkpoints.list_checkpoints(tmp_path)
     (newest / "weights.safetensors").write_bytes(b"torn")
     told: list[str] = []
-    training.run(Line(), Points(), FAST, tmp_path, again=True, tell=told.append)
+    training.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=told.append)
     assert told == [
         f"skipped {newest}: weights.safetensors does not match its digest",
         f"resumed at step 20 from {before}",
     ]
-    assert checkpoints.found(tmp_path) == [before, newest]
-    assert checkpoints.fault(newest) is None
+    assert checkpoints.list_checkpoints(tmp_path) == [before, newest]
+    assert checkpoints.find_fault(newest) is None
     assert same(state_of(tmp_path), expected)
 
 
 def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
     for step in range(4):
-        checkpoints.save(tmp_path, step, {}, 9)
+        checkpoints.save_checkpoint(tmp_path, step, {}, 9)
     (tmp_path / "step-3/state.json").write_text("{")
-    checkpoints.save(tmp_path, 4, {}, 2)
-    assert [path.name for path in checkpoints.found(tmp_path)] == ["step-2", "step-4"]
+    checkpoints.save_checkpoint(tmp_path, 4, {}, 2)
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["step-2", "step-4"]
 
 
 def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
-    state, again = State(Line(), FAST), State(Line(), FAST)
+    state, again = TrainingState(Line(), FAST), TrainingState(Line(), FAST)
     state.began -= 1000
     state.save(tmp_path, FAST)
     again.restore(tmp_path / "step-0")
@@ -80,15 +80,15 @@ def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
 
 
 def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(Usage, match="nothing to resume"):
-        training.run(Line(), Points(), FAST, tmp_path, again=True, tell=quiet)
+    with pytest.raises(UsageError, match="nothing to resume"):
+        training.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=quiet)
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path: Path) -> None:
-    state = State(Line(), FAST)
+    state = TrainingState(Line(), FAST)
     before = {key: value.clone() for key, value in state.learner.state_dict().items()}
-    with pytest.raises(Failure, match="not finite"):
-        for _ in training.steps(state, Points(bad=tuple(range(20))), FAST):
+    with pytest.raises(EmosceneError, match="not finite"):
+        for _ in training.train_steps(state, Points(bad=tuple(range(20))), FAST):
             pass
     assert same(before, state.learner.state_dict())
 
@@ -98,21 +98,21 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
         if step.number == 7:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Failure, match=r"stopped at step [78], saved"):
-        training.run(Line(), Points(), FAST, tmp_path / "a", tell=quiet, watch=interrupt)
-    training.run(Line(), Points(), FAST, tmp_path / "a", again=True, tell=quiet)
-    training.run(Line(), Points(), FAST, tmp_path / "b", tell=quiet)
+    with pytest.raises(EmosceneError, match=r"stopped at step [78], saved"):
+        training.run_training(Line(), Points(), FAST, tmp_path / "a", tell=quiet, on_step=interrupt)
+    training.run_training(Line(), Points(), FAST, tmp_path / "a", resume=True, tell=quiet)
+    training.run_training(Line(), Points(), FAST, tmp_path / "b", tell=quiet)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
 def test_tiny_is_deterministic(tmp_path: Path) -> None:
-    from emoscene.stage import fingerprint
+    from emoscene.stage import fingerprint_folder
 
-    assert fingerprint(tiny.make(tmp_path / "a")) == fingerprint(tiny.make(tmp_path / "b"))
+    assert fingerprint_folder(tiny.make(tmp_path / "a")) == fingerprint_folder(tiny.make(tmp_path / "b"))
 
 
 def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
-    with_muon, alone = State(Deep(), MUON).optimizers, State(Deep(), FAST).optimizers
+    with_muon, alone = TrainingState(Deep(), MUON).optimizers, TrainingState(Deep(), FAST).optimizers
     moved = [[tuple(p.shape) for group in one.param_groups for p in group["params"]] for one in with_muon]
     assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
     assert len(alone) == 1
@@ -125,18 +125,18 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(
     real, sentence = checkpoints.save_file, r"the disk is full at .*step-10: the file to write and [\d,]+ bytes free"
 
     def full(*given: Any) -> None:
-        if len(checkpoints.found(tmp_path / "parts")) == 2:
+        if len(checkpoints.list_checkpoints(tmp_path / "parts")) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*given)
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(Failure, match=sentence):
-        training.run(Line(), Points(), FAST, tmp_path / "parts", tell=quiet)
+    with pytest.raises(EmosceneError, match=sentence):
+        training.run_training(Line(), Points(), FAST, tmp_path / "parts", tell=quiet)
     monkeypatch.undo()
-    assert checkpoints.newest(tmp_path / "parts", pytest.fail).name == "step-5"
+    assert checkpoints.find_newest(tmp_path / "parts", pytest.fail).name == "step-5"
     assert not list((tmp_path / "parts").glob(".aside-*"))
-    training.run(Line(), Points(), FAST, tmp_path / "parts", again=True, tell=quiet)
-    training.run(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
+    training.run_training(Line(), Points(), FAST, tmp_path / "parts", resume=True, tell=quiet)
+    training.run_training(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
@@ -147,10 +147,10 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         pytest.skip("no leave to mount")
     try:
         (tmp_path / "ballast").write_bytes(bytes(1_000_000))
-        with pytest.raises(Failure, match="the disk is full"):
-            training.run(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
+        with pytest.raises(EmosceneError, match="the disk is full"):
+            training.run_training(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
         (tmp_path / "ballast").unlink()
-        training.run(Line(), Points(), FAST, tmp_path / "run", again=bool(checkpoints.found(tmp_path / "run")))
+        training.run_training(Line(), Points(), FAST, tmp_path / "run", resume=bool(checkpoints.list_checkpoints(tmp_path / "run")))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -159,17 +159,17 @@ def test_a_checkpoint_that_reads_back_wrong_lets_no_older_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_one = Config(**{**vars(FAST), "keep": 1})
-    real = stage.write
+    real = stage.write_atomic
 
     def rot(path: Path, data: Any) -> None:
         real(path, data)
         if path.name == "step-10":
             (path / "weights.safetensors").write_bytes(b"rot")
 
-    monkeypatch.setattr(stage, "write", rot)
-    with pytest.raises(Failure, match="step-10 cannot be read back"):
-        training.run(Line(), Points(), keep_one, tmp_path, tell=quiet)
-    assert checkpoints.newest(tmp_path, quiet).name == "step-5"
+    monkeypatch.setattr(stage, "write_atomic", rot)
+    with pytest.raises(EmosceneError, match="step-10 cannot be read back"):
+        training.run_training(Line(), Points(), keep_one, tmp_path, tell=quiet)
+    assert checkpoints.find_newest(tmp_path, quiet).name == "step-5"
 
 
 class Hungry(Line):
@@ -178,10 +178,10 @@ class Hungry(Line):
     fed = 2
     error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory")
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         if len(batch) > self.fed:
             raise self.error
-        return super().loss(batch)
+        return super().compute_loss(batch)
 
 
 ON_CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried")
@@ -195,8 +195,8 @@ def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(
     told: list[str] = []
     losses: dict[str, list[float]] = {"plain": [], "hungry": []}
     for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
-        training.run(
-            learner, Points(), FAST, tmp_path / name, tell=told.append, watch=lambda s, n=name: losses[n].append(s.loss)
+        training.run_training(
+            learner, Points(), FAST, tmp_path / name, tell=told.append, on_step=lambda s, n=name: losses[n].append(s.loss)
         )
     assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
     assert told == [f"out of memory: {size} samples at a time from now on; the batch of 6 stays" for size in (3, 2)]
@@ -208,20 +208,20 @@ def test_out_of_memory_for_good_names_what_helps(
 ) -> None:
     monkeypatch.setattr(Hungry, "fed", fed)
     monkeypatch.setattr(Hungry, "alone", alone)
-    with pytest.raises(Failure, match=r"out of memory with \d samples at a time: checkpointing=yes"):
-        training.run(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+    with pytest.raises(EmosceneError, match=r"out of memory with \d samples at a time: checkpointing=yes"):
+        training.run_training(Hungry(), Points(), FAST, tmp_path, tell=quiet)
 
 
 def test_another_error_is_not_taken_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "error", RuntimeError("the size of tensor a must match"))
     with pytest.raises(RuntimeError, match="must match"):
-        training.run(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+        training.run_training(Hungry(), Points(), FAST, tmp_path, tell=quiet)
 
 
 class Aside(Line):
     """What is not finite stands beside what is learnt: the loss is not finite, and its gradient is."""
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         return self.layer(batch["x"]).square().mean(1) + batch["y"].mean(1)
 
 
@@ -230,16 +230,16 @@ class Aside(Line):
 def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: float) -> None:
     """One bad row of twenty: the steps that see it change neither weights nor average, and the run goes on."""
     config, passed = Config(**{**vars(FAST), "batch": 2, "average": average}), 0
-    state = State(learner(), config)
+    state = TrainingState(learner(), config)
 
     def now() -> dict[str, Tensor]:
         weights = {name: value.clone() for name, value in state.learner.state_dict().items()}
         return weights | {f"average.{name}": value.clone() for name, value in state.average.items()}
 
     before = now()
-    for step in training.steps(state, Points(bad=(3,)), config):
+    for step in training.train_steps(state, Points(bad=(3,)), config):
         unmoved = [torch.equal(value, before[name]) for name, value in now().items() if "weight" in name]
-        bad = 3 in batches.indices(0, step.number - 1, 2, [range(20)])
+        bad = 3 in batches.batch_indices(0, step.number - 1, 2, [range(20)])
         assert unmoved == [bad] * len(unmoved)
         assert bad == (step.loss != step.loss)
         passed += bad
@@ -248,16 +248,16 @@ def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: 
 
 
 def test_a_checkpoint_of_another_learner_or_base_is_refused(tmp_path: Path) -> None:
-    training.run(Line(), Points(), FAST, tmp_path, tell=quiet, about={"base": "one"})
-    with pytest.raises(Usage, match=r"another learner's \(hidden.weight differs\)"):
-        training.run(Deep(), Points(), FAST, tmp_path, again=True, tell=quiet)
-    with pytest.raises(Usage, match="of another base, one and not two"):
-        training.run(Line(), Points(), FAST, tmp_path, again=True, tell=quiet, about={"base": "two"})
+    training.run_training(Line(), Points(), FAST, tmp_path, tell=quiet, about={"base": "one"})
+    with pytest.raises(UsageError, match=r"another learner's \(hidden.weight differs\)"):
+        training.run_training(Deep(), Points(), FAST, tmp_path, resume=True, tell=quiet)
+    with pytest.raises(UsageError, match="of another base, one and not two"):
+        training.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=quiet, about={"base": "two"})
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial", "constant"])
 def test_a_schedule_rises_and_falls(schedule: str) -> None:
-    rates = [rate(schedule, step, 100, 0.1) for step in range(100)]
+    rates = [schedule_rate(schedule, step, 100, 0.1) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == 1 if schedule == "constant" else 0.01 < rates[-1] < 0.03
@@ -273,34 +273,34 @@ def test_an_optimizer_that_is_not_installed(
     kind: str, package: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(Usage, match=re.escape(f"not installed: pip install {remedy}")):
-        State(Line(), Config(**{**vars(FAST), "optimizer": kind, "lr": 1.0}))
+    with pytest.raises(UsageError, match=re.escape(f"not installed: pip install {remedy}")):
+        TrainingState(Line(), Config(**{**vars(FAST), "optimizer": kind, "lr": 1.0}))
     if kind == "prodigy":
-        with pytest.raises(Usage, match=r"give lr=1, not lr=0\.01"):
-            State(Line(), Config(**{**vars(FAST), "optimizer": kind}))
+        with pytest.raises(UsageError, match=r"give lr=1, not lr=0\.01"):
+            TrainingState(Line(), Config(**{**vars(FAST), "optimizer": kind}))
 
 
 def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
     """Its distance lies beside the tensors, in numbers of the groups."""
     pytest.importorskip("prodigyopt")
     config = Config(**{**vars(FAST), "optimizer": "prodigy", "lr": 1.0, "steps": 40})
-    training.run(Line(), Points(), config, tmp_path / "a", tell=quiet)
-    about, _ = checkpoints.read(tmp_path / "a/step-35")
+    training.run_training(Line(), Points(), config, tmp_path / "a", tell=quiet)
+    about, _ = checkpoints.read_checkpoint(tmp_path / "a/step-35")
     assert about["numbers"]["groups"][0][0]["d"] > 2e-6, "it has found that it may go faster"
     (tmp_path / "b").mkdir()
     shutil.copytree(tmp_path / "a/step-35", tmp_path / "b/step-35")
-    training.run(Line(), Points(), config, tmp_path / "b", again=True, tell=quiet)
+    training.run_training(Line(), Points(), config, tmp_path / "b", resume=True, tell=quiet)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.names("recipes") if name not in ("fast", "best")])
+@pytest.mark.parametrize("name", [name for name in plugins.list_names("recipes") if name not in ("fast", "best")])
 def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
     learner = name.removesuffix("_sd15")
-    kind = "methods" if learner in plugins.names("methods") else "encoders"
-    known = {option.name for option in [*plugins.options(kind, learner), *plugins.room("training")]}
-    table = plugins.table("recipes", name)
+    kind = "methods" if learner in plugins.list_names("methods") else "encoders"
+    known = {option.name for option in [*plugins.list_options(kind, learner), *plugins.list_room_options("training")]}
+    table = plugins.load_table("recipes", name)
     assert table.keys() <= known
-    configs.read([*plugins.options(kind, learner), *plugins.room("training")], table)
-    header = [line for line in plugins.source("recipes", name).read_text().splitlines() if line.startswith("#")]
+    configs.read_settings([*plugins.list_options(kind, learner), *plugins.list_room_options("training")], table)
+    header = [line for line in plugins.source_file("recipes", name).read_text().splitlines() if line.startswith("#")]
     assert any(f"`emoscene train {learner} " in line for line in header)
     assert {"# Cost", "# Expect"} <= {line.partition(":")[0] for line in header}

@@ -23,7 +23,7 @@ def work(folder: Path, steps: int, begun: Any) -> None:
     torch.set_num_threads(1)
     config = Config(**{**vars(MUON), "steps": steps, "checkpoint_every": 1})
     begun.set()
-    training.run(Deep(), Points(), config, folder, again=bool(checkpoints.found(folder)), tell=quiet)
+    training.run_training(Deep(), Points(), config, folder, resume=bool(checkpoints.list_checkpoints(folder)), tell=quiet)
 
 
 def start(server: multiprocessing.context.ForkServerContext, folder: Path, steps: int) -> BaseProcess:
@@ -83,7 +83,7 @@ SMALL = {
 
 def verb(name: str, call: dict[str, Any], begun: Any) -> None:
     torch.set_num_threads(1)
-    resume = bool(checkpoints.found(call["out"] / "checkpoints"))
+    resume = bool(checkpoints.list_checkpoints(call["out"] / "checkpoints"))
     begun.set()
     emoscene.train(name, **call, **SMALL[name], resume=resume, tell=quiet)
 
@@ -124,9 +124,9 @@ def test_whatever_learns_ends_equal_when_its_verb_is_killed(
     last.join()
     assert last.exitcode == 0
     assert left > 0, "it was never in the middle of its work when it was killed"
-    assert stage.read(tmp_path / "whole")["fingerprint"] == stage.read(tmp_path / "parts")["fingerprint"]
+    assert stage.read_manifest(tmp_path / "whole")["fingerprint"] == stage.read_manifest(tmp_path / "parts")["fingerprint"]
 
 
 def test_all_that_learns_is_killed() -> None:
-    kinds = {name: plugins.find(kind, name) for kind in ("methods", "encoders") for name in plugins.names(kind)}
+    kinds = {name: plugins.load_plugin(kind, name) for kind in ("methods", "encoders") for name in plugins.list_names(kind)}
     assert SMALL.keys() == {name for name, cls in kinds.items() if cls.reads}

@@ -16,8 +16,8 @@ import emoscene
 import tiny
 from emoscene import checkpoints, stage, training
 from emoscene.data.preparation import prepare
-from emoscene.errors import Failure
-from emoscene.training import Config, State
+from emoscene.errors import EmosceneError
+from emoscene.training import Config, TrainingState
 from lines import FAST, Deep, Points, quiet, state_of
 
 Server = multiprocessing.context.ForkServerContext
@@ -34,9 +34,9 @@ def work(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any)
     os.environ |= env
     losses: list[float] = []
     sentences: list[str] = []
-    config, again = Config(**{**vars(FAST), **settings}), bool(checkpoints.found(folder))
-    training.run(
-        Deep(), Points(), config, folder, again=again, tell=sentences.append, watch=lambda s: losses.append(s.loss)
+    config, again = Config(**{**vars(FAST), **settings}), bool(checkpoints.list_checkpoints(folder))
+    training.run_training(
+        Deep(), Points(), config, folder, resume=again, tell=sentences.append, on_step=lambda s: losses.append(s.loss)
     )
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     told.put((ranks, losses, sentences))
@@ -87,10 +87,10 @@ def test_another_number_of_processes_goes_on(server: Server, tmp_path: Path) -> 
 
 
 def test_a_launcher_that_accelerate_does_not_see_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    State(Deep(), FAST)
+    TrainingState(Deep(), FAST)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(Failure, match="WORLD_SIZE is 2 and Accelerate sees 1"):
-        State(Deep(), FAST)
+    with pytest.raises(EmosceneError, match="WORLD_SIZE is 2 and Accelerate sees 1"):
+        TrainingState(Deep(), FAST)
 
 
 @pytest.mark.slow
@@ -114,4 +114,4 @@ def test_two_processes_make_what_one_makes(machines: int, tmp_path: Path) -> Non
     a, b = (load_file(folder / "adapter_model.safetensors") for folder in (one, tmp_path / "two"))
     for key in a:  # stored in half precision: one unit of the last of ten bits apart, where rounding falls otherwise
         torch.testing.assert_close(a[key].float(), b[key].float(), atol=1e-5, rtol=2**-10)
-    assert stage.read(tmp_path / "two", "artifact")["state"] == "done"
+    assert stage.read_manifest(tmp_path / "two", "artifact")["state"] == "done"

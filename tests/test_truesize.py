@@ -11,9 +11,9 @@ from emoscene.mini import truesize
 def test_every_method_that_learns_is_tried() -> None:
     from emoscene import plugins
 
-    learning = {name for name in plugins.names("methods") if plugins.find("methods", name).reads}
+    learning = {name for name in plugins.list_names("methods") if plugins.load_plugin("methods", name).reads}
     assert set(truesize.METHODS) == learning
-    assert set(truesize.METHODS.values()) <= set(plugins.names("recipes"))
+    assert set(truesize.METHODS.values()) <= set(plugins.list_names("recipes"))
 
 
 @pytest.mark.slow

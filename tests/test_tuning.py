@@ -18,16 +18,16 @@ import emoscene
 import tiny
 from emoscene import artifacts, config, plugins, stage, training
 from emoscene import learner as learners
-from emoscene.data.dataset import Prepared
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Diverged, Failure, Usage
-from emoscene.reporting.entries import comparisons, entries
+from emoscene.errors import TrainingDiverged, EmosceneError, UsageError
+from emoscene.reporting.entries import compare_all, load_entries
 from emoscene.tuning import studies, winner
-from emoscene.tuning.bench import Bench
-from emoscene.tuning.selection import Look, Selector, captions, disjoint
-from emoscene.verbs import read
+from emoscene.tuning.bench import TuningObjective
+from emoscene.tuning.selection import Observation, Selector, choose_captions, check_disjoint
+from emoscene.verbs import read_call
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "rank": 2, "looks": 2, "rungs": 1, "pulse": 1}
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -50,9 +50,9 @@ def encoders(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoders")
     tiny.judges(folder, data="the judges' own")
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
-    clip = EmotionCLIP.start(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
+    clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=f"{base}/tokenizer", **small), None)
     (folder / "clip").mkdir()
-    learners.save(clip, "emotion_clip", folder / "clip", None)
+    learners.save_learner(clip, "emotion_clip", folder / "clip", None)
     CLIPTokenizer.from_pretrained(f"{base}/tokenizer").save_pretrained(folder / "clip")
     return folder
 
@@ -80,18 +80,18 @@ def seen(monkeypatch):
 
     def look(self, pipe, cfg):
         looks.append(pipe)
-        return Look(cfg / 20, 0.5, 1.0 if cfg < 10 else 0.2)
+        return Observation(cfg / 20, 0.5, 1.0 if cfg < 10 else 0.2)
 
     def evaluate(out, **words):
-        opened = stage.Stage.open(out, "scores", {})
+        opened = stage.RunDir.open(out, "scores", {})
         row = {"prompt": "a beach", "seed": 0, "asked": "awe", "kept": 1, "likely": {"emotion": [0.1, 0.9] + [0.0] * 6}}
         row |= {"seen": {"emotion": "awe"}}
-        stage.write(opened.path / "verdicts.jsonl", f"{json.dumps(row)}\n".encode())
+        stage.write_atomic(opened.path / "verdicts.jsonl", f"{json.dumps(row)}\n".encode())
         opened.finish()
         return opened.path
 
-    monkeypatch.setattr(Selector, "look", look)
-    monkeypatch.setattr(Selector, "bare", lambda self, pipe, cfg: 1.0)
+    monkeypatch.setattr(Selector, "observe", look)
+    monkeypatch.setattr(Selector, "observe_base", lambda self, pipe, cfg: 1.0)
     monkeypatch.setattr(winner, "evaluate", evaluate)
     return looks
 
@@ -106,15 +106,15 @@ def test_a_search_from_end_to_end(call, tmp_path):
     out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "tell": told.append})
     trials = study_of(out).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
-    assert trials[0].params == {"lr": plugins.table("recipes", "lora_sd15")["lr"]}
+    assert trials[0].params == {"lr": plugins.load_table("recipes", "lora_sd15")["lr"]}
     assert 1e-4 <= trials[1].params["lr"] <= 1e-2
     assert all(0 <= trial.value <= 1 and list(trial.intermediate_values) == [0] for trial in trials)
-    artifacts = [stage.read(folder, "artifact") for folder in (out / "trained").iterdir()]
+    artifacts = [stage.read_manifest(folder, "artifact") for folder in (out / "trained").iterdir()]
     assert len(artifacts) == 2
     few = {key: call[key] for key in ("data", "base", "tell", "steps", "batch", "precision", "rank")}
     alone = emoscene.train("lora", out=tmp_path / "alone", **few)
-    assert stage.read(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
-    manifest = stage.read(out, "tuning")
+    assert stage.read_manifest(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
+    manifest = stage.read_manifest(out, "tuning")
     assert any(artifact.get("selected_by") == manifest["config"]["selector"] for artifact in artifacts)
     told_of = json.loads((out / "comparison.json").read_text())
     assert told_of["default"]["trial"] == 0
@@ -122,15 +122,15 @@ def test_a_search_from_end_to_end(call, tmp_path):
     assert gap["n"] == 16
     assert gap["low"] <= gap["value"] <= gap["high"]
     assert any("less the default" in line for line in told)
-    taken = read("train", ["lora", "--data", "d", "--out", "o", "--recipe", str(out / "train.toml")])
+    taken = read_call("train", ["lora", "--data", "d", "--out", "o", "--recipe", str(out / "train.toml")])
     assert taken.pairs["lr"] == pytest.approx(trials[told_of["winner"]["trial"]].params["lr"], rel=1e-4)
     assert taken.pairs["steps"] == 4
-    used = read("evaluate", ["--out", "o", "--recipe", str(out / "evaluate.toml")])
+    used = read_call("evaluate", ["--out", "o", "--recipe", str(out / "evaluate.toml")])
     assert used.given["method"] == "lora"
     assert emoscene.load(call["base"], method="lora", adapter=used.given["adapter"]).method == "lora"
     assert "emoscene tune lora" in (out / "train.toml").read_text()
     if told_of["winner"]["trial"]:
-        pair = comparisons(entries(sorted((out / "scores").iterdir())))
+        pair = compare_all(load_entries(sorted((out / "scores").iterdir())))
         assert {found.what for found in pair} >= {"emotion as asked"}
 
 
@@ -143,12 +143,12 @@ def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
     emoscene.tune("lora", trials=3, cfg="1..8", **call)
     assert len(study_of(out).trials) == 3
     assert len(seen) == painted + 1
-    assert stage.read(out)["trials"] == 3
-    assert stage.read(out)["state"] == "done"
+    assert stage.read_manifest(out)["trials"] == 3
+    assert stage.read_manifest(out)["state"] == "done"
 
 
 def test_trials_that_only_paint_differently_share_one_training(call, seen, monkeypatch):
-    trained, real = [], artifacts.run
+    trained, real = [], artifacts.run_training
     monkeypatch.setattr(artifacts, "run", lambda *words, **more: trained.append(1) or real(*words, **more))
     out = emoscene.tune("lora", trials=6, cfg="1..20", **call)
     assert len(trained) == len(list((out / "trained").iterdir())) == 1
@@ -163,14 +163,14 @@ def test_trials_that_only_paint_differently_share_one_training(call, seen, monke
 def test_an_artifact_that_is_there_is_not_trained_again(call, seen, data, base, tmp_path):
     few = {key: call[key] for key in ("steps", "batch", "precision", "rank")}
     artifact = emoscene.train("lora", data=data, out=tmp_path / "lora", base=base, tell=call["tell"], **few)
-    marks = stage.fingerprint(artifact)
+    marks = stage.fingerprint_folder(artifact)
     rest = {key: value for key, value in call.items() if key not in few}
     out = emoscene.tune("lora", trials=2, adapter=artifact, **rest)
     assert not (out / "trained").exists()
     assert not (out / "train.toml").exists()
-    assert stage.fingerprint(artifact) == marks
+    assert stage.fingerprint_folder(artifact) == marks
     assert str(artifact) in (out / "evaluate.toml").read_text()
-    with pytest.raises(Usage, match="rank was settled"):
+    with pytest.raises(UsageError, match="rank was settled"):
         emoscene.tune("lora", trials=2, adapter=artifact, rank=3, **{**rest, "out": tmp_path / "other"})
 
 
@@ -183,21 +183,21 @@ def test_differences_are_of_the_judges_own_verdicts():
 
     ours = [row("a", "contentment", tied="contentment"), row("b", "awe", tied="awe", mute="awe"), row("c", "awe")]
     theirs = [row("a", "contentment", tied="amusement"), row("b", "awe", tied="awe", mute="fear"), row("c", "awe")]
-    found = winner.compared(ours, theirs)
+    found = winner.compare_verdicts(ours, theirs)
     told = {what.rpartition(" ")[2]: (gap.value, gap.n) for what, gap in found.items()}
     assert told == {"tied": (0.5, 2), "mute": (1.0, 1)}
 
 
 def test_no_trial_that_keeps_the_floor_is_a_failure(call, seen, monkeypatch):
-    monkeypatch.setattr(Selector, "look", lambda self, pipe, cfg: Look(0.5, 0.5, 0.2))
-    with pytest.raises(Failure, match=r"content of 0\.900, the best has 0\.200: give a lower floor="):
+    monkeypatch.setattr(Selector, "observe", lambda self, pipe, cfg: Observation(0.5, 0.5, 0.2))
+    with pytest.raises(EmosceneError, match=r"content of 0\.900, the best has 0\.200: give a lower floor="):
         emoscene.tune("lora", trials=2, cfg="1..8", **call)
 
 
 def test_a_laggard_is_stopped_and_the_default_never(call, seen, monkeypatch):
     """Every trial is worse than those before it, so all that may be stopped are."""
     values = iter(range(100, 0, -1))
-    monkeypatch.setattr(Selector, "look", lambda self, pipe, cfg: Look(next(values) / 100, 0.5, 1.0))
+    monkeypatch.setattr(Selector, "observe", lambda self, pipe, cfg: Observation(next(values) / 100, 0.5, 1.0))
     monkeypatch.setattr(studies, "STARTUP", 1)
     out = emoscene.tune("lora", trials=3, lr="1e-4..1e-2", **call)
     assert [trial.state.name for trial in study_of(out).trials] == ["COMPLETE", "PRUNED", "PRUNED"]
@@ -210,7 +210,7 @@ def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatc
     def train(name, **more):
         if more["lr"] != 1e-4:
             more["out"].mkdir(parents=True)
-            raise Diverged("not finite at step 3")
+            raise TrainingDiverged("not finite at step 3")
         return real(name, **more)
 
     monkeypatch.setattr(artifacts, "train", train)
@@ -234,8 +234,8 @@ def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatc
     ],
 )
 def test_what_is_searched_is_checked_without_torch(words, sentence):
-    with pytest.raises(Usage, match=sentence.replace("?", r"\?")):
-        read("tune", [*words.split(), "--data", "d", "--out", "o"])
+    with pytest.raises(UsageError, match=sentence.replace("?", r"\?")):
+        read_call("tune", [*words.split(), "--data", "d", "--out", "o"])
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_what_is_searched_is_checked_without_torch(words, sentence):
     ],
 )
 def test_words_that_are_off(words, sentence, call):
-    with pytest.raises(Usage, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         emoscene.tune(**{"name": "lora", **call, **words})
     assert not list(call["out"].glob("**/*.safetensors"))
 
@@ -260,7 +260,7 @@ def test_words_that_are_off(words, sentence, call):
 @pytest.mark.parametrize("where", ["sqlite:////nowhere/at/all.db", "postgresql://me:secret@/x?host=/nowhere"])
 def test_a_storage_that_cannot_be_reached(where, call):
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
-    with pytest.raises(Failure, match="cannot be reached") as caught:
+    with pytest.raises(EmosceneError, match="cannot be reached") as caught:
         emoscene.tune("lora", storage=where, **call)
     assert "secret" not in str(caught.value)
 
@@ -268,38 +268,38 @@ def test_a_storage_that_cannot_be_reached(where, call):
 def test_a_study_of_another_call_is_refused(call, seen, tmp_path):
     storage = f"sqlite:///{tmp_path}/all.db"
     emoscene.tune("lora", trials=1, cfg="1..8", storage=storage, **call)
-    with pytest.raises(Usage, match=r"another call's: config\.search\.cfg"):
+    with pytest.raises(UsageError, match=r"another call's: config\.search\.cfg"):
         emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
     shutil.rmtree(call["out"])
-    with pytest.raises(Usage, match=r"the study 'tuned' there is another call's: search.cfg is .* here"):
+    with pytest.raises(UsageError, match=r"the study 'tuned' there is another call's: search.cfg is .* here"):
         emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
 
 
 def test_who_picks_may_not_judge(encoders, data, tmp_path):
-    prepared = Prepared(data, role="selector")
+    prepared = PreparedDataset(data, role="selector")
     judges = [encoders / "emotion"]
-    disjoint(encoders / "clip", judges, ("latent",), prepared)
-    with pytest.raises(Usage, match="is the judge"):
-        disjoint(shutil.copytree(encoders / "emotion", tmp_path / "copy"), judges, ("latent",), prepared)
+    check_disjoint(encoders / "clip", judges, ("latent",), prepared)
+    with pytest.raises(UsageError, match="is the judge"):
+        check_disjoint(shutil.copytree(encoders / "emotion", tmp_path / "copy"), judges, ("latent",), prepared)
     torch.manual_seed(1)
     (tmp_path / "kin").mkdir()
-    kin = Judge.start(learners.load("encoders", encoders / "emotion", None).config, None)
-    learners.save(kin, "judge", tmp_path / "kin", None, data="the judges' own")
-    with pytest.raises(Usage, match="learnt from the pictures of the judge"):
-        disjoint(tmp_path / "kin", judges, ("latent",), prepared)
-    learners.save(kin, "judge", tmp_path / "kin", None, data="others")
-    disjoint(tmp_path / "kin", judges, ("latent",), prepared)
-    prepared.emotion_clip = stage.fingerprint(encoders / "clip")
-    disjoint(encoders / "clip", judges, ("latent",), prepared)
-    with pytest.raises(Usage, match="the method stands on"):
-        disjoint(encoders / "clip", judges, ("latent", "vector"), prepared)
+    kin = Judge.from_scratch(learners.load_learner("encoders", encoders / "emotion", None).config, None)
+    learners.save_learner(kin, "judge", tmp_path / "kin", None, data="the judges' own")
+    with pytest.raises(UsageError, match="learnt from the pictures of the judge"):
+        check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)
+    learners.save_learner(kin, "judge", tmp_path / "kin", None, data="others")
+    check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)
+    prepared.emotion_clip = stage.fingerprint_folder(encoders / "clip")
+    check_disjoint(encoders / "clip", judges, ("latent",), prepared)
+    with pytest.raises(UsageError, match="the method stands on"):
+        check_disjoint(encoders / "clip", judges, ("latent", "vector"), prepared)
 
 
 def test_captions_come_from_as_many_scenes_as_there_are(data):
-    prepared = Prepared(data, role="selector")
-    scenes = dict(zip(prepared.all("caption"), prepared.all("scene"), strict=True))
+    prepared = PreparedDataset(data, role="selector")
+    scenes = dict(zip(prepared.column("caption"), prepared.column("scene"), strict=True))
     count = len(set(scenes.values()))
-    assert len({scenes[caption] for caption in captions(prepared, count)}) == count
+    assert len({scenes[caption] for caption in choose_captions(prepared, count)}) == count
 
 
 def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
@@ -314,36 +314,36 @@ def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
             return type("Reading", (), {"features": self.vectors})
 
     selector.clip = Shown(selector.texts[[0, 1, 2]])
-    assert selector._kept([], torch.arange(3).numpy()) == 1
+    assert selector._content_kept([], torch.arange(3).numpy()) == 1
     selector.clip = Shown(selector.texts[[1, 2, 0]])
-    assert selector._kept([], torch.arange(3).numpy()) == 0
+    assert selector._content_kept([], torch.arange(3).numpy()) == 0
 
 
 def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_path):
     settings = {"scale": "4..40", "lr": "1e-4..1e-2"}
-    bench = Bench("guidance", data, tmp_path, "mini", [], print, settings)
-    assert bench.first == {"scale": artifacts.recipe("guidance")["scale"], "lr": artifacts.recipe("guidance")["lr"]}
+    bench = TuningObjective("guidance", data, tmp_path, "mini", [], print, settings)
+    assert bench.first == {"scale": artifacts.find_recipe("guidance")["scale"], "lr": artifacts.find_recipe("guidance")["lr"]}
     assert bench.first["scale"] != bench.cls.Config().scale
-    unknown = Bench("guidance", data, tmp_path, base, [], print, settings)
-    assert unknown.first["lr"] == plugins.table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]
+    unknown = TuningObjective("guidance", data, tmp_path, base, [], print, settings)
+    assert unknown.first["lr"] == plugins.load_table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]
 
 
 def test_ranges_keep_their_scale_and_everything_else_is_a_value():
-    named = {field.name: field for field in config.fields(training.Config)}
-    assert config.narrowed(named["lr"], "1e-4..1e-2").span == (1e-4, 1e-2, "log")
-    assert config.narrowed(named["steps"], "100,200").choices == (100, 200)
-    assert config.narrowed(named["schedule"], "cosine,constant").choices == ("cosine", "constant")
-    assert config.narrowed(named["lr"], "1e-3") == 1e-3
-    layers = {field.name: field for field in plugins.options("methods", "lora")}["layers"]
-    assert config.narrowed(layers, "attention,feedforward") == "attention,feedforward"
+    named = {field.name: field for field in config.list_options(training.Config)}
+    assert config.narrow_option(named["lr"], "1e-4..1e-2").span == (1e-4, 1e-2, "log")
+    assert config.narrow_option(named["steps"], "100,200").choices == (100, 200)
+    assert config.narrow_option(named["schedule"], "cosine,constant").choices == ("cosine", "constant")
+    assert config.narrow_option(named["lr"], "1e-3") == 1e-3
+    layers = {field.name: field for field in plugins.list_options("methods", "lora")}["layers"]
+    assert config.narrow_option(layers, "attention,feedforward") == "attention,feedforward"
 
 
 @pytest.fixture
 def shared(tmp_path):
     """A study whose default is x = .5, as each worker opens it."""
     url = f"sqlite:///{tmp_path}/study.db"
-    with studies.reached(url):
-        yield lambda: studies.opened(url, "shared", {"what": 1}, {"x": 0.5}, 1)
+    with studies.check_storage(url):
+        yield lambda: studies.open_study(url, "shared", {"what": 1}, {"x": 0.5}, 1)
 
 
 def objective(trial):
@@ -356,9 +356,9 @@ def test_a_dead_workers_trial_is_done_by_another(shared, monkeypatch):
         with pytest.warns(UserWarning, match="Heartbeat"):
             trial = dead.ask()
         dead._storage.record_heartbeat(trial._trial_id)
-        studies.work(alive, 3, objective, pulse=1, tell=lambda line: None)
+        studies.run_trials(alive, 3, objective, pulse=1, tell=lambda line: None)
         assert [trial.state.name for trial in alive.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
-        found = studies.counted(alive)
+        found = studies.counted_trials(alive)
     assert [trial.number for trial in found] == [1, 2, 3]
     assert {"x": 0.5} in [trial.params for trial in found], "the default was the dead worker's"
 
@@ -367,11 +367,11 @@ def test_what_fails_is_put_back_and_in_the_end_given_up(shared):
     with shared() as study:
         for _ in range(studies.TRIES):
             with pytest.raises(ZeroDivisionError):
-                studies.work(study, 1, lambda trial: trial.suggest_float("x", 0, 1) / 0, tell=lambda line: None)
-        studies.work(study, 1, objective, tell=lambda line: None)
+                studies.run_trials(study, 1, lambda trial: trial.suggest_float("x", 0, 1) / 0, tell=lambda line: None)
+        studies.run_trials(study, 1, objective, tell=lambda line: None)
         assert [trial.state.name for trial in study.trials] == ["FAIL"] * studies.TRIES
         assert {trial.params["x"] for trial in study.trials} == {0.5}
-        assert studies.best(study) is None
+        assert studies.best_trial(study) is None
 
 
 def test_a_trial_too_many_counts_for_nothing(shared):
@@ -379,12 +379,12 @@ def test_a_trial_too_many_counts_for_nothing(shared):
 
         def greedy(trial):
             if trial.number == 0:
-                studies._one(other, 1, objective, 0)
+                studies._run_one(other, 1, objective, 0)
             return objective(trial)
 
-        studies.work(study, 1, greedy, tell=lambda line: None)
+        studies.run_trials(study, 1, greedy, tell=lambda line: None)
         assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
-        assert [trial.number for trial in studies.counted(study)] == [0]
+        assert [trial.number for trial in studies.counted_trials(study)] == [0]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -433,7 +433,7 @@ def test_two_workers_one_killed(storage, call, tmp_path):
         assert states.count("FAIL") == 1, "the dead worker's"
         assert len([state for state in states if state in {"COMPLETE", "PRUNED"}]) == 5
         assert any(trial.user_attrs.get("before") for trial in trials), "taken over"
-        assert stage.read(call["out"], "tuning")["state"] == "done"
+        assert stage.read_manifest(call["out"], "tuning")["state"] == "done"
         again = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "5 of 5 trials are finished" in again.stderr
         assert len(trials_of(database)) == len(states)

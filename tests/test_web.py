@@ -15,23 +15,23 @@ import emoscene
 import tiny
 from emoscene import hub, loading
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
-from emoscene.basespec import Spec
+from emoscene.backbone import DiffusionModel
+from emoscene.basespec import ModelSpec
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Failure, Usage, download
-from emoscene.pictures import PAPER, Row, read_row, save
+from emoscene.errors import EmosceneError, UsageError, download_command
+from emoscene.pictures import PAPER, GenerationParams, read_params, save_image
 from emoscene.sampling import load
 from emoscene.web import wish as wishes
-from emoscene.web.screen import Screen
-from emoscene.web.studio import GLANCE, Studio
-from emoscene.web.wish import Wish, bounded, given
+from emoscene.web.screen import SafetyFilter
+from emoscene.web.studio import GLANCE, Session
+from emoscene.web.wish import Wish, check_budget, open_uploads
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
 
 from emoscene.web import calls, page, plane  # noqa: E402
-from emoscene.web.door import JSON_BYTES, Door, mounted  # noqa: E402
+from emoscene.web.door import JSON_BYTES, RequestFilter, mount_page  # noqa: E402
 
 WISH = Wish(prompt="a dog", emotion="awe", method="prompt", steps=3, cfg=2.0, seed=5)
 
@@ -45,8 +45,8 @@ def folder(tmp_path_factory):
 def studio(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("judge")
     config = Judge.Config(side=32, patch=8, width=32, layers=1, heads=2, labels=EMOTIONS)
-    learners.save(Judge.start(config, None), "judge", place, None)
-    return Studio(str(folder), judge=[str(place)])
+    learners.save_learner(Judge.from_scratch(config, None), "judge", place, None)
+    return Session(str(folder), judge=[str(place)])
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def built(studio):
     """The page, as it stands behind its door."""
 
     async def build():  # outside of a running loop, Gradio makes some and leaves them open
-        return page.build(studio)
+        return page.build_page(studio)
 
     one = asyncio.run(build())
     one.has_launched = True
@@ -97,36 +97,36 @@ def picture(path, wide=80, high=48):
     ],
 )
 def test_a_wish_that_is_off_is_refused_with_a_reason(pairs, sentence):
-    with pytest.raises(Usage, match=sentence):
-        wishes.read(pairs)
+    with pytest.raises(UsageError, match=sentence):
+        wishes.read_wish(pairs)
 
 
 def test_what_cannot_be_printed_is_no_word():
-    assert wishes.read({"prompt": " a\x00dog\n\ud800 by\u202ea lake "}).prompt == "a dog   by a lake"
+    assert wishes.read_wish({"prompt": " a\x00dog\n\ud800 by\u202ea lake "}).prompt == "a dog   by a lake"
 
 
 def test_the_work_of_a_wish_is_bounded(studio):
-    row = Row(size=(64, 64), steps=25)
-    assert len(bounded([row] * wishes.WORK, 64)) == wishes.WORK
-    with pytest.raises(Usage, match="fewer pictures"):
-        bounded([row] * (wishes.WORK + 1), 64)
-    with pytest.raises(Usage, match="the work of"):
+    row = GenerationParams(size=(64, 64), steps=25)
+    assert len(check_budget([row] * wishes.WORK, 64)) == wishes.WORK
+    with pytest.raises(UsageError, match="fewer pictures"):
+        check_budget([row] * (wishes.WORK + 1), 64)
+    with pytest.raises(UsageError, match="the work of"):
         studio.generate(dataclasses.replace(WISH, num=16, size=512))
 
 
 def test_pictures_that_are_given_are_few_and_small(tmp_path):
-    with pytest.raises(Usage, match="drop one first"):
-        given([])
-    with pytest.raises(Usage, match="12 at once"):
-        given(["a.png"] * 13)
-    [large] = given([picture(tmp_path / "large.png", 3000, 1500)])
+    with pytest.raises(UsageError, match="drop one first"):
+        open_uploads([])
+    with pytest.raises(UsageError, match="12 at once"):
+        open_uploads(["a.png"] * 13)
+    [large] = open_uploads([picture(tmp_path / "large.png", 3000, 1500)])
     assert large.size == (1024, 512)
 
 
 def test_the_page_paints_what_the_pipe_paints(studio):
     views = list(studio.generate(dataclasses.replace(WISH, num=2)))
     pipe = load(studio.base, method="prompt")
-    same = pipe.draw(pipe.rows("a dog", emotion="awe", steps=3, cfg=2.0, seed=5, num=2))
+    same = pipe.generate(pipe.plan("a dog", emotion="awe", steps=3, cfg=2.0, seed=5, num=2))
     assert all(np.array_equal(a, np.asarray(b)) for a, (_, b) in zip(pixels(views[-1]), same, strict=True))
     assert [row.seed for row, _ in views[-1].finished] == [5, 6]
     assert [round(view.share, 2) for view in views] == [0.33, 0.67, 1.0, 1.0]
@@ -165,9 +165,9 @@ def test_a_comparison_is_a_grid_with_names(studio):
     assert [row.emotion.index(1) if any(row.emotion) else None for row, _ in finished[:3]] == [1, None, 6]
     whole, begun = grid.sheet(finished), grid.sheet(finished[:1])
     assert whole.size == begun.size and not np.array_equal(whole, begun)
-    with pytest.raises(Usage, match="one emotion at least"):
+    with pytest.raises(UsageError, match="one emotion at least"):
         studio.compare(WISH, ["none"], [], [1])
-    with pytest.raises(Usage, match="is too large"):
+    with pytest.raises(UsageError, match="is too large"):
         studio.compare(WISH, ["none"], ["awe"], range(10_000))
 
 
@@ -177,7 +177,7 @@ def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
     assert before.size == after.size == row.size and row.size[0] > row.size[1]
     assert row.keep == 0.5 and row.image.startswith("memory:")
     assert not studio.pipe("prompt").given.held
-    with pytest.raises(Usage, match="give a PROMPT"):
+    with pytest.raises(UsageError, match="give a PROMPT"):
         studio.refeel(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
 
 
@@ -185,7 +185,7 @@ def test_a_judge_reads_every_picture(studio, tmp_path):
     [read] = studio.judge([picture(tmp_path / "a.png"), picture(tmp_path / "b.png", 40, 40)]).values()
     assert [sum(one.likely.values()) for one in read] == pytest.approx([1, 1], abs=1e-5)
     assert all(-1 <= number <= 1 for one in read for number in one.place)
-    html = plane.verdicts({"judge": read})
+    html = plane.verdicts_html({"judge": read})
     assert html.count("<img") == 2 and html.count("</dd>") == 32
 
 
@@ -213,7 +213,7 @@ def screened(folder, tmp_path, near=None):
     ("near", "wanted", "state"), [(None, True, "absent"), (-1, True, "on"), (1, True, "withheld"), (1, False, "off")]
 )
 def test_the_row_says_what_became_of_the_safety_checker(folder, tmp_path, near, wanted, state):
-    studio = Studio(screened(folder, tmp_path, near), screen=wanted)
+    studio = Session(screened(folder, tmp_path, near), screen=wanted)
     view = last(studio.generate(WISH))
     [(row, image)] = view.finished
     assert row.settings == {"safety_checker": state}
@@ -225,21 +225,21 @@ def test_the_row_says_what_became_of_the_safety_checker(folder, tmp_path, near, 
 
 def test_a_base_in_one_file_has_no_checker_and_that_is_said(folder, tmp_path, monkeypatch):
     (file := tmp_path / "one.safetensors").write_bytes(b"weights")
-    parts = loading.parts
-    monkeypatch.setattr(loading, "parts", lambda place, dtype: parts(folder, dtype))
-    studio = Studio(str(file))
+    parts = loading.load_parts
+    monkeypatch.setattr(loading, "load_parts", lambda place, dtype: parts(folder, dtype))
+    studio = Session(str(file))
     [(row, _)] = last(studio.generate(WISH)).finished
     assert row.settings == {"safety_checker": "absent"}
     assert studio.remarks == ["one.safetensors is one file, with no safety checker in it, so pictures are not screened"]
-    assert Studio(str(file), screen=False).screen.state == "off"
+    assert Session(str(file), screen=False).screen.state == "off"
 
 
 def test_a_checker_of_the_hub_is_fetched_by_the_command_that_doctor_says(folder, tmp_path):
-    base = Backbone.load(screened(folder, tmp_path))
+    base = DiffusionModel.load(screened(folder, tmp_path))
     for revision, pinned in ((None, ""), ("0123abc", " --revision 0123abc")):
-        base.spec = Spec("owner/name", revision)
-        assert f": hf download owner/name{pinned} --include" in Screen(base).remark
-        assert Screen(base).remark.endswith(download("owner/name", revision, hub.WEIGHTS))
+        base.spec = ModelSpec("owner/name", revision)
+        assert f": hf download owner/name{pinned} --include" in SafetyFilter(base).remark
+        assert SafetyFilter(base).remark.endswith(download_command("owner/name", revision, hub.WEIGHTS))
 
 
 def test_a_base_that_names_no_checker_says_nothing_of_one(studio):
@@ -252,12 +252,12 @@ ASKED = ["a dog", "blurry", "awe:0.5,fear:0.25", 0.75, ["prompt"], 7, 1, 3, 2.5,
 def test_settings_come_back_from_the_picture(studio, tmp_path):
     *_, (kept, rows) = (
         (Path(pictures[0][0]).read_bytes(), rows)
-        for pictures, _, rows in calls.generating(studio)(*ASKED)
+        for pictures, _, rows in calls.make_generate(studio)(*ASKED)
         if isinstance(rows, list)
     )
     (tmp_path / "dog.png").write_bytes(kept)
-    assert read_row(tmp_path / "dog.png").seed == rows[0]["seed"] == 7
-    assert calls.restoring(studio)(str(tmp_path / "dog.png")) == [*ASKED, ""]
+    assert read_params(tmp_path / "dog.png").seed == rows[0]["seed"] == 7
+    assert calls.make_restore(studio)(str(tmp_path / "dog.png")) == [*ASKED, ""]
 
 
 @pytest.mark.parametrize(
@@ -273,46 +273,46 @@ def test_settings_come_back_from_the_picture(studio, tmp_path):
     ],
 )
 def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
-    row = Row(**{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more})
-    save(Image.new("RGB", row.size), tmp_path / "dog.png", row)
-    *words, note = calls.restoring(studio)(str(tmp_path / "dog.png"))
+    row = GenerationParams(**{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more})
+    save_image(Image.new("RGB", row.size), tmp_path / "dog.png", row)
+    *words, note = calls.make_restore(studio)(str(tmp_path / "dog.png"))
     assert words[0] == "a dog" and words[-1] == max(row.size)
     assert note == (f'<p class="note">this tab cannot take over {told}: emoscene generate can</p>' if told else "")
 
 
 @pytest.mark.parametrize("odd", [{"settings": 3}, {"size": ()}, {"size": (64, "x")}])
 def test_a_row_that_is_damaged_is_no_mistake_of_ours(studio, tmp_path, odd, monkeypatch):
-    sound = Row(base=studio.base.name)
-    monkeypatch.setattr(Row, "asdict", lambda row: {**dataclasses.asdict(row), **odd})
-    save(Image.new("RGB", (64, 64)), tmp_path / "odd.png", sound)
+    sound = GenerationParams(base=studio.base.name)
+    monkeypatch.setattr(GenerationParams, "to_dict", lambda row: {**dataclasses.asdict(row), **odd})
+    save_image(Image.new("RGB", (64, 64)), tmp_path / "odd.png", sound)
     with pytest.raises(gr.Error, match=r"the row in odd\.png is damaged"):
-        calls.restoring(studio)(str(tmp_path / "odd.png"))
+        calls.make_restore(studio)(str(tmp_path / "odd.png"))
 
 
 def test_an_adapter_of_the_same_method_that_is_another_is_said():
-    assert calls.lost(Row(adapters=("happy",)), Row(adapters=("mini:lora",))) == ["adapters happy (here mini:lora)"]
-    assert calls.lost(Row(settings={"guidance.scale": 9.0}), Row(settings={"guidance.scale": 9.0})) == []
+    assert calls.unrestored_text(GenerationParams(adapters=("happy",)), GenerationParams(adapters=("mini:lora",))) == ["adapters happy (here mini:lora)"]
+    assert calls.unrestored_text(GenerationParams(settings={"guidance.scale": 9.0}), GenerationParams(settings={"guidance.scale": 9.0})) == []
 
 
 def test_a_bad_file_is_named_without_its_folder(studio, tmp_path):
     bad, other = tmp_path / "secret" / "bad.png", picture(tmp_path / "other.png")
     bad.parent.mkdir()
     bad.write_text("no picture")
-    for call in (lambda: calls.judging(studio)([str(bad)]), lambda: calls.restoring(studio)(str(bad))):
+    for call in (lambda: calls.make_judge(studio)([str(bad)]), lambda: calls.make_restore(studio)(str(bad))):
         with pytest.raises(gr.Error, match=r"^'bad\.png cannot be read") as caught:
             call()
         assert "secret" not in str(caught.value)
     with pytest.raises(gr.Error, match="carries no row"):
-        calls.restoring(studio)(other)
-    save(Image.new("RGB", (8, 8)), tmp_path / "mini.png", Row(base="mini"))
+        calls.make_restore(studio)(other)
+    save_image(Image.new("RGB", (8, 8)), tmp_path / "mini.png", GenerationParams(base="mini"))
     with pytest.raises(gr.Error, match="this page has"):
-        calls.restoring(studio)(str(tmp_path / "mini.png"))
+        calls.make_restore(studio)(str(tmp_path / "mini.png"))
 
 
 def test_strengths_are_read_from_text():
-    assert calls.numbers("0, 0.5,1,") == [0, 0.5, 1]
-    with pytest.raises(Usage):
-        calls.numbers("0, much")
+    assert calls.parse_scales("0, 0.5,1,") == [0, 0.5, 1]
+    with pytest.raises(UsageError):
+        calls.parse_scales("0, much")
 
 
 def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(built):
@@ -350,13 +350,13 @@ def test_a_call_that_does_not_fit_is_refused_in_words(built, name, data, sentenc
 
 
 def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):
-    monkeypatch.setattr(wishes, "read", lambda pairs: pairs.nothing)
+    monkeypatch.setattr(wishes, "read_wish", lambda pairs: pairs.nothing)
     said, logged = asked(built, "compare", ["a hill", ["none"], ["awe"], "1", 1, 1])
     assert "a mistake of the page's own" in said and "attribute" not in said and logged
 
 
 def test_the_picker_is_safe_from_templates_and_knows_every_emotion():
-    template = plane.picker().html_template
+    template = plane.affect_picker().html_template
     assert not {"${", "{{", "`", "\\"} & {template[i : i + n] for i in range(len(template)) for n in (1, 2)}
     assert all(template.count(f'data-name="{name}"') == 5 for name in EMOTIONS)
 
@@ -402,7 +402,7 @@ async def _echo(scope, receive, send):
 def through(method, path, **words):
     async def ask():
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(Door(_echo, [0, 1])), base_url="http://127.0.0.1"
+            transport=httpx.ASGITransport(RequestFilter(_echo, [0, 1])), base_url="http://127.0.0.1"
         ) as client:
             return await client.request(method, path, **words)
 
@@ -449,10 +449,10 @@ def test_a_missing_extra_and_a_taken_port_are_said(monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(Usage, match="give another --port"):
+        with pytest.raises(UsageError, match="give another --port"):
             emoscene.web(port=other.getsockname()[1])
     monkeypatch.setattr("emoscene.web.find_spec", lambda name: None)
-    with pytest.raises(Failure, match=r"pip install 'emoscene\[web\]'"):
+    with pytest.raises(EmosceneError, match=r"pip install 'emoscene\[web\]'"):
         emoscene.web(port=0)
 
 
@@ -460,7 +460,7 @@ def test_a_password_stands_before_the_page_and_its_calls(studio):
     """Nobody reads the settings, calls or uploads before the right word; the wrong one opens nothing."""
 
     async def person():
-        door = httpx.ASGITransport(mounted(studio, "a long secret"))
+        door = httpx.ASGITransport(mount_page(studio, "a long secret"))
         async with httpx.AsyncClient(transport=door, base_url="http://127.0.0.1") as client:
             told = [(await client.get("/config")).status_code]
             told.append((await client.post("/gradio_api/call/generate", json={"data": []})).status_code)

@@ -15,9 +15,9 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.errors import Usage
-from emoscene.pictures import Row, save
-from emoscene.web.studio import Studio
+from emoscene.errors import UsageError
+from emoscene.pictures import GenerationParams, save_image
+from emoscene.web.studio import Session
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
@@ -26,7 +26,7 @@ from gradio.server_messages import LogMessage, ProcessCompletedMessage  # noqa: 
 
 from emoscene.web import brake, fair_queue, server, uploads  # noqa: E402
 from emoscene.web.brake import LoginBrake, client_key, delay  # noqa: E402
-from emoscene.web.door import JSON_DEPTH, json_depth, mounted  # noqa: E402
+from emoscene.web.door import JSON_DEPTH, json_depth, mount_page  # noqa: E402
 from emoscene.web.fair_queue import FairQueue  # noqa: E402
 from emoscene.web.hosts import AllowedHosts, is_loopback  # noqa: E402
 
@@ -38,7 +38,7 @@ SHORT = ["a dog", "", "awe", 1, ["prompt"], 3, 1, 1, 5, "dpm++", None]
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
-    return Studio(str(tiny.make(tmp_path_factory.mktemp("base"))))
+    return Session(str(tiny.make(tmp_path_factory.mktemp("base"))))
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def serving(studio, folder, password=None):
         reports = []
 
         async def build():
-            return mounted(studio, password, report=reports.append)
+            return mount_page(studio, password, report=reports.append)
 
         door = asyncio.run(build())
         one = server.build_server(door)
@@ -207,7 +207,7 @@ def test_the_served_page_refuses_other_names_and_origins(page):
 )
 def test_a_page_for_others_needs_a_password(words, sentence, monkeypatch):
     monkeypatch.setattr("emoscene.web.import_module", forbid_loading)
-    with pytest.raises(Usage, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         emoscene.web(port=0, **words)
 
 
@@ -516,8 +516,8 @@ def test_every_sentence_for_the_page_is_escaped_where_it_leaves():
 
 @pytest.mark.parametrize("field", ["base", "method", "sampler", "prompt"])
 def test_what_an_image_says_of_itself_reaches_nobody_as_html(page, studio, tmp_path, field):
-    row = Row(**{"base": studio.base.name, "prompt": "a dog", "method": "prompt", field: SVG})
-    save(Image.new("RGB", (64, 64)), tmp_path / "crafted.png", row)
+    row = GenerationParams(**{"base": studio.base.name, "prompt": "a dog", "method": "prompt", field: SVG})
+    save_image(Image.new("RGB", (64, 64)), tmp_path / "crafted.png", row)
     content = (tmp_path / "crafted.png").read_bytes()
     [path] = page.client.post("/gradio_api/upload", files={"files": (f"{SVG[:5]}.png", content)}).json()
     event, status, text = begin(page.client, [{"path": path, "meta": {"_type": "gradio.FileData"}}], "restore")

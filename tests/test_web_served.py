@@ -17,8 +17,8 @@ from shutil import which
 import pytest
 from PIL import Image
 
-from emoscene.emotions import EMOTIONS, affect, describe, weights
-from emoscene.pictures import Row, save
+from emoscene.emotions import EMOTIONS, weights_at, format_emotion, emotion_weights
+from emoscene.pictures import GenerationParams, save_image
 
 pytestmark = pytest.mark.slow
 httpx = pytest.importorskip("httpx", reason="the page needs Gradio: pip install 'emoscene[web]'")
@@ -95,7 +95,7 @@ def test_forty_requests_from_eight_clients_at_once(page):
         answers = list(askers.map(ask, range(100, 140)))
     for seed, row, carried in answers:
         assert row == carried and row["seed"] == seed
-        assert describe(row["emotion"]) == EMOTIONS[seed % 8]
+        assert format_emotion(row["emotion"]) == EMOTIONS[seed % 8]
     assert page.memory() - before < 300
 
 
@@ -174,7 +174,7 @@ def test_odd_requests_and_uploads_are_refused_in_words(page, tmp_path):
 
 
 def test_a_file_that_was_not_uploaded_is_not_read(page, tmp_path):
-    save(Image.new("RGB", (64, 64)), tmp_path / "mine.png", Row(seed=123))
+    save_image(Image.new("RGB", (64, 64)), tmp_path / "mine.png", GenerationParams(seed=123))
     status, answer = page.call("restore", [{"path": str(tmp_path / "mine.png"), "meta": {"_type": "gradio.FileData"}}])
     assert status == 400 and "was not uploaded" in answer
     status, answer = page.call("restore", [page.upload("mine.png", (tmp_path / "mine.png").read_bytes())])
@@ -234,7 +234,7 @@ def test_a_person_paints_and_the_plane_reads_as_emotions_does(tab):
     place = tab.locator(".hand").first.get_attribute("aria-valuetext")
     valence, arousal = (float(number) for number in re.findall(r"-?\d\.\d\d", place)[:2])
     assert (valence, arousal) == pytest.approx((0.15, -0.5), abs=0.03)
-    assert [float(text) for text in outputs] == pytest.approx(affect(valence, arousal), abs=0.006)
+    assert [float(text) for text in outputs] == pytest.approx(weights_at(valence, arousal), abs=0.006)
     tab.locator(".picker button[data-name=fear]").first.click()
     assert tab.locator(".picker .said").first.inner_text() == "fear"
     tab.locator(".picker input[data-name=awe]").first.focus()
@@ -277,10 +277,10 @@ def test_who_goes_away_stops_the_work(page):
 
 
 def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
-    row = Row(
-        prompt="a castle on a hill", emotion=weights("fear:0.5"), method="prompt", strength=0.5, seed=77, cfg_low=0.2
+    row = GenerationParams(
+        prompt="a castle on a hill", emotion=emotion_weights("fear:0.5"), method="prompt", strength=0.5, seed=77, cfg_low=0.2
     )
-    save(Image.new("RGB", (128, 128)), tmp_path / "castle.png", row)
+    save_image(Image.new("RGB", (128, 128)), tmp_path / "castle.png", row)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     tab.get_by_text("Settings back from a picture").click()
     drop = tab.locator("input[type=file]").first
@@ -351,9 +351,9 @@ PAYLOADS = [
 def test_a_crafted_picture_is_shown_as_text(tab, tmp_path, number):
     """What a PNG says of its base, its file name, and its settings: each is text on the page, and runs nothing."""
     payload = PAYLOADS[number]
-    save(Image.new("RGB", (128, 128)), tmp_path / "base.png", Row(base=payload, size=(128, 128)))
-    row = Row(prompt=payload, base="mini", size=(128, 128), settings={payload: payload}, adapters=(payload,))
-    save(Image.new("RGB", (128, 128)), tmp_path / "settings.png", row)
+    save_image(Image.new("RGB", (128, 128)), tmp_path / "base.png", GenerationParams(base=payload, size=(128, 128)))
+    row = GenerationParams(prompt=payload, base="mini", size=(128, 128), settings={payload: payload}, adapters=(payload,))
+    save_image(Image.new("RGB", (128, 128)), tmp_path / "settings.png", row)
     tab.get_by_text("Settings back from a picture").click()
     drop = tab.locator("input[type=file]").first
     name = payload.replace("/", "") + ".png"

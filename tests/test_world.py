@@ -10,7 +10,7 @@ from PIL import Image
 
 from emoscene import world
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 from emoscene.world import moods
 from emoscene.world.canvas import Canvas
 from emoscene.world.plan import objects_for
@@ -74,7 +74,7 @@ def test_a_picture_belongs_to_its_seed() -> None:
     plan = world.plan(7)
     assert plan == world.plan(7)
     assert plan != world.plan(8)
-    assert world.render(plan).tobytes() == world.render(world.plan(7)).tobytes()
+    assert world.render_plan(plan).tobytes() == world.render_plan(world.plan(7)).tobytes()
     assert world.captions(plan) == world.captions(world.plan(7))
 
 
@@ -88,7 +88,7 @@ def test_what_is_asked_for_does_not_move_the_other_cues() -> None:
 @pytest.mark.parametrize("emotion", [*EMOTIONS, None])
 def test_every_scene_paints_every_emotion(emotion: str | None) -> None:
     for number, scene in enumerate(world.SCENES):
-        picture = world.render(world.plan(number, emotion=emotion, scene=scene, intensity=1.0), 32)
+        picture = world.render_plan(world.plan(number, emotion=emotion, scene=scene, intensity=1.0), 32)
         pixels = np.asarray(picture, np.float32)
         assert picture.mode == "RGB" and pixels.shape == (32, 32, 3)
         assert pixels.std() > 4, (scene, emotion)
@@ -105,19 +105,19 @@ def test_pixels_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Canvas, "image", watched)
     for seed in range(24):
-        world.render(world.plan(500 + seed), 16)
+        world.render_plan(world.plan(500 + seed), 16)
     assert len(seen) == 24 and all(np.isfinite(pixels).all() for pixels in seen)
 
 
 @pytest.mark.parametrize("size", [64, 128, 200, 256])
 def test_size(size: int) -> None:
-    assert world.render(world.plan(5), size).size == (size, size)
+    assert world.render_plan(world.plan(5), size).size == (size, size)
 
 
 def test_every_object_and_thing_paints() -> None:
     for number, name in enumerate(world.OBJECTS):
         scene = next(s for s in world.SCENES if name in objects_for(s))
-        world.render(world.plan(number, scene=scene, object=name), 16)
+        world.render_plan(world.plan(number, scene=scene, object=name), 16)
     used = {name for mood in (*moods.MOODS.values(), moods.NEUTRAL) for name in mood.things if name}
     assert used == set(world.THINGS)
 
@@ -168,9 +168,9 @@ def test_weights() -> None:
     assert all(sum(plan.weights) in (0, pytest.approx(1)) for plan in plans)
     mixed = world.plan(1, emotion={"awe": 3, "fear": 1})
     assert mixed.weights[EMOTIONS.index("awe")] == 0.75 and len(mixed.palette) == 2
-    with pytest.raises(Usage, match="no emotion"):
+    with pytest.raises(UsageError, match="no emotion"):
         world.plan(1, emotion="boredom")
-    with pytest.raises(Usage, match="no scene 'beech': did you mean 'beach'"):
+    with pytest.raises(UsageError, match="no scene 'beech': did you mean 'beach'"):
         world.plan(1, scene="beech")
 
 
@@ -187,7 +187,7 @@ def test_cues_follow_the_emotion_more_with_intensity() -> None:
 def test_attributes() -> None:
     for seed in range(20):
         plan = world.plan(seed)
-        found = world.attributes(plan, world.render(plan, 32))
+        found = world.attributes(plan, world.render_plan(plan, 32))
         assert {found["brightness"], found["colorfulness"]} <= {round(i / 10, 1) for i in range(11)}
         assert ("scene" in found) != (plan.scene == "portrait")
         names = found.get("object", [])

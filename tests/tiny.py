@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoscene import learner as learners
 from emoscene import plugins
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
 from emoscene.learner import Batch
@@ -78,9 +78,9 @@ def batch(step: int = 0, count: int = 4) -> Batch:
     return Batch(columns(count), seed=5, step=step, slots=range(count))
 
 
-def made(name: str, base: Backbone, moved: bool = True) -> Method:
+def made(name: str, base: DiffusionModel, moved: bool = True) -> Method:
     """The method, every parameter moved off its start as training would."""
-    cls = plugins.find("methods", name)
+    cls = plugins.load_plugin("methods", name)
     method = cls.start(cls.Config(), base).to(base.device)
     if moved:
         with torch.no_grad():
@@ -98,6 +98,6 @@ def judges(folder: Path, **about: str) -> list[Path]:
         torch.manual_seed(0)
         (folder / target).mkdir(parents=True)
         small = {"side": 64, "patch": 16, "width": 32, "layers": 1, "heads": 2}
-        judge = Judge.start(Judge.Config(target=target, labels=labels, **small), None)
-        learners.save(judge, "judge", folder / target, None, **about)
+        judge = Judge.from_scratch(Judge.Config(target=target, labels=labels, **small), None)
+        learners.save_learner(judge, "judge", folder / target, None, **about)
     return [folder / "emotion", folder / "scene"]

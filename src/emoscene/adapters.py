@@ -13,13 +13,13 @@ from typing import Any
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import plugins, stage
-from emoscene.backbone import Backbone
-from emoscene.errors import Usage, unknown
+from emoscene.backbone import DiffusionModel
+from emoscene.errors import UsageError, unknown_name
 from emoscene.methods.base import Method
 
 
-def methods_of(
-    base: Backbone,
+def load_methods(
+    base: DiffusionModel,
     method: str | None,
     adapter: str | Path | Sequence[str | Path] | None,
     late: Mapping[str, Any],
@@ -29,71 +29,71 @@ def methods_of(
     method: names joined by `+`; left out, the folders say it. late: settings that may change at use.
     Raises Usage for names nobody knows and folders that do not fit, Failure for damaged files.
     """
-    folders = by_method(adapter)
+    folders = folders_by_method(adapter)
     wanted = method.split("+") if method else list(folders)
     for name in wanted:
-        plugins.source("methods", name)
+        plugins.source_file("methods", name)
     if strangers := [name for name in folders if name not in wanted]:
-        raise Usage(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
+        raise UsageError(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
     names = [name for name in wanted if name != "none"]
-    pairs = [(name, option.name) for name in names for option in plugins.options("methods", name)]
+    pairs = [(name, option.name) for name in names for option in plugins.list_options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
     for key in late.keys() - set(known):
-        raise unknown("setting", key, known, hint="emoscene show NAME lists those of a method")
-    methods = {name: _method(name, base, folders, settings(name, names, late)) for name in names}
+        raise unknown_name("setting", key, known, hint="emoscene show NAME lists those of a method")
+    methods = {name: _load_method(name, base, folders, method_settings(name, names, late)) for name in names}
     own = {name: folder.name for name, folder in folders.items()}
-    labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].reads]
-    return methods, labels, _changed(methods, base, folders)
+    labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].columns]
+    return methods, labels, _changed_settings(methods, base, folders)
 
 
-def by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict[str, Path]:
+def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict[str, Path]:
     """The folders that were given, by the method that each was trained for. Raises Usage for two of one."""
     folders: dict[str, Path] = {}
-    for folder in map(Path, stage.several(adapter)):
-        if (other := folders.setdefault(learners.card(folder)["learner"], folder)) is not folder:
-            raise Usage(f"{other} and {folder} are both {learners.card(folder)['learner']}: give one of them")
+    for folder in map(Path, stage.as_list(adapter)):
+        if (other := folders.setdefault(learners.read_card(folder)["learner"], folder)) is not folder:
+            raise UsageError(f"{other} and {folder} are both {learners.read_card(folder)['learner']}: give one of them")
     return folders
 
 
-def settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def method_settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings meant for one method: `key` alone where there is one method, `name.key` among several."""
-    known = {option.name for option in plugins.options("methods", name)}
+    known = {option.name for option in plugins.list_options("methods", name)}
     mine = {key.removeprefix(f"{name}."): value for key, value in given.items() if key.startswith(f"{name}.")}
     rest = {key: value for key, value in given.items() if "." not in key and (len(names) == 1 or key in known)}
     return {**rest, **mine}
 
 
-def _method(name: str, base: Backbone, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
-    cls: type[Method] = plugins.find("methods", name)
-    if not cls.reads:
-        return cls.start(configs.replace(cls.Config(), late), base)
-    loaded = learners.load("methods", adapter_of(name, base, folders), base, **late)
+def _load_method(name: str, base: DiffusionModel, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
+    cls: type[Method] = plugins.load_plugin("methods", name)
+    if not cls.columns:
+        return cls.from_scratch(configs.replace_fields(cls.Config(), late), base)
+    loaded = learners.load_learner("methods", find_adapter(name, base, folders), base, **late)
     assert isinstance(loaded, Method)
     return loaded
 
 
-def adapter_of(name: str, base: Backbone, folders: Mapping[str, Path]) -> Path:
+def find_adapter(name: str, base: DiffusionModel, folders: Mapping[str, Path]) -> Path:
     """The folder of a method's weights: the one given, else the base's own. Raises Usage where there is neither."""
     if name in folders:
         return folders[name]
     if name not in base.spec.adapters:
-        raise Usage(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
+        raise UsageError(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
     return Path(__file__).parent / base.spec.adapters[name]
 
 
-def fingerprints(
-    base: Backbone, names: Iterable[str], adapter: str | Path | Sequence[str | Path] | None
+def weight_fingerprints(
+    base: DiffusionModel, names: Iterable[str], adapter: str | Path | Sequence[str | Path] | None
 ) -> dict[str, str]:
     """What paints, by name: the base's fingerprint, and that of each of these methods' weights."""
-    folders = by_method(adapter)
-    return {"base": base.fingerprint} | {name: _mark(adapter_of(name, base, folders)) for name in names}
+    folders = folders_by_method(adapter)
+    return {"base": base.fingerprint} | {name: _folder_fingerprint(find_adapter(name, base, folders)) for name in names}
 
 
-def update_weights(recorded: Mapping[str, Any], base: Backbone) -> dict[str, Any]:
+def update_weights(recorded: Mapping[str, Any], base: DiffusionModel) -> dict[str, Any]:
     """Restate a recorded call: the base's fingerprint in today's form, where an older version wrote this base's.
 
     Args:
-        recorded: the call as its manifest has it, `fingerprints` as its `weights`.
+        recorded: the call as its manifest has it, `weight_fingerprints` as its `weights`.
         base: the one that is used now.
 
     Returns:
@@ -105,21 +105,21 @@ def update_weights(recorded: Mapping[str, Any], base: Backbone) -> dict[str, Any
     return {**recorded, "weights": {**weights, "base": base.fingerprint}}
 
 
-def _mark(folder: Path) -> str:
-    manifest = stage.read(folder) if (folder / stage.MANIFEST).is_file() else {}
-    return str(manifest.get("fingerprint") or stage.fingerprint(folder))
+def _folder_fingerprint(folder: Path) -> str:
+    manifest = stage.read_manifest(folder) if (folder / stage.MANIFEST).is_file() else {}
+    return str(manifest.get("fingerprint") or stage.fingerprint_folder(folder))
 
 
-def at_use(config: Any) -> dict[str, Any]:
+def runtime_settings(config: Any) -> dict[str, Any]:
     """The settings of a method that may change at use, as they are."""
-    return {option.name: getattr(config, option.name) for option in configs.fields(config) if option.late}
+    return {option.name: getattr(config, option.name) for option in configs.list_options(config) if option.runtime}
 
 
-def _changed(methods: Mapping[str, Method], base: Backbone, folders: Mapping[str, Path]) -> dict[str, Any]:
+def _changed_settings(methods: Mapping[str, Method], base: DiffusionModel, folders: Mapping[str, Path]) -> dict[str, Any]:
     """Late settings that differ from those a method has of itself or was trained with, each as `method.key`."""
     found: dict[str, Any] = {}
     for name, method in methods.items():
-        own = at_use(type(method).Config())
-        own |= learners.card(adapter_of(name, base, folders))["config"] if method.reads else {}
-        found |= {f"{name}.{key}": value for key, value in at_use(method.config).items() if value != own[key]}
+        own = runtime_settings(type(method).Config())
+        own |= learners.read_card(find_adapter(name, base, folders))["config"] if method.columns else {}
+        found |= {f"{name}.{key}": value for key, value in runtime_settings(method.config).items() if value != own[key]}
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emoscene import plugins
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 
 LARGEST_HEADER = 100_000_000
 """Bytes; safetensors itself reads no longer one."""
@@ -77,7 +77,7 @@ def read_header(file: Path, part: Path | None = None) -> Header:
     except (ValueError, OSError, AttributeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         where, more = (part, f"{file.name}: ") if part else (file, "")
-        raise Failure(f"{where} is damaged ({more}{reason}): fetch it again") from error
+        raise EmosceneError(f"{where} is damaged ({more}{reason}): fetch it again") from error
     return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
 
 
@@ -102,7 +102,7 @@ def read_architecture(place: Path) -> Architecture | None:
             return _architecture_of(read_header(place)) if is_safetensors(place) else None
         unet, text = (read_config(place / part / "config.json") for part in ("unet", "text_encoder"))
         return Architecture(tuple(unet["block_out_channels"]), text_settings(text)["hidden_size"])
-    except (Failure, OSError, KeyError, TypeError):
+    except (EmosceneError, OSError, KeyError, TypeError):
         return None
 
 
@@ -134,8 +134,8 @@ def find_family(place: Path) -> str:
     found = read_architecture(place)
     if found is None:
         return ""
-    for name in plugins.names("bases"):
-        shape = plugins.table("bases", name).get("architecture", {})
+    for name in plugins.list_names("bases"):
+        shape = plugins.load_table("bases", name).get("architecture", {})
         if list(found.channels) == shape.get("channels") and found.text_dim in shape.get("text", []):
             return name
     return ""
@@ -155,5 +155,5 @@ def read_config(file: Path) -> dict[str, Any]:
             raise ValueError(f"it holds a {type(found).__name__} and no table")
     except (ValueError, OSError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise Failure(f"{file} is missing or damaged ({reason}): fetch or install it again") from error
+        raise EmosceneError(f"{file} is missing or damaged ({reason}): fetch or install it again") from error
     return found

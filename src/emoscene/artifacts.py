@@ -25,22 +25,22 @@ from PIL import Image
 from emoscene import checkpoints, forecast, plugins, seeds, stage
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
-from emoscene.basespec import located, spec
-from emoscene.data.dataset import Prepared
+from emoscene.backbone import DiffusionModel
+from emoscene.basespec import locate_weights, find_spec
+from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.device import compiled, explain_full_memory, round_weights
+from emoscene.device import compile_unet, explain_full_memory, round_weights
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage, unknown
-from emoscene.hardware import device, precision
-from emoscene.journal import Journal
+from emoscene.errors import UsageError, unknown_name
+from emoscene.hardware import training_device, choose_precision
+from emoscene.journal import TrainingCallbacks
 from emoscene.learner import Learner
 from emoscene.methods.base import Method
-from emoscene.optimizers import maker
-from emoscene.pictures import sheet
-from emoscene.sampling import Pipe
-from emoscene.training import Config, State, run
-from emoscene.world.marks import caution, count_images, is_miniature, suggest_captioner
+from emoscene.optimizers import optimizer_class
+from emoscene.pictures import contact_sheet
+from emoscene.sampling import EmotionPipeline
+from emoscene.training import Config, TrainingState, run_training
+from emoscene.world.marks import caution_for, count_images, is_miniature, suggest_captioner
 
 UNSEEN = "selector"
 MINIATURE = "mini"
@@ -52,21 +52,21 @@ SCENES = 3  # captions that a sheet of pictures shows
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """One call of the verb, settled."""
 
     name: str
     cls: type[Learner]
     config: Config
     own: Any
-    backbone: Backbone
-    data: Prepared
+    backbone: DiffusionModel
+    data: PreparedDataset
     tell: Callable[[str], None]
 
-    def start(self) -> Learner:
+    def make_learner(self) -> Learner:
         """The learner, new."""
-        torch.manual_seed(seeds.number(self.config.seed, "start") % 2**31)
-        return self.cls.start(self.own, self.backbone, self.data)
+        torch.manual_seed(seeds.derive_seed(self.config.seed, "start") % 2**31)
+        return self.cls.from_scratch(self.own, self.backbone, self.data)
 
 
 def train(
@@ -79,7 +79,7 @@ def train(
     dry_run: bool = False,
     yes: bool = False,
     tell: Callable[[str], None] = print,
-    look: Callable[[State], None] | None = None,
+    on_step_end: Callable[[TrainingState], None] | None = None,
     **settings: Any,
 ) -> Path:
     """Train the learner `name` on a prepared folder; returns the artifact's folder.
@@ -89,47 +89,47 @@ def train(
     before the first step and after each. settings: fields of `training.Config` or of the learner's own. Raises Usage
     for words that are off, Failure when interrupted (the work is saved).
     """
-    cls, out = learner_of(name), Path(out)
-    located(spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
-    config, own = configs.parted({**recipe(name, base), **settings}, Config(), cls.Config())
-    maker(config.optimizer, config.lr)
+    cls, out = find_learner(name), Path(out)
+    locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
+    config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
+    optimizer_class(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
     with explain_full_memory(NO_ROOM):
-        backbone = based(base, config, cls)
-    whole = provided(name, cls, Path(data), base, backbone, yes and not dry_run, tell)
-    prepared = Prepared(whole, role=getattr(own, "role", cls.role))
-    job = Job(name, cls, config, own, backbone, prepared, tell)
-    check(job)
-    resolved = {"learner": name, "base": base, "training": configs.asdict(config), "own": configs.asdict(own)}
+        backbone = load_training_model(base, config, cls)
+    whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, tell)
+    prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
+    job = TrainJob(name, cls, config, own, backbone, prepared, tell)
+    check_data(job)
+    resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     if dry_run:
-        for line in forecast.lines(job.start(), job.data, config, out):
+        for line in forecast.report_lines(job.make_learner(), job.data, config, out):
             tell(line)
         return out
-    opened = stage.Stage.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
-    if not opened.done:
-        _train(job, opened, resume, look)
+    opened = stage.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
+    if not opened.is_done:
+        _train_job(job, opened, resume, on_step_end)
     if PartialState().is_main_process:
         shutil.rmtree(out / stage.CHECKPOINTS, ignore_errors=True)  # once the done mark is there, also a killed call's
     return out
 
 
-def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], None] | None) -> None:
+def _train_job(job: TrainJob, opened: stage.RunDir, resume: bool, look: Callable[[TrainingState], None] | None) -> None:
     out, config, saved = opened.path, job.config, opened.path / stage.CHECKPOINTS
-    if checkpoints.found(saved) and not resume:
-        raise Usage(f"{out} holds an unfinished run: give --resume to go on, or another --out")
-    if resume and not checkpoints.found(saved):
-        raise Usage(f"nothing to resume in {out}: leave out --resume to start")
-    learner = job.start()
-    where, total = device(), len(job.data)
-    kind = precision(config.precision, where, learner.models)
+    if checkpoints.list_checkpoints(saved) and not resume:
+        raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
+    if resume and not checkpoints.list_checkpoints(saved):
+        raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
+    learner = job.make_learner()
+    where, total = training_device(), len(job.data)
+    kind = choose_precision(config.precision, where, learner.models)
     job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
-    forecast.room(learner, config, out)
-    unseen = Prepared(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
-    journal = Journal(out, config, unseen, painter(job, learner, unseen), job.tell)
+    forecast.check_disk_space(learner, config, out)
+    unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
+    journal = TrainingCallbacks(out, config, unseen, make_sheet_painter(job, learner, unseen), job.tell)
     about = {"learner": job.name, "base": recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint}
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
-    def both(state: State) -> bool:
+    def both(state: TrainingState) -> bool:
         enough = journal(state)
         cost.update(pictures=state.step * config.batch, seconds=round(state.seconds, 1))
         if look:
@@ -137,18 +137,18 @@ def _train(job: Job, opened: stage.Stage, resume: bool, look: Callable[[State], 
         return enough
 
     with explain_full_memory(NO_ROOM):
-        run(learner, job.data, config, saved, again=resume, tell=job.tell, watch=journal.watch, look=both, about=about)
+        run_training(learner, job.data, config, saved, resume=resume, tell=job.tell, on_step=journal.log_step, on_step_end=both, about=about)
     journal.close()
     if PartialState().is_main_process:
-        proof = learner.proof(unseen) if unseen else {}
+        proof = learner.validate(unseen) if unseen else {}
         facts = {"data": job.data.fingerprint, **({"proof": proof} if proof else {})}
-        learners.save(learner, job.name, out, job.backbone, **facts)
+        learners.save_learner(learner, job.name, out, job.backbone, **facts)
         if where.type == "cuda":
             cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
         opened.finish(cost=cost, history=journal.rows)
 
 
-def recorded_base(saved: Path, base: Backbone) -> str:
+def recorded_base(saved: Path, base: DiffusionModel) -> str:
     """Read the base's fingerprint as the newest valid checkpoint has it, in the form of the version that began the run.
 
     Args:
@@ -158,59 +158,59 @@ def recorded_base(saved: Path, base: Backbone) -> str:
     Returns:
         What was recorded where that is this base, else its fingerprint in today's form.
     """
-    for target in reversed(checkpoints.found(saved)):
-        if checkpoints.fault(target) is None:
+    for target in reversed(checkpoints.list_checkpoints(saved)):
+        if checkpoints.find_fault(target) is None:
             about = stage.parse_json((target / "state.json").read_text(encoding="utf8"))["about"]
             return str(about["base"]) if base.matches(about.get("base", "")) else base.fingerprint
     return base.fingerprint
 
 
-def based(base: str, config: Config, cls: type[Learner]) -> Backbone:
+def load_training_model(base: str, config: Config, cls: type[Learner]) -> DiffusionModel:
     """The base where it is trained on, prepared for that: rounded where it computes in bf16, compiled or sparing if
     asked.
     """
-    half = device().type == "cuda" and precision(config.precision, device()) == "bf16"
-    backbone = Backbone.load(base, device(), torch.bfloat16 if half else torch.float32)
+    half = training_device().type == "cuda" and choose_precision(config.precision, training_device()) == "bf16"
+    backbone = DiffusionModel.load(base, training_device(), torch.bfloat16 if half else torch.float32)
     through_unet = issubclass(cls, Method) and cls.trains_through_unet()
     if (config.checkpointing or config.compile) and not through_unet:
-        raise Usage("checkpointing and compile are for methods that train through the UNet: leave them out here")
-    if device().type == "cuda":
+        raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
+    if training_device().type == "cuda":
         backbone.unet.to(memory_format=torch.channels_last)
-    elif through_unet and precision(config.precision, device(), [backbone.unet]) == "bf16":
+    elif through_unet and choose_precision(config.precision, training_device(), [backbone.unet]) == "bf16":
         round_weights(backbone, torch.bfloat16)
     if config.checkpointing:
-        backbone.spare()
+        backbone.enable_gradient_checkpointing()
     if config.compile:
-        compiled(backbone, blocks=True)
+        compile_unet(backbone, blocks=True)
     return backbone
 
 
-def check(job: Job) -> None:
+def check_data(job: TrainJob) -> None:
     """Raises Usage where the data's latents are not the base's."""
-    if "latent" not in job.cls.reads:
+    if "latent" not in job.cls.columns:
         return
     folder, base = job.data.folder, job.backbone
     if job.data.vae_fingerprint != base.vae_fingerprint:
-        raise Usage(
+        raise UsageError(
             f"{folder} holds latents of another autoencoder than --base {base.name}'s: prepare it with that base"
         )
-    high, wide = job.data.rows([0], ["latent"])["latent"].shape[2:]
-    if not 0.5 < (share := high * wide * base.factor**2 / base.size**2) < 2:
-        raise Usage(
-            f"{folder} holds pictures of {wide * base.factor} x {high * base.factor} pixels, {share:.1f} times what "
+    high, wide = job.data.read([0], ["latent"])["latent"].shape[2:]
+    if not 0.5 < (share := high * wide * base.vae_scale_factor**2 / base.default_size**2) < 2:
+        raise UsageError(
+            f"{folder} holds pictures of {wide * base.vae_scale_factor} x {high * base.vae_scale_factor} pixels, {share:.1f} times what "
             f"--base {base.name} paints: prepare it with that base"
         )
 
 
-def provided(
-    name: str, cls: type[Learner], data: Path, base: str, backbone: Backbone, yes: bool, tell: Callable[[str], None]
+def provide_data(
+    name: str, cls: type[Learner], data: Path, base: str, backbone: DiffusionModel, yes: bool, tell: Callable[[str], None]
 ) -> Path:
     """The prepared folder, or with `yes` one beside it that has what this learner needs and the data lack."""
-    there, call = Prepared(data), stage.read(data, "prepared")["config"]
+    there, call = PreparedDataset(data), stage.read_manifest(data, "prepared")["config"]
     lacking = {}
-    if "vector" in cls.reads and not there.emotion_clip:
+    if "vector" in cls.columns and not there.emotion_clip:
         lacking["emotion_clip"] = "EmotionCLIP's vectors"
-    if issubclass(cls, Method) and "caption" in cls.reads and not any(there.all("caption")):
+    if issubclass(cls, Method) and "caption" in cls.columns and not any(there.column("caption")):
         lacking["captioner"] = "captions"
     if not lacking:
         return data
@@ -219,11 +219,11 @@ def provided(
     if not yes:
         origin = f" from what lies in {call['root']}" if call.get("root") else ""
         first = f"trains an EmotionCLIP on it in {clip}, then " if trains else ""
-        raise Usage(
+        raise UsageError(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
             "and trains"
         )
-    options = [*plugins.room("data/preparation"), *plugins.options("sources", call["source"])]
+    options = [*plugins.list_room_options("data/preparation"), *plugins.list_options("sources", call["source"])]
     known = {"source", "root", "limit", "per_emotion", "split", *(option.name for option in options)}
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
     if not given.get("captioner", True):
@@ -233,56 +233,56 @@ def provided(
     if trains:
         given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
     if "captioner" in lacking and not backbone.spec.captioner:
-        raise Usage(f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id")
-    foreign = len(there.all("id")) - stage.read(data).get("rendered", 0)
-    if "captioner" in lacking and foreign and is_miniature(backbone.companion("captioner")):
+        raise UsageError(f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id")
+    foreign = len(there.column("id")) - stage.read_manifest(data).get("rendered", 0)
+    if "captioner" in lacking and foreign and is_miniature(backbone.auxiliary_model("captioner")):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
-        raise Usage(caution(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
+        raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
     tell(f"preparing {ready}, with {' and '.join(lacking.values())}")
     return prepare(out=ready, base=call["base"], tell=tell, **given)
 
 
-def painter(job: Job, learner: Learner, unseen: Prepared | None) -> Callable[[], Image.Image] | None:
+def make_sheet_painter(job: TrainJob, learner: Learner, unseen: PreparedDataset | None) -> Callable[[], Image.Image] | None:
     """What draws some unseen captions in all emotions; None where nothing is to be drawn."""
     if not job.config.pictures_every:
         return None
     if not isinstance(learner, Method):
-        raise Usage(f"pictures_every: {job.name} paints nothing; leave it out")
-    pipe, source = Pipe(job.backbone, {job.name: learner}), unseen or job.data
-    captions = source.rows(range(min(SCENES, len(source))), ["caption"])["caption"]
+        raise UsageError(f"pictures_every: {job.name} paints nothing; leave it out")
+    pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
+    captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
 
     columns: list[Any] = [None, *EMOTIONS]
 
     def paint() -> Image.Image:
-        rows = pipe.rows(captions, emotion=columns)
-        images = [image for _, image in pipe.draw(rows, len(columns))]
+        rows = pipe.plan(captions, emotion=columns)
+        images = [image for _, image in pipe.generate(rows, len(columns))]
         lines = [images[first : first + len(columns)] for first in range(0, len(images), len(columns))]
-        return sheet(lines, columns=["base", *EMOTIONS])
+        return contact_sheet(lines, columns=["base", *EMOTIONS])
 
     return paint
 
 
-def learner_of(name: str) -> type[Learner]:
+def find_learner(name: str) -> type[Learner]:
     """The method or encoder of this name. Raises Usage where nobody knows it, or it has nothing to learn."""
-    kinds = {known: kind for kind in ("encoders", "methods") for known in plugins.names(kind)}
+    kinds = {known: kind for kind in ("encoders", "methods") for known in plugins.list_names(kind)}
     if name not in kinds:
-        raise unknown("learner", name, kinds, hint="emoscene ls methods, emoscene ls encoders")
-    cls: type[Learner] = plugins.find(kinds[name], name)
-    if not cls.reads:
-        raise Usage(f"{name} has nothing to learn: generate uses it as it is")
+        raise unknown_name("learner", name, kinds, hint="emoscene ls methods, emoscene ls encoders")
+    cls: type[Learner] = plugins.load_plugin(kinds[name], name)
+    if not cls.columns:
+        raise UsageError(f"{name} has nothing to learn: generate uses it as it is")
     return cls
 
 
-def recipe(name: str, base: str = "mini") -> dict[str, Any]:
+def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
     """What suits a learner on this base, by the base's architecture; nothing where there is no recipe.
 
     `recipes/NAME_FAMILY.toml` comes first. `recipes/NAME.toml` is the miniature's, and any other base has Stable
     Diffusion's, `recipes/NAME_sd15.toml`, before it. Raises Usage for a base that nobody knows.
     """
-    family = spec(base).family
+    family = find_spec(base).family
     usual = [name] if family == MINIATURE else [f"{name}_sd15", name]
-    known = plugins.names("recipes")
+    known = plugins.list_names("recipes")
     for one in [f"{name}_{family}", *usual]:
         if one in known:
-            return plugins.table("recipes", one)
+            return plugins.load_table("recipes", one)
     return {}

@@ -6,28 +6,28 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from emoscene import architecture, compatibility, hub, plugins
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 
 INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
-class Spec:
+class ModelSpec:
     """Where a base comes from: a row of `bases/*.toml`, or a folder or hub id named by the user."""
 
     source: str
     revision: str | None = None
     family: str = ""
-    cfg: float = 7.5
+    guidance_scale: float = 7.5
     lexicon: str = "english"
-    words: str = ""
+    vocabulary: str = ""
     captioner: str = ""
     emotion_clip: str = ""
     adapters: dict[str, str] = field(default_factory=dict)
     judges: dict[str, str] = field(default_factory=dict)
 
 
-def spec(base: str) -> Spec:
+def find_spec(base: str) -> ModelSpec:
     """The base called `base`: a name in `bases/`, else a folder or a file, else a hub id `owner/name[@revision]`.
 
     What is no name gets what suits its architecture, as soon as it is on this machine. Raises Usage for a name nobody
@@ -37,34 +37,34 @@ def spec(base: str) -> Spec:
     try:
         exists = there.exists()
     except OSError as error:
-        raise Usage(f"no base {base[:60]!r} ({error.strerror}): give a name, a folder, a file or a hub id") from error
-    named = base in plugins.names("bases") and not (there.is_file() or (there / INDEX).is_file())
+        raise UsageError(f"no base {base[:60]!r} ({error.strerror}): give a name, a folder, a file or a hub id") from error
+    named = base in plugins.list_names("bases") and not (there.is_file() or (there / INDEX).is_file())
     if named or ("/" not in base and not exists):
-        return _row(base)
+        return _read_row(base)
     model = None if exists else hub.ID.fullmatch(base)
     if not model:
-        return _adapt(str(there) if base.startswith("~") else base, None, there)
-    return _adapt(model[1], model[2], hub.cached(model[1], model[2]))
+        return _spec_of_checkpoint(str(there) if base.startswith("~") else base, None, there)
+    return _spec_of_checkpoint(model[1], model[2], hub.find_cached(model[1], model[2]))
 
 
-def _row(name: str) -> Spec:
+def _read_row(name: str) -> ModelSpec:
     """The row of `bases/*.toml`."""
-    known = {f.name for f in fields(Spec)}
-    table = {"family": name, **plugins.table("bases", name)}
-    return Spec(**{key: value for key, value in table.items() if key in known})
+    known = {f.name for f in fields(ModelSpec)}
+    table = {"family": name, **plugins.load_table("bases", name)}
+    return ModelSpec(**{key: value for key, value in table.items() if key in known})
 
 
-def _adapt(source: str, revision: str | None, place: Path | None) -> Spec:
+def _spec_of_checkpoint(source: str, revision: str | None, place: Path | None) -> ModelSpec:
     """What suits the checkpoint at a place: what its family has; for an unknown shape the guidance that is usual."""
     family = architecture.find_family(place) if place else ""
     if not place or not family:
-        return Spec(source, revision)
-    own = _row(family)
-    words = own.words if own.words and (place / own.words).is_file() else ""
+        return ModelSpec(source, revision)
+    own = _read_row(family)
+    words = own.vocabulary if own.vocabulary and (place / own.vocabulary).is_file() else ""
     return replace(own, source=source, revision=revision, words=words)
 
 
-def located(chosen: Spec) -> Path:
+def locate_weights(chosen: ModelSpec) -> Path:
     """The folder (or the single file) a base's weights lie in; a hub id is downloaded or taken from the cache."""
     inside = plugins.HOME / chosen.source
     for folder in (Path(chosen.source), inside):
@@ -74,7 +74,7 @@ def located(chosen: Spec) -> Path:
     if folder.is_file():
         return folder
     if not folder.is_dir() and hub.ID.fullmatch(chosen.source):
-        folder = hub.fetched(chosen.source, chosen.revision)
+        folder = hub.fetch(chosen.source, chosen.revision)
         if (folder / INDEX).is_file():
             return folder
-    raise Usage(compatibility.describe_absence(chosen.source))
+    raise UsageError(compatibility.describe_absence(chosen.source))

@@ -19,7 +19,7 @@ from rich.table import Table
 from emoscene import plugins
 from emoscene.config import Option, read_toml
 from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.errors import unknown
+from emoscene.errors import unknown_name
 
 KINDS = (*plugins.KINDS, "emotions")
 ROOMS = {
@@ -28,7 +28,7 @@ ROOMS = {
 }
 
 
-def verbs(known: Mapping[str, Any]) -> None:
+def print_verbs(known: Mapping[str, Any]) -> None:
     """The first page of help."""
     console = _console()
     console.print("\n[bold]emoscene[/]  words and an emotion in, pictures out\n")
@@ -39,13 +39,13 @@ def verbs(known: Mapping[str, Any]) -> None:
     console.print()
 
 
-def verb(name: str, known: Any, options: Sequence[Option], repeated: Collection[str]) -> None:
+def print_verb(name: str, known: Any, options: Sequence[Option], repeated: Collection[str]) -> None:
     """The help of one verb."""
     console = _console()
     words = " ".join(f"[{word[:-1]}]" if word.endswith("?") else word for word in known.words.split())
     console.print(f"\nemoscene {name} {words}".rstrip() + " [options] [key=value ...]", markup=False, style="bold")
     console.print(f"\n{known.sentence[0].upper()}{known.sentence[1:]}.\n")
-    console.print(_grid((_flag(option, option.name in repeated), option.sentence) for option in options))
+    console.print(_grid((_flag(option, option.name in repeated), option.help) for option in options))
     console.print("\nkey=value is a setting, anywhere in the line: emoscene show NAME lists them. For example:\n")
     console.print(f"    {known.example}\n", soft_wrap=True)
 
@@ -53,8 +53,8 @@ def verb(name: str, known: Any, options: Sequence[Option], repeated: Collection[
 def ls(kind: str | None = None, as_json: bool = False) -> None:
     """The names of a kind, or of all kinds. Raises Usage for a kind that does not exist."""
     if kind is not None and kind not in KINDS:
-        raise unknown("kind", kind, KINDS, hint="emoscene ls")
-    found = {each: dict(_names(each)) for each in ([kind] if kind else KINDS)}
+        raise unknown_name("kind", kind, KINDS, hint="emoscene ls")
+    found = {each: dict(_list_names(each)) for each in ([kind] if kind else KINDS)}
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -69,16 +69,16 @@ def ls(kind: str | None = None, as_json: bool = False) -> None:
 def show(name: str, as_json: bool = False) -> None:
     """Everything that goes by this name. Raises Usage where nothing does."""
     found = [("emotions", name.lower())] if name.lower() in EMOTIONS else []
-    found += [(kind, name) for kind in plugins.KINDS if name.replace("-", "_") in plugins.names(kind)]
+    found += [(kind, name) for kind in plugins.KINDS if name.replace("-", "_") in plugins.list_names(kind)]
     found += [("rooms", name)] if name in ROOMS else []
     if not found:
-        everything = {one for kind in KINDS for one, _ in _names(kind)} | {*ROOMS}
-        raise unknown("thing called", name, everything, hint="emoscene ls")
+        everything = {one for kind in KINDS for one, _ in _list_names(kind)} | {*ROOMS}
+        raise unknown_name("thing called", name, everything, hint="emoscene ls")
     if as_json:
-        print(json.dumps({kind: _facts(kind, one) for kind, one in found}, ensure_ascii=False, default=str))
+        print(json.dumps({kind: _collect_facts(kind, one) for kind, one in found}, ensure_ascii=False, default=str))
         return
     for kind, one in sorted(found, key=lambda pair: pair[0] != "bases"):
-        PAGES.get(kind, _plugin)(_console(), kind, one)
+        PAGES.get(kind, _print_plugin)(_console(), kind, one)
 
 
 def _console() -> Console:
@@ -87,44 +87,44 @@ def _console() -> Console:
     return Console(highlight=False, width=min(console.width, 110) if console.is_terminal else 110)
 
 
-def _names(kind: str) -> list[tuple[str, str]]:
+def _list_names(kind: str) -> list[tuple[str, str]]:
     if kind == "emotions":
         return [
             (name, f"valence {valence:+.1f}  arousal {arousal:+.1f}") for name, (valence, arousal) in AFFECT.items()
         ]
-    return [(name, plugins.about(kind, name)) for name in plugins.names(kind)]
+    return [(name, plugins.describe_plugin(kind, name)) for name in plugins.list_names(kind)]
 
 
-def _facts(kind: str, name: str) -> dict[str, Any]:
+def _collect_facts(kind: str, name: str) -> dict[str, Any]:
     if kind == "emotions":
         return dict(zip(("valence", "arousal"), AFFECT[name], strict=True)) | {"words": _lexicons(name)}
     if kind in {"bases", "recipes"}:
-        return {**plugins.table(kind, name), **({"vocabulary": _vocabulary(name)} if kind == "bases" else {})}
+        return {**plugins.load_table(kind, name), **({"vocabulary": _vocabulary(name)} if kind == "bases" else {})}
     return {"options": [vars(option) for option in _options(kind, name)]}
 
 
 def _options(kind: str, name: str) -> list[Option]:
     if kind == "rooms":
-        return plugins.room(ROOMS[name][0])
-    return plugins.options(kind, name) + (plugins.room("data/preparation") if kind == "sources" else [])
+        return plugins.list_room_options(ROOMS[name][0])
+    return plugins.list_options(kind, name) + (plugins.list_room_options("data/preparation") if kind == "sources" else [])
 
 
-def _plugin(console: Console, kind: str, name: str) -> None:
-    about = ROOMS[name][1] if kind == "rooms" else plugins.about(kind, name)
+def _print_plugin(console: Console, kind: str, name: str) -> None:
+    about = ROOMS[name][1] if kind == "rooms" else plugins.describe_plugin(kind, name)
     options = _options(kind, name)
-    _heading(console, kind, name, about)
+    _print_heading(console, kind, name, about)
     if not options:
         console.print(Padding("It has nothing to set.", (0, 4)))
     else:
-        _settings(console, options)
-    if kind == "methods" and any(not option.late for option in options):
+        _print_settings(console, options)
+    if kind == "methods" and any(not option.runtime for option in options):
         console.print(Padding(f"emoscene train {name} also takes the settings of `emoscene show training`.", (0, 4)))
     console.print()
 
 
-def _table(console: Console, kind: str, name: str) -> None:
-    table = plugins.table(kind, name)
-    _heading(console, kind, name, plugins.about(kind, name))
+def _print_table(console: Console, kind: str, name: str) -> None:
+    table = plugins.load_table(kind, name)
+    _print_heading(console, kind, name, plugins.describe_plugin(kind, name))
     console.print(_grid((key, _value(value)) for key, value in table.items()))
     if kind == "bases" and (words := _vocabulary(name)):
         console.print(f"\n    [bold]its {len(words)} words[/]\n")
@@ -132,31 +132,31 @@ def _table(console: Console, kind: str, name: str) -> None:
     console.print()
 
 
-def _emotion(console: Console, kind: str, name: str) -> None:
+def _print_emotion(console: Console, kind: str, name: str) -> None:
     valence, arousal = AFFECT[name]
     pleasant, lively = "pleasant" if valence > 0 else "unpleasant", "excited" if arousal > 0 else "calm"
-    _heading(console, kind, name, f"{pleasant} and {lively}: valence {valence:+.1f}, arousal {arousal:+.1f}")
+    _print_heading(console, kind, name, f"{pleasant} and {lively}: valence {valence:+.1f}, arousal {arousal:+.1f}")
     console.print(_grid((f"in {file}", words) for file, words in _lexicons(name).items()))
     console.print(f"\n    emoscene generate PROMPT --emotion {name}\n")
 
 
-PAGES: dict[str, Callable[[Console, str, str], None]] = {"bases": _table, "recipes": _table, "emotions": _emotion}
+PAGES: dict[str, Callable[[Console, str, str], None]] = {"bases": _print_table, "recipes": _print_table, "emotions": _print_emotion}
 
 
-def _heading(console: Console, kind: str, name: str, sentence: str) -> None:
+def _print_heading(console: Console, kind: str, name: str, sentence: str) -> None:
     console.print(f"\n[bold]{name}[/]  [dim]{kind.removesuffix('s')}[/]")
     console.print(Padding(sentence, (0, 0, 1, 4)), markup=False)
 
 
-def _settings(console: Console, options: Sequence[Option]) -> None:
+def _print_settings(console: Console, options: Sequence[Option]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("option", style="bold", no_wrap=True)
     table.add_column("default", max_width=26)
     table.add_column("range", style="dim", max_width=24)
     table.add_column("what it is", ratio=1)
     for option in options:
-        late = " [dim](may change at use)[/]" if option.late else ""
-        table.add_row(option.name, _value(option.default).replace(",", ", "), _range(option), option.sentence + late)
+        late = " [dim](may change at use)[/]" if option.runtime else ""
+        table.add_row(option.name, _value(option.default).replace(",", ", "), _range(option), option.help + late)
     console.print(Padding(table, (0, 4), expand=False))
 
 
@@ -196,12 +196,12 @@ def _lexicons(emotion: str) -> dict[str, str]:
 
 def _vocabulary(base: str) -> list[str]:
     """The words of a base that has a vocabulary of its own, and lies in the package."""
-    table = plugins.table("bases", base)
+    table = plugins.load_table("bases", base)
     file = plugins.HOME / Path(table.get("source", "")) / table.get("words", "")
     return sorted(file.read_text(encoding="utf8").split()) if file.is_file() else []
 
 
-def page(facts: Mapping[str, Any]) -> str:
+def format_doctor(facts: Mapping[str, Any]) -> str:
     """What `doctor` found, to be read by people."""
     device, disk = facts["device"], facts["disk"]
     cards = ", ".join(f"{card['name']} ({card['gigabytes']:g} GB)" for card in device.get("cards", ()))

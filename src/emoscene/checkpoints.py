@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emoscene import stage
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.paths import resolve_inside
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
 
-def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
+def save_checkpoint(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
     """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep` valid ones.
 
     Raises Failure where the disk is full, or gives back other bytes than it was given; older ones then stay.
@@ -41,54 +41,54 @@ def save(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path
         digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
         (aside / "state.json").write_bytes(json.dumps({"step": step, **facts, "sha256": digests}, indent=1).encode())
 
-    if target.exists() and fault(target):
+    if target.exists() and find_fault(target):
         shutil.rmtree(target)
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        stage.write(target, pour)
-        if reason := fault(target):
-            raise Failure(f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume")
-        others = [one for one in found(folder) if one != target]
-        kept = islice((one for one in reversed(others) if not fault(one)), keep - 1)
+        stage.write_atomic(target, pour)
+        if reason := find_fault(target):
+            raise EmosceneError(f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume")
+        others = [one for one in list_checkpoints(folder) if one != target]
+        kept = islice((one for one in reversed(others) if not find_fault(one)), keep - 1)
         for old in set(others) - set(kept):
             shutil.rmtree(old)
     return target
 
 
-def read(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def read_checkpoint(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """What a checkpoint says of itself, and its parts, in memory of their own."""
     about = json.loads((target / "state.json").read_text(encoding="utf8"))
     files = [resolve_inside(target, name) for name in about["sha256"]]
     return about, {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
 
 
-def found(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def fault(target: Path) -> str | None:
+def find_fault(target: Path) -> str | None:
     """Why a checkpoint cannot be used, or None."""
     try:
         digests = json.loads((target / "state.json").read_text(encoding="utf8"))["sha256"]
         wrong = [name for name, digest in digests.items() if _digest(resolve_inside(target, name)) != digest]
-    except (OSError, ValueError, KeyError, Failure) as error:
+    except (OSError, ValueError, KeyError, EmosceneError) as error:
         return f"{type(error).__name__}: {error}"
     return f"{wrong[0]} does not match its digest" if wrong else None
 
 
-def newest(folder: Path, tell: Callable[[str], None]) -> Path:
+def find_newest(folder: Path, tell: Callable[[str], None]) -> Path:
     """The newest valid checkpoint; damaged ones are named and passed over. Raises Usage where there is none."""
-    for target in reversed(found(folder)):
-        if not (reason := fault(target)):
+    for target in reversed(list_checkpoints(folder)):
+        if not (reason := find_fault(target)):
             return target
         tell(f"skipped {target}: {reason}")
-    raise Usage(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
+    raise UsageError(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
 
 
-def sweep(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Clear away what a killed process left half written."""
-    for aside in folder.glob(f"{stage.ASIDE}*"):
+    for aside in folder.glob(f"{stage.TEMPORARY_PREFIX}*"):
         shutil.rmtree(aside)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import emoscene
 from emoscene import catalogue, stage
-from emoscene.errors import Failure, Usage, unknown
-from emoscene.verbs import OPTIONS, REPEATED, VERBS, Call, read
+from emoscene.errors import EmosceneError, UsageError, unknown_name
+from emoscene.verbs import OPTIONS, REPEATED, VERBS, Call, read_call
 
 
 def main(line: Sequence[str] | None = None) -> int:
@@ -28,46 +28,46 @@ def main(line: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows has no letters but those of its region
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run(list(sys.argv[1:] if line is None else line))
-    except Usage as error:
-        return _sorry(str(error), 2)
-    except Failure as error:
-        return _sorry(str(error), 1)
+        return run_line(list(sys.argv[1:] if line is None else line))
+    except UsageError as error:
+        return _print_error(str(error), 2)
+    except EmosceneError as error:
+        return _print_error(str(error), 1)
     except OSError as error:
         if error.filename is None:
             raise
-        return _sorry(f"{error.filename}: {error.strerror}", 1)
+        return _print_error(f"{error.filename}: {error.strerror}", 1)
     except KeyboardInterrupt:
-        return _sorry("stopped: what is finished stays, and the same call goes on from there", 130)
+        return _print_error("stopped: what is finished stays, and the same call goes on from there", 130)
 
 
-def run(line: list[str]) -> int:
+def run_line(line: list[str]) -> int:
     """Read the line and do what it says."""
     if not line or line[0] in {"-h", "--help", "help"}:
-        catalogue.verbs(VERBS)
+        catalogue.print_verbs(VERBS)
         return 0
     if line[0] == "--version":
         print(emoscene.__version__)
         return 0
     if line[0] not in VERBS:
-        raise unknown("verb", line[0], VERBS, hint="emoscene --help")
-    call = read(line[0], line[1:])
+        raise unknown_name("verb", line[0], VERBS, hint="emoscene --help")
+    call = read_call(line[0], line[1:])
     if "help" in call.asked:
         verb = VERBS[call.verb]
-        catalogue.verb(call.verb, verb, [OPTIONS[name] for name in [*verb.options.split(), "json"]], REPEATED)
+        catalogue.print_verb(call.verb, verb, [OPTIONS[name] for name in [*verb.options.split(), "json"]], REPEATED)
     elif call.verb in {"ls", "show"}:
         getattr(catalogue, call.verb)(*call.given.values(), as_json="json" in call.asked)
     elif call.verb == "doctor":
-        print(json.dumps(emoscene.doctor()) if "json" in call.asked else catalogue.page(emoscene.doctor()))
+        print(json.dumps(emoscene.doctor()) if "json" in call.asked else catalogue.format_doctor(emoscene.doctor()))
     else:
-        done = perform(call)
+        done = call_verb(call)
         if done is not None and not call.given.get("dry_run"):
-            manifest = {"out": str(done), **stage.read(done)} if "json" in call.asked else {}
+            manifest = {"out": str(done), **stage.read_manifest(done)} if "json" in call.asked else {}
             print(json.dumps(manifest, ensure_ascii=False) if manifest else done)
     return 0
 
 
-def perform(call: Call) -> Path | None:
+def call_verb(call: Call) -> Path | None:
     """Call the verb's function, with bars and messages on stderr; returns the folder that it left, if any."""
     function = getattr(emoscene, call.verb)
     takes = inspect.signature(function).parameters
@@ -100,6 +100,6 @@ def _progress() -> Iterator[dict[str, Callable[..., None]]]:
             bar.stop()
 
 
-def _sorry(sentence: str, status: int) -> int:
+def _print_error(sentence: str, status: int) -> int:
     print(f"emoscene: {sentence}", file=sys.stderr)
     return status

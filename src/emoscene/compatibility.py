@@ -28,7 +28,7 @@ from emoscene.architecture import (
     read_header,
     text_settings,
 )
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.partfiles import find_files
 
 FLOATS = {"F16", "BF16", "F32", "F64"}
@@ -101,7 +101,7 @@ def check_folder(folder: Path) -> None:
     read_config(folder / "model_index.json")
     for part in ("tokenizer", *WEIGHTS):
         if not (folder / part).is_dir():
-            raise Failure(f"{folder} has no folder {part}: fetch or install the base again")
+            raise EmosceneError(f"{folder} has no folder {part}: fetch or install the base again")
     text = _check_text_encoder(folder / "text_encoder")
     _check_unet(folder / "unet", text)
     _check_autoencoder(folder / "vae")
@@ -113,7 +113,7 @@ def check_folder(folder: Path) -> None:
 def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
     kind = config.get("_class_name", wanted)
     if kind != wanted:
-        raise Usage(f"{folder} holds a {kind}, and a base has {wanted} there: give a Stable Diffusion with --base")
+        raise UsageError(f"{folder} holds a {kind}, and a base has {wanted} there: give a Stable Diffusion with --base")
 
 
 def _check_unet(folder: Path, text_dim: int) -> None:
@@ -122,17 +122,17 @@ def _check_unet(folder: Path, text_dim: int) -> None:
     check_channels(folder, config.get("in_channels", LATENTS), config.get("out_channels", LATENTS))
     for key in CONDITIONS:
         if config.get(key) is not None:
-            raise Usage(
+            raise UsageError(
                 f"the UNet in {folder} reads more than words ({key}: {config[key]}), as Stable Diffusion XL's does: "
                 "give a Stable Diffusion 1 or 2 with --base"
             )
     side = config.get("sample_size")
     if not isinstance(side, int) or side < 1:
-        raise Failure(f"{folder / 'config.json'} says no sample_size, the side of its latents: fetch it again")
+        raise EmosceneError(f"{folder / 'config.json'} says no sample_size, the side of its latents: fetch it again")
     given = config.get("cross_attention_dim", text_dim)
     for width in given if isinstance(given, list) else [given]:
         if width != text_dim:
-            raise Usage(
+            raise UsageError(
                 f"the UNet in {folder} attends to text of {width} numbers, and the text encoder beside it gives "
                 f"{text_dim}: put that base's own text_encoder there, or give another --base"
             )
@@ -142,7 +142,7 @@ def check_channels(place: Path, incoming: int, outgoing: int) -> None:
     """Raises Usage for a UNet that does not turn four channels of latents into four."""
     if (incoming, outgoing) != (LATENTS, LATENTS):
         kind = f", {CHANNELS[incoming]}" if incoming in CHANNELS else ""
-        raise Usage(
+        raise UsageError(
             f"the UNet in {place} takes {incoming} channels and gives {outgoing}{kind}, and a base has {LATENTS} and "
             f"{LATENTS}: give the plain Stable Diffusion that it was made from with --base"
         )
@@ -153,13 +153,13 @@ def _check_text_encoder(folder: Path) -> int:
     config = read_config(folder / "config.json")
     kind = config.get("model_type", "clip_text_model")
     if kind not in {"clip_text_model", "clip"}:
-        raise Usage(f"{folder} holds a {kind}, and a base has CLIP's text encoder there: give another --base")
+        raise UsageError(f"{folder} holds a {kind}, and a base has CLIP's text encoder there: give another --base")
     settings = text_settings(config)
     width, positions = settings.get("hidden_size", 512), settings.get("max_position_embeddings", POSITIONS)
     if not isinstance(width, int) or not isinstance(positions, int):
-        raise Failure(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
+        raise EmosceneError(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
     if positions < POSITIONS:
-        raise Usage(
+        raise UsageError(
             f"the text encoder in {folder} reads {positions} tokens, and a base reads {POSITIONS}: give another --base"
         )
     return width
@@ -169,19 +169,19 @@ def _check_autoencoder(folder: Path) -> None:
     config = read_config(folder / "config.json")
     _check_class(config, folder, "AutoencoderKL")
     if (channels := config.get("latent_channels", LATENTS)) != LATENTS:
-        raise Usage(
+        raise UsageError(
             f"the autoencoder in {folder} makes latents of {channels} channels, and a base has {LATENTS}: give another "
             "--base"
         )
     scale = config.get("scaling_factor", 0.18215)
     if not _is_number(scale) or scale <= 0:
-        raise Failure(
+        raise EmosceneError(
             f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number above 0 (0.18215 in Stable "
             "Diffusion 1 and 2): write it there, or fetch the base again"
         )
     for key in ("shift_factor", "latents_mean", "latents_std"):
         if config.get(key):
-            raise Usage(
+            raise UsageError(
                 f"the autoencoder in {folder} shifts its latents ({key}), as none of a base's does: give another"
             )
 
@@ -194,25 +194,25 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
     others = sorted(file for file in folder.iterdir() if file.is_file())
     for file in others:
         if file.suffix == ".safetensors":
-            raise Usage(
+            raise UsageError(
                 f"{folder} has {file.name} and no {whole.name}: rename it, if it holds the {folder.name}'s weights"
             )
     for file in others:
         if file.suffix in PICKLES:
-            raise Usage(
+            raise UsageError(
                 f"{file} is a pickle, which can run what it likes, and there is no {whole.name} beside it: save it as "
                 "safetensors first"
             )
-    raise Failure(f"{folder} has no {whole.name}: fetch or install it again")
+    raise EmosceneError(f"{folder} has no {whole.name}: fetch or install it again")
 
 
 def check_numbers(file: Path, header: Header) -> None:
     """Raises Failure for a file without a tensor, Usage for weights that are no floats of 16 bits or more."""
     if not header.tensors:
-        raise Failure(f"{file} holds no weights: fetch or install it again")
+        raise EmosceneError(f"{file} holds no weights: fetch or install it again")
     for name, entry in header.tensors.items():
         if entry.dtype not in FLOATS and not name.endswith("position_ids"):
-            raise Usage(f"{file} stores {name} as {entry.dtype}, which is not read: save it in float16 or float32")
+            raise UsageError(f"{file} stores {name} as {entry.dtype}, which is not read: save it in float16 or float32")
 
 
 def check_file(file: Path) -> Header:
@@ -229,7 +229,7 @@ def check_file(file: Path) -> Header:
         Failure: for a damaged file.
     """
     if file.suffix != ".safetensors" and not is_safetensors(file):
-        raise Usage(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
+        raise UsageError(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
     header = read_header(file)
     lacking = [part for part, name in FIRST.items() if name not in header.tensors]
     if FLAT_TEXT in header.tensors:
@@ -238,14 +238,14 @@ def check_file(file: Path) -> Header:
         lacks = f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}"
         for begin, kind in OTHERS.items():
             if any(name.startswith(begin) for name in header.tensors):
-                raise Usage(f"{lacks}: by its names it is {kind}; give another --base")
-        raise Usage(f"{lacks}: give another")
+                raise UsageError(f"{lacks}: by its names it is {kind}; give another --base")
+        raise UsageError(f"{lacks}: give another")
     read = {name: entry for name, entry in header.tensors.items() if name.startswith((UNET, TEXT, AUTOENCODER))}
     check_numbers(file, Header(read, {}))
     shape, outgoing = header.tensors[FIRST["UNet"]].shape, header.tensors.get(f"{UNET}out.2.bias")
     check_channels(file, shape[1], outgoing.shape[0] if outgoing else LATENTS)
     if f"{UNET}label_emb.0.0.weight" in header.tensors:
-        raise Usage(
+        raise UsageError(
             f"the UNet in {file} reads more than words (label_emb), as Stable Diffusion XL's does: give another"
         )
     return header
@@ -269,11 +269,11 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
     is_v = "v_pred" in names or told.get("ss_v_parameterization", "").lower() == "true"
     found: dict[str, Any] = {}
     if any(name.startswith("edm_") for name in names):
-        raise Usage(f"{file} is marked as trained on EDM's noise levels, which are not read: give another --base")
+        raise UsageError(f"{file} is marked as trained on EDM's noise levels, which are not read: give another --base")
     if is_v or said.lower() in V_PREDICTIONS:
         found["prediction_type"] = "v_prediction"
     elif said.lower() not in {"", "epsilon", "eps"}:
-        raise Usage(f"{file} is marked as predicting {said!r}, and a base predicts epsilon or v: give another --base")
+        raise UsageError(f"{file} is marked as predicting {said!r}, and a base predicts epsilon or v: give another --base")
     if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
         found["rescale_betas_zero_snr"] = True
     return found
@@ -295,21 +295,21 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
     )
     total, given = config.get("num_train_timesteps"), config.get("trained_betas")
     if not isinstance(total, int) or total < 1:
-        raise Usage(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
+        raise UsageError(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
     if given is not None:
         if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
-            raise Usage(f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}")
+            raise UsageError(f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}")
         return
     for key in ("beta_start", "beta_end", "beta_schedule"):
         if config.get(key) is None:
-            raise Usage(f"the scheduler of {place} ({kind}) says no {key}: {remedy}")
+            raise UsageError(f"the scheduler of {place} ({kind}) says no {key}: {remedy}")
     first, last, schedule = config["beta_start"], config["beta_end"], config["beta_schedule"]
     if not _is_number(first) or not _is_number(last) or not 0 < first <= last < 1:
-        raise Usage(
+        raise UsageError(
             f"the scheduler of {place} goes from beta {first} to {last}, and these rise within (0, 1): {remedy}"
         )
     if schedule not in SCHEDULES:
-        raise Usage(f"the scheduler of {place} has betas {schedule!r}, and there is {', '.join(SCHEDULES)}: {remedy}")
+        raise UsageError(f"the scheduler of {place} has betas {schedule!r}, and there is {', '.join(SCHEDULES)}: {remedy}")
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,7 @@
         rank: int = option(8, "width of each low-rank update", span=(1, 256, "log"))
 
 A field is a literal with one sentence. From it the command line takes its help, `tune` its span, the web page its
-choices; and `plugins.options` reads it as text, so an `Option` names its type in text too: `int`, `float`, `bool`,
+choices; and `plugins.list_options` reads it as text, so an `Option` names its type in text too: `int`, `float`, `bool`,
 `str`, `tuple[X, ...]`, each perhaps `| None`. Reading a value by that text alone is what lets a wrong word be refused
 before torch is imported. Unknown keys are refused, never ignored.
 """
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from emoscene.errors import Usage, unknown
+from emoscene.errors import UsageError, unknown_name
 
 C = TypeVar("C")
 Span = tuple[float, float] | tuple[float, float, str]
@@ -32,74 +32,74 @@ class Option:
     name: str
     type: str
     default: Any
-    sentence: str
+    help: str
     span: Span | None = None
     choices: tuple[Any, ...] | None = None
-    late: bool = False
+    runtime: bool = False
 
     def read(self, value: Any) -> Any:
-        """The value as this field holds it, from text or from Python; `Usage` if it cannot be."""
+        """The value as this field holds it, from text or from Python; `UsageError` if it cannot be."""
         try:
             value = _convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
-            raise Usage(f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}") from None
+            raise UsageError(f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}") from None
         if value is None:
             return value
         if self.choices is not None and value not in self.choices:
-            raise unknown(self.name, str(value), map(str, self.choices))
+            raise unknown_name(self.name, str(value), map(str, self.choices))
         if self.span is not None and not self.span[0] <= value <= self.span[1]:
-            raise Usage(f"{self.name}={value} is out of range: it goes from {self.span[0]} to {self.span[1]}")
+            raise UsageError(f"{self.name}={value} is out of range: it goes from {self.span[0]} to {self.span[1]}")
         return value
 
 
 def option(
     default: Any,
-    sentence: str,
+    help: str,
     *,
     span: Span | None = None,
     choices: tuple[Any, ...] | None = None,
-    late: bool = False,
+    runtime: bool = False,
 ) -> Any:
     """A dataclass field: a default that runs, one sentence, its bounds, and whether it may still change at use."""
-    about = {"sentence": sentence, "span": span, "choices": choices, "late": late}
+    about = {"help": help, "span": span, "choices": choices, "runtime": runtime}
     return dataclasses.field(default=default, metadata=about)
 
 
-def fields(config: Any) -> list[Option]:
+def list_options(config: Any) -> list[Option]:
     """The options of a `Config`, class or instance, in order."""
     return [
-        Option(field.name, _type_name(field.type), field.default, **{"sentence": "", **field.metadata})
+        Option(field.name, _type_name(field.type), field.default, **{"help": "", **field.metadata})
         for field in dataclasses.fields(config)
     ]
 
 
-def replace(config: C, pairs: Mapping[str, Any]) -> C:
+def replace_fields(config: C, pairs: Mapping[str, Any]) -> C:
     """The config with these fields changed; every pair is checked before any is taken."""
-    return dataclasses.replace(config, **read(fields(config), pairs))  # type: ignore[type-var]
+    return dataclasses.replace(config, **read_settings(list_options(config), pairs))  # type: ignore[type-var]
 
 
-def read(
+def read_settings(
     options: list[Option], pairs: Mapping[str, Any], by: Callable[[Option, Any], Any] = Option.read
 ) -> dict[str, Any]:
-    """The pairs as these options hold them: the strict door that `replace` and the command line share."""
+    """The pairs as these options hold them: the strict door that `replace_fields` and the command line share."""
     named = {option.name: option for option in options}
     for key in pairs:
         if key not in named:
-            raise unknown("option", key, named)
+            raise unknown_name("option", key, named)
     return {key: by(named[key], value) for key, value in pairs.items()}
 
 
-def parted(pairs: Mapping[str, Any], *configs: Any) -> list[Any]:
+def split_settings(pairs: Mapping[str, Any], *configs: Any) -> list[Any]:
     """These configs, each with the pairs that are its own in their places; a key that is nobody's is refused."""
-    asked = read([option for config in configs for option in fields(config)], pairs)
-    owned = ({option.name for option in fields(config)} & asked.keys() for config in configs)
+    asked = read_settings([option for config in configs for option in list_options(config)], pairs)
+    owned = ({option.name for option in list_options(config)} & asked.keys() for config in configs)
     return [
         dataclasses.replace(config, **{key: asked[key] for key in mine})
         for config, mine in zip(configs, owned, strict=True)
     ]
 
 
-def narrowed(option: Option, value: Any) -> Any:
+def narrow_option(option: Option, value: Any) -> Any:
     """The option itself, narrowed, where the value is a range `LOW..HIGH` or a list `A,B,C` of its own; else the value.
 
     A range keeps the scale of the span it is part of. Raises Usage for what is no part of the option's own span.
@@ -109,25 +109,25 @@ def narrowed(option: Option, value: Any) -> Any:
     if dots and numbers and option.choices is None:
         ends = option.read(low), option.read(high)
         if not ends[0] < ends[1]:
-            raise Usage(f"{option.name}={value} is no range: write the lower end first, as in {option.name}=LOW..HIGH")
+            raise UsageError(f"{option.name}={value} is no range: write the lower end first, as in {option.name}=LOW..HIGH")
         return dataclasses.replace(option, span=(*ends, *(option.span or ())[2:]))
     if isinstance(value, str) and "," in value and (numbers or option.choices is not None):
         return dataclasses.replace(option, choices=tuple(option.read(part.strip()) for part in value.split(",")))
     return value if isinstance(value, Option) else option.read(value)
 
 
-def asdict(config: Any) -> dict[str, Any]:
+def to_dict(config: Any) -> dict[str, Any]:
     """The fields and their values."""
-    return {option.name: getattr(config, option.name) for option in fields(config)}
+    return {option.name: getattr(config, option.name) for option in list_options(config)}
 
 
 def to_toml(config: Any) -> str:
     """TOML with each field's sentence beside it; a field that is None is a comment, as TOML has no word for it."""
     lines = []
-    for option in fields(config):
+    for option in list_options(config):
         value = getattr(config, option.name)
         line = f"# {option.name} is not set" if value is None else f"{option.name} = {_toml(value)}"
-        lines.append(f"{line}  # {option.sentence}" if option.sentence else line)
+        lines.append(f"{line}  # {option.help}" if option.help else line)
     return "\n".join(lines) + "\n"
 
 
@@ -136,9 +136,9 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf8"))
     except OSError as error:
-        raise Usage(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Usage(f"{path} is not TOML: {error}") from error
+        raise UsageError(f"{path} is not TOML: {error}") from error
 
 
 def _type_name(annotation: Any) -> str:
@@ -158,32 +158,32 @@ def _convert(value: Any, kind: str) -> Any:
     return READERS[plain](value)
 
 
-def _whole(value: Any) -> int:
+def _read_int(value: Any) -> int:
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError(value)
     return int(value)
 
 
-def _real(value: Any) -> float:
+def _read_float(value: Any) -> float:
     if isinstance(value, bool) or not math.isfinite(float(value)):
         raise ValueError(value)
     return float(value)
 
 
-def _truth(value: Any) -> bool:
+def _read_bool(value: Any) -> bool:
     word = str(value).lower()
     if word not in TRUTHS:
         raise ValueError(value)
     return TRUTHS[word]
 
 
-def _text(value: Any) -> str:
+def _read_text(value: Any) -> str:
     if not isinstance(value, str | Path):
         raise ValueError(value)
     return str(value)
 
 
-READERS: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _real, "bool": _truth, "str": _text}
+READERS: dict[str, Callable[[Any], Any]] = {"int": _read_int, "float": _read_float, "bool": _read_bool, "str": _read_text}
 
 
 def _toml(value: Any) -> str:

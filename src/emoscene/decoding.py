@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene.backbone import Backbone
-from emoscene.errors import Failure
+from emoscene.backbone import DiffusionModel
+from emoscene.errors import EmosceneError
 
 
 class ImageDecoder:
     """Latents in, images out, by a base's autoencoder; it remembers whether it has said what it had to say."""
 
-    def __init__(self, base: Backbone, tell: Callable[[str], None]) -> None:
+    def __init__(self, base: DiffusionModel, tell: Callable[[str], None]) -> None:
         self.base, self.tell = base, tell
         self.has_told = False
 
@@ -42,19 +42,19 @@ class ImageDecoder:
         Raises:
             Failure: where latents are not finite, or what the autoencoder makes of them is not.
         """
-        pixels = _marked(self.base.decode(latents), latents)
+        pixels = _mark_image(self.base.decode_latents(latents), latents)
         if pixels.isfinite().all():
-            return pictures(pixels)
+            return to_pil(pixels)
         self._check_latents(latents, seeds)
         if self.base.dtype != torch.float32:
             self._tell_once()
-            pixels = _marked(self.base.decode_in_float32(latents), latents)
+            pixels = _mark_image(self.base.decode_in_float32(latents), latents)
         if not pixels.isfinite().all():
-            raise Failure(
+            raise EmosceneError(
                 f"the autoencoder of the base '{self.base.name}' makes numbers that are not finite of sound latents, "
                 "in float32 as well: fetch the base again, or give another --base"
             )
-        return pictures(pixels)
+        return to_pil(pixels)
 
     def _check_latents(self, latents: Tensor, seeds: Sequence[int]) -> None:
         sound = latents.isfinite().flatten(1).all(1).tolist()
@@ -62,7 +62,7 @@ class ImageDecoder:
         if not lost:
             return
         precision = "" if self.base.dtype == torch.float32 else ", or give --dtype float32"
-        raise Failure(
+        raise EmosceneError(
             f"the image of seed {', '.join(lost)} came out as numbers that are not finite: lower --strength, the "
             f"emotion's weights, --cfg or the method's settings, leave out a --lora{precision}"
         )
@@ -74,7 +74,7 @@ class ImageDecoder:
         self.has_told = True
 
 
-def _marked(pixels: Tensor, latents: Tensor) -> Tensor:
+def _mark_image(pixels: Tensor, latents: Tensor) -> Tensor:
     """Pixels [B, 3, H, W] on the CPU in single precision, nan throughout where the latents are not finite.
 
     A normalisation may turn an infinite latent into a grey image, which would pass for a finished one.
@@ -83,7 +83,7 @@ def _marked(pixels: Tensor, latents: Tensor) -> Tensor:
     return torch.where(sound, pixels.float(), torch.nan).cpu()
 
 
-def pictures(images: Tensor) -> list[Image.Image]:
+def to_pil(images: Tensor) -> list[Image.Image]:
     """Finite pixels [B, 3, H, W] in [-1, 1] as Pillow's images, rounded as diffusers does."""
     pixels = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(np.round(picture * 255).astype(np.uint8)) for picture in pixels]

@@ -29,7 +29,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 from emoscene.partfiles import DEEPER, TEXT, find_files
 
 FORM = "fp16:"
@@ -136,9 +136,9 @@ def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes:
                 rename = partial(_name_parts, part, model) if place.is_file() else partial(_name_weights, part)
                 _KNOWN[key] = _digest_tensors(_find_tensors(opened, rename), wanted, start)
         except (SafetensorError, OSError) as error:
-            raise Failure(f"{files[0]} is missing or damaged ({error}): fetch or install it again") from error
+            raise EmosceneError(f"{files[0]} is missing or damaged ({error}): fetch or install it again") from error
         except KeyError as error:
-            raise Failure(f"{files[0]} lacks the weight {error} of its {part}: fetch or install it again") from error
+            raise EmosceneError(f"{files[0]} lacks the weight {error} of its {part}: fetch or install it again") from error
     return _KNOWN[key]
 
 

@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import SupportsFloat
 
-from emoscene.errors import Usage, unknown
+from emoscene.errors import UsageError, unknown_name
 
 EMOTIONS: tuple[str, ...] = (
     "amusement",
@@ -80,60 +80,60 @@ SYNONYMS: dict[str, str] = {
 Weights = tuple[float, ...]
 """Eight numbers in the order of `EMOTIONS`."""
 
-NOTHING: Weights = (0.0,) * len(EMOTIONS)
+NO_EMOTION: Weights = (0.0,) * len(EMOTIONS)
 LARGEST = 100.0  # of a weight, and of the strength that it is multiplied with
-SHARPNESS = 4  # the power of the distance in `affect`
+SHARPNESS = 4  # the power of the distance in `weights_at`
 
 
-def parse(text: str) -> dict[str, float]:
+def parse_emotion(text: str) -> dict[str, float]:
     """Read `awe`, `awe,fear` (a half each) or `awe:0.7,fear:-0.3`."""
     mixture: dict[str, float] = {}
     bare: list[str] = []
     for part in text.split(","):
         name, colon, number = (piece.strip() for piece in part.partition(":"))
-        name = _known(name)
+        name = _check_name(name)
         if name in mixture:
-            raise Usage(f"{name} stands twice in {text!r}: write it once, with its whole weight")
-        mixture[name] = _number(number, text) if colon else 0.0
+            raise UsageError(f"{name} stands twice in {text!r}: write it once, with its whole weight")
+        mixture[name] = _parse_weight(number, text) if colon else 0.0
         if not colon:
             bare.append(name)
     mixture.update(dict.fromkeys(bare, 1 / len(bare)) if bare else {})
     if not any(mixture.values()):
-        raise Usage(f"every weight of {text!r} is zero: give one a weight, or ask for no emotion")
+        raise UsageError(f"every weight of {text!r} is zero: give one a weight, or ask for no emotion")
     return mixture
 
 
-def weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weights:
-    """Eight weights from any way of saying them; nothing asked is `NOTHING`."""
+def emotion_weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weights:
+    """Eight weights from any way of saying them; nothing asked is `NO_EMOTION`."""
     if isinstance(emotion, str):
-        emotion = parse(emotion) if emotion.strip() else None
+        emotion = parse_emotion(emotion) if emotion.strip() else None
     if emotion is None:
-        return NOTHING
+        return NO_EMOTION
     if isinstance(emotion, Mapping):
-        named = {_known(name): _number(value, name) for name, value in emotion.items()}
+        named = {_check_name(name): _parse_weight(value, name) for name, value in emotion.items()}
         if named and not any(named.values()):
-            raise Usage(f"every weight of {dict(emotion)} is zero: give one a weight, or ask for no emotion")
+            raise UsageError(f"every weight of {dict(emotion)} is zero: give one a weight, or ask for no emotion")
         return tuple(named.get(name, 0.0) for name in EMOTIONS)
     if not isinstance(emotion, Sized) or len(emotion) != len(EMOTIONS):
-        raise Usage(f"an emotion in numbers is {len(EMOTIONS)} finite ones, in the order {', '.join(EMOTIONS)}")
-    return tuple(_number(value, name) for name, value in zip(EMOTIONS, emotion, strict=True))
+        raise UsageError(f"an emotion in numbers is {len(EMOTIONS)} finite ones, in the order {', '.join(EMOTIONS)}")
+    return tuple(_parse_weight(value, name) for name, value in zip(EMOTIONS, emotion, strict=True))
 
 
-def meaning(label: str) -> Weights | None:
+def map_label(label: str) -> Weights | None:
     """What somebody's label says in the eight: by name, a synonym, or Ekman's rule; None where it says nothing."""
     name = label.strip().lower().replace("_", " ")
     name = SYNONYMS.get(name, name)
-    return weights(name) if name in EMOTIONS else weights(EKMAN[name]) if EKMAN.get(name) else None
+    return emotion_weights(name) if name in EMOTIONS else emotion_weights(EKMAN[name]) if EKMAN.get(name) else None
 
 
-def affect(valence: float, arousal: float) -> Weights:
+def weights_at(valence: float, arousal: float) -> Weights:
     """The mixture at a place on the circumplex, each in [-1, 1]; eight weights in thousandths, neutral's share apart.
 
     Raises Usage outside of that range.
     """
     for name, number in (("valence", valence), ("arousal", arousal)):
         if not isinstance(number, SupportsFloat) or not -1 <= float(number) <= 1:
-            raise Usage(f"{name} {number} is out of range: it goes from -1 to 1")
+            raise UsageError(f"{name} {number} is out of range: it goes from -1 to 1")
     places = [*AFFECT.values(), (0.0, 0.0)]
     distances = [math.hypot(valence - v, arousal - a) for v, a in places]
     nearest = max(min(distances), 1e-9)
@@ -141,16 +141,16 @@ def affect(valence: float, arousal: float) -> Weights:
     return tuple(round(share / sum(shares), 3) for share in shares[:-1])
 
 
-def one_way(emotion: object = None, valence: object = None, arousal: object = None, like: object = None) -> None:
+def check_one_source(emotion: object = None, valence: object = None, arousal: object = None, like: object = None) -> None:
     """Raises Usage unless the emotion is said in one way at most: by name, by valence and arousal, or by a picture."""
     placed = valence is not None or arousal is not None
     if (emotion is not None) + placed + (like is not None) > 1:
-        raise Usage("--emotion, --valence with --arousal, and --like each say the emotion: give one of the three")
+        raise UsageError("--emotion, --valence with --arousal, and --like each say the emotion: give one of the three")
     if placed and (valence is None or arousal is None):
-        raise Usage("--valence and --arousal go together, as in --valence 0.4 --arousal 0.6: give both")
+        raise UsageError("--valence and --arousal go together, as in --valence 0.4 --arousal 0.6: give both")
 
 
-def describe(weights: Sequence[float]) -> str:
+def format_emotion(weights: Sequence[float]) -> str:
     """The shortest text that reads back as these weights: `awe`, `awe:0.7,fear:-0.3`, or nothing."""
     mixture = {name: float(weight) for name, weight in zip(EMOTIONS, weights, strict=True) if weight}
     if list(mixture.values()) == [1.0]:
@@ -158,19 +158,19 @@ def describe(weights: Sequence[float]) -> str:
     return ",".join(f"{name}:{weight!r}".removesuffix(".0") for name, weight in mixture.items())
 
 
-def _known(name: str) -> str:
+def _check_name(name: str) -> str:
     if name.lower() not in EMOTIONS:
-        raise unknown("emotion", name, EMOTIONS, hint="emoscene ls emotions")
+        raise unknown_name("emotion", name, EMOTIONS, hint="emoscene ls emotions")
     return name.lower()
 
 
-def _number(value: str | float, where: str) -> float:
+def _parse_weight(value: str | float, where: str) -> float:
     try:
         number = float(value)
     except (ValueError, TypeError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise Usage(f"{value!r} in {where!r} is no weight: write a number, as in awe:0.7")
+        raise UsageError(f"{value!r} in {where!r} is no weight: write a number, as in awe:0.7")
     if abs(number) > LARGEST:
-        raise Usage(f"{value!r} in {where!r} is out of range: a weight goes from {-LARGEST:g} to {LARGEST:g}")
+        raise UsageError(f"{value!r} in {where!r} is out of range: a weight goes from {-LARGEST:g} to {LARGEST:g}")
     return number

@@ -23,21 +23,21 @@ import numpy as np
 from PIL import Image
 
 from emoscene import gallery, loras, stage
-from emoscene.adapters import at_use, fingerprints, update_weights
+from emoscene.adapters import runtime_settings, weight_fingerprints, update_weights
 from emoscene.data import crew
-from emoscene.data.dataset import Prepared
-from emoscene.device import chosen
-from emoscene.errors import Failure
-from emoscene.foreign import found
-from emoscene.hardware import peak
-from emoscene.judging import TREATED, Guide, Sample, guide_of, readings, robustness, score, see, verdicts
+from emoscene.data.dataset import PreparedDataset
+from emoscene.device import choose_device
+from emoscene.errors import EmosceneError
+from emoscene.foreign import find_samples
+from emoscene.hardware import peak_memory
+from emoscene.judging import TREATED, GuidanceClassifier, Sample, guidance_classifier, predict, measure_robustness, score_predictions, predict_images, verdict_rows
 from emoscene.metrics.base import Array
-from emoscene.painting import PROMPTS, Prompt, See, paint, plan, prompts_of, span, stream, weights_of
-from emoscene.panel import Eyes, name_miniature
+from emoscene.painting import PROMPTS, Prompt, See, generate_samples, plan_samples, load_prompts, parse_seeds, generate_and_predict, adapter_folders
+from emoscene.panel import Judges, name_miniature
 from emoscene.paths import resolve_inside
-from emoscene.pictures import Row
-from emoscene.sampling import Pipe, load
-from emoscene.world.marks import BASE, caution, count_images, is_file_rendered, is_miniature
+from emoscene.pictures import GenerationParams
+from emoscene.sampling import EmotionPipeline, load
+from emoscene.world.marks import BASE, caution_for, count_images, is_file_rendered, is_miniature
 
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 
@@ -78,73 +78,73 @@ def evaluate(
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
     could not be measured.
     """
-    asked = prompts_of(prompts)
+    asked = load_prompts(prompts)
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
-    call: dict[str, Any] = {"method": method, "adapter": stage.several(adapter), "base": base, "strength": strength}
-    call |= {"prompts": [prompt.text for prompt in asked], "seeds": span(seeds), "judge": stage.several(judge)}
+    call: dict[str, Any] = {"method": method, "adapter": stage.as_list(adapter), "base": base, "strength": strength}
+    call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": stage.as_list(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
-    call |= _given(clip=clip, semantics=semantics, features=features, lpips=lpips)
-    call |= _given(robust=robust, lora=_worn(lora), streamed=not keep_pictures)
-    where = str(chosen(device))
+    call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
+    call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_pictures)
+    where = str(choose_device(device))
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
-    planned = [] if pipe is None else plan(pipe, asked, call["seeds"], strength=strength, **painting)
-    samples, lost = found(Path(pictures)) if pictures else ([], {})
-    eyes = Eyes.of(call, [] if pipe is None else weights_of(pipe, call["adapter"]), where)
-    call |= {"weights": fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = _begin(out, call, _stages([*call["adapter"], data, pictures]), pipe, tell)
-    if not scores.done:
+    planned = [] if pipe is None else plan_samples(pipe, asked, call["seeds"], strength=strength, **painting)
+    samples, lost = find_samples(Path(pictures)) if pictures else ([], {})
+    eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
+    call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
+    scores = _begin(out, call, _run_dirs([*call["adapter"], data, pictures]), pipe, tell)
+    if not scores.is_done:
         seen, place = None, scores.path / "pictures"
         if pipe is not None and keep_pictures:
-            samples = paint(pipe, planned, place, batch, tell)
+            samples = generate_samples(pipe, planned, place, batch, tell)
         elif pipe is not None:
-            samples, seen = stream(pipe, planned, place, _seeing(eyes, guide_of(pipe), robust), batch, tell)
-        write = partial(_write, scores, call, eyes, samples, seen, lost, pipe, planned, tell)
-        with crew.Crew(scores.path) as together:
-            together.close(lambda: stage.read(scores.path)["state"] == "done", write)
-    return _complete(scores.path)
+            samples, seen = generate_and_predict(pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, tell)
+        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, tell)
+        with crew.WorkerGroup(scores.path) as together:
+            together.close(lambda: stage.read_manifest(scores.path)["state"] == "done", write)
+    return _finish_scores(scores.path)
 
 
 def _begin(
     out: str | Path,
     call: Mapping[str, Any],
     parents: Sequence[str | Path],
-    pipe: Pipe | None,
+    pipe: EmotionPipeline | None,
     tell: Callable[[str], None],
-) -> stage.Stage:
+) -> stage.RunDir:
     """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
     if pipe is None:
-        return stage.Stage.open(out, "scores", call, parents)
+        return stage.RunDir.open(out, "scores", call, parents)
     for remark in pipe.adapter_remarks:
         tell(remark)
-    return stage.Stage.open(out, "scores", call, parents, today=partial(update_weights, base=pipe.base))
+    return stage.RunDir.open(out, "scores", call, parents, migrate_config=partial(update_weights, base=pipe.base))
 
 
-def _write(
-    scores: stage.Stage,
+def _write_scores(
+    scores: stage.RunDir,
     call: Mapping[str, Any],
-    eyes: Eyes,
+    eyes: Judges,
     samples: Sequence[Sample],
     seen: Mapping[str, Array] | None,
     lost: Mapping[str, str],
-    pipe: Pipe | None,
-    planned: Sequence[tuple[Sample, Row]],
+    pipe: EmotionPipeline | None,
+    planned: Sequence[tuple[Sample, GenerationParams]],
     tell: Callable[[str], None],
 ) -> None:
     """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
-    about = {"from": str(call["pictures"])} if pipe is None else _about(pipe, planned, scores.path / "pictures", call)
-    guide = None if pipe is None else guide_of(pipe)
-    made = readings(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
-    real = readings(real_pictures(Path(call["data"])), eyes.judges) if call["data"] else None
-    treated = {"robustness": robustness(samples, eyes.judges, seen)} if call.get("robust") else {}
-    lines = (json.dumps(row) for row in verdicts(samples, made, scores.path))
-    stage.write(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    about = {"from": str(call["pictures"])} if pipe is None else _describe_run(pipe, planned, scores.path / "pictures", call)
+    guide = None if pipe is None else guidance_classifier(pipe)
+    made = predict(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
+    real = predict(real_samples(Path(call["data"])), eyes.judges) if call["data"] else None
+    treated = {"robustness": measure_robustness(samples, eyes.judges, seen)} if call.get("robust") else {}
+    lines = (json.dumps(row) for row in verdict_rows(samples, made, scores.path))
+    stage.write_atomic(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         tell(sentence)
-    told = {**about, **score(made, real), "peak_memory_mb": round(peak() / 2**20, 1)}
+    told = {**about, **score_predictions(made, real), "peak_memory_mb": round(peak_memory() / 2**20, 1)}
     told["missing"] = {**lost, **told["missing"]}
-    stage.write(scores.path / "scores.json", json.dumps(told, indent=1).encode())
+    stage.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
 
 
@@ -163,70 +163,70 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
     if base is None:
         foreign = sum(not is_file_rendered(sample.file, sample.original) for sample in samples)
     if foreign:
-        found.append(caution(count_images(foreign, len(samples)), what, remedy))
+        found.append(caution_for(count_images(foreign, len(samples)), what, remedy))
     if call["data"]:
-        manifest = stage.read(call["data"], "prepared")
+        manifest = stage.read_manifest(call["data"], "prepared")
         total = manifest["pictures"]
         rendered = manifest.get("rendered", total if manifest["config"]["source"] == BASE else 0)
         if rendered < total:
             whose = f"in {call['data']} {count_images(total - rendered, total)}"
-            found.append(caution(whose, what, remedy))
+            found.append(caution_for(whose, what, remedy))
     return found
 
 
-def _seeing(eyes: Eyes, guide: Guide | None, robust: bool) -> See:
+def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool) -> See:
     """What sees all that a call wants to know of pictures, before and after each treatment."""
 
     def seen(pictures: Sequence[Image.Image]) -> dict[str, Array]:
-        found = see(pictures, eyes.judges, eyes.clip, guide)
+        found = predict_images(pictures, eyes.judges, eyes.clip, guide)
         for name, treatment in TREATED.items() if robust else ():
-            treated = see([treatment(picture) for picture in pictures], eyes.judges)
+            treated = predict_images([treatment(picture) for picture in pictures], eyes.judges)
             found |= {f"{name} {key}": part for key, part in treated.items()}
         return found
 
     return seen
 
 
-def _complete(folder: Path) -> Path:
+def _finish_scores(folder: Path) -> Path:
     """The folder of scores, finished. Raises Failure where a metric is missing in them."""
     if missing := json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]:
-        raise Failure(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
     return folder
 
 
-def _stages(folders: Iterable[str | Path | None]) -> list[str | Path]:
+def _run_dirs(folders: Iterable[str | Path | None]) -> list[str | Path]:
     """Those of the folders that know their own history."""
     return [folder for folder in folders if folder is not None and (Path(folder) / stage.MANIFEST).is_file()]
 
 
-def real_pictures(folder: Path) -> list[Sample]:
+def real_samples(folder: Path) -> list[Sample]:
     """The held-out pictures of a prepared folder, each a prompt of its own."""
-    prepared = Prepared(folder, "heldout")
-    rows = prepared.rows(range(len(prepared)), ["file", "weights", "emotion", "scene"])
+    prepared = PreparedDataset(folder, "heldout")
+    rows = prepared.read(range(len(prepared)), ["file", "weights", "emotion", "scene"])
     pure = rows["weights"].max(1).values == 1
     asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
     files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
     return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
 
 
-def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_run(pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
-    row, made = planned[0][1], gallery.gather(folder, sorted({row.file for _, row in planned}))
+    row, made = planned[0][1], gallery.gather_rows(folder, sorted({row.file for _, row in planned}))
     seconds = [one["seconds"] for one in made]
-    adapters = weights_of(pipe, call["adapter"])
-    costs = [stage.read(path).get("cost", {}) for path in adapters]
+    adapters = adapter_folders(pipe, call["adapter"])
+    costs = [stage.read_manifest(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
     return {
         "base": pipe.base.name,
         "method": pipe.method,
-        "adapters": [stage.read(path).get("fingerprint") for path in adapters],
+        "adapters": [stage.read_manifest(path).get("fingerprint") for path in adapters],
         "loras": row.loras,
         "strength": call["strength"],
         "cfg": row.cfg,
         "steps": row.steps,
         "sampler": row.sampler,
-        "settings": _settings(pipe),
-        **_given(remarks=pipe.adapter_remarks),
+        "settings": _runtime_settings(pipe),
+        **_drop_unset(remarks=pipe.adapter_remarks),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
@@ -240,20 +240,20 @@ def _about(pipe: Pipe, planned: Sequence[tuple[Sample, Row]], folder: Path, call
     }
 
 
-def _settings(pipe: Pipe) -> dict[str, Any]:
+def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:
     """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
     return {
         f"{name}.{key}" if len(pipe.methods) > 1 else key: value
         for name, method in pipe.methods.items()
-        for key, value in at_use(method.config).items()
+        for key, value in runtime_settings(method.config).items()
     }
 
 
-def _given(**words: Any) -> dict[str, Any]:
+def _drop_unset(**words: Any) -> dict[str, Any]:
     """The words that were said."""
     return {key: value for key, value in words.items() if value}
 
 
-def _worn(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+def _lora_digests(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     """The LoRAs that the base is to wear, by what is in them."""
-    return [str(loras.asked(one)) for one in stage.several(given)]
+    return [str(loras.parse_lora(one)) for one in stage.as_list(given)]

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from emoscene import stage
-from emoscene.data.batches import Data, batch
-from emoscene.learner import Batch, placed
+from emoscene.data.batches import Data, read_batch
+from emoscene.learner import Batch, move_to_device
 
 AHEAD = 3  # batches read ahead by each thread
 
 
-def feed(
+def prefetch_batches(
     data: Data,
     columns: Sequence[str],
     steps: range,
@@ -31,7 +31,7 @@ def feed(
     """One process's part of each step's batch: the samples in `slots` of its `size`, read ahead by `readers`."""
 
     def read(step: int) -> Batch:
-        _, found = batch(data, columns, seed, step, size, slots)
-        return Batch({name: placed(value, device) for name, value in found.items()}, seed, step, slots, device)
+        _, found = read_batch(data, columns, seed, step, size, slots)
+        return Batch({name: move_to_device(value, device) for name, value in found.items()}, seed, step, slots, device)
 
-    return stage.ahead(read, steps, readers, AHEAD)
+    return stage.prefetch_map(read, steps, readers, AHEAD)

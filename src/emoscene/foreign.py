@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from emoscene import stage
-from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
-from emoscene.errors import Failure, Usage
+from emoscene.emotions import EMOTIONS, NO_EMOTION, Weights, emotion_weights
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.gallery import INDEX
 from emoscene.judging import Sample
 from emoscene.paths import fault_of_name, is_inside, is_network_name, resolve_inside
-from emoscene.pictures import open_picture, read_row
+from emoscene.pictures import open_image, read_params
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 LISTS = (INDEX, "*.csv")
@@ -33,25 +33,25 @@ ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "p
 """What others call our columns."""
 
 
-def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
+def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     """The pictures of any folder, and sentences for the part "missing" of its scores.
 
     Raises Usage for a folder without pictures and for a list that cannot be followed, Failure for a damaged list.
     """
     if not folder.is_dir():
-        raise Usage(f"no pictures in {folder}: it is not there")
+        raise UsageError(f"no pictures in {folder}: it is not there")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
+        raise UsageError(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
     lists = sorted(path for name in LISTS for path in folder.rglob(name))
-    listed = {file: row for path in lists for file, row in followed(path)}
+    listed = {file: row for path in lists for file, row in read_list(path)}
     originals = {Path(row["place"], row["image"]).resolve() for row in listed.values() if "image" in row}
     files = [file for file in files if file.resolve() in listed or file.resolve() not in originals]
     samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
     for number, file in enumerate(files):
         try:
-            told = carried(file) | listed.pop(file.resolve(), {})
-        except (Usage, Failure):
+            told = read_chunk(file) | listed.pop(file.resolve(), {})
+        except (UsageError, EmosceneError):
             lost.append(file)
             continue
         if "image" in told and (original := original_of(told)) is None:
@@ -59,39 +59,39 @@ def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         elif "image" in told:
             told["image"] = str(original)
         prompt = texts.setdefault(told["prompt"], len(files) + len(texts)) if "prompt" in told else number
-        samples.append(sample(file, told, prompt))
+        samples.append(make_sample(file, told, prompt))
     if not samples:
-        raise Usage(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
-    return samples, missing([*lost, *listed], gone, len(files) + len(listed))
+        raise UsageError(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
+    return samples, missing_sentences([*lost, *listed], gone, len(files) + len(listed))
 
 
-def sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
+def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
     """The picture as a sample; a row that names no emotion leaves the word to the folder."""
     name = file.parent.name.lower()
     asked = EMOTIONS.index(name) if name in EMOTIONS else -1
-    if any(felt := told.get("emotion", NOTHING)):
+    if any(felt := told.get("emotion", NO_EMOTION)):
         above = [place for place, weight in enumerate(felt) if weight > 0]
         asked = above[0] if len(above) == 1 and told.get("strength", 1.0) > 0 else -1
     original = Path(told["image"]) if "image" in told else None
     return Sample(file, prompt, told.get("seed", 0), asked, told.get("scene", ""), told.get("prompt", ""), original)
 
 
-def carried(file: Path) -> dict[str, Any]:
+def read_chunk(file: Path) -> dict[str, Any]:
     """What a picture's own chunk tells, nothing where it has none. Raises Usage for a file that is no picture."""
     try:
-        row = read_row(file)
-    except Usage:
-        open_picture(file)
+        row = read_params(file)
+    except UsageError:
+        open_image(file)
         return {}
-    return {**columns(row.asdict(), str(file)), "place": str(file.parent)}
+    return {**read_columns(row.to_dict(), str(file)), "place": str(file.parent)}
 
 
-def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The files that a list names, and what it tells of each. Raises Usage where it names none, or says what is off."""
-    for number, row in enumerate(rows(path), 1):
-        told = columns(row, f"{path}, row {number}")
+    for number, row in enumerate(read_list_rows(path), 1):
+        told = read_columns(row, f"{path}, row {number}")
         if "file" not in told:
-            raise Usage(
+            raise UsageError(
                 f"{path}, row {number} names no file: name the column `file` (it has {', '.join(map(str, row))}), or "
                 "take the list away"
             )
@@ -99,7 +99,7 @@ def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield file.resolve(), {**told, **({"place": str(path.parent)} if "image" in told else {})}
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
+def read_list_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a list. Raises Failure where it is damaged."""
     try:
         if path.suffix == ".csv":
@@ -107,10 +107,10 @@ def rows(path: Path) -> list[dict[str, Any]]:
                 return list(csv.DictReader(file))
         return [dict(stage.parse_json(line)) for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
     except (ValueError, TypeError, csv.Error) as error:
-        raise Failure(f"{path} cannot be read ({error}): write it again, or take it away") from error
+        raise EmosceneError(f"{path} cannot be read ({error}): write it again, or take it away") from error
 
 
-def columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """What a row says in the columns that are known; an empty one says nothing. Raises Usage for what is off."""
     named = {ALSO.get(key, key): value for key, value in row.items() if value not in (None, "")}
     told = {}
@@ -118,21 +118,21 @@ def columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         if key in named:
             try:
                 told[key] = kind(named[key])
-            except Usage as error:
-                raise Usage(f"{where}: {error}") from error
+            except UsageError as error:
+                raise UsageError(f"{where}: {error}") from error
             except (TypeError, ValueError) as error:
-                raise Usage(f"{where}: {named[key]!r} is no {key}; mend it, or leave it out") from error
+                raise UsageError(f"{where}: {named[key]!r} is no {key}; mend it, or leave it out") from error
     return told
 
 
-def feeling(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
+def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
     """Eight weights from a name, a mixture in words, a mapping or numbers; `neutral` is none."""
-    return NOTHING if isinstance(said, str) and said.strip().lower() == "neutral" else weights(said)
+    return NO_EMOTION if isinstance(said, str) and said.strip().lower() == "neutral" else emotion_weights(said)
 
 
 COLUMNS: dict[str, Callable[[Any], Any]] = {
     "file": str,
-    "emotion": feeling,
+    "emotion": parse_emotion_cell,
     "strength": float,
     "prompt": str,
     "seed": int,
@@ -158,13 +158,13 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
             return None
         file = Path(name)
     try:
-        open_picture(file)
-    except Usage:
+        open_image(file)
+    except UsageError:
         return None
     return file if digest in (None, sha256(file.read_bytes()).hexdigest()) else None
 
 
-def missing(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
+def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
     """What is left out, in sentences."""
     told = {}
     if lost:

@@ -18,60 +18,60 @@ from typing import Any
 from PIL import Image
 
 from emoscene import stage
-from emoscene.data.crew import Crew
-from emoscene.errors import Failure
+from emoscene.data.crew import WorkerGroup
+from emoscene.errors import EmosceneError
 from emoscene.limits import read_number
-from emoscene.pictures import Row, read_row, save
+from emoscene.pictures import GenerationParams, read_params, save_image
 
 INDEX = "pictures.jsonl"
-Draw = Callable[[Sequence[Row], int], Iterator[tuple[Row, Image.Image]]]
+Draw = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
 
 
-def begin(
+def open_folder(
     out: str | Path,
-    rows: Sequence[Row],
+    rows: Sequence[GenerationParams],
     settings: Mapping[str, Any],
     weights: Mapping[str, str],
     update: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
-) -> stage.Stage:
+) -> stage.RunDir:
     """The folder of these rows, new or gone on with; weights: the fingerprints of what paints, by name.
 
     update: what the weights that an older version recorded are called now.
     Raises Usage for a folder of another call, Failure for a damaged one.
     """
-    call = {"rows": [row.asdict() for row in rows], "settings": settings, "weights": weights}
+    call = {"rows": [row.to_dict() for row in rows], "settings": settings, "weights": weights}
 
     def today(there: Mapping[str, Any]) -> dict[str, Any]:
         """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either."""
-        made = [Row.fromdict(row) for row in there["rows"]]
+        made = [GenerationParams.from_dict(row) for row in there["rows"]]
         made = made if "weights" in there else [replace(row, settings=rows[0].settings) for row in made]
-        return {**call, **update(there), "rows": json.loads(json.dumps([row.asdict() for row in made]))}
+        return {**call, **update(there), "rows": json.loads(json.dumps([row.to_dict() for row in made]))}
 
-    return stage.Stage.open(out, "pictures", call, today=today)
+    return stage.RunDir.open(out, "pictures", call, migrate_config=today)
 
 
-def fill(
-    opened: stage.Stage,
+def fill_folder(
+    opened: stage.RunDir,
     draw: Draw,
-    rows: Sequence[Row],
+    rows: Sequence[GenerationParams],
     batch: int = 8,
     watch: Callable[[int, int], None] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Paint all rows, and put the done mark with these facts; other processes launched for it take their part."""
-    paint(draw, rows, opened.path, batch, watch)
+    generate_missing(draw, rows, opened.path, batch, watch)
 
     def finish() -> None:
-        gather(opened.path, [row.file for row in rows])
+        gather_rows(opened.path, [row.file for row in rows])
         opened.finish(pictures=len(rows), **(facts or {}))
 
-    with Crew(opened.path) as together:
-        together.close(lambda: stage.read(opened.path)["state"] == "done", finish)
+    with WorkerGroup(opened.path) as together:
+        together.close(lambda: stage.read_manifest(opened.path)["state"] == "done", finish)
 
 
-def paint(
+def generate_missing(
     draw: Draw,
-    rows: Sequence[Row],
+    rows: Sequence[GenerationParams],
     folder: Path,
     batch: int = 8,
     watch: Callable[[int, int], None] | None = None,
@@ -90,37 +90,37 @@ def paint(
     def keep(number: int, index: Path) -> None:
         for place, (row, image) in enumerate(draw(batches[number], batch), number * batch + 1):
             if not (folder / row.file).exists():
-                stage.append_row(index, row.asdict())
-                save(image, folder / row.file, row)
+                stage.append_row(index, row.to_dict())
+                save_image(image, folder / row.file, row)
                 if watch:
                     watch(place, len(rows))
 
-    share(folder, parts, keep)
+    share_parts(folder, parts, keep)
 
 
-def share(folder: Path, parts: Sequence[Path], keep: Callable[[int, Path], None]) -> None:
+def share_parts(folder: Path, parts: Sequence[Path], keep: Callable[[int, Path], None]) -> None:
     """Make the parts that are not there, among all processes: keep(number, index) makes one and its rows."""
 
     def make(numbers: list[int]) -> None:
         for number in numbers:
             keep(number, index)
 
-    with Crew(folder) as together:
+    with WorkerGroup(folder) as together:
         index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
         together.complete(parts, make)
 
 
-def gather(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
+def gather_rows(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of these pictures, gathered into one index in this order; one that is in none is read from its picture.
 
     Raises Failure where an index is damaged.
     """
     try:
-        found = {row.get("file"): row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.rows(path)}
-    except Failure as error:
-        raise Failure(f"{error}; remove that file, and the same call writes it anew") from error
-    rows = [found[file] if file in found else read_row(folder / file).asdict() for file in files]
-    stage.write(folder / INDEX, stage.lines(rows))
+        found = {row.get("file"): row for path in sorted(folder.glob("pictures*.jsonl")) for row in stage.read_jsonl(path)}
+    except EmosceneError as error:
+        raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
+    rows = [found[file] if file in found else read_params(folder / file).to_dict() for file in files]
+    stage.write_atomic(folder / INDEX, stage.to_jsonl(rows))
     for path in folder.glob("pictures-*.jsonl"):
         path.unlink(missing_ok=True)
     return rows

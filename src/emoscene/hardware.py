@@ -1,7 +1,7 @@
 """What a learner trains on: the device, its arithmetic, the processes that share the work.
 
 A GPU works through a queue. Whoever reads a number from it waits until the queue is empty, and the queue then stands
-still until it is filled again; so figures travel back by themselves (`Late`) and are read once they have arrived.
+still until it is filled again; so figures travel back by themselves (`AsyncScalars`) and are read once they have arrived.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from emoscene.device import chosen
-from emoscene.errors import Failure
+from emoscene.device import choose_device
+from emoscene.errors import EmosceneError
 
 resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 STATUS = Path("/proc/self/status")
 WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
 
 
-def device() -> torch.device:
+def training_device() -> torch.device:
     """CUDA where there is any, else the CPU; under a launcher, each process's own."""
-    return chosen("cuda" if torch.cuda.is_available() else "cpu")
+    return choose_device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
+def choose_precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
     """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it, else "fp32".
 
     A GPU gains whatever the model's size. A CPU gains with wide models; for narrow ones it depends on the CPU, and
@@ -54,10 +54,10 @@ def precision(choice: str, device: torch.device | str = "cpu", models: Iterable[
         return choice
     if torch.device(device).type == "cuda":  # Turing and Volta only imitate bf16, slower than fp32
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if compute_width(models) >= WIDE and has_cpu_bf16() else "fp32"
+    return "bf16" if max_width(models) >= WIDE and has_cpu_bf16() else "fp32"
 
 
-def compute_width(models: Iterable[nn.Module]) -> int:
+def max_width(models: Iterable[nn.Module]) -> int:
     """The smaller side of the widest matrix in these models; a convolution's kernels count as rows of a matrix."""
     matrices = (p for model in models for p in model.parameters() if p.ndim > 1)
     return max((min(len(p), p[0].numel()) for p in matrices), default=0)
@@ -76,25 +76,25 @@ def has_cpu_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerator:
+def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerator:
     """Accelerate's view of this process and its peers. Raises Failure where it sees fewer than the launcher started."""
-    kind = "no" if precision(choice, device(), models) == "fp32" else "bf16"
+    kind = "no" if choose_precision(choice, training_device(), models) == "fp32" else "bf16"
     AcceleratorState._reset_state()  # else the precision of a process's first run is that of all
     found = Accelerator(mixed_precision=kind, cpu=not torch.cuda.is_available())
     if (started := int(os.environ.get("WORLD_SIZE", "1"))) != found.num_processes:
-        raise Failure(
+        raise EmosceneError(
             f"WORLD_SIZE is {started} and Accelerate sees {found.num_processes}: start with "
             "`torchrun --nproc_per_node N -m emoscene train ...`, or unset WORLD_SIZE"
         )
     return found
 
 
-def attention(device: torch.device) -> AbstractContextManager[Any]:
+def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
     """On a CPU, attention's plain formula: the fused kernel's backward is slower for the sizes that fit there."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
-def peak() -> int:
+def peak_memory() -> int:
     """Bytes of main memory that this process has held at once, so far.
 
     Linux is asked of the memory itself: what getrusage tells there outlives `exec`, and is a larger parent's. Windows
@@ -111,7 +111,7 @@ def peak() -> int:
     return int(getattr(memory, "peak_wset", memory.rss))
 
 
-class Late:
+class AsyncScalars:
     """Numbers on their way from a device: to read them waits for these, not for what was asked of it since."""
 
     def __init__(self, numbers: Tensor) -> None:
@@ -120,7 +120,7 @@ class Late:
         if self.event:
             self.event.record()
 
-    def read(self) -> list[float]:
+    def wait(self) -> list[float]:
         """The numbers, once they are there."""
         if self.event:
             self.event.synchronize()

@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from packaging.requirements import Requirement
 
 from emoscene import hub, plugins, stage
-from emoscene.errors import download, install
+from emoscene.errors import download_command, install_command
 
 DTYPES = ("float32", "float16", "bfloat16")
 GB = 1e9
@@ -30,29 +30,29 @@ GB = 1e9
 
 def doctor() -> dict[str, Any]:
     """The facts, ready for JSON: device, dtypes, versions, extras, models, disk, and `remedies`, a command each."""
-    place = best()
-    packages, extras = _installed()
-    models = list(_models())
+    place = best_device()
+    packages, extras = _package_facts()
+    models = list(_model_facts())
     broken = [f"pip install '{name}'" for name in packages["lacking"]]
     wanting = [found["command"] for found in (*extras.values(), *models) if found.get("command")]
     return {
-        "device": _device(place),
-        "dtypes": {name: _multiplies(place, getattr(torch, name)) for name in DTYPES},
-        "versions": {**stage.versions(), **packages["there"]},
+        "device": _device_facts(place),
+        "dtypes": {name: _can_multiply(place, getattr(torch, name)) for name in DTYPES},
+        "versions": {**stage.read_versions(), **packages["there"]},
         "extras": extras,
         "models": models,
-        "disk": {"cache": constants.HF_HUB_CACHE, "free_gigabytes": _free(Path(constants.HF_HUB_CACHE))},
+        "disk": {"cache": constants.HF_HUB_CACHE, "free_gigabytes": _free_gigabytes(Path(constants.HF_HUB_CACHE))},
         "offline": constants.HF_HUB_OFFLINE,
         "remedies": list(dict.fromkeys([*broken, *wanting])),
     }
 
 
-def best() -> str:
+def best_device() -> str:
     """The device that is used where none is named."""
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _device(place: str) -> dict[str, Any]:
+def _device_facts(place: str) -> dict[str, Any]:
     found: dict[str, Any] = {"name": place, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     found["system"] = platform.platform(terse=True)
     if place == "cuda":
@@ -61,7 +61,7 @@ def _device(place: str) -> dict[str, Any]:
     return found
 
 
-def _multiplies(place: str, dtype: torch.dtype) -> bool:
+def _can_multiply(place: str, dtype: torch.dtype) -> bool:
     """Whether two small matrices of this precision can be multiplied there."""
     try:
         one = torch.ones(2, 2, device=place, dtype=dtype)
@@ -70,20 +70,20 @@ def _multiplies(place: str, dtype: torch.dtype) -> bool:
         return False
 
 
-def _installed() -> tuple[dict[str, Any], dict[str, Any]]:
+def _package_facts() -> tuple[dict[str, Any], dict[str, Any]]:
     """The packages that emoscene needs, and its extras, against what is there."""
     there: dict[str, str] = {}
     lacking: list[str] = []
     extras: dict[str, dict[str, Any]] = {}
     for line in requires("emoscene") or []:
         need = Requirement(line)
-        extra = _extra(need)
-        found = _version(need.name)
+        extra = _extra_of(need)
+        found = _installed_version(need.name)
         fits = found != "" and need.specifier.contains(found, prereleases=True)
         if extra:
             about = extras.setdefault(extra, {"there": True, "lacking": []})
             if not fits and need.name != "emoscene":
-                about |= {"there": False, "command": install(extra)}
+                about |= {"there": False, "command": install_command(extra)}
                 about["lacking"].append(f"{need.name}{need.specifier}")
         else:
             there[need.name] = found
@@ -91,41 +91,41 @@ def _installed() -> tuple[dict[str, Any], dict[str, Any]]:
     return {"there": there, "lacking": lacking}, extras
 
 
-def _extra(need: Requirement) -> str:
+def _extra_of(need: Requirement) -> str:
     """The extra that a requirement belongs to; nothing for what is always needed."""
     words = str(need.marker or "").replace("'", '"').split('extra == "')
     return words[1].partition('"')[0] if len(words) > 1 else ""
 
 
-def _version(package: str) -> str:
+def _installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return ""
 
 
-def _models() -> Iterator[dict[str, Any]]:
+def _model_facts() -> Iterator[dict[str, Any]]:
     """Each base and what reads pictures for it: where it is, and the command that fetches it."""
-    for base in plugins.names("bases"):
-        table = plugins.table("bases", base)
+    for base in plugins.list_names("bases"):
+        table = plugins.load_table("bases", base)
         pinned = f"{table['source']}@{table['revision']}" if "revision" in table else table["source"]
         places = {base: pinned} | {f"{base}'s {kind}": table.get(kind) for kind in ("captioner", "emotion_clip")}
         for name, place in places.items():
             if place:
-                yield {"name": name, **_model(place)}
+                yield {"name": name, **_model_fact(place)}
 
 
-def _model(place: str) -> dict[str, Any]:
+def _model_fact(place: str) -> dict[str, Any]:
     named = hub.ID.fullmatch(place)
     if (plugins.HOME / place).is_dir() or not named:
         return {"place": place, "there": (plugins.HOME / place).is_dir()}
-    folder = hub.cached(named[1], named[2])
+    folder = hub.find_cached(named[1], named[2])
     if folder is not None:
         return {"place": str(folder), "there": True}
-    return {"place": place, "there": False, "command": download(named[1], named[2], hub.WEIGHTS)}
+    return {"place": place, "there": False, "command": download_command(named[1], named[2], hub.WEIGHTS)}
 
 
-def _free(folder: Path) -> float:
+def _free_gigabytes(folder: Path) -> float:
     """Gigabytes free on the disk of a folder, which need not be there yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return round(shutil.disk_usage(there).free / GB, 1)

@@ -19,21 +19,21 @@ from PIL import Image, ImageFilter
 
 from emoscene import plugins
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder, tensor
+from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 from emoscene.methods.base import Method
-from emoscene.metrics.base import Array, Readings, Value, answers, hits
-from emoscene.metrics.calibration import curve
+from emoscene.metrics.base import Array, Predictions, Value, predicted_labels, hits
+from emoscene.metrics.calibration import reliability_curve
 from emoscene.metrics.editing import ssim
-from emoscene.metrics.emotion import confusion, per_emotion
-from emoscene.metrics.sharpness import gradient, psnr, spectrum
+from emoscene.metrics.emotion import count_confusions, per_emotion
+from emoscene.metrics.sharpness import gradient_magnitude, psnr, power_spectrum
 from emoscene.perception import Perceptual
-from emoscene.pictures import open_picture
-from emoscene.sampling import Pipe
+from emoscene.pictures import open_image
+from emoscene.sampling import EmotionPipeline
 
 CHUNK = 64  # pictures held in memory at once
-Guide = Callable[[Sequence[Image.Image]], Array]
+GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
 """Pictures of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
 """The metrics that every judge has for itself."""
@@ -56,33 +56,33 @@ class Sample:
 
 
 @torch.no_grad()
-def told(clip: EmotionCLIP, texts: Sequence[str]) -> Array:
+def encode_texts(clip: EmotionCLIP, texts: Sequence[str]) -> Array:
     """The vectors of texts [N, D], of unit length; each text is read once."""
     distinct = list(dict.fromkeys(texts))
-    vectors: Array = clip.told(distinct).cpu().numpy()
+    vectors: Array = clip.encode_texts(distinct).cpu().numpy()
     return vectors[[distinct.index(text) for text in texts]]
 
 
-def readings(
+def predict(
     samples: Sequence[Sample],
     judges: Mapping[str, Encoder],
     through: Callable[[Image.Image], Image.Image] | None = None,
     clip: EmotionCLIP | None = None,
-    guide: Guide | None = None,
+    guide: GuidanceClassifier | None = None,
     perceptual: Perceptual | None = None,
     seen: Mapping[str, Array] | None = None,
-) -> dict[str, Readings]:
+) -> dict[str, Predictions]:
     """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
 
     through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
     guide: what the method that painted them finds in pictures itself. perceptual: how far apart an edit and its
-    picture look. seen: what `see` saw in each file, where the files were not kept. Pictures may be of several sizes,
+    picture look. seen: what `predict_images` saw in each file, where the files were not kept. Pictures may be of several sizes,
     but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    seen = look(files, judges, through, clip, guide) if seen is None else seen
+    seen = predict_files(files, judges, through, clip, guide) if seen is None else seen
     seen = {name: values[places] for name, values in seen.items()}
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
@@ -92,7 +92,7 @@ def readings(
         "gradient": seen["gradient"],
         "spectrum": seen["spectrum"],
     }
-    scenes, objects, space = (_first(judges, target) for target in ("scene", "object", ""))
+    scenes, objects, space = (_first_with_target(judges, target) for target in ("scene", "object", ""))
     if scenes:
         labels = judges[scenes].labels
         shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
@@ -102,21 +102,21 @@ def readings(
     if clip is not None:
         words = [sample.text for sample in samples]
         shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
-        shared |= {"texts": told(clip, words)} if all(words) else {}
+        shared |= {"texts": encode_texts(clip, words)} if all(words) else {}
     shared |= {"guide": seen["guide"]} if guide else {}
-    befores: dict[str, Readings] = {}
+    befores: dict[str, Predictions] = {}
     edits = [place for place, sample in enumerate(samples) if sample.original]
     if through is None and edits:
-        befores, closeness = edited([samples[place] for place in edits], judges, clip, perceptual)
+        befores, closeness = predict_edits([samples[place] for place in edits], judges, clip, perceptual)
         shared |= {"edits": np.array(edits), **closeness}
     return {
-        name: Readings(
+        name: Predictions(
             **shared,
             originals=befores.get(name),
             likely=seen[f"likely {name}"],
             features=seen[f"features {space or name}"],
             space=space or name,
-            says=judge.says,
+            says=judge.explains,
             by=name,
         )
         for name, judge in judges.items()
@@ -124,38 +124,38 @@ def readings(
     }
 
 
-def guide_of(pipe: Pipe) -> Guide | None:
+def guidance_classifier(pipe: EmotionPipeline) -> GuidanceClassifier | None:
     """What the method that paints finds felt in pictures itself; None where none of its methods looks."""
-    if all(type(method).opinion is Method.opinion for method in pipe.chain.methods):
+    if all(type(method).classify is Method.classify for method in pipe.chain.methods):
         return None
 
     def guide(pictures: Sequence[Image.Image]) -> Array:
-        told = pipe.chain.opinion(pipe.base.encode(tensor(pictures)))
+        told = pipe.chain.classify(pipe.base.encode_images(to_tensor(pictures)))
         assert told is not None, "a method that looks has an opinion"
         return told.exp().cpu().numpy()
 
     return guide
 
 
-def _first(judges: Mapping[str, Encoder], target: str) -> str:
+def _first_with_target(judges: Mapping[str, Encoder], target: str) -> str:
     """The name of the first that tells this; empty where none does."""
     return next((name for name, judge in judges.items() if judge.target == target), "")
 
 
-def look(
+def predict_files(
     files: Sequence[Path],
     judges: Mapping[str, Encoder],
     through: Callable[[Image.Image], Image.Image] | None = None,
     clip: EmotionCLIP | None = None,
-    guide: Guide | None = None,
+    guide: GuidanceClassifier | None = None,
 ) -> dict[str, Array]:
-    """What is seen in each file, by what `see` calls it."""
+    """What is seen in each file, by what `predict_images` calls it."""
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
-    for group in alike(files):
-        opened = [open_picture(files[place]) for place in group]
+    for group in group_by_size(files):
+        opened = [open_image(files[place]) for place in group]
         opened = [through(picture) for picture in opened] if through else opened
-        for name, part in see(opened, judges, clip, guide).items():
+        for name, part in predict_images(opened, judges, clip, guide).items():
             seen.setdefault(name, []).append(part)
         back += group
     if len({part.shape[1] for part in seen["spectrum"]}) > 1:
@@ -163,15 +163,15 @@ def look(
     return {name: np.concatenate(parts)[np.argsort(back)] for name, parts in seen.items()}
 
 
-def see(
+def predict_images(
     pictures: Sequence[Image.Image],
     judges: Mapping[str, Encoder],
     clip: EmotionCLIP | None = None,
-    guide: Guide | None = None,
+    guide: GuidanceClassifier | None = None,
 ) -> dict[str, Array]:
     """What is seen in pictures of one size: gradient, spectrum, vectors, guide, `likely JUDGE` and `features JUDGE`."""
     pixels = np.stack([np.asarray(picture) for picture in pictures])
-    parts = {"gradient": gradient(pixels), "spectrum": spectrum(pixels)}
+    parts = {"gradient": gradient_magnitude(pixels), "spectrum": power_spectrum(pixels)}
     parts |= {"vectors": clip.read(pictures).features} if clip else {}
     parts |= {"guide": guide(pictures)} if guide else {}
     for name, judge in judges.items():
@@ -180,52 +180,52 @@ def see(
     return parts
 
 
-def edited(
+def predict_edits(
     samples: Sequence[Sample],
     judges: Mapping[str, Encoder],
     clip: EmotionCLIP | None = None,
     perceptual: Perceptual | None = None,
-) -> tuple[dict[str, Readings], dict[str, Array]]:
+) -> tuple[dict[str, Predictions], dict[str, Array]]:
     """What the judges read of the pictures that samples are edits of; SSIM, PSNR and LPIPS with them [N] by field."""
     originals = [replace(sample, file=sample.original or sample.file, original=None) for sample in samples]
     near: dict[str, list[float]] = {"alike": [], "near": [], **({"lpips": []} if perceptual else {})}
     for sample, original in zip(samples, originals, strict=True):
-        after, before = open_picture(sample.file), open_picture(original.file)
+        after, before = open_image(sample.file), open_image(original.file)
         before = before.resize(after.size, Image.Resampling.LANCZOS)
         pair = [np.asarray(picture)[None] for picture in (after, before)]
         near["alike"].append(ssim(*pair)[0])
         near["near"].append(psnr(*pair)[0])
         if perceptual:
-            near["lpips"].append(perceptual.apart(after, before))
-    return readings(originals, judges, clip=clip), {name: np.array(values) for name, values in near.items()}
+            near["lpips"].append(perceptual.distance(after, before))
+    return predict(originals, judges, clip=clip), {name: np.array(values) for name, values in near.items()}
 
 
-def alike(files: Sequence[Path]) -> Iterator[list[int]]:
+def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
     """The places of the files in groups of one size, none larger than is held in memory at once."""
     sizes: dict[tuple[int, int], list[int]] = {}
     for place, file in enumerate(files):
-        sizes.setdefault(open_picture(file).size, []).append(place)
+        sizes.setdefault(open_image(file).size, []).append(place)
     for group in sizes.values():
         yield from (group[first : first + CHUNK] for first in range(0, len(group), CHUNK))
 
 
-def jpeg(picture: Image.Image) -> Image.Image:
+def recompress_jpeg(picture: Image.Image) -> Image.Image:
     """The picture as a JPEG of quality 75 leaves it."""
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=75)
     return Image.open(buffer).convert("RGB")
 
 
-def soft(picture: Image.Image) -> Image.Image:
+def blur(picture: Image.Image) -> Image.Image:
     """The picture a little out of focus: a Gaussian of one part in 128 of its side."""
     return picture.filter(ImageFilter.GaussianBlur(min(picture.size) / 128))
 
 
-TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": jpeg, "blur": soft}
+TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": recompress_jpeg, "blur": blur}
 """What a picture should survive: a gain that vanishes here was noise that only the judge could see."""
 
 
-def robustness(
+def measure_robustness(
     samples: Sequence[Sample], judges: Mapping[str, Encoder], seen: Mapping[str, Array] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Each judge's emotion accuracy once the pictures went through each treatment; nothing where it has none.
@@ -235,13 +235,13 @@ def robustness(
     found: dict[str, dict[str, Any]] = {}
     for name, treatment in TREATED.items():
         own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
-        for judge, read in readings(samples, judges, treatment, seen=own).items():
-            if accuracy := _told(("emotion",), read.judged, None, {}).get("emotion_accuracy"):
+        for judge, read in predict(samples, judges, treatment, seen=own).items():
+            if accuracy := _run_metrics(("emotion",), read.only_judged, None, {}).get("emotion_accuracy"):
                 found.setdefault(judge, {})[name] = accuracy
     return found
 
 
-def score(made: Mapping[str, Readings], real: Mapping[str, Readings] | None = None) -> dict[str, Any]:
+def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:
     """The parts "judges", "metrics" and "missing" of `scores.json`.
 
     Metrics are the plug-ins of that kind; all but those of a judge's verdict see the first judge's features. One that
@@ -253,18 +253,18 @@ def score(made: Mapping[str, Readings], real: Mapping[str, Readings] | None = No
     if not labelled:
         missing["emotion"] = "no emotion was asked of any picture: name their folders after emotions"
     for name, read in made.items():
-        read, there = read.judged, None if real is None else real[name].judged
-        judges[name] = _told(VERDICTS if labelled else (), read, there, missing, f" of {name}")
+        read, there = read.only_judged, None if real is None else real[name].only_judged
+        judges[name] = _run_metrics(VERDICTS if labelled else (), read, there, missing, f" of {name}")
         if len(read.says) < len(EMOTIONS):
             judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
             judges[name]["per_emotion"] = per_emotion(read.likely, read.asked)
-            judges[name]["confusion"] = confusion(read.likely, read.asked).astype(int).tolist()
+            judges[name]["confusion"] = count_confusions(read.likely, read.asked).astype(int).tolist()
         if "calibration_error" in judges[name] and there is not None:
-            judges[name]["reliability"] = curve(there.likely, there.asked)
+            judges[name]["reliability"] = reliability_curve(there.likely, there.asked)
     first = next(iter(made))
-    rest = [name for name in plugins.names("metrics") if name not in VERDICTS]
-    metrics = _told(rest, made[first], None if real is None else real[first], missing)
+    rest = [name for name in plugins.list_names("metrics") if name not in VERDICTS]
+    metrics = _run_metrics(rest, made[first], None if real is None else real[first], missing)
     return {
         "pictures": len(made[first]),
         "emotions": list(EMOTIONS),
@@ -274,24 +274,24 @@ def score(made: Mapping[str, Readings], real: Mapping[str, Readings] | None = No
     }
 
 
-def _told(
-    names: Iterable[str], made: Readings, real: Readings | None, missing: dict[str, str], whose: str = ""
+def _run_metrics(
+    names: Iterable[str], made: Predictions, real: Predictions | None, missing: dict[str, str], whose: str = ""
 ) -> dict[str, Any]:
     """What the metrics of these names say; the sentence of one that could not goes to `missing`."""
     found: dict[str, Any] = {}
     for name in names:
         try:
-            found |= _plain(plugins.find("metrics", name)(made, real))
-        except Failure as error:
+            found |= _plain_value(plugins.load_plugin("metrics", name)(made, real))
+        except EmosceneError as error:
             missing[f"{name}{whose}"] = str(error)
     return found
 
 
-def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Path) -> list[dict[str, Any]]:
+def verdict_rows(samples: Sequence[Sample], made: Mapping[str, Predictions], folder: Path) -> list[dict[str, Any]]:
     """A row a sample: what was asked, what each judge that can say it saw, whether the scene is there; for pairing."""
     first = next(iter(made.values()))
     kept = hits(first.scene, first.place) if first.scene.size else None
-    seen = {name: answers(read.likely, read.asked) for name, read in made.items()}
+    seen = {name: predicted_labels(read.likely, read.asked) for name, read in made.items()}
     rows = []
     for place, sample in enumerate(samples):
         inside = sample.file.is_relative_to(folder)
@@ -309,15 +309,15 @@ def verdicts(samples: Sequence[Sample], made: Mapping[str, Readings], folder: Pa
                     for name, read in made.items()
                     if asked in (None, *read.says) and np.isfinite(read.likely[place]).all()
                 },
-                "likely": {name: _rounded(read.likely[place]) for name, read in made.items()},
+                "likely": {name: _round_all(read.likely[place]) for name, read in made.items()},
             }
         )
     return rows
 
 
-def _rounded(numbers: Array) -> list[float | None]:
+def _round_all(numbers: Array) -> list[float | None]:
     return [round(float(number), 4) if np.isfinite(number) else None for number in numbers]
 
 
-def _plain(values: Mapping[str, Value]) -> dict[str, Any]:
-    return {name: value.asdict() for name, value in values.items()}
+def _plain_value(values: Mapping[str, Value]) -> dict[str, Any]:
+    return {name: value.to_dict() for name, value in values.items()}

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from emoscene import config as configs
 from emoscene import plugins, seeds, stage
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import DiffusionModel, Condition
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.loading import check_finite
 
 CARD = "learner.json"
@@ -57,9 +57,9 @@ class Batch:
         return len(self.slots)
 
     def _draw(self, word: str, kind: Any, *shape: int) -> Tensor:
-        generators = (seeds.generator(self.seed, word, self.step, slot) for slot in self.slots)
+        generators = (seeds.torch_generator(self.seed, word, self.step, slot) for slot in self.slots)
         drawn = torch.stack([kind(shape, generator=g) for g in generators])
-        return placed(drawn, self.device)
+        return move_to_device(drawn, self.device)
 
     def normal(self, word: str, *shape: int) -> Tensor:
         """Standard normal numbers [B, *shape], the same for the same (seed, word, step, slot)."""
@@ -73,7 +73,7 @@ class Batch:
         """Timesteps [B], uniform over 0 .. total - 1."""
         return (self.uniform("timestep") * total).long()
 
-    def rows(self, index: slice) -> Batch:
+    def select(self, index: slice) -> Batch:
         """A part of the batch; its samples keep their slots and so their randomness."""
         columns = {name: value[index] for name, value in self.columns.items()}
         return Batch(columns, self.seed, self.step, self.slots[index], self.device)
@@ -89,11 +89,11 @@ class Learner(nn.Module, ABC):
     """
 
     Config: ClassVar[type]
-    reads: ClassVar[tuple[str, ...]] = ()
-    role: ClassVar[str] = "methods"
+    columns: ClassVar[tuple[str, ...]] = ()
+    split: ClassVar[str] = "methods"
     files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
-    stored: ClassVar[torch.dtype] = torch.float32
-    alone: ClassVar[bool] = True
+    save_dtype: ClassVar[torch.dtype] = torch.float32
+    separable: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -103,35 +103,35 @@ class Learner(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def start(cls, config: Any, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Any, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new learner, sized by what it stands on. `data` is what it will train on, None where it is loaded."""
 
     @abstractmethod
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """One number a sample [B]."""
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss: distributed wrappers synchronise what goes through `forward`."""
-        return self.loss(batch)
+        return self.compute_loss(batch)
 
-    def proof(self, data: Any) -> dict[str, Any]:
+    def validate(self, data: Any) -> dict[str, Any]:
         """What it measures of itself once trained, on pictures that it did not learn from; kept in its card."""
         return {}
 
-    def pace(self, name: str) -> float:
+    def lr_multiplier(self, name: str) -> float:
         """The multiple of the learning rate at which the parameter `name` trains."""
         return 1.0
 
-    def inner(self, name: str) -> bool:
+    def use_muon(self, name: str) -> bool:
         """Whether Muon may move the matrix `name`: one of a transformer's blocks, as transformers names them."""
         return ".layer" in name
 
-    def notes(self) -> dict[str, dict[str, Any]]:
+    def extra_files(self) -> dict[str, dict[str, Any]]:
         """JSON files that other programs expect beside the weights."""
         return {}
 
     @contextmanager
-    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+    def attach(self, condition: Condition | None = None) -> Iterator[None]:
         """The learner is attached to the backbone inside, and nothing of it is left outside."""
         yield
 
@@ -146,7 +146,7 @@ class Learner(nn.Module, ABC):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
 
-def placed(value: Any, device: torch.device | str) -> Any:
+def move_to_device(value: Any, device: torch.device | str) -> Any:
     """A column where it is computed with; a tensor's way to the GPU keeps nobody waiting."""
     if not isinstance(value, Tensor):
         return value
@@ -155,79 +155,79 @@ def placed(value: Any, device: torch.device | str) -> Any:
     return value.to(device)
 
 
-def save(learner: Learner, name: str, folder: Path, base: Backbone | None, **facts: Any) -> None:
+def save_learner(learner: Learner, name: str, folder: Path, base: DiffusionModel | None, **facts: Any) -> None:
     """Write the weights and `learner.json`, which is enough to load them, each file atomically."""
     state = {
-        key: value.detach().to("cpu", learner.stored if value.is_floating_point() else value.dtype).contiguous()
+        key: value.detach().to("cpu", learner.save_dtype if value.is_floating_point() else value.dtype).contiguous()
         for key, value in learner.state_dict().items()
     }
     for file, (mine, theirs) in learner.files.items():
         part = {theirs + key[len(mine) :]: value for key, value in state.items() if key.startswith(mine)}
         if part:
-            stage.write(folder / file, partial(save_file, part, metadata={"format": "pt"}))
-    for file, note in learner.notes().items():
-        stage.write(folder / file, json.dumps(note, indent=1).encode())
+            stage.write_atomic(folder / file, partial(save_file, part, metadata={"format": "pt"}))
+    for file, note in learner.extra_files().items():
+        stage.write_atomic(folder / file, json.dumps(note, indent=1).encode())
     card = {
         "learner": name,
-        "config": configs.asdict(learner.config),
+        "config": configs.to_dict(learner.config),
         "emotions": EMOTIONS,
         "base": None if base is None else base_facts(base),
         **facts,
     }
-    stage.write(folder / CARD, json.dumps(card, indent=1).encode())
+    stage.write_atomic(folder / CARD, json.dumps(card, indent=1).encode())
 
 
-def base_facts(base: Backbone) -> dict[str, Any]:
+def base_facts(base: DiffusionModel) -> dict[str, Any]:
     """What a card says of the base that a learner was trained on."""
-    return {"name": base.name, "fingerprint": base.fingerprint, "shapes": base.shapes, "width": base.width}
+    return {"name": base.name, "fingerprint": base.fingerprint, "shapes": base.shapes, "width": base.text_dim}
 
 
-def card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> dict[str, Any]:
     """What a saved learner says of itself. Raises Usage where there is none, Failure where it cannot be read."""
     if not (folder / CARD).is_file():
-        raise Usage(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
+        raise UsageError(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
     try:
         found: dict[str, Any] = stage.parse_json((folder / CARD).read_text(encoding="utf8"))
         itemgetter("learner", "config", "emotions", "base")(found)
         if found["base"] is not None:
             itemgetter("name", "fingerprint", "width")(found["base"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
+        raise EmosceneError(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
     return found
 
 
-def history(folder: Path) -> str:
+def read_history(folder: Path) -> str:
     """All that a folder says of where it comes from, as text: whose fingerprint stands in it helped to make it."""
     files = (folder / name for name in (CARD, stage.MANIFEST))
     return "".join(file.read_text(encoding="utf8") for file in files if file.is_file())
 
 
-def load(kind: str, folder: Path, base: Backbone | None, **late: Any) -> Learner:
+def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: Any) -> Learner:
     """The learner saved in `folder`; `late` replaces settings that may change at use.
 
     On another checkpoint of the architecture that it was trained on, its `remark` says so. Raises Usage for weights of
     another architecture or another label order, Failure for a damaged file.
     """
-    about = card(folder)
+    about = read_card(folder)
     remark = ""
     if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
         remark = compare_bases(folder, about["base"], base)
     if tuple(about["emotions"]) != EMOTIONS:
-        raise Usage(f"{folder} has another order of emotions: {', '.join(about['emotions'])}")
-    cls: type[Learner] = plugins.find(kind, about["learner"])
-    for key in {option.name for option in configs.fields(cls.Config) if not option.late} & late.keys():
-        raise Usage(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
-    settings = configs.replace(configs.replace(cls.Config(), about["config"]), late)
+        raise UsageError(f"{folder} has another order of emotions: {', '.join(about['emotions'])}")
+    cls: type[Learner] = plugins.load_plugin(kind, about["learner"])
+    for key in {option.name for option in configs.list_options(cls.Config) if not option.runtime} & late.keys():
+        raise UsageError(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
+    settings = configs.replace_fields(configs.replace_fields(cls.Config(), about["config"]), late)
     _check_places(cls, settings, folder)
-    learner = cls.start(settings, base)
+    learner = cls.from_scratch(settings, base)
     try:
-        _fill(learner, folder)
+        _load_weights(learner, folder)
     except Misfit as error:
         if base is not None and remark and "shapes" not in about["base"]:
             raise _refusal(folder, about["base"], base, str(error)) from error
-        raise Failure(f"{folder} holds other weights than its {CARD} says ({error}): {AGAIN}") from error
+        raise EmosceneError(f"{folder} holds other weights than its {CARD} says ({error}): {AGAIN}") from error
     learner.remark = remark
-    learner.history = history(folder)
+    learner.history = read_history(folder)
     return learner.to(base.device if base else "cpu").requires_grad_(False).eval()
 
 
@@ -237,12 +237,12 @@ def _check_places(cls: type[Learner], settings: Any, folder: Path) -> None:
         return
     for name in (getattr(cls, "borrows", ""), "tokenizer"):
         if place := getattr(settings, name, ""):
-            raise Failure(
+            raise EmosceneError(
                 f"{folder / CARD} leads to {name}={str(place)[:80]} and describes no weights of its own: {AGAIN}"
             )
 
 
-def compare_bases(folder: Path, made_for: Mapping[str, Any], base: Backbone) -> str:
+def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> str:
     """Compare the base that a saved learner was trained on with another one, as far as its card tells.
 
     Args:
@@ -256,8 +256,8 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: Backbone) -> 
     Raises:
         Usage: where it is another architecture.
     """
-    if made_for["width"] != base.width:
-        raise _refusal(folder, made_for, base, f"its text is {made_for['width']} wide there and {base.width} here")
+    if made_for["width"] != base.text_dim:
+        raise _refusal(folder, made_for, base, f"its text is {made_for['width']} wide there and {base.text_dim} here")
     if made_for.get("shapes", base.shapes) != base.shapes:
         raise _refusal(folder, made_for, base, "its weights have other shapes")
     return (
@@ -266,8 +266,8 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: Backbone) -> 
     )
 
 
-def _refusal(folder: Path, made_for: Mapping[str, Any], base: Backbone, reason: str) -> Usage:
-    return Usage(
+def _refusal(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel, reason: str) -> UsageError:
+    return UsageError(
         f"{folder} was trained on the base '{made_for['name']}', and '{base.name}' is of another architecture "
         f"({reason}): give --base {made_for['name']}"
     )
@@ -277,7 +277,7 @@ class Misfit(Exception):
     """Weights that have no place in a learner, or not the shape of theirs."""
 
 
-def _fill(learner: Learner, folder: Path) -> None:
+def _load_weights(learner: Learner, folder: Path) -> None:
     """Put the weights in their places, from those files that this learner, with its settings, has a use for."""
     state: dict[str, Tensor] = {}
     for file, (mine, theirs) in learner.files.items():
@@ -285,7 +285,7 @@ def _fill(learner: Learner, folder: Path) -> None:
             try:
                 part = load_file(str(folder / file))
             except (SafetensorError, OSError) as error:
-                raise Failure(f"{folder / file} is missing or damaged ({error}): {AGAIN}") from error
+                raise EmosceneError(f"{folder / file} is missing or damaged ({error}): {AGAIN}") from error
             state |= {mine + key[len(theirs) :]: value for key, value in part.items()}
     check_finite(state, folder, AGAIN)
     try:

@@ -1,6 +1,6 @@
 """The numbers that an image is made from, and their bounds: one table for every way in.
 
-The command line, Python, the page, recipes, rows of a file and the settings in a PNG all end in `Row` or in a call that
+The command line, Python, the page, recipes, rows of a file and the settings in a PNG all end in `GenerationParams` or in a call that
 reads its numbers here, so no bound is written twice. Every bound is finite: nan, infinity and numbers so large that
 half precision cannot hold what comes of them are refused before anything is computed.
 """
@@ -10,11 +10,11 @@ from typing import Any
 
 from emoscene.config import Option
 from emoscene.emotions import LARGEST
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 
 LAST_SEED = 2**32 - 1
 MOST_IMAGES = 1_000_000
-TIMESTEPS = 1000  # of Stable Diffusion's schedule; `solvers.scheduler` knows the base's own
+TIMESTEPS = 1000  # of Stable Diffusion's schedule; `solvers.make_scheduler` knows the base's own
 LONGEST_SIDE = 1_000_000  # pixels; how many an image may have in all is `editing.PIXELS`
 
 NUMBERS = {
@@ -70,7 +70,7 @@ def read_seeds(first: Any, num: Any = 1) -> range:
     """
     first, num = read_number("seed", first), read_number("num", num)
     if first + num - 1 > LAST_SEED:
-        raise Usage(
+        raise UsageError(
             f"seed={first} and num={num} count past the last seed, {LAST_SEED}: give a lower seed or a lower num"
         )
     return range(first, first + num)
@@ -83,7 +83,7 @@ def read_seed_list(seeds: Iterable[Any]) -> list[int]:
         Usage: for one that is no seed, and for more than `MOST_IMAGES` of them.
     """
     if isinstance(seeds, range) and len(seeds) > MOST_IMAGES:
-        raise Usage(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
+        raise UsageError(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
     return [read_number("seed", seed) for seed in seeds]
 
 
@@ -94,8 +94,8 @@ def read_size(size: Any) -> tuple[int, int]:
         Usage: for what is not two whole numbers within bounds.
     """
     if isinstance(size, str) or not isinstance(size, Iterable):
-        raise Usage(f"size={size} is off: give a width and a height in pixels, such as (192, 128)")
+        raise UsageError(f"size={size} is off: give a width and a height in pixels, such as (192, 128)")
     sides = list(size)
     if len(sides) != 2:
-        raise Usage(f"size={sides} is off: give a width and a height in pixels, such as (192, 128)")
+        raise UsageError(f"size={sides} is off: give a width and a height in pixels, such as (192, 128)")
     return read_number("side", sides[0]), read_number("side", sides[1])

@@ -32,7 +32,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoscene import compatibility, hub, plugins, stage
 from emoscene.architecture import read_config, read_header
-from emoscene.errors import Failure, Usage, download
+from emoscene.errors import EmosceneError, UsageError, download_command
 from emoscene.partfiles import deepen_name, find_files
 
 T = TypeVar("T")
@@ -56,12 +56,12 @@ class Parts(NamedTuple):
     scheduler: dict[str, Any]
 
 
-def parts(place: Path, dtype: torch.dtype) -> Parts:
+def load_parts(place: Path, dtype: torch.dtype) -> Parts:
     """The parts at a folder or in a file.
 
     Raises Usage for what is no Stable Diffusion of this kind, Failure for damaged files and a missing tokenizer.
     """
-    found = _of_file(place, dtype) if place.is_file() else _of_folder(place, dtype)
+    found = _load_file(place, dtype) if place.is_file() else _load_folder(place, dtype)
     check_tokenizer(found.tokenizer, found.text_encoder.config, place)
     for name, model in (("text encoder", found.text_encoder), ("UNet", found.unet), ("autoencoder", found.vae)):
         check_weights(model, name, place)
@@ -76,7 +76,7 @@ def fingerprint(place: Path) -> str:
     if place.is_file():
         with place.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    return " ".join(stage.fingerprint(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    return " ".join(stage.fingerprint_folder(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path | str, remedy: str) -> None:
@@ -98,35 +98,35 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path | str, remedy: str) 
     lost = [name for name, fine in zip(named, sound, strict=True) if not fine]
     if lost:
         precision = str(named[lost[0]].dtype).removeprefix("torch.")
-        raise Failure(f"{where} holds numbers in {lost[0]} that are not finite in {precision}: {remedy}")
+        raise EmosceneError(f"{where} holds numbers in {lost[0]} that are not finite in {precision}: {remedy}")
 
 
 def _can_overflow(value: Tensor) -> bool:
     return value.is_floating_point() and value.numel() > 0 and not value.is_meta
 
 
-def _of_folder(folder: Path, dtype: torch.dtype) -> Parts:
+def _load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     compatibility.check_folder(folder)
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     return Parts(
-        _part(CLIPTokenizer, folder, "tokenizer", local_files_only=True),
-        _part(CLIPTextModel, folder, "text_encoder", dtype=dtype, ignore_mismatched_sizes=True, **options),
-        _part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options),
-        _part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options),
+        _load_part(CLIPTokenizer, folder, "tokenizer", local_files_only=True),
+        _load_part(CLIPTextModel, folder, "text_encoder", dtype=dtype, ignore_mismatched_sizes=True, **options),
+        _load_part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options),
+        _load_part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options),
         read_config(folder / SCHEDULER),
     )
 
 
-def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
+def _load_part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     """One model of the folder; a damaged file is named, and so are a missing weight and an index that leads out."""
     reported = options.get("output_loading_info", False)
     options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
     try:
-        with quiet(remarks=not reported):  # what the report says is an error here
+        with silence_libraries(remarks=not reported):  # what the report says is an error here
             found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
     except (SafetensorError, EOFError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise Failure(
+        raise EmosceneError(
             f"{folder / part} is damaged or incomplete ({type(error).__name__}: {reason}): fetch or install it again"
         ) from error
     if not reported:
@@ -136,27 +136,27 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     return model
 
 
-def _of_file(file: Path, dtype: torch.dtype) -> Parts:
+def _load_file(file: Path, dtype: torch.dtype) -> Parts:
     header = compatibility.check_file(file)
     schedule = read_config(CONFIGS / SCHEDULER) | compatibility.read_prediction(file, header)
-    tokenizer = _part(CLIPTokenizer, _vocabulary(file), "tokenizer", local_files_only=True)
+    tokenizer = _load_part(CLIPTokenizer, _find_tokenizer(file), "tokenizer", local_files_only=True)
     try:
         state = {deepen_name(key): value for key, value in load_file(str(file)).items()}
     except (SafetensorError, OSError) as error:
-        raise Failure(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
+        raise EmosceneError(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
     try:
-        with quiet(remarks=False):  # diffusers warns of its own cast, and what it could not place is an error here
-            return Parts(tokenizer, *_converted(state, dtype), schedule)
+        with silence_libraries(remarks=False):  # diffusers warns of its own cast, and what it could not place is an error here
+            return Parts(tokenizer, *_convert_state(state, dtype), schedule)
     except NotImplementedError as error:  # diffusers casts weights that it did not find
-        raise Failure(f"{file} is not whole, for {_missing_weight(file)}: fetch it again") from error
+        raise EmosceneError(f"{file} is not whole, for {_missing_weight(file)}: fetch it again") from error
     except (ValueError, RuntimeError, KeyError) as error:
-        raise Usage(
+        raise UsageError(
             f"{file} is not of Stable Diffusion v1.5's shape ({str(error).splitlines()[0][:120]}): give one of that "
             "family, or a folder that diffusers wrote"
         ) from error
 
 
-def _converted(
+def _convert_state(
     state: dict[str, Tensor], dtype: torch.dtype
 ) -> tuple[CLIPTextModel, UNet2DConditionModel, AutoencoderKL]:
     there = {"config": str(CONFIGS), "local_files_only": True, "torch_dtype": dtype}
@@ -184,18 +184,18 @@ def _missing_weight(file: Path) -> str:
     return "its weights are not those of Stable Diffusion v1.5"
 
 
-def _vocabulary(file: Path) -> Path:
+def _find_tokenizer(file: Path) -> Path:
     """The folder that has a folder `tokenizer` for a single file."""
     if (file.parent / "tokenizer").is_dir():
         return file.parent
-    known = plugins.table("bases", "sd15")
+    known = plugins.load_table("bases", "sd15")
     source, revision = known["source"], known["revision"]
     try:
-        return hub.fetched(source, revision, VOCABULARY)
-    except Failure as error:
-        raise Failure(
+        return hub.fetch(source, revision, VOCABULARY)
+    except EmosceneError as error:
+        raise EmosceneError(
             f"{file} has no tokenizer in it: put CLIP's vocab.json and merges.txt into {file.parent / 'tokenizer'}, "
-            f"or run `{download(source, revision, VOCABULARY)}` where there is a network"
+            f"or run `{download_command(source, revision, VOCABULARY)}` where there is a network"
         ) from error
 
 
@@ -212,12 +212,12 @@ def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -
             UNets have, which the model has no place for. Others (an average, a mark) are left out.
     """
     if missing := sorted(report["missing_keys"]):
-        raise Failure(
+        raise EmosceneError(
             f"the weights in {folder} lack {missing[0]}{_count(missing)}, which its config.json has: fetch or install "
             "it again"
         )
     for name, there, expected in report["mismatched_keys"]:
-        raise Failure(
+        raise EmosceneError(
             f"the weights in {folder} have {name} of shape {tuple(there)}, and by its config.json it is "
             f"{tuple(expected)}: fetch the config.json of that base"
         )
@@ -225,7 +225,7 @@ def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -
     named = [name.removeprefix("text_model.") for name in sorted(report["unexpected_keys"])]
     beyond = [name for name in named if name.partition(".")[0] in modules and not name.endswith("position_ids")]
     if beyond:
-        raise Failure(
+        raise EmosceneError(
             f"the weights in {folder} have {beyond[0]}{_count(beyond)}, and the model of its config.json does "
             "not: fetch the config.json of that base"
         )
@@ -248,7 +248,7 @@ def check_weights(model: torch.nn.Module, part: str, place: Path) -> None:
     """
     for name, weight in model.state_dict().items():
         if weight.is_meta:
-            raise Failure(f"the {part} in {place} lacks {name}: fetch it again")
+            raise EmosceneError(f"the {part} in {place} lacks {name}: fetch it again")
 
 
 def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Path) -> None:
@@ -266,25 +266,25 @@ def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Pat
     remedy = "put that base's tokenizer.json, or its vocab.json and merges.txt, into its folder tokenizer"
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in ("a", "b")]
     if len(tokenizer) <= len(tokenizer.all_special_ids) or letters[0] == letters[1]:
-        raise Failure(f"the tokenizer of {place} has no vocabulary, so all prompts are alike: {remedy}")
+        raise EmosceneError(f"the tokenizer of {place} has no vocabulary, so all prompts are alike: {remedy}")
     for mark in ("bos", "eos", "pad"):
         if getattr(tokenizer, f"{mark}_token_id") is None:
-            raise Failure(f"the tokenizer of {place} has no {mark}_token: {remedy}")
+            raise EmosceneError(f"the tokenizer of {place} has no {mark}_token: {remedy}")
     largest = max(tokenizer.get_vocab().values())
     if largest >= config.vocab_size:
-        raise Usage(
+        raise UsageError(
             f"the tokenizer of {place} gives ids up to {largest}, and its text encoder knows {config.vocab_size} of "
             f"them: {remedy}"
         )
     if config.eos_token_id not in {LEGACY_END, tokenizer.eos_token_id}:
-        raise Usage(
+        raise UsageError(
             f"the tokenizer of {place} ends a prompt with {tokenizer.eos_token_id}, and its text encoder learnt "
             f"{config.eos_token_id}: {remedy}"
         )
 
 
 @contextmanager
-def quiet(remarks: bool = True) -> Iterator[None]:
+def silence_libraries(remarks: bool = True) -> Iterator[None]:
     """No progress bars for what takes a moment; without `remarks`, no warnings either."""
     shown = [loud for loud in LOGS if loud.is_progress_bar_enabled()]
     levels = [loud.get_verbosity() for loud in LOGS]

@@ -29,9 +29,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from emoscene import stage
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.emotions import LARGEST
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.loading import check_finite
 
 PARTS = ("unet", "text_encoder")
@@ -52,24 +52,24 @@ class Lora:
         return f"{self.file.stem}:{self.scale:g}:{self.digest}"
 
 
-def put_on(base: Backbone, given: str | Path | Sequence[str | Path]) -> Backbone:
+def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) -> DiffusionModel:
     """A base like this one that wears these LoRAs, each `FILE` or `FILE:scale`; this one stays as it is.
 
     Raises Usage for a file that is not there, is no LoRA's or was made for another base, Failure for a damaged one.
     """
-    loras = [asked(one) for one in stage.several(given)]
+    loras = [parse_lora(one) for one in stage.as_list(given)]
     worn = copy.copy(base)
     worn.loras = (*base.loras, *map(str, loras))
     layers = {(part, name): m for part in PARTS for name, m in getattr(base, part).named_modules()}
     changes: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for lora in loras:
-        for place, (a, b) in factors(lora.file).items():
+        for place, (a, b) in read_factors(lora.file).items():
             if not hasattr(layers.get(place), "weight"):
                 lacks = f"whose {place[0]} has no {place[1]}"
-                raise Usage(f"{lora.file} does not fit the base '{base.name}', {lacks}: give its own with --base")
-            changes[place].append(_delta(lora, layers[place], place, a, b))
+                raise UsageError(f"{lora.file} does not fit the base '{base.name}', {lacks}: give its own with --base")
+            changes[place].append(_compute_delta(lora, layers[place], place, a, b))
     for part in PARTS:
-        setattr(worn, part, _twin(getattr(base, part)))
+        setattr(worn, part, _share_weights(getattr(base, part)))
     made: dict[str, Tensor] = {}
     for (part, name), deltas in changes.items():
         layer = getattr(worn, part).get_submodule(name)
@@ -81,35 +81,35 @@ def put_on(base: Backbone, given: str | Path | Sequence[str | Path]) -> Backbone
     return worn
 
 
-def asked(text: str | Path) -> Lora:
+def parse_lora(text: str | Path) -> Lora:
     """`FILE` or `FILE:scale`, read. Raises Usage for a file or a number that is off."""
     file, colon, number = str(text).rpartition(":")
     if Path(text).is_file() or not colon:
         file, number = str(text), "1"
     path = Path(file)
     if not path.is_file():
-        raise Usage(f"{text} is not there: give a LoRA's file, as in style.safetensors:0.8")
+        raise UsageError(f"{text} is not there: give a LoRA's file, as in style.safetensors:0.8")
     if path.suffix != ".safetensors":
-        raise Usage(f"{path} is not a .safetensors file, and others can hold anybody's code: convert it first")
+        raise UsageError(f"{path} is not a .safetensors file, and others can hold anybody's code: convert it first")
     if path.stat().st_size > MEGABYTES * 2**20:
-        raise Usage(f"{path} is larger than {MEGABYTES} MB: that is a whole model and no LoRA (--base takes those)")
+        raise UsageError(f"{path} is larger than {MEGABYTES} MB: that is a whole model and no LoRA (--base takes those)")
     try:
         scale = float(number)
     except ValueError:
         scale = math.nan
     if not math.isfinite(scale):
-        raise Usage(f"{number!r} in {str(text)!r} is no scale: write a number, as in style.safetensors:0.8")
+        raise UsageError(f"{number!r} in {str(text)!r} is no scale: write a number, as in style.safetensors:0.8")
     if abs(scale) > LARGEST:
-        raise Usage(f"{number!r} in {str(text)!r} is out of range: a scale goes from {-LARGEST:g} to {LARGEST:g}")
-    return Lora(path, scale, body(path.read_bytes())[:12])
+        raise UsageError(f"{number!r} in {str(text)!r} is out of range: a scale goes from {-LARGEST:g} to {LARGEST:g}")
+    return Lora(path, scale, hash_tensors(path.read_bytes())[:12])
 
 
-def body(data: bytes) -> str:
+def hash_tensors(data: bytes) -> str:
     """The sha256 of a safetensors file's tensors, its header apart: other programs know a LoRA by it."""
     return sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
 
-def factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
+def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
     """The factors by (part of the base, name of the layer), alpha / r taken into B: A [r, ...], B [out, r, ...].
 
     Raises Usage for what is no LoRA, or not one of Stable Diffusion 1.5's kind; Failure for a damaged file.
@@ -119,38 +119,38 @@ def factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
             about = opened.metadata() or {}
             state = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise Failure(f"{file} is damaged or no safetensors file ({error}): fetch it again") from error
+        raise EmosceneError(f"{file} is damaged or no safetensors file ({error}): fetch it again") from error
     for mark, kind in OTHERS.items():
         if any(mark in key for key in state):
-            raise Usage(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
+            raise UsageError(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
     try:
-        return dict(_pairs(state, stage.parse_json(about.get("lora_adapter_metadata", "{}"))))
+        return dict(_read_pairs(state, stage.parse_json(about.get("lora_adapter_metadata", "{}"))))
     except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
         origin = f" (it says {told})" if told else ""
-        raise Usage(f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is") from error
+        raise UsageError(f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is") from error
 
 
-def _pairs(
+def _read_pairs(
     state: Mapping[str, Tensor], about: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], tuple[Tensor, Tensor]]]:
     """The factors, from tensors under anybody's names. Raises whatever it may for names and shapes nobody knows."""
-    state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(_folded(state))
+    state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(_fold_alphas(state))
     known = 0
     for part in PARTS:
-        tensors = _peft(part, state)
+        tensors = _to_peft_names(part, state)
         for key in (key for key in tensors if key.endswith(".lora_A.weight")):
             name = key.removesuffix(".lora_A.weight")
             a, b = tensors[key], tensors[f"{name}.lora_B.weight"]
             if a.ndim < 2 or len(a) != b[0].numel():
                 raise ValueError(f"the factors of {name} do not fit together")
             known += 2
-            yield (part, name), (a, b * _scale(about, part, name, len(a)))
+            yield (part, name), (a, b * _lora_scale(about, part, name, len(a)))
     if not known or known != len(state):
         raise ValueError("its tensors have other names")
 
 
-def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fold_alphas(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """kohya's alphas taken into the upper factors, under whatever names the layers have."""
     folded = {key: value for key, value in state.items() if not key.endswith(".alpha")}
     for key in state.keys() - folded.keys():
@@ -160,7 +160,7 @@ def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def _peft(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _to_peft_names(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One part's tensors, under PEFT's names."""
     mine = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
     if part == "unet":
@@ -169,7 +169,7 @@ def _peft(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix("text_model."): value for key, value in told.items()}
 
 
-def _scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> float:
+def _lora_scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> float:
     """alpha / r of a layer, as PEFT's own description in the file has it; 1 where there is none.
 
     PEFT's patterns are regular expressions; a stranger's file gets none run here, and is read as the name's ending.
@@ -180,20 +180,20 @@ def _scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> float:
     return float(alpha) / (math.sqrt(rank) if about.get(f"{part}.use_rslora") else rank)
 
 
-def _delta(lora: Lora, layer: nn.Module, place: tuple[str, str], a: Tensor, b: Tensor) -> Tensor:
+def _compute_delta(lora: Lora, layer: nn.Module, place: tuple[str, str], a: Tensor, b: Tensor) -> Tensor:
     """What is added to a layer's weight."""
     w = layer.get_parameter("weight")
     shape, whole = (len(b), a[0].numel()), (len(w), w[0].numel())
     if shape != whole:
         sizes = f"{shape[0]} x {shape[1]} in it and {whole[0]} x {whole[1]} in the base"
-        raise Usage(f"{lora.file} was made for another base: {'.'.join(place)} is {sizes}; give its own with --base")
+        raise UsageError(f"{lora.file} was made for another base: {'.'.join(place)} is {sizes}; give its own with --base")
     delta = lora.scale * (b.flatten(1) @ a.flatten(1)).view(w.shape)
     if not bool(delta.isfinite().all()):
-        raise Failure(f"{lora.file} holds numbers that are not finite in {'.'.join(place)}: fetch it again")
+        raise EmosceneError(f"{lora.file} holds numbers that are not finite in {'.'.join(place)}: fetch it again")
     return delta
 
 
-def _twin(model: Any) -> Any:
+def _share_weights(model: Any) -> Any:
     """A copy of a model with the very same tensors in it."""
     tensors: Iterable[Tensor] = chain(model.parameters(), model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

@@ -19,15 +19,15 @@ import numpy as np
 from PIL import Image
 
 from emoscene import gallery, stage
-from emoscene.adapters import adapter_of, by_method
+from emoscene.adapters import find_adapter, folders_by_method
 from emoscene.config import read_toml
-from emoscene.emotions import EMOTIONS, describe
-from emoscene.errors import Usage
+from emoscene.emotions import EMOTIONS, format_emotion
+from emoscene.errors import UsageError
 from emoscene.judging import Sample
 from emoscene.limits import read_number, read_seed_list
 from emoscene.metrics.base import Array
-from emoscene.pictures import Row
-from emoscene.sampling import Pipe
+from emoscene.pictures import GenerationParams
+from emoscene.sampling import EmotionPipeline
 
 PROMPTS = Path(__file__).parent / "mini/prompts.toml"
 TOLD = 8  # batches between two messages
@@ -45,7 +45,7 @@ class Prompt:
     held_out: bool = False
 
 
-def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
+def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`."""
     if not isinstance(prompts, str | Path):
         return list(prompts)
@@ -53,10 +53,10 @@ def prompts_of(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     if path.suffix == ".toml":
         return _tabled(path)
     if not path.is_file():
-        raise Usage(f"no prompts in {path}: it is not there")
+        raise UsageError(f"no prompts in {path}: it is not there")
     lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
     if not lines:
-        raise Usage(f"no prompts in {path}: write one a line")
+        raise UsageError(f"no prompts in {path}: write one a line")
     return lines
 
 
@@ -65,15 +65,15 @@ def _tabled(path: Path) -> list[Prompt]:
     rows = read_toml(path).get("prompt")
     known = {field.name: type(field.default) if isinstance(field.default, bool) else str for field in fields(Prompt)}
     if not isinstance(rows, list) or not rows:
-        raise Usage(f"no prompts in {path}: write prompt = [{{ text = ... }}]")
+        raise UsageError(f"no prompts in {path}: write prompt = [{{ text = ... }}]")
     for number, row in enumerate(rows, 1):
         sound = isinstance(row, dict) and row.keys() <= known.keys() and "text" in row
         if not sound or not all(isinstance(value, known[key]) for key, value in row.items()):
-            raise Usage(f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out")
+            raise UsageError(f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out")
     return [Prompt(**row) for row in rows]
 
 
-def span(seeds: str | Iterable[int]) -> list[int]:
+def parse_seeds(seeds: str | Iterable[int]) -> list[int]:
     """Seeds from "0:8" (eight of them), "3,5" or numbers."""
     numbers: Iterable[Any] = seeds
     if isinstance(seeds, str):
@@ -83,39 +83,39 @@ def span(seeds: str | Iterable[int]) -> list[int]:
         except ValueError:
             numbers = []
         if not numbers:
-            raise Usage(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
+            raise UsageError(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
     return read_seed_list(numbers)
 
 
-def plan(
-    pipe: Pipe, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
-) -> list[tuple[Sample, Row]]:
+def plan_samples(
+    pipe: EmotionPipeline, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
+) -> list[tuple[Sample, GenerationParams]]:
     """Every sample and the row it is painted from; the base alone has one row for all emotions."""
     alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
     planned = []
     for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
-        row = pipe.rows(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
-        file = f"{number:03d}-{describe(row.emotion) or 'base'}-{seed:04d}.png"
+        row = pipe.plan(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
+        file = f"{number:03d}-{format_emotion(row.emotion) or 'base'}-{seed:04d}.png"
         sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
         planned.append((sample, replace(row, file=file)))
     return planned
 
 
-def paint(
-    pipe: Pipe,
-    planned: Sequence[tuple[Sample, Row]],
+def generate_samples(
+    pipe: EmotionPipeline,
+    planned: Sequence[tuple[Sample, GenerationParams]],
     folder: Path,
     batch: int = 8,
     tell: Callable[[str], None] = print,
 ) -> list[Sample]:
-    """Paint what is not in the folder yet (`gallery.paint`); the samples come back with their files' places."""
-    gallery.paint(pipe.draw, _rows(planned), folder, batch, _watch(batch, tell))
-    return _placed(planned, folder)
+    """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files' places."""
+    gallery.generate_missing(pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, tell))
+    return _place_samples(planned, folder)
 
 
-def stream(
-    pipe: Pipe,
-    planned: Sequence[tuple[Sample, Row]],
+def generate_and_predict(
+    pipe: EmotionPipeline,
+    planned: Sequence[tuple[Sample, GenerationParams]],
     folder: Path,
     see: See,
     batch: int = 8,
@@ -127,36 +127,36 @@ def stream(
     """
     folder.mkdir(parents=True, exist_ok=True)
     batch = read_number("batch", batch)
-    rows, watch = _rows(planned), _watch(batch, tell)
+    rows, watch = _planned_params(planned), _progress_callback(batch, tell)
     starts = range(0, len(rows), batch)
     parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]
 
     def keep(number: int, index: Path) -> None:
         group = rows[starts[number] : starts[number] + batch]
-        drawn, images = zip(*pipe.draw(group, batch), strict=True)
+        drawn, images = zip(*pipe.generate(group, batch), strict=True)
         for row in drawn:
             stage.append_row(index, row.asdict())
         seen = see(images)
-        stage.write(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
+        stage.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
         watch(starts[number] + len(group), len(rows))
 
-    gallery.share(folder, parts, keep)
+    gallery.share_parts(folder, parts, keep)
     found = []
     for part in parts:
         with np.load(part) as file:
             found.append(dict(file))
-    return _placed(planned, folder), {name: np.concatenate([seen[name] for seen in found]) for name in found[0]}
+    return _place_samples(planned, folder), {name: np.concatenate([seen[name] for seen in found]) for name in found[0]}
 
 
-def _rows(planned: Sequence[tuple[Sample, Row]]) -> list[Row]:
+def _planned_params(planned: Sequence[tuple[Sample, GenerationParams]]) -> list[GenerationParams]:
     return list({row.file: row for _, row in planned}.values())
 
 
-def _placed(planned: Sequence[tuple[Sample, Row]], folder: Path) -> list[Sample]:
+def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: Path) -> list[Sample]:
     return [replace(sample, file=folder / row.file) for sample, row in planned]
 
 
-def _watch(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None]:
+def _progress_callback(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None]:
     def watch(done: int, total: int) -> None:
         if done % (TOLD * batch) == 0 or done == total:
             tell(f"{done} of {total} pictures painted")
@@ -164,7 +164,7 @@ def _watch(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None
     return watch
 
 
-def weights_of(pipe: Pipe, given: Sequence[str]) -> list[Path]:
+def adapter_folders(pipe: EmotionPipeline, given: Sequence[str]) -> list[Path]:
     """The folders of the weights that a pipe paints with: those given, else the base's own."""
-    folders = by_method(given)
-    return [adapter_of(name, pipe.base, folders) for name in pipe.trained]
+    folders = folders_by_method(given)
+    return [find_adapter(name, pipe.base, folders) for name in pipe.trained]

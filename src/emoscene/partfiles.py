@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 from emoscene.paths import resolve_inside
 from emoscene.stage import parse_json
 
@@ -60,7 +60,7 @@ def _read_index(index: Path) -> list[Path]:
     try:
         names = sorted(set(parse_json(index.read_text(encoding="utf8"))["weight_map"].values()))
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise Failure(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
+        raise EmosceneError(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
     if not names:
-        raise Failure(f"{index} names no files: fetch or install it again")
+        raise EmosceneError(f"{index} names no files: fetch or install it again")
     return [resolve_inside(index.parent, name, str(index)) for name in names]

@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 
 DRIVE = re.compile(r"[A-Za-z]:")
 LEADS_OUT = "leads out of its folder"
@@ -56,7 +56,7 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
         fault = "is a link that leads out of its folder"
     if fault:
         shown = repr(name) if len(repr(name)) <= SHOWN else f"{repr(name)[:SHOWN]}..."
-        raise Failure(f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there")
+        raise EmosceneError(f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there")
     return Path(root) / name
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from emoscene.encoders.base import tensor
-from emoscene.errors import needed
+from emoscene.encoders.base import to_tensor
+from emoscene.errors import import_extra
 
 
 class Perceptual:
@@ -30,12 +30,12 @@ class Perceptual:
         self.model, self.device = model.eval().to(device), device
 
     @classmethod
-    def of(cls, trunk: str, device: str = "cpu") -> Perceptual:
+    def load(cls, trunk: str, device: str = "cpu") -> Perceptual:
         """LPIPS by this network, `alex` or `vgg`. Raises Failure where the extra is not installed."""
-        return cls(needed("lpips", "perceptual").LPIPS(net=trunk, verbose=False), device)
+        return cls(import_extra("lpips", "perceptual").LPIPS(net=trunk, verbose=False), device)
 
     @torch.no_grad()
-    def apart(self, one: Image.Image, other: Image.Image) -> float:
+    def distance(self, one: Image.Image, other: Image.Image) -> float:
         """The distance of two pictures of one size; 0 for equal ones."""
-        both = [tensor([picture]).to(self.device) for picture in (one, other)]
+        both = [to_tensor([picture]).to(self.device) for picture in (one, other)]
         return float(np.asarray(self.model(*both).cpu()).item())

@@ -1,7 +1,7 @@
 """Pictures and the rows they are functions of; contact sheets; and the one safe way to open somebody's file.
 
-A `Row` says everything that made a picture, so the same row makes it again. It goes into the PNG itself, in two text
-chunks: `emoscene` holds the row as JSON, and `parameters` says it in the words that other programs read (A1111's):
+A `GenerationParams` says everything that made a picture, so the same row makes it again. It goes into the PNG itself, in two text
+chunks: `emoscene` holds the row as JSON, and `to_a1111_text` says it in the words that other programs read (A1111's):
 
     a village by a lake
     Negative prompt: blurry
@@ -23,15 +23,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from emoscene.emotions import NOTHING, Weights, describe, weights
-from emoscene.errors import Failure, Usage
+from emoscene.emotions import NO_EMOTION, Weights, format_emotion, emotion_weights
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.limits import read_number, read_size
 from emoscene.paths import fault_of_name
-from emoscene.stage import parse_json, write
+from emoscene.stage import parse_json, write_atomic
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-MEGAPIXELS = 25
-MEGABYTES = 20
+MAX_MEGAPIXELS = 25
+MAX_MEGABYTES = 20
 SAMPLERS = {"dpm++": "DPM++ 2M", "ddim": "DDIM", "euler": "Euler", "pndm": "PLMS", "unipc": "UniPC"}
 WORDS = ("file", "prompt", "negative", "method", "base", "sampler")
 """What of a row is text."""
@@ -41,7 +41,7 @@ INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class GenerationParams:
     """One picture: all that it is a function of, and the file that it went to.
 
     loras: those that the base wears, each `name:scale:digest`; image: the picture that it was made from, `keep` of
@@ -53,7 +53,7 @@ class Row:
     file: str = ""
     prompt: str = ""
     negative: str = ""
-    emotion: Weights = NOTHING
+    emotion: Weights = NO_EMOTION
     method: str = "none"
     strength: float = 1.0
     base: str = "mini"
@@ -81,33 +81,33 @@ class Row:
         """
         for name in WORDS:
             if not isinstance(value := getattr(self, name), str):
-                raise Usage(f"{name}={value} is off: it is text")
+                raise UsageError(f"{name}={value} is off: it is text")
         for name in ("digests", "settings"):
             if not isinstance(value := getattr(self, name), dict):
-                raise Usage(f"{name}={value} is off: it is a table")
+                raise UsageError(f"{name}={value} is off: it is a table")
         read = {name: read_number(name, getattr(self, name)) for name in COUNTED}
         read |= {"keep": None if self.keep is None else read_number("keep", self.keep)}
-        read |= {"emotion": weights(self.emotion), "size": read_size(self.size)}
+        read |= {"emotion": emotion_weights(self.emotion), "size": read_size(self.size)}
         for name, value in read.items():
             object.__setattr__(self, name, value)
         if self.file and (fault := fault_of_name(self.file)):
-            raise Usage(f"file={self.file!r} {fault}: give a plain name")
+            raise UsageError(f"file={self.file!r} {fault}: give a plain name")
 
-    def asdict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The row as `pictures.jsonl` holds it."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def fromdict(cls, row: Mapping[str, Any]) -> "Row":
+    def from_dict(cls, row: Mapping[str, Any]) -> "GenerationParams":
         """A row from `pictures.jsonl`; what a later version may have added is left aside."""
         known = {field.name for field in dataclasses.fields(cls)}
         row = {key: value for key, value in row.items() if key in known}
-        exact: dict[str, Callable[[Any], Any]] = {"emotion": weights, "adapters": tuple, "loras": tuple, "size": tuple}
+        exact: dict[str, Callable[[Any], Any]] = {"emotion": emotion_weights, "adapters": tuple, "loras": tuple, "size": tuple}
         return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
 
-    def parameters(self) -> str:
+    def to_a1111_text(self) -> str:
         """The row in the words of A1111."""
-        emotion = describe(self.emotion)
+        emotion = format_emotion(self.emotion)
         words: dict[str, Any] = {
             "Steps": self.steps,
             "Sampler": SAMPLERS.get(self.sampler, self.sampler),
@@ -125,49 +125,49 @@ class Row:
             words["Lora hashes"] = ", ".join(f"{name}: {digest}" for name, _, digest in worn)
         prompt = " ".join([self.prompt, *(f"<lora:{name}:{scale}>" for name, scale, _ in worn)])
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
-        return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
+        return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quote(word)}" for key, word in words.items())])
 
 
-def named(rows: Sequence[Row]) -> list[Row]:
+def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:
     """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
     found: dict[str, int] = {}
     given = []
     for row in rows:
-        felt = f"like-{Path(row.like).stem}" if row.like else describe(row.emotion) or "base"
+        felt = f"like-{Path(row.like).stem}" if row.like else format_emotion(row.emotion) or "base"
         stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', felt)[:60]}-{row.seed:04d}"
         found[stem] = found.get(stem, 0) + 1
         given.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
     return given
 
 
-def save(image: Image.Image, path: Path | str, row: Row) -> None:
+def save_image(image: Image.Image, path: Path | str, row: GenerationParams) -> None:
     """Write the PNG, whole or not at all, with the row in its chunks."""
     chunks, buffer = PngInfo(), BytesIO()
-    chunks.add_text("parameters", row.parameters())
-    chunks.add_text("emoscene", json.dumps(row.asdict()))
+    chunks.add_text("parameters", row.to_a1111_text())
+    chunks.add_text("emoscene", json.dumps(row.to_dict()))
     image.save(buffer, "PNG", pnginfo=chunks)
-    write(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
-def read_row(path: Path | str) -> Row:
+def read_params(path: Path | str) -> GenerationParams:
     """The row that a PNG carries."""
-    text = _opened(Path(path)).info.get("emoscene")
+    text = _open_checked(Path(path)).info.get("emoscene")
     if not isinstance(text, str):
-        raise Usage(f"{path} carries no row: it is not a PNG that emoscene made")
+        raise UsageError(f"{path} carries no row: it is not a PNG that emoscene made")
     try:
-        return Row.fromdict(parse_json(text))
-    except Usage as error:
-        raise Failure(f"the row in {path} is damaged ({error}): make the image again") from error
+        return GenerationParams.from_dict(parse_json(text))
+    except UsageError as error:
+        raise EmosceneError(f"the row in {path} is damaged ({error}): make the image again") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise Failure(f"the row in {path} is damaged") from error
+        raise EmosceneError(f"the row in {path} is damaged") from error
 
 
-def open_picture(path: Path | str) -> Image.Image:
+def open_image(path: Path | str) -> Image.Image:
     """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
-    return upright(_opened(Path(path)))
+    return to_upright_rgb(_open_checked(Path(path)))
 
 
-def upright(image: Image.Image) -> Image.Image:
+def to_upright_rgb(image: Image.Image) -> Image.Image:
     """A picture in RGB, turned as its EXIF says, what is clear on white."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
@@ -180,7 +180,7 @@ def upright(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def sheet(
+def contact_sheet(
     images: Sequence[Sequence[Image.Image]],
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
@@ -209,27 +209,27 @@ def sheet(
     return canvas
 
 
-def _opened(path: Path) -> Image.Image:
+def _open_checked(path: Path) -> Image.Image:
     """The file's picture, loaded; whatever is wrong with it is one sentence."""
     if not path.is_file():
-        raise Usage(f"{path} is not there")
-    if path.stat().st_size > MEGABYTES * 2**20:
-        raise Usage(f"{path} is larger than {MEGABYTES} MB: make it smaller first")
+        raise UsageError(f"{path} is not there")
+    if path.stat().st_size > MAX_MEGABYTES * 2**20:
+        raise UsageError(f"{path} is larger than {MAX_MEGABYTES} MB: make it smaller first")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(BytesIO(path.read_bytes()), formats=FORMATS)
-            if image.width * image.height > MEGAPIXELS * 1_000_000:
+            if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
                 raise Image.DecompressionBombError
             image.load()
             return image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Usage(f"{path} has more than {MEGAPIXELS} megapixels: make it smaller first") from error
+        raise UsageError(f"{path} has more than {MAX_MEGAPIXELS} megapixels: make it smaller first") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         formats = ", ".join(FORMATS)
-        raise Usage(f"{path} cannot be read as a picture ({formats}): it is damaged or something else") from error
+        raise UsageError(f"{path} cannot be read as a picture ({formats}): it is damaged or something else") from error
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

@@ -13,38 +13,38 @@ from diffusers import AutoencoderTiny
 from safetensors import SafetensorError
 from torch import Tensor
 
-from emoscene.backbone import Backbone
-from emoscene.errors import Failure, Usage
+from emoscene.backbone import DiffusionModel
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.loading import check_finite
 
 
 class Preview:
     """Latents in, sketches of pictures out."""
 
-    def __init__(self, base: Backbone, folder: str | Path | None = None) -> None:
+    def __init__(self, base: DiffusionModel, folder: str | Path | None = None) -> None:
         self.base = base
-        self.decoder = None if folder is None else tiny(base, Path(folder))
+        self.decoder = None if folder is None else load_tiny_decoder(base, Path(folder))
 
     @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
         """Latents [B, 4, h, w] -> pictures [B, 3, H, W], about [-1, 1]."""
         if self.decoder is None:
-            return self.base.decode(latents)
+            return self.base.decode_latents(latents)
         decoded: Tensor = self.decoder.decode(latents.to(self.base.dtype) / self.decoder.config.scaling_factor).sample
         return decoded
 
 
-def tiny(base: Backbone, folder: Path) -> AutoencoderTiny:
+def load_tiny_decoder(base: DiffusionModel, folder: Path) -> AutoencoderTiny:
     """The tiny decoder in a folder. Raises Usage where there is none for these latents, Failure for damaged files."""
     if not (folder / "config.json").is_file():
-        raise Usage(f"no tiny decoder in {folder}: give the folder that AutoencoderTiny.save_pretrained wrote")
+        raise UsageError(f"no tiny decoder in {folder}: give the folder that AutoencoderTiny.save_pretrained wrote")
     try:
         decoder = AutoencoderTiny.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (SafetensorError, EOFError, ValueError, OSError) as error:
-        raise Failure(f"{folder} is damaged or incomplete ({type(error).__name__}): fetch it again") from error
+        raise EmosceneError(f"{folder} is damaged or incomplete ({type(error).__name__}): fetch it again") from error
     theirs = decoder.config.latent_channels, 2 ** (len(decoder.config.decoder_block_out_channels) - 1)
-    if theirs != (base.vae.config.latent_channels, base.factor):
-        raise Usage(f"the tiny decoder in {folder} reads other latents than those of the base '{base.name}'")
+    if theirs != (base.vae.config.latent_channels, base.vae_scale_factor):
+        raise UsageError(f"the tiny decoder in {folder} reads other latents than those of the base '{base.name}'")
     decoder = decoder.to(base.device, base.dtype).requires_grad_(False).eval()
     check_finite(decoder.state_dict(), folder, "fetch it again")
     return decoder

@@ -2,8 +2,8 @@
 
 Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's
 `steer` comes after it. The negative half has the emotions that are suppressed, turned round, and its picture's gain. A
-solver holds state, so each batch has its own. It may be told to run its last steps alone (`last`), for a picture that
-was noised to a level; `origin` finds the noise from which the base itself would have painted that picture.
+solver holds state, so each batch has its own. It may be told to run its last steps alone (`keep_last_steps`), for a picture that
+was noised to a level; `invert_ddim` finds the noise from which the base itself would have painted that picture.
 
 Classifier-free guidance may be kept to an interval of noise levels t / T, 1 where sampling starts and 0 at the picture:
 outside it the words lead alone, the negative half is not computed, and a step costs half (Kynkaanniemi et al. 2024).
@@ -18,9 +18,9 @@ import diffusers
 import torch
 from torch import Tensor
 
-from emoscene.backbone import Backbone, Condition
-from emoscene.errors import Usage, unknown
-from emoscene.methods.base import Chain
+from emoscene.backbone import DiffusionModel, Condition
+from emoscene.errors import UsageError, unknown_name
+from emoscene.methods.base import MethodChain
 
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler",
@@ -31,13 +31,13 @@ SCHEDULERS = {
 }
 
 
-def scheduler(base: Backbone, name: str, steps: int) -> Any:
+def make_scheduler(base: DiffusionModel, name: str, steps: int) -> Any:
     """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
     if name not in SCHEDULERS:
-        raise unknown("sampler", name, SCHEDULERS)
+        raise unknown_name("sampler", name, SCHEDULERS)
     total = len(base.alphas_cumprod)
     if not 1 <= steps < total:
-        raise Usage(
+        raise UsageError(
             f"steps={steps} is off: the base '{base.name}' was trained on {total} timesteps, and a sampler takes from "
             f"1 to {total - 1} of them (20 to 50 is usual)"
         )
@@ -47,7 +47,7 @@ def scheduler(base: Backbone, name: str, steps: int) -> Any:
     return made
 
 
-def last(solver: Any, count: int) -> Any:
+def keep_last_steps(solver: Any, count: int) -> Any:
     """The solver, told to run only the last `count` of its steps, at least one; returns the first timestep left []."""
     if hasattr(solver, "set_begin_index"):
         solver.set_begin_index(len(solver.timesteps) - count)
@@ -56,32 +56,32 @@ def last(solver: Any, count: int) -> Any:
         if isinstance(solver, diffusers.PNDMScheduler):
             times = torch.cat([times[:2], times[1:]])  # pseudo linear multistep starts with its second time twice
         solver.timesteps = times
-    return left(solver)[0]
+    return remaining_timesteps(solver)[0]
 
 
-def left(solver: Any) -> Tensor:
+def remaining_timesteps(solver: Any) -> Tensor:
     """The timesteps that it will run."""
     times: Tensor = solver.timesteps[getattr(solver, "begin_index", None) or 0 :]
     return times
 
 
 @torch.no_grad()
-def origin(base: Backbone, words: Condition, x_0: Tensor, times: Tensor) -> Tensor:
+def invert_ddim(base: DiffusionModel, words: Condition, x_0: Tensor, times: Tensor) -> Tensor:
     """The noise [B, 4, h, w] that latents x_0 would have come from, by DDIM run backwards (Song et al. 2021, eq. 13).
 
     words: what the pictures show; times: timesteps to go by, the greatest being the level that is reached.
     """
     x, t = x_0, torch.ones((), device=x_0.device)
     for after in times.unique():
-        eps, alphabar, further = base.predict(x, t, words).float(), base.alphabar(t), base.alphabar(after)
+        eps, alphabar, further = base.predict_noise(x, t, words).float(), base.alphabar(t), base.alphabar(after)
         clean = (x - (1 - alphabar).sqrt() * eps) / alphabar.sqrt()
         x, t = further.sqrt() * clean + (1 - further).sqrt() * eps, after
     return (x - further.sqrt() * x_0) / (1 - further).sqrt()
 
 
-def steps(
-    base: Backbone,
-    chain: Chain,
+def sample(
+    base: DiffusionModel,
+    chain: MethodChain,
     positive: Condition,
     negative: Condition | None,
     cfg: Tensor,
@@ -95,18 +95,18 @@ def steps(
     guidance leads away from, or None for no guidance; interval: the noise levels t / T, lowest and highest, at which
     it does.
     """
-    both = positive if negative is None else negative.cat(positive)
-    levels = (left(solver) / len(base.alphas_cumprod)).tolist()
-    for t, level in zip(left(solver), levels, strict=True):
+    both = positive if negative is None else negative.concat(positive)
+    levels = (remaining_timesteps(solver) / len(base.alphas_cumprod)).tolist()
+    for t, level in zip(remaining_timesteps(solver), levels, strict=True):
         guided = negative is not None and interval[0] <= level <= interval[1]
         shown = both if guided else positive
-        with torch.no_grad(), chain.attached(shown):
+        with torch.no_grad(), chain.attach(shown):
             x_t = solver.scale_model_input(x, t)
-            noise = base.predict(torch.cat([x_t, x_t]) if guided else x_t, t, shown).float()
+            noise = base.predict_noise(torch.cat([x_t, x_t]) if guided else x_t, t, shown).float()
             if guided:
                 away, towards = noise.chunk(2)
                 noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
-            noise = chain.steer(noise, x_t, t, positive)
+            noise = chain.apply_guidance(noise, x_t, t, positive)
             alphabar = base.alphabar(t)
             x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
             x = solver.step(noise, t, x, return_dict=False)[0]

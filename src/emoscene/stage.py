@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -33,10 +33,10 @@ MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"
-ASIDE = ".aside-"
-PASSING = (f"{LOGS}/", f"{CHECKPOINTS}/")
+TEMPORARY_PREFIX = ".aside-"
+TRANSIENT = (f"{LOGS}/", f"{CHECKPOINTS}/")
 SHOWN = 60  # characters of a value in a message
-FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT}
 FULL_WORDS = ("No space left", "not enough space on the disk")  # safetensors' errors have no number
 UNFLUSHABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
 """What systems say that open no folder (Windows) or flush none (some network file systems)."""
@@ -45,7 +45,7 @@ WAITS = (0.01, 0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
 
 
-class Stage:
+class RunDir:
     """A folder with a manifest, open or done."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -60,45 +60,45 @@ class Stage:
         config: Mapping[str, Any],
         parents: Sequence[Path | str | Mapping[str, Any]] = (),
         seed: int | None = None,
-        today: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-    ) -> "Stage":
+        migrate_config: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> "RunDir":
         """Begin the stage, or go on with it.
 
         today: what a config that is there means now, where an older version may have written it.
         """
         path = Path(out)
-        lineage = [read(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
+        lineage = [read_manifest(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
         call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
         asked: dict[str, Any] = json.loads(json.dumps(call, default=str))
-        if not _taken(path):
-            stage = cls(path, {**asked, "versions": versions(), "state": "open"})
+        if not _is_run_dir(path):
+            stage = cls(path, {**asked, "versions": read_versions(), "state": "open"})
             path.mkdir(parents=True, exist_ok=True)
-            stage._note()
+            stage._write_manifest()
             return stage
-        there = read(path)
+        there = read_manifest(path)
         try:
-            before = _identity({**there, "config": today(there["config"])})
-        except (LookupError, TypeError, ValueError, AttributeError, Usage) as error:
-            raise Failure(f"{path / MANIFEST} is damaged: make the folder again") from error
-        if apart := difference(before, _identity(asked)):
-            raise Usage(f"{path} is another call's: {apart}; choose another folder, or call as before")
+            before = _call_identity({**there, "config": migrate_config(there["config"])})
+        except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise EmosceneError(f"{path / MANIFEST} is damaged: make the folder again") from error
+        if apart := find_difference(before, _call_identity(asked)):
+            raise UsageError(f"{path} is another call's: {apart}; choose another folder, or call as before")
         return cls(path, there)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether nothing is left to do."""
         return bool(self.manifest["state"] == "done")
 
     def finish(self, **facts: Any) -> None:
         """Put the done mark, with the fingerprint of what is inside and these facts."""
-        for aside in sorted(self.path.rglob(f"{ASIDE}*"), reverse=True):
-            _discard(aside)
-        self.manifest |= {**facts, "fingerprint": fingerprint(self.path), "state": "done"}
-        self._note()
+        for aside in sorted(self.path.rglob(f"{TEMPORARY_PREFIX}*"), reverse=True):
+            _remove(aside)
+        self.manifest |= {**facts, "fingerprint": fingerprint_folder(self.path), "state": "done"}
+        self._write_manifest()
 
-    def _note(self) -> None:
+    def _write_manifest(self) -> None:
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str)
-        write(self.path / MANIFEST, f"{text}\n".encode("utf8", "backslashreplace"))
+        write_atomic(self.path / MANIFEST, f"{text}\n".encode("utf8", "backslashreplace"))
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -121,37 +121,37 @@ def _finite(text: str) -> float:
     return number
 
 
-def several(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+def as_list(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     """One folder or file, some of them or none, as a list."""
     if given is None:
         return []
     return [str(given)] if isinstance(given, str | Path) else [str(one) for one in given]
 
 
-def read(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
+def read_manifest(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
     """The manifest of a stage, which must be of this kind."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
         what = "is not a folder of emoscene's" if Path(folder).exists() else "is not there"
-        raise Usage(f"{folder} {what}: it has no {MANIFEST}")
+        raise UsageError(f"{folder} {what}: it has no {MANIFEST}")
     try:
         manifest: dict[str, Any] = parse_json(path.read_text(encoding="utf8"))
         found = manifest["kind"], manifest["state"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{path} is damaged: make the folder again") from error
+        raise EmosceneError(f"{path} is damaged: make the folder again") from error
     if kind not in {None, found[0]}:
-        raise Usage(f"{folder} holds {found[0]}, and {kind} is wanted")
+        raise UsageError(f"{folder} holds {found[0]}, and {kind} is wanted")
     return manifest
 
 
-def write(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
+def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
     """Write a file (or, by a function, a folder) so that it is either complete or not there.
 
     flush: see it to the disk first; a part that is made again where a later one is missing can do without. Raises
     Failure for a full disk.
     """
     path = Path(path)
-    aside = path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+    aside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
         aside.write_bytes(data) if isinstance(data, bytes) else data(aside)
         for part in [*aside.rglob("*"), aside] if flush else ():
@@ -160,18 +160,18 @@ def write(path: Path | str, data: bytes | Callable[[Path], object], flush: bool 
         if flush:
             _flush(path.parent)
     except BaseException as error:
-        _discard(aside)
-        if getattr(error, "errno", None) not in FULL and not any(words in str(error) for words in FULL_WORDS):
+        _remove(aside)
+        if getattr(error, "errno", None) not in DISK_FULL_ERRORS and not any(words in str(error) for words in FULL_WORDS):
             raise
         free = shutil.disk_usage(path.parent).free
         size = f"{len(data):,} bytes" if isinstance(data, bytes) else "the file"
-        raise Failure(
+        raise EmosceneError(
             f"the disk is full at {path}: {size} to write and {free:,} bytes free; make room, and call again as "
             "before: what is finished stays"
         ) from error
 
 
-def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
+def fingerprint_folder(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
     """One digest of the files whose names fit; manifest, history and logs, which tell of times, are left out, and
     checkpoints, which stay until the done mark is there. It is the same on every system: Windows would sort the names
     as if all were in small letters.
@@ -180,7 +180,7 @@ def fingerprint(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
     paths = [path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))]
     for path in sorted(paths, key=lambda path: path.relative_to(folder).parts):
         name = path.relative_to(folder).as_posix()
-        if path.name not in {MANIFEST, HISTORY} and ASIDE not in name and not name.startswith(PASSING):
+        if path.name not in {MANIFEST, HISTORY} and TEMPORARY_PREFIX not in name and not name.startswith(TRANSIENT):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{name}\0{content}\n".encode())
@@ -201,13 +201,13 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Rows as lines of JSON, for `write`."""
+def to_jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as lines of JSON, for `write_atomic`."""
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     return text.encode("utf8", "backslashreplace")  # half of a surrogate pair as JSON's own escape
 
 
-def rows(path: Path | str) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
     """The rows of a file of JSON lines, without the one that a crash may have torn; no file is no rows."""
     if not Path(path).exists():
         return
@@ -216,18 +216,18 @@ def rows(path: Path | str) -> Iterator[dict[str, Any]]:
             try:
                 row = parse_json(line)
             except ValueError as error:
-                raise Failure(f"{path}:{number} is damaged: it is not a line of JSON") from error
+                raise EmosceneError(f"{path}:{number} is damaged: it is not a line of JSON") from error
             if not isinstance(row, dict):
-                raise Failure(f"{path}:{number} is damaged: it is not a row")
+                raise EmosceneError(f"{path}:{number} is damaged: it is not a row")
             yield row
 
 
-def share(items: Iterable[T], rank: int, world: int) -> list[T]:
+def shard(items: Iterable[T], rank: int, world: int) -> list[T]:
     """One process's part of the work: every `world`-th item, so that all shares are about as long."""
     return list(items)[rank::world]
 
 
-def ahead(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
+def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
     """`map` by some threads, in order, at most `threads * depth` items ahead of the reader."""
     under_way: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -243,7 +243,7 @@ def ahead(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) 
                 waiting.cancel()
 
 
-def versions() -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """What this runs on, read without importing it."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -254,25 +254,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _taken(path: Path) -> bool:
+def _is_run_dir(path: Path) -> bool:
     """Whether the folder is a stage already; one with someone's files in it is refused."""
     if path.exists() and not path.is_dir():
-        raise Usage(f"{path} is a file: name a folder")
+        raise UsageError(f"{path} is a file: name a folder")
     inside = [part.name for part in path.iterdir()] if path.exists() else []
     if (path / MANIFEST).exists():  # looked for last: another process may be opening the same stage
         return True
-    if any(not name.startswith(ASIDE) for name in inside):
-        raise Usage(f"{path} holds files that emoscene did not make: choose a new or an empty folder")
+    if any(not name.startswith(TEMPORARY_PREFIX) for name in inside):
+        raise UsageError(f"{path} holds files that emoscene did not make: choose a new or an empty folder")
     return False
 
 
-def _identity(call: Mapping[str, Any]) -> dict[str, Any]:
+def _call_identity(call: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two calls the same: their words, and what their parents hold."""
-    parents = [parent.get("fingerprint") or _identity(parent) for parent in call["parents"]]
+    parents = [parent.get("fingerprint") or _call_identity(parent) for parent in call["parents"]]
     return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
 
 
-def difference(there: Any, here: Any, where: str = "") -> str:
+def find_difference(there: Any, here: Any, where: str = "") -> str:
     """The first setting in which two calls differ, and its two values; "" where they are the same.
 
     A long list is gone into, a short one is shown as a whole.
@@ -281,17 +281,17 @@ def difference(there: Any, here: Any, where: str = "") -> str:
         there, here = dict(enumerate(there)), dict(enumerate(here))
     if isinstance(there, dict) and isinstance(here, dict):
         keys = list(dict.fromkeys([*there, *here]))
-        tries = (difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
+        tries = (find_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
         return next(filter(None, tries), "")
-    return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
+    return "" if there == here else f"{where} is {_shorten(there)} there and {_shorten(here)} here"
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _discard(path: Path) -> None:
+def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 

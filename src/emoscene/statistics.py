@@ -21,7 +21,7 @@ from itertools import product
 
 import numpy as np
 
-from emoscene.metrics.base import Array, interval, mean
+from emoscene.metrics.base import Array, bootstrap_interval, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Difference:
     n: int
 
 
-def compare(one: Array, other: Array, prompt: Array, seed: Array, draws: int = 1000, flips: int = 9999) -> Difference:
+def paired_difference(one: Array, other: Array, prompt: Array, seed: Array, draws: int = 1000, flips: int = 9999) -> Difference:
     """The paired difference one - other of values [N], whose rows belong together. Raises ValueError where they cannot.
 
     Pairs of which either value is nan are left out.
@@ -47,7 +47,7 @@ def compare(one: Array, other: Array, prompt: Array, seed: Array, draws: int = 1
     gap, prompt, seed = gap[keep], prompt[keep], seed[keep]
     if not len(gap):
         return Difference(float("nan"), float("nan"), float("nan"), float("nan"), 0)
-    low, high = interval(lambda weights: mean(gap, weights), prompt, seed, draws)
+    low, high = bootstrap_interval(lambda weights: weighted_mean(gap, weights), prompt, seed, draws)
     blocks = prompt if len(np.unique(prompt)) > 1 else seed
     return Difference(float(gap.mean()), low, high, sign_flips(gap, blocks, flips), len(gap))
 

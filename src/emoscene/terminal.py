@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def deferred() -> Iterator[Callable[[], bool]]:
+def defer_interrupts() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask to stop after the step in hand; a second one leaves at once."""
     asked: list[int] = []
 
@@ -35,7 +35,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def bar(word: str, done: int, total: int, visible: bool = True) -> Iterator[Callable[[int, Callable[[], str]], None]]:
+def progress_bar(word: str, done: int, total: int, visible: bool = True) -> Iterator[Callable[[int, Callable[[], str]], None]]:
     """A bar on stderr. What it shows is asked for twice a second at most: the answer may cost something."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not visible, console=Console(stderr=True)) as progress:

@@ -4,7 +4,7 @@
     for step in steps(state, data, config):   one optimizer step each; drawing, logging, stopping stay with the caller
         ...
 
-`run` drains it with checkpoints; the verb `train` is in `artifacts`. A step's samples, noise and drop-outs are pure
+`run_training` drains it with checkpoints; the verb `train` is in `artifacts`. A step's samples, noise and drop-outs are pure
 functions of (seed, step, slot): nothing else needs saving for a resumed run to be the same run.
 
 Processes share a step's batch and add their gradients up once, after the backward pass. So how many processes there
@@ -32,13 +32,13 @@ from emoscene import config as configs
 from emoscene.config import option
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.device import ran_out
-from emoscene.errors import Diverged, Failure, Usage
-from emoscene.feed import feed
-from emoscene.hardware import Late, accelerator, attention
+from emoscene.device import is_out_of_memory
+from emoscene.errors import TrainingDiverged, EmosceneError, UsageError
+from emoscene.feed import prefetch_batches
+from emoscene.hardware import AsyncScalars, make_accelerator, attention_kernel
 from emoscene.learner import Batch, Learner
-from emoscene.optimizers import memory, move, optimizers, rate, remember
-from emoscene.terminal import bar, deferred
+from emoscene.optimizers import collect_state, apply_step, make_optimizers, schedule_rate, restore_state
+from emoscene.terminal import progress_bar, defer_interrupts
 
 BAD = 3  # steps running that may fail to be finite
 LATE = 2  # steps that a GPU may be behind
@@ -84,20 +84,20 @@ class Step:
     number: int
     lr: float
     seconds: float
-    figures: Late
+    figures: AsyncScalars
 
     @property
     def loss(self) -> float:
         """The global batch's mean loss."""
-        return self.figures.read()[0]
+        return self.figures.wait()[0]
 
     @property
     def norm(self) -> float:
         """The gradient's norm before clipping."""
-        return self.figures.read()[1]
+        return self.figures.wait()[1]
 
 
-class State:
+class TrainingState:
     """All that changes while training: the learner, the optimizers' memory, the averages, the number of steps done.
 
     about: whose run it is, which a checkpoint remembers. micro: samples at a time. best: the weights of the best
@@ -107,22 +107,22 @@ class State:
 
     def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
         self.step, self.micro, self.stopping, self.about = 0, config.micro, False, dict(about or {})
-        self.accelerator = accelerator(config.precision, learner.models)
+        self.accelerator = make_accelerator(config.precision, learner.models)
         if config.batch < self.accelerator.num_processes:
-            raise Usage(f"batch={config.batch} is less than a sample for each process: give {self.world} or more")
+            raise UsageError(f"batch={config.batch} is less than a sample for each process: give {self.num_processes} or more")
         self.learner = learner.to(self.accelerator.device).train()
         for parameter in learner.trainable.values():
             parameter.data = parameter.data.float()
-            if self.world > 1:
+            if self.num_processes > 1:
                 broadcast(parameter.data)
-        self.optimizers = optimizers(learner, config.lr, config.decay, config.muon, config.optimizer)
+        self.optimizers = make_optimizers(learner, config.lr, config.decay, config.muon, config.optimizer)
         self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
         self.best: dict[str, Tensor] = {}
         self.bad = torch.zeros((), device=self.accelerator.device)
         self.began = time.monotonic()
 
     @property
-    def world(self) -> int:
+    def num_processes(self) -> int:
         """How many processes share a step."""
         return self.accelerator.num_processes
 
@@ -133,34 +133,34 @@ class State:
 
     def save(self, folder: Path, config: Config) -> None:
         """Add a checkpoint to `folder`, unless this step's is there."""
-        moments, numbers = memory(self.optimizers, self.learner.trainable)
+        moments, numbers = collect_state(self.optimizers, self.learner.trainable)
         parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
         parts |= {"best": self.best} if self.best else {}
-        facts = {"about": self.about, "processes": self.world, "seconds": self.seconds, "numbers": numbers}
-        checkpoints.save(folder, self.step, parts, config.keep, **facts, config=configs.asdict(config))
+        facts = {"about": self.about, "processes": self.num_processes, "seconds": self.seconds, "numbers": numbers}
+        checkpoints.save_checkpoint(folder, self.step, parts, config.keep, **facts, config=configs.to_dict(config))
 
     def restore(self, target: Path, tell: Callable[[str], None] = print) -> None:
         """Go on from a checkpoint, exactly. Raises Usage where it is another learner's, or on another base."""
-        about, parts = checkpoints.read(target)
+        about, parts = checkpoints.read_checkpoint(target)
         mine, weights = self.learner.state_dict(), parts["weights"]
         for word, value in self.about.items():
             if (there := about["about"].get(word)) != value:
-                raise Usage(
+                raise UsageError(
                     f"{target} is of another {word}, {there} and not {value}: call as before, or with a new --out"
                 )
-        if odd := [name for name in {**mine, **weights} if _shape(mine, name) != _shape(weights, name)]:
-            raise Usage(f"{target} is another learner's ({odd[0]} differs): call as before, or with a new --out")
-        if about["processes"] != self.world:
-            tell(f"{self.world} processes go on with what {about['processes']} began: the global batch stays")
+        if odd := [name for name in {**mine, **weights} if _shape_of(mine, name) != _shape_of(weights, name)]:
+            raise UsageError(f"{target} is another learner's ({odd[0]} differs): call as before, or with a new --out")
+        if about["processes"] != self.num_processes:
+            tell(f"{self.num_processes} processes go on with what {about['processes']} began: the global batch stays")
         self.step = about["step"]
         self.began -= about.get("seconds", 0.0)
         self.learner.load_state_dict(weights)
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
         self.best = parts.get("best", {})
-        remember(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
 
     @contextmanager
-    def lent(self) -> Iterator[Learner]:
+    def averaged_weights(self) -> Iterator[Learner]:
         """The learner as it would be kept if training ended now, inside and no longer."""
         trainable = self.learner.trainable
         own = {name: trainable[name].data for name in self.average}
@@ -174,19 +174,19 @@ class State:
             self.learner.train()
 
     @torch.no_grad()
-    def finished(self) -> Learner:
+    def final_learner(self) -> Learner:
         """The learner as it is kept: with the weights of the best validation, else with the average."""
         for name, value in (self.best or self.average).items():
             self.learner.trainable[name].copy_(value)
         return self.learner.eval()
 
 
-def _shape(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+def _shape_of(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
     return state[name].shape if name in state else None
 
 
-def steps(
-    state: State,
+def train_steps(
+    state: TrainingState,
     data: Data,
     config: Config,
     *,
@@ -199,45 +199,45 @@ def steps(
     Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes neither the
     weights nor their average.
     """
-    slots = stage.share(range(config.batch), state.accelerator.process_index, state.world)
-    todo, reads, where = range(state.step, config.steps), state.learner.reads, state.accelerator.device
-    coming = feed(data, reads, todo, config.batch, config.seed, slots=slots, device=where, readers=config.readers)
+    slots = stage.shard(range(config.batch), state.accelerator.process_index, state.num_processes)
+    todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
+    coming = prefetch_batches(data, reads, todo, config.batch, config.seed, slots=slots, device=where, readers=config.readers)
     under_way: deque[Step] = deque()
     began = time.perf_counter()
     for batch in coming:
-        loss = _gradient(state, batch, config, tell)
+        loss = _compute_gradient(state, batch, config, tell)
         told = torch.stack([loss, torch.full_like(loss, float(asked()))])
-        loss, stopping = _summed(state, told).unbind()
+        loss, stopping = _sum_over_processes(state, told).unbind()
         norm = clip_grad_norm_(state.learner.trainable.values(), config.clip)
         finite = norm.isfinite() & loss.isfinite()
-        lr = config.lr * rate(config.schedule, state.step, config.steps, config.warmup)
+        lr = config.lr * schedule_rate(config.schedule, state.step, config.steps, config.warmup)
         for optimizer in state.optimizers:
-            move(optimizer, lr, finite)
+            apply_step(optimizer, lr, finite)
             optimizer.zero_grad()
         state.bad = torch.where(finite, 0.0, state.bad + 1)
         state.step += 1
-        _update(state, config, finite)
-        figures = Late(torch.stack([loss, norm, stopping, state.bad]))
+        _update_average(state, config, finite)
+        figures = AsyncScalars(torch.stack([loss, norm, stopping, state.bad]))
         step = Step(state.step, lr, time.perf_counter() - began, figures)
         under_way.append(step)
         if len(under_way) > (LATE if where.type == "cuda" else 0):
-            _look(under_way.popleft(), state, data, config)
+            _check_step(under_way.popleft(), state, data, config)
         yield step
         began = time.perf_counter()
     for step in under_way:
-        _look(step, state, data, config)
+        _check_step(step, state, data, config)
 
 
-def _look(step: Step, state: State, data: Data, config: Config) -> None:
+def _check_step(step: Step, state: TrainingState, data: Data, config: Config) -> None:
     """Read what a step came to: who wants to stop, and whether it goes wrong."""
-    _, _, stopping, bad = step.figures.read()
+    _, _, stopping, bad = step.figures.wait()
     state.stopping |= stopping > 0
     if bad > BAD:
-        rows = batches.indices(config.seed, step.number - 1, config.batch, batches.shapes(data))[:8]
-        raise Diverged(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
+        rows = batches.batch_indices(config.seed, step.number - 1, config.batch, batches.group_by_shape(data))[:8]
+        raise TrainingDiverged(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
 
 
-def _gradient(state: State, batch: Batch, config: Config, tell: Callable[[str], None]) -> Tensor:
+def _compute_gradient(state: TrainingState, batch: Batch, config: Config, tell: Callable[[str], None]) -> Tensor:
     """Put the gradient of the global batch's mean loss in place; returns this process's part of that mean [].
 
     Out of memory, it takes half as many samples at a time, from now on.
@@ -245,13 +245,13 @@ def _gradient(state: State, batch: Batch, config: Config, tell: Callable[[str], 
     size = state.micro or len(batch)
     while True:
         try:
-            loss = _accumulated(state, batch, size, config.batch)
+            loss = _accumulate(state, batch, size, config.batch)
             break
         except RuntimeError as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
-            if size == 1 or not state.learner.alone:
-                raise Failure(
+            if size == 1 or not state.learner.separable:
+                raise EmosceneError(
                     f"out of memory with {size} samples at a time: checkpointing=yes, precision=bf16, a smaller batch "
                     "or a smaller learner takes less"
                 ) from error
@@ -260,36 +260,36 @@ def _gradient(state: State, batch: Batch, config: Config, tell: Callable[[str], 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         tell(f"out of memory: {size} samples at a time from now on; the batch of {config.batch} stays")
-    if state.world > 1:
+    if state.num_processes > 1:
         held = list(state.learner.trainable.values())
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
         sizes = [p.numel() for p in held]
-        for p, part in zip(held, _summed(state, torch.cat([g.flatten() for g in gradients])).split(sizes), strict=True):
+        for p, part in zip(held, _sum_over_processes(state, torch.cat([g.flatten() for g in gradients])).split(sizes), strict=True):
             p.grad = part.view_as(p)
     return loss
 
 
-def _accumulated(state: State, batch: Batch, size: int, whole: int) -> Tensor:
+def _accumulate(state: TrainingState, batch: Batch, size: int, whole: int) -> Tensor:
     """The batch's part of the mean loss over `whole` samples, `size` at a time; its gradient is added up."""
     total = torch.zeros((), device=state.accelerator.device)
     for first in range(0, len(batch), size):
-        with state.learner.attached(), attention(state.accelerator.device):
+        with state.learner.attach(), attention_kernel(state.accelerator.device):
             with state.accelerator.autocast():
-                losses = state.learner(batch.rows(slice(first, first + size)))
+                losses = state.learner(batch.select(slice(first, first + size)))
             loss = losses.float().sum() / whole
             loss.backward()
         total += loss.detach()
     return total
 
 
-def _summed(state: State, values: Tensor) -> Tensor:
+def _sum_over_processes(state: TrainingState, values: Tensor) -> Tensor:
     """The sum over all processes."""
-    summed: Tensor = state.accelerator.reduce(values, "sum") if state.world > 1 else values
+    summed: Tensor = state.accelerator.reduce(values, "sum") if state.num_processes > 1 else values
     return summed
 
 
 @torch.no_grad()
-def _update(state: State, config: Config, finite: Tensor) -> None:
+def _update_average(state: TrainingState, config: Config, finite: Tensor) -> None:
     """Bring the average nearer to the weights, unless the step was not finite; nobody waits to learn whether it was."""
     if state.average:
         decay = min(config.average, (1 + state.step) / (10 + state.step))
@@ -300,48 +300,48 @@ def _update(state: State, config: Config, finite: Tensor) -> None:
         torch._foreach_lerp_([state.average[n] for n in names], [now[n].data for n in names], nearer)
 
 
-def run(
+def run_training(
     learner: Learner,
     data: Data,
     config: Config,
     folder: Path,
     *,
-    again: bool = False,
+    resume: bool = False,
     tell: Callable[[str], None] = print,
-    watch: Callable[[Step], None] | None = None,
-    look: Callable[[State], bool | None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    on_step_end: Callable[[TrainingState], bool | None] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Learner:
-    """Train with checkpoints in `folder` (`again`: go on from the newest); returns the averaged learner.
+    """Train with checkpoints in `folder` (`resume`: go on from the newest); returns the averaged learner.
 
     watch: sees every step. look: sees the state before the first step and after each, and may say that it is enough;
     it is called on every process, and what it raises ends the run where it stands. about: whose run it is. Raises
     Failure, the work saved, when interrupted.
     """
-    state = State(learner, config, about)
+    state = TrainingState(learner, config, about)
     main = state.accelerator.is_main_process
     if main:
-        checkpoints.sweep(folder)
-    if again:
-        state.restore(target := checkpoints.newest(folder, tell), tell)
+        checkpoints.remove_partial(folder)
+    if resume:
+        state.restore(target := checkpoints.find_newest(folder, tell), tell)
         tell(f"resumed at step {state.step} from {target}")
 
     def keep() -> None:
         if main:
             state.save(folder, config)
 
-    with deferred() as asked, bar("training", state.step, config.steps, main) as show:
-        enough = bool(look and look(state))
+    with defer_interrupts() as asked, progress_bar("training", state.step, config.steps, main) as show:
+        enough = bool(on_step_end and on_step_end(state))
         keep()
-        for step in () if enough else steps(state, data, config, tell=tell, asked=asked):
+        for step in () if enough else train_steps(state, data, config, tell=tell, asked=asked):
             show(step.number, lambda step=step: f"loss {step.loss:.4f}")  # type: ignore[misc]
-            if watch:
-                watch(step)
-            enough = bool(look and look(state))
+            if on_step:
+                on_step(step)
+            enough = bool(on_step_end and on_step_end(state))
             if step.number % config.checkpoint_every == 0 or step.number == config.steps or enough or state.stopping:
                 keep()
             if enough:
                 break
             if state.stopping and step.number < config.steps:
-                raise Failure(f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on")
-    return state.finished()
+                raise EmosceneError(f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on")
+    return state.final_learner()

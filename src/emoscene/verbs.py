@@ -17,7 +17,7 @@ from typing import Any
 
 from emoscene import config, emotions, limits, paths, plugins
 from emoscene.config import Option
-from emoscene.errors import Usage, unknown
+from emoscene.errors import UsageError, unknown_name
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
@@ -182,12 +182,12 @@ class Call:
     asked: set[str]
 
 
-def read(name: str, line: list[str]) -> Call:
+def read_call(name: str, line: list[str]) -> Call:
     """The words of a line after the verb, each in its place and checked. Raises Usage for the first that is off."""
     verb = VERBS[name]
-    words, options, pairs = _sorted(name, line)
+    words, options, pairs = _sort_words(name, line)
     if "recipe" in options:
-        more, extra = recipe(name, options.pop("recipe"))
+        more, extra = read_recipe(name, options.pop("recipe"))
         options, pairs = {**more, **options}, {**extra, **pairs}
     asked = {word for word in ("json", "help") if options.pop(word, False)}
     if "help" in asked:
@@ -197,29 +197,29 @@ def read(name: str, line: list[str]) -> Call:
     words = [] if listed else words
     if len(words) > len(expected):
         hint = ": put the prompt in quotes" if name == "generate" else f": {verb.example}"
-        raise Usage(f"{words[len(expected)]!r} is a word too many{hint}")
-    given: dict[str, Any] = {_place(word): said for word, said in zip(expected, listed or words, strict=False)}
-    for place in [*(_place(word) for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
+        raise UsageError(f"{words[len(expected)]!r} is a word too many{hint}")
+    given: dict[str, Any] = {_argument_name(word): said for word, said in zip(expected, listed or words, strict=False)}
+    for place in [*(_argument_name(word) for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
         if place not in given | options:
             say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
-            raise Usage(f"{name} needs {say}: {verb.example}")
+            raise UsageError(f"{name} needs {say}: {verb.example}")
     given |= options
-    emotions.one_way(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
-    known = settings(name, given)
-    return Call(name, given, pairs if known is None or not pairs else _checked(name, known, pairs), asked)
+    emotions.check_one_source(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
+    known = known_settings(name, given)
+    return Call(name, given, pairs if known is None or not pairs else _check_call(name, known, pairs), asked)
 
 
-def _place(word: str) -> str:
+def _argument_name(word: str) -> str:
     return word.rstrip("?.").lower()
 
 
-def _checked(verb: str, known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
+def _check_call(verb: str, known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
     if not known:
-        raise Usage(f"{next(iter(pairs))!r} cannot be set here: `emoscene show NAME` tells what may change at use")
-    return config.read(known, pairs, config.narrowed if verb == "tune" else Option.read)
+        raise UsageError(f"{next(iter(pairs))!r} cannot be set here: `emoscene show NAME` tells what may change at use")
+    return config.read_settings(known, pairs, config.narrow_option if verb == "tune" else Option.read)
 
 
-def _sorted(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+def _sort_words(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
     known = {*VERBS[name].options.split(), "json", "help"}
     words: list[str] = []
     options: dict[str, Any] = {}
@@ -233,14 +233,14 @@ def _sorted(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict
             key, equals, value = word.lstrip("-").partition("=")
             key = "help" if key == "h" else key.replace("-", "_")
             if key not in known:
-                raise unknown("option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help")
+                raise unknown_name("option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help")
             if OPTIONS[key].type == "bool":
                 value = value if equals else "yes"
             elif not equals:
                 if not line or line[0].startswith("--"):
-                    raise Usage(f"--{key} needs a value, such as --{key} {OPTIONS[key].default}")
+                    raise UsageError(f"--{key} needs a value, such as --{key} {OPTIONS[key].default}")
                 value = line.pop(0)
-            _take(options, key, value)
+            _take_option(options, key, value)
         elif pair := PAIR.fullmatch(word):
             pairs[pair[1]] = pair[2]
         else:
@@ -248,7 +248,7 @@ def _sorted(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict
     return words, options, pairs
 
 
-def _take(options: dict[str, Any], key: str, value: Any) -> None:
+def _take_option(options: dict[str, Any], key: str, value: Any) -> None:
     """Put an option's value into its place, checked as far as can be without torch."""
     value = dataclasses.replace(OPTIONS[key], name=f"--{key}").read(value)
     value = CHECKS[key](value) if key in CHECKS else value
@@ -258,16 +258,16 @@ def _take(options: dict[str, Any], key: str, value: Any) -> None:
         options[key] = value
 
 
-def recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recipe's words, its name a file's or one of `emoscene ls recipes`: the verb's own options, and settings."""
-    table = config.read_toml(name) if Path(name).suffix == ".toml" else plugins.table("recipes", name)
+    table = config.read_toml(name) if Path(name).suffix == ".toml" else plugins.load_table("recipes", name)
     options: dict[str, Any] = {}
     for key in [key for key in table if key in VERBS[verb].options.split()]:
         value = table.pop(key)
         for one in value if isinstance(value, list) else [value]:
             if key in PLACES and isinstance(one, str):
                 _check_place(Path(name), key, one)
-            _take(options, key, one)
+            _take_option(options, key, one)
     return options, table
 
 
@@ -275,76 +275,76 @@ def _check_place(recipe: Path, key: str, place: str) -> None:
     """Raises Usage where a recipe, which may be a stranger's, reads images or writes outside of its folder and ours."""
     lost = "\0" in place or paths.is_network_name(place)
     if lost or not any(paths.is_inside(folder, place) for folder in (recipe.parent, Path.cwd())):
-        raise Usage(f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself")
+        raise UsageError(f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself")
 
 
-def settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
+def known_settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
     """The fields that `key=value` may set in this call; None where only the artifacts know."""
     if verb in {"train", "tune"}:
-        kinds = {one: kind for kind in ("encoders", "methods") for one in plugins.names(kind)}
+        kinds = {one: kind for kind in ("encoders", "methods") for one in plugins.list_names(kind)}
         if given["name"] not in kinds:
-            raise unknown("learner", given["name"], kinds, hint="emoscene ls")
-        own = [*plugins.room("training"), *plugins.options(kinds[given["name"]], given["name"])]
-        return [*own, *plugins.room("tuning/bench")] if verb == "tune" else own
+            raise unknown_name("learner", given["name"], kinds, hint="emoscene ls")
+        own = [*plugins.list_room_options("training"), *plugins.list_options(kinds[given["name"]], given["name"])]
+        return [*own, *plugins.list_room_options("tuning/bench")] if verb == "tune" else own
     if verb == "prepare":
-        return [*plugins.room("data/preparation"), *plugins.options("sources", given["source"])]
+        return [*plugins.list_room_options("data/preparation"), *plugins.list_options("sources", given["source"])]
     if "adapter" in given and "method" not in given:
         return None
-    found = {name: plugins.options("methods", name) for name in given.get("method", "none").split("+")}
-    late = [(name, option) for name, options in found.items() for option in options if option.late]
+    found = {name: plugins.list_options("methods", name) for name in given.get("method", "none").split("+")}
+    late = [(name, option) for name, options in found.items() for option in options if option.runtime]
     return [option for _, option in late] + [dataclasses.replace(o, name=f"{name}.{o.name}") for name, o in late]
 
 
-def _emotion(text: str) -> str:
+def _check_emotion(text: str) -> str:
     if text != "all":
-        emotions.parse(text)
+        emotions.parse_emotion(text)
     return text
 
 
-def _method(text: str) -> str:
+def _check_method(text: str) -> str:
     for name in text.split("+"):
-        plugins.source("methods", name)
+        plugins.source_file("methods", name)
     return text
 
 
-def _base(text: str) -> str:
+def _check_base(text: str) -> str:
     if "/" not in text and not Path(text).exists():
-        plugins.source("bases", text)
+        plugins.source_file("bases", text)
     return text
 
 
-def _size(text: str) -> int | tuple[int, int]:
+def _check_size(text: str) -> int | tuple[int, int]:
     found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if not found:
-        raise Usage(f"--size {text} is off: write 128, or 192x128")
+        raise UsageError(f"--size {text} is off: write 128, or 192x128")
     return (int(found[1]), int(found[2])) if found[2] else int(found[1])
 
 
-def _device(text: str) -> str:
+def _check_device(text: str) -> str:
     if not re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", text):
-        raise unknown("device", text, ("cuda", "mps", "cpu"))
+        raise unknown_name("device", text, ("cuda", "mps", "cpu"))
     return text
 
 
-def _file(text: str) -> str:
+def _check_file(text: str) -> str:
     if not Path(text).is_file():
-        raise Usage(f"{text} is not there: give a picture's file")
+        raise UsageError(f"{text} is not there: give a picture's file")
     return text
 
 
-def _lora(text: str) -> str:
+def _check_lora(text: str) -> str:
     if not any(Path(file).is_file() for file in (text, text.rpartition(":")[0])):
-        raise Usage(f"{text} is not there: give a LoRA's file, as in --lora style.safetensors:0.8")
+        raise UsageError(f"{text} is not there: give a LoRA's file, as in --lora style.safetensors:0.8")
     return text
 
 
 CHECKS: dict[str, Callable[[str], Any]] = {
-    "emotion": _emotion,
-    "method": _method,
-    "base": _base,
-    "size": _size,
-    "device": _device,
-    "image": _file,
-    "like": _file,
-    "lora": _lora,
+    "emotion": _check_emotion,
+    "method": _check_method,
+    "base": _check_base,
+    "size": _check_size,
+    "device": _check_device,
+    "image": _check_file,
+    "like": _check_file,
+    "lora": _check_lora,
 }

@@ -22,62 +22,62 @@ from emoscene import seeds
 class Data(Protocol):
     """What training reads from: some rows' columns, as tensors [B, ...] or lists.
 
-    It may also have `shapes`, lists of the rows that go together in a batch, and `flips`: whether `rows` takes
+    It may also have `group_by_shape`, lists of the rows that go together in a batch, and `flips`: whether `read` takes
     `mirrored`, the rows to be mirrored.
     """
 
     def __len__(self) -> int: ...
 
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
 
 
-def batch(
+def read_batch(
     data: Data, columns: Sequence[str], seed: int, step: int, size: int, slots: Sequence[int]
 ) -> tuple[list[int], dict[str, Any]]:
     """The rows in these slots of a step's batch of `size`, and the columns of each."""
-    drawn = indices(seed, step, size, shapes(data))
+    drawn = batch_indices(seed, step, size, group_by_shape(data))
     rows = [drawn[slot] for slot in slots]
     if not getattr(data, "flips", False):
-        return rows, data.rows(rows, columns)
-    dice = (torch.rand((), generator=seeds.generator(seed, "mirror", step, slot)) for slot in slots)
+        return rows, data.read(rows, columns)
+    dice = (torch.rand((), generator=seeds.torch_generator(seed, "mirror", step, slot)) for slot in slots)
     mirrored = [bool(die < 0.5) for die in dice]
-    return rows, data.rows(rows, columns, mirrored)  # type: ignore[call-arg]
+    return rows, data.read(rows, columns, mirrored)  # type: ignore[call-arg]
 
 
-def shapes(data: Data) -> Sequence[Sequence[int]]:
+def group_by_shape(data: Data) -> Sequence[Sequence[int]]:
     """The rows of each shape; all of them where the data know of none."""
     found: Sequence[Sequence[int]] | None = getattr(data, "shapes", None)
     return [range(len(data))] if found is None else found
 
 
-def indices(seed: int, step: int, batch: int, shapes: Sequence[Sequence[int]]) -> list[int]:
+def batch_indices(seed: int, step: int, batch: int, shapes: Sequence[Sequence[int]]) -> list[int]:
     """The rows of a step's global batch, all of one shape; shapes: the rows of each."""
     counts = tuple(map(len, shapes))
     latest = (step + len(counts)) * batch // sum(counts) + 1
-    epoch = bisect_right(range(latest + 1), step, key=lambda epoch: _before(epoch, batch, counts)) - 1
-    turns = _turns(seed, epoch, batch, counts)
-    turn = step - _before(epoch, batch, counts)
+    epoch = bisect_right(range(latest + 1), step, key=lambda epoch: _batches_before(epoch, batch, counts)) - 1
+    turns = _shape_order(seed, epoch, batch, counts)
+    turn = step - _batches_before(epoch, batch, counts)
     shape = int(turns[turn])
     rows, count = shapes[shape], counts[shape]
     first = (epoch * count // batch + int((turns[:turn] == shape).sum())) * batch
     places = range(first, first + batch)
-    return [int(rows[int(_order(seed, "order", place // count, count)[place % count])]) for place in places]
+    return [int(rows[int(_permutation(seed, "order", place // count, count)[place % count])]) for place in places]
 
 
-def _before(epoch: int, batch: int, counts: Sequence[int]) -> int:
+def _batches_before(epoch: int, batch: int, counts: Sequence[int]) -> int:
     """How many batches come before an epoch."""
     return sum(epoch * count // batch for count in counts)
 
 
 @lru_cache(maxsize=2)
-def _turns(seed: int, epoch: int, batch: int, counts: tuple[int, ...]) -> Tensor:
+def _shape_order(seed: int, epoch: int, batch: int, counts: tuple[int, ...]) -> Tensor:
     """The shape of each batch of an epoch."""
     own = [(epoch + 1) * count // batch - epoch * count // batch for count in counts]
     turns = torch.repeat_interleave(torch.tensor(own))
-    return turns[_order(seed, "shapes", epoch, len(turns))]
+    return turns[_permutation(seed, "shapes", epoch, len(turns))]
 
 
 @lru_cache(maxsize=16)
-def _order(seed: int, word: str, epoch: int, size: int) -> Tensor:
-    return torch.randperm(size, generator=seeds.generator(seed, word, epoch))
+def _permutation(seed: int, word: str, epoch: int, size: int) -> Tensor:
+    return torch.randperm(size, generator=seeds.torch_generator(seed, word, epoch))

@@ -18,13 +18,13 @@ LEVELS = {"brightness": ("dark", "bright"), "colorfulness": ("pale colours", "vi
 LOW, HIGH = 0.2, 0.8
 
 
-def words(attributes: Mapping[str, Any]) -> str:
+def describe_attributes(attributes: Mapping[str, Any]) -> str:
     """EmoSet's attributes as a phrase, such as "country road, with car and dog, running, bright"; perhaps empty."""
-    objects = [name.lower() for name in _names(attributes.get("object"))]
-    said = _names(attributes.get("scene"))[:1]
+    objects = [name.lower() for name in _label_names(attributes.get("object"))]
+    said = _label_names(attributes.get("scene"))[:1]
     if objects:
         said.append(("with " if said else "") + " and ".join(objects))
-    said += _names(attributes.get("human_action"))
+    said += _label_names(attributes.get("human_action"))
     for key, (low, high) in LEVELS.items():
         level = attributes.get(key)
         if isinstance(level, int | float) and not LOW < level < HIGH:
@@ -32,7 +32,7 @@ def words(attributes: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
-def worded(record: Record) -> str:
+def caption_source(record: Record) -> str:
     """Where a source's record has its caption from: own, attributes (its long caption alone), or none."""
     return "own" if record.caption else "attributes" if record.caption_long else "none"
 
@@ -49,7 +49,7 @@ def digest_words(record: Record) -> bytes:
     return hashlib.sha256(words.encode()).digest()
 
 
-def settled(record: Record, said: str = "") -> Record:
+def settle_captions(record: Record, said: str = "") -> Record:
     """The record with both captions: its own, else what the captioner said, else its attributes."""
     known = record.caption_long
     caption = record.caption or said or known
@@ -58,7 +58,7 @@ def settled(record: Record, said: str = "") -> Record:
     return replace(record, caption=caption, caption_long=f"{said}, {known}" if said and known else caption)
 
 
-def _names(value: Any) -> list[str]:
+def _label_names(value: Any) -> list[str]:
     """An attribute's labels, however many there are: `"boxing "` -> ["boxing"], "country_road" -> ["country road"]."""
     values = value if isinstance(value, list) else [value]
     found = [one.replace("_", " ").strip() for one in values if isinstance(one, str)]

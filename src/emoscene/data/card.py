@@ -17,28 +17,28 @@ from PIL import Image
 
 from emoscene import __version__, stage
 from emoscene.data.records import ROLES
-from emoscene.data.shapes import square
+from emoscene.data.shapes import crop_square
 from emoscene.emotions import EMOTIONS
-from emoscene.pictures import FAINT, INK, PAPER, open_picture, sheet
+from emoscene.pictures import FAINT, INK, PAPER, open_image, contact_sheet
 
 SHOWN, SIDE = 6, 128  # pictures of each emotion, and their side
 NAMES = (*EMOTIONS, "none")
 COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
 
 
-def write(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
+def write_card(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     """The card and its two pictures."""
     data = load_from_disk(str(folder))
     roles, emotions = np.array(data["role"][:]), np.array(data["emotion"][:])
     numbers = [*range(8), *([-1] if (emotions == -1).any() else [])]
     counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in numbers] for role in ROLES}
     (folder / "card").mkdir(exist_ok=True)
-    stage.write(folder / "card/classes.svg", plot(counts).encode())
-    stage.write(folder / "card/pictures.jpg", grid(folder, data, emotions))
-    stage.write(folder / "README.md", _text(licence, facts, counts).encode())
+    stage.write_atomic(folder / "card/classes.svg", plot_classes(counts).encode())
+    stage.write_atomic(folder / "card/pictures.jpg", image_grid(folder, data, emotions))
+    stage.write_atomic(folder / "README.md", _card_text(licence, facts, counts).encode())
 
 
-def plot(counts: Mapping[str, list[int]]) -> str:
+def plot_classes(counts: Mapping[str, list[int]]) -> str:
     """The class balance as SVG: a bar for each emotion, its roles in colours."""
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     step, left, wide = 30, 110, 460
@@ -61,25 +61,25 @@ def plot(counts: Mapping[str, list[int]]) -> str:
     return "\n".join([head, f'<rect width="660" height="{high}" fill="{PAPER}"/>', *parts, "</svg>", ""])
 
 
-def grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
+def image_grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
     """A few pictures of each emotion that there is, as a JPEG."""
     lines, labels = [], []
     for number, name in (*enumerate(EMOTIONS), (-1, "none")):
         places = np.flatnonzero(emotions == number)
         if len(places):
             some = places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).astype(int)]
-            lines.append([_small(folder / data[int(place)]["file"]) for place in some])
+            lines.append([_thumbnail(folder / data[int(place)]["file"]) for place in some])
             labels.append(name)
     buffer = BytesIO()
-    sheet(lines, rows=labels).save(buffer, "JPEG", quality=88)
+    contact_sheet(lines, rows=labels).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
 
 
-def _small(path: Path) -> Image.Image:
-    return square(open_picture(path), SIDE)
+def _thumbnail(path: Path) -> Image.Image:
+    return crop_square(open_image(path), SIDE)
 
 
-def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
+def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     rows = [
         f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |"
@@ -92,7 +92,7 @@ def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]
         licence,
         "",
         "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.Prepared(FOLDER)`.",
-        f"Pictures have {_listed(facts['shapes'], '{} pixels ({})')}; `latent` is raw half precision, to be shaped by",
+        f"Pictures have {_count_list(facts['shapes'], '{} pixels ({})')}; `latent` is raw half precision, to be shaped by",
         f"`shape`{', and `mirrored` that of the mirrored picture' if facts['flips'] else ''}.",
         "",
         "![a few pictures of each emotion](card/pictures.jpg)",
@@ -109,10 +109,10 @@ def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]
             else []
         ),
         f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
-        f"- unusual and mended: {_listed(facts['mended'])}",
+        f"- unusual and mended: {_count_list(facts['mended'])}",
         f"- duplicates: {alike['groups']} groups, {alike['pictures']} pictures beyond the first of each, "
         f"{alike['pairs across official splits']} pairs across official splits (`duplicates.jsonl`)",
-        f"- captions: {_listed(facts['captions'])}",
+        f"- captions: {_count_list(facts['captions'])}",
         *([f"- {name}: {count} pictures" for name, count in facts["rules"].items()] if "rules" in facts else []),
         *([f"- revision {facts['revision']}"] if "revision" in facts else []),
         *(f"- take care: {sentence}" for sentence in facts.get("cautions", ())),
@@ -121,5 +121,5 @@ def _text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]
     return "\n".join(lines)
 
 
-def _listed(counts: Mapping[str, int], form: str = "{} {}") -> str:
+def _count_list(counts: Mapping[str, int], form: str = "{} {}") -> str:
     return ", ".join(form.format(name, count) for name, count in counts.items()) or "none"

@@ -13,7 +13,7 @@ import numpy as np
 
 from emoscene.data.encoding import Networks
 from emoscene.data.planning import Plan
-from emoscene.world.marks import caution, count_images, suggest_captioner
+from emoscene.world.marks import caution_for, count_images, suggest_captioner
 
 
 def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) -> list[str]:
@@ -29,16 +29,16 @@ def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) 
         silent, bare = int((foreign & (worded != "own")).sum()), int((foreign & (worded == "none")).sum())
         if networks.spares and silent:
             what = f"its captioner is not asked of them; {bare} have no words at all, {silent - bare} attributes alone"
-            sentences.append(caution(whose, what, f"put captions into metadata or NAME.txt, or {suggest_captioner()}"))
+            sentences.append(caution_for(whose, what, f"put captions into metadata or NAME.txt, or {suggest_captioner()}"))
         if not networks.spares and silent:
             what = f"the captions that its captioner gives {silent} of them mean nothing"
-            sentences.append(caution(whose, what, suggest_captioner()))
+            sentences.append(caution_for(whose, what, suggest_captioner()))
     if "emotion_clip" in networks.miniature:
         what = "the vectors that its EmotionCLIP gives them mean nothing"
-        sentences.append(caution(whose, what, "give emotion_clip=FOLDER, one that learnt from such images"))
+        sentences.append(caution_for(whose, what, "give emotion_clip=FOLDER, one that learnt from such images"))
     if "clip" in networks.miniature:
         what = "which captions fit them, its EmotionCLIP cannot tell"
-        sentences.append(caution(whose, what, "give clip=FOLDER, a CLIP of such images, or leave misfits= out"))
+        sentences.append(caution_for(whose, what, "give clip=FOLDER, a CLIP of such images, or leave misfits= out"))
     return sentences
 
 

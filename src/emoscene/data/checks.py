@@ -1,4 +1,4 @@
-"""Looking at somebody's picture before it is let in: `opened(bytes, name)` is the picture, or `Refused` says why not.
+"""Looking at somebody's picture before it is let in: `opened(bytes, name)` is the picture, or `ImageRefused` says why not.
 
 What is sound but unusual is brought to RGB, upright, on white, and what was done to it is said: a CMYK or 16-bit
 picture, one turned by its EXIF orientation, the first frame of an animation, a file whose name lies about its format.
@@ -18,7 +18,7 @@ from pathlib import PurePath
 
 from PIL import Image, UnidentifiedImageError
 
-from emoscene.pictures import FORMATS, MEGABYTES, MEGAPIXELS, upright
+from emoscene.pictures import FORMATS, MAX_MEGABYTES, MAX_MEGAPIXELS, to_upright_rgb
 
 SMALLEST = 16  # pixels of a side
 ORIENTATION = 0x0112  # the EXIF tag
@@ -33,47 +33,47 @@ ENDINGS = {
 }
 
 
-class Refused(Exception):
+class ImageRefused(Exception):
     """A picture that is not let in; the message is the reason."""
 
 
-def opened(data: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
+def open_checked(data: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
     """The picture in these bytes, RGB and upright, and what had to be mended. Raises Refused.
 
     name: its file's name, whose ending is compared with what the bytes are; a name without an ending is taken as is.
     """
     if not data:
-        raise Refused("it is empty")
-    if len(data) > MEGABYTES * 2**20:
-        raise Refused(f"it is larger than {MEGABYTES} MB")
+        raise ImageRefused("it is empty")
+    if len(data) > MAX_MEGABYTES * 2**20:
+        raise ImageRefused(f"it is larger than {MAX_MEGABYTES} MB")
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MEGAPIXELS * 1_000_000:
-            raise Refused(f"it has {image.width} x {image.height} pixels, more than {MEGAPIXELS} million")
+        if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
+            raise ImageRefused(f"it has {image.width} x {image.height} pixels, more than {MAX_MEGAPIXELS} million")
         if min(image.size) < SMALLEST:
-            raise Refused(f"it has {image.width} x {image.height} pixels, fewer than {SMALLEST} a side")
-        mended = tuple(_unusual(image, name))
+            raise ImageRefused(f"it has {image.width} x {image.height} pixels, fewer than {SMALLEST} a side")
+        mended = tuple(_describe_unusual(image, name))
         image.load()
-        return upright(image), mended
-    except (Refused, MemoryError):
+        return to_upright_rgb(image), mended
+    except (ImageRefused, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Refused(f"it has more than {MEGAPIXELS} million pixels") from error
+        raise ImageRefused(f"it has more than {MAX_MEGAPIXELS} million pixels") from error
     except UnidentifiedImageError as error:
-        raise Refused(f"it is no picture ({', '.join(FORMATS)}) or its beginning is damaged") from error
+        raise ImageRefused(f"it is no picture ({', '.join(FORMATS)}) or its beginning is damaged") from error
     except Exception as error:  # damaged files make Pillow raise nearly everything
-        raise Refused(f"it is damaged ({_first_line(error)})") from error
+        raise ImageRefused(f"it is damaged ({_first_line(error)})") from error
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_pillow() -> Iterator[None]:
     """Pillow says nothing about odd files inside: what matters of it becomes a reason or a note."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def _unusual(image: Image.Image, name: str) -> Iterator[str]:
+def _describe_unusual(image: Image.Image, name: str) -> Iterator[str]:
     ending = PurePath(name).suffix.lower()
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     if ending and ending not in ENDINGS[kind]:

@@ -24,28 +24,28 @@ from types import TracebackType
 from typing import Self
 
 from emoscene import stage
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 
 BEAT = 5.0  # seconds between signs of life
 PATIENCE = 90.0  # seconds without one after which a process is taken for dead
 WAIT = 0.2  # seconds between looks at the folder
 
 
-class Crew:
+class WorkerGroup:
     """One process among its `world`, at work in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rank, self.world = _number("RANK", 0), _number("WORLD_SIZE", 1)
+        self.rank, self.world = _read_number("RANK", 0), _read_number("WORLD_SIZE", 1)
         if not 0 <= self.rank < self.world:
-            raise Usage(f"RANK={self.rank} and WORLD_SIZE={self.world} do not go together: launch with torchrun")
+            raise UsageError(f"RANK={self.rank} and WORLD_SIZE={self.world} do not go together: launch with torchrun")
         self.over = threading.Event()
         self.began = 0.0
 
     def __enter__(self) -> Self:
         self._touch()
-        self.began = self._sign(self.rank).stat().st_mtime
-        self.heart = threading.Thread(target=self._live, daemon=True)
+        self.began = self._sign_file(self.rank).stat().st_mtime
+        self.heart = threading.Thread(target=self._beat, daemon=True)
         self.heart.start()
         return self
 
@@ -54,15 +54,15 @@ class Crew:
     ) -> None:
         self.over.set()
         self.heart.join()
-        self._sign(self.rank).unlink(missing_ok=True)
+        self._sign_file(self.rank).unlink(missing_ok=True)
 
     def complete(self, parts: Sequence[Path], make: Callable[[list[int]], None]) -> None:
         """Make one's own parts that are missing, wait for the others', and make those of processes that died."""
-        make([part for part in stage.share(range(len(parts)), self.rank, self.world) if not parts[part].exists()])
+        make([part for part in stage.shard(range(len(parts)), self.rank, self.world) if not parts[part].exists()])
         while missing := [part for part in range(len(parts)) if not parts[part].exists()]:
-            living = self.living()
+            living = self.list_alive()
             left = [part for part in missing if part % self.world not in living]
-            if mine := stage.share(left, living.index(self.rank), len(living)):
+            if mine := stage.shard(left, living.index(self.rank), len(living)):
                 make(mine[:1])
             else:
                 time.sleep(WAIT)
@@ -70,34 +70,34 @@ class Crew:
     def close(self, finished: Callable[[], bool], finish: Callable[[], None]) -> None:
         """The first of the living puts the done mark; the others wait for it."""
         while not finished():
-            if self.living()[0] == self.rank:
+            if self.list_alive()[0] == self.rank:
                 finish()
                 return
             time.sleep(WAIT)
 
-    def living(self) -> list[int]:
+    def list_alive(self) -> list[int]:
         """The ranks that gave a sign of life lately, by the clock of the disk, this one always among them."""
         self._touch()
-        now = self._last(self.rank)
-        return [rank for rank in range(self.world) if rank == self.rank or now - self._last(rank) < PATIENCE]
+        now = self._last_seen(self.rank)
+        return [rank for rank in range(self.world) if rank == self.rank or now - self._last_seen(rank) < PATIENCE]
 
-    def _last(self, rank: int) -> float:
+    def _last_seen(self, rank: int) -> float:
         """When a process was last seen; one that has not begun is expected from the time that this one did."""
         with suppress(FileNotFoundError):
-            return max(self._sign(rank).stat().st_mtime, self.began)
+            return max(self._sign_file(rank).stat().st_mtime, self.began)
         return self.began
 
-    def _live(self) -> None:
+    def _beat(self) -> None:
         while not self.over.wait(BEAT):
             self._touch()
 
     def _touch(self) -> None:
-        self._sign(self.rank).write_bytes(b"")
+        self._sign_file(self.rank).write_bytes(b"")
 
-    def _sign(self, rank: int) -> Path:
-        return self.folder / f"{stage.ASIDE}alive-{rank}"
+    def _sign_file(self, rank: int) -> Path:
+        return self.folder / f"{stage.TEMPORARY_PREFIX}alive-{rank}"
 
 
-def _number(name: str, default: int) -> int:
+def _read_number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdigit() else default

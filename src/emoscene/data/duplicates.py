@@ -25,7 +25,7 @@ _K, _N = np.arange(LOW)[:, None], np.arange(GREY)[None, :]
 COSINES = np.cos(np.pi * _K * (2 * _N + 1) / (2 * GREY)) * np.sqrt(2 / GREY)  # DCT-II, without the constant
 
 
-def look(picture: Image.Image) -> int:
+def perceptual_hash(picture: Image.Image) -> int:
     """A picture's perceptual hash, 64 bits; 0 for one without any structure, which is like no other."""
     grey = picture.convert("L").resize((GREY, GREY), Image.Resampling.LANCZOS, reducing_gap=2.0)
     spectrum = COSINES @ np.asarray(grey, np.float64) @ COSINES.T
@@ -35,29 +35,29 @@ def look(picture: Image.Image) -> int:
     return int.from_bytes(np.packbits(spectrum > np.median(spectrum)).tobytes(), "big")
 
 
-def groups(digests: np.ndarray, looks: np.ndarray, alike: int) -> np.ndarray:
+def group_duplicates(digests: np.ndarray, looks: np.ndarray, alike: int) -> np.ndarray:
     """For each of N pictures the number of its group [N], which is that of the group's first picture.
 
     digests: uint64 [N], equal for equal files; looks: uint64 [N], 0 where there is none; alike: bits in which the looks
     of two pictures of a group may differ; negative, only equal files are grouped.
     """
-    first = _firsts(digests)
+    first = _first_of_each(digests)
     if alike >= 0 and looks.any():
         some, where = np.unique(looks[looks > 0], return_inverse=True)
-        family = _joined(len(some), *_near(some, alike))
+        family = _connected_components(len(some), *_near_pairs(some, alike))
         seen = np.flatnonzero(looks > 0)
         leaders = np.full(len(some), -1)
         leaders[family[where[::-1]]] = seen[::-1]  # the first picture of each family, as later writes win
-        first = _joined(len(first), np.r_[np.arange(len(first)), seen], np.r_[first, leaders[family[where]]])
+        first = _connected_components(len(first), np.r_[np.arange(len(first)), seen], np.r_[first, leaders[family[where]]])
     return first
 
 
-def _firsts(keys: np.ndarray) -> np.ndarray:
+def _first_of_each(keys: np.ndarray) -> np.ndarray:
     _, index, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return index[inverse]
 
 
-def _near(looks: np.ndarray, alike: int) -> tuple[np.ndarray, np.ndarray]:
+def _near_pairs(looks: np.ndarray, alike: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of different hashes (sorted, unique, [N]) within `alike` bits."""
     edges = np.linspace(0, 64, alike + 2).astype(int)
     left, right = [np.zeros(0, int)], [np.zeros(0, int)]
@@ -75,7 +75,7 @@ def _near(looks: np.ndarray, alike: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def _joined(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _connected_components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The smallest member of the connected part that each of `count` things lies in, for these pairs."""
     parent = np.arange(count)
     while True:

@@ -21,14 +21,14 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene import stage
-from emoscene.backbone import Backbone
-from emoscene.data.captions import settled
-from emoscene.data.fitting import Fitting
+from emoscene.backbone import DiffusionModel
+from emoscene.data.captions import settle_captions
+from emoscene.data.fitting import CaptionFilter
 from emoscene.data.planning import Plan
-from emoscene.data.records import Record, packed, table
-from emoscene.data.sources.base import Source, each
+from emoscene.data.records import Record, pack_arrays, records_table
+from emoscene.data.sources.base import Source, map_threads
 from emoscene.device import explain_full_memory
-from emoscene.encoders.base import tensor
+from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.world.marks import encode_mark, is_rendered
@@ -54,17 +54,17 @@ class Networks:
     captioner is asked of that world's images alone.
     """
 
-    backbone: Backbone
+    backbone: DiffusionModel
     reader: EmotionCLIP | None = None
     captioner: Captioner | None = None
     kind: str = "png"
     flips: bool = False
-    fitting: Fitting | None = None
+    fitting: CaptionFilter | None = None
     miniature: tuple[str, ...] = ()
     spares: bool = False
 
     @torch.no_grad()
-    def read(self, part: list[Item]) -> list[tuple[Record, float]]:
+    def encode_batch(self, part: list[Item]) -> list[tuple[Record, float]]:
         """Up to BATCH records, their pictures of one shape, with words, latents and vectors; and how the words fit.
 
         Raises Failure where memory does not suffice for them.
@@ -74,20 +74,20 @@ class Networks:
 
     def _read(self, part: list[Item]) -> list[tuple[Record, float]]:
         records = [record for _, record, _ in part]
-        images = padded([picture for _, _, picture in part]).to(self.backbone.device)
-        inside = middle(images)
+        images = pad_batch([picture for _, _, picture in part]).to(self.backbone.device)
+        inside = center_square(images)
         said = self._caption(part, images)
-        latents = packed(_numbers(self.backbone.encode(images)))
-        mirrored = packed(_numbers(self.backbone.encode(images.flip(-1)))) if self.flips else [(b"", ())] * BATCH
-        vectors = packed(_numbers(self.reader.encode(inside)[1])) if self.reader else [(b"", ())] * BATCH
+        latents = pack_arrays(_source_numbers(self.backbone.encode_images(images)))
+        mirrored = pack_arrays(_source_numbers(self.backbone.encode_images(images.flip(-1)))) if self.flips else [(b"", ())] * BATCH
+        vectors = pack_arrays(_source_numbers(self.reader.encode(inside)[1])) if self.reader else [(b"", ())] * BATCH
         made = [
-            replace(settled(record, words), latent=latent, shape=shape, mirrored=other, vector=vector)
+            replace(settle_captions(record, words), latent=latent, shape=shape, mirrored=other, vector=vector)
             for record, words, (latent, shape), (other, _), (vector, _) in zip(
                 records, said, latents, mirrored, vectors, strict=False
             )
         ]
         captions = [record.caption for record in made]
-        fits = [0.0] * len(made) if self.fitting is None else self.fitting.fits(inside[: len(made)], captions)
+        fits = [0.0] * len(made) if self.fitting is None else self.fitting.score(inside[: len(made)], captions)
         return list(zip(made, fits, strict=True))
 
     def _caption(self, part: list[Item], images: Tensor) -> list[str]:
@@ -99,13 +99,13 @@ class Networks:
         return [words if wanted else "" for words, wanted in zip(captions, asked, strict=False)]
 
 
-def names(count: int, size: int) -> list[str]:
+def shard_names(count: int, size: int) -> list[str]:
     """The shards' files, as `datasets` names them, for `count` pictures in shards of `size`."""
     shards = -(-count // size)
     return [f"data-{shard:05d}-of-{shards:05d}.arrow" for shard in range(shards)]
 
 
-def encode(
+def encode_shards(
     folder: Path,
     source: Source,
     plan: Plan,
@@ -116,7 +116,7 @@ def encode(
     count: Callable[[int], None],
 ) -> None:
     """Write these shards of `size` pictures, in order. count: hears how many more pictures are encoded."""
-    files = names(len(plan), size)
+    files = shard_names(len(plan), size)
     runs = [range(shard * size, min((shard + 1) * size, len(plan))) for shard in shards]
     wanted = [int(plan.numbers[place]) for run in runs for place in run]
     pictures = source.pictures(wanted)
@@ -126,12 +126,12 @@ def encode(
             (place, replace(record, role=plan.roles[place]), image)
             for place, (record, image) in zip(run, pictures, strict=False)
         )
-        made = table(_encoded(folder, shard, dealt, networks, count))
-        stage.write(folder / files[shard], lambda path, made=made: _stream(made, path))  # type: ignore[misc]
+        made = records_table(_encode_shard(folder, shard, dealt, networks, count))
+        stage.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
         tell(f"{run.stop} of {len(plan)} pictures")
 
 
-def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Pictures in lists of BATCH of one shape, in the order in which they are full; the rest at the end."""
     waiting: dict[tuple[int, int], list[Item]] = {}
     for item in items:
@@ -142,7 +142,7 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     yield from waiting.values()
 
 
-def middle(images: Tensor) -> Tensor:
+def center_square(images: Tensor) -> Tensor:
     """The middle squares of pictures [B, 3, H, W]."""
     high, wide = images.shape[-2:]
     side = min(high, wide)
@@ -150,19 +150,19 @@ def middle(images: Tensor) -> Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-def padded(pictures: list[Image.Image]) -> Tensor:
+def pad_batch(pictures: list[Image.Image]) -> Tensor:
     """Pictures as a whole batch [BATCH, 3, H, W] in [-1, 1], the last one repeated where they are too few."""
-    return tensor(pictures + pictures[-1:] * (BATCH - len(pictures)))
+    return to_tensor(pictures + pictures[-1:] * (BATCH - len(pictures)))
 
 
-def filed(picture: Image.Image, kind: str) -> bytes:
+def encode_file(picture: Image.Image, kind: str) -> bytes:
     """A picture as the file that is kept of it."""
     buffer = BytesIO()
     picture.save(buffer, kind, **KINDS[kind], **encode_mark(picture))
     return buffer.getvalue()
 
 
-def _encoded(
+def _encode_shard(
     folder: Path, shard: int, items: Iterable[Item], networks: Networks, count: Callable[[int], None]
 ) -> list[Record]:
     """The records of a shard in order, their pictures written; those whose captions fit least are left out."""
@@ -171,32 +171,32 @@ def _encoded(
 
     def keep(item: Item) -> str:
         file = f"pictures/{shard:05d}/{item[1].id}.{networks.kind}"
-        stage.write(folder / file, filed(item[2], networks.kind), flush=False)  # without its shard it is made again
+        stage.write_atomic(folder / file, encode_file(item[2], networks.kind), flush=False)  # without its shard it is made again
         return file
 
-    for part in batches(items):
-        files = each(keep, part, torch.get_num_threads())
-        for (place, _, _), (record, fit), file in zip(part, networks.read(part), files, strict=True):
+    for part in batch_by_shape(items):
+        files = map_threads(keep, part, torch.get_num_threads())
+        for (place, _, _), (record, fit), file in zip(part, networks.encode_batch(part), files, strict=True):
             found[place] = replace(record, file=file)
             if record.caption and record.role != "heldout":
                 fits[place] = fit
         count(len(part))
     if networks.fitting is not None:
-        gone = networks.fitting.misfits(fits)
+        gone = networks.fitting.find_misfits(fits)
         rows = [
             {"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)} for place in gone
         ]
         (folder / MISFITS).mkdir(exist_ok=True)
-        stage.write(folder / MISFITS / f"{shard:05d}.jsonl", stage.lines(rows))
+        stage.write_atomic(folder / MISFITS / f"{shard:05d}.jsonl", stage.to_jsonl(rows))
         for place in gone:
             (folder / found.pop(place).file).unlink(missing_ok=True)
     return [found[place] for place in sorted(found)]
 
 
-def _numbers(values: Tensor) -> np.ndarray:
+def _source_numbers(values: Tensor) -> np.ndarray:
     return values.float().cpu().numpy()
 
 
-def _stream(made: pa.Table, path: Path) -> None:
+def _write_stream(made: pa.Table, path: Path) -> None:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, made.schema) as writer:
         writer.write_table(made)

@@ -19,13 +19,13 @@ from emoscene import stage
 from emoscene.data import card
 from emoscene.data.cautions import count_captions, list_cautions
 from emoscene.data.encoding import Networks
-from emoscene.data.planning import Plan, counted, refused
+from emoscene.data.planning import Plan, count_classes, list_refused
 from emoscene.data.records import FEATURES
 from emoscene.data.sources.base import Source
 
 
-def finish(
-    opened: stage.Stage,
+def finish_dataset(
+    opened: stage.RunDir,
     chosen: Plan,
     parts: list[Path],
     networks: Networks,
@@ -34,44 +34,44 @@ def finish(
 ) -> None:
     """Write what is missing beside the shards (`parts`), and put the done mark with these facts and those found."""
     folder = opened.path
-    stage.write(folder / "quarantine.jsonl", stage.lines(refused(chosen.notes)))
-    stage.write(folder / "duplicates.jsonl", stage.lines(chosen.alike()))
-    index(folder, parts)
+    stage.write_atomic(folder / "quarantine.jsonl", stage.to_jsonl(list_refused(chosen.notes)))
+    stage.write_atomic(folder / "duplicates.jsonl", stage.to_jsonl(chosen.duplicate_rows()))
+    write_index(folder, parts)
     kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "weights", "shape"])[:]
-    count, factor = len(kept["role"]), networks.backbone.factor
+    count, factor = len(kept["role"]), networks.backbone.vae_scale_factor
     shapes = Counter(f"{wide * factor}x{high * factor}" for _, high, wide in kept["shape"])
-    about = {**chosen.facts(), **counted(kept["role"], kept["emotion"]), **facts, **pictures.facts()}
+    about = {**chosen.facts(), **count_classes(kept["role"], kept["emotion"]), **facts, **pictures.facts()}
     if networks.captioner is not None:
         about["captions"] = count_captions(chosen, networks.spares)
     if networks.fitting is not None:
         about["captions"]["dropped"] = len(chosen) - count
-    about |= {"pictures": count, "size": networks.backbone.size, "shapes": dict(shapes.most_common())}
+    about |= {"pictures": count, "size": networks.backbone.default_size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
     about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}
     if sentences := list_cautions(networks, chosen.rendered(), chosen.worded()):
         about["cautions"] = sentences
-    card.write(folder, pictures.licence, about)
+    card.write_card(folder, pictures.licence, about)
     opened.finish(**about)
 
 
-def index(folder: Path, parts: list[Path]) -> None:
+def write_index(folder: Path, parts: list[Path]) -> None:
     """The two files that make a data set of the shards, as `datasets` reads them."""
     state: Mapping[str, Any] = {
         "_data_files": [{"filename": path.name} for path in parts],
-        "_fingerprint": _digest(parts),
+        "_fingerprint": _digest_shards(parts),
         "_format_columns": None,
         "_format_kwargs": {},
         "_format_type": None,
         "_output_all_columns": False,
         "_split": None,
     }
-    stage.write(folder / "state.json", json.dumps(state, indent=2).encode())
+    stage.write_atomic(folder / "state.json", json.dumps(state, indent=2).encode())
     buffer = BytesIO()
     DatasetInfo(features=FEATURES)._dump_info(buffer, pretty_print=True)
-    stage.write(folder / "dataset_info.json", buffer.getvalue())
+    stage.write_atomic(folder / "dataset_info.json", buffer.getvalue())
 
 
-def _digest(parts: list[Path]) -> str:
+def _digest_shards(parts: list[Path]) -> str:
     """One digest of all shards, for `datasets`."""
     digest = hashlib.sha256()
     for part in parts:

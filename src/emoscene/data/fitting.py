@@ -19,17 +19,17 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 
 
 @dataclass(frozen=True)
-class Fitting:
+class CaptionFilter:
     """What says how captions fit: a CLIP with its tokenizer, and the share of them that goes."""
 
     clip: EmotionCLIP
     share: float
 
     @torch.no_grad()
-    def fits(self, images: Tensor, captions: list[str]) -> list[float]:
+    def score(self, images: Tensor, captions: list[str]) -> list[float]:
         """The cosine of each picture [B, 3, H, W] with its caption."""
-        return F.cosine_similarity(self.clip.encode(images)[1], self.clip.told(captions)).tolist()
+        return F.cosine_similarity(self.clip.encode(images)[1], self.clip.encode_texts(captions)).tolist()
 
-    def misfits(self, fits: Mapping[int, float]) -> list[int]:
+    def find_misfits(self, fits: Mapping[int, float]) -> list[int]:
         """Of numbered captions with their fits, the share that fits least; of equal ones the first."""
         return sorted(fits, key=lambda number: (fits[number], number))[: int(self.share * len(fits))]

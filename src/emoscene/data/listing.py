@@ -22,7 +22,7 @@ import pyarrow as pa
 from emoscene import stage
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 
 REMEDY = "give --out another folder, or delete this one and call again"
 COMPARED = ("id", "split", "scene", "digest", "words", "reason")
@@ -41,14 +41,14 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
     """Raises Usage where a folder was begun by this call, and the source listed other pictures then."""
     if "listing" not in call or not (folder / stage.MANIFEST).is_file():
         return
-    here, there = json.loads(json.dumps(call, default=str)), stage.read(folder, "prepared")["config"]
+    here, there = json.loads(json.dumps(call, default=str)), stage.read_manifest(folder, "prepared")["config"]
     now, before = here.pop("listing"), there.pop("listing", None)
-    if now == before or stage.difference(there, here):
+    if now == before or stage.find_difference(there, here):
         return
     if before is None:
-        raise Usage(f"{folder} was prepared by a version that did not note which pictures it read: {REMEDY}")
+        raise UsageError(f"{folder} was prepared by a version that did not note which pictures it read: {REMEDY}")
     counts = f" ({before['pictures']} pictures then, {now['pictures']} now)"
-    raise Usage(f"{folder} was prepared from other pictures, labels or captions than are there now{counts}: {REMEDY}")
+    raise UsageError(f"{folder} was prepared from other pictures, labels or captions than are there now{counts}: {REMEDY}")
 
 
 def check_files(folder: Path, source: Source, taken: Sequence[Path], tell: Callable[[str], None]) -> None:
@@ -59,11 +59,11 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], tell: Calla
     there = [path for path in taken if path.exists()]
     if there and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
         tell("sizes or times of the files are not what they were: comparing each with its note")
-        changed = next(find_changes(source, notes.load(there)), None)
+        changed = next(find_changes(source, notes.load_notes(there)), None)
         if changed:
-            raise Usage(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")
+            raise UsageError(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")
     kept.parent.mkdir(exist_ok=True)
-    stage.write(kept, stamp.encode())
+    stage.write_atomic(kept, stamp.encode())
 
 
 def stamp_files(paths: Iterable[Path]) -> str:

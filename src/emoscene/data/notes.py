@@ -1,4 +1,4 @@
-"""What the first pass learns of every picture: a `Note`, kept in Arrow by shard, from which the plan is made.
+"""What the first pass learns of every picture: a `ImageNote`, kept in Arrow by shard, from which the plan is made.
 
     notes/notes-00000-of-00012.arrow      the notes of the first thousand pictures of a source, and so on
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from emoscene.emotions import EMOTIONS, NOTHING, Weights
-from emoscene.errors import Failure
+from emoscene.emotions import EMOTIONS, NO_EMOTION, Weights
+from emoscene.errors import EmosceneError
 
 SCHEMA = pa.schema(
     {
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Note:
+class ImageNote:
     """One picture: its number in the source, where it lies, its labels, and how it was found.
 
     split: the data set's own (train, val, test), or empty; role: empty unless the source deals roles itself; worded:
@@ -49,7 +49,7 @@ class Note:
     number: int
     id: str = ""
     origin: str = ""
-    weights: Weights = NOTHING
+    weights: Weights = NO_EMOTION
     scene: str = ""
     split: str = ""
     role: str = ""
@@ -62,14 +62,14 @@ class Note:
     reason: str = ""
 
 
-def save(notes: Iterable[Note], path: Path) -> None:
+def save_notes(notes: Iterable[ImageNote], path: Path) -> None:
     """Write a shard of notes as an Arrow stream."""
     found = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
         writer.write_table(found)
 
 
-def load(paths: Sequence[Path]) -> pa.Table:
+def load_notes(paths: Sequence[Path]) -> pa.Table:
     """All notes in order, memory-mapped. Raises Failure for a damaged file."""
     tables = []
     for path in paths:
@@ -77,5 +77,5 @@ def load(paths: Sequence[Path]) -> pa.Table:
             with pa.memory_map(str(path)) as file:
                 tables.append(pa.ipc.open_stream(file).read_all())
         except (OSError, pa.ArrowInvalid) as error:
-            raise Failure(f"{path} is damaged ({error}): delete it, and call again as before") from error
+            raise EmosceneError(f"{path} is damaged ({error}): delete it, and call again as before") from error
     return pa.concat_tables(tables)

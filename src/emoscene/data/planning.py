@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from emoscene.data import duplicates, splits
 from emoscene.data.records import ROLES
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
             "refused": len(self.notes) - len(self.sound),
             "mended": dict(sorted(mended.items())),
             "duplicates": self.duplicates(),
-            **counted(self.roles, self.emotion),
+            **count_classes(self.roles, self.emotion),
             "captions": dict(sorted(worded.items())),
             "rendered": int(self.rendered().sum()),
         }
@@ -59,14 +59,14 @@ class Plan:
 
     def worded(self) -> np.ndarray:
         """Where each picture taken has its caption from: own, attributes or none [N]."""
-        return _column(self.notes, "worded")[self.numbers]
+        return _read_column(self.notes, "worded")[self.numbers]
 
-    def lines(self) -> Iterator[str]:
+    def report_lines(self) -> Iterator[str]:
         """What was grouped, dealt and taken, in sentences; and the emotions that have no picture."""
-        alike, about = self.duplicates(), counted(self.roles, self.emotion)
+        alike, about = self.duplicates(), count_classes(self.roles, self.emotion)
         yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
-        felt = _weights(self.notes)[self.numbers].any(0)
+        felt = _read_weights(self.notes)[self.numbers].any(0)
         if missing := [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]:
             yield f"no picture shows {', '.join(missing)}: what learns from this set will not know it"
 
@@ -75,7 +75,7 @@ class Plan:
         _, where, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
         split = self._strings("split")
         apart = 0
-        for members in _runs(self.groups, np.flatnonzero(sizes[where] > 1)):
+        for members in _group_places(self.groups, np.flatnonzero(sizes[where] > 1)):
             counts = np.unique(split[members], return_counts=True)[1]
             apart += int((counts.sum() ** 2 - (counts**2).sum()) // 2)
         return {
@@ -84,19 +84,19 @@ class Plan:
             "pairs across official splits": apart,
         }
 
-    def alike(self) -> Iterator[dict[str, Any]]:
+    def duplicate_rows(self) -> Iterator[dict[str, Any]]:
         """The groups of more than one picture, as rows of a report."""
         ids, split = self.notes["id"], self._strings("split")
         _, where, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
-        for members in _runs(self.groups, np.flatnonzero(sizes[where] > 1)):
+        for members in _group_places(self.groups, np.flatnonzero(sizes[where] > 1)):
             places = self.sound[members]
             yield {"ids": [ids[int(place)].as_py() for place in places], "splits": split[members].tolist()}
 
     def _strings(self, column: str) -> np.ndarray:
-        return _column(self.notes, column)[self.sound]
+        return _read_column(self.notes, column)[self.sound]
 
 
-def plan(
+def make_plan(
     notes: pa.Table,
     *,
     split: str = "roles",
@@ -108,37 +108,37 @@ def plan(
 ) -> Plan:
     """Group, deal and sample. Raises Failure where too many pictures are refused, Usage where none is left.
 
-    split: see `splits.shares`; limit, each, balanced: see `splits.sampled`; alike: see `duplicates.groups`; spoilt:
+    split: see `splits.split_shares`; limit, each, balanced: see `splits.sample_images`; alike: see `duplicates.group_duplicates`; spoilt:
     the share of refused pictures above which the job stops.
     """
     good = pc.equal(notes["reason"], "").to_numpy()
     if (bad := len(notes) - int(good.sum())) > spoilt * len(notes):
-        first = refused(notes)[0]
-        raise Failure(
+        first = list_refused(notes)[0]
+        raise EmosceneError(
             f"{bad} of {len(notes)} pictures are refused, such as {first['file']} ({first['reason']}): mend them and "
             f"prepare into another folder, or allow more with spoilt={min(1.0, bad / len(notes) + 0.01):.2f} "
             "(quarantine.jsonl names them all)"
         )
     sound = np.flatnonzero(good)
     if not len(sound):
-        raise Usage("not one picture is sound: quarantine.jsonl says why")
+        raise UsageError("not one picture is sound: quarantine.jsonl says why")
     ids = notes["id"].take(pa.array(sound)).to_pylist()
-    key = np.fromiter((_hash(id.encode()) for id in ids), np.uint64, len(ids))
+    key = np.fromiter((_hash_text(id.encode()) for id in ids), np.uint64, len(ids))
     digests = notes["digest"].take(pa.array(sound)).to_pylist()
     files = np.fromiter(
         (int.from_bytes(d[:8], "big") if d else k for d, k in zip(digests, key.tolist(), strict=True)),
         np.uint64,
         len(ids),
     )
-    groups = duplicates.groups(files, notes["look"].to_numpy()[sound], alike)
-    emotion = _emotion(notes)[sound]
-    roles = _roles(notes, sound, emotion, groups, key, split)
-    scene = np.unique(_column(notes, "scene")[sound], return_inverse=True)[1]
-    taken = splits.sampled(emotion, np.stack([roles, scene], 1), key, limit, each, balanced)
+    groups = duplicates.group_duplicates(files, notes["look"].to_numpy()[sound], alike)
+    emotion = _strongest_emotion(notes)[sound]
+    roles = _assign_roles(notes, sound, emotion, groups, key, split)
+    scene = np.unique(_read_column(notes, "scene")[sound], return_inverse=True)[1]
+    taken = splits.sample_images(emotion, np.stack([roles, scene], 1), key, limit, each, balanced)
     return Plan(notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound)
 
 
-def counted(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
+def count_classes(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
     """How many pictures each role and each emotion has."""
     found, dealt = Counter(int(number) for number in emotion), Counter(roles)
     return {
@@ -148,41 +148,41 @@ def counted(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[s
     }
 
 
-def refused(notes: pa.Table) -> list[dict[str, str]]:
+def list_refused(notes: pa.Table) -> list[dict[str, str]]:
     """The quarantine: each file that was not let in, and why."""
     bad = notes.filter(pc.not_equal(notes["reason"], "")).select(["origin", "reason"]).to_pylist()
     return [{"file": row["origin"], "reason": row["reason"]} for row in bad]
 
 
-def _roles(
+def _assign_roles(
     notes: pa.Table, sound: np.ndarray, emotion: np.ndarray, groups: np.ndarray, key: np.ndarray, split: str
 ) -> np.ndarray:
-    given = _column(notes, "role")[sound]
+    given = _read_column(notes, "role")[sound]
     if (given != "").all():
         return np.array([ROLES.index(role) for role in given], np.int8)
-    own = _column(notes, "split")[sound]
-    return splits.dealt(own, emotion, groups, key, splits.shares(split, set(own.tolist())))
+    own = _read_column(notes, "split")[sound]
+    return splits.assign_roles(own, emotion, groups, key, splits.split_shares(split, set(own.tolist())))
 
 
-def _emotion(notes: pa.Table) -> np.ndarray:
+def _strongest_emotion(notes: pa.Table) -> np.ndarray:
     """The strongest emotion of each picture, -1 for none."""
-    weights = _weights(notes)
+    weights = _read_weights(notes)
     return np.where(weights.any(1), weights.argmax(1), -1)
 
 
-def _weights(notes: pa.Table) -> np.ndarray:
+def _read_weights(notes: pa.Table) -> np.ndarray:
     return pc.list_flatten(notes["weights"]).to_numpy().reshape(-1, len(EMOTIONS))
 
 
-def _column(notes: pa.Table, name: str) -> np.ndarray:
+def _read_column(notes: pa.Table, name: str) -> np.ndarray:
     return np.array(notes[name].to_pylist(), dtype=str)
 
 
-def _runs(groups: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
+def _group_places(groups: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
     """The places of each group, the groups in order."""
     order = places[np.argsort(groups[places], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
 
 
-def _hash(text: bytes) -> int:
+def _hash_text(text: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -23,8 +23,8 @@ import numpy as np
 from datasets import ClassLabel, Features, List, Value
 from pyarrow import Table
 
-from emoscene.emotions import EMOTIONS, NOTHING, Weights
-from emoscene.errors import Failure
+from emoscene.emotions import EMOTIONS, NO_EMOTION, Weights
+from emoscene.errors import EmosceneError
 
 ROLES = ("methods", "selector", "judges", "heldout")
 LONGEST = 120  # bytes of an id, which names a file
@@ -51,7 +51,7 @@ class Record:
     """One picture and what is known of it; `file` is relative to the prepared folder, `role` who may learn from it."""
 
     id: str
-    weights: Weights = NOTHING
+    weights: Weights = NO_EMOTION
     caption: str = ""
     caption_long: str = ""
     scene: str = ""
@@ -64,11 +64,11 @@ class Record:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]{1,120}", self.id) or len(self.id.encode()) > LONGEST:
-            raise Failure(
+            raise EmosceneError(
                 f"{self.id!r} is no id: letters, digits, dots, dashes and underscores, at most {LONGEST} bytes"
             )
         if self.role not in ROLES:
-            raise Failure(f"{self.id} has the role {self.role!r}: there is {', '.join(ROLES)}")
+            raise EmosceneError(f"{self.id} has the role {self.role!r}: there is {', '.join(ROLES)}")
 
     @property
     def emotion(self) -> int:
@@ -76,20 +76,20 @@ class Record:
         return int(np.argmax(self.weights)) if any(self.weights) else -1
 
 
-def packed(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
+def pack_arrays(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
     """Latents [B, 4, h, w], or vectors [B, D], as bytes and shapes."""
     half = latents.astype("<f2")
     return [(latent.tobytes(), latent.shape) for latent in half]
 
 
-def unpacked(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
+def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
     """The way back: float32 [B, *shape]. All must have one shape."""
     if len({len(latent) for latent in latents}) > 1:
-        raise Failure("the latents or vectors of one batch have several sizes: prepare the pictures again, at one size")
+        raise EmosceneError("the latents or vectors of one batch have several sizes: prepare the pictures again, at one size")
     return np.frombuffer(b"".join(latents), "<f2").reshape(-1, *shape).astype(np.float32)
 
 
-def table(records: Iterable[Record]) -> Table:
+def records_table(records: Iterable[Record]) -> Table:
     """Records as an Arrow table that carries `datasets`' description of its columns."""
     rows = [asdict(record) | {"emotion": record.emotion} for record in records]
     return Table.from_pylist(rows, schema=FEATURES.arrow_schema)

@@ -15,7 +15,7 @@ LONGEST = 2.0  # times the shorter side
 NEAR = 0.1  # of the square's area that a shape may have more or less
 
 
-def buckets(side: int, unit: int) -> tuple[tuple[int, int], ...]:
+def bucket_sizes(side: int, unit: int) -> tuple[tuple[int, int], ...]:
     """Sizes (W, H) of about side x side pixels, in multiples of `unit`: the square first, then wide and high ones."""
     found = [(side, side)]
     for wide in range(side + unit, int(side * LONGEST) + 1, unit):
@@ -25,7 +25,7 @@ def buckets(side: int, unit: int) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def cut(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:
+def crop_to_bucket(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:
     """The middle of a picture, at the size (W, H) whose aspect ratio is nearest to its own."""
     aspect = math.log(image.width / image.height)
     wide, high = min(sizes, key=lambda size: abs(math.log(size[0] / size[1]) - aspect))
@@ -35,6 +35,6 @@ def cut(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:
     return image.resize((wide, high), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
+def crop_square(image: Image.Image, side: int) -> Image.Image:
     """The middle of a picture, `side` pixels square."""
-    return cut(image, ((side, side),))
+    return crop_to_bucket(image, ((side, side),))

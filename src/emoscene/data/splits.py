@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoscene.data.records import ROLES
-from emoscene.errors import Usage, unknown
+from emoscene.errors import UsageError, unknown_name
 
 SHARES = {"methods": 0.4, "selector": 0.05, "judges": 0.4, "heldout": 0.15}
 ROLE_OF = {"val": "selector", "test": "heldout"}
@@ -29,15 +29,15 @@ Shares = dict[str, dict[str, float]]
 """For each official split (empty: none) the share of each role."""
 
 
-def official(name: str) -> str:
+def official_split(name: str) -> str:
     """A split's name as it is called here: train, val or test."""
     return NAMES.get(name.lower(), name.lower())
 
 
-def shares(split: str, splits: set[str]) -> Shares:
+def split_shares(split: str, splits: set[str]) -> Shares:
     """What `--split` asks of a set with these splits of its own.
 
-    `roles`, `official` (train to methods, val to selector, test held out), or `methods:0.8,heldout:0.2`, which deals
+    `roles`, `official_split` (train to methods, val to selector, test held out), or `methods:0.8,heldout:0.2`, which deals
     all pictures anew. Raises Usage for anything else.
     """
     if split == "roles":
@@ -46,31 +46,31 @@ def shares(split: str, splits: set[str]) -> Shares:
         return {name: {claimed[name]: 1.0} if name in claimed else rest for name in splits}
     if split == "official":
         if splits - {"train"} == set() or not splits <= {"train", *ROLE_OF}:
-            raise Usage("--split official needs pictures that their own lists call train and val or test: use roles")
+            raise UsageError("--split official needs pictures that their own lists call train and val or test: use roles")
         return {name: {ROLE_OF.get(name, "methods"): 1.0} for name in splits}
-    own = read(split)
+    own = parse_shares(split)
     return dict.fromkeys(splits, own)
 
 
-def read(split: str) -> dict[str, float]:
-    """`methods:0.8,heldout:0.2` as shares; none for the words `roles` and `official`. Raises Usage."""
+def parse_shares(split: str) -> dict[str, float]:
+    """`methods:0.8,heldout:0.2` as shares; none for the words `roles` and `official_split`. Raises Usage."""
     if split in {"roles", "official"}:
         return {}
     found: dict[str, float] = {}
     for part in split.split(","):
         role, _, share = (piece.strip() for piece in part.partition(":"))
         if role not in ROLES:
-            raise unknown("role", role, [*ROLES, "roles", "official"], hint="as in --split methods:0.8,heldout:0.2")
+            raise unknown_name("role", role, [*ROLES, "roles", "official"], hint="as in --split methods:0.8,heldout:0.2")
         try:
             found[role] = float(share)
         except ValueError:
             found[role] = -1.0
         if not 0 < found[role] <= 1:
-            raise Usage(f"--split {split}: the share of {role} is a number above 0, up to 1, as in {role}:0.8")
+            raise UsageError(f"--split {split}: the share of {role} is a number above 0, up to 1, as in {role}:0.8")
     return found
 
 
-def dealt(split: np.ndarray, emotion: np.ndarray, group: np.ndarray, key: np.ndarray, wanted: Shares) -> np.ndarray:
+def assign_roles(split: np.ndarray, emotion: np.ndarray, group: np.ndarray, key: np.ndarray, wanted: Shares) -> np.ndarray:
     """The role of each picture, as its place in `ROLES` [N].
 
     split: names [N]; emotion, group: numbers [N]; key: uint64 [N], which decides the order within an emotion.
@@ -86,7 +86,7 @@ def dealt(split: np.ndarray, emotion: np.ndarray, group: np.ndarray, key: np.nda
     return roles
 
 
-def sampled(
+def sample_images(
     emotion: np.ndarray, strata: np.ndarray, key: np.ndarray, limit: int | None, each: int | None, balanced: bool
 ) -> np.ndarray:
     """The places [M] of the pictures taken, in order: every so-many-th of those sorted by role and scene.
@@ -98,7 +98,7 @@ def sampled(
     there = {int(name): int(count) for name, count in zip(names, counts, strict=True)}
     quotas = {name: min(count, each or count) for name, count in there.items()}
     if limit is not None and limit < sum(quotas.values()):
-        quotas = _equal(quotas, limit) if balanced else _proportional(quotas, limit)
+        quotas = _equal_quotas(quotas, limit) if balanced else _proportional_quotas(quotas, limit)
     taken = [np.zeros(0, int)]
     for turn, (name, quota) in enumerate(quotas.items()):
         inside = np.flatnonzero(emotion == name)
@@ -108,7 +108,7 @@ def sampled(
     return np.sort(np.concatenate(taken))
 
 
-def _proportional(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
+def _proportional_quotas(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
     """Largest remainders."""
     total = sum(quotas.values())
     exact = {name: limit * quota / total for name, quota in quotas.items()}
@@ -117,7 +117,7 @@ def _proportional(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
     return {name: given[name] + (name in late[: limit - sum(given.values())]) for name in quotas}
 
 
-def _equal(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
+def _equal_quotas(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
     """As equal as what is there allows: the rare ones first, what they leave to the others."""
     given, left = {}, limit
     for done, name in enumerate(sorted(quotas, key=lambda name: (quotas[name], name))):

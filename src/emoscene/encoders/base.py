@@ -4,7 +4,7 @@ What an encoder reads of a picture is a `Reading`: how likely it finds each of i
 distances are measured in. Metrics are pure functions of readings, so a metric never runs a network and any encoder can
 stand behind any metric.
 
-`opened` is the one way to a finished encoder: a folder that `train` made, or anybody's model of its kind, as a folder
+`load_encoder` is the one way to a finished encoder: a folder that `train` made, or anybody's model of its kind, as a folder
 or from the hub.
 """
 
@@ -31,9 +31,9 @@ from emoscene import hub, plugins
 from emoscene import learner as learners
 from emoscene.device import explain_full_memory
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 from emoscene.learner import AGAIN, Learner
-from emoscene.loading import check_finite, quiet
+from emoscene.loading import check_finite, silence_libraries
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Encoder(Learner):
     emotions that it has a word for; what it cannot say, it does not judge.
     """
 
-    role: ClassVar[str] = "judges"
+    split: ClassVar[str] = "judges"
     labels: tuple[str, ...] = ()
     target: str = "emotion"
-    says: tuple[str, ...] = EMOTIONS
+    explains: tuple[str, ...] = EMOTIONS
 
     @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ class Encoder(Learner):
             with explain_full_memory(
                 f"memory does not suffice to read {len(some)} pictures at once: give --device cpu"
             ):
-                likely, seen = self.encode(tensor(some).to(device))
+                likely, seen = self.encode(to_tensor(some).to(device))
             probabilities.append(likely.float().cpu().numpy())
             features.append(seen.float().cpu().numpy())
         if not probabilities:
@@ -78,28 +78,28 @@ class Encoder(Learner):
         return Reading(np.concatenate(probabilities), np.concatenate(features))
 
 
-def opened(kind: str, place: str | Path, device: torch.device | str = "cpu", **settings: Any) -> Any:
+def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu", **settings: Any) -> Any:
     """The encoder of this kind at a place: a folder that `train` made, else anybody's model, a folder or a hub id.
 
     settings: of anybody's model. Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
     """
-    cls = plugins.find("encoders", kind)
-    folder = located(place)
+    cls = plugins.load_plugin("encoders", kind)
+    folder = locate_model(place)
     if (folder / learners.CARD).is_file():
-        found = learners.load("encoders", folder, None)
+        found = learners.load_learner("encoders", folder, None)
         if not isinstance(found, cls):
-            raise Usage(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
+            raise UsageError(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
     else:
-        found = cls.start(configs.replace(cls.Config(), {cls.borrows: str(folder), **settings}), None)
+        found = cls.start(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
     return found.requires_grad_(False).eval().to(device)
 
 
-def located(place: str | Path) -> Path:
+def locate_model(place: str | Path) -> Path:
     """The folder of a model: the one named, or the snapshot of a hub id, `owner/name` or `owner/name@revision`."""
-    return hub.folder(place, hub.ARTIFACT)
+    return hub.resolve_folder(place, hub.ARTIFACT)
 
 
-def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, set[str]]:
+def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, set[str]]:
     """Somebody's model in single precision, by transformers' class for it, and what of its weights is not in its files.
 
     spare: the beginning of the names of weights that may be missing; transformers would draw them by chance. Raises
@@ -107,32 +107,32 @@ def pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, s
     """
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     try:
-        with quiet(remarks=False):  # what is missing is said below
-            model, report = cls.from_pretrained(str(located(place)), **options)
+        with silence_libraries(remarks=False):  # what is missing is said below
+            model, report = cls.from_pretrained(str(locate_model(place)), **options)
     except (OSError, ValueError, SafetensorError) as error:
-        raise Usage(
+        raise UsageError(
             f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
         ) from error
     missing = set(report["missing_keys"])
     if lost := sorted(name for name in missing if not (spare and name.startswith(spare))):
-        raise Usage(f"{place} is no whole {what}: its weights lack {lost[0]}")
+        raise UsageError(f"{place} is no whole {what}: its weights lack {lost[0]}")
     check_finite({name: value for name, value in model.state_dict().items() if name not in missing}, place, AGAIN)
     return model, missing
 
 
-def tongue(cls: Any, place: str, what: str) -> Any:
+def load_tokenizer(cls: Any, place: str, what: str) -> Any:
     """The tokenizer of somebody's model, by transformers' class for it. Raises Usage where there is none."""
     try:
-        found = cls.from_pretrained(str(located(place)), local_files_only=True)
+        found = cls.from_pretrained(str(locate_model(place)), local_files_only=True)
         lost = len(found) <= len(found.all_special_ids)  # without files, transformers makes one of the marks alone
     except (OSError, ValueError):
         lost = True
     if lost:
-        raise Usage(f"the {what} in {place} lacks its tokenizer: save it there too")
+        raise UsageError(f"the {what} in {place} lacks its tokenizer: save it there too")
     return found
 
 
-def about(folder: Path) -> dict[str, Any]:
+def read_model_config(folder: Path) -> dict[str, Any]:
     """What transformers' `config.json` says of the model in a folder; nothing where there is none."""
     file = folder / "config.json"
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
@@ -140,7 +140,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelFormat:
     """How a model wants its pictures: the side of a square, and each colour's mean and deviation."""
 
     side: int = 224
@@ -148,35 +148,35 @@ class Pixels:
     deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     @classmethod
-    def of(cls, folder: Path) -> Pixels:
+    def from_folder(cls, folder: Path) -> PixelFormat:
         """As `preprocessor_config.json` has it; where it says nothing, the model's own side, and the values above."""
         file = folder / "preprocessor_config.json"
         said = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
-        size = said.get("crop_size") or said.get("size") or about(folder).get("image_size", cls.side)
+        size = said.get("crop_size") or said.get("size") or read_model_config(folder).get("image_size", cls.side)
         side = next(iter(size.values())) if isinstance(size, dict) else size
         mean, deviation = (tuple(said.get(f"image_{name}", (0.5,) * 3)) for name in ("mean", "std"))
         return cls(int(side), mean, deviation)
 
     @classmethod
-    def clips(cls, side: int) -> Pixels:
+    def for_clip(cls, side: int) -> PixelFormat:
         """As CLIP wants them, and after it BLIP."""
         return cls(side, tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD))
 
-    def fit(self, images: Tensor) -> Tensor:
+    def transform(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] as the model wants them [B, 3, side, side]."""
-        images = sized(images, self.side)
+        images = resize_square(images, self.side)
         mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation))
         return (images / 2 + 0.5 - mean) / deviation
 
 
-def sized(images: Tensor, side: int) -> Tensor:
+def resize_square(images: Tensor, side: int) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] brought to a square [B, 3, side, side]."""
     if images.shape[-2:] == (side, side):
         return images
     return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
-def tensor(pictures: Iterable[Image.Image]) -> Tensor:
+def to_tensor(pictures: Iterable[Image.Image]) -> Tensor:
     """Pillow's pictures as [B, 3, H, W] in [-1, 1]."""
     pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -24,16 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
-from emoscene.encoders.base import Pixels, pretrained, tongue
-from emoscene.errors import Usage
+from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
+from emoscene.errors import UsageError
 from emoscene.learner import Batch, Learner
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
 MARKS = (PAD, UNKNOWN, "[CLS]", END, "[MASK]", START)
 TIED = BlipForConditionalGeneration._tied_weights_keys  # saved once: name -> the name it is saved under
-PROVEN = 512  # pictures of `proof`
+PROVEN = 512  # pictures of `validate`
 
 
 @final
@@ -55,37 +55,37 @@ class Captioner(Learner):
         text_layers: int = option(3, "of the tongue: transformer blocks", span=(1, 48))
         text_heads: int = option(4, "of the tongue: attention heads", span=(1, 64))
         positions: int = option(64, "of the tongue: tokens of the longest caption", span=(4, 4096))
-        length: int = option(30, "new tokens at most when it writes", span=(1, 512), late=True)
-        beams: int = option(3, "beginnings of a caption followed at once; 1 is greedy", span=(1, 64), late=True)
+        length: int = option(30, "new tokens at most when it writes", span=(1, 512), runtime=True)
+        beams: int = option(3, "beginnings of a caption followed at once; 1 is greedy", span=(1, 64), runtime=True)
 
     config: Config
-    reads: ClassVar[tuple[str, ...]] = ("picture", "caption")
+    columns: ClassVar[tuple[str, ...]] = ("picture", "caption")
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
     borrows: ClassVar[str] = "blip"
 
     def __init__(self, config: Config, model: BlipForConditionalGeneration | None = None) -> None:
         super().__init__(config)
-        self.model = model or BlipForConditionalGeneration(blueprint(config))
-        self.tokenizer, self.pixels = tokenizer(config.words), Pixels.clips(config.side)
-        self.register_state_dict_post_hook(_leave_out)
-        self.register_load_state_dict_pre_hook(_put_back)
+        self.model = model or BlipForConditionalGeneration(model_config(config))
+        self.tokenizer, self.pixels = make_tokenizer(config.words), PixelFormat.for_clip(config.side)
+        self.register_state_dict_post_hook(_drop_tied_weights)
+        self.register_load_state_dict_pre_hook(_restore_tied_weights)
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new captioner, or one that goes on from `config.blip`. Raises Usage where there is no such BLIP."""
         if config.words:
             return cls(config)
         if config.blip:
-            return cls(*borrowed(config))
+            return cls(*load_borrowed(config))
         if data is None:
-            raise Usage("a captioner has no words to start with: give it a BLIP (blip=FOLDER), or data with captions")
-        return cls(replace(config, words=vocabulary(data.all("caption"))))
+            raise UsageError("a captioner has no words to start with: give it a BLIP (blip=FOLDER), or data with captions")
+        return cls(replace(config, words=build_vocabulary(data.all("caption"))))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """Cross entropy of each caption's tokens, their mean [B]; a picture is mirrored every other time."""
         images = torch.where(batch.uniform("mirror", 1, 1, 1) < 0.5, batch["picture"], batch["picture"].flip(-1))
         tokens, there = self._tokens(batch["caption"])
-        seen = self.model.vision_model(pixel_values=self.pixels.fit(images)).last_hidden_state
+        seen = self.model.vision_model(pixel_values=self.pixels.transform(images)).last_hidden_state
         said = self.model.text_decoder(tokens, attention_mask=there, encoder_hidden_states=seen, use_cache=False)
         wrong = F.cross_entropy(said.logits[:, :-1].float().mT, tokens[:, 1:], reduction="none")
         return (wrong * there[:, 1:]).sum(1) / there[:, 1:].sum(1)
@@ -94,22 +94,22 @@ class Captioner(Learner):
     def caption(self, images: Tensor) -> list[str]:
         """What pictures [B, 3, H, W] in [-1, 1], of any size, show: a caption each, by beam search."""
         tokens = self.model.generate(
-            self.pixels.fit(images), max_new_tokens=self.config.length, num_beams=self.config.beams, do_sample=False
+            self.pixels.transform(images), max_new_tokens=self.config.length, num_beams=self.config.beams, do_sample=False
         )
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
-    def proof(self, data: Any) -> dict[str, Any]:
+    def validate(self, data: Any) -> dict[str, Any]:
         """Shares of unseen captions: those said word for word (`exact`), and of their words those said (`words`)."""
         self.eval()
         device, scores = next(self.parameters()).device, []
         for first in range(0, min(len(data), PROVEN), 32):
             rows = data.rows(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
             for said, meant in zip(self.caption(rows["picture"].to(device)), rows["caption"], strict=True):
-                scores.append(agreement(said, meant))
+                scores.append(caption_agreement(said, meant))
         exact, words = (sum(column) / len(scores) for column in zip(*scores, strict=True))
         return {"exact": round(exact, 4), "words": round(words, 4), "pictures": len(scores)}
 
-    def notes(self) -> dict[str, dict[str, Any]]:
+    def extra_files(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights."""
         side = self.config.side
         processor = {
@@ -144,7 +144,7 @@ class Captioner(Learner):
         return nn.utils.rnn.pad_sequence(rows, True, padding).to(device), there.to(device)
 
 
-def vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
+def build_vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
     """The marks, and after them every word and sign of these captions, in the order of the alphabet."""
     bert = BertTokenizer().backend_tokenizer
     clean = (bert.normalizer.normalize_str(caption) for caption in captions)
@@ -152,12 +152,12 @@ def vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
     return (*MARKS, *sorted(counted))
 
 
-def tokenizer(words: Sequence[str]) -> BertTokenizer:
+def make_tokenizer(words: Sequence[str]) -> BertTokenizer:
     """BERT's tokenizer with these tokens."""
     return BertTokenizer(vocab={word: number for number, word in enumerate(words)}, bos_token=START)
 
 
-def blueprint(config: Captioner.Config) -> BlipConfig:
+def model_config(config: Captioner.Config) -> BlipConfig:
     """The sizes as transformers has them."""
     ids = {word: number for number, word in enumerate(config.words)}
     start, end, padding = (ids[mark] for mark in (START, END, PAD))
@@ -185,10 +185,10 @@ def blueprint(config: Captioner.Config) -> BlipConfig:
     return BlipConfig(text_config=text, vision_config=vision)
 
 
-def borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditionalGeneration]:
+def load_borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditionalGeneration]:
     """Somebody's BLIP, and the settings that describe it. Raises Usage where there is none, or one of another kind."""
-    model, _ = pretrained(BlipForConditionalGeneration, config.blip, "BLIP")
-    theirs = tongue(AutoTokenizer, config.blip, "BLIP")
+    model, _ = load_pretrained(BlipForConditionalGeneration, config.blip, "BLIP")
+    theirs = load_tokenizer(AutoTokenizer, config.blip, "BLIP")
     text, vision = model.config.text_config, model.config.vision_config
     tokens = {number: word for word, number in theirs.get_vocab().items()}
     tokens |= {text.bos_token_id: START, text.sep_token_id: END, text.pad_token_id: PAD}
@@ -205,28 +205,28 @@ def borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditi
         text_heads=text.num_attention_heads,
         positions=text.max_position_embeddings,
     )
-    mine = blueprint(described)
+    mine = model_config(described)
     for key in ("intermediate_size", "hidden_act", "layer_norm_eps"):
         for own, other in ((mine.text_config, text), (mine.vision_config, vision)):
             if getattr(own, key) != getattr(other, key):
-                raise Usage(f"{config.blip} is a BLIP of another shape ({key} is {getattr(other, key)}): use another")
+                raise UsageError(f"{config.blip} is a BLIP of another shape ({key} is {getattr(other, key)}): use another")
     if not isinstance(theirs, BertTokenizer):
-        raise Usage(f"{config.blip} does not write with BERT's tokens: use another BLIP")
+        raise UsageError(f"{config.blip} does not write with BERT's tokens: use another BLIP")
     return described, model
 
 
-def agreement(said: str, meant: str) -> tuple[float, float]:
+def caption_agreement(said: str, meant: str) -> tuple[float, float]:
     """Whether two captions are the same, and the share of the second's different words that the first has too."""
     heard, there = (set(text.lower().replace(",", " ").split()) for text in (said, meant))
     return float(said.split() == meant.lower().split()), len(heard & there) / max(1, len(there))
 
 
-def _leave_out(module: nn.Module, state: dict[str, Tensor], prefix: str, local: Any) -> None:
+def _drop_tied_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, local: Any) -> None:
     """Weights that are one and the same are saved once."""
     for name in TIED:
         del state[f"{prefix}model.{name}"]
 
 
-def _put_back(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+def _restore_tied_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
     for name, source in TIED.items():
         state[f"{prefix}model.{name}"] = state[f"{prefix}model.{source}"]

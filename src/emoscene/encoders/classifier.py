@@ -1,6 +1,6 @@
 """Anybody's image classifier as a judge: a folder or a hub id that `AutoModelForImageClassification` loads.
 
-Its labels are matched by name, never by number (`emotions.meaning`): the eight, their synonyms, and Ekman's by the rule
+Its labels are matched by name, never by number (`emotions.map_label`): the eight, their synonyms, and Ekman's by the rule
 that data with such labels learn by. A label that says none of the eight, such as `neutral`, is left out, as it is in
 that data, and the probabilities of all others are made to sum to 1 again. Emotions that no label says are not judged.
 
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification
 
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
-from emoscene.emotions import EKMAN, EMOTIONS, NOTHING, meaning
-from emoscene.encoders.base import Encoder, Pixels, located, pretrained
-from emoscene.errors import unknown
+from emoscene.emotions import EKMAN, EMOTIONS, NO_EMOTION, map_label
+from emoscene.encoders.base import Encoder, PixelFormat, locate_model, load_pretrained
+from emoscene.errors import unknown_name
 from emoscene.learner import Batch
 
 
@@ -41,31 +41,31 @@ class Classifier(Encoder):
     config: Config
     borrows: ClassVar[str] = "model"
 
-    def __init__(self, config: Config, model: Any, labels: tuple[str, ...], pixels: Pixels) -> None:
+    def __init__(self, config: Config, model: Any, labels: tuple[str, ...], pixels: PixelFormat) -> None:
         super().__init__(config)
         self.model, self.pixels, self.target = model, pixels, config.target
         self.labels = EMOTIONS if self.target == "emotion" else labels
-        told = torch.tensor([meaning(label) or NOTHING for label in labels])
-        self.says = tuple(name for name, weight in zip(EMOTIONS, told.sum(0), strict=True) if weight > 0)
+        told = torch.tensor([map_label(label) or NO_EMOTION for label in labels])
+        self.explains = tuple(name for name, weight in zip(EMOTIONS, told.sum(0), strict=True) if weight > 0)
         self.told: Tensor
         self.register_buffer("told", told)
-        if self.target == "emotion" and not self.says:
-            raise unknown("emotion among the labels of " + config.model, labels[0], [*EMOTIONS, *EKMAN])
+        if self.target == "emotion" and not self.explains:
+            raise unknown_name("emotion among the labels of " + config.model, labels[0], [*EMOTIONS, *EKMAN])
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """The classifier of this place. Raises Usage where there is none, or one whose labels say no emotion."""
-        model, _ = pretrained(AutoModelForImageClassification, config.model, "image classifier")
+        model, _ = load_pretrained(AutoModelForImageClassification, config.model, "image classifier")
         labels = tuple(str(model.config.id2label[number]) for number in range(model.config.num_labels))
-        return cls(config, model, labels, Pixels.of(located(config.model)))
+        return cls(config, model, labels, PixelFormat.from_folder(locate_model(config.model)))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """It is used as it is."""
         raise NotImplementedError("somebody's classifier has nothing to learn here")
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities [B, K] and the mean of the last hidden state over all places [B, D]."""
-        seen = self.model(self.pixels.fit(images), output_hidden_states=True)
+        seen = self.model(self.pixels.transform(images), output_hidden_states=True)
         likely, last = seen.logits.float().softmax(1), seen.hidden_states[-1]
         if self.target == "emotion":
             likely = likely @ self.told

@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from emoscene.backbone import LENGTH, Backbone
+from emoscene.backbone import LENGTH, DiffusionModel
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder, Pixels, about, located, pretrained, tongue
-from emoscene.errors import Usage
+from emoscene.encoders.base import Encoder, PixelFormat, read_model_config, locate_model, load_pretrained, load_tokenizer
+from emoscene.errors import UsageError
 from emoscene.learner import Batch
 
 TEMPLATES = ("a picture that conveys {}", "a picture full of {}", "{}")
@@ -64,28 +64,28 @@ class EmotionCLIP(Encoder):
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
 
     config: Config
-    reads: ClassVar[tuple[str, ...]] = ("picture", "weights", "caption", "caption_long")
-    role: ClassVar[str] = "methods"
+    columns: ClassVar[tuple[str, ...]] = ("picture", "weights", "caption", "caption_long")
+    split: ClassVar[str] = "methods"
     files: ClassVar[dict[str, tuple[str, str]]] = {
         "model.safetensors": ("model.", ""),
         "emotions.safetensors": ("ids", "ids"),
     }
     borrows: ClassVar[str] = "begun"
-    alone: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
     labels = EMOTIONS
 
     def __init__(self, config: Config, model: CLIPModel, tokenizer: CLIPTokenizer | None = None) -> None:
         super().__init__(config)
         self.model, self.tokenizer = model, tokenizer
-        self.pixels = Pixels.clips(model.config.vision_config.image_size)
+        self.pixels = PixelFormat.for_clip(model.config.vision_config.image_size)
         self.length: int = model.config.text_config.max_position_embeddings
         texts = [template.format(name) for name in EMOTIONS for template in TEMPLATES]
         unread = torch.zeros(len(texts), self.length, dtype=torch.int64)
         self.ids: Tensor
-        self.register_buffer("ids", unread if tokenizer is None else self._ids(texts, "max_length"))
+        self.register_buffer("ids", unread if tokenizer is None else self._tokenize(texts, "max_length"))
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """The CLIP in the folder `begun`, or a new one that reads with its base's tokenizer.
 
         Raises Usage where there is no CLIP in that folder, or no tokenizer at all.
@@ -93,47 +93,47 @@ class EmotionCLIP(Encoder):
         if config.shape:
             return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
         if config.begun:
-            model, tokenizer = borrowed(config.begun)
+            model, tokenizer = load_borrowed(config.begun)
         elif config.tokenizer:
             tokenizer = CLIPTokenizer.from_pretrained(config.tokenizer, local_files_only=True)
         elif base is not None:
             tokenizer = base.tokenizer
         else:
-            raise Usage("a new emotion_clip needs a tokenizer: give tokenizer=FOLDER, or a base")
+            raise UsageError("a new emotion_clip needs a tokenizer: give tokenizer=FOLDER, or a base")
         if not config.begun:
-            model = CLIPModel(_shape(config, tokenizer))
+            model = CLIPModel(_clip_config(config, tokenizer))
         shape = json.dumps(model.config.to_diff_dict(), default=str)
         return cls(replace(config, shape=shape, vector=model.config.projection_dim, tokenizer=""), model, tokenizer)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """The two contrasts, weighted [B]; a picture without an emotion has only its caption's."""
         images, die = batch["picture"], batch.uniform("flip")[:, None, None, None]
-        seen = self._seen(torch.where(die < 0.5, images, images.flip(-1)))
+        seen = self._encode_pixels(torch.where(die < 0.5, images, images.flip(-1)))
         pairs = zip(batch["caption"], batch["caption_long"], batch.uniform("caption").tolist(), strict=True)
         captions = [full if u < self.config.long else brief for brief, full, u in pairs]
-        logits = self._alike(seen, self.told(captions))
+        logits = self._similarities(seen, self.encode_texts(captions))
         same = torch.tensor([[one == other for other in captions] for one in captions]).to(logits)
-        worded = contrast(logits, same) + contrast(logits.T, same)
-        felt = contrast(self._alike(seen, self.emotions()), batch["weights"].clamp(min=0))
+        worded = contrastive_loss(logits, same) + contrastive_loss(logits.T, same)
+        felt = contrastive_loss(self._similarities(seen, self.emotion_vectors()), batch["weights"].clamp(min=0))
         return self.config.caption * worded / 2 + self.config.emotion * felt
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities of the eight emotions [B, 8] and vectors of unit length [B, D]."""
-        seen = self._seen(images)
-        return self._alike(seen, self.emotions()).softmax(1), seen
+        seen = self._encode_pixels(images)
+        return self._similarities(seen, self.emotion_vectors()).softmax(1), seen
 
-    def emotions(self) -> Tensor:
+    def emotion_vectors(self) -> Tensor:
         """The eight emotions' own vectors [8, D], unit length: each the mean of its texts'."""
         length = int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
-        told = self._told(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
+        told = self._encode_tokens(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
         return F.normalize(told.mean(1), dim=1)
 
-    def told(self, texts: list[str]) -> Tensor:
+    def encode_texts(self, texts: list[str]) -> Tensor:
         """The vectors of texts [N, D], of unit length."""
-        return self._told(self._ids(texts).to(self.ids.device))
+        return self._encode_tokens(self._tokenize(texts).to(self.ids.device))
 
     @torch.no_grad()
-    def proof(self, data: Any) -> dict[str, Any]:
+    def validate(self, data: Any) -> dict[str, Any]:
         """Share of right answers, over the pictures of one emotion alone."""
         right, counted = 0, 0
         for first in range(0, len(data), 64):
@@ -144,7 +144,7 @@ class EmotionCLIP(Encoder):
             counted += int(pure.sum())
         return {"accuracy": round(right / max(counted, 1), 4), "pictures": counted}
 
-    def notes(self) -> dict[str, dict[str, Any]]:
+    def extra_files(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights; the tokenizer's files where it has just been trained."""
         square = {"height": self.pixels.side, "width": self.pixels.side}
         processor = {
@@ -161,54 +161,54 @@ class EmotionCLIP(Encoder):
             "do_convert_rgb": True,
         }
         about = self.model.config.to_dict() | {"architectures": ["CLIPModel"], "dtype": "float32"}
-        words = {} if self.tokenizer is None else _files(self.tokenizer)
+        words = {} if self.tokenizer is None else _tokenizer_files(self.tokenizer)
         return {"config.json": about, "preprocessor_config.json": processor, **words}
 
-    def _alike(self, seen: Tensor, told: Tensor) -> Tensor:
+    def _similarities(self, seen: Tensor, told: Tensor) -> Tensor:
         """Similarities, as CLIP scales them [B, K], in full precision even where the towers are not."""
         with torch.autocast(seen.device.type, enabled=False):
             return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ told.T
 
-    def _ids(self, texts: list[str], padding: str = "longest") -> Tensor:
+    def _tokenize(self, texts: list[str], padding: str = "longest") -> Tensor:
         assert self.tokenizer is not None, "a loaded EmotionCLIP reads pictures and learns no more"
         found = self.tokenizer(
             texts, padding=padding, truncation=True, max_length=min(self.length, LENGTH), return_tensors="pt"
         )
         return found["input_ids"]
 
-    def _told(self, ids: Tensor) -> Tensor:
+    def _encode_tokens(self, ids: Tensor) -> Tensor:
         """Token numbers [B, L] -> unit vectors [B, D]."""
         return F.normalize(self.model.get_text_features(ids).pooler_output.float(), dim=1)
 
-    def _seen(self, images: Tensor) -> Tensor:
+    def _encode_pixels(self, images: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] -> unit vectors [B, D]."""
-        return F.normalize(self.model.get_image_features(self.pixels.fit(images)).pooler_output.float(), dim=1)
+        return F.normalize(self.model.get_image_features(self.pixels.transform(images)).pooler_output.float(), dim=1)
 
 
-def worded(place: str | Path, device: torch.device | str = "cpu") -> EmotionCLIP:
+def load_text_clip(place: str | Path, device: torch.device | str = "cpu") -> EmotionCLIP:
     """The CLIP at a place with its tokenizer, as `CLIPModel.save_pretrained` writes it: it reads words as well.
 
     Raises Usage where there is none.
     """
-    clip = EmotionCLIP.start(EmotionCLIP.Config(begun=str(place)), None)
+    clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(place)), None)
     return clip.requires_grad_(False).eval().to(device)
 
 
-def borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
+def load_borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
     """Somebody's CLIP in single precision, and its tokenizer. Raises Usage where there is none."""
-    if about(located(place)).get("model_type") != "clip":
-        raise Usage(f"{place} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote, or a hub id")
-    model, _ = pretrained(CLIPModel, place, "CLIP")
-    return model, tongue(CLIPTokenizer, place, "CLIP")
+    if read_model_config(locate_model(place)).get("model_type") != "clip":
+        raise UsageError(f"{place} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote, or a hub id")
+    model, _ = load_pretrained(CLIPModel, place, "CLIP")
+    return model, load_tokenizer(CLIPTokenizer, place, "CLIP")
 
 
-def contrast(logits: Tensor, target: Tensor) -> Tensor:
+def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy of each row [B] with what it belongs to: target >= 0 [B, K], of any sum; a row of zeros is 0."""
     total = target.sum(1, keepdim=True)
     return F.cross_entropy(logits, target / total.clamp(min=1e-6), reduction="none") * (total[:, 0] > 0)
 
 
-def _shape(config: EmotionCLIP.Config, tokenizer: CLIPTokenizer) -> CLIPConfig:
+def _clip_config(config: EmotionCLIP.Config, tokenizer: CLIPTokenizer) -> CLIPConfig:
     """A new CLIP's, its vocabulary the tokenizer's."""
     text = {
         "vocab_size": len(tokenizer),
@@ -234,7 +234,7 @@ def _shape(config: EmotionCLIP.Config, tokenizer: CLIPTokenizer) -> CLIPConfig:
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=config.vector)
 
 
-def _files(tokenizer: CLIPTokenizer) -> dict[str, dict[str, Any]]:
+def _tokenizer_files(tokenizer: CLIPTokenizer) -> dict[str, dict[str, Any]]:
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {path.name: json.loads(path.read_text(encoding="utf8")) for path in sorted(Path(folder).glob("*.json"))}

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Self, final
 
 from torch import Tensor
 
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
 from emoscene.encoders.base import Encoder
-from emoscene.errors import Usage, needed
+from emoscene.errors import UsageError, import_extra
 from emoscene.learner import Batch
 
 POOLED = "2048"  # torch-fidelity's name of the layer that FID is measured at
@@ -38,22 +38,22 @@ class Inception(Encoder):
     config: Config
     borrows: ClassVar[str] = "model"
     target = ""
-    says = ()
+    explains = ()
 
     def __init__(self, config: Config, model: Any) -> None:
         super().__init__(config)
         self.model = model
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """torch-fidelity's network. Raises Usage for a file that is not there, Failure without the extra."""
         if config.model and not Path(config.model).is_file():
-            raise Usage(f"no weights of Inception in {config.model}: --features inception fetches them")
-        package = needed("torch_fidelity.feature_extractor_inceptionv3", "perceptual")
+            raise UsageError(f"no weights of Inception in {config.model}: --features inception fetches them")
+        package = import_extra("torch_fidelity.feature_extractor_inceptionv3", "perceptual")
         own = {"feature_extractor_weights_path": config.model} if config.model else {}
         return cls(config, package.FeatureExtractorInceptionV3("inception-v3-compat", [POOLED], **own))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """It is used as it is."""
         raise NotImplementedError("Inception's features have nothing to learn here")
 

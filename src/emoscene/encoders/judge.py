@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.encoders.base import Encoder, sized
+from emoscene.encoders.base import Encoder, resize_square
 from emoscene.learner import Batch
 
 SHIFT = 6  # pixels, at most, either way
@@ -56,14 +56,14 @@ class Judge(Encoder):
         again: bool = option(False, "the data bring the second view, such as what a decoder made of the picture")
 
     config: Config
-    reads: ClassVar[tuple[str, ...]] = ("picture", "weights", "scene")
+    columns: ClassVar[tuple[str, ...]] = ("picture", "weights", "scene")
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.labels, self.target = config.labels, config.target
         more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)
-        self.reads = (*type(self).reads, *more)  # type: ignore[misc]
+        self.columns = (*type(self).columns, *more)  # type: ignore[misc]
         if config.hints:
             self.hints = nn.Linear(config.width, config.hints)
         self.model = ViTForImageClassification(
@@ -82,27 +82,27 @@ class Judge(Encoder):
         )
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new judge; of scenes, one that knows the scenes of its data."""
         if not config.labels:
             names = EMOTIONS if config.target == "emotion" else tuple(sorted(set(data.all("scene"))))
             config = replace(config, labels=names)
         return cls(config)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """Cross entropy with the (soft) labels [B], of both views where it is to be firm, and how far these disagree.
 
         A picture without a label counts nothing in the cross entropy.
         """
-        images = sized(batch["picture"], self.config.side)
-        told, logits = self._told(blemished(images, batch), batch)
+        images = resize_square(batch["picture"], self.config.side)
+        told, logits = self._view_loss(augment(images, batch), batch)
         if not self.config.firm:
             return told
-        seconds = sized(batch["again"], self.config.side) if self.config.again else images
-        again, others = self._told(blemished(seconds, batch, " again"), batch)
-        return (told + again) / 2 + self.config.firm * disagreement(logits, others)
+        seconds = resize_square(batch["again"], self.config.side) if self.config.again else images
+        again, others = self._view_loss(augment(seconds, batch, " again"), batch)
+        return (told + again) / 2 + self.config.firm * symmetric_kl(logits, others)
 
-    def _told(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _view_loss(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The cross entropy of one view, hints included [B], and its logits [B, K]."""
         seen = self.model.vit(pixel_values=images).last_hidden_state
         logits = self.model.classifier(seen[:, 0]).float()
@@ -112,14 +112,14 @@ class Judge(Encoder):
         smooth = self.config.smoothing
         spread = (1 - smooth) * target / total.clamp(min=1e-6) + smooth / len(self.labels)
         told = F.cross_entropy(logits, spread, reduction="none") * (total[:, 0] > 0)
-        return (told + HINTS * self._hinted(seen, batch) if self.config.hints else told), logits
+        return (told + HINTS * self._hint_loss(seen, batch) if self.config.hints else told), logits
 
-    def _hinted(self, seen: Tensor, batch: Batch) -> Tensor:
+    def _hint_loss(self, seen: Tensor, batch: Batch) -> Tensor:
         """Cross entropy of all hints, read from the mean patch [B]."""
         guesses = self.hints(seen[:, 1:].mean(1)).float()
         return F.binary_cross_entropy_with_logits(guesses, batch["hints"], reduction="none").sum(1)
 
-    def plain(self) -> Self:
+    def without_hints(self) -> Self:
         """The same judge without what only helped it learn: what is kept."""
         judge = type(self)(replace(self.config, hints=0, again=False))
         judge.model.load_state_dict(self.model.state_dict())
@@ -127,10 +127,10 @@ class Judge(Encoder):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities [B, K] and the mean of the last hidden state over all patches [B, D]."""
-        seen = self.model.vit(pixel_values=sized(images, self.config.side)).last_hidden_state
+        seen = self.model.vit(pixel_values=resize_square(images, self.config.side)).last_hidden_state
         return self.model.classifier(seen[:, 0]).float().softmax(1), seen[:, 1:].mean(1)
 
-    def notes(self) -> dict[str, dict[str, Any]]:
+    def extra_files(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights."""
         processor = {
             "image_processor_type": "ViTImageProcessor",
@@ -155,13 +155,13 @@ class Judge(Encoder):
         return target
 
 
-def disagreement(one: Tensor, other: Tensor) -> Tensor:
+def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
     """The symmetric Kullback-Leibler divergence of two answers, given as logits [B, K]: [B]."""
     p, q = one.log_softmax(1), other.log_softmax(1)
     return ((p.exp() - q.exp()) * (p - q)).sum(1) / 2
 
 
-def blemished(images: Tensor, batch: Batch, again: str = "") -> Tensor:
+def augment(images: Tensor, batch: Batch, again: str = "") -> Tensor:
     """Flipped, shifted, and a little brighter, darker, softer, coarser or grainier; each picture by its own dice."""
     dice = batch.uniform(f"blemish{again}", 8)[:, :, None, None, None].unbind(1)
     images = torch.where(dice[0] < 0.5, images, images.flip(-1))

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, Self, final
 from torch import Tensor
 from transformers import AutoModel
 
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
-from emoscene.encoders.base import Encoder, Pixels, located, pretrained
-from emoscene.errors import Usage
+from emoscene.encoders.base import Encoder, PixelFormat, locate_model, load_pretrained
+from emoscene.errors import UsageError
 from emoscene.learner import Batch
 
 
@@ -38,29 +38,29 @@ class Vision(Encoder):
     config: Config
     borrows: ClassVar[str] = "model"
     target = ""
-    says = ()
+    explains = ()
 
-    def __init__(self, config: Config, model: Any, pixels: Pixels, pooled: bool) -> None:
+    def __init__(self, config: Config, model: Any, pixels: PixelFormat, pooled: bool) -> None:
         super().__init__(config)
         self.model, self.pixels, self.pooled = model, pixels, pooled
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """The model of this place. Raises Usage where there is none that reads pictures alone."""
-        model, missing = pretrained(AutoModel, config.model, "vision model", spare="pooler")
+        model, missing = load_pretrained(AutoModel, config.model, "vision model", spare="pooler")
         if model.main_input_name != "pixel_values":
-            raise Usage(
+            raise UsageError(
                 f"{config.model} does not read pictures alone: give a vision model, such as facebook/dinov2-base"
             )
-        return cls(config, model, Pixels.of(located(config.model)), pooled=not missing)
+        return cls(config, model, PixelFormat.from_folder(locate_model(config.model)), pooled=not missing)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """It is used as it is."""
         raise NotImplementedError("somebody's vision model has nothing to learn here")
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """No probabilities [B, 0], and features [B, D]."""
-        seen = self.model(self.pixels.fit(images))
+        seen = self.model(self.pixels.transform(images))
         pooled = getattr(seen, "pooler_output", None) if self.pooled else None
         features = seen.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
         return images.new_zeros(len(images), 0), features.float()

@@ -18,14 +18,14 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from emoscene import stage
-from emoscene.errors import Failure, Usage, unknown
+from emoscene.errors import EmosceneError, UsageError, unknown_name
 from emoscene.formats import card, diffusers, kohya
-from emoscene.formats.artifact import Artifact, Told, opened
+from emoscene.formats.artifact import Artifact, ExportBundle, open_artifact
 
-FORMATS: dict[str, Callable[[Artifact], Told]] = {
-    "diffusers": diffusers.plan,
-    "kohya": kohya.plan,
-    "a1111": kohya.webui,
+FORMATS: dict[str, Callable[[Artifact], ExportBundle]] = {
+    "diffusers": diffusers.plan_files,
+    "kohya": kohya.plan_files,
+    "a1111": kohya.plan_webui,
 }
 
 
@@ -52,36 +52,36 @@ def export(
     Failure where the hub cannot be reached or refuses.
     """
     if to not in FORMATS:
-        raise unknown("format", to, FORMATS)
+        raise unknown_name("format", to, FORMATS)
     if push and not get_token():
-        raise Usage(
+        raise UsageError(
             "--push needs a token of the hub and there is none here: `hf auth login` first, or leave out --push"
         )
-    given = opened(artifact, base, device, steps)
+    given = open_artifact(artifact, base, device, steps)
     for remark in given.pipe.adapter_remarks:
         tell(remark)
-    told, measured = FORMATS[to](given), card.results(given, scores)
+    told, measured = FORMATS[to](given), card.result_table(given, scores)
     call = {
         "to": to,
-        "artifact": given.manifest.get("fingerprint") or stage.fingerprint(given.folder),
+        "artifact": given.manifest.get("fingerprint") or stage.fingerprint_folder(given.folder),
         "num": num,
         "steps": steps,
     }
     parents = [*([given.manifest] if given.manifest else []), *([scores] if scores else [])]
-    made = stage.Stage.open(out, "export", call, parents=parents)
-    if not made.done:
-        told.write(made.path)
-        card.paint(given, made.path, num, watch)
-        card.write(given, made.path, told, measured)
+    made = stage.RunDir.open(out, "export", call, parents=parents)
+    if not made.is_done:
+        told.write_files(made.path)
+        card.generate_gallery(given, made.path, num, watch)
+        card.write_card(given, made.path, told, measured)
         made.finish()
     if push:
         if Path(given.pipe.base.spec.source).is_dir() and given.pipe.base.name == given.pipe.base.spec.source:
             tell(f"the card and the pictures name the base by its folder, {given.pipe.base.name}")
-        tell(f"uploaded to {upload(made.path, push)}")
+        tell(f"uploaded to {upload_folder(made.path, push)}")
     return made.path
 
 
-def upload(folder: Path, hub_id: str) -> str:
+def upload_folder(folder: Path, hub_id: str) -> str:
     """Upload a finished folder, its manifest (which names this machine's paths) apart; returns the address.
 
     Raises Failure where the hub cannot be reached or refuses.
@@ -94,11 +94,11 @@ def upload(folder: Path, hub_id: str) -> str:
                 repo_id=hub_id,
                 folder_path=folder,
                 commit_message="emoscene export",
-                ignore_patterns=[stage.MANIFEST, f"*{stage.ASIDE}*"],
+                ignore_patterns=[stage.MANIFEST, f"*{stage.TEMPORARY_PREFIX}*"],
             )
         )
     except (HTTPError, OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        raise Failure(
+        raise EmosceneError(
             f"{hub_id} was not uploaded ({reason}): {folder} is complete, and the same call tries again"
         ) from error

@@ -1,6 +1,6 @@
 """An artifact as other programs shall see it: what is in its files, and what must be said of it.
 
-update   layer -> its two low-rank factors, whose rank and alpha `peft` has
+update   layer -> its two low-rank factors, whose rank and alpha `peft_config` has
 tokens   learned vectors of the text encoder's input, n an emotion [8, n, D]
 trained  what is known of its making, from the manifests of its run and of its data
 """
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from emoscene import hub, plugins, stage
 from emoscene import learner as learners
-from emoscene.basespec import spec
+from emoscene.basespec import find_spec
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage, unknown
-from emoscene.sampling import Pipe, load
+from emoscene.errors import UsageError, unknown_name
+from emoscene.sampling import EmotionPipeline, load
 
 PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
 """What the examples paint."""
@@ -39,7 +39,7 @@ class Artifact:
     folder: Path
     card: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    pipe: Pipe
+    pipe: EmotionPipeline
     steps: int = 20
 
     @property
@@ -63,7 +63,7 @@ class Artifact:
     def licence(self) -> str:
         """The base's, which what was trained on it inherits; `other` where nobody said."""
         base = self.pipe.base.name
-        return plugins.table("bases", base).get("license", "other") if base in plugins.names("bases") else "other"
+        return plugins.load_table("bases", base).get("license", "other") if base in plugins.list_names("bases") else "other"
 
     @property
     def is_sd15(self) -> bool:
@@ -72,13 +72,13 @@ class Artifact:
         return (tuple(config.block_out_channels), config.cross_attention_dim) == SD15
 
     @cached_property
-    def peft(self) -> dict[str, Any]:
+    def peft_config(self) -> dict[str, Any]:
         """PEFT's description of the update; empty where there is none."""
         file = self.folder / "adapter_config.json"
         return stage.parse_json(file.read_text(encoding="utf8")) if file.is_file() else {}
 
     @cached_property
-    def update(self) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
+    def low_rank_factors(self) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
         """The factors A and B of each layer, by (`unet` or `text_encoder`, the layer's name)."""
         file = self.folder / "adapter_model.safetensors"
         state = load_file(str(file)) if file.is_file() else {}
@@ -98,7 +98,7 @@ class Artifact:
         return dict(zip(EMOTIONS, load_file(str(file))["tokens"], strict=True)) if file.is_file() else {}
 
     @cached_property
-    def trained(self) -> dict[str, Any]:
+    def training_facts(self) -> dict[str, Any]:
         """The settings of its training and what its data were, as far as the manifests tell."""
         config, parents = self.manifest.get("config", {}), self.manifest.get("parents", [])
         data: Mapping[str, Any] = next((parent for parent in parents if parent["kind"] == "prepared"), {})
@@ -114,7 +114,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Told:
+class ExportBundle:
     """An artifact in a format: the parts to write, and for the card what they are, an example, and what strength is.
 
     parts: by name, bytes, or a function that writes to the path it is given. trigger: how an emotion is written in a
@@ -129,14 +129,14 @@ class Told:
     use: str = ""
     trigger: Callable[[str], str] | None = None
 
-    def write(self, folder: Path) -> None:
+    def write_files(self, folder: Path) -> None:
         """Write the parts, each whole or not at all."""
         for name, part in self.parts.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            stage.write(folder / name, part)
+            stage.write_atomic(folder / name, part)
 
 
-def opened(given: str | Path, base: str | None = None, device: str | None = None, steps: int = 20) -> Artifact:
+def open_artifact(given: str | Path, base: str | None = None, device: str | None = None, steps: int = 20) -> Artifact:
     """The artifact in a folder, or a base's own as `mini:lora`.
 
     Raises Usage for what is no trained method, or for another base than it was trained on.
@@ -145,29 +145,29 @@ def opened(given: str | Path, base: str | None = None, device: str | None = None
     base_name, colon, name = str(given).rpartition(":")
     if not folder.is_dir() and colon and not re.search(r"[\\/]", name):  # C:\folder is a path
         base = base_name
-        own = spec(base).adapters
+        own = find_spec(base).adapters
         if name not in own:
-            raise unknown(f"adapter of the base {base!r}", name, own)
+            raise unknown_name(f"adapter of the base {base!r}", name, own)
         folder = plugins.HOME / own[name]
-    card = learners.card(folder)
-    if card["learner"] not in plugins.names("methods"):
-        raise Usage(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
-    manifest = stage.read(folder, "artifact") if (folder / stage.MANIFEST).is_file() else {}
+    card = learners.read_card(folder)
+    if card["learner"] not in plugins.list_names("methods"):
+        raise UsageError(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
+    manifest = stage.read_manifest(folder, "artifact") if (folder / stage.MANIFEST).is_file() else {}
     pipe = load(base or card["base"]["name"], adapter=folder, device=device)
     return Artifact(folder, card, manifest, pipe, steps)
 
 
-def token(emotion: str) -> str:
+def token_name(emotion: str) -> str:
     """The name of an emotion's embedding and of its file."""
     return f"emo-{emotion}"
 
 
-def restored(part: str, layer: str) -> str:
+def restore_layer_name(part: str, layer: str) -> str:
     """The layer's name as other programs know it: transformers once had CLIP's layers one module deeper."""
     return f"text_model.{layer}" if part == "text_encoder" and not layer.startswith("text_model.") else layer
 
 
-def example(artifact: Artifact, imports: str, loading: str, call: str) -> str:
+def example_script(artifact: Artifact, imports: str, loading: str, call: str) -> str:
     """A script of plain diffusers that paints the picture of the gallery in `EMOTION`."""
     base = artifact.pipe.base
     where = json.dumps(base.spec.source) + (f', revision="{base.spec.revision}"' if base.spec.revision else "")
@@ -185,5 +185,5 @@ pipe = StableDiffusionPipeline.from_pretrained({where})
 pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
 {loading}
 seed = torch.Generator().manual_seed({SEED})
-image = pipe({call}, num_inference_steps={artifact.steps}, guidance_scale={base.spec.cfg}, generator=seed).images[0]
+image = pipe({call}, num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}, generator=seed).images[0]
 image.save("{EMOTION}.png")""".lstrip()

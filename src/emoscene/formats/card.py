@@ -14,10 +14,10 @@ from huggingface_hub import ModelCardData
 from PIL import Image
 
 from emoscene import gallery, stage
-from emoscene.emotions import EMOTIONS, describe
-from emoscene.errors import Usage
-from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told
-from emoscene.pictures import Row, sheet
+from emoscene.emotions import EMOTIONS, format_emotion
+from emoscene.errors import UsageError
+from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
+from emoscene.pictures import GenerationParams, contact_sheet
 from emoscene.sampling import Emotion
 
 GALLERY = "gallery"
@@ -36,49 +36,49 @@ METRICS = {
 TAGS = ("text-to-image", "emotion", "stable-diffusion")
 
 
-def rows(artifact: Artifact, num: int) -> list[Row]:
+def gallery_params(artifact: Artifact, num: int) -> list[GenerationParams]:
     """What the gallery shows: the base, and each emotion, for `num` seeds."""
     emotions: list[Emotion] = [None, *EMOTIONS]
-    asked = artifact.pipe.rows(PROMPT, emotion=emotions, seed=SEED, num=num, steps=artifact.steps)
-    return [replace(row, file=f"{describe(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
+    asked = artifact.pipe.plan(PROMPT, emotion=emotions, seed=SEED, num=num, steps=artifact.steps)
+    return [replace(row, file=f"{format_emotion(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
 
 
-def paint(artifact: Artifact, folder: Path, num: int, watch: Callable[[int, int], None] | None = None) -> None:
+def generate_gallery(artifact: Artifact, folder: Path, num: int, watch: Callable[[int, int], None] | None = None) -> None:
     """Write the gallery's pictures and their sheet into `folder`; watch: told how many there are, and of how many."""
-    wanted = rows(artifact, num)
-    gallery.paint(artifact.pipe.draw, wanted, folder / GALLERY, watch=watch)
-    gallery.gather(folder / GALLERY, [row.file for row in wanted])
+    wanted = gallery_params(artifact, num)
+    gallery.generate_missing(artifact.pipe.generate, wanted, folder / GALLERY, watch=watch)
+    gallery.gather_rows(folder / GALLERY, [row.file for row in wanted])
     images = [Image.open(folder / GALLERY / row.file).convert("RGB") for row in wanted]
     lines = [images[seed::num] for seed in range(num)]
-    made = sheet(lines, [str(SEED + seed) for seed in range(num)] if num > 1 else (), ("base", *EMOTIONS), PROMPT)
-    stage.write(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
+    made = contact_sheet(lines, [str(SEED + seed) for seed in range(num)] if num > 1 else (), ("base", *EMOTIONS), PROMPT)
+    stage.write_atomic(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
 
 
-def write(artifact: Artifact, folder: Path, told: Told, measured: str) -> None:
+def write_card(artifact: Artifact, folder: Path, told: ExportBundle, measured: str) -> None:
     """Write the card, with these results."""
     base, learner = artifact.pipe.base, artifact.learner
     files = {**told.files, "gallery.png, gallery/": "pictures that it made, each with its own settings inside"}
     parts = {
-        "": f"{_about(artifact)}\n\n<Gallery />\n\n![{PROMPT}: the base, then eight emotions](gallery.png)",
+        "": f"{_about_text(artifact)}\n\n<Gallery />\n\n![{PROMPT}: the base, then eight emotions](gallery.png)",
         "Files": "\n".join(f"- `{name}`: {what}" for name, what in files.items()),
         "Use": f"{told.use}\n\n```python\n{told.example}\n```\n\nIt paints `gallery/{EMOTION}-{SEED:04d}.png`.".strip(),
         "Strength": told.dial,
         "Results": measured,
-        "Limits": LIMITS + (f"\n\n{MINIATURE.format(size=base.size)}" if base.spec.family == "mini" else ""),
+        "Limits": LIMITS + (f"\n\n{MINIATURE.format(size=base.default_size)}" if base.spec.family == "mini" else ""),
         "Licence": f"`{artifact.licence}`, the base's." if artifact.licence != "other" else UNKNOWN,
     }
     body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in parts.items())
-    text = f"---\n{_header(artifact, told)}\n---\n\n# {artifact.name}: {learner} for {base.name}\n\n{body}\n"
-    stage.write(folder / "README.md", text.encode())
+    text = f"---\n{_yaml_header(artifact, told)}\n---\n\n# {artifact.name}: {learner} for {base.name}\n\n{body}\n"
+    stage.write_atomic(folder / "README.md", text.encode())
 
 
-def results(artifact: Artifact, scores: str | Path | None) -> str:
+def result_table(artifact: Artifact, scores: str | Path | None) -> str:
     """What was measured: a table of the scores given, else what training proved of it, else that nothing was.
 
     Raises Usage for scores of something else.
     """
     if scores is not None:
-        return _table(artifact, Path(scores))
+        return _score_table(artifact, Path(scores))
     proof = artifact.card.get("proof")
     if proof and "accuracy" in proof:
         levels = "\n".join(f"| {t} | {a:.3f} |" for t, a in zip(proof["t"], proof["accuracy"], strict=True))
@@ -89,11 +89,11 @@ def results(artifact: Artifact, scores: str | Path | None) -> str:
     return "Nothing was measured for this card: `emoscene evaluate`, then `emoscene export ... --scores DIR`."
 
 
-def _table(artifact: Artifact, folder: Path) -> str:
-    stage.read(folder, "scores")
+def _score_table(artifact: Artifact, folder: Path) -> str:
+    stage.read_manifest(folder, "scores")
     scores = stage.parse_json((folder / "scores.json").read_text(encoding="utf8"))
     if artifact.manifest.get("fingerprint") not in scores.get("adapters", []):
-        raise Usage(
+        raise UsageError(
             f"{folder} are not the scores of {artifact.folder}: give those of `emoscene evaluate --adapter` on it"
         )
     found: dict[str, Mapping[str, Any]] = {}
@@ -102,7 +102,7 @@ def _table(artifact: Artifact, folder: Path) -> str:
             found[f"emotion as asked, by the judge `{judge}`"] = seen["emotion_accuracy"]
             found |= {"the same judge on real held-out pictures": seen["ceiling"]} if seen.get("ceiling") else {}
     found |= {name: scores["metrics"][key] for key, name in METRICS.items() if key in scores["metrics"]}
-    lines = [f"| {name} | {_figure(value)} |" for name, value in found.items()]
+    lines = [f"| {name} | {_format_figure(value)} |" for name, value in found.items()]
     how = (
         f"{scores['pictures']} pictures of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
         f"emotions, at strength {scores['strength']:g}, guidance {scores['cfg']:g}, {scores['steps']} steps of "
@@ -112,15 +112,15 @@ def _table(artifact: Artifact, folder: Path) -> str:
     return "\n".join([how, "", "| what | figure |", "| --- | --- |", *lines, *cautions])
 
 
-def _figure(found: Mapping[str, Any]) -> str:
+def _format_figure(found: Mapping[str, Any]) -> str:
     if None in (found.get("low"), found.get("high")):
         return f"{found['value']:.3f}"
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
-def _about(artifact: Artifact) -> str:
+def _about_text(artifact: Artifact) -> str:
     """What it is and what it learnt from, as far as is known."""
-    known, base = artifact.trained, artifact.pipe.base
+    known, base = artifact.training_facts, artifact.pipe.base
     made = f"Words and an emotion in, pictures out: emoscene's `{artifact.learner}` on the base `{base.name}`."
     data = known["dataset"] or known["source"]
     if (cost := known["cost"]) and data and known["pictures"]:
@@ -131,15 +131,15 @@ def _about(artifact: Artifact) -> str:
     return f"{made} Its emotions are {', '.join(EMOTIONS[:-1])} and {EMOTIONS[-1]}."
 
 
-def _header(artifact: Artifact, told: Told) -> str:
+def _yaml_header(artifact: Artifact, told: ExportBundle) -> str:
     """The YAML that the hub reads."""
     triggers = {name: told.trigger(name) for name in EMOTIONS} if told.trigger else {}
     shown = [
         {"text": f"{PROMPT} {triggers.get(name, '')}".strip(), "output": {"url": f"{GALLERY}/{name}-{SEED:04d}.png"}}
         for name in EMOTIONS
     ]
-    dataset = artifact.trained["dataset"]
-    lora = ["lora", "template:sd-lora"] if artifact.update else []
+    dataset = artifact.training_facts["dataset"]
+    lora = ["lora", "template:sd-lora"] if artifact.low_rank_factors else []
     data = ModelCardData(
         base_model=artifact.hub,
         library_name=told.library,

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from emoscene import learner as learners
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage
-from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, Told, example, restored, token
+from emoscene.errors import UsageError
+from emoscene.formats.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle, example_script, restore_layer_name, token_name
 
 LORA, ADAPTER, VECTORS = "pytorch_lora_weights.safetensors", "ip_adapter.safetensors", "emotions.safetensors"
 IMPORTS = "from safetensors.torch import load_file\n"
@@ -50,50 +50,50 @@ GRADIENT = """diffusers' pipelines have no place for a classifier's gradient (`c
 solver's step), so this one needs emoscene, where `--strength` is the weight of the gradient."""
 
 
-def plan(artifact: Artifact) -> Told:
+def plan_files(artifact: Artifact) -> ExportBundle:
     """The files and what the card says of them. Raises Usage for a method that diffusers has no form for."""
     if (artifact.folder / ADAPTER).is_file():
-        return _adapter(artifact)
+        return _plan_ip_adapter(artifact)
     if artifact.learner == "guidance":
-        return _guidance(artifact)
+        return _plan_classifier(artifact)
     if artifact.tokens:
-        return _words(artifact)
-    raise Usage(f"{artifact.folder} is a {artifact.learner}, and diffusers has no form for it")
+        return _plan_tokens(artifact)
+    raise UsageError(f"{artifact.folder} is a {artifact.learner}, and diffusers has no form for it")
 
 
-def _words(artifact: Artifact) -> Told:
+def _plan_tokens(artifact: Artifact) -> ExportBundle:
     """Vectors of the text encoder, and perhaps a LoRA."""
     parts = dict[str, bytes | Callable[[Path], object]]()
     files, loading = {}, []
-    if artifact.update:
-        parts[LORA] = partial(_lora, artifact)
+    if artifact.low_rank_factors:
+        parts[LORA] = partial(_lora_files, artifact)
         files[LORA] = "the LoRA, its rank and alpha in the metadata"
         loading.append(f'pipe.load_lora_weights(here, weight_name="{LORA}")')
     for emotion, vectors in artifact.tokens.items():
-        parts[f"{token(emotion)}.safetensors"] = save({trigger(emotion): vectors.contiguous()})
+        parts[f"{token_name(emotion)}.safetensors"] = save({trigger_word(emotion): vectors.contiguous()})
     files["emo-*.safetensors"] = "an emotion's learned vectors, to be written `<emo-awe>` after the prompt's words"
-    loading.append(f'pipe.load_textual_inversion(here, weight_name="{token(EMOTION)}.safetensors")')
-    full = json.dumps(f"{PROMPT} {trigger(EMOTION)}")
-    scale, (gain, whole) = (SCALE, GAIN) if artifact.update else ("", ("", ""))
-    asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.cfg, "seed": SEED}
+    loading.append(f'pipe.load_textual_inversion(here, weight_name="{token_name(EMOTION)}.safetensors")')
+    full = json.dumps(f"{PROMPT} {trigger_word(EMOTION)}")
+    scale, (gain, whole) = (SCALE, GAIN) if artifact.low_rank_factors else ("", ("", ""))
+    asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.guidance_scale, "seed": SEED}
     dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
-    return Told("diffusers", parts, files, example(artifact, "", "\n".join(loading), full), dial, trigger=trigger)
+    return ExportBundle("diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), dial, trigger=trigger_word)
 
 
-def trigger(emotion: str) -> str:
+def trigger_word(emotion: str) -> str:
     """How an emotion is written in a prompt."""
-    return f"<{token(emotion)}>"
+    return f"<{token_name(emotion)}>"
 
 
-def _lora(artifact: Artifact, file: Path) -> None:
+def _lora_files(artifact: Artifact, file: Path) -> None:
     """The update under the names of diffusers' own writer, with PEFT's description of it."""
     layers: dict[str, dict[str, Tensor]] = {"unet": {}, "text_encoder": {}}
-    for (part, layer), (a, b) in artifact.update.items():
-        layers[part] |= {f"{restored(part, layer)}.lora_A.weight": a, f"{restored(part, layer)}.lora_B.weight": b}
+    for (part, layer), (a, b) in artifact.low_rank_factors.items():
+        layers[part] |= {f"{restore_layer_name(part, layer)}.lora_A.weight": a, f"{restore_layer_name(part, layer)}.lora_B.weight": b}
     about = {
         f"{part}_lora_adapter_metadata": {
-            "r": artifact.peft["r"],
-            "lora_alpha": artifact.peft["lora_alpha"],
+            "r": artifact.peft_config["r"],
+            "lora_alpha": artifact.peft_config["lora_alpha"],
             "target_modules": sorted({key.rpartition(".lora_")[0] for key in named}),
         }
         for part, named in layers.items()
@@ -104,7 +104,7 @@ def _lora(artifact: Artifact, file: Path) -> None:
     )
 
 
-def _adapter(artifact: Artifact) -> Told:
+def _plan_ip_adapter(artifact: Artifact) -> ExportBundle:
     """An adapter in the shape of IP-Adapter, and the vectors that take the picture's place."""
     prototypes = load_file(str(artifact.folder / "prototypes.safetensors"))["prototypes"]
     named = {emotion: vector.contiguous() for emotion, vector in zip(EMOTIONS, prototypes, strict=True)}
@@ -115,10 +115,10 @@ pipe.set_ip_adapter_scale(1.0)
 emotion = load_file(f"{{here}}/{VECTORS}")["{EMOTION}"].float()
 vectors = torch.stack([torch.zeros_like(emotion), emotion])[:, None]  # nothing in the negative half"""
     call = f"{json.dumps(PROMPT)}, ip_adapter_image_embeds=[vectors]"
-    return Told("diffusers", parts, files, example(artifact, IMPORTS, loading, call), ATTENTION)
+    return ExportBundle("diffusers", parts, files, example_script(artifact, IMPORTS, loading, call), ATTENTION)
 
 
-def _guidance(artifact: Artifact) -> Told:
+def _plan_classifier(artifact: Artifact) -> ExportBundle:
     """The classifier's own folder, as emoscene reads it."""
     base = artifact.pipe.base
     script = f"""import emoscene
@@ -126,11 +126,11 @@ def _guidance(artifact: Artifact) -> Told:
 pipe = emoscene.load({json.dumps(base.name)}, adapter="guidance")  # the folder of that name beside this file
 image = pipe({json.dumps(PROMPT)}, emotion="{EMOTION}", seed={SEED}, steps={artifact.steps}).images[0]
 image.save("{EMOTION}.png")"""
-    parts = {"guidance": partial(_copied, artifact.folder)}
-    return Told("emoscene", parts, {"guidance/": "the classifier of noisy latents"}, script, GRADIENT)
+    parts = {"guidance": partial(_copy_artifact, artifact.folder)}
+    return ExportBundle("emoscene", parts, {"guidance/": "the classifier of noisy latents"}, script, GRADIENT)
 
 
-def _copied(artifact: Path, aside: Path) -> None:
+def _copy_artifact(artifact: Path, aside: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     for name in (

@@ -24,9 +24,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from emoscene import __version__
-from emoscene.errors import Usage
-from emoscene.formats.artifact import EMOTION, PROMPT, Artifact, Told, example, restored, token
-from emoscene.loras import body
+from emoscene.errors import UsageError
+from emoscene.formats.artifact import EMOTION, PROMPT, Artifact, ExportBundle, example_script, restore_layer_name, token_name
+from emoscene.loras import hash_tensors
 
 PREFIX = {"unet": "lora_unet", "text_encoder": "lora_te"}
 TRAINER = {  # kohya's word for a setting of ours
@@ -56,66 +56,66 @@ The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these 
 the files show what an export for Stable Diffusion 1.5 looks like."""
 
 
-def plan(artifact: Artifact, lora: str = "", embeddings: str = "") -> Told:
+def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
     """The files, the LoRA in the sub-folder `lora` and the embeddings in `embeddings`, and what the card says of them.
 
     Raises Usage for a method that is neither vectors nor a LoRA.
     """
     if not artifact.tokens:
         what = "a gradient in the sampler" if artifact.learner == "guidance" else "an attention of its own"
-        raise Usage(f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers")
+        raise UsageError(f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers")
     parts, files, loading = {}, {}, []
-    if artifact.update:
+    if artifact.low_rank_factors:
         file = str(Path(lora) / f"{artifact.name}.safetensors")
-        parts[file] = _told(layers(artifact), network(artifact) | spec(artifact, "lora"))
+        parts[file] = _file_with_metadata(layer_tensors(artifact), network_metadata(artifact) | modelspec_metadata(artifact, "lora"))
         files[file] = "the LoRA, with alphas and metadata"
         loading.append(f'pipe.load_lora_weights(here, weight_name="{file}")')
     for emotion, vectors in artifact.tokens.items():
-        about = spec(artifact, "textual-inversion", emotion)
-        parts[f"{Path(embeddings) / token(emotion)}.safetensors"] = _told({"emb_params": vectors.contiguous()}, about)
+        about = modelspec_metadata(artifact, "textual-inversion", emotion)
+        parts[f"{Path(embeddings) / token_name(emotion)}.safetensors"] = _file_with_metadata({"emb_params": vectors.contiguous()}, about)
     files[str(Path(embeddings) / "emo-*.safetensors")] = "an emotion's embedding; the file's name is the word to write"
-    named = f'weight_name="{Path(embeddings) / token(EMOTION)}.safetensors", token="<{token(EMOTION)}>"'
+    named = f'weight_name="{Path(embeddings) / token_name(EMOTION)}.safetensors", token="<{token_name(EMOTION)}>"'
     loading.append(f"pipe.load_textual_inversion(here, {named})")
-    script = example(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token(EMOTION)}>"))
-    dial = DIAL.format(name=artifact.name, token=token(EMOTION))
-    return Told("diffusers", parts, files, script, dial, _use(artifact), token)
+    script = example_script(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
+    dial = DIAL.format(name=artifact.name, token=token_name(EMOTION))
+    return ExportBundle("diffusers", parts, files, script, dial, _usage_text(artifact), token_name)
 
 
-def webui(artifact: Artifact) -> Told:
+def plan_webui(artifact: Artifact) -> ExportBundle:
     """The same files where AUTOMATIC1111 looks for them, and its own card beside the LoRA."""
-    told = plan(artifact, "models/Lora", "embeddings")
-    if not artifact.update:
+    told = plan_files(artifact, "models/Lora", "embeddings")
+    if not artifact.low_rank_factors:
         return told
     about = {
         "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
         "sd version": "SD1" if artifact.is_sd15 else "Unknown",
-        "activation text": token(EMOTION),
+        "activation text": token_name(EMOTION),
         "preferred weight": 1.0,
-        "notes": f"write one of these after the prompt: {', '.join(map(token, artifact.tokens))}",
+        "notes": f"write one of these after the prompt: {', '.join(map(token_name, artifact.tokens))}",
     }
     own = {f"models/Lora/{artifact.name}.json": json.dumps(about, indent=1).encode()}
     return replace(told, parts={**told.parts, **own})
 
 
-def key(part: str, layer: str) -> str:
+def layer_key(part: str, layer: str) -> str:
     """What these programs call a layer of the `unet` or the `text_encoder`."""
-    return f"{PREFIX[part]}_{restored(part, layer).replace('.', '_')}"
+    return f"{PREFIX[part]}_{restore_layer_name(part, layer).replace('.', '_')}"
 
 
-def layers(artifact: Artifact) -> dict[str, Tensor]:
+def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
     """The update under these programs' keys."""
-    alpha, found = torch.tensor(float(artifact.peft["lora_alpha"])), dict[str, Tensor]()
-    for (part, layer), (a, b) in artifact.update.items():
-        name = key(part, layer)
+    alpha, found = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
+    for (part, layer), (a, b) in artifact.low_rank_factors.items():
+        name = layer_key(part, layer)
         found |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
     return found
 
 
-def network(artifact: Artifact) -> dict[str, Any]:
+def network_metadata(artifact: Artifact) -> dict[str, Any]:
     """The `ss_*` of kohya's trainer: what is known of this training, and nothing besides."""
-    rank, alpha = artifact.peft["r"], artifact.peft["lora_alpha"]
-    known, base = artifact.trained, artifact.pipe.base
-    convolutions = any(a.ndim == 4 and a.shape[-1] > 1 for a, _ in artifact.update.values())
+    rank, alpha = artifact.peft_config["r"], artifact.peft_config["lora_alpha"]
+    known, base = artifact.training_facts, artifact.pipe.base
+    convolutions = any(a.ndim == 4 and a.shape[-1] > 1 for a, _ in artifact.low_rank_factors.values())
     settings = {TRAINER[name]: value for name, value in known["settings"].items() if name in TRAINER}
     return {
         **settings,
@@ -128,23 +128,23 @@ def network(artifact: Artifact) -> dict[str, Any]:
         "ss_network_alpha": alpha,
         "ss_network_args": {"conv_dim": rank, "conv_alpha": alpha} if convolutions else {},
         "ss_num_train_images": known["pictures"],
-        "ss_tag_frequency": {"emoscene": {token(name): count for name, count in known["emotions"].items()}},
-        "ss_resolution": f"({base.size}, {base.size})",
-        "ss_optimizer": optimizer(known["settings"]),
+        "ss_tag_frequency": {"emoscene": {token_name(name): count for name, count in known["emotions"].items()}},
+        "ss_resolution": f"({base.default_size}, {base.default_size})",
+        "ss_optimizer": optimizer_name(known["settings"]),
         "ss_training_comment": f"emoscene {__version__}, {artifact.learner}",
     }
 
 
-def optimizer(settings: Mapping[str, Any]) -> str | None:
+def optimizer_name(settings: Mapping[str, Any]) -> str | None:
     """What moved the weights; nothing where that is unknown, or was two optimizers."""
     return OPTIMIZERS.get(settings.get("optimizer", "adamw")) if settings.get("muon") == 0 else None
 
 
-def spec(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
+def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
     """The `modelspec.*` of a file of this kind, `lora` or `textual-inversion`."""
     base = artifact.pipe.base
     made = max(file.stat().st_mtime for file in artifact.folder.glob("*.safetensors"))
-    triggers = [token(emotion)] if emotion else [token(name) for name in artifact.tokens]
+    triggers = [token_name(emotion)] if emotion else [token_name(name) for name in artifact.tokens]
     hub = "https://github.com/Stability-AI/generative-models"
     about = {
         "sai_model_spec": "1.0.1",
@@ -152,7 +152,7 @@ def spec(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
         "implementation": "diffusers" if kind == "lora" else hub,
         "implementation_version": f"emoscene/{__version__}",
         "title": f"{artifact.name} {emotion}".strip(),
-        "resolution": f"{base.size}x{base.size}",
+        "resolution": f"{base.default_size}x{base.default_size}",
         "description": f"{emotion or 'Eight emotions'} for {base.name}, by emoscene's {artifact.learner}",
         "date": datetime.fromtimestamp(int(made), UTC).isoformat(),
         "license": artifact.licence,
@@ -165,26 +165,26 @@ def spec(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
     return {f"modelspec.{name}": value for name, value in about.items()}
 
 
-def _told(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
     """A file with its metadata, which are all text, and its hashes."""
     state = dict(tensors)
     known = {name: value for name, value in about.items() if value is not None}
     told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in known.items()}
     trainers = {name: value for name, value in told.items() if name.startswith("ss_")}
     plain = save(state, trainers)
-    told["modelspec.hash_sha256"] = f"0x{body(plain)}"
+    told["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
     if trainers:
-        told |= {"sshs_model_hash": body(plain), "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8]}
+        told |= {"sshs_model_hash": hash_tensors(plain), "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8]}
     data: bytes = save(state, told)
     return data
 
 
-def _use(artifact: Artifact) -> str:
+def _usage_text(artifact: Artifact) -> str:
     """How to write it in the other programs."""
-    lora = f" <lora:{artifact.name}:1>" if artifact.update else ""
-    loader = f"LoraLoader with `{artifact.name}` and " if artifact.update else ""
+    lora = f" <lora:{artifact.name}:1>" if artifact.low_rank_factors else ""
+    loader = f"LoraLoader with `{artifact.name}` and " if artifact.low_rank_factors else ""
     shape = "" if artifact.is_sd15 else SHAPE.format(base=artifact.pipe.base.name)
     return (
-        f"In AUTOMATIC1111: `{PROMPT} {token(EMOTION)}{lora}`. In ComfyUI: {loader}the prompt "
-        f"`{PROMPT} embedding:{token(EMOTION)}`.{shape}"
+        f"In AUTOMATIC1111: `{PROMPT} {token_name(EMOTION)}{lora}`. In ComfyUI: {loader}the prompt "
+        f"`{PROMPT} embedding:{token_name(EMOTION)}`.{shape}"
     )

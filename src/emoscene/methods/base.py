@@ -1,14 +1,14 @@
-"""The contract of a method: what it does before the UNet (`condition`) and after it (`steer`).
+"""The contract of a method: what it does before the UNet (`condition`) and after it (`apply_guidance`).
 
-Methods meet only here, which is why `a+b` is nothing but one after the other: `Chain` chains `condition` and `steer`
-and nests `attached`. `none` is the empty chain. A method adds to the text it finds, so order does not matter.
+Methods meet only here, which is why `a+b` is nothing but one after the other: `MethodChain` chains `condition` and `apply_guidance`
+and nests `attach`. `none` is the empty chain. A method adds to the text it finds, so order does not matter.
 
 The dial: a picture's emotion is a = strength x weights. Words and vectors are appended after the prompt; CLIP is
 causal, so no position before them changes, and the text used is
 
     text = E0 + sum_i a_i (E_i - E0)
 
-with E0 the prompt's own encoding and E_i the one with emotion i appended (for mixtures see `blend`). What is asked for
+with E0 the prompt's own encoding and E_i the one with emotion i appended (for mixtures see `interpolate_embeds`). What is asked for
 with a_i < 0 stands, with its sign turned, in the negative half of classifier-free guidance as well.
 """
 
@@ -23,21 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoscene.backbone import Backbone, Condition
-from emoscene.learner import Batch, Learner, placed
+from emoscene.backbone import DiffusionModel, Condition
+from emoscene.learner import Batch, Learner, move_to_device
 
 
 class Method(Learner):
     """A learner that changes what the base paints. The defaults change nothing."""
 
-    stored: ClassVar[torch.dtype] = torch.float16
+    save_dtype: ClassVar[torch.dtype] = torch.float16
 
-    def __init__(self, config: object, base: Backbone) -> None:
+    def __init__(self, config: object, base: DiffusionModel) -> None:
         super().__init__(config)
         self.base = base
 
     @classmethod
-    def start(cls, config: object, base: Backbone | None, data: object = None) -> Self:
+    def from_scratch(cls, config: object, base: DiffusionModel | None, data: object = None) -> Self:
         """A new method on `base`."""
         if base is None:
             raise ValueError("a method stands on a base")
@@ -51,10 +51,10 @@ class Method(Learner):
     @classmethod
     def trains_through_unet(cls) -> bool:
         """Whether its loss is that of the UNet: those that read captions."""
-        return "caption" in cls.reads
+        return "caption" in cls.columns
 
     @property
-    def room(self) -> int:
+    def num_tokens(self) -> int:
         """Positions of the text that it needs after the prompt's words."""
         return 0
 
@@ -62,20 +62,20 @@ class Method(Learner):
         """What the UNet shall attend to, from what it would have attended to."""
         return plain
 
-    def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The noise prediction to use [B, 4, h, w]; x_t is what the UNet saw."""
         return noise
 
-    def opinion(self, x_0: Tensor) -> Tensor | None:
+    def classify(self, x_0: Tensor) -> Tensor | None:
         """What it finds felt in clean latents, log p(i | x_0) [B, 8]; None for a method that does not look."""
         return None
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """Only methods that learn have one."""
         raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
 
 
-class Chain:
+class MethodChain:
     """Some methods, one after the other, used as one.
 
     Each of n that condition hears a / sqrt(n): at the whole dial two would ask twice for the same, and what one of them
@@ -85,39 +85,39 @@ class Chain:
 
     def __init__(self, methods: Sequence[Method] = ()) -> None:
         self.methods = tuple(methods)
-        steering = sum(type(method).steer is not Method.steer for method in self.methods)
+        steering = sum(type(method).apply_guidance is not Method.apply_guidance for method in self.methods)
         conditioning = len(self.methods) - steering
-        self.share = max(1, conditioning) ** -0.5
-        self.nudge = 0.25 if steering and conditioning else 1.0
+        self.conditioning_share = max(1, conditioning) ** -0.5
+        self.guidance_share = 0.25 if steering and conditioning else 1.0
 
     def condition(self, plain: Condition) -> Condition:
         """Each method's, in turn."""
-        found = replace(plain, a=self.share * plain.a, g=self.share * plain.g)
+        found = replace(plain, emotion_weights=self.conditioning_share * plain.emotion_weights, emotion_gain=self.conditioning_share * plain.emotion_gain)
         for method in self.methods:
             found = method.condition(found)
         return found
 
-    def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Each method's, in turn."""
-        heard = replace(condition, a=self.nudge / self.share * condition.a)
+        heard = replace(condition, emotion_weights=self.guidance_share / self.conditioning_share * condition.emotion_weights)
         for method in self.methods:
-            noise = method.steer(noise, x_t, t, heard)
+            noise = method.apply_guidance(noise, x_t, t, heard)
         return noise
 
-    def opinion(self, x_0: Tensor) -> Tensor | None:
+    def classify(self, x_0: Tensor) -> Tensor | None:
         """That of the first that has one."""
-        return next((found for method in self.methods if (found := method.opinion(x_0)) is not None), None)
+        return next((found for method in self.methods if (found := method.classify(x_0)) is not None), None)
 
     @contextmanager
-    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+    def attach(self, condition: Condition | None = None) -> Iterator[None]:
         """All attached inside."""
         with ExitStack() as stack:
             for method in self.methods:
-                stack.enter_context(method.attached(condition))
+                stack.enter_context(method.attach(condition))
             yield
 
 
-def whole(a: Tensor) -> Tensor:
+def normalize_mixture(a: Tensor) -> Tensor:
     """Weights a [B, 8] times sum_i |a_i| / sqrt(sum_i a_i^2), which is 1 for a single emotion.
 
     Emotions point ways that have little in common, and the sum of two halves is shorter than either whole.
@@ -125,24 +125,24 @@ def whole(a: Tensor) -> Tensor:
     return a * (a.abs().sum(1) / a.norm(dim=1).clamp(min=1e-12))[:, None]
 
 
-def blend(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
+def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
     """Move the text towards each asked emotion's own encoding, as far as `a` says.
 
     encode: prompts and emotions' numbers, one a row -> text with that emotion appended [R, 77, D]. A row without an
     emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding.
     """
-    row, emotion = torch.nonzero(condition.a, as_tuple=True)
+    row, emotion = torch.nonzero(condition.emotion_weights, as_tuple=True)
     if not len(row):
         return condition
     towards = encode([condition.prompts[r] for r in row.tolist()], emotion)
-    a = whole(condition.a)[row, emotion].to(towards.dtype).view(-1, 1, 1)
-    moved = torch.lerp(condition.e0[row], towards, a)
-    if condition.text is condition.e0 and len(row.unique()) == len(row):
-        return replace(condition, text=condition.e0.index_copy(0, row, moved))
-    return replace(condition, text=condition.text.index_add(0, row, moved - condition.e0[row]))
+    a = normalize_mixture(condition.emotion_weights)[row, emotion].to(towards.dtype).view(-1, 1, 1)
+    moved = torch.lerp(condition.base_embeds[row], towards, a)
+    if condition.prompt_embeds is condition.base_embeds and len(row.unique()) == len(row):
+        return replace(condition, prompt_embeds=condition.base_embeds.index_copy(0, row, moved))
+    return replace(condition, prompt_embeds=condition.prompt_embeds.index_add(0, row, moved - condition.base_embeds[row]))
 
 
-def denoising(base: Backbone, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0) -> Tensor:
+def denoising_loss(base: DiffusionModel, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0) -> Tensor:
     """The diffusion loss of each sample [B]: the MSE times min(SNR, gamma) / SNR (min-SNR, Hang et al. 2023).
 
     offset: deviation of a constant added to each channel's noise (Guttenberg 2023). Stable Diffusion's last timestep
@@ -151,19 +151,19 @@ def denoising(base: Backbone, batch: Batch, condition: Condition, gamma: float, 
     x_0 = batch["latent"]
     noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
     noise = noise + offset * batch.normal("offset", x_0.shape[1], 1, 1)
-    predicted = base.predict(base.add_noise(x_0, noise, t), t, condition)
-    return min_snr(predicted.float(), noise, base.alphabar(t), gamma)
+    predicted = base.predict_noise(base.add_noise(x_0, noise, t), t, condition)
+    return min_snr_loss(predicted.float(), noise, base.alphabar(t), gamma)
 
 
-def min_snr(predicted: Tensor, noise: Tensor, alphabar: Tensor, gamma: float) -> Tensor:
+def min_snr_loss(predicted: Tensor, noise: Tensor, alphabar: Tensor, gamma: float) -> Tensor:
     """The weighted squared error of a noise prediction [B]; alphabar [B, 1, 1, 1] of each sample's timestep."""
     snr = (alphabar / (1 - alphabar)).flatten()
     return F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3)) * snr.clamp(max=gamma) / snr
 
 
-def words(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:
+def choose_captions(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:
     """The captions to train on, short ones at the rate `short`, and which samples dropped everything [B]."""
     dice = replace(batch, device="cpu")  # where the words are, so that no GPU is waited for
     terse, dropped = dice.uniform("caption") < short, dice.uniform("drop") < drop
     chosen = zip(batch["caption"], batch["caption_long"], terse.tolist(), dropped.tolist(), strict=True)
-    return ["" if none else brief if few else full for brief, full, few, none in chosen], placed(dropped, batch.device)
+    return ["" if none else brief if few else full for brief, full, few, none in chosen], move_to_device(dropped, batch.device)

@@ -29,13 +29,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscene import seeds
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import DiffusionModel, Condition
 from emoscene.config import option
 from emoscene.data import batches
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage
+from emoscene.errors import UsageError
 from emoscene.learner import Batch
-from emoscene.methods.base import Method, whole
+from emoscene.methods.base import Method, normalize_mixture
 
 GROUPS = 8  # of channels, normalised together
 WAVES = 32  # frequencies that a timestep is written in
@@ -48,7 +48,7 @@ SURE = 0.01  # least entropy, as a share of the greatest, that `entropy` divides
 class Guidance(Method):
     """A noise-aware emotion classifier whose gradient steers the noise prediction."""
 
-    reads = ("latent", "weights")
+    columns = ("latent", "weights")
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
 
     @dataclass(frozen=True)
@@ -59,38 +59,38 @@ class Guidance(Method):
             64, "channels at the latent's own size; twice, three, four times as many below", choices=(16, 32, 64, 96)
         )
         smoothing: float = option(0.05, "share of each label spread over all eight", span=(0.0, 0.5))
-        scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), late=True)
+        scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), runtime=True)
         away: float = option(
-            3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), late=True
+            3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), runtime=True
         )
         whole: bool = option(
-            True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", late=True
+            True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", runtime=True
         )
         low: float = option(
-            0.2, "noise level t / T below which it lets go; 0 is the picture", span=(0.0, 1.0), late=True
+            0.2, "noise level t / T below which it lets go; 0 is the picture", span=(0.0, 1.0), runtime=True
         )
-        high: float = option(0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), late=True)
+        high: float = option(0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), runtime=True)
         rescale: float = option(
             0.0,
             "norm of the pull as a share of the noise prediction's; 0: as `scale` has it",
             span=(0.0, 10.0),
-            late=True,
+            runtime=True,
         )
-        entropy: bool = option(False, "pull harder the surer the classifier is (ED-DPM)", late=True)
+        entropy: bool = option(False, "pull harder the surer the classifier is (ED-DPM)", runtime=True)
 
     config: Config
 
-    def __init__(self, config: Config, base: Backbone) -> None:
+    def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
         if config.low > config.high:
-            raise Usage(f"low={config.low} is above high={config.high}: guidance acts from high down to low")
+            raise UsageError(f"low={config.low} is above high={config.high}: guidance acts from high down to low")
         self.classifier = Classifier(base.vae.config.latent_channels, config.width)
 
     def log_probabilities(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p(i | x_t, t) [B, 8] of latents [B, 4, h, w] of any size at timesteps [B], fractions allowed."""
         return self.classifier(x_t, t).float().log_softmax(1)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """Cross entropy with the (soft) labels at uniform timesteps [B]; a picture without emotion counts nothing."""
         x_0, told = batch["latent"], batch["weights"].clamp(min=0)
         t = batch.timesteps(len(self.base.alphas_cumprod))
@@ -102,16 +102,16 @@ class Guidance(Method):
         return losses * (total > 0)
 
     @torch.no_grad()
-    def proof(self, data: Any) -> dict[str, Any]:
+    def validate(self, data: Any) -> dict[str, Any]:
         """How often the likeliest emotion is the picture's own, at ten noise levels: `t`, `accuracy`, `pictures`.
 
         At most 1,024 pictures, evenly spread; each has its own noise, the same at all levels and in every run.
         """
         every = math.ceil(len(data) / PROVED)
         right, pictures = [0] * len(LEVELS), 0
-        some = [rows[::every] for rows in batches.shapes(data)]
+        some = [rows[::every] for rows in batches.group_by_shape(data)]
         for slots in [rows[first : first + 64] for rows in some for first in range(0, len(rows), 64)]:
-            columns = data.rows(slots, self.reads)
+            columns = data.rows(slots, self.columns)
             noise = Batch(columns, 0, 0, slots).normal("proof", *columns["latent"].shape[1:]).to(self.base.device)
             x_0, own = columns["latent"].to(self.base.device), columns["weights"].to(self.base.device).max(1)
             felt = own.values > 0
@@ -123,48 +123,48 @@ class Guidance(Method):
         return {"t": list(LEVELS), "accuracy": [n / max(1, pictures) for n in right], "pictures": pictures}
 
     @torch.no_grad()
-    def opinion(self, x_0: Tensor) -> Tensor:
+    def classify(self, x_0: Tensor) -> Tensor:
         """The classifier's log p(i | x_0, 0) [B, 8]."""
         return self.log_probabilities(x_0.float(), torch.zeros(len(x_0), device=x_0.device))
 
-    def steer(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t) in the rows that ask for an emotion.
 
         Rows that ask for none, and all rows outside the interval, keep their prediction bit for bit.
         """
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         level = t / len(self.base.alphas_cumprod)
-        asking = condition.a.any(1) & (self.config.low <= level) & (level <= self.config.high)
+        asking = condition.emotion_weights.any(1) & (self.config.low <= level) & (level <= self.config.high)
         rows = asking.nonzero()[:, 0]
         if not len(rows):
             return noise
-        pull = self._pull(noise[rows].float(), x_t[rows], t[rows], condition.a[rows].float())
+        pull = self._guidance_term(noise[rows].float(), x_t[rows], t[rows], condition.emotion_weights[rows].float())
         return noise.index_add(0, rows, pull.to(noise.dtype), alpha=-1)
 
-    def _pull(self, noise: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:
+    def _guidance_term(self, noise: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:
         """What guidance takes from the noise prediction.
 
         entropy: times log 8 / H(p), the entropy-aware scaling of Li et al. 2022 (ED-DPM), at most a hundredfold.
         rescale: brought to that share of the prediction's norm, times sum_i |a_i| so that the dial still dials (after
         FreeDoM, Yu et al. 2023); scale and entropy then cancel, and a suppression no longer lets go.
         """
-        gradient, log_p = self._gradient(x_t, t, a)
+        gradient, log_p = self._log_prob_gradient(x_t, t, a)
         pull = self.config.scale * (1 - self.base.alphabar(t)).sqrt() * gradient
         if self.config.entropy:
             share = -(log_p.exp() * log_p).sum(1) / math.log(len(EMOTIONS))
             pull = pull / share.clamp(min=SURE).view(-1, 1, 1, 1)
         if self.config.rescale:
-            reach = self.config.rescale * a.abs().sum(1) * norm(noise)
-            pull = pull * (reach / norm(pull).clamp(min=1e-12)).view(-1, 1, 1, 1)
+            reach = self.config.rescale * a.abs().sum(1) * sample_norm(noise)
+            pull = pull * (reach / sample_norm(pull).clamp(min=1e-12)).view(-1, 1, 1, 1)
         return pull
 
-    def _gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_prob_gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """grad_x of sum_i a_i log p_i, or away |a_i| log(1 - p_i) where a_i < 0 [B, 4, h, w]; and log p [B, 8]."""
-        a = whole(a) if self.config.whole else a
+        a = normalize_mixture(a) if self.config.whole else a
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()
             log_p = self.log_probabilities(x, t)
-            wish = a.clamp(min=0) * log_p - self.config.away * a.clamp(max=0) * others(log_p)
+            wish = a.clamp(min=0) * log_p - self.config.away * a.clamp(max=0) * log_complement(log_p)
             [gradient] = torch.autograd.grad(wish.sum(), x)
         return gradient, log_p.detach()
 
@@ -192,7 +192,7 @@ class Classifier(nn.Module):
         self.register_buffer("waves", 0.1 * 1e3 ** (-torch.arange(WAVES) / WAVES), persistent=False)
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
-                nn.init.kaiming_uniform_(parameter, 5**0.5, generator=seeds.generator(0, "guidance", name))
+                nn.init.kaiming_uniform_(parameter, 5**0.5, generator=seeds.torch_generator(0, "guidance", name))
             else:
                 nn.init.zeros_(parameter)
 
@@ -207,12 +207,12 @@ class Classifier(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def others(log_p: Tensor) -> Tensor:
+def log_complement(log_p: Tensor) -> Tensor:
     """log(1 - p_i) of normalised log p [B, K]: what all others share, summed without loss near p_i = 0 or 1."""
     itself = torch.eye(log_p.shape[1], dtype=torch.bool, device=log_p.device)
     return log_p[:, None].expand(-1, log_p.shape[1], -1).masked_fill(itself, -math.inf).logsumexp(2)
 
 
-def norm(x: Tensor) -> Tensor:
+def sample_norm(x: Tensor) -> Tensor:
     """Euclidean norm of each sample [B]."""
     return x.flatten(1).norm(dim=1)

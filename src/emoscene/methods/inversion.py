@@ -14,18 +14,18 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import DiffusionModel, Condition
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
 from emoscene.learner import Batch
-from emoscene.methods.base import Method, blend, denoising, words
+from emoscene.methods.base import Method, interpolate_embeds, denoising_loss, choose_captions
 
 
 @final
 class Inversion(Method):
     """Learned vectors appended to the prompt."""
 
-    reads = ("latent", "caption", "caption_long", "weights")
+    columns = ("latent", "caption", "caption_long", "weights")
     files: ClassVar = {"tokens.safetensors": ("vectors", "tokens")}
 
     @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class Inversion(Method):
 
     config: Config
 
-    def __init__(self, config: Config, base: Backbone) -> None:
+    def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
         rows = base.text_encoder.get_input_embeddings().weight.detach().float()
-        named = [list(islice(cycle(base.ids(name)), config.vectors)) for name in EMOTIONS]
+        named = [list(islice(cycle(base.tokenize(name)), config.vectors)) for name in EMOTIONS]
         self.vectors = nn.Parameter(rows[torch.tensor(named, device=rows.device)])
 
     @property
-    def room(self) -> int:
+    def num_tokens(self) -> int:
         """One position a vector."""
         return self.config.vectors
 
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' vectors."""
-        return blend(plain, lambda prompts, emotions: self.base.embed(prompts, self.vectors[emotions]))
+        return interpolate_embeds(plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.vectors[emotions]))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss [B]. To lose the emotion would teach nothing, for nothing else learns."""
-        captions, _ = words(batch, self.config.short, self.config.drop)
-        plain = self.base.plain(captions, batch["weights"])
-        loss = denoising(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
+        captions, _ = choose_captions(batch, self.config.short, self.config.drop)
+        plain = self.base.encode_condition(captions, batch["weights"])
+        loss = denoising_loss(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
         return loss + 0 * self.vectors.sum()  # a gradient for every rank, though no picture have an emotion

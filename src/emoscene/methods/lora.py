@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from emoscene import seeds
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import DiffusionModel, Condition
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import unknown
+from emoscene.errors import unknown_name
 from emoscene.learner import Batch
-from emoscene.methods.base import Method, blend, denoising, words
+from emoscene.methods.base import Method, interpolate_embeds, denoising_loss, choose_captions
 
 Layer = nn.Linear | nn.Conv2d
 LAYERS = {
@@ -38,7 +38,7 @@ LAYERS = {
 }
 
 
-class Pair(nn.Module):
+class LowRankPair(nn.Module):
     """The two factors of one layer's update; B starts at zero, so a new LoRA changes nothing."""
 
     def __init__(self, layer: Layer, rank: int, name: str) -> None:
@@ -51,7 +51,7 @@ class Pair(nn.Module):
             self.lora_A = nn.Linear(layer.in_features, rank, bias=False)
             self.lora_B = nn.Linear(rank, layer.out_features, bias=False)
         a = self.lora_A.weight
-        drawn = torch.rand(a.shape, generator=seeds.generator(0, "lora", name)) * 2 - 1
+        drawn = torch.rand(a.shape, generator=seeds.torch_generator(0, "lora", name)) * 2 - 1
         a.data = drawn / a[0].numel() ** 0.5
         nn.init.zeros_(self.lora_B.weight)
 
@@ -69,7 +69,7 @@ class Pair(nn.Module):
 class LoRA(Method):
     """A low-rank update of the UNet and n learned vectors an emotion."""
 
-    reads = ("latent", "caption", "caption_long", "weights")
+    columns = ("latent", "caption", "caption_long", "weights")
     files: ClassVar = {
         "adapter_model.safetensors": ("update.", "base_model.model."),
         "tokens.safetensors": ("tokens", "tokens"),
@@ -95,67 +95,67 @@ class LoRA(Method):
 
     config: Config
 
-    def __init__(self, config: Config, base: Backbone) -> None:
+    def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        pattern = chosen(config.layers)
+        pattern = layer_pattern(config.layers)
         self.update = nn.Module()
-        self.layers: list[tuple[Layer, Pair]] = []
+        self.layers: list[tuple[Layer, LowRankPair]] = []
         for name, layer in base.unet.named_modules():
             if isinstance(layer, Layer) and pattern.search(name):
-                pair = Pair(layer, config.rank, name)
-                graft(self.update, name, pair)
+                pair = LowRankPair(layer, config.rank, name)
+                insert_module(self.update, name, pair)
                 self.layers.append((layer, pair))
         rows = base.text_encoder.get_input_embeddings().weight
-        drawn = torch.randn(len(EMOTIONS), config.vectors, base.width, generator=seeds.generator(0, "tokens"))
+        drawn = torch.randn(len(EMOTIONS), config.vectors, base.text_dim, generator=seeds.torch_generator(0, "tokens"))
         self.tokens = nn.Parameter(drawn * float(rows.std()))
         self.folded: tuple[float, list[Tensor]] = 0.0, []
 
     @property
-    def room(self) -> int:
+    def num_tokens(self) -> int:
         """One position a vector."""
         return self.config.vectors
 
-    def pace(self, name: str) -> float:
+    def lr_multiplier(self, name: str) -> float:
         """The vectors learn faster than the update."""
         return self.config.pace if name == "tokens" else 1.0
 
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' vectors."""
-        return blend(plain, lambda prompts, emotions: self.base.embed(prompts, self.tokens[emotions]))
+        return interpolate_embeds(plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.tokens[emotions]))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss; a dropped emotion keeps its gain, as the negative half of guidance does."""
-        captions, dropped = words(batch, self.config.short, self.config.drop)
+        captions, dropped = choose_captions(batch, self.config.short, self.config.drop)
         a: Tensor = batch["weights"]
         lost = dropped | (batch.uniform("emotion") < self.config.drop_emotion)
-        plain = self.base.plain(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
-        loss = denoising(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
+        plain = self.base.encode_condition(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
+        loss = denoising_loss(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
         return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
 
     @contextmanager
-    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+    def attach(self, condition: Condition | None = None) -> Iterator[None]:
         """Hooked, or folded where nothing learns and all gains are one number, or left off where that is 0."""
-        gains = set() if condition is None or self.tokens.requires_grad else set(condition.gains)
+        gains = set() if condition is None or self.tokens.requires_grad else set(condition.gain_values)
         if gains == {0.0}:
             yield
             return
         if len(gains) == 1:
-            with self._fold(gains.pop()):
+            with self._fold_weights(gains.pop()):
                 yield
             return
-        hooks = [layer.register_forward_hook(self._hook(pair)) for layer, pair in self.layers]
+        hooks = [layer.register_forward_hook(self._make_hook(pair)) for layer, pair in self.layers]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def _hook(self, pair: Pair) -> Any:
+    def _make_hook(self, pair: LowRankPair) -> Any:
         def add(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            shown = self.base.shown
+            shown = self.base.current_condition
             if shown is None:
                 return output
-            gain = shown.g.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
+            gain = shown.emotion_gain.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
             if pair.lora_A.weight.dtype == self.base.dtype:
                 return output + gain * pair(args[0])
             with torch.autocast(output.device.type, self.base.dtype):
@@ -164,11 +164,11 @@ class LoRA(Method):
         return add
 
     @contextmanager
-    def _fold(self, gain: float) -> Iterator[None]:
+    def _fold_weights(self, gain: float) -> Iterator[None]:
         originals = [layer.weight.data for layer, _ in self.layers]
         if self.folded[0] != gain:
             pairs = zip(originals, self.layers, strict=True)
-            self.folded = gain, [added(w.to(self.base.device), pair.delta(), gain) for w, (_, pair) in pairs]
+            self.folded = gain, [add_delta(w.to(self.base.device), pair.delta(), gain) for w, (_, pair) in pairs]
         try:
             for (layer, _), folded in zip(self.layers, self.folded[1], strict=True):
                 layer.weight.data = folded
@@ -177,9 +177,9 @@ class LoRA(Method):
             for (layer, _), original in zip(self.layers, originals, strict=True):
                 layer.weight.data = original
 
-    def notes(self) -> dict[str, dict[str, Any]]:
+    def extra_files(self) -> dict[str, dict[str, Any]]:
         """PEFT's own description of the update."""
-        pairs = (name for name, module in self.update.named_modules() if isinstance(module, Pair))
+        pairs = (name for name, module in self.update.named_modules() if isinstance(module, LowRankPair))
         about = {
             "peft_type": "LORA",
             "r": self.config.rank,
@@ -192,21 +192,21 @@ class LoRA(Method):
         return {"adapter_config.json": about}
 
 
-def added(weight: Tensor, delta: Tensor, gain: float) -> Tensor:
+def add_delta(weight: Tensor, delta: Tensor, gain: float) -> Tensor:
     """weight + gain delta, computed in the wider precision, in the weight's own precision and memory format."""
     return torch.add(weight, delta, alpha=gain, out=torch.empty_like(weight))
 
 
-def chosen(layers: str) -> re.Pattern[str]:
+def layer_pattern(layers: str) -> re.Pattern[str]:
     """What the names of the layers to adapt look like. Raises Usage for a word that is not in `LAYERS`."""
     names = [name.strip() for name in layers.split(",")]
     for name in names:
         if name not in LAYERS:
-            raise unknown("layer", name, LAYERS, hint="emoscene show lora")
+            raise unknown_name("layer", name, LAYERS, hint="emoscene show lora")
     return re.compile("|".join(LAYERS[name] for name in names))
 
 
-def graft(root: nn.Module, path: str, leaf: nn.Module) -> None:
+def insert_module(root: nn.Module, path: str, leaf: nn.Module) -> None:
     """Hang `leaf` into a tree of bare modules, so that its parameters bear the base's own names."""
     *branches, last = path.split(".")
     for branch in branches:

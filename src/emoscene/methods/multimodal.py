@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscene import seeds
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import DiffusionModel, Condition
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
 from emoscene.learner import Batch
-from emoscene.methods.base import Method, denoising, words
+from emoscene.methods.base import Method, denoising_loss, choose_captions
 
 TOKENS = 4  # the only number that diffusers' loader takes for this projector
 KEYS = "multimodal.tokens", "multimodal.weights"
@@ -43,17 +43,17 @@ class Projector(nn.Module):
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.proj = unbiased(nn.Linear(width, TOKENS * out))
-        drawn = torch.randn(self.proj.weight.shape, generator=seeds.generator(0, "multimodal"))
+        self.proj = freeze_bias(nn.Linear(width, TOKENS * out))
+        drawn = torch.randn(self.proj.weight.shape, generator=seeds.torch_generator(0, "multimodal"))
         self.proj.weight.data = drawn * width**-0.5
-        self.norm = unbiased(nn.LayerNorm(out))
+        self.norm = freeze_bias(nn.LayerNorm(out))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Four tokens a vector; of the zero vector, zeros."""
         return self.norm(self.proj(vectors).unflatten(-1, (TOKENS, -1)))
 
 
-class Decoupled(nn.Module):
+class DecoupledKeyValue(nn.Module):
     """One layer's keys and values for the tokens.
 
     The keys start as those for the text, the values at zero: a new adapter changes nothing, as a new LoRA does, and
@@ -70,35 +70,35 @@ class Decoupled(nn.Module):
 
     def forward(self, tokens: Tensor, heads: int) -> tuple[Tensor, Tensor]:
         """Keys and values [P, heads, 4, d] of tokens [P, 4, D_text]."""
-        return split(self.to_k_ip(tokens), heads), split(self.to_v_ip(tokens), heads)
+        return split_heads(self.to_k_ip(tokens), heads), split_heads(self.to_v_ip(tokens), heads)
 
 
-class Processor:
+class EmotionAttnProcessor:
     """What diffusers calls in place of a layer's attention: the text's, and each emotion's own added to it.
 
     Only the pairs of a row and an emotion that it asks for are computed, so a row without any keeps its bits. While a
     picture is painted, the tokens are the same at every step, and so are their keys and values, which are kept.
     """
 
-    def __init__(self, base: Backbone, decoupled: Decoupled) -> None:
+    def __init__(self, base: DiffusionModel, decoupled: DecoupledKeyValue) -> None:
         self.base, self.decoupled = base, decoupled
         self.kept: tuple[Condition, Pairs] | None = None
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **nothing: Any) -> Tensor:
         """The layer's output [B, N, D]; attention masks, which Stable Diffusion has not, are not looked at."""
         parts = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
-        query, key, value = (split(part, attn.heads) for part in parts)
+        query, key, value = (split_heads(part, attn.heads) for part in parts)
         out = F.scaled_dot_product_attention(query, key, value)
-        row, a, *heard = self._pairs(attn.heads)
+        row, a, *heard = self._emotion_keys_values(attn.heads)
         if len(row):
             emotion = F.scaled_dot_product_attention(query[row], *(part.to(out.dtype) for part in heard))
             out = out.index_add(0, row, a.to(out.dtype) * emotion)
         return attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _pairs(self, heads: int) -> Pairs:
+    def _emotion_keys_values(self, heads: int) -> Pairs:
         """Rows [P] that ask for an emotion, how much of it [P, 1, 1, 1], and its keys and values [P, heads, 4, d]."""
-        shown, learning = self.base.shown, torch.is_grad_enabled()
+        shown, learning = self.base.current_condition, torch.is_grad_enabled()
         assert shown is not None
         if not learning and self.kept is not None and self.kept[0] is shown:
             return self.kept[1]
@@ -113,7 +113,7 @@ class Processor:
 class Multimodal(Method):
     """Tokens from EmotionCLIP's vectors, with attention of their own."""
 
-    reads = ("latent", "caption", "caption_long", "weights", "vector")
+    columns = ("latent", "caption", "caption_long", "weights", "vector")
     files: ClassVar = {
         "ip_adapter.safetensors": ("adapter.", ""),
         "prototypes.safetensors": ("prototypes", "prototypes"),
@@ -136,25 +136,25 @@ class Multimodal(Method):
 
     config: Config
 
-    def __init__(self, config: Config, base: Backbone) -> None:
+    def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
         names = [name.removesuffix(".processor") for name in base.unet.attn_processors if ".attn2." in name]
         self.layers = [base.unet.get_submodule(name) for name in names]
-        own = {str(2 * place + 1): Decoupled(layer) for place, layer in enumerate(self.layers)}  # diffusers' numbers
-        parts = {"image_proj": Projector(config.width, base.width), "ip_adapter": nn.ModuleDict(own)}
+        own = {str(2 * place + 1): DecoupledKeyValue(layer) for place, layer in enumerate(self.layers)}  # diffusers' numbers
+        parts = {"image_proj": Projector(config.width, base.text_dim), "ip_adapter": nn.ModuleDict(own)}
         self.adapter = nn.ModuleDict(parts)
-        self.processors = [Processor(base, decoupled) for decoupled in own.values()]
+        self.processors = [EmotionAttnProcessor(base, decoupled) for decoupled in own.values()]
         self.prototypes: Tensor
         self.register_buffer("prototypes", torch.eye(len(EMOTIONS), config.width))  # apart, until data tell more
 
     @classmethod
-    def start(cls, config: Any, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Any, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new one, its prototypes the data's. Raises Usage where the data have no vectors."""
         if data is None:
-            return super().start(config, base)
+            return super().from_scratch(config, base)
         vectors: Tensor = data.all("vector")
-        method = super().start(replace(config, width=vectors.shape[1]), base)
-        method.prototypes.copy_(prototypes(vectors, data.all("weights")))
+        method = super().from_scratch(replace(config, width=vectors.shape[1]), base)
+        method.prototypes.copy_(emotion_prototypes(vectors, data.all("weights")))
         return method
 
     def condition(self, plain: Condition) -> Condition:
@@ -165,32 +165,32 @@ class Multimodal(Method):
         """
         like = plain.extra.get("like", torch.zeros(len(plain), self.config.width, device=self.prototypes.device))
         given = like.any(1, keepdim=True)
-        gain = torch.where(plain.a.sum(1) < 0, -plain.g, plain.g)
-        once = gain[:, None] * torch.eye(1, len(EMOTIONS), device=plain.g.device)
+        gain = torch.where(plain.emotion_weights.sum(1) < 0, -plain.emotion_gain, plain.emotion_gain)
+        once = gain[:, None] * torch.eye(1, len(EMOTIONS), device=plain.emotion_gain.device)
         vectors = torch.where(given[:, None], like[:, None].to(self.prototypes), self.prototypes)
-        laid = self.adapter["image_proj"](vectors), torch.where(given, once, plain.a)
+        laid = self.adapter["image_proj"](vectors), torch.where(given, once, plain.emotion_weights)
         others = {name: value for name, value in plain.extra.items() if name != "like"}
         return replace(plain, extra=others | dict(zip(KEYS, laid, strict=True)))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss [B], the emotion told by the picture's own vector or by the prototypes.
 
         A picture without an emotion shows its own vector. One die decides what is lost: the words, both, or the
         emotion, which leaves the base to itself.
         """
         c, die = self.config, batch.uniform("drop")
-        captions, _ = words(batch, c.short, c.drop + c.drop_both)
+        captions, _ = choose_captions(batch, c.short, c.drop + c.drop_both)
         lost = (die >= c.drop) & (die < c.drop + c.drop_both + c.drop_emotion)
         own = (batch.uniform("own") < c.own) | ~batch["weights"].any(1)
         a = torch.where((own | lost)[:, None], 0, batch["weights"])
         like = torch.where((own & ~lost)[:, None], batch["vector"], 0)
-        plain = self.base.plain(captions, a, g=torch.ones_like(die))
+        plain = self.base.encode_condition(captions, a, g=torch.ones_like(die))
         condition = self.condition(replace(plain, extra={"like": like}))
-        loss = denoising(self.base, batch, condition, c.gamma, c.offset)
+        loss = denoising_loss(self.base, batch, condition, c.gamma, c.offset)
         return loss + 0 * sum(p.sum() for p in self.trainable.values())  # a gradient for every rank, whatever was lost
 
     @contextmanager
-    def attached(self, condition: Condition | None = None) -> Iterator[None]:
+    def attach(self, condition: Condition | None = None) -> Iterator[None]:
         """The layers' attention replaced, or left alone where no row asks for an emotion."""
         if condition is not None and not condition.extra[KEYS[1]].any():
             yield
@@ -205,7 +205,7 @@ class Multimodal(Method):
                 layer.processor = original
 
 
-def prototypes(vectors: Tensor, weights: Tensor) -> Tensor:
+def emotion_prototypes(vectors: Tensor, weights: Tensor) -> Tensor:
     """The emotions' prototypes [8, D]: means of vectors [N, D] weighed by weights [N, 8], scaled to unit length.
 
     An emotion without a picture is zeros, which is no emotion at all.
@@ -213,12 +213,12 @@ def prototypes(vectors: Tensor, weights: Tensor) -> Tensor:
     return F.normalize(weights.clamp(min=0).T @ vectors, dim=1)
 
 
-def split(x: Tensor, heads: int) -> Tensor:
+def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, N, heads * d] -> [B, heads, N, d]."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def unbiased(layer: Any) -> Any:
+def freeze_bias(layer: Any) -> Any:
     """The layer with its bias held at zero: it stays in the file, where diffusers wants it, and never learns."""
     bias = torch.zeros_like(layer.bias.data)
     del layer.bias

@@ -10,7 +10,7 @@ from emoscene.methods.base import Method
 class None_(Method):
     """Changes nothing, whatever emotion is asked."""
 
-    reads = ()
+    columns = ()
 
     @dataclass(frozen=True)
     class Config:

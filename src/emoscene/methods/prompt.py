@@ -10,11 +10,11 @@ from typing import final
 
 from torch import Tensor
 
-from emoscene.backbone import Backbone, Condition
+from emoscene.backbone import DiffusionModel, Condition
 from emoscene.config import option, read_toml
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage, unknown
-from emoscene.methods.base import Method, blend
+from emoscene.errors import UsageError, unknown_name
+from emoscene.methods.base import Method, interpolate_embeds
 
 HOME = Path(__file__).parent.parent / "lexicon"
 
@@ -23,41 +23,41 @@ HOME = Path(__file__).parent.parent / "lexicon"
 class Prompt(Method):
     """Appends an emotion's words to the prompt."""
 
-    reads = ()
+    columns = ()
 
     @dataclass(frozen=True)
     class Config:
         """Which words."""
 
-        lexicon: str = option("", "TOML file with a line of words an emotion; empty: the base's own", late=True)
+        lexicon: str = option("", "TOML file with a line of words an emotion; empty: the base's own", runtime=True)
 
-    def __init__(self, config: Config, base: Backbone) -> None:
+    def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        self.lines = lexicon(config.lexicon or str(HOME / f"{base.spec.lexicon}.toml"))
+        self.lines = read_lexicon(config.lexicon or str(HOME / f"{base.spec.lexicon}.toml"))
 
     @property
-    def room(self) -> int:
+    def num_tokens(self) -> int:
         """The longest line's tokens."""
-        return max(len(self.base.ids(f", {line}")) for line in self.lines.values())
+        return max(len(self.base.tokenize(f", {line}")) for line in self.lines.values())
 
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' words."""
 
         def encode(prompts: list[str], emotions: Tensor) -> Tensor:
             lines = (self.lines[EMOTIONS[i]] for i in emotions.tolist())
-            return self.base.embed(
+            return self.base.encode_prompt(
                 prompts, endings=[f", {line}" if p else line for p, line in zip(prompts, lines, strict=True)]
             )
 
-        return blend(plain, encode)
+        return interpolate_embeds(plain, encode)
 
 
-def lexicon(file: str | Path) -> dict[str, str]:
+def read_lexicon(file: str | Path) -> dict[str, str]:
     """A line of words for each emotion. Raises Usage for a file that lacks one or names another."""
     lines = {str(key): str(value) for key, value in read_toml(file).items()}
     for name in lines:
         if name not in EMOTIONS:
-            raise unknown("emotion", name, EMOTIONS, hint=str(file))
+            raise unknown_name("emotion", name, EMOTIONS, hint=str(file))
     if missing := [name for name in EMOTIONS if name not in lines]:
-        raise Usage(f"{file} has no words for {', '.join(missing)}")
+        raise UsageError(f"{file} has no words for {', '.join(missing)}")
     return lines

@@ -10,21 +10,21 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, averaged, enough
+from emoscene.metrics.base import Array, Predictions, Value, measure_mean, require_images
 
 PLACES = 3 * np.array([AFFECT[name] for name in EMOTIONS])
 """Valence and arousal of each emotion [8, 2], each in [-3, 3]."""
 
 
-def affect(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+def affect(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
     """Mean absolute errors of valence and arousal. Raises Failure where no emotion was asked."""
-    enough("the error of valence and arousal", 1, made.likely[made.asked >= 0])
-    off, asked = errors(made.likely, made.asked), (made.asked >= 0).astype(float)
+    require_images("the error of valence and arousal", 1, made.likely[made.asked >= 0])
+    off, asked = affect_errors(made.likely, made.asked), (made.asked >= 0).astype(float)
     return {
-        f"{name}_error": averaged(off[:, axis], asked, made, draws) for axis, name in enumerate(("valence", "arousal"))
+        f"{name}_error": measure_mean(off[:, axis], asked, made, draws) for axis, name in enumerate(("valence", "arousal"))
     }
 
 
-def errors(likely: Array, asked: Array) -> Array:
+def affect_errors(likely: Array, asked: Array) -> Array:
     """How far the place read is from the place asked, in valence and in arousal [N, 2]."""
     return np.abs(likely @ PLACES - PLACES[asked])

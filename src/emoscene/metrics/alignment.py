@@ -8,18 +8,18 @@ measured is that the content stays, not the emotion.
 
 from __future__ import annotations
 
-from emoscene.metrics.base import Array, Readings, Value, average, enough, measured, unit
+from emoscene.metrics.base import Array, Predictions, Value, mean_statistic, require_images, measure, normalize_rows
 
 
-def alignment(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+def alignment(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
     """The mean score of all pictures; nothing where no CLIP read them. Raises Failure for vectors of NaN."""
     if not made.vectors.size or not made.texts.size:
         return {}
-    enough("the alignment with the words", 1, made.vectors, made.texts)
-    told = scores(made.vectors, made.texts)
-    return {"alignment": measured(average(told), made, draws, by=made.clip)}
+    require_images("the alignment with the words", 1, made.vectors, made.texts)
+    told = alignment_scores(made.vectors, made.texts)
+    return {"alignment": measure(mean_statistic(told), made, draws, by=made.clip)}
 
 
-def scores(vectors: Array, texts: Array) -> Array:
+def alignment_scores(vectors: Array, texts: Array) -> Array:
     """The score [N], in 0 .. 100, of pictures and texts [N, D]."""
-    return 100 * (unit(vectors) * unit(texts)).sum(1).clip(min=0)
+    return 100 * (normalize_rows(vectors) * normalize_rows(texts)).sum(1).clip(min=0)

@@ -10,35 +10,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, enough, hits, measured
+from emoscene.metrics.base import Array, Predictions, Value, require_images, hits, measure
 
 BINS = 10
 
 
-def calibration(made: Readings, real: Readings | None = None, draws: int = 500) -> dict[str, Value]:
+def calibration(made: Predictions, real: Predictions | None = None, draws: int = 500) -> dict[str, Value]:
     """The judge's calibration error over real pictures; nothing without them. Raises Failure below one a bin."""
     if real is None:
         return {}
     labelled = real.asked >= 0
-    enough("the judge's calibration", BINS, real.likely[labelled])
+    require_images("the judge's calibration", BINS, real.likely[labelled])
     sure, right = real.likely.max(1), hits(real.likely, real.asked)
-    groups = [np.flatnonzero(labelled)[group] for group in bins(sure[labelled])]
+    groups = [np.flatnonzero(labelled)[group] for group in confidence_bins(sure[labelled])]
 
     def statistic(weights: Array) -> float:
         total = weights[labelled].sum()
         gaps = [abs(float((weights * (sure - right))[group].sum())) for group in groups]
         return sum(gaps) / total if total else float("nan")
 
-    return {"calibration_error": measured(statistic, real, draws, centred=True)}
+    return {"calibration_error": measure(statistic, real, draws, centred=True)}
 
 
-def bins(sure: Array, count: int = BINS) -> list[Array]:
+def confidence_bins(sure: Array, count: int = BINS) -> list[Array]:
     """The places of the pictures in bins of equally many, from the least sure to the surest."""
     return [group for group in np.array_split(np.argsort(sure, kind="stable"), count) if len(group)]
 
 
-def curve(likely: Array, asked: Array, count: int = BINS) -> list[tuple[float, float, int]]:
+def reliability_curve(likely: Array, asked: Array, count: int = BINS) -> list[tuple[float, float, int]]:
     """The reliability curve: of each bin, how sure the judge is, how often it is right, and over how many pictures."""
     keep = asked >= 0
     sure, right = likely[keep].max(1), hits(likely[keep], asked[keep])
-    return [(float(sure[group].mean()), float(right[group].mean()), len(group)) for group in bins(sure, count)]
+    return [(float(sure[group].mean()), float(right[group].mean()), len(group)) for group in confidence_bins(sure, count)]

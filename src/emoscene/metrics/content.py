@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from emoscene.metrics.base import Readings, Value, enough, hits, shared
+from emoscene.metrics.base import Predictions, Value, require_images, hits, measure_share
 
 
-def content(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+def content(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
     """The share of pictures whose scene, as the scene judge sees it, is the one asked; nothing where none is known."""
     if not made.scene.size or not (made.place >= 0).any():
         return {}
-    enough("the scene kept", 1, made.scene)
+    require_images("the scene kept", 1, made.scene)
     kept, known = hits(made.scene, made.place), (made.place >= 0).astype(float)
-    return {"scene_accuracy": shared(kept, known, made, draws, made.scene_by)}
+    return {"scene_accuracy": measure_share(kept, known, made, draws, made.scene_by)}

@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, enough, interval, spaced
+from emoscene.metrics.base import Array, Predictions, Value, require_images, bootstrap_interval, spaced_places
 
 
-def distance(made: Readings, real: Readings | None = None, draws: int = 100) -> dict[str, Value]:
+def distance(made: Predictions, real: Predictions | None = None, draws: int = 100) -> dict[str, Value]:
     """The Frechet distance of the features, at equal numbers; nothing without real pictures. Raises Failure below 2."""
     if real is None:
         return {}
-    made = made.distinct
-    enough("the Frechet distance", 2, made.features, real.features)
+    made = made.without_copies
+    require_images("the Frechet distance", 2, made.features, real.features)
     count = min(len(made), len(real))
-    ours, theirs = spaced(len(made), count), spaced(len(real), count)
+    ours, theirs = spaced_places(len(made), count), spaced_places(len(real), count)
     there = moments(real.features[theirs])
 
     def statistic(weights: Array) -> float:
         few = weights.sum() < 2
-        return float("nan") if few else frechet(*moments(made.features[ours], weights), *there)
+        return float("nan") if few else frechet_distance(*moments(made.features[ours], weights), *there)
 
     value = statistic(np.ones(count))
-    low, high = interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
+    low, high = bootstrap_interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
     return {"frechet": Value(value, max(low, 0.0), high, count, made.space or made.by)}
 
 
@@ -42,7 +42,7 @@ def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array
     return mean, (centred * weights[:, None]).T @ centred / (total - 1)
 
 
-def frechet(mean_1: Array, cov_1: Array, mean_2: Array, cov_2: Array) -> float:
+def frechet_distance(mean_1: Array, cov_1: Array, mean_2: Array, cov_2: Array) -> float:
     """The distance of two Gaussians. The trace of (C_1 C_2)^(1/2) is that of (C_1^(1/2) C_2 C_1^(1/2))^(1/2)."""
     values, vectors = np.linalg.eigh(cov_1)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T

@@ -9,31 +9,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.errors import Failure
-from emoscene.metrics.base import Array, Readings, Statistic, Value, enough, measured, squares, within
+from emoscene.errors import EmosceneError
+from emoscene.metrics.base import Array, Predictions, Statistic, Value, require_images, measure, squared_distances, mean_within_emotion
 
 
-def diversity(made: Readings, real: Readings | None = None, draws: int = 200) -> dict[str, Value]:
+def diversity(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
     """Mean Euclidean distance of features within an emotion, averaged over emotions, alone and relative to the real.
 
     Raises Failure where no emotion has two pictures.
     """
-    enough("diversity", 2, made.features, *([] if real is None else [real.features]))
+    require_images("diversity", 2, made.features, *([] if real is None else [real.features]))
     if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
-        raise Failure("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
-    ours = statistic(made.features, made.asked)
-    found = {"diversity": measured(ours, made, draws, centred=True, by=made.space)}
+        raise EmosceneError("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
+    ours = diversity_statistic(made.features, made.asked)
+    found = {"diversity": measure(ours, made, draws, centred=True, by=made.space)}
     if real is not None:
-        theirs = statistic(real.features, real.asked)(np.ones(len(real)))
-        found["diversity_share"] = measured(lambda w: ours(w) / theirs, made, draws, centred=True, by=made.space)
+        theirs = diversity_statistic(real.features, real.asked)(np.ones(len(real)))
+        found["diversity_share"] = measure(lambda w: ours(w) / theirs, made, draws, centred=True, by=made.space)
     return found
 
 
-def statistic(features: Array, asked: Array) -> Statistic:
+def diversity_statistic(features: Array, asked: Array) -> Statistic:
     """Weights -> mean Euclidean distance within an emotion."""
-    return within(features, asked, pairwise)
+    return mean_within_emotion(features, asked, pairwise_distances)
 
 
-def pairwise(features: Array) -> Array:
+def pairwise_distances(features: Array) -> Array:
     """Euclidean distances [N, N]; exactly zero to oneself."""
-    return np.sqrt(squares(features, features))
+    return np.sqrt(squared_distances(features, features))

@@ -8,17 +8,17 @@ over the guidance scale: where it opens, more guidance is no longer more emotion
 
 from __future__ import annotations
 
-from emoscene.metrics.base import Readings, Value, averaged, enough, hits, shared
+from emoscene.metrics.base import Predictions, Value, measure_mean, require_images, hits, measure_share
 
 
-def gap(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+def gap(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
     """The guide's own accuracy, and that less the judge's; nothing where nobody guided. Raises Failure for NaN."""
     if not made.guide.size:
         return {}
-    made = made.judged
-    enough("the gap between guide and judge", 1, made.guide, made.likely)
+    made = made.only_judged
+    require_images("the gap between guide and judge", 1, made.guide, made.likely)
     own, judged, asked = hits(made.guide, made.asked), hits(made.likely, made.asked), (made.asked >= 0).astype(float)
     return {
-        "guide_accuracy": shared(own, asked, made, draws, by="the guide"),
-        "guide_gap": averaged(own - judged, asked, made, draws, by=f"the guide - {made.by}"),
+        "guide_accuracy": measure_share(own, asked, made, draws, by="the guide"),
+        "guide_gap": measure_mean(own - judged, asked, made, draws, by=f"the guide - {made.by}"),
     }

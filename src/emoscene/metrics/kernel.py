@@ -10,33 +10,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Value, enough, measured
+from emoscene.metrics.base import Array, Predictions, Value, require_images, measure
 
 
-def kernel(made: Readings, real: Readings | None = None, draws: int = 200) -> dict[str, Value]:
+def kernel(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
     """The squared kernel distance of the features; nothing without real pictures. Raises Failure below 2 pictures."""
     if real is None:
         return {}
-    made = made.distinct
-    enough("the kernel distance", 2, made.features, real.features)
+    made = made.without_copies
+    require_images("the kernel distance", 2, made.features, real.features)
     ours, theirs = made.features.astype(np.float64), real.features.astype(np.float64)
-    within, across = cubic(ours, ours), cubic(ours, theirs).mean(1)
+    within, across = cubic_kernel(ours, ours), cubic_kernel(ours, theirs).mean(1)
     np.fill_diagonal(within, 0)
-    there = apart(cubic(theirs, theirs), np.ones(len(real)))
+    there = mean_of_pairs(cubic_kernel(theirs, theirs), np.ones(len(real)))
 
     def statistic(weights: Array) -> float:
         total = weights.sum()
-        return apart(within, weights) + there - 2 * float(weights @ across / total) if total else float("nan")
+        return mean_of_pairs(within, weights) + there - 2 * float(weights @ across / total) if total else float("nan")
 
-    return {"kernel": measured(statistic, made, draws, centred=True, by=made.space)}
+    return {"kernel": measure(statistic, made, draws, centred=True, by=made.space)}
 
 
-def cubic(one: Array, other: Array) -> Array:
+def cubic_kernel(one: Array, other: Array) -> Array:
     """The kernel of every pair [N, M]."""
     return np.asarray((one @ other.T / one.shape[1] + 1) ** 3)
 
 
-def apart(values: Array, weights: Array) -> float:
+def mean_of_pairs(values: Array, weights: Array) -> float:
     """The mean over pairs of different pictures [N, N]; a picture's own copies are no pair."""
     pairs = weights.sum() ** 2 - (weights**2).sum()
     told = weights @ values @ weights - (weights**2) @ np.diag(values)

@@ -10,42 +10,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Array, Readings, Statistic, Value, enough, interval, mean, spaced, squares
+from emoscene.metrics.base import Array, Predictions, Statistic, Value, require_images, bootstrap_interval, weighted_mean, spaced_places, squared_distances
 
 NEIGHBOURS = 3
 
 
-def manifold(made: Readings, real: Readings | None = None, draws: int = 200) -> dict[str, Value]:
+def manifold(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
     """Precision and recall of the features, at equal numbers; nothing without real pictures.
 
     Raises Failure where there are not more pictures than neighbours.
     """
     if real is None:
         return {}
-    made = made.distinct
-    enough("precision and recall", NEIGHBOURS + 1, made.features, real.features)
+    made = made.without_copies
+    require_images("precision and recall", NEIGHBOURS + 1, made.features, real.features)
     count = min(len(made), len(real))
-    ours, theirs = spaced(len(made), count), spaced(len(real), count)
+    ours, theirs = spaced_places(len(made), count), spaced_places(len(real), count)
     one, other = made.features[ours], real.features[theirs]
-    across = squares(one, other)
-    inside = (across <= radii(other)).any(1).astype(float)
-    covers = across <= radii(one)[:, None]
+    across = squared_distances(one, other)
+    inside = (across <= neighbour_radii(other)).any(1).astype(float)
+    covers = across <= neighbour_radii(one)[:, None]
     prompt, seed = made.prompt[ours], made.seed[ours]
 
     def told(statistic: Statistic, centred: bool) -> Value:
         value = statistic(np.ones(count))
-        low, high = interval(statistic, prompt, seed, draws, centre=value if centred else None)
+        low, high = bootstrap_interval(statistic, prompt, seed, draws, centre=value if centred else None)
         return Value(value, max(low, 0.0), min(high, 1.0), count, made.space or made.by)
 
     def covered(weights: Array) -> float:
         return float(covers[weights > 0].any(0).mean()) if weights.any() else float("nan")
 
     return {
-        "manifold_precision": told(lambda weights: mean(inside, weights), False),
+        "manifold_precision": told(lambda weights: weighted_mean(inside, weights), False),
         "manifold_recall": told(covered, True),
     }
 
 
-def radii(features: Array) -> Array:
+def neighbour_radii(features: Array) -> Array:
     """The squared way from each point to its third nearest neighbour [N]."""
-    return np.asarray(np.sort(squares(features, features), 1)[:, NEIGHBOURS])
+    return np.asarray(np.sort(squared_distances(features, features), 1)[:, NEIGHBOURS])

@@ -9,18 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.metrics.base import Array, Readings, Value, enough, shared
+from emoscene.metrics.base import Array, Predictions, Value, require_images, measure_share
 
 POSITIVE = np.array([AFFECT[name][0] > 0 for name in EMOTIONS])
 
 
-def polarity(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+def polarity(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
     """The share of pictures judged to be on the side asked. Raises Failure where no emotion was asked."""
-    enough("the two-class accuracy", 1, made.likely[made.asked >= 0])
-    right, asked = sided(made.likely, made.asked), (made.asked >= 0).astype(float)
-    return {"two_class_accuracy": shared(right, asked, made, draws)}
+    require_images("the two-class accuracy", 1, made.likely[made.asked >= 0])
+    right, asked = same_side(made.likely, made.asked), (made.asked >= 0).astype(float)
+    return {"two_class_accuracy": measure_share(right, asked, made, draws)}
 
 
-def sided(likely: Array, asked: Array) -> Array:
+def same_side(likely: Array, asked: Array) -> Array:
     """1 where the likelier side is that of the label asked, else 0 [N]."""
     return ((likely[:, POSITIVE].sum(1) > 0.5) == POSITIVE[asked]).astype(float)

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.metrics.base import Readings, Value, average, enough, measured, unit, within
+from emoscene.metrics.base import Predictions, Value, mean_statistic, require_images, measure, normalize_rows, mean_within_emotion
 
 
-def semantics(made: Readings, real: Readings | None = None, draws: int = 500) -> dict[str, Value]:
+def semantics(made: Predictions, real: Predictions | None = None, draws: int = 500) -> dict[str, Value]:
     """Clarity where a scene judge read, diversity where a CLIP did. Raises Failure for readings of NaN."""
     found = {}
     if made.scene.size:
-        enough("clarity", 1, made.scene)
+        require_images("clarity", 1, made.scene)
         clear = made.scene.max(1)
         if made.objects.size:
             clear = np.maximum(clear, made.objects.max(1))
         name = "sem_c" if made.objects.size else "scene_clarity"
         by = f"{made.scene_by} and {made.object_by}" if made.objects.size else made.scene_by
-        found[name] = measured(average(clear), made, draws, by=by)
+        found[name] = measure(mean_statistic(clear), made, draws, by=by)
     if made.vectors.size:
-        enough("semantic diversity", 2, made.vectors)
-        vectors = unit(made.vectors)
-        spread = within(vectors, made.asked, lambda group: 1 - group @ group.T)
-        found["sem_d"] = measured(spread, made, draws, centred=True, by=made.clip)
+        require_images("semantic diversity", 2, made.vectors)
+        vectors = normalize_rows(made.vectors)
+        spread = mean_within_emotion(vectors, made.asked, lambda group: 1 - group @ group.T)
+        found["sem_d"] = measure(spread, made, draws, centred=True, by=made.clip)
     return found

@@ -8,36 +8,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.errors import Failure
-from emoscene.metrics.base import Array, Readings, Value, enough, mean, measured
+from emoscene.errors import EmosceneError
+from emoscene.metrics.base import Array, Predictions, Value, require_images, weighted_mean, measure
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def sharpness(made: Readings, real: Readings | None = None, draws: int = 1000) -> dict[str, Value]:
+def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
     """Mean gradient relative to the real ones, and the largest gap of the spectra up to half of Nyquist.
 
     Raises Failure where the pictures are of several sizes, or of another size than the real ones.
     """
     if not made.spectrum.size or (real is not None and real.spectrum.shape[1] != made.spectrum.shape[1]):
-        raise Failure("sharpness compares pictures of one size, and these are of several: bring them to one size first")
-    enough("sharpness", 1, made.spectrum, made.gradient)
-    found = {"gradient": measured(lambda w: mean(made.gradient, w), made, draws)}
+        raise EmosceneError("sharpness compares pictures of one size, and these are of several: bring them to one size first")
+    require_images("sharpness", 1, made.spectrum, made.gradient)
+    found = {"gradient": measure(lambda w: weighted_mean(made.gradient, w), made, draws)}
     if real is not None:
         sharp, power = float(real.gradient.mean()), real.spectrum.mean(0)
-        found["gradient_ratio"] = measured(lambda w: mean(made.gradient, w) / sharp, made, draws)
-        found["spectrum_db"] = measured(lambda w: gap(made.spectrum, power, w), made, draws, centred=True)
+        found["gradient_ratio"] = measure(lambda w: weighted_mean(made.gradient, w) / sharp, made, draws)
+        found["spectrum_db"] = measure(lambda w: spectrum_gap(made.spectrum, power, w), made, draws, centred=True)
     return found
 
 
-def gradient(pictures: Array) -> Array:
+def gradient_magnitude(pictures: Array) -> Array:
     """Mean magnitude of the gradient [N] of pictures [N, H, W, 3] in 0 .. 255, in grey levels a pixel."""
     grey = pictures.astype(np.float64) @ LUMA
     down, right = np.diff(grey, axis=1)[:, :, :-1], np.diff(grey, axis=2)[:, :-1]
     return np.asarray(np.hypot(down, right).mean((1, 2)))
 
 
-def spectrum(pictures: Array) -> Array:
+def power_spectrum(pictures: Array) -> Array:
     """Radially averaged power [N, R] in dB, Hann window, at 1, 2 ... cycles a picture up to Nyquist."""
     grey = pictures.astype(np.float64) @ LUMA
     grey = grey - grey.mean((1, 2), keepdims=True)
@@ -50,7 +50,7 @@ def spectrum(pictures: Array) -> Array:
     return 10 * np.log10(np.stack(rings, 1) + 1e-6)
 
 
-def gap(made: Array, real: Array, weights: Array) -> float:
+def spectrum_gap(made: Array, real: Array, weights: Array) -> float:
     """The largest difference in dB between the mean of spectra [N, R] and one spectrum [R], up to half of Nyquist."""
     if not weights.sum():
         return float("nan")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from emoscene.world.layouts import write
+from emoscene.world.layouts import write_layout
 
 
 class _Room(ModuleType):
@@ -24,7 +24,7 @@ class _Room(ModuleType):
 
         layout: `emoset`, `raf-db` or `imagefolder`. The same call goes on where it stopped.
         """
-        return write(layout, num, seed, out)
+        return write_layout(layout, num, seed, out)
 
 
 sys.modules[__name__].__class__ = _Room

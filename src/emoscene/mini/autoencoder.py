@@ -6,7 +6,7 @@ their mean strength in every patch of 8 x 8, which a blurred texture lacks). A l
 vanishing, so that near latents decode to near pictures.
 
 It is trained on crops. Then the encoder is frozen, the UNet can begin on the latents, and `decoder.py` goes on with the
-decoder alone, on whole pictures and before a `Critic`.
+decoder alone, on whole pictures and before a `Discriminator`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
 from emoscene.learner import Batch, Learner
 
 
-def network(channels: tuple[int, ...], **facts: Any) -> AutoencoderKL:
+def autoencoder_network(channels: tuple[int, ...], **facts: Any) -> AutoencoderKL:
     """Stable Diffusion's autoencoder at this width: four levels, four latent channels, no attention."""
     vae: AutoencoderKL = AutoencoderKL(
         block_out_channels=channels,
@@ -56,7 +56,7 @@ class Weights(Protocol):
         """Of the edges' mean strength in a patch."""
 
 
-def unlike(made: Tensor, wanted: Tensor, weights: Weights) -> Tensor:
+def reconstruction_loss(made: Tensor, wanted: Tensor, weights: Weights) -> Tensor:
     """How far made pictures are from those wanted, in pixels and edges [B]."""
     far = (made - wanted).abs().mean((1, 2, 3))
     far = far + weights.tones * F.avg_pool2d(made - wanted, 4).abs().mean((1, 2, 3))
@@ -83,29 +83,29 @@ class Autoencoder(Learner):
         edges: float = option(1.0, "weight of the finite differences", span=(0.0, 10.0))
         strength: float = option(0.5, "weight of the edges' mean strength in a patch", span=(0.0, 10.0))
 
-    reads: ClassVar[tuple[str, ...]] = ("pixels",)
-    role: ClassVar[str] = "base"
+    columns: ClassVar[tuple[str, ...]] = ("pixels",)
+    split: ClassVar[str] = "base"
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.vae = network(config.channels)
+        self.vae = autoencoder_network(config.channels)
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new one; it stands on nothing."""
         return cls(config)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """The weighted sum of all that is asked [B]."""
-        wanted = self._cropped(batch["pixels"].float() / 127.5 - 1, batch)
+        wanted = self._crop_batch(batch["pixels"].float() / 127.5 - 1, batch)
         posterior = self.vae.encode(wanted).latent_dist
         mean, spread = posterior.mean.float(), posterior.std.float()
         latents = mean + spread * batch.normal("latent", *mean.shape[1:])
         divergence = 0.5 * (mean.square() + spread.square() - 1 - 2 * spread.log()).mean((1, 2, 3))
         made = self.vae.decode(latents).sample.float()
-        return unlike(made, wanted, self.config) + self.config.kl * divergence
+        return reconstruction_loss(made, wanted, self.config) + self.config.kl * divergence
 
-    def _cropped(self, whole: Tensor, batch: Batch) -> Tensor:
+    def _crop_batch(self, whole: Tensor, batch: Batch) -> Tensor:
         """A crop of each picture, mirrored half of the time, placed by the sample's own randomness."""
         side, room = self.config.crop, whole.shape[-1] - self.config.crop
         corners = (batch.uniform("crop", 2) * (room + 1)).long().tolist()

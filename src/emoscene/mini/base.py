@@ -19,11 +19,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from emoscene.backbone import LENGTH, Backbone
+from emoscene.backbone import LENGTH, DiffusionModel
 from emoscene.config import option
-from emoscene.encoders.emotion_clip import borrowed
+from emoscene.encoders.emotion_clip import load_borrowed
 from emoscene.learner import Batch, Learner
-from emoscene.methods.base import min_snr
+from emoscene.methods.base import min_snr_loss
 
 KINDS = ("short", "long")  # of captions, as `texts` holds them
 BETAS = (0.00085, 0.012)
@@ -45,8 +45,8 @@ class Base(Learner):
         long: float = option(0.5, "share of long ones among the others", span=(0.0, 1.0))
         gamma: float = option(5.0, "largest signal-to-noise ratio that counts in full", span=(0.1, 1000.0))
 
-    reads: ClassVar[tuple[str, ...]] = ("latents", "texts")
-    role: ClassVar[str] = "base"
+    columns: ClassVar[tuple[str, ...]] = ("latents", "texts")
+    split: ClassVar[str] = "base"
 
     def __init__(self, config: Config, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
         super().__init__(config)
@@ -57,15 +57,15 @@ class Base(Learner):
         self.alphabar: Tensor
         self.silence: Tensor
         self.register_buffer("alphabar", torch.cumprod(1 - betas, 0).float(), persistent=False)
-        self.register_buffer("silence", self.read([""])[0], persistent=False)
+        self.register_buffer("silence", self.encode_captions([""])[0], persistent=False)
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new one, which reads as the CLIP in the folder `text` does. Raises Usage where there is none."""
-        clip, tokenizer = borrowed(config.text)
+        clip, tokenizer = load_borrowed(config.text)
         return cls(config, clip.text_model.eval(), tokenizer)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """The weighted squared error of the noise [B]."""
         mirrored = (batch.uniform("mirror") < 0.5).long()
         clean = batch["latents"][torch.arange(len(batch)), mirrored].float()
@@ -73,11 +73,11 @@ class Base(Learner):
         alphabar = self.alphabar[t].view(-1, 1, 1, 1)
         noised = alphabar.sqrt() * clean + (1 - alphabar).sqrt() * noise
         told = self.unet(noised, t, self._text(batch)).sample.float()
-        return min_snr(told, noise, alphabar, self.config.gamma)
+        return min_snr_loss(told, noise, alphabar, self.config.gamma)
 
     @torch.no_grad()
-    def read(self, captions: list[str]) -> Tensor:
-        """Captions -> text [B, 77, D], as `Backbone.embed` gives it."""
+    def encode_captions(self, captions: list[str]) -> Tensor:
+        """Captions -> text [B, 77, D], as `DiffusionModel.encode_prompt` gives it."""
         found = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
         text: Tensor = self.text_encoder(found["input_ids"].to(self.alphabar.device)).last_hidden_state
         return text

@@ -37,13 +37,13 @@ from safetensors.torch import load_file
 from emoscene import checkpoints, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene.errors import Failure, Usage, unknown
-from emoscene.hardware import precision
+from emoscene.errors import EmosceneError, UsageError, unknown_name
+from emoscene.hardware import choose_precision
 from emoscene.mini import cache, folder, judges
 from emoscene.mini import tokenizer as words
 from emoscene.mini.autoencoder import Autoencoder
 from emoscene.mini.base import KINDS, Base
-from emoscene.mini.cache import Pictures
+from emoscene.mini.cache import RenderedImages
 from emoscene.mini.decoder import Decoder
 from emoscene.mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
 
@@ -52,7 +52,7 @@ BITE = 40  # pictures encoded at a time
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildJob:
     """Where to work, where the result goes, the settings that differ, processes to train in, pictures to paint."""
 
     work: Path
@@ -63,51 +63,51 @@ class Job:
     tell: Callable[[str], None]
 
 
-def configured(job: Job, name: str) -> tuple[Any, training.Config]:
+def stage_configs(job: BuildJob, name: str) -> tuple[Any, training.Config]:
     """A stage's learner's settings and training's, with the call's own in their places."""
     kind, own, given = TRAINED[name]
     own = {key: str(job.work / value) if key in FOLDERS else value for key, value in own.items()}
     if kind is Decoder:
-        own["scale"] = scaling(job.work)
+        own["scale"] = latent_scale(job.work)
     pairs = {key.removeprefix(f"{name}."): value for key, value in job.pairs.items() if key.startswith(f"{name}.")}
-    learning, config = configs.parted({**own, **given, **pairs}, kind.Config(), training.Config())
+    learning, config = configs.split_settings({**own, **given, **pairs}, kind.Config(), training.Config())
     return learning, config
 
 
-def train(job: Job, name: str) -> None:
+def train_part(job: BuildJob, name: str) -> None:
     """Train one learner, or go on with it; its folder is there once it is done."""
     if (job.work / name / learners.CARD).is_file():
         return
     if job.processes > 1 and "WORLD_SIZE" not in os.environ:
-        _spread(job, name)
+        _train_in_processes(job, name)
         return
     kind = TRAINED[name][0]
-    learning, config = configured(job, name)
-    torch.manual_seed(seeds.number(config.seed, "start") % 2**31)
-    data, saved, began = Pictures(job.work / "pictures"), job.work / "runs" / name, time.time()
-    learner = kind.start(learning, None, data)
-    again = bool(checkpoints.found(saved))
+    learning, config = stage_configs(job, name)
+    torch.manual_seed(seeds.derive_seed(config.seed, "start") % 2**31)
+    data, saved, began = RenderedImages(job.work / "pictures"), job.work / "runs" / name, time.time()
+    learner = kind.from_scratch(learning, None, data)
+    again = bool(checkpoints.list_checkpoints(saved))
     first = int(os.environ.get("RANK", 0)) == 0
     watch = _watch(name, job.tell) if first else None
-    learner = training.run(learner, data, config, saved, again=again, tell=job.tell, watch=watch)
+    learner = training.run_training(learner, data, config, saved, resume=again, tell=job.tell, on_step=watch)
     if first:
         cost = {"seconds": round(time.time() - began), "samples": config.steps * config.batch}
         (job.work / name).mkdir(exist_ok=True)
-        learners.save(learner, name, job.work / name, None, cost=cost)
+        learners.save_learner(learner, name, job.work / name, None, cost=cost)
 
 
-def _spread(job: Job, name: str) -> None:
+def _train_in_processes(job: BuildJob, name: str) -> None:
     """Run a stage in several processes of one thread each."""
     words = ["--stage", name, "--work", str(job.work), "--out", str(job.out)]
     _torchrun(job, ["emoscene.mini.build", *words, *(f"{key}={value}" for key, value in job.pairs.items())], name)
 
 
-def _torchrun(job: Job, words: Sequence[str], name: str) -> None:
+def _torchrun(job: BuildJob, words: Sequence[str], name: str) -> None:
     torchrun = ("torch.distributed.run", "--standalone", f"--nproc_per_node={job.processes}")
     threads = str(max(1, (os.cpu_count() or 1) // job.processes))
     command = [sys.executable, "-m", *torchrun, "-m", *words]
     if subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}).returncode:
-        raise Failure(f"the stage {name} stopped: the same call goes on with it")
+        raise EmosceneError(f"the stage {name} stopped: the same call goes on with it")
 
 
 def _watch(name: str, tell: Callable[[str], None]) -> Callable[[training.Step], None]:
@@ -123,30 +123,30 @@ def _watch(name: str, tell: Callable[[str], None]) -> Callable[[training.Step], 
     return watch
 
 
-def tokenize(job: Job) -> None:
+def tokenize(job: BuildJob) -> None:
     """Learn the tokenizer from the world's captions."""
     target = job.work / "tokenizer"
     if not target.exists():
-        known = words.words()
-        stage.write(target, lambda path: words.save(path, words.train(known)))
+        known = words.world_vocabulary()
+        stage.write_atomic(target, lambda path: words.save_tokenizer(path, words.train_tokenizer(known)))
         job.tell(f"{len(known)} words")
 
 
-def paint(job: Job) -> None:
+def render_images(job: BuildJob) -> None:
     """Render the pictures."""
-    cache.render(job.work / "pictures", "base", job.pictures, None, job.tell)
+    cache.build_cache(job.work / "pictures", "base", job.pictures, None, job.tell)
 
 
-def encode(job: Job) -> None:
+def encode_latents(job: BuildJob) -> None:
     """Every picture's latents, as painted and mirrored, scaled to unit variance."""
-    data = Pictures(job.work / "pictures")
+    data = RenderedImages(job.work / "pictures")
     if data.latents is not None:
         return
     vae = _autoencoder(job, "vae").vae
-    bf16 = precision("auto", models=[vae]) == "bf16"
+    bf16 = choose_precision("auto", models=[vae]) == "bf16"
 
     def part(first: int) -> torch.Tensor:
-        pixels = data.rows(range(first, min(first + BITE, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1
+        pixels = data.read(range(first, min(first + BITE, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             sides = [vae.encode(side).latent_dist.mode() for side in (pixels, pixels.flip(-1))]
         if first % (BITE * 50) == 0:
@@ -156,26 +156,26 @@ def encode(job: Job) -> None:
     with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
         latents = torch.cat(list(threads.map(part, range(0, len(data), BITE))))
     factor = 1 / float(latents.std())
-    stage.write(job.work / "latents.json", json.dumps({"scaling_factor": factor}).encode())
+    stage.write_atomic(job.work / "latents.json", json.dumps({"scaling_factor": factor}).encode())
     scaled = (latents * factor).half().numpy()
-    stage.write(data.folder / cache.LATENTS, lambda path: _dump(path, scaled))
+    stage.write_atomic(data.folder / cache.LATENTS, lambda path: _write_array(path, scaled))
     job.tell(f"latents: mean {latents.mean((0, 1, 3, 4)).tolist()}, scaling factor {factor:.4f}")
 
 
-def read(job: Job) -> None:
+def encode_captions(job: BuildJob) -> None:
     """What the text encoder makes of every caption."""
     target = job.work / "pictures" / cache.TEXTS
     if target.exists():
         return
-    data, base = Pictures(job.work / "pictures"), Base.start(configured(job, "unet")[0], None)
+    data, base = RenderedImages(job.work / "pictures"), Base.from_scratch(stage_configs(job, "unet")[0], None)
     shape = (len(data), len(KINDS), *base.silence.shape)
 
     def part(first: int) -> np.ndarray:
         notes = data.notes[first : first + BITE]
-        texts = base.read([note[kind] for note in notes for kind in KINDS])
+        texts = base.encode_captions([note[kind] for note in notes for kind in KINDS])
         return texts.view(-1, *shape[1:]).half().numpy()
 
-    stage.write(target, lambda path: _fill(path, np.float16, part, shape))
+    stage.write_atomic(target, lambda path: _fill(path, np.float16, part, shape))
     job.tell(f"read {len(data)} pairs of captions")
 
 
@@ -188,37 +188,37 @@ def _fill(path: Path, kind: Any, part: Callable[[int], np.ndarray], shape: tuple
     array.flush()
 
 
-def _dump(path: Path, array: np.ndarray) -> None:
+def _write_array(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, array)
 
 
-def scaling(work: Path) -> float:
+def latent_scale(work: Path) -> float:
     """What latents are multiplied by to have unit variance."""
     return float(json.loads((work / "latents.json").read_text(encoding="utf8"))["scaling_factor"])
 
 
-def _autoencoder(job: Job, name: str) -> Autoencoder:
-    found = Autoencoder(configs.replace(Autoencoder.Config(), {"channels": configured(job, name)[0].channels}))
+def _autoencoder(job: BuildJob, name: str) -> Autoencoder:
+    found = Autoencoder(configs.replace_fields(Autoencoder.Config(), {"channels": stage_configs(job, name)[0].channels}))
     found.load_state_dict(load_file(str(job.work / name / "model.safetensors")))
     return found.eval()
 
 
-def assemble(job: Job) -> None:
+def assemble(job: BuildJob) -> None:
     """Put the parts together, the decoder's last state if it is there, else the autoencoder's."""
-    vae = _autoencoder(job, _newest(job, "decoder", "vae")).vae
-    vae.register_to_config(scaling_factor=scaling(job.work))
-    base = Base.start(configured(job, "unet")[0], None)
+    vae = _autoencoder(job, _newest_base(job, "decoder", "vae")).vae
+    vae.register_to_config(scaling_factor=latent_scale(job.work))
+    base = Base.from_scratch(stage_configs(job, "unet")[0], None)
     base.load_state_dict(load_file(str(job.work / "unet" / "model.safetensors")))
-    folder.write(job.out, base, vae, words.words())
+    folder.write_folder(job.out, base, vae, words.world_vocabulary())
     for name in COMPANIONS:
         if (job.work / name / learners.CARD).is_file():
-            _ship(job, name)
+            _ship_part(job, name)
     size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
     job.tell(f"{job.out}: {size / 1e6:.1f} MB")
 
 
-def adapt(job: Job) -> None:
+def train_adapters(job: BuildJob) -> None:
     """Train the adapters that ship with the base, with the settings of their recipes."""
     base, eyes = "mini" if job.out == WEIGHTS else str(job.out), job.out.parent / "emotion_clip"
     data = job.work / "prepared"
@@ -228,59 +228,59 @@ def adapt(job: Job) -> None:
         saved = job.work / name
         words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]
         _torchrun(job, words + ["--resume"] * (saved / "checkpoints").exists(), name)
-        _ship(job, name)
+        _ship_part(job, name)
 
 
-def _ship(job: Job, name: str) -> None:
+def _ship_part(job: BuildJob, name: str) -> None:
     """Put what was trained beside the base."""
     target = job.out.parent / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(job.work / name, target)
 
 
-def judge(job: Job) -> None:
+def train_judges(job: BuildJob) -> None:
     """Render the judges' pictures, pass some through the autoencoder, then train them, in several processes."""
     seen = job.work / "judges"
-    data = cache.render(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.order)
+    data = cache.build_cache(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.draw_orders)
     if data.decoded is None:
-        _decode(job, data, judges.DECODED)
+        _decode_some(job, data, judges.DECODED)
     folders = (seen, job.out.parent, job.work / "tokenizer")
     _torchrun(job, ["emoscene.mini.judges", *map(str, folders)], "judges")
 
 
-def _decode(job: Job, data: Pictures, count: int) -> None:
+def _decode_some(job: BuildJob, data: RenderedImages, count: int) -> None:
     """What the autoencoder makes of the first `count` pictures."""
-    vae = _autoencoder(job, _newest(job, "decoder", "vae")).vae
+    vae = _autoencoder(job, _newest_base(job, "decoder", "vae")).vae
 
     def part(first: int) -> np.ndarray:
-        pixels = data.rows(range(first, min(first + BITE, count)), ["picture"])["picture"]
+        pixels = data.read(range(first, min(first + BITE, count)), ["picture"])["picture"]
         with torch.inference_mode():
             made = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
         return ((made / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
-    stage.write(data.folder / cache.DECODED, lambda path: _fill(path, np.uint8, part, (count, *data.pixels.shape[1:])))
+    stage.write_atomic(data.folder / cache.DECODED, lambda path: _fill(path, np.uint8, part, (count, *data.pixels.shape[1:])))
     job.tell(f"decoded {count} pictures")
 
 
-def _newest(job: Job, *names: str) -> str:
+def _newest_base(job: BuildJob, *names: str) -> str:
     """The first of these stages that is done."""
     return next(name for name in names if (job.work / name / learners.CARD).is_file())
 
 
-STAGES: dict[str, Callable[[Job], None]] = {
+STAGES: dict[str, Callable[[BuildJob], None]] = {
     "tokenizer": tokenize,
-    "pictures": paint,
-    "vae": partial(train, name="vae"),
-    "latents": encode,
-    "emotion_clip": partial(train, name="emotion_clip"),
-    "decoder": partial(train, name="decoder"),
-    "text_encoder": partial(train, name="text_encoder"),
-    "texts": read,
-    "unet": partial(train, name="unet"),
-    "captioner": partial(train, name="captioner"),
+    "pictures": render_images,
+    "vae": partial(train_part, name="vae"),
+    "latents": encode_latents,
+    "emotion_clip": partial(train_part, name="emotion_clip"),
+    "decoder": partial(train_part, name="decoder"),
+    "text_encoder": partial(train_part, name="text_encoder"),
+    "texts": encode_captions,
+    "unet": partial(train_part, name="unet"),
+    "captioner": partial(train_part, name="captioner"),
     "folder": assemble,
-    "adapters": adapt,
-    "judges": judge,
+    "adapters": train_adapters,
+    "judges": train_judges,
 }
 """The stages in order."""
 
@@ -297,25 +297,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     tell = partial(print, flush=True)
     try:
-        pairs = dict(_pair(text) for text in given.pairs)
+        pairs = dict(_parse_pair(text) for text in given.pairs)
         chosen = [name for name in given.stage or STAGES if name != "all"] or list(STAGES)
         given.work.mkdir(parents=True, exist_ok=True)
-        job = Job(given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, tell)
+        job = BuildJob(given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, tell)
         for name in chosen:
             if name not in STAGES:
-                raise unknown("stage", name, STAGES)
+                raise unknown_name("stage", name, STAGES)
             STAGES[name](job)
-    except (Usage, Failure) as error:
+    except (UsageError, EmosceneError) as error:
         print(error, file=sys.stderr)
-        return 2 if isinstance(error, Usage) else 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _parse_pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     name, dot, _ = key.partition(".")
     if not equals or not dot or name not in TRAINED:
-        raise Usage(f"{text} is off: write STAGE.KEY=VALUE, the stage one of {', '.join(TRAINED)}")
+        raise UsageError(f"{text} is off: write STAGE.KEY=VALUE, the stage one of {', '.join(TRAINED)}")
     return key, value
 
 

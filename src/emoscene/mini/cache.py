@@ -24,7 +24,7 @@ import torch
 
 from emoscene import stage
 from emoscene.world import roles
-from emoscene.world.press import Proof, proofs
+from emoscene.world.press import RenderedImage, render_images
 
 SIZE = 128
 CHUNK = 512  # pictures between two marks on the disk
@@ -33,15 +33,15 @@ LATENTS, TEXTS, DECODED = "latents.npy", "texts.npy", "decoded.npy"
 WORDS = {"caption": "short", "caption_long": "long"}  # a prepared folder's names for a note's
 
 
-class Pictures:
-    """A cache in `folder`, as `training.run` reads it.
+class RenderedImages:
+    """A cache in `folder`, as `training.run_training` reads it.
 
     Columns: pixels (bytes), picture (in [-1, 1]), latents, texts, weights, all of a note; captions by either name.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.notes = list(stage.rows(folder / NOTES))
+        self.notes = list(stage.read_jsonl(folder / NOTES))
         self.pixels = np.memmap(folder / PIXELS, np.uint8, "r", shape=(len(self.notes), SIZE, SIZE, 3))
         found = (folder / LATENTS).is_file()
         self.latents = torch.from_numpy(np.load(folder / LATENTS)) if found else None
@@ -52,11 +52,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.notes)
 
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
         return {column: self._column(column, list(indices)) for column in columns}
 
-    def all(self, column: str) -> Any:
+    def column(self, column: str) -> Any:
         """One column of every row."""
         return self._column(column, list(range(len(self))))
 
@@ -82,28 +82,28 @@ class Pictures:
         return [self.notes[index][WORDS.get(column, column)] for index in indices]
 
 
-def _note(proof: Proof) -> str:
+def _note(proof: RenderedImage) -> str:
     plan = proof.plan
     note = {"seed": plan.seed, "scene": plan.scene, "object": plan.object, "weights": plan.weights}
     return json.dumps({**note, "short": proof.short, "long": proof.long}) + "\n"
 
 
-def render(
+def build_cache(
     folder: Path,
     role: str,
     count: int,
     workers: int | None = None,
     tell: Callable[[str], None] = print,
     order: Callable[[int], dict[str, Any]] = lambda seed: {"seed": seed},
-) -> Pictures:
+) -> RenderedImages:
     """The first `count` pictures of a role; goes on where it stopped. `order`: what the world is asked for."""
     folder.mkdir(parents=True, exist_ok=True)
     notes, pixels = folder / NOTES, folder / PIXELS
     for file in (pixels, notes):
         file.touch()
     os.truncate(notes, notes.read_bytes().rfind(b"\n") + 1)  # a line torn by a crash
-    done = len(list(stage.rows(notes)))
-    coming = proofs(map(order, roles.seeds(role, count)[done:]), SIZE, workers)
+    done = len(list(stage.read_jsonl(notes)))
+    coming = render_images(map(order, roles.role_seeds(role, count)[done:]), SIZE, workers)
     with pixels.open("r+b") as image, notes.open("ab") as text:
         image.seek(done * SIZE * SIZE * 3)
         while chunk := list(islice(coming, CHUNK)):
@@ -116,4 +116,4 @@ def render(
                 os.fsync(end.fileno())
             done += len(chunk)
             tell(f"rendered {done} of {count}")
-    return Pictures(folder)
+    return RenderedImages(folder)

@@ -20,7 +20,7 @@ class Claim:
     high: float | None = None
 
 
-def claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
+def make_claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
     """A claim from a figure, with its interval where it has one."""
     met = None if met is None else bool(met)  # not NumPy's
     if isinstance(value, Value):

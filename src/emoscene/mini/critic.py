@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """Four convolutions; high where a patch looks rendered, low where it looks made."""
 
     def __init__(self, channels: Sequence[int] = (32, 64, 96)) -> None:
@@ -39,12 +39,12 @@ class Critic(nn.Module):
         verdict: Tensor = self.layers(pictures)
         return verdict
 
-    def disbelief(self, made: Tensor) -> Tensor:
+    def generator_loss(self, made: Tensor) -> Tensor:
         """How little it believes made pictures [B]; the gradient goes to them alone, and not to the critic."""
         frozen = {name: value.detach() for name, value in self.state_dict(keep_vars=True).items()}
         return -functional_call(self, frozen, made).float().mean((1, 2, 3))
 
-    def mistakes(self, made: Tensor, wanted: Tensor) -> Tensor:
+    def discriminator_loss(self, made: Tensor, wanted: Tensor) -> Tensor:
         """Its own hinge loss [B] on made and rendered pictures; the gradient goes to the critic alone."""
         rendered, painted = self(wanted).float(), self(made.detach()).float()
         return (F.relu(1 - rendered) + F.relu(1 + painted)).mean((1, 2, 3))

@@ -1,7 +1,7 @@
 """The decoder's own training: whole pictures from their final latents, the encoder left as it is.
 
 While the UNet learns those latents, the decoder goes on learning to paint them: to the pixel as far as the latents tell
-it, before a `Critic` where they do not, and so that an EmotionCLIP sees in the picture what it saw in the rendered one
+it, before a `Discriminator` where they do not, and so that an EmotionCLIP sees in the picture what it saw in the rendered one
 (a perceptual loss, Johnson et al. 2016; this CLIP has learnt from the same pictures, and no judge is asked). A little
 noise on the latents makes it forgive a UNet that is a little off.
 """
@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import option
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.learner import Batch, Learner
-from emoscene.mini.autoencoder import network, unlike
-from emoscene.mini.critic import Critic
+from emoscene.mini.autoencoder import autoencoder_network, reconstruction_loss
+from emoscene.mini.critic import Discriminator
 
 
 class Decoder(Learner):
@@ -44,21 +44,21 @@ class Decoder(Learner):
         eyes: str = option("", "folder of the EmotionCLIP that compares; empty: none does")
         likeness: float = option(1.0, "weight of what it sees otherwise", span=(0.0, 10.0))
 
-    reads: ClassVar[tuple[str, ...]] = ("pixels", "latents")
-    role: ClassVar[str] = "base"
+    columns: ClassVar[tuple[str, ...]] = ("pixels", "latents")
+    split: ClassVar[str] = "base"
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("vae.", "vae.")}
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.vae = network(config.channels, scaling_factor=config.scale)
+        self.vae = autoencoder_network(config.channels, scaling_factor=config.scale)
         self.vae.requires_grad_(False)
         for part in (self.vae.decoder, self.vae.post_quant_conv):
             part.requires_grad_(True)
-        self.critic = Critic()
-        self.eyes = learners.load("encoders", Path(config.eyes), None) if config.eyes else None
+        self.critic = Discriminator()
+        self.eyes = learners.load_learner("encoders", Path(config.eyes), None) if config.eyes else None
 
     @classmethod
-    def start(cls, config: Config, base: Backbone | None, data: Any = None) -> Self:
+    def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new one, which paints as the autoencoder that it goes on from."""
         learner = cls(config)
         if config.begun:
@@ -66,24 +66,24 @@ class Decoder(Learner):
             learner.vae.load_state_dict({name.removeprefix("vae."): value for name, value in state.items()})
         return learner
 
-    def loss(self, batch: Batch) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """What is wrong with the picture, to the pixel, to the critic and to the CLIP, and with the critic [B]."""
         wanted, mirrored = batch["pixels"].float() / 127.5 - 1, batch.uniform("mirror") < 0.5
         wanted = torch.where(mirrored[:, None, None, None], wanted.flip(-1), wanted)
         latents = batch["latents"][torch.arange(len(batch)), mirrored.long()].float()
         latents = latents + self.config.noise * batch.normal("decoder", *latents.shape[1:])
         made = self.vae.decode(latents / self.config.scale).sample.float()
-        far = unlike(made, wanted, self.config) + self.config.critic * self.critic.disbelief(made)
+        far = reconstruction_loss(made, wanted, self.config) + self.config.critic * self.critic.generator_loss(made)
         if isinstance(self.eyes, EmotionCLIP):
-            far = far + self.config.likeness * unalike(self.eyes, *_shifted(batch, made, wanted))
-        return far + self.critic.mistakes(made, wanted)
+            far = far + self.config.likeness * feature_distance(self.eyes, *_shift_batch(batch, made, wanted))
+        return far + self.critic.discriminator_loss(made, wanted)
 
 
-def unalike(eyes: EmotionCLIP, made: Tensor, wanted: Tensor) -> Tensor:
+def feature_distance(eyes: EmotionCLIP, made: Tensor, wanted: Tensor) -> Tensor:
     """How far apart two pictures are in what the blocks of a CLIP's vision tower make of their patches [B]."""
 
     def seen(pictures: Tensor) -> list[Tensor]:
-        found = eyes.model.vision_model(eyes.pixels.fit(pictures), output_hidden_states=True).hidden_states[1:]
+        found = eyes.model.vision_model(eyes.pixels.transform(pictures), output_hidden_states=True).hidden_states[1:]
         return [F.layer_norm(hidden.float(), hidden.shape[-1:]) for hidden in found]
 
     with torch.no_grad():
@@ -92,7 +92,7 @@ def unalike(eyes: EmotionCLIP, made: Tensor, wanted: Tensor) -> Tensor:
     return torch.stack(far).mean(0)
 
 
-def _shifted(batch: Batch, *sides: Tensor) -> list[Tensor]:
+def _shift_batch(batch: Batch, *sides: Tensor) -> list[Tensor]:
     """Each picture moved round by up to a patch, both sides alike, so that no patch's edge is anything special."""
     steps = (batch.uniform("shift", 2) * 16).long().tolist()
     return [torch.stack([p.roll(step, (1, 2)) for p, step in zip(side, steps, strict=True)]) for side in sides]

@@ -25,28 +25,28 @@ from typing import Any
 import numpy as np
 
 from emoscene import gallery, plugins, stage
-from emoscene.adapters import by_method, fingerprints, update_weights
-from emoscene.backbone import Backbone
+from emoscene.adapters import folders_by_method, weight_fingerprints, update_weights
+from emoscene.backbone import DiffusionModel
 from emoscene.data import crew
-from emoscene.device import loaded
+from emoscene.device import load_model
 from emoscene.emotions import EMOTIONS
-from emoscene.judging import Sample, readings
-from emoscene.metrics.base import Value, probability
+from emoscene.judging import Sample, predict
+from emoscene.metrics.base import Value, asked_probability
 from emoscene.metrics.content import content
 from emoscene.metrics.emotion import emotion
-from emoscene.mini.showing import Shown, about, show
-from emoscene.painting import PROMPTS, Prompt, paint, plan, prompts_of
-from emoscene.panel import fingerprints as judges_at
-from emoscene.panel import judges_of
-from emoscene.pictures import Row, open_picture, sheet
-from emoscene.sampling import Pipe, load
+from emoscene.mini.showing import MethodResults, describe_method, render_page
+from emoscene.painting import PROMPTS, Prompt, generate_samples, plan_samples, load_prompts
+from emoscene.panel import judge_fingerprints as judges_at
+from emoscene.panel import load_judges
+from emoscene.pictures import GenerationParams, open_image, contact_sheet
+from emoscene.sampling import EmotionPipeline, load
 
 SCENES = ("village", "forest", "city", "meadow", "harbour", "castle")
 SEEDS = (7,)
 TOGETHER = (("lora", "guidance"),)
 DIAL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 DIALLED = ("awe", "fear")
-Painted = tuple[list[Sample], dict[str, list[Sample]]]
+MethodSamples = tuple[list[Sample], dict[str, list[Sample]]]
 """A method's samples of the set, and those of the dial by emotion."""
 
 
@@ -66,7 +66,7 @@ def demo(
 
     adapter, judge: folders that `train` made, beside those that the base brings along.
     """
-    prompts, backbone, more = chosen(), loaded(base, device), [str(one) for one in judge]
+    prompts, backbone, more = choose_prompts(), load_model(base, device), [str(one) for one in judge]
     judged_by = judges_at(base, more) if backbone.spec.judges or judge else {}
     call = {
         "base": base,
@@ -76,89 +76,89 @@ def demo(
         "seeds": SEEDS,
         "dial": DIAL,
         "steps": steps,
-        "weights": fingerprints(backbone, sorted({*backbone.spec.adapters, *by_method(adapter)}), adapter),
+        "weights": weight_fingerprints(backbone, sorted({*backbone.spec.adapters, *folders_by_method(adapter)}), adapter),
         "judged_by": judged_by,
     }
-    opened = stage.Stage.open(out, "demo", call, today=partial(update_weights, base=backbone))
-    if opened.done:
+    opened = stage.RunDir.open(out, "demo", call, migrate_config=partial(update_weights, base=backbone))
+    if opened.is_done:
         return opened.path
     began = time.perf_counter()
-    judges = judges_of(base, more, [str(one) for one in adapter]) if judged_by else {}
-    made: dict[str, Painted] = {}
-    for pipe in pipes(backbone, adapter):
+    judges = load_judges(base, more, [str(one) for one in adapter]) if judged_by else {}
+    made: dict[str, MethodSamples] = {}
+    for pipe in load_pipelines(backbone, adapter):
         for remark in pipe.adapter_remarks:
             tell(remark)
         folder = opened.path / "pictures" / pipe.method
-        made[pipe.method] = painted(pipe, prompts, folder, made.get("none"), steps, batch, tell)
+        made[pipe.method] = generate_set(pipe, prompts, folder, made.get("none"), steps, batch, tell)
 
     def finish() -> None:
-        written(opened.path, prompts, made, judges, backbone.name)
+        write_page(opened.path, prompts, made, judges, backbone.name)
         opened.finish(seconds=round(time.perf_counter() - began, 1))
         tell(f"open {opened.path / 'index.html'} in a browser")
 
-    with crew.Crew(opened.path) as together:
-        together.close(lambda: stage.read(opened.path)["state"] == "done", finish)
+    with crew.WorkerGroup(opened.path) as together:
+        together.close(lambda: stage.read_manifest(opened.path)["state"] == "done", finish)
     return opened.path
 
 
-def written(
-    folder: Path, prompts: Sequence[Prompt], made: Mapping[str, Painted], judges: Mapping[str, Any], base: str
+def write_page(
+    folder: Path, prompts: Sequence[Prompt], made: Mapping[str, MethodSamples], judges: Mapping[str, Any], base: str
 ) -> None:
     """Judge what was painted, and write figures, sheets and page."""
-    shown: dict[str, Shown] = {}
+    shown: dict[str, MethodResults] = {}
     for method, (samples, dial) in made.items():
         place = folder / "pictures" / method
-        rows = gallery.gather(place, sorted(file.name for file in place.glob("*.png")))
-        figures, likely = judged(samples, dial, judges)
+        rows = gallery.gather_rows(place, sorted(file.name for file in place.glob("*.png")))
+        figures, likely = judge_set(samples, dial, judges)
         seconds = float(np.mean([row["seconds"] for row in rows]))
-        shown[method] = Shown(method, samples, dial, seconds, figures, likely)
-    star, words = best(list(shown.values())), [prompt.text for prompt in prompts]
-    sheets(folder, prompts, shown, star)
-    stage.write(folder / "demo.json", json.dumps(facts(prompts, shown), indent=1).encode())
-    stage.write(folder / "index.html", show(words, SEEDS, DIAL, shown, star, base).encode())
+        shown[method] = MethodResults(method, samples, dial, seconds, figures, likely)
+    star, words = best_method(list(shown.values())), [prompt.text for prompt in prompts]
+    write_sheets(folder, prompts, shown, star)
+    stage.write_atomic(folder / "demo.json", json.dumps(demo_facts(prompts, shown), indent=1).encode())
+    stage.write_atomic(folder / "index.html", render_page(words, SEEDS, DIAL, shown, star, base).encode())
 
 
-def chosen() -> list[Prompt]:
+def choose_prompts() -> list[Prompt]:
     """The first prompt of each scene shown."""
-    every = prompts_of(PROMPTS)
+    every = load_prompts(PROMPTS)
     return [next(prompt for prompt in every if prompt.scene == scene) for scene in SCENES]
 
 
-def pipes(backbone: Backbone, adapters: Sequence[str | Path]) -> Iterator[Pipe]:
+def load_pipelines(backbone: DiffusionModel, adapters: Sequence[str | Path]) -> Iterator[EmotionPipeline]:
     """A pipe for every method that can paint on this base: those that need no training, the others, some together."""
-    given = by_method(adapters)
-    trained = {name: bool(plugins.find("methods", name).reads) for name in plugins.names("methods")}
+    given = folders_by_method(adapters)
+    trained = {name: bool(plugins.load_plugin("methods", name).reads) for name in plugins.list_names("methods")}
     able = [name for name in trained if not trained[name] or name in given or name in backbone.spec.adapters]
     alone = [(name,) for name in sorted(able, key=lambda name: (trained[name], name))]
     for names in [*alone, *(names for names in TOGETHER if set(names) <= set(able))]:
         yield load(backbone, method="+".join(names), adapter=[given[name] for name in names if name in given])
 
 
-def best(shown: Sequence[Shown]) -> Shown:
+def best_method(shown: Sequence[MethodResults]) -> MethodResults:
     """The method whose pictures the judge reads most often as asked; without a judge, the last one."""
     moved = [one for one in shown if one.method != "none"] or shown
     right = {one.method: one.figures["emotion_accuracy"].value if one.figures else 0.0 for one in moved}
     return max(reversed(moved), key=lambda one: right[one.method])
 
 
-def painted(
-    pipe: Pipe,
+def generate_set(
+    pipe: EmotionPipeline,
     prompts: Sequence[Prompt],
     folder: Path,
-    plain: Painted | None,
+    plain: MethodSamples | None,
     steps: int,
     batch: int,
     tell: Callable[[str], None],
-) -> Painted:
+) -> MethodSamples:
     """The set's samples, and for each dialled emotion those of the dial; at 0 stands the base's own picture."""
-    planned = plan(pipe, prompts, SEEDS, steps=steps)
-    turned: list[tuple[Sample, Row]] = []
+    planned = plan_samples(pipe, prompts, SEEDS, steps=steps)
+    turned: list[tuple[Sample, GenerationParams]] = []
     if pipe.method != "none":
         for strength in (strength for strength in DIAL if strength not in (0, 1)):
-            some = plan(pipe, prompts[:1], SEEDS[:1], emotions=DIALLED, strength=strength, steps=steps)
+            some = plan_samples(pipe, prompts[:1], SEEDS[:1], emotions=DIALLED, strength=strength, steps=steps)
             turned += [(sample, replace(row, file=f"dial-{strength:.2f}-{row.file}")) for sample, row in some]
-    tell(f"{pipe.method}: {about(pipe.method)}")
-    made = paint(pipe, [*planned, *turned], folder, batch, tell)
+    tell(f"{pipe.method}: {describe_method(pipe.method)}")
+    made = generate_samples(pipe, [*planned, *turned], folder, batch, tell)
     samples, rest = made[: len(planned)], iter(made[len(planned) :])
     if plain is None or not turned:
         return samples, {}
@@ -171,44 +171,44 @@ def painted(
     return samples, dial
 
 
-def judged(
+def judge_set(
     samples: Sequence[Sample], dial: Mapping[str, list[Sample]], judges: Mapping[str, Any]
 ) -> tuple[dict[str, Value], dict[str, list[float]]]:
     """Accuracy, probability and scene kept over the set, by the first judge; the probability along the dial."""
     if not judges:
         return {}, {}
-    made = next(iter(readings(samples, judges).values()))
+    made = next(iter(predict(samples, judges).values()))
     figures = {**emotion(made), **content(made)}
     likely = {}
     for name, turned in dial.items():
-        along = next(iter(readings(turned, judges).values()))
-        likely[name] = [round(float(value), 4) for value in probability(along.likely, along.asked)]
+        along = next(iter(predict(turned, judges).values()))
+        likely[name] = [round(float(value), 4) for value in asked_probability(along.likely, along.asked)]
     return figures, likely
 
 
-def sheets(folder: Path, prompts: Sequence[Prompt], shown: Mapping[str, Shown], star: Shown) -> None:
+def write_sheets(folder: Path, prompts: Sequence[Prompt], shown: Mapping[str, MethodResults], star: MethodResults) -> None:
     """The three contact sheets."""
     first = prompts[0].text
     by_method = [[one.picture(0, name) for name in EMOTIONS] for one in shown.values()]
     by_scene = [[star.picture(number, name) for name in EMOTIONS] for number in range(len(prompts))]
     dials = [(one.method, name, turned) for one in shown.values() for name, turned in one.dial.items()]
-    strips = [[open_picture(sample.file) for sample in turned] for _, _, turned in dials]
+    strips = [[open_image(sample.file) for sample in turned] for _, _, turned in dials]
     made = {
-        "sheet.png": sheet(by_method, list(shown), EMOTIONS, f"{first}, seed {SEEDS[0]}"),
-        "scenes.png": sheet(by_scene, [prompt.text for prompt in prompts], EMOTIONS, f"{star.method}, seed {SEEDS[0]}"),
-        "strength.png": sheet(
+        "sheet.png": contact_sheet(by_method, list(shown), EMOTIONS, f"{first}, seed {SEEDS[0]}"),
+        "scenes.png": contact_sheet(by_scene, [prompt.text for prompt in prompts], EMOTIONS, f"{star.method}, seed {SEEDS[0]}"),
+        "strength.png": contact_sheet(
             strips, [f"{m}, {e}" for m, e, _ in dials], [f"{s:g}" for s in DIAL], f"{first}: strength"
         ),
     }
     for name, image in made.items():
-        stage.write(folder / name, lambda path, image=image: image.save(path, "PNG"))  # type: ignore[misc]
+        stage.write_atomic(folder / name, lambda path, image=image: image.save(path, "PNG"))  # type: ignore[misc]
 
 
-def facts(prompts: Sequence[Prompt], shown: Mapping[str, Shown]) -> dict[str, Any]:
+def demo_facts(prompts: Sequence[Prompt], shown: Mapping[str, MethodResults]) -> dict[str, Any]:
     """What `demo.json` holds."""
     methods = {
         name: {
-            **{key: value.asdict() for key, value in one.figures.items()},
+            **{key: value.to_dict() for key, value in one.figures.items()},
             "seconds_a_picture": round(one.seconds, 4),
             "dial": one.likely,
         }

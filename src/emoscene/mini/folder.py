@@ -45,19 +45,19 @@ INDEX = {
 }
 
 
-def write(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Iterable[str]) -> Path:
+def write_folder(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Iterable[str]) -> Path:
     """Write the whole folder aside, then put it in the place of an older one."""
-    aside = folder.with_name(f"{stage.ASIDE}{folder.name}")
+    aside = folder.with_name(f"{stage.TEMPORARY_PREFIX}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "scheduler").mkdir(parents=True)
     (aside / "scheduler/scheduler_config.json").write_bytes(f"{json.dumps(SCHEDULER, indent=2)}\n".encode())
     (aside / "model_index.json").write_bytes(f"{json.dumps(INDEX, indent=2)}\n".encode())
     (aside / "words.txt").write_bytes("".join(f"{word}\n" for word in vocabulary).encode())
-    words.save(aside / "tokenizer", base.tokenizer)
+    words.save_tokenizer(aside / "tokenizer", base.tokenizer)
     base.text_encoder.float().save_pretrained(aside / "text_encoder")
     base.unet.to(torch.float16).save_pretrained(aside / "unet")
     vae.to(torch.float16).save_pretrained(aside / "vae")
-    old = folder.with_name(f"{stage.ASIDE}old-{folder.name}")
+    old = folder.with_name(f"{stage.TEMPORARY_PREFIX}old-{folder.name}")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

@@ -34,7 +34,7 @@ from emoscene.encoders.base import Encoder
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.mini import cache
-from emoscene.mini.cache import Pictures
+from emoscene.mini.cache import RenderedImages
 from emoscene.world import roles
 from emoscene.world.captions import captions
 from emoscene.world.faces import EXPRESSIONS
@@ -60,21 +60,21 @@ WORDED = replace(SETTINGS, steps=1200, batch=128, average=0.996, seed=2, checkpo
 """The second judge of emotions, and how it learns."""
 
 
-class Seen:
+class JudgeData:
     """The cache's pictures as a judge reads them, every cue beside them as `hints`, and both captions."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: RenderedImages) -> None:
         self.pictures, self.count = pictures, len(pictures)
 
     @cached_property
     def plans(self) -> list[Plan]:
         """What was painted in each picture."""
-        return [plan(**order(note["seed"])) for note in self.pictures.notes]
+        return [plan(**draw_orders(note["seed"])) for note in self.pictures.notes]
 
     @cached_property
     def hints(self) -> torch.Tensor:
         """The same, fact by fact [N, H]."""
-        return torch.tensor([cues(drawn) for drawn in self.plans], dtype=torch.uint8)
+        return torch.tensor([encode_cues(drawn) for drawn in self.plans], dtype=torch.uint8)
 
     def __len__(self) -> int:
         return self.count
@@ -85,10 +85,10 @@ class Seen:
         some.count = min(count, len(self))
         return some
 
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
         drawn = {"hints", "caption", "caption_long"} & {*columns}
-        found = self.pictures.rows(indices, [column for column in columns if column not in drawn])
+        found = self.pictures.read(indices, [column for column in columns if column not in drawn])
         if "hints" in drawn:
             found["hints"] = self.hints[list(indices)].float()
         for place, column in enumerate(("caption", "caption_long")):
@@ -97,12 +97,12 @@ class Seen:
         return found
 
 
-def order(seed: int) -> dict[str, Any]:
+def draw_orders(seed: int) -> dict[str, Any]:
     """What the world is asked for: one in eight is a pair that other training never shows."""
     return {"seed": seed, "held_out": seed % 8 == 0}
 
 
-def cues(drawn: Plan) -> list[bool]:
+def encode_cues(drawn: Plan) -> list[bool]:
     """What was painted, fact by fact: palettes, time, weather, things, composition, pose, face, scene, object."""
     lights = {name for name, _ in drawn.palette}
     posed, faced = drawn.object in LIVING, drawn.object in ("person", "child") or drawn.scene == "portrait"
@@ -119,7 +119,7 @@ def cues(drawn: Plan) -> list[bool]:
     ]
 
 
-def build(
+def train_judges(
     work: Path,
     out: Path,
     tokenizer: Path,
@@ -132,29 +132,29 @@ def build(
     tell: Callable[[str], None] = print,
 ) -> None:
     """Train the judges that are not in `out` yet; a run that was stopped goes on."""
-    data = Seen(cache.render(work / "pictures", "judges", pictures, workers, tell, order))
-    check = Seen(cache.render(work / "check", "selector", checked, workers, tell, order))
+    data = JudgeData(cache.build_cache(work / "pictures", "judges", pictures, workers, tell, draw_orders))
+    check = JudgeData(cache.build_cache(work / "check", "selector", checked, workers, tell, draw_orders))
     before: Judge | None = None
     for target, share in TARGETS.items():
         folder, saved = out / f"judge-{target}", work / target
         if (folder / learners.CARD).is_file():
-            before = cast(Judge, learners.load("encoders", folder, None))
+            before = cast(Judge, learners.load_learner("encoders", folder, None))
             continue
         began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
-        judge = _begun(target, data, own.seed, before)
-        again = bool(checkpoints.found(saved))
-        training.run(judge, data, own, saved, again=again, tell=tell, watch=_watch(target, tell))
-        before = judge.plain()
-        _keep(before, folder, check, tell, time.time() - began, own)
-    clip(data, check, work / "clip", out / "judge-clip", tokenizer, worded, tell)
-    firm(data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell)
+        judge = _warm_start(target, data, own.seed, before)
+        again = bool(checkpoints.list_checkpoints(saved))
+        training.run_training(judge, data, own, saved, resume=again, tell=tell, on_step=_progress_callback(target, tell))
+        before = judge.without_hints()
+        _save_judge(before, folder, check, tell, time.time() - began, own)
+    train_clip_judge(data, check, work / "clip", out / "judge-clip", tokenizer, worded, tell)
+    train_firm_judge(data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell)
 
 
-def firm(
-    data: Seen, check: Seen, saved: Path, folder: Path, settings: training.Config, tell: Callable[[str], None]
+def train_firm_judge(
+    data: JudgeData, check: JudgeData, saved: Path, folder: Path, settings: training.Config, tell: Callable[[str], None]
 ) -> None:
     """Go on with the finished judge of emotions, unless that was done."""
-    before = cast(Judge, learners.load("encoders", folder, None))
+    before = cast(Judge, learners.load_learner("encoders", folder, None))
     if before.config.firm:
         return
     began = time.time()
@@ -163,14 +163,14 @@ def firm(
         data = data.first(2 * len(decoded))
     judge = Judge(replace(before.config, firm=1.0, again=decoded is not None))
     judge.load_state_dict(before.state_dict())
-    again = bool(checkpoints.found(saved))
-    training.run(judge, data, settings, saved, again=again, tell=tell, watch=_watch("firm", tell))
-    _keep(judge.plain(), folder, check, tell, time.time() - began, settings)
+    again = bool(checkpoints.list_checkpoints(saved))
+    training.run_training(judge, data, settings, saved, resume=again, tell=tell, on_step=_progress_callback("firm", tell))
+    _save_judge(judge.without_hints(), folder, check, tell, time.time() - began, settings)
 
 
-def clip(
-    data: Seen,
-    check: Seen,
+def train_clip_judge(
+    data: JudgeData,
+    check: JudgeData,
     saved: Path,
     folder: Path,
     tokenizer: Path,
@@ -181,25 +181,25 @@ def clip(
     if (folder / learners.CARD).is_file():
         return
     began = time.time()
-    torch.manual_seed(seeds.number(settings.seed, "judge", "clip") % 2**31)
-    judge = EmotionCLIP.start(replace(CLIP, tokenizer=str(tokenizer)), None)
-    judge.stored = torch.float16  # type: ignore[misc]
-    again = bool(checkpoints.found(saved))
-    training.run(judge, data, settings, saved, again=again, tell=tell, watch=_watch("clip", tell))
-    _keep(judge, folder, check, tell, time.time() - began, settings)
+    torch.manual_seed(seeds.derive_seed(settings.seed, "judge", "clip") % 2**31)
+    judge = EmotionCLIP.from_scratch(replace(CLIP, tokenizer=str(tokenizer)), None)
+    judge.save_dtype = torch.float16  # type: ignore[misc]
+    again = bool(checkpoints.list_checkpoints(saved))
+    training.run_training(judge, data, settings, saved, resume=again, tell=tell, on_step=_progress_callback("clip", tell))
+    _save_judge(judge, folder, check, tell, time.time() - began, settings)
 
 
-def _begun(target: str, data: Seen, seed: int, before: Judge | None) -> Judge:
+def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -> Judge:
     """A new judge, which sees as the one before it does."""
-    torch.manual_seed(seeds.number(seed, "judge", target) % 2**31)
+    torch.manual_seed(seeds.derive_seed(seed, "judge", target) % 2**31)
     labels = EMOTIONS if target == "emotion" else tuple(sorted(SCENES))
-    judge = Judge.start(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
+    judge = Judge.from_scratch(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
     if before is not None:
         judge.model.vit.load_state_dict(before.model.vit.state_dict())
     return judge
 
 
-def accuracy(judge: Encoder, data: Seen) -> float:
+def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
     """Share of right answers, over pictures of one emotion for an emotion judge, over all for a scene judge."""
     if judge.target == "emotion":
         places = [place for place, note in enumerate(data.pictures.notes) if max(note["weights"]) == 1]
@@ -208,31 +208,31 @@ def accuracy(judge: Encoder, data: Seen) -> float:
         places = list(range(len(data)))
         truth = [judge.labels.index(data.pictures.notes[place]["scene"]) for place in places]
     with torch.no_grad():
-        parts = [data.rows(places[i : i + 64], ["picture"])["picture"] for i in range(0, len(places), 64)]
+        parts = [data.read(places[i : i + 64], ["picture"])["picture"] for i in range(0, len(places), 64)]
         answers = torch.cat([judge.encode(part)[0].argmax(1) for part in parts])
     return float((answers == torch.tensor(truth)).float().mean())
 
 
-def _keep(
-    judge: Encoder, folder: Path, check: Seen, tell: Callable[[str], None], seconds: float, settings: training.Config
+def _save_judge(
+    judge: Encoder, folder: Path, check: JudgeData, tell: Callable[[str], None], seconds: float, settings: training.Config
 ) -> None:
     """Write the judge's folder whole or not at all, with its score; the first of several processes does."""
     if int(os.environ.get("RANK", 0)):
         return
-    score = accuracy(judge, check)
+    score = judge_accuracy(judge, check)
     tell(f"{folder.name}: {score:.3f} on the selector's pictures")
     cost = {"seconds": round(seconds), "pictures": settings.steps * settings.batch}
-    aside = folder.with_name(f"{stage.ASIDE}{folder.name}")
+    aside = folder.with_name(f"{stage.TEMPORARY_PREFIX}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     data = f"world seeds {roles.ROLES['judges']}"
     kind = "judge" if isinstance(judge, Judge) else "emotion_clip"
-    learners.save(judge, kind, aside, None, cost=cost, accuracy=round(score, 4), data=data)
+    learners.save_learner(judge, kind, aside, None, cost=cost, accuracy=round(score, 4), data=data)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
 
-def _watch(target: str, tell: Callable[[str], None]) -> Callable[[training.Step], None]:
+def _progress_callback(target: str, tell: Callable[[str], None]) -> Callable[[training.Step], None]:
     losses: list[float] = []
 
     def watch(step: training.Step) -> None:
@@ -244,4 +244,4 @@ def _watch(target: str, tell: Callable[[str], None]) -> Callable[[training.Step]
 
 
 if __name__ == "__main__":
-    build(*map(Path, sys.argv[1:4]))
+    train_judges(*map(Path, sys.argv[1:4]))

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from emoscene import gallery, stage
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import Encoder
-from emoscene.judging import Sample, readings
-from emoscene.metrics.base import Readings
-from emoscene.painting import Prompt, paint, plan, prompts_of, weights_of
-from emoscene.panel import judges_of
-from emoscene.pictures import Row
-from emoscene.sampling import Pipe, load
+from emoscene.judging import Sample, predict
+from emoscene.metrics.base import Predictions
+from emoscene.painting import Prompt, generate_samples, plan_samples, load_prompts, adapter_folders
+from emoscene.panel import load_judges
+from emoscene.pictures import GenerationParams
+from emoscene.sampling import EmotionPipeline, load
 from emoscene.world import roles
 from emoscene.world.marks import encode_mark
-from emoscene.world.press import Proof, proofs
+from emoscene.world.press import RenderedImage, render_images
 
 SEEDS = 4  # of each prompt and emotion
 NATURAL = 1500  # held-out pictures for the ceiling
@@ -35,7 +35,7 @@ UNSEEN = 500  # held-out pictures for the autoencoder
 MATCHED, APART = 100_000, 50_000  # where these begin among the held-out seeds
 
 
-class Lab:
+class Experiment:
     """A base, its adapters and judges, and a folder to keep what was painted in."""
 
     def __init__(
@@ -51,25 +51,25 @@ class Lab:
         self.out, self.base, self.method, self.tell = out, base, method, tell
         self.adapters, self.more = list(adapters), list(judges)
         self.seeds = range(first, first + SEEDS)
-        self.pipes: dict[str, Pipe] = {}
-        self.known: dict[str, dict[str, Readings]] = {}
+        self.pipes: dict[str, EmotionPipeline] = {}
+        self.known: dict[str, dict[str, Predictions]] = {}
 
     @cached_property
     def prompts(self) -> list[Prompt]:
         """The short prompts."""
-        return prompts_of(Path(__file__).parent / "prompts.toml")
+        return load_prompts(Path(__file__).parent / "prompts.toml")
 
     @cached_property
     def judges(self) -> dict[str, Encoder]:
         """The base's judges."""
-        return judges_of(self.base, self.more, self.adapters)
+        return load_judges(self.base, self.more, self.adapters)
 
     @property
-    def backbone(self) -> Backbone:
+    def backbone(self) -> DiffusionModel:
         """The base itself."""
         return self.pipe("none").base
 
-    def pipe(self, method: str) -> Pipe:
+    def pipe(self, method: str) -> EmotionPipeline:
         """A method ready to paint; each is loaded once."""
         if method not in self.pipes:
             own = self.adapters if method == self.method else []
@@ -78,98 +78,98 @@ class Lab:
                 self.tell(remark)
         return self.pipes[method]
 
-    def read(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Readings:
+    def predict(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Predictions:
         """What the first judge reads of a method's pictures; painted once, kept in `out`."""
-        return next(iter(self.reads(method, strength, seeds).values()))
+        return next(iter(self.predict_all(method, strength, seeds).values()))
 
-    def reads(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> dict[str, Readings]:
+    def predict_all(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> dict[str, Predictions]:
         """What each judge of emotions reads of them."""
         seeds = list(self.seeds if seeds is None else seeds)
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
         if name not in self.known:
             self.tell(f"painting {name}")
-            planned = plan(self.pipe(method), self.prompts, seeds, strength=strength)
-            self.known[name] = self.all_judged(self.painted(f"{method}-{strength:g}", self.pipe(method), planned))
+            planned = plan_samples(self.pipe(method), self.prompts, seeds, strength=strength)
+            self.known[name] = self.judge_all(self.generate(f"{method}-{strength:g}", self.pipe(method), planned))
         return self.known[name]
 
-    def painted(self, name: str, pipe: Pipe, planned: Sequence[tuple[Sample, Row]]) -> list[Sample]:
+    def generate(self, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]]) -> list[Sample]:
         """Any planned pictures, painted once into a folder of that name, and again where they would be others now."""
         folder = self.out / "pictures" / name
-        self._forget(folder, pipe, [row for _, row in planned])
-        return paint(pipe, planned, folder, tell=self.tell)
+        self._remove_stale(folder, pipe, [row for _, row in planned])
+        return generate_samples(pipe, planned, folder, tell=self.tell)
 
-    def _forget(self, folder: Path, pipe: Pipe, rows: Sequence[Row]) -> None:
+    def _remove_stale(self, folder: Path, pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> None:
         """Take away from a folder what other weights painted, and what was painted from other rows than these."""
         given = self.adapters if pipe.method == self.method else []
-        marks = [self.mark, *(stage.fingerprint(path) for path in weights_of(pipe, given))]
+        marks = [self.fingerprint, *(stage.fingerprint_folder(path) for path in adapter_folders(pipe, given))]
         record = folder / "weights.json"
         if not record.is_file() or json.loads(record.read_text(encoding="utf8")) != marks:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            stage.write(record, json.dumps(marks).encode())
-        known = {row["file"]: replace(Row.fromdict(row), seconds=None) for row in stage.rows(folder / gallery.INDEX)}
+            stage.write_atomic(record, json.dumps(marks).encode())
+        known = {row["file"]: replace(GenerationParams.from_dict(row), seconds=None) for row in stage.read_jsonl(folder / gallery.INDEX)}
         for row in rows:
             if known.get(row.file) != row:
                 (folder / row.file).unlink(missing_ok=True)
 
     @cached_property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """The fingerprint of all the base's weights."""
         folder = self.backbone.folder
-        return stage.fingerprint(folder) if folder.is_dir() else self.backbone.fingerprint
+        return stage.fingerprint_folder(folder) if folder.is_dir() else self.backbone.fingerprint
 
     @cached_property
-    def real(self) -> Readings:
+    def real_predictions(self) -> Predictions:
         """Rendered pictures with the same captions and emotions as the painted ones, from held-out seeds."""
         asked = [(p, e, s) for p in range(len(self.prompts)) for e in range(len(EMOTIONS)) for s in self.seeds]
-        seeds = roles.seeds("heldout", len(asked), MATCHED)
+        seeds = roles.role_seeds("heldout", len(asked), MATCHED)
         orders = [
             {"seed": seed, "emotion": EMOTIONS[e], "scene": self.prompts[p].scene, "object": self.prompts[p].object}
             for seed, (p, e, _) in zip(seeds, asked, strict=True)
         ]
         samples = [Sample(Path(f"{p}-{e}-{s}.png"), p, s, e, self.prompts[p].scene) for p, e, s in asked]
-        return self.judged(self.rendered("real", orders, samples))
+        return self.judge(self.render("real", orders, samples))
 
     @property
-    def natural(self) -> Readings:
+    def held_out(self) -> Predictions:
         """What the first judge reads of held-out pictures."""
-        return next(iter(self.naturals.values()))
+        return next(iter(self.held_out_all.values()))
 
     @cached_property
-    def naturals(self) -> dict[str, Readings]:
+    def held_out_all(self) -> dict[str, Predictions]:
         """What each judge of emotions reads of held-out pictures of one emotion, scene and object as they come."""
-        seeds = roles.seeds("heldout", NATURAL)
+        seeds = roles.role_seeds("heldout", NATURAL)
         orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds]
         samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
-        return self.all_judged(self.rendered("natural", orders, samples))
+        return self.judge_all(self.render("natural", orders, samples))
 
     @cached_property
-    def unseen(self) -> list[Proof]:
+    def unseen(self) -> list[RenderedImage]:
         """Held-out pictures of one emotion each."""
-        seeds = roles.seeds("heldout", UNSEEN, APART)
+        seeds = roles.role_seeds("heldout", UNSEEN, APART)
         orders = ({"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds)
-        return list(proofs(orders, self.backbone.size))
+        return list(render_images(orders, self.backbone.default_size))
 
     @cached_property
-    def motley(self) -> list[Proof]:
+    def mixed_samples(self) -> list[RenderedImage]:
         """Held-out pictures of every kind, neutral ones and mixtures among them."""
-        seeds = roles.seeds("heldout", UNSEEN, APART)
-        return list(proofs(({"seed": seed} for seed in seeds), self.backbone.size))
+        seeds = roles.role_seeds("heldout", UNSEEN, APART)
+        return list(render_images(({"seed": seed} for seed in seeds), self.backbone.default_size))
 
-    def rendered(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
+    def render(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
         """Render into a folder; the scene is the plan's own."""
         folder = self.out / name
         folder.mkdir(parents=True, exist_ok=True)
         found = []
-        for sample, proof in zip(samples, proofs(orders, self.backbone.size), strict=True):
+        for sample, proof in zip(samples, render_images(orders, self.backbone.default_size), strict=True):
             proof.picture.save(folder / sample.file, **encode_mark(proof.picture))
             found.append(replace(sample, file=folder / sample.file, scene=proof.plan.scene))
         return found
 
-    def judged(self, samples: Sequence[Sample]) -> Readings:
+    def judge(self, samples: Sequence[Sample]) -> Predictions:
         """What the first judge read of these pictures."""
-        return next(iter(self.all_judged(samples).values()))
+        return next(iter(self.judge_all(samples).values()))
 
-    def all_judged(self, samples: Sequence[Sample]) -> dict[str, Readings]:
+    def judge_all(self, samples: Sequence[Sample]) -> dict[str, Predictions]:
         """What each judge of emotions read of these pictures."""
-        return readings(samples, self.judges)
+        return predict(samples, self.judges)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
 
-from emoscene.errors import Failure
-from emoscene.sampling import Emotion, Pipe
+from emoscene.errors import EmosceneError
+from emoscene.sampling import Emotion, EmotionPipeline
 
 ASKED: tuple[Emotion, ...] = ("awe", "fear", "anger", None)
 PROBE = """
@@ -30,7 +30,7 @@ print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak()
 """
 
 
-def one_picture(base: str) -> dict[str, float]:
+def measure_one_image(base: str) -> dict[str, float]:
     """Median seconds of a picture once warm, peak gigabytes, and the quickest of three calls for help."""
     found: dict[str, float] = json.loads(_run("-c", PROBE, base).splitlines()[-1])
     helps = []
@@ -44,17 +44,17 @@ def one_picture(base: str) -> dict[str, float]:
 def _run(*words: str) -> str:
     done = subprocess.run([sys.executable, *words], capture_output=True, encoding="utf8", check=False)
     if done.returncode:
-        raise Failure(f"{words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise EmosceneError(f"{words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
     return done.stdout
 
 
-def against_diffusers(
-    pipe: Pipe, prompts: tuple[str, ...] = ("a village by a lake", "a forest"), steps: int = 20
+def difference_to_diffusers(
+    pipe: EmotionPipeline, prompts: tuple[str, ...] = ("a village by a lake", "a forest"), steps: int = 20
 ) -> float:
     """The largest difference of a pixel, as a share of the range, to diffusers' pipeline on the same folder."""
-    rows = [pipe.rows(prompt, seed=seed, steps=steps)[0] for seed, prompt in enumerate(prompts)]
-    *_, latents = pipe.latents(rows)
-    ours = (pipe.base.decode(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    rows = [pipe.plan(prompt, seed=seed, steps=steps)[0] for seed, prompt in enumerate(prompts)]
+    *_, latents = pipe.denoise(rows)
+    ours = (pipe.base.decode_latents(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     theirs: Any = AutoPipelineForText2Image.from_pretrained(str(pipe.base.folder), safety_checker=None)
     theirs.scheduler = DPMSolverMultistepScheduler.from_config(theirs.scheduler.config)
     theirs.set_progress_bar_config(disable=True)
@@ -64,8 +64,8 @@ def against_diffusers(
     return float(np.abs(ours - painted).max())
 
 
-def across_batches(pipe: Pipe, steps: int = 20) -> float:
+def difference_across_batches(pipe: EmotionPipeline, steps: int = 20) -> float:
     """The largest difference of a pixel between pictures painted alone and eight at a time."""
-    rows = pipe.rows("a village by a lake", emotion=list(ASKED), num=2, steps=steps)
-    alone, together = ([np.asarray(image, np.float32) for _, image in pipe.draw(rows, batch)] for batch in (1, 8))
+    rows = pipe.plan("a village by a lake", emotion=list(ASKED), num=2, steps=steps)
+    alone, together = ([np.asarray(image, np.float32) for _, image in pipe.generate(rows, batch)] for batch in (1, 8))
     return float(max(np.abs(a - b).max() for a, b in zip(alone, together, strict=True)) / 255)

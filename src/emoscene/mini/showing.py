@@ -11,8 +11,8 @@ from emoscene import __version__, plugins
 from emoscene.emotions import EMOTIONS
 from emoscene.judging import Sample
 from emoscene.metrics.base import Value
-from emoscene.pictures import open_picture
-from emoscene.reporting import Plate, Share, code, grid, page, section, table, terms, wall
+from emoscene.pictures import open_image
+from emoscene.reporting import Figure, Share, code_block, image_grid, page, section, table, definition_list, image_wall
 
 CHANCE = 1 / len(EMOTIONS)
 LIMITS = """\
@@ -25,7 +25,7 @@ these eight words, and what a picture makes a person feel is not settled by it."
 
 
 @dataclass(frozen=True)
-class Shown:
+class MethodResults:
     """What one method made, samples in order of prompt, emotion, seed, and what the judges say of it.
 
     dial: for some emotions a sample a strength, and likely: the probability that the judge gives the emotion asked.
@@ -41,15 +41,15 @@ class Shown:
     def picture(self, prompt: int, name: str) -> Image.Image:
         """The first picture of a prompt in an emotion."""
         place = (prompt, EMOTIONS.index(name))
-        return open_picture(next(one.file for one in self.samples if (one.prompt, one.asked) == place))
+        return open_image(next(one.file for one in self.samples if (one.prompt, one.asked) == place))
 
 
-def show(
+def render_page(
     prompts: Sequence[str],
     seeds: Sequence[int],
     dial: Sequence[float],
-    shown: Mapping[str, Shown],
-    star: Shown,
+    shown: Mapping[str, MethodResults],
+    star: MethodResults,
     base: str,
 ) -> str:
     """The page, as HTML. shown: by method; star: the one that hangs first."""
@@ -59,9 +59,9 @@ def show(
         f"“{words}”, seed {seeds[0]}: the same words and the same noise in every picture; only the emotion asked for "
         f"changes. All of it was painted on this computer by {painter}."
     )
-    hung = [Plate(star.picture(0, name), f"{words}, {name}, by {star.method}", name) for name in EMOTIONS]
+    hung = [Figure(star.picture(0, name), f"{words}, {name}, by {star.method}", name) for name in EMOTIONS]
     sections = [
-        section("", "", wall(hung, f"Painted by {star.method} at strength 1.")),
+        section("", "", image_wall(hung, f"Painted by {star.method} at strength 1.")),
         _methods(words, shown),
         _scenes(prompts, star),
         *([_dials(words, dial, shown)] if any(one.dial for one in shown.values()) else []),
@@ -76,35 +76,35 @@ def show(
     return page("One scene, eight emotions", lede, sections, foot)
 
 
-def about(method: str) -> str:
+def describe_method(method: str) -> str:
     """A sentence on a method, or on what methods do together."""
     first, *others = method.split("+")
-    return f"Both at once: {' and '.join([first, *others])}." if others else plugins.about("methods", first)
+    return f"Both at once: {' and '.join([first, *others])}." if others else plugins.describe_plugin("methods", first)
 
 
-def _methods(words: str, shown: Mapping[str, Shown]) -> str:
+def _methods(words: str, shown: Mapping[str, MethodResults]) -> str:
     plates = [
-        [Plate(one.picture(0, name), f"{words}, {name}, by {one.method}") for name in EMOTIONS]
+        [Figure(one.picture(0, name), f"{words}, {name}, by {one.method}") for name in EMOTIONS]
         for one in shown.values()
     ]
     return section(
         "Method by method",
         "",
-        terms((name, about(name)) for name in shown),
-        grid(plates, list(shown), EMOTIONS, "The base alone hears no emotion, so its row is one picture eight times."),
+        definition_list((name, describe_method(name)) for name in shown),
+        image_grid(plates, list(shown), EMOTIONS, "The base alone hears no emotion, so its row is one picture eight times."),
     )
 
 
-def _scenes(prompts: Sequence[str], star: Shown) -> str:
+def _scenes(prompts: Sequence[str], star: MethodResults) -> str:
     plates = [
-        [Plate(star.picture(number, name), f"{words}, {name}") for name in EMOTIONS]
+        [Figure(star.picture(number, name), f"{words}, {name}") for name in EMOTIONS]
         for number, words in enumerate(prompts)
     ]
     text = f"The same eight in other scenes, by {star.method}. A scene should stay itself, whatever it feels like."
-    return section("Other places", text, grid(plates, prompts, EMOTIONS))
+    return section("Other places", text, image_grid(plates, prompts, EMOTIONS))
 
 
-def _dials(words: str, dial: Sequence[float], shown: Mapping[str, Shown]) -> str:
+def _dials(words: str, dial: Sequence[float], shown: Mapping[str, MethodResults]) -> str:
     rows, plates = [], []
     for one in shown.values():
         for name, samples in one.dial.items():
@@ -112,8 +112,8 @@ def _dials(words: str, dial: Sequence[float], shown: Mapping[str, Shown]) -> str
             rows.append(f"{name}, {one.method}")
             plates.append(
                 [
-                    Plate(
-                        open_picture(sample.file),
+                    Figure(
+                        open_image(sample.file),
                         f"{words}, {name} by {one.method} at strength {strength:g}",
                         f"{likely[place]:.0%}" if likely else "",
                     )
@@ -126,10 +126,10 @@ def _dials(words: str, dial: Sequence[float], shown: Mapping[str, Shown]) -> str
     )
     told = any(one.likely for one in shown.values())
     caption = "Under each picture: how likely the judge finds the emotion that was asked for." if told else ""
-    return section("The dial", text, grid(plates, rows, [f"{strength:g}" for strength in dial], caption))
+    return section("The dial", text, image_grid(plates, rows, [f"{strength:g}" for strength in dial], caption))
 
 
-def _figures(prompts: Sequence[str], seeds: Sequence[int], shown: Mapping[str, Shown]) -> str:
+def _figures(prompts: Sequence[str], seeds: Sequence[int], shown: Mapping[str, MethodResults]) -> str:
     kept = all("scene_accuracy" in one.figures for one in shown.values())
     head = ["method", "emotion as asked", *(["scene kept"] if kept else []), "seconds a picture"]
     rows: list[list[str | Share]] = []
@@ -159,5 +159,5 @@ def _commands(words: str, method: str, seed: int) -> str:
         f"emoscene show {method}",
     ]
     return section(
-        "Make your own", "An emotion is a name, or a mixture. Each command says where its pictures lie.", code(lines)
+        "Make your own", "An emotion is a name, or a mixture. Each command says where its pictures lie.", code_block(lines)
     )

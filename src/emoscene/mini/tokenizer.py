@@ -24,15 +24,15 @@ PLANS = 30_000  # pictures whose captions are read: every word comes in the firs
 _WORD = re.compile(r"[a-z]+|[^\sa-z]+")
 
 
-def words(count: int = PLANS) -> list[str]:
+def world_vocabulary(count: int = PLANS) -> list[str]:
     """The world's vocabulary: the words of these many pictures' captions, pairs kept from training among them."""
-    seeds = roles.seeds("base", count)
+    seeds = roles.role_seeds("base", count)
     said = (captions(plan(seed, held_out=seed % 8 == 0)) for seed in seeds)
     counted = Counter(word for both in said for text in both for word in _WORD.findall(text.lower()))
     return sorted(word for word in counted if word.isalpha())
 
 
-def train(vocabulary: Iterable[str]) -> CLIPTokenizer:
+def train_tokenizer(vocabulary: Iterable[str]) -> CLIPTokenizer:
     """A tokenizer in which each of these words is one token."""
     known = list(vocabulary)
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
@@ -45,7 +45,7 @@ def train(vocabulary: Iterable[str]) -> CLIPTokenizer:
     return CLIPTokenizer(vocab={name: i for i, name in enumerate(names)}, merges=merges, model_max_length=77)
 
 
-def save(folder: Path, tokenizer: CLIPTokenizer) -> None:
+def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:
     """Write the tokenizer's folder."""
     tokenizer.save_pretrained(folder)
 

@@ -27,9 +27,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from emoscene import config as configs
 from emoscene import learner as learners
 from emoscene import plugins, stage, training
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.emotions import EMOTIONS
-from emoscene.hardware import peak
+from emoscene.hardware import peak_memory
 from emoscene.loading import CONFIGS
 from emoscene.methods.base import Method
 from emoscene.mini.folder import INDEX
@@ -42,7 +42,7 @@ VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
 TOKENIZER = Path(__file__).parent / "weights/base/tokenizer"
 
 
-def base(folder: Path) -> Path:
+def make_true_size_base(folder: Path) -> Path:
     """The base, with random weights in half precision; its tokenizer is the miniature's. About 2 GB."""
     if (folder / "model_index.json").is_file():
         return folder
@@ -55,21 +55,21 @@ def base(folder: Path) -> Path:
         kind.from_config(config).to(torch.float16).save_pretrained(folder / part)
     shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
     shutil.copytree(CONFIGS / "scheduler", folder / "scheduler", dirs_exist_ok=True)
-    stage.write(folder / "model_index.json", json.dumps(INDEX).encode())
+    stage.write_atomic(folder / "model_index.json", json.dumps(INDEX).encode())
     return folder
 
 
-class Noise:
+class RandomSamples:
     """Eight samples of a prepared set's shape, an emotion each."""
 
     def __len__(self) -> int:
         return len(EMOTIONS)
 
-    def all(self, column: str) -> Any:
+    def column(self, column: str) -> Any:
         """One column of every row."""
-        return self.rows(range(len(self)), [column])[column]
+        return self.read(range(len(self)), [column])[column]
 
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns of these rows."""
         draw = torch.Generator().manual_seed(0)
         shapes: dict[str, Tensor] = {
@@ -81,21 +81,21 @@ class Noise:
         return {c: shapes[c][list(indices)] if c in shapes else words[c] * len(indices) for c in columns}
 
 
-def tried(name: str, folder: Path, out: Path) -> dict[str, Any]:
+def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
     """Train two steps, save, load, draw two steps; returns parameters, MB of files, seconds, GB of memory."""
-    backbone = Backbone.load(str(folder))
-    cls: type[Method] = plugins.find("methods", name)
-    own = {field.name for field in configs.fields(cls.Config)}
-    recipe = {key: value for key, value in plugins.table("recipes", METHODS[name]).items() if key in own}
-    method = cls.start(configs.replace(cls.Config(), recipe), backbone, Noise())
+    backbone = DiffusionModel.load(str(folder))
+    cls: type[Method] = plugins.load_plugin("methods", name)
+    own = {field.name for field in configs.list_options(cls.Config)}
+    recipe = {key: value for key, value in plugins.load_table("recipes", METHODS[name]).items() if key in own}
+    method = cls.from_scratch(configs.replace_fields(cls.Config(), recipe), backbone, RandomSamples())
     config = training.Config(steps=2, batch=1, average=0.0)
     target, seconds = out / name, list[float]()
     shutil.rmtree(target, ignore_errors=True)
     run = out / f"{name}-run"
     shutil.rmtree(run, ignore_errors=True)
-    training.run(method, Noise(), config, run, tell=print, watch=lambda step: seconds.append(step.seconds))
+    training.run_training(method, RandomSamples(), config, run, tell=print, on_step=lambda step: seconds.append(step.seconds))
     target.mkdir(parents=True)
-    learners.save(method, name, target, backbone)
+    learners.save_learner(method, name, target, backbone)
     shutil.rmtree(run)
     parameters = sum(p.numel() for p in method.parameters())
     began = time.perf_counter()
@@ -108,15 +108,15 @@ def tried(name: str, folder: Path, out: Path) -> dict[str, Any]:
         "megabytes": round(sum(file.stat().st_size for file in target.glob("*.safetensors")) / 1e6, 2),
         "train": round(seconds[-1], 2),
         "draw": round(drawing / 2, 2),
-        "gigabytes": round(peak() / 2**30, 2),
+        "gigabytes": round(peak_memory() / 2**30, 2),
     }
 
 
 def measure(out: Path, names: Sequence[str] = tuple(METHODS)) -> list[dict[str, Any]]:
     """Try methods one after the other, each in a process of its own, so that its memory is its own."""
-    folder = base(out / "base")
+    folder = make_true_size_base(out / "base")
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as process:
-        return [process.submit(tried, name, folder, out).result() for name in names]
+        return [process.submit(try_method, name, folder, out).result() for name in names]
 
 
 def main(line: Sequence[str] | None = None) -> int:
@@ -126,7 +126,7 @@ def main(line: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="NAME")
     asked = parser.parse_args(line)
     found = measure(asked.out, asked.only)
-    stage.write(asked.out / "truesize.json", json.dumps(found, indent=1).encode())
+    stage.write_atomic(asked.out / "truesize.json", json.dumps(found, indent=1).encode())
     table = Table("method", "parameters", "MB as saved", "s a step of 1", "s a drawn step", "peak GB")
     for row in found:
         limit = LIMITS.get(row["method"])

@@ -15,9 +15,9 @@ from emoscene.world.captions import captions
 from emoscene.world.plan import plan
 
 
-def giveaway(learn: int = 6000, test: int = 2000) -> dict[str, float]:
+def caption_leak(learn: int = 6000, test: int = 2000) -> dict[str, float]:
     """The share of emotions that a classifier reads right from the "short" and the "long" captions it has not seen."""
-    (seen, seen_labels), (new, new_labels) = _said("methods", learn), _said("heldout", test)
+    (seen, seen_labels), (new, new_labels) = _caption_samples("methods", learn), _caption_samples("heldout", test)
     found = {}
     for place, kind in enumerate(("short", "long")):
         reader = make_pipeline(CountVectorizer(ngram_range=(1, 2)), LogisticRegression(C=0.3, max_iter=2000))
@@ -26,8 +26,8 @@ def giveaway(learn: int = 6000, test: int = 2000) -> dict[str, float]:
     return found
 
 
-def _said(role: str, count: int) -> tuple[list[tuple[str, str]], list[int]]:
+def _caption_samples(role: str, count: int) -> tuple[list[tuple[str, str]], list[int]]:
     """Captions of pictures of one emotion, and its number."""
-    numbers = [seed % len(EMOTIONS) for seed in roles.seeds(role, count)]
-    plans = (plan(seed, emotion=EMOTIONS[n]) for seed, n in zip(roles.seeds(role, count), numbers, strict=True))
+    numbers = [seed % len(EMOTIONS) for seed in roles.role_seeds(role, count)]
+    plans = (plan(seed, emotion=EMOTIONS[n]) for seed, n in zip(roles.role_seeds(role, count), numbers, strict=True))
     return [captions(one) for one in plans], numbers

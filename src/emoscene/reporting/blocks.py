@@ -22,14 +22,14 @@ TEMPLATE = Template(Path(__file__).with_name("page.html").read_text(encoding="ut
 
 
 @dataclass(frozen=True)
-class Plate:
+class Figure:
     """A picture, what it shows in words, and perhaps a note to stand under it."""
 
     image: Image.Image
     words: str
     note: str = ""
 
-    def html(self) -> str:
+    def to_html(self) -> str:
         """The picture with its pixels inside: WebP, as it is a fifth of a PNG."""
         buffer = BytesIO()
         self.image.save(buffer, "WEBP", quality=92, method=6)
@@ -48,7 +48,7 @@ class Share:
     high: float
     chance: float | None = None
 
-    def html(self) -> str:
+    def to_html(self) -> str:
         """The figure in per cent, and its place on a rail from 0 to 1."""
         x, low, high = (round(100 * number, 1) for number in (self.value, self.low, self.high))
         guess = "" if self.chance is None else f'<path class="chance" d="M{100 * self.chance:g} 0V10"/>'
@@ -71,7 +71,7 @@ class Quantity:
     low: float
     high: float
 
-    def html(self) -> str:
+    def to_html(self) -> str:
         """The figure and, smaller, how far it may be off."""
         value, low, high = (f"{number:.3g}" for number in (self.value, self.low, self.high))
         return f"{value}<small>{low} to {high}</small>"
@@ -93,22 +93,22 @@ def section(heading: str, text: str, *blocks: str) -> str:
     return "\n".join(["<section>", *parts, *blocks, "</section>"])
 
 
-def wall(plates: Sequence[Plate], caption: str = "") -> str:
+def image_wall(plates: Sequence[Figure], caption: str = "") -> str:
     """Large pictures, each with its note under it."""
-    hung = "\n".join(f"<div>{plate.html()}<span>{escape(plate.note)}</span></div>" for plate in plates)
-    return _figure(f'<div class="wall">\n{hung}\n</div>', caption)
+    hung = "\n".join(f"<div>{plate.to_html()}<span>{escape(plate.note)}</span></div>" for plate in plates)
+    return _figure_html(f'<div class="wall">\n{hung}\n</div>', caption)
 
 
-def grid(plates: Sequence[Sequence[Plate]], rows: Sequence[str], columns: Sequence[str], caption: str = "") -> str:
+def image_grid(plates: Sequence[Sequence[Figure]], rows: Sequence[str], columns: Sequence[str], caption: str = "") -> str:
     """Small pictures with names at the side and on top."""
     cells = ['<span class="corner"></span>', *(f'<span class="top">{escape(name)}</span>' for name in columns)]
     for name, line in zip(rows, plates, strict=True):
         cells.append(f'<span class="side">{escape(name)}</span>')
         for plate in line:
             note = f'<span class="note">{escape(plate.note)}</span>' if plate.note else ""
-            cells.append(f"<div>{plate.html()}{note}</div>")
+            cells.append(f"<div>{plate.to_html()}{note}</div>")
     inside = "\n".join(cells)
-    return _figure(
+    return _figure_html(
         f'<div class="scroll"><div class="grid" style="--columns:{len(columns)}">\n{inside}\n</div></div>', caption
     )
 
@@ -118,40 +118,40 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str = ""
     top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = []
     for first, *rest in rows:
-        cells = "".join(f"<td>{escape(cell) if isinstance(cell, str) else cell.html()}</td>" for cell in rest)
+        cells = "".join(f"<td>{escape(cell) if isinstance(cell, str) else cell.to_html()}</td>" for cell in rest)
         lines.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
     body = "\n".join(lines)
     inside = f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>"
-    return _figure(f'<div class="scroll">{inside}</div>', caption)
+    return _figure_html(f'<div class="scroll">{inside}</div>', caption)
 
 
-def terms(pairs: Iterable[tuple[str, str]]) -> str:
+def definition_list(pairs: Iterable[tuple[str, str]]) -> str:
     """Names and what they mean."""
     lines = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(sentence)}</dd>" for name, sentence in pairs)
     return f"<dl>\n{lines}\n</dl>"
 
 
-def code(lines: Iterable[str]) -> str:
+def code_block(lines: Iterable[str]) -> str:
     """Commands, to be copied."""
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
-def warnings(sentences: Sequence[str]) -> str:
+def warning_list(sentences: Sequence[str]) -> str:
     """What a reader must know before comparing; nothing where there is nothing."""
     lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="warn">{lines}</ul>' if lines else ""
 
 
-def folded(words: str, inside: str) -> str:
+def details(words: str, inside: str) -> str:
     """What opens when its words are pressed."""
     return f"<details><summary>{escape(words)}</summary>{inside}</details>"
 
 
-def panels(drawings: Iterable[str], caption: str = "") -> str:
+def drawing_row(drawings: Iterable[str], caption: str = "") -> str:
     """Drawings side by side, as many as there is room for."""
-    return _figure(f'<div class="panels">{"".join(drawings)}</div>', caption)
+    return _figure_html(f'<div class="panels">{"".join(drawings)}</div>', caption)
 
 
-def _figure(inside: str, caption: str) -> str:
+def _figure_html(inside: str, caption: str) -> str:
     note = f"\n<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f"<figure>{inside}{note}</figure>"

@@ -1,6 +1,6 @@
 """Folders of scores, read: what each is called, whether they may be compared, and how they differ, paired.
 
-Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not, `remarks` says
+Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not, `comparison_remarks` says
 so; differences are taken over what both have, and never across judges.
 """
 
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from emoscene import stage
-from emoscene.errors import Failure, Usage
-from emoscene.metrics.base import Readings, Value, shared
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.metrics.base import Predictions, Value, measure_share
 from emoscene.paths import fault_of_name, is_inside
-from emoscene.statistics import Difference, compare, holm
+from emoscene.statistics import Difference, paired_difference, holm
 
 APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
@@ -37,7 +37,7 @@ SAME = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScoreEntry:
     """One folder of scores: its name in the report, `scores.json`, a row a picture, and its manifest."""
 
     name: str
@@ -89,42 +89,42 @@ def _figure(found: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
     return None if figure is None or None in (figure["value"], figure["low"], figure["high"]) else figure
 
 
-def entries(folders: Iterable[str | Path]) -> list[Entry]:
+def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
     """The scores in these folders, each under a name of its own. Raises Usage for what holds none or is unfinished."""
     found = []
     for folder in dict.fromkeys(Path(folder) for folder in folders):
-        manifest = stage.read(folder, "scores")
+        manifest = stage.read_manifest(folder, "scores")
         if manifest["state"] != "done":
-            raise Usage(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
+            raise UsageError(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
         try:
             scores = stage.parse_json((folder / "scores.json").read_text(encoding="utf8"))
             name = scores.get("method") or Path(scores["from"]).name
-            found.append(Entry(name, folder, scores, list(_verdicts(folder)), manifest))
+            found.append(ScoreEntry(name, folder, scores, list(_verdicts(folder)), manifest))
             found[-1].judged("emotion_accuracy")
         except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-            raise Failure(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
+            raise EmosceneError(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
     if not found:
-        raise Usage("report needs SCORES: the folders that `emoscene evaluate` made")
-    return named(found)
+        raise UsageError("report needs SCORES: the folders that `emoscene evaluate` made")
+    return name_entries(found)
 
 
 def _verdicts(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of verdicts. Raises KeyError or TypeError for one that is none of `evaluate`'s."""
-    for row in stage.rows(folder / "verdicts.jsonl"):
+    for row in stage.read_jsonl(folder / "verdicts.jsonl"):
         itemgetter(*VERDICT)(row)
         if not isinstance(row["prompt"], str) or not isinstance(row["seen"], dict):
             raise TypeError("a verdict's prompt is text, and what was seen in it a table")
         yield row
 
 
-def named(found: Sequence[Entry]) -> list[Entry]:
+def name_entries(found: Sequence[ScoreEntry]) -> list[ScoreEntry]:
     """The entries, those of one method told apart by what differs between them, else by their folders' names."""
     told = []
     for entry in found:
         alike = [other for other in found if other.name == entry.name]
-        words = [_said(key, entry.scores.get(key)) for key in _differ(alike, APART, lambda one: one.scores)]
-        apart = _differ(alike, _settings(entry), _settings)
-        words += [_said(key.rpartition(".")[2], _settings(entry)[key]) for key in apart]
+        words = [_format_setting(key, entry.scores.get(key)) for key in _differing_keys(alike, APART, lambda one: one.scores)]
+        apart = _differing_keys(alike, _settings(entry), _settings)
+        words += [_format_setting(key.rpartition(".")[2], _settings(entry)[key]) for key in apart]
         told.append(replace(entry, name=", ".join([entry.name, *words])))
     names = [entry.name for entry in told]
     return [
@@ -133,25 +133,25 @@ def named(found: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _settings(entry: Entry) -> Mapping[str, Any]:
+def _settings(entry: ScoreEntry) -> Mapping[str, Any]:
     return entry.scores.get("settings") or {}
 
 
-def _differ(alike: Sequence[Entry], keys: Iterable[str], table: Callable[[Entry], Mapping[str, Any]]) -> list[str]:
+def _differing_keys(alike: Sequence[ScoreEntry], keys: Iterable[str], table: Callable[[ScoreEntry], Mapping[str, Any]]) -> list[str]:
     """The keys whose values are not the same in all these entries."""
     return [key for key in keys if len({json.dumps(table(entry).get(key)) for entry in alike}) > 1]
 
 
-def _said(key: str, value: Any) -> str:
+def _format_setting(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(str(one)[:8] for one in value) or "no adapter"
     return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
 
 
-def remarks(found: Sequence[Entry]) -> list[str]:
+def comparison_remarks(found: Sequence[ScoreEntry]) -> list[str]:
     """What a reader must know before comparing these entries, a sentence each."""
     first, told = found[0], []
-    if strangers := [entry.name for entry in found[1:] if (entry.judge, first.judge) not in common(entry, first)]:
+    if strangers := [entry.name for entry in found[1:] if (entry.judge, first.judge) not in common_judges(entry, first)]:
         told.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
     for key, sentence in SAME.items():
         if apart := [entry.name for entry in found[1:] if entry.scores.get(key) != first.scores.get(key)]:
@@ -171,7 +171,7 @@ def remarks(found: Sequence[Entry]) -> list[str]:
     return told
 
 
-def common(one: Entry, other: Entry) -> list[tuple[str, str]]:
+def common_judges(one: ScoreEntry, other: ScoreEntry) -> list[tuple[str, str]]:
     """The judges of emotions that saw both, as each of the two calls them."""
     pairs = product(one.scores["judges"], other.scores["judges"])
     return [(mine, its) for mine, its in pairs if one.mark(mine) is not None and one.mark(mine) == other.mark(its)]
@@ -188,18 +188,18 @@ class Comparison:
     p: float
 
 
-def comparisons(found: Sequence[Entry]) -> list[Comparison]:
+def compare_all(found: Sequence[ScoreEntry]) -> list[Comparison]:
     """All pairs of entries, the later less the earlier, by every judge that saw both; Holm's correction over all."""
     several = len({judge for entry in found for judge in entry.scores["judges"]}) > 1
     made = []
     for other, one in combinations(found, 2):
         sides = {
-            f"emotion as asked, by {mine}" if several else "emotion as asked": (_hits(one, mine), _hits(other, its))
-            for mine, its in common(one, other)
+            f"emotion as asked, by {mine}" if several else "emotion as asked": (_hits_by_place(one, mine), _hits_by_place(other, its))
+            for mine, its in common_judges(one, other)
         }
         if _scene_judge(one) and _scene_judge(one) == _scene_judge(other):
-            sides["scene kept"] = _kept(one), _kept(other)
-        differences = {what: paired(*side) for what, side in sides.items()}
+            sides["scene kept"] = _content_by_place(one), _content_by_place(other)
+        differences = {what: paired_values(*side) for what, side in sides.items()}
         made += [(one.name, other.name, what, difference) for what, difference in differences.items() if difference.n]
     return [
         Comparison(*words, p) for words, p in zip(made, holm([difference.p for *_, difference in made]), strict=True)
@@ -210,54 +210,54 @@ Place = tuple[str, int, str]
 """The prompt, the seed and the emotion asked of a picture."""
 
 
-def paired(one: Mapping[Place, float], other: Mapping[Place, float]) -> Difference:
+def paired_values(one: Mapping[Place, float], other: Mapping[Place, float]) -> Difference:
     """The difference over the places that both have."""
     places = sorted(one.keys() & other.keys())
     ours, theirs = (np.array([side[place] for place in places]) for side in (one, other))
     prompt, seed = (np.array([place[axis] for place in places]) for axis in (0, 1))
-    return compare(ours, theirs, prompt, seed)
+    return paired_difference(ours, theirs, prompt, seed)
 
 
-def _hits(entry: Entry, judge: str) -> dict[Place, float]:
+def _hits_by_place(entry: ScoreEntry, judge: str) -> dict[Place, float]:
     """1 where a judge sees the emotion asked, by place."""
     return {
         (row["prompt"], row["seed"], row["asked"]): float(row["seen"][judge] == row["asked"])
-        for row in judged(entry.rows, judge)
+        for row in judged_rows(entry.rows, judge)
     }
 
 
-def judged(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
+def judged_rows(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
     """The rows of pictures for which an emotion was asked that the judge has a word for."""
     return [row for row in rows if row["asked"] and judge in row["seen"]]
 
 
-def right(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
+def accuracy_of(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
     """How often the judge sees the emotion asked in these rows, with its interval; None where it judged none."""
-    rows = judged(rows, judge)
+    rows = judged_rows(rows, judge)
     if not rows:
         return None
     prompt, seed = (np.array([row[key] for row in rows]) for key in ("prompt", "seed"))
     unread, count = np.zeros((len(rows), 0)), len(rows)
-    made = Readings(prompt, seed, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
+    made = Predictions(prompt, seed, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
     hit = np.array([float(row["seen"][judge] == row["asked"]) for row in rows])
-    return shared(hit, np.ones(count), made, by=judge)
+    return measure_share(hit, np.ones(count), made, by=judge)
 
 
-def _scene_judge(entry: Entry) -> str | None:
+def _scene_judge(entry: ScoreEntry) -> str | None:
     """The fingerprint of what tells whether the scene is kept; None where nothing does."""
     figure = entry.metric("scene_accuracy")
     return entry.mark(figure["by"]) if figure else None
 
 
-def _kept(entry: Entry) -> dict[Place, float]:
+def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
     """1 where the scene asked is there, by place."""
     known = [row for row in entry.rows if row["kept"] is not None]
     return {(row["prompt"], row["seed"], row["asked"] or ""): float(row["kept"]) for row in known}
 
 
-def curves(found: Sequence[Entry], axis: str) -> dict[str, list[tuple[float, Entry]]]:
+def find_curves(found: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:
     """Entries that differ in nothing but `axis` (strength, cfg, or a setting), in its order; two are a curve."""
-    groups: dict[str, list[tuple[float, Entry]]] = {}
+    groups: dict[str, list[tuple[float, ScoreEntry]]] = {}
     for entry in found:
         settings = dict(entry.scores.get("settings") or {})
         value = settings.pop(axis, entry.scores.get(axis))

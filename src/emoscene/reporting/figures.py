@@ -58,11 +58,11 @@ class Frame:
     def svg(self) -> str:
         """The axes, their ticks and words."""
         parts = [f'<text class="head" x="{LEFT}" y="14">{escape(self.up)}</text>']
-        for tick in ticks(*self.y):
+        for tick in axis_ticks(*self.y):
             x, y = self.place(self.x[0], tick)
             parts.append(f'<path class="grid" d="M{x} {y}H{WIDE - RIGHT}"/>')
             parts.append(f'<text x="{x - 6}" y="{y + 4}" text-anchor="end">{tick:.0%}</text>')
-        for tick in ticks(*self.x):
+        for tick in axis_ticks(*self.x):
             x, y = self.place(tick, self.y[0])
             words = f"{tick:.0%}" if self.percent else f"{tick:,g}"
             parts.append(f'<path class="axis" d="M{x} {y}v4"/>')
@@ -74,7 +74,7 @@ class Frame:
         return "".join(parts)
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
+def axis_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers between two, about `count` of them."""
     rough = (high - low) / count
     unit = 10 ** math.floor(math.log10(rough))
@@ -83,34 +83,34 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(step * number, 10) for number in range(first, last + 1)]
 
 
-def key(names: Sequence[str]) -> str:
+def legend(names: Sequence[str]) -> str:
     """Which shape and colour belongs to which name."""
     lines = (
-        f'<li><svg viewBox="-6 -6 12 12" aria-hidden="true">{mark(number)}</svg>{escape(name)}</li>'
+        f'<li><svg viewBox="-6 -6 12 12" aria-hidden="true">{draw_mark(number)}</svg>{escape(name)}</li>'
         for number, name in enumerate(names)
     )
     return f'<ul class="key">{"".join(lines)}</ul>'
 
 
-def mark(number: int, x: float = 0, y: float = 0) -> str:
+def draw_mark(number: int, x: float = 0, y: float = 0) -> str:
     """The mark of the method of this number."""
     shape = SHAPES[number % len(SHAPES)]
-    return f'<path d="{shape}" fill="{colour(number)}" transform="translate({x} {y})"/>'
+    return f'<path d="{shape}" fill="{series_colour(number)}" transform="translate({x} {y})"/>'
 
 
-def colour(number: int) -> str:
+def series_colour(number: int) -> str:
     """The colour of the method of this number; past the eighth, a shape comes again in another colour."""
     return COLOURS[(number + number // len(SHAPES)) % len(COLOURS)]
 
 
-def scatter(points: Sequence[Point], names: Sequence[str], across: str, up: str, percent: bool = False) -> str:
+def draw_scatter(points: Sequence[Point], names: Sequence[str], across: str, up: str, percent: bool = False) -> str:
     """Points with their intervals; across from 0 to the largest, or to 100 %."""
     largest = max([point.x for point in points] + [1e-9])
     frame = Frame(across, up, (0.0, 1.0 if percent else 1.08 * largest), percent=percent)
     return _drawing(frame, [_point(frame, point, names.index(point.name)) for point in points])
 
 
-def lines(
+def draw_lines(
     series: Mapping[str, Sequence[Point]], names: Sequence[str], across: str, up: str, ideal: bool = False
 ) -> str:
     """Curves with their intervals; ideal: the diagonal on which both axes agree, and both go from 0 to 100 %."""
@@ -123,12 +123,12 @@ def lines(
     for name, points in series.items():
         number = names.index(name)
         way = "L".join("{} {}".format(*frame.place(point.x, point.y)) for point in points)
-        parts.append(f'<path class="way" d="M{way}" style="color:{colour(number)}"/>')
+        parts.append(f'<path class="way" d="M{way}" style="color:{series_colour(number)}"/>')
         parts += [_point(frame, point, number) for point in points]
     return _drawing(frame, parts)
 
 
-def matrix(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> str:
+def draw_matrix(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> str:
     """A matrix of counts, each row in per cent of its sum: rows were asked, columns were seen."""
     size, left, top = 30, 78, 92
     parts = [f'<text class="head" x="{left}" y="12">{escape(title)}</text>']
@@ -160,8 +160,8 @@ def _point(frame: Frame, point: Point, number: int) -> str:
         edges = (frame.place(min(frame.x[1], max(frame.x[0], edge)), point.y)[0] for edge in (point.left, point.right))
         bars += "M{} {y}H{}".format(*edges, y=y)
     told = f"{point.name}: {point.y:.1%} ({point.low:.1%} to {point.high:.1%})"
-    bar = f'<path class="bar" d="{bars}" style="color:{colour(number)}"/>'
-    return f"<g><title>{escape(told)}</title>{bar}{mark(number, x, y)}</g>"
+    bar = f'<path class="bar" d="{bars}" style="color:{series_colour(number)}"/>'
+    return f"<g><title>{escape(told)}</title>{bar}{draw_mark(number, x, y)}</g>"
 
 
 def _drawing(frame: Frame, parts: Sequence[str]) -> str:

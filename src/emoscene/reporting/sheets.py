@@ -12,7 +12,7 @@ from typing import Any
 
 from emoscene.emotions import EMOTIONS
 from emoscene.reporting.blocks import Cell, Quantity, Share
-from emoscene.reporting.entries import Comparison, Entry, right
+from emoscene.reporting.entries import Comparison, ScoreEntry, accuracy_of
 
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
@@ -36,7 +36,7 @@ COSTS = {
 }
 
 
-def headline(found: Sequence[Entry]) -> Table:
+def headline_table(found: Sequence[ScoreEntry]) -> Table:
     """Quality with its intervals, and what it cost beside it; a column appears where any entry has it."""
     judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
     metrics = [name for name in METRICS if any(entry.metric(name) for entry in found)]
@@ -45,30 +45,30 @@ def headline(found: Sequence[Entry]) -> Table:
     rows: list[list[Cell]] = [
         [
             entry.name,
-            *(figure(entry.judged("emotion_accuracy", name), CHANCE) for name in judges),
-            *(figure(entry.metric(name), share=name.endswith("accuracy")) for name in metrics),
+            *(figure_cell(entry.judged("emotion_accuracy", name), CHANCE) for name in judges),
+            *(figure_cell(entry.metric(name), share=name.endswith("accuracy")) for name in metrics),
             *(_cost(entry, name) for name in COSTS),
         ]
         for entry in found
     ]
     for entry in found:
         if ceiling := entry.judged("ceiling"):
-            others = [figure(entry.judged("ceiling", name), CHANCE) for name in judges[1:]]
+            others = [figure_cell(entry.judged("ceiling", name), CHANCE) for name in judges[1:]]
             blank = [""] * (len(metrics) + len(COSTS))
-            rows.append(["real pictures, held out", figure(ceiling, CHANCE), *others, *blank])
+            rows.append(["real pictures, held out", figure_cell(ceiling, CHANCE), *others, *blank])
             break
     return head, rows
 
 
-def guides(found: Sequence[Entry]) -> Table:
+def guide_table(found: Sequence[ScoreEntry]) -> Table:
     """How often each guide finds the emotion in its own pictures, how often the judge does, and the paired gap."""
     rows: list[list[Cell]] = [
         [
             entry.name,
             *(f"{scale:g}" for scale in [entry.setting(CURVED)] if scale is not None),
-            figure(entry.metric("guide_accuracy"), CHANCE),
-            figure(entry.judged("emotion_accuracy"), CHANCE),
-            figure(entry.metric("guide_gap"), share=False),
+            figure_cell(entry.metric("guide_accuracy"), CHANCE),
+            figure_cell(entry.judged("emotion_accuracy"), CHANCE),
+            figure_cell(entry.metric("guide_gap"), share=False),
         ]
         for entry in found
         if entry.metric("guide_gap")
@@ -76,7 +76,7 @@ def guides(found: Sequence[Entry]) -> Table:
     return ["method", "guidance scale", "by the guide itself", "by the judge", "gap"], rows
 
 
-def portraits(found: Sequence[Entry]) -> Table:
+def portrait_table(found: Sequence[ScoreEntry]) -> Table:
     """Faces beside scenes: how often each judge sees the emotion asked."""
     judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
     rows: list[list[Cell]] = []
@@ -84,14 +84,14 @@ def portraits(found: Sequence[Entry]) -> Table:
         placed = [row for row in entry.rows if row["scene"]]
         sides = [[row for row in placed if (row["scene"] == FACES) == faces] for faces in (True, False)]
         if sides[0]:
-            values = [right(side, judge) for judge in judges for side in sides]
+            values = [accuracy_of(side, judge) for judge in judges for side in sides]
             rows.append(
                 [entry.name, *("" if one is None else Share(one.value, one.low, one.high, CHANCE) for one in values)]
             )
     return ["method", *(f"{kind}, by {judge}" for judge in judges for kind in ("portraits", "scenes"))], rows
 
 
-def _cost(entry: Entry, name: str) -> str:
+def _cost(entry: ScoreEntry, name: str) -> str:
     value = entry.cost(name)
     if value is None:
         return "unknown"
@@ -100,45 +100,45 @@ def _cost(entry: Entry, name: str) -> str:
     return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}"
 
 
-def controls(found: Sequence[Entry]) -> Table:
+def control_table(found: Sequence[ScoreEntry]) -> Table:
     """What must be at chance, what must not vanish, and whether each judge is as sure as it should be."""
-    treated = list(dict.fromkeys(name for entry, judge, _ in each(found) for name in _treated(entry, judge)))
+    treated = list(dict.fromkeys(name for entry, judge, _ in list_judgements(found) for name in _robustness_cell(entry, judge)))
     head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treated), "two classes"]
     head += ["valence error", "arousal error", "judge's calibration error"]
     rows: list[list[Cell]] = [
         [
             name,
-            figure(entry.judged("emotion_accuracy", judge), CHANCE),
-            figure(entry.judged("shuffled", judge), CHANCE),
-            *(figure(_treated(entry, judge).get(treatment), CHANCE) for treatment in treated),
-            figure(entry.judged("two_class_accuracy", judge), 0.5),
-            *(figure(entry.judged(f"{axis}_error", judge), share=False) for axis in ("valence", "arousal")),
-            figure(entry.judged("calibration_error", judge), share=False),
+            figure_cell(entry.judged("emotion_accuracy", judge), CHANCE),
+            figure_cell(entry.judged("shuffled", judge), CHANCE),
+            *(figure_cell(_robustness_cell(entry, judge).get(treatment), CHANCE) for treatment in treated),
+            figure_cell(entry.judged("two_class_accuracy", judge), 0.5),
+            *(figure_cell(entry.judged(f"{axis}_error", judge), share=False) for axis in ("valence", "arousal")),
+            figure_cell(entry.judged("calibration_error", judge), share=False),
         ]
-        for entry, judge, name in each(found)
+        for entry, judge, name in list_judgements(found)
     ]
-    return filled(head, rows)
+    return drop_empty_columns(head, rows)
 
 
-def filled(head: list[str], rows: list[list[Cell]]) -> Table:
+def drop_empty_columns(head: list[str], rows: list[list[Cell]]) -> Table:
     """A table without the columns in which nobody has anything."""
     keep = [place for place in range(len(head)) if any(row[place] != "" for row in rows)]
     return [head[place] for place in keep], [[row[place] for place in keep] for row in rows]
 
 
-def _treated(entry: Entry, judge: str) -> Mapping[str, Any]:
+def _robustness_cell(entry: ScoreEntry, judge: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = entry.scores.get("robustness", {}).get(judge, {})
     return found
 
 
-def each(found: Sequence[Entry]) -> list[tuple[Entry, str, str]]:
+def list_judgements(found: Sequence[ScoreEntry]) -> list[tuple[ScoreEntry, str, str]]:
     """Every entry and judge, the first judge's first, and what their line is called."""
     judges = list(dict.fromkeys(judge for entry in found for judge in entry.scores["judges"]))
     pairs = [(entry, judge) for judge in judges for entry in found if judge in entry.scores["judges"]]
     return [(entry, judge, f"{entry.name}, by {judge}" if judges[1:] else entry.name) for entry, judge in pairs]
 
 
-def differences(made: Sequence[Comparison]) -> Table:
+def difference_table(made: Sequence[Comparison]) -> Table:
     """Each pair's difference, its interval, and the corrected probability."""
     rows: list[list[Cell]] = [
         [
@@ -153,10 +153,10 @@ def differences(made: Sequence[Comparison]) -> Table:
     return ["pair", "in", "points, 95 % interval", "p, Holm", "pictures"], rows
 
 
-def emotions(found: Sequence[Entry]) -> Table:
+def emotion_table(found: Sequence[ScoreEntry]) -> Table:
     """F1 of each emotion, by every judge."""
     rows: list[list[Cell]] = []
-    for entry, judge, line in each(found):
+    for entry, judge, line in list_judgements(found):
         told = entry.scores["judges"][judge]
         unsaid = told.get("not_judged", [])
         f1 = {name: f"{one['f1']:.2f}" for name, one in told.get("per_emotion", {}).items() if name not in unsaid}
@@ -164,7 +164,7 @@ def emotions(found: Sequence[Entry]) -> Table:
     return ["F1", *EMOTIONS], rows
 
 
-def provenance(found: Sequence[Entry]) -> Table:
+def provenance_table(found: Sequence[ScoreEntry]) -> Table:
     """Where the scores come from, down to the raw data: kinds and fingerprints, the youngest first."""
     rows: list[list[Cell]] = []
     for entry in found:
@@ -184,7 +184,7 @@ def lineage(manifest: Mapping[str, Any]) -> list[str]:
     return [own, *(line for parent in manifest.get("parents", []) for line in lineage(parent))]
 
 
-def figure(found: Mapping[str, Any] | None, chance: float | None = None, share: bool = True) -> Cell:
+def figure_cell(found: Mapping[str, Any] | None, chance: float | None = None, share: bool = True) -> Cell:
     """A figure of `scores.json` as a cell; empty where there is none."""
     if found is None:
         return ""
@@ -192,7 +192,7 @@ def figure(found: Mapping[str, Any] | None, chance: float | None = None, share: 
     return Share(*numbers, chance) if share else Quantity(*numbers)
 
 
-def text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """A cell in words."""
     if isinstance(cell, Share):
         return f"{cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
@@ -205,12 +205,12 @@ def markdown(title: str, remarks: Sequence[str], tables: Mapping[str, Table]) ->
     """The same report as Markdown."""
     parts = [f"# {title}", *(f"> {remark}" for remark in remarks)]
     for name, (head, rows) in tables.items():
-        lines = [head, ["---"] * len(head), *([text(cell).replace("|", "\\|") for cell in row] for row in rows)]
+        lines = [head, ["---"] * len(head), *([cell_text(cell).replace("|", "\\|") for cell in row] for row in rows)]
         parts += [f"## {name}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def table_of_all(found: Sequence[Entry]) -> str:
+def table_of_all(found: Sequence[ScoreEntry]) -> str:
     """Every figure of every entry as CSV: a line a figure."""
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -223,7 +223,7 @@ def table_of_all(found: Sequence[Entry]) -> str:
     return buffer.getvalue()
 
 
-def _figures(entry: Entry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+def _figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
     """Who told a figure, its name, and itself."""
     for judge, told in entry.scores["judges"].items():
         yield from ((judge, name, one) for name, one in told.items() if isinstance(one, dict) and "low" in one)

@@ -18,11 +18,11 @@ from PIL import Image
 
 from emoscene import __version__, stage
 from emoscene.emotions import EMOTIONS
-from emoscene.pictures import open_picture
+from emoscene.pictures import open_image
 from emoscene.reporting import sheets
-from emoscene.reporting.blocks import Plate, folded, grid, page, panels, section, table, warnings
-from emoscene.reporting.entries import Comparison, Entry, comparisons, curves, entries, remarks
-from emoscene.reporting.figures import Point, key, lines, matrix, scatter
+from emoscene.reporting.blocks import Figure, details, image_grid, page, drawing_row, section, table, warning_list
+from emoscene.reporting.entries import Comparison, ScoreEntry, compare_all, find_curves, load_entries, comparison_remarks
+from emoscene.reporting.figures import Point, legend, draw_lines, draw_matrix, draw_scatter
 
 TITLE = "Which emotion does a picture show?"
 SHOWN = 3  # prompts in the grid of pictures
@@ -32,7 +32,7 @@ FIRST, GUIDES, PORTRAITS = (
     "Is the guide being fooled?",
     "Faces and scenes",
 )
-SHEETS = {GUIDES: sheets.guides, PORTRAITS: sheets.portraits}
+SHEETS = {GUIDES: sheets.guide_table, PORTRAITS: sheets.portrait_table}
 """Tables that only some entries have anything for."""
 STRIPPED = ("awe", "fear")  # emotions in the strips of strength
 GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
@@ -50,46 +50,46 @@ def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: 
 
     Raises Usage for a folder without finished scores, Failure for a damaged one.
     """
-    folders = stage.several(scores)
-    found = entries(folders)
-    opened = stage.Stage.open(out, "report", {"scores": folders}, parents=folders)
-    if opened.done:
+    folders = stage.as_list(scores)
+    found = load_entries(folders)
+    opened = stage.RunDir.open(out, "report", {"scores": folders}, parents=folders)
+    if opened.is_done:
         return opened.path
-    notes, made = remarks(found), comparisons(found)
+    notes, made = comparison_remarks(found), compare_all(found)
     for note in notes:
         tell(note)
     told = {name: sheet(found) for name, sheet in SHEETS.items()}
     tables = {
-        FIRST: sheets.headline(found),
-        **({"Differences": sheets.differences(made)} if made else {}),
+        FIRST: sheets.headline_table(found),
+        **({"Differences": sheets.difference_table(made)} if made else {}),
         **{name: one for name, one in told.items() if one[1]},
-        "Controls": sheets.controls(found),
-        "Emotion by emotion": sheets.emotions(found),
-        "Where it comes from": sheets.provenance(found),
+        "Controls": sheets.control_table(found),
+        "Emotion by emotion": sheets.emotion_table(found),
+        "Where it comes from": sheets.provenance_table(found),
     }
-    stage.write(opened.path / "index.html", written(found, notes, made, tables).encode())
-    stage.write(opened.path / "report.md", sheets.markdown(TITLE, notes, tables).encode())
-    stage.write(opened.path / "scores.csv", sheets.table_of_all(found).encode())
+    stage.write_atomic(opened.path / "index.html", render_page(found, notes, made, tables).encode())
+    stage.write_atomic(opened.path / "report.md", sheets.markdown(TITLE, notes, tables).encode())
+    stage.write_atomic(opened.path / "scores.csv", sheets.table_of_all(found).encode())
     opened.finish(scores=len(found))
     tell(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
 
 
-def written(
-    found: Sequence[Entry], notes: Sequence[str], made: Sequence[Comparison], tables: Mapping[str, sheets.Table]
+def render_page(
+    found: Sequence[ScoreEntry], notes: Sequence[str], made: Sequence[Comparison], tables: Mapping[str, sheets.Table]
 ) -> str:
     """The page, as HTML."""
     pictures = found[0].scores["pictures"]
     lede = f"{len(found)} sets of scores side by side, {pictures:,} pictures in the first. {HOW}"
     blocks = {
-        FIRST: [warnings(notes), table(*tables[FIRST]), costs(found)],
-        "Differences": paired(found[0], made),
-        "Pictures": hung(found),
-        "Dials": [*strips(found), *turned(found)],
-        GUIDES: guided(found),
+        FIRST: [warning_list(notes), table(*tables[FIRST]), cost_section(found)],
+        "Differences": paired_section(found[0], made),
+        "Pictures": gallery(found),
+        "Dials": [*strength_strips(found), *curve_section(found)],
+        GUIDES: guidance_section(found),
         PORTRAITS: [table(*tables[PORTRAITS])] if PORTRAITS in tables else [],
-        "What was asked, and what was seen": confusions(found),
-        "Controls": [table(*tables["Controls"]), *reliability(found)],
+        "What was asked, and what was seen": confusion_section(found),
+        "Controls": [table(*tables["Controls"]), *reliability_section(found)],
         "Emotion by emotion": [table(*tables["Emotion by emotion"])],
         "Where it comes from": [table(*tables["Where it comes from"])],
     }
@@ -97,15 +97,15 @@ def written(
     return page(TITLE, lede, sections, f"emoscene {__version__}; the same tables are in report.md and scores.csv.")
 
 
-def paired(first: Entry, made: Sequence[Comparison]) -> list[str]:
+def paired_section(first: ScoreEntry, made: Sequence[Comparison]) -> list[str]:
     """The differences that concern the first entry, and all others folded away."""
     own = [one for one in made if first.name in (one.one, one.other)]
     rest = [one for one in made if one not in own]
-    shown = [table(*sheets.differences(own))] if own else []
-    return [*shown, *([folded(f"the other {len(rest)} pairs", table(*sheets.differences(rest)))] if rest else [])]
+    shown = [table(*sheets.difference_table(own))] if own else []
+    return [*shown, *([details(f"the other {len(rest)} pairs", table(*sheets.difference_table(rest)))] if rest else [])]
 
 
-def costs(found: Sequence[Entry]) -> str:
+def cost_section(found: Sequence[ScoreEntry]) -> str:
     """Accuracy against what it cost, and against the scene."""
     names = [entry.name for entry in found]
     across = {
@@ -116,23 +116,23 @@ def costs(found: Sequence[Entry]) -> str:
     }
     drawings = []
     for name, (words, unit) in across.items():
-        points = [point(entry, unit * cost) for entry in found if (cost := entry.cost(name)) is not None]
-        drawings += _drawn(points, names, words)
+        points = [make_point(entry, unit * cost) for entry in found if (cost := entry.cost(name)) is not None]
+        drawings += _draw_points(points, names, words)
     kept = [
-        point(entry, scene["value"], scene["low"], scene["high"])
+        make_point(entry, scene["value"], scene["low"], scene["high"])
         for entry in found
         if (scene := entry.metric("scene_accuracy"))
     ]
-    drawings += _drawn(kept, names, "scene kept", percent=True)
-    return key(names) + panels(drawings, "Up and to the left is better; in the last drawing, up and to the right.")
+    drawings += _draw_points(kept, names, "scene kept", percent=True)
+    return legend(names) + drawing_row(drawings, "Up and to the left is better; in the last drawing, up and to the right.")
 
 
-def _drawn(points: Sequence[Point | None], names: Sequence[str], across: str, percent: bool = False) -> list[str]:
+def _draw_points(points: Sequence[Point | None], names: Sequence[str], across: str, percent: bool = False) -> list[str]:
     known = [one for one in points if one is not None]
-    return [scatter(known, names, across, UP, percent)] if known else []
+    return [draw_scatter(known, names, across, UP, percent)] if known else []
 
 
-def point(entry: Entry, x: float, left: float | None = None, right: float | None = None) -> Point | None:
+def make_point(entry: ScoreEntry, x: float, left: float | None = None, right: float | None = None) -> Point | None:
     """An entry's accuracy, at a place across; None where it was not judged."""
     right_ = entry.judged("emotion_accuracy")
     if right_ is None:
@@ -140,11 +140,11 @@ def point(entry: Entry, x: float, left: float | None = None, right: float | None
     return Point(entry.name, x, right_["value"], right_["low"], right_["high"], left, right)
 
 
-def turned(found: Sequence[Entry]) -> list[str]:
+def curve_section(found: Sequence[ScoreEntry]) -> list[str]:
     """Accuracy and scene along each dial of which there are several scores."""
     drawings, names = [], []
     for axis, across in AXES.items():
-        series = curves(found, axis)
+        series = find_curves(found, axis)
         names += [name for name in series if name not in names]
         for up, read in (
             (UP, lambda entry: entry.judged("emotion_accuracy")),
@@ -159,22 +159,22 @@ def turned(found: Sequence[Entry]) -> list[str]:
                 for name, turns in series.items()
             }
             told = {name: points for name, points in told.items() if len(points) > 1}
-            drawings += [lines(told, names, across, up)] if told else []
-    return [key(names), panels(drawings)] if drawings else []
+            drawings += [draw_lines(told, names, across, up)] if told else []
+    return [legend(names), drawing_row(drawings)] if drawings else []
 
 
-def confusions(found: Sequence[Entry]) -> list[str]:
+def confusion_section(found: Sequence[ScoreEntry]) -> list[str]:
     """A matrix an entry and judge."""
     drawings = [
-        matrix(told["confusion"], EMOTIONS, f"{entry.name}, by {judge}")
+        draw_matrix(told["confusion"], EMOTIONS, f"{entry.name}, by {judge}")
         for entry in found
         for judge, told in entry.scores["judges"].items()
         if "confusion" in told
     ]
-    return [panels(drawings, "Rows are what was asked, columns what the judge saw, in per cent.")] if drawings else []
+    return [drawing_row(drawings, "Rows are what was asked, columns what the judge saw, in per cent.")] if drawings else []
 
 
-def reliability(found: Sequence[Entry]) -> list[str]:
+def reliability_section(found: Sequence[ScoreEntry]) -> list[str]:
     """How sure each judge is of real pictures, against how often it is right."""
     series: dict[str, list[Point]] = {}
     for entry in found:
@@ -184,17 +184,17 @@ def reliability(found: Sequence[Entry]) -> list[str]:
     if not series:
         return []
     names = list(series)
-    return [key(names), panels([lines(series, names, "how sure the judge is", "how often it is right", ideal=True)])]
+    return [legend(names), drawing_row([draw_lines(series, names, "how sure the judge is", "how often it is right", ideal=True)])]
 
 
-def guided(found: Sequence[Entry]) -> list[str]:
+def guidance_section(found: Sequence[ScoreEntry]) -> list[str]:
     """The guide's own verdict beside the judges', as a table and over the guidance scale."""
-    head, rows = sheets.guides(found)
+    head, rows = sheets.guide_table(found)
     if not rows:
         return []
     series: dict[str, list[Point]] = {}
     for axis in sorted(sheets.CURVED):
-        for name, turns in curves(found, axis).items():
+        for name, turns in find_curves(found, axis).items():
             for x, entry in turns:
                 verdicts = {"the guide itself": entry.metric("guide_accuracy")}
                 verdicts |= {judge: entry.judged("emotion_accuracy", judge) for judge in entry.scores["judges"]}
@@ -203,39 +203,39 @@ def guided(found: Sequence[Entry]) -> list[str]:
                         line = f"{name}, by {who}"
                         series.setdefault(line, []).append(Point(line, x, one["value"], one["low"], one["high"]))
     names = list(series)
-    drawn = [key(names), panels([lines(series, names, "guidance scale", UP)], GAP)] if series else []
+    drawn = [legend(names), drawing_row([draw_lines(series, names, "guidance scale", UP)], GAP)] if series else []
     return [table(head, rows), *drawn]
 
 
-def strips(found: Sequence[Entry]) -> list[str]:
+def strength_strips(found: Sequence[ScoreEntry]) -> list[str]:
     """A strip a method and emotion: one prompt and seed, from the least strength to the greatest."""
     hung: list[str] = []
-    for name, turns in curves(found, "strength").items():
+    for name, turns in find_curves(found, "strength").items():
         dial, (_, least) = [f"{strength:g}" for strength, _ in turns], turns[0]
         shown = [next((row for row in least.rows if row["asked"] == emotion), None) for emotion in STRIPPED]
         rows = [row for row in shown if row is not None]
         plates = []
         for row in rows:
             words = f"{row['prompt']}, {name}, {row['asked']}, strength"
-            files = [(strength, _file(entry, row)) for strength, (_, entry) in zip(dial, turns, strict=True)]
-            plates.append([_plate(file, f"{words} {strength}") for strength, file in files])
+            files = [(strength, _find_file(entry, row)) for strength, (_, entry) in zip(dial, turns, strict=True)]
+            plates.append([_make_figure(file, f"{words} {strength}") for strength, file in files])
         if plates:
             caption = f"{name}, strength {dial[0]} to {dial[-1]}: {rows[0]['prompt']}"
-            hung.append(grid(plates, [row["asked"] for row in rows], dial, caption))
+            hung.append(image_grid(plates, [row["asked"] for row in rows], dial, caption))
     return hung
 
 
-def _file(entry: Entry, like: Mapping[str, Any]) -> Path | None:
+def _find_file(entry: ScoreEntry, like: Mapping[str, Any]) -> Path | None:
     """An entry's picture of the prompt, seed and emotion of a row; None where it has none."""
     same = [row for row in entry.rows if all(row[part] == like[part] for part in ("prompt", "seed", "asked"))]
     return next((file for row in same if (file := entry.picture(row))), None)
 
 
-def hung(found: Sequence[Entry]) -> list[str]:
+def gallery(found: Sequence[ScoreEntry]) -> list[str]:
     """A grid a prompt, methods x emotions: the first seed's pictures, where they are still in their folders."""
     grids = []
     for prompt in list(dict.fromkeys(row["prompt"] for row in found[0].rows if row["asked"]))[:SHOWN]:
-        plates: dict[str, list[Plate]] = {}
+        plates: dict[str, list[Figure]] = {}
         for entry in found:
             files: dict[str, Path] = {}
             for row in entry.rows:
@@ -243,14 +243,14 @@ def hung(found: Sequence[Entry]) -> list[str]:
                     files.setdefault(row["asked"], file)
             if files:
                 words = f"{prompt}, {entry.name}"
-                plates[entry.name] = [_plate(files.get(name), f"{words}, {name}") for name in EMOTIONS]
-        grids += [grid(list(plates.values()), list(plates), EMOTIONS, prompt)] if plates else []
+                plates[entry.name] = [_make_figure(files.get(name), f"{words}, {name}") for name in EMOTIONS]
+        grids += [image_grid(list(plates.values()), list(plates), EMOTIONS, prompt)] if plates else []
     return grids
 
 
-def _plate(file: Path | None, words: str) -> Plate:
+def _make_figure(file: Path | None, words: str) -> Figure:
     if file is None:
-        return Plate(Image.new("RGB", (1, 1), "white"), f"no picture: {words}")
-    picture = open_picture(file)
+        return Figure(Image.new("RGB", (1, 1), "white"), f"no picture: {words}")
+    picture = open_image(file)
     picture.thumbnail((SIDE, SIDE))
-    return Plate(picture, words)
+    return Figure(picture, words)

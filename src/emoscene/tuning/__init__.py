@@ -28,11 +28,11 @@ from typing import Any
 
 from emoscene import stage
 from emoscene.config import Option
-from emoscene.errors import Usage
-from emoscene.painting import PROMPTS, Prompt, prompts_of, span
+from emoscene.errors import UsageError
+from emoscene.painting import PROMPTS, Prompt, load_prompts, parse_seeds
 from emoscene.tuning import studies
-from emoscene.tuning.bench import Bench
-from emoscene.tuning.winner import Jury, conclude
+from emoscene.tuning.bench import TuningObjective
+from emoscene.tuning.winner import FinalEvaluation, conclude_study
 
 Folders = str | Path | Sequence[str | Path] | None
 
@@ -63,24 +63,24 @@ def tune(
     Raises Usage for words that are off, Failure where the storage cannot be reached or no trial keeps the floor.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise Usage("tune runs in single processes: call it once for each worker, with the same words")
-    out, jury = Path(out), Jury(stage.several(judge), prompts_of(prompts), span(seeds))
+        raise UsageError("tune runs in single processes: call it once for each worker, with the same words")
+    out, jury = Path(out), FinalEvaluation(stage.as_list(judge), load_prompts(prompts), parse_seeds(seeds))
     url = storage or f"sqlite:///{out.resolve()}/study.db"
-    with studies.reached(url):
-        bench = Bench(name, Path(data), out, base, [Path(folder) for folder in stage.several(adapter)], tell, settings)
-        call = bench.choose(selector, jury.judges)
+    with studies.check_storage(url):
+        bench = TuningObjective(name, Path(data), out, base, [Path(folder) for folder in stage.as_list(adapter)], tell, settings)
+        call = bench.set_selector(selector, jury.judges)
         call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
-        opened = stage.Stage.open(out, "tuning", call, parents=[data, *bench.adapters])
+        opened = stage.RunDir.open(out, "tuning", call, parents=[data, *bench.adapters])
         known = {**call, "data": bench.selected.fingerprint}
         told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
         draw, pulse = bench.defaults["seed"], bench.config.pulse
-        with studies.opened(url, out.resolve().name, known, bench.first, pulse, bench.lock("study")) as study:
-            tell(f"{len(studies.finished(study))} of {trials} trials are finished in the study {study.study_name!r}")
-            studies.work(study, trials, partial(bench.trial, study), seed=draw, pulse=pulse, tell=tell)
-            with bench.lock("study"):
-                if stage.read(out).get("trials") != (count := len(studies.finished(study))):
+        with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
+            tell(f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study {study.study_name!r}")
+            studies.run_trials(study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, tell=tell)
+            with bench.hold_lock("study"):
+                if stage.read_manifest(out).get("trials") != (count := len(studies.finished_trials(study))):
                     command = _command(name, {"trials": count, **told}, settings)
-                    opened.finish(trials=count, **conclude(bench, study, jury, command))
+                    opened.finish(trials=count, **conclude_study(bench, study, jury, command))
     return out
 
 

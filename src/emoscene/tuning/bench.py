@@ -20,14 +20,14 @@ from filelock import FileLock
 from emoscene import artifacts, checkpoints, panel, plugins, seeds, stage, training
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene.backbone import Backbone
+from emoscene.backbone import DiffusionModel
 from emoscene.config import Option, option
-from emoscene.data.dataset import Prepared
-from emoscene.encoders.base import located
-from emoscene.errors import Diverged, Failure, Usage
+from emoscene.data.dataset import PreparedDataset
+from emoscene.encoders.base import locate_model
+from emoscene.errors import TrainingDiverged, EmosceneError, UsageError
 from emoscene.methods.base import Method
-from emoscene.sampling import Pipe, load
-from emoscene.tuning.selection import Look, Selector, captions, disjoint
+from emoscene.sampling import EmotionPipeline, load
+from emoscene.tuning.selection import Observation, Selector, choose_captions, check_disjoint
 from emoscene.tuning.studies import Study, Trial, TrialPruned
 
 
@@ -45,7 +45,7 @@ class Config:
     cfg: float | None = option(None, "how closely to follow the words; the base's own if not set", span=(1.0, 20.0))
 
 
-class Bench:
+class TuningObjective:
     """What all trials of a call have in common, and how one of them is done."""
 
     def __init__(
@@ -59,46 +59,46 @@ class Bench:
         settings: Mapping[str, Any],
     ) -> None:
         self.name, self.data, self.out, self.adapters, self.tell = name, data, out, adapters, tell
-        cls = artifacts.learner_of(name)
+        cls = artifacts.find_learner(name)
         if not issubclass(cls, Method):
-            raise Usage(f"tune searches methods, and {name} is none: give its settings to emoscene train {name}")
-        if len(adapters) > 1 or any(learners.card(folder)["learner"] != name for folder in adapters):
-            raise Usage(f"--adapter is one folder that `emoscene train {name}` made")
-        self.cls, self.backbone = cls, Backbone.load(base)
-        self.own = configs.fields(cls.Config)
-        self.late = {field.name for field in self.own if field.late}
-        self.config, self.space, self.defaults = self._asked(settings)
+            raise UsageError(f"tune searches methods, and {name} is none: give its settings to emoscene train {name}")
+        if len(adapters) > 1 or any(learners.read_card(folder)["learner"] != name for folder in adapters):
+            raise UsageError(f"--adapter is one folder that `emoscene train {name}` made")
+        self.cls, self.backbone = cls, DiffusionModel.load(base)
+        self.own = configs.list_options(cls.Config)
+        self.late = {field.name for field in self.own if field.runtime}
+        self.config, self.space, self.defaults = self._parse_settings(settings)
         self.first = {key: self.defaults[key] for key in self.space}
-        self.selected = Prepared(data, role="selector")
+        self.selected = PreparedDataset(data, role="selector")
 
-    def _asked(self, settings: Mapping[str, Any]) -> tuple[Config, dict[str, Option], dict[str, Any]]:
+    def _parse_settings(self, settings: Mapping[str, Any]) -> tuple[Config, dict[str, Option], dict[str, Any]]:
         """How to search, what is searched, and the default configuration: a value for every field."""
-        fields, mine = [*configs.fields(training.Config), *self.own], configs.fields(Config)
-        recipe = {} if self.adapters else artifacts.recipe(self.name, self.backbone.name)
-        said = configs.read([*fields, *mine], {**recipe, **settings}, configs.narrowed)
+        fields, mine = [*configs.list_options(training.Config), *self.own], configs.list_options(Config)
+        recipe = {} if self.adapters else artifacts.find_recipe(self.name, self.backbone.name)
+        said = configs.read_settings([*fields, *mine], {**recipe, **settings}, configs.narrow_option)
         space = {key: value for key, value in said.items() if isinstance(value, Option)}
         fixed = {key: value for key, value in said.items() if key not in space}
         by = {field.name for field in mine} - {"cfg"}
         for key in sorted(by & space.keys()):
-            raise Usage(f"{key} says how to search and is not searched: give it one value")
+            raise UsageError(f"{key} says how to search and is not searched: give it one value")
         for key in sorted(settings.keys() - by - self.late - {"cfg"}) if self.adapters else ():
-            raise Usage(f"{key} was settled when {self.adapters[0]} was trained: leave out {key}, or --adapter")
-        space = space or self._everything(settings)
-        defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.cfg}
+            raise UsageError(f"{key} was settled when {self.adapters[0]} was trained: leave out {key}, or --adapter")
+        space = space or self._default_search(settings)
+        defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.guidance_scale}
         if self.adapters:
-            defaults |= learners.card(self.adapters[0])["config"]
-        defaults |= configs.read(fields, recipe)
+            defaults |= learners.read_card(self.adapters[0])["config"]
+        defaults |= configs.read_settings(fields, recipe)
         defaults |= {key: value for key, value in fixed.items() if key not in by}
         for key, field in space.items():
             try:
                 field.read(defaults[key])
-            except Usage as error:
-                raise Usage(f"{error}; a study begins with the default, {defaults[key]}: widen it") from error
-        return configs.replace(Config(), {key: fixed[key] for key in by & fixed.keys()}), space, defaults
+            except UsageError as error:
+                raise UsageError(f"{error}; a study begins with the default, {defaults[key]}: widen it") from error
+        return configs.replace_fields(Config(), {key: fixed[key] for key in by & fixed.keys()}), space, defaults
 
-    def _everything(self, settings: Mapping[str, Any]) -> dict[str, Option]:
+    def _default_search(self, settings: Mapping[str, Any]) -> dict[str, Option]:
         """What is searched where nobody says: `lr`, `cfg`, and what the method declares."""
-        others = [*configs.fields(training.Config), *configs.fields(Config)]
+        others = [*configs.list_options(training.Config), *configs.list_options(Config)]
         fields = [*(field for field in others if field.name in {"lr", "cfg"}), *self.own]
         fields = [replace(field, choices=(False, True)) if field.type == "bool" else field for field in fields]
         late = self.late | {"cfg"}
@@ -110,26 +110,26 @@ class Bench:
             and (not self.adapters or field.name in late)
         }
 
-    def choose(self, selector: str | Path | None, judges: Sequence[str]) -> dict[str, Any]:
+    def set_selector(self, selector: str | Path | None, judges: Sequence[str]) -> dict[str, Any]:
         """Seat the selector; returns what makes this call the same as another. Raises Usage for one akin to a judge."""
         spec = self.backbone.spec
-        clip = located(self.backbone.companion("emotion_clip")) if spec.emotion_clip else None
+        clip = locate_model(self.backbone.auxiliary_model("emotion_clip")) if spec.emotion_clip else None
         folder = Path(selector) if selector else clip
         if folder is None:
-            raise Usage(f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector")
-        panel.judges_of(self.backbone.name, judges)
+            raise UsageError(f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector")
+        panel.load_judges(self.backbone.name, judges)
         places = [*(plugins.HOME / place for place in spec.judges.values()), *map(Path, judges)]
-        disjoint(folder, places, self.cls.reads, self.selected)
-        self.selector = Selector(folder, clip, captions(self.selected, self.config.looks))
-        self.mark = stage.fingerprint(folder)
+        check_disjoint(folder, places, self.cls.columns, self.selected)
+        self.selector = Selector(folder, clip, choose_captions(self.selected, self.config.looks))
+        self.mark = stage.fingerprint_folder(folder)
         return {
             "learner": self.name,
             "base": self.backbone.name,
             "search": {key: field.choices or field.span for key, field in self.space.items()},
             "default": self._relevant(),
-            "by": configs.asdict(self.config),
+            "by": configs.to_dict(self.config),
             "selector": self.mark,
-            "judges": panel.fingerprints(self.backbone.name, judges),
+            "judges": panel.judge_fingerprints(self.backbone.name, judges),
         }
 
     def _relevant(self) -> dict[str, Any]:
@@ -137,81 +137,81 @@ class Bench:
         own = {field.name for field in self.own} | {"cfg"}
         return {key: value for key, value in self.defaults.items() if not self.adapters or key in own}
 
-    def lock(self, what: str) -> FileLock:
+    def hold_lock(self, what: str) -> FileLock:
         """Nobody else is inside for the same thing; the system lets go of a dead worker's lock."""
-        return FileLock(self.out / f"{stage.ASIDE}{what}.lock")
+        return FileLock(self.out / f"{stage.TEMPORARY_PREFIX}{what}.lock")
 
-    def trial(self, study: Study, trial: Trial) -> float:
+    def run_trial(self, study: Study, trial: Trial) -> float:
         """Train, unless another trial trained alike, and look. Raises TrialPruned for a trial that is given up."""
         for field in self.space.values():
-            suggest(trial, field)
+            suggest_value(trial, field)
         try:
-            return self._value(self._looked(study, trial, self.chosen(trial.params)))
+            return self._objective_value(self._observe(study, trial, self.full_settings(trial.params)))
         except TrialPruned as error:
-            self.tell(f"trial {trial.number} is given up: {error}; {words(trial.params)}")
+            self.tell(f"trial {trial.number} is given up: {error}; {format_settings(trial.params)}")
             if trial.params == self.first:
-                raise Failure(f"the default configuration failed, and a study needs it: {error}") from error
+                raise EmosceneError(f"the default configuration failed, and a study needs it: {error}") from error
             raise
 
-    def chosen(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def full_settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """A value for every field; what was drawn is rounded to five digits, as a recipe should be read."""
         return {**self.defaults, **{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in params.items()}}
 
-    def _looked(self, study: Study, trial: Trial, chosen: Mapping[str, Any]) -> Look:
+    def _observe(self, study: Study, trial: Trial, chosen: Mapping[str, Any]) -> Observation:
         """What the selector sees of a trial's settings, noted in the study with the floor that it must keep."""
-        own = configs.replace(self.cls.Config(), {field.name: chosen[field.name] for field in self.own})
+        own = configs.replace_fields(self.cls.Config(), {field.name: chosen[field.name] for field in self.own})
         try:
-            self.cls.start(own, self.backbone)
-        except Usage as error:
+            self.cls.from_scratch(own, self.backbone)
+        except UsageError as error:
             raise TrialPruned(str(error)) from error
         if "content" not in study.user_attrs:
-            study.set_user_attr("content", self.selector.bare(Pipe(self.backbone, {}), self.defaults["cfg"]))
-        folder = self.trained(chosen, partial(self._rung, trial, chosen))
+            study.set_user_attr("content", self.selector.observe_base(EmotionPipeline(self.backbone, {}), self.defaults["cfg"]))
+        folder = self.train_artifact(chosen, partial(self._report_rung, trial, chosen))
         pipe = load(self.backbone, method=self.name, adapter=folder, **{key: chosen[key] for key in self.late})
-        seen = self.selector.look(pipe, chosen["cfg"])
+        seen = self.selector.observe(pipe, chosen["cfg"])
         for key, value in asdict(seen).items():
             trial.set_user_attr(key, value)
         trial.set_constraint("floor", self.config.floor * study.user_attrs["content"] - seen.content)
-        self.tell(f"trial {trial.number}: {told(seen)}; {words(trial.params)}")
+        self.tell(f"trial {trial.number}: {format_observation(seen)}; {format_settings(trial.params)}")
         return seen
 
-    def _value(self, seen: Look) -> float:
+    def _objective_value(self, seen: Observation) -> float:
         return float(getattr(seen, self.config.objective))
 
-    def trained(self, chosen: Mapping[str, Any], look: Callable[[training.State], None] | None = None) -> Path:
+    def train_artifact(self, chosen: Mapping[str, Any], look: Callable[[training.TrainingState], None] | None = None) -> Path:
         """The artifact of these settings, trained now if it is not there; a dead worker's training goes on."""
         if self.adapters:
             return self.adapters[0]
         settings = {key: value for key, value in chosen.items() if key != "cfg"}
         plain = settings | {key: self.defaults[key] for key in self.late}
-        mark = f"{seeds.number(0, json.dumps(plain, sort_keys=True)):016x}"
+        mark = f"{seeds.derive_seed(0, json.dumps(plain, sort_keys=True)):016x}"
         folder = self.out / "trained" / mark
-        with self.lock(mark):
-            again = bool(checkpoints.found(folder / "checkpoints"))
+        with self.hold_lock(mark):
+            again = bool(checkpoints.list_checkpoints(folder / "checkpoints"))
             how: dict[str, Any] = {"data": self.data, "base": self.backbone.name, "resume": again, "tell": self.tell}
             try:
-                return artifacts.train(self.name, out=folder, look=look, **how, **plain)
-            except (Diverged, TrialPruned) as error:
+                return artifacts.train(self.name, out=folder, on_step_end=look, **how, **plain)
+            except (TrainingDiverged, TrialPruned) as error:
                 shutil.rmtree(folder)
                 raise TrialPruned(str(error)) from error
 
-    def _rung(self, trial: Trial, chosen: Mapping[str, Any], state: training.State) -> None:
+    def _report_rung(self, trial: Trial, chosen: Mapping[str, Any], state: training.TrainingState) -> None:
         """Look at a training under way. Raises TrialPruned where it lags behind the others at the same point."""
         rungs = self.config.rungs
         points = [round(chosen["steps"] * place / (rungs + 1)) for place in range(1, rungs + 1)]
         if state.step not in points:
             return
-        with state.lent() as learner:
+        with state.averaged_weights() as learner:
             assert isinstance(learner, Method)
-            before, learner.config = learner.config, configs.replace(learner.config, {k: chosen[k] for k in self.late})
-            seen = self.selector.look(Pipe(learner.base, {self.name: learner}), chosen["cfg"])
+            before, learner.config = learner.config, configs.replace_fields(learner.config, {k: chosen[k] for k in self.late})
+            seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["cfg"])
             learner.config = before
-        trial.report(self._value(seen), points.index(state.step))
+        trial.report(self._objective_value(seen), points.index(state.step))
         if trial.should_prune() and trial.params != self.first:
-            raise TrialPruned(f"at step {state.step} {told(seen)}")
+            raise TrialPruned(f"at step {state.step} {format_observation(seen)}")
 
 
-def suggest(trial: Trial, field: Option) -> None:
+def suggest_value(trial: Trial, field: Option) -> None:
     """Draw a field for a trial, from its choices or its span."""
     if field.choices is not None:
         trial.suggest_categorical(field.name, field.choices)
@@ -221,12 +221,12 @@ def suggest(trial: Trial, field: Option) -> None:
         draw(field.name, low, high, log="log" in scale)
 
 
-def told(seen: Look) -> str:
+def format_observation(seen: Observation) -> str:
     """A look in words."""
     return f"probability {seen.probability:.3f}, accuracy {seen.accuracy:.3f}, content {seen.content:.3f}"
 
 
-def words(params: Mapping[str, Any]) -> str:
+def format_settings(params: Mapping[str, Any]) -> str:
     """Parameters as they are written on the command line."""
     return " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()

@@ -22,20 +22,20 @@ from PIL import Image
 
 from emoscene import judging, panel, stage
 from emoscene import learner as learners
-from emoscene.data.dataset import Prepared
+from emoscene.data.dataset import PreparedDataset
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import Encoder
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import Usage
-from emoscene.metrics.base import Array, hits, probability
-from emoscene.sampling import Pipe
+from emoscene.errors import UsageError
+from emoscene.metrics.base import Array, hits, asked_probability
+from emoscene.sampling import EmotionPipeline
 
 FIRST = 1_000_000  # seed of the first prompt's pictures, far from those that judges are asked about
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What was seen of a method's pictures: the mean probability of the emotion asked, the share of pictures in which
     it is the likeliest, and the share whose prompt is kept.
     """
@@ -52,66 +52,66 @@ class Selector:
     """
 
     def __init__(self, folder: Path, clip: Path | None, prompts: Sequence[str]) -> None:
-        self.reader, self.prompts = reader_of(folder), tuple(prompts)
+        self.reader, self.prompts = load_selector(folder), tuple(prompts)
         if not isinstance(self.reader, EmotionCLIP) and clip is None:
-            raise Usage(f"{folder} cannot tell whether the words are kept: give an EmotionCLIP as --selector")
-        self.clip = self.reader if isinstance(self.reader, EmotionCLIP) else panel.clip_of(clip or folder)
-        self.texts = judging.told(self.clip, self.prompts)
+            raise UsageError(f"{folder} cannot tell whether the words are kept: give an EmotionCLIP as --selector")
+        self.clip = self.reader if isinstance(self.reader, EmotionCLIP) else panel.load_clip(clip or folder)
+        self.texts = judging.encode_texts(self.clip, self.prompts)
 
-    def look(self, pipe: Pipe, cfg: float) -> Look:
+    def observe(self, pipe: EmotionPipeline, cfg: float) -> Observation:
         """Every prompt in every emotion."""
         asked = list(product(range(len(self.prompts)), range(len(EMOTIONS))))
-        rows = [pipe.rows(self.prompts[p], emotion=EMOTIONS[e], seed=FIRST + p, cfg=cfg)[0] for p, e in asked]
-        images = [image for _, image in pipe.draw(rows)]
+        rows = [pipe.plan(self.prompts[p], emotion=EMOTIONS[e], seed=FIRST + p, cfg=cfg)[0] for p, e in asked]
+        images = [image for _, image in pipe.generate(rows)]
         read = self.reader.read(images)
         prompt, emotion = np.array(asked).T
-        felt = probability(read.probabilities, emotion).mean(), hits(read.probabilities, emotion).mean()
-        return Look(float(felt[0]), float(felt[1]), self._kept(images, prompt))
+        felt = asked_probability(read.probabilities, emotion).mean(), hits(read.probabilities, emotion).mean()
+        return Observation(float(felt[0]), float(felt[1]), self._content_kept(images, prompt))
 
-    def bare(self, pipe: Pipe, cfg: float) -> float:
+    def observe_base(self, pipe: EmotionPipeline, cfg: float) -> float:
         """The content of what the base paints when no emotion is asked of it: the most that can be kept."""
-        rows = [pipe.rows(text, seed=FIRST + place, cfg=cfg)[0] for place, text in enumerate(self.prompts)]
-        return self._kept([image for _, image in pipe.draw(rows)], np.arange(len(rows)))
+        rows = [pipe.plan(text, seed=FIRST + place, cfg=cfg)[0] for place, text in enumerate(self.prompts)]
+        return self._content_kept([image for _, image in pipe.generate(rows)], np.arange(len(rows)))
 
-    def _kept(self, images: Sequence[Image.Image], prompt: Array) -> float:
+    def _content_kept(self, images: Sequence[Image.Image], prompt: Array) -> float:
         return float(hits(self.clip.read(images).features @ self.texts.T, prompt).mean())
 
 
-def reader_of(folder: Path) -> Encoder:
+def load_selector(folder: Path) -> Encoder:
     """The encoder of emotions in a folder. Raises Usage where there is none."""
     if not folder.is_dir():
-        raise Usage(f"--selector {folder} is not there: give a folder that `emoscene train emotion_clip` made")
-    if not (folder / learners.CARD).is_file() or learners.card(folder)["learner"] == "emotion_clip":
-        return panel.clip_of(folder)
-    found = learners.load("encoders", folder, None)
+        raise UsageError(f"--selector {folder} is not there: give a folder that `emoscene train emotion_clip` made")
+    if not (folder / learners.CARD).is_file() or learners.read_card(folder)["learner"] == "emotion_clip":
+        return panel.load_clip(folder)
+    found = learners.load_learner("encoders", folder, None)
     if not isinstance(found, Judge) or found.labels != EMOTIONS:
-        raise Usage(f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion")
+        raise UsageError(f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion")
     return found
 
 
-def disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data: Prepared) -> None:
+def check_disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data: PreparedDataset) -> None:
     """Raises Usage where the selector is a judge, learnt from a judge's pictures, or is what the method stands on.
 
     reads: the columns that the method learns from.
     """
-    mark = stage.fingerprint(selector)
+    mark = stage.fingerprint_folder(selector)
     for judge in judges:
-        if mark == stage.fingerprint(judge):
-            raise Usage(f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector")
-        if any(origin := panel.learnt(selector)) and origin == panel.learnt(judge):
-            raise Usage(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
+        if mark == stage.fingerprint_folder(judge):
+            raise UsageError(f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector")
+        if any(origin := panel.training_history(selector)) and origin == panel.training_history(judge):
+            raise UsageError(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
     if "vector" in reads and mark == data.emotion_clip:
-        raise Usage(f"the method stands on {selector} ({mark[:12]}), which must not pick: give another --selector")
+        raise UsageError(f"the method stands on {selector} ({mark[:12]}), which must not pick: give another --selector")
 
 
-def captions(data: Prepared, count: int) -> list[str]:
+def choose_captions(data: PreparedDataset, count: int) -> list[str]:
     """`count` captions of these pictures, no two alike, from as many scenes as there are. Raises Usage for too few."""
-    rows = data.rows(range(len(data)), ["caption", "scene"])
+    rows = data.read(range(len(data)), ["caption", "scene"])
     scenes: dict[str, list[str]] = {}
     for caption, scene in zip(rows["caption"], rows["scene"], strict=True):
         scenes.setdefault(scene, []).append(caption)
     turns = chain.from_iterable(zip_longest(*scenes.values()))
     found = list(dict.fromkeys(caption for caption in turns if caption))
     if len(found) < max(count, 2):
-        raise Usage(f"{data.folder} has {len(found)} captions for the selector, and looks={count}: prepare more")
+        raise UsageError(f"{data.folder} has {len(found)} captions for the selector, and looks={count}: prepare more")
     return found[:count]

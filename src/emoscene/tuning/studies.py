@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from emoscene import seeds, stage
-from emoscene.errors import Failure, Usage, missing
+from emoscene.errors import EmosceneError, UsageError, missing_extra
 
 try:
     import optuna
@@ -30,9 +30,9 @@ try:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 except ImportError as error:
-    raise missing("tune") from error
+    raise missing_extra("tune") from error
 
-__all__ = ["FrozenTrial", "Study", "Trial", "TrialPruned", "best", "counted", "finished", "opened", "reached", "work"]
+__all__ = ["FrozenTrial", "Study", "Trial", "TrialPruned", "best_trial", "counted_trials", "finished_trials", "open_study", "check_storage", "run_trials"]
 CALL, QUEUED, BEFORE, SURPLUS = "call", "queued", "before", "surplus"
 """User attributes: the study's call; a trial's parameters when queued, the trials that it replaces, one too many."""
 STARTUP = 4  # trials before the sampler leans on what it saw, and before one is stopped for lagging behind
@@ -42,34 +42,34 @@ LIVE = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
 """What a database's driver is told: how long to wait for another worker's write, and for an answer."""
 
 
-class Surplus(Exception):
+class SurplusTrial(Exception):
     """Another worker began the last trial at the same moment."""
 
 
 @contextmanager
-def reached(url: str) -> Iterator[None]:
+def check_storage(url: str) -> Iterator[None]:
     """Raises Usage for a URL that is none, Failure where its database cannot be used; no password is shown."""
     try:
         shown = make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
-        raise Usage("--storage is no URL: write sqlite:///FILE or postgresql://USER@HOST/DATABASE") from None
+        raise UsageError("--storage is no URL: write sqlite:///FILE or postgresql://USER@HOST/DATABASE") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             yield
     except ArgumentError as error:
-        raise Usage(f"--storage {shown} is off: {_line(error)}") from error
+        raise UsageError(f"--storage {shown} is off: {_first_line(error)}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise Failure(f"{shown} cannot be reached ({_line(error)}): the same call goes on once it can") from error
+        raise EmosceneError(f"{shown} cannot be reached ({_first_line(error)}): the same call goes on once it can") from error
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """What the database said, in its own first line."""
     return str(error.__cause__ or error).strip().partition("\n")[0]
 
 
 @contextmanager
-def opened(
+def open_study(
     url: str,
     name: str,
     call: Mapping[str, Any],
@@ -84,7 +84,7 @@ def opened(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with alone or nullcontext():
-        storage = _storage(url, pulse)
+        storage = _make_storage(url, pulse)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
         study = optuna.create_study(
             storage=storage, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True
@@ -95,15 +95,15 @@ def opened(
             study.set_user_attr(CALL, here)
             study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
     try:
-        if there is not None and (apart := stage.difference(there, here)):
-            raise Usage(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
+        if there is not None and (apart := stage.find_difference(there, here)):
+            raise UsageError(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
         yield study
     finally:
         storage.remove_session()
         storage.engine.dispose()
 
 
-def _storage(url: str, pulse: int) -> RDBStorage:
+def _make_storage(url: str, pulse: int) -> RDBStorage:
     kind = make_url(url).get_backend_name()
     try:
         return RDBStorage(
@@ -111,14 +111,14 @@ def _storage(url: str, pulse: int) -> RDBStorage:
             {"connect_args": LIVE.get(kind, {}), "pool_pre_ping": True},
             heartbeat_interval=pulse,
             grace_period=MISSED * pulse,
-            heartbeat_stale_trial_callback=put_back,
+            heartbeat_stale_trial_callback=requeue,
         )
     except ImportError as error:
         driver = "'psycopg[binary]'" if kind == "postgresql" else f"SQLAlchemy's driver for {kind}"
-        raise Failure(f"the driver for {kind} is missing: pip install {driver}") from error
+        raise EmosceneError(f"the driver for {kind} is missing: pip install {driver}") from error
 
 
-def put_back(study: Study, trial: FrozenTrial) -> None:
+def requeue(study: Study, trial: FrozenTrial) -> None:
     """Queue a failed trial's parameters again, unless they failed too often."""
     params = {**trial.user_attrs.get(QUEUED, {}), **trial.params}
     before = [*trial.user_attrs.get(BEFORE, ()), trial.number]
@@ -126,19 +126,19 @@ def put_back(study: Study, trial: FrozenTrial) -> None:
         study.enqueue_trial(params, user_attrs={QUEUED: params, BEFORE: before})
 
 
-def counted(study: Study) -> list[FrozenTrial]:
+def counted_trials(study: Study) -> list[FrozenTrial]:
     """The study's trials by number, without those that were put back and those that were one too many."""
     trials = study.get_trials(deepcopy=False)
     replaced = {number for trial in trials for number in trial.user_attrs.get(BEFORE, ())}
     return [trial for trial in trials if trial.number not in replaced and SURPLUS not in trial.user_attrs]
 
 
-def finished(study: Study) -> list[FrozenTrial]:
+def finished_trials(study: Study) -> list[FrozenTrial]:
     """Those of them that are done: complete, stopped early, or given up."""
-    return [trial for trial in counted(study) if trial.state.is_finished()]
+    return [trial for trial in counted_trials(study) if trial.state.is_finished()]
 
 
-def best(study: Study) -> FrozenTrial | None:
+def best_trial(study: Study) -> FrozenTrial | None:
     """The best of the trials that meet every constraint, or None."""
     try:
         return study.best_trial
@@ -146,7 +146,7 @@ def best(study: Study) -> FrozenTrial | None:
         return None
 
 
-def work(
+def run_trials(
     study: Study,
     trials: int,
     objective: Callable[[Trial], float],
@@ -162,11 +162,11 @@ def work(
     waiting = False
     while True:
         fail_stale_trials(study)
-        found = counted(study)
+        found = counted_trials(study)
         others = sum(not trial.state.is_finished() for trial in found)
         if any(trial.state == TrialState.WAITING for trial in found) or len(found) < trials:
-            waiting = _one(study, trials, objective, seed)
-            tell(f"{len(finished(study))} of {trials} trials are finished")
+            waiting = _run_one(study, trials, objective, seed)
+            tell(f"{len(finished_trials(study))} of {trials} trials are finished")
         elif not others:
             return
         else:
@@ -176,23 +176,23 @@ def work(
             time.sleep(min(pulse, 5))
 
 
-def _one(study: Study, trials: int, objective: Callable[[Trial], float], seed: int) -> bool:
+def _run_one(study: Study, trials: int, objective: Callable[[Trial], float], seed: int) -> bool:
     """One trial; which parameters it tries follows from the seed and from the trials before it."""
-    drawn = seeds.number(seed, "tune", len(study.get_trials(deepcopy=False))) % 2**32
+    drawn = seeds.derive_seed(seed, "tune", len(study.get_trials(deepcopy=False))) % 2**32
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=drawn)
     taken: list[int] = []
 
     def wanted(trial: Trial) -> float:
-        if trial.number not in [one.number for one in counted(study)[:trials]]:
+        if trial.number not in [one.number for one in counted_trials(study)[:trials]]:
             trial.set_user_attr(SURPLUS, True)
-            raise Surplus
+            raise SurplusTrial
         taken.append(trial.number)
         return objective(trial)
 
     try:
-        study.optimize(wanted, n_trials=1, catch=(Surplus,))
+        study.optimize(wanted, n_trials=1, catch=(SurplusTrial,))
     except BaseException:
         for number in taken:
-            put_back(study, study.get_trials(deepcopy=False)[number])
+            requeue(study, study.get_trials(deepcopy=False)[number])
         raise
     return False

@@ -16,18 +16,18 @@ import numpy as np
 
 from emoscene import config as configs
 from emoscene import stage, training
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 from emoscene.evaluation import evaluate
 from emoscene.painting import Prompt
-from emoscene.statistics import Difference, compare
+from emoscene.statistics import Difference, paired_difference
 from emoscene.tuning import studies
-from emoscene.tuning.bench import Bench
-from emoscene.tuning.selection import Look
+from emoscene.tuning.bench import TuningObjective
+from emoscene.tuning.selection import Observation
 from emoscene.tuning.studies import FrozenTrial, Study
 
 
 @dataclass(frozen=True)
-class Jury:
+class FinalEvaluation:
     """Who judges in the end, and what is painted for them."""
 
     judges: list[str]
@@ -35,23 +35,23 @@ class Jury:
     seeds: list[int]
 
 
-def conclude(bench: Bench, study: Study, jury: Jury, command: str) -> dict[str, Any]:
+def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, command: str) -> dict[str, Any]:
     """Have the winner and the default judged, write their difference and the recipes; returns the gist of it.
 
     Raises Failure where the default could not be tried, or no trial kept the floor.
     """
-    done = studies.finished(study)
+    done = studies.finished_trials(study)
     default = next((trial for trial in done if trial.params == bench.first and trial.values), None)
     if default is None:
-        raise Failure(
+        raise EmosceneError(
             "the default configuration failed, and there is nothing to compare with: fix others, or a lower lr="
         )
-    best = studies.best(study)
+    best = studies.best_trial(study)
     if best is None:
         least, kept = bench.config.floor * study.user_attrs["content"], [t.user_attrs.get("content", 0.0) for t in done]
-        raise Failure(f"no trial keeps a content of {least:.3f}, the best has {max(kept):.3f}: give a lower floor=")
-    folders = [judged(bench, trial, jury) for trial in (best, default)]
-    differences = compared(*(list(stage.rows(folder / "verdicts.jsonl")) for folder in folders))
+        raise EmosceneError(f"no trial keeps a content of {least:.3f}, the best has {max(kept):.3f}: give a lower floor=")
+    folders = [judge_trial(bench, trial, jury) for trial in (best, default)]
+    differences = compare_verdicts(*(list(stage.read_jsonl(folder / "verdicts.jsonl")) for folder in folders))
     scores = [f"selector: {bench.config.objective} {best.value:.3f}, the default's {default.value:.3f}"]
     for what, gap in differences.items():
         found = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], p {gap.p:.3f}, n {gap.n}"
@@ -59,26 +59,26 @@ def conclude(bench: Bench, study: Study, jury: Jury, command: str) -> dict[str, 
     for line in scores:
         bench.tell(line)
     gist = {
-        name: {"trial": trial.number, "params": trial.params, **seen(trial)}
+        name: {"trial": trial.number, "params": trial.params, **trial_observation(trial)}
         for name, trial in (("winner", best), ("default", default))
     }
     facts = {**gist, "differences": {what: asdict(difference) for what, difference in differences.items()}}
-    stage.write(bench.out / "comparison.json", json.dumps(facts, indent=1).encode())
+    stage.write_atomic(bench.out / "comparison.json", json.dumps(facts, indent=1).encode())
     spent = sum((trial.duration.total_seconds() for trial in done if trial.duration), 0.0)
-    recipes(bench, best, [command, f"cost: {len(done)} trials, {spent:.0f} s of work", *scores])
+    write_recipes(bench, best, [command, f"cost: {len(done)} trials, {spent:.0f} s of work", *scores])
     return facts
 
 
-def seen(trial: FrozenTrial) -> dict[str, float]:
+def trial_observation(trial: FrozenTrial) -> dict[str, float]:
     """What the selector saw of a trial."""
-    return {field.name: trial.user_attrs[field.name] for field in fields(Look)}
+    return {field.name: trial.user_attrs[field.name] for field in fields(Observation)}
 
 
-def judged(bench: Bench, trial: FrozenTrial, jury: Jury) -> Path:
+def judge_trial(bench: TuningObjective, trial: FrozenTrial, jury: FinalEvaluation) -> Path:
     """The scores of a trial by the judges; its artifact remembers who picked it, which may never judge it."""
-    chosen = bench.chosen(trial.params)
-    folder, out = bench.trained(chosen), bench.out / "scores" / f"trial-{trial.number}"
-    made = stage.Stage(folder, stage.read(folder))
+    chosen = bench.full_settings(trial.params)
+    folder, out = bench.train_artifact(chosen), bench.out / "scores" / f"trial-{trial.number}"
+    made = stage.RunDir(folder, stage.read_manifest(folder))
     if not bench.adapters and "selected_by" not in made.manifest:
         made.finish(selected_by=bench.mark)
     late = {key: chosen[key] for key in sorted(bench.late)}
@@ -86,14 +86,14 @@ def judged(bench: Bench, trial: FrozenTrial, jury: Jury) -> Path:
     asked |= {"judge": jury.judges, "prompts": jury.prompts, "seeds": jury.seeds, "tell": bench.tell}
     try:
         return evaluate(out=out, adapter=folder, **asked)
-    except Failure as error:
-        if not (out / stage.MANIFEST).is_file() or stage.read(out)["state"] != "done":
+    except EmosceneError as error:
+        if not (out / stage.MANIFEST).is_file() or stage.read_manifest(out)["state"] != "done":
             raise
         bench.tell(str(error))
     return out
 
 
-def compared(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Difference]:
+def compare_verdicts(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Difference]:
     """Paired differences of two lists of verdicts on the same pictures asked: each judge's, and the scene's."""
     prompt, seed = (np.array([row[key] for row in ours]) for key in ("prompt", "seed"))
 
@@ -107,23 +107,23 @@ def compared(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, An
     sides["scene kept"] = [
         [float("nan") if row["kept"] is None else float(row["kept"]) for row in rows] for rows in (ours, theirs)
     ]
-    found = {what: compare(np.array(one), np.array(other), prompt, seed) for what, (one, other) in sides.items()}
+    found = {what: paired_difference(np.array(one), np.array(other), prompt, seed) for what, (one, other) in sides.items()}
     return {what: difference for what, difference in found.items() if difference.n}
 
 
-def recipes(bench: Bench, best: FrozenTrial, header: Sequence[str]) -> None:
+def write_recipes(bench: TuningObjective, best: FrozenTrial, header: Sequence[str]) -> None:
     """Write the winner as `evaluate.toml` and, where it was trained here, `train.toml`."""
-    chosen = bench.chosen(best.params)
-    folder = bench.trained(chosen)
+    chosen = bench.full_settings(best.params)
+    folder = bench.train_artifact(chosen)
     use = {"base": bench.backbone.name, "method": bench.name, "adapter": [str(folder)], "cfg": chosen["cfg"]}
     use |= {key: chosen[key] for key in sorted(bench.late) if chosen[key] is not None}
     texts = {"evaluate": "".join(f"{key} = {json.dumps(value)}\n" for key, value in use.items())}
-    header = [*header, f"its training: {json.dumps(stage.read(folder).get('cost', {}))}"]
+    header = [*header, f"its training: {json.dumps(stage.read_manifest(folder).get('cost', {}))}"]
     if not bench.adapters:
         parts = (training.Config(), bench.cls.Config())
-        whole = [configs.replace(part, {f.name: chosen[f.name] for f in configs.fields(part)}) for part in parts]
+        whole = [configs.replace_fields(part, {f.name: chosen[f.name] for f in configs.list_options(part)}) for part in parts]
         texts["train"] = "".join(map(configs.to_toml, whole))
     for verb, text in texts.items():
         use_it = f"{bench.name}, trial {best.number} of a search: emoscene {verb} --recipe {bench.out / verb}.toml ..."
         lines = "".join(f"# {line}\n" for line in [use_it, *header])
-        stage.write(bench.out / f"{verb}.toml", f"{lines}{text}".encode())
+        stage.write_atomic(bench.out / f"{verb}.toml", f"{lines}{text}".encode())

@@ -23,8 +23,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
-from emoscene.errors import Usage, missing
-from emoscene.stage import several
+from emoscene.errors import UsageError, missing_extra
+from emoscene.stage import as_list
 
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
 
@@ -55,21 +55,21 @@ class _Room(ModuleType):
         words that are off and a port that is taken, Failure where Gradio is missing.
         """
         if find_spec("gradio") is None:
-            raise missing("web")
+            raise missing_extra("web")
         if password is not None and not password.strip():
-            raise Usage("--password is empty, and would keep nobody out: give one, or leave it out")
+            raise UsageError("--password is empty, and would keep nobody out: give one, or leave it out")
         taken = _bound(host, port)
         address = taken.getsockname()[0]
         hosts = import_module("emoscene.web.hosts")
         if password is None and not hosts.is_loopback(address):
             taken.close()
-            raise Usage(f"others would reach {address} without a password: give --password, or leave --host out")
+            raise UsageError(f"others would reach {address} without a password: give --password, or leave --host out")
         with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             studio = import_module("emoscene.web.studio").Studio(base, adapter, judge, screen, device, dtype)
             for remark in studio.remarks:
                 tell(remark)
-            names = hosts.AllowedHosts.of(host, address, several(allow_host))
+            names = hosts.AllowedHosts.of(host, address, as_list(allow_host))
             app = import_module("emoscene.web.door").mounted(studio, password, names, tell)
             tell(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
             import_module("emoscene.web.server").serve(app, taken)
@@ -78,7 +78,7 @@ class _Room(ModuleType):
 def _bound(host: str, port: int) -> socket.socket:
     """A socket at this place, so that a port that is taken is said before anything is loaded."""
     if not 0 <= port <= 65535:
-        raise Usage(f"--port {port} is out of range: it goes from 0 (any that is free) to 65535")
+        raise UsageError(f"--port {port} is out of range: it goes from 0 (any that is free) to 65535")
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         # On Windows the other option would share the port with whoever has it already.
@@ -88,7 +88,7 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, ValueError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or error
-        raise Usage(f"{host}:{port} cannot be had ({reason}): give another --port or --host") from error
+        raise UsageError(f"{host}:{port} cannot be had ({reason}): give another --port or --host") from error
     return bound
 
 

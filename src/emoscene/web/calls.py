@@ -19,12 +19,12 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 
 from emoscene import config
-from emoscene.emotions import EMOTIONS, describe
-from emoscene.errors import Failure, Usage
-from emoscene.pictures import Row, read_row, save
+from emoscene.emotions import EMOTIONS, format_emotion
+from emoscene.errors import EmosceneError, UsageError
+from emoscene.pictures import GenerationParams, read_params, save_image
 from emoscene.web import wish as wishes
-from emoscene.web.plane import verdicts
-from emoscene.web.studio import Painted, Studio, Verdict
+from emoscene.web.plane import verdicts_html
+from emoscene.web.studio import Painted, Session, Verdict
 
 FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
 """The words of the tab *Paint*, in their order."""
@@ -34,7 +34,7 @@ APART = ("adapters", "loras", "image", "keep", "like", "size", "cfg_low", "cfg_h
 TYPE = re.compile(r" \(type: <class '.*?'>\)")
 
 
-class Plain(gr.Blocks):
+class PlainBlocks(gr.Blocks):
     """Gradio's page, except that nobody who asks is answered in Python's words."""
 
     async def preprocess_data(self, block_fn: Any, *asked: Any, **more: Any) -> Any:
@@ -42,7 +42,7 @@ class Plain(gr.Blocks):
         try:
             return await super().preprocess_data(block_fn, *asked, **more)
         except Exception as error:
-            raise gr.Error(_misfit(error, block_fn.api_name), title="Not so", print_exception=False) from error
+            raise gr.Error(_explain_mismatch(error, block_fn.api_name), title="Not so", print_exception=False) from error
 
     async def process_api(self, *asked: Any, **more: Any) -> Any:
         """A call's next answer; a mistake of ours is owned, and Gradio prints its traceback."""
@@ -56,35 +56,35 @@ class Plain(gr.Blocks):
 
 
 @contextmanager
-def plainly(*files: str) -> Iterator[None]:
+def plain_errors(*files: str) -> Iterator[None]:
     """What a call got wrong becomes the page's own sentence, files by their names alone."""
     try:
         yield
-    except (Usage, Failure) as error:
+    except (UsageError, EmosceneError) as error:
         sentence = str(error)
         for file in files:
             sentence = sentence.replace(file, Path(file).name)
         raise gr.Error(sentence, title="Not so", print_exception=False, duration=12) from error
 
 
-def wished(words: Sequence[Any]) -> wishes.Wish:
+def read_form(words: Sequence[Any]) -> wishes.Wish:
     """The wish in a tab's words, which stand in the order of `FIELDS`."""
     pairs = dict(zip(FIELDS, words, strict=True))
     pairs["method"] = "+".join(pairs["method"] or []) or "none"
-    return wishes.read(pairs)
+    return wishes.read_wish(pairs)
 
 
-def bar(share: float, words: str) -> str:
+def progress_html(share: float, words: str) -> str:
     """How far it is, as HTML."""
     return f'<progress max="1" value="{share:.3f}"></progress><span role="status">{escape(words)}</span>'
 
 
-def noted(remarks: Sequence[str]) -> str:
+def remarks_html(remarks: Sequence[str]) -> str:
     """Remarks, as HTML."""
     return "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks)
 
 
-def told(rows: Sequence[Row]) -> str:
+def result_text(rows: Sequence[GenerationParams]) -> str:
     """What to say of pictures that are made."""
     seconds = sum(row.seconds or 0 for row in rows)
     withheld = sum(row.settings.get("safety_checker") == "withheld" for row in rows)
@@ -92,14 +92,14 @@ def told(rows: Sequence[Row]) -> str:
     return f"{len(rows)} picture{'s' * (len(rows) > 1)} in {seconds:.1f} s{kept}"
 
 
-def files(finished: Sequence[Painted], folder: str) -> list[tuple[str, str]]:
+def save_files(finished: Sequence[Painted], folder: str) -> list[tuple[str, str]]:
     """The pictures as PNGs that carry their rows, and a caption each."""
     for row, image in finished:
-        save(image, Path(folder) / row.file, row)
-    return [(str(Path(folder) / row.file), caption(row)) for row, _ in finished]
+        save_image(image, Path(folder) / row.file, row)
+    return [(str(Path(folder) / row.file), caption_of(row)) for row, _ in finished]
 
 
-def caption(row: Row) -> str:
+def caption_of(row: GenerationParams) -> str:
     """A picture's seed, and the emotions that count in it."""
     weights = {name: weight for name, weight in zip(EMOTIONS, row.emotion, strict=True) if abs(weight) >= 0.05}
     felt = [
@@ -109,7 +109,7 @@ def caption(row: Row) -> str:
     return f"seed {row.seed} · {', '.join(felt) or 'no emotion'}"
 
 
-def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
+def make_generate(studio: Session) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Paint*."""
 
     def generate(
@@ -126,27 +126,27 @@ def generating(studio: Studio) -> Callable[..., Iterator[Any]]:
         size: float | None,
     ) -> Iterator[Any]:
         words = (prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size)
-        with plainly():
-            wish = wished(words)
+        with plain_errors():
+            wish = read_form(words)
             remarks = [*studio.pipe(wish.method).remarks(wish.prompt), *studio.remarks]
             if wish.emotion and wish.method == "none":
                 remarks.append("the base alone hears no emotion: choose a method")
-            notes = noted(remarks)
+            notes = remarks_html(remarks)
             across = min(2, wish.num)
-            yield gr.Gallery(columns=across), bar(0, "beginning") + notes, gr.skip()
+            yield gr.Gallery(columns=across), progress_html(0, "beginning") + notes, gr.skip()
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 for view in studio.generate(wish):
-                    rows = [row.asdict() for row, _ in view.finished]
+                    rows = [row.to_dict() for row, _ in view.finished]
                     last = view.share == 1 and len(rows) == wish.num
-                    news = told([row for row, _ in view.finished]) if last else f"{view.share:.0%}"
+                    news = result_text([row for row, _ in view.finished]) if last else f"{view.share:.0%}"
                     shown = last or view.previews
-                    pictures = [*files(view.finished, folder), *((image, "in the making") for image in view.previews)]
-                    yield pictures if shown else gr.skip(), bar(view.share, news) + notes, rows if last else gr.skip()
+                    pictures = [*save_files(view.finished, folder), *((image, "in the making") for image in view.previews)]
+                    yield pictures if shown else gr.skip(), progress_html(view.share, news) + notes, rows if last else gr.skip()
 
     return generate
 
 
-def comparing(studio: Studio) -> Callable[..., Iterator[Any]]:
+def make_compare(studio: Session) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Compare*."""
 
     def compare(
@@ -157,10 +157,10 @@ def comparing(studio: Studio) -> Callable[..., Iterator[Any]]:
         seed: float,
         steps: float,
     ) -> Iterator[Any]:
-        with plainly():
-            wish = wishes.read({"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.cfg})
+        with plain_errors():
+            wish = wishes.read_wish({"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.guidance_scale})
             chosen = ["" if name == "none" else name for name in emotions or []]
-            grid = studio.compare(wish, methods or [], chosen, numbers(strengths or ""))
+            grid = studio.compare(wish, methods or [], chosen, parse_scales(strengths or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 made = 0
                 for view in grid.views():
@@ -170,93 +170,93 @@ def comparing(studio: Studio) -> Callable[..., Iterator[Any]]:
                     if fresh:
                         image = str(Path(folder) / f"compare-{made}.png")
                         grid.sheet(view.finished).save(image)
-                    rows = [row.asdict() for row, _ in view.finished]
-                    yield image, bar(view.share, words), rows if made == len(grid.rows) else gr.skip()
+                    rows = [row.to_dict() for row, _ in view.finished]
+                    yield image, progress_html(view.share, words), rows if made == len(grid.rows) else gr.skip()
 
     return compare
 
 
-def refeeling(studio: Studio) -> Callable[..., Iterator[Any]]:
+def make_edit(studio: Session) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Re-feel*."""
 
     def refeel(
         file: str, prompt: str, emotion: str, keep: float, strength: float, method: list[str], seed: float
     ) -> Iterator[Any]:
-        with plainly(*[file] if file else []):
+        with plain_errors(*[file] if file else []):
             asked = {"prompt": prompt, "emotion": emotion, "keep": keep, "strength": strength, "seed": seed}
-            wish = wishes.read(asked | {"method": "+".join(method or []) or "none", "cfg": studio.base.spec.cfg})
-            before, views = studio.refeel(wish, file)
+            wish = wishes.read_wish(asked | {"method": "+".join(method or []) or "none", "cfg": studio.base.spec.guidance_scale})
+            before, views = studio.edit(wish, file)
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 for view in views:
-                    after = [path for path, _ in files(view.finished, folder)] or view.previews
-                    rows = [row.asdict() for row, _ in view.finished]
-                    words = told([row for row, _ in view.finished]) if rows else f"{view.share:.0%}"
-                    news = bar(view.share, words) + noted(view.cautions)
+                    after = [path for path, _ in save_files(view.finished, folder)] or view.previews
+                    rows = [row.to_dict() for row, _ in view.finished]
+                    words = result_text([row for row, _ in view.finished]) if rows else f"{view.share:.0%}"
+                    news = progress_html(view.share, words) + remarks_html(view.cautions)
                     yield (before, after[0]) if after else gr.skip(), news, rows or gr.skip()
 
     return refeel
 
 
-def judging(studio: Studio) -> Callable[..., Any]:
+def make_judge(studio: Session) -> Callable[..., Any]:
     """The function of the tab *Judge*."""
 
     def judge(pictures: list[str] | None) -> tuple[str, Any]:
-        with plainly(*pictures or []):
+        with plain_errors(*pictures or []):
             found = studio.judge(pictures or [])
-            read = {name: [stated(one) for one in many] for name, many in found.items()}
-            return verdicts(found), read
+            read = {name: [cautions_html(one) for one in many] for name, many in found.items()}
+            return verdicts_html(found), read
 
     return judge
 
 
-def stated(verdict: Verdict) -> dict[str, Any]:
+def cautions_html(verdict: Verdict) -> dict[str, Any]:
     """A verdict as the API gives it; with its caution, where there is one."""
     caution = {"caution": verdict.caution} if verdict.caution else {}
     return {"likely": verdict.likely, "place": verdict.place, **caution}
 
 
-def restoring(studio: Studio) -> Callable[[str | None], Any]:
+def make_restore(studio: Session) -> Callable[[str | None], Any]:
     """Reads the settings out of a picture that was painted here."""
 
     def restore(file: str | None) -> list[Any]:
-        with plainly(*[file] if file else []):
+        with plain_errors(*[file] if file else []):
             if not file:
-                raise Usage("there is no picture yet: drop one first")
-            row = read_row(file)
+                raise UsageError("there is no picture yet: drop one first")
+            row = read_params(file)
             if not isinstance(row.settings, dict) or [type(side) for side in row.size] != [int, int]:
-                raise Failure(f"the row in {file} is damaged")
+                raise EmosceneError(f"the row in {file} is damaged")
             if row.base != studio.base.name:
                 mine = Path(studio.base.name).name  # whoever asks need not know where the base lies
-                raise Usage(f"{file} was painted on {row.base}, and this page has {mine}: emoscene web --base")
+                raise UsageError(f"{file} was painted on {row.base}, and this page has {mine}: emoscene web --base")
             same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
-            wish = asdict(wishes.read({**same, "emotion": describe(row.emotion), "num": 1, "size": max(row.size)}))
+            wish = asdict(wishes.read_wish({**same, "emotion": format_emotion(row.emotion), "num": 1, "size": max(row.size)}))
             methods = wish["method"].split("+")
             for name in methods:
                 studio.pipe(name)
-            [own] = studio.pipe(wish["method"]).rows()
-            gone = lost(row, replace(own, size=(wish["size"], wish["size"])))
+            [own] = studio.pipe(wish["method"]).plan()
+            gone = unrestored_text(row, replace(own, size=(wish["size"], wish["size"])))
             remarks = [f"this tab cannot take over {', '.join(gone)}: emoscene generate can"] if gone else []
-            return [*({**wish, "method": methods}[name] for name in FIELDS), noted(remarks)]
+            return [*({**wish, "method": methods}[name] for name in FIELDS), remarks_html(remarks)]
 
     return restore
 
 
-def lost(row: Row, own: Row) -> list[str]:
+def unrestored_text(row: GenerationParams, own: GenerationParams) -> list[str]:
     """What made a picture and does not make one here, in words; own: a row of the page's."""
     theirs, ours = ({**{name: getattr(one, name) for name in APART}, **one.settings} for one in (row, own))
     gone = {name: value for name, value in theirs.items() if name != "safety_checker" and value != ours.get(name)}
-    here = {name: f" (here {_said(name, ours[name])})" for name in gone if ours.get(name) not in (None, ())}
-    return [f"{name} {_said(name, value)}{here.get(name, '')}" for name, value in gone.items()]
+    here = {name: f" (here {_format_value(name, ours[name])})" for name in gone if ours.get(name) not in (None, ())}
+    return [f"{name} {_format_value(name, value)}{here.get(name, '')}" for name, value in gone.items()]
 
 
-def numbers(text: str) -> list[float]:
+def parse_scales(text: str) -> list[float]:
     """Strengths as they are written: `0, 0.5, 1`. Raises Usage for what is no number."""
     return [
         config.Option("strength", "float", 1.0, "", span=(-3, 3)).read(part) for part in text.split(",") if part.strip()
     ]
 
 
-def _misfit(error: Exception, call: str) -> str:
+def _explain_mismatch(error: Exception, call: str) -> str:
     """What to say where Gradio could not read what was sent to a call."""
     if isinstance(error, gr.Error):
         return TYPE.sub("", error.message)
@@ -265,7 +265,7 @@ def _misfit(error: Exception, call: str) -> str:
     return f"that is not what /{call} takes: /gradio_api/info lists its words and their kinds"
 
 
-def _said(name: str, value: Any) -> str:
+def _format_value(name: str, value: Any) -> str:
     """A row's value in words; a file by its name alone."""
     if isinstance(value, tuple):
         return ("x" if name == "size" else ", ").join(map(str, value)) or "none"

@@ -30,11 +30,11 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from emoscene.pictures import MEGABYTES
+from emoscene.pictures import MAX_MEGABYTES
 from emoscene.web.brake import LoginBrake, client_key
 from emoscene.web.hosts import AllowedHosts
-from emoscene.web.page import STYLE, THEME, build
-from emoscene.web.studio import Studio
+from emoscene.web.page import STYLE, THEME, build_page
+from emoscene.web.studio import Session
 from emoscene.web.uploads import UPLOAD_BYTES, Body, Refused, TemporarySpace, deadline, pieces, read_upload, replay
 from emoscene.web.wish import UPLOADS
 
@@ -64,7 +64,7 @@ HEADERS = {
 }
 
 
-class Door:
+class RequestFilter:
     """An ASGI app in front of another.
 
     Attributes:
@@ -100,7 +100,7 @@ class Door:
         body = Body(receive)
         try:
             self._check_head(scope)
-            await self._pass(clean_scope(scope), body, _marked(send))
+            await self._pass(clean_scope(scope), body, _add_headers(send))
         except Refused as refused:
             await _say(body, send, refused.status, refused.sentence)
 
@@ -119,7 +119,7 @@ class Door:
             self._check_words(body, path)
             if path != "/gradio_api/cancel":
                 await self.space.measure()
-            await self.app(scope, _again(body, receive), send)
+            await self.app(scope, _replay_body(body, receive), send)
 
     def _check_head(self, scope: Scope) -> None:
         """Raise Refused for a request that its first lines give away."""
@@ -161,7 +161,7 @@ class Door:
         if not length.isdigit():
             raise Refused(411, "an upload must say how long it is (Content-Length)")
         if int(length) > UPLOAD_BYTES:
-            raise Refused(413, f"that is too much: {UPLOADS} pictures of {MEGABYTES} MB at once")
+            raise Refused(413, f"that is too much: {UPLOADS} pictures of {MAX_MEGABYTES} MB at once")
         await self.space.measure()
         with self.space.receiving() as add:
             body = await read_upload(receive, "".join(headers["content-type"]), self.space, add)
@@ -181,7 +181,7 @@ class Door:
                 (self.brake.succeed if message["status"] < 400 else self.brake.fail)(client)
             await send(message)
 
-        await self.app(scope, _again(body, receive), watched)
+        await self.app(scope, _replay_body(body, receive), watched)
 
     def _listening(self, scope: Scope) -> AbstractContextManager[None]:
         """Note who listens to a call, while this lasts."""
@@ -230,7 +230,7 @@ async def _read(receive: Ask) -> bytes:
     return body
 
 
-def _again(body: bytes, receive: Ask) -> Ask:
+def _replay_body(body: bytes, receive: Ask) -> Ask:
     """A body that was read, to be read again."""
     whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -240,7 +240,7 @@ def _again(body: bytes, receive: Ask) -> Ask:
     return again
 
 
-def _marked(send: Answer) -> Answer:
+def _add_headers(send: Answer) -> Answer:
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *((k.encode(), v.encode()) for k, v in HEADERS.items())]
@@ -268,12 +268,12 @@ async def _shut(send: Answer) -> None:
     await send({"type": "websocket.close", "code": 1003})
 
 
-def mounted(
-    studio: Studio,
+def mount_page(
+    studio: Session,
     password: str | None = None,
     hosts: AllowedHosts | None = None,
     report: Callable[[str], None] = print,
-) -> Door:
+) -> RequestFilter:
     """Build the page behind its door.
 
     Args:
@@ -285,7 +285,7 @@ def mounted(
     Returns:
         An ASGI app.
     """
-    page = build(studio)
+    page = build_page(studio)
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,
@@ -297,12 +297,12 @@ def mounted(
         ssr_mode=False,
         pwa=False,
         show_error=True,
-        max_file_size=MEGABYTES * 2**20,
+        max_file_size=MAX_MEGABYTES * 2**20,
         theme=THEME,
         css_paths=[STYLE],
     )
     page.has_launched = True
-    door = Door(app, page.fns, hosts, TemporarySpace(get_upload_folder()), page._queue)
+    door = RequestFilter(app, page.fns, hosts, TemporarySpace(get_upload_folder()), page._queue)
     if password is not None:
         inner: Any = next(route.app for route in app.routes if isinstance(route, Mount))
         door.brake, door.is_user = LoginBrake(report), partial(has_token, inner)

@@ -16,8 +16,8 @@ from emoscene import config
 from emoscene.emotions import EMOTIONS
 from emoscene.web import calls
 from emoscene.web.fair_queue import FairQueue
-from emoscene.web.plane import picker
-from emoscene.web.studio import Studio
+from emoscene.web.plane import affect_picker
+from emoscene.web.studio import Session
 from emoscene.web.wish import PAIR, Wish
 
 STYLE = Path(__file__).with_name("page.css")
@@ -84,7 +84,7 @@ THEME = gr.themes.Base(
     button_secondary_text_color="#2b2a28",
     button_secondary_text_color_dark="#ebe6dc",
 )
-OPTIONS = {option.name: option for option in config.fields(Wish)}
+OPTIONS = {option.name: option for option in config.list_options(Wish)}
 ONE = {"concurrency_id": "painter", "concurrency_limit": 1}
 SCENE = "a village by a lake"
 SHOW = """() => {
@@ -93,22 +93,22 @@ SHOW = """() => {
 """On a narrow screen, what is painted comes into view."""
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build_page(studio: Session) -> gr.Blocks:
     """The page, not served yet."""
-    with calls.Plain(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
+    with calls.PlainBlocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
         gr.HTML(
             f'<header class="masthead"><h1>emoscene</h1><p>words and an emotion in, pictures out &middot; '
-            f"base: {escape(Path(studio.base.name).name)}</p></header>{calls.noted(studio.remarks)}",
+            f"base: {escape(Path(studio.base.name).name)}</p></header>{calls.remarks_html(studio.remarks)}",
             apply_default_css=False,
         )
         with gr.Tab("Paint"):
-            paint(studio)
+            generate_tab(studio)
         with gr.Tab("Compare"):
-            compare(studio)
+            compare_tab(studio)
         with gr.Tab("Re-feel"):
-            refeel(studio)
+            edit_tab(studio)
         with gr.Tab("Judge"):
-            judge(studio)
+            judge_tab(studio)
     page.queue(api_open=False)
     page._queue = FairQueue(
         live_updates=True,
@@ -121,31 +121,31 @@ def build(studio: Studio) -> gr.Blocks:
     return page
 
 
-def paint(studio: Studio) -> None:
+def generate_tab(studio: Session) -> None:
     """The tab that paints."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             prompt = gr.Textbox(SCENE, label="Words", lines=2, max_lines=4)
-            emotion = picker("awe", "paint")
+            emotion = affect_picker("awe", "paint")
             strength = slider("strength", 0.05, label="Strength")
-            method = methods(studio)
+            method = method_choice(studio)
             with gr.Row(elem_classes="numbers"):
-                seed = number("seed", label="Seed")
+                seed = number_field("seed", label="Seed")
                 dice = gr.Button("Dice", min_width=60, scale=0, elem_classes="dice")
-                num = number("num", label="Pictures")
+                num = number_field("num", label="Pictures")
             with gr.Accordion("More settings", open=False):
-                negative = gr.Textbox("", label="Not this", info=OPTIONS["negative"].sentence)
+                negative = gr.Textbox("", label="Not this", info=OPTIONS["negative"].help)
                 steps = slider("steps", 1, label="Steps")
-                cfg = slider("cfg", 0.5, studio.base.spec.cfg, label="Guidance")
+                cfg = slider("cfg", 0.5, studio.base.spec.guidance_scale, label="Guidance")
                 sampler = gr.Dropdown(
                     list(OPTIONS["sampler"].choices or ()), value=OPTIONS["sampler"].default, label="Sampler"
                 )
-                size = number("size", studio.base.size, label="Size")
+                size = number_field("size", studio.base.default_size, label="Size")
         with gr.Column(scale=6, min_width=320):
             with gr.Row(elem_classes="doing"):
                 go = gr.Button("Paint", variant="primary", elem_classes="go")
                 stop = gr.Button("Stop", elem_classes="stop")
-            state = status()
+            state = status_panel()
             gallery = gr.Gallery(
                 show_label=False,
                 columns=1,
@@ -159,18 +159,18 @@ def paint(studio: Studio) -> None:
             with gr.Accordion("Rows: what each picture is a function of", open=False):
                 rows = gr.JSON(show_label=False)
             with gr.Accordion("Settings back from a picture", open=False):
-                drop = files("Drop a PNG that was painted here", single=True)
+                drop = file_drop("Drop a PNG that was painted here", single=True)
                 lost = gr.HTML("", apply_default_css=False, label="What does not come back")
     words = [prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size]
-    run = {"fn": calls.generating(studio), "inputs": words, "outputs": [gallery, state, rows], **ONE}
+    run = {"fn": calls.make_generate(studio), "inputs": words, "outputs": [gallery, state, rows], **ONE}
     event = gr.on([go.click, prompt.submit], **run, api_name="generate", show_progress="hidden")
-    stopping(stop, state, event)
+    stop_button(stop, state, event)
     go.click(None, js=SHOW, api_visibility="private")
     dice.click(None, None, seed, js="() => Math.floor(Math.random() * 4294967296)", api_visibility="private")
-    drop.upload(calls.restoring(studio), drop, [*words, lost], api_name="restore", show_progress="hidden")
+    drop.upload(calls.make_restore(studio), drop, [*words, lost], api_name="restore", show_progress="hidden")
 
 
-def compare(studio: Studio) -> None:
+def compare_tab(studio: Session) -> None:
     """The tab that lays methods, emotions and strengths side by side."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -182,13 +182,13 @@ def compare(studio: Studio) -> None:
             )
             strengths = gr.Textbox("1", label="Strengths, down", info="one, or several as in 0, 0.5, 1")
             with gr.Row(elem_classes="numbers"):
-                seed = number("seed", label="Seed")
-                steps = number("steps", label="Steps")
+                seed = number_field("seed", label="Seed")
+                steps = number_field("steps", label="Steps")
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_classes="doing"):
                 go = gr.Button("Compare", variant="primary", elem_classes="go")
                 stop = gr.Button("Stop", elem_classes="stop")
-            state = status()
+            state = status_panel()
             grid = gr.Image(
                 show_label=False,
                 format="png",
@@ -202,27 +202,27 @@ def compare(studio: Studio) -> None:
                 rows = gr.JSON(show_label=False)
     words = [prompt, lines, across, strengths, seed, steps]
     event = go.click(
-        calls.comparing(studio), words, [grid, state, rows], api_name="compare", show_progress="hidden", **ONE
+        calls.make_compare(studio), words, [grid, state, rows], api_name="compare", show_progress="hidden", **ONE
     )
-    stopping(stop, state, event)
+    stop_button(stop, state, event)
 
 
-def refeel(studio: Studio) -> None:
+def edit_tab(studio: Session) -> None:
     """The tab that gives a picture another emotion."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            file = files("Drop a picture", single=True)
+            file = file_drop("Drop a picture", single=True)
             prompt = gr.Textbox("", label="Words", info="what the picture shows; empty: its caption", placeholder=SCENE)
-            emotion = picker("sadness", "refeel")
+            emotion = affect_picker("sadness", "refeel")
             keep = slider("keep", 0.05, label="Keep")
             strength = slider("strength", 0.05, label="Strength")
-            method = methods(studio)
-            seed = number("seed", label="Seed")
+            method = method_choice(studio)
+            seed = number_field("seed", label="Seed")
         with gr.Column(scale=6, min_width=320):
             with gr.Row(elem_classes="doing"):
                 go = gr.Button("Re-feel", variant="primary", elem_classes="go")
                 stop = gr.Button("Stop", elem_classes="stop")
-            state = status()
+            state = status_panel()
             pair = gr.ImageSlider(
                 show_label=False,
                 label="Before and after",
@@ -236,18 +236,18 @@ def refeel(studio: Studio) -> None:
                 rows = gr.JSON(show_label=False)
     words = [file, prompt, emotion, keep, strength, method, seed]
     event = go.click(
-        calls.refeeling(studio), words, [pair, state, rows], api_name="refeel", show_progress="hidden", **ONE
+        calls.make_edit(studio), words, [pair, state, rows], api_name="refeel", show_progress="hidden", **ONE
     )
-    stopping(stop, state, event)
+    stop_button(stop, state, event)
 
 
-def judge(studio: Studio) -> None:
+def judge_tab(studio: Session) -> None:
     """The tab that reads pictures."""
-    pictures = files("Drop pictures, up to twelve", single=False)
+    pictures = file_drop("Drop pictures, up to twelve", single=False)
     go = gr.Button("Judge", variant="primary", elem_classes="go")
     read = gr.HTML("", apply_default_css=False, label="What it reads")
     facts = gr.JSON(visible=False)
-    go.click(calls.judging(studio), pictures, [read, facts], api_name="judge", show_progress="minimal", **ONE)
+    go.click(calls.make_judge(studio), pictures, [read, facts], api_name="judge", show_progress="minimal", **ONE)
 
 
 def slider(name: str, step: float, value: float | None = None, **words: Any) -> gr.Slider:
@@ -255,16 +255,16 @@ def slider(name: str, step: float, value: float | None = None, **words: Any) -> 
     option = OPTIONS[name]
     low, high = (option.span or (0, 1))[:2]
     return gr.Slider(
-        low, high, option.default if value is None else value, step=step, info=option.sentence, buttons=[], **words
+        low, high, option.default if value is None else value, step=step, info=option.help, buttons=[], **words
     )
 
 
-def number(name: str, value: int | None = None, **words: Any) -> gr.Number:
+def number_field(name: str, value: int | None = None, **words: Any) -> gr.Number:
     """A number that is a field of `Wish`; never an empty one, which Gradio's page would send as 0."""
     return gr.Number(OPTIONS[name].default if value is None else value, precision=0, min_width=90, **words)
 
 
-def methods(studio: Studio) -> gr.Dropdown:
+def method_choice(studio: Session) -> gr.Dropdown:
     """One method, or two."""
     return gr.Dropdown(
         list(studio.methods),
@@ -272,22 +272,22 @@ def methods(studio: Studio) -> gr.Dropdown:
         multiselect=True,
         max_choices=PAIR,
         label="Method",
-        info=OPTIONS["method"].sentence,
+        info=OPTIONS["method"].help,
     )
 
 
-def files(label: str, single: bool) -> gr.File:
-    """Where pictures are dropped. Gradio does not open them: `pictures.open_picture` is the only one that does."""
+def file_drop(label: str, single: bool) -> gr.File:
+    """Where pictures are dropped. Gradio does not open them: `pictures.open_image` is the only one that does."""
     return gr.File(
         label=label, file_count="single" if single else "multiple", file_types=["image"], type="filepath", height=120
     )
 
 
-def status() -> gr.HTML:
+def status_panel() -> gr.HTML:
     """How far it is."""
     return gr.HTML("", apply_default_css=False, elem_classes="status", label="Progress")
 
 
-def stopping(stop: gr.Button, state: gr.HTML, event: Any) -> None:
+def stop_button(stop: gr.Button, state: gr.HTML, event: Any) -> None:
     """The button that ends a call at its next step."""
-    stop.click(lambda: calls.bar(0, "stopped"), None, state, cancels=[event], api_visibility="private")
+    stop.click(lambda: calls.progress_html(0, "stopped"), None, state, cancels=[event], api_visibility="private")

@@ -1,7 +1,7 @@
 """The plane of valence and arousal, drawn: a picker of emotions, and what a judge read.
 
-The picker's value is text, in the notation of `emotions.parse`. A click or a drag on the plane reads the place there as
-`emotions.affect` does; eight sliders say a mixture by its weights, below zero too; each name alone is a button, and the
+The picker's value is text, in the notation of `emotions.parse_emotion`. A click or a drag on the plane reads the place there as
+`emotions.weights_at` does; eight sliders say a mixture by its weights, below zero too; each name alone is a button, and the
 hand on the plane answers to the arrow keys. Its script, `plane.js`, holds no numbers of its own: places and power come
 from `emotions`.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import gradio as gr
 
 from emoscene.emotions import AFFECT, EMOTIONS, SHARPNESS
-from emoscene.reporting import Plate
+from emoscene.reporting import Figure
 from emoscene.reporting.figures import COLOURS
 from emoscene.web.studio import Verdict
 
@@ -25,7 +25,7 @@ HUES = dict(zip(EMOTIONS, (COLOURS[n] for n in (5, 4, 2, 3, 1, 7, 6, 0)), strict
 MIDDLE, REACH = 170, 140
 
 
-def picker(value: str = "awe", key: str = "plane") -> gr.HTML:
+def affect_picker(value: str = "awe", key: str = "plane") -> gr.HTML:
     """The picker; key: a word for this one, as the page may have several."""
     rows = "".join(
         f'<li><button type="button" data-name="{name}" aria-pressed="false"><i style="background:{hue}"></i>{name}'
@@ -53,7 +53,7 @@ def picker(value: str = "awe", key: str = "plane") -> gr.HTML:
     )
 
 
-def verdicts(found: dict[str, list[Verdict]]) -> str:
+def verdicts_html(found: dict[str, list[Verdict]]) -> str:
     """What judges read, as HTML: each picture with its bars, and its place on the plane."""
     parts = []
     for name, read in found.items():
@@ -68,7 +68,7 @@ def _note(verdict: Verdict) -> str:
 
 def _picture(verdict: Verdict) -> str:
     top = max(verdict.likely, key=lambda name: verdict.likely[name])
-    return Plate(verdict.picture, f"a picture read as {top}, {verdict.likely[top]:.0%}").html()
+    return Figure(verdict.picture, f"a picture read as {top}, {verdict.likely[top]:.0%}").to_html()
 
 
 def _bars(verdict: Verdict) -> str:

@@ -17,17 +17,17 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 
 from emoscene import hub
-from emoscene.backbone import Backbone
-from emoscene.encoders.base import Pixels, tensor
-from emoscene.errors import download
+from emoscene.backbone import DiffusionModel
+from emoscene.encoders.base import PixelFormat, to_tensor
+from emoscene.errors import download_command
 
 
-class Screen:
+class SafetyFilter:
     """Looks at pictures before they are shown."""
 
-    def __init__(self, base: Backbone, wanted: bool = True) -> None:
+    def __init__(self, base: DiffusionModel, wanted: bool = True) -> None:
         there = any((base.folder / "safety_checker").glob("*.safetensors"))
-        self.state = "" if not _named(base.folder) else "off" if not wanted else "on" if there else "absent"
+        self.state = "" if not _has_checker(base.folder) else "off" if not wanted else "on" if there else "absent"
         self.base, self.checker = base, None
         if self.state == "on":
             self.checker = StableDiffusionSafetyChecker.from_pretrained(
@@ -41,7 +41,7 @@ class Screen:
         name, spec = Path(self.base.name).name, self.base.spec
         lone = self.base.folder.is_file()
         absent = f"{name} is one file, with no safety checker in it" if lone else f"{name}'s safety checker is not here"
-        fetch = "" if Path(spec.source).exists() else f": {download(spec.source, spec.revision, hub.WEIGHTS)}"
+        fetch = "" if Path(spec.source).exists() else f": {download_command(spec.source, spec.revision, hub.WEIGHTS)}"
         return {
             "absent": f"{absent}, so pictures are not screened{fetch}",
             "off": f"{name}'s safety checker is off, so pictures are not screened",
@@ -52,12 +52,12 @@ class Screen:
         """Which of these pictures, of one size, may be shown."""
         if self.checker is None:
             return [True] * len(pictures)
-        seen = Pixels.clips(224).fit(tensor(pictures)).to(self.base.device)
+        seen = PixelFormat.for_clip(224).transform(to_tensor(pictures)).to(self.base.device)
         _, found = self.checker(seen, torch.zeros_like(seen))  # the second it blackens where the first may not be shown
         return [not one for one in found]
 
 
-def _named(place: Path) -> bool:
+def _has_checker(place: Path) -> bool:
     """Whether a base is of those that come with a checker: its index says so, and a single file is of that family."""
     if place.is_file():
         return True

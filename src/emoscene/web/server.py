@@ -55,7 +55,7 @@ class Connection(H11Protocol):
             self.transport.close()
 
 
-def serve(app: Any, place: socket.socket) -> None:
+def serve_page(app: Any, place: socket.socket) -> None:
     """Serve an ASGI app on this socket until Ctrl-C."""
     with suppress(KeyboardInterrupt):
         build_server(app).run(sockets=[place])

@@ -28,27 +28,27 @@ from torch import Tensor
 
 from emoscene import learner as learners
 from emoscene import stage
-from emoscene.device import loaded
-from emoscene.editing import steps_of
-from emoscene.emotions import AFFECT, EMOTIONS, parse
+from emoscene.device import load_model
+from emoscene.editing import num_steps_run
+from emoscene.emotions import AFFECT, EMOTIONS, parse_emotion
 from emoscene.encoders.base import Encoder
-from emoscene.errors import Usage, unknown
-from emoscene.panel import judges_of, name_miniature
-from emoscene.pictures import PAPER, Row, named, sheet
-from emoscene.sampling import Pipe, load, together
-from emoscene.web.screen import Screen
-from emoscene.web.wish import Wish, bounded, given
-from emoscene.world.marks import caution, is_rendered
+from emoscene.errors import UsageError, unknown_name
+from emoscene.panel import load_judges, name_miniature
+from emoscene.pictures import PAPER, GenerationParams, name_files, contact_sheet
+from emoscene.sampling import EmotionPipeline, load, batching_key
+from emoscene.web.screen import SafetyFilter
+from emoscene.web.wish import Wish, check_budget, open_uploads
+from emoscene.world.marks import caution_for, is_rendered
 
 GLANCE = 32  # latents a side that a preview is decoded from
 PAUSE = 0.4  # seconds between previews
 BATCH = 4  # pictures painted at once
 CELLS = 64  # pictures of a comparison
 HELD = 8  # combinations of methods held ready
-STRANGE = caution(
+STRANGE = caution_for(
     "this image is", "what its judges say of it means nothing", "emoscene web --judge takes another judge"
 )
-Painted = tuple[Row, Image.Image]
+Painted = tuple[GenerationParams, Image.Image]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Verdict:
     caution: str = ""
 
 
-class Studio:
+class Session:
     """What the page paints and judges with."""
 
     def __init__(
@@ -83,13 +83,13 @@ class Studio:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
-        self.base = loaded(base, device, dtype)
-        self.adapters = {learners.card(Path(folder))["learner"]: folder for folder in stage.several(adapter)}
+        self.base = load_model(base, device, dtype)
+        self.adapters = {learners.read_card(Path(folder))["learner"]: folder for folder in stage.as_list(adapter)}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more = tuple(judge)
-        self.screen = Screen(self.base, screen)
+        self.screen = SafetyFilter(self.base, screen)
         self.lock = Lock()
-        self.pipes: dict[str, Pipe] = {}
+        self.pipes: dict[str, EmotionPipeline] = {}
         self.pipe(self.methods[0])
 
     @property
@@ -100,14 +100,14 @@ class Studio:
     @cached_property
     def judges(self) -> dict[str, Encoder]:
         """The judges of emotions, by name."""
-        found = judges_of(self.base.name, self.more, list(self.adapters.values()))
+        found = load_judges(self.base.name, self.more, list(self.adapters.values()))
         return {name: judge for name, judge in found.items() if judge.target == "emotion"}
 
-    def pipe(self, method: str) -> Pipe:
+    def pipe(self, method: str) -> EmotionPipeline:
         """The base with this method, or pair of methods, on it. Raises Usage for one that it has not."""
         for name in method.split("+"):
             if name not in self.methods:
-                raise unknown("method", name, self.methods)
+                raise unknown_name("method", name, self.methods)
         with self.lock:
             if method not in self.pipes:
                 mine = [folder for name, folder in self.adapters.items() if name in method.split("+")]
@@ -116,40 +116,40 @@ class Studio:
                 del self.pipes[next(iter(self.pipes))]
             return self.pipes[method]
 
-    def rows(self, wish: Wish, **more: Any) -> list[Row]:
+    def plan(self, wish: Wish, **more: Any) -> list[GenerationParams]:
         """The rows that a wish means."""
         same = {
             name: getattr(wish, name) for name in ("strength", "negative", "seed", "num", "steps", "cfg", "sampler")
         }
         asked = {"emotion": wish.emotion or None, "size": wish.size, **same, **more}
-        return bounded(named(self.pipe(wish.method).rows(wish.prompt, **asked)), self.base.size)
+        return check_budget(name_files(self.pipe(wish.method).plan(wish.prompt, **asked)), self.base.default_size)
 
     def generate(self, wish: Wish) -> Iterator[View]:
         """The pictures of a wish."""
-        return self.paint(self.rows(wish))
+        return self.generate_views(self.plan(wish))
 
     def compare(self, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]) -> Grid:
         """The grid of these, painted as its `views` are asked for. Raises Usage for an empty side."""
         return Grid(self, wish, methods, emotions, strengths)
 
-    def refeel(self, wish: Wish, file: str) -> tuple[Image.Image, Iterator[View]]:
+    def edit(self, wish: Wish, file: str) -> tuple[Image.Image, Iterator[View]]:
         """A picture, as it is worked on, and the views of it with another emotion."""
-        [picture] = given([file] if file else [])
-        rows = self.rows(wish, num=1, image=picture, keep=wish.keep)
-        cautions = tuple(self.pipe(wish.method).given.cautions(rows[0], wish.prompt))
-        return picture.resize(rows[0].size, Image.Resampling.LANCZOS), self._kept(rows, cautions)
+        [picture] = open_uploads([file] if file else [])
+        rows = self.plan(wish, num=1, image=picture, keep=wish.keep)
+        cautions = tuple(self.pipe(wish.method).image_inputs.cautions(rows[0], wish.prompt))
+        return picture.resize(rows[0].size, Image.Resampling.LANCZOS), self._keep_inputs(rows, cautions)
 
-    def _kept(self, rows: list[Row], cautions: tuple[str, ...]) -> Iterator[View]:
+    def _keep_inputs(self, rows: list[GenerationParams], cautions: tuple[str, ...]) -> Iterator[View]:
         try:
-            for view in self.paint(rows):
+            for view in self.generate_views(rows):
                 yield replace(view, cautions=cautions)
         finally:
             for row in rows:
-                self.pipe(row.method).given.held.pop(str(row.image), None)
+                self.pipe(row.method).image_inputs.held.pop(str(row.image), None)
 
     def judge(self, files: Sequence[str]) -> dict[str, list[Verdict]]:
         """What each judge reads in these pictures, by its name."""
-        opened, found = given(files), {}
+        opened, found = open_uploads(files), {}
         places = np.array([AFFECT[name] for name in EMOTIONS])
         miniature = name_miniature(self.base.name, self.more)
         for name, judge in self.judges.items():
@@ -166,15 +166,15 @@ class Studio:
             ]
         return found
 
-    def paint(self, rows: Sequence[Row]) -> Iterator[View]:
+    def generate_views(self, rows: Sequence[GenerationParams]) -> Iterator[View]:
         """Views of these rows after every step, `BATCH` rows at a time; the last has every picture."""
-        total = sum(max(1, steps_of(row)) for row in rows)
+        total = sum(max(1, num_steps_run(row)) for row in rows)
         finished: list[Painted] = []
         done, shown = 0, 0.0
-        for group in grouped(rows):
+        for group in group_params(rows):
             pipe, began = self.pipe(group[0].method), time.perf_counter()
             with self.lock:
-                steps = pipe.glimpses(group)
+                steps = pipe.denoise_with_x0(group)
             while (step := self._next(steps)) is not None:
                 x, x_0 = step
                 done += len(group)
@@ -183,22 +183,22 @@ class Studio:
                 shown = time.perf_counter() if due else shown
             with self.lock:
                 images = pipe.decode(x, group)
-            finished += self._finished(group, images, time.perf_counter() - began)
+            finished += self._finish_group(group, images, time.perf_counter() - began)
         yield View(1.0, [], finished)
 
     def _next(self, steps: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor] | None:
         with self.lock:
             return next(steps, None)
 
-    def _preview(self, pipe: Pipe, x_0: Tensor) -> list[Image.Image]:
+    def _preview(self, pipe: EmotionPipeline, x_0: Tensor) -> list[Image.Image]:
         """A cheap look at latents on their way [B, 4, h, w]."""
         factor = max(1, max(x_0.shape[-2:]) // GLANCE)
         with self.lock, torch.no_grad():
             images = pipe.preview(F.avg_pool2d(x_0, factor))
         fine = self.screen(images)
-        return [image if good else withheld(image.size) for image, good in zip(images, fine, strict=True)]
+        return [image if good else blank_image(image.size) for image, good in zip(images, fine, strict=True)]
 
-    def _finished(self, group: Sequence[Row], images: Sequence[Image.Image], seconds: float) -> list[Painted]:
+    def _finish_group(self, group: Sequence[GenerationParams], images: Sequence[Image.Image], seconds: float) -> list[Painted]:
         """Rows with what they took, pictures at their size; what the screen withholds is paper."""
         made = []
         for row, image, fine in zip(group, images, self.screen(images), strict=True):
@@ -206,7 +206,7 @@ class Studio:
             state = self.screen.state if fine else "withheld"
             settings = {**row.settings, **({"safety_checker": state} if state else {})}
             row = replace(row, seconds=round(seconds / len(group), 4), settings=settings)
-            made.append((row, image if fine else withheld(row.size)))
+            made.append((row, image if fine else blank_image(row.size)))
         return made
 
 
@@ -214,51 +214,51 @@ class Grid:
     """Methods (at several strengths) down, emotions across, one prompt and one seed."""
 
     def __init__(
-        self, studio: Studio, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]
+        self, studio: Session, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]
     ) -> None:
         for name, side in (("method", methods), ("emotion", emotions), ("strength", strengths)):
             if not side:
-                raise Usage(f"a comparison needs one {name} at least: choose some")
+                raise UsageError(f"a comparison needs one {name} at least: choose some")
         if (cells := len(methods) * len(emotions) * len(strengths)) > CELLS:
-            raise Usage(f"a comparison of {cells} pictures is too large: {CELLS} at most")
-        self.studio, self.columns, self.title = studio, [describe(e) for e in emotions], wish.prompt
+            raise UsageError(f"a comparison of {cells} pictures is too large: {CELLS} at most")
+        self.studio, self.columns, self.title = studio, [emotion_heading(e) for e in emotions], wish.prompt
         self.lines = [(method, strength) for method in methods for strength in strengths]
         rows = []
         for method, strength in self.lines:
             one = replace(wish, method=method, strength=strength, num=1)
-            rows += [row for e in emotions for row in studio.rows(replace(one, emotion=e))]
-        self.rows = bounded(named(rows), studio.base.size)
+            rows += [row for e in emotions for row in studio.plan(replace(one, emotion=e))]
+        self.rows = check_budget(name_files(rows), studio.base.default_size)
 
     def views(self) -> Iterator[View]:
         """The pictures while they come, line by line."""
-        return self.studio.paint(self.rows)
+        return self.studio.generate_views(self.rows)
 
     def sheet(self, finished: Sequence[Painted]) -> Image.Image:
         """One picture of them all, with names at the side and on top; what is not made yet is paper."""
         images = [image for _, image in finished]
-        images += [withheld(row.size) for row in self.rows[len(images) :]]
+        images += [blank_image(row.size) for row in self.rows[len(images) :]]
         several = len({strength for _, strength in self.lines}) > 1
         names = [f"{method}  {strength:g}" if several else method for method, strength in self.lines]
         wide = len(self.columns)
-        return sheet([images[at : at + wide] for at in range(0, len(images), wide)], names, self.columns, self.title)
+        return contact_sheet([images[at : at + wide] for at in range(0, len(images), wide)], names, self.columns, self.title)
 
 
-def describe(emotion: str) -> str:
+def emotion_heading(emotion: str) -> str:
     """An emotion as a heading; none at all is the base."""
     return (
-        " + ".join(f"{name} {weight:g}" if weight != 1 else name for name, weight in parse(emotion).items())
+        " + ".join(f"{name} {weight:g}" if weight != 1 else name for name, weight in parse_emotion(emotion).items())
         if emotion
         else "none"
     )
 
 
-def withheld(size: tuple[int, int]) -> Image.Image:
+def blank_image(size: tuple[int, int]) -> Image.Image:
     """What stands where a picture does not: paper."""
     return Image.new("RGB", size, PAPER)
 
 
-def grouped(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def group_params(rows: Sequence[GenerationParams]) -> Iterator[list[GenerationParams]]:
     """Neighbours that can be painted together, at most `BATCH` of them."""
-    for _, alike in groupby(rows, key=lambda row: (row.method, *together(row))):
+    for _, alike in groupby(rows, key=lambda row: (row.method, *batching_key(row))):
         while group := list(islice(alike, BATCH)):
             yield group

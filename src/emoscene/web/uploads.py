@@ -18,13 +18,13 @@ from typing import IO, Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from emoscene.pictures import MEGABYTES
+from emoscene.pictures import MAX_MEGABYTES
 from emoscene.web.wish import UPLOADS
 
 Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]
 
-UPLOAD_BYTES = UPLOADS * MEGABYTES * 2**20 + 2**16
+UPLOAD_BYTES = UPLOADS * MAX_MEGABYTES * 2**20 + 2**16
 FOLDER_BYTES = 2 * 2**30  # of the temporary folder, what is being uploaded included
 SILENCE = 20.0  # seconds without a byte, after which a client is let go
 SECONDS = 900.0  # of a whole upload
@@ -93,7 +93,7 @@ class TemporarySpace:
             mine += length
             self.arriving += length
             if mine > UPLOAD_BYTES:
-                raise Refused(413, f"that is too much: {UPLOADS} pictures of {MEGABYTES} MB at once")
+                raise Refused(413, f"that is too much: {UPLOADS} pictures of {MAX_MEGABYTES} MB at once")
             self.check()
 
         try:
@@ -139,7 +139,7 @@ class PartCounter:
     def _begin(self) -> None:
         self.parts += 1
         if self.parts > UPLOADS:
-            raise Refused(413, f"that is too much: {UPLOADS} pictures of {MEGABYTES} MB at once")
+            raise Refused(413, f"that is too much: {UPLOADS} pictures of {MAX_MEGABYTES} MB at once")
 
     def _read_field(self, data: bytes, start: int, end: int) -> None:
         self.header += data[start:end]

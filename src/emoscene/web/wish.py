@@ -12,10 +12,10 @@ from typing import Any
 
 from emoscene import config
 from emoscene.config import option
-from emoscene.editing import KEEP
-from emoscene.emotions import weights
-from emoscene.errors import Usage
-from emoscene.pictures import Row, open_picture
+from emoscene.editing import DEFAULT_KEEP
+from emoscene.emotions import emotion_weights
+from emoscene.errors import UsageError
+from emoscene.pictures import GenerationParams, open_image
 
 WORDS = 1000  # characters of a prompt
 WORK, STEPS = 32, 25  # the most that one wish may cost: so many pictures at so many steps, of the base's own size
@@ -39,23 +39,23 @@ class Wish:
     cfg: float = option(5.0, "how closely to follow the words; 1 is not at all", span=(1, 30))
     sampler: str = option("dpm++", "which solver", choices=("dpm++", "ddim", "euler", "pndm", "unipc"))
     size: int | None = option(None, "side in pixels; empty: the base's own", span=(64, 2048))
-    keep: float = option(KEEP, "how much of the picture stays", span=(0, 1))
+    keep: float = option(DEFAULT_KEEP, "how much of the picture stays", span=(0, 1))
 
 
-def read(pairs: Mapping[str, Any]) -> Wish:
+def read_wish(pairs: Mapping[str, Any]) -> Wish:
     """The wish in these words. Raises Usage for the first that is off."""
-    wish = config.replace(Wish(), {key: _said(value) for key, value in pairs.items()})
+    wish = config.replace_fields(Wish(), {key: _printable(value) for key, value in pairs.items()})
     for name in ("prompt", "negative", "emotion"):
         if len(getattr(wish, name)) > WORDS:
-            raise Usage(f"the {name} is longer than {WORDS} characters: make it shorter")
-    weights(wish.emotion)
+            raise UsageError(f"the {name} is longer than {WORDS} characters: make it shorter")
+    emotion_weights(wish.emotion)
     methods = wish.method.split("+")
     if len(methods) > PAIR or len(set(methods)) < len(methods):
-        raise Usage(f"{wish.method} is off: give one method, or two that differ")
+        raise UsageError(f"{wish.method} is off: give one method, or two that differ")
     return wish
 
 
-def bounded(rows: Sequence[Row], own: int) -> list[Row]:
+def check_budget(rows: Sequence[GenerationParams], own: int) -> list[GenerationParams]:
     """The rows, where they cost no more than one wish may; own: the side of the base's pictures.
 
     Raises Usage where they do.
@@ -63,24 +63,24 @@ def bounded(rows: Sequence[Row], own: int) -> list[Row]:
     cost = sum(row.size[0] * row.size[1] * row.steps for row in rows) / (own**2 * STEPS)
     if cost > WORK:
         remedy = "ask for fewer pictures, fewer steps or a smaller size"
-        raise Usage(f"this is the work of {cost:.0f} pictures, and one call may ask for {WORK}: {remedy}")
+        raise UsageError(f"this is the work of {cost:.0f} pictures, and one call may ask for {WORK}: {remedy}")
     return list(rows)
 
 
-def given(files: Sequence[str]) -> list[Any]:
+def open_uploads(files: Sequence[str]) -> list[Any]:
     """The pictures in these files, none larger than `SIDE`. Raises Usage for none, too many, or what is no picture."""
     if not files:
-        raise Usage("there is no picture yet: drop one first")
+        raise UsageError("there is no picture yet: drop one first")
     if len(files) > UPLOADS:
-        raise Usage(f"{len(files)} pictures are too many: {UPLOADS} at once")
+        raise UsageError(f"{len(files)} pictures are too many: {UPLOADS} at once")
     pictures = []
     for file in files:
-        pictures.append(open_picture(file))
+        pictures.append(open_image(file))
         pictures[-1].thumbnail((SIDE, SIDE))
     return pictures
 
 
-def _said(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     """Text without what cannot be printed; anything else as it is."""
     if not isinstance(value, str):
         return value

@@ -21,12 +21,12 @@ from emoscene.world.captions import attributes, captions
 from emoscene.world.faces import EXPRESSIONS, render_face
 from emoscene.world.moods import TIMES, WEATHERS
 from emoscene.world.objects import OBJECTS
-from emoscene.world.picture import render
+from emoscene.world.picture import render_plan
 from emoscene.world.plan import Plan, held_out, plan
 from emoscene.world.scenes import SCENES
 from emoscene.world.things import THINGS
 
 __all__ = [
     "EXPRESSIONS", "OBJECTS", "SCENES", "THINGS", "TIMES", "WEATHERS",
-    "Plan", "attributes", "captions", "held_out", "plan", "render", "render_face",
+    "Plan", "attributes", "captions", "held_out", "plan", "render_plan", "render_face",
 ]  # fmt: skip

@@ -21,32 +21,32 @@ from typing import Any
 from PIL import Image
 
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Usage, unknown
-from emoscene.stage import Stage
-from emoscene.stage import write as write_whole
+from emoscene.errors import UsageError, unknown_name
+from emoscene.stage import RunDir
+from emoscene.stage import write_atomic as write_whole
 from emoscene.world.captions import attributes
 from emoscene.world.faces import EXPRESSIONS, render_face
 from emoscene.world.marks import encode_mark, mark_rendered
 from emoscene.world.objects import OBJECTS, POSES
 from emoscene.world.plan import plan
-from emoscene.world.press import Proof, proofs
+from emoscene.world.press import RenderedImage, render_images
 from emoscene.world.scenes import SCENES
 
 SPLITS = ("train", "train", "train", "train", "test", "train", "train", "val", "train", "test")
 """Of every ten pictures of an emotion: 7 to train, 1 to validate, 2 to test."""
 
 
-def write(layout: str, num: int, seed: int, out: Path | str, *, size: int = 128, workers: int | None = None) -> Path:
+def write_layout(layout: str, num: int, seed: int, out: Path | str, *, size: int = 128, workers: int | None = None) -> Path:
     """Render `num` pictures from `seed` on into the folder `out`; returns it.
 
     Raises Usage for a layout nobody knows, a number below 1, or a folder with someone's files in it.
     """
     if layout not in LAYOUTS:
-        raise unknown("layout", layout, LAYOUTS)
+        raise unknown_name("layout", layout, LAYOUTS)
     if num < 1 or seed < 0:
-        raise Usage(f"--num {num} --seed {seed} is off: at least one picture, from seed 0 on")
-    stage = Stage.open(out, "world", {"layout": layout, "num": num, "size": size}, seed=seed)
-    if not stage.done:
+        raise UsageError(f"--num {num} --seed {seed} is off: at least one picture, from seed 0 on")
+    stage = RunDir.open(out, "world", {"layout": layout, "num": num, "size": size}, seed=seed)
+    if not stage.is_done:
         LAYOUTS[layout](stage.path, num, seed, size, workers)
         stage.finish(pictures=num)
     return stage.path
@@ -147,11 +147,11 @@ def _name(number: int) -> str:
 
 def _missing(
     root: Path, num: int, seed: int, size: int, workers: int | None, mark: Callable[[str], str]
-) -> Iterator[tuple[str, Proof]]:
+) -> Iterator[tuple[str, RenderedImage]]:
     """The pictures whose last file, `mark`, is not there yet."""
     todo = [number for number in range(num) if not (root / mark(_name(number))).exists()]
     orders = ({"seed": seed + number, "emotion": EMOTIONS[number % len(EMOTIONS)]} for number in todo)
-    for number, proof in zip(todo, proofs(orders, size, workers), strict=True):
+    for number, proof in zip(todo, render_images(orders, size, workers), strict=True):
         yield _name(number), proof
 
 

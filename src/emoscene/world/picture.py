@@ -15,7 +15,7 @@ from emoscene.world.plan import Plan
 from emoscene.world.scenes.kit import Ground
 
 
-def render(plan: Plan, size: int = 128) -> Image.Image:
+def render_plan(plan: Plan, size: int = 128) -> Image.Image:
     """Paint a plan, `size` pixels a side. The same plan gives the same pixels."""
     rng = [np.random.default_rng([plan.seed, 200 + n]) for n in range(7)]
     tone = sky.tone(plan.palette, plan.intensity if sum(plan.weights) else 1.0, rng[0])

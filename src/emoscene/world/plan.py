@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoscene.emotions import EMOTIONS
-from emoscene.emotions import weights as weights_of
-from emoscene.errors import Usage, unknown
+from emoscene.emotions import emotion_weights as weights_of
+from emoscene.errors import UsageError, unknown_name
 from emoscene.world.moods import COMPOSITIONS, MOODS, NEUTRAL, PALETTES, Mood, Weighted
 from emoscene.world.objects import OBJECTS, POSE_EXPRESSION
 from emoscene.world.scenes import SCENES
@@ -101,7 +101,7 @@ def _weights(emotion: str | Mapping[str, float] | None, rng: np.random.Generator
         emotion = {first: 1.0} if kind > _NEUTRAL + _MIXED else {first: 0.5, second: 0.5} if kind > _NEUTRAL else None
     shares = weights_of(None if emotion == "neutral" else emotion)
     if min(shares) < 0:
-        raise Usage("the world paints what is there: give an emotion no weight below zero")
+        raise UsageError("the world paints what is there: give an emotion no weight below zero")
     total = sum(shares)
     return tuple(share / total for share in shares) if total else shares
 
@@ -146,9 +146,9 @@ def _palettes(rng: np.random.Generator, weights: tuple[float, ...], intensity: f
 def _subject(rng: np.random.Generator, scene: str | None, object: str | None, apart: bool) -> tuple[str, str]:
     """The scene and the object: those asked for, the rest drawn among pairs that fit."""
     if scene is not None and scene not in SCENES:
-        raise unknown("scene", scene, SCENES)
+        raise unknown_name("scene", scene, SCENES)
     if object and object not in OBJECTS:
-        raise unknown("object", object, OBJECTS)
+        raise unknown_name("object", object, OBJECTS)
     fits = {name: objects_for(name, apart) for name in SCENES}
     able = [name for name, fit in fits.items() if object in fit or (not object and (fit or not apart))]
     drawn, which, empty = str(rng.choice(able)), rng.random(), rng.random() < _EMPTY

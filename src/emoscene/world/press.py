@@ -23,17 +23,17 @@ import numpy as np
 from PIL import Image
 
 from emoscene import stage
-from emoscene.errors import Failure
+from emoscene.errors import EmosceneError
 from emoscene.world.captions import captions
 from emoscene.world.marks import mark_rendered
-from emoscene.world.picture import render
+from emoscene.world.picture import render_plan
 from emoscene.world.plan import Plan, plan
 
 AHEAD = 24  # orders under way for each worker
 
 
 @dataclass(frozen=True)
-class Proof:
+class RenderedImage:
     """A rendered plan: its captions and its pixels [H, W, 3] uint8."""
 
     plan: Plan
@@ -47,52 +47,52 @@ class Proof:
         return mark_rendered(Image.fromarray(self.pixels))
 
 
-def proof(order: Mapping[str, Any], size: int = 128) -> Proof:
+def render_image(order: Mapping[str, Any], size: int = 128) -> RenderedImage:
     """One picture; `order` holds the arguments of `plan`."""
     drawn = plan(**order)
     short, long = captions(drawn)
-    return Proof(drawn, short, long, np.asarray(render(drawn, size)))
+    return RenderedImage(drawn, short, long, np.asarray(render_plan(drawn, size)))
 
 
-def proofs(orders: Iterable[Mapping[str, Any]], size: int = 128, workers: int | None = None) -> Iterator[Proof]:
+def render_images(orders: Iterable[Mapping[str, Any]], size: int = 128, workers: int | None = None) -> Iterator[RenderedImage]:
     """The pictures of these orders, in their order. `workers`: processes, all cores if None, none of them if 0."""
     count = (os.cpu_count() or 1) if workers is None else workers
     if count < 1:
-        yield from (proof(order, size) for order in orders)
+        yield from (render_image(order, size) for order in orders)
         return
-    hands = [_hire() for _ in range(count)]
+    hands = [_start_workers() for _ in range(count)]
     free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     for hand in hands:
         free.put(hand)
     try:
-        yield from stage.ahead(lambda order: _ask(free, dict(order), size), orders, count, AHEAD)
+        yield from stage.prefetch_map(lambda order: _request(free, dict(order), size), orders, count, AHEAD)
     finally:
         for hand in hands:
-            _dismiss(hand)
+            _stop_workers(hand)
 
 
-def _hire() -> subprocess.Popen[bytes]:
+def _start_workers() -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "emoscene.world.press"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 
-def _dismiss(hand: subprocess.Popen[bytes]) -> None:
+def _stop_workers(hand: subprocess.Popen[bytes]) -> None:
     assert hand.stdin and hand.stdout
     hand.stdin.close()
     hand.stdout.close()
     hand.wait()
 
 
-def _ask(free: SimpleQueue[subprocess.Popen[bytes]], order: dict[str, Any], size: int) -> Proof:
+def _request(free: SimpleQueue[subprocess.Popen[bytes]], order: dict[str, Any], size: int) -> RenderedImage:
     hand = free.get()
     try:
         assert hand.stdin and hand.stdout
         pickle.dump((order, size), hand.stdin)
         hand.stdin.flush()
-        answer: Proof | BaseException = pickle.load(hand.stdout)
+        answer: RenderedImage | BaseException = pickle.load(hand.stdout)
     except (EOFError, OSError) as error:  # a pipe that broke has another error on each system
-        raise Failure(f"a rendering process died at {order}: is there enough memory?") from error
+        raise EmosceneError(f"a rendering process died at {order}: is there enough memory?") from error
     finally:
         free.put(hand)
     if isinstance(answer, BaseException):
@@ -109,7 +109,7 @@ def _serve() -> None:
         except EOFError:
             return
         try:
-            answer: Proof | BaseException = proof(order, size)
+            answer: RenderedImage | BaseException = render_image(order, size)
         except Exception as error:
             answer = error
         pickle.dump(answer, answers)

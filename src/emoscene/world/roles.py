@@ -7,7 +7,7 @@ below ten million belong to nobody; `emoscene mini --seed` is there for them.
 
 from __future__ import annotations
 
-from emoscene.errors import unknown
+from emoscene.errors import unknown_name
 
 ROLES: dict[str, range] = {
     "base": range(10_000_000, 20_000_000),
@@ -18,13 +18,13 @@ ROLES: dict[str, range] = {
 }
 
 
-def seeds(role: str, count: int, start: int = 0) -> range:
+def role_seeds(role: str, count: int, start: int = 0) -> range:
     """`count` seeds of a role, from its `start`-th on."""
     if role not in ROLES:
-        raise unknown("role", role, ROLES)
+        raise unknown_name("role", role, ROLES)
     return ROLES[role][start : start + count]
 
 
-def role(seed: int) -> str:
+def role_of_seed(seed: int) -> str:
     """Whose picture this is; nobody's is "free"."""
     return next((name for name, seeds in ROLES.items() if seed in seeds), "free")

@@ -3,13 +3,13 @@
 Preparing numbers the pictures 0 .. len - 1 and asks for some of them, in any process, again after a crash: so a
 source is a function of (root, config, number), with no state of its own. It is asked twice:
 
-    survey     first pass: a `Note` of every picture, its labels, whether it is sound, what it is like
+    survey     first pass: a `ImageNote` of every picture, its labels, whether it is sound, what it is like
     pictures   second pass: those that the plan took, at the wanted size
 
 What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same
-call goes on: see `listing`. One odd file costs one picture at most: what is wrong with it is a `Refused`'s reason.
+call goes on: see `listing`. One odd file costs one picture at most: what is wrong with it is a `ImageRefused`'s reason.
 
-A data set that lies in files only says what its entries are and where their bytes are: see `Files`. Another package
+A data set that lies in files only says what its entries are and where their bytes are: see `FileSource`. Another package
 adds a source by an entry point in the group `emoscene.sources`.
 """
 
@@ -35,16 +35,16 @@ from PIL import Image
 
 from emoscene import stage
 from emoscene.config import option
-from emoscene.data.captions import clean_text, digest_words, worded
-from emoscene.data.checks import Refused, opened
-from emoscene.data.duplicates import look
-from emoscene.data.notes import Note
+from emoscene.data.captions import clean_text, digest_words, caption_source
+from emoscene.data.checks import ImageRefused, open_checked
+from emoscene.data.duplicates import perceptual_hash
+from emoscene.data.notes import ImageNote
 from emoscene.data.records import Record
-from emoscene.data.shapes import cut
-from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
-from emoscene.errors import Failure, Usage, unknown
+from emoscene.data.shapes import crop_to_bucket
+from emoscene.emotions import EMOTIONS, NO_EMOTION, Weights, emotion_weights
+from emoscene.errors import EmosceneError, UsageError, unknown_name
 from emoscene.paths import LEADS_OUT, fault_of_name, is_inside
-from emoscene.pictures import MEGABYTES
+from emoscene.pictures import MAX_MEGABYTES
 from emoscene.world.marks import is_rendered
 
 S = TypeVar("S")
@@ -79,7 +79,7 @@ class Source(ABC):
         """How many pictures there are; the limit is considered by a source that deals."""
 
     @abstractmethod
-    def survey(self, numbers: Sequence[int]) -> Iterator[Note]:
+    def survey(self, numbers: Sequence[int]) -> Iterator[ImageNote]:
         """A note of each of these pictures, in order."""
 
     @abstractmethod
@@ -111,80 +111,80 @@ class Entry:
     split: str = ""
 
 
-class Files(Source):
+class FileSource(Source):
     """A source whose pictures are somebody's files: each is checked, hashed, and brought to size."""
 
     @dataclass(frozen=True)
     class Config:
         """How files are read."""
 
-        workers: int = option(-1, "pictures read at once; -1 as many as there are threads", span=(-1, 1024), late=True)
+        workers: int = option(-1, "pictures read at once; -1 as many as there are threads", span=(-1, 1024), runtime=True)
 
     config: Any
 
     @abstractmethod
-    def entry(self, number: int) -> Entry:
+    def read_entry(self, number: int) -> Entry:
         """What the set says of this picture. Raises Refused where it says something that cannot be used."""
 
     @abstractmethod
-    def data(self, number: int) -> bytes:
+    def read_bytes(self, number: int) -> bytes:
         """The picture's file. Raises OSError where it cannot be read, Refused where it must not be."""
 
     @final
-    def survey(self, numbers: Sequence[int]) -> Iterator[Note]:
+    def survey(self, numbers: Sequence[int]) -> Iterator[ImageNote]:
         """Each picture read, checked and hashed; what cannot be used has a reason."""
-        return self._each(self._note, numbers)
+        return self._map_threads(self._survey_one, numbers)
 
     @final
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """The middle of each picture, in the nearest of `sizes`."""
-        return self._each(self._picture, numbers)
+        return self._map_threads(self._load_one, numbers)
 
-    def _each(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
+    def _map_threads(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
         """The work on each picture, in order, by threads where more than one is asked for."""
         asked: int = self.config.workers
         machine = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-        return each(work, numbers, machine if asked < 0 else asked)
+        return map_threads(work, numbers, machine if asked < 0 else asked)
 
-    def _note(self, number: int) -> Note:
-        note = Note(number, origin=f"number {number}")
+    def _survey_one(self, number: int) -> ImageNote:
+        note = ImageNote(number, origin=f"number {number}")
         try:
             entry = self._entry(number)
             record = entry.record
-            note = Note(number, record.id, entry.origin, record.weights, record.scene, entry.split)
+            note = ImageNote(number, record.id, entry.origin, record.weights, record.scene, entry.split)
             note = replace(note, words=digest_words(record))
-            data = self.data(number)
-            image, mended = opened(data, entry.origin)
-        except Refused as error:
+            data = self.read_bytes(number)
+            image, mended = open_checked(data, entry.origin)
+        except ImageRefused as error:
             return replace(note, reason=escape_unprintable(str(error)))
         except OSError as error:
             return replace(note, reason=f"it cannot be read: {error.strerror or error}")
         digest, rendered = hashlib.sha256(data).digest(), is_rendered(image)
-        return replace(note, mended=mended, worded=worded(record), digest=digest, rendered=rendered, look=look(image))
+        return replace(note, mended=mended, worded=caption_source(record), digest=digest, rendered=rendered, look=perceptual_hash(image))
 
-    def _picture(self, number: int) -> tuple[Record, Image.Image]:
+    def _load_one(self, number: int) -> tuple[Record, Image.Image]:
         origin = f"number {number}"
         try:
             entry = self._entry(number)
-            origin, data = entry.origin, self.data(number)
-            image, _ = opened(data, origin)
-        except (Refused, OSError) as error:
+            origin, data = entry.origin, self.read_bytes(number)
+            image, _ = open_checked(data, origin)
+        except (ImageRefused, OSError) as error:
             reason = escape_unprintable(str(error))
-            raise Failure(
+            raise EmosceneError(
                 f"{origin} was sound and is no longer ({reason}): prepare into a new folder, from files that stay"
             ) from error
         found = {"digest": hashlib.sha256(data).digest(), "words": digest_words(entry.record)}
         if self.noted is not None and any(self.noted[key][number].as_py() != value for key, value in found.items()):
-            raise Failure(f"{origin} has changed since it was checked: prepare into a new folder, from files that stay")
-        return entry.record, cut(image, self.sizes)
+            raise EmosceneError(f"{origin} has changed since it was checked: prepare into a new folder, from files that stay")
+        return entry.record, crop_to_bucket(image, self.sizes)
 
     def _entry(self, number: int) -> Entry:
         """What the set says of this picture, in text that every file and every terminal can hold."""
-        entry = self.entry(number)
+        entry = self.read_entry(number)
         return replace(entry, record=clean_text(entry.record), origin=escape_unprintable(entry.origin))
 
 
-def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+def map_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
     """The work on each item, in order; by threads where more than one is asked for.
 
     Beside a GPU the threads work ahead. Where networks compute on the same cores, a thread at work makes all others of
@@ -193,7 +193,7 @@ def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T
     if threads <= 1:
         yield from map(work, items)
     elif torch.cuda.is_available():
-        yield from stage.ahead(work, items, threads, -(-2 * TOGETHER // threads))
+        yield from stage.prefetch_map(work, items, threads, -(-2 * TOGETHER // threads))
     else:
         waiting = iter(items)
         with ThreadPoolExecutor(threads) as pool:
@@ -201,24 +201,24 @@ def each(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T
                 yield from pool.map(work, part)
 
 
-def needed(root: Path | None, what: str) -> Path:
+def require_root(root: Path | None, what: str) -> Path:
     """The source's folder. Raises Usage where none was given, or there is none."""
     if root is None:
-        raise Usage(f"give --root, {what}")
+        raise UsageError(f"give --root, {what}")
     if not root.exists():
-        raise Usage(f"{root} is not there: give --root, {what}")
+        raise UsageError(f"{root} is not there: give --root, {what}")
     return root
 
 
-def inside(root: Path, path: str) -> Path:
+def resolve_inside_root(root: Path, path: str) -> Path:
     """A path of a list, under the root. Raises Refused for one that leaves it, links followed."""
     fault = fault_of_name(path)
     if fault == LEADS_OUT:
-        raise Refused(f"its path {path!r} leaves the data set's folder")
+        raise ImageRefused(f"its path {path!r} leaves the data set's folder")
     if fault:
-        raise Refused(f"its path {path!r} {fault}")
+        raise ImageRefused(f"its path {path!r} {fault}")
     if not is_inside(root, root / path):
-        raise Refused(f"its path {path!r} is a link that leaves the data set's folder: put the file itself there")
+        raise ImageRefused(f"its path {path!r} is a link that leaves the data set's folder: put the file itself there")
     return root / path
 
 
@@ -228,13 +228,13 @@ def read_file(root: Path, path: str) -> bytes:
     Raises Refused for a path that leaves it, for what is no regular file (a pipe would never end) and for too large a
     file, OSError for one that cannot be read.
     """
-    handle = os.open(inside(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    handle = os.open(resolve_inside_root(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
-            raise Refused("it is no regular file")
-        if about.st_size > MEGABYTES * 2**20:
-            raise Refused(f"it is larger than {MEGABYTES} MB")
+            raise ImageRefused("it is no regular file")
+        if about.st_size > MAX_MEGABYTES * 2**20:
+            raise ImageRefused(f"it is larger than {MAX_MEGABYTES} MB")
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -246,7 +246,7 @@ def read_text_file(root: Path, path: str, what: str) -> str:
     try:
         return read_file(root, path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Refused(f"its {what} {root / path} is not UTF-8: save it as such") from error
+        raise ImageRefused(f"its {what} {root / path} is not UTF-8: save it as such") from error
 
 
 def escape_unprintable(text: str) -> str:
@@ -254,17 +254,17 @@ def escape_unprintable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
-def labelled(name: Any, where: str) -> Weights:
+def weights_of_label(name: Any, where: str) -> Weights:
     """Eight weights of a label's name; `neutral` is nothing. Raises Usage for a label nobody knows."""
     text = str(name).strip().lower()
     if text == "neutral":
-        return NOTHING
+        return NO_EMOTION
     if text not in EMOTIONS:
-        raise unknown("emotion", str(name), [*EMOTIONS, "neutral"], hint=where)
-    return weights(text)
+        raise unknown_name("emotion", str(name), [*EMOTIONS, "neutral"], hint=where)
+    return emotion_weights(text)
 
 
-def names(paths: Sequence[str]) -> list[str]:
+def unique_ids(paths: Sequence[str]) -> list[str]:
     """A picture's id for each path: the path as one word, with a digest where that alone is too long or not unique."""
     return unique_ids([PurePosixPath(path).with_suffix("").as_posix().replace("/", ".") for path in paths], paths)
 
@@ -287,17 +287,17 @@ def unique_ids(stems: Sequence[str], paths: Sequence[str]) -> list[str]:
     return found
 
 
-def mixed(label: Any, numbered: Sequence[str], where: str) -> Weights:
+def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
     """Eight weights of any label: a name, a mixture such as `awe:0.7,fear:0.3`, eight numbers, or a number that
     `numbered` names. Raises Usage, with `where` it stands.
     """
     text = str(label).strip()
     if isinstance(label, list | tuple):
-        return weights(label)
+        return emotion_weights(label)
     if text.lstrip("-").isdigit():
         if not numbered:
-            raise Usage(f"{where}: nobody knows which emotion {text} is, so name the numbers in order: labels=awe,...")
+            raise UsageError(f"{where}: nobody knows which emotion {text} is, so name the numbers in order: labels=awe,...")
         if not 0 <= int(text) < len(numbered):
-            raise Usage(f"{where}: there are {len(numbered)} labels, and none is {text}")
-        return labelled(numbered[int(text)], where)
-    return weights(text) if ":" in text else labelled(text, where)
+            raise UsageError(f"{where}: there are {len(numbered)} labels, and none is {text}")
+        return weights_of_label(numbered[int(text)], where)
+    return emotion_weights(text) if ":" in text else weights_of_label(text, where)

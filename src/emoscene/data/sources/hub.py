@@ -25,12 +25,12 @@ from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import parquet
 
 from emoscene.config import option
-from emoscene.data.checks import Refused
+from emoscene.data.checks import ImageRefused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, mixed
-from emoscene.data.splits import official
+from emoscene.data.sources.base import Entry, FileSource, weights_of_any
+from emoscene.data.splits import official_split
 from emoscene.emotions import Weights
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 from emoscene.paths import resolve_inside
 
 CONVERTED = "refs/convert/parquet"
@@ -38,11 +38,11 @@ ROLES = {"image": ("image", "picture", "img"), "label": ("label", "emotion"), "c
 SPLITS = ("train", "val", "test")
 
 
-class Hub(Files):
+class Hub(FileSource):
     """The rows of parquet files in order."""
 
     @dataclass(frozen=True)
-    class Config(Files.Config):
+    class Config(FileSource.Config):
         """Which rows of what, and what the columns are called."""
 
         revision: str = option("", "the commit, tag or branch to read; empty: the newest commit, which is then kept")
@@ -57,37 +57,37 @@ class Hub(Files):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
         if root is None:
-            raise Usage("give --root, a hub id such as Woleek/EmoSet-118K, or a folder of parquet files")
-        self.files, self.commit = _local(root) if root.exists() else _remote(str(root), config.revision)
+            raise UsageError("give --root, a hub id such as Woleek/EmoSet-118K, or a folder of parquet files")
+        self.files, self.commit = _local_files(root) if root.exists() else _remote_files(str(root), config.revision)
         self.files = [file for file in self.files if config.subset in file.path]
         if not self.files:
             named = f" with {config.subset!r} in its path" if config.subset else ""
-            raise Usage(f"{root} has no parquet file{named}: give --root, where some lie")
+            raise UsageError(f"{root} has no parquet file{named}: give --root, where some lie")
         self.ends = list(accumulate(file.rows for file in self.files))
         first = self.files[0]
-        self.columns = {key: first.column(key, getattr(config, key)) for key in ROLES}
-        self.labels = config.labels or first.labels(self.columns["label"])
+        self.columns = {key: first.find_column(key, getattr(config, key)) for key in ROLES}
+        self.labels = config.labels or first.label_names(self.columns["label"])
 
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def entry(self, number: int) -> Entry:
+    def read_entry(self, number: int) -> Entry:
         """A row."""
-        place, row = self._row(number)
+        place, row = self._read_row(number)
         file = self.files[place]
         within = number - (self.ends[place] - file.rows)
         where = f"{file.path}, row {within}"
         text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in ("caption_long", "scene")}
         text["caption"] = str(row.get(self.columns["caption"]) or "").strip()
-        record = Record(id=f"row-{number:08d}", weights=self._weights(row, where), **text)
+        record = Record(id=f"row-{number:08d}", weights=self._read_weights(row, where), **text)
         return Entry(record, where, file.split)
 
-    def data(self, number: int) -> bytes:
+    def read_bytes(self, number: int) -> bytes:
         """The picture's bytes, which stand in the row."""
-        cell = self._row(number)[1][self.columns["image"]]
+        cell = self._read_row(number)[1][self.columns["image"]]
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(data, bytes):
-            raise Refused("the row holds no picture's bytes")
+            raise ImageRefused("the row holds no picture's bytes")
         return data
 
     def facts(self) -> dict[str, Any]:
@@ -102,15 +102,15 @@ class Hub(Files):
         """The files, where they lie on this machine."""
         return (Path(file.path) for file in self.files if not self.commit)
 
-    def _weights(self, row: dict[str, Any], where: str) -> Weights:
+    def _read_weights(self, row: dict[str, Any], where: str) -> Weights:
         label = row.get(self.columns["label"])
         if label is None:
-            raise Refused("the row has no label")
-        return mixed(label, self.labels, where)
+            raise ImageRefused("the row has no label")
+        return weights_of_any(label, self.labels, where)
 
-    def _row(self, number: int) -> tuple[int, dict[str, Any]]:
+    def _read_row(self, number: int) -> tuple[int, dict[str, Any]]:
         place = bisect_right(self.ends, number)
-        return place, self.files[place].row(number - (self.ends[place] - self.files[place].rows))
+        return place, self.files[place].read_row(number - (self.ends[place] - self.files[place].rows))
 
 
 class Parquet:
@@ -121,13 +121,13 @@ class Parquet:
         try:
             self.file = parquet.ParquetFile(source)
         except (OSError, pa.ArrowInvalid) as error:
-            raise Failure(f"{path} cannot be read as parquet ({error}): fetch it again") from error
+            raise EmosceneError(f"{path} cannot be read as parquet ({error}): fetch it again") from error
         about = self.file.metadata
         self.rows: int = about.num_rows
         self.ends = list(accumulate(about.row_group(group).num_rows for group in range(about.num_row_groups)))
         self.lock, self.held, self.group = threading.Lock(), -1, pa.table({})
 
-    def row(self, number: int) -> dict[str, Any]:
+    def read_row(self, number: int) -> dict[str, Any]:
         """One row, by column."""
         group = bisect_right(self.ends, number)
         with self.lock:
@@ -136,41 +136,41 @@ class Parquet:
             start = self.ends[group - 1] if group else 0
             return dict(self.group.slice(number - start, 1).to_pylist()[0])
 
-    def column(self, key: str, named: str) -> str:
+    def find_column(self, key: str, named: str) -> str:
         """What the file calls this. Raises Usage where it has no such column."""
         there = self.file.schema_arrow.names
         if named and named not in there:
-            raise Usage(f"{self.path} has no column {named!r}: it has {', '.join(there)}")
+            raise UsageError(f"{self.path} has no column {named!r}: it has {', '.join(there)}")
         found = named or next((name for name in ROLES[key] if name in there), "")
         if not found and key != "caption":
-            raise Usage(f"{self.path} has no column {ROLES[key][0]!r}: say {key}=NAME, one of {', '.join(there)}")
+            raise UsageError(f"{self.path} has no column {ROLES[key][0]!r}: say {key}=NAME, one of {', '.join(there)}")
         return found
 
-    def labels(self, column: str) -> tuple[str, ...]:
+    def label_names(self, column: str) -> tuple[str, ...]:
         """The names of a `ClassLabel`'s numbers, as `datasets` keeps them in the file."""
         about = (self.file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
         feature = json.loads(about).get("info", {}).get("features", {}).get(column, {})
         return tuple(feature.get("names", ())) if isinstance(feature, dict) else ()
 
 
-def _split(path: str) -> str:
+def _split_of_file(path: str) -> str:
     """The split that a file's name or folder tells, as `train-00000-of-00004.parquet` does."""
-    words = [official(part.partition("-")[0].partition(".")[0]) for part in PurePosixPath(path).parts]
+    words = [official_split(part.partition("-")[0].partition(".")[0]) for part in PurePosixPath(path).parts]
     return next((word for word in reversed(words) if word in SPLITS), "")
 
 
-def _local(root: Path) -> tuple[list[Parquet], str]:
+def _local_files(root: Path) -> tuple[list[Parquet], str]:
     paths = [root] if root.is_file() else sorted(path for path in root.rglob("*.parquet") if path.is_file())
     for path in paths if root.is_dir() else ():
         resolve_inside(root, path.relative_to(root).as_posix())
     parts = ((path, path.name if root.is_file() else path.relative_to(root).as_posix()) for path in paths)
-    return [Parquet(str(path), str(path), _split(part)) for path, part in parts], ""
+    return [Parquet(str(path), str(path), _split_of_file(part)) for path, part in parts], ""
 
 
-def _remote(name: str, revision: str) -> tuple[list[Parquet], str]:
+def _remote_files(name: str, revision: str) -> tuple[list[Parquet], str]:
     """The parquet files of a hub's data set at one commit."""
     if name.count("/") != 1:
-        raise Usage(f"{name} is neither there nor a hub id: give --root, such as Woleek/EmoSet-118K")
+        raise UsageError(f"{name} is neither there nor a hub id: give --root, such as Woleek/EmoSet-118K")
     try:
         commit = HfApi().dataset_info(name, revision=revision or None).sha or revision
         system = HfFileSystem()
@@ -178,9 +178,9 @@ def _remote(name: str, revision: str) -> tuple[list[Parquet], str]:
         if not found:
             commit = HfApi().dataset_info(name, revision=CONVERTED).sha or CONVERTED
             found = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
-        return [Parquet(path, system.open(path), _split(path.partition("@")[2])) for path in found], commit
+        return [Parquet(path, system.open(path), _split_of_file(path.partition("@")[2])) for path in found], commit
     except (HfHubHTTPError, OSError) as error:
-        raise Failure(
+        raise EmosceneError(
             f"the hub's data set {name} cannot be reached: fetch it where there is a network (hf download --repo-type "
             f"dataset {name}) and give that folder as --root; `emoscene prepare mini` needs none"
         ) from error

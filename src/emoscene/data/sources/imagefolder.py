@@ -21,22 +21,22 @@ from pyarrow import parquet
 
 from emoscene import stage
 from emoscene.config import option
-from emoscene.data.checks import ENDINGS, Refused
+from emoscene.data.checks import ENDINGS, ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
     Entry,
-    Files,
-    inside,
-    labelled,
-    mixed,
-    names,
-    needed,
+    FileSource,
+    resolve_inside_root,
+    weights_of_label,
+    weights_of_any,
+    unique_ids,
+    require_root,
     read_file,
     read_text_file,
 )
-from emoscene.data.splits import official
+from emoscene.data.splits import official_split
 from emoscene.emotions import EMOTIONS
-from emoscene.errors import Failure, Usage
+from emoscene.errors import EmosceneError, UsageError
 
 SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
@@ -45,11 +45,11 @@ PICTURES = {ending for endings in ENDINGS.values() for ending in endings}
 ROLES = {"file_name": ("file_name", "file", "image"), "label": ("label", "emotion"), "caption": ("caption", "text")}
 
 
-class ImageFolder(Files):
+class ImageFolder(FileSource):
     """The pictures that the metadata list, or those in the emotions' folders, in the order of their paths."""
 
     @dataclass(frozen=True)
-    class Config(Files.Config):
+    class Config(FileSource.Config):
         """What the metadata call things, where they call them otherwise."""
 
         label: str = option("", "the column of the emotion; empty: label or emotion")
@@ -60,21 +60,21 @@ class ImageFolder(Files):
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
-        self.folder = needed(root, "a folder with a folder per emotion, or with metadata.jsonl, .csv or .parquet")
+        self.folder = require_root(root, "a folder with a folder per emotion, or with metadata.jsonl, .csv or .parquet")
         lists = sorted(path for name in METADATA for path in self.folder.rglob(name) if self._is_list(path))
-        self.rows = [row for path in lists for row in self._listed(path)] if lists else list(self._foldered())
+        self.rows = [row for path in lists for row in self._read_listing(path)] if lists else list(self._scan_folders())
         if not self.rows:
-            raise Usage(
+            raise UsageError(
                 f"{root} has neither metadata nor folders of pictures named {', '.join(EMOTIONS)}: name them so"
             )
-        self.ids = names([row["file_name"] for row in self.rows])
+        self.ids = unique_ids([row["file_name"] for row in self.rows])
         if len(set(self.ids)) < len(self.ids):
-            raise Usage(f"a picture stands twice in the metadata of {root}: take its second row out")
+            raise UsageError(f"a picture stands twice in the metadata of {root}: take its second row out")
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def entry(self, number: int) -> Entry:
+    def read_entry(self, number: int) -> Entry:
         """A row of the metadata."""
         row = self.rows[number]
         text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in TEXTS}
@@ -83,7 +83,7 @@ class ImageFolder(Files):
         record = Record(id=self.ids[number], weights=row["weights"], **text)
         return Entry(record, str(self.folder / row["file_name"]), row["split"])
 
-    def data(self, number: int) -> bytes:
+    def read_bytes(self, number: int) -> bytes:
         """The picture's file."""
         return read_file(self.folder, self.rows[number]["file_name"])
 
@@ -102,18 +102,18 @@ class ImageFolder(Files):
     def _is_list(self, path: Path) -> bool:
         """Whether metadata lie there. Raises Usage for a link that leaves the folder."""
         try:
-            return inside(self.folder, path.relative_to(self.folder).as_posix()).is_file()
-        except Refused as error:
-            raise Usage(f"{path} is no list of this folder: {error}") from error
+            return resolve_inside_root(self.folder, path.relative_to(self.folder).as_posix()).is_file()
+        except ImageRefused as error:
+            raise UsageError(f"{path} is no list of this folder: {error}") from error
 
-    def _foldered(self) -> Iterator[dict[str, Any]]:
+    def _scan_folders(self) -> Iterator[dict[str, Any]]:
         """A folder per emotion, perhaps below a folder per split."""
-        for folder, split in _classes(self.folder):
-            weights = labelled(folder.name, f"the folder {folder}")
+        for folder, split in _class_folders(self.folder):
+            weights = weights_of_label(folder.name, f"the folder {folder}")
             files = sorted(path for path in folder.rglob("*") if not path.is_dir())
             found = [path for path in files if path.suffix.lower() in PICTURES]
             if not found:
-                raise Usage(f"{folder} holds no picture: fill it, or take the folder away")
+                raise UsageError(f"{folder} holds no picture: fill it, or take the folder away")
             texts = {path for path in files if path.suffix == ".txt"}
             for path in found:
                 beside = path.with_suffix(".txt")
@@ -124,56 +124,56 @@ class ImageFolder(Files):
                     "text_file": beside.relative_to(self.folder).as_posix() if beside in texts else "",
                 }
 
-    def _listed(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _read_listing(self, path: Path) -> Iterator[dict[str, Any]]:
         """The rows of a file of metadata, whose paths count from where it lies."""
         place = path.parent.relative_to(self.folder)
         wanted = {"label": self.config.label, "caption": self.config.caption}
-        for number, row in enumerate(_read(path), 1):
+        for number, row in enumerate(_read_table(path), 1):
             where = f"{path}, row {number}"
             if not isinstance(row, dict):
-                raise Usage(f"{where} is no object with columns: mend it, or take the row out")
+                raise UsageError(f"{where} is no object with columns: mend it, or take the row out")
             if number == 1:
-                columns = {key: _column(row, key, wanted.get(key, ""), path) for key in ROLES}
+                columns = {key: _find_column(row, key, wanted.get(key, ""), path) for key in ROLES}
             file, label = row.get(columns["file_name"]), row.get(columns["label"])
             if not isinstance(file, str) or not file or label is None:
-                raise Usage(f"{where} has no file_name or no label: mend it, or take the row out")
-            split = official(str(row["split"])) if row.get("split") else _split(place, file)
+                raise UsageError(f"{where} has no file_name or no label: mend it, or take the row out")
+            split = official_split(str(row["split"])) if row.get("split") else _split_of_file(place, file)
             yield {
                 **row,
                 "file_name": (place / file).as_posix(),
-                "weights": mixed(label, self.config.labels, where),
+                "weights": weights_of_any(label, self.config.labels, where),
                 "caption": row.get(columns["caption"]),
                 "split": split,
             }
 
 
-def _classes(root: Path) -> Iterator[tuple[Path, str]]:
+def _class_folders(root: Path) -> Iterator[tuple[Path, str]]:
     """The folders of emotions, and the split that each lies in."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     for folder in folders:
-        if official(folder.name) not in SPLITS:
+        if official_split(folder.name) not in SPLITS:
             yield folder, ""
             continue
         for deeper in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            yield deeper, official(folder.name)
+            yield deeper, official_split(folder.name)
 
 
-def _split(place: Path, file: str) -> str:
-    head = official((place / file).parts[0])
+def _split_of_file(place: Path, file: str) -> str:
+    head = official_split((place / file).parts[0])
     return head if head in SPLITS else ""
 
 
-def _column(row: Mapping[str, Any], key: str, named: str, path: Path) -> str:
+def _find_column(row: Mapping[str, Any], key: str, named: str, path: Path) -> str:
     """What a file of metadata calls this."""
     if named and named not in row:
-        raise Usage(f"{path} has no column {named!r}: it has {', '.join(row)}")
+        raise UsageError(f"{path} has no column {named!r}: it has {', '.join(row)}")
     found = next((name for name in ROLES[key] if name in row), "")
     if not (named or found) and key != "caption":
-        raise Usage(f"{path} has no column {ROLES[key][0]!r}: it has {', '.join(row)}")
+        raise UsageError(f"{path} has no column {ROLES[key][0]!r}: it has {', '.join(row)}")
     return named or found
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def _read_table(path: Path) -> Iterator[dict[str, Any]]:
     """Rows by column, from any of the three kinds of file."""
     try:
         if path.suffix == ".parquet":
@@ -185,6 +185,6 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             with path.open(encoding="utf-8-sig") as file:
                 yield from (stage.parse_json(line) for line in file if line.strip())
     except UnicodeDecodeError as error:
-        raise Failure(f"{path} is not UTF-8 ({error}): save it as such") from error
+        raise EmosceneError(f"{path} is not UTF-8 ({error}): save it as such") from error
     except (ValueError, csv.Error, pa.ArrowInvalid) as error:
-        raise Failure(f"{path} is damaged ({error}): write it again") from error
+        raise EmosceneError(f"{path} is damaged ({error}): write it again") from error

@@ -11,12 +11,12 @@ from typing import ClassVar
 from PIL import Image
 
 from emoscene.config import option
-from emoscene.data.notes import Note
+from emoscene.data.notes import ImageNote
 from emoscene.data.records import ROLES, Record
 from emoscene.data.sources.base import Source
 from emoscene.world.plan import plan
-from emoscene.world.press import proofs
-from emoscene.world.roles import seeds
+from emoscene.world.press import render_images
+from emoscene.world.roles import role_seeds
 
 DEFAULT = 6000
 
@@ -32,7 +32,7 @@ class Mini(Source):
         judges: float = option(0.05, "share of the pictures for judges", span=(0.0, 0.3))
         heldout: float = option(0.10, "share of the pictures that nothing learns from", span=(0.0, 0.3))
         start: int = option(0, "the first picture of each role's seeds", span=(0, 9_000_000))
-        workers: int = option(-1, "rendering processes; 0 is none, -1 one for each core", span=(-1, 1024), late=True)
+        workers: int = option(-1, "rendering processes; 0 is none, -1 one for each core", span=(-1, 1024), runtime=True)
 
     config: Config
     licence: ClassVar[str] = "The miniature world is emoscene's own, under Apache-2.0."
@@ -48,14 +48,14 @@ class Mini(Source):
         ends = list(accumulate(counts))
         place = bisect_right(ends, number)
         role, first = ROLES[place], ends[place] - counts[place]
-        return role, seeds(role, 1, self.config.start + number - first)[0]
+        return role, role_seeds(role, 1, self.config.start + number - first)[0]
 
-    def survey(self, numbers: Sequence[int]) -> Iterator[Note]:
+    def survey(self, numbers: Sequence[int]) -> Iterator[ImageNote]:
         """What the plans say; nothing is rendered, as a rendered picture is sound and like no other."""
         for number in numbers:
             role, seed = self.seed(number)
             drawn = plan(seed)
-            yield Note(
+            yield ImageNote(
                 number,
                 f"mini-{seed}",
                 f"seed {seed}",
@@ -71,7 +71,7 @@ class Mini(Source):
         dealt = [self.seed(number) for number in numbers]
         workers = None if self.config.workers < 0 else self.config.workers
         orders = ({"seed": seed} for _, seed in dealt)
-        for (role, seed), proof in zip(dealt, proofs(orders, self.side, workers), strict=True):
+        for (role, seed), proof in zip(dealt, render_images(orders, self.side, workers), strict=True):
             record = Record(
                 id=f"mini-{seed}",
                 weights=proof.plan.weights,

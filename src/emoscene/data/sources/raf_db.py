@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 from emoscene.config import option
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, needed, read_file, unique_ids
-from emoscene.emotions import EKMAN, NOTHING, Weights, weights
-from emoscene.errors import Failure, Usage, unknown
+from emoscene.data.sources.base import Entry, FileSource, require_root, read_file, unique_ids
+from emoscene.emotions import EKMAN, NO_EMOTION, Weights, emotion_weights
+from emoscene.errors import EmosceneError, UsageError, unknown_name
 
 LABELS = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness", "5": "sadness", "6": "anger", "7": "neutral"}
 OUT = "none"
@@ -28,11 +28,11 @@ WORDS = "a close portrait of a face"
 WHAT = "RAF-DB's folder, which holds basic/EmoLabel/list_patition_label.txt, or train/1 to 7 and test/1 to 7"
 
 
-class RAFDB(Files):
+class RAFDB(FileSource):
     """RAF-DB's faces, those that a rule leaves out not counted."""
 
     @dataclass(frozen=True)
-    class Config(Files.Config):
+    class Config(FileSource.Config):
         """What each of Ekman's labels becomes: a mixture, `neutral` for none at all, or `none` to leave it out."""
 
         surprise: str = option("", "what surprise becomes; empty: as emotions.EKMAN has it")
@@ -49,30 +49,30 @@ class RAFDB(Files):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
         self.said = {name: getattr(config, name) or EKMAN[name] or OUT for name in LABELS.values()}
-        self.rules = {name: _rule(text.strip()) for name, text in self.said.items()}
-        self.folder = needed(root, WHAT)
-        found = _found(self.folder)
+        self.rules = {name: _parse_rule(text.strip()) for name, text in self.said.items()}
+        self.folder = require_root(root, WHAT)
+        found = _find_images(self.folder)
         self.counts = Counter(label for _, label in found)
         self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
         if not self.rows:
-            raise Usage(f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral")
+            raise UsageError(f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral")
         self.files = [path.relative_to(self.folder).as_posix() for path, _ in self.rows]
         self.splits = [_split(path) for path, _ in self.rows]
         stems = [_stem(path, split) for (path, _), split in zip(self.rows, self.splits, strict=True)]
         self.ids = unique_ids(stems, self.files)
         if len(set(self.ids)) < len(self.ids):
-            raise Usage(f"a face stands twice in the list of {root}: take its second row out")
+            raise UsageError(f"a face stands twice in the list of {root}: take its second row out")
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def entry(self, number: int) -> Entry:
+    def read_entry(self, number: int) -> Entry:
         """A face; its split is its name's beginning, or its folder's."""
         path, label = self.rows[number]
-        record = Record(id=self.ids[number], weights=self.rules[label] or NOTHING, caption_long=WORDS)
+        record = Record(id=self.ids[number], weights=self.rules[label] or NO_EMOTION, caption_long=WORDS)
         return Entry(record, str(path), self.splits[number])
 
-    def data(self, number: int) -> bytes:
+    def read_bytes(self, number: int) -> bytes:
         """The face's file."""
         return read_file(self.folder, self.files[number])
 
@@ -90,8 +90,8 @@ class RAFDB(Files):
         return {"rules": {f"{name} -> {rule}": self.counts[name] for name, rule in said.items()}}
 
 
-def _rule(text: str) -> Weights | None:
-    return None if text == OUT else NOTHING if text == "neutral" else weights(text)
+def _parse_rule(text: str) -> Weights | None:
+    return None if text == OUT else NO_EMOTION if text == "neutral" else emotion_weights(text)
 
 
 def _split(path: Path) -> str:
@@ -104,43 +104,43 @@ def _stem(path: Path, split: str) -> str:
     return name if name.startswith(split) else f"{split}-{path.parent.name}-{name}"
 
 
-def _found(root: Path) -> list[tuple[Path, str]]:
+def _find_images(root: Path) -> list[tuple[Path, str]]:
     """Every picture and its label's name, in either layout."""
     for folder in (root / "basic", root):
         if (folder / "EmoLabel/list_patition_label.txt").is_file():
-            return _listed(folder, folder / "EmoLabel/list_patition_label.txt")
+            return _read_listing(folder, folder / "EmoLabel/list_patition_label.txt")
     for folder in (root / "DATASET", root):
         if (folder / "train").is_dir():
-            return _foldered(folder)
-    raise Usage(f"{root} is not laid out as RAF-DB: give --root, {WHAT}")
+            return _scan_folders(folder)
+    raise UsageError(f"{root} is not laid out as RAF-DB: give --root, {WHAT}")
 
 
-def _listed(folder: Path, path: Path) -> list[tuple[Path, str]]:
+def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
     aligned = (folder / "Image/aligned").is_dir()
     place, ending = ("Image/aligned", "_aligned.jpg") if aligned else ("Image/original", ".jpg")
     found = []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise Failure(f"{path} is not UTF-8 ({error}): save it as such") from error
+        raise EmosceneError(f"{path} is not UTF-8 ({error}): save it as such") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")
         stem = Path(name.strip()).name.removesuffix(".jpg")
         if label not in LABELS or not stem:
-            raise Usage(f"{path}, line {number} is not a name and a label from 1 to 7: mend the list")
+            raise UsageError(f"{path}, line {number} is not a name and a label from 1 to 7: mend the list")
         found.append((folder / place / f"{stem}{ending}", LABELS[label]))
     return found
 
 
-def _foldered(root: Path) -> list[tuple[Path, str]]:
+def _scan_folders(root: Path) -> list[tuple[Path, str]]:
     found = []
     for folder in sorted(path for split in ("train", "test") for path in (root / split).glob("*") if path.is_dir()):
         if folder.name not in LABELS:
-            raise unknown("label of RAF-DB", folder.name, LABELS, hint=str(folder))
+            raise unknown_name("label of RAF-DB", folder.name, LABELS, hint=str(folder))
         inside = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
         if not inside:
-            raise Usage(f"{folder} holds no picture: fill it, or take the folder away")
+            raise UsageError(f"{folder} holds no picture: fill it, or take the folder away")
         found += [(path, LABELS[folder.name]) for path in inside]
     return found
