@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from emoscene import stage
-from emoscene.learner import CARD
-from emoscene.mini.recipe import ADAPTERS
+from emoscene.core import run_dir
+from emoscene.learning.learner import CARD
+from emoscene_mini.recipe import ADAPTERS
 from emoscene.reporting.figures import HIGH, WIDE, Point, draw_lines, draw_mark
 
 STYLE = """
@@ -38,7 +38,7 @@ def trained(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         more = ["--resume"] if (out / "checkpoints").is_dir() else []
         line = [sys.executable, "-m", *torchrun, *words, *more, f"validate_every={asked.every}"]
         subprocess.run(line, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return stage.read_manifest(out)
+    return run_dir.read_manifest(out)
 
 
 def curve(name: str, manifest: dict[str, Any]) -> list[Point]:
@@ -94,8 +94,8 @@ def main() -> None:
         told = f"{cost['seconds']:.0f}", f"{cost['pictures']:,}", f"{cost['trainable']:,}", f"{left:.3f}"
         table.add_row(name, *told)
     Console(width=110).print(table)
-    stage.write_atomic(asked.out / "adapters.json", json.dumps({"adapters": rows, "proof": proof}, indent=1).encode())
-    stage.write_atomic(asked.drawing or asked.out / "adapters.svg", drawing(manifests, proof).encode())
+    run_dir.write_atomic(asked.out / "adapters.json", json.dumps({"adapters": rows, "proof": proof}, indent=1).encode())
+    run_dir.write_atomic(asked.drawing or asked.out / "adapters.svg", drawing(manifests, proof).encode())
 
 
 if __name__ == "__main__":

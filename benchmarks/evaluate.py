@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from emoscene.evaluation import evaluate
-from emoscene.painting import plan_samples, load_prompts, parse_seeds
-from emoscene.panel import load_judges
-from emoscene.sampling import load
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.evaluation.generate import plan_samples, load_prompts, parse_seeds
+from emoscene.evaluation.judges import load_judges
+from emoscene.pipeline.pipeline import load
 
 
 def turn(asked: argparse.Namespace, folder: Path) -> tuple[float, float]:

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import turns
-from emoscene import seeds
-from emoscene.backbone import DiffusionModel
+from emoscene.core import seeds
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.methods.guidance import Guidance
-from emoscene.solvers import make_scheduler
+from emoscene.pipeline.samplers import make_scheduler
 
 WARM, CFG = 2, 7.5
 MOST = {"cpu": 0.01, "cuda": 0.05}  # of a step, and of a step over the trajectory

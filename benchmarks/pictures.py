@@ -25,12 +25,12 @@ from rich.table import Table
 
 import emoscene
 from benchmarks import turns
-from emoscene import config as configs
-from emoscene import plugins
-from emoscene.backbone import DiffusionModel
-from emoscene.device import load_model
-from emoscene.mini import truesize
-from emoscene.sampling import EmotionPipeline
+from emoscene.core import config as configs
+from emoscene.core import registry
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.device import load_model
+from emoscene.diffusion import true_size
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 PROMPT, WARM = "a village by a lake", 2
 MOST = {"none": 1.02, "lora": 1.06, "multimodal": 1.06}
@@ -57,11 +57,11 @@ class Ours:
         if method == "none" or method in base.spec.adapters:
             self.pipe = emoscene.load(base, method=method)
         else:
-            cls = plugins.load_plugin("methods", method)
+            cls = registry.load_plugin("methods", method)
             own = {field.name for field in configs.list_options(cls.Config)}
-            recipe = plugins.load_table("recipes", truesize.METHODS[method]) if cls.reads else {}
+            recipe = registry.load_table("recipes", true_size.METHODS[method]) if cls.reads else {}
             config = configs.replace_fields(cls.Config(), {key: value for key, value in recipe.items() if key in own})
-            made = cls.start(config, base, truesize.RandomSamples()).to(base.device).requires_grad_(False).eval()
+            made = cls.start(config, base, true_size.RandomSamples()).to(base.device).requires_grad_(False).eval()
             self.pipe = EmotionPipeline(base, {method: made})
         self.steps = steps
 
@@ -105,7 +105,7 @@ def main() -> int:
     parser.add_argument("--dtype")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     asked = parser.parse_args()
-    name = str(truesize.make_true_size_base(asked.out / "truesize")) if asked.true else asked.base
+    name = str(true_size.make_true_size_base(asked.out / "truesize")) if asked.true else asked.base
     base = load_model(name, asked.device, asked.dtype)
     runners, setup = contenders(base, asked.methods, asked.steps)
     gap = int(np.abs(runners["diffusers"](0) - runners["none"](0)).max()) if "none" in runners else None

@@ -24,18 +24,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emoscene import stage
-from emoscene.backbone import DiffusionModel
+from emoscene.core import run_dir
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data import encoding, finishing, preparation, records
-from emoscene.data.checks import open_checked
+from emoscene.data.image_checks import open_checked
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.duplicates import group_duplicates, perceptual_hash
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.data.shapes import crop_square
+from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.sources.imagefolder import ImageFolder
-from emoscene.world.layouts import write_layout
-from emoscene.world.press import render_image
+from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world.render_pool import render_image
 
 BATCH = 64
 
@@ -92,13 +92,13 @@ def processes(asked: argparse.Namespace, folder: Path) -> dict:
         ]
         assert [hand.wait() for hand in hands] == [0] * count
         seconds[count] = time.perf_counter() - began
-    same = len({stage.read_manifest(folder / f"by-{count}")["fingerprint"] for count in (1, 2)}) == 1
+    same = len({run_dir.read_manifest(folder / f"by-{count}")["fingerprint"] for count in (1, 2)}) == 1
     return {"speed-up": seconds[1] / seconds[2], "seconds": seconds, "same bytes": same, "pictures": asked.number}
 
 
 def access(asked: argparse.Namespace, folder: Path) -> dict:
     """Samples a second in random batches, and megabytes of private memory that reading them added."""
-    made = stage.RunDir.open(folder / "prepared", "prepared", {"number": asked.number})
+    made = run_dir.RunDir.open(folder / "prepared", "prepared", {"number": asked.number})
     rng = np.random.default_rng(0)
     parts = [made.path / name for name in encoding.shard_names(asked.number, SHARD)]
     for shard, part in enumerate(parts):

@@ -22,16 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import turns
-from emoscene import plugins
-from emoscene.config import read_toml
-from emoscene.metrics.base import Predictions, Value, hits
-from emoscene.metrics.distance import moments
-from emoscene.mini.comparison import relative_distance
-from emoscene.mini.lab import Experiment
-from emoscene.painting import plan_samples
-from emoscene.sampling import EmotionPipeline
-from emoscene.solvers import remaining_timesteps, make_scheduler
-from emoscene.statistics import paired_difference
+from emoscene.core import registry
+from emoscene.core.config import read_toml
+from emoscene.evaluation.metrics.base import Predictions, Value, hits
+from emoscene.evaluation.metrics.distance import moments
+from emoscene_mini.comparison import relative_distance
+from emoscene_mini.experiment import Experiment
+from emoscene.evaluation.generate import plan_samples
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.pipeline.samplers import remaining_timesteps, make_scheduler
+from emoscene.evaluation.statistics import paired_difference
 
 PROMPT, STOCK, WARM = "a village by a lake", 50, 1
 LEAST, LOST, FARTHER = 3.0, 0.02, 1.1
@@ -39,7 +39,7 @@ LEAST, LOST, FARTHER = 3.0, 0.02, 1.1
 
 def recipe(name: str) -> dict:
     """The options of a recipe, by name or file."""
-    return read_toml(name) if Path(name).suffix == ".toml" else plugins.load_table("recipes", name)
+    return read_toml(name) if Path(name).suffix == ".toml" else registry.load_table("recipes", name)
 
 
 def passes(pipe: EmotionPipeline, options: dict) -> int:

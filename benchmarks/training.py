@@ -2,7 +2,7 @@
 
 steps   one model, data, batch and precision; who trains it takes turns, a few steps each, in one process:
           bare              forward, backward, optimizer on one batch that is there: the limit
-          engine            emoscene.training, fed from prepared latents
+          engine            emoscene.training.loop, fed from prepared latents
           published         the order of work of diffusers' LoRA example: a picture is opened, cropped to tensors and
                             passed through the VAE and its words through the text encoder, in every step
           published, cached the same loop, fed from the same latents
@@ -45,18 +45,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from emoscene import plugins, seeds, stage, training
-from emoscene.backbone import DiffusionModel
+from emoscene.core import registry, seeds, run_dir
+from emoscene.training import loop
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data import encoding, finishing, records
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.feed import prefetch_batches
-from emoscene.hardware import attention_kernel, training_device, choose_precision
-from emoscene.learner import Batch, Learner
+from emoscene.training.dataloader import prefetch_batches
+from emoscene.learning.precision import attention_kernel, training_device, choose_precision
+from emoscene.learning.learner import Batch, Learner
 from emoscene.methods.base import denoising_loss
-from emoscene.mini import truesize
-from emoscene.training import Config, TrainingState
+from emoscene.diffusion import true_size
+from emoscene.training.loop import Config, TrainingState
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 LIMITS = {  # the ratio's name: the row above, the row below, and what is promised
@@ -168,7 +169,7 @@ def engine(learner: Learner, data: PreparedDataset, config: Config) -> Callable[
     state = TrainingState(learner, config)
 
     def run(count: int) -> None:
-        running = training.train_steps(state, data, config)
+        running = loop.train_steps(state, data, config)
         for _ in islice(running, count):
             pass
         running.close()
@@ -180,7 +181,7 @@ def contenders(asked: argparse.Namespace, base: DiffusionModel, data: PreparedDa
     """Each with an adapter of its own kind; the plain one is shared, so all move the same weights."""
     kind = choose_precision(asked.precision, training_device(), [base.unet])
     config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
-    cls = plugins.load_plugin("methods", "lora")
+    cls = registry.load_plugin("methods", "lora")
     lora = cls.start(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)
     plain = Plain(base, asked.rank)
     ours = engine(plain, data, config)
@@ -209,7 +210,7 @@ def timed(run: Callable[[int], None], count: int) -> tuple[float, float]:
 
 def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds of a step by each contender, and the ratios that count."""
-    name = str(truesize.make_true_size_base(asked.weights)) if asked.true else asked.base
+    name = str(true_size.make_true_size_base(asked.weights)) if asked.true else asked.base
     half = training_device().type == "cuda" and choose_precision(asked.precision, training_device()) == "bf16"
     base, asked.second = (DiffusionModel.load(name, training_device(), torch.bfloat16 if half else torch.float32) for _ in range(2))
     for one in (base, asked.second):
@@ -285,7 +286,7 @@ def quartiles(values: list[float]) -> dict[str, Any]:
 
 def synthetic(folder: Path, number: int, side: int) -> PreparedDataset:
     """A prepared folder of random latents, written as `prepare` writes them."""
-    opened = stage.RunDir.open(folder / "prepared", "prepared", {"number": number, "side": side})
+    opened = run_dir.RunDir.open(folder / "prepared", "prepared", {"number": number, "side": side})
     parts = [opened.path / name for name in encoding.shard_names(number, SHARD)]
     for shard, part in enumerate(parts):
         numbers = range(shard * SHARD, min((shard + 1) * SHARD, number))

@@ -27,7 +27,7 @@ def _few_threads() -> None:
 def server() -> multiprocessing.context.ForkServerContext:
     """Forks processes from one that has imported what training needs, so that each costs a fraction of a second."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["emoscene.artifacts"])
+    context.set_forkserver_preload(["emoscene.training.train"])
     first = context.Process(target=len, args=("",))
     first.start()
     first.join()

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 import tiny
-from emoscene import config, plugins, seeds
-from emoscene.backbone import DiffusionModel
+from emoscene.core import config, registry, seeds
+from emoscene.diffusion.model import DiffusionModel
 
 FILE = Path(__file__).parent / "data/golden.json"
 SMALL = {"side": 32, "patch": 16, "width": 32, "layers": 1, "heads": 2, "vector": 16, "text_width": 32}
@@ -52,8 +52,8 @@ def filled(module: torch.nn.Module, name: str) -> None:
 
 def learners() -> list[tuple[str, str]]:
     """Kind and name of all that learns, found and not listed."""
-    both = ((kind, name) for kind in ("encoders", "methods") for name in plugins.list_names(kind))
-    return [(kind, name) for kind, name in both if plugins.load_plugin(kind, name).reads]
+    both = ((kind, name) for kind in ("encoders", "methods") for name in registry.list_names(kind))
+    return [(kind, name) for kind, name in both if registry.load_plugin(kind, name).reads]
 
 
 def standing(folder: Path) -> DiffusionModel:
@@ -65,7 +65,7 @@ def standing(folder: Path) -> DiffusionModel:
 
 def measured(kind: str, name: str, base: DiffusionModel) -> dict[str, list[float]]:
     """Each sample's loss, and each batch's norm of the gradient."""
-    cls, data = plugins.load_plugin(kind, name), Eight()
+    cls, data = registry.load_plugin(kind, name), Eight()
     fields = {field.name for field in config.list_options(cls.Config)}
     small = {key: value for key, value in SMALL.items() if kind == "encoders" and key in fields}
     learner = cls.start(config.replace_fields(cls.Config(), small), base, data)

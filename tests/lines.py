@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from emoscene import checkpoints
-from emoscene.learner import Batch, Learner
-from emoscene.training import Config
+from emoscene.learning import checkpoints
+from emoscene.learning.learner import Batch, Learner
+from emoscene.training.loop import Config
 
 FAST = Config(steps=24, batch=6, precision="fp32", checkpoint_every=5, lr=1e-2)
 MUON = Config(**{**vars(FAST), "muon": 2.0})

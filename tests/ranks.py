@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from emoscene.evaluation import evaluate
-from emoscene.sampling import EmotionPipeline
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 torch.set_num_threads(1)
 dist.init_process_group("gloo")

@@ -16,17 +16,18 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene import device, plugins
+from emoscene.diffusion import device
+from emoscene.core import registry
 from emoscene.encoders.base import load_encoder
-from emoscene.errors import EmosceneError
-from emoscene.evaluation import evaluate
-from emoscene.pictures import GenerationParams
-from emoscene.sampling import EmotionPipeline
-from emoscene.solvers import SCHEDULERS
+from emoscene.core.errors import EmosceneError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.core.images import GenerationParams
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.pipeline.samplers import SCHEDULERS
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 from standin_accelerator.record import Waits
 
-METHODS = plugins.list_names("methods")
+METHODS = registry.list_names("methods")
 CHAINS = [*METHODS, *("+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2))]
 
 METHOD_WAITS = {"guidance": 1, "multimodal": 1}

@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene import checkpoints, plugins, stage
-from emoscene.backbone import DiffusionModel
+from emoscene.learning import checkpoints
+from emoscene.core import registry, run_dir
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data.dataset import PreparedDataset
-from emoscene.errors import EmosceneError
+from emoscene.core.errors import EmosceneError
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 
-CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
+CLIP = str(registry.HOME / "mini/weights/emotion_clip")
 STEPS = 3
 RUN = {
     "steps": STEPS,
@@ -63,7 +64,7 @@ def list_learners() -> list[str]:
     """All plug-ins that train."""
     found = []
     for kind in ("methods", "encoders"):
-        found += [name for name in plugins.list_names(kind) if plugins.load_plugin(kind, name).reads]
+        found += [name for name in registry.list_names(kind) if registry.load_plugin(kind, name).reads]
     return found
 
 
@@ -94,7 +95,7 @@ def train(name: str, data: Path, base: str, out: Path, **settings: object) -> Pa
 
 def read_losses(folder: Path) -> list[float]:
     """The losses on unseen images at each validation."""
-    return [row["loss"]["all"] for row in stage.read_manifest(folder)["history"]]
+    return [row["loss"]["all"] for row in run_dir.read_manifest(folder)["history"]]
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -
     assert [path.name for path in checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")] == ["step-0", "step-1"]
     with use_card(H100):
         parts = train("inversion", data, base, tmp_path / "parts", **settings, resume=True)
-    assert stage.read_manifest(parts)["fingerprint"] == stage.read_manifest(whole)["fingerprint"]
+    assert run_dir.read_manifest(parts)["fingerprint"] == run_dir.read_manifest(whole)["fingerprint"]
 
 
 def test_a_dry_run_says_what_the_card_held(base: str, data: Path, tmp_path: Path) -> None:

@@ -9,20 +9,21 @@ import pytest
 from safetensors.numpy import save_file
 
 import tiny
-from emoscene import artifacts, plugins
-from emoscene.architecture import Architecture, find_family, read_architecture
-from emoscene.backbone import DiffusionModel
-from emoscene.basespec import ModelSpec, find_spec
-from emoscene.errors import UsageError
-from emoscene.sampling import load
+from emoscene.training import train
+from emoscene.core import registry
+from emoscene.diffusion.architecture import Architecture, find_family, read_architecture
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.base_spec import ModelSpec, find_spec
+from emoscene.core.errors import UsageError
+from emoscene.pipeline.pipeline import load
 
-MINIATURE = plugins.HOME / "mini/weights/base"
+MINIATURE = registry.HOME / "mini/weights/base"
 LEARNERS = ("captioner", "emotion_clip", "guidance", "inversion", "judge", "lora", "multimodal")
 
 
 def write_configs(folder: Path, **unet: object) -> Path:
     """The configs of Stable Diffusion v1.5 without a weight, as far as an architecture is read from them."""
-    shutil.copytree(plugins.HOME / "bases/sd15", folder)
+    shutil.copytree(registry.HOME / "bases/sd15", folder)
     (folder / "model_index.json").write_text("{}")
     file = folder / "unet/config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | unet))
@@ -60,7 +61,7 @@ def stable_diffusion_shapes() -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_stable_diffusion_in_a_folder_has_the_recipes_of_sd15(learner: str, tmp_path: Path) -> None:
     folder = str(write_configs(tmp_path / "anything"))
-    assert artifacts.find_recipe(learner, folder) == artifacts.find_recipe(learner, "sd15") != artifacts.find_recipe(learner, "mini")
+    assert train.find_recipe(learner, folder) == train.find_recipe(learner, "sd15") != train.find_recipe(learner, "mini")
 
 
 def test_it_has_the_guidance_and_the_companions_of_sd15_too(tmp_path: Path) -> None:
@@ -72,14 +73,14 @@ def test_one_file_is_known_by_the_shapes_of_its_tensors(tmp_path: Path) -> None:
     file = write_header(tmp_path / "dreamy.safetensors", stable_diffusion_shapes())
     assert read_architecture(file) == Architecture((320, 640, 1280, 1280), 768)
     assert find_spec(str(file)) == replace(find_spec("sd15"), source=str(file), revision=None)
-    assert artifacts.find_recipe("lora", str(file)) == artifacts.find_recipe("lora", "sd15")
+    assert train.find_recipe("lora", str(file)) == train.find_recipe("lora", "sd15")
 
 
 def test_a_copy_of_the_miniature_is_the_miniature(tmp_path: Path) -> None:
     folder = str(shutil.copytree(MINIATURE, tmp_path / "copy"))
     assert find_spec(folder) == replace(find_spec("mini"), source=folder)
     for learner in LEARNERS:
-        assert artifacts.find_recipe(learner, folder) == artifacts.find_recipe(learner, "mini")
+        assert train.find_recipe(learner, folder) == train.find_recipe(learner, "mini")
     base = DiffusionModel.load(folder)
     assert base.auxiliary_model("captioner") == DiffusionModel.load("mini").auxiliary_model("captioner")
     assert load(base, method="lora").plan("a lake", emotion="awe")[0].cfg == find_spec("mini").guidance_scale
@@ -94,13 +95,13 @@ def test_without_its_list_of_words_a_copy_says_nothing_of_words(tmp_path: Path) 
 
 @pytest.mark.parametrize("base", ["/data/sd15", "owner/name", "runs/base", "./typo"])
 def test_what_is_not_here_has_no_recipe_of_the_miniature(base: str) -> None:
-    assert artifacts.find_recipe("lora", base) == artifacts.find_recipe("lora", "sd15")
+    assert train.find_recipe("lora", base) == train.find_recipe("lora", "sd15")
     assert find_spec(base).guidance_scale == ModelSpec("").guidance_scale == 7.5
 
 
 def test_an_unknown_shape_has_the_usual_recipe_and_no_companions(tmp_path: Path) -> None:
     folder = str(tiny.make(tmp_path / "base"))
-    assert artifacts.find_recipe("lora", folder) == artifacts.find_recipe("lora", "sd15")
+    assert train.find_recipe("lora", folder) == train.find_recipe("lora", "sd15")
     assert find_spec(folder) == ModelSpec(folder)
 
 
@@ -118,7 +119,7 @@ def test_what_tells_no_architecture_has_no_family(tmp_path: Path) -> None:
 
 def test_every_named_base_that_is_here_has_its_own_architecture() -> None:
     assert find_family(MINIATURE) == "mini"
-    assert find_family(plugins.HOME / "bases/sd15") == "sd15"
+    assert find_family(registry.HOME / "bases/sd15") == "sd15"
 
 
 def test_a_name_is_a_name_where_a_folder_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,4 +140,4 @@ def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_name_nobody_knows_is_told_before_anything_else() -> None:
     with pytest.raises(UsageError, match="no base 'minni': did you mean 'mini'"):
-        artifacts.find_recipe("lora", "minni")
+        train.find_recipe("lora", "minni")

@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, AutoTokenizer, BlipForConditionalGeneration
 
-from emoscene import learner as learners
-from emoscene import plugins, training
+from emoscene.learning import learner as learners
+from emoscene.core import registry
+from emoscene.training import loop
 from emoscene.encoders.captioner import END, MARKS, START, Captioner, caption_agreement, build_vocabulary
-from emoscene.errors import UsageError
-from emoscene.learner import Batch
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch
 
 SAID = ("a red dog, on a hill", "the blue sea")
 SMALL = {"side": 16, "patch": 8, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "beams": 1, "length": 9}
@@ -107,9 +108,9 @@ def test_its_processor_sees_as_it_does(tmp_path):
 
 def test_training_goes_on_where_it_stopped(tmp_path):
     own = {"batch": 4, "schedule": "constant", "warmup": 0.0, "precision": "fp32", "checkpoint_every": 2}
-    whole = training.run_training(made(), Two(), training.Config(steps=4, **own), tmp_path / "whole")
-    training.run_training(made(), Two(), training.Config(steps=2, **own), tmp_path / "parts")
-    resumed = training.run_training(made(), Two(), training.Config(steps=4, **own), tmp_path / "parts", resume=True)
+    whole = loop.run_training(made(), Two(), loop.Config(steps=4, **own), tmp_path / "whole")
+    loop.run_training(made(), Two(), loop.Config(steps=2, **own), tmp_path / "parts")
+    resumed = loop.run_training(made(), Two(), loop.Config(steps=4, **own), tmp_path / "parts", resume=True)
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
     inner = [name for name, p in whole.trainable.items() if p.ndim == 2 and whole.use_muon(name)]
     assert len(inner) == 14
@@ -177,5 +178,5 @@ def test_agreement_counts_words():
 
 
 def test_the_recipe_suits_it():
-    known = {option.name for option in [*plugins.list_options("encoders", "captioner"), *plugins.list_room_options("training")]}
-    assert set(plugins.load_table("recipes", "captioner")) <= known
+    known = {option.name for option in [*registry.list_options("encoders", "captioner"), *registry.list_room_options("training")]}
+    assert set(registry.load_table("recipes", "captioner")) <= known

@@ -11,21 +11,21 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
 import tiny
-from emoscene import sampling
-from emoscene.metrics.base import Predictions
-from emoscene.mini import claims, comparison, lab, words
-from emoscene.painting import plan_samples
-from emoscene.pictures import read_params
-from emoscene.world import roles
+from emoscene.pipeline import pipeline
+from emoscene.evaluation.metrics.base import Predictions
+from emoscene_mini import claims, comparison, experiment, caption_leak
+from emoscene.evaluation.generate import plan_samples
+from emoscene.core.images import read_params
+from emoscene_mini.world import roles
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     judges = [str(folder) for folder in tiny.judges(tmp_path)]
     judges.append(shutil.copytree(judges[0], str(tmp_path / "clip")))
-    monkeypatch.setattr("emoscene.editing.Given.caption", lambda given, name: "a dog")
+    monkeypatch.setattr("emoscene.pipeline.image_inputs.Given.caption", lambda given, name: "a dog")
     for name, value in (("SEEDS", 2), ("NATURAL", 16), ("UNSEEN", 4)):
-        monkeypatch.setattr(lab, name, value)
+        monkeypatch.setattr(experiment, name, value)
     few = {
         "LEARNED": (),
         "TOGETHER": (),
@@ -36,9 +36,9 @@ def bench(tmp_path, monkeypatch):
     }
     for name, value in few.items():
         monkeypatch.setattr(comparison, name, value)
-    monkeypatch.setattr(words, "caption_leak", lambda: {"short": 0.1, "long": 0.9})
+    monkeypatch.setattr(caption_leak, "caption_leak", lambda: {"short": 0.1, "long": 0.9})
     base = str(tiny.make(tmp_path / "base"))
-    made = lab.Experiment(tmp_path / "out", base, "prompt", (), judges, print)
+    made = experiment.Experiment(tmp_path / "out", base, "prompt", (), judges, print)
     made.prompts = [next(p for p in made.prompts if p.held_out == apart) for apart in (True, False)]
     return made
 
@@ -65,14 +65,14 @@ def test_every_claim_but_speed_can_be_measured(bench):
 def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch):
     """Pictures stay while they are what would be painted now; other weights and other rows are painted again."""
     painted = []
-    draw = sampling.EmotionPipeline.generate
+    draw = pipeline.EmotionPipeline.generate
     monkeypatch.setattr(
-        sampling.EmotionPipeline, "generate", lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch)
+        pipeline.EmotionPipeline, "generate", lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch)
     )
 
     def again(**changed):
         painted.clear()
-        made = lab.Experiment(bench.out, bench.base, "prompt", (), bench.more, print, **changed)
+        made = experiment.Experiment(bench.out, bench.base, "prompt", (), bench.more, print, **changed)
         made.prompts = bench.prompts
         planned = plan_samples(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], steps=again.steps)
         samples = made.generate("prompt-1", made.pipe("prompt"), planned)
@@ -99,7 +99,7 @@ def test_a_share_of_all_is_no_certainty():
 
 
 def test_captions_alone_tell_little_when_short():
-    found = words.caption_leak(400, 200)
+    found = caption_leak.caption_leak(400, 200)
     assert found["short"] < 0.25 < found["long"]
 
 

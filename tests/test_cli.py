@@ -14,10 +14,11 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene import cli, sampling
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.verbs import NEEDS, OPTIONS, VERBS, read_call
+from emoscene.cli import main
+from emoscene.pipeline import pipeline
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.cli.options import NEEDS, OPTIONS, VERBS, read_call
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -28,7 +29,7 @@ def base(tmp_path_factory):
 
 
 def run(line, capsys):
-    status = cli.main(shlex.split(line))
+    status = main.main(shlex.split(line))
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -37,7 +38,7 @@ LIGHT = ["--help", "generate --help", "ls", "ls emotions", "show lora", "show pr
 
 
 def test_asking_loads_no_torch_and_answers_at_once():
-    code = f"import sys; from emoscene.cli import main; [main(line.split()) for line in {LIGHT}]"
+    code = f"import sys; from emoscene.cli.main import main; [main(line.split()) for line in {LIGHT}]"
     code = f"{code}; print('torch' in sys.modules)"
     began = time.perf_counter()
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -140,7 +141,7 @@ def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
     (tmp_path / "mine.toml").write_text("".join(f'{name} = "{name}"\n' for name in EMOTIONS))
     recipe.write_text(recipe.read_text().replace("mine.toml", str(tmp_path / "mine.toml")))
     out = emoscene.generate("a dog", recipe=recipe, seed=3, base=base, out=tmp_path / "out")
-    assert cli.main(["generate", "a dog", "--recipe", str(recipe), "--seed=3", f"--base={base}", f"--out={out}"]) == 0
+    assert main.main(["generate", "a dog", "--recipe", str(recipe), "--seed=3", f"--base={base}", f"--out={out}"]) == 0
     rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
     assert [(row["file"], row["steps"], row["method"]) for row in rows] == [
         ("awe-0003.png", 2, "prompt"),
@@ -250,7 +251,7 @@ def test_what_fails_says_so(error, status, sentence, monkeypatch, capsys):
     def fail(*words, **named):
         raise error
 
-    monkeypatch.setattr(sampling, "generate", fail)
+    monkeypatch.setattr(pipeline, "generate", fail)
     assert run("generate a", capsys) == (status, "", sentence)
 
 
@@ -258,6 +259,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(*words, **named):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sampling, "generate", fail)
+    monkeypatch.setattr(pipeline, "generate", fail)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["generate", "a"])
+        main.main(["generate", "a"])

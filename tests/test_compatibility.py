@@ -15,10 +15,10 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 import ldm
 import tiny
-from emoscene import loading
-from emoscene.backbone import DiffusionModel
-from emoscene.cli import main
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.diffusion import loading
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.cli.main import main
+from emoscene.core.errors import EmosceneError, UsageError
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"

@@ -2,9 +2,9 @@ from dataclasses import FrozenInstanceError, dataclass, make_dataclass
 
 import pytest
 
-from emoscene import config
-from emoscene.config import Option, option
-from emoscene.errors import UsageError
+from emoscene.core import config
+from emoscene.core.config import Option, option
+from emoscene.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,22 @@ import pytest
 import torch
 
 import tiny
-from emoscene import config as configs
-from emoscene import learner, stage
+from emoscene.core import config as configs
+from emoscene.learning import learner
+from emoscene.core import run_dir
 from emoscene.data import encoding, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record, pack_arrays, unpack_arrays
-from emoscene.data.sources.mini import Mini
-from emoscene.emotions import EMOTIONS
+from emoscene_mini.source import Mini
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.pictures import open_image
-from emoscene.world import roles
-from emoscene.world.layouts import write_layout
-from emoscene.world.press import render_image, render_images
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import open_image
+from emoscene_mini.world import roles
+from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world.render_pool import render_image, render_images
 
 LOADED = {
     "brightness": 11,
@@ -155,7 +156,7 @@ def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
     assert rows["vector"].shape == (2, 16)
     torch.testing.assert_close(rows["vector"], vectors, atol=2e-3, rtol=0)
     torch.testing.assert_close(data.column("vector").norm(dim=1), torch.ones(len(data)))
-    assert data.emotion_clip == stage.fingerprint_folder(tmp_path / "clip") in (folder / "manifest.json").read_text()
+    assert data.emotion_clip == run_dir.fingerprint_folder(tmp_path / "clip") in (folder / "manifest.json").read_text()
     assert PreparedDataset(prepared).column("latent").equal(PreparedDataset(folder).column("latent"))
     with pytest.raises(UsageError, match=r"no EmotionCLIP vectors.*emotion_clip="):
         PreparedDataset(prepared).column("vector")

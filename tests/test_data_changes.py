@@ -13,9 +13,9 @@ from PIL import Image
 from pyarrow import parquet
 
 import tiny
-from emoscene import config as configs
-from emoscene import plugins, stage
-from emoscene.cli import main
+from emoscene.core import config as configs
+from emoscene.core import registry, run_dir
+from emoscene.cli.main import main
 from emoscene.data import encoding, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -23,8 +23,8 @@ from emoscene.data.records import LONGEST, Record
 from emoscene.data.sources.base import escape_unprintable, unique_ids
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.world.layouts import write_layout
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene_mini.world.layouts import write_layout
 
 REMEDY = "give --out another folder, or delete this one and call again"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names of bytes, pipes and links are POSIX's")
@@ -100,7 +100,7 @@ CHANGES = [rewrite, exchange, move, add, remove, damage, caption]
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_is_not_passed_off_as_prepared(change, root, said, tmp_path):
     assert said() == (0, "") == said()
-    before = stage.fingerprint_folder(tmp_path / "out")
+    before = run_dir.fingerprint_folder(tmp_path / "out")
     change(root)
     status, sentence = said()
     assert status == 2 and sentence.startswith(f"{tmp_path / 'out'} was prepared from ") and sentence.endswith(REMEDY)
@@ -108,7 +108,7 @@ def test_what_changed_is_not_passed_off_as_prepared(change, root, said, tmp_path
         assert f"from files that have changed since, such as {root / 'awe/00.bmp'}" in sentence
     else:
         assert f"(12 pictures then, {12 + (change is add) - (change is remove)} now)" in sentence
-    assert stage.fingerprint_folder(tmp_path / "out") == before
+    assert run_dir.fingerprint_folder(tmp_path / "out") == before
     assert said(f"--out={tmp_path / 'other'}") == (0, "")
 
 
@@ -174,7 +174,7 @@ def test_times_are_no_part_of_what_is_prepared(root, base, tmp_path):
     for file in root.rglob("*.bmp"):
         os.utime(file, (2e9, 2e9))
     other = prepare("imagefolder", out=tmp_path / "other", **call)
-    assert stage.read_manifest(one)["fingerprint"] == stage.read_manifest(other)["fingerprint"]
+    assert run_dir.read_manifest(one)["fingerprint"] == run_dir.read_manifest(other)["fingerprint"]
 
 
 def test_a_set_of_an_older_version_is_not_taken_for_the_same(root, said, tmp_path):
@@ -272,7 +272,7 @@ def test_one_odd_name_costs_no_picture(kind, root, said, tmp_path):
     data = PreparedDataset(tmp_path / "out")
     assert len(data) == 12 and len(set(data.column("id"))) == 12 and all(Record(id=id) for id in data.column("id"))
     assert all((tmp_path / "out" / file).is_file() for file in data.column("file"))
-    assert list(stage.read_jsonl(tmp_path / "out/quarantine.jsonl")) == []
+    assert list(run_dir.read_jsonl(tmp_path / "out/quarantine.jsonl")) == []
 
 
 @posix
@@ -282,7 +282,7 @@ def test_an_odd_name_of_a_damaged_file_is_named(kind, root, said, tmp_path):
     (root / "awe/00.bmp").unlink()
     Path(os.fsdecode(place)).write_bytes(b"torn")
     assert said() == (0, "")
-    (row,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
+    (row,) = run_dir.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert row["file"] == escape_unprintable(os.fsdecode(place)) and row["file"].isprintable()
     assert len(PreparedDataset(tmp_path / "out")) == 11
 
@@ -293,7 +293,7 @@ def test_a_folder_with_an_odd_name(base, root, tmp_path):
     root.rename(odd)
     for _ in range(2):
         out = prepare("imagefolder", root=odd, out=tmp_path / "out", base=base, workers=0, tell=str)
-    assert len(PreparedDataset(out)) == 12 and stage.read_manifest(out)["config"]["root"] == str(odd)
+    assert len(PreparedDataset(out)) == 12 and run_dir.read_manifest(out)["config"]["root"] == str(odd)
 
 
 def make_pipe(place, root):
@@ -342,7 +342,7 @@ def test_what_is_no_picture_of_this_folder_is_left_out(make, reason, listed, roo
     make(root / "awe/x.png", root)
     assert said() == (0, "") == said()
     assert len(PreparedDataset(tmp_path / "out")) == 12
-    found = list(stage.read_jsonl(tmp_path / "out/quarantine.jsonl"))
+    found = list(run_dir.read_jsonl(tmp_path / "out/quarantine.jsonl"))
     if make is make_folder and not listed:
         assert found == []
     else:
@@ -385,7 +385,7 @@ def test_links_out_of_the_other_layouts(source, base, tmp_path):
     file.rename(tmp_path / "secret.jpg")
     file.symlink_to(tmp_path / "secret.jpg")
     out = prepare(source, root=place, out=tmp_path / "out", base=base, workers=0, tell=str)
-    (row,) = stage.read_jsonl(out / "quarantine.jsonl")
+    (row,) = run_dir.read_jsonl(out / "quarantine.jsonl")
     assert row["file"] == str(file) and "a link that leaves" in row["reason"]
 
 
@@ -415,7 +415,7 @@ def test_a_list_that_names_what_cannot_be_a_file(name, root, said, tmp_path):
     (root / "metadata.jsonl").write_text("\n".join([f'{{"file_name": "{name}", "label": "awe"}}', *rows]))
     assert said() == (0, "") == said()
     assert len(PreparedDataset(tmp_path / "out")) == 2
-    (row,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
+    (row,) = run_dir.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert row["file"].isprintable() and row["reason"].isprintable()
 
 
@@ -434,7 +434,7 @@ def test_lists_that_are_no_utf_8(root, said, tmp_path):
     (root / "metadata.jsonl").unlink()
     (root / "awe/00.txt").write_bytes(b"caf\xe9")
     assert said() == (0, "")
-    (lost,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
+    (lost,) = run_dir.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert lost["reason"] == f"its caption {root / 'awe/00.txt'} is not UTF-8: save it as such"
 
 
@@ -468,4 +468,4 @@ def test_ids_name_files_on_every_disk():
     assert all(Record(id=name) and len(name.encode()) <= LONGEST for name in found)
     with pytest.raises(EmosceneError, match="is no id"):
         Record(id="\u6f22" * 60)
-    assert plugins.load_plugin("sources", "imagefolder") is ImageFolder
+    assert registry.load_plugin("sources", "imagefolder") is ImageFolder

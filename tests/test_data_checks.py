@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene.data import checks
-from emoscene.data.checks import ImageRefused, open_checked
+from emoscene.data import image_checks
+from emoscene.data.image_checks import ImageRefused, open_checked
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.data.shapes import crop_square
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.data.aspect_buckets import crop_square
+from emoscene.core.errors import EmosceneError, UsageError
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
 
@@ -71,7 +71,7 @@ def bad():
 def good():
     """Names, bytes and what is said of them; all show the same kind of noise."""
     turned = Image.Exif()
-    turned[checks.ORIENTATION] = 6
+    turned[image_checks.ORIENTATION] = 6
     yield "plain.png", saved(noise(200), "PNG"), ""
     yield "plain.jpg", saved(noise(201), "JPEG"), ""
     yield "grey.png", saved(noise(202, mode="L"), "PNG"), ""
@@ -128,7 +128,7 @@ def test_each_bad_one_is_named_and_every_good_one_kept(folder, tmp_path):
 
 @pytest.mark.parametrize(("name", "data", "said"), [pytest.param(*one, id=one[0]) for one in good()])
 def test_what_was_done_to_a_good_one_is_said(name, data, said):
-    with checks.silence_pillow():
+    with image_checks.silence_pillow():
         image, mended = open_checked(data, name)
     assert image.mode == "RGB"
     assert said is None or (said in mended if said else not mended)
@@ -137,7 +137,7 @@ def test_what_was_done_to_a_good_one_is_said(name, data, said):
 
 def test_a_turned_picture_stands_upright():
     exif = Image.Exif()
-    exif[checks.ORIENTATION] = 6
+    exif[image_checks.ORIENTATION] = 6
     picture = Image.new("RGB", (60, 20), "black")
     picture.paste("white", (0, 0, 20, 20))  # the left is up, once it is turned
     image, _ = open_checked(saved(picture, "PNG", exif=exif), "a.png")

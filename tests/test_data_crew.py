@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene import stage
-from emoscene.data import crew, encoding
-from emoscene.data.crew import WorkerGroup
+from emoscene.core import run_dir
+from emoscene.data import workers, encoding
+from emoscene.data.workers import WorkerGroup
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.world.layouts import write_layout
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene_mini.world.layouts import write_layout
 
 
 def joined(folder, rank, world, monkeypatch):
@@ -29,9 +29,9 @@ def joined(folder, rank, world, monkeypatch):
 
 
 def test_parts_of_the_dead_are_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "PATIENCE", 0.6)
-    monkeypatch.setattr(crew, "BEAT", 0.1)
-    monkeypatch.setattr(crew, "WAIT", 0.01)
+    monkeypatch.setattr(workers, "PATIENCE", 0.6)
+    monkeypatch.setattr(workers, "BEAT", 0.1)
+    monkeypatch.setattr(workers, "WAIT", 0.01)
     parts = [tmp_path / f"part-{number}" for number in range(12)]
     made = {0: [], 2: []}
 
@@ -39,14 +39,14 @@ def test_parts_of_the_dead_are_taken_over(tmp_path, monkeypatch):
         for part in mine:
             made[rank].append(part)
             time.sleep(0.02)
-            stage.write_atomic(parts[part], b"whole")
+            run_dir.write_atomic(parts[part], b"whole")
 
     def work(member):
         with member:
             member.complete(parts, lambda mine: make(member.rank, mine))
-            member.close(lambda: (tmp_path / "done").exists(), lambda: stage.write_atomic(tmp_path / "done", b""))
+            member.close(lambda: (tmp_path / "done").exists(), lambda: run_dir.write_atomic(tmp_path / "done", b""))
 
-    (tmp_path / f"{stage.TEMPORARY_PREFIX}alive-1").touch()  # it was there, and is seen no more
+    (tmp_path / f"{run_dir.TEMPORARY_PREFIX}alive-1").touch()  # it was there, and is seen no more
     members = [joined(tmp_path, rank, 3, monkeypatch) for rank in (0, 2)]
     threads = [threading.Thread(target=work, args=[member]) for member in members]
     for thread in threads:

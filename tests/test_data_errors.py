@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import tiny
-from emoscene import device, stage
-from emoscene.cli import main
+from emoscene.diffusion import device
+from emoscene.core import run_dir
+from emoscene.cli.main import main
 from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
-from emoscene.errors import UsageError
-from emoscene.evaluation import evaluate
-from emoscene.world.layouts import write_layout
+from emoscene.core.errors import UsageError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene_mini.world.layouts import write_layout
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def whole(world, base, tmp_path_factory):
         patch.setattr(preparation, "SHARD", 8)
         out = tmp_path_factory.mktemp("out")
         preparation.prepare("emoset", root=world["emoset"], base=base, out=out, workers=0)
-    return stage.fingerprint_folder(out)
+    return run_dir.fingerprint_folder(out)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_row_that_points_nowhere(emoset, said, tmp_path):
     lost = [rows[0][0], "lost", f"image/{rows[0][0]}/lost.jpg", rows[0][3]]
     (emoset / "train.json").write_text(json.dumps([*rows, lost]))
     assert said("emoset", emoset) == (0, "")
-    (row,) = stage.read_jsonl(tmp_path / "out/quarantine.jsonl")
+    (row,) = run_dir.read_jsonl(tmp_path / "out/quarantine.jsonl")
     assert row == {"file": str(emoset / lost[2]), "reason": "it cannot be read: No such file or directory"}
     assert len(PreparedDataset(tmp_path / "out")) == 24
     shutil.rmtree(emoset / "image/awe")
@@ -136,7 +137,7 @@ def test_a_full_disk(world, whole, said, tmp_path, monkeypatch, where):
     assert status == 1 and sentence.startswith(f"the disk is full at {tmp_path / 'out'}") and "free" in sentence
     assert json.loads((tmp_path / "out/manifest.json").read_text())["state"] == "open"
     assert said("emoset", world["emoset"]) == (0, "")
-    assert stage.fingerprint_folder(tmp_path / "out") == whole
+    assert run_dir.fingerprint_folder(tmp_path / "out") == whole
 
 
 def test_a_target_that_must_not_be_written(emoset, said, tmp_path, monkeypatch):
@@ -160,12 +161,12 @@ def test_a_target_that_must_not_be_written(emoset, said, tmp_path, monkeypatch):
 
 def test_a_folder_prepared_with_other_settings(emoset, said, tmp_path):
     assert said("emoset", emoset) == (0, "")
-    before = stage.fingerprint_folder(tmp_path / "out")
+    before = run_dir.fingerprint_folder(tmp_path / "out")
     for word, difference in (("--limit=9", "config.limit is null there and 9 here"), ("flips=yes", "config.flips is")):
         status, sentence = said("emoset", emoset, word)
         assert status == 2 and sentence.startswith(f"{tmp_path / 'out'} is another call's: {difference}")
         assert sentence.endswith("choose another folder, or call as before")
-    assert stage.fingerprint_folder(tmp_path / "out") == before
+    assert run_dir.fingerprint_folder(tmp_path / "out") == before
     assert said("emoset", emoset, "spoilt=0.5") == (0, "")  # may change at use
 
 

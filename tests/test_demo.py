@@ -9,7 +9,7 @@ from PIL import Image
 
 import tiny
 from emoscene import reporting
-from emoscene.mini import demo
+from emoscene_mini import demo
 
 VOID = {"meta", "img", "path", "ellipse"}
 

@@ -14,10 +14,13 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene import device, evaluation, hardware, panel, sampling
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.sampling import EmotionPipeline
-from emoscene.verbs import read_call
+from emoscene.diffusion import device
+from emoscene.evaluation import evaluate, judges as judge_loading
+from emoscene.learning import precision
+from emoscene.pipeline import pipeline
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.cli.options import read_call
 
 CALL = {"num": 4, "steps": 2, "seed": 3}
 
@@ -29,12 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pipe(folder: Path) -> EmotionPipeline:
-    return sampling.load(str(folder))
+    return pipeline.load(str(folder))
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> list[np.ndarray]:
-    return [np.asarray(image, int) for image in sampling.load(str(folder))("a dog", **CALL).images]
+    return [np.asarray(image, int) for image in pipeline.load(str(folder))("a dog", **CALL).images]
 
 
 def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
@@ -45,7 +48,7 @@ def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, fold
         half = torch.float16 if best == "cuda" else torch.float32
         assert device.choose_dtype(None, device.choose_device()) == half
     told: list[str] = []
-    sampling.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, tell=told.append)
+    pipeline.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, tell=told.append)
     assert told[0] == "painting on cpu in float32"
 
 
@@ -69,28 +72,28 @@ def test_judges_sit_where_it_is_painted_but_not_on_mps(
         raise Seen(device)
 
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
-    monkeypatch.setattr(panel, "load_judges", judges)
+    monkeypatch.setattr(judge_loading, "load_judges", judges)
     monkeypatch.setenv("LOCAL_RANK", "1")
     Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
     with pytest.raises(Seen, match=seat):
-        evaluation.evaluate(out=tmp_path / "scores", pictures=tmp_path, device=place)
+        evaluate.evaluate(out=tmp_path / "scores", pictures=tmp_path, device=place)
 
 
 def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=2048))
     for system, found in (("linux", 2048 * 1024), ("darwin", 2048)):
         monkeypatch.setattr(sys, "platform", system)
-        monkeypatch.setattr(hardware, "STATUS", Path("/nowhere"))
-        assert hardware.peak_memory() == found
+        monkeypatch.setattr(precision, "STATUS", Path("/nowhere"))
+        assert precision.peak_memory() == found
 
 
-@pytest.mark.skipif(not hardware.STATUS.exists(), reason="Linux tells it of the memory itself")
+@pytest.mark.skipif(not precision.STATUS.exists(), reason="Linux tells it of the memory itself")
 def test_a_large_parent_is_not_taken_for_its_child() -> None:
     ballast = np.ones(2**26)
-    lines = ("from pathlib import Path", "STATUS = Path('/proc/self/status')", inspect.getsource(hardware.peak_memory))
+    lines = ("from pathlib import Path", "STATUS = Path('/proc/self/status')", inspect.getsource(precision.peak_memory))
     script = "\n".join([*lines, "print(peak())"])
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(found.stdout) < ballast.nbytes / 4 < ballast.nbytes < hardware.peak_memory()
+    assert int(found.stdout) < ballast.nbytes / 4 < ballast.nbytes < precision.peak_memory()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_a_large_parent_is_not_taken_for_its_child() -> None:
 def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
     with pytest.raises(UsageError, match=remedy) as told:
-        sampling.load("mini", **words)
+        pipeline.load("mini", **words)
     assert "\n" not in str(told.value)
 
 
@@ -257,4 +260,4 @@ def test_nothing_to_compile_with_is_one_sentence(folder: Path, monkeypatch: pyte
 
     monkeypatch.setattr(torch, "compile", none)
     with pytest.raises(EmosceneError, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"):
-        sampling.load(str(folder), compile=True)
+        pipeline.load(str(folder), compile=True)

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene import gallery, plugins, sampling
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.emotions import AFFECT, EMOTIONS, NO_EMOTION, weights_at
-from emoscene.errors import UsageError
+from emoscene.pipeline import image_folder, pipeline
+from emoscene.core import registry
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at
+from emoscene.core.errors import UsageError
 from emoscene.methods.base import Method
-from emoscene.pictures import read_params
-from emoscene.sampling import EmotionPipeline
+from emoscene.core.images import read_params
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 WIDTH = 6  # of the vectors here
 
@@ -82,7 +83,7 @@ def test_a_picture_lends_its_emotion(base: DiffusionModel, bright: Path) -> None
 
 def drawn_lora(base: DiffusionModel) -> Method:
     """A method that hears weights and no vector."""
-    lora = plugins.load_plugin("methods", "lora")
+    lora = registry.load_plugin("methods", "lora")
     return lora.start(lora.Config(rank=1), base).requires_grad_(False)
 
 
@@ -123,7 +124,7 @@ def test_a_mixed_batch_is_its_rows_alone(base: DiffusionModel, bright: Path) -> 
 
 
 def test_methods_meet_where_there_is_a_picture_to_be_like(base: DiffusionModel, bright: Path) -> None:
-    prompt = plugins.load_plugin("methods", "prompt")
+    prompt = registry.load_plugin("methods", "prompt")
     for order in (("prompt", "moved"), ("moved", "prompt")):
         made = {"prompt": prompt.start(prompt.Config(), base), "moved": Moved(base)}
         pipe = feeling(base, **{name: made[name] for name in order})
@@ -136,7 +137,7 @@ def test_methods_meet_where_there_is_a_picture_to_be_like(base: DiffusionModel, 
 
 def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no emotion_clip of its own: say the emotion with --emotion"):
-        sampling.generate("a dog", base=str(base.folder), like=bright, out=tmp_path / "out")
+        pipeline.generate("a dog", base=str(base.folder), like=bright, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     bright.write_text("no picture")
     with pytest.raises(UsageError, match="cannot be read as a picture"):
@@ -145,9 +146,9 @@ def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Pa
 
 def test_the_picture_is_in_the_row_and_must_stay_what_it_was(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
-    rows = sampling.name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
+    rows = pipeline.name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
     assert [row.file for row in rows] == ["like-Bright_day-0000.png", "like-Bright_day-0001.png"]
-    gallery.generate_missing(pipe.generate, rows, tmp_path)
+    image_folder.generate_missing(pipe.generate, rows, tmp_path)
     row = read_params(tmp_path / rows[0].file)
     assert (row.like, row.emotion, row.digests) == (rows[0].like, rows[0].emotion, rows[0].digests)
     assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is felt as awe:0.8,fear:0.2"]
@@ -170,7 +171,7 @@ def test_a_place_between_the_emotions(base: DiffusionModel) -> None:
     assert row.emotion == tuple(float(name == "awe") for name in EMOTIONS)
     assert pipe.plan("a dog", valence=0, arousal=0)[0].emotion == NO_EMOTION
     assert pipe.plan("a dog", valence=0.5, arousal=0)[0].emotion == weights_at(0.5, 0)
-    assert len(sampling.name_files(pipe.plan("a dog", valence=0.5, arousal=0))[0].file) < 80
+    assert len(pipeline.name_files(pipe.plan("a dog", valence=0.5, arousal=0))[0].file) < 80
 
 
 @pytest.mark.parametrize(
@@ -193,14 +194,14 @@ def test_words_that_are_off(asked: dict, sentence: str, base: DiffusionModel) ->
 
 
 def test_two_adapters_of_one_method_are_refused(base: DiffusionModel, tmp_path: Path) -> None:
-    lora = plugins.load_plugin("methods", "lora")
+    lora = registry.load_plugin("methods", "lora")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         learners.save_learner(lora.start(lora.Config(rank=1), base), "lora", tmp_path / name, base)
     both = [tmp_path / "one", tmp_path / "two"]
     with pytest.raises(UsageError, match="are both lora"):
-        sampling.load(base, adapter=both)
-    pair = sampling.load(base, method="prompt+lora", adapter=both[:1])
+        pipeline.load(base, adapter=both)
+    pair = pipeline.load(base, method="prompt+lora", adapter=both[:1])
     assert (pair.method, pair.adapters) == ("prompt+lora", ("one",))
     with pytest.raises(UsageError, match="does not use it"):
-        sampling.load(base, method="prompt", adapter=both[:1])
+        pipeline.load(base, method="prompt", adapter=both[:1])

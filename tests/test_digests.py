@@ -14,17 +14,20 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 import tiny
-from emoscene import digests, gallery, learner, plugins, sampling, stage
-from emoscene.backbone import DiffusionModel
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate
+from emoscene.diffusion import digests
+from emoscene.pipeline import image_folder, pipeline
+from emoscene.learning import learner
+from emoscene.core import registry, run_dir
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate
 from tiny import made
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 KINDS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-LEARNING = [name for name in plugins.list_names("methods") if plugins.load_plugin("methods", name).reads]
+LEARNING = [name for name in registry.list_names("methods") if registry.load_plugin("methods", name).reads]
 MARKS = ("fingerprint", "vae_fingerprint", "shapes")
 
 
@@ -237,7 +240,7 @@ def test_what_version_0_1_recorded_of_an_autoencoder_still_holds(name, folder):
 
 
 def test_what_version_0_1_recorded_of_a_base_still_holds(base, copy):
-    parts = (stage.fingerprint_folder(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    parts = (run_dir.fingerprint_folder(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     recorded = " ".join(parts)
     assert digests.is_old_form(recorded)
     assert not digests.is_old_form(base.fingerprint)
@@ -250,7 +253,7 @@ def test_what_version_0_1_recorded_of_a_base_still_holds(base, copy):
 def test_the_shipped_adapters_are_at_home():
     base = DiffusionModel.load("mini")
     for method in base.spec.adapters:
-        place = plugins.HOME / base.spec.adapters[method]
+        place = registry.HOME / base.spec.adapters[method]
         assert base.matches(learner.read_card(place)["base"]["fingerprint"])
         assert learner.load_learner("methods", place, base).remark == ""
 
@@ -349,37 +352,37 @@ def test_the_remark_is_told_once_and_recorded(base, copy, tmp_path):
     nudge(copy / UNET, "conv_in.bias")
     told = []
     call = {"adapter": adapter, "base": str(copy), "emotion": "awe", "steps": 1, "tell": told.append}
-    out = sampling.generate("a dog", out=tmp_path / "out", **call)
+    out = pipeline.generate("a dog", out=tmp_path / "out", **call)
     [remark] = [sentence for sentence in told if "was trained on other weights" in sentence]
-    assert stage.read_manifest(out)["remarks"] == [remark]
-    pipe = sampling.load(str(copy), adapter=adapter)
+    assert run_dir.read_manifest(out)["remarks"] == [remark]
+    pipe = pipeline.load(str(copy), adapter=adapter)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pipe(["a dog", "a cat"], steps=1)
     assert [str(one.message) for one in caught if one.category is UserWarning] == [remark]
-    home = sampling.generate("a dog", out=tmp_path / "home", **call | {"base": base.name})
-    assert "remarks" not in stage.read_manifest(home)
+    home = pipeline.generate("a dog", out=tmp_path / "home", **call | {"base": base.name})
+    assert "remarks" not in run_dir.read_manifest(home)
 
 
 def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_path):
     call = {"out": tmp_path / "out", "base": str(folder), "method": "none", "steps": 1}
-    out = sampling.generate("a dog", **call)
-    manifest = stage.read_manifest(out)
+    out = pipeline.generate("a dog", **call)
+    manifest = run_dir.read_manifest(out)
     assert manifest["config"]["weights"] == {"base": base.fingerprint}
-    recorded = " ".join(stage.fingerprint_folder(folder / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    recorded = " ".join(run_dir.fingerprint_folder(folder / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     manifest["config"]["weights"]["base"] = recorded
-    (out / stage.MANIFEST).write_text(json.dumps(manifest))
-    assert sampling.generate("a dog", **call) == out
+    (out / run_dir.MANIFEST).write_text(json.dumps(manifest))
+    assert pipeline.generate("a dog", **call) == out
     manifest["config"]["weights"]["base"] = "0" * 64
-    (out / stage.MANIFEST).write_text(json.dumps(manifest))
+    (out / run_dir.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match=r"weights\.base is"):
-        sampling.generate("a dog", **call)
-    assert gallery.INDEX in {path.name for path in Path(out).iterdir()}
+        pipeline.generate("a dog", **call)
+    assert image_folder.INDEX in {path.name for path in Path(out).iterdir()}
 
 
 def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
     adapter = saved("lora", base, tmp_path / "adapter")
-    (adapter / stage.MANIFEST).write_text(
+    (adapter / run_dir.MANIFEST).write_text(
         json.dumps({"kind": "artifact", "state": "done", "config": {}, "seed": 0, "parents": []})
     )
     nudge(copy / UNET, "conv_in.bias")
@@ -392,8 +395,8 @@ def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
     [remark] = scores["remarks"]
     assert told.count(remark) == 1
     assert "was trained on other weights" in remark
-    manifest = stage.read_manifest(tmp_path / "scores")
-    recorded = " ".join(stage.fingerprint_folder(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    manifest = run_dir.read_manifest(tmp_path / "scores")
+    recorded = " ".join(run_dir.fingerprint_folder(copy / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     manifest["config"]["weights"]["base"] = recorded
-    (tmp_path / "scores" / stage.MANIFEST).write_text(json.dumps(manifest))
+    (tmp_path / "scores" / run_dir.MANIFEST).write_text(json.dumps(manifest))
     assert evaluate(**call) == tmp_path / "scores"

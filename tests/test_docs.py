@@ -13,8 +13,10 @@ import pytest
 
 import emoscene
 import tiny
-from emoscene import device, plugins, sampling
-from emoscene.verbs import read_call
+from emoscene.diffusion import device
+from emoscene.core import registry
+from emoscene.pipeline import pipeline
+from emoscene.cli.options import read_call
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
@@ -44,9 +46,9 @@ def hue(tmp_path, monkeypatch):
     found = re.findall(r"^(\w+) = \"(.*)\"$", point, re.MULTILINE)
     (about / "entry_points.txt").write_text("[emoscene.methods]\n" + "".join(f"{k} = {v}\n" for k, v in found))
     monkeypatch.syspath_prepend(tmp_path)
-    plugins._list_entry_points.cache_clear()
+    registry._list_entry_points.cache_clear()
     yield "hue"
-    plugins._list_entry_points.cache_clear()
+    registry._list_entry_points.cache_clear()
     sys.modules.pop("hue", None)
 
 
@@ -57,22 +59,22 @@ def test_every_line_can_be_read(words, hue, tmp_path, monkeypatch):
     for recipe in (Path(word) for word in words if word.endswith(".toml")):  # the files named are examples
         recipe.parent.mkdir(parents=True)
         recipe.touch()
-    monkeypatch.setitem(sys.modules["emoscene.verbs"].CHECKS, "base", str)
+    monkeypatch.setitem(sys.modules["emoscene.cli.options"].CHECKS, "base", str)
     assert read_call(verb, words[1:]).verb == verb
 
 
 def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
     """One file, found by its name: on the dial, in company, and listed with its option."""
-    assert hue in plugins.list_names("methods")
-    assert [option.name for option in plugins.list_options("methods", hue)] == ["pull"]
+    assert hue in registry.list_names("methods")
+    assert [option.name for option in registry.list_options("methods", hue)] == ["pull"]
     base = device.load_model(str(tiny.make(tmp_path / "base")))
     asked = {"seed": 3, "steps": 3, "cfg": 3.0}
-    none = sampling.load(base)("a lake", **asked).images[0]
-    pipe = sampling.load(base, method=hue, pull=2.0)
+    none = pipeline.load(base)("a lake", **asked).images[0]
+    pipe = pipeline.load(base, method=hue, pull=2.0)
     assert np.array_equal(none, pipe("a lake", emotion="awe", strength=0.0, **asked).images[0])
     drawn = [np.asarray(pipe("a lake", emotion=name, **asked).images[0]) for name in ("awe", "anger")]
     assert not np.array_equal(*drawn)
-    together = sampling.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})
+    together = pipeline.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})
     with pytest.warns(UserWarning, match="has room for"):  # the tiny base reads letter by letter
         assert not np.array_equal(none, together("a lake", emotion="awe", **asked).images[0])
 
@@ -117,7 +119,7 @@ def test_the_readme_leads_to_every_page():
 
 
 def test_what_is_said_of_the_pinned_base_is_what_is_pinned():
-    assert f"{plugins.load_table('bases', 'sd15')['gigabytes']} GB" in PAGES["guides/bases.md"]
+    assert f"{registry.load_table('bases', 'sd15')['gigabytes']} GB" in PAGES["guides/bases.md"]
 
 
 @pytest.mark.slow
@@ -126,4 +128,4 @@ def test_it_builds_without_a_warning(tmp_path):
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site/reference/index.html").read_text()
-    assert "emoscene.sampling.load" in page
+    assert "emoscene.pipeline.pipeline.load" in page

@@ -15,8 +15,10 @@ from huggingface_hub import constants
 import emoscene
 import standin
 import tiny
-from emoscene import backbone, cli, errors, health, hub, plugins
-from emoscene.errors import EmosceneError
+from emoscene.diffusion import model as diffusion_model, hub
+from emoscene.cli import main, doctor
+from emoscene.core import errors, registry
+from emoscene.core.errors import EmosceneError
 
 NEEDS = [
     "torch>=2.10",
@@ -37,8 +39,8 @@ def packages(monkeypatch):
             raise PackageNotFoundError(name)
         return HERE[name]
 
-    monkeypatch.setattr(health, "requires", lambda name: NEEDS)
-    monkeypatch.setattr(health, "version", version)
+    monkeypatch.setattr(doctor, "requires", lambda name: NEEDS)
+    monkeypatch.setattr(doctor, "version", version)
 
 
 def test_what_is_missing_brings_its_command(packages):
@@ -61,18 +63,18 @@ def test_a_model_that_is_not_cached_has_the_command_that_the_error_names(monkeyp
     assert known["mini"]["there"]
     assert not known["sd15"]["there"]
     with pytest.raises(EmosceneError) as caught:
-        backbone.DiffusionModel.load("sd15")
+        diffusion_model.DiffusionModel.load("sd15")
     assert f"`{known['sd15']['command']}`" in str(caught.value)
 
 
 def test_every_pinned_model_names_a_whole_commit():
-    for base in plugins.list_names("bases"):
-        table = plugins.load_table("bases", base)
-        if not (plugins.HOME / table["source"]).is_dir():
+    for base in registry.list_names("bases"):
+        table = registry.load_table("bases", base)
+        if not (registry.HOME / table["source"]).is_dir():
             assert hub.COMMIT.fullmatch(table["revision"])
         for kind in ("captioner", "emotion_clip"):
             place = table.get(kind, "")
-            if place and not (plugins.HOME / place).is_dir():
+            if place and not (registry.HOME / place).is_dir():
                 assert hub.COMMIT.fullmatch(hub.ID.fullmatch(place)[2])
 
 
@@ -100,12 +102,12 @@ def test_devices_and_disk():
 
 
 def test_the_page_says_each_thing_once(packages, capsys):
-    assert cli.main(["doctor"]) == 0
+    assert main.main(["doctor"]) == 0
     page = capsys.readouterr().out
     assert "extra web" in page
     assert page.count(errors.install_command("web")) == 1
     assert "missing" in page
-    assert cli.main(["doctor", "--json"]) == 0
+    assert main.main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["extras"]["web"]["there"] is False
 
 

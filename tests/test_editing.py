@@ -12,15 +12,16 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene import editing, sampling, solvers, stage
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
+from emoscene.pipeline import image_inputs, pipeline, samplers
+from emoscene.core import run_dir
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import MARKS, Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import UsageError
-from emoscene.pictures import read_params
-from emoscene.sampling import EmotionPipeline
+from emoscene.core.errors import UsageError
+from emoscene.core.images import read_params
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,11 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 def test_all_kept_is_decoded_as_encoded(pipe: EmotionPipeline) -> None:
     [image] = pipe("a dog", image=painted(), keep=1.0, steps=3).images
-    [expected] = sampling.to_pil(pipe.base.decode_latents(pipe.base.encode_images(to_tensor([painted()]))))
+    [expected] = pipeline.to_pil(pipe.base.decode_latents(pipe.base.encode_images(to_tensor([painted()]))))
     assert np.array_equal(pixels(image), pixels(expected))
 
 
-@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
 def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: EmotionPipeline) -> None:
     call = {"seed": 4, "steps": 3, "sampler": sampler}
     [edited] = pipe("a dog", image=painted(), keep=0.0, **call).images
@@ -59,20 +60,20 @@ def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: EmotionPipeline)
 @pytest.mark.parametrize(("keep", "count"), [(0.0, 10), (0.25, 8), (0.5, 5), (0.7, 3), (0.9, 1), (1.0, 0)])
 def test_the_last_steps_are_run(keep: float, count: int, pipe: EmotionPipeline) -> None:
     [row] = pipe.plan("a dog", image=painted(), keep=keep, steps=10)
-    assert editing.num_steps_run(row) == count
+    assert image_inputs.num_steps_run(row) == count
     assert len(list(pipe.denoise([row]))) == max(1, count)
 
 
-@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: DiffusionModel) -> None:
     """With the true noise predicted at every step, any level that it was noised to leads back to x_0."""
-    solver = solvers.make_scheduler(base, sampler, 6)
+    solver = samplers.make_scheduler(base, sampler, 6)
     draw = torch.Generator().manual_seed(0)
     x_0, noise = torch.randn(2, 4, 8, 8, generator=draw), torch.randn(2, 4, 8, 8, generator=draw)
-    x = solver.add_noise(x_0, noise, solvers.keep_last_steps(solver, count).expand(2))
+    x = solver.add_noise(x_0, noise, samplers.keep_last_steps(solver, count).expand(2))
     assert (x - x_0).abs().mean() > 0.01
-    for t in solvers.remaining_timesteps(solver):
+    for t in samplers.remaining_timesteps(solver):
         solver.scale_model_input(x, t)
         x = solver.step(noise, t, x, return_dict=False)[0]
     alphabar = base.alphas_cumprod[0]
@@ -85,10 +86,10 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
 ) -> None:
     import diffusers
 
-    monkeypatch.setattr(editing, "OWN", 0.0)
+    monkeypatch.setattr(image_inputs, "OWN", 0.0)
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, solvers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
+    theirs.scheduler = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
     latent = pipe.base.encode_images(to_tensor([painted()])) / pipe.base.vae.config.scaling_factor
     call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
     noise = torch.Generator().manual_seed(4)
@@ -102,7 +103,7 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
 def test_from_its_own_noise_a_picture_comes_back(sampler: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     latent, lost = pipe.base.encode_images(to_tensor([painted()])), {}
     for share in (0.0, 0.8, 1.0):
-        monkeypatch.setattr(editing, "OWN", share)
+        monkeypatch.setattr(image_inputs, "OWN", share)
         rows = pipe.plan("a dog", image=painted(), keep=0.2, steps=40, cfg=1.0, sampler=sampler)
         *_, x = pipe.denoise(rows)
         lost[share] = float((x - latent).abs().mean())
@@ -151,9 +152,9 @@ def test_a_mixed_batch_is_its_rows_alone(pipe: EmotionPipeline) -> None:
     ],
 )
 def test_the_framing_stays(size: tuple[int, int], asked: object, framed: tuple[int, int], base: DiffusionModel) -> None:
-    assert editing.output_size(base, size, asked) == framed
-    worked = editing.working_size(base, framed)
-    assert editing.check_size(base, worked) == worked
+    assert image_inputs.output_size(base, size, asked) == framed
+    worked = image_inputs.working_size(base, framed)
+    assert image_inputs.check_size(base, worked) == worked
 
 
 def test_any_size_and_orientation_comes_back(pipe: EmotionPipeline, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_any_size_and_orientation_comes_back(pipe: EmotionPipeline, tmp_path: Pa
     painted(100, 75).save(tmp_path / "lying.jpg", exif=exif)
     result = pipe("a dog", image=tmp_path / "lying.jpg", keep=1.0, steps=2)
     assert result.images[0].size == result.params[0].size == (75, 100)
-    direct = pipe("a dog", image=editing.open_image(tmp_path / "lying.jpg"), keep=1.0, steps=2).images[0]
+    direct = pipe("a dog", image=image_inputs.open_image(tmp_path / "lying.jpg"), keep=1.0, steps=2).images[0]
     assert np.array_equal(pixels(result.images[0]), pixels(direct))
     clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     white = Image.new("RGB", (64, 64), "white")
@@ -174,7 +175,7 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
     painted().save(tmp_path / "lake.png")
     call = {"base": str(base.folder), "image": tmp_path / "lake.png", "keep": 0.5, "steps": 4, "seed": 3}
     told: list[str] = []
-    out = sampling.generate("a dog", out=tmp_path / "out", tell=told.append, **call)
+    out = pipeline.generate("a dog", out=tmp_path / "out", tell=told.append, **call)
     row = read_params(out / "base-0003.png")
     assert (row.image, row.keep, row.size) == (str(tmp_path / "lake.png"), 0.5, (64, 64))
     assert json.loads((out / "pictures.jsonl").read_text())["image"] == row.image
@@ -187,7 +188,7 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
     with pytest.raises(UsageError, match="not the picture that it was"):
         list(EmotionPipeline(base, {}).generate([row]))
     with pytest.raises(UsageError, match="another call"):
-        sampling.generate("a dog", out=tmp_path / "out", **call)
+        pipeline.generate("a dog", out=tmp_path / "out", **call)
     (tmp_path / "lake.png").unlink()
     with pytest.raises(UsageError, match="is not there"):
         list(EmotionPipeline(base, {}).generate([row]))
@@ -197,17 +198,17 @@ def test_what_is_done_with_a_picture_is_told(base: DiffusionModel, tmp_path: Pat
     painted(300, 200).save(tmp_path / "wide.png")
     told: list[str] = []
     call = {"base": str(base.folder), "image": tmp_path / "wide.png", "steps": 2, "tell": told.append}
-    out = sampling.generate("a dog", out=tmp_path / "out", **call)
+    out = pipeline.generate("a dog", out=tmp_path / "out", **call)
     assert told[1:] == [f"{tmp_path / 'wide.png'} is 300x200 pixels, is worked on at 160x112 and comes back as 157x105"]
     with Image.open(out / "base-0000.png") as kept:
         assert kept.size == (157, 105)
-    assert read_params(out / "base-0000.png").keep == editing.DEFAULT_KEEP
+    assert read_params(out / "base-0000.png").keep == image_inputs.DEFAULT_KEEP
 
 
 def test_words_that_are_off(pipe: EmotionPipeline, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     with pytest.raises(UsageError, match="cannot be read as a picture"):
-        sampling.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
+        pipeline.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="give the picture with --image"):
         pipe("a", keep=0.5)
@@ -248,14 +249,14 @@ def test_a_like_is_felt_with_the_eyes_that_the_adapter_knows(base: DiffusionMode
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
     clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(**small), base)
     learners.save_learner(clip, "emotion_clip", tmp_path, None)
-    taker = types.SimpleNamespace(reads=("vector",), history=f"made with {stage.fingerprint_folder(tmp_path)}")
-    given = editing.ImageInputs(with_spec(base, emotion_clip=str(tmp_path)), [taker])
+    taker = types.SimpleNamespace(reads=("vector",), history=f"made with {run_dir.fingerprint_folder(tmp_path)}")
+    given = image_inputs.ImageInputs(with_spec(base, emotion_clip=str(tmp_path)), [taker])
     weights, vector = given.read_emotion(*given.register(painted()))
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert vector.shape == (8,)
     for history in ("made with another", ""):
         taker.history = history
-        other = editing.ImageInputs(given.base, [taker])
+        other = image_inputs.ImageInputs(given.base, [taker])
         with pytest.raises(UsageError, match="learnt from another EmotionCLIP than that of the base"):
             other.read_emotion(*other.register(painted()))
 
@@ -263,8 +264,8 @@ def test_a_like_is_felt_with_the_eyes_that_the_adapter_knows(base: DiffusionMode
 def test_a_picture_is_opened_and_hashed_once(pipe: EmotionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painted().save(tmp_path / "lake.png")
     opened: list[Path] = []
-    known = editing.open_image
-    monkeypatch.setattr(editing, "open_picture", lambda path: opened.append(path) or known(path))
+    known = image_inputs.open_image
+    monkeypatch.setattr(image_inputs, "open_picture", lambda path: opened.append(path) or known(path))
     pipe.image_inputs.source_fields(tmp_path / "lake.png", 0.5, None)
     assert opened == [tmp_path / "lake.png"]
 
@@ -282,8 +283,8 @@ def test_the_captioner_is_the_bases_own_or_anybodys_blip(base: DiffusionModel, t
     captioner = Captioner.from_scratch(Captioner.Config(words=(*MARKS, "dog", "lake"), **sizes), None).eval()
     learners.save_learner(captioner, "captioner", tmp_path, None)
     painted().save(tmp_path / "lake.png")
-    own = editing.ImageInputs(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
+    own = image_inputs.ImageInputs(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
     (tmp_path / learners.CARD).unlink()
-    anybodys = editing.ImageInputs(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
+    anybodys = image_inputs.ImageInputs(with_spec(base, captioner=str(tmp_path))).caption(str(tmp_path / "lake.png"))
     assert [own] == captioner.caption(to_tensor([painted()]))
     assert anybodys.startswith(own)  # whose length is a setting of ours

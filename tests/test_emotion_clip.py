@@ -10,15 +10,15 @@ from PIL import Image
 from transformers import AutoImageProcessor, CLIPModel, CLIPTokenizer
 
 import tiny
-from emoscene import config as configs
-from emoscene import learner as learners
-from emoscene import training
-from emoscene.backbone import DiffusionModel
-from emoscene.emotions import EMOTIONS
+from emoscene.core import config as configs
+from emoscene.learning import learner as learners
+from emoscene.training import loop
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP, contrastive_loss
-from emoscene.errors import UsageError
-from emoscene.learner import Batch
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch
 
 SMALL = {
     "side": 32,
@@ -67,8 +67,8 @@ def batch(slots=range(16), **changed):
 
 
 def test_it_learns_emotions_and_captions(base, tmp_path):
-    settings = training.Config(steps=40, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
-    clip = training.run_training(made(base, long=1.0), Colours(), settings, tmp_path)
+    settings = loop.Config(steps=40, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
+    clip = loop.run_training(made(base, long=1.0), Colours(), settings, tmp_path)
     assert clip.validate(Colours()) == {"accuracy": 1.0, "pictures": 32}
     with torch.no_grad():
         seen = clip.encode(Colours().rows(range(32), ["picture"])["picture"])[1]

@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from emoscene.emotions import AFFECT, EMOTIONS, NO_EMOTION, weights_at, format_emotion, check_one_source, parse_emotion, emotion_weights
-from emoscene.errors import UsageError
+from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at, format_emotion, check_one_source, parse_emotion, emotion_weights
+from emoscene.core.errors import UsageError
 
 
 def test_the_order_is_emosets_and_not_the_alphabets():

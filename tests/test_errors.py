@@ -1,4 +1,4 @@
-from emoscene.errors import UsageError, unknown_name
+from emoscene.core.errors import UsageError, unknown_name
 
 
 def test_the_nearest_name_is_offered():

@@ -16,18 +16,20 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 import tiny
-from emoscene import cli, judging, stage
-from emoscene import learner as learners
-from emoscene.emotions import EMOTIONS, emotion_weights
+from emoscene.cli import main
+from emoscene.evaluation import predictions
+from emoscene.core import run_dir
+from emoscene.learning import learner as learners
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate
-from emoscene.painting import PROMPTS, Prompt, generate_samples, plan_samples, load_prompts, parse_seeds
-from emoscene.panel import load_clip, load_judges
-from emoscene.pictures import GenerationParams, read_params, save_image
-from emoscene.sampling import EmotionPipeline, load
-from emoscene.world.plan import held_out
-from emoscene.world.scenes import SCENES
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, plan_samples, load_prompts, parse_seeds
+from emoscene.evaluation.judges import load_clip, load_judges
+from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene_mini.world.plan import held_out
+from emoscene_mini.world.scenes import SCENES
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_scores_have_every_field(call, tmp_path):
     assert {"scene_accuracy", "diversity", "gradient"} <= set(scores["metrics"])
     for value in scores["metrics"].values():
         assert set(value) == {"value", "low", "high", "n", "by"}
-    assert stage.read_manifest(out, "scores")["state"] == "done"
+    assert run_dir.read_manifest(out, "scores")["state"] == "done"
 
 
 def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
@@ -76,8 +78,8 @@ def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
 
 def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     out = tmp_path / "scores"
-    monkeypatch.setattr(judging, "predict", lambda *words, **more: 1 / 0)
-    monkeypatch.setattr("emoscene.evaluation.readings", judging.predict)
+    monkeypatch.setattr(predictions, "predict", lambda *words, **more: 1 / 0)
+    monkeypatch.setattr("emoscene.evaluation.evaluate.readings", predictions.predict)
     with pytest.raises(ZeroDivisionError):
         evaluate(out=out, method="none", **call)
     before = {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
@@ -107,7 +109,7 @@ def test_two_processes_share_an_evaluation(call, tmp_path):
         told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
     assert told[0] == told[1]
     assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["pictures.jsonl"]
-    assert len(list(stage.read_jsonl(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
+    assert len(list(run_dir.read_jsonl(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
 
 
 def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):
@@ -140,7 +142,7 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
 
 
 def test_a_judge_akin_to_an_adapter_is_refused(judges, base, tmp_path):
-    (tmp_path / learners.CARD).write_text(json.dumps({"picked by": stage.fingerprint_folder(judges[0])}))
+    (tmp_path / learners.CARD).write_text(json.dumps({"picked by": run_dir.fingerprint_folder(judges[0])}))
     with pytest.raises(UsageError, match="cannot judge it"):
         load_judges(base, [str(judges[0])], [str(tmp_path)])
     with pytest.raises(UsageError, match="no judge of emotions"):
@@ -211,7 +213,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
         weights[name] = torch.full_like(weights[name], 3e38)  # finite, as weights must be, and read as NaN
     save_file(weights, tmp_path / "mad/model.safetensors", metadata={"format": "pt"})
     line = f"evaluate --base {base} --judge {judges[0]} --judge {tmp_path / 'mad'} --pictures {tmp_path / 'from'}"
-    assert cli.main(shlex.split(f"{line} --out {tmp_path / 'out'}")) == 1
+    assert main.main(shlex.split(f"{line} --out {tmp_path / 'out'}")) == 1
     said = capsys.readouterr().err
     assert "emotion was left out: 4 of 4 pictures were read as NaN; mend their encoder" in said
     scores = json.loads((tmp_path / "out/scores.json").read_text())
@@ -222,7 +224,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
     assert [(set(row["seen"]), row["likely"]["mad"][0]) for row in rows] == [({"emotion"}, None)] * 4
     (tmp_path / "nothing").mkdir()
     line = f"evaluate --base {base} --judge {judges[0]} --pictures {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
-    assert cli.main(shlex.split(line)) == 2
+    assert main.main(shlex.split(line)) == 2
     assert "no pictures in" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
@@ -234,9 +236,9 @@ def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(files[-1])
     known = load_judges(base, [str(judge) for judge in judges])
-    together = judging.predict([judging.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)["emotion"]
+    together = predictions.predict([predictions.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)["emotion"]
     for place, file in enumerate(files):
-        alone = judging.predict([judging.Sample(file, 0, 0, 1)], known)["emotion"]
+        alone = predictions.predict([predictions.Sample(file, 0, 0, 1)], known)["emotion"]
         assert together.likely[place] == pytest.approx(alone.likely[0], abs=1e-6)
         assert together.gradient[place] == alone.gradient[0]
     assert together.spectrum.shape == (3, 0)
@@ -246,8 +248,8 @@ def test_one_file_for_eight_emotions_is_one_picture_of_a_cloud(judges, base, tmp
     rng = np.random.default_rng(0)
     for seed in range(3):
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"{seed}.png")
-    samples = [judging.Sample(tmp_path / f"{seed}.png", 0, seed, asked) for asked in range(8) for seed in range(3)]
-    made = judging.predict(samples, load_judges(base, [str(judge) for judge in judges]))["emotion"]
+    samples = [predictions.Sample(tmp_path / f"{seed}.png", 0, seed, asked) for asked in range(8) for seed in range(3)]
+    made = predictions.predict(samples, load_judges(base, [str(judge) for judge in judges]))["emotion"]
     assert len(made) == 24
     assert made.without_copies.seed.tolist() == [0, 1, 2]
     assert np.array_equal(made.without_copies.features, made.features[:3])
@@ -263,8 +265,8 @@ def test_verdicts_and_robustness(call, tmp_path):
     assert np.mean(right) == scores["judges"]["emotion"]["emotion_accuracy"]["value"]
     assert np.mean([row["kept"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
     assert all((out / row["file"]).is_file() for row in rows)
-    assert set(scores["robustness"]["emotion"]) == set(judging.TREATED)
-    assert scores["judged_by"]["emotion"] == stage.fingerprint_folder(call["judge"][0])
+    assert set(scores["robustness"]["emotion"]) == set(predictions.TREATED)
+    assert scores["judged_by"]["emotion"] == run_dir.fingerprint_folder(call["judge"][0])
     assert scores["missing"] == {}
 
 
@@ -286,7 +288,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
     assert drawn[2] == drawn[3]  # the batch that was begun
     assert len(drawn) == 5
     assert list(out.rglob("*.png")) == []
-    assert len(list(stage.read_jsonl(out / "pictures/pictures.jsonl"))) == 32
+    assert len(list(run_dir.read_jsonl(out / "pictures/pictures.jsonl"))) == 32
     one, other = (json.loads((folder / "scores.json").read_text()) for folder in (kept, out))
     assert one["judges"]["emotion"]["confusion"] == other["judges"]["emotion"]["confusion"]
     for part in ("metrics", "robustness"):
@@ -300,7 +302,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
 
 def test_treatments_change_a_picture_a_little():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    for treatment in judging.TREATED.values():
+    for treatment in predictions.TREATED.values():
         changed = np.asarray(treatment(Image.fromarray(noise))).astype(float)
         assert 1 < np.abs(changed - noise).mean() < 60
 
@@ -313,7 +315,7 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
         was = str(tmp_path / "was.png")
         digests = {was: sha256((tmp_path / "was.png").read_bytes()).hexdigest()}  # as `generate` notes it
         row = GenerationParams(file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed)
-        save_image(judging.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
+        save_image(predictions.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
     out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
     assert 0.5 < metrics["ssim"]["value"] < 1
@@ -338,6 +340,6 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
             for file in sorted((out / "pictures").glob("*.png"))
         ]
     assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)
-    (tmp_path / learners.CARD).write_text(json.dumps({"guided by": stage.fingerprint_folder(tmp_path / "clip")}))
+    (tmp_path / learners.CARD).write_text(json.dumps({"guided by": run_dir.fingerprint_folder(tmp_path / "clip")}))
     with pytest.raises(UsageError, match="cannot judge it"):
         load_clip(tmp_path / "clip", [str(tmp_path)])

@@ -11,20 +11,22 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 
 import tiny
-from emoscene import cli, gallery, plugins, sampling, solvers, stage
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
-from emoscene.decoding import ImageDecoder
-from emoscene.emotions import EMOTIONS, emotion_weights
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.foreign import find_samples
-from emoscene.loras import parse_lora, apply_loras
+from emoscene.cli import main
+from emoscene.pipeline import image_folder, pipeline, samplers
+from emoscene.core import registry, run_dir
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.decoding import ImageDecoder
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.external import find_samples
+from emoscene.diffusion.loras import parse_lora, apply_loras
 from emoscene.methods.base import Method
-from emoscene.painting import load_prompts, parse_seeds
-from emoscene.pictures import GenerationParams, read_params
-from emoscene.verbs import read_call
-from emoscene.web.studio import Session
-from emoscene.web.wish import Wish
+from emoscene.evaluation.generate import load_prompts, parse_seeds
+from emoscene.core.images import GenerationParams, read_params
+from emoscene.cli.options import read_call
+from emoscene.web.session import Session
+from emoscene.web.form import Wish
 
 NOT_FINITE = (float("nan"), float("inf"), float("-inf"), 1e39, -1e39, 10**400, "nan", "inf", "-inf", "1e39")
 DECODER = "decoder.conv_in.weight"
@@ -37,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipe(folder):
-    return sampling.load(str(folder), device="cpu")
+    return pipeline.load(str(folder), device="cpu")
 
 
 def change_weights(file, name, value):
@@ -144,7 +146,7 @@ def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
     with pytest.raises(UsageError, match="batch="):
         list(pipe.draw(rows, batch))
     with pytest.raises(UsageError, match="batch="):
-        gallery.generate_missing(pipe.draw, rows, tmp_path / "out", batch)
+        image_folder.generate_missing(pipe.draw, rows, tmp_path / "out", batch)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_seeds_of_an_evaluation_are_bounded(seeds):
 )
 def test_the_command_line_refuses_with_status_2(words, folder, tmp_path, capsys):
     line = ["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}", *words.split()]
-    assert cli.main(line) == 2
+    assert main.main(line) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -209,14 +211,14 @@ def test_a_recipe_is_read_by_the_same_bounds(setting, tmp_path):
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_a_methods_setting_is_finite(value, folder):
     with pytest.raises(UsageError, match="scale"):
-        sampling.load("mini", method="guidance", scale=value, device="cpu")
+        pipeline.load("mini", method="guidance", scale=value, device="cpu")
 
 
-@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
 def test_steps_are_fewer_than_the_timesteps_of_training(sampler, pipe):
     with pytest.raises(UsageError, match=r"steps=1000 is off: the base .* was trained on 1000 timesteps"):
-        solvers.make_scheduler(pipe.base, sampler, 1000)
-    solver = solvers.make_scheduler(pipe.base, sampler, 999)
+        samplers.make_scheduler(pipe.base, sampler, 1000)
+    solver = samplers.make_scheduler(pipe.base, sampler, 999)
     assert solver.timesteps.isfinite().all()
     with pytest.raises(UsageError, match=r"steps=1000 is out of range: it goes from 1 to 999"):
         pipe("a dog", steps=1000, sampler=sampler)
@@ -251,13 +253,13 @@ def test_the_row_in_a_png_is_read_by_the_same_bounds(said, tmp_path):
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1e999", "[" * 100_000, "{"])
 def test_json_of_a_file_is_finite(text, tmp_path):
     with pytest.raises(ValueError):  # noqa: PT011  what the reader of each file turns into its own sentence
-        stage.parse_json(text)
+        run_dir.parse_json(text)
     (tmp_path / "manifest.json").write_text(f'{{"kind": "scores", "state": "done", "a": {text}}}')
     with pytest.raises(EmosceneError, match="is damaged"):
-        stage.read_manifest(tmp_path)
+        run_dir.read_manifest(tmp_path)
     (tmp_path / "rows.jsonl").write_text(f'{{"a": {text}}}\n')
     with pytest.raises(EmosceneError, match="is damaged"):
-        list(stage.read_jsonl(tmp_path / "rows.jsonl"))
+        list(run_dir.read_jsonl(tmp_path / "rows.jsonl"))
 
 
 def test_a_list_of_pictures_is_finite(tmp_path):
@@ -292,7 +294,7 @@ def test_weights_of_a_base_are_finite(part, value, tmp_path):
     change_weights(file, sorted(load_file(file))[0], poison(value))
     with pytest.raises(EmosceneError, match=r"holds numbers in \S+ that are not finite in float32"):
         DiffusionModel.load(str(folder))
-    assert cli.main(["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}"]) == 1
+    assert main.main(["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}"]) == 1
 
 
 def test_weights_that_half_precision_cannot_hold_are_said(tmp_path):
@@ -306,7 +308,7 @@ def test_weights_that_half_precision_cannot_hold_are_said(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_of_an_adapter_are_finite(value, folder, tmp_path):
     base = DiffusionModel.load(str(folder))
-    lora = plugins.load_plugin("methods", "lora")
+    lora = registry.load_plugin("methods", "lora")
     learners.save_learner(lora.start(lora.Config(rank=1), base), "lora", tmp_path, base)
     file = tmp_path / "adapter_model.safetensors"
     change_weights(file, sorted(load_file(file))[0], poison(value))
@@ -346,7 +348,7 @@ def test_what_overflows_in_half_precision_is_decoded_in_single(tmp_path):
     decode(latents, [1, 2])
     assert told == [f"the autoencoder of '{folder}' overflows in float16: it decodes in float32 instead"]
     assert half.vae.dtype == torch.float16
-    made = sampling.load(half)
+    made = pipeline.load(half)
     made.on_message = told.append
     made("a dog", steps=1, size=64)
     assert len(told) == 2
@@ -356,14 +358,14 @@ def test_an_autoencoder_that_overflows_in_single_precision_is_said(folder, tmp_p
     broken = tiny.make(tmp_path / "base")
     change_weights(next((broken / "vae").glob("*.safetensors")), DECODER, lambda weight: weight * 1e38)
     for dtype in (torch.float32, torch.bfloat16):
-        pipe = sampling.load(DiffusionModel.load(str(broken), dtype=dtype))
+        pipe = pipeline.load(DiffusionModel.load(str(broken), dtype=dtype))
         pipe.on_message = lambda remark: None
         with pytest.raises(EmosceneError, match=r"the autoencoder of the base .* in float32 as well"):
             pipe("a dog", steps=1, size=64)
 
 
 def test_latents_that_are_not_finite_name_their_seed_and_the_remedy(pipe, folder):
-    wild = sampling.EmotionPipeline(pipe.base, {"wild": Wild(None, pipe.base)})
+    wild = pipeline.EmotionPipeline(pipe.base, {"wild": Wild(None, pipe.base)})
     rows = [row for emotion in (None, "awe") for row in wild.plan("a dog", emotion=emotion, size=64, steps=2, seed=5)]
     rows[1] = replace(rows[1], seed=6)
     with pytest.raises(EmosceneError, match=r"the image of seed 6 came out as .* not finite: lower --strength, .*--cfg"):
@@ -378,7 +380,7 @@ def test_latents_that_are_not_finite_name_their_seed_and_the_remedy(pipe, folder
 
 def test_generate_fails_where_the_images_are_not_finite(pipe, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(DiffusionModel, "predict_noise", lambda self, x_t, t, shown: x_t * torch.nan)
-    assert cli.main(["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}", "--steps=2"]) == 1
+    assert main.main(["generate", "a dog", f"--base={folder}", f"--out={tmp_path / 'out'}", "--steps=2"]) == 1
     assert not list((tmp_path / "out").glob("*.png"))
 
 
@@ -391,6 +393,6 @@ def test_the_page_shows_no_image_that_is_not_finite(folder, monkeypatch):
 
 @pytest.mark.parametrize("strength", [-100.0, 100.0])
 def test_single_precision_holds_what_comes_of_the_bounds(strength, pipe):
-    extreme = sampling.EmotionPipeline(pipe.base, {"lora": tiny.made("lora", pipe.base)})
+    extreme = pipeline.EmotionPipeline(pipe.base, {"lora": tiny.made("lora", pipe.base)})
     emotion = ",".join(f"{name}:100" for name in EMOTIONS)
     assert len(extreme("a dog", emotion=emotion, strength=strength, cfg=100, steps=2, size=64).images) == 1

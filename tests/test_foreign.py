@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene.emotions import EMOTIONS, emotion_weights
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate
-from emoscene.foreign import find_samples
-from emoscene.pictures import GenerationParams, save_image
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.evaluation.external import find_samples
+from emoscene.core.images import GenerationParams, save_image
 
 
 def picture(file, seed=0, side=64):

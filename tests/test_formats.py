@@ -18,15 +18,19 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import emoscene
 import tiny
-from emoscene import cli, formats, loras, plugins, stage
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.formats import FORMATS, card, export, kohya
-from emoscene.formats.artifact import PROMPT, SEED, open_artifact
+from emoscene.cli import main
+from emoscene.export import export as export_verb
+from emoscene.diffusion import loras
+from emoscene.core import registry, run_dir
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.export.export import FORMATS, export as export_verb
+from emoscene.export import card, kohya
+from emoscene.export.artifact import PROMPT, SEED, open_artifact
 from emoscene.methods.lora import layer_pattern
-from emoscene.verbs import OPTIONS
+from emoscene.cli.options import OPTIONS
 
 SLOW = pytest.mark.slow
 DATA = Path(__file__).parent / "data/formats"
@@ -40,7 +44,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     base = DiffusionModel.load(str(tiny.make(folder / "base")))
     for name in METHODS:
-        method = plugins.load_plugin("methods", name).start(plugins.load_plugin("methods", name).Config(), base)
+        method = registry.load_plugin("methods", name).start(registry.load_plugin("methods", name).Config(), base)
         torch.manual_seed(1)
         for key, value in method.state_dict().items():
             if value.is_floating_point() and not key.endswith("bias"):
@@ -53,7 +57,7 @@ def made(tmp_path_factory):
 @pytest.fixture(params=["tiny", pytest.param("mini", marks=SLOW)])
 def artifacts(request):
     if request.param == "mini":
-        return plugins.HOME / "mini/weights"
+        return registry.HOME / "mini/weights"
     return request.getfixturevalue("made")
 
 
@@ -196,7 +200,7 @@ def test_the_golden_keys_are_what_their_maker_makes():
 def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
     """The exact architecture, without its numbers; kohya counts 192 modules of attention and 72 of text."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel(block_out_channels=formats.artifact.SD15[0], cross_attention_dim=768)
+        unet = UNet2DConditionModel(block_out_channels=export_verb.artifact.SD15[0], cross_attention_dim=768)
         text = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
     named = {"unet": unet, "text_encoder": text}
     layers = {
@@ -223,7 +227,7 @@ def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
     file = tmp_path / f"{given.name}.safetensors"
     assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
     assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
-    formats.diffusers.plan_files(given).write_files(tmp_path)
+    export_verb.diffusers.plan_files(given).write_files(tmp_path)
     for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
         back = loras.read_factors(written)
         assert back.keys() == given.low_rank_factors.keys()
@@ -290,7 +294,7 @@ def header(given, to):
 
 
 def test_the_optimizer_is_the_one_that_was_used(made):
-    assert set(kohya.OPTIMIZERS) == set(next(o.choices for o in plugins.list_room_options("training") if o.name == "optimizer"))
+    assert set(kohya.OPTIMIZERS) == set(next(o.choices for o in registry.list_room_options("training") if o.name == "optimizer"))
     for own, told in (
         ({"muon": 0.0}, "torch.optim.AdamW"),  # before there was a choice
         ({"muon": 0.0, "optimizer": "prodigy"}, "prodigyopt.Prodigy"),
@@ -318,7 +322,7 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     scores = {"adapters": ["print"], "judges": {"judge": {"emotion_accuracy": figure, "ceiling": figure}}}
     scores |= {"metrics": {"diversity": figure}, "pictures": 64, "prompts": ["a"], "seeds": [1], "strength": 1.0}
     scores |= {"cfg": 5.0, "steps": 20, "sampler": "dpm++"}
-    opened_stage = stage.RunDir.open(tmp_path / "scores", "scores", {})
+    opened_stage = run_dir.RunDir.open(tmp_path / "scores", "scores", {})
     (tmp_path / "scores/scores.json").write_text(json.dumps(scores))
     opened_stage.finish()
     with pytest.raises(UsageError, match="are not the scores of"):
@@ -327,7 +331,7 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
     assert "64 pictures of 1 prompts" in text
-    written = "".join(file.read_text() for file in (plugins.HOME / "metrics").glob("*.py"))
+    written = "".join(file.read_text() for file in (registry.HOME / "metrics").glob("*.py"))
     assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
     given.card["proof"] = proof
@@ -352,12 +356,12 @@ class Hub:
 def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     call = {"to": "diffusers", "out": tmp_path / "out", "steps": 1}
     said = []
-    monkeypatch.setattr(formats, "get_token", lambda: None)
+    monkeypatch.setattr(export_verb, "get_token", lambda: None)
     with pytest.raises(UsageError, match="hf auth login"):
         export(made / "guidance", push="me/emotions", **call)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(formats, "get_token", lambda: "token")
-    monkeypatch.setattr(formats, "HfApi", Hub)
+    monkeypatch.setattr(export_verb, "get_token", lambda: "token")
+    monkeypatch.setattr(export_verb, "HfApi", Hub)
     with pytest.raises(EmosceneError, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", tell=said.append, **call)
@@ -382,11 +386,11 @@ def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
         "--out",
         str(tmp_path / "out"),
     ]
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     first = (tmp_path / "out/manifest.json").read_bytes()
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert (tmp_path / "out/manifest.json").read_bytes() == first
-    assert stage.read_manifest(tmp_path / "out", "export")["state"] == "done"
+    assert run_dir.read_manifest(tmp_path / "out", "export")["state"] == "done"
     assert tuple(FORMATS) == OPTIONS["to"].choices
     assert len(list((tmp_path / "out/gallery").glob("*.png"))) == 9 * 2
     with Image.open(tmp_path / "out/gallery.png") as sheet:
@@ -399,5 +403,5 @@ def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
         (["export", "mini:lorra", *line[2:]], "did you mean 'lora'?"),
         (line[:2], "export needs --to"),
     ):
-        assert cli.main(words) == 2
+        assert main.main(words) == 2
         assert sentence in capsys.readouterr().err

@@ -15,13 +15,15 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene import cli, gallery, sampling, stage
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
-from emoscene.data.crew import WorkerGroup
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.pictures import GenerationParams, name_files, read_params
-from emoscene.sampling import EmotionPipeline
+from emoscene.cli import main
+from emoscene.pipeline import image_folder, pipeline
+from emoscene.core import run_dir
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.data.workers import WorkerGroup
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, name_files, read_params
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 ROOT = Path(__file__).parent.parent
 ROWS = name_files([GenerationParams(prompt="a dog", seed=seed, emotion=(1.0, *[0.0] * 7)) for seed in range(8)])
@@ -58,9 +60,9 @@ def shown(tmp_path):
 
 def test_the_call_of_the_readme_is_the_one_that_made_the_pictures_shown(shown, monkeypatch, capsys):
     monkeypatch.setattr(EmotionPipeline, "generate", never)
-    assert cli.main(shown) == 0
+    assert main.main(shown) == 0
     capsys.readouterr()
-    assert cli.main([*shown, "--seed", "8"]) == 2
+    assert main.main([*shown, "--seed", "8"]) == 2
     said = capsys.readouterr().err
     assert 'config.rows.0.file is "amusement-0007.png" there and "amusement-0008.png" here' in said
     assert len(said) < 300
@@ -69,55 +71,55 @@ def test_the_call_of_the_readme_is_the_one_that_made_the_pictures_shown(shown, m
 def test_a_folder_of_an_older_version_is_the_same_call(tmp_path):
     rows = [replace(row, settings={"guidance.scale": 20.0}) for row in ROWS]
     old = [{key: value for key, value in row.to_dict().items() if key not in {"loras", "cfg_low"}} for row in ROWS]
-    stage.RunDir.open(tmp_path, "pictures", {"rows": old, "settings": {"scale": 20.0}})
-    assert not gallery.open_folder(tmp_path, rows, {"scale": 20.0}, WEIGHTS).is_done
+    run_dir.RunDir.open(tmp_path, "pictures", {"rows": old, "settings": {"scale": 20.0}})
+    assert not image_folder.open_folder(tmp_path, rows, {"scale": 20.0}, WEIGHTS).is_done
     with pytest.raises(UsageError, match=r"config\.settings\.scale is 20\.0 there and 4\.0 here"):
-        gallery.open_folder(tmp_path, rows, {"scale": 4.0}, WEIGHTS)
+        image_folder.open_folder(tmp_path, rows, {"scale": 4.0}, WEIGHTS)
     with pytest.raises(UsageError, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
-        gallery.open_folder(tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"scale": 20.0}, WEIGHTS)
+        image_folder.open_folder(tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"scale": 20.0}, WEIGHTS)
 
 
 @pytest.mark.parametrize("config", ['{"rows": 3}', '{"rows": [3]}', '{"rows": [{"emotion": "x"}]}', "3", "{}"])
 def test_a_damaged_manifest_is_one_sentence(tmp_path, config):
-    gallery.open_folder(tmp_path, ROWS, {}, WEIGHTS)
+    image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "config": json.loads(config)}))
     with pytest.raises(EmosceneError, match=r"manifest\.json is damaged: make the folder again"):
-        gallery.open_folder(tmp_path, ROWS, {}, WEIGHTS)
+        image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
 
 
 def test_a_damaged_index_is_one_sentence_and_can_be_made_anew(tmp_path):
-    opened = gallery.open_folder(tmp_path, ROWS, {}, WEIGHTS)
-    gallery.generate_missing(draw, ROWS, tmp_path, batch=3)
+    opened = image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
+    image_folder.generate_missing(draw, ROWS, tmp_path, batch=3)
     whole = index(tmp_path)
     (tmp_path / "pictures.jsonl").write_text('{"file"\n{}\n')
     with pytest.raises(EmosceneError, match=r"pictures\.jsonl:1 is damaged.*remove that file"):
-        gallery.fill_folder(opened, never, ROWS)
+        image_folder.fill_folder(opened, never, ROWS)
     (tmp_path / "pictures.jsonl").write_text("3\n")
     with pytest.raises(EmosceneError, match=r"it is not a row; remove that file"):
-        gallery.fill_folder(opened, never, ROWS)
+        image_folder.fill_folder(opened, never, ROWS)
     (tmp_path / "pictures.jsonl").unlink()
-    gallery.fill_folder(opened, never, ROWS)
+    image_folder.fill_folder(opened, never, ROWS)
     assert index(tmp_path) == whole
 
 
 def test_a_batch_that_was_cut_short_keeps_its_pictures_and_each_has_one_row(tmp_path):
-    opened = gallery.open_folder(tmp_path, ROWS, {}, WEIGHTS)
+    opened = image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
 
     def stop(done, total):
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        gallery.fill_folder(opened, draw, ROWS, 4, stop)
+        image_folder.fill_folder(opened, draw, ROWS, 4, stop)
     (tmp_path / ROWS[1].file).unlink()  # its row was written, and the machine went down
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     seen = []
-    gallery.fill_folder(opened, draw, ROWS, 4, lambda done, total: seen.append((done, total)))
+    image_folder.fill_folder(opened, draw, ROWS, 4, lambda done, total: seen.append((done, total)))
     assert seen == [(2, 8), (6, 8), (7, 8), (8, 8)]
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     assert [row["file"] for row in index(tmp_path)] == [row.file for row in ROWS]
-    assert stage.read_manifest(tmp_path)["pictures"] == 8
+    assert run_dir.read_manifest(tmp_path)["pictures"] == 8
 
 
 def test_two_share_a_folder(tmp_path, monkeypatch):
@@ -126,14 +128,14 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
         crew.rank, crew.world = int(threading.current_thread().name), 2
         return crew
 
-    monkeypatch.setattr(gallery, "Crew", member)
-    opened, painted = gallery.open_folder(tmp_path, ROWS, {}, WEIGHTS), {"0": [], "1": []}
+    monkeypatch.setattr(image_folder, "Crew", member)
+    opened, painted = image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS), {"0": [], "1": []}
 
     def mine(rows, batch):
         painted[threading.current_thread().name] += [row.seed for row in rows]
         return draw(rows, batch)
 
-    threads = [threading.Thread(target=gallery.fill_folder, args=[opened, mine, ROWS, 2], name=name) for name in painted]
+    threads = [threading.Thread(target=image_folder.fill_folder, args=[opened, mine, ROWS, 2], name=name) for name in painted]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -141,7 +143,7 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
     assert painted == {"0": [0, 1, 4, 5], "1": [2, 3, 6, 7]}
     assert [row["seed"] for row in index(tmp_path)] == list(range(8))
     assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "pictures.jsonl", *(r.file for r in ROWS)}
-    assert stage.read_manifest(tmp_path)["state"] == "done"
+    assert run_dir.read_manifest(tmp_path)["state"] == "done"
 
 
 @pytest.mark.slow
@@ -169,7 +171,7 @@ print(*(row.method + row.file for rows in painted for row in rows))
     assert [process.returncode for process in ranks] == [0, 0]
     assert all(said), "a process painted nothing"
     assert not set(said[0]) & set(said[1]), "a picture was painted twice"
-    assert stage.read_manifest(tmp_path / "out")["state"] == "done"
+    assert run_dir.read_manifest(tmp_path / "out")["state"] == "done"
     for place in (path.parent for path in (tmp_path / "out").rglob("pictures.jsonl")):
         assert sorted(row["file"] for row in index(place)) == sorted(path.name for path in place.glob("*.png"))
     assert not list((tmp_path / "out").rglob("pictures-*.jsonl"))
@@ -187,42 +189,42 @@ def trained(base, folder, name, seed, **settings):
 def test_another_adapter_of_the_same_name_is_another_call(base, tmp_path):
     one, other = (trained(base, tmp_path / name / "inversion", "inversion", n) for n, name in enumerate("ab"))
     call = {"prompt": "a dog", "base": base.name, "emotion": "awe", "steps": 1, "out": tmp_path / "out"}
-    out = sampling.generate(adapter=one, **call)
+    out = pipeline.generate(adapter=one, **call)
     assert read_params(out / "awe-0000.png").adapters == ("inversion",)
-    assert set(stage.read_manifest(out)["config"]["weights"]) == {"base", "inversion"}
+    assert set(run_dir.read_manifest(out)["config"]["weights"]) == {"base", "inversion"}
     shutil.copytree(one, tmp_path / "moved/inversion")
-    sampling.generate(adapter=tmp_path / "moved/inversion", **call)
+    pipeline.generate(adapter=tmp_path / "moved/inversion", **call)
     with pytest.raises(UsageError, match=r"config\.weights\.inversion is .* there and .* here"):
-        sampling.generate(adapter=other, **call)
+        pipeline.generate(adapter=other, **call)
 
 
 def test_another_base_of_the_same_name_is_another_call(tmp_path):
     folder = tiny.make(tmp_path / "base")
     call = {"prompt": "a dog", "base": str(folder), "steps": 1, "out": tmp_path / "out"}
-    sampling.generate(**call)
+    pipeline.generate(**call)
     config = folder / "text_encoder/config.json"
     config.write_text(config.read_text().replace('"layer_norm_eps": 1e-05', '"layer_norm_eps": 2e-05'))
     with pytest.raises(UsageError, match=r"config\.weights\.base is"):
-        sampling.generate(**call)
+        pipeline.generate(**call)
 
 
 def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
     folder = trained(base, tmp_path / "guidance", "guidance", 0)
     call = {"base": base.name, "adapter": folder, "emotion": "awe", "steps": 2}
-    out = sampling.generate("a dog", out=tmp_path / "hard", scale=90.0, away=3.0, **call)
-    plain = read_params(sampling.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
+    out = pipeline.generate("a dog", out=tmp_path / "hard", scale=90.0, away=3.0, **call)
+    plain = read_params(pipeline.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
     assert plain.settings == {}
     row = read_params(out / "awe-0000.png")
     assert row.settings == {"guidance.scale": 90.0}
     with Image.open(out / row.file) as kept:
         made = {
-            told: next(sampling.load(row.base, method=row.method, adapter=folder, **settings).generate([row]))[1]
+            told: next(pipeline.load(row.base, method=row.method, adapter=folder, **settings).generate([row]))[1]
             for told, settings in (("again", row.settings), ("without", {}))
         }
         assert made["again"].tobytes() == kept.tobytes()
         assert made["without"].tobytes() != kept.tobytes()
-    pair = sampling.load(base, method="prompt+guidance", adapter=folder, **row.settings)
+    pair = pipeline.load(base, method="prompt+guidance", adapter=folder, **row.settings)
     assert pair.plan("a dog")[0].settings == row.settings
     assert pair.methods["guidance"].config.scale == 90.0
     with pytest.raises(UsageError, match="did you mean 'scale'"):
-        sampling.load(base, method="prompt+guidance", adapter=folder, scael=3)
+        pipeline.load(base, method="prompt+guidance", adapter=folder, scael=3)

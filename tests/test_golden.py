@@ -7,7 +7,7 @@ import torch
 
 import golden
 import tiny
-from emoscene.backbone import DiffusionModel
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.methods import base as methods
 
 KNOWN = json.loads(golden.FILE.read_text())

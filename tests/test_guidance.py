@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
-from emoscene import learner, seeds
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import UsageError
-from emoscene.learner import Batch
+from emoscene.learning import learner
+from emoscene.core import seeds
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import MethodChain
 from emoscene.methods.guidance import LEVELS, Guidance, log_complement
-from emoscene.solvers import make_scheduler, sample
+from emoscene.pipeline.samplers import make_scheduler, sample
 
 MEANS = torch.tensor([1.0] * 4 + [-1.0] * 4)  # of every number of a latent: four emotions lie up, four down
 SPREAD = 0.3

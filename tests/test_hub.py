@@ -13,10 +13,12 @@ from PIL import Image
 
 import standin
 import tiny
-from emoscene import artifacts, hub, plugins
-from emoscene.backbone import DiffusionModel
-from emoscene.basespec import find_spec
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.training import train
+from emoscene.diffusion import hub
+from emoscene.core import registry
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.base_spec import find_spec
+from emoscene.core.errors import EmosceneError, UsageError
 from standin import COMMIT, NAME
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -218,11 +220,11 @@ def test_the_command_line_by_hf_endpoint(model, tmp_path):
 
 
 def test_a_copy_of_the_miniature_on_the_hub_is_known_once_it_is_here(stand_in):
-    stand_in.folder = plugins.HOME / "mini/weights/base"
+    stand_in.folder = registry.HOME / "mini/weights/base"
     assert find_spec(NAME).family == ""
     base = DiffusionModel.load(NAME)
     assert (base.spec.family, base.spec.guidance_scale, base.spec.lexicon) == ("mini", 5.0, "mini")
-    assert artifacts.find_recipe("lora", NAME) == artifacts.find_recipe("lora", "mini")
+    assert train.find_recipe("lora", NAME) == train.find_recipe("lora", "mini")
 
 
 @pytest.mark.parametrize("place", ["./typo", "../typo", "-a/b", "a/b--c", "a/b..c", "a/b.git", "a/" + "b" * 97])

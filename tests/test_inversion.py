@@ -5,10 +5,11 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from emoscene import config, learner
-from emoscene.backbone import LENGTH, DiffusionModel
-from emoscene.emotions import EMOTIONS
-from emoscene.learner import Batch
+from emoscene.core import config
+from emoscene.learning import learner
+from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.learning.learner import Batch
 from emoscene.methods.inversion import Inversion
 
 

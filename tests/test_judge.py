@@ -9,15 +9,15 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import tiny
-from emoscene import config as configs
-from emoscene import learner as learners
-from emoscene import training
-from emoscene.emotions import EMOTIONS
+from emoscene.core import config as configs
+from emoscene.learning import learner as learners
+from emoscene.training import loop
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.judge import Judge, augment
-from emoscene.learner import Batch
-from emoscene.mini import judges
-from emoscene.panel import load_judge
+from emoscene.learning.learner import Batch
+from emoscene_mini import judges
+from emoscene.evaluation.judges import load_judge
 
 SMALL = {"side": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2}
 
@@ -57,8 +57,8 @@ def batch(slots=range(16), step=0):
 @pytest.mark.parametrize("target", ["emotion", "scene"])
 def test_a_judge_learns(target, tmp_path):
     torch.manual_seed(0)
-    settings = training.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
-    judge = training.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
+    settings = loop.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
+    judge = loop.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
     assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
     with torch.no_grad():
         answers = judge.encode(Shades().rows(range(64), ["picture"])["picture"])[0].argmax(1)
@@ -110,7 +110,7 @@ def test_any_size_is_read():
 
 
 def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
-    settings = training.Config(steps=2, batch=4, checkpoint_every=1, average=0)
+    settings = loop.Config(steps=2, batch=4, checkpoint_every=1, average=0)
     told = []
     words = tiny.make(tmp_path / "base") / "tokenizer"
     call = {"pictures": 8, "checked": 8, "settings": settings, "worded": settings, "workers": 0, "tell": told.append}

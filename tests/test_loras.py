@@ -13,13 +13,14 @@ from safetensors.torch import load_file, save_file
 
 import emoscene
 import tiny
-from emoscene import cli, stage
-from emoscene.backbone import DiffusionModel
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.loras import parse_lora, read_factors, apply_loras
+from emoscene.cli import main
+from emoscene.core import run_dir
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.loras import parse_lora, read_factors, apply_loras
 from emoscene.methods.lora import LoRA
-from emoscene.pictures import GenerationParams, read_params
-from emoscene.sampling import EmotionPipeline
+from emoscene.core.images import GenerationParams, read_params
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 UNET = "lora_unet_down_blocks_1_attentions_0_"
 TEXT = "lora_te_text_model_encoder_layers_1_"
@@ -142,7 +143,7 @@ def test_it_is_part_of_the_base_beside_a_method(base, kohya):
 
 def test_a_row_names_it(folder, kohya, tmp_path, capsys):
     line = ["generate", "a dog", "--base", str(folder), "--lora", f"{kohya}:0.5", "--steps", "1"]
-    assert cli.main([*line, "--out", str(tmp_path / "out")]) == 0
+    assert main.main([*line, "--out", str(tmp_path / "out")]) == 0
     row = read_params(tmp_path / "out/base-0000.png")
     digest = parse_lora(kohya).digest
     assert row.loras == (f"style:0.5:{digest}",)
@@ -151,7 +152,7 @@ def test_a_row_names_it(folder, kohya, tmp_path, capsys):
     assert GenerationParams.from_dict(json.loads(json.dumps(row.to_dict()))) == row
     other = tensors(alpha=1.0)
     save_file(other, kohya)
-    assert cli.main([*line, "--out", str(tmp_path / "out")]) == 2  # the same name, another file
+    assert main.main([*line, "--out", str(tmp_path / "out")]) == 2  # the same name, another file
     assert "is another call's" in capsys.readouterr().err
 
 
@@ -162,7 +163,7 @@ def test_scores_name_it(folder, kohya, tmp_path):
         out=tmp_path / "scores", prompts=tmp_path / "prompts.txt", method="none", lora=f"{kohya}:2", **call
     )
     assert json.loads((out / "scores.json").read_text())["loras"] == [str(parse_lora(f"{kohya}:2"))]
-    assert stage.read_manifest(out)["config"]["lora"] == [str(parse_lora(f"{kohya}:2"))]
+    assert run_dir.read_manifest(out)["config"]["lora"] == [str(parse_lora(f"{kohya}:2"))]
 
 
 def test_bad_files_are_one_sentence(base, kohya, tmp_path):

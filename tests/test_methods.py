@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
-from emoscene import config, learner, plugins
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.emotions import EMOTIONS, NO_EMOTION, emotion_weights
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.core import config, registry
+from emoscene.learning import learner
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.methods.base import MethodChain, Method, interpolate_embeds
-from emoscene.sampling import EmotionPipeline
+from emoscene.pipeline.pipeline import EmotionPipeline
 from tiny import batch, made
 
-METHODS = plugins.list_names("methods")
-LEARNING = [name for name in METHODS if plugins.load_plugin("methods", name).reads]
+METHODS = registry.list_names("methods")
+LEARNING = [name for name in METHODS if registry.load_plugin("methods", name).reads]
 PAIRS = ["+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2)]
 every_chain = pytest.mark.parametrize("name", [*METHODS, *PAIRS])
 
@@ -46,9 +47,9 @@ def pipes(base: DiffusionModel) -> dict[str, EmotionPipeline]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_config_runs_by_default_and_explains_itself(name: str) -> None:
-    cls = plugins.load_plugin("methods", name)
+    cls = registry.load_plugin("methods", name)
     assert all(option.help for option in config.list_options(cls.Config()))
-    assert [o.name for o in plugins.list_options("methods", name)] == [o.name for o in config.list_options(cls.Config())]
+    assert [o.name for o in registry.list_options("methods", name)] == [o.name for o in config.list_options(cls.Config())]
 
 
 @pytest.mark.parametrize("name", LEARNING)
@@ -279,7 +280,7 @@ def test_learned_vectors_are_never_what_is_cut_nor_reached_by_typing(base: Diffu
 
 
 def test_an_unknown_layer_is_named(base: DiffusionModel) -> None:
-    cls = plugins.load_plugin("methods", "lora")
+    cls = registry.load_plugin("methods", "lora")
     with pytest.raises(UsageError, match=r"atention.*attention"):
         cls.start(cls.Config(layers="atention"), base)
 

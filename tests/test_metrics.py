@@ -13,21 +13,21 @@ from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_erro
 from sklearn.metrics.pairwise import cosine_similarity, polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from emoscene import plugins
-from emoscene.emotions import AFFECT, EMOTIONS
-from emoscene.errors import EmosceneError
-from emoscene.metrics import calibration, distance, diversity, sharpness
-from emoscene.metrics.affect import affect
-from emoscene.metrics.alignment import alignment
-from emoscene.metrics.base import Predictions, hits, bootstrap_interval, weighted_mean, measure
-from emoscene.metrics.content import content
-from emoscene.metrics.editing import editing, ssim
-from emoscene.metrics.emotion import count_confusions, emotion, per_emotion
-from emoscene.metrics.gap import gap
-from emoscene.metrics.kernel import kernel
-from emoscene.metrics.manifold import manifold
-from emoscene.metrics.polarity import polarity
-from emoscene.metrics.semantics import semantics
+from emoscene.core import registry
+from emoscene.core.taxonomy import AFFECT, EMOTIONS
+from emoscene.core.errors import EmosceneError
+from emoscene.evaluation.metrics import calibration, distance, diversity, sharpness
+from emoscene.evaluation.metrics.affect import affect
+from emoscene.evaluation.metrics.alignment import alignment
+from emoscene.evaluation.metrics.base import Predictions, hits, bootstrap_interval, weighted_mean, measure
+from emoscene.evaluation.metrics.content import content
+from emoscene.evaluation.metrics.editing import editing, ssim
+from emoscene.evaluation.metrics.emotion import count_confusions, emotion, per_emotion
+from emoscene.evaluation.metrics.gap import gap
+from emoscene.evaluation.metrics.kernel import kernel
+from emoscene.evaluation.metrics.manifold import manifold
+from emoscene.evaluation.metrics.polarity import polarity
+from emoscene.evaluation.metrics.semantics import semantics
 
 NEEDY = {"calibration", "distance", "diversity", "kernel", "manifold", "semantics"}
 """Metrics that one picture is too few for."""
@@ -343,9 +343,9 @@ def test_shuffled_labels_are_chance():
     assert found["shuffled"].low <= 1 / 8 <= found["shuffled"].high
 
 
-@pytest.mark.parametrize("name", plugins.list_names("metrics"))
+@pytest.mark.parametrize("name", registry.list_names("metrics"))
 def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_there(name):
-    metric, made, few = plugins.load_plugin("metrics", name), readings(), readings(1)
+    metric, made, few = registry.load_plugin("metrics", name), readings(), readings(1)
     for value in metric(made, readings(seed=1), draws=5).values():
         assert value.low <= value.value <= value.high
         assert value.n > 0

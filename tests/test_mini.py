@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emoscene import learner as learners
-from emoscene import seeds
-from emoscene.backbone import DiffusionModel
+from emoscene.learning import learner as learners
+from emoscene.core import seeds
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.learner import Batch, Learner
-from emoscene.mini import build, cache, folder, tokenizer
-from emoscene.mini.autoencoder import Autoencoder
-from emoscene.mini.base import Base
-from emoscene.mini.critic import Discriminator
-from emoscene.mini.decoder import Decoder, feature_distance
-from emoscene.training import Config, TrainingState, train_steps
-from emoscene.world import SCENES
+from emoscene.learning.learner import Batch, Learner
+from emoscene_mini import build, image_cache, folder, tokenizer
+from emoscene_mini.autoencoder import Autoencoder
+from emoscene_mini.base import Base
+from emoscene_mini.discriminator import Discriminator
+from emoscene_mini.decoder import Decoder, feature_distance
+from emoscene.training.loop import Config, TrainingState, train_steps
+from emoscene_mini.world import SCENES
 
 SD15 = {
     "_class_name": "PNDMScheduler",
@@ -177,12 +177,12 @@ def test_every_word_is_a_token_and_marks_come_last() -> None:
 
 
 def test_rendering_goes_on_after_a_torn_line(tmp_path: Path) -> None:
-    cache.build_cache(tmp_path / "a", "base", 3, 0, _quiet)
-    cache.build_cache(tmp_path / "b", "base", 2, 0, _quiet)
-    with (tmp_path / "b" / cache.NOTES).open("ab") as file:
+    image_cache.build_cache(tmp_path / "a", "base", 3, 0, _quiet)
+    image_cache.build_cache(tmp_path / "b", "base", 2, 0, _quiet)
+    with (tmp_path / "b" / image_cache.NOTES).open("ab") as file:
         file.write(b'{"seed": 1')
-    cache.build_cache(tmp_path / "b", "base", 3, 0, _quiet)
-    for name in (cache.NOTES, cache.PIXELS):
+    image_cache.build_cache(tmp_path / "b", "base", 3, 0, _quiet)
+    for name in (image_cache.NOTES, image_cache.PIXELS):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

@@ -10,9 +10,10 @@ from diffusers.models.embeddings import ImageProjection
 from safetensors.torch import load_file
 
 import tiny
-from emoscene import config, learner
-from emoscene.backbone import DiffusionModel
-from emoscene.learner import Batch
+from emoscene.core import config
+from emoscene.learning import learner
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import MethodChain
 from emoscene.methods.lora import LoRA
 from emoscene.methods.multimodal import KEYS, Multimodal, emotion_prototypes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import emoscene
-from emoscene.editing import DEFAULT_KEEP
+from emoscene.pipeline.image_inputs import DEFAULT_KEEP
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -41,7 +41,7 @@ def test_it_uses_public_verbs_alone(path):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "emoscene":
             assert node.attr in emoscene.__all__
         if isinstance(node, ast.ImportFrom) and node.module.startswith("emoscene"):
-            assert node.module == "emoscene.emotions"
+            assert node.module == "emoscene.core.taxonomy"
 
 
 def test_how_much_stays_of_an_edit_is_the_default_and_its_neighbours():

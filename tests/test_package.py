@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import emoscene
-from emoscene.verbs import VERBS
+from emoscene.cli.options import VERBS
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,14 +19,14 @@ from transformers import (
 )
 
 import tiny
-from emoscene import learner as learners
-from emoscene import stage
-from emoscene.emotions import EKMAN, EMOTIONS, SYNONYMS, map_label, emotion_weights
+from emoscene.learning import learner as learners
+from emoscene.core import run_dir
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, map_label, emotion_weights
 from emoscene.encoders.base import locate_model, load_encoder
 from emoscene.encoders.emotion_clip import TEMPLATES, EmotionCLIP
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate
-from emoscene.panel import load_judge, load_judges, check_unrelated
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.evaluation.judges import load_judge, load_judges, check_unrelated
 
 FACES = ("Neutral", "sad", "Happy", "ANGRY", "fear", "disgust", "surprise")
 PROCESSOR = {
@@ -184,7 +184,7 @@ def test_three_roles_share_no_pictures(tmp_path, faces):
     with pytest.raises(UsageError, match=r"learnt from the pictures that .* \(dddddddddddd\).*role=judges"):
         check_unrelated(card(tmp_path / "clip", learner="emotion_clip", data="d" * 64), [str(adapter)])
     manifest = {"kind": "prepared", "state": "done", "fingerprint": "d" * 64}
-    (tmp_path / "lora" / stage.MANIFEST).write_text(json.dumps(manifest))
+    (tmp_path / "lora" / run_dir.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match="and cannot judge it"):
         check_unrelated(tmp_path / "judge", [], tmp_path / "lora")
     check_unrelated(faces, [str(adapter)], tmp_path / "lora")

@@ -10,19 +10,22 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import tiny
-from emoscene import checkpoints, loading, sampling, stage
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
+from emoscene.learning import checkpoints
+from emoscene.diffusion import loading
+from emoscene.pipeline import pipeline
+from emoscene.core import run_dir
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.foreign import find_samples
-from emoscene.formats.diffusers import _copy_artifact
-from emoscene.paths import is_inside, is_network_name, resolve_inside
-from emoscene.pictures import GenerationParams, save_image
-from emoscene.verbs import read_call
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.external import find_samples
+from emoscene.export.diffusers import _copy_artifact
+from emoscene.core.paths import is_inside, is_network_name, resolve_inside
+from emoscene.core.images import GenerationParams, save_image
+from emoscene.cli.options import read_call
 
 HOSTILE = (
     "/etc/passwd",
@@ -143,7 +146,7 @@ def test_originals_beside_are_not_judged_themselves(tmp_path):
 
 
 def test_a_row_without_the_sha256_of_its_picture_is_not_painted(tmp_path):
-    pipe = sampling.load(str(tiny.make(tmp_path / "base")), device="cpu")
+    pipe = pipeline.load(str(tiny.make(tmp_path / "base")), device="cpu")
     picture(tmp_path / "secret.png")
     [row] = pipe.plan("a dog", image=tmp_path / "secret.png", size=64, steps=2, keep=0.5)
     assert len(list(pipe.generate([row]))) == 1
@@ -155,7 +158,7 @@ def test_a_row_without_the_sha256_of_its_picture_is_not_painted(tmp_path):
 @pytest.mark.parametrize("name", ["/tmp/x.arrow", "../x.arrow", "a\\b.arrow"])
 def test_a_prepared_folder_names_no_part_outside(name, tmp_path):
     manifest = {"kind": "prepared", "state": "done", "fingerprint": "", "encoder": "", "size": 64}
-    (tmp_path / stage.MANIFEST).write_text(json.dumps(manifest))
+    (tmp_path / run_dir.MANIFEST).write_text(json.dumps(manifest))
     (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
     with pytest.raises(EmosceneError, match=r"state\.json names"):
         PreparedDataset(tmp_path)

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene.emotions import emotion_weights
+from emoscene.core.taxonomy import emotion_weights
 from emoscene.encoders.inception import Inception
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate
-from emoscene.perception import Perceptual
-from emoscene.pictures import GenerationParams, save_image
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.evaluation.perceptual import Perceptual
+from emoscene.core.images import GenerationParams, save_image
 
 
 def stand_in(monkeypatch, name, **contents):

@@ -12,24 +12,24 @@ import skimage
 from PIL import Image
 
 import tiny
-from emoscene import stage
-from emoscene.artifacts import train
-from emoscene.cli import main
+from emoscene.core import run_dir
+from emoscene.training.train import train
+from emoscene.cli.main import main
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.emotions import EMOTIONS
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.captioner import Captioner
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate, list_cautions
-from emoscene.formats.card import _score_table
-from emoscene.pictures import open_image
-from emoscene.plugins import HOME
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate, list_cautions
+from emoscene.export.card import _score_table
+from emoscene.core.images import open_image
+from emoscene.core.registry import HOME
 from emoscene.reporting import report
-from emoscene.sampling import load
-from emoscene.world.faces import render_face
-from emoscene.world.layouts import write_layout
-from emoscene.world.marks import LIMIT, encode_mark, is_file_rendered, is_rendered, mark_rendered
-from emoscene.world.press import render_image
+from emoscene.pipeline.pipeline import load
+from emoscene_mini.world.faces import render_face
+from emoscene_mini.world.layouts import write_layout
+from emoscene.core.image_origin import LIMIT, encode_mark, is_file_rendered, is_rendered, mark_rendered
+from emoscene_mini.world.render_pool import render_image
 
 NAMES = ("coffee.png", "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg")
 CAPTIONER = HOME / "mini/weights/captioner"
@@ -65,7 +65,7 @@ def test_photographs_are_not_captioned_by_the_miniature(prepared):
     captions = dict(zip(PreparedDataset(out).column("id"), PreparedDataset(out).column("caption"), strict=True))
     assert captions.pop("amusement.coffee") == "a cup of coffee on a table"
     assert len(captions) >= 3 and set(captions.values()) == {""}
-    manifest = stage.read_manifest(out)
+    manifest = run_dir.read_manifest(out)
     total = manifest["pictures"]
     assert manifest["rendered"] == 0 and manifest["captions"] == {"own": 1, "captioner": 0, "none": total - 1}
     spoken, vectors = manifest["cautions"]
@@ -84,8 +84,8 @@ def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs
     for captioner in ("base", str(CAPTIONER)):
         out = prepare("imagefolder", out=tmp_path / captioner.replace("/", "-"), captioner=captioner, **call)
         assert set(PreparedDataset(out).column("caption")) == {"a castle"}
-        assert f"{LIMIT}, and 4 of 4 images are" in stage.read_manifest(out)["cautions"][0]
-        assert "the captions that its captioner gives 4 of them mean nothing" in stage.read_manifest(out)["cautions"][0]
+        assert f"{LIMIT}, and 4 of 4 images are" in run_dir.read_manifest(out)["cautions"][0]
+        assert "the captions that its captioner gives 4 of them mean nothing" in run_dir.read_manifest(out)["cautions"][0]
     with pytest.raises(UsageError, match=r"config\.captioner_asked is true there and null here"):
         prepare("imagefolder", out=tmp_path / "base", **call)
 
@@ -103,7 +103,7 @@ def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkey
     (root / "metadata.jsonl").unlink(missing_ok=True)
     heard = []
     out = prepare(layout, root=root, out=tmp_path / "out", device="cpu", workers=0, tell=heard.append)
-    manifest = stage.read_manifest(out)
+    manifest = run_dir.read_manifest(out)
     assert set(PreparedDataset(out).column("caption")) == {"a castle"}
     assert manifest["captions"] == {"own": 0, "captioner": manifest["pictures"]}
     assert manifest["rendered"] == manifest["pictures"] and "cautions" not in manifest
@@ -119,7 +119,7 @@ def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, mo
     out = prepare("imagefolder", root=root, out=tmp_path / "out", device="cpu", workers=0, tell=str)
     captions = dict(zip(PreparedDataset(out).column("id"), PreparedDataset(out).column("caption"), strict=True))
     assert captions.pop("awe.coffee") == "" and set(captions.values()) == {"a castle"}
-    assert "1 of 17 images is not known to be of it" in stage.read_manifest(out)["cautions"][0]
+    assert "1 of 17 images is not known to be of it" in run_dir.read_manifest(out)["cautions"][0]
 
 
 def test_train_does_not_make_captions_of_photographs(prepared, photographs, tmp_path):
@@ -213,7 +213,7 @@ def test_generate_tells_it(photographs, tmp_path, capsys):
 def test_the_page_shows_it_beside_the_verdict(photographs, tmp_path):
     pytest.importorskip("gradio")
     from emoscene.web import calls
-    from emoscene.web.studio import Session
+    from emoscene.web.session import Session
 
     studio = Session("mini", device="cpu")
     photograph = str(next(photographs.rglob("coffee.png")))

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoscene import pictures
-from emoscene.emotions import emotion_weights
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.pictures import GenerationParams, open_image, read_params, save_image, contact_sheet, to_upright_rgb
+from emoscene.core import images
+from emoscene.core.taxonomy import emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, open_image, read_params, save_image, contact_sheet, to_upright_rgb
 
 ROW = GenerationParams(
     file="0007.png",
@@ -66,7 +66,7 @@ def test_a_picture_without_a_row(tmp_path):
 
 
 def test_a_damaged_row(tmp_path):
-    chunks = pictures.PngInfo()
+    chunks = images.PngInfo()
     chunks.add_text("emoscene", '{"emotion": 3}')
     painted().save(tmp_path / "a.png", pnginfo=chunks)
     with pytest.raises(EmosceneError, match="damaged"):
@@ -130,7 +130,7 @@ def spoil(path, what):
         painted(64, 64).save(path, "PNG")
         path.write_bytes(path.read_bytes()[:-3000])
     elif what == "heavy":
-        path.write_bytes(b"\0" * (pictures.MAX_MEGABYTES * 2**20 + 1))
+        path.write_bytes(b"\0" * (images.MAX_MEGABYTES * 2**20 + 1))
     elif what == "wide":
         Image.new("1", (6000, 5000)).save(path, "PNG")
     elif what == "bomb":

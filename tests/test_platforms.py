@@ -15,9 +15,13 @@ from pathlib import Path
 import pytest
 
 import tiny
-from emoscene import cli, formats, hardware, loras, stage
-from emoscene.errors import UsageError
-from emoscene.world import press
+from emoscene.cli import main
+from emoscene.export import export
+from emoscene.learning import precision
+from emoscene.diffusion import loras
+from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
+from emoscene_mini.world import render_pool
 
 SRC = Path(__file__).parent.parent / "src"
 FILES = sorted(SRC.rglob("*.py"))
@@ -213,7 +217,7 @@ def test_training_runs_where_posix_is_not(tmp_path: Path) -> None:
     line = [sys.executable, "-c", WITHOUT_POSIX, *map(str, (base, tmp_path / "data", tmp_path / "out"))]
     done = subprocess.run(line, env=environment, capture_output=True, encoding="utf8")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert stage.read_manifest(tmp_path / "out", "artifact")["state"] == "done"
+    assert run_dir.read_manifest(tmp_path / "out", "artifact")["state"] == "done"
 
 
 def test_memory_is_told_without_getrusage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,21 +225,21 @@ def test_memory_is_told_without_getrusage(monkeypatch: pytest.MonkeyPatch) -> No
         def memory_info(self) -> object:
             return type("Memory", (), {"rss": 3, "peak_wset": 7})
 
-    monkeypatch.setattr(hardware, "STATUS", Path("/nowhere"))
-    monkeypatch.setattr(hardware, "resource", None)
-    assert hardware.peak_memory() > 2**20
-    monkeypatch.setattr(hardware.psutil, "Process", Process)
-    assert hardware.peak_memory() == 7
+    monkeypatch.setattr(precision, "STATUS", Path("/nowhere"))
+    monkeypatch.setattr(precision, "resource", None)
+    assert precision.peak_memory() > 2**20
+    monkeypatch.setattr(precision.psutil, "Process", Process)
+    assert precision.peak_memory() == 7
 
 
 def test_memory_is_told_where_the_peak_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_bytes(b"Name:\tpython\xff\nVmRSS:\t5 kB\n")
-    monkeypatch.setattr(hardware, "STATUS", status)
-    assert hardware.peak_memory() > 2**20
+    monkeypatch.setattr(precision, "STATUS", status)
+    assert precision.peak_memory() > 2**20
 
 
-@pytest.mark.parametrize("number", sorted(stage.UNFLUSHABLE))
+@pytest.mark.parametrize("number", sorted(run_dir.UNFLUSHABLE))
 def test_a_folder_that_cannot_be_flushed_is_written(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +251,7 @@ def test_a_folder_that_cannot_be_flushed_is_written(
         flush(handle)
 
     monkeypatch.setattr(os, "fsync", refuse)
-    stage.write_atomic(tmp_path / "one", b"1")
+    run_dir.write_atomic(tmp_path / "one", b"1")
     assert (tmp_path / "one").read_bytes() == b"1"
 
 
@@ -257,7 +261,7 @@ def test_a_disk_that_fails_is_no_folder_that_cannot_be_flushed(tmp_path: Path, m
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
-        stage._flush(tmp_path)
+        run_dir._flush(tmp_path)
 
 
 def test_a_file_that_somebody_reads_is_replaced_once_it_is_closed(
@@ -271,12 +275,12 @@ def test_a_file_that_somebody_reads_is_replaced_once_it_is_closed(
         return replace(aside, path)
 
     monkeypatch.setattr(Path, "replace", refuse)
-    monkeypatch.setattr(stage, "WAITS", (0.0, 0.0))
-    stage.write_atomic(tmp_path / "one", b"1")
+    monkeypatch.setattr(run_dir, "WAITS", (0.0, 0.0))
+    run_dir.write_atomic(tmp_path / "one", b"1")
     assert (tmp_path / "one").read_bytes() == b"1"
     refusals += [1, 2, 3]
     with pytest.raises(PermissionError, match="refusal 1"):
-        stage.write_atomic(tmp_path / "two", b"2")
+        run_dir.write_atomic(tmp_path / "two", b"2")
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
@@ -284,8 +288,8 @@ def test_a_full_disk_is_known_by_windows_words(tmp_path: Path) -> None:
     def pour(aside: Path) -> None:
         raise RuntimeError("I/O error: There is not enough space on the disk. (os error 112)")
 
-    with pytest.raises(stage.EmosceneError, match="the disk is full at"):
-        stage.write_atomic(tmp_path / "weights", pour)
+    with pytest.raises(run_dir.EmosceneError, match="the disk is full at"):
+        run_dir.write_atomic(tmp_path / "weights", pour)
 
 
 def test_the_order_of_a_fingerprint_is_the_same_on_every_system(
@@ -294,9 +298,9 @@ def test_the_order_of_a_fingerprint_is_the_same_on_every_system(
     for name in ("README.md", "model.bin", "Unet/b", "a/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
-    here = stage.fingerprint_folder(tmp_path)
+    here = run_dir.fingerprint_folder(tmp_path)
     monkeypatch.setattr(Path, "__lt__", lambda one, other: str(one).lower() < str(other).lower())  # as on Windows
-    assert stage.fingerprint_folder(tmp_path) == here
+    assert run_dir.fingerprint_folder(tmp_path) == here
     assert here == "fbca014c5af6f365544f5bc9b37edb261597ca7ed7d981ea4dcdd559e77b6bb2"
 
 
@@ -314,14 +318,14 @@ def test_a_drive_is_no_scale(text: str, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_drive_is_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no artifact in C:"):
-        formats.artifact.opened("C:\\runs\\lora")
+        export.artifact.opened("C:\\runs\\lora")
 
 
 def test_a_pipe_without_all_letters_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = TextIOWrapper(BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", pipe)
-    monkeypatch.setattr(cli, "run_line", lambda line: print("猫") or 0)
-    assert cli.main(["ls"]) == 0
+    monkeypatch.setattr(main, "run_line", lambda line: print("猫") or 0)
+    assert main.main(["ls"]) == 0
     pipe.flush()
     assert pipe.buffer.getvalue().strip() == b"\\u732b"
 
@@ -330,6 +334,6 @@ def test_a_pipe_that_breaks_in_windows_words_is_one_sentence(monkeypatch: pytest
     def dump(order: object, pipe: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(press.pickle, "dump", dump)
-    with pytest.raises(press.EmosceneError, match="a rendering process died"):
-        list(press.render_images([{"seed": 7}], 16, 1))
+    monkeypatch.setattr(render_pool.pickle, "dump", dump)
+    with pytest.raises(render_pool.EmosceneError, match="a rendering process died"):
+        list(render_pool.render_images([{"seed": 7}], 16, 1))

@@ -12,15 +12,18 @@ from torch import nn
 
 import emoscene
 import tiny
-from emoscene import artifacts, device, hardware, plugins, stage
-from emoscene.backbone import DiffusionModel
+from emoscene.training import train
+from emoscene.diffusion import device
+from emoscene.learning import precision
+from emoscene.core import registry, run_dir
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data.preparation import prepare
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.methods.base import Method
-from emoscene.training import Config, TrainingState
+from emoscene.training.loop import Config, TrainingState
 
-WIDE = [nn.Linear(hardware.WIDE, 2 * hardware.WIDE)]
-NARROW = [nn.Linear(hardware.WIDE - 1, 10 * hardware.WIDE), nn.Embedding(10_000, 64)]
+WIDE = [nn.Linear(precision.WIDE, 2 * precision.WIDE)]
+NARROW = [nn.Linear(precision.WIDE - 1, 10 * precision.WIDE), nn.Embedding(10_000, 64)]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +54,8 @@ def test_a_gpu_that_only_imitates_bf16_is_not_asked_for_it(
     native: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    assert hardware.choose_precision("auto", "cuda") == hardware.choose_precision("auto", "cuda:1", NARROW) == kind
-    assert hardware.choose_precision("bf16", "cuda") == "bf16"
+    assert precision.choose_precision("auto", "cuda") == precision.choose_precision("auto", "cuda:1", NARROW) == kind
+    assert precision.choose_precision("bf16", "cuda") == "bf16"
 
 
 @pytest.mark.parametrize(
@@ -71,48 +74,48 @@ def test_a_cpu_computes_wide_models_in_bf16_where_it_has_instructions_for_it(
     words: dict, wide: str, cpu: functools.partial
 ) -> None:
     cpu(**words)
-    assert hardware.choose_precision("auto", "cpu", WIDE) == wide
-    assert hardware.choose_precision("auto", "cpu", NARROW) == "fp32"
-    assert hardware.choose_precision("auto") == "fp32"
-    assert [hardware.choose_precision(kind, "cpu", WIDE) for kind in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert precision.choose_precision("auto", "cpu", WIDE) == wide
+    assert precision.choose_precision("auto", "cpu", NARROW) == "fp32"
+    assert precision.choose_precision("auto") == "fp32"
+    assert [precision.choose_precision(kind, "cpu", WIDE) for kind in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 def test_a_torch_without_the_operator_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())  # as on Apple silicon
-    assert hardware.choose_precision("auto", "cpu", WIDE) == "fp32"
+    assert precision.choose_precision("auto", "cpu", WIDE) == "fp32"
 
 
 def test_the_miniature_is_narrow_and_stable_diffusion_is_wide(cpu: functools.partial) -> None:
     cpu(own="amx")
     mini = DiffusionModel.load("mini")
-    assert hardware.choose_precision("auto", "cpu", [mini.unet]) == "fp32"
+    assert precision.choose_precision("auto", "cpu", [mini.unet]) == "fp32"
     with torch.device("meta"):
         sd15 = mini.unet.from_config({**mini.unet.config, "block_out_channels": (320, 640, 1280)})
-    assert hardware.choose_precision("auto", "cpu", [sd15]) == "bf16"
+    assert precision.choose_precision("auto", "cpu", [sd15]) == "bf16"
 
 
 @pytest.mark.parametrize("name", ["lora", "inversion", "multimodal", "guidance"])
 def test_the_unet_counts_where_a_method_trains_through_it(name: str, base: str, cpu: functools.partial) -> None:
     cpu(own="amx")
-    cls = plugins.load_plugin("methods", name)
+    cls = registry.load_plugin("methods", name)
     learner = cls.start(cls.Config(), DiffusionModel.load(base))
-    learner.base.unet.register_parameter("wide", nn.Parameter(torch.zeros(hardware.WIDE, hardware.WIDE)))
+    learner.base.unet.register_parameter("wide", nn.Parameter(torch.zeros(precision.WIDE, precision.WIDE)))
     state = TrainingState(learner, Config(precision="auto"))
     assert state.accelerator.mixed_precision == ("no" if name == "guidance" else "bf16")
 
 
 def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, tmp_path: Path) -> None:
-    cls = plugins.load_plugin("methods", "lora")
-    loaded = artifacts.load_training_model(base, Config(precision="bf16"), cls)
+    cls = registry.load_plugin("methods", "lora")
+    loaded = train.load_training_model(base, Config(precision="bf16"), cls)
     assert loaded.dtype == loaded.unet.dtype == loaded.text_encoder.dtype == torch.bfloat16
     assert loaded.vae.dtype == torch.float32
-    assert artifacts.load_training_model(base, Config(precision="fp32"), cls).dtype == torch.float32
+    assert train.load_training_model(base, Config(precision="fp32"), cls).dtype == torch.float32
     few = {"steps": 3, "batch": 4, "rank": 2, "validate_every": 3, "pictures_every": 3, "average": 0.0, "lr": 1e-3}
     losses = {}
     for kind in ("fp32", "bf16"):
         words = {"data": data, "base": base, "precision": kind, "tell": str}
         out = emoscene.train("lora", out=tmp_path / kind, **words, **few)
-        losses[kind] = stage.read_manifest(out)["history"][-1]["loss"]["all"]
+        losses[kind] = run_dir.read_manifest(out)["history"][-1]["loss"]["all"]
         assert list((out / "progress").glob("*.png"))
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
 
@@ -162,7 +165,7 @@ def assert_hooks_are_noticed(compiled: DiffusionModel, lora: Method, plain: list
 @pytest.mark.parametrize("thread", [False, True], ids=["here", "in another thread"])
 def test_a_unet_compiled_for_training_notices_a_lora(thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_without_compiler(monkeypatch)
-    compiled = artifacts.load_training_model("mini", Config(compile=True, precision="fp32"), plugins.load_plugin("methods", "lora"))
+    compiled = train.load_training_model("mini", Config(compile=True, precision="fp32"), registry.load_plugin("methods", "lora"))
     lora, plain = emoscene.load(compiled, method="lora").methods["lora"], DiffusionModel.load("mini")
     shipped = emoscene.load(plain, method="lora").methods["lora"]
     assert_hooks_are_noticed(compiled, lora, predict_three_times(plain, shipped), thread)

@@ -6,8 +6,8 @@ import pytest
 from diffusers import AutoencoderTiny
 
 import tiny
-from emoscene import sampling
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.pipeline import pipeline
+from emoscene.core.errors import EmosceneError, UsageError
 
 
 def decoder(folder: Path, **changed: object) -> Path:
@@ -23,24 +23,24 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_tiny_decoder_shows_every_step(base: str, tmp_path: Path) -> None:
-    pipe = sampling.load(base, tiny=decoder(tmp_path / "tiny"))
+    pipe = pipeline.load(base, tiny=decoder(tmp_path / "tiny"))
     rows = pipe.plan("a dog", steps=3, num=2)
     shown = [pipe.preview(x) for x in pipe.denoise(rows)]
     assert [len(images) for images in shown] == [2, 2, 2]
     assert {image.size for images in shown for image in images} == {rows[0].size}
     *_, x = pipe.denoise(rows)
-    plain = sampling.load(base)
+    plain = pipeline.load(base)
     assert plain.preview(x)[0].tobytes() == plain("a dog", steps=3, num=2).images[0].tobytes()
     assert plain.preview(x)[0].tobytes() != shown[-1][0].tobytes()
 
 
 def test_what_is_no_tiny_decoder_is_refused(base: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no tiny decoder in"):
-        sampling.load(base, tiny=tmp_path)
+        pipeline.load(base, tiny=tmp_path)
     with pytest.raises(UsageError, match="reads other latents"):
-        sampling.load(base, tiny=decoder(tmp_path / "other", latent_channels=8))
+        pipeline.load(base, tiny=decoder(tmp_path / "other", latent_channels=8))
     folder = decoder(tmp_path / "damaged")
     file = folder / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(EmosceneError, match="is damaged or incomplete"):
-        sampling.load(base, tiny=folder)
+        pipeline.load(base, tiny=folder)

@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene import reporting, stage
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.evaluation import evaluate
-from emoscene.reporting import figures, sheets
-from emoscene.reporting.entries import compare_all, find_curves, load_entries, comparison_remarks, accuracy_of
-from emoscene.verbs import read_call
+from emoscene import reporting
+from emoscene.core import run_dir
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation.evaluate import evaluate
+from emoscene.reporting import figures, tables
+from emoscene.reporting.scores import compare_all, find_curves, load_entries, comparison_remarks, accuracy_of
+from emoscene.cli.options import read_call
 
 PROMPTS = ("a beach", "a park", "a portrait of a <person>")
 VOID = {"meta", "img"}
@@ -48,7 +49,7 @@ def figure(value):
 
 def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more):
     """Scores by hand: of every eight pictures, right x 8 are as asked."""
-    opened = stage.RunDir.open(folder, "scores", {"method": method, **more}, parents=[PARENT])
+    opened = run_dir.RunDir.open(folder, "scores", {"method": method, **more}, parents=[PARENT])
     (folder / "pictures").mkdir()
     lines = []
     for prompt in PROMPTS:
@@ -115,7 +116,7 @@ def test_a_page_that_needs_nothing_but_itself(tmp_path):
     for words in ("75%", "Faces and scenes", "artifact lora ffffffffffff", "2.00", "unknown"):
         assert words in text
     assert len(said) == 1
-    assert stage.read_manifest(out, "report")["parents"][0]["config"]["method"] == "none"
+    assert run_dir.read_manifest(out, "report")["parents"][0]["config"]["method"] == "none"
     assert reporting.report(folders, out=out, tell=said.append) == out
     with pytest.raises(UsageError, match="another call's"):
         reporting.report(folders[:1], out=out)
@@ -262,7 +263,7 @@ def test_folders_that_hold_no_scores(tmp_path):
         load_entries([tmp_path / "nowhere"])
     with pytest.raises(UsageError, match="needs SCORES"):
         load_entries([])
-    stage.RunDir.open(tmp_path / "open", "scores", {})
+    run_dir.RunDir.open(tmp_path / "open", "scores", {})
     with pytest.raises(UsageError, match="not finished"):
         load_entries([tmp_path / "open"])
     folder = scored(tmp_path / "bad")
@@ -297,7 +298,7 @@ def test_points_lie_where_they_should():
 
 def test_a_history_is_told_down_to_the_raw_data():
     raw = {"kind": "prepared", "config": {"source": "emoset"}, "fingerprint": "a" * 64, "parents": []}
-    told = sheets.lineage({"kind": "scores", "config": {}, "parents": [{**PARENT, "parents": [raw]}]})
+    told = tables.lineage({"kind": "scores", "config": {}, "parents": [{**PARENT, "parents": [raw]}]})
     assert told == ["scores", "artifact lora ffffffffffff", "prepared emoset aaaaaaaaaaaa"]
 
 

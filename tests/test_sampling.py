@@ -8,14 +8,17 @@ import pytest
 import torch
 
 import tiny
-from emoscene import backbone, pictures, plugins, sampling, solvers, verbs
-from emoscene.backbone import DiffusionModel
-from emoscene.config import list_options
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.pictures import read_params
-from emoscene.sampling import EmotionPipeline
-from emoscene.verbs import read_call
-from emoscene.web.wish import Wish
+from emoscene.diffusion import model
+from emoscene.core import images, registry
+from emoscene.pipeline import pipeline, samplers
+from emoscene.cli import options as cli_options
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import list_options
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import read_params
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.cli.options import read_call
+from emoscene.web.form import Wish
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipe(folder: Path) -> EmotionPipeline:
-    return sampling.load(str(folder))
+    return pipeline.load(str(folder))
 
 
 def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipeline) -> None:
@@ -36,11 +39,11 @@ def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipelin
     assert np.abs(np.asarray(one[0], int) - np.asarray(one[1], int)).max() > 5
 
 
-@pytest.mark.parametrize("sampler", solvers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
 def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, folder: Path) -> None:
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, solvers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
+    theirs.scheduler = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
     generator = torch.Generator().manual_seed(4)
     made = theirs("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, generator=generator)
     ours = pipe("a dog", negative="a cat", steps=6, cfg=3.0, seed=4, sampler=sampler).images[0]
@@ -76,7 +79,7 @@ STOCK = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 )
 def test_the_noise_is_as_diffusers_has_it(more: dict[str, Any]) -> None:
     config = {"_class_name": "PNDMScheduler", **STOCK, **more}
-    kind, alphas_cumprod = backbone.read_noise_schedule(config, Path("base"))
+    kind, alphas_cumprod = model.read_noise_schedule(config, Path("base"))
     theirs = diffusers.DDIMScheduler.from_config({**STOCK, **more}).alphas_cumprod
     assert kind == "epsilon"
     torch.testing.assert_close(alphas_cumprod, theirs, rtol=1e-5, atol=0)
@@ -86,19 +89,19 @@ def test_the_noise_of_the_stock_schedule_keeps_its_bits() -> None:
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     expected = torch.cumprod(1 - betas, 0).float()
     for place in ("bases/sd15", "mini/weights/base"):
-        config = json.loads((plugins.HOME / place / "scheduler/scheduler_config.json").read_text())
-        assert torch.equal(backbone.read_noise_schedule(config, Path(place))[1], expected)
+        config = json.loads((registry.HOME / place / "scheduler/scheduler_config.json").read_text())
+        assert torch.equal(model.read_noise_schedule(config, Path(place))[1], expected)
 
 
 @pytest.mark.parametrize("more", [{"prediction_type": "flow_prediction"}, {"rescale_betas_zero_snr": True}], ids=str)
 def test_a_base_that_can_say_no_eps_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"some/base .*give another base"):
-        backbone.read_noise_schedule({**STOCK, "beta_schedule": "scaled_linear", **more}, Path("some/base"))
+        model.read_noise_schedule({**STOCK, "beta_schedule": "scaled_linear", **more}, Path("some/base"))
 
 
 def test_generate_writes_rows_that_make_the_pictures_again(pipe: EmotionPipeline, folder: Path, tmp_path: Path) -> None:
     call = {"base": str(folder), "emotion": ["awe", "fear"], "num": 2, "seed": 3, "steps": 2}
-    out = sampling.generate("a dog", out=tmp_path / "out", **call)
+    out = pipeline.generate("a dog", out=tmp_path / "out", **call)
     rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == ["awe-0003.png", "awe-0004.png", "fear-0003.png", "fear-0004.png"]
     row = read_params(out / "fear-0004.png")
@@ -118,32 +121,32 @@ def test_generate_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sampling.generate("a dog", watch=interrupt, **call)
+        pipeline.generate("a dog", watch=interrupt, **call)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     assert len(kept) == 2
     seen = []
-    sampling.generate("a dog", watch=lambda done, total: seen.append(done), **call)
+    pipeline.generate("a dog", watch=lambda done, total: seen.append(done), **call)
     assert seen == [3, 4]
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == time for name, time in kept.items())
     with pytest.raises(UsageError, match="another call"):
-        sampling.generate("a cat", **call)
+        pipeline.generate("a cat", **call)
 
 
 def test_someones_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="did not make"):
-        sampling.generate("a dog", base=str(folder), out=tmp_path, steps=1)
+        pipeline.generate("a dog", base=str(folder), out=tmp_path, steps=1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     with pytest.raises(UsageError, match="lora"):
-        sampling.load(str(folder), method="lorra")
+        pipeline.load(str(folder), method="lorra")
     with pytest.raises(UsageError, match="mini"):
-        sampling.load("minni")
+        pipeline.load("minni")
     with pytest.raises(UsageError, match="no lora of its own"):
-        sampling.load(str(folder), method="lora")
-    pipe = sampling.load(str(folder))
+        pipeline.load(str(folder), method="lora")
+    pipe = pipeline.load(str(folder))
     with pytest.raises(UsageError, match=r"sampler.*dpm"):
         pipe("a", sampler="dpm")
     for name in ("strength", "cfg", "cfg_low", "cfg_high"):
@@ -153,9 +156,9 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     with pytest.raises(UsageError, match="steps=0 is out of range: it goes from 1 to 999"):
         pipe.plan("a", steps=0)
     with pytest.raises(UsageError, match="no setting 'lexicn': did you mean 'lexicon'"):
-        sampling.load(str(folder), method="prompt", lexicn="x.toml")
+        pipeline.load(str(folder), method="prompt", lexicn="x.toml")
     with pytest.raises(UsageError, match="no setting 'scale'"):
-        sampling.load(str(folder), scale=3)
+        pipeline.load(str(folder), scale=3)
     with pytest.raises(UsageError, match=r"multiples of 16, and 4 megapixels at most"):
         pipe("a", size=100)
     with pytest.raises(UsageError, match="did you mean 'awe'"):
@@ -163,14 +166,14 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
 
 
 def test_samplers_have_one_list() -> None:
-    lists = verbs.SAMPLERS, pictures.SAMPLERS, next(o for o in list_options(Wish) if o.name == "sampler").choices
-    assert all(set(one) == set(solvers.SCHEDULERS) for one in lists)
+    lists = cli_options.SAMPLERS, images.SAMPLERS, next(o for o in list_options(Wish) if o.name == "sampler").choices
+    assert all(set(one) == set(samplers.SCHEDULERS) for one in lists)
 
 
 def test_a_sampler_that_is_off_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
     for off in ({"sampler": "dpm"}, {"strength": float("inf")}):
         with pytest.raises(UsageError):
-            sampling.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
+            pipeline.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
         assert not (tmp_path / "out").exists()
 
 
@@ -200,7 +203,7 @@ def test_a_damaged_schedule_is_named(text: str | None, tmp_path: Path) -> None:
 
 
 def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: EmotionPipeline, folder: Path) -> None:
-    worded = sampling.load(str(folder), method="prompt")
+    worded = pipeline.load(str(folder), method="prompt")
     long = "dog " * 60
     with pytest.warns(UserWarning, match="its end is not read"):
         worded(long, emotion="awe", steps=1)
@@ -229,7 +232,7 @@ def test_guidance_rests_outside_its_interval(pipe: EmotionPipeline, monkeypatch:
         np.asarray(pipe("a dog", **call | more).images[0], int)
         for more in ({"cfg_low": 0.0}, {"cfg_low": 0.3, "cfg_high": 0.6}, {"cfg_low": 1.0}, {"cfg": 1.0})
     )
-    levels = solvers.make_scheduler(pipe.base, "ddim", 8).timesteps / 1000
+    levels = samplers.make_scheduler(pipe.base, "ddim", 8).timesteps / 1000
     inside = ((levels >= 0.3) & (levels <= 0.6)).tolist()
     assert 0 < sum(inside) < 8
     assert seen == [2] * 8 + [1 + one for one in inside] + [1] * 16
@@ -255,7 +258,7 @@ def test_fast_takes_a_third_of_the_stock_passes(pipe: EmotionPipeline, monkeypat
         seen.clear()
         pipe(cfg=3.0, **options)
         passes[name] = sum(seen)
-    stock = len(solvers.remaining_timesteps(solvers.make_scheduler(pipe.base, "pndm", 50))) * 2
+    stock = len(samplers.remaining_timesteps(samplers.make_scheduler(pipe.base, "pndm", 50))) * 2
     assert stock == 102
     assert 3 * passes["fast"] <= stock
     assert passes["fast"] < passes["best"] <= stock

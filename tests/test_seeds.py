@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoscene import seeds
+from emoscene.core import seeds
 
 
 def test_a_number_is_a_golden_function_of_its_words():

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import emoscene
-from emoscene import sampling
-from emoscene.emotions import EMOTIONS
-from emoscene.mini import claims, machine
-from emoscene.panel import load_judges
-from emoscene.sampling import EmotionPipeline
+from emoscene.pipeline import pipeline
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene_mini import claims, system_checks
+from emoscene.evaluation.judges import load_judges
+from emoscene.pipeline.pipeline import EmotionPipeline
 
-WEIGHTS = Path(sampling.__file__).parent / "mini/weights"
+WEIGHTS = Path(pipeline.__file__).parent / "mini/weights"
 PROMPTS = ["a village by a lake", "a forest with a tent", "a beach"]
 
 
@@ -33,7 +33,7 @@ def test_they_are_small() -> None:
 
 
 def test_none_is_diffusers_own_pipeline() -> None:
-    assert machine.difference_to_diffusers(emoscene.load("mini"), steps=8) <= 1e-3
+    assert system_checks.difference_to_diffusers(emoscene.load("mini"), steps=8) <= 1e-3
 
 
 def test_strength_zero_is_none_bit_for_bit(lora: EmotionPipeline) -> None:
@@ -43,7 +43,7 @@ def test_strength_zero_is_none_bit_for_bit(lora: EmotionPipeline) -> None:
 
 
 def test_a_picture_does_not_depend_on_its_batch(lora: EmotionPipeline) -> None:
-    assert machine.difference_across_batches(lora, steps=6) <= 0.02
+    assert system_checks.difference_across_batches(lora, steps=6) <= 0.02
 
 
 def test_the_emotion_asked_is_the_emotion_seen(lora: EmotionPipeline) -> None:

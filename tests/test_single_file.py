@@ -11,10 +11,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import ldm
 import tiny
-from emoscene import hub, loading
-from emoscene.backbone import DiffusionModel
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.sampling import load
+from emoscene.diffusion import hub, loading
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.pipeline.pipeline import load
 
 NARROW = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
 
@@ -167,9 +167,9 @@ def test_the_tokenizer_of_the_cache_serves(file, folder, monkeypatch):
 @pytest.mark.slow
 def test_at_true_size(tmp_path):
     """Two gigabytes of random weights in half precision, out of one file."""
-    from emoscene.mini import truesize
+    from emoscene.diffusion import true_size
 
-    base = DiffusionModel.load(str(truesize.make_true_size_base(tmp_path / "base")), dtype=torch.float16)
+    base = DiffusionModel.load(str(true_size.make_true_size_base(tmp_path / "base")), dtype=torch.float16)
     path = tmp_path / "one.safetensors"
     state = ldm.state(base)
     assert len(state) == 686 + 248 + 196

@@ -15,8 +15,8 @@ from PIL import Image
 from pyarrow import parquet
 
 import tiny
-from emoscene import config as configs
-from emoscene import plugins
+from emoscene.core import config as configs
+from emoscene.core import registry
 from emoscene.data.captions import settle_captions, describe_attributes
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -27,9 +27,9 @@ from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.hub import Hub
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene.emotions import EMOTIONS, NO_EMOTION, emotion_weights
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.world.layouts import write_layout
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene_mini.world.layouts import write_layout
 
 INFO = Path(__file__).parent / "data/emoset/info.json"
 
@@ -338,10 +338,10 @@ def test_a_hubs_commit_is_part_of_the_call(shelves, base, tmp_path, monkeypatch)
 
 
 def test_dashes_are_names_and_options_are_read_without_importing():
-    assert plugins.load_plugin("sources", "raf-db") is RAFDB
-    options = {option.name for option in plugins.list_options("sources", "raf-db")}
+    assert registry.load_plugin("sources", "raf-db") is RAFDB
+    options = {option.name for option in registry.list_options("sources", "raf-db")}
     assert {"workers", "happiness"} <= options
-    assert {"kind", "alike"} <= {option.name for option in plugins.list_room_options("data/preparation")}
+    assert {"kind", "alike"} <= {option.name for option in registry.list_room_options("data/preparation")}
 
 
 def test_ids_are_words_and_unique():

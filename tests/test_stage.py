@@ -8,9 +8,9 @@ from itertools import chain
 
 import pytest
 
-from emoscene import stage
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.stage import RunDir
+from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.run_dir import RunDir
 
 CALL = {"kind": "artifact", "config": {"rank": 8, "sizes": (1, 2), "deep": {"lr": 0.1}}, "seed": 3}
 
@@ -22,17 +22,17 @@ def contents(folder):
 def test_a_stage_is_open_until_its_done_mark(tmp_path):
     made = RunDir.open(tmp_path / "deep" / "out", **CALL)
     assert not made.is_done
-    stage.write_atomic(made.path / "part", b"x")
+    run_dir.write_atomic(made.path / "part", b"x")
     made.finish(pictures=1)
-    manifest = stage.read_manifest(made.path, "artifact")
+    manifest = run_dir.read_manifest(made.path, "artifact")
     assert manifest["state"] == "done"
     assert manifest["pictures"] == 1
-    assert manifest["fingerprint"] == stage.fingerprint_folder(made.path)
+    assert manifest["fingerprint"] == run_dir.fingerprint_folder(made.path)
     assert manifest["versions"]["python"]
 
 
 def test_the_same_call_goes_on_and_tuples_are_lists(tmp_path):
-    stage.write_atomic(RunDir.open(tmp_path, **CALL).path / "part", b"x")
+    run_dir.write_atomic(RunDir.open(tmp_path, **CALL).path / "part", b"x")
     again = RunDir.open(tmp_path, **CALL)
     assert (again.path / "part").read_bytes() == b"x"
     again.finish()
@@ -83,7 +83,7 @@ def test_what_an_older_version_wrote_may_mean_the_same_today(tmp_path):
 @pytest.mark.parametrize("lost", ["config", "parents", "seed"])
 def test_a_manifest_that_lacks_something_is_damaged(tmp_path, lost):
     RunDir.open(tmp_path, **CALL)
-    manifest = stage.read_manifest(tmp_path)
+    manifest = run_dir.read_manifest(tmp_path)
     del manifest[lost]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(EmosceneError, match=r"manifest\.json is damaged: make the folder again"):
@@ -101,12 +101,12 @@ def test_someones_files_are_not_touched(tmp_path):
 
 def test_parents_travel_with_their_children(tmp_path):
     parent = RunDir.open(tmp_path / "parent", **CALL)
-    stage.write_atomic(parent.path / "part", b"x")
+    run_dir.write_atomic(parent.path / "part", b"x")
     parent.finish()
     child = {"out": tmp_path / "child", "kind": "pictures", "config": {}, "parents": [parent.path]}
     RunDir.open(**child)
-    assert stage.read_manifest(tmp_path / "child")["parents"] == [stage.read_manifest(parent.path)]
-    stage.write_atomic(parent.path / "part", b"y")
+    assert run_dir.read_manifest(tmp_path / "child")["parents"] == [run_dir.read_manifest(parent.path)]
+    run_dir.write_atomic(parent.path / "part", b"y")
     parent.finish()
     with pytest.raises(UsageError, match="parents"):
         RunDir.open(**child)
@@ -114,26 +114,26 @@ def test_parents_travel_with_their_children(tmp_path):
 
 def test_reading_what_is_no_stage(tmp_path):
     with pytest.raises(UsageError, match="is not there"):
-        stage.read_manifest(tmp_path / "nowhere")
+        run_dir.read_manifest(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"manifest\.json"):
-        stage.read_manifest(tmp_path)
+        run_dir.read_manifest(tmp_path)
     RunDir.open(tmp_path, **CALL)
     with pytest.raises(UsageError, match="artifact, and pictures is wanted"):
-        stage.read_manifest(tmp_path, "pictures")
+        run_dir.read_manifest(tmp_path, "pictures")
     (tmp_path / "manifest.json").write_text('{"kind": "arti')
     with pytest.raises(EmosceneError, match="damaged"):
-        stage.read_manifest(tmp_path)
+        run_dir.read_manifest(tmp_path)
 
 
 def test_a_write_is_whole_or_not_at_all(tmp_path):
-    stage.write_atomic(tmp_path / "part", b"old")
+    run_dir.write_atomic(tmp_path / "part", b"old")
 
     def torn(path):
         path.write_bytes(b"ne")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        stage.write_atomic(tmp_path / "part", torn)
+        run_dir.write_atomic(tmp_path / "part", torn)
     assert contents(tmp_path) == {"part": b"old"}
 
 
@@ -142,18 +142,18 @@ def test_a_folder_is_written_whole_too(tmp_path):
         (path / "deep").mkdir(parents=True)
         (path / "deep" / "part").write_text("x")
 
-    stage.write_atomic(tmp_path / "step-1", pour)
+    run_dir.write_atomic(tmp_path / "step-1", pour)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
     assert (tmp_path / "step-1" / "deep" / "part").read_text() == "x"
 
 
 def test_leftovers_neither_count_nor_stay(tmp_path):
     made = RunDir.open(tmp_path, **CALL)
-    before = stage.fingerprint_folder(tmp_path)
-    (tmp_path / f"{stage.TEMPORARY_PREFIX}99-folder").mkdir()
-    (tmp_path / f"{stage.TEMPORARY_PREFIX}99-folder" / "part").write_text("x")
-    (tmp_path / f"{stage.TEMPORARY_PREFIX}99-part").write_text("x")
-    assert stage.fingerprint_folder(tmp_path) == before
+    before = run_dir.fingerprint_folder(tmp_path)
+    (tmp_path / f"{run_dir.TEMPORARY_PREFIX}99-folder").mkdir()
+    (tmp_path / f"{run_dir.TEMPORARY_PREFIX}99-folder" / "part").write_text("x")
+    (tmp_path / f"{run_dir.TEMPORARY_PREFIX}99-part").write_text("x")
+    assert run_dir.fingerprint_folder(tmp_path) == before
     made.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
@@ -164,9 +164,9 @@ def test_a_full_disk_is_told_with_its_path_and_size(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EmosceneError, match=r"part: 1 bytes to write and [\d,]+ bytes free"):
-        stage.write_atomic(tmp_path / "part", b"x")
+        run_dir.write_atomic(tmp_path / "part", b"x")
     assert not contents(tmp_path)
-    stage.write_atomic(tmp_path / "part", b"x", flush=False)  # nobody waits for the disk
+    run_dir.write_atomic(tmp_path / "part", b"x", flush=False)  # nobody waits for the disk
     assert contents(tmp_path) == {"part": b"x"}
 
 
@@ -176,47 +176,47 @@ def test_a_full_disk_is_known_by_its_words_too(tmp_path):
         raise RuntimeError("IoError: No space left on device")  # as safetensors says it
 
     with pytest.raises(EmosceneError, match="the disk is full at"):
-        stage.write_atomic(tmp_path / "part", pour)
+        run_dir.write_atomic(tmp_path / "part", pour)
     assert not contents(tmp_path)
 
 
 def test_a_fingerprint_tells_of_contents_and_names_alone(tmp_path):
     (tmp_path / "a").write_text("x")
-    first = stage.fingerprint_folder(tmp_path)
+    first = run_dir.fingerprint_folder(tmp_path)
     os.utime(tmp_path / "a", (1, 1))
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "history.jsonl").write_text("{}")
     for passing in ("logs", "checkpoints"):
         (tmp_path / passing).mkdir()
         (tmp_path / passing / "part").write_text("x")
-    assert stage.fingerprint_folder(tmp_path) == first
+    assert run_dir.fingerprint_folder(tmp_path) == first
     (tmp_path / "a").rename(tmp_path / "b")
-    assert stage.fingerprint_folder(tmp_path) != first
+    assert run_dir.fingerprint_folder(tmp_path) != first
 
 
 def test_rows_come_back_and_a_torn_one_is_cut_off(tmp_path):
     path = tmp_path / "rows.jsonl"
-    assert list(stage.read_jsonl(path)) == []
-    stage.append_row(path, {"n": 1, "text": "é\n"})
+    assert list(run_dir.read_jsonl(path)) == []
+    run_dir.append_row(path, {"n": 1, "text": "é\n"})
     with path.open("ab") as file:
         file.write(b'{"n": 2, "te')
-    assert [row["n"] for row in stage.read_jsonl(path)] == [1]
-    stage.append_row(path, {"n": 3})
-    assert [row["n"] for row in stage.read_jsonl(path)] == [1, 3]
+    assert [row["n"] for row in run_dir.read_jsonl(path)] == [1]
+    run_dir.append_row(path, {"n": 3})
+    assert [row["n"] for row in run_dir.read_jsonl(path)] == [1, 3]
 
 
 def test_a_damaged_row_in_the_middle_is_told(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\n{"n"\n{"n": 3}\n')
     with pytest.raises(EmosceneError, match=r"rows\.jsonl:2"):
-        list(stage.read_jsonl(path))
+        list(run_dir.read_jsonl(path))
     path.write_text('{"n": 1}\n[2]\n')
     with pytest.raises(EmosceneError, match=r"rows\.jsonl:2 is damaged: it is not a row"):
-        list(stage.read_jsonl(path))
+        list(run_dir.read_jsonl(path))
 
 
 def test_shares_are_a_partition():
-    shares = [stage.shard(range(11), rank, 4) for rank in range(4)]
+    shares = [run_dir.shard(range(11), rank, 4) for rank in range(4)]
     assert sorted(chain.from_iterable(shares)) == list(range(11))
     assert max(map(len, shares)) - min(map(len, shares)) == 1
 
@@ -240,7 +240,7 @@ for number in range(10**6):
     parts = [path.read_bytes() for path in made.path.glob("[0-9].bin")]
     assert parts
     assert all(len(part) == 100_000 and len(set(part)) == 1 for part in parts)
-    numbers = [row["number"] for row in stage.read_jsonl(made.path / "rows.jsonl")]
+    numbers = [row["number"] for row in run_dir.read_jsonl(made.path / "rows.jsonl")]
     assert numbers == list(range(len(numbers)))
     made.finish()
     assert json.loads((made.path / "manifest.json").read_text())["state"] == "done"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from emoscene.hardware import AsyncScalars
+from emoscene.learning.precision import AsyncScalars
 from standin_accelerator import H100, T4, Card, format_waits, small_card, use_card
 
 

@@ -15,20 +15,23 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene import artifacts, checkpoints, forecast, journal, plugins, stage, verbs
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
+from emoscene.training import train as train_verb, dry_run, callbacks
+from emoscene.learning import checkpoints
+from emoscene.core import registry, run_dir
+from emoscene.cli import options as cli_options
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.journal import validation_places
-from emoscene.learner import Batch, Learner
-from emoscene.training import Config, run_training
-from emoscene.world.layouts import write_layout
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.training.callbacks import validation_places
+from emoscene.learning.learner import Batch, Learner
+from emoscene.training.loop import Config, run_training
+from emoscene_mini.world.layouts import write_layout
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
-CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
+CLIP = str(registry.HOME / "mini/weights/emotion_clip")
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +51,9 @@ def train(data: Path, out: Path, base: str, name: str = "lora", **settings: obje
 
 def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str, tmp_path: Path) -> None:
     out = train(data, tmp_path / "lora", base)
-    manifest = stage.read_manifest(out, "artifact")
+    manifest = run_dir.read_manifest(out, "artifact")
     assert manifest["state"] == "done"
-    assert manifest["parents"][0]["fingerprint"] == stage.read_manifest(data)["fingerprint"]
+    assert manifest["parents"][0]["fingerprint"] == run_dir.read_manifest(data)["fingerprint"]
     assert manifest["cost"]["pictures"] == 16
     assert not (out / "checkpoints").exists()
     pipe = emoscene.load(base, adapter=out)
@@ -64,17 +67,17 @@ def test_data_are_the_bases_in_whatever_precision_it_is_trained_on(
 ) -> None:
     """As on a GPU, where the base is loaded in bf16."""
     rounded = DiffusionModel.load(base, dtype=precision)
-    monkeypatch.setattr(artifacts, "load_training_model", lambda *given: rounded)
+    monkeypatch.setattr(train_verb, "load_training_model", lambda *given: rounded)
     out = train(data, tmp_path / "lora", base, precision="fp32" if precision == torch.float32 else "bf16", steps=1)
-    assert stage.read_manifest(out)["state"] == "done"
+    assert run_dir.read_manifest(out)["state"] == "done"
 
 
 def test_data_that_version_0_1_prepared_are_known(data: Path, base: str, tmp_path: Path) -> None:
     old = shutil.copytree(data, tmp_path / "old")
-    manifest = stage.read_manifest(old)
+    manifest = run_dir.read_manifest(old)
     manifest["encoder"] = manifest.pop("vae_fingerprint")
-    (old / stage.MANIFEST).write_text(json.dumps(manifest))
-    assert stage.read_manifest(train(old, tmp_path / "lora", base, steps=1))["state"] == "done"
+    (old / run_dir.MANIFEST).write_text(json.dumps(manifest))
+    assert run_dir.read_manifest(train(old, tmp_path / "lora", base, steps=1))["state"] == "done"
 
 
 def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: Path) -> None:
@@ -85,14 +88,14 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
     own = {"steps": 6, "validate_every": 2}
     with pytest.raises(EmosceneError, match="--resume goes on"):
         train(data, tmp_path / "out", base, **own, tell=interrupt)
-    recorded = " ".join(stage.fingerprint_folder(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    recorded = " ".join(run_dir.fingerprint_folder(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
     for mark, goes_on in (("0" * 64, False), (recorded, True)):
         for target in checkpoints.list_checkpoints(tmp_path / "out/checkpoints"):
             state = json.loads((target / "state.json").read_text())
             state["about"]["base"] = mark
             (target / "state.json").write_text(json.dumps(state))
         if goes_on:
-            assert stage.read_manifest(train(data, tmp_path / "out", base, **own, resume=True))["state"] == "done"
+            assert run_dir.read_manifest(train(data, tmp_path / "out", base, **own, resume=True))["state"] == "done"
         else:
             with pytest.raises(UsageError, match="is of another base"):
                 train(data, tmp_path / "out", base, **own, resume=True)
@@ -102,7 +105,7 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
     "name", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inversion", "guidance", "multimodal"))]
 )
 def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: str, tmp_path: Path) -> None:
-    cls = plugins.load_plugin("methods", name)
+    cls = registry.load_plugin("methods", name)
     own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
     if "vector" in cls.reads:
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
@@ -119,11 +122,11 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
     about = checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")[-1] / "state.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"seconds": 1000}))
     parts = train(data, tmp_path / "parts", base, name, **own, resume=True)
-    assert 1000 < stage.read_manifest(parts)["cost"]["seconds"] < 1100
-    assert stage.read_manifest(parts)["cost"]["pictures"] == 32
-    assert stage.read_manifest(whole)["fingerprint"] == stage.read_manifest(parts)["fingerprint"]
-    assert stage.read_manifest(whole)["history"] == stage.read_manifest(parts)["history"]
-    assert [row["step"] for row in stage.read_manifest(whole)["history"]] == [0, 3, 6, 8]
+    assert 1000 < run_dir.read_manifest(parts)["cost"]["seconds"] < 1100
+    assert run_dir.read_manifest(parts)["cost"]["pictures"] == 32
+    assert run_dir.read_manifest(whole)["fingerprint"] == run_dir.read_manifest(parts)["fingerprint"]
+    assert run_dir.read_manifest(whole)["history"] == run_dir.read_manifest(parts)["history"]
+    assert [row["step"] for row in run_dir.read_manifest(whole)["history"]] == [0, 3, 6, 8]
     assert [path.name for path in sorted((parts / "progress").iterdir())] == [
         f"step-{step:06d}.png" for step in (0, 5, 8)
     ]
@@ -133,22 +136,22 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
 def test_a_kill_at_the_very_end_loses_nothing(
     moment: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, rmtree = stage.RunDir._write_manifest, shutil.rmtree
+    note, rmtree = run_dir.RunDir._write_manifest, shutil.rmtree
 
-    def mark(opened: stage.RunDir) -> None:
+    def mark(opened: run_dir.RunDir) -> None:
         if opened.is_done:
             raise KeyboardInterrupt
         note(opened)
 
     def clear(folder: Path, **options: bool) -> None:
-        if folder.name != stage.CHECKPOINTS:
+        if folder.name != run_dir.CHECKPOINTS:
             return rmtree(folder, **options)
         rmtree(checkpoints.list_checkpoints(folder)[0])
         raise KeyboardInterrupt
 
     whole = train(data, tmp_path / "whole", base)
     if moment == "the done mark":
-        monkeypatch.setattr(stage.RunDir, "_write_manifest", mark)
+        monkeypatch.setattr(run_dir.RunDir, "_write_manifest", mark)
     else:
         monkeypatch.setattr(shutil, "rmtree", clear)
     with pytest.raises(KeyboardInterrupt):
@@ -157,8 +160,8 @@ def test_a_kill_at_the_very_end_loses_nothing(
     assert checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")
     parts = train(data, tmp_path / "parts", base, resume=True)
     assert not (parts / "checkpoints").exists()
-    assert stage.read_manifest(parts)["fingerprint"] == stage.read_manifest(whole)["fingerprint"] == stage.fingerprint_folder(parts)
-    assert stage.read_manifest(parts)["history"] == stage.read_manifest(whole)["history"]
+    assert run_dir.read_manifest(parts)["fingerprint"] == run_dir.read_manifest(whole)["fingerprint"] == run_dir.fingerprint_folder(parts)
+    assert run_dir.read_manifest(parts)["history"] == run_dir.read_manifest(whole)["history"]
 
 
 def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: str, tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: st
     told: list[str] = []
     one = train(data, tmp_path / "one", base, steps=1, tell=told.append)
     other = train(data, tmp_path / "other", base, steps=1, seed=5)
-    first, again = (stage.read_manifest(out)["history"][0] for out in (one, other))
+    first, again = (run_dir.read_manifest(out)["history"][0] for out in (one, other))
     assert first == again
     unseen = PreparedDataset(data, "selector")
     names = {EMOTIONS[number] for number in unseen.column("emotion").tolist() if number >= 0}
@@ -195,13 +198,13 @@ def test_it_stops_early_and_keeps_the_best(
         kept.append(next(iter(learner.trainable.values())).detach().clone())
         return {"all": next(figures)}
 
-    monkeypatch.setattr(journal, "validation_losses", found)
+    monkeypatch.setattr(callbacks, "validation_losses", found)
     told: list[str] = []
     out = train(
         data, tmp_path / "out", base, "inversion", steps=9, validate_every=1, patience=2, tell=told.append, rank=None
     )
-    assert [row["step"] for row in stage.read_manifest(out)["history"]] == [0, 1, 2, 3]
-    assert stage.read_manifest(out)["cost"]["pictures"] == 12
+    assert [row["step"] for row in run_dir.read_manifest(out)["history"]] == [0, 1, 2, 3]
+    assert run_dir.read_manifest(out)["cost"]["pictures"] == 12
     assert "no better for 2 validations: it stops, and the best weights are kept" in told
     stored = load_file(out / "tokens.safetensors")["tokens"]
     assert torch.equal(stored, kept[1].half())
@@ -219,10 +222,10 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(data: Path, base: str, 
 
 def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_path: Path) -> None:
     backbone = DiffusionModel.load(base)
-    cls = plugins.load_plugin("methods", "lora")
+    cls = registry.load_plugin("methods", "lora")
     config = Config(steps=4, batch=4, keep=1, checkpoint_every=9, precision="fp32")
     learner = cls.start(cls.Config(rank=16), backbone)
-    while_running, kept = forecast.estimate_disk(learner, config)
+    while_running, kept = dry_run.estimate_disk(learner, config)
     run_training(learner, PreparedDataset(data, "methods"), config, tmp_path, tell=str)
     there = sum(file.stat().st_size for file in tmp_path.rglob("*"))
     assert while_running / 2 == pytest.approx(there, rel=0.3)
@@ -235,14 +238,14 @@ def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_pa
 def test_a_disk_without_room_is_told_before_it_begins(
     data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecast.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(EmosceneError, match=r"has 0\.0 MB free, and checkpoints take .* MB: make room"):
         train(data, tmp_path / "out", base)
 
 
 @pytest.mark.parametrize("name", ["lora", "inversion"])
 def test_checkpointing_changes_memory_and_nothing_else(name: str, data: Path, base: str) -> None:
-    cls, gradients = plugins.load_plugin("methods", name), []
+    cls, gradients = registry.load_plugin("methods", name), []
     columns = PreparedDataset(data, "methods").read(range(4), cls.reads)
     for spare in (False, True):
         backbone = DiffusionModel.load(base)
@@ -271,7 +274,7 @@ def test_compiled_it_learns_the_same(name: str, data: Path, base: str, tmp_path:
     if name == "multimodal":
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
     plain, compiled = (train(data, tmp_path / str(c), base, name, compile=c, **own) for c in (False, True))
-    for one, other in zip(*(stage.read_manifest(out)["history"] for out in (plain, compiled)), strict=True):
+    for one, other in zip(*(run_dir.read_manifest(out)["history"] for out in (plain, compiled)), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
 
 
@@ -280,7 +283,7 @@ def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None
     out = train(data, tmp_path / "out", base, steps=10, tracker="tensorboard")
     [events] = [file for file in (out / "logs").rglob("*tfevents*") if b"unseen/all" in file.read_bytes()]
     assert b"loss" in events.read_bytes()
-    assert stage.read_manifest(out)["fingerprint"] == stage.fingerprint_folder(train(data, tmp_path / "without", base, steps=10))
+    assert run_dir.read_manifest(out)["fingerprint"] == run_dir.fingerprint_folder(train(data, tmp_path / "without", base, steps=10))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +297,7 @@ def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None
 def test_a_tracker_that_is_not_there(
     tracker: str, sentence: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "get_available_trackers", list)
+    monkeypatch.setattr(callbacks, "get_available_trackers", list)
     with pytest.raises(UsageError, match=sentence):
         train(data, tmp_path / "out", base, tracker=tracker)
 
@@ -303,7 +306,7 @@ def test_a_tracker_that_is_not_there(
 def test_vectors_that_lack_are_offered(
     words: dict[str, bool], data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "run", pytest.fail)
+    monkeypatch.setattr(train_verb, "run", pytest.fail)
     beside = sorted(data.parent.iterdir())
     with pytest.raises(UsageError, match=r"lacks EmotionCLIP's vectors: --yes trains an EmotionCLIP .* then prepares"):
         train(data, tmp_path / "out", base, "multimodal", rank=None, **words)
@@ -315,13 +318,13 @@ def test_what_a_source_says_of_itself_is_no_setting(base: str, tmp_path: Path, m
     """RAF-DB's manifest tells how many pictures each of its rules touched."""
     root = write_layout("raf-db", 14, 0, tmp_path / "faces")
     data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", tell=str)
-    cls, backbone = plugins.load_plugin("methods", "multimodal"), DiffusionModel.load(base)
-    monkeypatch.setattr(artifacts, "train", lambda name, **call: Path(CLIP))
+    cls, backbone = registry.load_plugin("methods", "multimodal"), DiffusionModel.load(base)
+    monkeypatch.setattr(train_verb, "train", lambda name, **call: Path(CLIP))
     monkeypatch.setattr(cls, "reads", ("vector",))
-    ready = artifacts.provide_data("multimodal", cls, data, base, backbone, yes=True, tell=str)
-    assert PreparedDataset(ready).emotion_clip == stage.fingerprint_folder(CLIP)
-    own, made = (stage.read_manifest(folder)["config"] for folder in (data, ready))
-    assert made == own | {"emotion_clip": stage.fingerprint_folder(CLIP)}
+    ready = train_verb.provide_data("multimodal", cls, data, base, backbone, yes=True, tell=str)
+    assert PreparedDataset(ready).emotion_clip == run_dir.fingerprint_folder(CLIP)
+    own, made = (run_dir.read_manifest(folder)["config"] for folder in (data, ready))
+    assert made == own | {"emotion_clip": run_dir.fingerprint_folder(CLIP)}
 
 
 @pytest.mark.slow
@@ -332,10 +335,10 @@ def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monke
         tmp_path / "own-emotion_clip",
     )
     small = {"steps": 1, "batch": 4, "side": 32, "width": 32, "text_width": 32, "heads": 2, "precision": "fp32"}
-    monkeypatch.setattr(artifacts, "find_recipe", lambda name, base: small if name == "emotion_clip" else {})
+    monkeypatch.setattr(train_verb, "find_recipe", lambda name, base: small if name == "emotion_clip" else {})
     out = train(own, tmp_path / "out", base, "multimodal", rank=None, yes=True)
-    assert stage.read_manifest(ready)["emotion_clip"] == stage.read_manifest(clip)["fingerprint"]
-    assert [parent["fingerprint"] for parent in stage.read_manifest(out)["parents"]] == [stage.read_manifest(ready)["fingerprint"]]
+    assert run_dir.read_manifest(ready)["emotion_clip"] == run_dir.read_manifest(clip)["fingerprint"]
+    assert [parent["fingerprint"] for parent in run_dir.read_manifest(out)["parents"]] == [run_dir.read_manifest(ready)["fingerprint"]]
 
 
 def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
@@ -351,7 +354,7 @@ def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
 def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("rank = 4\nstepz = 9\n")
     with pytest.raises(UsageError, match="no option 'stepz': did you mean 'steps'"):
-        verbs.read_call("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
+        cli_options.read_call("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
 
 
 def test_latents_of_another_size_are_refused(data: Path, base: str, tmp_path: Path) -> None:
@@ -382,17 +385,17 @@ def test_done_is_not_done_again_and_another_call_is_refused(data: Path, base: st
 
 def test_one_learner_is_found_without_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
-    find = plugins.load_plugin
-    monkeypatch.setattr(plugins, "load_plugin", lambda *words: asked.append(words) or find(*words))
-    assert artifacts.find_learner("judge").split == "judges"
+    find = registry.load_plugin
+    monkeypatch.setattr(registry, "load_plugin", lambda *words: asked.append(words) or find(*words))
+    assert train_verb.find_learner("judge").split == "judges"
     assert asked == [("encoders", "judge")]
 
 
 def test_each_base_has_its_own_recipe() -> None:
-    assert artifacts.find_recipe("guidance") == plugins.load_table("recipes", "guidance")
-    assert artifacts.find_recipe("guidance", "sd15") == plugins.load_table("recipes", "guidance_sd15")
-    assert artifacts.find_recipe("guidance", "runs/base") == plugins.load_table("recipes", "guidance_sd15")
-    assert artifacts.find_recipe("prompt") == {}
+    assert train_verb.find_recipe("guidance") == registry.load_table("recipes", "guidance")
+    assert train_verb.find_recipe("guidance", "sd15") == registry.load_table("recipes", "guidance_sd15")
+    assert train_verb.find_recipe("guidance", "runs/base") == registry.load_table("recipes", "guidance_sd15")
+    assert train_verb.find_recipe("prompt") == {}
 
 
 @pytest.mark.parametrize(

@@ -13,47 +13,49 @@ import torch
 from torch import Tensor
 
 import tiny
-from emoscene import checkpoints, plugins, stage, training
-from emoscene import config as configs
+from emoscene.learning import checkpoints
+from emoscene.core import registry, run_dir
+from emoscene.training import loop
+from emoscene.core import config as configs
 from emoscene.data import batches
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.learner import Batch
-from emoscene.optimizers import schedule_rate
-from emoscene.training import Config, TrainingState
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.learning.learner import Batch
+from emoscene.learning.optimizers import schedule_rate
+from emoscene.training.loop import Config, TrainingState
 from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
 
 def test_it_learns(tmp_path: Path) -> None:
     losses: list[float] = []
-    training.run_training(Line(), Points(), FAST, tmp_path, tell=quiet, on_step=lambda step: losses.append(step.loss))
+    loop.run_training(Line(), Points(), FAST, tmp_path, tell=quiet, on_step=lambda step: losses.append(step.loss))
     assert len(losses) == 24
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
 @pytest.mark.parametrize(("learner", "config"), [(Line, FAST), (Deep, MUON)])
 def test_a_resumed_run_is_the_same_run(learner: type[Line], config: Config, tmp_path: Path) -> None:
-    training.run_training(learner(), Points(), config, tmp_path / "whole", tell=quiet)
+    loop.run_training(learner(), Points(), config, tmp_path / "whole", tell=quiet)
     state = TrainingState(learner(), config)
-    for step in training.train_steps(state, Points(), config):
+    for step in loop.train_steps(state, Points(), config):
         if step.number == 7:
             break
     state.save(tmp_path / "parts", config)
-    training.run_training(learner(), Points(), config, tmp_path / "parts", resume=True, tell=quiet)
+    loop.run_training(learner(), Points(), config, tmp_path / "parts", resume=True, tell=quiet)
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
 def test_micro_batches_change_nothing_but_memory(tmp_path: Path) -> None:
-    whole = training.run_training(Line(), Points(), FAST, tmp_path / "a", tell=quiet)
-    small = training.run_training(Line(), Points(), Config(**{**vars(FAST), "micro": 2}), tmp_path / "b", tell=quiet)
+    whole = loop.run_training(Line(), Points(), FAST, tmp_path / "a", tell=quiet)
+    small = loop.run_training(Line(), Points(), Config(**{**vars(FAST), "micro": 2}), tmp_path / "b", tell=quiet)
     torch.testing.assert_close(whole.state_dict(), small.state_dict(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_damaged_checkpoint_is_passed_over_named_and_written_anew(tmp_path: Path) -> None:
-    training.run_training(Line(), Points(), FAST, tmp_path, tell=quiet)
+    loop.run_training(Line(), Points(), FAST, tmp_path, tell=quiet)
     expected, (before, newest) = state_of(tmp_path), checkpoints.list_checkpoints(tmp_path)
     (newest / "weights.safetensors").write_bytes(b"torn")
     told: list[str] = []
-    training.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=told.append)
+    loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=told.append)
     assert told == [
         f"skipped {newest}: weights.safetensors does not match its digest",
         f"resumed at step 20 from {before}",
@@ -81,32 +83,32 @@ def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
 
 def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
-        training.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=quiet)
+        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=quiet)
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path: Path) -> None:
     state = TrainingState(Line(), FAST)
     before = {key: value.clone() for key, value in state.learner.state_dict().items()}
     with pytest.raises(EmosceneError, match="not finite"):
-        for _ in training.train_steps(state, Points(bad=tuple(range(20))), FAST):
+        for _ in loop.train_steps(state, Points(bad=tuple(range(20))), FAST):
             pass
     assert same(before, state.learner.state_dict())
 
 
 def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
-    def interrupt(step: training.Step) -> None:
+    def interrupt(step: loop.Step) -> None:
         if step.number == 7:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(EmosceneError, match=r"stopped at step [78], saved"):
-        training.run_training(Line(), Points(), FAST, tmp_path / "a", tell=quiet, on_step=interrupt)
-    training.run_training(Line(), Points(), FAST, tmp_path / "a", resume=True, tell=quiet)
-    training.run_training(Line(), Points(), FAST, tmp_path / "b", tell=quiet)
+        loop.run_training(Line(), Points(), FAST, tmp_path / "a", tell=quiet, on_step=interrupt)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "a", resume=True, tell=quiet)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "b", tell=quiet)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
 def test_tiny_is_deterministic(tmp_path: Path) -> None:
-    from emoscene.stage import fingerprint_folder
+    from emoscene.core.run_dir import fingerprint_folder
 
     assert fingerprint_folder(tiny.make(tmp_path / "a")) == fingerprint_folder(tiny.make(tmp_path / "b"))
 
@@ -131,12 +133,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(
 
     monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(EmosceneError, match=sentence):
-        training.run_training(Line(), Points(), FAST, tmp_path / "parts", tell=quiet)
+        loop.run_training(Line(), Points(), FAST, tmp_path / "parts", tell=quiet)
     monkeypatch.undo()
     assert checkpoints.find_newest(tmp_path / "parts", pytest.fail).name == "step-5"
     assert not list((tmp_path / "parts").glob(".aside-*"))
-    training.run_training(Line(), Points(), FAST, tmp_path / "parts", resume=True, tell=quiet)
-    training.run_training(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "parts", resume=True, tell=quiet)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "whole", tell=quiet)
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
@@ -148,9 +150,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     try:
         (tmp_path / "ballast").write_bytes(bytes(1_000_000))
         with pytest.raises(EmosceneError, match="the disk is full"):
-            training.run_training(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
+            loop.run_training(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
         (tmp_path / "ballast").unlink()
-        training.run_training(Line(), Points(), FAST, tmp_path / "run", resume=bool(checkpoints.list_checkpoints(tmp_path / "run")))
+        loop.run_training(Line(), Points(), FAST, tmp_path / "run", resume=bool(checkpoints.list_checkpoints(tmp_path / "run")))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -159,16 +161,16 @@ def test_a_checkpoint_that_reads_back_wrong_lets_no_older_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_one = Config(**{**vars(FAST), "keep": 1})
-    real = stage.write_atomic
+    real = run_dir.write_atomic
 
     def rot(path: Path, data: Any) -> None:
         real(path, data)
         if path.name == "step-10":
             (path / "weights.safetensors").write_bytes(b"rot")
 
-    monkeypatch.setattr(stage, "write_atomic", rot)
+    monkeypatch.setattr(run_dir, "write_atomic", rot)
     with pytest.raises(EmosceneError, match="step-10 cannot be read back"):
-        training.run_training(Line(), Points(), keep_one, tmp_path, tell=quiet)
+        loop.run_training(Line(), Points(), keep_one, tmp_path, tell=quiet)
     assert checkpoints.find_newest(tmp_path, quiet).name == "step-5"
 
 
@@ -195,7 +197,7 @@ def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(
     told: list[str] = []
     losses: dict[str, list[float]] = {"plain": [], "hungry": []}
     for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
-        training.run_training(
+        loop.run_training(
             learner, Points(), FAST, tmp_path / name, tell=told.append, on_step=lambda s, n=name: losses[n].append(s.loss)
         )
     assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
@@ -209,13 +211,13 @@ def test_out_of_memory_for_good_names_what_helps(
     monkeypatch.setattr(Hungry, "fed", fed)
     monkeypatch.setattr(Hungry, "alone", alone)
     with pytest.raises(EmosceneError, match=r"out of memory with \d samples at a time: checkpointing=yes"):
-        training.run_training(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+        loop.run_training(Hungry(), Points(), FAST, tmp_path, tell=quiet)
 
 
 def test_another_error_is_not_taken_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "error", RuntimeError("the size of tensor a must match"))
     with pytest.raises(RuntimeError, match="must match"):
-        training.run_training(Hungry(), Points(), FAST, tmp_path, tell=quiet)
+        loop.run_training(Hungry(), Points(), FAST, tmp_path, tell=quiet)
 
 
 class Aside(Line):
@@ -237,7 +239,7 @@ def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: 
         return weights | {f"average.{name}": value.clone() for name, value in state.average.items()}
 
     before = now()
-    for step in training.train_steps(state, Points(bad=(3,)), config):
+    for step in loop.train_steps(state, Points(bad=(3,)), config):
         unmoved = [torch.equal(value, before[name]) for name, value in now().items() if "weight" in name]
         bad = 3 in batches.batch_indices(0, step.number - 1, 2, [range(20)])
         assert unmoved == [bad] * len(unmoved)
@@ -248,11 +250,11 @@ def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: 
 
 
 def test_a_checkpoint_of_another_learner_or_base_is_refused(tmp_path: Path) -> None:
-    training.run_training(Line(), Points(), FAST, tmp_path, tell=quiet, about={"base": "one"})
+    loop.run_training(Line(), Points(), FAST, tmp_path, tell=quiet, about={"base": "one"})
     with pytest.raises(UsageError, match=r"another learner's \(hidden.weight differs\)"):
-        training.run_training(Deep(), Points(), FAST, tmp_path, resume=True, tell=quiet)
+        loop.run_training(Deep(), Points(), FAST, tmp_path, resume=True, tell=quiet)
     with pytest.raises(UsageError, match="of another base, one and not two"):
-        training.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=quiet, about={"base": "two"})
+        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, tell=quiet, about={"base": "two"})
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial", "constant"])
@@ -284,23 +286,23 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
     """Its distance lies beside the tensors, in numbers of the groups."""
     pytest.importorskip("prodigyopt")
     config = Config(**{**vars(FAST), "optimizer": "prodigy", "lr": 1.0, "steps": 40})
-    training.run_training(Line(), Points(), config, tmp_path / "a", tell=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "a", tell=quiet)
     about, _ = checkpoints.read_checkpoint(tmp_path / "a/step-35")
     assert about["numbers"]["groups"][0][0]["d"] > 2e-6, "it has found that it may go faster"
     (tmp_path / "b").mkdir()
     shutil.copytree(tmp_path / "a/step-35", tmp_path / "b/step-35")
-    training.run_training(Line(), Points(), config, tmp_path / "b", resume=True, tell=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True, tell=quiet)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.list_names("recipes") if name not in ("fast", "best")])
+@pytest.mark.parametrize("name", [name for name in registry.list_names("recipes") if name not in ("fast", "best")])
 def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
     learner = name.removesuffix("_sd15")
-    kind = "methods" if learner in plugins.list_names("methods") else "encoders"
-    known = {option.name for option in [*plugins.list_options(kind, learner), *plugins.list_room_options("training")]}
-    table = plugins.load_table("recipes", name)
+    kind = "methods" if learner in registry.list_names("methods") else "encoders"
+    known = {option.name for option in [*registry.list_options(kind, learner), *registry.list_room_options("training")]}
+    table = registry.load_table("recipes", name)
     assert table.keys() <= known
-    configs.read_settings([*plugins.list_options(kind, learner), *plugins.list_room_options("training")], table)
-    header = [line for line in plugins.source_file("recipes", name).read_text().splitlines() if line.startswith("#")]
+    configs.read_settings([*registry.list_options(kind, learner), *registry.list_room_options("training")], table)
+    header = [line for line in registry.source_file("recipes", name).read_text().splitlines() if line.startswith("#")]
     assert any(f"`emoscene train {learner} " in line for line in header)
     assert {"# Cost", "# Expect"} <= {line.partition(":")[0] for line in header}

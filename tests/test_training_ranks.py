@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene import checkpoints, stage, training
+from emoscene.learning import checkpoints
+from emoscene.core import run_dir
+from emoscene.training import loop
 from emoscene.data.preparation import prepare
-from emoscene.errors import EmosceneError
-from emoscene.training import Config, TrainingState
+from emoscene.core.errors import EmosceneError
+from emoscene.training.loop import Config, TrainingState
 from lines import FAST, Deep, Points, quiet, state_of
 
 Server = multiprocessing.context.ForkServerContext
@@ -35,7 +37,7 @@ def work(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any)
     losses: list[float] = []
     sentences: list[str] = []
     config, again = Config(**{**vars(FAST), **settings}), bool(checkpoints.list_checkpoints(folder))
-    training.run_training(
+    loop.run_training(
         Deep(), Points(), config, folder, resume=again, tell=sentences.append, on_step=lambda s: losses.append(s.loss)
     )
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
@@ -114,4 +116,4 @@ def test_two_processes_make_what_one_makes(machines: int, tmp_path: Path) -> Non
     a, b = (load_file(folder / "adapter_model.safetensors") for folder in (one, tmp_path / "two"))
     for key in a:  # stored in half precision: one unit of the last of ten bits apart, where rounding falls otherwise
         torch.testing.assert_close(a[key].float(), b[key].float(), atol=1e-5, rtol=2**-10)
-    assert stage.read_manifest(tmp_path / "two", "artifact")["state"] == "done"
+    assert run_dir.read_manifest(tmp_path / "two", "artifact")["state"] == "done"

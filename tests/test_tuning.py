@@ -16,18 +16,19 @@ from transformers import CLIPTokenizer
 
 import emoscene
 import tiny
-from emoscene import artifacts, config, plugins, stage, training
-from emoscene import learner as learners
+from emoscene.training import train as train_verb, loop
+from emoscene.core import config, registry, run_dir
+from emoscene.learning import learner as learners
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.errors import TrainingDiverged, EmosceneError, UsageError
-from emoscene.reporting.entries import compare_all, load_entries
-from emoscene.tuning import studies, winner
-from emoscene.tuning.bench import TuningObjective
-from emoscene.tuning.selection import Observation, Selector, choose_captions, check_disjoint
-from emoscene.verbs import read_call
+from emoscene.core.errors import TrainingDiverged, EmosceneError, UsageError
+from emoscene.reporting.scores import compare_all, load_entries
+from emoscene.tuning import studies, final
+from emoscene.tuning.objective import TuningObjective
+from emoscene.tuning.selector import Observation, Selector, choose_captions, check_disjoint
+from emoscene.cli.options import read_call
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "rank": 2, "looks": 2, "rungs": 1, "pulse": 1}
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -83,16 +84,16 @@ def seen(monkeypatch):
         return Observation(cfg / 20, 0.5, 1.0 if cfg < 10 else 0.2)
 
     def evaluate(out, **words):
-        opened = stage.RunDir.open(out, "scores", {})
+        opened = run_dir.RunDir.open(out, "scores", {})
         row = {"prompt": "a beach", "seed": 0, "asked": "awe", "kept": 1, "likely": {"emotion": [0.1, 0.9] + [0.0] * 6}}
         row |= {"seen": {"emotion": "awe"}}
-        stage.write_atomic(opened.path / "verdicts.jsonl", f"{json.dumps(row)}\n".encode())
+        run_dir.write_atomic(opened.path / "verdicts.jsonl", f"{json.dumps(row)}\n".encode())
         opened.finish()
         return opened.path
 
     monkeypatch.setattr(Selector, "observe", look)
     monkeypatch.setattr(Selector, "observe_base", lambda self, pipe, cfg: 1.0)
-    monkeypatch.setattr(winner, "evaluate", evaluate)
+    monkeypatch.setattr(final, "evaluate", evaluate)
     return looks
 
 
@@ -106,15 +107,15 @@ def test_a_search_from_end_to_end(call, tmp_path):
     out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "tell": told.append})
     trials = study_of(out).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
-    assert trials[0].params == {"lr": plugins.load_table("recipes", "lora_sd15")["lr"]}
+    assert trials[0].params == {"lr": registry.load_table("recipes", "lora_sd15")["lr"]}
     assert 1e-4 <= trials[1].params["lr"] <= 1e-2
     assert all(0 <= trial.value <= 1 and list(trial.intermediate_values) == [0] for trial in trials)
-    artifacts = [stage.read_manifest(folder, "artifact") for folder in (out / "trained").iterdir()]
+    artifacts = [run_dir.read_manifest(folder, "artifact") for folder in (out / "trained").iterdir()]
     assert len(artifacts) == 2
     few = {key: call[key] for key in ("data", "base", "tell", "steps", "batch", "precision", "rank")}
     alone = emoscene.train("lora", out=tmp_path / "alone", **few)
-    assert stage.read_manifest(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
-    manifest = stage.read_manifest(out, "tuning")
+    assert run_dir.read_manifest(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
+    manifest = run_dir.read_manifest(out, "tuning")
     assert any(artifact.get("selected_by") == manifest["config"]["selector"] for artifact in artifacts)
     told_of = json.loads((out / "comparison.json").read_text())
     assert told_of["default"]["trial"] == 0
@@ -143,13 +144,13 @@ def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
     emoscene.tune("lora", trials=3, cfg="1..8", **call)
     assert len(study_of(out).trials) == 3
     assert len(seen) == painted + 1
-    assert stage.read_manifest(out)["trials"] == 3
-    assert stage.read_manifest(out)["state"] == "done"
+    assert run_dir.read_manifest(out)["trials"] == 3
+    assert run_dir.read_manifest(out)["state"] == "done"
 
 
 def test_trials_that_only_paint_differently_share_one_training(call, seen, monkeypatch):
-    trained, real = [], artifacts.run_training
-    monkeypatch.setattr(artifacts, "run", lambda *words, **more: trained.append(1) or real(*words, **more))
+    trained, real = [], train_verb.run_training
+    monkeypatch.setattr(train_verb, "run", lambda *words, **more: trained.append(1) or real(*words, **more))
     out = emoscene.tune("lora", trials=6, cfg="1..20", **call)
     assert len(trained) == len(list((out / "trained").iterdir())) == 1
     study = study_of(out)
@@ -163,12 +164,12 @@ def test_trials_that_only_paint_differently_share_one_training(call, seen, monke
 def test_an_artifact_that_is_there_is_not_trained_again(call, seen, data, base, tmp_path):
     few = {key: call[key] for key in ("steps", "batch", "precision", "rank")}
     artifact = emoscene.train("lora", data=data, out=tmp_path / "lora", base=base, tell=call["tell"], **few)
-    marks = stage.fingerprint_folder(artifact)
+    marks = run_dir.fingerprint_folder(artifact)
     rest = {key: value for key, value in call.items() if key not in few}
     out = emoscene.tune("lora", trials=2, adapter=artifact, **rest)
     assert not (out / "trained").exists()
     assert not (out / "train.toml").exists()
-    assert stage.fingerprint_folder(artifact) == marks
+    assert run_dir.fingerprint_folder(artifact) == marks
     assert str(artifact) in (out / "evaluate.toml").read_text()
     with pytest.raises(UsageError, match="rank was settled"):
         emoscene.tune("lora", trials=2, adapter=artifact, rank=3, **{**rest, "out": tmp_path / "other"})
@@ -183,7 +184,7 @@ def test_differences_are_of_the_judges_own_verdicts():
 
     ours = [row("a", "contentment", tied="contentment"), row("b", "awe", tied="awe", mute="awe"), row("c", "awe")]
     theirs = [row("a", "contentment", tied="amusement"), row("b", "awe", tied="awe", mute="fear"), row("c", "awe")]
-    found = winner.compare_verdicts(ours, theirs)
+    found = final.compare_verdicts(ours, theirs)
     told = {what.rpartition(" ")[2]: (gap.value, gap.n) for what, gap in found.items()}
     assert told == {"tied": (0.5, 2), "mute": (1.0, 1)}
 
@@ -205,7 +206,7 @@ def test_a_laggard_is_stopped_and_the_default_never(call, seen, monkeypatch):
 
 
 def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatch):
-    real = artifacts.train
+    real = train_verb.train
 
     def train(name, **more):
         if more["lr"] != 1e-4:
@@ -213,7 +214,7 @@ def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatc
             raise TrainingDiverged("not finite at step 3")
         return real(name, **more)
 
-    monkeypatch.setattr(artifacts, "train", train)
+    monkeypatch.setattr(train_verb, "train", train)
     out = emoscene.tune("lora", trials=2, lr="1e-2,1e-4", **call, seed=4)
     states = {trial.params["lr"]: trial.state.name for trial in study_of(out).trials}
     assert states[1e-4] == "COMPLETE"
@@ -289,7 +290,7 @@ def test_who_picks_may_not_judge(encoders, data, tmp_path):
         check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)
     learners.save_learner(kin, "judge", tmp_path / "kin", None, data="others")
     check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)
-    prepared.emotion_clip = stage.fingerprint_folder(encoders / "clip")
+    prepared.emotion_clip = run_dir.fingerprint_folder(encoders / "clip")
     check_disjoint(encoders / "clip", judges, ("latent",), prepared)
     with pytest.raises(UsageError, match="the method stands on"):
         check_disjoint(encoders / "clip", judges, ("latent", "vector"), prepared)
@@ -322,19 +323,19 @@ def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
 def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_path):
     settings = {"scale": "4..40", "lr": "1e-4..1e-2"}
     bench = TuningObjective("guidance", data, tmp_path, "mini", [], print, settings)
-    assert bench.first == {"scale": artifacts.find_recipe("guidance")["scale"], "lr": artifacts.find_recipe("guidance")["lr"]}
+    assert bench.first == {"scale": train_verb.find_recipe("guidance")["scale"], "lr": train_verb.find_recipe("guidance")["lr"]}
     assert bench.first["scale"] != bench.cls.Config().scale
     unknown = TuningObjective("guidance", data, tmp_path, base, [], print, settings)
-    assert unknown.first["lr"] == plugins.load_table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]
+    assert unknown.first["lr"] == registry.load_table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]
 
 
 def test_ranges_keep_their_scale_and_everything_else_is_a_value():
-    named = {field.name: field for field in config.list_options(training.Config)}
+    named = {field.name: field for field in config.list_options(loop.Config)}
     assert config.narrow_option(named["lr"], "1e-4..1e-2").span == (1e-4, 1e-2, "log")
     assert config.narrow_option(named["steps"], "100,200").choices == (100, 200)
     assert config.narrow_option(named["schedule"], "cosine,constant").choices == ("cosine", "constant")
     assert config.narrow_option(named["lr"], "1e-3") == 1e-3
-    layers = {field.name: field for field in plugins.list_options("methods", "lora")}["layers"]
+    layers = {field.name: field for field in registry.list_options("methods", "lora")}["layers"]
     assert config.narrow_option(layers, "attention,feedforward") == "attention,feedforward"
 
 
@@ -433,7 +434,7 @@ def test_two_workers_one_killed(storage, call, tmp_path):
         assert states.count("FAIL") == 1, "the dead worker's"
         assert len([state for state in states if state in {"COMPLETE", "PRUNED"}]) == 5
         assert any(trial.user_attrs.get("before") for trial in trials), "taken over"
-        assert stage.read_manifest(call["out"], "tuning")["state"] == "done"
+        assert run_dir.read_manifest(call["out"], "tuning")["state"] == "done"
         again = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "5 of 5 trials are finished" in again.stderr
         assert len(trials_of(database)) == len(states)

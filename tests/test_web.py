@@ -13,25 +13,25 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene import hub, loading
-from emoscene import learner as learners
-from emoscene.backbone import DiffusionModel
-from emoscene.basespec import ModelSpec
-from emoscene.emotions import EMOTIONS
+from emoscene.diffusion import hub, loading
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.base_spec import ModelSpec
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.errors import EmosceneError, UsageError, download_command
-from emoscene.pictures import PAPER, GenerationParams, read_params, save_image
-from emoscene.sampling import load
-from emoscene.web import wish as wishes
-from emoscene.web.screen import SafetyFilter
-from emoscene.web.studio import GLANCE, Session
-from emoscene.web.wish import Wish, check_budget, open_uploads
+from emoscene.core.errors import EmosceneError, UsageError, download_command
+from emoscene.core.images import PAPER, GenerationParams, read_params, save_image
+from emoscene.pipeline.pipeline import load
+from emoscene.web import form as wishes
+from emoscene.web.safety_filter import SafetyFilter
+from emoscene.web.session import GLANCE, Session
+from emoscene.web.form import Wish, check_budget, open_uploads
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
 
-from emoscene.web import calls, page, plane  # noqa: E402
-from emoscene.web.door import JSON_BYTES, RequestFilter, mount_page  # noqa: E402
+from emoscene.web import calls, page, affect_plane
+from emoscene.web.request_filter import JSON_BYTES, RequestFilter, mount_page
 
 WISH = Wish(prompt="a dog", emotion="awe", method="prompt", steps=3, cfg=2.0, seed=5)
 
@@ -185,7 +185,7 @@ def test_a_judge_reads_every_picture(studio, tmp_path):
     [read] = studio.judge([picture(tmp_path / "a.png"), picture(tmp_path / "b.png", 40, 40)]).values()
     assert [sum(one.likely.values()) for one in read] == pytest.approx([1, 1], abs=1e-5)
     assert all(-1 <= number <= 1 for one in read for number in one.place)
-    html = plane.verdicts_html({"judge": read})
+    html = affect_plane.verdicts_html({"judge": read})
     assert html.count("<img") == 2 and html.count("</dd>") == 32
 
 
@@ -356,7 +356,7 @@ def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):
 
 
 def test_the_picker_is_safe_from_templates_and_knows_every_emotion():
-    template = plane.affect_picker().html_template
+    template = affect_plane.affect_picker().html_template
     assert not {"${", "{{", "`", "\\"} & {template[i : i + n] for i in range(len(template)) for n in (1, 2)}
     assert all(template.count(f'data-name="{name}"') == 5 for name in EMOTIONS)
 

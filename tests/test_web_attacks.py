@@ -15,20 +15,20 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.errors import UsageError
-from emoscene.pictures import GenerationParams, save_image
-from emoscene.web.studio import Session
+from emoscene.core.errors import UsageError
+from emoscene.core.images import GenerationParams, save_image
+from emoscene.web.session import Session
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
 
 from gradio.server_messages import LogMessage, ProcessCompletedMessage  # noqa: E402
 
-from emoscene.web import brake, fair_queue, server, uploads  # noqa: E402
-from emoscene.web.brake import LoginBrake, client_key, delay  # noqa: E402
-from emoscene.web.door import JSON_DEPTH, json_depth, mount_page  # noqa: E402
-from emoscene.web.fair_queue import FairQueue  # noqa: E402
-from emoscene.web.hosts import AllowedHosts, is_loopback  # noqa: E402
+from emoscene.web import login_brake, fair_queue, server, uploads
+from emoscene.web.login_brake import LoginBrake, client_key, delay
+from emoscene.web.request_filter import JSON_DEPTH, json_depth, mount_page
+from emoscene.web.fair_queue import FairQueue
+from emoscene.web.allowed_hosts import AllowedHosts, is_loopback
 
 PASSWORD = "a long secret"
 SVG = '<svg width="300"><a href="javascript:alert(1)"><text y="20">here</text></a></svg>'
@@ -212,7 +212,7 @@ def test_a_page_for_others_needs_a_password(words, sentence, monkeypatch):
 
 
 def forbid_loading(name):
-    if name == "emoscene.web.studio":
+    if name == "emoscene.web.session":
         raise AssertionError("the page was about to be served")
     return __import__(name, fromlist=["_"])
 
@@ -228,19 +228,19 @@ def test_each_wrong_password_makes_the_next_wait_longer():
         now[0] += 0.1
     assert len(passed) < 24
     gaps = [round(after - before) for before, after in pairwise(passed)]
-    assert gaps[:7] == [0, 0, 1, 2, 4, 8, 16] and max(gaps) == brake.LONGEST
+    assert gaps[:7] == [0, 0, 1, 2, 4, 8, 16] and max(gaps) == login_brake.LONGEST
     assert reports[4] == "a wrong password from 10.0.0.2, 5 in a row: the next try in 4 s"
     assert slow.wait("10.0.0.3") == 0, "another client does not wait"
-    now[0] += brake.FORGET + 1
+    now[0] += login_brake.FORGET + 1
     assert slow.wait("10.0.0.2") == 0 and slow.tries["10.0.0.2"][0] == 1
-    assert delay(10**9) == brake.LONGEST
+    assert delay(10**9) == login_brake.LONGEST
 
 
 def test_many_clients_are_remembered_and_no_more():
     slow = LoginBrake(print, lambda: 0.0)
-    for number in range(brake.CLIENTS + 10):
+    for number in range(login_brake.CLIENTS + 10):
         slow.wait(str(number))
-    assert len(slow.tries) == brake.CLIENTS
+    assert len(slow.tries) == login_brake.CLIENTS
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_passwords_are_not_guessed_in_a_burst(studio, tmp_path):
 
         answers = [guess(f"guess {number}", number) for number in range(240)]
         tried = [answer for answer in answers if answer.status_code == 400]
-        assert len(tried) <= brake.FREE + 2 and {answer.status_code for answer in answers} == {400, 429}
+        assert len(tried) <= login_brake.FREE + 2 and {answer.status_code for answer in answers} == {400, 429}
         assert "the next try is in" in answers[-1].json()["detail"]
         assert len(page.reports) == len(tried) and page.reports[0].startswith(
             "a wrong password from 127.0.0.1, 1 in a row"

@@ -17,8 +17,8 @@ from shutil import which
 import pytest
 from PIL import Image
 
-from emoscene.emotions import EMOTIONS, weights_at, format_emotion, emotion_weights
-from emoscene.pictures import GenerationParams, save_image
+from emoscene.core.taxonomy import EMOTIONS, weights_at, format_emotion, emotion_weights
+from emoscene.core.images import GenerationParams, save_image
 
 pytestmark = pytest.mark.slow
 httpx = pytest.importorskip("httpx", reason="the page needs Gradio: pip install 'emoscene[web]'")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoscene import world
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import UsageError
-from emoscene.world import moods
-from emoscene.world.canvas import Canvas
-from emoscene.world.plan import objects_for
+from emoscene_mini import world
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import UsageError
+from emoscene_mini.world import moods
+from emoscene_mini.world.canvas import Canvas
+from emoscene_mini.world.plan import objects_for
 
 _JUDGING = [
     "happy",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoscene.world import expressions, faces, objects, things
-from emoscene.world.canvas import SIZE, Canvas, Light, rgb
+from emoscene_mini.world import expressions, faces, objects, things
+from emoscene_mini.world.canvas import SIZE, Canvas, Light, rgb
 
 DAY = Light(
     rgb("5a9fe0"), rgb("dcecf4"), np.ones(3, np.float32), rgb("cfe0ea"), rgb("fff0c0"), (0.3, 0.2), fog=0.3, night=0.0

@@ -7,15 +7,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from emoscene import learner as learners
-from emoscene import plugins
-from emoscene.backbone import DiffusionModel
-from emoscene.emotions import EMOTIONS
+from emoscene.learning import learner as learners
+from emoscene.core import registry
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.judge import Judge
-from emoscene.learner import Batch
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method
-from emoscene.mini.folder import INDEX, SCHEDULER
-from emoscene.world.scenes import SCENES
+from emoscene_mini.folder import INDEX, SCHEDULER
+from emoscene_mini.world.scenes import SCENES
 
 
 def make(folder: Path, prediction: str | None = None) -> Path:
@@ -80,7 +80,7 @@ def batch(step: int = 0, count: int = 4) -> Batch:
 
 def made(name: str, base: DiffusionModel, moved: bool = True) -> Method:
     """The method, every parameter moved off its start as training would."""
-    cls = plugins.load_plugin("methods", name)
+    cls = registry.load_plugin("methods", name)
     method = cls.start(cls.Config(), base).to(base.device)
     if moved:
         with torch.no_grad():

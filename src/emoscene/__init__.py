@@ -55,7 +55,7 @@ def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(verb)
     def call(*words: Any, recipe: str | Path | None = None, **given: Any) -> Any:
-        options, settings = import_module("emoscene.verbs").recipe(name, str(recipe)) if recipe else ({}, {})
+        options, settings = import_module("emoscene.cli.options").recipe(name, str(recipe)) if recipe else ({}, {})
         return verb(*words, **{**settings, **options, **given})
 
     told = signature(verb)

@@ -2,7 +2,7 @@
 
 import sys
 
-from emoscene.cli import main
+from emoscene.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

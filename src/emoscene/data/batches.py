@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from emoscene import seeds
+from emoscene.core import seeds
 
 
 class Data(Protocol):

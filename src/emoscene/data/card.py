@@ -15,11 +15,12 @@ import numpy as np
 from datasets import Dataset, load_from_disk
 from PIL import Image
 
-from emoscene import __version__, stage
+from emoscene import __version__
+from emoscene.core import run_dir
 from emoscene.data.records import ROLES
-from emoscene.data.shapes import crop_square
-from emoscene.emotions import EMOTIONS
-from emoscene.pictures import FAINT, INK, PAPER, open_image, contact_sheet
+from emoscene.data.aspect_buckets import crop_square
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.images import FAINT, INK, PAPER, open_image, contact_sheet
 
 SHOWN, SIDE = 6, 128  # pictures of each emotion, and their side
 NAMES = (*EMOTIONS, "none")
@@ -33,9 +34,9 @@ def write_card(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     numbers = [*range(8), *([-1] if (emotions == -1).any() else [])]
     counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in numbers] for role in ROLES}
     (folder / "card").mkdir(exist_ok=True)
-    stage.write_atomic(folder / "card/classes.svg", plot_classes(counts).encode())
-    stage.write_atomic(folder / "card/pictures.jpg", image_grid(folder, data, emotions))
-    stage.write_atomic(folder / "README.md", _card_text(licence, facts, counts).encode())
+    run_dir.write_atomic(folder / "card/classes.svg", plot_classes(counts).encode())
+    run_dir.write_atomic(folder / "card/pictures.jpg", image_grid(folder, data, emotions))
+    run_dir.write_atomic(folder / "README.md", _card_text(licence, facts, counts).encode())
 
 
 def plot_classes(counts: Mapping[str, list[int]]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from emoscene.data.encoding import Networks
 from emoscene.data.planning import Plan
-from emoscene.world.marks import caution_for, count_images, suggest_captioner
+from emoscene.core.image_origin import caution_for, count_images, suggest_captioner
 
 
 def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) -> list[str]:

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from datasets import Dataset, load_from_disk
 from torch import Tensor
 
-from emoscene import stage
+from emoscene.core import run_dir
 from emoscene.data.records import FEATURES, unpack_arrays
-from emoscene.data.shapes import crop_square
+from emoscene.data.aspect_buckets import crop_square
 from emoscene.encoders.base import to_tensor
-from emoscene.errors import EmosceneError, UsageError, unknown_name
-from emoscene.paths import resolve_inside
-from emoscene.pictures import open_image
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.paths import resolve_inside
+from emoscene.core.images import open_image
 
 
 class PreparedDataset:
@@ -28,7 +28,7 @@ class PreparedDataset:
 
     def __init__(self, folder: str | Path, role: str | None = None) -> None:
         self.folder = Path(folder)
-        manifest = stage.read_manifest(self.folder, "prepared")
+        manifest = run_dir.read_manifest(self.folder, "prepared")
         if manifest["state"] != "done":
             raise UsageError(
                 f"{folder} is not finished: call `emoscene prepare` again as before, it goes on where it stopped"
@@ -93,7 +93,7 @@ class PreparedDataset:
 def _check_parts(folder: Path) -> None:
     """Raises Failure where `state.json`, which `datasets` follows, names a file outside of the folder."""
     try:
-        about = stage.parse_json((folder / "state.json").read_text(encoding="utf8"))
+        about = run_dir.parse_json((folder / "state.json").read_text(encoding="utf8"))
         names = [part["filename"] for part in about["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EmosceneError(f"{folder} is damaged ({error}): prepare it again") from error

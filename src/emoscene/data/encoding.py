@@ -20,18 +20,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene import stage
-from emoscene.backbone import DiffusionModel
+from emoscene.core import run_dir
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.data.captions import settle_captions
-from emoscene.data.fitting import CaptionFilter
+from emoscene.data.caption_filter import CaptionFilter
 from emoscene.data.planning import Plan
 from emoscene.data.records import Record, pack_arrays, records_table
 from emoscene.data.sources.base import Source, map_threads
-from emoscene.device import explain_full_memory
+from emoscene.diffusion.device import explain_full_memory
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.world.marks import encode_mark, is_rendered
+from emoscene.core.image_origin import encode_mark, is_rendered
 
 BATCH = 32  # pictures encoded at once
 KINDS: dict[str, dict[str, Any]] = {
@@ -127,7 +127,7 @@ def encode_shards(
             for place, (record, image) in zip(run, pictures, strict=False)
         )
         made = records_table(_encode_shard(folder, shard, dealt, networks, count))
-        stage.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
+        run_dir.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
         tell(f"{run.stop} of {len(plan)} pictures")
 
 
@@ -171,7 +171,7 @@ def _encode_shard(
 
     def keep(item: Item) -> str:
         file = f"pictures/{shard:05d}/{item[1].id}.{networks.kind}"
-        stage.write_atomic(folder / file, encode_file(item[2], networks.kind), flush=False)  # without its shard it is made again
+        run_dir.write_atomic(folder / file, encode_file(item[2], networks.kind), flush=False)  # without its shard it is made again
         return file
 
     for part in batch_by_shape(items):
@@ -187,7 +187,7 @@ def _encode_shard(
             {"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)} for place in gone
         ]
         (folder / MISFITS).mkdir(exist_ok=True)
-        stage.write_atomic(folder / MISFITS / f"{shard:05d}.jsonl", stage.to_jsonl(rows))
+        run_dir.write_atomic(folder / MISFITS / f"{shard:05d}.jsonl", run_dir.to_jsonl(rows))
         for place in gone:
             (folder / found.pop(place).file).unlink(missing_ok=True)
     return [found[place] for place in sorted(found)]

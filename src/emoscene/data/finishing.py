@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets import DatasetInfo, load_from_disk
 
-from emoscene import stage
+from emoscene.core import run_dir
 from emoscene.data import card
 from emoscene.data.cautions import count_captions, list_cautions
 from emoscene.data.encoding import Networks
@@ -25,7 +25,7 @@ from emoscene.data.sources.base import Source
 
 
 def finish_dataset(
-    opened: stage.RunDir,
+    opened: run_dir.RunDir,
     chosen: Plan,
     parts: list[Path],
     networks: Networks,
@@ -34,8 +34,8 @@ def finish_dataset(
 ) -> None:
     """Write what is missing beside the shards (`parts`), and put the done mark with these facts and those found."""
     folder = opened.path
-    stage.write_atomic(folder / "quarantine.jsonl", stage.to_jsonl(list_refused(chosen.notes)))
-    stage.write_atomic(folder / "duplicates.jsonl", stage.to_jsonl(chosen.duplicate_rows()))
+    run_dir.write_atomic(folder / "quarantine.jsonl", run_dir.to_jsonl(list_refused(chosen.notes)))
+    run_dir.write_atomic(folder / "duplicates.jsonl", run_dir.to_jsonl(chosen.duplicate_rows()))
     write_index(folder, parts)
     kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "weights", "shape"])[:]
     count, factor = len(kept["role"]), networks.backbone.vae_scale_factor
@@ -65,10 +65,10 @@ def write_index(folder: Path, parts: list[Path]) -> None:
         "_output_all_columns": False,
         "_split": None,
     }
-    stage.write_atomic(folder / "state.json", json.dumps(state, indent=2).encode())
+    run_dir.write_atomic(folder / "state.json", json.dumps(state, indent=2).encode())
     buffer = BytesIO()
     DatasetInfo(features=FEATURES)._dump_info(buffer, pretty_print=True)
-    stage.write_atomic(folder / "dataset_info.json", buffer.getvalue())
+    run_dir.write_atomic(folder / "dataset_info.json", buffer.getvalue())
 
 
 def _digest_shards(parts: list[Path]) -> str:

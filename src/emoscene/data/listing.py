@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emoscene import stage
+from emoscene.core import run_dir
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
-from emoscene.errors import UsageError
+from emoscene.core.errors import UsageError
 
 REMEDY = "give --out another folder, or delete this one and call again"
 COMPARED = ("id", "split", "scene", "digest", "words", "reason")
@@ -39,11 +39,11 @@ def digest_listing(source: Source) -> dict[str, Any]:
 
 def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
     """Raises Usage where a folder was begun by this call, and the source listed other pictures then."""
-    if "listing" not in call or not (folder / stage.MANIFEST).is_file():
+    if "listing" not in call or not (folder / run_dir.MANIFEST).is_file():
         return
-    here, there = json.loads(json.dumps(call, default=str)), stage.read_manifest(folder, "prepared")["config"]
+    here, there = json.loads(json.dumps(call, default=str)), run_dir.read_manifest(folder, "prepared")["config"]
     now, before = here.pop("listing"), there.pop("listing", None)
-    if now == before or stage.find_difference(there, here):
+    if now == before or run_dir.find_difference(there, here):
         return
     if before is None:
         raise UsageError(f"{folder} was prepared by a version that did not note which pictures it read: {REMEDY}")
@@ -53,7 +53,7 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
 
 def check_files(folder: Path, source: Source, taken: Sequence[Path], tell: Callable[[str], None]) -> None:
     """Raises Usage where a file of the source is not what one of the notes (those of `taken` that exist) says of it."""
-    stamp, kept = stamp_files(source.paths()), folder / stage.LOGS / "files.json"
+    stamp, kept = stamp_files(source.paths()), folder / run_dir.LOGS / "files.json"
     if not stamp:
         return
     there = [path for path in taken if path.exists()]
@@ -63,7 +63,7 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], tell: Calla
         if changed:
             raise UsageError(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")
     kept.parent.mkdir(exist_ok=True)
-    stage.write_atomic(kept, stamp.encode())
+    run_dir.write_atomic(kept, stamp.encode())
 
 
 def stamp_files(paths: Iterable[Path]) -> str:

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from emoscene.data import duplicates, splits
 from emoscene.data.records import ROLES
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import EmosceneError, UsageError
 
 
 @dataclass(frozen=True)

@@ -25,27 +25,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from emoscene import config as configs
-from emoscene import device as devices
-from emoscene import plugins, stage
-from emoscene.backbone import DiffusionModel
-from emoscene.config import option
+from emoscene.core import config as configs
+from emoscene.diffusion import device as devices
+from emoscene.core import registry, run_dir
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import option
 from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.cautions import list_cautions
-from emoscene.data.checks import silence_pillow
-from emoscene.data.crew import WorkerGroup
+from emoscene.data.image_checks import silence_pillow
+from emoscene.data.workers import WorkerGroup
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
-from emoscene.data.fitting import CaptionFilter
+from emoscene.data.caption_filter import CaptionFilter
 from emoscene.data.listing import check_files, check_listing, digest_listing
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, make_plan, list_refused
-from emoscene.data.shapes import bucket_sizes
+from emoscene.data.aspect_buckets import bucket_sizes
 from emoscene.data.sources.base import Source
 from emoscene.encoders.base import locate_model, load_encoder
 from emoscene.encoders.emotion_clip import load_text_clip
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.world.marks import is_miniature
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_origin import is_miniature
 
 SHARD = 1024  # pictures
 LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -89,7 +89,7 @@ def prepare(
     watch: hears done and total of each pass. settings: fields of `Config` here and of the source's own. Raises Usage
     for words that are off, Failure for what could not be done.
     """
-    cls: type[Source] = plugins.load_plugin("sources", source)
+    cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
@@ -101,7 +101,7 @@ def prepare(
     with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place)
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
-    mark = {"emotion_clip": stage.fingerprint_folder(locate_model(eyes))} if eyes else {}
+    mark = {"emotion_clip": run_dir.fingerprint_folder(locate_model(eyes))} if eyes else {}
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
     call |= {"captioner_asked": True} if is_miniature(voice) and config.captioner else {}
@@ -119,7 +119,7 @@ def prepare(
         return Path(out)
     with silence_pillow(), _check_writable(Path(out)):
         check_listing(Path(out), call)
-        begun = stage.RunDir.open(out, "prepared", call)
+        begun = run_dir.RunDir.open(out, "prepared", call)
         check_files(begun.path, pictures, _notes(begun.path, len(pictures)), tell)
         if not begun.is_done:
             share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
@@ -132,7 +132,7 @@ def prepare(
 class PrepareJob:
     """One call of the verb under way."""
 
-    stage: stage.RunDir
+    stage: run_dir.RunDir
     pictures: Source
     networks: Networks
     config: Config
@@ -174,7 +174,7 @@ def _run_job(job: PrepareJob) -> None:
             lambda mine: encoding.encode_shards(folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell, count),
         )
         crew.close(
-            lambda: stage.read_manifest(folder)["state"] == "done",
+            lambda: run_dir.read_manifest(folder)["state"] == "done",
             lambda: finish_dataset(job.stage, chosen, parts, job.networks, job.pictures, {"source": job.source, **job.mark}),
         )
 
@@ -198,7 +198,7 @@ def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], No
 
     for shard in shards:
         run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
-        stage.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(counted(run), path))  # type: ignore[misc]
+        run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(counted(run), path))  # type: ignore[misc]
         if not job.pictures.deals:
             job.tell(f"{run.stop} of {len(job.pictures)} pictures checked")
 
@@ -207,7 +207,7 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
     """The plan; the first process reports on what was refused and what is alike, also where that is too much."""
     bad = list_refused(found)
     if first:
-        stage.write_atomic(job.stage.path / "quarantine.jsonl", stage.to_jsonl(bad))
+        run_dir.write_atomic(job.stage.path / "quarantine.jsonl", run_dir.to_jsonl(bad))
     chosen = make_plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
     if bad:
         job.tell(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")

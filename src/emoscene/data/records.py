@@ -23,8 +23,8 @@ import numpy as np
 from datasets import ClassLabel, Features, List, Value
 from pyarrow import Table
 
-from emoscene.emotions import EMOTIONS, NO_EMOTION, Weights
-from emoscene.errors import EmosceneError
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
+from emoscene.core.errors import EmosceneError
 
 ROLES = ("methods", "selector", "judges", "heldout")
 LONGEST = 120  # bytes of an id, which names a file

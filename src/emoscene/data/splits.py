@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from emoscene.data.records import ROLES
-from emoscene.errors import UsageError, unknown_name
+from emoscene.core.errors import UsageError, unknown_name
 
 SHARES = {"methods": 0.4, "selector": 0.05, "judges": 0.4, "heldout": 0.15}
 ROLE_OF = {"val": "selector", "test": "heldout"}

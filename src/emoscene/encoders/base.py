@@ -26,14 +26,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from emoscene import config as configs
-from emoscene import hub, plugins
-from emoscene import learner as learners
-from emoscene.device import explain_full_memory
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import UsageError
-from emoscene.learner import AGAIN, Learner
-from emoscene.loading import check_finite, silence_libraries
+from emoscene.core import config as configs
+from emoscene.diffusion import hub
+from emoscene.core import registry
+from emoscene.learning import learner as learners
+from emoscene.diffusion.device import explain_full_memory
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import AGAIN, Learner
+from emoscene.diffusion.loading import check_finite, silence_libraries
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu
 
     settings: of anybody's model. Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
     """
-    cls = plugins.load_plugin("encoders", kind)
+    cls = registry.load_plugin("encoders", kind)
     folder = locate_model(place)
     if (folder / learners.CARD).is_file():
         found = learners.load_learner("encoders", folder, None)

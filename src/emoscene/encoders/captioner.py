@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from emoscene.backbone import DiffusionModel
-from emoscene.config import option
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import option
 from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
-from emoscene.errors import UsageError
-from emoscene.learner import Batch, Learner
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch, Learner
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
 MARKS = (PAD, UNKNOWN, "[CLS]", END, "[MASK]", START)

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification
 
-from emoscene.backbone import DiffusionModel
-from emoscene.config import option
-from emoscene.emotions import EKMAN, EMOTIONS, NO_EMOTION, map_label
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import option
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, NO_EMOTION, map_label
 from emoscene.encoders.base import Encoder, PixelFormat, locate_model, load_pretrained
-from emoscene.errors import unknown_name
-from emoscene.learner import Batch
+from emoscene.core.errors import unknown_name
+from emoscene.learning.learner import Batch
 
 
 @final

@@ -26,12 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from emoscene.backbone import LENGTH, DiffusionModel
-from emoscene.config import option
-from emoscene.emotions import EMOTIONS
+from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.core.config import option
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, PixelFormat, read_model_config, locate_model, load_pretrained, load_tokenizer
-from emoscene.errors import UsageError
-from emoscene.learner import Batch
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch
 
 TEMPLATES = ("a picture that conveys {}", "a picture full of {}", "{}")
 SHARPEST = math.log(100)  # of the logit scale, as in CLIP

@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Self, final
 
 from torch import Tensor
 
-from emoscene.backbone import DiffusionModel
-from emoscene.config import option
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import option
 from emoscene.encoders.base import Encoder
-from emoscene.errors import UsageError, import_extra
-from emoscene.learner import Batch
+from emoscene.core.errors import UsageError, import_extra
+from emoscene.learning.learner import Batch
 
 POOLED = "2048"  # torch-fidelity's name of the layer that FID is measured at
 

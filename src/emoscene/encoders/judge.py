@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from emoscene.backbone import DiffusionModel
-from emoscene.config import option
-from emoscene.emotions import EMOTIONS
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import option
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, resize_square
-from emoscene.learner import Batch
+from emoscene.learning.learner import Batch
 
 SHIFT = 6  # pixels, at most, either way
 HINTS = 0.2  # weight of the hints in the loss

@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Self, final
 from torch import Tensor
 from transformers import AutoModel
 
-from emoscene.backbone import DiffusionModel
-from emoscene.config import option
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import option
 from emoscene.encoders.base import Encoder, PixelFormat, locate_model, load_pretrained
-from emoscene.errors import UsageError
-from emoscene.learner import Batch
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch
 
 
 @final

@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.learner import Batch, Learner, move_to_device
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.learning.learner import Batch, Learner, move_to_device
 
 
 class Method(Learner):

@@ -28,13 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoscene import seeds
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.config import option
+from emoscene.core import seeds
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.config import option
 from emoscene.data import batches
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import UsageError
-from emoscene.learner import Batch
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import UsageError
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method, normalize_mixture
 
 GROUPS = 8  # of channels, normalised together

@@ -14,10 +14,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.config import option
-from emoscene.emotions import EMOTIONS
-from emoscene.learner import Batch
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.config import option
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method, interpolate_embeds, denoising_loss, choose_captions
 
 

@@ -21,12 +21,12 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from emoscene import seeds
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.config import option
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import unknown_name
-from emoscene.learner import Batch
+from emoscene.core import seeds
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.config import option
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import unknown_name
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method, interpolate_embeds, denoising_loss, choose_captions
 
 Layer = nn.Linear | nn.Conv2d

@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoscene import seeds
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.config import option
-from emoscene.emotions import EMOTIONS
-from emoscene.learner import Batch
+from emoscene.core import seeds
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.config import option
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method, denoising_loss, choose_captions
 
 TOKENS = 4  # the only number that diffusers' loader takes for this projector

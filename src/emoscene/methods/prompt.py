@@ -10,10 +10,10 @@ from typing import final
 
 from torch import Tensor
 
-from emoscene.backbone import DiffusionModel, Condition
-from emoscene.config import option, read_toml
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import UsageError, unknown_name
+from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core.config import option, read_toml
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import UsageError, unknown_name
 from emoscene.methods.base import Method, interpolate_embeds
 
 HOME = Path(__file__).parent.parent / "lexicon"

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from emoscene import seeds, stage
-from emoscene.errors import EmosceneError, UsageError, missing_extra
+from emoscene.core import seeds, run_dir
+from emoscene.core.errors import EmosceneError, UsageError, missing_extra
 
 try:
     import optuna
@@ -95,7 +95,7 @@ def open_study(
             study.set_user_attr(CALL, here)
             study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
     try:
-        if there is not None and (apart := stage.find_difference(there, here)):
+        if there is not None and (apart := run_dir.find_difference(there, here)):
             raise UsageError(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
         yield study
     finally:

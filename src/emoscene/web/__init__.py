@@ -23,8 +23,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
-from emoscene.errors import UsageError, missing_extra
-from emoscene.stage import as_list
+from emoscene.core.errors import UsageError, missing_extra
+from emoscene.core.run_dir import as_list
 
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
 
@@ -60,17 +60,17 @@ class _Room(ModuleType):
             raise UsageError("--password is empty, and would keep nobody out: give one, or leave it out")
         taken = _bound(host, port)
         address = taken.getsockname()[0]
-        hosts = import_module("emoscene.web.hosts")
+        hosts = import_module("emoscene.web.allowed_hosts")
         if password is None and not hosts.is_loopback(address):
             taken.close()
             raise UsageError(f"others would reach {address} without a password: give --password, or leave --host out")
         with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
-            studio = import_module("emoscene.web.studio").Studio(base, adapter, judge, screen, device, dtype)
+            studio = import_module("emoscene.web.session").Studio(base, adapter, judge, screen, device, dtype)
             for remark in studio.remarks:
                 tell(remark)
             names = hosts.AllowedHosts.of(host, address, as_list(allow_host))
-            app = import_module("emoscene.web.door").mounted(studio, password, names, tell)
+            app = import_module("emoscene.web.request_filter").mounted(studio, password, names, tell)
             tell(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
             import_module("emoscene.web.server").serve(app, taken)
 

@@ -18,13 +18,13 @@ from typing import Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 
-from emoscene import config
-from emoscene.emotions import EMOTIONS, format_emotion
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.pictures import GenerationParams, read_params, save_image
-from emoscene.web import wish as wishes
-from emoscene.web.plane import verdicts_html
-from emoscene.web.studio import Painted, Session, Verdict
+from emoscene.core import config
+from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.web import form as wishes
+from emoscene.web.affect_plane import verdicts_html
+from emoscene.web.session import Painted, Session, Verdict
 
 FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
 """The words of the tab *Paint*, in their order."""

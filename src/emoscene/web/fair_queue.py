@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from gradio.queueing import Event, Queue
 
-from emoscene.web.brake import CLIENTS, client_key
+from emoscene.web.login_brake import CLIENTS, client_key
 
 GRACE = 10.0  # seconds that a call waits for somebody who listens
 SHARE = 16  # calls of one client that may wait

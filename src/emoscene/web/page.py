@@ -12,13 +12,13 @@ from typing import Any
 
 import gradio as gr
 
-from emoscene import config
-from emoscene.emotions import EMOTIONS
+from emoscene.core import config
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.web import calls
 from emoscene.web.fair_queue import FairQueue
-from emoscene.web.plane import affect_picker
-from emoscene.web.studio import Session
-from emoscene.web.wish import PAIR, Wish
+from emoscene.web.affect_plane import affect_picker
+from emoscene.web.session import Session
+from emoscene.web.form import PAIR, Wish
 
 STYLE = Path(__file__).with_name("page.css")
 QUEUE = 64

@@ -18,8 +18,8 @@ from typing import IO, Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from emoscene.pictures import MAX_MEGABYTES
-from emoscene.web.wish import UPLOADS
+from emoscene.core.images import MAX_MEGABYTES
+from emoscene.web.form import UPLOADS
 
 Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]

@@ -33,19 +33,19 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from emoscene import stage
-from emoscene.config import option
+from emoscene.core import run_dir
+from emoscene.core.config import option
 from emoscene.data.captions import clean_text, digest_words, caption_source
-from emoscene.data.checks import ImageRefused, open_checked
+from emoscene.data.image_checks import ImageRefused, open_checked
 from emoscene.data.duplicates import perceptual_hash
 from emoscene.data.notes import ImageNote
 from emoscene.data.records import Record
-from emoscene.data.shapes import crop_to_bucket
-from emoscene.emotions import EMOTIONS, NO_EMOTION, Weights, emotion_weights
-from emoscene.errors import EmosceneError, UsageError, unknown_name
-from emoscene.paths import LEADS_OUT, fault_of_name, is_inside
-from emoscene.pictures import MAX_MEGABYTES
-from emoscene.world.marks import is_rendered
+from emoscene.data.aspect_buckets import crop_to_bucket
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
+from emoscene.core.images import MAX_MEGABYTES
+from emoscene.core.image_origin import is_rendered
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -193,7 +193,7 @@ def map_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Ite
     if threads <= 1:
         yield from map(work, items)
     elif torch.cuda.is_available():
-        yield from stage.prefetch_map(work, items, threads, -(-2 * TOGETHER // threads))
+        yield from run_dir.prefetch_map(work, items, threads, -(-2 * TOGETHER // threads))
     else:
         waiting = iter(items)
         with ThreadPoolExecutor(threads) as pool:

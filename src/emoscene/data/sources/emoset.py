@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from emoscene.data.captions import describe_attributes
-from emoscene.data.checks import ImageRefused
+from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, weights_of_label, unique_ids, require_root, read_file, read_text_file
-from emoscene.errors import EmosceneError, UsageError
-from emoscene.stage import parse_json
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.run_dir import parse_json
 
 SPLITS = ("train", "val", "test")
 

@@ -19,24 +19,14 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from emoscene import stage
-from emoscene.config import option
-from emoscene.data.checks import ENDINGS, ImageRefused
+from emoscene.core import run_dir
+from emoscene.core.config import option
+from emoscene.data.image_checks import ENDINGS, ImageRefused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import (
-    Entry,
-    FileSource,
-    resolve_inside_root,
-    weights_of_label,
-    weights_of_any,
-    unique_ids,
-    require_root,
-    read_file,
-    read_text_file,
-)
+from emoscene.data.sources.base import Entry, FileSource, resolve_inside_root, weights_of_label, weights_of_any, unique_ids, require_root, read_file, read_text_file
 from emoscene.data.splits import official_split
-from emoscene.emotions import EMOTIONS
-from emoscene.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import EmosceneError, UsageError
 
 SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
@@ -183,7 +173,7 @@ def _read_table(path: Path) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file)
         else:
             with path.open(encoding="utf-8-sig") as file:
-                yield from (stage.parse_json(line) for line in file if line.strip())
+                yield from (run_dir.parse_json(line) for line in file if line.strip())
     except UnicodeDecodeError as error:
         raise EmosceneError(f"{path} is not UTF-8 ({error}): save it as such") from error
     except (ValueError, csv.Error, pa.ArrowInvalid) as error:

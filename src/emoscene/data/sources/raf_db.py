@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from emoscene.config import option
+from emoscene.core.config import option
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, require_root, read_file, unique_ids
-from emoscene.emotions import EKMAN, NO_EMOTION, Weights, emotion_weights
-from emoscene.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.taxonomy import EKMAN, NO_EMOTION, Weights, emotion_weights
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 
 LABELS = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness", "5": "sadness", "6": "anger", "7": "neutral"}
 OUT = "none"

@@ -1,0 +1,132 @@
+"""What this machine has for emoscene: device, precisions, versions, extras, models, disk; and how to get the rest.
+
+    emoscene doctor --json
+
+What ought to be installed is read from the package's own metadata, what ought to be fetched from `bases/*.toml`. Each
+thing that is missing brings the command that mends it, the one that every error names too (`errors`). Nothing is
+downloaded and no model is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+from packaging.requirements import Requirement
+
+from emoscene.diffusion import hub
+from emoscene.core import registry, run_dir
+from emoscene.core.errors import download_command, install_command
+
+DTYPES = ("float32", "float16", "bfloat16")
+GB = 1e9
+
+
+def doctor() -> dict[str, Any]:
+    """The facts, ready for JSON: device, dtypes, versions, extras, models, disk, and `remedies`, a command each."""
+    place = best_device()
+    packages, extras = _package_facts()
+    models = list(_model_facts())
+    broken = [f"pip install '{name}'" for name in packages["lacking"]]
+    wanting = [found["command"] for found in (*extras.values(), *models) if found.get("command")]
+    return {
+        "device": _device_facts(place),
+        "dtypes": {name: _can_multiply(place, getattr(torch, name)) for name in DTYPES},
+        "versions": {**run_dir.read_versions(), **packages["there"]},
+        "extras": extras,
+        "models": models,
+        "disk": {"cache": constants.HF_HUB_CACHE, "free_gigabytes": _free_gigabytes(Path(constants.HF_HUB_CACHE))},
+        "offline": constants.HF_HUB_OFFLINE,
+        "remedies": list(dict.fromkeys([*broken, *wanting])),
+    }
+
+
+def best_device() -> str:
+    """The device that is used where none is named."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _device_facts(place: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": place, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found["system"] = platform.platform(terse=True)
+    if place == "cuda":
+        cards = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        found["cards"] = [{"name": card.name, "gigabytes": round(card.total_memory / GB, 1)} for card in cards]
+    return found
+
+
+def _can_multiply(place: str, dtype: torch.dtype) -> bool:
+    """Whether two small matrices of this precision can be multiplied there."""
+    try:
+        one = torch.ones(2, 2, device=place, dtype=dtype)
+        return bool((one @ one).sum() == 8)
+    except (RuntimeError, TypeError):
+        return False
+
+
+def _package_facts() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The packages that emoscene needs, and its extras, against what is there."""
+    there: dict[str, str] = {}
+    lacking: list[str] = []
+    extras: dict[str, dict[str, Any]] = {}
+    for line in requires("emoscene") or []:
+        need = Requirement(line)
+        extra = _extra_of(need)
+        found = _installed_version(need.name)
+        fits = found != "" and need.specifier.contains(found, prereleases=True)
+        if extra:
+            about = extras.setdefault(extra, {"there": True, "lacking": []})
+            if not fits and need.name != "emoscene":
+                about |= {"there": False, "command": install_command(extra)}
+                about["lacking"].append(f"{need.name}{need.specifier}")
+        else:
+            there[need.name] = found
+            lacking += [] if fits else [f"{need.name}{need.specifier}"]
+    return {"there": there, "lacking": lacking}, extras
+
+
+def _extra_of(need: Requirement) -> str:
+    """The extra that a requirement belongs to; nothing for what is always needed."""
+    words = str(need.marker or "").replace("'", '"').split('extra == "')
+    return words[1].partition('"')[0] if len(words) > 1 else ""
+
+
+def _installed_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _model_facts() -> Iterator[dict[str, Any]]:
+    """Each base and what reads pictures for it: where it is, and the command that fetches it."""
+    for base in registry.list_names("bases"):
+        table = registry.load_table("bases", base)
+        pinned = f"{table['source']}@{table['revision']}" if "revision" in table else table["source"]
+        places = {base: pinned} | {f"{base}'s {kind}": table.get(kind) for kind in ("captioner", "emotion_clip")}
+        for name, place in places.items():
+            if place:
+                yield {"name": name, **_model_fact(place)}
+
+
+def _model_fact(place: str) -> dict[str, Any]:
+    named = hub.ID.fullmatch(place)
+    if (registry.HOME / place).is_dir() or not named:
+        return {"place": place, "there": (registry.HOME / place).is_dir()}
+    folder = hub.find_cached(named[1], named[2])
+    if folder is not None:
+        return {"place": str(folder), "there": True}
+    return {"place": place, "there": False, "command": download_command(named[1], named[2], hub.WEIGHTS)}
+
+
+def _free_gigabytes(folder: Path) -> float:
+    """Gigabytes free on the disk of a folder, which need not be there yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return round(shutil.disk_usage(there).free / GB, 1)

@@ -1,0 +1,350 @@
+"""The verbs, their options, and how a line is read: no torch, so that a word that is off is said at once.
+
+    read("train", ["lora", "rank=8", "--data", "prepared", "--out", "runs/lora", "steps=900"])
+        -> Call(verb="train", given={name, data, out}, pairs={rank, steps})
+
+An option is an argument of the verb (`--out` is `out=`); a list is an option said several times. `key=value` is a field
+of a `Config`, wherever in the line it stands. A recipe is a file of such words that come before yours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from emoscene.core import config, taxonomy, limits, paths, registry
+from emoscene.core.config import Option
+from emoscene.core.errors import UsageError, unknown_name
+
+PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
+SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
+PLACES = {"image", "like", "prompts", "pictures", "root", "out"}  # shown in a result, or written
+REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A verb's sentence, its words (`PROMPT?` may be left out, `SCORES...` repeated) and the names of its options."""
+
+    sentence: str
+    words: str
+    options: str
+    example: str
+
+
+VERBS = {
+    "demo": Verb(
+        "one scene in eight emotions by every method there is, and a page that shows it",
+        "",
+        "out",
+        "emoscene demo --out out/demo",
+    ),
+    "generate": Verb(
+        "paint words, with an emotion",
+        "PROMPT?",
+        "emotion valence arousal like method strength base adapter lora negative image keep size seed num steps cfg "
+        "cfg_low cfg_high sampler batch device dtype compile out recipe",
+        'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
+    ),
+    "prepare": Verb(
+        "make a source's pictures ready to learn from",
+        "SOURCE",
+        "root base limit per_emotion split dry_run device out recipe",
+        "emoscene prepare mini --limit 6000 --out out/prepared",
+    ),
+    "train": Verb(
+        "train a method or an encoder on a prepared folder",
+        "NAME",
+        "data base resume dry_run yes out recipe",
+        "emoscene train lora --data out/prepared --out runs/lora steps=900",
+    ),
+    "evaluate": Verb(
+        "judge a method, or any folder of pictures",
+        "",
+        "method adapter base lora strength prompts seeds judge data pictures clip semantics features lpips robust "
+        "keep_pictures negative size steps cfg cfg_low cfg_high sampler batch device out recipe",
+        "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
+    ),
+    "tune": Verb(
+        "search a method's settings with Optuna: any number of workers, one database",
+        "NAME",
+        "data trials storage base adapter selector judge prompts seeds out recipe",
+        "emoscene tune guidance --data out/prepared --trials 12 --out out/tuned steps=300 scale=2..40 cfg=2..8",
+    ),
+    "report": Verb(
+        "compare any number of scores on one page that needs no network",
+        "SCORES...",
+        "out",
+        "emoscene report out/none out/lora --out out/report",
+    ),
+    "export": Verb(
+        "write a trained method as files that other programs load, with a model card",
+        "ARTIFACT",
+        "to base scores num steps device push out",
+        "emoscene export runs/lora --to diffusers --out out/export",
+    ),
+    "mini": Verb(
+        "render the miniature world to disk, laid out as a public data set",
+        "",
+        "layout num seed out",
+        "emoscene mini --layout emoset --num 800 --seed 1 --out out/world",
+    ),
+    "doctor": Verb("what this machine has, and the command for what is missing", "", "", "emoscene doctor"),
+    "web": Verb(
+        "a page to paint, compare, re-feel and judge on, in the browser, for this machine alone",
+        "",
+        "host port password allow_host base adapter judge screen device dtype",
+        "emoscene web --port 7860",
+    ),
+    "ls": Verb("what there is, by kind", "KIND?", "", "emoscene ls methods"),
+    "show": Verb("one thing: its settings, its words, its place", "NAME", "", "emoscene show lora"),
+}
+NEEDS = {
+    "prepare": ("out",),
+    "train": ("data", "out"),
+    "evaluate": ("out",),
+    "tune": ("data", "out"),
+    "report": ("out",),
+    "export": ("to", "out"),
+    "mini": ("layout", "out"),
+}
+OPTIONS = {
+    option.name: option
+    for option in (
+        *(limits.NUMBERS[name] for name in limits.NUMBERS if name != "side"),
+        Option("emotion", "str", "awe", "a name, a mixture such as awe:0.7,fear:-0.3, or all for each in turn"),
+        Option("valence", "float", 0.4, "how pleasant; with --arousal, instead of an emotion's name", span=(-1.0, 1.0)),
+        Option("arousal", "float", 0.6, "how excited; a place between the eight emotions", span=(-1.0, 1.0)),
+        Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
+        Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
+        Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, a .safetensors file, or a hub id"),
+        Option("adapter", "str", "runs/lora", "a folder that `train` made"),
+        Option("lora", "str", "style.safetensors:0.8", "a LoRA trained elsewhere, and how much of it; 1 if left out"),
+        Option("negative", "str", "blurry", "what the picture shall not be"),
+        Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
+        Option("size", "str", "128", "the side, or WIDTHxHEIGHT, in pixels"),
+        Option("sampler", "str", "dpm++", f"the solver: {', '.join(SAMPLERS)}", choices=SAMPLERS),
+        Option("device", "str", "cpu", "cuda, cuda:1, mps or cpu; the best there is, if left out"),
+        Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
+        Option("compile", "bool", False, "compile the UNet: slow to start, faster for many pictures of one size"),
+        Option("out", "str", "out", "the folder to write; the same call goes on where it stopped"),
+        Option("recipe", "str", "FILE", "a name of `emoscene ls recipes`, or a TOML file of options and settings"),
+        Option("root", "str", "data", "where the source's files lie"),
+        Option("limit", "int", 6000, "at most so many pictures", span=(1, 1_000_000_000)),
+        Option("per_emotion", "int", 1000, "at most so many pictures of each emotion", span=(1, 1_000_000_000)),
+        Option("split", "str", "roles", "roles, official, or shares such as methods:0.8,heldout:0.2"),
+        Option("dry_run", "bool", False, "say what it would be and take, and write nothing"),
+        Option("data", "str", "out/prepared", "a folder that `prepare` made"),
+        Option("resume", "bool", False, "go on from the newest checkpoint"),
+        Option("yes", "bool", False, "make what the data lack for this learner, beside them"),
+        Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
+        Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
+        Option("judge", "str", "runs/judge", "what `train judge` made, a CLIP or a classifier; folder or hub id"),
+        Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
+        Option("trials", "int", 20, "how many, by all workers together", span=(1, 1_000_000)),
+        Option("storage", "str", "sqlite:///tune.db", "a database that SQLAlchemy knows; else --out/study.db"),
+        Option("selector", "str", "runs/selector", "the EmotionCLIP or judge that picks, and that judges nothing"),
+        Option(
+            "clip", "str", "clip-vit-base-patch32", "a CLIP that tells whether the words are kept; folder or hub id"
+        ),
+        Option("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity; folder or hub id"),
+        Option("features", "str", "dinov2-base", "a vision model to measure distances by: folder, hub id, inception"),
+        Option("lpips", "str", "alex", "the network of LPIPS between edits and pictures", choices=("alex", "vgg")),
+        Option(
+            "keep_pictures", "bool", True, "whether they stay; =no judges each batch as it is painted, and keeps none"
+        ),
+        Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
+        Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),
+        Option("scores", "str", "out/scores", "a folder that `evaluate` made, whose figures the card shows"),
+        Option("push", "str", "me/emotions", "a repository of the hub to upload the folder to"),
+        Option("layout", "str", "emoset", "emoset, raf-db or imagefolder"),
+        Option("host", "str", "127.0.0.1", "who may reach the page: this machine alone, if left out"),
+        Option("port", "int", 7860, "where the page is; 0: any that is free", span=(0, 65535)),
+        Option("password", "str", "secret", "asked of whoever opens the page, with the name emoscene"),
+        Option("allow_host", "str", "paint.example.org", "one more name by which the page may be asked, as a proxy's"),
+        Option("screen", "bool", True, "whether a safety checker looks at pictures, where the base has one"),
+        Option("json", "bool", False, "print the result as one JSON object"),
+        Option("help", "bool", False, "this text"),
+    )
+}
+
+
+@dataclasses.dataclass
+class Call:
+    """A line, read: the verb, its words by name, its options, and the settings."""
+
+    verb: str
+    given: dict[str, Any]
+    pairs: dict[str, Any]
+    asked: set[str]
+
+
+def read_call(name: str, line: list[str]) -> Call:
+    """The words of a line after the verb, each in its place and checked. Raises Usage for the first that is off."""
+    verb = VERBS[name]
+    words, options, pairs = _sort_words(name, line)
+    if "recipe" in options:
+        more, extra = read_recipe(name, options.pop("recipe"))
+        options, pairs = {**more, **options}, {**extra, **pairs}
+    asked = {word for word in ("json", "help") if options.pop(word, False)}
+    if "help" in asked:
+        return Call(name, {}, {}, asked)
+    expected = verb.words.split()
+    listed = [words] if words and expected and expected[-1].endswith("...") else []
+    words = [] if listed else words
+    if len(words) > len(expected):
+        hint = ": put the prompt in quotes" if name == "generate" else f": {verb.example}"
+        raise UsageError(f"{words[len(expected)]!r} is a word too many{hint}")
+    given: dict[str, Any] = {_argument_name(word): said for word, said in zip(expected, listed or words, strict=False)}
+    for place in [*(_argument_name(word) for word in expected if not word.endswith("?")), *NEEDS.get(name, ())]:
+        if place not in given | options:
+            say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
+            raise UsageError(f"{name} needs {say}: {verb.example}")
+    given |= options
+    taxonomy.check_one_source(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
+    known = known_settings(name, given)
+    return Call(name, given, pairs if known is None or not pairs else _check_call(name, known, pairs), asked)
+
+
+def _argument_name(word: str) -> str:
+    return word.rstrip("?.").lower()
+
+
+def _check_call(verb: str, known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
+    if not known:
+        raise UsageError(f"{next(iter(pairs))!r} cannot be set here: `emoscene show NAME` tells what may change at use")
+    return config.read_settings(known, pairs, config.narrow_option if verb == "tune" else Option.read)
+
+
+def _sort_words(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+    known = {*VERBS[name].options.split(), "json", "help"}
+    words: list[str] = []
+    options: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
+    line = line.copy()
+    while line:
+        word = line.pop(0)
+        if word == "--":
+            return words + line, options, pairs
+        if word == "-h" or re.match(r"--?[A-Za-z]", word):
+            key, equals, value = word.lstrip("-").partition("=")
+            key = "help" if key == "h" else key.replace("-", "_")
+            if key not in known:
+                raise unknown_name("option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help")
+            if OPTIONS[key].type == "bool":
+                value = value if equals else "yes"
+            elif not equals:
+                if not line or line[0].startswith("--"):
+                    raise UsageError(f"--{key} needs a value, such as --{key} {OPTIONS[key].default}")
+                value = line.pop(0)
+            _take_option(options, key, value)
+        elif pair := PAIR.fullmatch(word):
+            pairs[pair[1]] = pair[2]
+        else:
+            words.append(word)
+    return words, options, pairs
+
+
+def _take_option(options: dict[str, Any], key: str, value: Any) -> None:
+    """Put an option's value into its place, checked as far as can be without torch."""
+    value = dataclasses.replace(OPTIONS[key], name=f"--{key}").read(value)
+    value = CHECKS[key](value) if key in CHECKS else value
+    if key in REPEATED:
+        options.setdefault(key, []).append(value)
+    else:
+        options[key] = value
+
+
+def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A recipe's words, its name a file's or one of `emoscene ls recipes`: the verb's own options, and settings."""
+    table = config.read_toml(name) if Path(name).suffix == ".toml" else registry.load_table("recipes", name)
+    options: dict[str, Any] = {}
+    for key in [key for key in table if key in VERBS[verb].options.split()]:
+        value = table.pop(key)
+        for one in value if isinstance(value, list) else [value]:
+            if key in PLACES and isinstance(one, str):
+                _check_place(Path(name), key, one)
+            _take_option(options, key, one)
+    return options, table
+
+
+def _check_place(recipe: Path, key: str, place: str) -> None:
+    """Raises Usage where a recipe, which may be a stranger's, reads images or writes outside of its folder and ours."""
+    lost = "\0" in place or paths.is_network_name(place)
+    if lost or not any(paths.is_inside(folder, place) for folder in (recipe.parent, Path.cwd())):
+        raise UsageError(f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself")
+
+
+def known_settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
+    """The fields that `key=value` may set in this call; None where only the artifacts know."""
+    if verb in {"train", "tune"}:
+        kinds = {one: kind for kind in ("encoders", "methods") for one in registry.list_names(kind)}
+        if given["name"] not in kinds:
+            raise unknown_name("learner", given["name"], kinds, hint="emoscene ls")
+        own = [*registry.list_room_options("training"), *registry.list_options(kinds[given["name"]], given["name"])]
+        return [*own, *registry.list_room_options("tuning/bench")] if verb == "tune" else own
+    if verb == "prepare":
+        return [*registry.list_room_options("data/preparation"), *registry.list_options("sources", given["source"])]
+    if "adapter" in given and "method" not in given:
+        return None
+    found = {name: registry.list_options("methods", name) for name in given.get("method", "none").split("+")}
+    late = [(name, option) for name, options in found.items() for option in options if option.runtime]
+    return [option for _, option in late] + [dataclasses.replace(o, name=f"{name}.{o.name}") for name, o in late]
+
+
+def _check_emotion(text: str) -> str:
+    if text != "all":
+        taxonomy.parse_emotion(text)
+    return text
+
+
+def _check_method(text: str) -> str:
+    for name in text.split("+"):
+        registry.source_file("methods", name)
+    return text
+
+
+def _check_base(text: str) -> str:
+    if "/" not in text and not Path(text).exists():
+        registry.source_file("bases", text)
+    return text
+
+
+def _check_size(text: str) -> int | tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not found:
+        raise UsageError(f"--size {text} is off: write 128, or 192x128")
+    return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+
+
+def _check_device(text: str) -> str:
+    if not re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", text):
+        raise unknown_name("device", text, ("cuda", "mps", "cpu"))
+    return text
+
+
+def _check_file(text: str) -> str:
+    if not Path(text).is_file():
+        raise UsageError(f"{text} is not there: give a picture's file")
+    return text
+
+
+def _check_lora(text: str) -> str:
+    if not any(Path(file).is_file() for file in (text, text.rpartition(":")[0])):
+        raise UsageError(f"{text} is not there: give a LoRA's file, as in --lora style.safetensors:0.8")
+    return text
+
+
+CHECKS: dict[str, Callable[[str], Any]] = {
+    "emotion": _check_emotion,
+    "method": _check_method,
+    "base": _check_base,
+    "size": _check_size,
+    "device": _check_device,
+    "image": _check_file,
+    "like": _check_file,
+    "lora": _check_lora,
+}

@@ -1,0 +1,196 @@
+"""Settings: frozen dataclasses that do nothing, and the one way in from `key=value`, TOML and Python.
+
+    @dataclass(frozen=True)
+    class Config:
+        rank: int = option(8, "width of each low-rank update", span=(1, 256, "log"))
+
+A field is a literal with one sentence. From it the command line takes its help, `tune` its span, the web page its
+choices; and `plugins.list_options` reads it as text, so an `Option` names its type in text too: `int`, `float`, `bool`,
+`str`, `tuple[X, ...]`, each perhaps `| None`. Reading a value by that text alone is what lets a wrong word be refused
+before torch is imported. Unknown keys are refused, never ignored.
+"""
+
+import dataclasses
+import json
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from emoscene.core.errors import UsageError, unknown_name
+
+C = TypeVar("C")
+Span = tuple[float, float] | tuple[float, float, str]
+TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field of a `Config`, as a person sees it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+    span: Span | None = None
+    choices: tuple[Any, ...] | None = None
+    runtime: bool = False
+
+    def read(self, value: Any) -> Any:
+        """The value as this field holds it, from text or from Python; `UsageError` if it cannot be."""
+        try:
+            value = _convert(value, self.type)
+        except (ValueError, TypeError, OverflowError):
+            raise UsageError(f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}") from None
+        if value is None:
+            return value
+        if self.choices is not None and value not in self.choices:
+            raise unknown_name(self.name, str(value), map(str, self.choices))
+        if self.span is not None and not self.span[0] <= value <= self.span[1]:
+            raise UsageError(f"{self.name}={value} is out of range: it goes from {self.span[0]} to {self.span[1]}")
+        return value
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    span: Span | None = None,
+    choices: tuple[Any, ...] | None = None,
+    runtime: bool = False,
+) -> Any:
+    """A dataclass field: a default that runs, one sentence, its bounds, and whether it may still change at use."""
+    about = {"help": help, "span": span, "choices": choices, "runtime": runtime}
+    return dataclasses.field(default=default, metadata=about)
+
+
+def list_options(config: Any) -> list[Option]:
+    """The options of a `Config`, class or instance, in order."""
+    return [
+        Option(field.name, _type_name(field.type), field.default, **{"help": "", **field.metadata})
+        for field in dataclasses.fields(config)
+    ]
+
+
+def replace_fields(config: C, pairs: Mapping[str, Any]) -> C:
+    """The config with these fields changed; every pair is checked before any is taken."""
+    return dataclasses.replace(config, **read_settings(list_options(config), pairs))  # type: ignore[type-var]
+
+
+def read_settings(
+    options: list[Option], pairs: Mapping[str, Any], by: Callable[[Option, Any], Any] = Option.read
+) -> dict[str, Any]:
+    """The pairs as these options hold them: the strict door that `replace_fields` and the command line share."""
+    named = {option.name: option for option in options}
+    for key in pairs:
+        if key not in named:
+            raise unknown_name("option", key, named)
+    return {key: by(named[key], value) for key, value in pairs.items()}
+
+
+def split_settings(pairs: Mapping[str, Any], *configs: Any) -> list[Any]:
+    """These configs, each with the pairs that are its own in their places; a key that is nobody's is refused."""
+    asked = read_settings([option for config in configs for option in list_options(config)], pairs)
+    owned = ({option.name for option in list_options(config)} & asked.keys() for config in configs)
+    return [
+        dataclasses.replace(config, **{key: asked[key] for key in mine})
+        for config, mine in zip(configs, owned, strict=True)
+    ]
+
+
+def narrow_option(option: Option, value: Any) -> Any:
+    """The option itself, narrowed, where the value is a range `LOW..HIGH` or a list `A,B,C` of its own; else the value.
+
+    A range keeps the scale of the span it is part of. Raises Usage for what is no part of the option's own span.
+    """
+    numbers = option.type.removesuffix("| None").strip() in {"int", "float"}
+    low, dots, high = str(value).partition("..")
+    if dots and numbers and option.choices is None:
+        ends = option.read(low), option.read(high)
+        if not ends[0] < ends[1]:
+            raise UsageError(f"{option.name}={value} is no range: write the lower end first, as in {option.name}=LOW..HIGH")
+        return dataclasses.replace(option, span=(*ends, *(option.span or ())[2:]))
+    if isinstance(value, str) and "," in value and (numbers or option.choices is not None):
+        return dataclasses.replace(option, choices=tuple(option.read(part.strip()) for part in value.split(",")))
+    return value if isinstance(value, Option) else option.read(value)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The fields and their values."""
+    return {option.name: getattr(config, option.name) for option in list_options(config)}
+
+
+def to_toml(config: Any) -> str:
+    """TOML with each field's sentence beside it; a field that is None is a comment, as TOML has no word for it."""
+    lines = []
+    for option in list_options(config):
+        value = getattr(config, option.name)
+        line = f"# {option.name} is not set" if value is None else f"{option.name} = {_toml(value)}"
+        lines.append(f"{line}  # {option.help}" if option.help else line)
+    return "\n".join(lines) + "\n"
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """A TOML file's table, or one sentence about what is wrong with it."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+
+
+def _type_name(annotation: Any) -> str:
+    if isinstance(annotation, str):
+        return annotation
+    return annotation.__name__ if type(annotation) is type else str(annotation)
+
+
+def _convert(value: Any, kind: str) -> Any:
+    plain = kind.removesuffix("| None").strip()
+    if plain != kind and (value is None or value in ("none", "None", "")):
+        return None
+    if plain.startswith("tuple["):
+        element = plain.removeprefix("tuple[").split(",")[0].strip(" ]")
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return tuple(_convert(part, element) for part in parts)
+    return READERS[plain](value)
+
+
+def _read_int(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(value)
+    return int(value)
+
+
+def _read_float(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError(value)
+    return float(value)
+
+
+def _read_bool(value: Any) -> bool:
+    word = str(value).lower()
+    if word not in TRUTHS:
+        raise ValueError(value)
+    return TRUTHS[word]
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str | Path):
+        raise ValueError(value)
+    return str(value)
+
+
+READERS: dict[str, Callable[[Any], Any]] = {"int": _read_int, "float": _read_float, "bool": _read_bool, "str": _read_text}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

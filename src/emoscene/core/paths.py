@@ -1,0 +1,85 @@
+"""Names that come out of a file, and the folder that they must not leave.
+
+A list of images, scores, a manifest, a data set's metadata or the settings in a PNG may come from a stranger, and a
+name in them may be `/home/you/passport.png`, `../../passport.png`, or a link that leads there. Whatever is read (or
+written) under such a name goes through `resolve_inside`, on every system by the same rules, so that a folder which is
+refused on Windows is refused on Linux too. A path that is typed by whoever makes the call is not a matter of this file.
+"""
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from emoscene.core.errors import EmosceneError
+
+DRIVE = re.compile(r"[A-Za-z]:")
+LEADS_OUT = "leads out of its folder"
+SHOWN = 80  # characters of a name in a message
+SNAPSHOTS, BLOBS = "snapshots", "blobs"  # of the hub's cache, whose snapshots link to files beside them
+
+
+def fault_of_name(name: Any) -> str:
+    """Why a name cannot be one of a file inside a folder, as the end of a sentence; "" for one that can.
+
+    Args:
+        name: what a file says, of any type.
+    """
+    if not isinstance(name, str) or not name:
+        return "is no name of a file"
+    if "\0" in name or not _can_be_encoded(name):
+        return "holds a character that no name of a file can"
+    if "\\" in name:
+        return "holds a backslash, and folders are parted by /"
+    if name.startswith("/") or DRIVE.match(name) or ".." in PurePosixPath(name).parts:
+        return LEADS_OUT
+    return ""
+
+
+def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
+    """The file called `name` in a folder, where a name out of a file cannot lead anywhere else.
+
+    Args:
+        root: the folder.
+        name: a relative name with `/` between its parts, as a file says it.
+        where: what says it, for the message; the folder, if left out.
+
+    Returns:
+        `root / name`; whether there is a file is not looked at.
+
+    Raises:
+        Failure: for a name that is absolute, has `..`, a backslash, a drive letter or NUL in it, and for one that a
+            link leads out of the folder.
+    """
+    fault = fault_of_name(name)
+    if not fault and not is_inside(root, Path(root) / name):
+        fault = "is a link that leads out of its folder"
+    if fault:
+        shown = repr(name) if len(repr(name)) <= SHOWN else f"{repr(name)[:SHOWN]}..."
+        raise EmosceneError(f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there")
+    return Path(root) / name
+
+
+def is_inside(root: Path | str, path: Path | str) -> bool:
+    """Whether a path, its links followed, lies in a folder (or, of the hub's cache, in its blobs)."""
+    try:
+        folder, place = Path(os.path.realpath(root)), Path(os.path.realpath(path))
+    except (OSError, ValueError):  # a name that is too long, or holds what none can
+        return False
+    if place.is_relative_to(folder):
+        return True
+    blobs = folder.parent.parent / BLOBS
+    return folder.parent.name == SNAPSHOTS and place.parent == blobs
+
+
+def is_network_name(name: str) -> bool:
+    """Whether a path names another machine: on Windows merely looking at one logs in there."""
+    return name.replace("\\", "/").startswith("//")
+
+
+def _can_be_encoded(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeError:
+        return False
+    return True

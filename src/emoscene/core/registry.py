@@ -1,0 +1,174 @@
+"""Plug-ins by name: a method, an encoder, a metric or a source is one Python file, a base or a recipe one TOML file.
+
+There is no registry to keep. A file is found by its name, and what it offers is the class (or function) named as the
+file: `methods/lora.py` -> `Lora`, `encoders/emotion_clip.py` -> `EmotionCLIP`. `base.py` holds a kind's contract and is
+no plug-in. Other packages add theirs by an entry point in the group `emoscene.<kind>`.
+
+Listing imports nothing. `list_options` reads a `Config` as text with `ast`, which is why its fields are literals: so
+`emoscene show lora` answers at once, without torch.
+"""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from emoscene.core.config import Option, read_toml
+from emoscene.core.errors import EmosceneError, unknown_name
+
+HOME = Path(__file__).parent
+KINDS = {
+    "methods": "methods",
+    "encoders": "encoders",
+    "metrics": "metrics",
+    "sources": "data/sources",
+    "bases": "bases",
+    "recipes": "recipes",
+}
+"""Each kind and its folder."""
+
+
+def list_names(kind: str) -> list[str]:
+    """The plug-ins there are."""
+    return sorted({*_list_files(kind), *_list_entry_points(kind)})
+
+
+def source_file(kind: str, name: str) -> Path:
+    """The file that a plug-in is written in."""
+    name = name.replace("-", "_")
+    if name in _list_files(kind):
+        return _list_files(kind)[name]
+    if name not in _list_entry_points(kind):
+        raise unknown_name(kind.removesuffix("s"), name, list_names(kind), hint=f"emoscene ls {kind}")
+    return _module_file(_list_entry_points(kind)[name].module)
+
+
+def load_plugin(kind: str, name: str) -> Any:
+    """The plug-in itself, imported."""
+    file, name = source_file(kind, name), name.replace("-", "_")
+    if name not in _list_files(kind):
+        return _list_entry_points(kind)[name].load()
+    module = import_module(f"emoscene.{KINDS[kind].replace('/', '.')}.{name}")
+    for key, value in vars(module).items():
+        if _normalize(key) == _normalize(name) and getattr(value, "__module__", None) == module.__name__:
+            return value
+    raise EmosceneError(f"{file} offers nothing named as its file: a class {name.title().replace('_', '')}")
+
+
+def load_table(kind: str, name: str) -> dict[str, Any]:
+    """A plug-in that is a table: a base or a recipe."""
+    file = source_file(kind, name)
+    return read_toml(file) if file.suffix == ".toml" else dict(load_plugin(kind, name))
+
+
+def describe_plugin(kind: str, name: str) -> str:
+    """The first sentence of a plug-in's file."""
+    text = source_file(kind, name).read_text(encoding="utf8")
+    if source_file(kind, name).suffix == ".toml":
+        return text.partition("\n")[0].lstrip("# ")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+def list_options(kind: str, name: str) -> list[Option]:
+    """The fields of a plug-in's `Config`, its own and inherited, read without importing it."""
+    file = source_file(kind, name)
+    if file.suffix == ".toml":
+        return []
+    classes, _ = _parse_file(file)
+    config = classes.get("Config")
+    for key, node in classes.items():
+        if _normalize(key) == _normalize(name):
+            file, config = next(_find_members(file, node, "Config"), (file, config))
+    return list(_read_fields(file, config).values()) if config else []
+
+
+def list_room_options(name: str) -> list[Option]:
+    """The fields of the `Config` that a file of this package has for itself, such as `training`'s."""
+    file = HOME / f"{name}.py"
+    return list(_read_fields(file, _parse_file(file)[0]["Config"]).values())
+
+
+@cache
+def _list_files(kind: str) -> dict[str, Path]:
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS, hint="emoscene ls")
+    files = sorted((HOME / KINDS[kind]).glob("[!_]*.*"))
+    return {file.stem: file for file in files if file.suffix in {".py", ".toml"} and file.name != "base.py"}
+
+
+@cache
+def _list_entry_points(kind: str) -> dict[str, EntryPoint]:
+    return {point.name.replace("-", "_"): point for point in entry_points(group=f"emoscene.{kind}")}
+
+
+def _normalize(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _module_file(module: str) -> Path:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise EmosceneError(f"the module {module} of a plug-in cannot be found: install its package again")
+    return Path(spec.origin)
+
+
+@cache
+def _parse_file(file: Path) -> tuple[dict[str, ast.ClassDef], dict[str, str]]:
+    """A file's top-level classes, and the module that each imported name comes from."""
+    tree = ast.parse(file.read_text(encoding="utf8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return classes, {alias.asname or alias.name: str(node.module) for node in froms for alias in node.names}
+
+
+def _find_bases(file: Path, node: ast.ClassDef) -> Iterator[tuple[Path, ast.ClassDef]]:
+    """The classes that a class is built on, as far as they are written in this package or the plug-in's own file."""
+    for base in node.bases:
+        head, *rest = ast.unparse(base).split(".")
+        classes, imports = _parse_file(file)
+        there = file
+        if head not in classes and imports.get(head, "").startswith("emoscene."):
+            there = _module_file(imports[head])
+            classes, _ = _parse_file(there)
+        if head in classes:
+            yield from _find_members(there, classes[head], rest[0]) if rest else iter([(there, classes[head])])
+
+
+def _find_members(file: Path, node: ast.ClassDef, name: str) -> Iterator[tuple[Path, ast.ClassDef]]:
+    """The class of this name inside a class or, failing that, inside what it is built on."""
+    for statement in node.body:
+        if isinstance(statement, ast.ClassDef) and statement.name == name:
+            yield file, statement
+            return
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            alias = ast.ClassDef(name, bases=[statement.value], keywords=[], body=[], decorator_list=[])
+            yield file, alias
+            return
+    for there, base in _find_bases(file, node):
+        yield from _find_members(there, base, name)
+
+
+def _read_fields(file: Path, node: ast.ClassDef) -> dict[str, Option]:
+    found: dict[str, Option] = {}
+    for there, base in _find_bases(file, node):
+        found |= _read_fields(there, base)
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            name = ast.unparse(statement.target)
+            found[name] = _read_option(file, name, ast.unparse(statement.annotation), statement.value)
+    return found
+
+
+def _read_option(file: Path, name: str, kind: str, value: ast.expr) -> Option:
+    try:
+        if not isinstance(value, ast.Call) or not ast.unparse(value.func).endswith("option"):
+            return Option(name, kind, ast.literal_eval(value), "")
+        words = dict(zip(("default", "help"), value.args, strict=False))
+        words |= {str(keyword.arg): keyword.value for keyword in value.keywords}
+        return Option(name, kind, **{key: ast.literal_eval(word) for key, word in words.items()})
+    except ValueError as error:
+        raise EmosceneError(f"{file}:{value.lineno}: the option {name} must be written in literals") from error

@@ -1,0 +1,176 @@
+"""Mikels' eight emotions and the notation for mixing them: `awe:0.7,fear:-0.3` <-> eight weights.
+
+The order is EmoSet's, which is not alphabetical; it is the order of every list of eight numbers in this project.
+Loaders that sort alphabetically permute the labels silently, so map by name and never by number.
+
+An emotion is eight numbers, `a = strength x weights`: zero is the untouched base, one the method as trained, above
+extrapolates, below zero suppresses. Weights are taken as written; the names that carry none share one between them.
+
+`AFFECT` is a stated table, not a measurement: each word is placed by hand, to a tenth, on the circumplex of Russell
+(1980, "A circumplex model of affect", J. Pers. Soc. Psychol. 39). Awe, disgust and amusement are not among his words
+and stand beside their nearest kin (aroused, distressed, happy). To use published norms instead, edit the table.
+
+A place on it is read as a mixture, `affect(0.4, 0.6)`, by inverse distances (Shepard 1968, "A two-dimensional
+interpolation function for irregularly-spaced data", Proc. ACM): each of the nine points, the eight and neutral at the
+origin, counts with 1 / distance^4, and the nine shares sum to 1. So an emotion's own point is that emotion alone, the
+origin is none at all, and between them nothing jumps.
+"""
+
+import math
+from collections.abc import Mapping, Sequence, Sized
+from typing import SupportsFloat
+
+from emoscene.core.errors import UsageError, unknown_name
+
+EMOTIONS: tuple[str, ...] = (
+    "amusement",
+    "awe",
+    "contentment",
+    "excitement",
+    "anger",
+    "disgust",
+    "fear",
+    "sadness",
+)
+
+AFFECT: dict[str, tuple[float, float]] = {
+    "amusement": (0.9, 0.2),
+    "awe": (0.4, 0.6),
+    "contentment": (0.8, -0.6),
+    "excitement": (0.7, 0.7),
+    "anger": (-0.5, 0.7),
+    "disgust": (-0.7, 0.4),
+    "fear": (-0.2, 0.8),
+    "sadness": (-0.8, -0.4),
+}
+"""Valence (unpleasant to pleasant) and arousal (calm to excited), each in [-1, 1]."""
+
+EKMAN: dict[str, str] = {
+    "surprise": "",
+    "fear": "fear",
+    "disgust": "disgust",
+    "happiness": "amusement:0.5,contentment:0.5",
+    "sadness": "sadness",
+    "anger": "anger",
+    "neutral": "",
+}
+"""What the labels of faces become (Ekman's six, and neutral): a mixture, or nothing where they are left out.
+
+A rule and not a fact: data with such labels learn by it, and judges with such labels are read by it.
+"""
+
+SYNONYMS: dict[str, str] = {
+    "amused": "amusement",
+    "content": "contentment",
+    "contented": "contentment",
+    "excited": "excitement",
+    "angry": "anger",
+    "mad": "anger",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "scared": "fear",
+    "sad": "sadness",
+    "happy": "happiness",
+    "joy": "happiness",
+    "surprised": "surprise",
+}
+"""Other words that classifiers have for the labels of `EMOTIONS` and `EKMAN`."""
+
+Weights = tuple[float, ...]
+"""Eight numbers in the order of `EMOTIONS`."""
+
+NO_EMOTION: Weights = (0.0,) * len(EMOTIONS)
+LARGEST = 100.0  # of a weight, and of the strength that it is multiplied with
+SHARPNESS = 4  # the power of the distance in `weights_at`
+
+
+def parse_emotion(text: str) -> dict[str, float]:
+    """Read `awe`, `awe,fear` (a half each) or `awe:0.7,fear:-0.3`."""
+    mixture: dict[str, float] = {}
+    bare: list[str] = []
+    for part in text.split(","):
+        name, colon, number = (piece.strip() for piece in part.partition(":"))
+        name = _check_name(name)
+        if name in mixture:
+            raise UsageError(f"{name} stands twice in {text!r}: write it once, with its whole weight")
+        mixture[name] = _parse_weight(number, text) if colon else 0.0
+        if not colon:
+            bare.append(name)
+    mixture.update(dict.fromkeys(bare, 1 / len(bare)) if bare else {})
+    if not any(mixture.values()):
+        raise UsageError(f"every weight of {text!r} is zero: give one a weight, or ask for no emotion")
+    return mixture
+
+
+def emotion_weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weights:
+    """Eight weights from any way of saying them; nothing asked is `NO_EMOTION`."""
+    if isinstance(emotion, str):
+        emotion = parse_emotion(emotion) if emotion.strip() else None
+    if emotion is None:
+        return NO_EMOTION
+    if isinstance(emotion, Mapping):
+        named = {_check_name(name): _parse_weight(value, name) for name, value in emotion.items()}
+        if named and not any(named.values()):
+            raise UsageError(f"every weight of {dict(emotion)} is zero: give one a weight, or ask for no emotion")
+        return tuple(named.get(name, 0.0) for name in EMOTIONS)
+    if not isinstance(emotion, Sized) or len(emotion) != len(EMOTIONS):
+        raise UsageError(f"an emotion in numbers is {len(EMOTIONS)} finite ones, in the order {', '.join(EMOTIONS)}")
+    return tuple(_parse_weight(value, name) for name, value in zip(EMOTIONS, emotion, strict=True))
+
+
+def map_label(label: str) -> Weights | None:
+    """What somebody's label says in the eight: by name, a synonym, or Ekman's rule; None where it says nothing."""
+    name = label.strip().lower().replace("_", " ")
+    name = SYNONYMS.get(name, name)
+    return emotion_weights(name) if name in EMOTIONS else emotion_weights(EKMAN[name]) if EKMAN.get(name) else None
+
+
+def weights_at(valence: float, arousal: float) -> Weights:
+    """The mixture at a place on the circumplex, each in [-1, 1]; eight weights in thousandths, neutral's share apart.
+
+    Raises Usage outside of that range.
+    """
+    for name, number in (("valence", valence), ("arousal", arousal)):
+        if not isinstance(number, SupportsFloat) or not -1 <= float(number) <= 1:
+            raise UsageError(f"{name} {number} is out of range: it goes from -1 to 1")
+    places = [*AFFECT.values(), (0.0, 0.0)]
+    distances = [math.hypot(valence - v, arousal - a) for v, a in places]
+    nearest = max(min(distances), 1e-9)
+    shares = [(nearest / max(distance, 1e-9)) ** SHARPNESS for distance in distances]
+    return tuple(round(share / sum(shares), 3) for share in shares[:-1])
+
+
+def check_one_source(emotion: object = None, valence: object = None, arousal: object = None, like: object = None) -> None:
+    """Raises Usage unless the emotion is said in one way at most: by name, by valence and arousal, or by a picture."""
+    placed = valence is not None or arousal is not None
+    if (emotion is not None) + placed + (like is not None) > 1:
+        raise UsageError("--emotion, --valence with --arousal, and --like each say the emotion: give one of the three")
+    if placed and (valence is None or arousal is None):
+        raise UsageError("--valence and --arousal go together, as in --valence 0.4 --arousal 0.6: give both")
+
+
+def format_emotion(weights: Sequence[float]) -> str:
+    """The shortest text that reads back as these weights: `awe`, `awe:0.7,fear:-0.3`, or nothing."""
+    mixture = {name: float(weight) for name, weight in zip(EMOTIONS, weights, strict=True) if weight}
+    if list(mixture.values()) == [1.0]:
+        return next(iter(mixture))
+    return ",".join(f"{name}:{weight!r}".removesuffix(".0") for name, weight in mixture.items())
+
+
+def _check_name(name: str) -> str:
+    if name.lower() not in EMOTIONS:
+        raise unknown_name("emotion", name, EMOTIONS, hint="emoscene ls emotions")
+    return name.lower()
+
+
+def _parse_weight(value: str | float, where: str) -> float:
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{value!r} in {where!r} is no weight: write a number, as in awe:0.7")
+    if abs(number) > LARGEST:
+        raise UsageError(f"{value!r} in {where!r} is out of range: a weight goes from {-LARGEST:g} to {LARGEST:g}")
+    return number

@@ -1,0 +1,159 @@
+"""What a checkpoint is, told by its configs and its file headers before any weight is read.
+
+    read_header(FILE.safetensors)         names, number types and shapes of its tensors, and its metadata
+    read_architecture(place)              the UNet's channels and the width of its text
+    find_family(place)                    the base of `bases/*.toml` that has this architecture: `mini`, `sd15`
+
+A place is a folder as diffusers writes it, or one safetensors file under the names of the original code
+(`model.diffusion_model.`, `cond_stage_model.`). A family settles what suits a checkpoint: the recipe, the guidance
+scale, the captioner. So a fine-tuned Stable Diffusion is treated as Stable Diffusion, whatever it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emoscene.core import registry
+from emoscene.core.errors import EmosceneError
+
+LARGEST_HEADER = 100_000_000
+"""Bytes; safetensors itself reads no longer one."""
+UNET, TEXT, AUTOENCODER = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
+FIRST = {
+    "UNet": f"{UNET}input_blocks.0.0.weight",
+    "autoencoder": f"{AUTOENCODER}encoder.conv_in.weight",
+    "text encoder": f"{TEXT}text_model.embeddings.token_embedding.weight",
+}
+"""A name that a single file has wherever it holds the part."""
+FLAT_TEXT = FIRST["text encoder"].replace("text_model.", "")
+"""The same where transformers' newer names were kept."""
+
+
+class Entry(NamedTuple):
+    """A tensor of a file, by its header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Header(NamedTuple):
+    """What stands at the beginning of a safetensors file."""
+
+    tensors: dict[str, Entry]
+    metadata: dict[str, str]
+
+
+class Architecture(NamedTuple):
+    """The UNet's channels, level by level, and the width of the text vectors that it attends to."""
+
+    channels: tuple[int, ...]
+    text_dim: int
+
+
+def read_header(file: Path, part: Path | None = None) -> Header:
+    """Read the header of a safetensors file; no weight is read.
+
+    Args:
+        file: the file, whatever its name.
+        part: the folder to name in the error, where the file is a part's.
+
+    Returns:
+        The tensors by name, and the metadata.
+
+    Raises:
+        Failure: where the file is not there, or has no whole header.
+    """
+    try:
+        with file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            if size > LARGEST_HEADER:
+                raise ValueError("it does not begin as a safetensors file does")
+            table = json.loads(stream.read(size).decode("utf8"))
+        metadata = table.pop("__metadata__", {})
+        tensors = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in table.items()}
+    except (ValueError, OSError, AttributeError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        where, more = (part, f"{file.name}: ") if part else (file, "")
+        raise EmosceneError(f"{where} is damaged ({more}{reason}): fetch it again") from error
+    return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a file is one by its first bytes; files of the hub's cache have no ending."""
+    with file.open("rb") as stream:
+        begin = stream.read(9)
+    return len(begin) == 9 and begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER
+
+
+def read_architecture(place: Path) -> Architecture | None:
+    """Read what shape a checkpoint has.
+
+    Args:
+        place: a folder or a single file.
+
+    Returns:
+        Its architecture; None where the place does not tell it, which `compatibility` explains.
+    """
+    try:
+        if place.is_file():
+            return _architecture_of(read_header(place)) if is_safetensors(place) else None
+        unet, text = (read_config(place / part / "config.json") for part in ("unet", "text_encoder"))
+        return Architecture(tuple(unet["block_out_channels"]), text_settings(text)["hidden_size"])
+    except (EmosceneError, OSError, KeyError, TypeError):
+        return None
+
+
+def _architecture_of(header: Header) -> Architecture | None:
+    """The architecture of a single file: the original code counts blocks, and a downsampler ends a level."""
+    levels: list[int] = []
+    width = 0
+    for number in count(1):
+        convolution = header.tensors.get(f"{UNET}input_blocks.{number}.0.out_layers.3.weight")
+        if convolution:
+            width = convolution.shape[0]
+        elif f"{UNET}input_blocks.{number}.0.op.weight" in header.tensors:
+            levels.append(width)
+        else:
+            break
+    embedding = header.tensors.get(FIRST["text encoder"]) or header.tensors.get(FLAT_TEXT)
+    return Architecture((*levels, width), embedding.shape[1]) if width and embedding else None
+
+
+def find_family(place: Path) -> str:
+    """Find the base of `bases/*.toml` that a checkpoint is a relative of, by its architecture.
+
+    Args:
+        place: a folder or a single file.
+
+    Returns:
+        The base's name, or nothing for a shape that none of them has.
+    """
+    found = read_architecture(place)
+    if found is None:
+        return ""
+    for name in registry.list_names("bases"):
+        shape = registry.load_table("bases", name).get("architecture", {})
+        if list(found.channels) == shape.get("channels") and found.text_dim in shape.get("text", []):
+            return name
+    return ""
+
+
+def text_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a text encoder's config; those of a whole CLIP have them inside."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a part's settings. Raises Failure where they are missing or damaged."""
+    try:
+        found = json.loads(file.read_text(encoding="utf8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__} and no table")
+    except (ValueError, OSError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise EmosceneError(f"{file} is missing or damaged ({reason}): fetch or install it again") from error
+    return found

@@ -1,0 +1,305 @@
+"""Whether a checkpoint can serve as a base, told before any weight is read: an error names the part and the remedy.
+
+    check_folder(folder), check_file(file)     is it a Stable Diffusion of the kind that is read here, and whole
+    check_schedule(config), read_prediction    the noise that it was trained with, and what it predicts of it
+
+What is read here is a UNet that turns four latent channels and one sequence of text into four channels. Its relatives
+(inpainting, instruct-pix2pix, SDXL) carry the same names and shapes almost everywhere, and would fail in the middle of
+a job or, worse, generate something else. A checkpoint that predicts v instead of the noise looks exactly alike; ComfyUI
+marks one by an empty tensor `v_pred` and by `modelspec.predict_key`, kohya's scripts by `modelspec.prediction_type`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emoscene.diffusion.architecture import AUTOENCODER, FIRST, FLAT_TEXT, TEXT, UNET, Header, is_safetensors, read_config, read_header, text_settings
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.weight_files import find_files
+
+FLOATS = {"F16", "BF16", "F32", "F64"}
+PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
+WEIGHTS = {
+    "text_encoder": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+}
+"""The file that holds each part's weights, without its ending."""
+LATENTS, POSITIONS = 4, 77
+OTHERS = {
+    "conditioner.embedders.": "a Stable Diffusion XL",
+    "cond_stage_model.model.": "a Stable Diffusion 2, which is read from a folder that diffusers wrote",
+    f"{UNET}joint_blocks.": "a Stable Diffusion 3",
+    f"{UNET}double_blocks.": "a Flux",
+    "double_blocks.": "a Flux",
+    "lora_unet_": "a LoRA, which goes to --lora",
+    "lora_te_": "a LoRA, which goes to --lora",
+    "down_blocks.": "a part alone, under diffusers' names",
+    "text_model.": "a part alone, under diffusers' names",
+}
+"""Beginnings of names that tell what else a single file is."""
+CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
+CONDITIONS = (
+    "addition_embed_type",
+    "class_embed_type",
+    "encoder_hid_dim",
+    "encoder_hid_dim_type",
+    "num_class_embeds",
+    "time_cond_proj_dim",
+)
+"""Settings of a UNet that reads more than latents, time and text: SDXL's, unCLIP's, a consistency model's."""
+SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
+V_PREDICTIONS = {"v", "v_prediction", "v-prediction", "velocity"}
+
+
+def describe_absence(place: str) -> str:
+    """Say why a place is no base: what is there instead, and what to give.
+
+    Args:
+        place: a folder, or a path where nothing is.
+
+    Returns:
+        One sentence.
+    """
+    said, folder = f"no Stable Diffusion in {place or Path().absolute()}", Path(place)
+    if not folder.is_dir():
+        return f"{said}, for there is no such folder or file: check the path (the offline base is 'mini')"
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    if single := [file for file in files if file.suffix == ".safetensors"]:
+        return f"{said}: model_index.json is missing; if it is one file, give --base {single[0]}"
+    if pickled := [file for file in files if file.suffix in PICKLES]:
+        return f"{said}: {pickled[0].name} is a pickle, which can run what it likes; save it as safetensors first"
+    inner = [path.parent for path in sorted(folder.glob("*/model_index.json"))]
+    more = f"; there is one in {inner[0]}" if inner else ""
+    return f"{said}: model_index.json is missing{more}; the offline base is 'mini'"
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder holds a Stable Diffusion of the kind that is read here, whole, as far as no weight is read.
+
+    Args:
+        folder: a folder that diffusers wrote.
+
+    Raises:
+        Usage: for another architecture, and for weights in another form; it names the part.
+        Failure: for a part that is missing or damaged.
+    """
+    read_config(folder / "model_index.json")
+    for part in ("tokenizer", *WEIGHTS):
+        if not (folder / part).is_dir():
+            raise EmosceneError(f"{folder} has no folder {part}: fetch or install the base again")
+    text = _check_text_encoder(folder / "text_encoder")
+    _check_unet(folder / "unet", text)
+    _check_autoencoder(folder / "vae")
+    for part, stem in WEIGHTS.items():
+        for file in _weight_files(folder / part, stem):
+            check_numbers(file, read_header(file, folder / part))
+
+
+def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
+    kind = config.get("_class_name", wanted)
+    if kind != wanted:
+        raise UsageError(f"{folder} holds a {kind}, and a base has {wanted} there: give a Stable Diffusion with --base")
+
+
+def _check_unet(folder: Path, text_dim: int) -> None:
+    config = read_config(folder / "config.json")
+    _check_class(config, folder, "UNet2DConditionModel")
+    check_channels(folder, config.get("in_channels", LATENTS), config.get("out_channels", LATENTS))
+    for key in CONDITIONS:
+        if config.get(key) is not None:
+            raise UsageError(
+                f"the UNet in {folder} reads more than words ({key}: {config[key]}), as Stable Diffusion XL's does: "
+                "give a Stable Diffusion 1 or 2 with --base"
+            )
+    side = config.get("sample_size")
+    if not isinstance(side, int) or side < 1:
+        raise EmosceneError(f"{folder / 'config.json'} says no sample_size, the side of its latents: fetch it again")
+    given = config.get("cross_attention_dim", text_dim)
+    for width in given if isinstance(given, list) else [given]:
+        if width != text_dim:
+            raise UsageError(
+                f"the UNet in {folder} attends to text of {width} numbers, and the text encoder beside it gives "
+                f"{text_dim}: put that base's own text_encoder there, or give another --base"
+            )
+
+
+def check_channels(place: Path, incoming: int, outgoing: int) -> None:
+    """Raises Usage for a UNet that does not turn four channels of latents into four."""
+    if (incoming, outgoing) != (LATENTS, LATENTS):
+        kind = f", {CHANNELS[incoming]}" if incoming in CHANNELS else ""
+        raise UsageError(
+            f"the UNet in {place} takes {incoming} channels and gives {outgoing}{kind}, and a base has {LATENTS} and "
+            f"{LATENTS}: give the plain Stable Diffusion that it was made from with --base"
+        )
+
+
+def _check_text_encoder(folder: Path) -> int:
+    """Check the text encoder's settings; returns the width of its vectors."""
+    config = read_config(folder / "config.json")
+    kind = config.get("model_type", "clip_text_model")
+    if kind not in {"clip_text_model", "clip"}:
+        raise UsageError(f"{folder} holds a {kind}, and a base has CLIP's text encoder there: give another --base")
+    settings = text_settings(config)
+    width, positions = settings.get("hidden_size", 512), settings.get("max_position_embeddings", POSITIONS)
+    if not isinstance(width, int) or not isinstance(positions, int):
+        raise EmosceneError(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
+    if positions < POSITIONS:
+        raise UsageError(
+            f"the text encoder in {folder} reads {positions} tokens, and a base reads {POSITIONS}: give another --base"
+        )
+    return width
+
+
+def _check_autoencoder(folder: Path) -> None:
+    config = read_config(folder / "config.json")
+    _check_class(config, folder, "AutoencoderKL")
+    if (channels := config.get("latent_channels", LATENTS)) != LATENTS:
+        raise UsageError(
+            f"the autoencoder in {folder} makes latents of {channels} channels, and a base has {LATENTS}: give another "
+            "--base"
+        )
+    scale = config.get("scaling_factor", 0.18215)
+    if not _is_number(scale) or scale <= 0:
+        raise EmosceneError(
+            f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number above 0 (0.18215 in Stable "
+            "Diffusion 1 and 2): write it there, or fetch the base again"
+        )
+    for key in ("shift_factor", "latents_mean", "latents_std"):
+        if config.get(key):
+            raise UsageError(
+                f"the autoencoder in {folder} shifts its latents ({key}), as none of a base's does: give another"
+            )
+
+
+def _weight_files(folder: Path, stem: str) -> list[Path]:
+    """The safetensors of a part, one or several. Raises Usage for another form of them, Failure where there is none."""
+    if files := find_files(folder).files:
+        return files
+    whole = folder / f"{stem}.safetensors"
+    others = sorted(file for file in folder.iterdir() if file.is_file())
+    for file in others:
+        if file.suffix == ".safetensors":
+            raise UsageError(
+                f"{folder} has {file.name} and no {whole.name}: rename it, if it holds the {folder.name}'s weights"
+            )
+    for file in others:
+        if file.suffix in PICKLES:
+            raise UsageError(
+                f"{file} is a pickle, which can run what it likes, and there is no {whole.name} beside it: save it as "
+                "safetensors first"
+            )
+    raise EmosceneError(f"{folder} has no {whole.name}: fetch or install it again")
+
+
+def check_numbers(file: Path, header: Header) -> None:
+    """Raises Failure for a file without a tensor, Usage for weights that are no floats of 16 bits or more."""
+    if not header.tensors:
+        raise EmosceneError(f"{file} holds no weights: fetch or install it again")
+    for name, entry in header.tensors.items():
+        if entry.dtype not in FLOATS and not name.endswith("position_ids"):
+            raise UsageError(f"{file} stores {name} as {entry.dtype}, which is not read: save it in float16 or float32")
+
+
+def check_file(file: Path) -> Header:
+    """Check that a single file holds a Stable Diffusion 1, as far as its header tells.
+
+    Args:
+        file: the file.
+
+    Returns:
+        Its header.
+
+    Raises:
+        Usage: for a pickle, and for another architecture, which is named where it is known.
+        Failure: for a damaged file.
+    """
+    if file.suffix != ".safetensors" and not is_safetensors(file):
+        raise UsageError(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
+    header = read_header(file)
+    lacking = [part for part, name in FIRST.items() if name not in header.tensors]
+    if FLAT_TEXT in header.tensors:
+        lacking = [part for part in lacking if part != "text encoder"]
+    if lacking:
+        lacks = f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}"
+        for begin, kind in OTHERS.items():
+            if any(name.startswith(begin) for name in header.tensors):
+                raise UsageError(f"{lacks}: by its names it is {kind}; give another --base")
+        raise UsageError(f"{lacks}: give another")
+    read = {name: entry for name, entry in header.tensors.items() if name.startswith((UNET, TEXT, AUTOENCODER))}
+    check_numbers(file, Header(read, {}))
+    shape, outgoing = header.tensors[FIRST["UNet"]].shape, header.tensors.get(f"{UNET}out.2.bias")
+    check_channels(file, shape[1], outgoing.shape[0] if outgoing else LATENTS)
+    if f"{UNET}label_emb.0.0.weight" in header.tensors:
+        raise UsageError(
+            f"the UNet in {file} reads more than words (label_emb), as Stable Diffusion XL's does: give another"
+        )
+    return header
+
+
+def read_prediction(file: Path, header: Header) -> dict[str, Any]:
+    """Read what a single file says of its UNet's training, by the marks of ComfyUI and of kohya's scripts.
+
+    Args:
+        file: the file, for the error.
+        header: its header.
+
+    Returns:
+        Settings of a scheduler that differ from Stable Diffusion v1.5's.
+
+    Raises:
+        Usage: for a prediction that is not known here.
+    """
+    names, told = header.tensors, header.metadata
+    said = told.get("modelspec.predict_key") or told.get("modelspec.prediction_type") or ""
+    is_v = "v_pred" in names or told.get("ss_v_parameterization", "").lower() == "true"
+    found: dict[str, Any] = {}
+    if any(name.startswith("edm_") for name in names):
+        raise UsageError(f"{file} is marked as trained on EDM's noise levels, which are not read: give another --base")
+    if is_v or said.lower() in V_PREDICTIONS:
+        found["prediction_type"] = "v_prediction"
+    elif said.lower() not in {"", "epsilon", "eps"}:
+        raise UsageError(f"{file} is marked as predicting {said!r}, and a base predicts epsilon or v: give another --base")
+    if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
+        found["rescale_betas_zero_snr"] = True
+    return found
+
+
+def check_schedule(config: Mapping[str, Any], place: Path) -> None:
+    """Check that a scheduler's settings say how the noise of training grew.
+
+    Args:
+        config: the settings of any of diffusers' schedulers.
+        place: the base, for the error.
+
+    Raises:
+        Usage: where they do not, or say it in another way than by betas.
+    """
+    kind, remedy = (
+        config.get("_class_name", "a scheduler"),
+        "give the schedule that it was trained with, or another base",
+    )
+    total, given = config.get("num_train_timesteps"), config.get("trained_betas")
+    if not isinstance(total, int) or total < 1:
+        raise UsageError(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
+    if given is not None:
+        if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
+            raise UsageError(f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}")
+        return
+    for key in ("beta_start", "beta_end", "beta_schedule"):
+        if config.get(key) is None:
+            raise UsageError(f"the scheduler of {place} ({kind}) says no {key}: {remedy}")
+    first, last, schedule = config["beta_start"], config["beta_end"], config["beta_schedule"]
+    if not _is_number(first) or not _is_number(last) or not 0 < first <= last < 1:
+        raise UsageError(
+            f"the scheduler of {place} goes from beta {first} to {last}, and these rise within (0, 1): {remedy}"
+        )
+    if schedule not in SCHEDULES:
+        raise UsageError(f"the scheduler of {place} has betas {schedule!r}, and there is {', '.join(SCHEDULES)}: {remedy}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

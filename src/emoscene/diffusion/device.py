@@ -1,0 +1,208 @@
+"""Where a base computes, in what precision, and what to do when its memory runs out.
+
+The device is CUDA where there is one, else MPS, else the CPU; the precision is half on CUDA (or bfloat16, where asked)
+and single elsewhere. Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
+compiled: the first picture then waits for the compiler, and so does the first of each new shape.
+
+`OutOfMemoryFallback` goes on where memory runs out: fewer pictures at once; then the autoencoder in tiles of the base's own size;
+then each part of the base on the device only while it is needed. What was painted is kept, what changes is said. The
+pictures stay the same; only one larger than a tile is put together from several, and may show it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch._dynamo
+from accelerate import cpu_offload_with_hook
+from torch import nn
+
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+DEVICES: dict[str, Callable[[], int]] = {
+    "cuda": torch.cuda.device_count,
+    "mps": lambda: int(torch.backends.mps.is_available()),
+    "cpu": lambda: 1,
+}
+"""The kinds of device, best first, and how many of each are here."""
+NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def choose_device(device: str | None = None) -> torch.device:
+    """The device called `cuda`, `cuda:1`, `mps` or `cpu`; left out, the best there is.
+
+    Under a launcher, `cuda` is the process's own GPU; where there are fewer GPUs than processes, they take turns.
+    Raises Usage for a name that is none of these, and for a device that is not here.
+    """
+    name = device or next(kind for kind, count in DEVICES.items() if count())
+    kind, colon, number = name.partition(":")
+    if kind not in DEVICES or (colon and not number.isdigit()):
+        raise unknown_name("device", name, DEVICES)
+    count, rank = DEVICES[kind](), os.environ.get("LOCAL_RANK", "")
+    if int(number or 0) >= count:
+        here = ", ".join(name for name, count in DEVICES.items() if count())
+        raise UsageError(f"--device {device} is not here: there is {here}; left out, the best is taken")
+    return torch.device(f"cuda:{int(rank) % count}" if name == "cuda" and rank.isdigit() else name)
+
+
+def choose_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+    """The precision asked for by name; left out, half on CUDA and single elsewhere. Raises Usage for any other name."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is not None and dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    return DTYPES[dtype or ("float16" if device.type == "cuda" else "float32")]
+
+
+def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> DiffusionModel:
+    """The base on a device, laid out for it.
+
+    Raises what `Backbone.load`, `choose_device` and `choose_dtype` raise, and Failure where it does not fit there.
+    """
+    place = choose_device(device)
+    with explain_full_memory(NO_ROOM.format(base=base)):
+        backbone = DiffusionModel.load(base, place, choose_dtype(dtype, place))
+    if place.type != "mps":
+        for model in (backbone.unet, backbone.vae):
+            model.to(memory_format=torch.channels_last)
+    return backbone
+
+
+def compile_unet(base: DiffusionModel, blocks: bool = False) -> None:
+    """Compile the base's UNet, whatever is or will be attached to it, for generation and for training alike.
+
+    Args:
+        base: The base, changed in place.
+        blocks: Compile only its repeated blocks, which is quicker to begin with; training's choice.
+
+    Raises:
+        Failure: Nothing can be compiled here.
+    """
+    try:
+        torch.compile(torch.cos)(torch.ones(2, device=base.device))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        word = "compile" if blocks else "--compile"
+        raise EmosceneError(
+            f"nothing can be compiled here ({reason}): install a C++ compiler, or leave {word} out"
+        ) from error
+    if blocks:
+        base.unet.compile_repeated_blocks()
+    else:
+        base.unet.compile(dynamic=False)
+    for module in base.unet.modules():
+        if module._compiled_call_impl is not None:
+            module._compiled_call_impl = _guard_hooks(module._compiled_call_impl)
+
+
+def _guard_hooks(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled call that notices hooks which come and go, as a LoRA does; torch assumes that none do.
+
+    The setting is read wherever something is traced, and each thread has its own: so it is made within the call.
+    """
+
+    def guarded(*inputs: Any, **named: Any) -> Any:
+        with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+            return call(*inputs, **named)
+
+    return guarded
+
+
+def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
+    """Hold the base's UNet and text encoder in this precision from now on; the autoencoder keeps its own.
+
+    Autocast alone would round them anew in each pass, and at Stable Diffusion's width that costs a CPU all that it
+    gains.
+    """
+    for model in (base.unet, base.text_encoder):
+        nn.Module.to(model, dtype)  # diffusers' own warns of nothing here
+    base.dtype = dtype
+
+
+def describe_device(base: DiffusionModel) -> str:
+    """Where a base computes: "painting on cuda (NVIDIA H100) in float16"."""
+    kind = base.device.type
+    what = f" ({torch.cuda.get_device_name(base.device)})" if kind == "cuda" else ""
+    return f"painting on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
+
+
+class OutOfMemoryFallback:
+    """Goes on with less memory where it ran out; what it learnt it keeps for the next call."""
+
+    def __init__(self, base: DiffusionModel, tell: Callable[[str], None]) -> None:
+        self.base, self.tell = base, tell
+        self.most: int | None = None
+        self.ways = [self._enable_tiling, self._enable_offload]
+
+    def __call__(self, paint: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
+        """What `paint` makes of the rows, in as few turns as memory allows. Raises Failure where one is too many."""
+        done: list[R] = []
+        while len(done) < len(rows):
+            part = rows[len(done) :][: self.most]
+            short = False
+            try:
+                done += paint(part)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                short = True
+            if short:  # the error is gone by now, and with it whatever it held
+                self._reduce_memory(len(part))
+        return done
+
+    def _reduce_memory(self, count: int) -> None:
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if count > 1:
+            self.most = count // 2
+            self.tell(f"memory ran out over {count} pictures at once: going on with {self.most}")
+        elif self.ways:
+            self.tell(f"memory ran out over a single picture: {self.ways.pop(0)()}")
+        else:
+            raise EmosceneError("memory does not suffice for a single picture: ask for a smaller --size, or --device cpu")
+
+    def _enable_tiling(self) -> str:
+        vae, side = self.base.vae, self.base.default_size
+        vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // self.base.vae_scale_factor
+        vae.enable_tiling()
+        return "going on with the autoencoder in tiles"
+
+    def _enable_offload(self) -> str:
+        models = (self.base.vae, self.base.text_encoder, self.base.unet)
+        hooks = [cpu_offload_with_hook(model.to("cpu"), self.base.device)[1] for model in models]
+        for hook, before in zip(hooks, [hooks[-1], *hooks], strict=False):
+            hook.hook.prev_module_hook = before
+        return "going on with each part of the base in main memory until it is needed"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out; each kind of device has words of its own for it."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+@contextmanager
+def explain_full_memory(remedy: str) -> Iterator[None]:
+    """Say what to do where memory runs out inside, and nothing goes on with less by itself.
+
+    Args:
+        remedy: The sentence.
+
+    Raises:
+        Failure: Memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EmosceneError(remedy) from error

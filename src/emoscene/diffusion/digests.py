@@ -1,0 +1,197 @@
+"""Digests of a base's weights: which base is it, whatever file its weights come from.
+
+    fingerprint      UNet and text encoder, what an adapter is trained for
+    vae_fingerprint  the encoding half of the autoencoder and its scaling factor, what latents depend on
+    shapes           of UNet and text encoder: an adapter fits every checkpoint that has the same
+
+A digest is SHA-256 over a part's tensors: each one's name as diffusers and transformers have it, and its numbers
+rounded to fp16, in the order of the names. Tensors are read from the file, not from the loaded model, whose precision
+may be another. What the model has no place for (averages, `position_ids`) does not count. So a folder, a single file,
+shards, and the fp16 and fp32 variants of the same weights are the same base. The few settings that change what the same
+weights compute (`SETTINGS`) count as well.
+
+Tensors are read one at a time, so no base lies in memory twice. A digest is kept in this process until a file's size or
+time of modification changes. Version 0.1 digested whole files; what it recorded is recognized and compared in its way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from emoscene.core.errors import EmosceneError
+from emoscene.diffusion.weight_files import DEEPER, TEXT, find_files
+
+FORM = "fp16:"
+OLD_FORM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}( [0-9a-f]{32}){2}")
+"""What version 0.1 recorded: the digest of a single file, or those of a folder's UNet, text encoder and tokenizer."""
+AVERAGES = "model_ema."
+"""Where a single file keeps the averages of its UNet's weights, which nothing reads."""
+SETTINGS = {
+    "unet": ("act_fn", "attention_head_dim", "norm_eps", "norm_num_groups"),
+    "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads"),
+}
+"""What a config says of how a part computes, where no weight's shape tells it."""
+ENCODING = ("encoder.", "quant_conv.")
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""How diffusers once called the projections of the autoencoder's attention, and calls them now."""
+Stamp = tuple[str, int, int]
+"""A file as it was when it was read: path, size, time of modification in nanoseconds."""
+Rename = Callable[[Mapping[str, int]], dict[str, str]]
+"""From the tensors of a file, name -> number of dimensions, to their names: in the model -> in the file."""
+_KNOWN: dict[tuple[tuple[Stamp, ...], str, str, tuple[str, ...]], str] = {}
+
+
+def compute_fingerprint(place: Path, unet: nn.Module, text_encoder: nn.Module) -> str:
+    """Digest the weights that an adapter is trained for.
+
+    Args:
+        place: the folder or the single file that the models were loaded from.
+        unet: the loaded UNet, which tells the names of its weights.
+        text_encoder: the loaded text encoder, for the same.
+
+    Returns:
+        `fp16:` and 64 hexadecimal digits.
+
+    Raises:
+        Failure: for a file that cannot be read.
+    """
+    parts = []
+    for name, model in (("unet", unet), ("text_encoder", text_encoder)):
+        parts.append(_digest(place, name, model, start=_describe_settings(name, model)))
+    return FORM + hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def compute_vae_fingerprint(place: Path, vae: nn.Module) -> str:
+    """Digest what latents depend on: the autoencoder's encoding half, and the factor that scales its latents.
+
+    For a base loaded in fp32 or fp16 it is what version 0.1 recorded as `encoder`.
+
+    Args:
+        place: the folder or the single file that the autoencoder was loaded from.
+        vae: the loaded autoencoder.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        Failure: for a file that cannot be read.
+    """
+    config: Any = vae.config
+    return _digest(place, "vae", vae, start=str(config.scaling_factor), prefixes=ENCODING)
+
+
+def is_old_form(recorded: str) -> bool:
+    """Tell whether version 0.1 recorded this fingerprint of a base."""
+    return OLD_FORM.fullmatch(recorded) is not None
+
+
+def compute_shapes(unet: nn.Module, text_encoder: nn.Module) -> str:
+    """Digest the shapes of all weights that an adapter is trained for: the architecture, as far as it matters to it.
+
+    Args:
+        unet: any UNet.
+        text_encoder: any text encoder.
+
+    Returns:
+        16 hexadecimal digits, the same for all checkpoints of one architecture.
+    """
+    shapes = []
+    for part in (unet, text_encoder):
+        shapes.append(sorted(tuple(value.shape) for value in part.parameters()))
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
+
+
+def _describe_settings(part: str, model: nn.Module) -> str:
+    """The settings in `SETTINGS`, in words; one number for all blocks is the same as a list of it."""
+    config: Any = model.config
+    found = {}
+    for name in SETTINGS[part]:
+        value = getattr(config, name)
+        alike = isinstance(value, list | tuple) and len(set(value)) == 1
+        found[name] = value[0] if alike else value
+    return repr(found)
+
+
+def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes: tuple[str, ...] = ("",)) -> str:
+    """Digest one part's tensors, those whose names begin with one of these prefixes."""
+    files = [place] if place.is_file() else find_files(place / part).files
+    names = sorted(_rename(part, name) for name in model.state_dict())
+    wanted = tuple(name for name in names if name.startswith(prefixes))
+    key = tuple(map(_stamp, files)), part, start, wanted
+    if key not in _KNOWN:
+        try:
+            with ExitStack() as stack:
+                opened = [stack.enter_context(safe_open(str(file), "pt")) for file in files]
+                rename = partial(_name_parts, part, model) if place.is_file() else partial(_name_weights, part)
+                _KNOWN[key] = _digest_tensors(_find_tensors(opened, rename), wanted, start)
+        except (SafetensorError, OSError) as error:
+            raise EmosceneError(f"{files[0]} is missing or damaged ({error}): fetch or install it again") from error
+        except KeyError as error:
+            raise EmosceneError(f"{files[0]} lacks the weight {error} of its {part}: fetch or install it again") from error
+    return _KNOWN[key]
+
+
+def _digest_tensors(tensors: Mapping[str, tuple[Any, str]], names: Iterable[str], start: str) -> str:
+    """Digest these tensors, each (opened file, name there). Raises KeyError for a name that is not there."""
+    digest = hashlib.sha256(start.encode())
+    for name in names:
+        file, key = tensors[name]
+        digest.update(name.encode())
+        digest.update(file.get_tensor(key).to(torch.float16).contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _find_tensors(opened: Iterable[Any], rename: Rename) -> dict[str, tuple[Any, str]]:
+    """Where each tensor is: its name in the model -> (opened file, its name there)."""
+    found: dict[str, tuple[Any, str]] = {}
+    for file in opened:
+        dimensions = {key: len(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        for name, key in rename(dimensions).items():
+            found[name] = file, key
+    return found
+
+
+def _name_weights(part: str, dimensions: Mapping[str, int]) -> dict[str, str]:
+    """The names of a folder's tensors: in the model -> in the file."""
+    return {_rename(part, key): key for key in dimensions}
+
+
+def _name_parts(part: str, model: nn.Module, dimensions: Mapping[str, int]) -> dict[str, str]:
+    """The names of a single file's tensors: in the model -> in the file.
+
+    diffusers' converters rename the weights themselves; here each is a number, which tells where it came from.
+    """
+    if part == "text_encoder":
+        mine = [key for key in dimensions if key.startswith(TEXT)]
+        return {_rename(part, key.removeprefix(TEXT)): key for key in mine}
+    keys = [key for key in dimensions if not key.startswith(AVERAGES)]
+    numbers = {key: torch.full([1] * dimensions[key], number) for number, key in enumerate(keys)}
+    convert = convert_ldm_unet_checkpoint if part == "unet" else convert_ldm_vae_checkpoint
+    converted: dict[str, Tensor] = convert(numbers, model.config)
+    return {_rename(part, name): keys[int(number)] for name, number in converted.items()}
+
+
+def _rename(part: str, name: str) -> str:
+    """The name that a weight has today: CLIP's were once a module deeper, and attention's words were others."""
+    if part == "text_encoder":
+        return name.removeprefix(DEEPER)
+    words = name.split(".")
+    if part == "vae" and "attentions" in words and words[-2] in OLD_ATTENTION:
+        return ".".join([*words[:-2], OLD_ATTENTION[words[-2]], words[-1]])
+    return name
+
+
+def _stamp(file: Path) -> Stamp:
+    about = file.stat()
+    return str(file.absolute()), about.st_size, about.st_mtime_ns

@@ -1,0 +1,199 @@
+"""LoRAs trained elsewhere, put on a base: `--lora style.safetensors:0.8`.
+
+Such a file holds factors A and B of some layers of the UNet and the text encoder, and a rank r and an alpha of each;
+what it makes of a layer is W + scale (alpha / r) B A (Hu et al. 2021). The names of the layers are read by diffusers'
+own reader, so what diffusers loads (its own files, kohya's, A1111's) loads here, without PEFT.
+
+The base that wears LoRAs is a new one, which shares every tensor with the old except the layers that change. So to take
+a LoRA off is to drop the new base: nothing was ever written into the old one. A LoRA is part of the base: strength 0 is
+the base with it, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_to_peft
+from diffusers.utils.state_dict_utils import StateDictType
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from emoscene.core import run_dir
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.taxonomy import LARGEST
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.loading import check_finite
+
+PARTS = ("unet", "text_encoder")
+MEGABYTES = 2048
+OTHERS = {"dora_scale": "DoRA", "hada_": "LoHa", "lokr_": "LoKr", "oft_": "OFT", "lora_mid": "CP-decomposed LoCon"}
+"""What a LoRA's file may hold that is more than two factors, by a part of the key."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A file and how much of it; its digest is A1111's, the first twelve digits of the tensors' sha256."""
+
+    file: Path
+    scale: float
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.file.stem}:{self.scale:g}:{self.digest}"
+
+
+def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) -> DiffusionModel:
+    """A base like this one that wears these LoRAs, each `FILE` or `FILE:scale`; this one stays as it is.
+
+    Raises Usage for a file that is not there, is no LoRA's or was made for another base, Failure for a damaged one.
+    """
+    loras = [parse_lora(one) for one in run_dir.as_list(given)]
+    worn = copy.copy(base)
+    worn.loras = (*base.loras, *map(str, loras))
+    layers = {(part, name): m for part in PARTS for name, m in getattr(base, part).named_modules()}
+    changes: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    for lora in loras:
+        for place, (a, b) in read_factors(lora.file).items():
+            if not hasattr(layers.get(place), "weight"):
+                lacks = f"whose {place[0]} has no {place[1]}"
+                raise UsageError(f"{lora.file} does not fit the base '{base.name}', {lacks}: give its own with --base")
+            changes[place].append(_compute_delta(lora, layers[place], place, a, b))
+    for part in PARTS:
+        setattr(worn, part, _share_weights(getattr(base, part)))
+    made: dict[str, Tensor] = {}
+    for (part, name), deltas in changes.items():
+        layer = getattr(worn, part).get_submodule(name)
+        w = layer.weight.detach()
+        new = torch.stack([w.float(), *(delta.to(w.device) for delta in deltas)]).sum(0).to(w.dtype)
+        made[f"{part}.{name}"] = new
+        layer.weight = nn.Parameter(new, requires_grad=False)
+    check_finite(made, f"'{base.name}' with {', '.join(map(str, loras))}", "lower the LoRA's scale")
+    return worn
+
+
+def parse_lora(text: str | Path) -> Lora:
+    """`FILE` or `FILE:scale`, read. Raises Usage for a file or a number that is off."""
+    file, colon, number = str(text).rpartition(":")
+    if Path(text).is_file() or not colon:
+        file, number = str(text), "1"
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"{text} is not there: give a LoRA's file, as in style.safetensors:0.8")
+    if path.suffix != ".safetensors":
+        raise UsageError(f"{path} is not a .safetensors file, and others can hold anybody's code: convert it first")
+    if path.stat().st_size > MEGABYTES * 2**20:
+        raise UsageError(f"{path} is larger than {MEGABYTES} MB: that is a whole model and no LoRA (--base takes those)")
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = math.nan
+    if not math.isfinite(scale):
+        raise UsageError(f"{number!r} in {str(text)!r} is no scale: write a number, as in style.safetensors:0.8")
+    if abs(scale) > LARGEST:
+        raise UsageError(f"{number!r} in {str(text)!r} is out of range: a scale goes from {-LARGEST:g} to {LARGEST:g}")
+    return Lora(path, scale, hash_tensors(path.read_bytes())[:12])
+
+
+def hash_tensors(data: bytes) -> str:
+    """The sha256 of a safetensors file's tensors, its header apart: other programs know a LoRA by it."""
+    return sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+
+
+def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
+    """The factors by (part of the base, name of the layer), alpha / r taken into B: A [r, ...], B [out, r, ...].
+
+    Raises Usage for what is no LoRA, or not one of Stable Diffusion 1.5's kind; Failure for a damaged file.
+    """
+    try:
+        with safe_open(str(file), "pt") as opened:
+            about = opened.metadata() or {}
+            state = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise EmosceneError(f"{file} is damaged or no safetensors file ({error}): fetch it again") from error
+    for mark, kind in OTHERS.items():
+        if any(mark in key for key in state):
+            raise UsageError(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
+    try:
+        return dict(_read_pairs(state, run_dir.parse_json(about.get("lora_adapter_metadata", "{}"))))
+    except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
+        told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
+        origin = f" (it says {told})" if told else ""
+        raise UsageError(f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is") from error
+
+
+def _read_pairs(
+    state: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, str], tuple[Tensor, Tensor]]]:
+    """The factors, from tensors under anybody's names. Raises whatever it may for names and shapes nobody knows."""
+    state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(_fold_alphas(state))
+    known = 0
+    for part in PARTS:
+        tensors = _to_peft_names(part, state)
+        for key in (key for key in tensors if key.endswith(".lora_A.weight")):
+            name = key.removesuffix(".lora_A.weight")
+            a, b = tensors[key], tensors[f"{name}.lora_B.weight"]
+            if a.ndim < 2 or len(a) != b[0].numel():
+                raise ValueError(f"the factors of {name} do not fit together")
+            known += 2
+            yield (part, name), (a, b * _lora_scale(about, part, name, len(a)))
+    if not known or known != len(state):
+        raise ValueError("its tensors have other names")
+
+
+def _fold_alphas(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """kohya's alphas taken into the upper factors, under whatever names the layers have."""
+    folded = {key: value for key, value in state.items() if not key.endswith(".alpha")}
+    for key in state.keys() - folded.keys():
+        name = key.removesuffix(".alpha")
+        alpha = float(state[key]) / len(state[f"{name}.lora_down.weight"])
+        folded[f"{name}.lora_up.weight"] = folded[f"{name}.lora_up.weight"] * alpha
+    return folded
+
+
+def _to_peft_names(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One part's tensors, under PEFT's names."""
+    mine = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
+    if part == "unet":
+        return convert_unet_state_dict_to_peft(mine)
+    told = convert_state_dict_to_peft(mine, StateDictType.DIFFUSERS_OLD)  # which knows the newer names as well
+    return {key.removeprefix("text_model."): value for key, value in told.items()}
+
+
+def _lora_scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> float:
+    """alpha / r of a layer, as PEFT's own description in the file has it; 1 where there is none.
+
+    PEFT's patterns are regular expressions; a stranger's file gets none run here, and is read as the name's ending.
+    """
+    patterns = about.get(f"{part}.alpha_pattern") or {}
+    own = next((alpha for key, alpha in patterns.items() if f".{name}".endswith(f".{key.lstrip('^')}")), None)
+    alpha = about.get(f"{part}.lora_alpha", rank) if own is None else own
+    return float(alpha) / (math.sqrt(rank) if about.get(f"{part}.use_rslora") else rank)
+
+
+def _compute_delta(lora: Lora, layer: nn.Module, place: tuple[str, str], a: Tensor, b: Tensor) -> Tensor:
+    """What is added to a layer's weight."""
+    w = layer.get_parameter("weight")
+    shape, whole = (len(b), a[0].numel()), (len(w), w[0].numel())
+    if shape != whole:
+        sizes = f"{shape[0]} x {shape[1]} in it and {whole[0]} x {whole[1]} in the base"
+        raise UsageError(f"{lora.file} was made for another base: {'.'.join(place)} is {sizes}; give its own with --base")
+    delta = lora.scale * (b.flatten(1) @ a.flatten(1)).view(w.shape)
+    if not bool(delta.isfinite().all()):
+        raise EmosceneError(f"{lora.file} holds numbers that are not finite in {'.'.join(place)}: fetch it again")
+    return delta
+
+
+def _share_weights(model: Any) -> Any:
+    """A copy of a model with the very same tensors in it."""
+    tensors: Iterable[Tensor] = chain(model.parameters(), model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

@@ -1,0 +1,143 @@
+"""Every method at Stable Diffusion v1.5's true size: `python -m emoscene.diffusion.true_size --out out/truesize`.
+
+A folder with the public architecture and random weights takes the place of the real one, which is not downloaded. On it
+each method trains two steps and draws two. The pictures mean nothing; sizes, seconds and memory are the real ones'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from emoscene.core import config as configs
+from emoscene.learning import learner as learners
+from emoscene.core import registry, run_dir
+from emoscene.training import loop
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.learning.precision import peak_memory
+from emoscene.diffusion.loading import CONFIGS
+from emoscene.methods.base import Method
+from emoscene_mini.folder import INDEX
+from emoscene.pipeline.pipeline import load
+
+METHODS = {"inversion": "inversion", "lora": "lora_sd15", "guidance": "guidance", "multimodal": "multimodal"}
+"""The methods that learn, and the recipe that each takes."""
+LIMITS = {"lora": 25.0, "guidance": 5.0, "multimodal": 45.0}  # MB, at most
+VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
+TOKENIZER = Path(__file__).parent / "weights/base/tokenizer"
+
+
+def make_true_size_base(folder: Path) -> Path:
+    """The base, with random weights in half precision; its tokenizer is the miniature's. About 2 GB."""
+    if (folder / "model_index.json").is_file():
+        return folder
+    torch.manual_seed(0)
+    text = CLIPTextConfig.from_pretrained(CONFIGS / "text_encoder")
+    CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
+    kinds: tuple[tuple[str, Any], ...] = (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
+    for part, kind in kinds:
+        config = kind.load_config(str(CONFIGS / part))
+        kind.from_config(config).to(torch.float16).save_pretrained(folder / part)
+    shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
+    shutil.copytree(CONFIGS / "scheduler", folder / "scheduler", dirs_exist_ok=True)
+    run_dir.write_atomic(folder / "model_index.json", json.dumps(INDEX).encode())
+    return folder
+
+
+class RandomSamples:
+    """Eight samples of a prepared set's shape, an emotion each."""
+
+    def __len__(self) -> int:
+        return len(EMOTIONS)
+
+    def column(self, column: str) -> Any:
+        """One column of every row."""
+        return self.read(range(len(self)), [column])[column]
+
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns of these rows."""
+        draw = torch.Generator().manual_seed(0)
+        shapes: dict[str, Tensor] = {
+            "latent": torch.randn(len(self), 4, 64, 64, generator=draw),
+            "vector": torch.nn.functional.normalize(torch.randn(len(self), VECTOR, generator=draw)),
+            "weights": torch.eye(len(self)),
+        }
+        words = {name: ["a village by a lake"] for name in ("caption", "caption_long")}
+        return {c: shapes[c][list(indices)] if c in shapes else words[c] * len(indices) for c in columns}
+
+
+def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
+    """Train two steps, save, load, draw two steps; returns parameters, MB of files, seconds, GB of memory."""
+    backbone = DiffusionModel.load(str(folder))
+    cls: type[Method] = registry.load_plugin("methods", name)
+    own = {field.name for field in configs.list_options(cls.Config)}
+    recipe = {key: value for key, value in registry.load_table("recipes", METHODS[name]).items() if key in own}
+    method = cls.from_scratch(configs.replace_fields(cls.Config(), recipe), backbone, RandomSamples())
+    config = loop.Config(steps=2, batch=1, average=0.0)
+    target, seconds = out / name, list[float]()
+    shutil.rmtree(target, ignore_errors=True)
+    run = out / f"{name}-run"
+    shutil.rmtree(run, ignore_errors=True)
+    loop.run_training(method, RandomSamples(), config, run, tell=print, on_step=lambda step: seconds.append(step.seconds))
+    target.mkdir(parents=True)
+    learners.save_learner(method, name, target, backbone)
+    shutil.rmtree(run)
+    parameters = sum(p.numel() for p in method.parameters())
+    began = time.perf_counter()
+    result = load(backbone, adapter=target)("a village by a lake", emotion="awe", steps=2)
+    drawing = time.perf_counter() - began
+    result.images[0].save(out / f"{name}.png")
+    return {
+        "method": name,
+        "parameters": parameters,
+        "megabytes": round(sum(file.stat().st_size for file in target.glob("*.safetensors")) / 1e6, 2),
+        "train": round(seconds[-1], 2),
+        "draw": round(drawing / 2, 2),
+        "gigabytes": round(peak_memory() / 2**30, 2),
+    }
+
+
+def measure(out: Path, names: Sequence[str] = tuple(METHODS)) -> list[dict[str, Any]]:
+    """Try methods one after the other, each in a process of its own, so that its memory is its own."""
+    folder = make_true_size_base(out / "base")
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as process:
+        return [process.submit(try_method, name, folder, out).result() for name in names]
+
+
+def main(line: Sequence[str] | None = None) -> int:
+    """Measure and print; the status is 1 if a file is larger than promised."""
+    parser = argparse.ArgumentParser(prog="python -m emoscene.diffusion.true_size", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/truesize"))
+    parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="NAME")
+    asked = parser.parse_args(line)
+    found = measure(asked.out, asked.only)
+    run_dir.write_atomic(asked.out / "truesize.json", json.dumps(found, indent=1).encode())
+    table = Table("method", "parameters", "MB as saved", "s a step of 1", "s a drawn step", "peak GB")
+    for row in found:
+        limit = LIMITS.get(row["method"])
+        size = f"{row['megabytes']}" + ("" if limit is None else f" (<= {limit:g})")
+        table.add_row(
+            row["method"], f"{row['parameters']:,}", size, *(f"{row[k]:.2f}" for k in ("train", "draw", "gigabytes"))
+        )
+    Console(width=110).print(table)
+    return int(any(row["megabytes"] > LIMITS.get(row["method"], float("inf")) for row in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

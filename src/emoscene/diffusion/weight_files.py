@@ -1,0 +1,66 @@
+"""The files that a base's weights are read from, and the names that they have there.
+
+A part of a folder has one file or shards with an index, in full precision or as the half-precision variant, which is
+called `fp16`. A single file has the text encoder's weights under `TEXT`; transformers once had them a module deeper.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from emoscene.core.errors import EmosceneError
+from emoscene.core.paths import resolve_inside
+from emoscene.core.run_dir import parse_json
+
+TEXT = "cond_stage_model.transformer."
+DEEPER = "text_model."
+VARIANT = "fp16"
+
+
+class PartFiles(NamedTuple):
+    """The files of a part's weights, and which variant they are; None is full precision."""
+
+    files: list[Path]
+    variant: str | None
+
+
+def find_files(folder: Path) -> PartFiles:
+    """Find the files that a part's weights are read from, as diffusers and transformers choose them.
+
+    Args:
+        folder: the part's own folder, such as `base/unet`.
+
+    Returns:
+        The whole file or the shards, in full precision; where there are none, the half-precision variant's.
+
+    Raises:
+        Failure: for an index of shards that cannot be read.
+    """
+    for variant in (None, VARIANT):
+        middle = f".{variant}" if variant else ""
+        for stem in ("diffusion_pytorch_model", "model"):
+            whole = folder / f"{stem}{middle}.safetensors"
+            index = folder / f"{stem}.safetensors.index{middle}.json"
+            if whole.is_file() and not (stem.startswith("diffusion") and index.is_file()):
+                return PartFiles([whole], variant)
+            if index.is_file():
+                return PartFiles(_read_index(index), variant)
+    return PartFiles([], None)
+
+
+def deepen_name(key: str) -> str:
+    """Rename a single file's weight of the text encoder, if it is one, as files of Stable Diffusion v1.5 have it."""
+    if not key.startswith(TEXT) or key.startswith(TEXT + DEEPER):
+        return key
+    return TEXT + DEEPER + key.removeprefix(TEXT)
+
+
+def _read_index(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(parse_json(index.read_text(encoding="utf8"))["weight_map"].values()))
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise EmosceneError(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
+    if not names:
+        raise EmosceneError(f"{index} names no files: fetch or install it again")
+    return [resolve_inside(index.parent, name, str(index)) for name in names]

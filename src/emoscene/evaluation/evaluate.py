@@ -1,0 +1,261 @@
+"""The verb `evaluate`: prompts x emotions x seeds are painted, judges read them, `scores.json` says what came of it.
+
+    scores/
+        manifest.json  scores.json
+        verdicts.jsonl                  a row a picture: what was asked and what each judge saw
+        pictures/*.png  pictures/pictures.jsonl       (of pictures that are not kept: what was seen in them)
+
+Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
+prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
+Any number of processes may be launched for one call: they share the painting, and one of them judges.
+A metric that could not be measured leaves a sentence under "missing"; all others are written before the call fails.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from emoscene.pipeline import image_folder
+from emoscene.diffusion import loras
+from emoscene.core import run_dir
+from emoscene.pipeline.adapters import runtime_settings, weight_fingerprints, update_weights
+from emoscene.data import workers
+from emoscene.data.dataset import PreparedDataset
+from emoscene.diffusion.device import choose_device
+from emoscene.core.errors import EmosceneError
+from emoscene.evaluation.external import find_samples
+from emoscene.learning.precision import peak_memory
+from emoscene.evaluation.predictions import TREATED, GuidanceClassifier, Sample, guidance_classifier, predict, measure_robustness, score_predictions, predict_images, verdict_rows
+from emoscene.evaluation.metrics.base import Array
+from emoscene.evaluation.generate import PROMPTS, Prompt, See, generate_samples, plan_samples, load_prompts, parse_seeds, generate_and_predict, adapter_folders
+from emoscene.evaluation.judges import Judges, name_miniature
+from emoscene.core.paths import resolve_inside
+from emoscene.core.images import GenerationParams
+from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.core.image_origin import BASE, caution_for, count_images, is_file_rendered, is_miniature
+
+PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
+
+
+def evaluate(
+    *,
+    out: str | Path,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
+    strength: float = 1.0,
+    prompts: str | Path | Sequence[Prompt] = PROMPTS,
+    seeds: str | Iterable[int] = "0:4",
+    judge: str | Path | Sequence[str | Path] | None = None,
+    data: str | Path | None = None,
+    pictures: str | Path | None = None,
+    clip: str | Path | None = None,
+    semantics: str | Path | None = None,
+    features: str | Path | None = None,
+    lpips: str | None = None,
+    robust: bool = False,
+    keep_pictures: bool = True,
+    batch: int = 8,
+    device: str | None = None,
+    tell: Callable[[str], None] = print,
+    **painting: Any,
+) -> Path:
+    """Score a method, or any folder of `pictures` (see `foreign`); returns the folder with `scores.json`.
+
+    judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
+    give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
+    semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
+    measured, or `inception`; lpips: the network of LPIPS between edits and their pictures. robust: judge the pictures
+    again after JPEG 75 and a small blur. keep_pictures: if not, they are judged as they are painted, batch by batch.
+    lora: LoRAs that the base wears. painting: the words in `PAINTING`, and settings of the method that may change at
+    use.
+    Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
+    could not be measured.
+    """
+    asked = load_prompts(prompts)
+    late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
+    call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base, "strength": strength}
+    call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": run_dir.as_list(judge)}
+    call |= {"data": data, "pictures": pictures, "settings": late, **painting}
+    call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
+    call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_pictures)
+    where = str(choose_device(device))
+    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
+    planned = [] if pipe is None else plan_samples(pipe, asked, call["seeds"], strength=strength, **painting)
+    samples, lost = find_samples(Path(pictures)) if pictures else ([], {})
+    eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
+    call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
+    scores = _begin(out, call, _run_dirs([*call["adapter"], data, pictures]), pipe, tell)
+    if not scores.is_done:
+        seen, place = None, scores.path / "pictures"
+        if pipe is not None and keep_pictures:
+            samples = generate_samples(pipe, planned, place, batch, tell)
+        elif pipe is not None:
+            samples, seen = generate_and_predict(pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, tell)
+        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, tell)
+        with workers.WorkerGroup(scores.path) as together:
+            together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
+    return _finish_scores(scores.path)
+
+
+def _begin(
+    out: str | Path,
+    call: Mapping[str, Any],
+    parents: Sequence[str | Path],
+    pipe: EmotionPipeline | None,
+    tell: Callable[[str], None],
+) -> run_dir.RunDir:
+    """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    if pipe is None:
+        return run_dir.RunDir.open(out, "scores", call, parents)
+    for remark in pipe.adapter_remarks:
+        tell(remark)
+    return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=partial(update_weights, base=pipe.base))
+
+
+def _write_scores(
+    scores: run_dir.RunDir,
+    call: Mapping[str, Any],
+    eyes: Judges,
+    samples: Sequence[Sample],
+    seen: Mapping[str, Array] | None,
+    lost: Mapping[str, str],
+    pipe: EmotionPipeline | None,
+    planned: Sequence[tuple[Sample, GenerationParams]],
+    tell: Callable[[str], None],
+) -> None:
+    """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
+    about = {"from": str(call["pictures"])} if pipe is None else _describe_run(pipe, planned, scores.path / "pictures", call)
+    guide = None if pipe is None else guidance_classifier(pipe)
+    made = predict(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
+    real = predict(real_samples(Path(call["data"])), eyes.judges) if call["data"] else None
+    treated = {"robustness": measure_robustness(samples, eyes.judges, seen)} if call.get("robust") else {}
+    lines = (json.dumps(row) for row in verdict_rows(samples, made, scores.path))
+    run_dir.write_atomic(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
+    about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
+    for sentence in cautions:
+        tell(sentence)
+    told = {**about, **score_predictions(made, real), "peak_memory_mb": round(peak_memory() / 2**20, 1)}
+    told["missing"] = {**lost, **told["missing"]}
+    run_dir.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())
+    scores.finish(pictures=len(samples))
+
+
+def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str | None) -> list[str]:
+    """What must be known where the miniature's judges, or its EmotionCLIP, read images that are not of its world.
+
+    base: what generated the samples; None where they are anybody's files.
+    """
+    names = name_miniature(call["base"], call["judge"])
+    names += ["the CLIP"] if is_miniature(call.get("clip") or "") else []
+    if not names:
+        return []
+    what = f"what its judges say of them ({', '.join(names)}) means nothing"
+    remedy = "give --judge, one that learnt from such images"
+    foreign, found = 0 if base == BASE else len(samples), []
+    if base is None:
+        foreign = sum(not is_file_rendered(sample.file, sample.original) for sample in samples)
+    if foreign:
+        found.append(caution_for(count_images(foreign, len(samples)), what, remedy))
+    if call["data"]:
+        manifest = run_dir.read_manifest(call["data"], "prepared")
+        total = manifest["pictures"]
+        rendered = manifest.get("rendered", total if manifest["config"]["source"] == BASE else 0)
+        if rendered < total:
+            whose = f"in {call['data']} {count_images(total - rendered, total)}"
+            found.append(caution_for(whose, what, remedy))
+    return found
+
+
+def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool) -> See:
+    """What sees all that a call wants to know of pictures, before and after each treatment."""
+
+    def seen(pictures: Sequence[Image.Image]) -> dict[str, Array]:
+        found = predict_images(pictures, eyes.judges, eyes.clip, guide)
+        for name, treatment in TREATED.items() if robust else ():
+            treated = predict_images([treatment(picture) for picture in pictures], eyes.judges)
+            found |= {f"{name} {key}": part for key, part in treated.items()}
+        return found
+
+    return seen
+
+
+def _finish_scores(folder: Path) -> Path:
+    """The folder of scores, finished. Raises Failure where a metric is missing in them."""
+    if missing := json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]:
+        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+    return folder
+
+
+def _run_dirs(folders: Iterable[str | Path | None]) -> list[str | Path]:
+    """Those of the folders that know their own history."""
+    return [folder for folder in folders if folder is not None and (Path(folder) / run_dir.MANIFEST).is_file()]
+
+
+def real_samples(folder: Path) -> list[Sample]:
+    """The held-out pictures of a prepared folder, each a prompt of its own."""
+    prepared = PreparedDataset(folder, "heldout")
+    rows = prepared.read(range(len(prepared)), ["file", "weights", "emotion", "scene"])
+    pure = rows["weights"].max(1).values == 1
+    asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
+    files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
+    return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
+
+
+def _describe_run(pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What was painted, how, and at what cost."""
+    row, made = planned[0][1], image_folder.gather_rows(folder, sorted({row.file for _, row in planned}))
+    seconds = [one["seconds"] for one in made]
+    adapters = adapter_folders(pipe, call["adapter"])
+    costs = [run_dir.read_manifest(path).get("cost", {}) for path in adapters]
+    sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
+    return {
+        "base": pipe.base.name,
+        "method": pipe.method,
+        "adapters": [run_dir.read_manifest(path).get("fingerprint") for path in adapters],
+        "loras": row.loras,
+        "strength": call["strength"],
+        "cfg": row.cfg,
+        "steps": row.steps,
+        "sampler": row.sampler,
+        "settings": _runtime_settings(pipe),
+        **_drop_unset(remarks=pipe.adapter_remarks),
+        "prompts": call["prompts"],
+        "seeds": call["seeds"],
+        "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
+        "cost": {
+            "trainable": sum(cost.get("trainable", 0) for cost in costs),
+            "bytes": sum(sizes),
+            "training_pictures": sum(cost.get("pictures", 0) for cost in costs),
+            "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
+            "seconds_a_picture": round(float(np.mean(seconds)), 4) if seconds else None,
+        },
+    }
+
+
+def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:
+    """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
+    return {
+        f"{name}.{key}" if len(pipe.methods) > 1 else key: value
+        for name, method in pipe.methods.items()
+        for key, value in runtime_settings(method.config).items()
+    }
+
+
+def _drop_unset(**words: Any) -> dict[str, Any]:
+    """The words that were said."""
+    return {key: value for key, value in words.items() if value}
+
+
+def _lora_digests(given: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """The LoRAs that the base is to wear, by what is in them."""
+    return [str(loras.parse_lora(one)) for one in run_dir.as_list(given)]

@@ -1,0 +1,171 @@
+"""Painting what is to be measured: prompts x emotions x seeds become samples and rows, and rows a folder of pictures.
+
+    planned = plan(pipe, prompts_of("prompts.txt"), span("0:4"))
+    samples = paint(pipe, planned, folder)
+
+The base alone knows no emotion, so it has one row for all eight. A folder that was left is painted on, by any number of
+processes, in the same batches and to the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from emoscene.pipeline import image_folder
+from emoscene.core import run_dir
+from emoscene.pipeline.adapters import find_adapter, folders_by_method
+from emoscene.core.config import read_toml
+from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.core.errors import UsageError
+from emoscene.evaluation.predictions import Sample
+from emoscene.core.limits import read_number, read_seed_list
+from emoscene.evaluation.metrics.base import Array
+from emoscene.core.images import GenerationParams
+from emoscene.pipeline.pipeline import EmotionPipeline
+
+PROMPTS = Path(__file__).parent / "mini/prompts.toml"
+TOLD = 8  # batches between two messages
+See = Callable[[Sequence[Image.Image]], dict[str, Array]]
+"""Pictures in, whatever is seen in them out, a row a picture."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and, where it is known, the scene that a judge should find in its picture."""
+
+    text: str
+    scene: str = ""
+    object: str = ""
+    held_out: bool = False
+
+
+def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
+    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`."""
+    if not isinstance(prompts, str | Path):
+        return list(prompts)
+    path = Path(prompts)
+    if path.suffix == ".toml":
+        return _tabled(path)
+    if not path.is_file():
+        raise UsageError(f"no prompts in {path}: it is not there")
+    lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    if not lines:
+        raise UsageError(f"no prompts in {path}: write one a line")
+    return lines
+
+
+def _tabled(path: Path) -> list[Prompt]:
+    """The prompts of a TOML file. Raises Usage for one that has none, or says of one what no prompt has."""
+    rows = read_toml(path).get("prompt")
+    known = {field.name: type(field.default) if isinstance(field.default, bool) else str for field in fields(Prompt)}
+    if not isinstance(rows, list) or not rows:
+        raise UsageError(f"no prompts in {path}: write prompt = [{{ text = ... }}]")
+    for number, row in enumerate(rows, 1):
+        sound = isinstance(row, dict) and row.keys() <= known.keys() and "text" in row
+        if not sound or not all(isinstance(value, known[key]) for key, value in row.items()):
+            raise UsageError(f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out")
+    return [Prompt(**row) for row in rows]
+
+
+def parse_seeds(seeds: str | Iterable[int]) -> list[int]:
+    """Seeds from "0:8" (eight of them), "3,5" or numbers."""
+    numbers: Iterable[Any] = seeds
+    if isinstance(seeds, str):
+        first, colon, last = seeds.partition(":")
+        try:
+            numbers = range(int(first or 0), int(last)) if colon else [int(part) for part in seeds.split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers:
+            raise UsageError(f"--seeds {seeds} is off: write 0:8 for eight seeds, or 3,5,7")
+    return read_seed_list(numbers)
+
+
+def plan_samples(
+    pipe: EmotionPipeline, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
+) -> list[tuple[Sample, GenerationParams]]:
+    """Every sample and the row it is painted from; the base alone has one row for all emotions."""
+    alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
+    planned = []
+    for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
+        row = pipe.plan(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
+        file = f"{number:03d}-{format_emotion(row.emotion) or 'base'}-{seed:04d}.png"
+        sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
+        planned.append((sample, replace(row, file=file)))
+    return planned
+
+
+def generate_samples(
+    pipe: EmotionPipeline,
+    planned: Sequence[tuple[Sample, GenerationParams]],
+    folder: Path,
+    batch: int = 8,
+    tell: Callable[[str], None] = print,
+) -> list[Sample]:
+    """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files' places."""
+    image_folder.generate_missing(pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, tell))
+    return _place_samples(planned, folder)
+
+
+def generate_and_predict(
+    pipe: EmotionPipeline,
+    planned: Sequence[tuple[Sample, GenerationParams]],
+    folder: Path,
+    see: See,
+    batch: int = 8,
+    tell: Callable[[str], None] = print,
+) -> tuple[list[Sample], dict[str, Array]]:
+    """The same without keeping a picture: of each batch, its rows and what was seen in it go into the folder.
+
+    Returns the samples, and all that was seen, a row a picture, in the order in which the samples name them first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    batch = read_number("batch", batch)
+    rows, watch = _planned_params(planned), _progress_callback(batch, tell)
+    starts = range(0, len(rows), batch)
+    parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]
+
+    def keep(number: int, index: Path) -> None:
+        group = rows[starts[number] : starts[number] + batch]
+        drawn, images = zip(*pipe.generate(group, batch), strict=True)
+        for row in drawn:
+            run_dir.append_row(index, row.asdict())
+        seen = see(images)
+        run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
+        watch(starts[number] + len(group), len(rows))
+
+    image_folder.share_parts(folder, parts, keep)
+    found = []
+    for part in parts:
+        with np.load(part) as file:
+            found.append(dict(file))
+    return _place_samples(planned, folder), {name: np.concatenate([seen[name] for seen in found]) for name in found[0]}
+
+
+def _planned_params(planned: Sequence[tuple[Sample, GenerationParams]]) -> list[GenerationParams]:
+    return list({row.file: row for _, row in planned}.values())
+
+
+def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: Path) -> list[Sample]:
+    return [replace(sample, file=folder / row.file) for sample, row in planned]
+
+
+def _progress_callback(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None]:
+    def watch(done: int, total: int) -> None:
+        if done % (TOLD * batch) == 0 or done == total:
+            tell(f"{done} of {total} pictures painted")
+
+    return watch
+
+
+def adapter_folders(pipe: EmotionPipeline, given: Sequence[str]) -> list[Path]:
+    """The folders of the weights that a pipe paints with: those given, else the base's own."""
+    folders = folders_by_method(given)
+    return [find_adapter(name, pipe.base, folders) for name in pipe.trained]

@@ -1,0 +1,65 @@
+"""Whether a picture shows the emotion asked: accuracy, probability, precision, recall, F1, confusion, as a judge sees.
+
+A judge answers with the emotion it finds most likely. Rows of the confusion matrix are what was asked, columns what was
+seen, in EmoSet's order. Pictures for which no single emotion was asked, or one that the judge has no word for, are left
+out, and `n` counts the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, predicted_labels, measure_mean, require_images, hits, asked_probability, measure_share
+
+
+def emotion(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
+    """Accuracy, the mean probability of the emotion asked, and the controls.
+
+    Where the labels are shuffled, accuracy must fall to chance; over real pictures, it is the judge's ceiling. Raises
+    Failure where no picture was asked for an emotion.
+    """
+    require_images("the judged emotion", 1, made.likely[made.asked >= 0])
+    hit, likely = hits(made.likely, made.asked), asked_probability(made.likely, made.asked)
+    asked, chance = (made.asked >= 0).astype(float), hits(made.likely, shuffle_labels(made.asked))
+    found = {
+        "emotion_accuracy": measure_share(hit, asked, made, draws),
+        "probability": measure_mean(likely, asked, made, draws),
+        "shuffled": measure_share(chance, asked, made, draws),
+    }
+    if real is not None:
+        right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
+        found["ceiling"] = measure_share(right, labelled, real, draws)
+    return found
+
+
+def shuffle_labels(asked: Array, start: int = 0) -> Array:
+    """The labels dealt again among the pictures that have one [N]."""
+    dealt, keep = asked.copy(), asked >= 0
+    dealt[keep] = np.random.default_rng(start).permutation(asked[keep])
+    return dealt
+
+
+def count_confusions(likely: Array, asked: Array, weights: Array | None = None) -> Array:
+    """How often label i was asked and label j seen [K, K]."""
+    size = likely.shape[1]
+    counts = np.zeros((size, size))
+    keep = asked >= 0
+    shares = np.ones(len(asked)) if weights is None else weights
+    np.add.at(counts, (asked[keep], predicted_labels(likely, asked)[keep]), shares[keep])
+    return counts
+
+
+def per_emotion(likely: Array, asked: Array) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support of each emotion; what is undefined is 0, as scikit-learn has it."""
+    counts = count_confusions(likely, asked)
+    right, support, seen = np.diag(counts), counts.sum(1), counts.sum(0)
+    precision = np.divide(right, seen, out=np.zeros_like(right), where=seen > 0)
+    recall = np.divide(right, support, out=np.zeros_like(right), where=support > 0)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(right), where=both > 0)
+    rows = zip(EMOTIONS, precision, recall, f1, support, strict=True)
+    return {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+        for name, p, r, f, s in rows
+    }

@@ -1,0 +1,190 @@
+"""An artifact as other programs shall see it: what is in its files, and what must be said of it.
+
+update   layer -> its two low-rank factors, whose rank and alpha `peft_config` has
+tokens   learned vectors of the text encoder's input, n an emotion [8, n, D]
+trained  what is known of its making, from the manifests of its run and of its data
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from emoscene.diffusion import hub
+from emoscene.core import registry, run_dir
+from emoscene.learning import learner as learners
+from emoscene.diffusion.base_spec import find_spec
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.errors import UsageError, unknown_name
+from emoscene.pipeline.pipeline import EmotionPipeline, load
+
+PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
+"""What the examples paint."""
+PEFT = "base_model.model."
+SD15 = (320, 640, 1280, 1280), 768
+"""The channels of its UNet and the width of its text."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A trained method's folder, loaded once to see that it paints."""
+
+    folder: Path
+    card: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    pipe: EmotionPipeline
+    steps: int = 20
+
+    @property
+    def learner(self) -> str:
+        """The method."""
+        return str(self.card["learner"])
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        words = re.sub(r"[^A-Za-z0-9]+", "-", self.folder.resolve().name).strip("-").lower()
+        return words if words.startswith("emo") else f"emoscene-{words}"
+
+    @property
+    def hub(self) -> str | None:
+        """The base's id on the hub, if that is where it comes from."""
+        source = self.pipe.base.spec.source
+        return source if hub.ID.fullmatch(source) and not Path(source).exists() else None
+
+    @property
+    def licence(self) -> str:
+        """The base's, which what was trained on it inherits; `other` where nobody said."""
+        base = self.pipe.base.name
+        return registry.load_table("bases", base).get("license", "other") if base in registry.list_names("bases") else "other"
+
+    @property
+    def is_sd15(self) -> bool:
+        """Whether the base has Stable Diffusion 1.5's shape, for which other programs read LoRAs and embeddings."""
+        config = self.pipe.base.unet.config
+        return (tuple(config.block_out_channels), config.cross_attention_dim) == SD15
+
+    @cached_property
+    def peft_config(self) -> dict[str, Any]:
+        """PEFT's description of the update; empty where there is none."""
+        file = self.folder / "adapter_config.json"
+        return run_dir.parse_json(file.read_text(encoding="utf8")) if file.is_file() else {}
+
+    @cached_property
+    def low_rank_factors(self) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
+        """The factors A and B of each layer, by (`unet` or `text_encoder`, the layer's name)."""
+        file = self.folder / "adapter_model.safetensors"
+        state = load_file(str(file)) if file.is_file() else {}
+        found = {}
+        for key, a in state.items():
+            if key.endswith(".lora_A.weight"):
+                layer = key.removesuffix(".lora_A.weight")
+                name = layer.removeprefix(PEFT)
+                part = "text_encoder" if name.startswith("text_encoder.") else "unet"
+                found[part, name.removeprefix("text_encoder.")] = a, state[f"{layer}.lora_B.weight"]
+        return found
+
+    @cached_property
+    def tokens(self) -> dict[str, Tensor]:
+        """Each emotion's vectors [n, D]; nothing where the method has none."""
+        file = self.folder / "tokens.safetensors"
+        return dict(zip(EMOTIONS, load_file(str(file))["tokens"], strict=True)) if file.is_file() else {}
+
+    @cached_property
+    def training_facts(self) -> dict[str, Any]:
+        """The settings of its training and what its data were, as far as the manifests tell."""
+        config, parents = self.manifest.get("config", {}), self.manifest.get("parents", [])
+        data: Mapping[str, Any] = next((parent for parent in parents if parent["kind"] == "prepared"), {})
+        call = data.get("config", {})
+        return {
+            "settings": {**config.get("training", {}), **config.get("own", {})},
+            "cost": self.manifest.get("cost", {}),
+            "source": call.get("source"),
+            "dataset": call.get("root") if call.get("source") == "hub" and call.get("revision") else None,
+            "pictures": data.get("roles", {}).get("methods"),
+            "emotions": data.get("emotions", {}),
+        }
+
+
+@dataclass(frozen=True)
+class ExportBundle:
+    """An artifact in a format: the parts to write, and for the card what they are, an example, and what strength is.
+
+    parts: by name, bytes, or a function that writes to the path it is given. trigger: how an emotion is written in a
+    prompt; None where none is.
+    """
+
+    library: str
+    parts: Mapping[str, bytes | Callable[[Path], object]]
+    files: Mapping[str, str]
+    example: str
+    dial: str
+    use: str = ""
+    trigger: Callable[[str], str] | None = None
+
+    def write_files(self, folder: Path) -> None:
+        """Write the parts, each whole or not at all."""
+        for name, part in self.parts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            run_dir.write_atomic(folder / name, part)
+
+
+def open_artifact(given: str | Path, base: str | None = None, device: str | None = None, steps: int = 20) -> Artifact:
+    """The artifact in a folder, or a base's own as `mini:lora`.
+
+    Raises Usage for what is no trained method, or for another base than it was trained on.
+    """
+    folder = Path(given)
+    base_name, colon, name = str(given).rpartition(":")
+    if not folder.is_dir() and colon and not re.search(r"[\\/]", name):  # C:\folder is a path
+        base = base_name
+        own = find_spec(base).adapters
+        if name not in own:
+            raise unknown_name(f"adapter of the base {base!r}", name, own)
+        folder = registry.HOME / own[name]
+    card = learners.read_card(folder)
+    if card["learner"] not in registry.list_names("methods"):
+        raise UsageError(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
+    manifest = run_dir.read_manifest(folder, "artifact") if (folder / run_dir.MANIFEST).is_file() else {}
+    pipe = load(base or card["base"]["name"], adapter=folder, device=device)
+    return Artifact(folder, card, manifest, pipe, steps)
+
+
+def token_name(emotion: str) -> str:
+    """The name of an emotion's embedding and of its file."""
+    return f"emo-{emotion}"
+
+
+def restore_layer_name(part: str, layer: str) -> str:
+    """The layer's name as other programs know it: transformers once had CLIP's layers one module deeper."""
+    return f"text_model.{layer}" if part == "text_encoder" and not layer.startswith("text_model.") else layer
+
+
+def example_script(artifact: Artifact, imports: str, loading: str, call: str) -> str:
+    """A script of plain diffusers that paints the picture of the gallery in `EMOTION`."""
+    base = artifact.pipe.base
+    where = json.dumps(base.spec.source) + (f', revision="{base.spec.revision}"' if base.spec.revision else "")
+    if (registry.HOME / base.spec.source / "model_index.json").is_file():
+        imports, where = (
+            f"from importlib.resources import files\n{imports}",
+            f'files("emoscene") / "{base.spec.source}"',
+        )
+    return f"""{imports}
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+here = "."  # this folder, or the hub's id of it
+pipe = StableDiffusionPipeline.from_pretrained({where})
+pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+{loading}
+seed = torch.Generator().manual_seed({SEED})
+image = pipe({call}, num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}, generator=seed).images[0]
+image.save("{EMOTION}.png")""".lstrip()

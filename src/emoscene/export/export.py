@@ -1,0 +1,104 @@
+"""The verb `export`: an artifact as files that other programs load, in a folder with a model card.
+
+    export("runs/lora", to="a1111", out="out/export")      emoscene export runs/lora --to a1111 --out out/export
+
+    diffusers.py   LoRA, tokens, IP-Adapter: each with a script of plain diffusers that paints the same picture
+    kohya.py       LoRA and embeddings for kohya's scripts, ComfyUI and AUTOMATIC1111
+    card.py        README.md: pictures, use, what was measured, limits, licence
+
+A format is a function from an artifact to the files to write and what the card says of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.export import card, diffusers, kohya
+from emoscene.export.artifact import Artifact, ExportBundle, open_artifact
+
+FORMATS: dict[str, Callable[[Artifact], ExportBundle]] = {
+    "diffusers": diffusers.plan_files,
+    "kohya": kohya.plan_files,
+    "a1111": kohya.plan_webui,
+}
+
+
+def export(
+    artifact: str | Path,
+    *,
+    to: str,
+    out: str | Path,
+    base: str | None = None,
+    device: str | None = None,
+    scores: str | Path | None = None,
+    num: int = 1,
+    steps: int = 20,
+    push: str | None = None,
+    tell: Callable[[str], None] = print,
+    watch: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a trained method as other programs read it, with a card and a gallery; returns the folder.
+
+    artifact: a folder that `train` made, or a base's own as `mini:lora`. to: `diffusers`, `kohya` or `a1111`. base: the
+    base that it stands on, if it has moved. scores: a folder of `evaluate`, for the card. num: seeds of the gallery.
+    push: a repository of the hub, `owner/name`, to upload the folder to; it is made where there is none.
+    The same call goes on where it stopped. Raises Usage for words that are off and a method that has no such form,
+    Failure where the hub cannot be reached or refuses.
+    """
+    if to not in FORMATS:
+        raise unknown_name("format", to, FORMATS)
+    if push and not get_token():
+        raise UsageError(
+            "--push needs a token of the hub and there is none here: `hf auth login` first, or leave out --push"
+        )
+    given = open_artifact(artifact, base, device, steps)
+    for remark in given.pipe.adapter_remarks:
+        tell(remark)
+    told, measured = FORMATS[to](given), card.result_table(given, scores)
+    call = {
+        "to": to,
+        "artifact": given.manifest.get("fingerprint") or run_dir.fingerprint_folder(given.folder),
+        "num": num,
+        "steps": steps,
+    }
+    parents = [*([given.manifest] if given.manifest else []), *([scores] if scores else [])]
+    made = run_dir.RunDir.open(out, "export", call, parents=parents)
+    if not made.is_done:
+        told.write_files(made.path)
+        card.generate_gallery(given, made.path, num, watch)
+        card.write_card(given, made.path, told, measured)
+        made.finish()
+    if push:
+        if Path(given.pipe.base.spec.source).is_dir() and given.pipe.base.name == given.pipe.base.spec.source:
+            tell(f"the card and the pictures name the base by its folder, {given.pipe.base.name}")
+        tell(f"uploaded to {upload_folder(made.path, push)}")
+    return made.path
+
+
+def upload_folder(folder: Path, hub_id: str) -> str:
+    """Upload a finished folder, its manifest (which names this machine's paths) apart; returns the address.
+
+    Raises Failure where the hub cannot be reached or refuses.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(hub_id, exist_ok=True)
+        return str(
+            api.upload_folder(
+                repo_id=hub_id,
+                folder_path=folder,
+                commit_message="emoscene export",
+                ignore_patterns=[run_dir.MANIFEST, f"*{run_dir.TEMPORARY_PREFIX}*"],
+            )
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise EmosceneError(
+            f"{hub_id} was not uploaded ({reason}): {folder} is complete, and the same call tries again"
+        ) from error

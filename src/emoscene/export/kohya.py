@@ -1,0 +1,190 @@
+"""Files that kohya's scripts, ComfyUI and AUTOMATIC1111 load: one LoRA and an embedding an emotion.
+
+A layer's name is its path in diffusers with underscores, `lora_unet_` or `lora_te_` before it; ComfyUI and A1111 map
+these to their own. Each layer has `lora_down`, `lora_up` and its true `alpha`, which those programs divide by the rank.
+What the browsers of models show stands in the metadata: `ss_*` as kohya's trainer writes it, as far as it is true of
+this training, and `modelspec.*` (ModelSpec 1.0.1). `sshs_model_hash` is the sha256 of the tensors alone, by which A1111
+knows the file again; `sshs_legacy_hash` that of 64 KB from the first MB on, the metadata without `modelspec`.
+
+An embedding's name in a prompt is its file's: `emo-awe` in A1111, `embedding:emo-awe` in ComfyUI.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from emoscene import __version__
+from emoscene.core.errors import UsageError
+from emoscene.export.artifact import EMOTION, PROMPT, Artifact, ExportBundle, example_script, restore_layer_name, token_name
+from emoscene.diffusion.loras import hash_tensors
+
+PREFIX = {"unet": "lora_unet", "text_encoder": "lora_te"}
+TRAINER = {  # kohya's word for a setting of ours
+    "seed": "ss_seed",
+    "lr": "ss_learning_rate",
+    "steps": "ss_max_train_steps",
+    "batch": "ss_total_batch_size",
+    "schedule": "ss_lr_scheduler",
+    "clip": "ss_max_grad_norm",
+    "gamma": "ss_min_snr_gamma",
+    "offset": "ss_noise_offset",
+    "drop": "ss_caption_dropout_rate",
+}
+OPTIMIZERS = {
+    "adamw": "torch.optim.AdamW",
+    "adamw8bit": "bitsandbytes.optim.AdamW8bit",
+    "prodigy": "prodigyopt.Prodigy",
+}
+DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--strength s` does. An
+embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
+ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So text and
+update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has no counterpart but
+weighted embeddings. (The script above was run; the other programs were not: their published key maps were read.)"""
+SHAPE = """
+
+The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these programs load no other base of its kind:
+the files show what an export for Stable Diffusion 1.5 looks like."""
+
+
+def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
+    """The files, the LoRA in the sub-folder `lora` and the embeddings in `embeddings`, and what the card says of them.
+
+    Raises Usage for a method that is neither vectors nor a LoRA.
+    """
+    if not artifact.tokens:
+        what = "a gradient in the sampler" if artifact.learner == "guidance" else "an attention of its own"
+        raise UsageError(f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers")
+    parts, files, loading = {}, {}, []
+    if artifact.low_rank_factors:
+        file = str(Path(lora) / f"{artifact.name}.safetensors")
+        parts[file] = _file_with_metadata(layer_tensors(artifact), network_metadata(artifact) | modelspec_metadata(artifact, "lora"))
+        files[file] = "the LoRA, with alphas and metadata"
+        loading.append(f'pipe.load_lora_weights(here, weight_name="{file}")')
+    for emotion, vectors in artifact.tokens.items():
+        about = modelspec_metadata(artifact, "textual-inversion", emotion)
+        parts[f"{Path(embeddings) / token_name(emotion)}.safetensors"] = _file_with_metadata({"emb_params": vectors.contiguous()}, about)
+    files[str(Path(embeddings) / "emo-*.safetensors")] = "an emotion's embedding; the file's name is the word to write"
+    named = f'weight_name="{Path(embeddings) / token_name(EMOTION)}.safetensors", token="<{token_name(EMOTION)}>"'
+    loading.append(f"pipe.load_textual_inversion(here, {named})")
+    script = example_script(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
+    dial = DIAL.format(name=artifact.name, token=token_name(EMOTION))
+    return ExportBundle("diffusers", parts, files, script, dial, _usage_text(artifact), token_name)
+
+
+def plan_webui(artifact: Artifact) -> ExportBundle:
+    """The same files where AUTOMATIC1111 looks for them, and its own card beside the LoRA."""
+    told = plan_files(artifact, "models/Lora", "embeddings")
+    if not artifact.low_rank_factors:
+        return told
+    about = {
+        "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
+        "sd version": "SD1" if artifact.is_sd15 else "Unknown",
+        "activation text": token_name(EMOTION),
+        "preferred weight": 1.0,
+        "notes": f"write one of these after the prompt: {', '.join(map(token_name, artifact.tokens))}",
+    }
+    own = {f"models/Lora/{artifact.name}.json": json.dumps(about, indent=1).encode()}
+    return replace(told, parts={**told.parts, **own})
+
+
+def layer_key(part: str, layer: str) -> str:
+    """What these programs call a layer of the `unet` or the `text_encoder`."""
+    return f"{PREFIX[part]}_{restore_layer_name(part, layer).replace('.', '_')}"
+
+
+def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
+    """The update under these programs' keys."""
+    alpha, found = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
+    for (part, layer), (a, b) in artifact.low_rank_factors.items():
+        name = layer_key(part, layer)
+        found |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
+    return found
+
+
+def network_metadata(artifact: Artifact) -> dict[str, Any]:
+    """The `ss_*` of kohya's trainer: what is known of this training, and nothing besides."""
+    rank, alpha = artifact.peft_config["r"], artifact.peft_config["lora_alpha"]
+    known, base = artifact.training_facts, artifact.pipe.base
+    convolutions = any(a.ndim == 4 and a.shape[-1] > 1 for a, _ in artifact.low_rank_factors.values())
+    settings = {TRAINER[name]: value for name, value in known["settings"].items() if name in TRAINER}
+    return {
+        **settings,
+        "ss_output_name": artifact.name,
+        "ss_base_model_version": "sd_v1" if artifact.is_sd15 else Path(base.name).name,
+        "ss_sd_model_name": artifact.hub or Path(base.name).name,
+        "ss_v2": False,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": rank,
+        "ss_network_alpha": alpha,
+        "ss_network_args": {"conv_dim": rank, "conv_alpha": alpha} if convolutions else {},
+        "ss_num_train_images": known["pictures"],
+        "ss_tag_frequency": {"emoscene": {token_name(name): count for name, count in known["emotions"].items()}},
+        "ss_resolution": f"({base.default_size}, {base.default_size})",
+        "ss_optimizer": optimizer_name(known["settings"]),
+        "ss_training_comment": f"emoscene {__version__}, {artifact.learner}",
+    }
+
+
+def optimizer_name(settings: Mapping[str, Any]) -> str | None:
+    """What moved the weights; nothing where that is unknown, or was two optimizers."""
+    return OPTIMIZERS.get(settings.get("optimizer", "adamw")) if settings.get("muon") == 0 else None
+
+
+def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
+    """The `modelspec.*` of a file of this kind, `lora` or `textual-inversion`."""
+    base = artifact.pipe.base
+    made = max(file.stat().st_mtime for file in artifact.folder.glob("*.safetensors"))
+    triggers = [token_name(emotion)] if emotion else [token_name(name) for name in artifact.tokens]
+    hub = "https://github.com/Stability-AI/generative-models"
+    about = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"{'stable-diffusion-v1' if artifact.is_sd15 else Path(base.name).name}/{kind}",
+        "implementation": "diffusers" if kind == "lora" else hub,
+        "implementation_version": f"emoscene/{__version__}",
+        "title": f"{artifact.name} {emotion}".strip(),
+        "resolution": f"{base.default_size}x{base.default_size}",
+        "description": f"{emotion or 'Eight emotions'} for {base.name}, by emoscene's {artifact.learner}",
+        "date": datetime.fromtimestamp(int(made), UTC).isoformat(),
+        "license": artifact.licence,
+        "usage_hint": "write the trigger phrase after the prompt's own words",
+        "tags": "emotion",
+        "trigger_phrase": ", ".join(triggers),
+        "prediction_type": "v" if base.scheduler_config.get("prediction_type") == "v_prediction" else "epsilon",
+        **({"is_negative_embedding": "false"} if emotion else {}),
+    }
+    return {f"modelspec.{name}": value for name, value in about.items()}
+
+
+def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    """A file with its metadata, which are all text, and its hashes."""
+    state = dict(tensors)
+    known = {name: value for name, value in about.items() if value is not None}
+    told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in known.items()}
+    trainers = {name: value for name, value in told.items() if name.startswith("ss_")}
+    plain = save(state, trainers)
+    told["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
+    if trainers:
+        told |= {"sshs_model_hash": hash_tensors(plain), "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8]}
+    data: bytes = save(state, told)
+    return data
+
+
+def _usage_text(artifact: Artifact) -> str:
+    """How to write it in the other programs."""
+    lora = f" <lora:{artifact.name}:1>" if artifact.low_rank_factors else ""
+    loader = f"LoraLoader with `{artifact.name}` and " if artifact.low_rank_factors else ""
+    shape = "" if artifact.is_sd15 else SHAPE.format(base=artifact.pipe.base.name)
+    return (
+        f"In AUTOMATIC1111: `{PROMPT} {token_name(EMOTION)}{lora}`. In ComfyUI: {loader}the prompt "
+        f"`{PROMPT} embedding:{token_name(EMOTION)}`.{shape}"
+    )

@@ -1,0 +1,236 @@
+"""The bench on which settings are tried: what all trials of a call share, and how one of them is done.
+
+A trial's artifact lies in a folder named by a digest of everything that training depends on. So trials that differ only
+in how they paint (`late` fields, `cfg`) share one, a trial whose worker died goes on from the checkpoint that it left,
+and what was trained once is never trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from emoscene.training import train, loop
+from emoscene.learning import checkpoints
+from emoscene.evaluation import judges as judge_loading
+from emoscene.core import registry, seeds, run_dir
+from emoscene.core import config as configs
+from emoscene.learning import learner as learners
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.config import Option, option
+from emoscene.data.dataset import PreparedDataset
+from emoscene.encoders.base import locate_model
+from emoscene.core.errors import TrainingDiverged, EmosceneError, UsageError
+from emoscene.methods.base import Method
+from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.tuning.selector import Observation, Selector, choose_captions, check_disjoint
+from emoscene.tuning.studies import Study, Trial, TrialPruned
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to search, and by what."""
+
+    objective: str = option(
+        "probability", "what is to be high: the asked emotion's mean, or its share", choices=("probability", "accuracy")
+    )
+    floor: float = option(0.9, "least content, as a share of what the base alone keeps", span=(0.0, 1.0))
+    looks: int = option(8, "prompts painted in all eight emotions at each look", span=(2, 10_000))
+    rungs: int = option(2, "looks during a training, at which it may be stopped; 0 is none", span=(0, 100))
+    pulse: int = option(30, "seconds between a worker's signs of life; three missed, and it is dead", span=(1, 3600))
+    cfg: float | None = option(None, "how closely to follow the words; the base's own if not set", span=(1.0, 20.0))
+
+
+class TuningObjective:
+    """What all trials of a call have in common, and how one of them is done."""
+
+    def __init__(
+        self,
+        name: str,
+        data: Path,
+        out: Path,
+        base: str,
+        adapters: list[Path],
+        tell: Callable[[str], None],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.name, self.data, self.out, self.adapters, self.tell = name, data, out, adapters, tell
+        cls = train.find_learner(name)
+        if not issubclass(cls, Method):
+            raise UsageError(f"tune searches methods, and {name} is none: give its settings to emoscene train {name}")
+        if len(adapters) > 1 or any(learners.read_card(folder)["learner"] != name for folder in adapters):
+            raise UsageError(f"--adapter is one folder that `emoscene train {name}` made")
+        self.cls, self.backbone = cls, DiffusionModel.load(base)
+        self.own = configs.list_options(cls.Config)
+        self.late = {field.name for field in self.own if field.runtime}
+        self.config, self.space, self.defaults = self._parse_settings(settings)
+        self.first = {key: self.defaults[key] for key in self.space}
+        self.selected = PreparedDataset(data, role="selector")
+
+    def _parse_settings(self, settings: Mapping[str, Any]) -> tuple[Config, dict[str, Option], dict[str, Any]]:
+        """How to search, what is searched, and the default configuration: a value for every field."""
+        fields, mine = [*configs.list_options(loop.Config), *self.own], configs.list_options(Config)
+        recipe = {} if self.adapters else train.find_recipe(self.name, self.backbone.name)
+        said = configs.read_settings([*fields, *mine], {**recipe, **settings}, configs.narrow_option)
+        space = {key: value for key, value in said.items() if isinstance(value, Option)}
+        fixed = {key: value for key, value in said.items() if key not in space}
+        by = {field.name for field in mine} - {"cfg"}
+        for key in sorted(by & space.keys()):
+            raise UsageError(f"{key} says how to search and is not searched: give it one value")
+        for key in sorted(settings.keys() - by - self.late - {"cfg"}) if self.adapters else ():
+            raise UsageError(f"{key} was settled when {self.adapters[0]} was trained: leave out {key}, or --adapter")
+        space = space or self._default_search(settings)
+        defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.guidance_scale}
+        if self.adapters:
+            defaults |= learners.read_card(self.adapters[0])["config"]
+        defaults |= configs.read_settings(fields, recipe)
+        defaults |= {key: value for key, value in fixed.items() if key not in by}
+        for key, field in space.items():
+            try:
+                field.read(defaults[key])
+            except UsageError as error:
+                raise UsageError(f"{error}; a study begins with the default, {defaults[key]}: widen it") from error
+        return configs.replace_fields(Config(), {key: fixed[key] for key in by & fixed.keys()}), space, defaults
+
+    def _default_search(self, settings: Mapping[str, Any]) -> dict[str, Option]:
+        """What is searched where nobody says: `lr`, `cfg`, and what the method declares."""
+        others = [*configs.list_options(loop.Config), *configs.list_options(Config)]
+        fields = [*(field for field in others if field.name in {"lr", "cfg"}), *self.own]
+        fields = [replace(field, choices=(False, True)) if field.type == "bool" else field for field in fields]
+        late = self.late | {"cfg"}
+        return {
+            field.name: field
+            for field in fields
+            if (field.choices or field.span)
+            and field.name not in settings
+            and (not self.adapters or field.name in late)
+        }
+
+    def set_selector(self, selector: str | Path | None, judges: Sequence[str]) -> dict[str, Any]:
+        """Seat the selector; returns what makes this call the same as another. Raises Usage for one akin to a judge."""
+        spec = self.backbone.spec
+        clip = locate_model(self.backbone.auxiliary_model("emotion_clip")) if spec.emotion_clip else None
+        folder = Path(selector) if selector else clip
+        if folder is None:
+            raise UsageError(f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector")
+        judge_loading.load_judges(self.backbone.name, judges)
+        places = [*(registry.HOME / place for place in spec.judges.values()), *map(Path, judges)]
+        check_disjoint(folder, places, self.cls.columns, self.selected)
+        self.selector = Selector(folder, clip, choose_captions(self.selected, self.config.looks))
+        self.mark = run_dir.fingerprint_folder(folder)
+        return {
+            "learner": self.name,
+            "base": self.backbone.name,
+            "search": {key: field.choices or field.span for key, field in self.space.items()},
+            "default": self._relevant(),
+            "by": configs.to_dict(self.config),
+            "selector": self.mark,
+            "judges": judge_loading.judge_fingerprints(self.backbone.name, judges),
+        }
+
+    def _relevant(self) -> dict[str, Any]:
+        """The default configuration; of an artifact that is there, without what its training was."""
+        own = {field.name for field in self.own} | {"cfg"}
+        return {key: value for key, value in self.defaults.items() if not self.adapters or key in own}
+
+    def hold_lock(self, what: str) -> FileLock:
+        """Nobody else is inside for the same thing; the system lets go of a dead worker's lock."""
+        return FileLock(self.out / f"{run_dir.TEMPORARY_PREFIX}{what}.lock")
+
+    def run_trial(self, study: Study, trial: Trial) -> float:
+        """Train, unless another trial trained alike, and look. Raises TrialPruned for a trial that is given up."""
+        for field in self.space.values():
+            suggest_value(trial, field)
+        try:
+            return self._objective_value(self._observe(study, trial, self.full_settings(trial.params)))
+        except TrialPruned as error:
+            self.tell(f"trial {trial.number} is given up: {error}; {format_settings(trial.params)}")
+            if trial.params == self.first:
+                raise EmosceneError(f"the default configuration failed, and a study needs it: {error}") from error
+            raise
+
+    def full_settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A value for every field; what was drawn is rounded to five digits, as a recipe should be read."""
+        return {**self.defaults, **{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in params.items()}}
+
+    def _observe(self, study: Study, trial: Trial, chosen: Mapping[str, Any]) -> Observation:
+        """What the selector sees of a trial's settings, noted in the study with the floor that it must keep."""
+        own = configs.replace_fields(self.cls.Config(), {field.name: chosen[field.name] for field in self.own})
+        try:
+            self.cls.from_scratch(own, self.backbone)
+        except UsageError as error:
+            raise TrialPruned(str(error)) from error
+        if "content" not in study.user_attrs:
+            study.set_user_attr("content", self.selector.observe_base(EmotionPipeline(self.backbone, {}), self.defaults["cfg"]))
+        folder = self.train_artifact(chosen, partial(self._report_rung, trial, chosen))
+        pipe = load(self.backbone, method=self.name, adapter=folder, **{key: chosen[key] for key in self.late})
+        seen = self.selector.observe(pipe, chosen["cfg"])
+        for key, value in asdict(seen).items():
+            trial.set_user_attr(key, value)
+        trial.set_constraint("floor", self.config.floor * study.user_attrs["content"] - seen.content)
+        self.tell(f"trial {trial.number}: {format_observation(seen)}; {format_settings(trial.params)}")
+        return seen
+
+    def _objective_value(self, seen: Observation) -> float:
+        return float(getattr(seen, self.config.objective))
+
+    def train_artifact(self, chosen: Mapping[str, Any], look: Callable[[loop.TrainingState], None] | None = None) -> Path:
+        """The artifact of these settings, trained now if it is not there; a dead worker's training goes on."""
+        if self.adapters:
+            return self.adapters[0]
+        settings = {key: value for key, value in chosen.items() if key != "cfg"}
+        plain = settings | {key: self.defaults[key] for key in self.late}
+        mark = f"{seeds.derive_seed(0, json.dumps(plain, sort_keys=True)):016x}"
+        folder = self.out / "trained" / mark
+        with self.hold_lock(mark):
+            again = bool(checkpoints.list_checkpoints(folder / "checkpoints"))
+            how: dict[str, Any] = {"data": self.data, "base": self.backbone.name, "resume": again, "tell": self.tell}
+            try:
+                return train.train(self.name, out=folder, on_step_end=look, **how, **plain)
+            except (TrainingDiverged, TrialPruned) as error:
+                shutil.rmtree(folder)
+                raise TrialPruned(str(error)) from error
+
+    def _report_rung(self, trial: Trial, chosen: Mapping[str, Any], state: loop.TrainingState) -> None:
+        """Look at a training under way. Raises TrialPruned where it lags behind the others at the same point."""
+        rungs = self.config.rungs
+        points = [round(chosen["steps"] * place / (rungs + 1)) for place in range(1, rungs + 1)]
+        if state.step not in points:
+            return
+        with state.averaged_weights() as learner:
+            assert isinstance(learner, Method)
+            before, learner.config = learner.config, configs.replace_fields(learner.config, {k: chosen[k] for k in self.late})
+            seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["cfg"])
+            learner.config = before
+        trial.report(self._objective_value(seen), points.index(state.step))
+        if trial.should_prune() and trial.params != self.first:
+            raise TrialPruned(f"at step {state.step} {format_observation(seen)}")
+
+
+def suggest_value(trial: Trial, field: Option) -> None:
+    """Draw a field for a trial, from its choices or its span."""
+    if field.choices is not None:
+        trial.suggest_categorical(field.name, field.choices)
+    elif field.span is not None:
+        low, high, *scale = field.span
+        draw = trial.suggest_int if field.type.startswith("int") else trial.suggest_float
+        draw(field.name, low, high, log="log" in scale)
+
+
+def format_observation(seen: Observation) -> str:
+    """A look in words."""
+    return f"probability {seen.probability:.3f}, accuracy {seen.accuracy:.3f}, content {seen.content:.3f}"
+
+
+def format_settings(params: Mapping[str, Any]) -> str:
+    """Parameters as they are written on the command line."""
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
+    )

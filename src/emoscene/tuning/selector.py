@@ -1,0 +1,118 @@
+"""The selector: what picks among settings, and may therefore judge nothing.
+
+Three roles never share weights or pictures: the guide gives a method its gradients or vectors, the selector picks, the
+judges only judge. Here the selector is the base's EmotionCLIP, which learnt from the methods' pictures and never from
+the judges'. A method that stands on that very encoder needs another, such as a judge trained on a folder that was
+prepared for nothing else.
+
+A look paints prompts from the selector's own captions in all eight emotions, each prompt from a seed of its own. The
+emotion is the selector's to tell. Content is told by a CLIP: of all the prompts it must find the picture's own the
+nearest (R-precision, Park et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, product, zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emoscene.evaluation import predictions, judges as judge_loading
+from emoscene.core import run_dir
+from emoscene.learning import learner as learners
+from emoscene.data.dataset import PreparedDataset
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.encoders.base import Encoder
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.judge import Judge
+from emoscene.core.errors import UsageError
+from emoscene.evaluation.metrics.base import Array, hits, asked_probability
+from emoscene.pipeline.pipeline import EmotionPipeline
+
+FIRST = 1_000_000  # seed of the first prompt's pictures, far from those that judges are asked about
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of a method's pictures: the mean probability of the emotion asked, the share of pictures in which
+    it is the likeliest, and the share whose prompt is kept.
+    """
+
+    probability: float
+    accuracy: float
+    content: float
+
+
+class Selector:
+    """The encoder in `folder`, a CLIP that knows words, and the prompts to paint.
+
+    clip: the CLIP's folder, where the selector is none. Raises Usage for a folder that cannot tell emotions.
+    """
+
+    def __init__(self, folder: Path, clip: Path | None, prompts: Sequence[str]) -> None:
+        self.reader, self.prompts = load_selector(folder), tuple(prompts)
+        if not isinstance(self.reader, EmotionCLIP) and clip is None:
+            raise UsageError(f"{folder} cannot tell whether the words are kept: give an EmotionCLIP as --selector")
+        self.clip = self.reader if isinstance(self.reader, EmotionCLIP) else judge_loading.load_clip(clip or folder)
+        self.texts = predictions.encode_texts(self.clip, self.prompts)
+
+    def observe(self, pipe: EmotionPipeline, cfg: float) -> Observation:
+        """Every prompt in every emotion."""
+        asked = list(product(range(len(self.prompts)), range(len(EMOTIONS))))
+        rows = [pipe.plan(self.prompts[p], emotion=EMOTIONS[e], seed=FIRST + p, cfg=cfg)[0] for p, e in asked]
+        images = [image for _, image in pipe.generate(rows)]
+        read = self.reader.read(images)
+        prompt, emotion = np.array(asked).T
+        felt = asked_probability(read.probabilities, emotion).mean(), hits(read.probabilities, emotion).mean()
+        return Observation(float(felt[0]), float(felt[1]), self._content_kept(images, prompt))
+
+    def observe_base(self, pipe: EmotionPipeline, cfg: float) -> float:
+        """The content of what the base paints when no emotion is asked of it: the most that can be kept."""
+        rows = [pipe.plan(text, seed=FIRST + place, cfg=cfg)[0] for place, text in enumerate(self.prompts)]
+        return self._content_kept([image for _, image in pipe.generate(rows)], np.arange(len(rows)))
+
+    def _content_kept(self, images: Sequence[Image.Image], prompt: Array) -> float:
+        return float(hits(self.clip.read(images).features @ self.texts.T, prompt).mean())
+
+
+def load_selector(folder: Path) -> Encoder:
+    """The encoder of emotions in a folder. Raises Usage where there is none."""
+    if not folder.is_dir():
+        raise UsageError(f"--selector {folder} is not there: give a folder that `emoscene train emotion_clip` made")
+    if not (folder / learners.CARD).is_file() or learners.read_card(folder)["learner"] == "emotion_clip":
+        return judge_loading.load_clip(folder)
+    found = learners.load_learner("encoders", folder, None)
+    if not isinstance(found, Judge) or found.labels != EMOTIONS:
+        raise UsageError(f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion")
+    return found
+
+
+def check_disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data: PreparedDataset) -> None:
+    """Raises Usage where the selector is a judge, learnt from a judge's pictures, or is what the method stands on.
+
+    reads: the columns that the method learns from.
+    """
+    mark = run_dir.fingerprint_folder(selector)
+    for judge in judges:
+        if mark == run_dir.fingerprint_folder(judge):
+            raise UsageError(f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector")
+        if any(origin := judge_loading.training_history(selector)) and origin == judge_loading.training_history(judge):
+            raise UsageError(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
+    if "vector" in reads and mark == data.emotion_clip:
+        raise UsageError(f"the method stands on {selector} ({mark[:12]}), which must not pick: give another --selector")
+
+
+def choose_captions(data: PreparedDataset, count: int) -> list[str]:
+    """`count` captions of these pictures, no two alike, from as many scenes as there are. Raises Usage for too few."""
+    rows = data.read(range(len(data)), ["caption", "scene"])
+    scenes: dict[str, list[str]] = {}
+    for caption, scene in zip(rows["caption"], rows["scene"], strict=True):
+        scenes.setdefault(scene, []).append(caption)
+    turns = chain.from_iterable(zip_longest(*scenes.values()))
+    found = list(dict.fromkeys(caption for caption in turns if caption))
+    if len(found) < max(count, 2):
+        raise UsageError(f"{data.folder} has {len(found)} captions for the selector, and looks={count}: prepare more")
+    return found[:count]

@@ -1,0 +1,98 @@
+"""The verb `tune`: settings are searched by training and painting with them, and the judges have the last word.
+
+    tuned/
+        manifest.json  study.db              the study, unless --storage names another place
+        trained/DIGEST/                      artifacts; trials that only paint differently share one
+        scores/trial-0  scores/trial-7       the default and the winner as the judges see them, for `report`
+        comparison.json                      the paired difference of the two
+        train.toml  evaluate.toml            the winner, as recipes
+
+What can be searched are the fields of the method's `Config`, those of `training`'s, and `cfg`, within their spans and
+choices: `lr=1e-4..1e-2`, `width=32,64`, `scale=2..40`. Every other field is fixed, by you or by the method's recipe.
+The first trial is the default. A trial trains, paints, and is told by the `selection` how well the emotion is met;
+content is a constraint. A few times during its training it is looked at in the same way, and stopped where it lags
+behind the median of the others.
+
+Choosing the best of many flatters the winner in the selector's eyes. So the winner and the default are painted once
+more, other prompts from other seeds, and what is reported is the judges' verdict on these.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from emoscene.core import run_dir
+from emoscene.core.config import Option
+from emoscene.core.errors import UsageError
+from emoscene.evaluation.generate import PROMPTS, Prompt, load_prompts, parse_seeds
+from emoscene.tuning import studies
+from emoscene.tuning.objective import TuningObjective
+from emoscene.tuning.final import FinalEvaluation, conclude_study
+
+Folders = str | Path | Sequence[str | Path] | None
+
+
+def tune(
+    name: str,
+    *,
+    data: str | Path,
+    out: str | Path,
+    trials: int = 20,
+    storage: str | None = None,
+    base: str = "mini",
+    adapter: Folders = None,
+    selector: str | Path | None = None,
+    judge: Folders = None,
+    prompts: str | Path | Sequence[Prompt] = PROMPTS,
+    seeds: str | Sequence[int] = "0:4",
+    tell: Callable[[str], None] = print,
+    **settings: Any,
+) -> Path:
+    """Search the settings of the method `name`; returns the folder with the winner's recipes.
+
+    The same call, here or on another machine that reaches `storage`, joins in as one more worker; it also goes on where
+    all stopped, or with more `trials`. adapter: an artifact of the method, whose late fields and `cfg` are searched
+    without any training. selector: the encoder that picks. judge, prompts, seeds: as `evaluate` has them, for the last
+    word. settings: fields of `Config` here, of training's and of the method's: a value, a range "LOW..HIGH" or a list
+    "A,B". Where nothing is a range, `lr`, `cfg` and all spans and choices of the method are searched.
+    Raises Usage for words that are off, Failure where the storage cannot be reached or no trial keeps the floor.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("tune runs in single processes: call it once for each worker, with the same words")
+    out, jury = Path(out), FinalEvaluation(run_dir.as_list(judge), load_prompts(prompts), parse_seeds(seeds))
+    url = storage or f"sqlite:///{out.resolve()}/study.db"
+    with studies.check_storage(url):
+        bench = TuningObjective(name, Path(data), out, base, [Path(folder) for folder in run_dir.as_list(adapter)], tell, settings)
+        call = bench.set_selector(selector, jury.judges)
+        call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
+        opened = run_dir.RunDir.open(out, "tuning", call, parents=[data, *bench.adapters])
+        known = {**call, "data": bench.selected.fingerprint}
+        told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
+        draw, pulse = bench.defaults["seed"], bench.config.pulse
+        with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
+            tell(f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study {study.study_name!r}")
+            studies.run_trials(study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, tell=tell)
+            with bench.hold_lock("study"):
+                if run_dir.read_manifest(out).get("trials") != (count := len(studies.finished_trials(study))):
+                    command = _command(name, {"trials": count, **told}, settings)
+                    opened.finish(trials=count, **conclude_study(bench, study, jury, command))
+    return out
+
+
+def _command(name: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The call as it is written on the command line."""
+    words = [name]
+    for key, value in options.items():
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += [] if one is None else [f"--{key}", str(one)]
+    for key, value in settings.items():
+        if isinstance(value, Option):
+            ends = value.span or ()
+            value = ",".join(map(str, value.choices)) if value.choices else "..".join(map(str, ends[:2]))
+        words.append(f"{key}={value}")
+    return f"emoscene tune {shlex.join(words)}"

@@ -1,0 +1,29 @@
+"""A claim: a figure, what was promised of it, and whether it was kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emoscene.evaluation.metrics.base import Value
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A promise and what came of it; `met` is None where nothing was promised and the figure is only told."""
+
+    what: str
+    figure: str
+    target: str
+    met: bool | None
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def make_claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
+    """A claim from a figure, with its interval where it has one."""
+    met = None if met is None else bool(met)  # not NumPy's
+    if isinstance(value, Value):
+        figure = f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
+        return Claim(what, figure, target, met, value.value, value.low, value.high)
+    return Claim(what, f"{value:{form}}", target, met, float(value))

@@ -1,0 +1,176 @@
+"""The bench on which the miniature is measured: what is painted, rendered and read, each once, kept on the disk.
+
+made = lab.read("lora")            24 short prompts x 8 emotions x 4 seeds, counted from `first`
+real = lab.real                    the world's own pictures of the same scenes, objects and emotions, as many
+natural = lab.natural              held-out pictures as they come: the judge's ceiling
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from emoscene.pipeline import image_folder
+from emoscene.core import run_dir
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.encoders.base import Encoder
+from emoscene.evaluation.predictions import Sample, predict
+from emoscene.evaluation.metrics.base import Predictions
+from emoscene.evaluation.generate import Prompt, generate_samples, plan_samples, load_prompts, adapter_folders
+from emoscene.evaluation.judges import load_judges
+from emoscene.core.images import GenerationParams
+from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene_mini.world import roles
+from emoscene.core.image_origin import encode_mark
+from emoscene_mini.world.render_pool import RenderedImage, render_images
+
+SEEDS = 4  # of each prompt and emotion
+NATURAL = 1500  # held-out pictures for the ceiling
+UNSEEN = 500  # held-out pictures for the autoencoder
+MATCHED, APART = 100_000, 50_000  # where these begin among the held-out seeds
+
+
+class Experiment:
+    """A base, its adapters and judges, and a folder to keep what was painted in."""
+
+    def __init__(
+        self,
+        out: Path,
+        base: str = "mini",
+        method: str = "lora",
+        adapters: Sequence[str] = (),
+        judges: Sequence[str] = (),
+        tell: Callable[[str], None] = print,
+        first: int = 0,
+    ) -> None:
+        self.out, self.base, self.method, self.tell = out, base, method, tell
+        self.adapters, self.more = list(adapters), list(judges)
+        self.seeds = range(first, first + SEEDS)
+        self.pipes: dict[str, EmotionPipeline] = {}
+        self.known: dict[str, dict[str, Predictions]] = {}
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The short prompts."""
+        return load_prompts(Path(__file__).parent / "prompts.toml")
+
+    @cached_property
+    def judges(self) -> dict[str, Encoder]:
+        """The base's judges."""
+        return load_judges(self.base, self.more, self.adapters)
+
+    @property
+    def backbone(self) -> DiffusionModel:
+        """The base itself."""
+        return self.pipe("none").base
+
+    def pipe(self, method: str) -> EmotionPipeline:
+        """A method ready to paint; each is loaded once."""
+        if method not in self.pipes:
+            own = self.adapters if method == self.method else []
+            self.pipes[method] = load(self.base, method=method, adapter=own or None)
+            for remark in self.pipes[method].adapter_remarks:
+                self.tell(remark)
+        return self.pipes[method]
+
+    def predict(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Predictions:
+        """What the first judge reads of a method's pictures; painted once, kept in `out`."""
+        return next(iter(self.predict_all(method, strength, seeds).values()))
+
+    def predict_all(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> dict[str, Predictions]:
+        """What each judge of emotions reads of them."""
+        seeds = list(self.seeds if seeds is None else seeds)
+        name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
+        if name not in self.known:
+            self.tell(f"painting {name}")
+            planned = plan_samples(self.pipe(method), self.prompts, seeds, strength=strength)
+            self.known[name] = self.judge_all(self.generate(f"{method}-{strength:g}", self.pipe(method), planned))
+        return self.known[name]
+
+    def generate(self, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]]) -> list[Sample]:
+        """Any planned pictures, painted once into a folder of that name, and again where they would be others now."""
+        folder = self.out / "pictures" / name
+        self._remove_stale(folder, pipe, [row for _, row in planned])
+        return generate_samples(pipe, planned, folder, tell=self.tell)
+
+    def _remove_stale(self, folder: Path, pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> None:
+        """Take away from a folder what other weights painted, and what was painted from other rows than these."""
+        given = self.adapters if pipe.method == self.method else []
+        marks = [self.fingerprint, *(run_dir.fingerprint_folder(path) for path in adapter_folders(pipe, given))]
+        record = folder / "weights.json"
+        if not record.is_file() or json.loads(record.read_text(encoding="utf8")) != marks:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            run_dir.write_atomic(record, json.dumps(marks).encode())
+        known = {row["file"]: replace(GenerationParams.from_dict(row), seconds=None) for row in run_dir.read_jsonl(folder / image_folder.INDEX)}
+        for row in rows:
+            if known.get(row.file) != row:
+                (folder / row.file).unlink(missing_ok=True)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of all the base's weights."""
+        folder = self.backbone.folder
+        return run_dir.fingerprint_folder(folder) if folder.is_dir() else self.backbone.fingerprint
+
+    @cached_property
+    def real_predictions(self) -> Predictions:
+        """Rendered pictures with the same captions and emotions as the painted ones, from held-out seeds."""
+        asked = [(p, e, s) for p in range(len(self.prompts)) for e in range(len(EMOTIONS)) for s in self.seeds]
+        seeds = roles.role_seeds("heldout", len(asked), MATCHED)
+        orders = [
+            {"seed": seed, "emotion": EMOTIONS[e], "scene": self.prompts[p].scene, "object": self.prompts[p].object}
+            for seed, (p, e, _) in zip(seeds, asked, strict=True)
+        ]
+        samples = [Sample(Path(f"{p}-{e}-{s}.png"), p, s, e, self.prompts[p].scene) for p, e, s in asked]
+        return self.judge(self.render("real", orders, samples))
+
+    @property
+    def held_out(self) -> Predictions:
+        """What the first judge reads of held-out pictures."""
+        return next(iter(self.held_out_all.values()))
+
+    @cached_property
+    def held_out_all(self) -> dict[str, Predictions]:
+        """What each judge of emotions reads of held-out pictures of one emotion, scene and object as they come."""
+        seeds = roles.role_seeds("heldout", NATURAL)
+        orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds]
+        samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
+        return self.judge_all(self.render("natural", orders, samples))
+
+    @cached_property
+    def unseen(self) -> list[RenderedImage]:
+        """Held-out pictures of one emotion each."""
+        seeds = roles.role_seeds("heldout", UNSEEN, APART)
+        orders = ({"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds)
+        return list(render_images(orders, self.backbone.default_size))
+
+    @cached_property
+    def mixed_samples(self) -> list[RenderedImage]:
+        """Held-out pictures of every kind, neutral ones and mixtures among them."""
+        seeds = roles.role_seeds("heldout", UNSEEN, APART)
+        return list(render_images(({"seed": seed} for seed in seeds), self.backbone.default_size))
+
+    def render(self, name: str, orders: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Sample]:
+        """Render into a folder; the scene is the plan's own."""
+        folder = self.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        found = []
+        for sample, proof in zip(samples, render_images(orders, self.backbone.default_size), strict=True):
+            proof.picture.save(folder / sample.file, **encode_mark(proof.picture))
+            found.append(replace(sample, file=folder / sample.file, scene=proof.plan.scene))
+        return found
+
+    def judge(self, samples: Sequence[Sample]) -> Predictions:
+        """What the first judge read of these pictures."""
+        return next(iter(self.judge_all(samples).values()))
+
+    def judge_all(self, samples: Sequence[Sample]) -> dict[str, Predictions]:
+        """What each judge of emotions read of these pictures."""
+        return predict(samples, self.judges)

@@ -1,0 +1,249 @@
+"""The miniature's judges, trained from nothing on pictures of the world that nothing else learns from.
+
+    build(work, out, tokenizer)     renders the judges' own seeds into `work`, trains each into `out`/judge-NAME
+    torchrun --nproc_per_node=4 -m emoscene_mini.judges WORK OUT TOKENIZER     the same, once rendered, on four
+
+All learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
+together, so that the judges are as sure of such a picture as of any other. The judge of scenes starts where that of
+emotions ended, because both must see the same things.
+
+The second judge of emotions is of another kind: an EmotionCLIP, which has learnt pictures and captions, and emotions as
+words among others. What both judges see is not one network's peculiarity.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+
+from emoscene.learning import checkpoints
+from emoscene.core import seeds, run_dir
+from emoscene.training import loop
+from emoscene.learning import learner as learners
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.encoders.base import Encoder
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.judge import Judge
+from emoscene_mini import image_cache
+from emoscene_mini.image_cache import RenderedImages
+from emoscene_mini.world import roles
+from emoscene_mini.world.captions import captions
+from emoscene_mini.world.faces import EXPRESSIONS
+from emoscene_mini.world.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
+from emoscene_mini.world.objects import LIVING, OBJECTS, POSES
+from emoscene_mini.world.plan import Plan, plan
+from emoscene_mini.world.scenes import SCENES
+from emoscene_mini.world.things import THINGS
+
+PICTURES = 50_000
+CHECKED = 1000
+SETTINGS = loop.Config(
+    steps=9000, batch=64, lr=1e-3, muon=10.0, decay=0.05, average=0.998, seed=1, checkpoint_every=500, keep=1
+)
+TARGETS = {"emotion": 1.0, "scene": 0.3}
+"""What each judge tells, and its share of the steps; in this order."""
+FIRM = replace(SETTINGS, steps=2400, lr=3e-4)
+"""How the judge of emotions goes on, once it knows them: every other picture stands beside what the base's autoencoder
+makes of it, which is no emotion and should be none to a judge of what comes out of that autoencoder."""
+DECODED = 6_500  # pictures seen so
+CLIP = EmotionCLIP.Config(emotion=1.0, role="judges")
+WORDED = replace(SETTINGS, steps=1200, batch=128, average=0.996, seed=2, checkpoint_every=200)
+"""The second judge of emotions, and how it learns."""
+
+
+class JudgeData:
+    """The cache's pictures as a judge reads them, every cue beside them as `hints`, and both captions."""
+
+    def __init__(self, pictures: RenderedImages) -> None:
+        self.pictures, self.count = pictures, len(pictures)
+
+    @cached_property
+    def plans(self) -> list[Plan]:
+        """What was painted in each picture."""
+        return [plan(**draw_orders(note["seed"])) for note in self.pictures.notes]
+
+    @cached_property
+    def hints(self) -> torch.Tensor:
+        """The same, fact by fact [N, H]."""
+        return torch.tensor([encode_cues(drawn) for drawn in self.plans], dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def first(self, count: int) -> Self:
+        """These pictures, up to that many."""
+        some = copy(self)
+        some.count = min(count, len(self))
+        return some
+
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+        """The named columns of these rows."""
+        drawn = {"hints", "caption", "caption_long"} & {*columns}
+        found = self.pictures.read(indices, [column for column in columns if column not in drawn])
+        if "hints" in drawn:
+            found["hints"] = self.hints[list(indices)].float()
+        for place, column in enumerate(("caption", "caption_long")):
+            if column in drawn:
+                found[column] = [captions(self.plans[index])[place] for index in indices]
+        return found
+
+
+def draw_orders(seed: int) -> dict[str, Any]:
+    """What the world is asked for: one in eight is a pair that other training never shows."""
+    return {"seed": seed, "held_out": seed % 8 == 0}
+
+
+def encode_cues(drawn: Plan) -> list[bool]:
+    """What was painted, fact by fact: palettes, time, weather, things, composition, pose, face, scene, object."""
+    lights = {name for name, _ in drawn.palette}
+    posed, faced = drawn.object in LIVING, drawn.object in ("person", "child") or drawn.scene == "portrait"
+    return [
+        *(name in lights for name in PALETTES),
+        *(name == drawn.time for name in TIMES),
+        *(name == drawn.weather for name in WEATHERS),
+        *(name in drawn.things for name in THINGS),
+        *(name == drawn.composition for name in COMPOSITIONS),
+        *(posed and name == drawn.pose for name in POSES),
+        *(faced and name == drawn.expression for name in EXPRESSIONS),
+        *(name == drawn.scene for name in SCENES),
+        *(name == drawn.object for name in OBJECTS),
+    ]
+
+
+def train_judges(
+    work: Path,
+    out: Path,
+    tokenizer: Path,
+    *,
+    pictures: int = PICTURES,
+    checked: int = CHECKED,
+    settings: loop.Config = SETTINGS,
+    worded: loop.Config = WORDED,
+    workers: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Train the judges that are not in `out` yet; a run that was stopped goes on."""
+    data = JudgeData(image_cache.build_cache(work / "pictures", "judges", pictures, workers, tell, draw_orders))
+    check = JudgeData(image_cache.build_cache(work / "check", "selector", checked, workers, tell, draw_orders))
+    before: Judge | None = None
+    for target, share in TARGETS.items():
+        folder, saved = out / f"judge-{target}", work / target
+        if (folder / learners.CARD).is_file():
+            before = cast(Judge, learners.load_learner("encoders", folder, None))
+            continue
+        began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
+        judge = _warm_start(target, data, own.seed, before)
+        again = bool(checkpoints.list_checkpoints(saved))
+        loop.run_training(judge, data, own, saved, resume=again, tell=tell, on_step=_progress_callback(target, tell))
+        before = judge.without_hints()
+        _save_judge(before, folder, check, tell, time.time() - began, own)
+    train_clip_judge(data, check, work / "clip", out / "judge-clip", tokenizer, worded, tell)
+    train_firm_judge(data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell)
+
+
+def train_firm_judge(
+    data: JudgeData, check: JudgeData, saved: Path, folder: Path, settings: loop.Config, tell: Callable[[str], None]
+) -> None:
+    """Go on with the finished judge of emotions, unless that was done."""
+    before = cast(Judge, learners.load_learner("encoders", folder, None))
+    if before.config.firm:
+        return
+    began = time.time()
+    decoded = data.pictures.decoded
+    if decoded is not None:
+        data = data.first(2 * len(decoded))
+    judge = Judge(replace(before.config, firm=1.0, again=decoded is not None))
+    judge.load_state_dict(before.state_dict())
+    again = bool(checkpoints.list_checkpoints(saved))
+    loop.run_training(judge, data, settings, saved, resume=again, tell=tell, on_step=_progress_callback("firm", tell))
+    _save_judge(judge.without_hints(), folder, check, tell, time.time() - began, settings)
+
+
+def train_clip_judge(
+    data: JudgeData,
+    check: JudgeData,
+    saved: Path,
+    folder: Path,
+    tokenizer: Path,
+    settings: loop.Config,
+    tell: Callable[[str], None],
+) -> None:
+    """The judge that reads emotions as words, unless it is there; a run that was stopped goes on."""
+    if (folder / learners.CARD).is_file():
+        return
+    began = time.time()
+    torch.manual_seed(seeds.derive_seed(settings.seed, "judge", "clip") % 2**31)
+    judge = EmotionCLIP.from_scratch(replace(CLIP, tokenizer=str(tokenizer)), None)
+    judge.save_dtype = torch.float16  # type: ignore[misc]
+    again = bool(checkpoints.list_checkpoints(saved))
+    loop.run_training(judge, data, settings, saved, resume=again, tell=tell, on_step=_progress_callback("clip", tell))
+    _save_judge(judge, folder, check, tell, time.time() - began, settings)
+
+
+def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -> Judge:
+    """A new judge, which sees as the one before it does."""
+    torch.manual_seed(seeds.derive_seed(seed, "judge", target) % 2**31)
+    labels = EMOTIONS if target == "emotion" else tuple(sorted(SCENES))
+    judge = Judge.from_scratch(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
+    if before is not None:
+        judge.model.vit.load_state_dict(before.model.vit.state_dict())
+    return judge
+
+
+def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
+    """Share of right answers, over pictures of one emotion for an emotion judge, over all for a scene judge."""
+    if judge.target == "emotion":
+        places = [place for place, note in enumerate(data.pictures.notes) if max(note["weights"]) == 1]
+        truth = [int(np.argmax(data.pictures.notes[place]["weights"])) for place in places]
+    else:
+        places = list(range(len(data)))
+        truth = [judge.labels.index(data.pictures.notes[place]["scene"]) for place in places]
+    with torch.no_grad():
+        parts = [data.read(places[i : i + 64], ["picture"])["picture"] for i in range(0, len(places), 64)]
+        answers = torch.cat([judge.encode(part)[0].argmax(1) for part in parts])
+    return float((answers == torch.tensor(truth)).float().mean())
+
+
+def _save_judge(
+    judge: Encoder, folder: Path, check: JudgeData, tell: Callable[[str], None], seconds: float, settings: loop.Config
+) -> None:
+    """Write the judge's folder whole or not at all, with its score; the first of several processes does."""
+    if int(os.environ.get("RANK", 0)):
+        return
+    score = judge_accuracy(judge, check)
+    tell(f"{folder.name}: {score:.3f} on the selector's pictures")
+    cost = {"seconds": round(seconds), "pictures": settings.steps * settings.batch}
+    aside = folder.with_name(f"{run_dir.TEMPORARY_PREFIX}{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    data = f"world seeds {roles.ROLES['judges']}"
+    kind = "judge" if isinstance(judge, Judge) else "emotion_clip"
+    learners.save_learner(judge, kind, aside, None, cost=cost, accuracy=round(score, 4), data=data)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def _progress_callback(target: str, tell: Callable[[str], None]) -> Callable[[loop.Step], None]:
+    losses: list[float] = []
+
+    def watch(step: loop.Step) -> None:
+        losses.append(step.loss)
+        if step.number % 100 == 0:
+            tell(f"{target} {step.number}: loss {np.mean(losses[-100:]):.4f}, {step.seconds:.3f} s a step")
+
+    return watch
+
+
+if __name__ == "__main__":
+    train_judges(*map(Path, sys.argv[1:4]))

@@ -1,0 +1,71 @@
+"""What the miniature costs on this machine, and that it is the same picture whoever paints it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
+
+from emoscene.core.errors import EmosceneError
+from emoscene.pipeline.pipeline import Emotion, EmotionPipeline
+
+ASKED: tuple[Emotion, ...] = ("awe", "fear", "anger", None)
+PROBE = """
+import json, statistics, sys, time
+import emoscene
+from emoscene.hardware import peak
+pipe = emoscene.load(sys.argv[1], device="cpu")
+seconds = []
+for seed in range(8):
+    began = time.perf_counter()
+    pipe("a village by a lake", seed=seed)
+    seconds.append(time.perf_counter() - began)
+print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak() / 2**30}))
+"""
+
+
+def measure_one_image(base: str) -> dict[str, float]:
+    """Median seconds of a picture once warm, peak gigabytes, and the quickest of three calls for help."""
+    found: dict[str, float] = json.loads(_run("-c", PROBE, base).splitlines()[-1])
+    helps = []
+    for _ in range(3):
+        began = time.perf_counter()
+        _run("-m", "emoscene", "--help")
+        helps.append(time.perf_counter() - began)
+    return {**found, "help": min(helps)}
+
+
+def _run(*words: str) -> str:
+    done = subprocess.run([sys.executable, *words], capture_output=True, encoding="utf8", check=False)
+    if done.returncode:
+        raise EmosceneError(f"{words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def difference_to_diffusers(
+    pipe: EmotionPipeline, prompts: tuple[str, ...] = ("a village by a lake", "a forest"), steps: int = 20
+) -> float:
+    """The largest difference of a pixel, as a share of the range, to diffusers' pipeline on the same folder."""
+    rows = [pipe.plan(prompt, seed=seed, steps=steps)[0] for seed, prompt in enumerate(prompts)]
+    *_, latents = pipe.denoise(rows)
+    ours = (pipe.base.decode_latents(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    theirs: Any = AutoPipelineForText2Image.from_pretrained(str(pipe.base.folder), safety_checker=None)
+    theirs.scheduler = DPMSolverMultistepScheduler.from_config(theirs.scheduler.config)
+    theirs.set_progress_bar_config(disable=True)
+    same = {"num_inference_steps": steps, "guidance_scale": rows[0].cfg, "output_type": "np"}
+    dice = [torch.Generator().manual_seed(row.seed) for row in rows]
+    painted = theirs([row.prompt for row in rows], generator=dice, **same).images
+    return float(np.abs(ours - painted).max())
+
+
+def difference_across_batches(pipe: EmotionPipeline, steps: int = 20) -> float:
+    """The largest difference of a pixel between pictures painted alone and eight at a time."""
+    rows = pipe.plan("a village by a lake", emotion=list(ASKED), num=2, steps=steps)
+    alone, together = ([np.asarray(image, np.float32) for _, image in pipe.generate(rows, batch)] for batch in (1, 8))
+    return float(max(np.abs(a - b).max() for a, b in zip(alone, together, strict=True)) / 255)

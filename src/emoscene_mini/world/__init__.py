@@ -1,0 +1,32 @@
+"""A procedurally painted world of emotional scenes, from NumPy and Pillow alone: the data that ships with the code.
+
+    plan(seed, emotion="awe")  ─▶  Plan  ─▶  render(plan, size)  ─▶  picture
+                                     └────▶  captions(plan), attributes(plan, picture)
+
+Read in this order:
+
+    canvas.py      the canvas, colours, noise, light
+    brush.py       small things with volume
+    moods.py       the tables: what each emotion looks like
+    objects/ faces.py things/ scenes/    painters
+    sky.py         light, clouds, weather, grading
+    plan.py        a picture's decisions, drawn from its seed
+    captions.py    what can be said of it
+    picture.py     the painting, layer by layer
+"""
+
+from __future__ import annotations
+
+from emoscene_mini.world.captions import attributes, captions
+from emoscene_mini.world.faces import EXPRESSIONS, render_face
+from emoscene_mini.world.moods import TIMES, WEATHERS
+from emoscene_mini.world.objects import OBJECTS
+from emoscene_mini.world.rendering import render_plan
+from emoscene_mini.world.plan import Plan, held_out, plan
+from emoscene_mini.world.scenes import SCENES
+from emoscene_mini.world.things import THINGS
+
+__all__ = [
+    "EXPRESSIONS", "OBJECTS", "SCENES", "THINGS", "TIMES", "WEATHERS",
+    "Plan", "attributes", "captions", "held_out", "plan", "render_plan", "render_face",
+]  # fmt: skip
