@@ -37,7 +37,7 @@ docs: $(READY) ## the documentation: out/docs/index.html
 	$(BIN)/mkdocs build --strict --site-dir out/docs
 
 reproduce: $(READY) ## the miniature's weights, from nothing
-	$(BIN)/python -m emoscene.mini.build
+	$(BIN)/python -m emoscene_mini.build
 
 # A CPU build of the pinned torch is taken where pip's own configuration offers one; otherwise a machine with a GPU takes
 # the default index, and any other PyTorch's CPU index alone: nobody without a GPU downloads gigabytes of CUDA.

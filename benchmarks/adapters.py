@@ -19,8 +19,8 @@ from rich.table import Table
 
 from emoscene.core import run_dir
 from emoscene.learning.learner import CARD
-from emoscene_mini.recipe import ADAPTERS
 from emoscene.reporting.figures import HIGH, WIDE, Point, draw_lines, draw_mark
+from emoscene_mini.recipe import ADAPTERS
 
 STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #6b6862 } text.head { font-size: 12px; fill: #2b2a28 }

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscene.evaluation.evaluate import evaluate
-from emoscene.evaluation.generate import plan_samples, load_prompts, parse_seeds
+from emoscene.evaluation.generate import load_prompts, parse_seeds, plan_samples
 from emoscene.evaluation.judges import load_judges
 from emoscene.pipeline.pipeline import load
 
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--base", default="mini")
     parser.add_argument("--method", default="prompt")
     parser.add_argument("--judge", action="append", default=[])
-    parser.add_argument("--prompts", default=str(Path(__file__).parent.parent / "src/emoscene/mini/prompts.toml"))
+    parser.add_argument("--prompts", default=str(Path(__file__).parent.parent / "src/emoscene_mini/prompts.toml"))
     parser.add_argument("--num", type=int, default=6, help="prompts")
     parser.add_argument("--seeds", default="0:2")
     parser.add_argument("--steps", type=int, default=20)

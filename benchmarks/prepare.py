@@ -25,15 +25,15 @@ import numpy as np
 import torch
 
 from emoscene.core import run_dir
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.data import encoding, finishing, preparation, records
-from emoscene.data.image_checks import open_checked
+from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.duplicates import group_duplicates, perceptual_hash
+from emoscene.data.image_checks import open_checked
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.sources.imagefolder import ImageFolder
+from emoscene.diffusion.model import DiffusionModel
 from emoscene_mini.world.layouts import write_layout
 from emoscene_mini.world.render_pool import render_image
 
@@ -51,7 +51,9 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
     """Seconds of the pipeline over those of its networks, the median of the turns."""
     torch.set_num_threads(asked.threads)
     root, backbone = world(folder, asked.number), DiffusionModel.load(asked.base)
-    networks = preparation.load_networks(backbone, *preparation.auxiliary_models(backbone, asked.emotion_clip, asked.captioner))
+    networks = preparation.load_networks(
+        backbone, *preparation.auxiliary_models(backbone, asked.emotion_clip, asked.captioner)
+    )
     pictures = decoded(root, backbone, min(256, asked.number))
     call = {"root": root, "base": asked.base, "emotion_clip": asked.emotion_clip, "captioner": asked.captioner}
     turns = []

@@ -24,14 +24,14 @@ from rich.table import Table
 from benchmarks import turns
 from emoscene.core import registry
 from emoscene.core.config import read_toml
+from emoscene.evaluation.generate import plan_samples
 from emoscene.evaluation.metrics.base import Predictions, Value, hits
 from emoscene.evaluation.metrics.distance import moments
+from emoscene.evaluation.statistics import paired_difference
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.pipeline.samplers import make_scheduler, remaining_timesteps
 from emoscene_mini.comparison import relative_distance
 from emoscene_mini.experiment import Experiment
-from emoscene.evaluation.generate import plan_samples
-from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.pipeline.samplers import remaining_timesteps, make_scheduler
-from emoscene.evaluation.statistics import paired_difference
 
 PROMPT, STOCK, WARM = "a village by a lake", 50, 1
 LEAST, LOST, FARTHER = 3.0, 0.02, 1.1

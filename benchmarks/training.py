@@ -45,18 +45,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from emoscene.core import registry, seeds, run_dir
-from emoscene.training import loop
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.core import registry, run_dir, seeds
 from emoscene.data import encoding, finishing, records
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.training.dataloader import prefetch_batches
-from emoscene.learning.precision import attention_kernel, training_device, choose_precision
-from emoscene.learning.learner import Batch, Learner
-from emoscene.methods.base import denoising_loss
 from emoscene.diffusion import true_size
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning.learner import Batch, Learner
+from emoscene.learning.precision import attention_kernel, choose_precision, training_device
+from emoscene.methods.base import denoising_loss
+from emoscene.training import loop
+from emoscene.training.dataloader import prefetch_batches
 from emoscene.training.loop import Config, TrainingState
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
@@ -112,7 +112,9 @@ def endless(data: Dataset[dict[str, Any]], batch: int) -> Iterator[dict[str, Any
         yield from DataLoader(data, batch, shuffle=True, drop_last=True)
 
 
-def published(base: DiffusionModel, data: PreparedDataset, batch: int, lr: float, kind: str, cached: bool) -> Callable[[int], None]:
+def published(
+    base: DiffusionModel, data: PreparedDataset, batch: int, lr: float, kind: str, cached: bool
+) -> Callable[[int], None]:
     """So many steps of the published loop; its own adapter is already on the UNet."""
     accelerator = Accelerator(mixed_precision="no" if kind == "fp32" else "bf16", cpu=training_device().type == "cpu")
     trained = [p for p in base.unet.parameters() if p.requires_grad]
@@ -150,7 +152,9 @@ def published(base: DiffusionModel, data: PreparedDataset, batch: int, lr: float
 def bare(learner: Learner, data: PreparedDataset, config: Config, kind: str) -> Callable[[int], None]:
     """So many times forward, backward and optimizer, on a batch that lies ready."""
     optimizer = torch.optim.AdamW(learner.trainable.values(), lr=config.lr, fused=True)
-    [batch] = prefetch_batches(data, learner.columns, range(1), config.batch, 0, slots=range(config.batch), device=training_device())
+    [batch] = prefetch_batches(
+        data, learner.columns, range(1), config.batch, 0, slots=range(config.batch), device=training_device()
+    )
 
     def run(count: int) -> None:
         for _ in range(count):
@@ -177,7 +181,9 @@ def engine(learner: Learner, data: PreparedDataset, config: Config) -> Callable[
     return run
 
 
-def contenders(asked: argparse.Namespace, base: DiffusionModel, data: PreparedDataset) -> dict[str, Callable[[int], None]]:
+def contenders(
+    asked: argparse.Namespace, base: DiffusionModel, data: PreparedDataset
+) -> dict[str, Callable[[int], None]]:
     """Each with an adapter of its own kind; the plain one is shared, so all move the same weights."""
     kind = choose_precision(asked.precision, training_device(), [base.unet])
     config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
@@ -212,7 +218,9 @@ def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds of a step by each contender, and the ratios that count."""
     name = str(true_size.make_true_size_base(asked.weights)) if asked.true else asked.base
     half = training_device().type == "cuda" and choose_precision(asked.precision, training_device()) == "bf16"
-    base, asked.second = (DiffusionModel.load(name, training_device(), torch.bfloat16 if half else torch.float32) for _ in range(2))
+    base, asked.second = (
+        DiffusionModel.load(name, training_device(), torch.bfloat16 if half else torch.float32) for _ in range(2)
+    )
     for one in (base, asked.second):
         if asked.checkpointing:
             one.enable_gradient_checkpointing()
@@ -306,7 +314,9 @@ def loader(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     data = synthetic(folder, asked.number, asked.side)
     reads = ("latent", "weights", "caption", "caption_long")
     pause, waited = asked.batch / asked.rate, []
-    coming = prefetch_batches(data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), readers=asked.readers)
+    coming = prefetch_batches(
+        data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), readers=asked.readers
+    )
     for _ in range(asked.turns):
         began = time.perf_counter()
         next(coming)

@@ -16,12 +16,12 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.diffusion import device
 from emoscene.core import registry
-from emoscene.encoders.base import load_encoder
 from emoscene.core.errors import EmosceneError
-from emoscene.evaluation.evaluate import evaluate
 from emoscene.core.images import GenerationParams
+from emoscene.diffusion import device
+from emoscene.encoders.base import load_encoder
+from emoscene.evaluation.evaluate import evaluate
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.pipeline.samplers import SCHEDULERS
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
@@ -82,7 +82,9 @@ def measure_step(record: Record, pipe: EmotionPipeline, rows: list[GenerationPar
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_every_method_and_pair_generates(chain: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
+def test_every_method_and_pair_generates(
+    chain: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]
+) -> None:
     images = {place: generate(some[chain], plan(some[chain])) for place, some in pipes.items()}
     assert np.abs(images["single"] - images["cpu"]).max() <= 1
     assert np.abs(images["default"] - images["cpu"]).mean() < 2
@@ -111,7 +113,9 @@ def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, 
 
 @pytest.mark.parametrize("chain", ["none", "lora", "guidance+multimodal"])
 @pytest.mark.parametrize("keep", [0.5, 1.0])
-def test_an_image_is_edited(chain: str, keep: float, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
+def test_an_image_is_edited(
+    chain: str, keep: float, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]
+) -> None:
     draw = np.random.default_rng(0)
     image = Image.fromarray(draw.integers(0, 255, (64, 64, 3), np.uint8))
     found = [
@@ -221,7 +225,10 @@ def test_a_card_without_room_for_one_image_keeps_parts_in_main_memory(folder: st
 
 
 def test_a_base_that_does_not_fit_is_one_sentence(folder: str) -> None:
-    with use_card(small_card(1000)), pytest.raises(EmosceneError, match=r"does not fit into the device's memory: .*--device"):
+    with (
+        use_card(small_card(1000)),
+        pytest.raises(EmosceneError, match=r"does not fit into the device's memory: .*--device"),
+    ):
         emoscene.load(folder)
 
 

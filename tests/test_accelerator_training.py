@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene.learning import checkpoints
 from emoscene.core import registry, run_dir
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.data.dataset import PreparedDataset
 from emoscene.core.errors import EmosceneError
+from emoscene.data.dataset import PreparedDataset
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import checkpoints
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 
-CLIP = str(registry.HOME / "mini/weights/emotion_clip")
+CLIP = str(registry.package_folder("bases", "mini") / "weights/emotion_clip")
 STEPS = 3
 RUN = {
     "steps": STEPS,
@@ -242,7 +242,10 @@ def test_images_that_a_card_has_no_room_for_are_one_sentence(base: str, tmp_path
         prepare(tmp_path / "none", base)
     with use_card(H100) as record:
         DiffusionModel.load(base, "cuda")
-    with use_card(small_card(record.memory.peak)), pytest.raises(EmosceneError, match=r"does not suffice to encode 32 pic"):
+    with (
+        use_card(small_card(record.memory.peak)),
+        pytest.raises(EmosceneError, match=r"does not suffice to encode 32 pic"),
+    ):
         emoscene.prepare("mini", out=tmp_path / "few", base=base, limit=8, workers=0, tell=str)
 
 

@@ -9,21 +9,21 @@ import pytest
 from safetensors.numpy import save_file
 
 import tiny
-from emoscene.training import train
 from emoscene.core import registry
-from emoscene.diffusion.architecture import Architecture, find_family, read_architecture
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.diffusion.base_spec import ModelSpec, find_spec
 from emoscene.core.errors import UsageError
+from emoscene.diffusion.architecture import Architecture, find_family, read_architecture
+from emoscene.diffusion.base_spec import ModelSpec, find_spec
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline.pipeline import load
+from emoscene.training import train
 
-MINIATURE = registry.HOME / "mini/weights/base"
+MINIATURE = registry.package_folder("bases", "mini") / "weights/base"
 LEARNERS = ("captioner", "emotion_clip", "guidance", "inversion", "judge", "lora", "multimodal")
 
 
 def write_configs(folder: Path, **unet: object) -> Path:
     """The configs of Stable Diffusion v1.5 without a weight, as far as an architecture is read from them."""
-    shutil.copytree(registry.HOME / "bases/sd15", folder)
+    shutil.copytree(registry.HOME / "diffusion/bases/sd15", folder)
     (folder / "model_index.json").write_text("{}")
     file = folder / "unet/config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | unet))
@@ -61,7 +61,9 @@ def stable_diffusion_shapes() -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_stable_diffusion_in_a_folder_has_the_recipes_of_sd15(learner: str, tmp_path: Path) -> None:
     folder = str(write_configs(tmp_path / "anything"))
-    assert train.find_recipe(learner, folder) == train.find_recipe(learner, "sd15") != train.find_recipe(learner, "mini")
+    assert (
+        train.find_recipe(learner, folder) == train.find_recipe(learner, "sd15") != train.find_recipe(learner, "mini")
+    )
 
 
 def test_it_has_the_guidance_and_the_companions_of_sd15_too(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_what_tells_no_architecture_has_no_family(tmp_path: Path) -> None:
 
 def test_every_named_base_that_is_here_has_its_own_architecture() -> None:
     assert find_family(MINIATURE) == "mini"
-    assert find_family(registry.HOME / "bases/sd15") == "sd15"
+    assert find_family(registry.HOME / "diffusion/bases/sd15") == "sd15"
 
 
 def test_a_name_is_a_name_where_a_folder_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, AutoTokenizer, BlipForConditionalGeneration
 
-from emoscene.learning import learner as learners
 from emoscene.core import registry
-from emoscene.training import loop
-from emoscene.encoders.captioner import END, MARKS, START, Captioner, caption_agreement, build_vocabulary
 from emoscene.core.errors import UsageError
+from emoscene.encoders.captioner import END, MARKS, START, Captioner, build_vocabulary, caption_agreement
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch
+from emoscene.training import loop
 
 SAID = ("a red dog, on a hill", "the blue sea")
 SMALL = {"side": 16, "patch": 8, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "beams": 1, "length": 9}
@@ -103,7 +103,9 @@ def test_its_processor_sees_as_it_does(tmp_path):
     learners.save_learner(captioner, "captioner", tmp_path, None)
     red = Image.new("RGB", (16, 16), (255, 0, 0))
     theirs = AutoProcessor.from_pretrained(tmp_path, backend="pil")(images=red, return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(theirs, captioner.pixels.transform(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        theirs, captioner.pixels.transform(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0
+    )
 
 
 def test_training_goes_on_where_it_stopped(tmp_path):
@@ -178,5 +180,8 @@ def test_agreement_counts_words():
 
 
 def test_the_recipe_suits_it():
-    known = {option.name for option in [*registry.list_options("encoders", "captioner"), *registry.list_room_options("training")]}
+    known = {
+        option.name
+        for option in [*registry.list_options("encoders", "captioner"), *registry.list_room_options("training")]
+    }
     assert set(registry.load_table("recipes", "captioner")) <= known

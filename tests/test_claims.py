@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
 import tiny
-from emoscene.pipeline import pipeline
-from emoscene.evaluation.metrics.base import Predictions
-from emoscene_mini import claims, comparison, experiment, caption_leak
-from emoscene.evaluation.generate import plan_samples
 from emoscene.core.images import read_params
+from emoscene.evaluation.generate import plan_samples
+from emoscene.evaluation.metrics.base import Predictions
+from emoscene.pipeline import pipeline
+from emoscene_mini import caption_leak, claims, comparison, experiment
 from emoscene_mini.world import roles
 
 
@@ -67,7 +67,9 @@ def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch
     painted = []
     draw = pipeline.EmotionPipeline.generate
     monkeypatch.setattr(
-        pipeline.EmotionPipeline, "generate", lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch)
+        pipeline.EmotionPipeline,
+        "generate",
+        lambda pipe, rows, batch=8: painted.extend(rows) or draw(pipe, rows, batch),
     )
 
     def again(**changed):

@@ -15,10 +15,10 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene.cli import main
-from emoscene.pipeline import pipeline
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.cli.options import NEEDS, OPTIONS, VERBS, read_call
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.pipeline import pipeline
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -94,14 +94,18 @@ def test_words_that_are_off_end_with_two_and_one_sentence(line, sentence, capsys
 
 
 def test_options_and_settings_stand_anywhere():
-    call = read_call("train", shlex.split("rank=8 --out runs/lora lora steps=900 --data=prepared --resume lr=2e-3 --json"))
+    call = read_call(
+        "train", shlex.split("rank=8 --out runs/lora lora steps=900 --data=prepared --resume lr=2e-3 --json")
+    )
     assert call.given == {"name": "lora", "out": "runs/lora", "data": "prepared", "resume": True}
     assert call.pairs == {"rank": 8, "steps": 900, "lr": 2e-3}
     assert call.asked == {"json"}
 
 
 def test_what_is_said_again_is_a_list_or_replaces():
-    call = read_call("generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --strength -0.5"))
+    call = read_call(
+        "generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --strength -0.5")
+    )
     assert call.given == {"prompt": "a dog", "emotion": ["awe", "fear:-0.3"], "seed": 2, "strength": -0.5}
 
 

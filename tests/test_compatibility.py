@@ -15,10 +15,10 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 import ldm
 import tiny
-from emoscene.diffusion import loading
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.cli.main import main
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion import loading
+from emoscene.diffusion.model import DiffusionModel
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -100,14 +100,26 @@ def other_tokenizer(count: int) -> Change:
 NOT_FINITE = {"conv_in__weight": torch.full((16, 4, 3, 3), torch.nan)}
 FLOW = json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0})
 CASES: dict[str, tuple[Change, type[Exception], str]] = {
-    "no vocabulary": (without("tokenizer/tokenizer.json"), EmosceneError, "tokenizer of .* has no vocabulary.*vocab.json"),
+    "no vocabulary": (
+        without("tokenizer/tokenizer.json"),
+        EmosceneError,
+        "tokenizer of .* has no vocabulary.*vocab.json",
+    ),
     "no tokenizer": (without("tokenizer"), EmosceneError, "no folder tokenizer: fetch"),
     "a longer tokenizer": (other_tokenizer(9), UsageError, "gives ids up to 70, and its text encoder knows 62 of them"),
     "a shorter tokenizer": (other_tokenizer(-9), UsageError, "ends a prompt with 52, and its text encoder learnt 61"),
     "a broken tokenizer": (text("tokenizer/tokenizer.json", "{"), EmosceneError, "tokenizer is damaged or incomplete"),
     "no text encoder": (without("text_encoder"), EmosceneError, "no folder text_encoder: fetch"),
-    "no settings": (without("text_encoder/config.json"), EmosceneError, "text_encoder/config.json is missing or damaged"),
-    "a list of settings": (text("unet/config.json", "[]"), EmosceneError, "unet/config.json is missing or damaged .*list"),
+    "no settings": (
+        without("text_encoder/config.json"),
+        EmosceneError,
+        "text_encoder/config.json is missing or damaged",
+    ),
+    "a list of settings": (
+        text("unet/config.json", "[]"),
+        EmosceneError,
+        "unet/config.json is missing or damaged .*list",
+    ),
     "half of the settings": (text("vae/config.json", '{"'), EmosceneError, "vae/config.json is missing or damaged"),
     "a broken index": (text("model_index.json", "{"), EmosceneError, "model_index.json is missing or damaged"),
     "text without its last norm": (
@@ -116,7 +128,11 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
         "text_encoder lack final_layer_norm.weight, .*fetch",
     ),
     "UNet without a weight": (weights(UNET, lacking("conv_in.weight")), EmosceneError, "unet lack conv_in.weight"),
-    "autoencoder without one": (weights(VAE, lacking("decoder.conv_in.weight")), EmosceneError, "vae lack decoder.conv_in"),
+    "autoencoder without one": (
+        weights(VAE, lacking("decoder.conv_in.weight")),
+        EmosceneError,
+        "vae lack decoder.conv_in",
+    ),
     "a UNet of SDXL's extras": (
         weights(UNET, more(add_embedding__linear_1__weight=torch.zeros(3))),
         EmosceneError,
@@ -130,11 +146,23 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
         "UNet in .* reads more than words .addition_embed_type: text_time.*give a Stable Diffusion 1 or 2",
     ),
     "a consistency model": (config("unet/config.json", time_cond_proj_dim=8), UsageError, "more than words .time_cond"),
-    "a UNet of another class": (config("unet/config.json", _class_name="UNet2DModel"), UsageError, "holds a UNet2DModel"),
-    "an autoencoder of another": (config("vae/config.json", _class_name="AutoencoderTiny"), UsageError, "a AutoencoderTiny"),
+    "a UNet of another class": (
+        config("unet/config.json", _class_name="UNet2DModel"),
+        UsageError,
+        "holds a UNet2DModel",
+    ),
+    "an autoencoder of another": (
+        config("vae/config.json", _class_name="AutoencoderTiny"),
+        UsageError,
+        "a AutoencoderTiny",
+    ),
     "text by another model": (config("text_encoder/config.json", model_type="bert"), UsageError, "holds a bert"),
     "text of another width": (config("text_encoder/config.json", hidden_size=64), UsageError, "text of 32 .* gives 64"),
-    "attention of another width": (config("unet/config.json", cross_attention_dim=48), UsageError, "text of 48 .* gives 32"),
+    "attention of another width": (
+        config("unet/config.json", cross_attention_dim=48),
+        UsageError,
+        "text of 48 .* gives 32",
+    ),
     "fewer words than vectors": (
         config("text_encoder/config.json", vocab_size=30),
         EmosceneError,
@@ -150,13 +178,25 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
     "latents without a side": (config("unet/config.json", sample_size=None), EmosceneError, "says no sample_size"),
     "latents of 16 channels": (config("vae/config.json", latent_channels=16), UsageError, "latents of 16 channels"),
     "latents that are shifted": (config("vae/config.json", shift_factor=0.1), UsageError, "shifts its latents"),
-    "latents without a scale": (config("vae/config.json", scaling_factor="big"), EmosceneError, "says scaling_factor big"),
-    "weights that are no numbers": (weights(UNET, more(**NOT_FINITE)), EmosceneError, "conv_in.weight that are not finite"),
+    "latents without a scale": (
+        config("vae/config.json", scaling_factor="big"),
+        EmosceneError,
+        "says scaling_factor big",
+    ),
+    "weights that are no numbers": (
+        weights(UNET, more(**NOT_FINITE)),
+        EmosceneError,
+        "conv_in.weight that are not finite",
+    ),
     "integers": (weights(UNET, cast(torch.int8)), UsageError, "as I8, which is not read: save it in float16"),
     "eight bits": (weights(VAE, cast(torch.float8_e4m3fn)), UsageError, "as F8_E4M3, which is not read"),
     "an empty file": (text(UNET, ""), EmosceneError, "unet is damaged"),
     "no tensors": (weights(UNET, lambda state: {}), EmosceneError, "holds no weights"),
-    "a pickle": (renamed(UNET, "unet/diffusion_pytorch_model.bin"), UsageError, "model.bin is a pickle.*save it as safe"),
+    "a pickle": (
+        renamed(UNET, "unet/diffusion_pytorch_model.bin"),
+        UsageError,
+        "model.bin is a pickle.*save it as safe",
+    ),
     "another name": (renamed(TEXT, "text_encoder/pytorch.safetensors"), UsageError, "no model.safetensors: rename it"),
     "no weights": (without(UNET), EmosceneError, "has no diffusion_pytorch_model.safetensors: fetch"),
     "a lost shard": (
@@ -172,7 +212,11 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
     "no length": (config(SCHEDULE, num_train_timesteps=None), UsageError, "says no num_train_timesteps"),
     "a beta in words": (config(SCHEDULE, beta_end="much"), UsageError, "from beta 0.00085 to much"),
     "a beta above one": (config(SCHEDULE, beta_end=2.0), UsageError, "rise within .0, 1."),
-    "a shape of noise nobody knows": (config(SCHEDULE, beta_schedule="wavy"), UsageError, "has betas 'wavy', and there is"),
+    "a shape of noise nobody knows": (
+        config(SCHEDULE, beta_schedule="wavy"),
+        UsageError,
+        "has betas 'wavy', and there is",
+    ),
     "no noise at the end": (
         config(SCHEDULE, rescale_betas_zero_snr=True),
         UsageError,
@@ -362,12 +406,32 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
         "text": (lacks(TEXT_NAME), {}, EmosceneError, "the text encoder in .* lacks final_layer_norm.weight"),
         "autoencoder": (lacks(VAE_NAME), {}, EmosceneError, "its autoencoder lacks decoder.conv_in.weight"),
         "inpainting": ({**state, first: torch.zeros(8, 9, 3, 3)}, {}, UsageError, "9 channels .*an inpainting model's"),
-        "SDXL": ({"conditioner.embedders.0.x": MARK}, {}, UsageError, "no UNet .*by its names it is a Stable Diffusion XL"),
-        "SD2": ({**textless, "cond_stage_model.model.x": MARK}, {}, UsageError, "it is a Stable Diffusion 2, which is read"),
+        "SDXL": (
+            {"conditioner.embedders.0.x": MARK},
+            {},
+            UsageError,
+            "no UNet .*by its names it is a Stable Diffusion XL",
+        ),
+        "SD2": (
+            {**textless, "cond_stage_model.model.x": MARK},
+            {},
+            UsageError,
+            "it is a Stable Diffusion 2, which is read",
+        ),
         "LoRA": ({"lora_unet_x.alpha": torch.ones(1)}, {}, UsageError, "it is a LoRA, which goes to --lora"),
-        "SDXL's label": ({**state, "model.diffusion_model.label_emb.0.0.weight": MARK}, {}, UsageError, "more than words"),
+        "SDXL's label": (
+            {**state, "model.diffusion_model.label_emb.0.0.weight": MARK},
+            {},
+            UsageError,
+            "more than words",
+        ),
         "eight bits": (small, {}, UsageError, "as F8_E4M3, which is not read"),
-        "not finite": ({**state, UNET_NAME: torch.full((4,), torch.inf)}, {}, EmosceneError, "conv_out.bias that are not"),
+        "not finite": (
+            {**state, UNET_NAME: torch.full((4,), torch.inf)},
+            {},
+            EmosceneError,
+            "conv_out.bias that are not",
+        ),
         "nothing": ({}, {}, UsageError, "it has no UNet and no autoencoder and no text encoder: give another"),
     }
 

@@ -9,18 +9,18 @@ import torch
 
 import tiny
 from emoscene.core import config as configs
-from emoscene.learning import learner
 from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import open_image
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import encoding, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record, pack_arrays, unpack_arrays
-from emoscene_mini.source import Mini
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import open_image
+from emoscene.learning import learner
+from emoscene_mini.source import Mini
 from emoscene_mini.world import roles
 from emoscene_mini.world.layouts import write_layout
 from emoscene_mini.world.render_pool import render_image, render_images
@@ -144,7 +144,9 @@ def test_someones_folder_is_not_touched(base, tmp_path):
 def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
     torch.manual_seed(0)
     small = {"side": 32, "patch": 16, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "vector": 16}
-    clip = EmotionCLIP.from_scratch(configs.replace_fields(EmotionCLIP.Config(), small), preparation.DiffusionModel.load(base))
+    clip = EmotionCLIP.from_scratch(
+        configs.replace_fields(EmotionCLIP.Config(), small), preparation.DiffusionModel.load(base)
+    )
     (tmp_path / "clip").mkdir()
     learner.save_learner(clip, "emotion_clip", tmp_path / "clip", None)
     call = {"limit": 40, "base": base, "workers": 0}

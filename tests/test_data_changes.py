@@ -13,9 +13,10 @@ from PIL import Image
 from pyarrow import parquet
 
 import tiny
+from emoscene.cli.main import main
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
-from emoscene.cli.main import main
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.data import encoding, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -23,7 +24,6 @@ from emoscene.data.records import LONGEST, Record
 from emoscene.data.sources.base import escape_unprintable, unique_ids
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene_mini.world.layouts import write_layout
 
 REMEDY = "give --out another folder, or delete this one and call again"

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene.data import image_checks
-from emoscene.data.image_checks import ImageRefused, open_checked
-from emoscene.data.dataset import PreparedDataset
-from emoscene.data.preparation import prepare
-from emoscene.data.aspect_buckets import crop_square
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.data import image_checks
+from emoscene.data.aspect_buckets import crop_square
+from emoscene.data.dataset import PreparedDataset
+from emoscene.data.image_checks import ImageRefused, open_checked
+from emoscene.data.preparation import prepare
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
 

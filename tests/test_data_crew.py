@@ -14,11 +14,11 @@ from PIL import Image
 
 import tiny
 from emoscene.core import run_dir
-from emoscene.data import workers, encoding
-from emoscene.data.workers import WorkerGroup
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.data import encoding, workers
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.data.workers import WorkerGroup
 from emoscene_mini.world.layouts import write_layout
 
 
@@ -96,7 +96,10 @@ def test_two_may_make_one_shard(tmp_path, monkeypatch):
 
 
 def test_the_room_is_looked_at_before_it_is_needed(tmp_path, monkeypatch):
-    base, root = str(tiny.make(tmp_path / "base")), write_layout("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0)
+    base, root = (
+        str(tiny.make(tmp_path / "base")),
+        write_layout("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0),
+    )
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
     with pytest.raises(EmosceneError, match=r"0\.0 GB free.*make room"):
         prepare("imagefolder", root=root, out=tmp_path / "out", base=base, workers=0)
@@ -156,7 +159,10 @@ print(json.dumps({"seconds": long, "unfinished": unfinished}))
 
 def kill(tmp_path, world, kills, pictures):
     """Prepare in `world` processes, killed and called again `kills` times."""
-    base, root = tiny.make(tmp_path / "base"), write_layout("imagefolder", pictures, 1, tmp_path / "raw", size=32, workers=0)
+    base, root = (
+        tiny.make(tmp_path / "base"),
+        write_layout("imagefolder", pictures, 1, tmp_path / "raw", size=32, workers=0),
+    )
     (tmp_path / "out").mkdir()
     words = [root, base, tmp_path / "out", world, kills]
     done = subprocess.run(

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import tiny
-from emoscene.diffusion import device
-from emoscene.core import run_dir
 from emoscene.cli.main import main
+from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
 from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
-from emoscene.core.errors import UsageError
+from emoscene.diffusion import device
 from emoscene.evaluation.evaluate import evaluate
 from emoscene_mini.world.layouts import write_layout
 

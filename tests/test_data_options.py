@@ -10,16 +10,16 @@ from PIL import Image
 
 import tiny
 from emoscene.core import config as configs
-from emoscene.training.train import train
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.data.dataset import PreparedDataset
-from emoscene.data.caption_filter import CaptionFilter
-from emoscene.data.preparation import prepare
-from emoscene.data.aspect_buckets import bucket_sizes, crop_to_bucket
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.data.aspect_buckets import bucket_sizes, crop_to_bucket
+from emoscene.data.caption_filter import CaptionFilter
+from emoscene.data.dataset import PreparedDataset
+from emoscene.data.preparation import prepare
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.learning.learner import save_learner
+from emoscene.training.train import train
 
 SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
 

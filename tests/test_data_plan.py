@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 import tiny
-from emoscene.core import config as configs
-from emoscene.learning import learner
 from emoscene.cli.main import main
+from emoscene.core import config as configs
+from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import splits
 from emoscene.data.card import plot_classes
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import ROLES
 from emoscene.data.splits import GOLDEN, SHARES, assign_roles, sample_images, split_shares
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.captioner import Captioner
-from emoscene.core.errors import UsageError
+from emoscene.learning import learner
 from emoscene_mini.world.layouts import write_layout
 
 

@@ -80,7 +80,11 @@ def test_the_page_needs_nothing_else(made):
 
 def test_what_comes_into_a_page_is_escaped():
     plate = reporting.Figure(Image.new("RGB", (4, 4)), 'a "<b>"', "<i>")
-    blocks = reporting.image_wall([plate], "<u>"), reporting.image_grid([[plate]], ["<r>"], ["<c>"]), reporting.code_block(["a < b"])
+    blocks = (
+        reporting.image_wall([plate], "<u>"),
+        reporting.image_grid([[plate]], ["<r>"], ["<c>"]),
+        reporting.code_block(["a < b"]),
+    )
     text = reporting.page("<t>", "<l>", [reporting.section("<h>", "<p1>\n\n$p2", *blocks)], "<f>")
     assert not Checker(text).open
     assert not re.search(r"<(b|i|u|r|c|t|l|h|f|p1)>", text)

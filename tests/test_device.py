@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 
 import tiny
+from emoscene.cli.options import read_call
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import device
-from emoscene.evaluation import evaluate, judges as judge_loading
+from emoscene.evaluation import evaluate
+from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import precision
 from emoscene.pipeline import pipeline
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.cli.options import read_call
 
 CALL = {"num": 4, "steps": 2, "seed": 3}
 
@@ -259,5 +260,7 @@ def test_nothing_to_compile_with_is_one_sentence(folder: Path, monkeypatch: pyte
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand a lot more")
 
     monkeypatch.setattr(torch, "compile", none)
-    with pytest.raises(EmosceneError, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"):
+    with pytest.raises(
+        EmosceneError, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"
+    ):
         pipeline.load(str(folder), compile=True)

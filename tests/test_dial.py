@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene.pipeline import image_folder, pipeline
 from emoscene.core import registry
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel, Condition
-from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at
 from emoscene.core.errors import UsageError
-from emoscene.methods.base import Method
 from emoscene.core.images import read_params
+from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at
+from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.learning import learner as learners
+from emoscene.methods.base import Method
+from emoscene.pipeline import image_folder, pipeline
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 WIDTH = 6  # of the vectors here
@@ -48,7 +48,9 @@ class Moved(Method):
         like = plain.extra.get("like", torch.zeros(len(plain), WIDTH))
         moved = plain.emotion_gain[:, None, None] * like.sum(1)[:, None, None]
         others = {name: value for name, value in plain.extra.items() if name != "like"}
-        return dataclasses.replace(plain, prompt_embeds=plain.prompt_embeds + moved, extra={**others, "moved.by": moved})
+        return dataclasses.replace(
+            plain, prompt_embeds=plain.prompt_embeds + moved, extra={**others, "moved.by": moved}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,9 @@ def test_a_picture_lends_its_emotion(base: DiffusionModel, bright: Path) -> None
     assert dict(zip(EMOTIONS, row.emotion, strict=True))["awe"] == pytest.approx(0.8)
     assert sum(row.emotion) == pytest.approx(1)
     assert (row.like, list(row.digests)) == (str(bright), [str(bright)])
-    alone, named = (feeling(base, lora=drawn_lora(base)).generate([r]) for r in (row, dataclasses.replace(row, like=None)))
+    alone, named = (
+        feeling(base, lora=drawn_lora(base)).generate([r]) for r in (row, dataclasses.replace(row, like=None))
+    )
     assert np.array_equal(np.asarray(next(alone)[1]), np.asarray(next(named)[1]))
 
 
@@ -144,7 +148,9 @@ def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Pa
         feeling(base).plan("a dog", like=bright)
 
 
-def test_the_picture_is_in_the_row_and_must_stay_what_it_was(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
+def test_the_picture_is_in_the_row_and_must_stay_what_it_was(
+    base: DiffusionModel, bright: Path, tmp_path: Path
+) -> None:
     pipe = feeling(base, moved=Moved(base))
     rows = pipeline.name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
     assert [row.file for row in rows] == ["like-Bright_day-0000.png", "like-Bright_day-0001.png"]

@@ -13,10 +13,10 @@ import pytest
 
 import emoscene
 import tiny
-from emoscene.diffusion import device
-from emoscene.core import registry
-from emoscene.pipeline import pipeline
 from emoscene.cli.options import read_call
+from emoscene.core import registry
+from emoscene.diffusion import device
+from emoscene.pipeline import pipeline
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}

@@ -15,10 +15,11 @@ from huggingface_hub import constants
 import emoscene
 import standin
 import tiny
-from emoscene.diffusion import model as diffusion_model, hub
-from emoscene.cli import main, doctor
+from emoscene.cli import doctor, main
 from emoscene.core import errors, registry
 from emoscene.core.errors import EmosceneError
+from emoscene.diffusion import hub
+from emoscene.diffusion import model as diffusion_model
 
 NEEDS = [
     "torch>=2.10",
@@ -48,7 +49,11 @@ def test_what_is_missing_brings_its_command(packages):
     assert facts["versions"]["torch"] == "2.13.0+cpu"
     assert facts["versions"]["nowhere-to-be-found"] == ""
     assert facts["extras"]["tune"] == {"there": True, "lacking": []}
-    assert facts["extras"]["web"] == {"there": False, "lacking": ["gradio>=6.20"], "command": errors.install_command("web")}
+    assert facts["extras"]["web"] == {
+        "there": False,
+        "lacking": ["gradio>=6.20"],
+        "command": errors.install_command("web"),
+    }
     assert facts["remedies"][:3] == [
         "pip install 'rich>=1000'",
         "pip install 'nowhere-to-be-found>=3'",
@@ -70,11 +75,11 @@ def test_a_model_that_is_not_cached_has_the_command_that_the_error_names(monkeyp
 def test_every_pinned_model_names_a_whole_commit():
     for base in registry.list_names("bases"):
         table = registry.load_table("bases", base)
-        if not (registry.HOME / table["source"]).is_dir():
+        if not Path(table["source"]).is_dir():
             assert hub.COMMIT.fullmatch(table["revision"])
         for kind in ("captioner", "emotion_clip"):
             place = table.get(kind, "")
-            if place and not (registry.HOME / place).is_dir():
+            if place and not Path(place).is_dir():
                 assert hub.COMMIT.fullmatch(hub.ID.fullmatch(place)[2])
 
 

@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 
 import tiny
-from emoscene.pipeline import image_inputs, pipeline, samplers
 from emoscene.core import run_dir
-from emoscene.learning import learner as learners
+from emoscene.core.errors import UsageError
+from emoscene.core.images import read_params
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import MARKS, Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.core.errors import UsageError
-from emoscene.core.images import read_params
+from emoscene.learning import learner as learners
+from emoscene.pipeline import image_inputs, pipeline, samplers
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 
@@ -100,7 +100,9 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "euler"])
-def test_from_its_own_noise_a_picture_comes_back(sampler: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_its_own_noise_a_picture_comes_back(
+    sampler: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     latent, lost = pipe.base.encode_images(to_tensor([painted()])), {}
     for share in (0.0, 0.8, 1.0):
         monkeypatch.setattr(image_inputs, "OWN", share)
@@ -261,7 +263,9 @@ def test_a_like_is_felt_with_the_eyes_that_the_adapter_knows(base: DiffusionMode
             other.read_emotion(*other.register(painted()))
 
 
-def test_a_picture_is_opened_and_hashed_once(pipe: EmotionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_opened_and_hashed_once(
+    pipe: EmotionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     painted().save(tmp_path / "lake.png")
     opened: list[Path] = []
     known = image_inputs.open_image

@@ -11,14 +11,14 @@ from transformers import AutoImageProcessor, CLIPModel, CLIPTokenizer
 
 import tiny
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
-from emoscene.training import loop
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP, contrastive_loss
-from emoscene.core.errors import UsageError
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch
+from emoscene.training import loop
 
 SMALL = {
     "side": 32,

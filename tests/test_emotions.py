@@ -3,8 +3,17 @@ import random
 
 import pytest
 
-from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at, format_emotion, check_one_source, parse_emotion, emotion_weights
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import (
+    AFFECT,
+    EMOTIONS,
+    NO_EMOTION,
+    check_one_source,
+    emotion_weights,
+    format_emotion,
+    parse_emotion,
+    weights_at,
+)
 
 
 def test_the_order_is_emosets_and_not_the_alphabets():

@@ -17,16 +17,16 @@ from transformers import CLIPTokenizer
 
 import tiny
 from emoscene.cli import main
-from emoscene.evaluation import predictions
 from emoscene.core import run_dir
-from emoscene.learning import learner as learners
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, read_params, save_image
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.evaluation import predictions
 from emoscene.evaluation.evaluate import evaluate
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, plan_samples, load_prompts, parse_seeds
+from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, parse_seeds, plan_samples
 from emoscene.evaluation.judges import load_clip, load_judges
-from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.learning import learner as learners
 from emoscene.pipeline.pipeline import EmotionPipeline, load
 from emoscene_mini.world.plan import held_out
 from emoscene_mini.world.scenes import SCENES
@@ -236,7 +236,9 @@ def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(files[-1])
     known = load_judges(base, [str(judge) for judge in judges])
-    together = predictions.predict([predictions.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)["emotion"]
+    together = predictions.predict([predictions.Sample(file, 0, n, 1) for n, file in enumerate(files)], known)[
+        "emotion"
+    ]
     for place, file in enumerate(files):
         alone = predictions.predict([predictions.Sample(file, 0, 0, 1)], known)["emotion"]
         assert together.likely[place] == pytest.approx(alone.likely[0], abs=1e-6)
@@ -314,7 +316,9 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
     for seed in range(2):
         was = str(tmp_path / "was.png")
         digests = {was: sha256((tmp_path / "was.png").read_bytes()).hexdigest()}  # as `generate` notes it
-        row = GenerationParams(file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed)
+        row = GenerationParams(
+            file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed
+        )
         save_image(predictions.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
     out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
@@ -336,7 +340,10 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
     with torch.no_grad():
         words = {text: clip._encode_tokens(clip._tokenize([text]))[0].numpy() for text in ("a beach", "a park")}
         seen = [
-            max(0.0, float(clip.read([Image.open(file)]).features[0] @ words[read_params(file).prompt.partition(",")[0]]))
+            max(
+                0.0,
+                float(clip.read([Image.open(file)]).features[0] @ words[read_params(file).prompt.partition(",")[0]]),
+            )
             for file in sorted((out / "pictures").glob("*.png"))
         ]
     assert metrics["alignment"]["value"] == pytest.approx(100 * np.mean(seen), abs=1e-4)

@@ -12,21 +12,21 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from emoscene.cli import main
-from emoscene.pipeline import image_folder, pipeline, samplers
-from emoscene.core import registry, run_dir
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.diffusion.decoding import ImageDecoder
-from emoscene.core.taxonomy import EMOTIONS, emotion_weights
-from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.evaluation.external import find_samples
-from emoscene.diffusion.loras import parse_lora, apply_loras
-from emoscene.methods.base import Method
-from emoscene.evaluation.generate import load_prompts, parse_seeds
-from emoscene.core.images import GenerationParams, read_params
 from emoscene.cli.options import read_call
-from emoscene.web.session import Session
+from emoscene.core import registry, run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, read_params
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights
+from emoscene.diffusion.decoding import ImageDecoder
+from emoscene.diffusion.loras import apply_loras, parse_lora
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.evaluation.external import find_samples
+from emoscene.evaluation.generate import load_prompts, parse_seeds
+from emoscene.learning import learner as learners
+from emoscene.methods.base import Method
+from emoscene.pipeline import image_folder, pipeline, samplers
 from emoscene.web.form import Wish
+from emoscene.web.session import Session
 
 NOT_FINITE = (float("nan"), float("inf"), float("-inf"), 1e39, -1e39, 10**400, "nan", "inf", "-inf", "1e39")
 DECODER = "decoder.conv_in.weight"
@@ -88,7 +88,9 @@ def test_a_row_refuses_what_cannot_be_painted(name, value):
 
 
 def test_numpys_numbers_become_pythons():
-    row = GenerationParams(strength=np.float32(0.5), seed=np.int64(7), steps=np.int32(3), size=[np.int64(64), 64], cfg="2.5")
+    row = GenerationParams(
+        strength=np.float32(0.5), seed=np.int64(7), steps=np.int32(3), size=[np.int64(64), 64], cfg="2.5"
+    )
     assert json.loads(json.dumps(row.to_dict())) == json.loads(
         json.dumps(GenerationParams(strength=0.5, seed=7, steps=3, size=(64, 64), cfg=2.5).to_dict())
     )
@@ -368,7 +370,9 @@ def test_latents_that_are_not_finite_name_their_seed_and_the_remedy(pipe, folder
     wild = pipeline.EmotionPipeline(pipe.base, {"wild": Wild(None, pipe.base)})
     rows = [row for emotion in (None, "awe") for row in wild.plan("a dog", emotion=emotion, size=64, steps=2, seed=5)]
     rows[1] = replace(rows[1], seed=6)
-    with pytest.raises(EmosceneError, match=r"the image of seed 6 came out as .* not finite: lower --strength, .*--cfg"):
+    with pytest.raises(
+        EmosceneError, match=r"the image of seed 6 came out as .* not finite: lower --strength, .*--cfg"
+    ):
         list(wild.generate(rows))
     assert len(list(wild.generate(rows[:1]))) == 1
     for value in (torch.nan, torch.inf):

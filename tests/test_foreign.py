@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import tiny
-from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.external import find_samples
-from emoscene.core.images import GenerationParams, save_image
 
 
 def picture(file, seed=0, side=64):
@@ -85,10 +85,20 @@ def test_a_list_tells_what_was_asked(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "kind", "sentence"),
     [
-        ("a.csv", "picture,emotion\n1.png,awe\n", UsageError, r"a.csv, row 1 names no file: .* \(it has picture, emotion\)"),
+        (
+            "a.csv",
+            "picture,emotion\n1.png,awe\n",
+            UsageError,
+            r"a.csv, row 1 names no file: .* \(it has picture, emotion\)",
+        ),
         ("a.csv", "file,emotion\n1.png,aw\n", UsageError, "a.csv, row 1: no emotion 'aw': did you mean 'awe'"),
         ("a.csv", "file,seed\n1.png,one\n", UsageError, "a.csv, row 1: 'one' is no seed; mend it, or leave it out"),
-        ("pictures.jsonl", '{"file": "1.png"}\n{"fi', EmosceneError, "pictures.jsonl cannot be read .*: write it again"),
+        (
+            "pictures.jsonl",
+            '{"file": "1.png"}\n{"fi',
+            EmosceneError,
+            "pictures.jsonl cannot be read .*: write it again",
+        ),
         ("pictures.jsonl", "[1]\n", EmosceneError, "pictures.jsonl cannot be read"),
     ],
 )
@@ -122,7 +132,9 @@ def test_edits_whose_picture_is_gone_or_another_are_said(tmp_path):
         image = picture(tmp_path / f"was/{number}.png", number)
         file = str(tmp_path / f"was/{number}.png")
         digests[file] = sha256((tmp_path / f"was/{number}.png").read_bytes()).hexdigest()
-        row = GenerationParams(prompt="a beach", emotion=emotion_weights("awe"), image=file, digests={file: digests[file]}, seed=number)
+        row = GenerationParams(
+            prompt="a beach", emotion=emotion_weights("awe"), image=file, digests={file: digests[file]}, seed=number
+        )
         (tmp_path / "from").mkdir(exist_ok=True)
         save_image(image, tmp_path / f"from/{number}.png", row)
     (tmp_path / "was/0.png").unlink()

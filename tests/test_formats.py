@@ -19,18 +19,17 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import emoscene
 import tiny
 from emoscene.cli import main
-from emoscene.export import export as export_verb
-from emoscene.diffusion import loras
+from emoscene.cli.options import OPTIONS
 from emoscene.core import registry, run_dir
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.export.export import FORMATS, export as export_verb
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion import loras
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.export import card, kohya
 from emoscene.export.artifact import PROMPT, SEED, open_artifact
+from emoscene.export.export import FORMATS, export
+from emoscene.learning import learner as learners
 from emoscene.methods.lora import layer_pattern
-from emoscene.cli.options import OPTIONS
 
 SLOW = pytest.mark.slow
 DATA = Path(__file__).parent / "data/formats"
@@ -57,7 +56,7 @@ def made(tmp_path_factory):
 @pytest.fixture(params=["tiny", pytest.param("mini", marks=SLOW)])
 def artifacts(request):
     if request.param == "mini":
-        return registry.HOME / "mini/weights"
+        return registry.package_folder("bases", "mini") / "weights"
     return request.getfixturevalue("made")
 
 
@@ -131,7 +130,10 @@ def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, pl
         pipe.set_ip_adapter_scale([scale for scale, *_ in asked])
         pairs = [([v, 0 * v] if away else [0 * v, v]) for v, away in ((files[name], away) for _, name, away in asked)]
         vectors = [torch.stack(pair)[:, None].float() for pair in pairs]
-        seed, cfg = torch.Generator().manual_seed(SEED), open_artifact(artifacts / "multimodal").pipe.base.spec.guidance_scale
+        seed, cfg = (
+            torch.Generator().manual_seed(SEED),
+            open_artifact(artifacts / "multimodal").pipe.base.spec.guidance_scale,
+        )
         pipe(PROMPT, ip_adapter_image_embeds=vectors, num_inference_steps=2, guidance_scale=cfg, generator=seed)
         return painted[-1]
 
@@ -200,7 +202,7 @@ def test_the_golden_keys_are_what_their_maker_makes():
 def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
     """The exact architecture, without its numbers; kohya counts 192 modules of attention and 72 of text."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel(block_out_channels=export_verb.artifact.SD15[0], cross_attention_dim=768)
+        unet = UNet2DConditionModel(block_out_channels=export_module.artifact.SD15[0], cross_attention_dim=768)
         text = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
     named = {"unet": unet, "text_encoder": text}
     layers = {
@@ -227,7 +229,7 @@ def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
     file = tmp_path / f"{given.name}.safetensors"
     assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
     assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
-    export_verb.diffusers.plan_files(given).write_files(tmp_path)
+    export_module.diffusers.plan_files(given).write_files(tmp_path)
     for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
         back = loras.read_factors(written)
         assert back.keys() == given.low_rank_factors.keys()
@@ -294,7 +296,9 @@ def header(given, to):
 
 
 def test_the_optimizer_is_the_one_that_was_used(made):
-    assert set(kohya.OPTIMIZERS) == set(next(o.choices for o in registry.list_room_options("training") if o.name == "optimizer"))
+    assert set(kohya.OPTIMIZERS) == set(
+        next(o.choices for o in registry.list_room_options("training") if o.name == "optimizer")
+    )
     for own, told in (
         ({"muon": 0.0}, "torch.optim.AdamW"),  # before there was a choice
         ({"muon": 0.0, "optimizer": "prodigy"}, "prodigyopt.Prodigy"),
@@ -331,7 +335,7 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
     assert "64 pictures of 1 prompts" in text
-    written = "".join(file.read_text() for file in (registry.HOME / "metrics").glob("*.py"))
+    written = "".join(file.read_text() for file in (registry.HOME / "evaluation/metrics").glob("*.py"))
     assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
     given.card["proof"] = proof
@@ -356,12 +360,12 @@ class Hub:
 def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     call = {"to": "diffusers", "out": tmp_path / "out", "steps": 1}
     said = []
-    monkeypatch.setattr(export_verb, "get_token", lambda: None)
+    monkeypatch.setattr(export_module, "get_token", lambda: None)
     with pytest.raises(UsageError, match="hf auth login"):
         export(made / "guidance", push="me/emotions", **call)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(export_verb, "get_token", lambda: "token")
-    monkeypatch.setattr(export_verb, "HfApi", Hub)
+    monkeypatch.setattr(export_module, "get_token", lambda: "token")
+    monkeypatch.setattr(export_module, "HfApi", Hub)
     with pytest.raises(EmosceneError, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", tell=said.append, **call)

@@ -16,13 +16,13 @@ from PIL import Image
 
 import tiny
 from emoscene.cli import main
-from emoscene.pipeline import image_folder, pipeline
 from emoscene.core import run_dir
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.data.workers import WorkerGroup
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import GenerationParams, name_files, read_params
+from emoscene.data.workers import WorkerGroup
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import learner as learners
+from emoscene.pipeline import image_folder, pipeline
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,9 @@ def test_a_folder_of_an_older_version_is_the_same_call(tmp_path):
     with pytest.raises(UsageError, match=r"config\.settings\.scale is 20\.0 there and 4\.0 here"):
         image_folder.open_folder(tmp_path, rows, {"scale": 4.0}, WEIGHTS)
     with pytest.raises(UsageError, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
-        image_folder.open_folder(tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"scale": 20.0}, WEIGHTS)
+        image_folder.open_folder(
+            tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"scale": 20.0}, WEIGHTS
+        )
 
 
 @pytest.mark.parametrize("config", ['{"rows": 3}', '{"rows": [3]}', '{"rows": [{"emotion": "x"}]}', "3", "{}"])
@@ -135,7 +137,9 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
         painted[threading.current_thread().name] += [row.seed for row in rows]
         return draw(rows, batch)
 
-    threads = [threading.Thread(target=image_folder.fill_folder, args=[opened, mine, ROWS, 2], name=name) for name in painted]
+    threads = [
+        threading.Thread(target=image_folder.fill_folder, args=[opened, mine, ROWS, 2], name=name) for name in painted
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

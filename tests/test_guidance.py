@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
-from emoscene.learning import learner
 from emoscene.core import seeds
-from emoscene.diffusion.model import DiffusionModel, Condition
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.learning import learner
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import MethodChain
 from emoscene.methods.guidance import LEVELS, Guidance, log_complement
@@ -84,7 +84,9 @@ def posterior_means(base: DiffusionModel, sampler: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpm++", "unipc"])
-def test_all_samplers_reach_the_posterior_mean(sampler: str, base: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_samplers_reach_the_posterior_mean(
+    sampler: str, base: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ddim, other = (posterior_means(base, name, monkeypatch) for name in ("ddim", sampler))
     assert ddim == pytest.approx([1.0, -1.0, 0.5], abs=0.03)
     assert other == pytest.approx([1.0, -1.0, 0.5], abs=0.03)
@@ -103,7 +105,8 @@ def test_a_suppressed_emotion_is_left_and_then_let_go(plain: DiffusionModel, mon
 def test_it_pushes_away_harder_than_it_pulls(plain: DiffusionModel) -> None:
     x, t, noise = latents(2), torch.tensor(400), torch.zeros(2, 4, 8, 8)
     pulls = {
-        away: guide(plain, away=away).apply_guidance(noise, x, t, asked({"awe": -1.0}, {"awe": 1.0})) for away in (1.0, 3.0)
+        away: guide(plain, away=away).apply_guidance(noise, x, t, asked({"awe": -1.0}, {"awe": 1.0}))
+        for away in (1.0, 3.0)
     }
     torch.testing.assert_close(pulls[3.0][0], 3 * pulls[1.0][0])
     assert torch.equal(pulls[3.0][1], pulls[1.0][1])
@@ -112,7 +115,8 @@ def test_it_pushes_away_harder_than_it_pulls(plain: DiffusionModel) -> None:
 def test_a_mixture_pulls_as_hard_as_one_emotion(plain: DiffusionModel) -> None:
     x, t, noise = latents(1), torch.tensor(400), torch.zeros(1, 4, 8, 8)
     half = {
-        told: guide(plain, whole=told).apply_guidance(noise, x, t, asked({"awe": 0.5, "fear": 0.5})) for told in (True, False)
+        told: guide(plain, whole=told).apply_guidance(noise, x, t, asked({"awe": 0.5, "fear": 0.5}))
+        for told in (True, False)
     }
     torch.testing.assert_close(half[True], 2**0.5 * half[False])
     one = [guide(plain, whole=told).apply_guidance(noise, x, t, asked({"awe": 0.5})) for told in (True, False)]
@@ -170,7 +174,9 @@ def test_rescale_sets_the_norm(plain: DiffusionModel) -> None:
     assert float(pull.norm() / noise.norm()) == pytest.approx(0.4, rel=1e-4)
 
 
-def test_entropy_pulls_harder_where_the_classifier_is_sure(plain: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entropy_pulls_harder_where_the_classifier_is_sure(
+    plain: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, t, noise = Gaussians(plain), torch.tensor(700), torch.zeros(2, 4, 2, 2)
     x = torch.stack([torch.zeros(4, 2, 2), torch.full((4, 2, 2), -0.5)])
     ratios = []

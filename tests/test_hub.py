@@ -13,12 +13,12 @@ from PIL import Image
 
 import standin
 import tiny
-from emoscene.training import train
-from emoscene.diffusion import hub
 from emoscene.core import registry
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.diffusion.base_spec import find_spec
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import find_spec
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.training import train
 from standin import COMMIT, NAME
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -220,7 +220,7 @@ def test_the_command_line_by_hf_endpoint(model, tmp_path):
 
 
 def test_a_copy_of_the_miniature_on_the_hub_is_known_once_it_is_here(stand_in):
-    stand_in.folder = registry.HOME / "mini/weights/base"
+    stand_in.folder = registry.package_folder("bases", "mini") / "weights/base"
     assert find_spec(NAME).family == ""
     base = DiffusionModel.load(NAME)
     assert (base.spec.family, base.spec.guidance_scale, base.spec.lexicon) == ("mini", 5.0, "mini")

@@ -6,9 +6,9 @@ from safetensors.torch import load_file
 
 import tiny
 from emoscene.core import config
-from emoscene.learning import learner
-from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.learning import learner
 from emoscene.learning.learner import Batch
 from emoscene.methods.inversion import Inversion
 

@@ -10,14 +10,14 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import tiny
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
-from emoscene.training import loop
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.judge import Judge, augment
-from emoscene.learning.learner import Batch
-from emoscene_mini import judges
 from emoscene.evaluation.judges import load_judge
+from emoscene.learning import learner as learners
+from emoscene.learning.learner import Batch
+from emoscene.training import loop
+from emoscene_mini import judges
 
 SMALL = {"side": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2}
 
@@ -78,7 +78,9 @@ def test_it_is_an_ordinary_image_classifier(tmp_path):
     reading = again.read([picture])
     with torch.no_grad():
         assert torch.allclose(torch.tensor(reading.probabilities), plain(**seen).logits.softmax(1), atol=1e-5)
-        assert torch.allclose(judge.eval().encode(to_tensor([picture]))[0], torch.tensor(reading.probabilities), atol=1e-6)
+        assert torch.allclose(
+            judge.eval().encode(to_tensor([picture]))[0], torch.tensor(reading.probabilities), atol=1e-6
+        )
     assert reading.features.shape == (1, 32)
     assert json.loads((tmp_path / "learner.json").read_text())["emotions"] == list(EMOTIONS)
 

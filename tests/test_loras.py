@@ -15,11 +15,11 @@ import emoscene
 import tiny
 from emoscene.cli import main
 from emoscene.core import run_dir
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.diffusion.loras import parse_lora, read_factors, apply_loras
-from emoscene.methods.lora import LoRA
 from emoscene.core.images import GenerationParams, read_params
+from emoscene.diffusion.loras import apply_loras, parse_lora, read_factors
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.methods.lora import LoRA
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 UNET = "lora_unet_down_blocks_1_attentions_0_"

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 import tiny
 from emoscene.core import config, registry
-from emoscene.learning import learner
-from emoscene.diffusion.model import DiffusionModel, Condition
-from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.methods.base import MethodChain, Method, interpolate_embeds
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.learning import learner
+from emoscene.methods.base import Method, MethodChain, interpolate_embeds
 from emoscene.pipeline.pipeline import EmotionPipeline
 from tiny import batch, made
 
@@ -33,7 +33,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
 
 def drawn(pipe: EmotionPipeline, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
     rows = [
-        dataclasses.replace(pipe.plan(prompt, seed=seed, steps=3, cfg=3.0)[0], emotion=emotion_weights(emotion), strength=s)
+        dataclasses.replace(
+            pipe.plan(prompt, seed=seed, steps=3, cfg=3.0)[0], emotion=emotion_weights(emotion), strength=s
+        )
         for prompt, emotion, s, seed in asked
     ]
     return [np.asarray(image, np.float64) for _, image in pipe.generate(rows)]
@@ -42,14 +44,18 @@ def drawn(pipe: EmotionPipeline, *asked: tuple[str, str, float, int]) -> list[np
 @pytest.fixture(scope="module")
 def pipes(base: DiffusionModel) -> dict[str, EmotionPipeline]:
     methods = {name: made(name, base) for name in METHODS}
-    return {chain: EmotionPipeline(base, {one: methods[one] for one in chain.split("+")}) for chain in [*METHODS, *PAIRS]}
+    return {
+        chain: EmotionPipeline(base, {one: methods[one] for one in chain.split("+")}) for chain in [*METHODS, *PAIRS]
+    }
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_config_runs_by_default_and_explains_itself(name: str) -> None:
     cls = registry.load_plugin("methods", name)
     assert all(option.help for option in config.list_options(cls.Config()))
-    assert [o.name for o in registry.list_options("methods", name)] == [o.name for o in config.list_options(cls.Config())]
+    assert [o.name for o in registry.list_options("methods", name)] == [
+        o.name for o in config.list_options(cls.Config())
+    ]
 
 
 @pytest.mark.parametrize("name", LEARNING)
@@ -96,7 +102,9 @@ def test_loss_falls_on_a_fixed_batch(name: str, base: DiffusionModel) -> None:
 
 
 @every_chain
-def test_strength_zero_is_the_base_bit_for_bit(name: str, base: DiffusionModel, pipes: dict[str, EmotionPipeline]) -> None:
+def test_strength_zero_is_the_base_bit_for_bit(
+    name: str, base: DiffusionModel, pipes: dict[str, EmotionPipeline]
+) -> None:
     [alone] = drawn(EmotionPipeline(base, {}), ("a dog", "awe", 1.0, 1))
     [zero] = drawn(pipes[name], ("a dog", "awe", 0.0, 1))
     assert np.array_equal(alone, zero)
@@ -104,7 +112,9 @@ def test_strength_zero_is_the_base_bit_for_bit(name: str, base: DiffusionModel, 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_order_of_a_pair_does_not_matter(name: str, pipes: dict[str, EmotionPipeline]) -> None:
-    turned = EmotionPipeline(pipes[name].base, dict(zip(name.split("+")[::-1], pipes[name].chain.methods[::-1], strict=True)))
+    turned = EmotionPipeline(
+        pipes[name].base, dict(zip(name.split("+")[::-1], pipes[name].chain.methods[::-1], strict=True))
+    )
     asked = ("a dog", "awe", 0.8, 1), ("a cat", "anger", 1.0, 2)
     gaps = [np.abs(a - b).max() for a, b in zip(drawn(pipes[name], *asked), drawn(turned, *asked), strict=True)]
     assert max(gaps) <= 1
@@ -161,7 +171,9 @@ def test_two_emotions_two_pictures(name: str, pipes: dict[str, EmotionPipeline])
 
 
 @every_chain
-def test_what_is_attached_is_detached_exactly(name: str, base: DiffusionModel, pipes: dict[str, EmotionPipeline]) -> None:
+def test_what_is_attached_is_detached_exactly(
+    name: str, base: DiffusionModel, pipes: dict[str, EmotionPipeline]
+) -> None:
     before = {key: value.clone() for key, value in base.unet.state_dict().items()}
     pipe = pipes[name]
     rows = pipe.plan("a dog", emotion=["awe", "fear:0.5"], steps=2)
@@ -185,11 +197,15 @@ def test_it_is_loaded_from_its_folder_alone(name: str, base: DiffusionModel, tmp
     learner.save_learner(method, name, tmp_path, base)
     loaded = learner.load_learner("methods", tmp_path, base)
     asked = ("a dog", "awe:0.6,fear:-0.2", 1.0, 1)
-    assert np.array_equal(drawn(EmotionPipeline(base, {name: method}), asked), drawn(EmotionPipeline(base, {name: loaded}), asked))
+    assert np.array_equal(
+        drawn(EmotionPipeline(base, {name: method}), asked), drawn(EmotionPipeline(base, {name: loaded}), asked)
+    )
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_an_adapter_of_another_architecture_or_damaged_is_refused(name: str, base: DiffusionModel, tmp_path: Path) -> None:
+def test_an_adapter_of_another_architecture_or_damaged_is_refused(
+    name: str, base: DiffusionModel, tmp_path: Path
+) -> None:
     method = made(name, base)
     learner.save_learner(method, name, tmp_path, base)
     card = (tmp_path / learner.CARD).read_text()
@@ -212,7 +228,9 @@ def emptied(file: Path) -> None:
 
 @pytest.mark.parametrize("harm", [torn, Path.unlink, emptied])
 @pytest.mark.parametrize("name", LEARNING)
-def test_damaged_weights_are_named(name: str, harm: Callable[[Path], None], base: DiffusionModel, tmp_path: Path) -> None:
+def test_damaged_weights_are_named(
+    name: str, harm: Callable[[Path], None], base: DiffusionModel, tmp_path: Path
+) -> None:
     learner.save_learner(made(name, base), name, tmp_path, base)
     for file in sorted(tmp_path.glob("*.safetensors")):
         whole = file.read_bytes()
@@ -290,7 +308,10 @@ def test_a_mixture_goes_as_far_as_its_parts(base: DiffusionModel) -> None:
 
     def moved(*a: float) -> list[float]:
         plain = base.encode_condition(["a dog"], torch.tensor([[*a, *[0.0] * 6]]))
-        return (interpolate_embeds(plain, lambda prompts, emotions: plain.base_embeds + far[emotions]).prompt_embeds - plain.base_embeds)[0, [3, 5], 0].tolist()
+        return (
+            interpolate_embeds(plain, lambda prompts, emotions: plain.base_embeds + far[emotions]).prompt_embeds
+            - plain.base_embeds
+        )[0, [3, 5], 0].tolist()
 
     assert moved(0.5, 0.0) == pytest.approx([0.5, 0.0], abs=1e-5)
     assert moved(0.5, 0.5) == pytest.approx([0.5**0.5, 0.5**0.5], abs=1e-5)

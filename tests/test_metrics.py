@@ -14,12 +14,12 @@ from sklearn.metrics.pairwise import cosine_similarity, polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
 from emoscene.core import registry
-from emoscene.core.taxonomy import AFFECT, EMOTIONS
 from emoscene.core.errors import EmosceneError
+from emoscene.core.taxonomy import AFFECT, EMOTIONS
 from emoscene.evaluation.metrics import calibration, distance, diversity, sharpness
 from emoscene.evaluation.metrics.affect import affect
 from emoscene.evaluation.metrics.alignment import alignment
-from emoscene.evaluation.metrics.base import Predictions, hits, bootstrap_interval, weighted_mean, measure
+from emoscene.evaluation.metrics.base import Predictions, bootstrap_interval, hits, measure, weighted_mean
 from emoscene.evaluation.metrics.content import content
 from emoscene.evaluation.metrics.editing import editing, ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, emotion, per_emotion
@@ -60,7 +60,9 @@ def test_counts_are_scikit_learns():
     made = readings()
     seen = made.likely.argmax(1)
     assert weighted_mean(hits(made.likely, made.asked), np.ones(96)) == accuracy_score(made.asked, seen)
-    assert np.array_equal(count_confusions(made.likely, made.asked), confusion_matrix(made.asked, seen, labels=range(8)))
+    assert np.array_equal(
+        count_confusions(made.likely, made.asked), confusion_matrix(made.asked, seen, labels=range(8))
+    )
     expected = precision_recall_fscore_support(made.asked, seen, labels=range(8), zero_division=0)
     found = per_emotion(made.likely, made.asked)
     for number, name in enumerate(EMOTIONS):
@@ -138,7 +140,9 @@ def test_blur_is_seen():
     pictures = np.random.default_rng(4).integers(0, 255, (8, 32, 32, 3)).astype(float)
     soft = (pictures + np.roll(pictures, 1, 1) + np.roll(pictures, 1, 2) + np.roll(pictures, (1, 1), (1, 2))) / 4
     sharp, blurred = (
-        Predictions(*(np.arange(8),) * 3, np.eye(8), np.eye(8), sharpness.gradient_magnitude(p), sharpness.power_spectrum(p))
+        Predictions(
+            *(np.arange(8),) * 3, np.eye(8), np.eye(8), sharpness.gradient_magnitude(p), sharpness.power_spectrum(p)
+        )
         for p in (pictures, soft)
     )
     found = sharpness.sharpness(blurred, sharp, draws=50)
@@ -160,7 +164,9 @@ def test_intervals_cover_what_they_promise():
     prompt, seed = np.repeat(np.arange(24), 8), np.tile(np.arange(8), 24)
     for trial in range(100):
         values = rng.normal(size=24)[prompt] + 0.5 * rng.normal(size=8)[seed] + rng.normal(size=192)
-        low, high = bootstrap_interval(lambda w, values=values: weighted_mean(values, w), prompt, seed, draws=200, start=trial)
+        low, high = bootstrap_interval(
+            lambda w, values=values: weighted_mean(values, w), prompt, seed, draws=200, start=trial
+        )
         covered += low <= 0 <= high
     assert covered >= 88
 

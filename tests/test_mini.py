@@ -9,17 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emoscene.learning import learner as learners
 from emoscene.core import seeds
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch, Learner
-from emoscene_mini import build, image_cache, folder, tokenizer
+from emoscene.training.loop import Config, TrainingState, train_steps
+from emoscene_mini import build, folder, image_cache, tokenizer
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base
-from emoscene_mini.discriminator import Discriminator
 from emoscene_mini.decoder import Decoder, feature_distance
-from emoscene.training.loop import Config, TrainingState, train_steps
+from emoscene_mini.discriminator import Discriminator
 from emoscene_mini.world import SCENES
 
 SD15 = {
@@ -65,7 +65,9 @@ class Fixed:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP whose tokenizer knows a few words."""
     home = tmp_path_factory.mktemp("clip")
-    tokenizer.save_tokenizer(home / "tokenizer", tokenizer.train_tokenizer(["a", "by", "in", "lake", "light", "village", "warm"]))
+    tokenizer.save_tokenizer(
+        home / "tokenizer", tokenizer.train_tokenizer(["a", "by", "in", "lake", "light", "village", "warm"])
+    )
     tiny = {"side": 32, "width": 16, "layers": 1, "text_width": 16, "text_layers": 1, "heads": 2, "vector": 8}
     torch.manual_seed(0)
     learner = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=str(home / "tokenizer"), **tiny), None)
@@ -146,7 +148,9 @@ def test_a_decoder_is_kept_without_its_critic(clip: Path, tmp_path: Path) -> Non
 def test_the_eyes_pull_at_the_picture_alone_and_are_not_kept(tmp_path: Path) -> None:
     small = (16, 16, 16, 16)
     blind = Decoder.from_scratch(Decoder.Config(channels=small), None)
-    learner = Decoder.from_scratch(Decoder.Config(channels=small, eyes=str(build.WEIGHTS.parent / "emotion_clip")), None)
+    learner = Decoder.from_scratch(
+        Decoder.Config(channels=small, eyes=str(build.WEIGHTS.parent / "emotion_clip")), None
+    )
     learner.load_state_dict(blind.state_dict(), strict=False)
     assert learner.trainable.keys() == blind.trainable.keys()
     batch = Batch(Fixed().rows(range(8), learner.columns), 0, 0, range(8))

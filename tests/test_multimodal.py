@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 import tiny
 from emoscene.core import config
-from emoscene.learning import learner
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import learner
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import MethodChain
 from emoscene.methods.lora import LoRA
@@ -144,7 +144,9 @@ def test_a_prototype_is_the_mean_of_its_pictures(base):
 
 
 def loss(method, some, **settings):
-    method.config = config.replace_fields(method.config, {"drop": 0.0, "drop_both": 0.0, "drop_emotion": 0.0, **settings})
+    method.config = config.replace_fields(
+        method.config, {"drop": 0.0, "drop_both": 0.0, "drop_emotion": 0.0, **settings}
+    )
     with method.attached():
         return method(some)
 

@@ -19,14 +19,14 @@ from transformers import (
 )
 
 import tiny
-from emoscene.learning import learner as learners
 from emoscene.core import run_dir
-from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, map_label, emotion_weights
-from emoscene.encoders.base import locate_model, load_encoder
-from emoscene.encoders.emotion_clip import TEMPLATES, EmotionCLIP
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, emotion_weights, map_label
+from emoscene.encoders.base import load_encoder, locate_model
+from emoscene.encoders.emotion_clip import TEMPLATES, EmotionCLIP
 from emoscene.evaluation.evaluate import evaluate
-from emoscene.evaluation.judges import load_judge, load_judges, check_unrelated
+from emoscene.evaluation.judges import check_unrelated, load_judge, load_judges
+from emoscene.learning import learner as learners
 
 FACES = ("Neutral", "sad", "Happy", "ANGRY", "fear", "disgust", "surprise")
 PROCESSOR = {

@@ -10,22 +10,22 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import tiny
-from emoscene.learning import checkpoints
-from emoscene.diffusion import loading
-from emoscene.pipeline import pipeline
+from emoscene.cli.options import read_call
 from emoscene.core import run_dir
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.paths import is_inside, is_network_name, resolve_inside
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
+from emoscene.diffusion import loading
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.evaluation.external import find_samples
 from emoscene.export.diffusers import _copy_artifact
-from emoscene.core.paths import is_inside, is_network_name, resolve_inside
-from emoscene.core.images import GenerationParams, save_image
-from emoscene.cli.options import read_call
+from emoscene.learning import checkpoints
+from emoscene.learning import learner as learners
+from emoscene.pipeline import pipeline
 
 HOSTILE = (
     "/etc/passwd",
@@ -195,11 +195,15 @@ def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
     (tmp_path / "in/awe/2.png").symlink_to(tmp_path / "secret.png")
     first, second = ImageFolder(tmp_path / "in", ImageFolder.Config(workers=1), 64).survey([0, 1])
     assert not first.reason
-    assert second.reason == "its path 'awe/2.png' is a link that leaves the data set's folder: put the file itself there"
+    assert (
+        second.reason == "its path 'awe/2.png' is a link that leaves the data set's folder: put the file itself there"
+    )
     (tmp_path / "faces/train/2").mkdir(parents=True)
     (tmp_path / "faces/train/2/1.jpg").symlink_to(tmp_path / "secret.png")
     [face] = RAFDB(tmp_path / "faces", RAFDB.Config(workers=1), 64).survey([0])
-    assert face.reason == "its path 'train/2/1.jpg' is a link that leaves the data set's folder: put the file itself there"
+    assert (
+        face.reason == "its path 'train/2/1.jpg' is a link that leaves the data set's folder: put the file itself there"
+    )
 
 
 def test_the_card_of_an_encoder_leads_to_no_other_folder(tmp_path):

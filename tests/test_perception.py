@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import tiny
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import GenerationParams, save_image
 from emoscene.core.taxonomy import emotion_weights
 from emoscene.encoders.inception import Inception
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.perceptual import Perceptual
-from emoscene.core.images import GenerationParams, save_image
 
 
 def stand_in(monkeypatch, name, **contents):
@@ -74,7 +74,9 @@ def test_inception_is_handed_bytes(packages, tmp_path):
     assert read.features.shape == (3, 12)
     assert read.features[0, :3].tolist() == [0, 100, 255]
     (tmp_path / "own.pth").write_bytes(b"weights")
-    assert Inception.from_scratch(Inception.Config(str(tmp_path / "own.pth")), None).model.weights == str(tmp_path / "own.pth")
+    assert Inception.from_scratch(Inception.Config(str(tmp_path / "own.pth")), None).model.weights == str(
+        tmp_path / "own.pth"
+    )
     with pytest.raises(UsageError, match="no weights of Inception in"):
         Inception.from_scratch(Inception.Config(str(tmp_path / "gone.pth")), None)
 

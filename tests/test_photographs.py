@@ -12,27 +12,27 @@ import skimage
 from PIL import Image
 
 import tiny
-from emoscene.core import run_dir
-from emoscene.training.train import train
 from emoscene.cli.main import main
+from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_origin import LIMIT, encode_mark, is_file_rendered, is_rendered, mark_rendered
+from emoscene.core.images import open_image
+from emoscene.core.registry import package_folder
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.captioner import Captioner
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.evaluation.evaluate import evaluate, list_cautions
 from emoscene.export.card import _score_table
-from emoscene.core.images import open_image
-from emoscene.core.registry import HOME
-from emoscene.reporting import report
 from emoscene.pipeline.pipeline import load
+from emoscene.reporting import report
+from emoscene.training.train import train
 from emoscene_mini.world.faces import render_face
 from emoscene_mini.world.layouts import write_layout
-from emoscene.core.image_origin import LIMIT, encode_mark, is_file_rendered, is_rendered, mark_rendered
 from emoscene_mini.world.render_pool import render_image
 
 NAMES = ("coffee.png", "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg")
-CAPTIONER = HOME / "mini/weights/captioner"
+CAPTIONER = package_folder("bases", "mini") / "weights/captioner"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,9 @@ def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs
         out = prepare("imagefolder", out=tmp_path / captioner.replace("/", "-"), captioner=captioner, **call)
         assert set(PreparedDataset(out).column("caption")) == {"a castle"}
         assert f"{LIMIT}, and 4 of 4 images are" in run_dir.read_manifest(out)["cautions"][0]
-        assert "the captions that its captioner gives 4 of them mean nothing" in run_dir.read_manifest(out)["cautions"][0]
+        assert (
+            "the captions that its captioner gives 4 of them mean nothing" in run_dir.read_manifest(out)["cautions"][0]
+        )
     with pytest.raises(UsageError, match=r"config\.captioner_asked is true there and null here"):
         prepare("imagefolder", out=tmp_path / "base", **call)
 

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from emoscene.core import images
-from emoscene.core.taxonomy import emotion_weights
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, open_image, read_params, save_image, contact_sheet, to_upright_rgb
+from emoscene.core.images import GenerationParams, contact_sheet, open_image, read_params, save_image, to_upright_rgb
+from emoscene.core.taxonomy import emotion_weights
 
 ROW = GenerationParams(
     file="0007.png",

@@ -16,11 +16,11 @@ import pytest
 
 import tiny
 from emoscene.cli import main
-from emoscene.export import export
-from emoscene.learning import precision
-from emoscene.diffusion import loras
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.diffusion import loras
+from emoscene.export import export
+from emoscene.learning import precision
 from emoscene_mini.world import render_pool
 
 SRC = Path(__file__).parent.parent / "src"

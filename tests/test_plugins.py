@@ -22,7 +22,9 @@ def method(monkeypatch, tmp_path):
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "grey_scale", raising=False)
         point = EntryPoint("grey-scale", f"grey_scale:{thing}", "emoscene.methods")
-        monkeypatch.setattr(registry, "_list_entry_points", lambda kind: {"grey_scale": point} if kind == "methods" else {})
+        monkeypatch.setattr(
+            registry, "_list_entry_points", lambda kind: {"grey_scale": point} if kind == "methods" else {}
+        )
         registry._parse_file.cache_clear()
         return "grey-scale"
 

@@ -12,14 +12,14 @@ from torch import nn
 
 import emoscene
 import tiny
-from emoscene.training import train
-from emoscene.diffusion import device
-from emoscene.learning import precision
 from emoscene.core import registry, run_dir
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.data.preparation import prepare
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.data.preparation import prepare
+from emoscene.diffusion import device
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import precision
 from emoscene.methods.base import Method
+from emoscene.training import train
 from emoscene.training.loop import Config, TrainingState
 
 WIDE = [nn.Linear(precision.WIDE, 2 * precision.WIDE)]
@@ -165,7 +165,9 @@ def assert_hooks_are_noticed(compiled: DiffusionModel, lora: Method, plain: list
 @pytest.mark.parametrize("thread", [False, True], ids=["here", "in another thread"])
 def test_a_unet_compiled_for_training_notices_a_lora(thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_without_compiler(monkeypatch)
-    compiled = train.load_training_model("mini", Config(compile=True, precision="fp32"), registry.load_plugin("methods", "lora"))
+    compiled = train.load_training_model(
+        "mini", Config(compile=True, precision="fp32"), registry.load_plugin("methods", "lora")
+    )
     lora, plain = emoscene.load(compiled, method="lora").methods["lora"], DiffusionModel.load("mini")
     shipped = emoscene.load(plain, method="lora").methods["lora"]
     assert_hooks_are_noticed(compiled, lora, predict_three_times(plain, shipped), thread)

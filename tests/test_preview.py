@@ -6,8 +6,8 @@ import pytest
 from diffusers import AutoencoderTiny
 
 import tiny
-from emoscene.pipeline import pipeline
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.pipeline import pipeline
 
 
 def decoder(folder: Path, **changed: object) -> Path:

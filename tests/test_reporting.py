@@ -13,13 +13,13 @@ from PIL import Image
 
 import tiny
 from emoscene import reporting
+from emoscene.cli.options import read_call
 from emoscene.core import run_dir
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.reporting import figures, tables
-from emoscene.reporting.scores import compare_all, find_curves, load_entries, comparison_remarks, accuracy_of
-from emoscene.cli.options import read_call
+from emoscene.reporting.scores import accuracy_of, compare_all, comparison_remarks, find_curves, load_entries
 
 PROMPTS = ("a beach", "a park", "a portrait of a <person>")
 VOID = {"meta", "img"}

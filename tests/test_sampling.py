@@ -8,16 +8,16 @@ import pytest
 import torch
 
 import tiny
-from emoscene.diffusion import model
-from emoscene.core import images, registry
-from emoscene.pipeline import pipeline, samplers
 from emoscene.cli import options as cli_options
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.cli.options import read_call
+from emoscene.core import images, registry
 from emoscene.core.config import list_options
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params
+from emoscene.diffusion import model
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.pipeline import pipeline, samplers
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.cli.options import read_call
 from emoscene.web.form import Wish
 
 
@@ -198,7 +198,9 @@ def test_a_damaged_weight_file_is_named(tmp_path: Path) -> None:
 def test_a_damaged_schedule_is_named(text: str | None, tmp_path: Path) -> None:
     file = tiny.make(tmp_path / "base") / "scheduler/scheduler_config.json"
     file.unlink() if text is None else file.write_text(text)
-    with pytest.raises(EmosceneError, match=r"scheduler_config\.json is missing or damaged \(.*\): fetch or install it"):
+    with pytest.raises(
+        EmosceneError, match=r"scheduler_config\.json is missing or damaged \(.*\): fetch or install it"
+    ):
         DiffusionModel.load(str(tmp_path / "base"))
 
 
@@ -207,7 +209,10 @@ def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: EmotionP
     long = "dog " * 60
     with pytest.warns(UserWarning, match="its end is not read"):
         worded(long, emotion="awe", steps=1)
-    awe, fear = (worded.chain.condition(worded.base.encode_condition([long], row)).prompt_embeds for row in torch.eye(8)[[1, 6], None])
+    awe, fear = (
+        worded.chain.condition(worded.base.encode_condition([long], row)).prompt_embeds
+        for row in torch.eye(8)[[1, 6], None]
+    )
     assert (awe - fear).abs().max() > 1e-3
     assert pipe.remarks("a dog") == []
 
@@ -240,7 +245,9 @@ def test_guidance_rests_outside_its_interval(pipe: EmotionPipeline, monkeypatch:
     assert min(np.abs(narrow - other).max() for other in (whole, plain)) > 1
 
 
-def test_rows_with_other_intervals_are_not_painted_at_once(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_with_other_intervals_are_not_painted_at_once(
+    pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = spied(pipe, monkeypatch)
     rows = [*pipe.plan("a dog", steps=1, num=2), *pipe.plan("a dog", steps=1, cfg_high=0.5, num=3)]
     assert [row.cfg_high for row, _ in pipe.generate(rows)] == [1.0] * 2 + [0.5] * 3

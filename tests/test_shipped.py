@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import emoscene
-from emoscene.pipeline import pipeline
+from emoscene.core import registry
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene_mini import claims, system_checks
 from emoscene.evaluation.judges import load_judges
 from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene_mini import claims, system_checks
 
-WEIGHTS = Path(pipeline.__file__).parent / "mini/weights"
+WEIGHTS = registry.package_folder("bases", "mini") / "weights"
 PROMPTS = ["a village by a lake", "a forest with a tent", "a beach"]
 
 

@@ -11,9 +11,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import ldm
 import tiny
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import hub, loading
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.pipeline.pipeline import load
 
 NARROW = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}

@@ -17,7 +17,9 @@ from pyarrow import parquet
 import tiny
 from emoscene.core import config as configs
 from emoscene.core import registry
-from emoscene.data.captions import settle_captions, describe_attributes
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.data.captions import describe_attributes, settle_captions
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
@@ -27,8 +29,6 @@ from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.hub import Hub
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
-from emoscene.core.errors import EmosceneError, UsageError
 from emoscene_mini.world.layouts import write_layout
 
 INFO = Path(__file__).parent / "data/emoset/info.json"
@@ -83,7 +83,9 @@ def test_each_layout_becomes_a_set_that_trains(world, base, tmp_path, name):
     assert rows["latent"].shape == (3, 4, 8, 8) and rows["picture"].shape == (3, 3, 64, 64)
     assert all(rows["caption"]) and all(rows["caption_long"])
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["refused"] == 0 and manifest["pictures"] == len(PreparedDataset(out)) == sum(manifest["roles"].values())
+    assert manifest["refused"] == 0 and manifest["pictures"] == len(PreparedDataset(out)) == sum(
+        manifest["roles"].values()
+    )
     card = (out / "README.md").read_text()
     assert "| awe |" in card and (out / "card/classes.svg").read_text().startswith("<svg")
     with Image.open(out / "card/pictures.jpg") as grid:
@@ -96,7 +98,9 @@ def test_emosets_labels_go_by_name(world, base, tmp_path):
     for id, emotion in zip(data.column("id"), data.column("emotion").tolist(), strict=True):
         assert id.rpartition("_")[0] == EMOTIONS[emotion]
     listed = {split: json.loads((world["emoset"] / f"{split}.json").read_text()) for split in ("train", "val", "test")}
-    roles = {role: set(PreparedDataset(out, role).column("id")) for role in ("methods", "selector", "judges", "heldout")}
+    roles = {
+        role: set(PreparedDataset(out, role).column("id")) for role in ("methods", "selector", "judges", "heldout")
+    }
     assert roles["selector"] == {row[1] for row in listed["val"]}
     assert roles["heldout"] == {row[1] for row in listed["test"]}
     assert roles["methods"] | roles["judges"] == {row[1] for row in listed["train"]}
@@ -123,9 +127,9 @@ def test_the_real_info_json(emoset):
     record = next(record for record, split in everything(one) if split == "val")
     assert record.weights == emotion_weights(record.id.rpartition("_")[0])
     assert "boxing " in info["human_action"]["label2idx"]
-    assert describe_attributes({"scene": "country_road", "object": ["Alarm clock", "Dog"], "human_action": "boxing "}) == (
-        "country road, with alarm clock and dog, boxing"
-    )
+    assert describe_attributes(
+        {"scene": "country_road", "object": ["Alarm clock", "Dog"], "human_action": "boxing "}
+    ) == ("country road, with alarm clock and dog, boxing")
 
 
 def test_attributes_may_be_absent(emoset):
@@ -318,7 +322,9 @@ def test_a_hubs_parquet_maps_labels_by_name(shelves, base, tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence():
-    with pytest.raises(EmosceneError, match=r"cannot be reached: fetch it .*hf download --repo-type dataset some/thing"):
+    with pytest.raises(
+        EmosceneError, match=r"cannot be reached: fetch it .*hf download --repo-type dataset some/thing"
+    ):
         opened(Hub, Path("some/thing"))
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, stats
 
 from emoscene.evaluation.metrics.base import bootstrap_interval, weighted_mean
-from emoscene.evaluation.statistics import paired_difference, holm, sign_flips
+from emoscene.evaluation.statistics import holm, paired_difference, sign_flips
 
 PROMPTS, EMOTIONS, SEEDS = 24, 8, 4
 PROMPT, SEED = np.repeat(np.arange(PROMPTS), EMOTIONS * SEEDS), np.tile(np.arange(SEEDS), PROMPTS * EMOTIONS)

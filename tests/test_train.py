@@ -15,23 +15,24 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene.training import train as train_verb, dry_run, callbacks
-from emoscene.learning import checkpoints
-from emoscene.core import registry, run_dir
 from emoscene.cli import options as cli_options
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.core import registry, run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.training.callbacks import validation_places
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import checkpoints
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch, Learner
+from emoscene.training import callbacks, dry_run
+from emoscene.training import train as train_verb
+from emoscene.training.callbacks import validation_places
 from emoscene.training.loop import Config, run_training
 from emoscene_mini.world.layouts import write_layout
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
-CLIP = str(registry.HOME / "mini/weights/emotion_clip")
+CLIP = str(registry.package_folder("bases", "mini") / "weights/emotion_clip")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,9 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
     own = {"steps": 6, "validate_every": 2}
     with pytest.raises(EmosceneError, match="--resume goes on"):
         train(data, tmp_path / "out", base, **own, tell=interrupt)
-    recorded = " ".join(run_dir.fingerprint_folder(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    recorded = " ".join(
+        run_dir.fingerprint_folder(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer")
+    )
     for mark, goes_on in (("0" * 64, False), (recorded, True)):
         for target in checkpoints.list_checkpoints(tmp_path / "out/checkpoints"):
             state = json.loads((target / "state.json").read_text())
@@ -160,7 +163,11 @@ def test_a_kill_at_the_very_end_loses_nothing(
     assert checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")
     parts = train(data, tmp_path / "parts", base, resume=True)
     assert not (parts / "checkpoints").exists()
-    assert run_dir.read_manifest(parts)["fingerprint"] == run_dir.read_manifest(whole)["fingerprint"] == run_dir.fingerprint_folder(parts)
+    assert (
+        run_dir.read_manifest(parts)["fingerprint"]
+        == run_dir.read_manifest(whole)["fingerprint"]
+        == run_dir.fingerprint_folder(parts)
+    )
     assert run_dir.read_manifest(parts)["history"] == run_dir.read_manifest(whole)["history"]
 
 
@@ -283,7 +290,9 @@ def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None
     out = train(data, tmp_path / "out", base, steps=10, tracker="tensorboard")
     [events] = [file for file in (out / "logs").rglob("*tfevents*") if b"unseen/all" in file.read_bytes()]
     assert b"loss" in events.read_bytes()
-    assert run_dir.read_manifest(out)["fingerprint"] == run_dir.fingerprint_folder(train(data, tmp_path / "without", base, steps=10))
+    assert run_dir.read_manifest(out)["fingerprint"] == run_dir.fingerprint_folder(
+        train(data, tmp_path / "without", base, steps=10)
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,7 +347,9 @@ def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monke
     monkeypatch.setattr(train_verb, "find_recipe", lambda name, base: small if name == "emotion_clip" else {})
     out = train(own, tmp_path / "out", base, "multimodal", rank=None, yes=True)
     assert run_dir.read_manifest(ready)["emotion_clip"] == run_dir.read_manifest(clip)["fingerprint"]
-    assert [parent["fingerprint"] for parent in run_dir.read_manifest(out)["parents"]] == [run_dir.read_manifest(ready)["fingerprint"]]
+    assert [parent["fingerprint"] for parent in run_dir.read_manifest(out)["parents"]] == [
+        run_dir.read_manifest(ready)["fingerprint"]
+    ]
 
 
 def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 import tiny
-from emoscene.learning import checkpoints
-from emoscene.core import registry, run_dir
-from emoscene.training import loop
 from emoscene.core import config as configs
-from emoscene.data import batches
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.data import batches
+from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch
 from emoscene.learning.optimizers import schedule_rate
+from emoscene.training import loop
 from emoscene.training.loop import Config, TrainingState
 from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
@@ -152,7 +152,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         with pytest.raises(EmosceneError, match="the disk is full"):
             loop.run_training(Line(), Points(), FAST, tmp_path / "run", tell=quiet)
         (tmp_path / "ballast").unlink()
-        loop.run_training(Line(), Points(), FAST, tmp_path / "run", resume=bool(checkpoints.list_checkpoints(tmp_path / "run")))
+        loop.run_training(
+            Line(), Points(), FAST, tmp_path / "run", resume=bool(checkpoints.list_checkpoints(tmp_path / "run"))
+        )
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -198,7 +200,12 @@ def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(
     losses: dict[str, list[float]] = {"plain": [], "hungry": []}
     for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
         loop.run_training(
-            learner, Points(), FAST, tmp_path / name, tell=told.append, on_step=lambda s, n=name: losses[n].append(s.loss)
+            learner,
+            Points(),
+            FAST,
+            tmp_path / name,
+            tell=told.append,
+            on_step=lambda s, n=name: losses[n].append(s.loss),
         )
     assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
     assert told == [f"out of memory: {size} samples at a time from now on; the batch of 6 stays" for size in (3, 2)]

@@ -13,10 +13,10 @@ import torch
 
 import emoscene
 import tiny
-from emoscene.learning import checkpoints
 from emoscene.core import registry, run_dir
-from emoscene.training import loop
 from emoscene.data.preparation import prepare
+from emoscene.learning import checkpoints
+from emoscene.training import loop
 from emoscene.training.loop import Config
 from lines import MUON, Deep, Points, quiet, same, state_of
 
@@ -93,7 +93,10 @@ def verb(name: str, call: dict[str, Any], begun: Any) -> None:
 @pytest.fixture(scope="module")
 def call(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A base, data with all that anything learns from, and settings."""
-    base, clip = str(tiny.make(tmp_path_factory.mktemp("base"))), str(registry.HOME / "mini/weights/emotion_clip")
+    base, clip = (
+        str(tiny.make(tmp_path_factory.mktemp("base"))),
+        str(registry.package_folder("bases", "mini") / "weights/emotion_clip"),
+    )
     out = tmp_path_factory.mktemp("data") / "prepared"
     data = prepare("mini", out=out, limit=40, base=base, workers=0, judges=0.3, emotion_clip=clip, tell=quiet)
     return {"data": data, "base": base, "steps": 30, "batch": 4, "precision": "fp32", "checkpoint_every": 1}
@@ -126,9 +129,14 @@ def test_whatever_learns_ends_equal_when_its_verb_is_killed(
     last.join()
     assert last.exitcode == 0
     assert left > 0, "it was never in the middle of its work when it was killed"
-    assert run_dir.read_manifest(tmp_path / "whole")["fingerprint"] == run_dir.read_manifest(tmp_path / "parts")["fingerprint"]
+    assert (
+        run_dir.read_manifest(tmp_path / "whole")["fingerprint"]
+        == run_dir.read_manifest(tmp_path / "parts")["fingerprint"]
+    )
 
 
 def test_all_that_learns_is_killed() -> None:
-    kinds = {name: registry.load_plugin(kind, name) for kind in ("methods", "encoders") for name in registry.list_names(kind)}
+    kinds = {
+        name: registry.load_plugin(kind, name) for kind in ("methods", "encoders") for name in registry.list_names(kind)
+    }
     assert SMALL.keys() == {name for name, cls in kinds.items() if cls.reads}

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene.learning import checkpoints
 from emoscene.core import run_dir
-from emoscene.training import loop
-from emoscene.data.preparation import prepare
 from emoscene.core.errors import EmosceneError
+from emoscene.data.preparation import prepare
+from emoscene.learning import checkpoints
+from emoscene.training import loop
 from emoscene.training.loop import Config, TrainingState
 from lines import FAST, Deep, Points, quiet, state_of
 

@@ -16,19 +16,20 @@ from transformers import CLIPTokenizer
 
 import emoscene
 import tiny
-from emoscene.training import train as train_verb, loop
+from emoscene.cli.options import read_call
 from emoscene.core import config, registry, run_dir
-from emoscene.learning import learner as learners
+from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.core.errors import TrainingDiverged, EmosceneError, UsageError
+from emoscene.learning import learner as learners
 from emoscene.reporting.scores import compare_all, load_entries
-from emoscene.tuning import studies, final
+from emoscene.training import loop
+from emoscene.training import train as train_verb
+from emoscene.tuning import final, studies
 from emoscene.tuning.objective import TuningObjective
-from emoscene.tuning.selector import Observation, Selector, choose_captions, check_disjoint
-from emoscene.cli.options import read_call
+from emoscene.tuning.selector import Observation, Selector, check_disjoint, choose_captions
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "rank": 2, "looks": 2, "rungs": 1, "pulse": 1}
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -323,7 +324,10 @@ def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
 def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_path):
     settings = {"scale": "4..40", "lr": "1e-4..1e-2"}
     bench = TuningObjective("guidance", data, tmp_path, "mini", [], print, settings)
-    assert bench.first == {"scale": train_verb.find_recipe("guidance")["scale"], "lr": train_verb.find_recipe("guidance")["lr"]}
+    assert bench.first == {
+        "scale": train_verb.find_recipe("guidance")["scale"],
+        "lr": train_verb.find_recipe("guidance")["lr"],
+    }
     assert bench.first["scale"] != bench.cls.Config().scale
     unknown = TuningObjective("guidance", data, tmp_path, base, [], print, settings)
     assert unknown.first["lr"] == registry.load_table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]

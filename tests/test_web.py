@@ -13,25 +13,25 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.diffusion import hub, loading
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.diffusion.base_spec import ModelSpec
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.encoders.judge import Judge
 from emoscene.core.errors import EmosceneError, UsageError, download_command
 from emoscene.core.images import PAPER, GenerationParams, read_params, save_image
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion import hub, loading
+from emoscene.diffusion.base_spec import ModelSpec
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.judge import Judge
+from emoscene.learning import learner as learners
 from emoscene.pipeline.pipeline import load
 from emoscene.web import form as wishes
+from emoscene.web.form import Wish, check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 from emoscene.web.session import GLANCE, Session
-from emoscene.web.form import Wish, check_budget, open_uploads
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
 
-from emoscene.web import calls, page, affect_plane
-from emoscene.web.request_filter import JSON_BYTES, RequestFilter, mount_page
+from emoscene.web import affect_plane, calls, page  # noqa: E402
+from emoscene.web.request_filter import JSON_BYTES, RequestFilter, mount_page  # noqa: E402
 
 WISH = Wish(prompt="a dog", emotion="awe", method="prompt", steps=3, cfg=2.0, seed=5)
 
@@ -273,7 +273,9 @@ def test_settings_come_back_from_the_picture(studio, tmp_path):
     ],
 )
 def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
-    row = GenerationParams(**{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more})
+    row = GenerationParams(
+        **{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more}
+    )
     save_image(Image.new("RGB", row.size), tmp_path / "dog.png", row)
     *words, note = calls.make_restore(studio)(str(tmp_path / "dog.png"))
     assert words[0] == "a dog" and words[-1] == max(row.size)
@@ -290,8 +292,15 @@ def test_a_row_that_is_damaged_is_no_mistake_of_ours(studio, tmp_path, odd, monk
 
 
 def test_an_adapter_of_the_same_method_that_is_another_is_said():
-    assert calls.unrestored_text(GenerationParams(adapters=("happy",)), GenerationParams(adapters=("mini:lora",))) == ["adapters happy (here mini:lora)"]
-    assert calls.unrestored_text(GenerationParams(settings={"guidance.scale": 9.0}), GenerationParams(settings={"guidance.scale": 9.0})) == []
+    assert calls.unrestored_text(GenerationParams(adapters=("happy",)), GenerationParams(adapters=("mini:lora",))) == [
+        "adapters happy (here mini:lora)"
+    ]
+    assert (
+        calls.unrestored_text(
+            GenerationParams(settings={"guidance.scale": 9.0}), GenerationParams(settings={"guidance.scale": 9.0})
+        )
+        == []
+    )
 
 
 def test_a_bad_file_is_named_without_its_folder(studio, tmp_path):

@@ -24,11 +24,11 @@ httpx = pytest.importorskip("httpx")
 
 from gradio.server_messages import LogMessage, ProcessCompletedMessage  # noqa: E402
 
-from emoscene.web import login_brake, fair_queue, server, uploads
-from emoscene.web.login_brake import LoginBrake, client_key, delay
-from emoscene.web.request_filter import JSON_DEPTH, json_depth, mount_page
-from emoscene.web.fair_queue import FairQueue
-from emoscene.web.allowed_hosts import AllowedHosts, is_loopback
+from emoscene.web import fair_queue, login_brake, server, uploads  # noqa: E402
+from emoscene.web.allowed_hosts import AllowedHosts, is_loopback  # noqa: E402
+from emoscene.web.fair_queue import FairQueue  # noqa: E402
+from emoscene.web.login_brake import LoginBrake, client_key, delay  # noqa: E402
+from emoscene.web.request_filter import JSON_DEPTH, json_depth, mount_page  # noqa: E402
 
 PASSWORD = "a long secret"
 SVG = '<svg width="300"><a href="javascript:alert(1)"><text y="20">here</text></a></svg>'

@@ -17,8 +17,8 @@ from shutil import which
 import pytest
 from PIL import Image
 
-from emoscene.core.taxonomy import EMOTIONS, weights_at, format_emotion, emotion_weights
 from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights, format_emotion, weights_at
 
 pytestmark = pytest.mark.slow
 httpx = pytest.importorskip("httpx", reason="the page needs Gradio: pip install 'emoscene[web]'")
@@ -278,7 +278,12 @@ def test_who_goes_away_stops_the_work(page):
 
 def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
     row = GenerationParams(
-        prompt="a castle on a hill", emotion=emotion_weights("fear:0.5"), method="prompt", strength=0.5, seed=77, cfg_low=0.2
+        prompt="a castle on a hill",
+        emotion=emotion_weights("fear:0.5"),
+        method="prompt",
+        strength=0.5,
+        seed=77,
+        cfg_low=0.2,
     )
     save_image(Image.new("RGB", (128, 128)), tmp_path / "castle.png", row)
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -352,7 +357,9 @@ def test_a_crafted_picture_is_shown_as_text(tab, tmp_path, number):
     """What a PNG says of its base, its file name, and its settings: each is text on the page, and runs nothing."""
     payload = PAYLOADS[number]
     save_image(Image.new("RGB", (128, 128)), tmp_path / "base.png", GenerationParams(base=payload, size=(128, 128)))
-    row = GenerationParams(prompt=payload, base="mini", size=(128, 128), settings={payload: payload}, adapters=(payload,))
+    row = GenerationParams(
+        prompt=payload, base="mini", size=(128, 128), settings={payload: payload}, adapters=(payload,)
+    )
     save_image(Image.new("RGB", (128, 128)), tmp_path / "settings.png", row)
     tab.get_by_text("Settings back from a picture").click()
     drop = tab.locator("input[type=file]").first

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoscene_mini import world
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene_mini import world
 from emoscene_mini.world import moods
 from emoscene_mini.world.canvas import Canvas
 from emoscene_mini.world.plan import objects_for

@@ -7,14 +7,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from emoscene.learning import learner as learners
 from emoscene.core import registry
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.loading import PIPELINE
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method
-from emoscene_mini.folder import INDEX, SCHEDULER
+from emoscene_mini.folder import SCHEDULER
 from emoscene_mini.world.scenes import SCENES
 
 
@@ -58,7 +59,7 @@ def make(folder: Path, prediction: str | None = None) -> Path:
     scheduler = SCHEDULER | ({"prediction_type": prediction} if prediction else {})
     (folder / "scheduler").mkdir()
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
-    (folder / "model_index.json").write_text(json.dumps(INDEX))
+    (folder / "model_index.json").write_text(json.dumps(PIPELINE))
     return folder
 
 

@@ -13,6 +13,7 @@ file) takes its words from there, and what the call says itself comes before the
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
+from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -20,29 +21,31 @@ from typing import Any
 __version__ = "0.1.0"
 
 VERBS = {
-    "load": "sampling",
-    "generate": "sampling",
-    "train": "artifacts",
-    "evaluate": "evaluation",
-    "tune": "tuning",
-    "report": "reporting",
-    "export": "formats",
+    "load": "pipeline.pipeline",
+    "generate": "pipeline.pipeline",
+    "train": "training.train",
+    "evaluate": "evaluation.evaluate",
+    "tune": "tuning.tune",
+    "report": "reporting.page",
+    "export": "export.export",
     "prepare": "data.preparation",
-    "mini": "mini",
-    "demo": "mini.demo",
-    "doctor": "health",
+    "doctor": "cli.doctor",
     "web": "web",
-    "ls": "catalogue",
-    "show": "catalogue",
+    "ls": "cli.help",
+    "show": "cli.help",
 }
-"""Where each verb lives. `mini` and `web` are packages as well, and callable: the room itself is the verb."""
+"""Where each verb lives. `web` is a package as well, and callable: the package itself is the verb."""
+PLUGGED = ("demo", "mini")
+"""Verbs of the miniature, which registers them as any package may: entry points of the group `emoscene.verbs`."""
 RECIPES = {"generate", "prepare", "train", "evaluate", "tune"}
 """The verbs that take a recipe."""
 
-__all__ = ["__version__", *VERBS]
+__all__ = ["__version__", *VERBS, *PLUGGED]
 
 
 def __getattr__(name: str) -> Any:
+    if name in PLUGGED:
+        return _load_verb(name)
     if name not in VERBS:
         raise AttributeError(f"module 'emoscene' has no attribute {name!r}")
     room = import_module(f"emoscene.{VERBS[name]}")
@@ -50,12 +53,20 @@ def __getattr__(name: str) -> Any:
     return _with_recipe(name, found) if name in RECIPES else found
 
 
+def _load_verb(name: str) -> Any:
+    """The verb that an installed package registers under this name."""
+    for point in entry_points(group="emoscene.verbs"):
+        if point.name == name:
+            return point.load()
+    raise AttributeError(f"no installed package registers the verb {name!r}: install emoscene again")
+
+
 def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
     """The verb, whose words a recipe may say as well."""
 
     @wraps(verb)
     def call(*words: Any, recipe: str | Path | None = None, **given: Any) -> Any:
-        options, settings = import_module("emoscene.cli.options").recipe(name, str(recipe)) if recipe else ({}, {})
+        options, settings = import_module("emoscene.cli.options").read_recipe(name, str(recipe)) if recipe else ({}, {})
         return verb(*words, **{**settings, **options, **given})
 
     told = signature(verb)
@@ -66,4 +77,4 @@ def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *VERBS})
+    return sorted({*globals(), *VERBS, *PLUGGED})

@@ -19,8 +19,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.learner import Batch, Learner
 
 

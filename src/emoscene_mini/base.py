@@ -19,8 +19,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.core.config import option
+from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.encoders.emotion_clip import load_borrowed
 from emoscene.learning.learner import Batch, Learner
 from emoscene.methods.base import min_snr_loss

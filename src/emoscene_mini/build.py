@@ -34,19 +34,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from emoscene.learning import checkpoints
-from emoscene.core import seeds, run_dir
-from emoscene.training import loop
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
+from emoscene.core import run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.learning import checkpoints
+from emoscene.learning import learner as learners
 from emoscene.learning.precision import choose_precision
-from emoscene_mini import image_cache, folder, judges
+from emoscene.training import loop
+from emoscene_mini import folder, image_cache, judges
 from emoscene_mini import tokenizer as words
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import KINDS, Base
-from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.decoder import Decoder
+from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
@@ -201,7 +201,9 @@ def latent_scale(work: Path) -> float:
 
 
 def _autoencoder(job: BuildJob, name: str) -> Autoencoder:
-    found = Autoencoder(configs.replace_fields(Autoencoder.Config(), {"channels": stage_configs(job, name)[0].channels}))
+    found = Autoencoder(
+        configs.replace_fields(Autoencoder.Config(), {"channels": stage_configs(job, name)[0].channels})
+    )
     found.load_state_dict(load_file(str(job.work / name / "model.safetensors")))
     return found.eval()
 
@@ -260,7 +262,9 @@ def _decode_some(job: BuildJob, data: RenderedImages, count: int) -> None:
             made = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
         return ((made / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
-    run_dir.write_atomic(data.folder / image_cache.DECODED, lambda path: _fill(path, np.uint8, part, (count, *data.pixels.shape[1:])))
+    run_dir.write_atomic(
+        data.folder / image_cache.DECODED, lambda path: _fill(path, np.uint8, part, (count, *data.pixels.shape[1:]))
+    )
     job.tell(f"decoded {count} pictures")
 
 

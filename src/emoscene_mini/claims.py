@@ -21,12 +21,12 @@ from rich.table import Table
 from emoscene.core import run_dir
 from emoscene.diffusion.decoding import to_pil
 from emoscene.encoders.base import to_tensor
-from emoscene.evaluation.metrics.base import Predictions, Value, hits, weighted_mean, measure, asked_probability
+from emoscene.evaluation.metrics.base import Predictions, Value, asked_probability, hits, measure, weighted_mean
 from emoscene.evaluation.metrics.distance import distance
 from emoscene.evaluation.metrics.diversity import diversity
 from emoscene.evaluation.metrics.emotion import emotion, per_emotion
 from emoscene.evaluation.metrics.sharpness import psnr, sharpness
-from emoscene_mini import comparison, system_checks, caption_leak
+from emoscene_mini import caption_leak, comparison, system_checks
 from emoscene_mini.claim import Claim, make_claim
 from emoscene_mini.experiment import Experiment
 from emoscene_mini.world.render_pool import RenderedImage
@@ -131,7 +131,9 @@ def compositions(lab: Experiment) -> list[Claim]:
 
 def distance_and_diversity(lab: Experiment) -> list[Claim]:
     """Distance to the real pictures, and diversity beside theirs."""
-    ours, words = (distance(lab.predict(method), lab.real_predictions, 50)["frechet"].value for method in (lab.method, "prompt"))
+    ours, words = (
+        distance(lab.predict(method), lab.real_predictions, 50)["frechet"].value for method in (lab.method, "prompt")
+    )
     share = diversity(lab.predict(lab.method), lab.real_predictions)["diversity_share"]
     return [
         make_claim("Frechet distance: prompt", words, "", None),
@@ -181,7 +183,10 @@ def speed(lab: Experiment) -> list[Claim]:
 
 def equivalence(lab: Experiment) -> list[Claim]:
     """`none` is diffusers' own pipeline, and a picture does not depend on its batch."""
-    apart, batches = system_checks.difference_to_diffusers(lab.pipe("none")), system_checks.difference_across_batches(lab.pipe(lab.method))
+    apart, batches = (
+        system_checks.difference_to_diffusers(lab.pipe("none")),
+        system_checks.difference_across_batches(lab.pipe(lab.method)),
+    )
     return [
         make_claim("none against diffusers' own pipeline, of the range", apart, "<= 1e-3", apart <= 1e-3, ".1e"),
         make_claim("batch of 1 against 8, of the range", batches, "<= 1e-2", batches <= 1e-2, ".1e"),

@@ -14,20 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
+from emoscene.core import registry
+from emoscene.core.image_origin import encode_mark
+from emoscene.core.images import GenerationParams, open_image
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.evaluation.predictions import Sample
-from emoscene.methods.prompt import HOME, read_lexicon
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, weighted_mean, measure, measure_share
+from emoscene.evaluation.generate import Prompt
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, measure, measure_share, weighted_mean
 from emoscene.evaluation.metrics.distance import frechet_distance, moments
 from emoscene.evaluation.metrics.diversity import diversity
 from emoscene.evaluation.metrics.editing import ssim
+from emoscene.evaluation.predictions import Sample
+from emoscene.methods.prompt import read_lexicon
+from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene_mini.claim import Claim, make_claim
 from emoscene_mini.experiment import Experiment
-from emoscene.evaluation.generate import Prompt
-from emoscene.core.images import GenerationParams, open_image
-from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene_mini.world import roles
-from emoscene.core.image_origin import encode_mark
 
 LEARNED = ("inversion", "lora", "guidance", "multimodal")
 TOGETHER = ("lora+guidance", "multimodal+guidance", "lora+multimodal")
@@ -128,7 +129,7 @@ def hit_both(read: Predictions, asked: Array) -> Array:
 
 def suppression(lab: Experiment) -> list[Claim]:
     """`prompt`'s words for an emotion stand in the prompt, and a method is asked for less of it."""
-    lines = read_lexicon(HOME / f"{lab.backbone.spec.lexicon}.toml")
+    lines = read_lexicon(registry.source_file("lexicons", lab.backbone.spec.lexicon))
     found = []
     for name in MIXING:
         pipe = lab.pipe(name)
@@ -179,7 +180,9 @@ def editing(lab: Experiment) -> list[Claim]:
             edits.append((prompt, pipe.plan(words, emotion=EMOTIONS[wish], seed=number, image=file)[0]))
             fresh.append((prompt, pipe.plan(edits[-1][1].prompt, emotion=EMOTIONS[wish], seed=number)[0]))
         folders = [f"{name}-{'captioned-' if captioned else ''}{kind}" for kind in ("edited", "fresh")]
-        edited, made = (generate_and_judge(lab, *one) for one in zip(folders, (pipe, pipe), (edits, fresh), strict=True))
+        edited, made = (
+            generate_and_judge(lab, *one) for one in zip(folders, (pipe, pipe), (edits, fresh), strict=True)
+        )
         sides = [[lab.out / "pictures" / folder / file.name for file in files] for folder in folders]
         alike = [ssim(pixels(files), pixels(side)) for side in sides]
         apart = [np.linalg.norm(read.features - were.features, axis=1) for read in (edited, made)]
@@ -210,7 +213,9 @@ def pixels(files: Sequence[Path]) -> Array:
     return np.stack([np.asarray(open_image(file)) for file in files])
 
 
-def generate_and_judge(lab: Experiment, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Prompt, GenerationParams]]) -> Predictions:
+def generate_and_judge(
+    lab: Experiment, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Prompt, GenerationParams]]
+) -> Predictions:
     """Paint rows of any kind into a folder of the lab's, each a prompt of its own, and have them judged."""
     rows = [replace(row, file=f"{number:03d}.png") for number, (_, row) in enumerate(planned)]
     samples = [Sample(Path(row.file), number, 0, scene=planned[number][0].scene) for number, row in enumerate(rows)]

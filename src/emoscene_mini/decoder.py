@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch, Learner
 from emoscene_mini.autoencoder import autoencoder_network, reconstruction_loss
 from emoscene_mini.discriminator import Discriminator

@@ -24,23 +24,23 @@ from typing import Any
 
 import numpy as np
 
-from emoscene.pipeline import image_folder
 from emoscene.core import registry, run_dir
-from emoscene.pipeline.adapters import folders_by_method, weight_fingerprints, update_weights
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.core.images import GenerationParams, contact_sheet, open_image
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import workers
 from emoscene.diffusion.device import load_model
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.evaluation.predictions import Sample, predict
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.judges import judge_fingerprints as judges_at
+from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Value, asked_probability
 from emoscene.evaluation.metrics.content import content
 from emoscene.evaluation.metrics.emotion import emotion
-from emoscene_mini.demo_page import MethodResults, describe_method, render_page
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, plan_samples, load_prompts
-from emoscene.evaluation.judges import judge_fingerprints as judges_at
-from emoscene.evaluation.judges import load_judges
-from emoscene.core.images import GenerationParams, open_image, contact_sheet
+from emoscene.evaluation.predictions import Sample, predict
+from emoscene.pipeline import image_folder
+from emoscene.pipeline.adapters import folders_by_method, update_weights, weight_fingerprints
 from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene_mini.demo_page import MethodResults, describe_method, render_page
 
 SCENES = ("village", "forest", "city", "meadow", "harbour", "castle")
 SEEDS = (7,)
@@ -77,7 +77,9 @@ def demo(
         "seeds": SEEDS,
         "dial": DIAL,
         "steps": steps,
-        "weights": weight_fingerprints(backbone, sorted({*backbone.spec.adapters, *folders_by_method(adapter)}), adapter),
+        "weights": weight_fingerprints(
+            backbone, sorted({*backbone.spec.adapters, *folders_by_method(adapter)}), adapter
+        ),
         "judged_by": judged_by,
     }
     opened = run_dir.RunDir.open(out, "demo", call, migrate_config=partial(update_weights, base=backbone))
@@ -187,7 +189,9 @@ def judge_set(
     return figures, likely
 
 
-def write_sheets(folder: Path, prompts: Sequence[Prompt], shown: Mapping[str, MethodResults], star: MethodResults) -> None:
+def write_sheets(
+    folder: Path, prompts: Sequence[Prompt], shown: Mapping[str, MethodResults], star: MethodResults
+) -> None:
     """The three contact sheets."""
     first = prompts[0].text
     by_method = [[one.picture(0, name) for name in EMOTIONS] for one in shown.values()]
@@ -196,7 +200,9 @@ def write_sheets(folder: Path, prompts: Sequence[Prompt], shown: Mapping[str, Me
     strips = [[open_image(sample.file) for sample in turned] for _, _, turned in dials]
     made = {
         "sheet.png": contact_sheet(by_method, list(shown), EMOTIONS, f"{first}, seed {SEEDS[0]}"),
-        "scenes.png": contact_sheet(by_scene, [prompt.text for prompt in prompts], EMOTIONS, f"{star.method}, seed {SEEDS[0]}"),
+        "scenes.png": contact_sheet(
+            by_scene, [prompt.text for prompt in prompts], EMOTIONS, f"{star.method}, seed {SEEDS[0]}"
+        ),
         "strength.png": contact_sheet(
             strips, [f"{m}, {e}" for m, e, _ in dials], [f"{s:g}" for s in DIAL], f"{first}: strength"
         ),

@@ -9,11 +9,21 @@ from PIL import Image
 
 from emoscene import __version__
 from emoscene.core import registry
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.evaluation.predictions import Sample
-from emoscene.evaluation.metrics.base import Value
 from emoscene.core.images import open_image
-from emoscene.reporting import Figure, Share, code_block, image_grid, page, section, table, definition_list, image_wall
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.evaluation.metrics.base import Value
+from emoscene.evaluation.predictions import Sample
+from emoscene.reporting import (
+    Figure,
+    Share,
+    code_block,
+    definition_list,
+    image_grid,
+    image_wall,
+    section,
+    table,
+    whole_page,
+)
 
 CHANCE = 1 / len(EMOTIONS)
 LIMITS = """\
@@ -74,7 +84,7 @@ def render_page(
         f"emoscene {__version__} on the base {base}. The pictures lie beside this page in pictures/, each with the row "
         "that makes it again."
     )
-    return page("One scene, eight emotions", lede, sections, foot)
+    return whole_page("One scene, eight emotions", lede, sections, foot)
 
 
 def describe_method(method: str) -> str:
@@ -92,7 +102,9 @@ def _methods(words: str, shown: Mapping[str, MethodResults]) -> str:
         "Method by method",
         "",
         definition_list((name, describe_method(name)) for name in shown),
-        image_grid(plates, list(shown), EMOTIONS, "The base alone hears no emotion, so its row is one picture eight times."),
+        image_grid(
+            plates, list(shown), EMOTIONS, "The base alone hears no emotion, so its row is one picture eight times."
+        ),
     )
 
 
@@ -160,5 +172,7 @@ def _commands(words: str, method: str, seed: int) -> str:
         f"emoscene show {method}",
     ]
     return section(
-        "Make your own", "An emotion is a name, or a mixture. Each command says where its pictures lie.", code_block(lines)
+        "Make your own",
+        "An emotion is a name, or a mixture. Each command says where its pictures lie.",
+        code_block(lines),
     )

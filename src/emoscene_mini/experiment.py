@@ -15,19 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from emoscene.pipeline import image_folder
 from emoscene.core import run_dir
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.encoders.base import Encoder
-from emoscene.evaluation.predictions import Sample, predict
-from emoscene.evaluation.metrics.base import Predictions
-from emoscene.evaluation.generate import Prompt, generate_samples, plan_samples, load_prompts, adapter_folders
-from emoscene.evaluation.judges import load_judges
+from emoscene.core.image_origin import encode_mark
 from emoscene.core.images import GenerationParams
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import Encoder
+from emoscene.evaluation.generate import Prompt, adapter_folders, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.judges import load_judges
+from emoscene.evaluation.metrics.base import Predictions
+from emoscene.evaluation.predictions import Sample, predict
+from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import EmotionPipeline, load
 from emoscene_mini.world import roles
-from emoscene.core.image_origin import encode_mark
 from emoscene_mini.world.render_pool import RenderedImage, render_images
 
 SEEDS = 4  # of each prompt and emotion
@@ -83,7 +83,9 @@ class Experiment:
         """What the first judge reads of a method's pictures; painted once, kept in `out`."""
         return next(iter(self.predict_all(method, strength, seeds).values()))
 
-    def predict_all(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> dict[str, Predictions]:
+    def predict_all(
+        self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None
+    ) -> dict[str, Predictions]:
         """What each judge of emotions reads of them."""
         seeds = list(self.seeds if seeds is None else seeds)
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
@@ -93,7 +95,9 @@ class Experiment:
             self.known[name] = self.judge_all(self.generate(f"{method}-{strength:g}", self.pipe(method), planned))
         return self.known[name]
 
-    def generate(self, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]]) -> list[Sample]:
+    def generate(
+        self, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]]
+    ) -> list[Sample]:
         """Any planned pictures, painted once into a folder of that name, and again where they would be others now."""
         folder = self.out / "pictures" / name
         self._remove_stale(folder, pipe, [row for _, row in planned])
@@ -108,7 +112,10 @@ class Experiment:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             run_dir.write_atomic(record, json.dumps(marks).encode())
-        known = {row["file"]: replace(GenerationParams.from_dict(row), seconds=None) for row in run_dir.read_jsonl(folder / image_folder.INDEX)}
+        known = {
+            row["file"]: replace(GenerationParams.from_dict(row), seconds=None)
+            for row in run_dir.read_jsonl(folder / image_folder.INDEX)
+        }
         for row in rows:
             if known.get(row.file) != row:
                 (folder / row.file).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from emoscene.core import run_dir
+from emoscene.diffusion.loading import PIPELINE
 from emoscene_mini import tokenizer as words
 from emoscene_mini.base import Base
 
@@ -32,17 +33,6 @@ SCHEDULER = {
     "trained_betas": None,
     "clip_sample": False,
 }
-INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "feature_extractor": [None, None],
-    "requires_safety_checker": False,
-    "safety_checker": [None, None],
-    "scheduler": ["diffusers", "PNDMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
 
 
 def write_folder(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Iterable[str]) -> Path:
@@ -51,7 +41,7 @@ def write_folder(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Itera
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "scheduler").mkdir(parents=True)
     (aside / "scheduler/scheduler_config.json").write_bytes(f"{json.dumps(SCHEDULER, indent=2)}\n".encode())
-    (aside / "model_index.json").write_bytes(f"{json.dumps(INDEX, indent=2)}\n".encode())
+    (aside / "model_index.json").write_bytes(f"{json.dumps(PIPELINE, indent=2)}\n".encode())
     (aside / "words.txt").write_bytes("".join(f"{word}\n" for word in vocabulary).encode())
     words.save_tokenizer(aside / "tokenizer", base.tokenizer)
     base.text_encoder.float().save_pretrained(aside / "text_encoder")

@@ -27,14 +27,14 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
-from emoscene.learning import checkpoints
-from emoscene.core import seeds, run_dir
-from emoscene.training import loop
-from emoscene.learning import learner as learners
+from emoscene.core import run_dir, seeds
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
+from emoscene.learning import checkpoints
+from emoscene.learning import learner as learners
+from emoscene.training import loop
 from emoscene_mini import image_cache
 from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.world import roles
@@ -149,7 +149,9 @@ def train_judges(
         before = judge.without_hints()
         _save_judge(before, folder, check, tell, time.time() - began, own)
     train_clip_judge(data, check, work / "clip", out / "judge-clip", tokenizer, worded, tell)
-    train_firm_judge(data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell)
+    train_firm_judge(
+        data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell
+    )
 
 
 def train_firm_judge(

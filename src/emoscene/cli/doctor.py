@@ -21,9 +21,9 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-from emoscene.diffusion import hub
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import download_command, install_command
+from emoscene.diffusion import hub
 
 DTYPES = ("float32", "float16", "bfloat16")
 GB = 1e9
@@ -118,8 +118,8 @@ def _model_facts() -> Iterator[dict[str, Any]]:
 
 def _model_fact(place: str) -> dict[str, Any]:
     named = hub.ID.fullmatch(place)
-    if (registry.HOME / place).is_dir() or not named:
-        return {"place": place, "there": (registry.HOME / place).is_dir()}
+    if Path(place).is_dir() or not named:
+        return {"place": place, "there": Path(place).is_dir()}
     folder = hub.find_cached(named[1], named[2])
     if folder is not None:
         return {"place": str(folder), "there": True}

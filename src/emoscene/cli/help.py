@@ -17,14 +17,14 @@ from rich.padding import Padding
 from rich.table import Table
 
 from emoscene.core import registry
-from emoscene.core.config import Option, read_toml
-from emoscene.core.taxonomy import AFFECT, EMOTIONS
+from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
+from emoscene.core.taxonomy import AFFECT, EMOTIONS
 
 KINDS = (*registry.KINDS, "emotions")
 ROOMS = {
-    "training": ("training", "what any training run may set"),
-    "tuning": ("tuning/bench", "how `tune` searches; for what is searched, write LOW..HIGH or A,B,C"),
+    "training": ("training/loop", "what any training run may set"),
+    "tuning": ("tuning/objective", "how `tune` searches; for what is searched, write LOW..HIGH or A,B,C"),
 }
 
 
@@ -98,7 +98,7 @@ def _list_names(kind: str) -> list[tuple[str, str]]:
 def _collect_facts(kind: str, name: str) -> dict[str, Any]:
     if kind == "emotions":
         return dict(zip(("valence", "arousal"), AFFECT[name], strict=True)) | {"words": _lexicons(name)}
-    if kind in {"bases", "recipes"}:
+    if kind in {"bases", "recipes", "lexicons"}:
         return {**registry.load_table(kind, name), **({"vocabulary": _vocabulary(name)} if kind == "bases" else {})}
     return {"options": [vars(option) for option in _options(kind, name)]}
 
@@ -106,7 +106,9 @@ def _collect_facts(kind: str, name: str) -> dict[str, Any]:
 def _options(kind: str, name: str) -> list[Option]:
     if kind == "rooms":
         return registry.list_room_options(ROOMS[name][0])
-    return registry.list_options(kind, name) + (registry.list_room_options("data/preparation") if kind == "sources" else [])
+    return registry.list_options(kind, name) + (
+        registry.list_room_options("data/preparation") if kind == "sources" else []
+    )
 
 
 def _print_plugin(console: Console, kind: str, name: str) -> None:
@@ -140,7 +142,12 @@ def _print_emotion(console: Console, kind: str, name: str) -> None:
     console.print(f"\n    emoscene generate PROMPT --emotion {name}\n")
 
 
-PAGES: dict[str, Callable[[Console, str, str], None]] = {"bases": _print_table, "recipes": _print_table, "emotions": _print_emotion}
+PAGES: dict[str, Callable[[Console, str, str], None]] = {
+    "bases": _print_table,
+    "recipes": _print_table,
+    "lexicons": _print_table,
+    "emotions": _print_emotion,
+}
 
 
 def _print_heading(console: Console, kind: str, name: str, sentence: str) -> None:
@@ -190,14 +197,15 @@ def _value(value: Any) -> str:
 
 def _lexicons(emotion: str) -> dict[str, str]:
     """What each of the package's lexicons writes for an emotion."""
-    files = sorted((registry.HOME / "lexicon").glob("*.toml"))
-    return {file.stem: str(read_toml(file).get(emotion, "")) for file in files}
+    return {
+        name: str(registry.load_table("lexicons", name).get(emotion, "")) for name in registry.list_names("lexicons")
+    }
 
 
 def _vocabulary(base: str) -> list[str]:
     """The words of a base that has a vocabulary of its own, and lies in the package."""
     table = registry.load_table("bases", base)
-    file = registry.HOME / Path(table.get("source", "")) / table.get("words", "")
+    file = Path(table.get("source", "")) / table.get("vocabulary", "")
     return sorted(file.read_text(encoding="utf8").split()) if file.is_file() else []
 
 

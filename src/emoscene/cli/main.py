@@ -19,9 +19,9 @@ from typing import Any
 
 import emoscene
 from emoscene.cli import help
+from emoscene.cli.options import OPTIONS, REPEATED, VERBS, Call, read_call
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.cli.options import OPTIONS, REPEATED, VERBS, Call, read_call
 
 
 def main(line: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import config, taxonomy, limits, paths, registry
+from emoscene.core import config, limits, paths, registry, taxonomy
 from emoscene.core.config import Option
 from emoscene.core.errors import UsageError, unknown_name
 
@@ -233,7 +233,9 @@ def _sort_words(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], 
             key, equals, value = word.lstrip("-").partition("=")
             key = "help" if key == "h" else key.replace("-", "_")
             if key not in known:
-                raise unknown_name("option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help")
+                raise unknown_name(
+                    "option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help"
+                )
             if OPTIONS[key].type == "bool":
                 value = value if equals else "yes"
             elif not equals:
@@ -275,7 +277,9 @@ def _check_place(recipe: Path, key: str, place: str) -> None:
     """Raises Usage where a recipe, which may be a stranger's, reads images or writes outside of its folder and ours."""
     lost = "\0" in place or paths.is_network_name(place)
     if lost or not any(paths.is_inside(folder, place) for folder in (recipe.parent, Path.cwd())):
-        raise UsageError(f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself")
+        raise UsageError(
+            f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself"
+        )
 
 
 def known_settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
@@ -284,8 +288,11 @@ def known_settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
         kinds = {one: kind for kind in ("encoders", "methods") for one in registry.list_names(kind)}
         if given["name"] not in kinds:
             raise unknown_name("learner", given["name"], kinds, hint="emoscene ls")
-        own = [*registry.list_room_options("training"), *registry.list_options(kinds[given["name"]], given["name"])]
-        return [*own, *registry.list_room_options("tuning/bench")] if verb == "tune" else own
+        own = [
+            *registry.list_room_options("training/loop"),
+            *registry.list_options(kinds[given["name"]], given["name"]),
+        ]
+        return [*own, *registry.list_room_options("tuning/objective")] if verb == "tune" else own
     if verb == "prepare":
         return [*registry.list_room_options("data/preparation"), *registry.list_options("sources", given["source"])]
     if "adapter" in given and "method" not in given:

@@ -42,7 +42,9 @@ class Option:
         try:
             value = _convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
-            raise UsageError(f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}") from None
+            raise UsageError(
+                f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}"
+            ) from None
         if value is None:
             return value
         if self.choices is not None and value not in self.choices:
@@ -109,7 +111,9 @@ def narrow_option(option: Option, value: Any) -> Any:
     if dots and numbers and option.choices is None:
         ends = option.read(low), option.read(high)
         if not ends[0] < ends[1]:
-            raise UsageError(f"{option.name}={value} is no range: write the lower end first, as in {option.name}=LOW..HIGH")
+            raise UsageError(
+                f"{option.name}={value} is no range: write the lower end first, as in {option.name}=LOW..HIGH"
+            )
         return dataclasses.replace(option, span=(*ends, *(option.span or ())[2:]))
     if isinstance(value, str) and "," in value and (numbers or option.choices is not None):
         return dataclasses.replace(option, choices=tuple(option.read(part.strip()) for part in value.split(",")))
@@ -183,7 +187,12 @@ def _read_text(value: Any) -> str:
     return str(value)
 
 
-READERS: dict[str, Callable[[Any], Any]] = {"int": _read_int, "float": _read_float, "bool": _read_bool, "str": _read_text}
+READERS: dict[str, Callable[[Any], Any]] = {
+    "int": _read_int,
+    "float": _read_float,
+    "bool": _read_bool,
+    "str": _read_text,
+}
 
 
 def _toml(value: Any) -> str:

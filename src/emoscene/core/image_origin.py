@@ -21,11 +21,10 @@ from PIL import Image
 
 from emoscene.core.errors import download_command
 from emoscene.core.images import FORMATS
-from emoscene.core.registry import HOME, load_table
+from emoscene.core.registry import load_table, package_folder
 
 MARK = "emoscene world"
 SOFTWARE = 0x0131  # the EXIF tag
-WEIGHTS = HOME / "mini/weights"
 BASE = "mini"
 LIMIT = "the miniature's models know only its rendered world"
 
@@ -60,7 +59,7 @@ def is_file_rendered(file: Path, original: Path | None = None) -> bool:
 
 def is_miniature(place: str | Path) -> bool:
     """Whether a model's place is one of the miniature's own."""
-    return bool(place) and Path(place).resolve().is_relative_to(WEIGHTS)
+    return bool(place) and Path(place).resolve().is_relative_to(package_folder("bases", BASE))
 
 
 def caution_for(whose: str, what: str, remedy: str) -> str:

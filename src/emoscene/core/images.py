@@ -23,11 +23,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from emoscene.core.taxonomy import NO_EMOTION, Weights, format_emotion, emotion_weights
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.limits import read_number, read_size
 from emoscene.core.paths import fault_of_name
 from emoscene.core.run_dir import parse_json, write_atomic
+from emoscene.core.taxonomy import NO_EMOTION, Weights, emotion_weights, format_emotion
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_MEGAPIXELS = 25
@@ -102,7 +102,12 @@ class GenerationParams:
         """A row from `pictures.jsonl`; what a later version may have added is left aside."""
         known = {field.name for field in dataclasses.fields(cls)}
         row = {key: value for key, value in row.items() if key in known}
-        exact: dict[str, Callable[[Any], Any]] = {"emotion": emotion_weights, "adapters": tuple, "loras": tuple, "size": tuple}
+        exact: dict[str, Callable[[Any], Any]] = {
+            "emotion": emotion_weights,
+            "adapters": tuple,
+            "loras": tuple,
+            "size": tuple,
+        }
         return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
 
     def to_a1111_text(self) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from emoscene.core.config import Option
-from emoscene.core.taxonomy import LARGEST
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import LARGEST
 
 LAST_SEED = 2**32 - 1
 MOST_IMAGES = 1_000_000

@@ -56,7 +56,9 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
         fault = "is a link that leads out of its folder"
     if fault:
         shown = repr(name) if len(repr(name)) <= SHOWN else f"{repr(name)[:SHOWN]}..."
-        raise EmosceneError(f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there")
+        raise EmosceneError(
+            f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there"
+        )
     return Path(root) / name
 
 

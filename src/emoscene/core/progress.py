@@ -35,7 +35,9 @@ def defer_interrupts() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def progress_bar(word: str, done: int, total: int, visible: bool = True) -> Iterator[Callable[[int, Callable[[], str]], None]]:
+def progress_bar(
+    word: str, done: int, total: int, visible: bool = True
+) -> Iterator[Callable[[int, Callable[[], str]], None]]:
     """A bar on stderr. What it shows is asked for twice a second at most: the answer may cost something."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not visible, console=Console(stderr=True)) as progress:

@@ -2,17 +2,22 @@
 
 There is no registry to keep. A file is found by its name, and what it offers is the class (or function) named as the
 file: `methods/lora.py` -> `Lora`, `encoders/emotion_clip.py` -> `EmotionCLIP`. `base.py` holds a kind's contract and is
-no plug-in. Other packages add theirs by an entry point in the group `emoscene.<kind>`.
+no plug-in. Other packages add theirs by an entry point in the group `emoscene.<kind>`: a class as `module:Class`, a
+table as `package:file.toml`. The miniature is such a package, and is found in no other way:
+
+    [project.entry-points."emoscene.bases"]
+    mini = "emoscene_mini.bases:mini.toml"      # paths in it count from the folder of `emoscene_mini`
 
 Listing imports nothing. `list_options` reads a `Config` as text with `ast`, which is why its fields are literals: so
 `emoscene show lora` answers at once, without torch.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,16 +25,18 @@ from typing import Any
 from emoscene.core.config import Option, read_toml
 from emoscene.core.errors import EmosceneError, unknown_name
 
-HOME = Path(__file__).parent
+HOME = Path(__file__).parent.parent
 KINDS = {
     "methods": "methods",
     "encoders": "encoders",
-    "metrics": "metrics",
+    "metrics": "evaluation/metrics",
     "sources": "data/sources",
-    "bases": "bases",
-    "recipes": "recipes",
+    "bases": "diffusion/bases",
+    "recipes": "core/recipes",
+    "lexicons": "methods/lexicons",
+    "prompts": "evaluation/prompts",
 }
-"""Each kind and its folder."""
+"""Each kind and its folder in this package."""
 
 
 def list_names(kind: str) -> list[str]:
@@ -44,7 +51,8 @@ def source_file(kind: str, name: str) -> Path:
         return _list_files(kind)[name]
     if name not in _list_entry_points(kind):
         raise unknown_name(kind.removesuffix("s"), name, list_names(kind), hint=f"emoscene ls {kind}")
-    return _module_file(_list_entry_points(kind)[name].module)
+    point = _list_entry_points(kind)[name]
+    return _resource_file(point) if _is_table(point) else _module_file(point.module)
 
 
 def load_plugin(kind: str, name: str) -> Any:
@@ -60,9 +68,30 @@ def load_plugin(kind: str, name: str) -> Any:
 
 
 def load_table(kind: str, name: str) -> dict[str, Any]:
-    """A plug-in that is a table: a base or a recipe."""
+    """Read a plug-in that is a table: a base, a recipe, a lexicon or prompts.
+
+    Args:
+        kind: one of `KINDS`.
+        name: as `list_names` has it.
+
+    Returns:
+        The table. In a base's, a place that is there in the package that registers it is an absolute path.
+
+    Raises:
+        UsageError: for a name that nobody knows, and for a file that is no TOML.
+    """
     file = source_file(kind, name)
-    return read_toml(file) if file.suffix == ".toml" else dict(load_plugin(kind, name))
+    table = read_toml(file) if file.suffix == ".toml" else dict(load_plugin(kind, name))
+    return _resolve_places(table, package_folder(kind, name)) if kind == "bases" else table
+
+
+def package_folder(kind: str, name: str) -> Path:
+    """The folder of the package that registers a plug-in, from which the places in its table count."""
+    name = name.replace("-", "_")
+    if name in _list_files(kind):
+        return HOME
+    package = _list_entry_points(kind)[name].module.partition(".")[0]
+    return _module_file(package).parent
 
 
 def describe_plugin(kind: str, name: str) -> str:
@@ -96,13 +125,38 @@ def list_room_options(name: str) -> list[Option]:
 def _list_files(kind: str) -> dict[str, Path]:
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS, hint="emoscene ls")
-    files = sorted((HOME / KINDS[kind]).glob("[!_]*.*"))
-    return {file.stem: file for file in files if file.suffix in {".py", ".toml"} and file.name != "base.py"}
+    found = sorted((HOME / KINDS[kind]).glob("[!_]*.*"))
+    return {file.stem: file for file in found if file.suffix in {".py", ".toml"} and file.name != "base.py"}
 
 
 @cache
 def _list_entry_points(kind: str) -> dict[str, EntryPoint]:
     return {point.name.replace("-", "_"): point for point in entry_points(group=f"emoscene.{kind}")}
+
+
+def _is_table(point: EntryPoint) -> bool:
+    return point.attr.endswith(".toml")
+
+
+def _resource_file(point: EntryPoint) -> Path:
+    """The file that `package:file.toml` names."""
+    file = Path(str(files(point.module))) / point.attr
+    if not file.is_file():
+        raise EmosceneError(f"{file}, a table of the package {point.module}, is not there: install the package again")
+    return file
+
+
+def _resolve_places(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The table with an absolute path for each text that is a place in this folder."""
+    resolved: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            resolved[key] = _resolve_places(value, folder)
+        elif isinstance(value, str) and "/" in value and (folder / value).exists():
+            resolved[key] = str(folder / value)
+        else:
+            resolved[key] = value
+    return resolved
 
 
 def _normalize(name: str) -> str:

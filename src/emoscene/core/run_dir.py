@@ -161,7 +161,9 @@ def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush
             _flush(path.parent)
     except BaseException as error:
         _remove(aside)
-        if getattr(error, "errno", None) not in DISK_FULL_ERRORS and not any(words in str(error) for words in FULL_WORDS):
+        if getattr(error, "errno", None) not in DISK_FULL_ERRORS and not any(
+            words in str(error) for words in FULL_WORDS
+        ):
             raise
         free = shutil.disk_usage(path.parent).free
         size = f"{len(data):,} bytes" if isinstance(data, bytes) else "the file"

@@ -141,7 +141,9 @@ def weights_at(valence: float, arousal: float) -> Weights:
     return tuple(round(share / sum(shares), 3) for share in shares[:-1])
 
 
-def check_one_source(emotion: object = None, valence: object = None, arousal: object = None, like: object = None) -> None:
+def check_one_source(
+    emotion: object = None, valence: object = None, arousal: object = None, like: object = None
+) -> None:
     """Raises Usage unless the emotion is said in one way at most: by name, by valence and arousal, or by a picture."""
     placed = valence is not None or arousal is not None
     if (emotion is not None) + placed + (like is not None) > 1:

@@ -17,10 +17,10 @@ from PIL import Image
 
 from emoscene import __version__
 from emoscene.core import run_dir
-from emoscene.data.records import ROLES
-from emoscene.data.aspect_buckets import crop_square
+from emoscene.core.images import FAINT, INK, PAPER, contact_sheet, open_image
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.images import FAINT, INK, PAPER, open_image, contact_sheet
+from emoscene.data.aspect_buckets import crop_square
+from emoscene.data.records import ROLES
 
 SHOWN, SIDE = 6, 128  # pictures of each emotion, and their side
 NAMES = (*EMOTIONS, "none")

@@ -11,9 +11,9 @@ from collections import Counter
 
 import numpy as np
 
+from emoscene.core.image_origin import caution_for, count_images, suggest_captioner
 from emoscene.data.encoding import Networks
 from emoscene.data.planning import Plan
-from emoscene.core.image_origin import caution_for, count_images, suggest_captioner
 
 
 def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) -> list[str]:
@@ -29,7 +29,9 @@ def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) 
         silent, bare = int((foreign & (worded != "own")).sum()), int((foreign & (worded == "none")).sum())
         if networks.spares and silent:
             what = f"its captioner is not asked of them; {bare} have no words at all, {silent - bare} attributes alone"
-            sentences.append(caution_for(whose, what, f"put captions into metadata or NAME.txt, or {suggest_captioner()}"))
+            sentences.append(
+                caution_for(whose, what, f"put captions into metadata or NAME.txt, or {suggest_captioner()}")
+            )
         if not networks.spares and silent:
             what = f"the captions that its captioner gives {silent} of them mean nothing"
             sentences.append(caution_for(whose, what, suggest_captioner()))

@@ -15,12 +15,12 @@ from datasets import Dataset, load_from_disk
 from torch import Tensor
 
 from emoscene.core import run_dir
-from emoscene.data.records import FEATURES, unpack_arrays
-from emoscene.data.aspect_buckets import crop_square
-from emoscene.encoders.base import to_tensor
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.core.paths import resolve_inside
 from emoscene.core.images import open_image
+from emoscene.core.paths import resolve_inside
+from emoscene.data.aspect_buckets import crop_square
+from emoscene.data.records import FEATURES, unpack_arrays
+from emoscene.encoders.base import to_tensor
 
 
 class PreparedDataset:
@@ -108,7 +108,9 @@ def _read_list(data: PreparedDataset, some: pa.Table, column: str) -> Any:
 def _read_latents(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
     shapes = some["shape"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
     if (shapes != shapes[0]).any():
-        raise UsageError(f"{data.folder} has latents of several shapes: read those of one at a time, as `rows_by_shape` lists them")
+        raise UsageError(
+            f"{data.folder} has latents of several shapes: read those of one at a time, as `rows_by_shape` lists them"
+        )
     return torch.from_numpy(unpack_arrays(some[column].to_pylist(), shapes[0].tolist()))
 
 

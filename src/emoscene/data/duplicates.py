@@ -48,7 +48,9 @@ def group_duplicates(digests: np.ndarray, looks: np.ndarray, alike: int) -> np.n
         seen = np.flatnonzero(looks > 0)
         leaders = np.full(len(some), -1)
         leaders[family[where[::-1]]] = seen[::-1]  # the first picture of each family, as later writes win
-        first = _connected_components(len(first), np.r_[np.arange(len(first)), seen], np.r_[first, leaders[family[where]]])
+        first = _connected_components(
+            len(first), np.r_[np.arange(len(first)), seen], np.r_[first, leaders[family[where]]]
+        )
     return first
 
 

@@ -21,17 +21,17 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene.core import run_dir
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.data.captions import settle_captions
+from emoscene.core.image_origin import encode_mark, is_rendered
 from emoscene.data.caption_filter import CaptionFilter
+from emoscene.data.captions import settle_captions
 from emoscene.data.planning import Plan
 from emoscene.data.records import Record, pack_arrays, records_table
 from emoscene.data.sources.base import Source, map_threads
 from emoscene.diffusion.device import explain_full_memory
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.core.image_origin import encode_mark, is_rendered
 
 BATCH = 32  # pictures encoded at once
 KINDS: dict[str, dict[str, Any]] = {
@@ -78,7 +78,11 @@ class Networks:
         inside = center_square(images)
         said = self._caption(part, images)
         latents = pack_arrays(_source_numbers(self.backbone.encode_images(images)))
-        mirrored = pack_arrays(_source_numbers(self.backbone.encode_images(images.flip(-1)))) if self.flips else [(b"", ())] * BATCH
+        mirrored = (
+            pack_arrays(_source_numbers(self.backbone.encode_images(images.flip(-1))))
+            if self.flips
+            else [(b"", ())] * BATCH
+        )
         vectors = pack_arrays(_source_numbers(self.reader.encode(inside)[1])) if self.reader else [(b"", ())] * BATCH
         made = [
             replace(settle_captions(record, words), latent=latent, shape=shape, mirrored=other, vector=vector)
@@ -171,7 +175,9 @@ def _encode_shard(
 
     def keep(item: Item) -> str:
         file = f"pictures/{shard:05d}/{item[1].id}.{networks.kind}"
-        run_dir.write_atomic(folder / file, encode_file(item[2], networks.kind), flush=False)  # without its shard it is made again
+        run_dir.write_atomic(
+            folder / file, encode_file(item[2], networks.kind), flush=False
+        )  # without its shard it is made again
         return file
 
     for part in batch_by_shape(items):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emoscene.data.cautions import list_cautions
-from emoscene.data.image_checks import silence_pillow
-from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode_file
-from emoscene.data.sources.base import Source
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import EmosceneError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.data.cautions import list_cautions
+from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode_file
+from emoscene.data.image_checks import silence_pillow
+from emoscene.data.sources.base import Source
 
 LOOKED = 512  # pictures whose labels are counted
 BYTES = {"png": 1.5, "jpeg": 0.5, "webp": 0.4}  # of a pixel, as a photograph takes; the order of magnitude

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
-from emoscene.core.errors import UsageError
 
 REMEDY = "give --out another folder, or delete this one and call again"
 COMPARED = ("id", "split", "scene", "digest", "words", "reason")
@@ -48,7 +48,9 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
     if before is None:
         raise UsageError(f"{folder} was prepared by a version that did not note which pictures it read: {REMEDY}")
     counts = f" ({before['pictures']} pictures then, {now['pictures']} now)"
-    raise UsageError(f"{folder} was prepared from other pictures, labels or captions than are there now{counts}: {REMEDY}")
+    raise UsageError(
+        f"{folder} was prepared from other pictures, labels or captions than are there now{counts}: {REMEDY}"
+    )
 
 
 def check_files(folder: Path, source: Source, taken: Sequence[Path], tell: Callable[[str], None]) -> None:

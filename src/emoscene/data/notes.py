@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
 from emoscene.core.errors import EmosceneError
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
 
 SCHEMA = pa.schema(
     {

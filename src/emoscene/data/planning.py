@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
 from emoscene.data.records import ROLES
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.errors import EmosceneError, UsageError
 
 
 @dataclass(frozen=True)

@@ -26,26 +26,26 @@ from typing import Any
 import pyarrow as pa
 
 from emoscene.core import config as configs
-from emoscene.diffusion import device as devices
 from emoscene.core import registry, run_dir
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
-from emoscene.data import encoding, estimate, notes, splits
-from emoscene.data.cautions import list_cautions
-from emoscene.data.image_checks import silence_pillow
-from emoscene.data.workers import WorkerGroup
-from emoscene.data.encoding import Networks
-from emoscene.data.finishing import finish_dataset
-from emoscene.data.caption_filter import CaptionFilter
-from emoscene.data.listing import check_files, check_listing, digest_listing
-from emoscene.data.notes import ImageNote
-from emoscene.data.planning import Plan, make_plan, list_refused
-from emoscene.data.aspect_buckets import bucket_sizes
-from emoscene.data.sources.base import Source
-from emoscene.encoders.base import locate_model, load_encoder
-from emoscene.encoders.emotion_clip import load_text_clip
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import is_miniature
+from emoscene.data import encoding, estimate, notes, splits
+from emoscene.data.aspect_buckets import bucket_sizes
+from emoscene.data.caption_filter import CaptionFilter
+from emoscene.data.cautions import list_cautions
+from emoscene.data.encoding import Networks
+from emoscene.data.finishing import finish_dataset
+from emoscene.data.image_checks import silence_pillow
+from emoscene.data.listing import check_files, check_listing, digest_listing
+from emoscene.data.notes import ImageNote
+from emoscene.data.planning import Plan, list_refused, make_plan
+from emoscene.data.sources.base import Source
+from emoscene.data.workers import WorkerGroup
+from emoscene.diffusion import device as devices
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import load_encoder, locate_model
+from emoscene.encoders.emotion_clip import load_text_clip
 
 SHARD = 1024  # pictures
 LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -95,7 +95,9 @@ def prepare(
         if number is not None and number < 1:
             raise UsageError(f"{word} {number} leaves no picture: give 1 or more")
     if cls.deals and (split != "roles" or per_emotion):
-        raise UsageError(f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings")
+        raise UsageError(
+            f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings"
+        )
     splits.parse_shares(split)
     place = devices.choose_device(device)
     with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
@@ -163,7 +165,10 @@ def _run_job(job: PrepareJob) -> None:
         if not all(path.exists() for path in found):
             job.tell(f"{job.source}: checking {total} pictures")
         found[0].parent.mkdir(exist_ok=True)
-        crew.complete(found, partial(_survey_shards, job, found, job.count_progress(total, SHARD * _count_existing(found), crew.world)))
+        crew.complete(
+            found,
+            partial(_survey_shards, job, found, job.count_progress(total, SHARD * _count_existing(found), crew.world)),
+        )
         job.pictures.noted = notes.load_notes(found)
         chosen = _make_plan(job, job.pictures.noted, crew.rank == 0)
         estimate.check_disk_space(folder, len(chosen), job.networks.backbone.default_size, job.config.kind)
@@ -171,11 +176,15 @@ def _run_job(job: PrepareJob) -> None:
         count = job.count_progress(len(chosen), SHARD * _count_existing(parts), crew.world)
         crew.complete(
             parts,
-            lambda mine: encoding.encode_shards(folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell, count),
+            lambda mine: encoding.encode_shards(
+                folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell, count
+            ),
         )
         crew.close(
             lambda: run_dir.read_manifest(folder)["state"] == "done",
-            lambda: finish_dataset(job.stage, chosen, parts, job.networks, job.pictures, {"source": job.source, **job.mark}),
+            lambda: finish_dataset(
+                job.stage, chosen, parts, job.networks, job.pictures, {"source": job.source, **job.mark}
+            ),
         )
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from datasets import ClassLabel, Features, List, Value
 from pyarrow import Table
 
-from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
 from emoscene.core.errors import EmosceneError
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
 
 ROLES = ("methods", "selector", "judges", "heldout")
 LONGEST = 120  # bytes of an id, which names a file
@@ -85,7 +85,9 @@ def pack_arrays(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
 def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
     """The way back: float32 [B, *shape]. All must have one shape."""
     if len({len(latent) for latent in latents}) > 1:
-        raise EmosceneError("the latents or vectors of one batch have several sizes: prepare the pictures again, at one size")
+        raise EmosceneError(
+            "the latents or vectors of one batch have several sizes: prepare the pictures again, at one size"
+        )
     return np.frombuffer(b"".join(latents), "<f2").reshape(-1, *shape).astype(np.float32)
 
 

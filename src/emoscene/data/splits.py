@@ -17,8 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from emoscene.data.records import ROLES
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.data.records import ROLES
 
 SHARES = {"methods": 0.4, "selector": 0.05, "judges": 0.4, "heldout": 0.15}
 ROLE_OF = {"val": "selector", "test": "heldout"}
@@ -46,7 +46,9 @@ def split_shares(split: str, splits: set[str]) -> Shares:
         return {name: {claimed[name]: 1.0} if name in claimed else rest for name in splits}
     if split == "official":
         if splits - {"train"} == set() or not splits <= {"train", *ROLE_OF}:
-            raise UsageError("--split official needs pictures that their own lists call train and val or test: use roles")
+            raise UsageError(
+                "--split official needs pictures that their own lists call train and val or test: use roles"
+            )
         return {name: {ROLE_OF.get(name, "methods"): 1.0} for name in splits}
     own = parse_shares(split)
     return dict.fromkeys(splits, own)
@@ -60,7 +62,9 @@ def parse_shares(split: str) -> dict[str, float]:
     for part in split.split(","):
         role, _, share = (piece.strip() for piece in part.partition(":"))
         if role not in ROLES:
-            raise unknown_name("role", role, [*ROLES, "roles", "official"], hint="as in --split methods:0.8,heldout:0.2")
+            raise unknown_name(
+                "role", role, [*ROLES, "roles", "official"], hint="as in --split methods:0.8,heldout:0.2"
+            )
         try:
             found[role] = float(share)
         except ValueError:
@@ -70,7 +74,9 @@ def parse_shares(split: str) -> dict[str, float]:
     return found
 
 
-def assign_roles(split: np.ndarray, emotion: np.ndarray, group: np.ndarray, key: np.ndarray, wanted: Shares) -> np.ndarray:
+def assign_roles(
+    split: np.ndarray, emotion: np.ndarray, group: np.ndarray, key: np.ndarray, wanted: Shares
+) -> np.ndarray:
     """The role of each picture, as its place in `ROLES` [N].
 
     split: names [N]; emotion, group: numbers [N]; key: uint64 [N], which decides the order within an emotion.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from emoscene.diffusion import architecture, compatibility, hub
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
+from emoscene.diffusion import architecture, compatibility, hub
 
 INDEX = "model_index.json"
 
@@ -38,7 +38,9 @@ def find_spec(base: str) -> ModelSpec:
     try:
         exists = there.exists()
     except OSError as error:
-        raise UsageError(f"no base {base[:60]!r} ({error.strerror}): give a name, a folder, a file or a hub id") from error
+        raise UsageError(
+            f"no base {base[:60]!r} ({error.strerror}): give a name, a folder, a file or a hub id"
+        ) from error
     named = base in registry.list_names("bases") and not (there.is_file() or (there / INDEX).is_file())
     if named or ("/" not in base and not exists):
         return _read_row(base)
@@ -62,17 +64,13 @@ def _spec_of_checkpoint(source: str, revision: str | None, place: Path | None) -
         return ModelSpec(source, revision)
     own = _read_row(family)
     words = own.vocabulary if own.vocabulary and (place / own.vocabulary).is_file() else ""
-    return replace(own, source=source, revision=revision, words=words)
+    return replace(own, source=source, revision=revision, vocabulary=words)
 
 
 def locate_weights(chosen: ModelSpec) -> Path:
     """The folder (or the single file) a base's weights lie in; a hub id is downloaded or taken from the cache."""
-    inside = registry.HOME / chosen.source
-    for folder in (Path(chosen.source), inside):
-        if (folder / INDEX).is_file():
-            return folder
     folder = Path(chosen.source)
-    if folder.is_file():
+    if folder.is_file() or (folder / INDEX).is_file():
         return folder
     if not folder.is_dir() and hub.ID.fullmatch(chosen.source):
         folder = hub.fetch(chosen.source, chosen.revision)

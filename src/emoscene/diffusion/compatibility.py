@@ -16,8 +16,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emoscene.diffusion.architecture import AUTOENCODER, FIRST, FLAT_TEXT, TEXT, UNET, Header, is_safetensors, read_config, read_header, text_settings
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.architecture import (
+    AUTOENCODER,
+    FIRST,
+    FLAT_TEXT,
+    TEXT,
+    UNET,
+    Header,
+    is_safetensors,
+    read_config,
+    read_header,
+    text_settings,
+)
 from emoscene.diffusion.weight_files import find_files
 
 FLOATS = {"F16", "BF16", "F32", "F64"}
@@ -262,7 +273,9 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
     if is_v or said.lower() in V_PREDICTIONS:
         found["prediction_type"] = "v_prediction"
     elif said.lower() not in {"", "epsilon", "eps"}:
-        raise UsageError(f"{file} is marked as predicting {said!r}, and a base predicts epsilon or v: give another --base")
+        raise UsageError(
+            f"{file} is marked as predicting {said!r}, and a base predicts epsilon or v: give another --base"
+        )
     if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
         found["rescale_betas_zero_snr"] = True
     return found
@@ -287,7 +300,9 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
         raise UsageError(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
     if given is not None:
         if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
-            raise UsageError(f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}")
+            raise UsageError(
+                f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}"
+            )
         return
     for key in ("beta_start", "beta_end", "beta_schedule"):
         if config.get(key) is None:
@@ -298,7 +313,9 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
             f"the scheduler of {place} goes from beta {first} to {last}, and these rise within (0, 1): {remedy}"
         )
     if schedule not in SCHEDULES:
-        raise UsageError(f"the scheduler of {place} has betas {schedule!r}, and there is {', '.join(SCHEDULES)}: {remedy}")
+        raise UsageError(
+            f"the scheduler of {place} has betas {schedule!r}, and there is {', '.join(SCHEDULES)}: {remedy}"
+        )
 
 
 def _is_number(value: object) -> bool:

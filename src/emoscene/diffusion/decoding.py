@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.errors import EmosceneError
+from emoscene.diffusion.model import DiffusionModel
 
 
 class ImageDecoder:

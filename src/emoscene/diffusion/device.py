@@ -21,8 +21,8 @@ import torch._dynamo
 from accelerate import cpu_offload_with_hook
 from torch import nn
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.diffusion.model import DiffusionModel
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -168,7 +168,9 @@ class OutOfMemoryFallback:
         elif self.ways:
             self.tell(f"memory ran out over a single picture: {self.ways.pop(0)()}")
         else:
-            raise EmosceneError("memory does not suffice for a single picture: ask for a smaller --size, or --device cpu")
+            raise EmosceneError(
+                "memory does not suffice for a single picture: ask for a smaller --size, or --device cpu"
+            )
 
     def _enable_tiling(self) -> str:
         vae, side = self.base.vae, self.base.default_size

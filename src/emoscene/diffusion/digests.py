@@ -138,7 +138,9 @@ def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes:
         except (SafetensorError, OSError) as error:
             raise EmosceneError(f"{files[0]} is missing or damaged ({error}): fetch or install it again") from error
         except KeyError as error:
-            raise EmosceneError(f"{files[0]} lacks the weight {error} of its {part}: fetch or install it again") from error
+            raise EmosceneError(
+                f"{files[0]} lacks the weight {error} of its {part}: fetch or install it again"
+            ) from error
     return _KNOWN[key]
 
 

@@ -81,14 +81,18 @@ def fetch(source: str, revision: str | None = None, wanted: Sequence[str] = WEIG
 def _explain_failure(source: str, revision: str | None, wanted: Sequence[str], error: Exception) -> Exception:
     """What to say, by what went wrong; the remedy comes last."""
     if isinstance(error, RevisionNotFoundError):
-        return UsageError(f"{source} has no revision {revision}: write {source}@ and a commit, tag or branch of its page")
+        return UsageError(
+            f"{source} has no revision {revision}: write {source}@ and a commit, tag or branch of its page"
+        )
     if isinstance(error, RepositoryNotFoundError) or _http_status(error) in {401, 403}:
         return UsageError(
             f"the hub shows no model {source} ({_http_status(error)}): check the name or, for one that is private or has "
             "terms to accept, run `hf auth login`"
         )
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
-        return EmosceneError(f"the disk is full at {constants.HF_HUB_CACHE}: make room, or name another disk with HF_HOME")
+        return EmosceneError(
+            f"the disk is full at {constants.HF_HUB_CACHE}: make room, or name another disk with HF_HOME"
+        )
     return EmosceneError(
         f"{source} is not whole in the cache, and {_describe_reason(error)}: the same call goes on with what is missing, and "
         f"`{download_command(source, revision, wanted)}` fetches it where there is a network (--base mini needs none)"

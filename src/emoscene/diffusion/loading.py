@@ -30,15 +30,27 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from emoscene.diffusion import compatibility, hub
 from emoscene.core import registry, run_dir
-from emoscene.diffusion.architecture import read_config, read_header
 from emoscene.core.errors import EmosceneError, UsageError, download_command
+from emoscene.diffusion import compatibility, hub
+from emoscene.diffusion.architecture import read_config, read_header
 from emoscene.diffusion.weight_files import deepen_name, find_files
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
-CONFIGS = registry.HOME / "bases/sd15"
+PIPELINE = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+"""`model_index.json` of a folder that plain diffusers loads."""
+CONFIGS = registry.HOME / "diffusion/bases/sd15"
 SCHEDULER = "scheduler/scheduler_config.json"
 EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net"}
 """Modules that some UNets have and those of a base do not."""
@@ -77,7 +89,9 @@ def fingerprint(place: Path) -> str:
     if place.is_file():
         with place.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    return " ".join(run_dir.fingerprint_folder(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer"))
+    return " ".join(
+        run_dir.fingerprint_folder(place / part, hub.WEIGHTS)[:32] for part in ("unet", "text_encoder", "tokenizer")
+    )
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path | str, remedy: str) -> None:
@@ -146,7 +160,9 @@ def _load_file(file: Path, dtype: torch.dtype) -> Parts:
     except (SafetensorError, OSError) as error:
         raise EmosceneError(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
     try:
-        with silence_libraries(remarks=False):  # diffusers warns of its own cast, and what it could not place is an error here
+        with silence_libraries(
+            remarks=False
+        ):  # diffusers warns of its own cast, and what it could not place is an error here
             return Parts(tokenizer, *_convert_state(state, dtype), schedule)
     except NotImplementedError as error:  # diffusers casts weights that it did not find
         raise EmosceneError(f"{file} is not whole, for {_missing_weight(file)}: fetch it again") from error

@@ -29,10 +29,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from emoscene.core import run_dir
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.core.taxonomy import LARGEST
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import LARGEST
 from emoscene.diffusion.loading import check_finite
+from emoscene.diffusion.model import DiffusionModel
 
 PARTS = ("unet", "text_encoder")
 MEGABYTES = 2048
@@ -92,7 +92,9 @@ def parse_lora(text: str | Path) -> Lora:
     if path.suffix != ".safetensors":
         raise UsageError(f"{path} is not a .safetensors file, and others can hold anybody's code: convert it first")
     if path.stat().st_size > MEGABYTES * 2**20:
-        raise UsageError(f"{path} is larger than {MEGABYTES} MB: that is a whole model and no LoRA (--base takes those)")
+        raise UsageError(
+            f"{path} is larger than {MEGABYTES} MB: that is a whole model and no LoRA (--base takes those)"
+        )
     try:
         scale = float(number)
     except ValueError:
@@ -128,7 +130,9 @@ def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
     except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
         origin = f" (it says {told})" if told else ""
-        raise UsageError(f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is") from error
+        raise UsageError(
+            f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is"
+        ) from error
 
 
 def _read_pairs(
@@ -186,7 +190,9 @@ def _compute_delta(lora: Lora, layer: nn.Module, place: tuple[str, str], a: Tens
     shape, whole = (len(b), a[0].numel()), (len(w), w[0].numel())
     if shape != whole:
         sizes = f"{shape[0]} x {shape[1]} in it and {whole[0]} x {whole[1]} in the base"
-        raise UsageError(f"{lora.file} was made for another base: {'.'.join(place)} is {sizes}; give its own with --base")
+        raise UsageError(
+            f"{lora.file} was made for another base: {'.'.join(place)} is {sizes}; give its own with --base"
+        )
     delta = lora.scale * (b.flatten(1) @ a.flatten(1)).view(w.shape)
     if not bool(delta.isfinite().all()):
         raise EmosceneError(f"{lora.file} holds numbers that are not finite in {'.'.join(place)}: fetch it again")

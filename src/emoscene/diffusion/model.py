@@ -28,10 +28,10 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from emoscene.diffusion import compatibility, digests, loading
-from emoscene.diffusion.base_spec import ModelSpec, locate_weights, find_spec
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion import compatibility, digests, loading
+from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 LENGTH = 77  # positions of CLIP's text encoder: start, 75 for words, end
@@ -67,7 +67,12 @@ class Condition:
         if self.extra.keys() != other.extra.keys():
             raise ValueError(f"conditions laid out differently: {sorted(self.extra)} and {sorted(other.extra)}")
         extra = {name: torch.cat([value, other.extra[name]]) for name, value in self.extra.items()}
-        pairs = ((self.base_embeds, other.base_embeds), (self.prompt_embeds, other.prompt_embeds), (self.emotion_weights, other.emotion_weights), (self.emotion_gain, other.emotion_gain))
+        pairs = (
+            (self.base_embeds, other.base_embeds),
+            (self.prompt_embeds, other.prompt_embeds),
+            (self.emotion_weights, other.emotion_weights),
+            (self.emotion_gain, other.emotion_gain),
+        )
         e0, text, a, g = (torch.cat(pair) for pair in pairs)
         return Condition(e0, text, a, g, self.prompts + other.prompts, extra)
 
@@ -100,10 +105,14 @@ def read_noise_schedule(config: Mapping[str, Any], place: Path) -> tuple[str, Te
 class DiffusionModel:
     """The frozen base. `Backbone.load("mini")` is how to get one."""
 
-    def __init__(self, folder: Path, name: str, chosen: ModelSpec, device: torch.device | str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folder: Path, name: str, chosen: ModelSpec, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
-        self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(folder, dtype)
+        self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(
+            folder, dtype
+        )
         remedy = "fetch it again" if dtype == torch.float32 else "give --dtype float32, or fetch it again"
         for model in (self.text_encoder, self.unet, self.vae):
             model.requires_grad_(False).eval().to(self.device)
@@ -170,15 +179,16 @@ class DiffusionModel:
     def auxiliary_model(self, kind: str) -> str:
         """Where its `captioner` or `emotion_clip` is: a folder of this package's or anybody's, a hub id, or nothing."""
         place: str = getattr(self.spec, kind)
-        inside = Path(__file__).parent / place
-        return str(inside) if place and inside.is_dir() else place
+        return place
 
     def tokenize(self, prompt: str, max_tokens: int = LENGTH - 2) -> list[int]:
         """The tokens of a prompt's words, at most `max_tokens` of them; control characters and CLIP's marks are dropped."""
         clean = CONTROL.sub(" ", prompt)[:2000]
         return list(self.tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])[:max_tokens]
 
-    def encode_prompt(self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()) -> Tensor:
+    def encode_prompt(
+        self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()
+    ) -> Tensor:
         """Prompts -> text [B, 77, D]; `endings` (words, one a prompt) or `suffix` (vectors [B, n, D]) is appended.
 
         It is the prompt that is cut where there is no room for all, never what is appended.

@@ -13,9 +13,9 @@ from diffusers import AutoencoderTiny
 from safetensors import SafetensorError
 from torch import Tensor
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion.loading import check_finite
+from emoscene.diffusion.model import DiffusionModel
 
 
 class Preview:

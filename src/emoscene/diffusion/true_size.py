@@ -25,22 +25,22 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
 from emoscene.core import registry, run_dir
-from emoscene.training import loop
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.base_spec import find_spec, locate_weights
+from emoscene.diffusion.loading import CONFIGS, PIPELINE
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import learner as learners
 from emoscene.learning.precision import peak_memory
-from emoscene.diffusion.loading import CONFIGS
 from emoscene.methods.base import Method
-from emoscene_mini.folder import INDEX
 from emoscene.pipeline.pipeline import load
+from emoscene.training import loop
 
 METHODS = {"inversion": "inversion", "lora": "lora_sd15", "guidance": "guidance", "multimodal": "multimodal"}
 """The methods that learn, and the recipe that each takes."""
 LIMITS = {"lora": 25.0, "guidance": 5.0, "multimodal": 45.0}  # MB, at most
 VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
-TOKENIZER = Path(__file__).parent / "weights/base/tokenizer"
+TOKENIZER = locate_weights(find_spec("mini")) / "tokenizer"
 
 
 def make_true_size_base(folder: Path) -> Path:
@@ -56,7 +56,7 @@ def make_true_size_base(folder: Path) -> Path:
         kind.from_config(config).to(torch.float16).save_pretrained(folder / part)
     shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
     shutil.copytree(CONFIGS / "scheduler", folder / "scheduler", dirs_exist_ok=True)
-    run_dir.write_atomic(folder / "model_index.json", json.dumps(INDEX).encode())
+    run_dir.write_atomic(folder / "model_index.json", json.dumps(PIPELINE).encode())
     return folder
 
 
@@ -94,7 +94,9 @@ def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
     shutil.rmtree(target, ignore_errors=True)
     run = out / f"{name}-run"
     shutil.rmtree(run, ignore_errors=True)
-    loop.run_training(method, RandomSamples(), config, run, tell=print, on_step=lambda step: seconds.append(step.seconds))
+    loop.run_training(
+        method, RandomSamples(), config, run, tell=print, on_step=lambda step: seconds.append(step.seconds)
+    )
     target.mkdir(parents=True)
     learners.save_learner(method, name, target, backbone)
     shutil.rmtree(run)

@@ -27,14 +27,14 @@ from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from emoscene.core import config as configs
-from emoscene.diffusion import hub
 from emoscene.core import registry
-from emoscene.learning import learner as learners
-from emoscene.diffusion.device import explain_full_memory
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError
-from emoscene.learning.learner import AGAIN, Learner
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion import hub
+from emoscene.diffusion.device import explain_full_memory
 from emoscene.diffusion.loading import check_finite, silence_libraries
+from emoscene.learning import learner as learners
+from emoscene.learning.learner import AGAIN, Learner
 
 
 @dataclass(frozen=True)

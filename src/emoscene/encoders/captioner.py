@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
-from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
 from emoscene.core.errors import UsageError
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
 from emoscene.learning.learner import Batch, Learner
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
@@ -78,7 +78,9 @@ class Captioner(Learner):
         if config.blip:
             return cls(*load_borrowed(config))
         if data is None:
-            raise UsageError("a captioner has no words to start with: give it a BLIP (blip=FOLDER), or data with captions")
+            raise UsageError(
+                "a captioner has no words to start with: give it a BLIP (blip=FOLDER), or data with captions"
+            )
         return cls(replace(config, words=build_vocabulary(data.all("caption"))))
 
     def compute_loss(self, batch: Batch) -> Tensor:
@@ -94,7 +96,10 @@ class Captioner(Learner):
     def caption(self, images: Tensor) -> list[str]:
         """What pictures [B, 3, H, W] in [-1, 1], of any size, show: a caption each, by beam search."""
         tokens = self.model.generate(
-            self.pixels.transform(images), max_new_tokens=self.config.length, num_beams=self.config.beams, do_sample=False
+            self.pixels.transform(images),
+            max_new_tokens=self.config.length,
+            num_beams=self.config.beams,
+            do_sample=False,
         )
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -209,7 +214,9 @@ def load_borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForCo
     for key in ("intermediate_size", "hidden_act", "layer_norm_eps"):
         for own, other in ((mine.text_config, text), (mine.vision_config, vision)):
             if getattr(own, key) != getattr(other, key):
-                raise UsageError(f"{config.blip} is a BLIP of another shape ({key} is {getattr(other, key)}): use another")
+                raise UsageError(
+                    f"{config.blip} is a BLIP of another shape ({key} is {getattr(other, key)}): use another"
+                )
     if not isinstance(theirs, BertTokenizer):
         raise UsageError(f"{config.blip} does not write with BERT's tokens: use another BLIP")
     return described, model

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
-from emoscene.core.taxonomy import EKMAN, EMOTIONS, NO_EMOTION, map_label
-from emoscene.encoders.base import Encoder, PixelFormat, locate_model, load_pretrained
 from emoscene.core.errors import unknown_name
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, NO_EMOTION, map_label
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import Encoder, PixelFormat, load_pretrained, locate_model
 from emoscene.learning.learner import Batch
 
 

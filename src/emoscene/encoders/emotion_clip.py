@@ -26,11 +26,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.core.config import option
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.encoders.base import Encoder, PixelFormat, read_model_config, locate_model, load_pretrained, load_tokenizer
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.encoders.base import (
+    Encoder,
+    PixelFormat,
+    load_pretrained,
+    load_tokenizer,
+    locate_model,
+    read_model_config,
+)
 from emoscene.learning.learner import Batch
 
 TEMPLATES = ("a picture that conveys {}", "a picture full of {}", "{}")

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Self, final
 
 from torch import Tensor
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
-from emoscene.encoders.base import Encoder
 from emoscene.core.errors import UsageError, import_extra
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import Encoder
 from emoscene.learning.learner import Batch
 
 POOLED = "2048"  # torch-fidelity's name of the layer that FID is measured at

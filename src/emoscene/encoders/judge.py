@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import Encoder, resize_square
 from emoscene.learning.learner import Batch
 

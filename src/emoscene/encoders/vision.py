@@ -18,10 +18,10 @@ from typing import Any, ClassVar, Self, final
 from torch import Tensor
 from transformers import AutoModel
 
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.config import option
-from emoscene.encoders.base import Encoder, PixelFormat, locate_model, load_pretrained
 from emoscene.core.errors import UsageError
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import Encoder, PixelFormat, load_pretrained, locate_model
 from emoscene.learning.learner import Batch
 
 

@@ -22,24 +22,44 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emoscene.pipeline import image_folder
-from emoscene.diffusion import loras
 from emoscene.core import run_dir
-from emoscene.pipeline.adapters import runtime_settings, weight_fingerprints, update_weights
+from emoscene.core.errors import EmosceneError
+from emoscene.core.image_origin import BASE, caution_for, count_images, is_file_rendered, is_miniature
+from emoscene.core.images import GenerationParams
+from emoscene.core.paths import resolve_inside
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
+from emoscene.diffusion import loras
 from emoscene.diffusion.device import choose_device
-from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.external import find_samples
-from emoscene.learning.precision import peak_memory
-from emoscene.evaluation.predictions import TREATED, GuidanceClassifier, Sample, guidance_classifier, predict, measure_robustness, score_predictions, predict_images, verdict_rows
-from emoscene.evaluation.metrics.base import Array
-from emoscene.evaluation.generate import PROMPTS, Prompt, See, generate_samples, plan_samples, load_prompts, parse_seeds, generate_and_predict, adapter_folders
+from emoscene.evaluation.generate import (
+    PROMPTS,
+    Prompt,
+    See,
+    adapter_folders,
+    generate_and_predict,
+    generate_samples,
+    load_prompts,
+    parse_seeds,
+    plan_samples,
+)
 from emoscene.evaluation.judges import Judges, name_miniature
-from emoscene.core.paths import resolve_inside
-from emoscene.core.images import GenerationParams
+from emoscene.evaluation.metrics.base import Array
+from emoscene.evaluation.predictions import (
+    TREATED,
+    GuidanceClassifier,
+    Sample,
+    guidance_classifier,
+    measure_robustness,
+    predict,
+    predict_images,
+    score_predictions,
+    verdict_rows,
+)
+from emoscene.learning.precision import peak_memory
+from emoscene.pipeline import image_folder
+from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_fingerprints
 from emoscene.pipeline.pipeline import EmotionPipeline, load
-from emoscene.core.image_origin import BASE, caution_for, count_images, is_file_rendered, is_miniature
 
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 
@@ -99,7 +119,9 @@ def evaluate(
         if pipe is not None and keep_pictures:
             samples = generate_samples(pipe, planned, place, batch, tell)
         elif pipe is not None:
-            samples, seen = generate_and_predict(pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, tell)
+            samples, seen = generate_and_predict(
+                pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, tell
+            )
         write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, tell)
         with workers.WorkerGroup(scores.path) as together:
             together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
@@ -133,7 +155,11 @@ def _write_scores(
     tell: Callable[[str], None],
 ) -> None:
     """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
-    about = {"from": str(call["pictures"])} if pipe is None else _describe_run(pipe, planned, scores.path / "pictures", call)
+    about = (
+        {"from": str(call["pictures"])}
+        if pipe is None
+        else _describe_run(pipe, planned, scores.path / "pictures", call)
+    )
     guide = None if pipe is None else guidance_classifier(pipe)
     made = predict(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
     real = predict(real_samples(Path(call["data"])), eyes.judges) if call["data"] else None
@@ -211,7 +237,9 @@ def real_samples(folder: Path) -> list[Sample]:
     return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
 
 
-def _describe_run(pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_run(
+    pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]
+) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
     row, made = planned[0][1], image_folder.gather_rows(folder, sorted({row.file for _, row in planned}))
     seconds = [one["seconds"] for one in made]

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core import run_dir
-from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.pipeline.image_folder import INDEX
-from emoscene.evaluation.predictions import Sample
-from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.core.images import open_image, read_params
+from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
+from emoscene.evaluation.predictions import Sample
+from emoscene.pipeline.image_folder import INDEX
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 LISTS = (INDEX, "*.csv")

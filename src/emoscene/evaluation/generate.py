@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emoscene.pipeline import image_folder
-from emoscene.core import run_dir
-from emoscene.pipeline.adapters import find_adapter, folders_by_method
+from emoscene.core import registry, run_dir
 from emoscene.core.config import read_toml
-from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.core.errors import UsageError
-from emoscene.evaluation.predictions import Sample
-from emoscene.core.limits import read_number, read_seed_list
-from emoscene.evaluation.metrics.base import Array
 from emoscene.core.images import GenerationParams
+from emoscene.core.limits import read_number, read_seed_list
+from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.evaluation.metrics.base import Array
+from emoscene.evaluation.predictions import Sample
+from emoscene.pipeline import image_folder
+from emoscene.pipeline.adapters import find_adapter, folders_by_method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PROMPTS = Path(__file__).parent / "mini/prompts.toml"
+PROMPTS = "mini"  # those that evaluate and tune take where none are given
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Pictures in, whatever is seen in them out, a row a picture."""
@@ -47,10 +47,14 @@ class Prompt:
 
 
 def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
-    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`."""
+    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`.
+
+    A set that a package registers (`emoscene ls prompts`) goes by its name.
+    """
     if not isinstance(prompts, str | Path):
         return list(prompts)
-    path = Path(prompts)
+    named = str(prompts) in registry.list_names("prompts") and not Path(prompts).exists()
+    path = registry.source_file("prompts", str(prompts)) if named else Path(prompts)
     if path.suffix == ".toml":
         return _tabled(path)
     if not path.is_file():
@@ -70,7 +74,9 @@ def _tabled(path: Path) -> list[Prompt]:
     for number, row in enumerate(rows, 1):
         sound = isinstance(row, dict) and row.keys() <= known.keys() and "text" in row
         if not sound or not all(isinstance(value, known[key]) for key, value in row.items()):
-            raise UsageError(f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out")
+            raise UsageError(
+                f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out"
+            )
     return [Prompt(**row) for row in rows]
 
 
@@ -89,7 +95,12 @@ def parse_seeds(seeds: str | Iterable[int]) -> list[int]:
 
 
 def plan_samples(
-    pipe: EmotionPipeline, prompts: Sequence[Prompt], seeds: Sequence[int], *, emotions: Sequence[str] = EMOTIONS, **asked: Any
+    pipe: EmotionPipeline,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    *,
+    emotions: Sequence[str] = EMOTIONS,
+    **asked: Any,
 ) -> list[tuple[Sample, GenerationParams]]:
     """Every sample and the row it is painted from; the base alone has one row for all emotions."""
     alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
@@ -110,7 +121,9 @@ def generate_samples(
     tell: Callable[[str], None] = print,
 ) -> list[Sample]:
     """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files' places."""
-    image_folder.generate_missing(pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, tell))
+    image_folder.generate_missing(
+        pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, tell)
+    )
     return _place_samples(planned, folder)
 
 

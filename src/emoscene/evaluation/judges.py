@@ -17,17 +17,16 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from emoscene.learning import learner as learners
 from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
+from emoscene.core.image_origin import is_miniature
 from emoscene.diffusion.base_spec import find_spec
-from emoscene.encoders.base import Encoder, read_model_config, locate_model, load_encoder
+from emoscene.encoders.base import Encoder, load_encoder, locate_model, read_model_config
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.encoders.inception import Inception
-from emoscene.core.errors import UsageError
 from emoscene.evaluation.perceptual import Perceptual
-from emoscene.core.image_origin import is_miniature
+from emoscene.learning import learner as learners
 
-HOME = Path(__file__).parent
 INCEPTION = "inception"
 TRAINED = ("judge", "emotion_clip")
 """What `train` makes that can judge."""
@@ -122,7 +121,7 @@ def name_miniature(base: str, more: Sequence[str] = ()) -> list[str]:
 
 def _judge_places(base: str, more: Sequence[str]) -> dict[str, str]:
     """Where each judge is; two of one name are told apart by a number."""
-    found = {name: str(HOME / folder) for name, folder in find_spec(base).judges.items()}
+    found = dict(find_spec(base).judges)
     for place in dict.fromkeys(more):
         found[_unused_name(Path(place).name.partition("@")[0], found)] = place
     return found
@@ -140,13 +139,19 @@ def check_unrelated(place: str | Path, adapters: Sequence[str], pictures: str | 
     for adapter in adapters:
         past = learners.read_history(Path(adapter))
         if mark in past:
-            raise UsageError(f"{place} helped to make {adapter} ({mark[:12]}) and cannot judge it: give another --judge")
+            raise UsageError(
+                f"{place} helped to make {adapter} ({mark[:12]}) and cannot judge it: give another --judge"
+            )
         if data and role == "methods" and data in past:
             raise UsageError(
                 f"{place} learnt from the pictures that {adapter} learnt from ({data[:12]}) and cannot judge it: train "
                 "one with role=judges"
             )
-    given = pictures and (Path(pictures) / run_dir.MANIFEST).is_file() and run_dir.read_manifest(pictures).get("fingerprint")
+    given = (
+        pictures
+        and (Path(pictures) / run_dir.MANIFEST).is_file()
+        and run_dir.read_manifest(pictures).get("fingerprint")
+    )
     if given and given == data:
         raise UsageError(f"{place} learnt from {pictures} ({given[:12]}) and cannot judge it: give another --judge")
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from emoscene.encoders.base import to_tensor
 from emoscene.core.errors import import_extra
+from emoscene.encoders.base import to_tensor
 
 
 class Perceptual:

@@ -18,18 +18,18 @@ import torch
 from PIL import Image, ImageFilter
 
 from emoscene.core import registry
+from emoscene.core.errors import EmosceneError
+from emoscene.core.images import open_image
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.core.errors import EmosceneError
-from emoscene.methods.base import Method
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, predicted_labels, hits
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, predicted_labels
 from emoscene.evaluation.metrics.calibration import reliability_curve
 from emoscene.evaluation.metrics.editing import ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
-from emoscene.evaluation.metrics.sharpness import gradient_magnitude, psnr, power_spectrum
+from emoscene.evaluation.metrics.sharpness import gradient_magnitude, power_spectrum, psnr
 from emoscene.evaluation.perceptual import Perceptual
-from emoscene.core.images import open_image
+from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CHUNK = 64  # pictures held in memory at once

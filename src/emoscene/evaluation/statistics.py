@@ -35,7 +35,9 @@ class Difference:
     n: int
 
 
-def paired_difference(one: Array, other: Array, prompt: Array, seed: Array, draws: int = 1000, flips: int = 9999) -> Difference:
+def paired_difference(
+    one: Array, other: Array, prompt: Array, seed: Array, draws: int = 1000, flips: int = 9999
+) -> Difference:
     """The paired difference one - other of values [N], whose rows belong together. Raises ValueError where they cannot.
 
     Pairs of which either value is nan are left out.

@@ -18,12 +18,12 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emoscene.diffusion import hub
 from emoscene.core import registry, run_dir
-from emoscene.learning import learner as learners
-from emoscene.diffusion.base_spec import find_spec
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import find_spec
+from emoscene.learning import learner as learners
 from emoscene.pipeline.pipeline import EmotionPipeline, load
 
 PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
@@ -64,7 +64,11 @@ class Artifact:
     def licence(self) -> str:
         """The base's, which what was trained on it inherits; `other` where nobody said."""
         base = self.pipe.base.name
-        return registry.load_table("bases", base).get("license", "other") if base in registry.list_names("bases") else "other"
+        return (
+            registry.load_table("bases", base).get("license", "other")
+            if base in registry.list_names("bases")
+            else "other"
+        )
 
     @property
     def is_sd15(self) -> bool:
@@ -149,7 +153,7 @@ def open_artifact(given: str | Path, base: str | None = None, device: str | None
         own = find_spec(base).adapters
         if name not in own:
             raise unknown_name(f"adapter of the base {base!r}", name, own)
-        folder = registry.HOME / own[name]
+        folder = Path(own[name])
     card = learners.read_card(folder)
     if card["learner"] not in registry.list_names("methods"):
         raise UsageError(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
@@ -172,7 +176,7 @@ def example_script(artifact: Artifact, imports: str, loading: str, call: str) ->
     """A script of plain diffusers that paints the picture of the gallery in `EMOTION`."""
     base = artifact.pipe.base
     where = json.dumps(base.spec.source) + (f', revision="{base.spec.revision}"' if base.spec.revision else "")
-    if (registry.HOME / base.spec.source / "model_index.json").is_file():
+    if (Path(base.spec.source) / "model_index.json").is_file():
         imports, where = (
             f"from importlib.resources import files\n{imports}",
             f'files("emoscene") / "{base.spec.source}"',

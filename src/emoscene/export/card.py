@@ -13,12 +13,12 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from PIL import Image
 
-from emoscene.pipeline import image_folder
 from emoscene.core import run_dir
-from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.core.errors import UsageError
-from emoscene.export.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
 from emoscene.core.images import GenerationParams, contact_sheet
+from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.export.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
+from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import Emotion
 
 GALLERY = "gallery"
@@ -44,14 +44,18 @@ def gallery_params(artifact: Artifact, num: int) -> list[GenerationParams]:
     return [replace(row, file=f"{format_emotion(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
 
 
-def generate_gallery(artifact: Artifact, folder: Path, num: int, watch: Callable[[int, int], None] | None = None) -> None:
+def generate_gallery(
+    artifact: Artifact, folder: Path, num: int, watch: Callable[[int, int], None] | None = None
+) -> None:
     """Write the gallery's pictures and their sheet into `folder`; watch: told how many there are, and of how many."""
     wanted = gallery_params(artifact, num)
     image_folder.generate_missing(artifact.pipe.generate, wanted, folder / GALLERY, watch=watch)
     image_folder.gather_rows(folder / GALLERY, [row.file for row in wanted])
     images = [Image.open(folder / GALLERY / row.file).convert("RGB") for row in wanted]
     lines = [images[seed::num] for seed in range(num)]
-    made = contact_sheet(lines, [str(SEED + seed) for seed in range(num)] if num > 1 else (), ("base", *EMOTIONS), PROMPT)
+    made = contact_sheet(
+        lines, [str(SEED + seed) for seed in range(num)] if num > 1 else (), ("base", *EMOTIONS), PROMPT
+    )
     run_dir.write_atomic(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
 
 

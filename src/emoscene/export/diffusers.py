@@ -21,10 +21,19 @@ from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emoscene.learning import learner as learners
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError
-from emoscene.export.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle, example_script, restore_layer_name, token_name
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.export.artifact import (
+    EMOTION,
+    PROMPT,
+    SEED,
+    Artifact,
+    ExportBundle,
+    example_script,
+    restore_layer_name,
+    token_name,
+)
+from emoscene.learning import learner as learners
 
 LORA, ADAPTER, VECTORS = "pytorch_lora_weights.safetensors", "ip_adapter.safetensors", "emotions.safetensors"
 IMPORTS = "from safetensors.torch import load_file\n"
@@ -77,7 +86,9 @@ def _plan_tokens(artifact: Artifact) -> ExportBundle:
     scale, (gain, whole) = (SCALE, GAIN) if artifact.low_rank_factors else ("", ("", ""))
     asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.guidance_scale, "seed": SEED}
     dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
-    return ExportBundle("diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), dial, trigger=trigger_word)
+    return ExportBundle(
+        "diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), dial, trigger=trigger_word
+    )
 
 
 def trigger_word(emotion: str) -> str:
@@ -89,7 +100,10 @@ def _lora_files(artifact: Artifact, file: Path) -> None:
     """The update under the names of diffusers' own writer, with PEFT's description of it."""
     layers: dict[str, dict[str, Tensor]] = {"unet": {}, "text_encoder": {}}
     for (part, layer), (a, b) in artifact.low_rank_factors.items():
-        layers[part] |= {f"{restore_layer_name(part, layer)}.lora_A.weight": a, f"{restore_layer_name(part, layer)}.lora_B.weight": b}
+        layers[part] |= {
+            f"{restore_layer_name(part, layer)}.lora_A.weight": a,
+            f"{restore_layer_name(part, layer)}.lora_B.weight": b,
+        }
     about = {
         f"{part}_lora_adapter_metadata": {
             "r": artifact.peft_config["r"],

@@ -25,8 +25,16 @@ from torch import Tensor
 
 from emoscene import __version__
 from emoscene.core.errors import UsageError
-from emoscene.export.artifact import EMOTION, PROMPT, Artifact, ExportBundle, example_script, restore_layer_name, token_name
 from emoscene.diffusion.loras import hash_tensors
+from emoscene.export.artifact import (
+    EMOTION,
+    PROMPT,
+    Artifact,
+    ExportBundle,
+    example_script,
+    restore_layer_name,
+    token_name,
+)
 
 PREFIX = {"unet": "lora_unet", "text_encoder": "lora_te"}
 TRAINER = {  # kohya's word for a setting of ours
@@ -63,16 +71,22 @@ def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> Expo
     """
     if not artifact.tokens:
         what = "a gradient in the sampler" if artifact.learner == "guidance" else "an attention of its own"
-        raise UsageError(f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers")
+        raise UsageError(
+            f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers"
+        )
     parts, files, loading = {}, {}, []
     if artifact.low_rank_factors:
         file = str(Path(lora) / f"{artifact.name}.safetensors")
-        parts[file] = _file_with_metadata(layer_tensors(artifact), network_metadata(artifact) | modelspec_metadata(artifact, "lora"))
+        parts[file] = _file_with_metadata(
+            layer_tensors(artifact), network_metadata(artifact) | modelspec_metadata(artifact, "lora")
+        )
         files[file] = "the LoRA, with alphas and metadata"
         loading.append(f'pipe.load_lora_weights(here, weight_name="{file}")')
     for emotion, vectors in artifact.tokens.items():
         about = modelspec_metadata(artifact, "textual-inversion", emotion)
-        parts[f"{Path(embeddings) / token_name(emotion)}.safetensors"] = _file_with_metadata({"emb_params": vectors.contiguous()}, about)
+        parts[f"{Path(embeddings) / token_name(emotion)}.safetensors"] = _file_with_metadata(
+            {"emb_params": vectors.contiguous()}, about
+        )
     files[str(Path(embeddings) / "emo-*.safetensors")] = "an emotion's embedding; the file's name is the word to write"
     named = f'weight_name="{Path(embeddings) / token_name(EMOTION)}.safetensors", token="<{token_name(EMOTION)}>"'
     loading.append(f"pipe.load_textual_inversion(here, {named})")
@@ -174,7 +188,10 @@ def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any])
     plain = save(state, trainers)
     told["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
     if trainers:
-        told |= {"sshs_model_hash": hash_tensors(plain), "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8]}
+        told |= {
+            "sshs_model_hash": hash_tensors(plain),
+            "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8],
+        }
     data: bytes = save(state, told)
     return data
 

@@ -47,7 +47,9 @@ def save_checkpoint(folder: Path, step: int, parts: Parts, keep: int, **facts: A
         folder.mkdir(parents=True, exist_ok=True)
         run_dir.write_atomic(target, pour)
         if reason := find_fault(target):
-            raise EmosceneError(f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume")
+            raise EmosceneError(
+                f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume"
+            )
         others = [one for one in list_checkpoints(folder) if one != target]
         kept = islice((one for one in reversed(others) if not find_fault(one)), keep - 1)
         for old in set(others) - set(kept):

@@ -26,11 +26,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emoscene.core import config as configs
-from emoscene.core import registry, seeds, run_dir
-from emoscene.diffusion.model import DiffusionModel, Condition
-from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.loading import check_finite
+from emoscene.diffusion.model import Condition, DiffusionModel
 
 CARD = "learner.json"
 DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded

@@ -51,7 +51,9 @@ def optimizer_class(kind: str, lr: float = 1.0) -> Callable[..., Optimizer]:
         return torch.optim.AdamW
     package, name, remedy = PACKAGES[kind]
     if kind == "prodigy" and lr < 0.1:
-        raise UsageError(f"optimizer=prodigy finds the rate itself and takes lr as a multiple of it: give lr=1, not lr={lr}")
+        raise UsageError(
+            f"optimizer=prodigy finds the rate itself and takes lr as a multiple of it: give lr=1, not lr={lr}"
+        )
     try:
         made: Callable[..., Optimizer] = getattr(import_module(package), name)
     except ImportError as error:
@@ -59,7 +61,9 @@ def optimizer_class(kind: str, lr: float = 1.0) -> Callable[..., Optimizer]:
     return made
 
 
-def make_optimizers(learner: Learner, lr: float, decay: float, muon: float = 0.0, kind: str = "adamw") -> list[Optimizer]:
+def make_optimizers(
+    learner: Learner, lr: float, decay: float, muon: float = 0.0, kind: str = "adamw"
+) -> list[Optimizer]:
     """The optimizers of all that trains; `muon` is Muon's learning rate in multiples of `lr`, 0 is none of it."""
     matrices = {name for name, p in learner.trainable.items() if muon and p.ndim == 2 and learner.use_muon(name)}
     rest = parameter_groups(learner, decay, learner.trainable.keys() - matrices)
@@ -93,7 +97,9 @@ def apply_step(optimizer: Optimizer, lr: float, finite: Tensor) -> None:
         optimizer.step()
 
 
-def collect_state(made: Sequence[Optimizer], trainable: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def collect_state(
+    made: Sequence[Optimizer], trainable: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What the optimizers remember: tensors by `kind.parameter`, and the numbers beside them."""
     owner = {id(p): one for one in made for group in one.param_groups for p in group["params"]}
     known = {f"{kind}.{name}": v for name, p in trainable.items() for kind, v in owner[id(p)].state[p].items()}

@@ -23,8 +23,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from emoscene.diffusion.device import choose_device
 from emoscene.core.errors import EmosceneError
+from emoscene.diffusion.device import choose_device
 
 resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 STATUS = Path("/proc/self/status")

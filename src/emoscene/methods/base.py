@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch, Learner, move_to_device
 
 
@@ -92,14 +92,20 @@ class MethodChain:
 
     def condition(self, plain: Condition) -> Condition:
         """Each method's, in turn."""
-        found = replace(plain, emotion_weights=self.conditioning_share * plain.emotion_weights, emotion_gain=self.conditioning_share * plain.emotion_gain)
+        found = replace(
+            plain,
+            emotion_weights=self.conditioning_share * plain.emotion_weights,
+            emotion_gain=self.conditioning_share * plain.emotion_gain,
+        )
         for method in self.methods:
             found = method.condition(found)
         return found
 
     def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Each method's, in turn."""
-        heard = replace(condition, emotion_weights=self.guidance_share / self.conditioning_share * condition.emotion_weights)
+        heard = replace(
+            condition, emotion_weights=self.guidance_share / self.conditioning_share * condition.emotion_weights
+        )
         for method in self.methods:
             noise = method.apply_guidance(noise, x_t, t, heard)
         return noise
@@ -139,10 +145,14 @@ def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor
     moved = torch.lerp(condition.base_embeds[row], towards, a)
     if condition.prompt_embeds is condition.base_embeds and len(row.unique()) == len(row):
         return replace(condition, prompt_embeds=condition.base_embeds.index_copy(0, row, moved))
-    return replace(condition, prompt_embeds=condition.prompt_embeds.index_add(0, row, moved - condition.base_embeds[row]))
+    return replace(
+        condition, prompt_embeds=condition.prompt_embeds.index_add(0, row, moved - condition.base_embeds[row])
+    )
 
 
-def denoising_loss(base: DiffusionModel, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0) -> Tensor:
+def denoising_loss(
+    base: DiffusionModel, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0
+) -> Tensor:
     """The diffusion loss of each sample [B]: the MSE times min(SNR, gamma) / SNR (min-SNR, Hang et al. 2023).
 
     offset: deviation of a constant added to each channel's noise (Guttenberg 2023). Stable Diffusion's last timestep
@@ -166,4 +176,6 @@ def choose_captions(batch: Batch, short: float, drop: float) -> tuple[list[str],
     dice = replace(batch, device="cpu")  # where the words are, so that no GPU is waited for
     terse, dropped = dice.uniform("caption") < short, dice.uniform("drop") < drop
     chosen = zip(batch["caption"], batch["caption_long"], terse.tolist(), dropped.tolist(), strict=True)
-    return ["" if none else brief if few else full for brief, full, few, none in chosen], move_to_device(dropped, batch.device)
+    return ["" if none else brief if few else full for brief, full, few, none in chosen], move_to_device(
+        dropped, batch.device
+    )

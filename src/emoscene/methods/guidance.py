@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscene.core import seeds
-from emoscene.diffusion.model import DiffusionModel, Condition
 from emoscene.core.config import option
-from emoscene.data import batches
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.data import batches
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method, normalize_mixture
 

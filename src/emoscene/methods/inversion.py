@@ -14,11 +14,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from emoscene.diffusion.model import DiffusionModel, Condition
 from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, interpolate_embeds, denoising_loss, choose_captions
+from emoscene.methods.base import Method, choose_captions, denoising_loss, interpolate_embeds
 
 
 @final
@@ -55,7 +55,9 @@ class Inversion(Method):
 
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' vectors."""
-        return interpolate_embeds(plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.vectors[emotions]))
+        return interpolate_embeds(
+            plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.vectors[emotions])
+        )
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss [B]. To lose the emotion would teach nothing, for nothing else learns."""

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from emoscene.core import seeds
-from emoscene.diffusion.model import DiffusionModel, Condition
 from emoscene.core.config import option
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import unknown_name
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, interpolate_embeds, denoising_loss, choose_captions
+from emoscene.methods.base import Method, choose_captions, denoising_loss, interpolate_embeds
 
 Layer = nn.Linear | nn.Conv2d
 LAYERS = {
@@ -121,7 +121,9 @@ class LoRA(Method):
 
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' vectors."""
-        return interpolate_embeds(plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.tokens[emotions]))
+        return interpolate_embeds(
+            plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.tokens[emotions])
+        )
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss; a dropped emotion keeps its gain, as the negative half of guidance does."""

@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscene.core import seeds
-from emoscene.diffusion.model import DiffusionModel, Condition
 from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, denoising_loss, choose_captions
+from emoscene.methods.base import Method, choose_captions, denoising_loss
 
 TOKENS = 4  # the only number that diffusers' loader takes for this projector
 KEYS = "multimodal.tokens", "multimodal.weights"
@@ -140,7 +140,9 @@ class Multimodal(Method):
         super().__init__(config, base)
         names = [name.removesuffix(".processor") for name in base.unet.attn_processors if ".attn2." in name]
         self.layers = [base.unet.get_submodule(name) for name in names]
-        own = {str(2 * place + 1): DecoupledKeyValue(layer) for place, layer in enumerate(self.layers)}  # diffusers' numbers
+        own = {
+            str(2 * place + 1): DecoupledKeyValue(layer) for place, layer in enumerate(self.layers)
+        }  # diffusers' numbers
         parts = {"image_proj": Projector(config.width, base.text_dim), "ip_adapter": nn.ModuleDict(own)}
         self.adapter = nn.ModuleDict(parts)
         self.processors = [EmotionAttnProcessor(base, decoupled) for decoupled in own.values()]

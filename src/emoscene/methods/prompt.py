@@ -1,6 +1,6 @@
 """The emotion written into the words: the baseline that needs no training.
 
-Each emotion has a line in `lexicon/*.toml`, in words that the base knows, to read and to edit (`lexicon=FILE`). The
+Each emotion has a line in `lexicons/*.toml`, in words that the base knows, to read and to edit (`lexicon=FILE`). The
 line is appended to the prompt and its effect dialled as any other method's: text = E0 + sum_i a_i (E_i - E0).
 """
 
@@ -10,13 +10,12 @@ from typing import final
 
 from torch import Tensor
 
-from emoscene.diffusion.model import DiffusionModel, Condition
+from emoscene.core import registry
 from emoscene.core.config import option, read_toml
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import Method, interpolate_embeds
-
-HOME = Path(__file__).parent.parent / "lexicon"
 
 
 @final
@@ -33,7 +32,7 @@ class Prompt(Method):
 
     def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        self.lines = read_lexicon(config.lexicon or str(HOME / f"{base.spec.lexicon}.toml"))
+        self.lines = read_lexicon(config.lexicon or registry.source_file("lexicons", base.spec.lexicon))
 
     @property
     def num_tokens(self) -> int:

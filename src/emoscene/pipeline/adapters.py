@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
 from emoscene.core import registry, run_dir
-from emoscene.diffusion.model import DiffusionModel
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
 
 
@@ -78,7 +78,7 @@ def find_adapter(name: str, base: DiffusionModel, folders: Mapping[str, Path]) -
         return folders[name]
     if name not in base.spec.adapters:
         raise UsageError(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
-    return Path(__file__).parent / base.spec.adapters[name]
+    return Path(base.spec.adapters[name])
 
 
 def weight_fingerprints(
@@ -115,7 +115,9 @@ def runtime_settings(config: Any) -> dict[str, Any]:
     return {option.name: getattr(config, option.name) for option in configs.list_options(config) if option.runtime}
 
 
-def _changed_settings(methods: Mapping[str, Method], base: DiffusionModel, folders: Mapping[str, Path]) -> dict[str, Any]:
+def _changed_settings(
+    methods: Mapping[str, Method], base: DiffusionModel, folders: Mapping[str, Path]
+) -> dict[str, Any]:
     """Late settings that differ from those a method has of itself or was trained with, each as `method.key`."""
     found: dict[str, Any] = {}
     for name, method in methods.items():

@@ -18,10 +18,10 @@ from typing import Any
 from PIL import Image
 
 from emoscene.core import run_dir
-from emoscene.data.workers import WorkerGroup
 from emoscene.core.errors import EmosceneError
-from emoscene.core.limits import read_number
 from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.core.limits import read_number
+from emoscene.data.workers import WorkerGroup
 
 INDEX = "pictures.jsonl"
 Draw = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
@@ -116,7 +116,9 @@ def gather_rows(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
     Raises Failure where an index is damaged.
     """
     try:
-        found = {row.get("file"): row for path in sorted(folder.glob("pictures*.jsonl")) for row in run_dir.read_jsonl(path)}
+        found = {
+            row.get("file"): row for path in sorted(folder.glob("pictures*.jsonl")) for row in run_dir.read_jsonl(path)
+        }
     except EmosceneError as error:
         raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
     rows = [found[file] if file in found else read_params(folder / file).to_dict() for file in files]

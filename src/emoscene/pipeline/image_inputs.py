@@ -30,16 +30,16 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene.core import run_dir
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.core.taxonomy import Weights, format_emotion
-from emoscene.encoders.base import locate_model, load_encoder, to_tensor
 from emoscene.core.errors import UsageError
-from emoscene.core.limits import read_number, read_size
-from emoscene.methods.base import Method
-from emoscene.core.paths import is_network_name
-from emoscene.core.images import GenerationParams, open_image, to_upright_rgb
-from emoscene.pipeline.samplers import keep_last_steps, remaining_timesteps, invert_ddim
 from emoscene.core.image_origin import caution_for, is_miniature, is_rendered
+from emoscene.core.images import GenerationParams, open_image, to_upright_rgb
+from emoscene.core.limits import read_number, read_size
+from emoscene.core.paths import is_network_name
+from emoscene.core.taxonomy import Weights, format_emotion
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.encoders.base import load_encoder, locate_model, to_tensor
+from emoscene.methods.base import Method
+from emoscene.pipeline.samplers import invert_ddim, keep_last_steps, remaining_timesteps
 
 ImageInput = Image.Image | str | Path
 
@@ -91,7 +91,9 @@ class ImageInputs:
             raise UsageError(f"{name} is not the picture that it was ({digest[:12]}): bring that one back")
         return picture
 
-    def source_fields(self, image: ImageInput | None, keep: float | None, size: int | tuple[int, int] | None) -> dict[str, Any]:
+    def source_fields(
+        self, image: ImageInput | None, keep: float | None, size: int | tuple[int, int] | None
+    ) -> dict[str, Any]:
         """What a row says of the picture that it is made from, if any: `image keep size digests`.
 
         Raises Usage for what is no picture, `keep` outside of [0, 1] or alone, a size that cannot be painted.
@@ -140,11 +142,15 @@ class ImageInputs:
             return noises * solver.init_noise_sigma
         size = working_size(self.base, rows[0].size)
         pictures = (self.open_registered(*checked_reference(row, str(row.image))) for row in rows)
-        x_0 = self.base.encode_images(to_tensor(picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures)).float()
+        x_0 = self.base.encode_images(
+            to_tensor(picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures)
+        ).float()
         if not count:
             return x_0
         level = keep_last_steps(solver, count).expand(len(rows))
-        own = invert_ddim(self.base, self.base.encode_condition([row.prompt for row in rows]), x_0, remaining_timesteps(solver))
+        own = invert_ddim(
+            self.base, self.base.encode_condition([row.prompt for row in rows]), x_0, remaining_timesteps(solver)
+        )
         share = OWN * min(1.0, float(rows[0].keep or 0) / ALL_OF_IT)
         return solver.add_noise(x_0, share**0.5 * own + (1 - share) ** 0.5 * noises, level)
 
@@ -212,7 +218,9 @@ def checked_reference(row: GenerationParams, name: str) -> tuple[str, str]:
     """A picture that a row names, and its sha256. Raises Usage for a row without it: a stranger may have written it."""
     digest = row.digests.get(name, "")
     if not digest or is_network_name(name):
-        raise UsageError(f"the row names {name[:80]!r} without its sha256, so that is not opened: give the picture yourself")
+        raise UsageError(
+            f"the row names {name[:80]!r} without its sha256, so that is not opened: give the picture yourself"
+        )
     return name, digest
 
 
@@ -252,7 +260,9 @@ def working_size(base: DiffusionModel, size: tuple[int, int]) -> tuple[int, int]
     return wide, high
 
 
-def output_size(base: DiffusionModel, size: tuple[int, int], asked: int | tuple[int, int] | None = None) -> tuple[int, int]:
+def output_size(
+    base: DiffusionModel, size: tuple[int, int], asked: int | tuple[int, int] | None = None
+) -> tuple[int, int]:
     """The size in which a picture of this size comes back edited. Raises Usage for one that cannot be painted."""
     if isinstance(asked, Iterable):
         return check_size(base, asked)

@@ -27,19 +27,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene.pipeline import image_folder
+from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.images import GenerationParams, name_files
+from emoscene.core.limits import read_number, read_seeds
+from emoscene.core.taxonomy import EMOTIONS, Weights, check_one_source, emotion_weights, format_emotion, weights_at
 from emoscene.diffusion import loras
-from emoscene.pipeline.adapters import weight_fingerprints, load_methods, update_weights
-from emoscene.diffusion.model import LENGTH, DiffusionModel, Condition
 from emoscene.diffusion.decoding import ImageDecoder, to_pil
 from emoscene.diffusion.device import OutOfMemoryFallback, compile_unet, describe_device, load_model
-from emoscene.pipeline.image_inputs import ImageInputs, ImageInput, num_steps_run
-from emoscene.core.taxonomy import EMOTIONS, Weights, weights_at, format_emotion, check_one_source, emotion_weights
-from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.limits import read_number, read_seeds
-from emoscene.methods.base import MethodChain, Method
-from emoscene.core.images import GenerationParams, name_files
+from emoscene.diffusion.model import LENGTH, Condition, DiffusionModel
 from emoscene.diffusion.preview import Preview
+from emoscene.methods.base import Method, MethodChain
+from emoscene.pipeline import image_folder
+from emoscene.pipeline.adapters import load_methods, update_weights, weight_fingerprints
+from emoscene.pipeline.image_inputs import ImageInput, ImageInputs, num_steps_run
 from emoscene.pipeline.samplers import SCHEDULERS, make_scheduler, sample
 
 ASKED = {
@@ -146,7 +146,10 @@ class EmotionPipeline:
             **same,
         }
         seeds = read_seeds(seed, num)
-        return [check_params(GenerationParams(prompt=p, emotion=e, seed=s, **shared)) for p, e, s in product(prompts, asked, seeds)]
+        return [
+            check_params(GenerationParams(prompt=p, emotion=e, seed=s, **shared))
+            for p, e, s in product(prompts, asked, seeds)
+        ]
 
     def remarks(self, prompt: str) -> list[str]:
         """What is odd about a prompt, a sentence each: words the base does not know, or has no room for.
@@ -164,7 +167,9 @@ class EmotionPipeline:
             )
         return found
 
-    def generate(self, rows: Iterable[GenerationParams], batch: int = 8) -> Iterator[tuple[GenerationParams, Image.Image]]:
+    def generate(
+        self, rows: Iterable[GenerationParams], batch: int = 8
+    ) -> Iterator[tuple[GenerationParams, Image.Image]]:
         """The pictures of these rows, lazily and in order, at most `batch` at a time.
 
         Only neighbours that share steps, sampler, size, `keep` and guidance's interval share a batch. Each row comes
@@ -191,7 +196,9 @@ class EmotionPipeline:
 
     def preview(self, latents: Tensor) -> list[Image.Image]:
         """What latents [B, 4, h, w] between two steps look like, by the tiny decoder where one was given."""
-        return to_pil(self.preview_decoder(latents).nan_to_num())  # a finished image is checked, a sketch is shown as it is
+        return to_pil(
+            self.preview_decoder(latents).nan_to_num()
+        )  # a finished image is checked, a sketch is shown as it is
 
     def denoise(self, rows: Sequence[GenerationParams]) -> Iterator[Tensor]:
         """The latents [B, 4, h, w] after each step, for rows that share all that `batching_key` says."""
@@ -311,7 +318,11 @@ def generate(
     rows = name_files(pipe.plan(prompt, emotion=emotion, **asked))
     tell(describe_device(pipe.base))
     first = rows[0]
-    for remark in [*pipe.remarks(prompt), *pipe.image_inputs.remarks(first, prompt), *pipe.image_inputs.cautions(first, prompt)]:
+    for remark in [
+        *pipe.remarks(prompt),
+        *pipe.image_inputs.remarks(first, prompt),
+        *pipe.image_inputs.cautions(first, prompt),
+    ]:
         tell(remark)
     if asked.get("valence") is not None:
         place = format_emotion(rows[0].emotion) or "no emotion at all"

@@ -18,8 +18,8 @@ import diffusers
 import torch
 from torch import Tensor
 
-from emoscene.diffusion.model import DiffusionModel, Condition
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import MethodChain
 
 SCHEDULERS = {

@@ -1,6 +1,20 @@
-"""Scores become a page that can be mailed: `blocks` to build any page with, and the verb `report` on top of them."""
+"""Scores become a page that can be mailed: `html` to build any page with, and the verb `report` on top of them."""
 
-from emoscene.reporting.html import Figure, Quantity, Share, code_block, details, image_grid, page, drawing_row, section, table, definition_list, image_wall, warning_list
+from emoscene.reporting.html import (
+    Figure,
+    Quantity,
+    Share,
+    code_block,
+    definition_list,
+    details,
+    drawing_row,
+    image_grid,
+    image_wall,
+    section,
+    table,
+    warning_list,
+    whole_page,
+)
 from emoscene.reporting.page import report
 
 __all__ = [
@@ -8,14 +22,14 @@ __all__ = [
     "Quantity",
     "Share",
     "code_block",
+    "definition_list",
     "details",
-    "image_grid",
-    "page",
     "drawing_row",
+    "image_grid",
+    "image_wall",
     "report",
     "section",
     "table",
-    "definition_list",
-    "image_wall",
     "warning_list",
+    "whole_page",
 ]

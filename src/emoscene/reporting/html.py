@@ -1,6 +1,6 @@
 """One page that needs nothing but itself: no network, no script, its pictures inside; it can be mailed.
 
-    page("One scene, eight emotions", "What this is.", [section("How far", "A dial.", grid(...), table(...))])
+    whole_page("One scene, eight emotions", "What this is.", [section("How far", "A dial.", grid(...), table(...))])
 
 Every function here takes plain values and returns HTML; whatever text comes in is escaped. The look (light and dark,
 wide and narrow, print) is in `page.html`. On a narrow screen a grid turns over: its rows become columns.
@@ -80,7 +80,7 @@ class Quantity:
 Cell = str | Share | Quantity
 
 
-def page(title: str, lede: str, sections: Iterable[str], foot: str = "") -> str:
+def whole_page(title: str, lede: str, sections: Iterable[str], foot: str = "") -> str:
     """The whole page."""
     words = {"title": escape(title), "lede": escape(lede), "foot": escape(foot)}
     return TEMPLATE.substitute(words, sections="\n".join(sections))
@@ -99,7 +99,9 @@ def image_wall(plates: Sequence[Figure], caption: str = "") -> str:
     return _figure_html(f'<div class="wall">\n{hung}\n</div>', caption)
 
 
-def image_grid(plates: Sequence[Sequence[Figure]], rows: Sequence[str], columns: Sequence[str], caption: str = "") -> str:
+def image_grid(
+    plates: Sequence[Sequence[Figure]], rows: Sequence[str], columns: Sequence[str], caption: str = ""
+) -> str:
     """Small pictures with names at the side and on top."""
     cells = ['<span class="corner"></span>', *(f'<span class="top">{escape(name)}</span>' for name in columns)]
     for name, line in zip(rows, plates, strict=True):

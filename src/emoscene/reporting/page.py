@@ -18,12 +18,12 @@ from PIL import Image
 
 from emoscene import __version__
 from emoscene.core import run_dir
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.images import open_image
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.reporting import tables as report_tables
-from emoscene.reporting.html import Figure, details, image_grid, page, drawing_row, section, table, warning_list
-from emoscene.reporting.scores import Comparison, ScoreEntry, compare_all, find_curves, load_entries, comparison_remarks
-from emoscene.reporting.figures import Point, legend, draw_lines, draw_matrix, draw_scatter
+from emoscene.reporting.figures import Point, draw_lines, draw_matrix, draw_scatter, legend
+from emoscene.reporting.html import Figure, details, drawing_row, image_grid, section, table, warning_list, whole_page
+from emoscene.reporting.scores import Comparison, ScoreEntry, compare_all, comparison_remarks, find_curves, load_entries
 
 TITLE = "Which emotion does a picture show?"
 SHOWN = 3  # prompts in the grid of pictures
@@ -77,7 +77,10 @@ def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: 
 
 
 def render_page(
-    found: Sequence[ScoreEntry], notes: Sequence[str], made: Sequence[Comparison], tables: Mapping[str, report_tables.Table]
+    found: Sequence[ScoreEntry],
+    notes: Sequence[str],
+    made: Sequence[Comparison],
+    tables: Mapping[str, report_tables.Table],
 ) -> str:
     """The page, as HTML."""
     pictures = found[0].scores["pictures"]
@@ -95,7 +98,9 @@ def render_page(
         "Where it comes from": [table(*tables["Where it comes from"])],
     }
     sections = [section(name, "", *inside) for name, inside in blocks.items() if inside]
-    return page(TITLE, lede, sections, f"emoscene {__version__}; the same tables are in report.md and scores.csv.")
+    return whole_page(
+        TITLE, lede, sections, f"emoscene {__version__}; the same tables are in report.md and scores.csv."
+    )
 
 
 def paired_section(first: ScoreEntry, made: Sequence[Comparison]) -> list[str]:
@@ -103,7 +108,10 @@ def paired_section(first: ScoreEntry, made: Sequence[Comparison]) -> list[str]:
     own = [one for one in made if first.name in (one.one, one.other)]
     rest = [one for one in made if one not in own]
     shown = [table(*report_tables.difference_table(own))] if own else []
-    return [*shown, *([details(f"the other {len(rest)} pairs", table(*report_tables.difference_table(rest)))] if rest else [])]
+    return [
+        *shown,
+        *([details(f"the other {len(rest)} pairs", table(*report_tables.difference_table(rest)))] if rest else []),
+    ]
 
 
 def cost_section(found: Sequence[ScoreEntry]) -> str:
@@ -125,7 +133,9 @@ def cost_section(found: Sequence[ScoreEntry]) -> str:
         if (scene := entry.metric("scene_accuracy"))
     ]
     drawings += _draw_points(kept, names, "scene kept", percent=True)
-    return legend(names) + drawing_row(drawings, "Up and to the left is better; in the last drawing, up and to the right.")
+    return legend(names) + drawing_row(
+        drawings, "Up and to the left is better; in the last drawing, up and to the right."
+    )
 
 
 def _draw_points(points: Sequence[Point | None], names: Sequence[str], across: str, percent: bool = False) -> list[str]:
@@ -172,7 +182,9 @@ def confusion_section(found: Sequence[ScoreEntry]) -> list[str]:
         for judge, told in entry.scores["judges"].items()
         if "confusion" in told
     ]
-    return [drawing_row(drawings, "Rows are what was asked, columns what the judge saw, in per cent.")] if drawings else []
+    return (
+        [drawing_row(drawings, "Rows are what was asked, columns what the judge saw, in per cent.")] if drawings else []
+    )
 
 
 def reliability_section(found: Sequence[ScoreEntry]) -> list[str]:
@@ -185,7 +197,10 @@ def reliability_section(found: Sequence[ScoreEntry]) -> list[str]:
     if not series:
         return []
     names = list(series)
-    return [legend(names), drawing_row([draw_lines(series, names, "how sure the judge is", "how often it is right", ideal=True)])]
+    return [
+        legend(names),
+        drawing_row([draw_lines(series, names, "how sure the judge is", "how often it is right", ideal=True)]),
+    ]
 
 
 def guidance_section(found: Sequence[ScoreEntry]) -> list[str]:

@@ -18,9 +18,9 @@ import numpy as np
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
 from emoscene.core.paths import fault_of_name, is_inside
-from emoscene.evaluation.statistics import Difference, paired_difference, holm
+from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
+from emoscene.evaluation.statistics import Difference, holm, paired_difference
 
 APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
@@ -122,7 +122,9 @@ def name_entries(found: Sequence[ScoreEntry]) -> list[ScoreEntry]:
     told = []
     for entry in found:
         alike = [other for other in found if other.name == entry.name]
-        words = [_format_setting(key, entry.scores.get(key)) for key in _differing_keys(alike, APART, lambda one: one.scores)]
+        words = [
+            _format_setting(key, entry.scores.get(key)) for key in _differing_keys(alike, APART, lambda one: one.scores)
+        ]
         apart = _differing_keys(alike, _settings(entry), _settings)
         words += [_format_setting(key.rpartition(".")[2], _settings(entry)[key]) for key in apart]
         told.append(replace(entry, name=", ".join([entry.name, *words])))
@@ -137,7 +139,9 @@ def _settings(entry: ScoreEntry) -> Mapping[str, Any]:
     return entry.scores.get("settings") or {}
 
 
-def _differing_keys(alike: Sequence[ScoreEntry], keys: Iterable[str], table: Callable[[ScoreEntry], Mapping[str, Any]]) -> list[str]:
+def _differing_keys(
+    alike: Sequence[ScoreEntry], keys: Iterable[str], table: Callable[[ScoreEntry], Mapping[str, Any]]
+) -> list[str]:
     """The keys whose values are not the same in all these entries."""
     return [key for key in keys if len({json.dumps(table(entry).get(key)) for entry in alike}) > 1]
 
@@ -151,7 +155,9 @@ def _format_setting(key: str, value: Any) -> str:
 def comparison_remarks(found: Sequence[ScoreEntry]) -> list[str]:
     """What a reader must know before comparing these entries, a sentence each."""
     first, told = found[0], []
-    if strangers := [entry.name for entry in found[1:] if (entry.judge, first.judge) not in common_judges(entry, first)]:
+    if strangers := [
+        entry.name for entry in found[1:] if (entry.judge, first.judge) not in common_judges(entry, first)
+    ]:
         told.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
     for key, sentence in SAME.items():
         if apart := [entry.name for entry in found[1:] if entry.scores.get(key) != first.scores.get(key)]:
@@ -194,7 +200,10 @@ def compare_all(found: Sequence[ScoreEntry]) -> list[Comparison]:
     made = []
     for other, one in combinations(found, 2):
         sides = {
-            f"emotion as asked, by {mine}" if several else "emotion as asked": (_hits_by_place(one, mine), _hits_by_place(other, its))
+            f"emotion as asked, by {mine}" if several else "emotion as asked": (
+                _hits_by_place(one, mine),
+                _hits_by_place(other, its),
+            )
             for mine, its in common_judges(one, other)
         }
         if _scene_judge(one) and _scene_judge(one) == _scene_judge(other):

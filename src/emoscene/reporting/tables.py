@@ -102,7 +102,9 @@ def _cost(entry: ScoreEntry, name: str) -> str:
 
 def control_table(found: Sequence[ScoreEntry]) -> Table:
     """What must be at chance, what must not vanish, and whether each judge is as sure as it should be."""
-    treated = list(dict.fromkeys(name for entry, judge, _ in list_judgements(found) for name in _robustness_cell(entry, judge)))
+    treated = list(
+        dict.fromkeys(name for entry, judge, _ in list_judgements(found) for name in _robustness_cell(entry, judge))
+    )
     head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treated), "two classes"]
     head += ["valence error", "arousal error", "judge's calibration error"]
     rows: list[list[Cell]] = [

@@ -22,17 +22,20 @@ from PIL import Image
 
 from emoscene.core import config as configs
 from emoscene.core import run_dir
+from emoscene.core.errors import UsageError, install_command, unknown_name
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.errors import UsageError, install_command, unknown_name
-from emoscene.learning.precision import attention_kernel
 from emoscene.learning.learner import Batch, Learner, move_to_device
-from emoscene.training.loop import Config, TrainingState, Step
+from emoscene.learning.precision import attention_kernel
+from emoscene.training.loop import Config, Step, TrainingState
 
 AT_ONCE = 32  # pictures of a validation
 CURVES = 10  # steps between two points of a tracker's curve
-REMEDIES = {"tensorboard": install_command("train"), "comet_ml": "pip install comet-ml"}  # others are named as their packages
+REMEDIES = {
+    "tensorboard": install_command("train"),
+    "comet_ml": "pip install comet-ml",
+}  # others are named as their packages
 
 
 class TrainingCallbacks:
@@ -68,7 +71,12 @@ class TrainingCallbacks:
         due = bool(self.places) and self._is_due(state.step, self.config.validate_every)
         if main and due and state.step not in {row["step"] for row in self.rows}:
             self._validate(state)
-        if main and self.painter and self.config.pictures_every and self._is_due(state.step, self.config.pictures_every):
+        if (
+            main
+            and self.painter
+            and self.config.pictures_every
+            and self._is_due(state.step, self.config.pictures_every)
+        ):
             self._save_sheet(state)
         if not self.config.patience or not (due or first):
             return False

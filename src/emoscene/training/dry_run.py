@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from emoscene.data.batches import Data
 from emoscene.core.errors import EmosceneError
-from emoscene.learning.precision import peak_memory
+from emoscene.data.batches import Data
 from emoscene.learning.learner import Learner
+from emoscene.learning.precision import peak_memory
 from emoscene.training.loop import Config, TrainingState, train_steps
 
 WARM, TRIED = 2, 3  # steps

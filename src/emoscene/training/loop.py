@@ -27,19 +27,19 @@ from accelerate.utils import broadcast
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from emoscene.learning import checkpoints
-from emoscene.core import run_dir
 from emoscene.core import config as configs
+from emoscene.core import run_dir
 from emoscene.core.config import option
+from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
+from emoscene.core.progress import defer_interrupts, progress_bar
 from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.diffusion.device import is_out_of_memory
-from emoscene.core.errors import TrainingDiverged, EmosceneError, UsageError
-from emoscene.training.dataloader import prefetch_batches
-from emoscene.learning.precision import AsyncScalars, make_accelerator, attention_kernel
+from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch, Learner
-from emoscene.learning.optimizers import collect_state, apply_step, make_optimizers, schedule_rate, restore_state
-from emoscene.core.progress import progress_bar, defer_interrupts
+from emoscene.learning.optimizers import apply_step, collect_state, make_optimizers, restore_state, schedule_rate
+from emoscene.learning.precision import AsyncScalars, attention_kernel, make_accelerator
+from emoscene.training.dataloader import prefetch_batches
 
 BAD = 3  # steps running that may fail to be finite
 LATE = 2  # steps that a GPU may be behind
@@ -110,7 +110,9 @@ class TrainingState:
         self.step, self.micro, self.stopping, self.about = 0, config.micro, False, dict(about or {})
         self.accelerator = make_accelerator(config.precision, learner.models)
         if config.batch < self.accelerator.num_processes:
-            raise UsageError(f"batch={config.batch} is less than a sample for each process: give {self.num_processes} or more")
+            raise UsageError(
+                f"batch={config.batch} is less than a sample for each process: give {self.num_processes} or more"
+            )
         self.learner = learner.to(self.accelerator.device).train()
         for parameter in learner.trainable.values():
             parameter.data = parameter.data.float()
@@ -202,7 +204,9 @@ def train_steps(
     """
     slots = run_dir.shard(range(config.batch), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
-    coming = prefetch_batches(data, reads, todo, config.batch, config.seed, slots=slots, device=where, readers=config.readers)
+    coming = prefetch_batches(
+        data, reads, todo, config.batch, config.seed, slots=slots, device=where, readers=config.readers
+    )
     under_way: deque[Step] = deque()
     began = time.perf_counter()
     for batch in coming:
@@ -265,7 +269,9 @@ def _compute_gradient(state: TrainingState, batch: Batch, config: Config, tell: 
         held = list(state.learner.trainable.values())
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
         sizes = [p.numel() for p in held]
-        for p, part in zip(held, _sum_over_processes(state, torch.cat([g.flatten() for g in gradients])).split(sizes), strict=True):
+        for p, part in zip(
+            held, _sum_over_processes(state, torch.cat([g.flatten() for g in gradients])).split(sizes), strict=True
+        ):
             p.grad = part.view_as(p)
     return loss
 
@@ -344,5 +350,7 @@ def run_training(
             if enough:
                 break
             if state.stopping and step.number < config.steps:
-                raise EmosceneError(f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on")
+                raise EmosceneError(
+                    f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on"
+                )
     return state.final_learner()

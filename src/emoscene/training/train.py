@@ -22,30 +22,29 @@ import torch
 from accelerate import PartialState
 from PIL import Image
 
-from emoscene.learning import checkpoints
-from emoscene.training import dry_run as dry_runs
-from emoscene.core import registry, seeds, run_dir
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
-from emoscene.diffusion.base_spec import locate_weights, find_spec
+from emoscene.core import registry, run_dir, seeds
+from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.image_origin import caution_for, count_images, is_miniature, suggest_captioner
+from emoscene.core.images import contact_sheet
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
+from emoscene.diffusion.base_spec import find_spec, locate_weights
 from emoscene.diffusion.device import compile_unet, explain_full_memory, round_weights
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.errors import UsageError, unknown_name
-from emoscene.learning.precision import training_device, choose_precision
-from emoscene.training.callbacks import TrainingCallbacks
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import checkpoints
+from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
-from emoscene.methods.base import Method
 from emoscene.learning.optimizers import optimizer_class
-from emoscene.core.images import contact_sheet
+from emoscene.learning.precision import choose_precision, training_device
+from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.training import dry_run as dry_runs
+from emoscene.training.callbacks import TrainingCallbacks
 from emoscene.training.loop import Config, TrainingState, run_training
-from emoscene.core.image_origin import caution_for, count_images, is_miniature, suggest_captioner
 
 UNSEEN = "selector"
-MINIATURE = "mini"
 NO_ROOM = (
     "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
     "smaller batch or a smaller learner takes less"
@@ -111,11 +110,15 @@ def train(
     if not opened.is_done:
         _train_job(job, opened, resume, on_step_end)
     if PartialState().is_main_process:
-        shutil.rmtree(out / run_dir.CHECKPOINTS, ignore_errors=True)  # once the done mark is there, also a killed call's
+        shutil.rmtree(
+            out / run_dir.CHECKPOINTS, ignore_errors=True
+        )  # once the done mark is there, also a killed call's
     return out
 
 
-def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool, look: Callable[[TrainingState], None] | None) -> None:
+def _train_job(
+    job: TrainJob, opened: run_dir.RunDir, resume: bool, look: Callable[[TrainingState], None] | None
+) -> None:
     out, config, saved = opened.path, job.config, opened.path / run_dir.CHECKPOINTS
     if checkpoints.list_checkpoints(saved) and not resume:
         raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
@@ -139,7 +142,17 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool, look: Callab
         return enough
 
     with explain_full_memory(NO_ROOM):
-        run_training(learner, job.data, config, saved, resume=resume, tell=job.tell, on_step=journal.log_step, on_step_end=both, about=about)
+        run_training(
+            learner,
+            job.data,
+            config,
+            saved,
+            resume=resume,
+            tell=job.tell,
+            on_step=journal.log_step,
+            on_step_end=both,
+            about=about,
+        )
     journal.close()
     if PartialState().is_main_process:
         proof = learner.validate(unseen) if unseen else {}
@@ -205,7 +218,13 @@ def check_data(job: TrainJob) -> None:
 
 
 def provide_data(
-    name: str, cls: type[Learner], data: Path, base: str, backbone: DiffusionModel, yes: bool, tell: Callable[[str], None]
+    name: str,
+    cls: type[Learner],
+    data: Path,
+    base: str,
+    backbone: DiffusionModel,
+    yes: bool,
+    tell: Callable[[str], None],
 ) -> Path:
     """The prepared folder, or with `yes` one beside it that has what this learner needs and the data lack."""
     there, call = PreparedDataset(data), run_dir.read_manifest(data, "prepared")["config"]
@@ -235,7 +254,9 @@ def provide_data(
     if trains:
         given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
     if "captioner" in lacking and not backbone.spec.captioner:
-        raise UsageError(f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id")
+        raise UsageError(
+            f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
+        )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
     if "captioner" in lacking and foreign and is_miniature(backbone.auxiliary_model("captioner")):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
@@ -244,7 +265,9 @@ def provide_data(
     return prepare(out=ready, base=call["base"], tell=tell, **given)
 
 
-def make_sheet_painter(job: TrainJob, learner: Learner, unseen: PreparedDataset | None) -> Callable[[], Image.Image] | None:
+def make_sheet_painter(
+    job: TrainJob, learner: Learner, unseen: PreparedDataset | None
+) -> Callable[[], Image.Image] | None:
     """What draws some unseen captions in all emotions; None where nothing is to be drawn."""
     if not job.config.pictures_every:
         return None
@@ -278,13 +301,11 @@ def find_learner(name: str) -> type[Learner]:
 def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
     """What suits a learner on this base, by the base's architecture; nothing where there is no recipe.
 
-    `recipes/NAME_FAMILY.toml` comes first. `recipes/NAME.toml` is the miniature's, and any other base has Stable
-    Diffusion's, `recipes/NAME_sd15.toml`, before it. Raises Usage for a base that nobody knows.
+    A recipe is called NAME_FAMILY, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
+    `lora_sd15`. Raises UsageError for a base that nobody knows.
     """
-    family = find_spec(base).family
-    usual = [name] if family == MINIATURE else [f"{name}_sd15", name]
     known = registry.list_names("recipes")
-    for one in [f"{name}_{family}", *usual]:
-        if one in known:
-            return registry.load_table("recipes", one)
+    for family in (find_spec(base).family, "sd15"):
+        if f"{name}_{family}" in known:
+            return registry.load_table("recipes", f"{name}_{family}")
     return {}

@@ -16,11 +16,11 @@ import numpy as np
 
 from emoscene.core import config as configs
 from emoscene.core import run_dir
-from emoscene.training import loop
 from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import Prompt
 from emoscene.evaluation.statistics import Difference, paired_difference
+from emoscene.training import loop
 from emoscene.tuning import studies
 from emoscene.tuning.objective import TuningObjective
 from emoscene.tuning.selector import Observation
@@ -50,7 +50,9 @@ def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, 
     best = studies.best_trial(study)
     if best is None:
         least, kept = bench.config.floor * study.user_attrs["content"], [t.user_attrs.get("content", 0.0) for t in done]
-        raise EmosceneError(f"no trial keeps a content of {least:.3f}, the best has {max(kept):.3f}: give a lower floor=")
+        raise EmosceneError(
+            f"no trial keeps a content of {least:.3f}, the best has {max(kept):.3f}: give a lower floor="
+        )
     folders = [judge_trial(bench, trial, jury) for trial in (best, default)]
     differences = compare_verdicts(*(list(run_dir.read_jsonl(folder / "verdicts.jsonl")) for folder in folders))
     scores = [f"selector: {bench.config.objective} {best.value:.3f}, the default's {default.value:.3f}"]
@@ -108,7 +110,9 @@ def compare_verdicts(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping
     sides["scene kept"] = [
         [float("nan") if row["kept"] is None else float(row["kept"]) for row in rows] for rows in (ours, theirs)
     ]
-    found = {what: paired_difference(np.array(one), np.array(other), prompt, seed) for what, (one, other) in sides.items()}
+    found = {
+        what: paired_difference(np.array(one), np.array(other), prompt, seed) for what, (one, other) in sides.items()
+    }
     return {what: difference for what, difference in found.items() if difference.n}
 
 
@@ -122,7 +126,9 @@ def write_recipes(bench: TuningObjective, best: FrozenTrial, header: Sequence[st
     header = [*header, f"its training: {json.dumps(run_dir.read_manifest(folder).get('cost', {}))}"]
     if not bench.adapters:
         parts = (loop.Config(), bench.cls.Config())
-        whole = [configs.replace_fields(part, {f.name: chosen[f.name] for f in configs.list_options(part)}) for part in parts]
+        whole = [
+            configs.replace_fields(part, {f.name: chosen[f.name] for f in configs.list_options(part)}) for part in parts
+        ]
         texts["train"] = "".join(map(configs.to_toml, whole))
     for verb, text in texts.items():
         use_it = f"{bench.name}, trial {best.number} of a search: emoscene {verb} --recipe {bench.out / verb}.toml ..."

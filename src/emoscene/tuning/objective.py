@@ -17,20 +17,20 @@ from typing import Any
 
 from filelock import FileLock
 
-from emoscene.training import train, loop
-from emoscene.learning import checkpoints
-from emoscene.evaluation import judges as judge_loading
-from emoscene.core import registry, seeds, run_dir
 from emoscene.core import config as configs
-from emoscene.learning import learner as learners
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.core import run_dir, seeds
 from emoscene.core.config import Option, option
+from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
 from emoscene.data.dataset import PreparedDataset
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import locate_model
-from emoscene.core.errors import TrainingDiverged, EmosceneError, UsageError
+from emoscene.evaluation import judges as judge_loading
+from emoscene.learning import checkpoints
+from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline, load
-from emoscene.tuning.selector import Observation, Selector, choose_captions, check_disjoint
+from emoscene.training import loop, train
+from emoscene.tuning.selector import Observation, Selector, check_disjoint, choose_captions
 from emoscene.tuning.studies import Study, Trial, TrialPruned
 
 
@@ -119,9 +119,11 @@ class TuningObjective:
         clip = locate_model(self.backbone.auxiliary_model("emotion_clip")) if spec.emotion_clip else None
         folder = Path(selector) if selector else clip
         if folder is None:
-            raise UsageError(f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector")
+            raise UsageError(
+                f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector"
+            )
         judge_loading.load_judges(self.backbone.name, judges)
-        places = [*(registry.HOME / place for place in spec.judges.values()), *map(Path, judges)]
+        places = [*map(Path, spec.judges.values()), *map(Path, judges)]
         check_disjoint(folder, places, self.cls.columns, self.selected)
         self.selector = Selector(folder, clip, choose_captions(self.selected, self.config.looks))
         self.mark = run_dir.fingerprint_folder(folder)
@@ -168,7 +170,9 @@ class TuningObjective:
         except UsageError as error:
             raise TrialPruned(str(error)) from error
         if "content" not in study.user_attrs:
-            study.set_user_attr("content", self.selector.observe_base(EmotionPipeline(self.backbone, {}), self.defaults["cfg"]))
+            study.set_user_attr(
+                "content", self.selector.observe_base(EmotionPipeline(self.backbone, {}), self.defaults["cfg"])
+            )
         folder = self.train_artifact(chosen, partial(self._report_rung, trial, chosen))
         pipe = load(self.backbone, method=self.name, adapter=folder, **{key: chosen[key] for key in self.late})
         seen = self.selector.observe(pipe, chosen["cfg"])
@@ -181,7 +185,9 @@ class TuningObjective:
     def _objective_value(self, seen: Observation) -> float:
         return float(getattr(seen, self.config.objective))
 
-    def train_artifact(self, chosen: Mapping[str, Any], look: Callable[[loop.TrainingState], None] | None = None) -> Path:
+    def train_artifact(
+        self, chosen: Mapping[str, Any], look: Callable[[loop.TrainingState], None] | None = None
+    ) -> Path:
         """The artifact of these settings, trained now if it is not there; a dead worker's training goes on."""
         if self.adapters:
             return self.adapters[0]
@@ -206,7 +212,10 @@ class TuningObjective:
             return
         with state.averaged_weights() as learner:
             assert isinstance(learner, Method)
-            before, learner.config = learner.config, configs.replace_fields(learner.config, {k: chosen[k] for k in self.late})
+            before, learner.config = (
+                learner.config,
+                configs.replace_fields(learner.config, {k: chosen[k] for k in self.late}),
+            )
             seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["cfg"])
             learner.config = before
         trial.report(self._objective_value(seen), points.index(state.step))

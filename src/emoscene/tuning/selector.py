@@ -20,16 +20,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emoscene.evaluation import predictions, judges as judge_loading
 from emoscene.core import run_dir
-from emoscene.learning import learner as learners
-from emoscene.data.dataset import PreparedDataset
+from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.data.dataset import PreparedDataset
 from emoscene.encoders.base import Encoder
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
-from emoscene.core.errors import UsageError
-from emoscene.evaluation.metrics.base import Array, hits, asked_probability
+from emoscene.evaluation import judges as judge_loading
+from emoscene.evaluation import predictions
+from emoscene.evaluation.metrics.base import Array, asked_probability, hits
+from emoscene.learning import learner as learners
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 FIRST = 1_000_000  # seed of the first prompt's pictures, far from those that judges are asked about
@@ -86,7 +87,9 @@ def load_selector(folder: Path) -> Encoder:
         return judge_loading.load_clip(folder)
     found = learners.load_learner("encoders", folder, None)
     if not isinstance(found, Judge) or found.labels != EMOTIONS:
-        raise UsageError(f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion")
+        raise UsageError(
+            f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion"
+        )
     return found
 
 
@@ -98,7 +101,9 @@ def check_disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str],
     mark = run_dir.fingerprint_folder(selector)
     for judge in judges:
         if mark == run_dir.fingerprint_folder(judge):
-            raise UsageError(f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector")
+            raise UsageError(
+                f"{selector} is the judge {judge} ({mark[:12]}) and must not pick: give another --selector"
+            )
         if any(origin := judge_loading.training_history(selector)) and origin == judge_loading.training_history(judge):
             raise UsageError(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
     if "vector" in reads and mark == data.emotion_clip:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from emoscene.core import seeds, run_dir
+from emoscene.core import run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError, missing_extra
 
 try:
@@ -32,7 +32,18 @@ try:
 except ImportError as error:
     raise missing_extra("tune") from error
 
-__all__ = ["FrozenTrial", "Study", "Trial", "TrialPruned", "best_trial", "counted_trials", "finished_trials", "open_study", "check_storage", "run_trials"]
+__all__ = [
+    "FrozenTrial",
+    "Study",
+    "Trial",
+    "TrialPruned",
+    "best_trial",
+    "check_storage",
+    "counted_trials",
+    "finished_trials",
+    "open_study",
+    "run_trials",
+]
 CALL, QUEUED, BEFORE, SURPLUS = "call", "queued", "before", "surplus"
 """User attributes: the study's call; a trial's parameters when queued, the trials that it replaces, one too many."""
 STARTUP = 4  # trials before the sampler leans on what it saw, and before one is stopped for lagging behind
@@ -60,7 +71,9 @@ def check_storage(url: str) -> Iterator[None]:
     except ArgumentError as error:
         raise UsageError(f"--storage {shown} is off: {_first_line(error)}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise EmosceneError(f"{shown} cannot be reached ({_first_line(error)}): the same call goes on once it can") from error
+        raise EmosceneError(
+            f"{shown} cannot be reached ({_first_line(error)}): the same call goes on once it can"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

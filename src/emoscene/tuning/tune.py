@@ -31,8 +31,8 @@ from emoscene.core.config import Option
 from emoscene.core.errors import UsageError
 from emoscene.evaluation.generate import PROMPTS, Prompt, load_prompts, parse_seeds
 from emoscene.tuning import studies
-from emoscene.tuning.objective import TuningObjective
 from emoscene.tuning.final import FinalEvaluation, conclude_study
+from emoscene.tuning.objective import TuningObjective
 
 Folders = str | Path | Sequence[str | Path] | None
 
@@ -67,7 +67,9 @@ def tune(
     out, jury = Path(out), FinalEvaluation(run_dir.as_list(judge), load_prompts(prompts), parse_seeds(seeds))
     url = storage or f"sqlite:///{out.resolve()}/study.db"
     with studies.check_storage(url):
-        bench = TuningObjective(name, Path(data), out, base, [Path(folder) for folder in run_dir.as_list(adapter)], tell, settings)
+        bench = TuningObjective(
+            name, Path(data), out, base, [Path(folder) for folder in run_dir.as_list(adapter)], tell, settings
+        )
         call = bench.set_selector(selector, jury.judges)
         call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
         opened = run_dir.RunDir.open(out, "tuning", call, parents=[data, *bench.adapters])
@@ -75,7 +77,9 @@ def tune(
         told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
         draw, pulse = bench.defaults["seed"], bench.config.pulse
         with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
-            tell(f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study {study.study_name!r}")
+            tell(
+                f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study {study.study_name!r}"
+            )
             studies.run_trials(study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, tell=tell)
             with bench.hold_lock("study"):
                 if run_dir.read_manifest(out).get("trials") != (count := len(studies.finished_trials(study))):

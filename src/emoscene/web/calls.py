@@ -19,9 +19,9 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 
 from emoscene.core import config
-from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.web import form as wishes
 from emoscene.web.affect_plane import verdicts_html
 from emoscene.web.session import Painted, Session, Verdict
@@ -42,7 +42,9 @@ class PlainBlocks(gr.Blocks):
         try:
             return await super().preprocess_data(block_fn, *asked, **more)
         except Exception as error:
-            raise gr.Error(_explain_mismatch(error, block_fn.api_name), title="Not so", print_exception=False) from error
+            raise gr.Error(
+                _explain_mismatch(error, block_fn.api_name), title="Not so", print_exception=False
+            ) from error
 
     async def process_api(self, *asked: Any, **more: Any) -> Any:
         """A call's next answer; a mistake of ours is owned, and Gradio prints its traceback."""
@@ -140,8 +142,15 @@ def make_generate(studio: Session) -> Callable[..., Iterator[Any]]:
                     last = view.share == 1 and len(rows) == wish.num
                     news = result_text([row for row, _ in view.finished]) if last else f"{view.share:.0%}"
                     shown = last or view.previews
-                    pictures = [*save_files(view.finished, folder), *((image, "in the making") for image in view.previews)]
-                    yield pictures if shown else gr.skip(), progress_html(view.share, news) + notes, rows if last else gr.skip()
+                    pictures = [
+                        *save_files(view.finished, folder),
+                        *((image, "in the making") for image in view.previews),
+                    ]
+                    yield (
+                        pictures if shown else gr.skip(),
+                        progress_html(view.share, news) + notes,
+                        rows if last else gr.skip(),
+                    )
 
     return generate
 
@@ -158,7 +167,9 @@ def make_compare(studio: Session) -> Callable[..., Iterator[Any]]:
         steps: float,
     ) -> Iterator[Any]:
         with plain_errors():
-            wish = wishes.read_wish({"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.guidance_scale})
+            wish = wishes.read_wish(
+                {"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.guidance_scale}
+            )
             chosen = ["" if name == "none" else name for name in emotions or []]
             grid = studio.compare(wish, methods or [], chosen, parse_scales(strengths or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
@@ -184,7 +195,9 @@ def make_edit(studio: Session) -> Callable[..., Iterator[Any]]:
     ) -> Iterator[Any]:
         with plain_errors(*[file] if file else []):
             asked = {"prompt": prompt, "emotion": emotion, "keep": keep, "strength": strength, "seed": seed}
-            wish = wishes.read_wish(asked | {"method": "+".join(method or []) or "none", "cfg": studio.base.spec.guidance_scale})
+            wish = wishes.read_wish(
+                asked | {"method": "+".join(method or []) or "none", "cfg": studio.base.spec.guidance_scale}
+            )
             before, views = studio.edit(wish, file)
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 for view in views:
@@ -229,7 +242,9 @@ def make_restore(studio: Session) -> Callable[[str | None], Any]:
                 mine = Path(studio.base.name).name  # whoever asks need not know where the base lies
                 raise UsageError(f"{file} was painted on {row.base}, and this page has {mine}: emoscene web --base")
             same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
-            wish = asdict(wishes.read_wish({**same, "emotion": format_emotion(row.emotion), "num": 1, "size": max(row.size)}))
+            wish = asdict(
+                wishes.read_wish({**same, "emotion": format_emotion(row.emotion), "num": 1, "size": max(row.size)})
+            )
             methods = wish["method"].split("+")
             for name in methods:
                 studio.pipe(name)

@@ -12,10 +12,10 @@ from typing import Any
 
 from emoscene.core import config
 from emoscene.core.config import option
-from emoscene.pipeline.image_inputs import DEFAULT_KEEP
-from emoscene.core.taxonomy import emotion_weights
 from emoscene.core.errors import UsageError
 from emoscene.core.images import GenerationParams, open_image
+from emoscene.core.taxonomy import emotion_weights
+from emoscene.pipeline.image_inputs import DEFAULT_KEEP
 
 WORDS = 1000  # characters of a prompt
 WORK, STEPS = 32, 25  # the most that one wish may cost: so many pictures at so many steps, of the base's own size

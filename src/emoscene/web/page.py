@@ -15,10 +15,10 @@ import gradio as gr
 from emoscene.core import config
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.web import calls
-from emoscene.web.fair_queue import FairQueue
 from emoscene.web.affect_plane import affect_picker
-from emoscene.web.session import Session
+from emoscene.web.fair_queue import FairQueue
 from emoscene.web.form import PAIR, Wish
+from emoscene.web.session import Session
 
 STYLE = Path(__file__).with_name("page.css")
 QUEUE = 64

@@ -31,12 +31,12 @@ from starlette.requests import Request
 from starlette.routing import Mount
 
 from emoscene.core.images import MAX_MEGABYTES
-from emoscene.web.login_brake import LoginBrake, client_key
 from emoscene.web.allowed_hosts import AllowedHosts
+from emoscene.web.form import UPLOADS
+from emoscene.web.login_brake import LoginBrake, client_key
 from emoscene.web.page import STYLE, THEME, build_page
 from emoscene.web.session import Session
 from emoscene.web.uploads import UPLOAD_BYTES, Body, Refused, TemporarySpace, deadline, pieces, read_upload, replay
-from emoscene.web.form import UPLOADS
 
 Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]

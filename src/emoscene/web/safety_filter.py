@@ -16,10 +16,10 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 
+from emoscene.core.errors import download_command
 from emoscene.diffusion import hub
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import PixelFormat, to_tensor
-from emoscene.core.errors import download_command
 
 
 class SafetyFilter:

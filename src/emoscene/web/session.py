@@ -26,19 +26,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from emoscene.learning import learner as learners
 from emoscene.core import run_dir
-from emoscene.diffusion.device import load_model
-from emoscene.pipeline.image_inputs import num_steps_run
-from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
-from emoscene.encoders.base import Encoder
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.evaluation.judges import load_judges, name_miniature
-from emoscene.core.images import PAPER, GenerationParams, name_files, contact_sheet
-from emoscene.pipeline.pipeline import EmotionPipeline, load, batching_key
-from emoscene.web.safety_filter import SafetyFilter
-from emoscene.web.form import Wish, check_budget, open_uploads
 from emoscene.core.image_origin import caution_for, is_rendered
+from emoscene.core.images import PAPER, GenerationParams, contact_sheet, name_files
+from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
+from emoscene.diffusion.device import load_model
+from emoscene.encoders.base import Encoder
+from emoscene.evaluation.judges import load_judges, name_miniature
+from emoscene.learning import learner as learners
+from emoscene.pipeline.image_inputs import num_steps_run
+from emoscene.pipeline.pipeline import EmotionPipeline, batching_key, load
+from emoscene.web.form import Wish, check_budget, open_uploads
+from emoscene.web.safety_filter import SafetyFilter
 
 GLANCE = 32  # latents a side that a preview is decoded from
 PAUSE = 0.4  # seconds between previews
@@ -198,7 +198,9 @@ class Session:
         fine = self.screen(images)
         return [image if good else blank_image(image.size) for image, good in zip(images, fine, strict=True)]
 
-    def _finish_group(self, group: Sequence[GenerationParams], images: Sequence[Image.Image], seconds: float) -> list[Painted]:
+    def _finish_group(
+        self, group: Sequence[GenerationParams], images: Sequence[Image.Image], seconds: float
+    ) -> list[Painted]:
         """Rows with what they took, pictures at their size; what the screen withholds is paper."""
         made = []
         for row, image, fine in zip(group, images, self.screen(images), strict=True):
@@ -240,7 +242,9 @@ class Grid:
         several = len({strength for _, strength in self.lines}) > 1
         names = [f"{method}  {strength:g}" if several else method for method, strength in self.lines]
         wide = len(self.columns)
-        return contact_sheet([images[at : at + wide] for at in range(0, len(images), wide)], names, self.columns, self.title)
+        return contact_sheet(
+            [images[at : at + wide] for at in range(0, len(images), wide)], names, self.columns, self.title
+        )
 
 
 def emotion_heading(emotion: str) -> str:

@@ -21,12 +21,23 @@ from emoscene_mini.world.captions import attributes, captions
 from emoscene_mini.world.faces import EXPRESSIONS, render_face
 from emoscene_mini.world.moods import TIMES, WEATHERS
 from emoscene_mini.world.objects import OBJECTS
-from emoscene_mini.world.rendering import render_plan
 from emoscene_mini.world.plan import Plan, held_out, plan
+from emoscene_mini.world.rendering import render_plan
 from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world.things import THINGS
 
 __all__ = [
-    "EXPRESSIONS", "OBJECTS", "SCENES", "THINGS", "TIMES", "WEATHERS",
-    "Plan", "attributes", "captions", "held_out", "plan", "render_plan", "render_face",
+    "EXPRESSIONS",
+    "OBJECTS",
+    "SCENES",
+    "THINGS",
+    "TIMES",
+    "WEATHERS",
+    "Plan",
+    "attributes",
+    "captions",
+    "held_out",
+    "plan",
+    "render_face",
+    "render_plan",
 ]  # fmt: skip

@@ -20,13 +20,13 @@ from typing import Any
 
 from PIL import Image
 
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.image_origin import encode_mark, mark_rendered
 from emoscene.core.run_dir import RunDir
 from emoscene.core.run_dir import write_atomic as write_whole
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene_mini.world.captions import attributes
 from emoscene_mini.world.faces import EXPRESSIONS, render_face
-from emoscene.core.image_origin import encode_mark, mark_rendered
 from emoscene_mini.world.objects import OBJECTS, POSES
 from emoscene_mini.world.plan import plan
 from emoscene_mini.world.render_pool import RenderedImage, render_images
@@ -36,7 +36,9 @@ SPLITS = ("train", "train", "train", "train", "test", "train", "train", "val", "
 """Of every ten pictures of an emotion: 7 to train, 1 to validate, 2 to test."""
 
 
-def write_layout(layout: str, num: int, seed: int, out: Path | str, *, size: int = 128, workers: int | None = None) -> Path:
+def write_layout(
+    layout: str, num: int, seed: int, out: Path | str, *, size: int = 128, workers: int | None = None
+) -> Path:
     """Render `num` pictures from `seed` on into the folder `out`; returns it.
 
     Raises Usage for a layout nobody knows, a number below 1, or a folder with someone's files in it.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.taxonomy import emotion_weights as weights_of
-from emoscene.core.errors import UsageError, unknown_name
 from emoscene_mini.world.moods import COMPOSITIONS, MOODS, NEUTRAL, PALETTES, Mood, Weighted
 from emoscene_mini.world.objects import OBJECTS, POSE_EXPRESSION
 from emoscene_mini.world.scenes import SCENES

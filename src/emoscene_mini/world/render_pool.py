@@ -24,10 +24,10 @@ from PIL import Image
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
-from emoscene_mini.world.captions import captions
 from emoscene.core.image_origin import mark_rendered
-from emoscene_mini.world.rendering import render_plan
+from emoscene_mini.world.captions import captions
 from emoscene_mini.world.plan import Plan, plan
+from emoscene_mini.world.rendering import render_plan
 
 AHEAD = 24  # orders under way for each worker
 
@@ -54,7 +54,9 @@ def render_image(order: Mapping[str, Any], size: int = 128) -> RenderedImage:
     return RenderedImage(drawn, short, long, np.asarray(render_plan(drawn, size)))
 
 
-def render_images(orders: Iterable[Mapping[str, Any]], size: int = 128, workers: int | None = None) -> Iterator[RenderedImage]:
+def render_images(
+    orders: Iterable[Mapping[str, Any]], size: int = 128, workers: int | None = None
+) -> Iterator[RenderedImage]:
     """The pictures of these orders, in their order. `workers`: processes, all cores if None, none of them if 0."""
     count = (os.cpu_count() or 1) if workers is None else workers
     if count < 1:

@@ -35,17 +35,17 @@ from PIL import Image
 
 from emoscene.core import run_dir
 from emoscene.core.config import option
-from emoscene.data.captions import clean_text, digest_words, caption_source
-from emoscene.data.image_checks import ImageRefused, open_checked
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.image_origin import is_rendered
+from emoscene.core.images import MAX_MEGABYTES
+from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
+from emoscene.data.aspect_buckets import crop_to_bucket
+from emoscene.data.captions import caption_source, clean_text, digest_words
 from emoscene.data.duplicates import perceptual_hash
+from emoscene.data.image_checks import ImageRefused, open_checked
 from emoscene.data.notes import ImageNote
 from emoscene.data.records import Record
-from emoscene.data.aspect_buckets import crop_to_bucket
-from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
-from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
-from emoscene.core.images import MAX_MEGABYTES
-from emoscene.core.image_origin import is_rendered
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -118,7 +118,9 @@ class FileSource(Source):
     class Config:
         """How files are read."""
 
-        workers: int = option(-1, "pictures read at once; -1 as many as there are threads", span=(-1, 1024), runtime=True)
+        workers: int = option(
+            -1, "pictures read at once; -1 as many as there are threads", span=(-1, 1024), runtime=True
+        )
 
     config: Any
 
@@ -160,7 +162,14 @@ class FileSource(Source):
         except OSError as error:
             return replace(note, reason=f"it cannot be read: {error.strerror or error}")
         digest, rendered = hashlib.sha256(data).digest(), is_rendered(image)
-        return replace(note, mended=mended, worded=caption_source(record), digest=digest, rendered=rendered, look=perceptual_hash(image))
+        return replace(
+            note,
+            mended=mended,
+            worded=caption_source(record),
+            digest=digest,
+            rendered=rendered,
+            look=perceptual_hash(image),
+        )
 
     def _load_one(self, number: int) -> tuple[Record, Image.Image]:
         origin = f"number {number}"
@@ -175,7 +184,9 @@ class FileSource(Source):
             ) from error
         found = {"digest": hashlib.sha256(data).digest(), "words": digest_words(entry.record)}
         if self.noted is not None and any(self.noted[key][number].as_py() != value for key, value in found.items()):
-            raise EmosceneError(f"{origin} has changed since it was checked: prepare into a new folder, from files that stay")
+            raise EmosceneError(
+                f"{origin} has changed since it was checked: prepare into a new folder, from files that stay"
+            )
         return entry.record, crop_to_bucket(image, self.sizes)
 
     def _entry(self, number: int) -> Entry:
@@ -228,7 +239,9 @@ def read_file(root: Path, path: str) -> bytes:
     Raises Refused for a path that leaves it, for what is no regular file (a pipe would never end) and for too large a
     file, OSError for one that cannot be read.
     """
-    handle = os.open(resolve_inside_root(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    handle = os.open(
+        resolve_inside_root(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
@@ -264,7 +277,7 @@ def weights_of_label(name: Any, where: str) -> Weights:
     return emotion_weights(text)
 
 
-def unique_ids(paths: Sequence[str]) -> list[str]:
+def ids_of_paths(paths: Sequence[str]) -> list[str]:
     """A picture's id for each path: the path as one word, with a digest where that alone is too long or not unique."""
     return unique_ids([PurePosixPath(path).with_suffix("").as_posix().replace("/", ".") for path in paths], paths)
 
@@ -296,7 +309,9 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
         return emotion_weights(label)
     if text.lstrip("-").isdigit():
         if not numbered:
-            raise UsageError(f"{where}: nobody knows which emotion {text} is, so name the numbers in order: labels=awe,...")
+            raise UsageError(
+                f"{where}: nobody knows which emotion {text} is, so name the numbers in order: labels=awe,..."
+            )
         if not 0 <= int(text) < len(numbered):
             raise UsageError(f"{where}: there are {len(numbered)} labels, and none is {text}")
         return weights_of_label(numbered[int(text)], where)

@@ -13,12 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.run_dir import parse_json
 from emoscene.data.captions import describe_attributes
 from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, FileSource, weights_of_label, unique_ids, require_root, read_file, read_text_file
-from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.run_dir import parse_json
+from emoscene.data.sources.base import (
+    Entry,
+    FileSource,
+    ids_of_paths,
+    read_file,
+    read_text_file,
+    require_root,
+    weights_of_label,
+)
 
 SPLITS = ("train", "val", "test")
 
@@ -37,9 +45,9 @@ class EmoSet(FileSource):
             path = self.folder / f"{split}.json"
             for number, row in enumerate(_read_json(path)):
                 self.rows.append((split, *_parse_row(row, numbers, f"{path}, row {number}")))
-        self.ids = unique_ids([PurePosixPath(image).name for _, _, image, _ in self.rows])
+        self.ids = ids_of_paths([PurePosixPath(image).name for _, _, image, _ in self.rows])
         if len(set(self.ids)) < len(self.ids):
-            self.ids = unique_ids([image for _, _, image, _ in self.rows])
+            self.ids = ids_of_paths([image for _, _, image, _ in self.rows])
         if len(set(self.ids)) < len(self.ids):
             raise UsageError(f"a picture stands twice in the lists of {self.folder}: take its second row out")
 

@@ -25,13 +25,13 @@ from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import parquet
 
 from emoscene.core.config import option
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.paths import resolve_inside
+from emoscene.core.taxonomy import Weights
 from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, weights_of_any
 from emoscene.data.splits import official_split
-from emoscene.core.taxonomy import Weights
-from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.paths import resolve_inside
 
 CONVERTED = "refs/convert/parquet"
 ROLES = {"image": ("image", "picture", "img"), "label": ("label", "emotion"), "caption": ("caption", "text")}

@@ -21,12 +21,22 @@ from pyarrow import parquet
 
 from emoscene.core import run_dir
 from emoscene.core.config import option
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.image_checks import ENDINGS, ImageRefused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, FileSource, resolve_inside_root, weights_of_label, weights_of_any, unique_ids, require_root, read_file, read_text_file
+from emoscene.data.sources.base import (
+    Entry,
+    FileSource,
+    ids_of_paths,
+    read_file,
+    read_text_file,
+    require_root,
+    resolve_inside_root,
+    weights_of_any,
+    weights_of_label,
+)
 from emoscene.data.splits import official_split
-from emoscene.core.taxonomy import EMOTIONS
-from emoscene.core.errors import EmosceneError, UsageError
 
 SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
@@ -57,7 +67,7 @@ class ImageFolder(FileSource):
             raise UsageError(
                 f"{root} has neither metadata nor folders of pictures named {', '.join(EMOTIONS)}: name them so"
             )
-        self.ids = unique_ids([row["file_name"] for row in self.rows])
+        self.ids = ids_of_paths([row["file_name"] for row in self.rows])
         if len(set(self.ids)) < len(self.ids):
             raise UsageError(f"a picture stands twice in the metadata of {root}: take its second row out")
 

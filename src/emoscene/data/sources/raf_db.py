@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from emoscene.core.config import option
-from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, FileSource, require_root, read_file, unique_ids
-from emoscene.core.taxonomy import EKMAN, NO_EMOTION, Weights, emotion_weights
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.taxonomy import EKMAN, NO_EMOTION, Weights, emotion_weights
+from emoscene.data.records import Record
+from emoscene.data.sources.base import Entry, FileSource, read_file, require_root, unique_ids
 
 LABELS = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness", "5": "sadness", "6": "anger", "7": "neutral"}
 OUT = "none"
@@ -55,7 +55,9 @@ class RAFDB(FileSource):
         self.counts = Counter(label for _, label in found)
         self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
         if not self.rows:
-            raise UsageError(f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral")
+            raise UsageError(
+                f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral"
+            )
         self.files = [path.relative_to(self.folder).as_posix() for path, _ in self.rows]
         self.splits = [_split(path) for path, _ in self.rows]
         stems = [_stem(path, split) for (path, _), split in zip(self.rows, self.splits, strict=True)]

@@ -21,7 +21,8 @@ def affect(made: Predictions, real: Predictions | None = None, draws: int = 1000
     require_images("the error of valence and arousal", 1, made.likely[made.asked >= 0])
     off, asked = affect_errors(made.likely, made.asked), (made.asked >= 0).astype(float)
     return {
-        f"{name}_error": measure_mean(off[:, axis], asked, made, draws) for axis, name in enumerate(("valence", "arousal"))
+        f"{name}_error": measure_mean(off[:, axis], asked, made, draws)
+        for axis, name in enumerate(("valence", "arousal"))
     }
 
 

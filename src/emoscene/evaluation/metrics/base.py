@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.errors import EmosceneError
+from emoscene.core.taxonomy import EMOTIONS
 
 Array = np.ndarray
 Statistic = Callable[[Array], float]
@@ -128,7 +128,9 @@ def bootstrap_interval(
     _, prompts = np.unique(prompt, return_inverse=True)
     _, seeds = np.unique(seed, return_inverse=True)
     rng = np.random.default_rng(start)
-    drawn = np.array([statistic(_draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]) for _ in range(draws)])
+    drawn = np.array(
+        [statistic(_draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]) for _ in range(draws)]
+    )
     values = drawn[np.isfinite(drawn)]
     if not len(values):
         return float("nan"), float("nan")
@@ -136,7 +138,9 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def measure(statistic: Statistic, readings: Predictions, draws: int = 1000, centred: bool = False, by: str = "") -> Value:
+def measure(
+    statistic: Statistic, readings: Predictions, draws: int = 1000, centred: bool = False, by: str = ""
+) -> Value:
     """The value of a statistic over all pictures, with its interval; `centred` for one that repetition biases."""
     value = float(statistic(np.ones(len(readings))))
     low, high = bootstrap_interval(statistic, readings.prompt, readings.seed, draws, centre=value if centred else None)
@@ -198,7 +202,9 @@ def require_images(name: str, least: int, *clouds: Array) -> None:
             raise EmosceneError(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
         odd = int((~np.isfinite(cloud.reshape(len(cloud), -1))).any(1).sum())
         if odd:
-            raise EmosceneError(f"{name} was left out: {odd} of {len(cloud)} pictures were read as NaN; mend their encoder")
+            raise EmosceneError(
+                f"{name} was left out: {odd} of {len(cloud)} pictures were read as NaN; mend their encoder"
+            )
 
 
 def spaced_places(total: int, count: int) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, require_images, hits, measure
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, measure, require_images
 
 BINS = 10
 
@@ -41,4 +41,6 @@ def reliability_curve(likely: Array, asked: Array, count: int = BINS) -> list[tu
     """The reliability curve: of each bin, how sure the judge is, how often it is right, and over how many pictures."""
     keep = asked >= 0
     sure, right = likely[keep].max(1), hits(likely[keep], asked[keep])
-    return [(float(sure[group].mean()), float(right[group].mean()), len(group)) for group in confidence_bins(sure, count)]
+    return [
+        (float(sure[group].mean()), float(right[group].mean()), len(group)) for group in confidence_bins(sure, count)
+    ]

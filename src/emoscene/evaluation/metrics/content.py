@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emoscene.evaluation.metrics.base import Predictions, Value, require_images, hits, measure_share
+from emoscene.evaluation.metrics.base import Predictions, Value, hits, measure_share, require_images
 
 
 def content(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, require_images, bootstrap_interval, spaced_places
+from emoscene.evaluation.metrics.base import (
+    Array,
+    Predictions,
+    Value,
+    bootstrap_interval,
+    require_images,
+    spaced_places,
+)
 
 
 def distance(made: Predictions, real: Predictions | None = None, draws: int = 100) -> dict[str, Value]:

@@ -10,7 +10,16 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.errors import EmosceneError
-from emoscene.evaluation.metrics.base import Array, Predictions, Statistic, Value, require_images, measure, squared_distances, mean_within_emotion
+from emoscene.evaluation.metrics.base import (
+    Array,
+    Predictions,
+    Statistic,
+    Value,
+    mean_within_emotion,
+    measure,
+    require_images,
+    squared_distances,
+)
 
 
 def diversity(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:

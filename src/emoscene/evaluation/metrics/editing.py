@@ -13,7 +13,17 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.errors import EmosceneError
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, mean_statistic, measure_mean, require_images, measure, asked_probability, normalize_rows
+from emoscene.evaluation.metrics.base import (
+    Array,
+    Predictions,
+    Value,
+    asked_probability,
+    mean_statistic,
+    measure,
+    measure_mean,
+    normalize_rows,
+    require_images,
+)
 
 WINDOW = 7
 RANGE = 255.0

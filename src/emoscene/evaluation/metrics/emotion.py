@@ -10,7 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, predicted_labels, measure_mean, require_images, hits, asked_probability, measure_share
+from emoscene.evaluation.metrics.base import (
+    Array,
+    Predictions,
+    Value,
+    asked_probability,
+    hits,
+    measure_mean,
+    measure_share,
+    predicted_labels,
+    require_images,
+)
 
 
 def emotion(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:

@@ -8,7 +8,7 @@ over the guidance scale: where it opens, more guidance is no longer more emotion
 
 from __future__ import annotations
 
-from emoscene.evaluation.metrics.base import Predictions, Value, measure_mean, require_images, hits, measure_share
+from emoscene.evaluation.metrics.base import Predictions, Value, hits, measure_mean, measure_share, require_images
 
 
 def gap(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:

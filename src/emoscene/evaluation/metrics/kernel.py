@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, require_images, measure
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, measure, require_images
 
 
 def kernel(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, Predictions, Statistic, Value, require_images, bootstrap_interval, weighted_mean, spaced_places, squared_distances
+from emoscene.evaluation.metrics.base import (
+    Array,
+    Predictions,
+    Statistic,
+    Value,
+    bootstrap_interval,
+    require_images,
+    spaced_places,
+    squared_distances,
+    weighted_mean,
+)
 
 NEIGHBOURS = 3
 

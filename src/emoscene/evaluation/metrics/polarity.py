@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, require_images, measure_share
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, measure_share, require_images
 
 POSITIVE = np.array([AFFECT[name][0] > 0 for name in EMOTIONS])
 

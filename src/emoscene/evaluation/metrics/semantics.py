@@ -11,7 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Predictions, Value, mean_statistic, require_images, measure, normalize_rows, mean_within_emotion
+from emoscene.evaluation.metrics.base import (
+    Predictions,
+    Value,
+    mean_statistic,
+    mean_within_emotion,
+    measure,
+    normalize_rows,
+    require_images,
+)
 
 
 def semantics(made: Predictions, real: Predictions | None = None, draws: int = 500) -> dict[str, Value]:

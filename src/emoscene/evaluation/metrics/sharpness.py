@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.errors import EmosceneError
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, require_images, weighted_mean, measure
+from emoscene.evaluation.metrics.base import Array, Predictions, Value, measure, require_images, weighted_mean
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -20,7 +20,9 @@ def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1
     Raises Failure where the pictures are of several sizes, or of another size than the real ones.
     """
     if not made.spectrum.size or (real is not None and real.spectrum.shape[1] != made.spectrum.shape[1]):
-        raise EmosceneError("sharpness compares pictures of one size, and these are of several: bring them to one size first")
+        raise EmosceneError(
+            "sharpness compares pictures of one size, and these are of several: bring them to one size first"
+        )
     require_images("sharpness", 1, made.spectrum, made.gradient)
     found = {"gradient": measure(lambda w: weighted_mean(made.gradient, w), made, draws)}
     if real is not None:

@@ -10,7 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from emoscene_mini.world.canvas import SIZE, Canvas, Colour, Field, Light, below, bytes_of, mix, noise, rgb, ridge, smooth
+from emoscene_mini.world.canvas import (
+    SIZE,
+    Canvas,
+    Colour,
+    Field,
+    Light,
+    below,
+    bytes_of,
+    mix,
+    noise,
+    rgb,
+    ridge,
+    smooth,
+)
 
 Rng = np.random.Generator
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene_mini.world.canvas import SIZE, Canvas, Light, below, disc, grid, mix, noise, rgb, ridge, smooth
-from emoscene_mini.world.scenes.kit import Ground, Rng, band, box, bushes, grove, hills, land, lit_ridge, pick, slab, tree, water
+from emoscene_mini.world.scenes.kit import (
+    Ground,
+    Rng,
+    band,
+    box,
+    bushes,
+    grove,
+    hills,
+    land,
+    lit_ridge,
+    pick,
+    slab,
+    tree,
+    water,
+)
 
 _GREENS = ("6f9a4c", "7da653", "5f8f56", "8aa858", "98a854")
 

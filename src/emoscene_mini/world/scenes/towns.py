@@ -5,7 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene_mini.world.canvas import SIZE, Canvas, Light, disc, grid, mix, noise, polygon, rgb, ridge, smooth
-from emoscene_mini.world.scenes.kit import LAMP, Ground, Rng, band, box, bushes, grove, hills, house, land, lit_ridge, pick, slab, tree, water, window
+from emoscene_mini.world.scenes.kit import (
+    LAMP,
+    Ground,
+    Rng,
+    band,
+    box,
+    bushes,
+    grove,
+    hills,
+    house,
+    land,
+    lit_ridge,
+    pick,
+    slab,
+    tree,
+    water,
+    window,
+)
 
 _WALLS = ("b8a894", "a8b0b8", "c4927a", "d4c4a4", "8f9cac", "b48c8c", "9aa694")
 

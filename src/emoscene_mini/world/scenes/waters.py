@@ -5,7 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene_mini.world.canvas import SIZE, Canvas, Light, below, grid, mix, noise, rgb, ridge, smooth
-from emoscene_mini.world.scenes.kit import Ground, Rng, band, box, bushes, grove, hills, house, land, lit_ridge, pick, slab, tree, water, window
+from emoscene_mini.world.scenes.kit import (
+    Ground,
+    Rng,
+    band,
+    box,
+    bushes,
+    grove,
+    hills,
+    house,
+    land,
+    lit_ridge,
+    pick,
+    slab,
+    tree,
+    water,
+    window,
+)
 
 _SEA = ("2f7890", "3a86a0", "34708c", "3c8c94")
 

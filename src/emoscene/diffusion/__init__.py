@@ -1,0 +1,12 @@
+"""A Stable Diffusion, read from the disk and reduced to what a method needs of it.
+
+    hub           models of the Hugging Face hub             base_spec      where a base comes from and what suits it
+    weight_files  which files hold a part's weights          architecture   what shape a checkpoint has
+    compatibility checks before loading                      loading        a folder or a single file becomes its parts
+    digests       a base is known by its weights             model          `DiffusionModel`: encode, predict, decode
+    loras         LoRAs of other programs                    device         where it computes, and memory that runs out
+    decoding      latents become images that are finite      preview        a tiny decoder
+    true_size     every method at SD1.5's size, measured     bases/         the bases by name
+
+The next room, `learning`, trains what is attached to a `DiffusionModel`.
+"""

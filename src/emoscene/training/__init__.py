@@ -1,0 +1,8 @@
+"""One loop for all that learns, and the verb `train`.
+
+dataloader    batches read ahead by threads
+loop          the loop: a generator of steps, its state, its settings
+callbacks     validation, sheets of images, trackers, early stopping
+dry_run       what a run will take, by a few real steps
+train         the verb: base, data and settings become an artifact
+"""

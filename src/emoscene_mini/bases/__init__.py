@@ -1,0 +1,1 @@
+"""The miniature's bases, as tables that `pyproject.toml` registers."""

@@ -1,0 +1,1 @@
+"""The miniature's lexicons, as tables that `pyproject.toml` registers."""

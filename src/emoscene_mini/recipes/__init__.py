@@ -1,0 +1,1 @@
+"""The miniature's recipes, as tables that `pyproject.toml` registers."""
