@@ -27,7 +27,7 @@ import emoscene
 from benchmarks import turns
 from emoscene.core import config as configs
 from emoscene.core import registry
-from emoscene.diffusion import true_size
+from emoscene.evaluation import true_size
 from emoscene.diffusion.device import load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -59,9 +59,11 @@ class Ours:
         else:
             cls = registry.load_plugin("methods", method)
             own = {field.name for field in configs.list_options(cls.Config)}
-            recipe = registry.load_table("recipes", true_size.METHODS[method]) if cls.reads else {}
+            recipe = registry.load_table("recipes", true_size.METHODS[method]) if cls.columns else {}
             config = configs.replace_fields(cls.Config(), {key: value for key, value in recipe.items() if key in own})
-            made = cls.start(config, base, true_size.RandomSamples()).to(base.device).requires_grad_(False).eval()
+            made = (
+                cls.from_scratch(config, base, true_size.RandomSamples()).to(base.device).requires_grad_(False).eval()
+            )
             self.pipe = EmotionPipeline(base, {method: made})
         self.steps = steps
 

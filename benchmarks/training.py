@@ -50,7 +50,7 @@ from emoscene.data import encoding, finishing, records
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.diffusion import true_size
+from emoscene.evaluation import true_size
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.precision import attention_kernel, choose_precision, training_device
@@ -188,7 +188,7 @@ def contenders(
     kind = choose_precision(asked.precision, training_device(), [base.unet])
     config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
     cls = registry.load_plugin("methods", "lora")
-    lora = cls.start(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)
+    lora = cls.from_scratch(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)
     plain = Plain(base, asked.rank)
     ours = engine(plain, data, config)
     return {

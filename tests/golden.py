@@ -31,7 +31,7 @@ class Eight:
     def all(self, column: str) -> Any:
         return self.rows(range(len(self)), [column])[column]
 
-    def rows(self, indices: Any, names: Any) -> dict[str, Any]:
+    def read(self, indices: Any, names: Any) -> dict[str, Any]:
         every = tiny.columns(len(self))
         every["picture"] = torch.rand(8, 3, 32, 32, generator=seeds.torch_generator(0, "picture")) * 2 - 1
         every |= {"scene": ["lake", "hill"] * 4, "caption": ["a dog", "a cat"] * 4}
@@ -53,7 +53,7 @@ def filled(module: torch.nn.Module, name: str) -> None:
 def learners() -> list[tuple[str, str]]:
     """Kind and name of all that learns, found and not listed."""
     both = ((kind, name) for kind in ("encoders", "methods") for name in registry.list_names(kind))
-    return [(kind, name) for kind, name in both if registry.load_plugin(kind, name).reads]
+    return [(kind, name) for kind, name in both if registry.load_plugin(kind, name).columns]
 
 
 def standing(folder: Path) -> DiffusionModel:
@@ -68,13 +68,13 @@ def measured(kind: str, name: str, base: DiffusionModel) -> dict[str, list[float
     cls, data = registry.load_plugin(kind, name), Eight()
     fields = {field.name for field in config.list_options(cls.Config)}
     small = {key: value for key, value in SMALL.items() if kind == "encoders" and key in fields}
-    learner = cls.start(config.replace_fields(cls.Config(), small), base, data)
+    learner = cls.from_scratch(config.replace_fields(cls.Config(), small), base, data)
     filled(learner, name)
     found: dict[str, list[float]] = {"losses": [], "gradient": []}
     for step in range(STEPS):
         slots = range(4 * step, 4 * step + 4)
-        with learner.attached():
-            losses = learner(tiny.Batch(data.rows(slots, learner.reads), 5, step, slots))
+        with learner.attach():
+            losses = learner(tiny.Batch(data.rows(slots, learner.columns), 5, step, slots))
             losses.sum().backward()
         squares = [p.grad.double().square().sum() for p in learner.trainable.values() if p.grad is not None]
         found["losses"] += losses.tolist()

@@ -58,7 +58,7 @@ class Points:
     def __len__(self) -> int:
         return 20
 
-    def rows(self, indices: list[int], columns: tuple[str, ...]) -> dict[str, Tensor]:
+    def read(self, indices: list[int], columns: tuple[str, ...]) -> dict[str, Tensor]:
         return {"x": self.x[indices], "y": self.y[indices]}
 
 

@@ -64,7 +64,7 @@ def list_learners() -> list[str]:
     """All plug-ins that train."""
     found = []
     for kind in ("methods", "encoders"):
-        found += [name for name in registry.list_names(kind) if registry.load_plugin(kind, name).reads]
+        found += [name for name in registry.list_names(kind) if registry.load_plugin(kind, name).columns]
     return found
 
 

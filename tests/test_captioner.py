@@ -24,7 +24,7 @@ class Two:
     def __len__(self):
         return 8
 
-    def rows(self, indices, columns):
+    def read(self, indices, columns):
         red, blue = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
         pictures = [(blue if index % 2 else red)[:, None, None].expand(3, 16, 16) for index in indices]
         found = {"picture": torch.stack(pictures), "caption": [SAID[index % 2] for index in indices]}

@@ -43,7 +43,7 @@ class Rows:
     def __len__(self):
         return 4
 
-    def rows(self, indices, columns, mirrored=()):
+    def read(self, indices, columns, mirrored=()):
         signs = [-1 if mirror else 1 for mirror in mirrored] or [1] * len(indices)
         return {"latent": torch.tensor([row * sign for row, sign in zip(indices, signs, strict=True)])}
 

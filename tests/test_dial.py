@@ -88,7 +88,7 @@ def test_a_picture_lends_its_emotion(base: DiffusionModel, bright: Path) -> None
 def drawn_lora(base: DiffusionModel) -> Method:
     """A method that hears weights and no vector."""
     lora = registry.load_plugin("methods", "lora")
-    return lora.start(lora.Config(rank=1), base).requires_grad_(False)
+    return lora.from_scratch(lora.Config(rank=1), base).requires_grad_(False)
 
 
 def test_its_vector_reaches_both_halves(base: DiffusionModel, bright: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_mixed_batch_is_its_rows_alone(base: DiffusionModel, bright: Path) -> 
 def test_methods_meet_where_there_is_a_picture_to_be_like(base: DiffusionModel, bright: Path) -> None:
     prompt = registry.load_plugin("methods", "prompt")
     for order in (("prompt", "moved"), ("moved", "prompt")):
-        made = {"prompt": prompt.start(prompt.Config(), base), "moved": Moved(base)}
+        made = {"prompt": prompt.from_scratch(prompt.Config(), base), "moved": Moved(base)}
         pipe = feeling(base, **{name: made[name] for name in order})
         assert pipe.method == "+".join(order)
         positive, negative = pipe.encode_conditions(pipe.plan("a dog", like=bright))
@@ -203,7 +203,7 @@ def test_two_adapters_of_one_method_are_refused(base: DiffusionModel, tmp_path: 
     lora = registry.load_plugin("methods", "lora")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        learners.save_learner(lora.start(lora.Config(rank=1), base), "lora", tmp_path / name, base)
+        learners.save_learner(lora.from_scratch(lora.Config(rank=1), base), "lora", tmp_path / name, base)
     both = [tmp_path / "one", tmp_path / "two"]
     with pytest.raises(UsageError, match="are both lora"):
         pipeline.load(base, adapter=both)

@@ -27,7 +27,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 KINDS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-LEARNING = [name for name in registry.list_names("methods") if registry.load_plugin("methods", name).reads]
+LEARNING = [name for name in registry.list_names("methods") if registry.load_plugin("methods", name).columns]
 MARKS = ("fingerprint", "vae_fingerprint", "shapes")
 
 

@@ -48,7 +48,7 @@ class Colours:
     def __len__(self):
         return 32
 
-    def rows(self, indices, columns):
+    def read(self, indices, columns):
         shades = torch.rand(8, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
         light = torch.linspace(-0.5, 0.5, 32)[:, None].expand(32, 32)
         up = [index // 8 % 2 for index in indices]

@@ -311,7 +311,7 @@ def test_weights_that_half_precision_cannot_hold_are_said(tmp_path):
 def test_weights_of_an_adapter_are_finite(value, folder, tmp_path):
     base = DiffusionModel.load(str(folder))
     lora = registry.load_plugin("methods", "lora")
-    learners.save_learner(lora.start(lora.Config(rank=1), base), "lora", tmp_path, base)
+    learners.save_learner(lora.from_scratch(lora.Config(rank=1), base), "lora", tmp_path, base)
     file = tmp_path / "adapter_model.safetensors"
     change_weights(file, sorted(load_file(file))[0], poison(value))
     with pytest.raises(EmosceneError, match=r"holds numbers in \S+ that are not finite"):

@@ -25,7 +25,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import loras
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.export import card, kohya
+from emoscene.export import artifact, card, diffusers, kohya
 from emoscene.export.artifact import PROMPT, SEED, open_artifact
 from emoscene.export.export import FORMATS, export
 from emoscene.learning import learner as learners
@@ -43,7 +43,9 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     base = DiffusionModel.load(str(tiny.make(folder / "base")))
     for name in METHODS:
-        method = registry.load_plugin("methods", name).start(registry.load_plugin("methods", name).Config(), base)
+        method = registry.load_plugin("methods", name).from_scratch(
+            registry.load_plugin("methods", name).Config(), base
+        )
         torch.manual_seed(1)
         for key, value in method.state_dict().items():
             if value.is_floating_point() and not key.endswith("bias"):
@@ -89,7 +91,7 @@ def ours(folder, **asked):
     pipe = emoscene.load(learners.read_card(folder)["base"]["name"], adapter=folder)
     rows = pipe.rows(PROMPT, **{"emotion": "awe", "seed": SEED, **asked})
     *_, latents = pipe.latents(rows)
-    pixels = (pipe.base.decode(latents) / 2 + 0.5).clamp(0, 1)
+    pixels = (pipe.base.decode_latents(latents) / 2 + 0.5).clamp(0, 1)
     return pixels[0].permute(1, 2, 0).numpy()
 
 
@@ -202,7 +204,7 @@ def test_the_golden_keys_are_what_their_maker_makes():
 def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
     """The exact architecture, without its numbers; kohya counts 192 modules of attention and 72 of text."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel(block_out_channels=export_module.artifact.SD15[0], cross_attention_dim=768)
+        unet = UNet2DConditionModel(block_out_channels=artifact.SD15[0], cross_attention_dim=768)
         text = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
     named = {"unet": unet, "text_encoder": text}
     layers = {
@@ -229,7 +231,7 @@ def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
     file = tmp_path / f"{given.name}.safetensors"
     assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
     assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
-    export_module.diffusers.plan_files(given).write_files(tmp_path)
+    diffusers.plan_files(given).write_files(tmp_path)
     for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
         back = loras.read_factors(written)
         assert back.keys() == given.low_rank_factors.keys()
@@ -360,12 +362,12 @@ class Hub:
 def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     call = {"to": "diffusers", "out": tmp_path / "out", "steps": 1}
     said = []
-    monkeypatch.setattr(export_module, "get_token", lambda: None)
+    monkeypatch.setattr("emoscene.export.export.get_token", lambda: None)
     with pytest.raises(UsageError, match="hf auth login"):
         export(made / "guidance", push="me/emotions", **call)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(export_module, "get_token", lambda: "token")
-    monkeypatch.setattr(export_module, "HfApi", Hub)
+    monkeypatch.setattr("emoscene.export.export.get_token", lambda: "token")
+    monkeypatch.setattr("emoscene.export.export.HfApi", Hub)
     with pytest.raises(EmosceneError, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", tell=said.append, **call)

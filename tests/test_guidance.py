@@ -255,7 +255,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def rows(self, indices: range, columns: tuple[str, ...]) -> dict[str, Tensor]:
+    def read(self, indices: range, columns: tuple[str, ...]) -> dict[str, Tensor]:
         assert columns == ("latent", "weights")
         return {"latent": self.latent[list(indices)], "weights": self.weights[list(indices)]}
 

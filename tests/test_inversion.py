@@ -31,10 +31,10 @@ def batch(weights):
 
 def test_a_new_one_writes_the_emotions_names(base):
     inversion = Inversion.from_scratch(Inversion.Config(vectors=3), base)
-    plain = base.plain(["a dog"], torch.eye(8)[EMOTIONS.index("awe")][None])
+    plain = base.encode_condition(["a dog"], torch.eye(8)[EMOTIONS.index("awe")][None])
     with torch.no_grad():
         text = inversion.condition(plain).prompt_embeds
-    torch.testing.assert_close(text, base.embed(["a dog awe"]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(text, base.encode_prompt(["a dog awe"]), atol=1e-6, rtol=0)
     longer = Inversion.from_scratch(config.replace_fields(Inversion.Config(), {"vectors": 5}), base).vectors
     assert torch.equal(longer[:, :3], inversion.vectors)
     assert torch.equal(longer[1, 3:], longer[1, :2])

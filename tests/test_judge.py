@@ -35,7 +35,7 @@ class Shades:
     def all(self, column):
         return self.rows(range(64), [column])[column]
 
-    def rows(self, indices, columns):
+    def read(self, indices, columns):
         colours = torch.linspace(-1, 1, 8)
         shades = torch.stack([colours, colours.flip(0), colours.roll(3)], 1)
         light = torch.linspace(-0.5, 0.5, 32)[:, None].expand(32, 32)

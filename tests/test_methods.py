@@ -21,7 +21,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 from tiny import batch, made
 
 METHODS = registry.list_names("methods")
-LEARNING = [name for name in METHODS if registry.load_plugin("methods", name).reads]
+LEARNING = [name for name in METHODS if registry.load_plugin("methods", name).columns]
 PAIRS = ["+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2)]
 every_chain = pytest.mark.parametrize("name", [*METHODS, *PAIRS])
 
@@ -300,7 +300,7 @@ def test_learned_vectors_are_never_what_is_cut_nor_reached_by_typing(base: Diffu
 def test_an_unknown_layer_is_named(base: DiffusionModel) -> None:
     cls = registry.load_plugin("methods", "lora")
     with pytest.raises(UsageError, match=r"atention.*attention"):
-        cls.start(cls.Config(layers="atention"), base)
+        cls.from_scratch(cls.Config(layers="atention"), base)
 
 
 def test_a_mixture_goes_as_far_as_its_parts(base: DiffusionModel) -> None:

@@ -52,7 +52,7 @@ class Fixed:
     def __len__(self) -> int:
         return 8
 
-    def rows(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
         """The named columns."""
         found = {name: self.columns[name] for name in columns}
         return {

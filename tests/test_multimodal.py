@@ -68,12 +68,12 @@ def noised(count):
 @torch.no_grad()
 def predicted(base, method, plain):
     condition = method.condition(plain)
-    with method.attached(condition):
-        return base.predict(*noised(len(plain)), condition)
+    with method.attach(condition):
+        return base.predict_noise(*noised(len(plain)), condition)
 
 
 def asked(base, a, **extra):
-    return replace(base.plain(["a dog"] * len(a), a), extra=extra)
+    return replace(base.encode_condition(["a dog"] * len(a), a), extra=extra)
 
 
 def test_the_projector_is_that_of_diffusers(trained):
@@ -100,8 +100,8 @@ def test_rows_that_ask_for_nothing_keep_their_bits_beside_others(base, trained):
     x, t = noised(3)
     for place in range(3):
         condition = trained.condition(asked(base, a[place : place + 1]))
-        with torch.no_grad(), trained.attached(condition):
-            alone = base.predict(x[place : place + 1], t, condition)
+        with torch.no_grad(), trained.attach(condition):
+            alone = base.predict_noise(x[place : place + 1], t, condition)
         torch.testing.assert_close(mixed[place : place + 1], alone, atol=1e-5, rtol=0)
 
 
@@ -129,7 +129,7 @@ def test_a_picture_stands_in_for_the_prototypes(base, trained):
 def test_a_picture_is_led_away_from_at_negative_strength(base, trained):
     like = torch.randn(1, trained.config.width)
     for strength in (1.0, -1.0):
-        plain = base.plain(["a dog"], strength * torch.full((1, 8), 0.125))
+        plain = base.encode_condition(["a dog"], strength * torch.full((1, 8), 0.125))
         laid = trained.condition(replace(plain, extra={"like": like}))
         assert laid.extra["multimodal.weights"].tolist() == [[strength, *[0.0] * 7]]
 
@@ -147,7 +147,7 @@ def loss(method, some, **settings):
     method.config = config.replace_fields(
         method.config, {"drop": 0.0, "drop_both": 0.0, "drop_emotion": 0.0, **settings}
     )
-    with method.attached():
+    with method.attach():
         return method(some)
 
 
@@ -178,7 +178,7 @@ def test_prototypes_or_the_pictures_own_vector(trained):
 
 def test_every_parameter_has_a_gradient_whatever_is_lost(trained):
     trained.requires_grad_(True)
-    with trained.attached():
+    with trained.attach():
         loss(trained, batch(), drop_both=1.0).sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in trained.trainable.values())
 
@@ -192,10 +192,10 @@ def test_a_new_adapter_changes_nothing(base):
 def test_what_was_attached_is_put_back(base, trained):
     before = base.unet.attn_processors
     condition = trained.condition(asked(base, torch.eye(8)[:1]))
-    with trained.attached(condition):
+    with trained.attach(condition):
         changed = {name for name, one in base.unet.attn_processors.items() if one is not before[name]}
     assert changed == {name for name in before if ".attn2." in name}
-    with pytest.raises(TypeError, match="Linear"), trained.attached(condition):
+    with pytest.raises(TypeError, match="Linear"), trained.attach(condition):
         torch.nn.Linear()
     assert base.unet.attn_processors == before
 

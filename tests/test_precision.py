@@ -98,7 +98,7 @@ def test_the_miniature_is_narrow_and_stable_diffusion_is_wide(cpu: functools.par
 def test_the_unet_counts_where_a_method_trains_through_it(name: str, base: str, cpu: functools.partial) -> None:
     cpu(own="amx")
     cls = registry.load_plugin("methods", name)
-    learner = cls.start(cls.Config(), DiffusionModel.load(base))
+    learner = cls.from_scratch(cls.Config(), DiffusionModel.load(base))
     learner.base.unet.register_parameter("wide", nn.Parameter(torch.zeros(precision.WIDE, precision.WIDE)))
     state = TrainingState(learner, Config(precision="auto"))
     assert state.accelerator.mixed_precision == ("no" if name == "guidance" else "bf16")

@@ -167,7 +167,7 @@ def test_the_tokenizer_of_the_cache_serves(file, folder, monkeypatch):
 @pytest.mark.slow
 def test_at_true_size(tmp_path):
     """Two gigabytes of random weights in half precision, out of one file."""
-    from emoscene.diffusion import true_size
+    from emoscene.evaluation import true_size
 
     base = DiffusionModel.load(str(true_size.make_true_size_base(tmp_path / "base")), dtype=torch.float16)
     path = tmp_path / "one.safetensors"

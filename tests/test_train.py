@@ -110,7 +110,7 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
 def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: str, tmp_path: Path) -> None:
     cls = registry.load_plugin("methods", name)
     own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
-    if "vector" in cls.reads:
+    if "vector" in cls.columns:
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
 
     def interrupt(sentence: str) -> None:
@@ -186,7 +186,7 @@ def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: st
 
 def test_pictures_of_a_validation_are_dealt_evenly() -> None:
     class Labels:
-        def rows(self, indices: object, columns: object) -> dict[str, torch.Tensor]:
+        def read(self, indices: object, columns: object) -> dict[str, torch.Tensor]:
             return {"emotion": torch.tensor([0] * 10 + [3] * 10 + [5])}
 
         def __len__(self) -> int:
@@ -231,7 +231,7 @@ def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_pa
     backbone = DiffusionModel.load(base)
     cls = registry.load_plugin("methods", "lora")
     config = Config(steps=4, batch=4, keep=1, checkpoint_every=9, precision="fp32")
-    learner = cls.start(cls.Config(rank=16), backbone)
+    learner = cls.from_scratch(cls.Config(rank=16), backbone)
     while_running, kept = dry_run.estimate_disk(learner, config)
     run_training(learner, PreparedDataset(data, "methods"), config, tmp_path, tell=str)
     there = sum(file.stat().st_size for file in tmp_path.rglob("*"))
@@ -253,15 +253,15 @@ def test_a_disk_without_room_is_told_before_it_begins(
 @pytest.mark.parametrize("name", ["lora", "inversion"])
 def test_checkpointing_changes_memory_and_nothing_else(name: str, data: Path, base: str) -> None:
     cls, gradients = registry.load_plugin("methods", name), []
-    columns = PreparedDataset(data, "methods").read(range(4), cls.reads)
+    columns = PreparedDataset(data, "methods").read(range(4), cls.columns)
     for spare in (False, True):
         backbone = DiffusionModel.load(base)
-        learner = cls.start(cls.Config(), backbone)
+        learner = cls.from_scratch(cls.Config(), backbone)
         for p in learner.parameters():
             p.data += 0.01
         if spare:
             backbone.enable_gradient_checkpointing()
-        with learner.attached():
+        with learner.attach():
             learner(Batch(columns, 0, 0, range(4))).sum().backward()
         gradients.append([p.grad for p in learner.trainable.values()])
     for one, other in zip(*gradients, strict=True):

@@ -139,4 +139,4 @@ def test_all_that_learns_is_killed() -> None:
     kinds = {
         name: registry.load_plugin(kind, name) for kind in ("methods", "encoders") for name in registry.list_names(kind)
     }
-    assert SMALL.keys() == {name for name, cls in kinds.items() if cls.reads}
+    assert SMALL.keys() == {name for name, cls in kinds.items() if cls.columns}

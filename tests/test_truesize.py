@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emoscene.diffusion import true_size
+from emoscene.evaluation import true_size
 
 
 def test_every_method_that_learns_is_tried() -> None:
     from emoscene.core import registry
 
-    learning = {name for name in registry.list_names("methods") if registry.load_plugin("methods", name).reads}
+    learning = {name for name in registry.list_names("methods") if registry.load_plugin("methods", name).columns}
     assert set(true_size.METHODS) == learning
     assert set(true_size.METHODS.values()) <= set(registry.list_names("recipes"))
 

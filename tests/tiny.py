@@ -82,7 +82,7 @@ def batch(step: int = 0, count: int = 4) -> Batch:
 def made(name: str, base: DiffusionModel, moved: bool = True) -> Method:
     """The method, every parameter moved off its start as training would."""
     cls = registry.load_plugin("methods", name)
-    method = cls.start(cls.Config(), base).to(base.device)
+    method = cls.from_scratch(cls.Config(), base).to(base.device)
     if moved:
         with torch.no_grad():
             for key, parameter in sorted(method.named_parameters()):

@@ -6,7 +6,7 @@
     digests       a base is known by its weights             model          `DiffusionModel`: encode, predict, decode
     loras         LoRAs of other programs                    device         where it computes, and memory that runs out
     decoding      latents become images that are finite      preview        a tiny decoder
-    true_size     every method at SD1.5's size, measured     bases/         the bases by name
+    bases/        the bases by name
 
 The next room, `learning`, trains what is attached to a `DiffusionModel`.
 """

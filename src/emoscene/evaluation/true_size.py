@@ -1,4 +1,4 @@
-"""Every method at Stable Diffusion v1.5's true size: `python -m emoscene.diffusion.true_size --out out/truesize`.
+"""Every method at Stable Diffusion v1.5's true size: `python -m emoscene.evaluation.true_size --out out/truesize`.
 
 A folder with the public architecture and random weights takes the place of the real one, which is not downloaded. On it
 each method trains two steps and draws two. The pictures mean nothing; sizes, seconds and memory are the real ones'.
@@ -124,7 +124,7 @@ def measure(out: Path, names: Sequence[str] = tuple(METHODS)) -> list[dict[str, 
 
 def main(line: Sequence[str] | None = None) -> int:
     """Measure and print; the status is 1 if a file is larger than promised."""
-    parser = argparse.ArgumentParser(prog="python -m emoscene.diffusion.true_size", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m emoscene.evaluation.true_size", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/truesize"))
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="NAME")
     asked = parser.parse_args(line)
