@@ -19,7 +19,7 @@ from rich.table import Table
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import load_prompts, parse_seeds, plan_samples
 from emoscene.evaluation.judges import load_judges
-from emoscene.pipeline.pipeline import load
+from emoscene.pipeline.generate import load
 
 
 def turn(asked: argparse.Namespace, folder: Path) -> tuple[float, float]:
@@ -35,7 +35,7 @@ def turn(asked: argparse.Namespace, folder: Path) -> tuple[float, float]:
     alone = time.perf_counter() - loaded
     loading, began = loaded - began, time.perf_counter()
     call = {"base": asked.base, "method": asked.method, "judge": asked.judge, "steps": asked.steps}
-    evaluate(out=folder, prompts=prompts, seeds=seeds, tell=lambda line: None, **call)
+    evaluate(out=folder, prompts=prompts, seeds=seeds, on_message=lambda line: None, **call)
     return time.perf_counter() - began - loading, alone
 
 

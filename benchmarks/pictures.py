@@ -27,9 +27,9 @@ import emoscene
 from benchmarks import turns
 from emoscene.core import config as configs
 from emoscene.core import registry
-from emoscene.evaluation import true_size
 from emoscene.diffusion.device import load_model
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.evaluation import true_size
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 PROMPT, WARM = "a village by a lake", 2

@@ -64,7 +64,7 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
             networks.encode_batch(pictures[place : place + encoding.BATCH])
         bare = time.perf_counter() - began
         began = time.perf_counter()
-        prepare("imagefolder", out=folder / f"turn-{turn}", tell=str, workers=asked.threads, **call)
+        prepare("imagefolder", out=folder / f"turn-{turn}", on_message=str, workers=asked.threads, **call)
         turns.append({"networks": bare, "pipeline": time.perf_counter() - began})
     ratios = [turn["pipeline"] / turn["networks"] for turn in turns]
     return {"pipeline to networks": statistics.median(ratios), "seconds": turns, "pictures": asked.number}

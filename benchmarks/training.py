@@ -50,14 +50,14 @@ from emoscene.data import encoding, finishing, records
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
-from emoscene.evaluation import true_size
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.evaluation import true_size
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.precision import attention_kernel, choose_precision, training_device
 from emoscene.methods.base import denoising_loss
 from emoscene.training import loop
 from emoscene.training.dataloader import prefetch_batches
-from emoscene.training.loop import Config, TrainingState
+from emoscene.training.state import Config, TrainingState
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 LIMITS = {  # the ratio's name: the row above, the row below, and what is promised
@@ -226,7 +226,7 @@ def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
             one.enable_gradient_checkpointing()
         if training_device().type == "cuda":
             one.unet.to(memory_format=torch.channels_last)
-    where = prepare("mini", out=folder / "prepared", limit=asked.number, base=name, tell=str)
+    where = prepare("mini", out=folder / "prepared", limit=asked.number, base=name, on_message=str)
     data = PreparedDataset(where, "methods")
     runners = contenders(asked, base, data)
     seconds: dict[str, list[float]] = {name: [] for name in runners}

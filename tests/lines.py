@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch, Learner
-from emoscene.training.loop import Config
+from emoscene.training.state import Config
 
 FAST = Config(steps=24, batch=6, precision="fp32", checkpoint_every=5, lr=1e-2)
 MUON = Config(**{**vars(FAST), "muon": 2.0})

@@ -153,7 +153,7 @@ def test_scores_are_the_cpus(folder: str, tmp_path: Path) -> None:
         "prompts": prompts,
         "seeds": "0:2",
         "steps": 1,
-        "tell": str,
+        "on_message": str,
         "method": "prompt",
     }
     scores = {}
@@ -174,7 +174,7 @@ def test_a_folder_of_images_is_generated(folder: str, tmp_path: Path) -> None:
     told: list[str] = []
     with use_card(T4) as record:
         out = emoscene.generate(
-            "a dog", emotion="awe", base=folder, method="prompt", out=tmp_path, steps=1, tell=told.append
+            "a dog", emotion="awe", base=folder, method="prompt", out=tmp_path, steps=1, on_message=told.append
         )
         assert not record.errors
     assert f"painting on cuda ({T4.name}) in float16" in told

@@ -33,7 +33,7 @@ RUN = {
     "validate": 8,
     "validate_every": STEPS,
     "checkpoint_every": STEPS,
-    "tell": str,
+    "on_message": str,
 }
 SMALL = {
     "lora": {"rank": 2, "layers": "attention"},
@@ -85,7 +85,7 @@ def data(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(out: Path, base: str) -> Path:
     """A prepared set of the rendered world, with EmotionCLIP's vectors."""
-    return emoscene.prepare("mini", out=out, base=base, limit=48, workers=0, emotion_clip=CLIP, tell=str)
+    return emoscene.prepare("mini", out=out, base=base, limit=48, workers=0, emotion_clip=CLIP, on_message=str)
 
 
 def train(name: str, data: Path, base: str, out: Path, **settings: object) -> Path:
@@ -181,7 +181,7 @@ def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -
 def test_a_dry_run_says_what_the_card_held(base: str, data: Path, tmp_path: Path) -> None:
     told: list[str] = []
     with use_card(H100) as record:
-        train("lora", data, base, tmp_path / "none", dry_run=True, precision="fp32", tell=told.append)
+        train("lora", data, base, tmp_path / "none", dry_run=True, precision="fp32", on_message=told.append)
     [memory] = [line for line in told if line.startswith("memory: ")]
     assert memory.startswith(f"memory: {record.memory.peak / 1e6:.1f} MB so far, 8 samples at a time")
     assert not record.errors
@@ -201,7 +201,7 @@ def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_p
     held, peak = measure_memory("inversion", data, base, tmp_path / "plain")
     room, told = held + 3 * (peak - held) // 4, []
     with use_card(small_card(room)) as small:
-        train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0, tell=told.append)
+        train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0, on_message=told.append)
     assert "out of memory: 4 samples at a time from now on; the batch of 8 stays" in told
     assert small.memory.peak <= room < peak
     for file in (tmp_path / "plain").glob("*.safetensors"):
@@ -246,13 +246,13 @@ def test_images_that_a_card_has_no_room_for_are_one_sentence(base: str, tmp_path
         use_card(small_card(record.memory.peak)),
         pytest.raises(EmosceneError, match=r"does not suffice to encode 32 pic"),
     ):
-        emoscene.prepare("mini", out=tmp_path / "few", base=base, limit=8, workers=0, tell=str)
+        emoscene.prepare("mini", out=tmp_path / "few", base=base, limit=8, workers=0, on_message=str)
 
 
 def test_a_t4_trains_in_single_precision(base: str, data: Path, tmp_path: Path) -> None:
     told: list[str] = []
     with use_card(T4) as record:
-        out = train("lora", data, base, tmp_path / "t4", tell=told.append)
+        out = train("lora", data, base, tmp_path / "t4", on_message=told.append)
     assert any("fp32 on cuda" in line for line in told)
     assert record.dtypes[torch.bfloat16] == 0
     assert all(map(math.isfinite, read_losses(out)))
@@ -261,6 +261,6 @@ def test_a_t4_trains_in_single_precision(base: str, data: Path, tmp_path: Path) 
 def test_an_h100_trains_in_bfloat16(base: str, data: Path, tmp_path: Path) -> None:
     told: list[str] = []
     with use_card(H100) as record:
-        train("lora", data, base, tmp_path / "h100", tell=told.append)
+        train("lora", data, base, tmp_path / "h100", on_message=told.append)
     assert any("bf16 on cuda" in line for line in told)
     assert record.dtypes[torch.bfloat16] > record.dtypes[torch.float32] / 2

@@ -14,7 +14,7 @@ from emoscene.core.errors import UsageError
 from emoscene.diffusion.architecture import Architecture, find_family, read_architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.pipeline.pipeline import load
+from emoscene.pipeline.generate import load
 from emoscene.training import train
 
 MINIATURE = registry.package_folder("bases", "mini") / "weights/base"

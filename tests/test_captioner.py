@@ -12,7 +12,7 @@ from emoscene.core.errors import UsageError
 from emoscene.encoders.captioner import END, MARKS, START, Captioner, build_vocabulary, caption_agreement
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch
-from emoscene.training import loop
+from emoscene.training import loop, state
 
 SAID = ("a red dog, on a hill", "the blue sea")
 SMALL = {"side": 16, "patch": 8, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "beams": 1, "length": 9}
@@ -110,9 +110,9 @@ def test_its_processor_sees_as_it_does(tmp_path):
 
 def test_training_goes_on_where_it_stopped(tmp_path):
     own = {"batch": 4, "schedule": "constant", "warmup": 0.0, "precision": "fp32", "checkpoint_every": 2}
-    whole = loop.run_training(made(), Two(), loop.Config(steps=4, **own), tmp_path / "whole")
-    loop.run_training(made(), Two(), loop.Config(steps=2, **own), tmp_path / "parts")
-    resumed = loop.run_training(made(), Two(), loop.Config(steps=4, **own), tmp_path / "parts", resume=True)
+    whole = loop.run_training(made(), Two(), state.Config(steps=4, **own), tmp_path / "whole")
+    loop.run_training(made(), Two(), state.Config(steps=2, **own), tmp_path / "parts")
+    resumed = loop.run_training(made(), Two(), state.Config(steps=4, **own), tmp_path / "parts", resume=True)
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
     inner = [name for name, p in whole.trainable.items() if p.ndim == 2 and whole.use_muon(name)]
     assert len(inner) == 14

@@ -169,7 +169,7 @@ def test_other_times_of_the_same_bytes_go_on(root, said, tmp_path, capsys):
 
 
 def test_times_are_no_part_of_what_is_prepared(root, base, tmp_path):
-    call = {"root": root, "base": base, "workers": 0, "tell": str}
+    call = {"root": root, "base": base, "workers": 0, "on_message": str}
     one = prepare("imagefolder", out=tmp_path / "one", **call)
     for file in root.rglob("*.bmp"):
         os.utime(file, (2e9, 2e9))
@@ -190,7 +190,7 @@ def test_a_set_of_an_older_version_is_not_taken_for_the_same(root, said, tmp_pat
 def test_lists_annotations_and_tables_are_watched_too(base, tmp_path):
     for name in ("emoset", "raf-db"):
         place = write_layout(name, 14, 3, tmp_path / name, size=32, workers=0)
-        call = {"root": place, "out": tmp_path / f"{name}-out", "base": base, "workers": 0, "tell": str}
+        call = {"root": place, "out": tmp_path / f"{name}-out", "base": base, "workers": 0, "on_message": str}
         prepare(name, **call)
         prepare(name, **call)
         if name == "emoset":
@@ -214,7 +214,7 @@ def test_lists_annotations_and_tables_are_watched_too(base, tmp_path):
             cells.append({"image": (tmp_path / "one.bmp").read_bytes(), "label": label, "text": words})
         parquet.write_table(pa.Table.from_pylist(cells), shelf / "train.parquet")
 
-    call = {"root": shelf, "out": tmp_path / "shelf-out", "base": base, "workers": 0, "tell": str, "alike": -1}
+    call = {"root": shelf, "out": tmp_path / "shelf-out", "base": base, "workers": 0, "on_message": str, "alike": -1}
     for words, label in (("a boat", "awe"), ("a lake", "fear")):
         fill("a lake")
         prepare("hub", **call)
@@ -292,7 +292,7 @@ def test_a_folder_with_an_odd_name(base, root, tmp_path):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9sum\xe9s"))
     root.rename(odd)
     for _ in range(2):
-        out = prepare("imagefolder", root=odd, out=tmp_path / "out", base=base, workers=0, tell=str)
+        out = prepare("imagefolder", root=odd, out=tmp_path / "out", base=base, workers=0, on_message=str)
     assert len(PreparedDataset(out)) == 12 and run_dir.read_manifest(out)["config"]["root"] == str(odd)
 
 
@@ -384,7 +384,7 @@ def test_links_out_of_the_other_layouts(source, base, tmp_path):
     file = next(place.rglob("*.jpg"))
     file.rename(tmp_path / "secret.jpg")
     file.symlink_to(tmp_path / "secret.jpg")
-    out = prepare(source, root=place, out=tmp_path / "out", base=base, workers=0, tell=str)
+    out = prepare(source, root=place, out=tmp_path / "out", base=base, workers=0, on_message=str)
     (row,) = run_dir.read_jsonl(out / "quarantine.jsonl")
     assert row["file"] == str(file) and "a link that leaves" in row["reason"]
 

@@ -94,7 +94,7 @@ def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsy
         (emoset / f"{split}.json").write_text(json.dumps([row for row in rows if row[0] not in {"awe", "fear"}]))
     call = {"root": emoset, "out": tmp_path / "out", "base": base, "workers": 0}
     heard = []
-    preparation.prepare("emoset", **call, tell=heard.append)
+    preparation.prepare("emoset", **call, on_message=heard.append)
     assert "no picture shows awe, fear: what learns from this set will not know it" in heard
     folder = shutil.copytree(world["imagefolder"], tmp_path / "folder")
     (folder / "metadata.jsonl").unlink()

@@ -40,9 +40,9 @@ def made(tmp_path_factory):
         patch.setattr(demo, "SCENES", ("village", "forest"))
         patch.setattr(demo, "SEEDS", (7,))
         patch.setattr(demo, "DIAL", (0.0, 0.5, 1.0, 1.5))
-        out = demo.demo(out=folder / "out", tell=said.append, **call)
+        out = demo.demo(out=folder / "out", on_message=said.append, **call)
         again = []
-        assert demo.demo(out=folder / "out", tell=again.append, **call) == out
+        assert demo.demo(out=folder / "out", on_message=again.append, **call) == out
     assert said
     assert not again
     return out

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import emoscene
 import tiny
 from emoscene.cli.options import read_call
 from emoscene.core.errors import EmosceneError, UsageError
@@ -20,7 +21,6 @@ from emoscene.diffusion import device
 from emoscene.evaluation import evaluate
 from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import precision
-from emoscene.pipeline import pipeline
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CALL = {"num": 4, "steps": 2, "seed": 3}
@@ -33,12 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pipe(folder: Path) -> EmotionPipeline:
-    return pipeline.load(str(folder))
+    return emoscene.load(str(folder))
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> list[np.ndarray]:
-    return [np.asarray(image, int) for image in pipeline.load(str(folder))("a dog", **CALL).images]
+    return [np.asarray(image, int) for image in emoscene.load(str(folder))("a dog", **CALL).images]
 
 
 def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, fold
         half = torch.float16 if best == "cuda" else torch.float32
         assert device.choose_dtype(None, device.choose_device()) == half
     told: list[str] = []
-    pipeline.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, tell=told.append)
+    emoscene.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, on_message=told.append)
     assert told[0] == "painting on cpu in float32"
 
 
@@ -109,7 +109,7 @@ def test_a_large_parent_is_not_taken_for_its_child() -> None:
 def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
     with pytest.raises(UsageError, match=remedy) as told:
-        pipeline.load("mini", **words)
+        emoscene.load("mini", **words)
     assert "\n" not in str(told.value)
 
 
@@ -263,4 +263,4 @@ def test_nothing_to_compile_with_is_one_sentence(folder: Path, monkeypatch: pyte
     with pytest.raises(
         EmosceneError, match=r"^nothing can be compiled here .*compiler found\): .*leave --compile out$"
     ):
-        pipeline.load(str(folder), compile=True)
+        emoscene.load(str(folder), compile=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import emoscene
 import tiny
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
@@ -141,7 +142,7 @@ def test_methods_meet_where_there_is_a_picture_to_be_like(base: DiffusionModel, 
 
 def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no emotion_clip of its own: say the emotion with --emotion"):
-        pipeline.generate("a dog", base=str(base.folder), like=bright, out=tmp_path / "out")
+        emoscene.generate("a dog", base=str(base.folder), like=bright, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     bright.write_text("no picture")
     with pytest.raises(UsageError, match="cannot be read as a picture"):
@@ -206,8 +207,8 @@ def test_two_adapters_of_one_method_are_refused(base: DiffusionModel, tmp_path: 
         learners.save_learner(lora.from_scratch(lora.Config(rank=1), base), "lora", tmp_path / name, base)
     both = [tmp_path / "one", tmp_path / "two"]
     with pytest.raises(UsageError, match="are both lora"):
-        pipeline.load(base, adapter=both)
-    pair = pipeline.load(base, method="prompt+lora", adapter=both[:1])
+        emoscene.load(base, adapter=both)
+    pair = emoscene.load(base, method="prompt+lora", adapter=both[:1])
     assert (pair.method, pair.adapters) == ("prompt+lora", ("one",))
     with pytest.raises(UsageError, match="does not use it"):
-        pipeline.load(base, method="prompt", adapter=both[:1])
+        emoscene.load(base, method="prompt", adapter=both[:1])

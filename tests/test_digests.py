@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
+import emoscene
 import tiny
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
@@ -20,7 +21,7 @@ from emoscene.diffusion import digests
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.learning import learner
-from emoscene.pipeline import image_folder, pipeline
+from emoscene.pipeline import image_folder
 from tiny import made
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -351,22 +352,22 @@ def test_the_remark_is_told_once_and_recorded(base, copy, tmp_path):
     adapter = saved("lora", base, tmp_path / "adapter")
     nudge(copy / UNET, "conv_in.bias")
     told = []
-    call = {"adapter": adapter, "base": str(copy), "emotion": "awe", "steps": 1, "tell": told.append}
-    out = pipeline.generate("a dog", out=tmp_path / "out", **call)
+    call = {"adapter": adapter, "base": str(copy), "emotion": "awe", "steps": 1, "on_message": told.append}
+    out = emoscene.generate("a dog", out=tmp_path / "out", **call)
     [remark] = [sentence for sentence in told if "was trained on other weights" in sentence]
     assert run_dir.read_manifest(out)["remarks"] == [remark]
-    pipe = pipeline.load(str(copy), adapter=adapter)
+    pipe = emoscene.load(str(copy), adapter=adapter)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pipe(["a dog", "a cat"], steps=1)
     assert [str(one.message) for one in caught if one.category is UserWarning] == [remark]
-    home = pipeline.generate("a dog", out=tmp_path / "home", **call | {"base": base.name})
+    home = emoscene.generate("a dog", out=tmp_path / "home", **call | {"base": base.name})
     assert "remarks" not in run_dir.read_manifest(home)
 
 
 def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_path):
     call = {"out": tmp_path / "out", "base": str(folder), "method": "none", "steps": 1}
-    out = pipeline.generate("a dog", **call)
+    out = emoscene.generate("a dog", **call)
     manifest = run_dir.read_manifest(out)
     assert manifest["config"]["weights"] == {"base": base.fingerprint}
     recorded = " ".join(
@@ -374,11 +375,11 @@ def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_p
     )
     manifest["config"]["weights"]["base"] = recorded
     (out / run_dir.MANIFEST).write_text(json.dumps(manifest))
-    assert pipeline.generate("a dog", **call) == out
+    assert emoscene.generate("a dog", **call) == out
     manifest["config"]["weights"]["base"] = "0" * 64
     (out / run_dir.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match=r"weights\.base is"):
-        pipeline.generate("a dog", **call)
+        emoscene.generate("a dog", **call)
     assert image_folder.INDEX in {path.name for path in Path(out).iterdir()}
 
 
@@ -392,7 +393,7 @@ def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
     prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }]')
     judges, told = tiny.judges(tmp_path / "judges"), []
     call = {"judge": judges, "prompts": prompts, "seeds": "0:2", "steps": 1, "out": tmp_path / "scores"}
-    call |= {"base": str(copy), "adapter": [adapter], "tell": told.append}
+    call |= {"base": str(copy), "adapter": [adapter], "on_message": told.append}
     scores = json.loads((evaluate(**call) / "scores.json").read_text())
     [remark] = scores["remarks"]
     assert told.count(remark) == 1

@@ -16,7 +16,6 @@ import tiny
 from emoscene.cli.options import read_call
 from emoscene.core import registry
 from emoscene.diffusion import device
-from emoscene.pipeline import pipeline
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
@@ -69,12 +68,12 @@ def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
     assert [option.name for option in registry.list_options("methods", hue)] == ["pull"]
     base = device.load_model(str(tiny.make(tmp_path / "base")))
     asked = {"seed": 3, "steps": 3, "cfg": 3.0}
-    none = pipeline.load(base)("a lake", **asked).images[0]
-    pipe = pipeline.load(base, method=hue, pull=2.0)
+    none = emoscene.load(base)("a lake", **asked).images[0]
+    pipe = emoscene.load(base, method=hue, pull=2.0)
     assert np.array_equal(none, pipe("a lake", emotion="awe", strength=0.0, **asked).images[0])
     drawn = [np.asarray(pipe("a lake", emotion=name, **asked).images[0]) for name in ("awe", "anger")]
     assert not np.array_equal(*drawn)
-    together = pipeline.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})
+    together = emoscene.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})
     with pytest.warns(UserWarning, match="has room for"):  # the tiny base reads letter by letter
         assert not np.array_equal(none, together("a lake", emotion="awe", **asked).images[0])
 

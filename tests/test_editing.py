@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import emoscene
 import tiny
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
@@ -177,7 +178,7 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
     painted().save(tmp_path / "lake.png")
     call = {"base": str(base.folder), "image": tmp_path / "lake.png", "keep": 0.5, "steps": 4, "seed": 3}
     told: list[str] = []
-    out = pipeline.generate("a dog", out=tmp_path / "out", tell=told.append, **call)
+    out = emoscene.generate("a dog", out=tmp_path / "out", on_message=told.append, **call)
     row = read_params(out / "base-0003.png")
     assert (row.image, row.keep, row.size) == (str(tmp_path / "lake.png"), 0.5, (64, 64))
     assert json.loads((out / "pictures.jsonl").read_text())["image"] == row.image
@@ -190,7 +191,7 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
     with pytest.raises(UsageError, match="not the picture that it was"):
         list(EmotionPipeline(base, {}).generate([row]))
     with pytest.raises(UsageError, match="another call"):
-        pipeline.generate("a dog", out=tmp_path / "out", **call)
+        emoscene.generate("a dog", out=tmp_path / "out", **call)
     (tmp_path / "lake.png").unlink()
     with pytest.raises(UsageError, match="is not there"):
         list(EmotionPipeline(base, {}).generate([row]))
@@ -199,8 +200,8 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
 def test_what_is_done_with_a_picture_is_told(base: DiffusionModel, tmp_path: Path) -> None:
     painted(300, 200).save(tmp_path / "wide.png")
     told: list[str] = []
-    call = {"base": str(base.folder), "image": tmp_path / "wide.png", "steps": 2, "tell": told.append}
-    out = pipeline.generate("a dog", out=tmp_path / "out", **call)
+    call = {"base": str(base.folder), "image": tmp_path / "wide.png", "steps": 2, "on_message": told.append}
+    out = emoscene.generate("a dog", out=tmp_path / "out", **call)
     assert told[1:] == [f"{tmp_path / 'wide.png'} is 300x200 pixels, is worked on at 160x112 and comes back as 157x105"]
     with Image.open(out / "base-0000.png") as kept:
         assert kept.size == (157, 105)
@@ -210,7 +211,7 @@ def test_what_is_done_with_a_picture_is_told(base: DiffusionModel, tmp_path: Pat
 def test_words_that_are_off(pipe: EmotionPipeline, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     with pytest.raises(UsageError, match="cannot be read as a picture"):
-        pipeline.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
+        emoscene.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="give the picture with --image"):
         pipe("a", keep=0.5)

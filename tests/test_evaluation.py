@@ -27,7 +27,8 @@ from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, parse_seeds, plan_samples
 from emoscene.evaluation.judges import load_clip, load_judges
 from emoscene.learning import learner as learners
-from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene_mini.world.plan import held_out
 from emoscene_mini.world.scenes import SCENES
 
@@ -46,7 +47,14 @@ def judges(tmp_path_factory):
 def call(base, judges, tmp_path_factory):
     prompts = tmp_path_factory.mktemp("prompts") / "two.toml"
     prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }, { text = "a park", scene = "park" }]')
-    return {"base": base, "judge": judges, "prompts": prompts, "seeds": "0:2", "steps": 1, "tell": lambda line: None}
+    return {
+        "base": base,
+        "judge": judges,
+        "prompts": prompts,
+        "seeds": "0:2",
+        "steps": 1,
+        "on_message": lambda line: None,
+    }
 
 
 def test_scores_have_every_field(call, tmp_path):
@@ -94,7 +102,7 @@ def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
 def test_two_processes_share_an_evaluation(call, tmp_path):
     """Scores of two ranks are those of one, to the last digit, but for speeds and memory."""
     words = {**call, "judge": [str(judge) for judge in call["judge"]], "prompts": str(call["prompts"])}
-    del words["tell"]
+    del words["on_message"]
     told = []
     for ranks in (1, 2):
         asked = {**words, "method": "prompt", "out": str(tmp_path / f"out{ranks}")}
@@ -134,7 +142,7 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
         (tmp_path / "from" / name).mkdir(parents=True)
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/1.jpg")
     with pytest.raises(EmosceneError, match="all scores but 1: diversity needs 2 pictures of one emotion"):
-        evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, tell=print)
+        evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, on_message=print)
     out = tmp_path / "out"
     scores = json.loads((out / "scores.json").read_text())
     assert scores["pictures"] == 3
@@ -173,7 +181,7 @@ def test_the_miniatures_prompts_say_what_they_are():
 def test_what_a_method_cost_is_told_of_the_bases_own_adapter_too(tmp_path):
     prompts = [Prompt("a village by a lake", "village")]
     out = evaluate(
-        out=tmp_path / "scores", method="lora", prompts=prompts, seeds=[0, 1], steps=1, tell=lambda text: None
+        out=tmp_path / "scores", method="lora", prompts=prompts, seeds=[0, 1], steps=1, on_message=lambda text: None
     )
     cost = json.loads((out / "scores.json").read_text())["cost"]
     assert cost["trainable"] > 100_000

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 
+import emoscene
 import tiny
 from emoscene.cli import main
 from emoscene.cli.options import read_call
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipe(folder):
-    return pipeline.load(str(folder), device="cpu")
+    return emoscene.load(str(folder), device="cpu")
 
 
 def change_weights(file, name, value):
@@ -213,7 +214,7 @@ def test_a_recipe_is_read_by_the_same_bounds(setting, tmp_path):
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_a_methods_setting_is_finite(value, folder):
     with pytest.raises(UsageError, match="scale"):
-        pipeline.load("mini", method="guidance", scale=value, device="cpu")
+        emoscene.load("mini", method="guidance", scale=value, device="cpu")
 
 
 @pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
@@ -350,7 +351,7 @@ def test_what_overflows_in_half_precision_is_decoded_in_single(tmp_path):
     decode(latents, [1, 2])
     assert told == [f"the autoencoder of '{folder}' overflows in float16: it decodes in float32 instead"]
     assert half.vae.dtype == torch.float16
-    made = pipeline.load(half)
+    made = emoscene.load(half)
     made.on_message = told.append
     made("a dog", steps=1, size=64)
     assert len(told) == 2
@@ -360,7 +361,7 @@ def test_an_autoencoder_that_overflows_in_single_precision_is_said(folder, tmp_p
     broken = tiny.make(tmp_path / "base")
     change_weights(next((broken / "vae").glob("*.safetensors")), DECODER, lambda weight: weight * 1e38)
     for dtype in (torch.float32, torch.bfloat16):
-        pipe = pipeline.load(DiffusionModel.load(str(broken), dtype=dtype))
+        pipe = emoscene.load(DiffusionModel.load(str(broken), dtype=dtype))
         pipe.on_message = lambda remark: None
         with pytest.raises(EmosceneError, match=r"the autoencoder of the base .* in float32 as well"):
             pipe("a dog", steps=1, size=64)

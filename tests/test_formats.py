@@ -370,7 +370,7 @@ def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     monkeypatch.setattr("emoscene.export.export.HfApi", Hub)
     with pytest.raises(EmosceneError, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
-    export(made / "guidance", push="me/emotions", tell=said.append, **call)
+    export(made / "guidance", push="me/emotions", on_message=said.append, **call)
     assert said == [
         f"the card and the pictures name the base by its folder, {made / 'base'}",
         "uploaded to https://hub/me/emotions",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import emoscene
 import tiny
 from emoscene.cli import main
 from emoscene.core import run_dir
@@ -22,7 +23,7 @@ from emoscene.core.images import GenerationParams, name_files, read_params
 from emoscene.data.workers import WorkerGroup
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
-from emoscene.pipeline import image_folder, pipeline
+from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 ROOT = Path(__file__).parent.parent
@@ -193,42 +194,42 @@ def trained(base, folder, name, seed, **settings):
 def test_another_adapter_of_the_same_name_is_another_call(base, tmp_path):
     one, other = (trained(base, tmp_path / name / "inversion", "inversion", n) for n, name in enumerate("ab"))
     call = {"prompt": "a dog", "base": base.name, "emotion": "awe", "steps": 1, "out": tmp_path / "out"}
-    out = pipeline.generate(adapter=one, **call)
+    out = emoscene.generate(adapter=one, **call)
     assert read_params(out / "awe-0000.png").adapters == ("inversion",)
     assert set(run_dir.read_manifest(out)["config"]["weights"]) == {"base", "inversion"}
     shutil.copytree(one, tmp_path / "moved/inversion")
-    pipeline.generate(adapter=tmp_path / "moved/inversion", **call)
+    emoscene.generate(adapter=tmp_path / "moved/inversion", **call)
     with pytest.raises(UsageError, match=r"config\.weights\.inversion is .* there and .* here"):
-        pipeline.generate(adapter=other, **call)
+        emoscene.generate(adapter=other, **call)
 
 
 def test_another_base_of_the_same_name_is_another_call(tmp_path):
     folder = tiny.make(tmp_path / "base")
     call = {"prompt": "a dog", "base": str(folder), "steps": 1, "out": tmp_path / "out"}
-    pipeline.generate(**call)
+    emoscene.generate(**call)
     config = folder / "text_encoder/config.json"
     config.write_text(config.read_text().replace('"layer_norm_eps": 1e-05', '"layer_norm_eps": 2e-05'))
     with pytest.raises(UsageError, match=r"config\.weights\.base is"):
-        pipeline.generate(**call)
+        emoscene.generate(**call)
 
 
 def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
     folder = trained(base, tmp_path / "guidance", "guidance", 0)
     call = {"base": base.name, "adapter": folder, "emotion": "awe", "steps": 2}
-    out = pipeline.generate("a dog", out=tmp_path / "hard", scale=90.0, away=3.0, **call)
-    plain = read_params(pipeline.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
+    out = emoscene.generate("a dog", out=tmp_path / "hard", scale=90.0, away=3.0, **call)
+    plain = read_params(emoscene.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
     assert plain.settings == {}
     row = read_params(out / "awe-0000.png")
     assert row.settings == {"guidance.scale": 90.0}
     with Image.open(out / row.file) as kept:
         made = {
-            told: next(pipeline.load(row.base, method=row.method, adapter=folder, **settings).generate([row]))[1]
+            told: next(emoscene.load(row.base, method=row.method, adapter=folder, **settings).generate([row]))[1]
             for told, settings in (("again", row.settings), ("without", {}))
         }
         assert made["again"].tobytes() == kept.tobytes()
         assert made["without"].tobytes() != kept.tobytes()
-    pair = pipeline.load(base, method="prompt+guidance", adapter=folder, **row.settings)
+    pair = emoscene.load(base, method="prompt+guidance", adapter=folder, **row.settings)
     assert pair.plan("a dog")[0].settings == row.settings
     assert pair.methods["guidance"].config.scale == 90.0
     with pytest.raises(UsageError, match="did you mean 'scale'"):
-        pipeline.load(base, method="prompt+guidance", adapter=folder, scael=3)
+        emoscene.load(base, method="prompt+guidance", adapter=folder, scael=3)

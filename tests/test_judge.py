@@ -16,7 +16,7 @@ from emoscene.encoders.judge import Judge, augment
 from emoscene.evaluation.judges import load_judge
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch
-from emoscene.training import loop
+from emoscene.training import loop, state
 from emoscene_mini import judges
 
 SMALL = {"side": 32, "patch": 8, "width": 32, "layers": 2, "heads": 2}
@@ -57,7 +57,7 @@ def batch(slots=range(16), step=0):
 @pytest.mark.parametrize("target", ["emotion", "scene"])
 def test_a_judge_learns(target, tmp_path):
     torch.manual_seed(0)
-    settings = loop.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
+    settings = state.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
     judge = loop.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
     assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
     with torch.no_grad():
@@ -112,10 +112,17 @@ def test_any_size_is_read():
 
 
 def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
-    settings = loop.Config(steps=2, batch=4, checkpoint_every=1, average=0)
+    settings = state.Config(steps=2, batch=4, checkpoint_every=1, average=0)
     told = []
     words = tiny.make(tmp_path / "base") / "tokenizer"
-    call = {"pictures": 8, "checked": 8, "settings": settings, "worded": settings, "workers": 0, "tell": told.append}
+    call = {
+        "pictures": 8,
+        "checked": 8,
+        "settings": settings,
+        "worded": settings,
+        "workers": 0,
+        "on_message": told.append,
+    }
     judges.train_judges(tmp_path / "work", tmp_path / "out", words, **call)
     for target in judges.TARGETS:
         about = json.loads((tmp_path / "out" / f"judge-{target}/learner.json").read_text())

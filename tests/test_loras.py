@@ -158,7 +158,13 @@ def test_a_row_names_it(folder, kohya, tmp_path, capsys):
 
 def test_scores_name_it(folder, kohya, tmp_path):
     (tmp_path / "prompts.txt").write_text("a dog\na cat\n")
-    call = {"base": str(folder), "judge": tiny.judges(tmp_path), "seeds": "0:2", "steps": 1, "tell": lambda line: None}
+    call = {
+        "base": str(folder),
+        "judge": tiny.judges(tmp_path),
+        "seeds": "0:2",
+        "steps": 1,
+        "on_message": lambda line: None,
+    }
     out = emoscene.evaluate(
         out=tmp_path / "scores", prompts=tmp_path / "prompts.txt", method="none", lora=f"{kohya}:2", **call
     )

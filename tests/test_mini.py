@@ -14,7 +14,8 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch, Learner
-from emoscene.training.loop import Config, TrainingState, train_steps
+from emoscene.training.loop import train_steps
+from emoscene.training.state import Config, TrainingState
 from emoscene_mini import build, folder, image_cache, tokenizer
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import emoscene
 import tiny
 from emoscene.cli.options import read_call
 from emoscene.core import run_dir
@@ -25,7 +26,6 @@ from emoscene.evaluation.external import find_samples
 from emoscene.export.diffusers import _copy_artifact
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
-from emoscene.pipeline import pipeline
 
 HOSTILE = (
     "/etc/passwd",
@@ -146,7 +146,7 @@ def test_originals_beside_are_not_judged_themselves(tmp_path):
 
 
 def test_a_row_without_the_sha256_of_its_picture_is_not_painted(tmp_path):
-    pipe = pipeline.load(str(tiny.make(tmp_path / "base")), device="cpu")
+    pipe = emoscene.load(str(tiny.make(tmp_path / "base")), device="cpu")
     picture(tmp_path / "secret.png")
     [row] = pipe.plan("a dog", image=tmp_path / "secret.png", size=64, steps=2, keep=0.5)
     assert len(list(pipe.generate([row]))) == 1

@@ -24,7 +24,7 @@ from emoscene.data.preparation import prepare
 from emoscene.encoders.captioner import Captioner
 from emoscene.evaluation.evaluate import evaluate, list_cautions
 from emoscene.export.card import _score_table
-from emoscene.pipeline.pipeline import load
+from emoscene.pipeline.generate import load
 from emoscene.reporting import report
 from emoscene.training.train import train
 from emoscene_mini.world.faces import render_face
@@ -56,7 +56,7 @@ def prepared(photographs, tmp_path_factory):
     root = shutil.copytree(photographs, tmp_path_factory.mktemp("raw") / "photographs")
     (root / "amusement/coffee.txt").write_text("a cup of coffee\n on a table")
     heard = []
-    out = prepare("imagefolder", root=root, out=root.parent / "out", device="cpu", workers=0, tell=heard.append)
+    out = prepare("imagefolder", root=root, out=root.parent / "out", device="cpu", workers=0, on_message=heard.append)
     return out, heard
 
 
@@ -80,7 +80,7 @@ def test_photographs_are_not_captioned_by_the_miniature(prepared):
 
 def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
-    call = {"root": photographs, "limit": 4, "workers": 0, "device": "cpu", "tell": str}
+    call = {"root": photographs, "limit": 4, "workers": 0, "device": "cpu", "on_message": str}
     for captioner in ("base", str(CAPTIONER)):
         out = prepare("imagefolder", out=tmp_path / captioner.replace("/", "-"), captioner=captioner, **call)
         assert set(PreparedDataset(out).column("caption")) == {"a castle"}
@@ -104,7 +104,7 @@ def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkey
     root = write_layout(layout, 16, 3, tmp_path / "world", size=64, workers=0)
     (root / "metadata.jsonl").unlink(missing_ok=True)
     heard = []
-    out = prepare(layout, root=root, out=tmp_path / "out", device="cpu", workers=0, tell=heard.append)
+    out = prepare(layout, root=root, out=tmp_path / "out", device="cpu", workers=0, on_message=heard.append)
     manifest = run_dir.read_manifest(out)
     assert set(PreparedDataset(out).column("caption")) == {"a castle"}
     assert manifest["captions"] == {"own": 0, "captioner": manifest["pictures"]}
@@ -118,16 +118,16 @@ def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, mo
     root = write_layout("imagefolder", 16, 3, tmp_path / "world", size=64, workers=0)
     (root / "metadata.jsonl").unlink()
     shutil.copy(next(photographs.rglob("coffee.png")), root / "awe/coffee.png")
-    out = prepare("imagefolder", root=root, out=tmp_path / "out", device="cpu", workers=0, tell=str)
+    out = prepare("imagefolder", root=root, out=tmp_path / "out", device="cpu", workers=0, on_message=str)
     captions = dict(zip(PreparedDataset(out).column("id"), PreparedDataset(out).column("caption"), strict=True))
     assert captions.pop("awe.coffee") == "" and set(captions.values()) == {"a castle"}
     assert "1 of 17 images is not known to be of it" in run_dir.read_manifest(out)["cautions"][0]
 
 
 def test_train_does_not_make_captions_of_photographs(prepared, photographs, tmp_path):
-    out = prepare("imagefolder", root=photographs, out=tmp_path / "mute", device="cpu", workers=0, tell=str)
+    out = prepare("imagefolder", root=photographs, out=tmp_path / "mute", device="cpu", workers=0, on_message=str)
     with pytest.raises(UsageError, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare .*mute again"):
-        train("lora", data=out, out=tmp_path / "lora", yes=True, tell=str)
+        train("lora", data=out, out=tmp_path / "lora", yes=True, on_message=str)
     assert not (tmp_path / "mute-lora").exists()
 
 
@@ -155,7 +155,7 @@ def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, c
     count = scores["pictures"]
     assert sentence.startswith(f"{LIMIT}, and {count} of {count} images are not known to be of it: what its judges say")
     assert "(emotion, scene, clip)" in sentence and sentence in told
-    out = report(tmp_path / "scores", out=tmp_path / "report", tell=str)
+    out = report(tmp_path / "scores", out=tmp_path / "report", on_message=str)
     assert sentence in (out / "report.md").read_text()
     assert "only its rendered world" in (out / "index.html").read_text()
 
@@ -172,7 +172,7 @@ def test_the_cards_results_carry_it(tmp_path):
 def test_judges_of_the_worlds_images_need_no_sentence(tmp_path):
     root = write_layout("imagefolder", 8, 3, tmp_path / "world", size=64, workers=0)
     with suppress(EmosceneError):  # some metric may be missing in so few images
-        evaluate(pictures=root, out=tmp_path / "scores", device="cpu", tell=str)
+        evaluate(pictures=root, out=tmp_path / "scores", device="cpu", on_message=str)
     assert "cautions" not in json.loads((tmp_path / "scores/scores.json").read_text())
 
 
@@ -248,7 +248,7 @@ def test_a_photographs_own_exif_stays_at_home(tmp_path):
             picture.save(tmp_path / f"raw/{emotion}/{number}.jpg", exif=exif.tobytes())
     base = str(tiny.make(tmp_path / "base"))
     out = prepare(
-        "imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, kind="jpeg", tell=str
+        "imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, kind="jpeg", on_message=str
     )
     files = list((out / "pictures").rglob("*.jpeg"))
     assert files and not any(b"at home" in file.read_bytes() for file in files)

@@ -20,7 +20,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import precision
 from emoscene.methods.base import Method
 from emoscene.training import train
-from emoscene.training.loop import Config, TrainingState
+from emoscene.training.state import Config, TrainingState
 
 WIDE = [nn.Linear(precision.WIDE, 2 * precision.WIDE)]
 NARROW = [nn.Linear(precision.WIDE - 1, 10 * precision.WIDE), nn.Embedding(10_000, 64)]
@@ -33,7 +33,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def data(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare("mini", out=tmp_path_factory.mktemp("data") / "prepared", limit=24, base=base, workers=0, tell=str)
+    return prepare(
+        "mini", out=tmp_path_factory.mktemp("data") / "prepared", limit=24, base=base, workers=0, on_message=str
+    )
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
     few = {"steps": 3, "batch": 4, "rank": 2, "validate_every": 3, "pictures_every": 3, "average": 0.0, "lr": 1e-3}
     losses = {}
     for kind in ("fp32", "bf16"):
-        words = {"data": data, "base": base, "precision": kind, "tell": str}
+        words = {"data": data, "base": base, "precision": kind, "on_message": str}
         out = emoscene.train("lora", out=tmp_path / kind, **words, **few)
         losses[kind] = run_dir.read_manifest(out)["history"][-1]["loss"]["all"]
         assert list((out / "progress").glob("*.png"))
@@ -122,7 +124,7 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
 
 def test_fp16_is_refused_in_one_sentence(base: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no precision 'fp16': did you mean 'bf16'"):
-        emoscene.train("lora", data=data, base=base, out=tmp_path / "out", precision="fp16", tell=str)
+        emoscene.train("lora", data=data, base=base, out=tmp_path / "out", precision="fp16", on_message=str)
 
 
 def compile_without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ PARENT = {"kind": "artifact", "config": {"name": "lora"}, "fingerprint": "f" * 6
 def test_a_page_that_needs_nothing_but_itself(tmp_path):
     folders = [scored(tmp_path / "none", "none", 0.125), scored(tmp_path / "lora")]
     said = []
-    out = reporting.report(folders, out=tmp_path / "report", tell=said.append)
+    out = reporting.report(folders, out=tmp_path / "report", on_message=said.append)
     text = (out / "index.html").read_text()
     page = Page(text)
     assert page.fetched
@@ -117,13 +117,13 @@ def test_a_page_that_needs_nothing_but_itself(tmp_path):
         assert words in text
     assert len(said) == 1
     assert run_dir.read_manifest(out, "report")["parents"][0]["config"]["method"] == "none"
-    assert reporting.report(folders, out=out, tell=said.append) == out
+    assert reporting.report(folders, out=out, on_message=said.append) == out
     with pytest.raises(UsageError, match="another call's"):
         reporting.report(folders[:1], out=out)
 
 
 def test_the_same_as_markdown_and_csv(tmp_path):
-    out = reporting.report(scored(tmp_path / "lora"), out=tmp_path / "report", tell=print)
+    out = reporting.report(scored(tmp_path / "lora"), out=tmp_path / "report", on_message=print)
     text = (out / "report.md").read_text()
     assert "| lora | 75.0% (65.0% to 85.0%) | 50.0% (40.0% to 60.0%) | 0.9 (0.8 to 1) | 1,000 | 2.00 | 48 |" in text
     faces = text.partition("## Faces and scenes")[2].partition("##")[0]
@@ -170,7 +170,7 @@ def test_every_judge_has_its_differences(tmp_path):
     assert made["emotion as asked, by emotion"] == (pytest.approx(-0.25), 0.25, 0.75)  # one question of three
     assert made["emotion as asked, by words"] == (0, 1, 1)
     assert list(made)[2:] == ["scene kept"]
-    text = (reporting.report(folders, out=tmp_path / "r", tell=print) / "report.md").read_text()
+    text = (reporting.report(folders, out=tmp_path / "r", on_message=print) / "report.md").read_text()
     controls = text.partition("## Controls")[2].partition("##")[0]
     assert "| lora, by clip | 100.0% (90.0% to 100.0%) | 12.5% (2.5% to 22.5%) | 25.0% (15.0% to 35.0%) |" in controls
     assert "| lora, by clip | 0.75 |  | 0.75 |" in text.partition("## Emotion by emotion")[2]
@@ -199,7 +199,7 @@ def test_what_does_not_compare_is_said(tmp_path):
         assert words in told
     assert "none: had" not in told
     assert compare_all(found) == []
-    text = (reporting.report([one, other, lost], out=tmp_path / "r", tell=print) / "index.html").read_text()
+    text = (reporting.report([one, other, lost], out=tmp_path / "r", on_message=print) / "index.html").read_text()
     assert "had other judges" in text
     assert text.index("had other judges") < text.index("<table>")
 
@@ -218,7 +218,7 @@ def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     (name, turns), *rest = find_curves(found, "strength").items()
     assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
     assert list(find_curves(found, "scale")) == ["guidance"]
-    text = (reporting.report([*dial, *scale], out=tmp_path / "r", tell=print) / "index.html").read_text()
+    text = (reporting.report([*dial, *scale], out=tmp_path / "r", on_message=print) / "index.html").read_text()
     assert "scene kept against strength" in text
     assert "emotion as asked against guidance scale" in text
     assert "lora, strength 0.5 to 1.5: a beach" in text
@@ -234,7 +234,7 @@ def test_the_guides_own_verdict_stands_beside_the_judges(tmp_path):
         metrics = {"guide_accuracy": figure(own), "guide_gap": gap}
         settings = {"scale": scale, "low": 0.2}
         folders.append(scored(tmp_path / f"{scale}", "guidance", judged, settings=settings, metrics=metrics))
-    out = reporting.report(folders, out=tmp_path / "r", tell=print)
+    out = reporting.report(folders, out=tmp_path / "r", on_message=print)
     assert (
         "| guidance, scale 8 | 8 | 90.0% (80.0% to 100.0%) | 60.0% (50.0% to 70.0%) | 0.3 (-0.05 to 0.4) |"
         in (out / "report.md").read_text()
@@ -313,10 +313,10 @@ def test_real_scores_of_a_tiny_base(tmp_path):
     (tmp_path / "two.toml").write_text('prompt = [{ text = "a beach", scene = "beach" }, { text = "a park" }]')
     call = {"base": str(tiny.make(tmp_path / "base")), "judge": judges, "prompts": tmp_path / "two.toml", "steps": 1}
     made = [
-        evaluate(out=tmp_path / name, method=name, seeds="0:2", robust=True, tell=print, **call)
+        evaluate(out=tmp_path / name, method=name, seeds="0:2", robust=True, on_message=print, **call)
         for name in ("none", "prompt")
     ]
-    out = reporting.report(made, out=tmp_path / "report", tell=print)
+    out = reporting.report(made, out=tmp_path / "report", on_message=print)
     assert Page((out / "index.html").read_text()).tags.count("img") == 2 * 2 * 8
     assert "prompt" in (out / "report.md").read_text()
     assert len(compare_all(load_entries(made))) == 2
@@ -333,7 +333,7 @@ def test_no_file_outside_of_the_scores_is_embedded(name, tmp_path):
     rows = [json.loads(line) | {"file": said} for line in (folder / "verdicts.jsonl").read_text().splitlines()]
     (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     told = []
-    out = reporting.report(folder, out=tmp_path / "report", tell=told.append)
+    out = reporting.report(folder, out=tmp_path / "report", on_message=told.append)
     assert 'width="37"' not in (out / "index.html").read_text()
     assert f"lora: {len(rows)} of its pictures lie outside of {folder} and are not shown." in told
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import emoscene
 import tiny
 from emoscene.cli import options as cli_options
 from emoscene.cli.options import read_call
@@ -16,7 +17,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params
 from emoscene.diffusion import model
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.pipeline import pipeline, samplers
+from emoscene.pipeline import samplers
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.web.form import Wish
 
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipe(folder: Path) -> EmotionPipeline:
-    return pipeline.load(str(folder))
+    return emoscene.load(str(folder))
 
 
 def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipeline) -> None:
@@ -101,7 +102,7 @@ def test_a_base_that_can_say_no_eps_is_refused(more: dict[str, Any]) -> None:
 
 def test_generate_writes_rows_that_make_the_pictures_again(pipe: EmotionPipeline, folder: Path, tmp_path: Path) -> None:
     call = {"base": str(folder), "emotion": ["awe", "fear"], "num": 2, "seed": 3, "steps": 2}
-    out = pipeline.generate("a dog", out=tmp_path / "out", **call)
+    out = emoscene.generate("a dog", out=tmp_path / "out", **call)
     rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == ["awe-0003.png", "awe-0004.png", "fear-0003.png", "fear-0004.png"]
     row = read_params(out / "fear-0004.png")
@@ -121,32 +122,32 @@ def test_generate_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.generate("a dog", watch=interrupt, **call)
+        emoscene.generate("a dog", on_progress=interrupt, **call)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     assert len(kept) == 2
     seen = []
-    pipeline.generate("a dog", watch=lambda done, total: seen.append(done), **call)
+    emoscene.generate("a dog", on_progress=lambda done, total: seen.append(done), **call)
     assert seen == [3, 4]
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == time for name, time in kept.items())
     with pytest.raises(UsageError, match="another call"):
-        pipeline.generate("a cat", **call)
+        emoscene.generate("a cat", **call)
 
 
 def test_someones_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="did not make"):
-        pipeline.generate("a dog", base=str(folder), out=tmp_path, steps=1)
+        emoscene.generate("a dog", base=str(folder), out=tmp_path, steps=1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     with pytest.raises(UsageError, match="lora"):
-        pipeline.load(str(folder), method="lorra")
+        emoscene.load(str(folder), method="lorra")
     with pytest.raises(UsageError, match="mini"):
-        pipeline.load("minni")
+        emoscene.load("minni")
     with pytest.raises(UsageError, match="no lora of its own"):
-        pipeline.load(str(folder), method="lora")
-    pipe = pipeline.load(str(folder))
+        emoscene.load(str(folder), method="lora")
+    pipe = emoscene.load(str(folder))
     with pytest.raises(UsageError, match=r"sampler.*dpm"):
         pipe("a", sampler="dpm")
     for name in ("strength", "cfg", "cfg_low", "cfg_high"):
@@ -156,9 +157,9 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     with pytest.raises(UsageError, match="steps=0 is out of range: it goes from 1 to 999"):
         pipe.plan("a", steps=0)
     with pytest.raises(UsageError, match="no setting 'lexicn': did you mean 'lexicon'"):
-        pipeline.load(str(folder), method="prompt", lexicn="x.toml")
+        emoscene.load(str(folder), method="prompt", lexicn="x.toml")
     with pytest.raises(UsageError, match="no setting 'scale'"):
-        pipeline.load(str(folder), scale=3)
+        emoscene.load(str(folder), scale=3)
     with pytest.raises(UsageError, match=r"multiples of 16, and 4 megapixels at most"):
         pipe("a", size=100)
     with pytest.raises(UsageError, match="did you mean 'awe'"):
@@ -173,7 +174,7 @@ def test_samplers_have_one_list() -> None:
 def test_a_sampler_that_is_off_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
     for off in ({"sampler": "dpm"}, {"strength": float("inf")}):
         with pytest.raises(UsageError):
-            pipeline.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
+            emoscene.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
         assert not (tmp_path / "out").exists()
 
 
@@ -205,7 +206,7 @@ def test_a_damaged_schedule_is_named(text: str | None, tmp_path: Path) -> None:
 
 
 def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: EmotionPipeline, folder: Path) -> None:
-    worded = pipeline.load(str(folder), method="prompt")
+    worded = emoscene.load(str(folder), method="prompt")
     long = "dog " * 60
     with pytest.warns(UserWarning, match="its end is not read"):
         worded(long, emotion="awe", steps=1)

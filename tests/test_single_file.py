@@ -14,7 +14,7 @@ import tiny
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import hub, loading
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.pipeline.pipeline import load
+from emoscene.pipeline.generate import load
 
 NARROW = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
 

@@ -28,7 +28,8 @@ from emoscene.learning.learner import Batch, Learner
 from emoscene.training import callbacks, dry_run
 from emoscene.training import train as train_verb
 from emoscene.training.callbacks import validation_places
-from emoscene.training.loop import Config, run_training
+from emoscene.training.loop import run_training
+from emoscene.training.state import Config
 from emoscene_mini.world.layouts import write_layout
 
 FEW = {"steps": 4, "batch": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
@@ -46,7 +47,7 @@ def data(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(data: Path, out: Path, base: str, name: str = "lora", **settings: object) -> Path:
-    asked = {"tell": str, **FEW, **settings}
+    asked = {"on_message": str, **FEW, **settings}
     return emoscene.train(name, data=data, out=out, base=base, **{k: v for k, v in asked.items() if v is not None})
 
 
@@ -88,7 +89,7 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
 
     own = {"steps": 6, "validate_every": 2}
     with pytest.raises(EmosceneError, match="--resume goes on"):
-        train(data, tmp_path / "out", base, **own, tell=interrupt)
+        train(data, tmp_path / "out", base, **own, on_message=interrupt)
     recorded = " ".join(
         run_dir.fingerprint_folder(Path(base) / part)[:32] for part in ("unet", "text_encoder", "tokenizer")
     )
@@ -111,7 +112,7 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
     cls = registry.load_plugin("methods", name)
     own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
     if "vector" in cls.columns:
-        data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
+        data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, on_message=str)
 
     def interrupt(sentence: str) -> None:
         if sentence.startswith("step 3:"):
@@ -119,7 +120,7 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
 
     whole = train(data, tmp_path / "whole", base, name, **own)
     with pytest.raises(EmosceneError, match=r"stopped at step 4, saved in .*: the same call with --resume goes on"):
-        train(data, tmp_path / "parts", base, name, **own, tell=interrupt)
+        train(data, tmp_path / "parts", base, name, **own, on_message=interrupt)
     with pytest.raises(UsageError, match="--resume"):
         train(data, tmp_path / "parts", base, name, **own)
     about = checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")[-1] / "state.json"
@@ -174,7 +175,7 @@ def test_a_kill_at_the_very_end_loses_nothing(
 def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: str, tmp_path: Path) -> None:
     """Whatever the seed of the training: at step 0 only the weights count."""
     told: list[str] = []
-    one = train(data, tmp_path / "one", base, steps=1, tell=told.append)
+    one = train(data, tmp_path / "one", base, steps=1, on_message=told.append)
     other = train(data, tmp_path / "other", base, steps=1, seed=5)
     first, again = (run_dir.read_manifest(out)["history"][0] for out in (one, other))
     assert first == again
@@ -208,7 +209,15 @@ def test_it_stops_early_and_keeps_the_best(
     monkeypatch.setattr(callbacks, "validation_losses", found)
     told: list[str] = []
     out = train(
-        data, tmp_path / "out", base, "inversion", steps=9, validate_every=1, patience=2, tell=told.append, rank=None
+        data,
+        tmp_path / "out",
+        base,
+        "inversion",
+        steps=9,
+        validate_every=1,
+        patience=2,
+        on_message=told.append,
+        rank=None,
     )
     assert [row["step"] for row in run_dir.read_manifest(out)["history"]] == [0, 1, 2, 3]
     assert run_dir.read_manifest(out)["cost"]["pictures"] == 12
@@ -220,7 +229,7 @@ def test_it_stops_early_and_keeps_the_best(
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(data: Path, base: str, tmp_path: Path) -> None:
     told: list[str] = []
     before = sorted(tmp_path.rglob("*"))
-    train(data, tmp_path / "out", base, dry_run=True, steps=1000, tell=told.append)
+    train(data, tmp_path / "out", base, dry_run=True, steps=1000, on_message=told.append)
     assert sorted(tmp_path.rglob("*")) == before
     assert [line.partition(":")[0] for line in told] == ["steps", "memory", "disk", "time"]
     pictures = len(PreparedDataset(data, "methods"))
@@ -233,7 +242,7 @@ def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_pa
     config = Config(steps=4, batch=4, keep=1, checkpoint_every=9, precision="fp32")
     learner = cls.from_scratch(cls.Config(rank=16), backbone)
     while_running, kept = dry_run.estimate_disk(learner, config)
-    run_training(learner, PreparedDataset(data, "methods"), config, tmp_path, tell=str)
+    run_training(learner, PreparedDataset(data, "methods"), config, tmp_path, on_message=str)
     there = sum(file.stat().st_size for file in tmp_path.rglob("*"))
     assert while_running / 2 == pytest.approx(there, rel=0.3)
     (tmp_path / "kept").mkdir()
@@ -279,7 +288,7 @@ def test_checkpointing_is_refused_where_no_unet_trains(data: Path, base: str, tm
 def test_compiled_it_learns_the_same(name: str, data: Path, base: str, tmp_path: Path) -> None:
     own = {"rank": None, "lr": 1e-4} if name == "multimodal" else {"lr": 1e-4}
     if name == "multimodal":
-        data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, tell=str)
+        data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, on_message=str)
     plain, compiled = (train(data, tmp_path / str(c), base, name, compile=c, **own) for c in (False, True))
     for one, other in zip(*(run_dir.read_manifest(out)["history"] for out in (plain, compiled)), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
@@ -326,11 +335,11 @@ def test_vectors_that_lack_are_offered(
 def test_what_a_source_says_of_itself_is_no_setting(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RAF-DB's manifest tells how many pictures each of its rules touched."""
     root = write_layout("raf-db", 14, 0, tmp_path / "faces")
-    data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", tell=str)
+    data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", on_message=str)
     cls, backbone = registry.load_plugin("methods", "multimodal"), DiffusionModel.load(base)
     monkeypatch.setattr(train_verb, "train", lambda name, **call: Path(CLIP))
     monkeypatch.setattr(cls, "reads", ("vector",))
-    ready = train_verb.provide_data("multimodal", cls, data, base, backbone, yes=True, tell=str)
+    ready = train_verb.provide_data("multimodal", cls, data, base, backbone, yes=True, on_message=str)
     assert PreparedDataset(ready).emotion_clip == run_dir.fingerprint_folder(CLIP)
     own, made = (run_dir.read_manifest(folder)["config"] for folder in (data, ready))
     assert made == own | {"emotion_clip": run_dir.fingerprint_folder(CLIP)}
@@ -355,7 +364,7 @@ def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monke
 def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
     root = write_layout("imagefolder", 12, 0, tmp_path / "raw", size=32)
     (root / "metadata.jsonl").unlink()
-    data = prepare("imagefolder", root=root, out=tmp_path / "mute", base=base, workers=0, spoilt=1.0, tell=str)
+    data = prepare("imagefolder", root=root, out=tmp_path / "mute", base=base, workers=0, spoilt=1.0, on_message=str)
     with pytest.raises(UsageError, match=r"mute lacks captions: --yes prepares .*mute-lora with them"):
         train(data, tmp_path / "out", base)
     with pytest.raises(UsageError, match=r"has no captioner: prepare .* again with captioner=FOLDER"):

@@ -17,7 +17,7 @@ from emoscene.core import registry, run_dir
 from emoscene.data.preparation import prepare
 from emoscene.learning import checkpoints
 from emoscene.training import loop
-from emoscene.training.loop import Config
+from emoscene.training.state import Config
 from lines import MUON, Deep, Points, quiet, same, state_of
 
 
@@ -25,7 +25,9 @@ def work(folder: Path, steps: int, begun: Any) -> None:
     torch.set_num_threads(1)
     config = Config(**{**vars(MUON), "steps": steps, "checkpoint_every": 1})
     begun.set()
-    loop.run_training(Deep(), Points(), config, folder, resume=bool(checkpoints.list_checkpoints(folder)), tell=quiet)
+    loop.run_training(
+        Deep(), Points(), config, folder, resume=bool(checkpoints.list_checkpoints(folder)), on_message=quiet
+    )
 
 
 def start(server: multiprocessing.context.ForkServerContext, folder: Path, steps: int) -> BaseProcess:
@@ -87,7 +89,7 @@ def verb(name: str, call: dict[str, Any], begun: Any) -> None:
     torch.set_num_threads(1)
     resume = bool(checkpoints.list_checkpoints(call["out"] / "checkpoints"))
     begun.set()
-    emoscene.train(name, **call, **SMALL[name], resume=resume, tell=quiet)
+    emoscene.train(name, **call, **SMALL[name], resume=resume, on_message=quiet)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         str(registry.package_folder("bases", "mini") / "weights/emotion_clip"),
     )
     out = tmp_path_factory.mktemp("data") / "prepared"
-    data = prepare("mini", out=out, limit=40, base=base, workers=0, judges=0.3, emotion_clip=clip, tell=quiet)
+    data = prepare("mini", out=out, limit=40, base=base, workers=0, judges=0.3, emotion_clip=clip, on_message=quiet)
     return {"data": data, "base": base, "steps": 30, "batch": 4, "precision": "fp32", "checkpoint_every": 1}
 
 

@@ -19,7 +19,7 @@ from emoscene.core.errors import EmosceneError
 from emoscene.data.preparation import prepare
 from emoscene.learning import checkpoints
 from emoscene.training import loop
-from emoscene.training.loop import Config, TrainingState
+from emoscene.training.state import Config, TrainingState
 from lines import FAST, Deep, Points, quiet, state_of
 
 Server = multiprocessing.context.ForkServerContext
@@ -38,7 +38,13 @@ def work(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any)
     sentences: list[str] = []
     config, again = Config(**{**vars(FAST), **settings}), bool(checkpoints.list_checkpoints(folder))
     loop.run_training(
-        Deep(), Points(), config, folder, resume=again, tell=sentences.append, on_step=lambda s: losses.append(s.loss)
+        Deep(),
+        Points(),
+        config,
+        folder,
+        resume=again,
+        on_message=sentences.append,
+        on_step=lambda s: losses.append(s.loss),
     )
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     told.put((ranks, losses, sentences))
@@ -100,9 +106,9 @@ def test_a_launcher_that_accelerate_does_not_see_is_an_error(monkeypatch: pytest
 def test_two_processes_make_what_one_makes(machines: int, tmp_path: Path) -> None:
     """By the command line under torchrun: two processes of one machine, or one each of two that meet by loopback."""
     base = str(tiny.make(tmp_path / "base"))
-    data = prepare("mini", out=tmp_path / "prepared", limit=24, base=base, workers=0, tell=quiet)
+    data = prepare("mini", out=tmp_path / "prepared", limit=24, base=base, workers=0, on_message=quiet)
     few = {"steps": 6, "batch": 4, "precision": "fp32", "rank": 2}
-    one = emoscene.train("lora", data=data, out=tmp_path / "one", base=base, tell=quiet, **few)
+    one = emoscene.train("lora", data=data, out=tmp_path / "one", base=base, on_message=quiet, **few)
     here = [f"--nnodes={machines}", f"--nproc_per_node={2 // machines}", "--rdzv-backend=c10d", "--rdzv-id=two"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *here, f"--rdzv-endpoint=127.0.0.1:{port()}"]
     words = [*(f"{key}={value}" for key, value in few.items()), "--data", str(data), "--base", base]

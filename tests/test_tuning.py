@@ -25,7 +25,7 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
 from emoscene.reporting.scores import compare_all, load_entries
-from emoscene.training import loop
+from emoscene.training import state
 from emoscene.training import train as train_verb
 from emoscene.tuning import final, studies
 from emoscene.tuning.objective import TuningObjective
@@ -70,7 +70,7 @@ def call(base, data, encoders, tmp_path):
         "prompts": tmp_path / "prompts.txt",
         "seeds": "0:1",
         "out": tmp_path / "tuned",
-        "tell": lambda line: None,
+        "on_message": lambda line: None,
         **FEW,
     }
 
@@ -105,7 +105,7 @@ def study_of(out):
 def test_a_search_from_end_to_end(call, tmp_path):
     """Real training, painting and judging; the looks on the way change nothing of what is trained."""
     told = []
-    out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "tell": told.append})
+    out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "on_message": told.append})
     trials = study_of(out).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
     assert trials[0].params == {"lr": registry.load_table("recipes", "lora_sd15")["lr"]}
@@ -113,7 +113,7 @@ def test_a_search_from_end_to_end(call, tmp_path):
     assert all(0 <= trial.value <= 1 and list(trial.intermediate_values) == [0] for trial in trials)
     artifacts = [run_dir.read_manifest(folder, "artifact") for folder in (out / "trained").iterdir()]
     assert len(artifacts) == 2
-    few = {key: call[key] for key in ("data", "base", "tell", "steps", "batch", "precision", "rank")}
+    few = {key: call[key] for key in ("data", "base", "on_message", "steps", "batch", "precision", "rank")}
     alone = emoscene.train("lora", out=tmp_path / "alone", **few)
     assert run_dir.read_manifest(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
     manifest = run_dir.read_manifest(out, "tuning")
@@ -164,7 +164,7 @@ def test_trials_that_only_paint_differently_share_one_training(call, seen, monke
 
 def test_an_artifact_that_is_there_is_not_trained_again(call, seen, data, base, tmp_path):
     few = {key: call[key] for key in ("steps", "batch", "precision", "rank")}
-    artifact = emoscene.train("lora", data=data, out=tmp_path / "lora", base=base, tell=call["tell"], **few)
+    artifact = emoscene.train("lora", data=data, out=tmp_path / "lora", base=base, on_message=call["on_message"], **few)
     marks = run_dir.fingerprint_folder(artifact)
     rest = {key: value for key, value in call.items() if key not in few}
     out = emoscene.tune("lora", trials=2, adapter=artifact, **rest)
@@ -334,7 +334,7 @@ def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_pa
 
 
 def test_ranges_keep_their_scale_and_everything_else_is_a_value():
-    named = {field.name: field for field in config.list_options(loop.Config)}
+    named = {field.name: field for field in config.list_options(state.Config)}
     assert config.narrow_option(named["lr"], "1e-4..1e-2").span == (1e-4, 1e-2, "log")
     assert config.narrow_option(named["steps"], "100,200").choices == (100, 200)
     assert config.narrow_option(named["schedule"], "cosine,constant").choices == ("cosine", "constant")
@@ -361,7 +361,7 @@ def test_a_dead_workers_trial_is_done_by_another(shared, monkeypatch):
         with pytest.warns(UserWarning, match="Heartbeat"):
             trial = dead.ask()
         dead._storage.record_heartbeat(trial._trial_id)
-        studies.run_trials(alive, 3, objective, pulse=1, tell=lambda line: None)
+        studies.run_trials(alive, 3, objective, pulse=1, on_message=lambda line: None)
         assert [trial.state.name for trial in alive.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
         found = studies.counted_trials(alive)
     assert [trial.number for trial in found] == [1, 2, 3]
@@ -372,8 +372,10 @@ def test_what_fails_is_put_back_and_in_the_end_given_up(shared):
     with shared() as study:
         for _ in range(studies.TRIES):
             with pytest.raises(ZeroDivisionError):
-                studies.run_trials(study, 1, lambda trial: trial.suggest_float("x", 0, 1) / 0, tell=lambda line: None)
-        studies.run_trials(study, 1, objective, tell=lambda line: None)
+                studies.run_trials(
+                    study, 1, lambda trial: trial.suggest_float("x", 0, 1) / 0, on_message=lambda line: None
+                )
+        studies.run_trials(study, 1, objective, on_message=lambda line: None)
         assert [trial.state.name for trial in study.trials] == ["FAIL"] * studies.TRIES
         assert {trial.params["x"] for trial in study.trials} == {0.5}
         assert studies.best_trial(study) is None
@@ -387,7 +389,7 @@ def test_a_trial_too_many_counts_for_nothing(shared):
                 studies._run_one(other, 1, objective, 0)
             return objective(trial)
 
-        studies.run_trials(study, 1, greedy, tell=lambda line: None)
+        studies.run_trials(study, 1, greedy, on_message=lambda line: None)
         assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
         assert [trial.number for trial in studies.counted_trials(study)] == [0]
 

@@ -21,7 +21,7 @@ from emoscene.diffusion.base_spec import ModelSpec
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
-from emoscene.pipeline.pipeline import load
+from emoscene.pipeline.generate import load
 from emoscene.web import form as wishes
 from emoscene.web.form import Wish, check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter

@@ -21,8 +21,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 VERBS = {
-    "load": "pipeline.pipeline",
-    "generate": "pipeline.pipeline",
+    "load": "pipeline.generate",
+    "generate": "pipeline.generate",
     "train": "training.train",
     "evaluate": "evaluation.evaluate",
     "tune": "tuning.tune",

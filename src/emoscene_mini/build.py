@@ -40,7 +40,7 @@ from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.precision import choose_precision
-from emoscene.training import loop
+from emoscene.training import loop, state
 from emoscene_mini import folder, image_cache, judges
 from emoscene_mini import tokenizer as words
 from emoscene_mini.autoencoder import Autoencoder
@@ -62,17 +62,17 @@ class BuildJob:
     pairs: Mapping[str, str]
     processes: int
     pictures: int
-    tell: Callable[[str], None]
+    on_message: Callable[[str], None]
 
 
-def stage_configs(job: BuildJob, name: str) -> tuple[Any, loop.Config]:
+def stage_configs(job: BuildJob, name: str) -> tuple[Any, state.Config]:
     """A stage's learner's settings and training's, with the call's own in their places."""
     kind, own, given = TRAINED[name]
     own = {key: str(job.work / value) if key in FOLDERS else value for key, value in own.items()}
     if kind is Decoder:
         own["scale"] = latent_scale(job.work)
     pairs = {key.removeprefix(f"{name}."): value for key, value in job.pairs.items() if key.startswith(f"{name}.")}
-    learning, config = configs.split_settings({**own, **given, **pairs}, kind.Config(), loop.Config())
+    learning, config = configs.split_settings({**own, **given, **pairs}, kind.Config(), state.Config())
     return learning, config
 
 
@@ -90,8 +90,10 @@ def train_part(job: BuildJob, name: str) -> None:
     learner = kind.from_scratch(learning, None, data)
     again = bool(checkpoints.list_checkpoints(saved))
     first = int(os.environ.get("RANK", 0)) == 0
-    watch = _watch(name, job.tell) if first else None
-    learner = loop.run_training(learner, data, config, saved, resume=again, tell=job.tell, on_step=watch)
+    on_progress = _watch(name, job.on_message) if first else None
+    learner = loop.run_training(
+        learner, data, config, saved, resume=again, on_message=job.on_message, on_step=on_progress
+    )
     if first:
         cost = {"seconds": round(time.time() - began), "samples": config.steps * config.batch}
         (job.work / name).mkdir(exist_ok=True)
@@ -112,17 +114,17 @@ def _torchrun(job: BuildJob, words: Sequence[str], name: str) -> None:
         raise EmosceneError(f"the stage {name} stopped: the same call goes on with it")
 
 
-def _watch(name: str, tell: Callable[[str], None]) -> Callable[[loop.Step], None]:
-    recent: list[loop.Step] = []
+def _watch(name: str, on_message: Callable[[str], None]) -> Callable[[state.Step], None]:
+    recent: list[state.Step] = []
 
-    def watch(step: loop.Step) -> None:
+    def on_progress(step: state.Step) -> None:
         recent.append(step)
         if step.number % 50 == 0:
             loss, seconds = (sum(getattr(s, key) for s in recent) / len(recent) for key in ("loss", "seconds"))
-            tell(f"{time.strftime('%H:%M:%S')} {name} {step.number} loss {loss:.4f} {seconds:.3f} s/step")
+            on_message(f"{time.strftime('%H:%M:%S')} {name} {step.number} loss {loss:.4f} {seconds:.3f} s/step")
             recent.clear()
 
-    return watch
+    return on_progress
 
 
 def tokenize(job: BuildJob) -> None:
@@ -131,12 +133,12 @@ def tokenize(job: BuildJob) -> None:
     if not target.exists():
         known = words.world_vocabulary()
         run_dir.write_atomic(target, lambda path: words.save_tokenizer(path, words.train_tokenizer(known)))
-        job.tell(f"{len(known)} words")
+        job.on_message(f"{len(known)} words")
 
 
 def render_images(job: BuildJob) -> None:
     """Render the pictures."""
-    image_cache.build_cache(job.work / "pictures", "base", job.pictures, None, job.tell)
+    image_cache.build_cache(job.work / "pictures", "base", job.pictures, None, job.on_message)
 
 
 def encode_latents(job: BuildJob) -> None:
@@ -152,7 +154,7 @@ def encode_latents(job: BuildJob) -> None:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             sides = [vae.encode(side).latent_dist.mode() for side in (pixels, pixels.flip(-1))]
         if first % (BITE * 50) == 0:
-            job.tell(f"encoded {first} of {len(data)}")
+            job.on_message(f"encoded {first} of {len(data)}")
         return torch.stack(sides, 1).float()
 
     with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
@@ -161,7 +163,7 @@ def encode_latents(job: BuildJob) -> None:
     run_dir.write_atomic(job.work / "latents.json", json.dumps({"scaling_factor": factor}).encode())
     scaled = (latents * factor).half().numpy()
     run_dir.write_atomic(data.folder / image_cache.LATENTS, lambda path: _write_array(path, scaled))
-    job.tell(f"latents: mean {latents.mean((0, 1, 3, 4)).tolist()}, scaling factor {factor:.4f}")
+    job.on_message(f"latents: mean {latents.mean((0, 1, 3, 4)).tolist()}, scaling factor {factor:.4f}")
 
 
 def encode_captions(job: BuildJob) -> None:
@@ -178,7 +180,7 @@ def encode_captions(job: BuildJob) -> None:
         return texts.view(-1, *shape[1:]).half().numpy()
 
     run_dir.write_atomic(target, lambda path: _fill(path, np.float16, part, shape))
-    job.tell(f"read {len(data)} pairs of captions")
+    job.on_message(f"read {len(data)} pairs of captions")
 
 
 def _fill(path: Path, kind: Any, part: Callable[[int], np.ndarray], shape: tuple[int, ...]) -> None:
@@ -219,7 +221,7 @@ def assemble(job: BuildJob) -> None:
         if (job.work / name / learners.CARD).is_file():
             _ship_part(job, name)
     size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
-    job.tell(f"{job.out}: {size / 1e6:.1f} MB")
+    job.on_message(f"{job.out}: {size / 1e6:.1f} MB")
 
 
 def train_adapters(job: BuildJob) -> None:
@@ -245,7 +247,9 @@ def _ship_part(job: BuildJob, name: str) -> None:
 def train_judges(job: BuildJob) -> None:
     """Render the judges' pictures, pass some through the autoencoder, then train them, in several processes."""
     seen = job.work / "judges"
-    data = image_cache.build_cache(seen / "pictures", "judges", judges.PICTURES, None, job.tell, judges.draw_orders)
+    data = image_cache.build_cache(
+        seen / "pictures", "judges", judges.PICTURES, None, job.on_message, judges.draw_orders
+    )
     if data.decoded is None:
         _decode_some(job, data, judges.DECODED)
     folders = (seen, job.out.parent, job.work / "tokenizer")
@@ -265,7 +269,7 @@ def _decode_some(job: BuildJob, data: RenderedImages, count: int) -> None:
     run_dir.write_atomic(
         data.folder / image_cache.DECODED, lambda path: _fill(path, np.uint8, part, (count, *data.pixels.shape[1:]))
     )
-    job.tell(f"decoded {count} pictures")
+    job.on_message(f"decoded {count} pictures")
 
 
 def _newest_base(job: BuildJob, *names: str) -> str:
@@ -301,12 +305,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures to paint")
     parser.add_argument("pairs", nargs="*", metavar="stage.key=value", help="settings that differ")
     given = parser.parse_intermixed_args(arguments)
-    tell = partial(print, flush=True)
+    on_message = partial(print, flush=True)
     try:
         pairs = dict(_parse_pair(text) for text in given.pairs)
         chosen = [name for name in given.stage or STAGES if name != "all"] or list(STAGES)
         given.work.mkdir(parents=True, exist_ok=True)
-        job = BuildJob(given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, tell)
+        job = BuildJob(given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, on_message)
         for name in chosen:
             if name not in STAGES:
                 raise unknown_name("stage", name, STAGES)

@@ -279,8 +279,8 @@ def main(line: list[str] | None = None) -> int:
         "--first-seed", type=int, default=0, help="of all that is painted; others, with another --out, confirm"
     )
     asked = parser.parse_args(line)
-    tell = Console(stderr=True).print
-    lab = Experiment(asked.out, asked.base, asked.method, asked.adapter, asked.judge, tell, asked.first_seed)
+    on_message = Console(stderr=True).print
+    lab = Experiment(asked.out, asked.base, asked.method, asked.adapter, asked.judge, on_message, asked.first_seed)
     made = measure_claims(lab, asked.only)
     table = Table("what", "figure", "target", "")
     for one in made:

@@ -39,7 +39,8 @@ from emoscene.evaluation.metrics.emotion import emotion
 from emoscene.evaluation.predictions import Sample, predict
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import folders_by_method, update_weights, weight_fingerprints
-from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene_mini.demo_page import MethodResults, describe_method, render_page
 
 SCENES = ("village", "forest", "city", "meadow", "harbour", "castle")
@@ -60,7 +61,7 @@ def demo(
     steps: int = 20,
     batch: int = 8,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
 ) -> Path:
     """Paint the demo into `out`; returns the folder. The same call goes on where it stopped, as long as nothing
     that it is made with has changed; processes that were launched together share the painting, and one of them judges.
@@ -90,14 +91,14 @@ def demo(
     made: dict[str, MethodSamples] = {}
     for pipe in load_pipelines(backbone, adapter):
         for remark in pipe.adapter_remarks:
-            tell(remark)
+            on_message(remark)
         folder = opened.path / "pictures" / pipe.method
-        made[pipe.method] = generate_set(pipe, prompts, folder, made.get("none"), steps, batch, tell)
+        made[pipe.method] = generate_set(pipe, prompts, folder, made.get("none"), steps, batch, on_message)
 
     def finish() -> None:
         write_page(opened.path, prompts, made, judges, backbone.name)
         opened.finish(seconds=round(time.perf_counter() - began, 1))
-        tell(f"open {opened.path / 'index.html'} in a browser")
+        on_message(f"open {opened.path / 'index.html'} in a browser")
 
     with workers.WorkerGroup(opened.path) as together:
         together.close(lambda: run_dir.read_manifest(opened.path)["state"] == "done", finish)
@@ -151,7 +152,7 @@ def generate_set(
     plain: MethodSamples | None,
     steps: int,
     batch: int,
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> MethodSamples:
     """The set's samples, and for each dialled emotion those of the dial; at 0 stands the base's own picture."""
     planned = plan_samples(pipe, prompts, SEEDS, steps=steps)
@@ -160,8 +161,8 @@ def generate_set(
         for strength in (strength for strength in DIAL if strength not in (0, 1)):
             some = plan_samples(pipe, prompts[:1], SEEDS[:1], emotions=DIALLED, strength=strength, steps=steps)
             turned += [(sample, replace(row, file=f"dial-{strength:.2f}-{row.file}")) for sample, row in some]
-    tell(f"{pipe.method}: {describe_method(pipe.method)}")
-    made = generate_samples(pipe, [*planned, *turned], folder, batch, tell)
+    on_message(f"{pipe.method}: {describe_method(pipe.method)}")
+    made = generate_samples(pipe, [*planned, *turned], folder, batch, on_message)
     samples, rest = made[: len(planned)], iter(made[len(planned) :])
     if plain is None or not turned:
         return samples, {}

@@ -26,7 +26,8 @@ from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Predictions
 from emoscene.evaluation.predictions import Sample, predict
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene_mini.world import roles
 from emoscene_mini.world.render_pool import RenderedImage, render_images
 
@@ -46,10 +47,10 @@ class Experiment:
         method: str = "lora",
         adapters: Sequence[str] = (),
         judges: Sequence[str] = (),
-        tell: Callable[[str], None] = print,
+        on_message: Callable[[str], None] = print,
         first: int = 0,
     ) -> None:
-        self.out, self.base, self.method, self.tell = out, base, method, tell
+        self.out, self.base, self.method, self.on_message = out, base, method, on_message
         self.adapters, self.more = list(adapters), list(judges)
         self.seeds = range(first, first + SEEDS)
         self.pipes: dict[str, EmotionPipeline] = {}
@@ -76,7 +77,7 @@ class Experiment:
             own = self.adapters if method == self.method else []
             self.pipes[method] = load(self.base, method=method, adapter=own or None)
             for remark in self.pipes[method].adapter_remarks:
-                self.tell(remark)
+                self.on_message(remark)
         return self.pipes[method]
 
     def predict(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> Predictions:
@@ -90,7 +91,7 @@ class Experiment:
         seeds = list(self.seeds if seeds is None else seeds)
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
         if name not in self.known:
-            self.tell(f"painting {name}")
+            self.on_message(f"painting {name}")
             planned = plan_samples(self.pipe(method), self.prompts, seeds, strength=strength)
             self.known[name] = self.judge_all(self.generate(f"{method}-{strength:g}", self.pipe(method), planned))
         return self.known[name]
@@ -101,7 +102,7 @@ class Experiment:
         """Any planned pictures, painted once into a folder of that name, and again where they would be others now."""
         folder = self.out / "pictures" / name
         self._remove_stale(folder, pipe, [row for _, row in planned])
-        return generate_samples(pipe, planned, folder, tell=self.tell)
+        return generate_samples(pipe, planned, folder, on_message=self.on_message)
 
     def _remove_stale(self, folder: Path, pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> None:
         """Take away from a folder what other weights painted, and what was painted from other rows than these."""

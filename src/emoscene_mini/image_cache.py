@@ -93,7 +93,7 @@ def build_cache(
     role: str,
     count: int,
     workers: int | None = None,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
     order: Callable[[int], dict[str, Any]] = lambda seed: {"seed": seed},
 ) -> RenderedImages:
     """The first `count` pictures of a role; goes on where it stopped. `order`: what the world is asked for."""
@@ -115,5 +115,5 @@ def build_cache(
                 end.flush()
                 os.fsync(end.fileno())
             done += len(chunk)
-            tell(f"rendered {done} of {count}")
+            on_message(f"rendered {done} of {count}")
     return RenderedImages(folder)

@@ -34,7 +34,7 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
-from emoscene.training import loop
+from emoscene.training import loop, state
 from emoscene_mini import image_cache
 from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.world import roles
@@ -48,7 +48,7 @@ from emoscene_mini.world.things import THINGS
 
 PICTURES = 50_000
 CHECKED = 1000
-SETTINGS = loop.Config(
+SETTINGS = state.Config(
     steps=9000, batch=64, lr=1e-3, muon=10.0, decay=0.05, average=0.998, seed=1, checkpoint_every=500, keep=1
 )
 TARGETS = {"emotion": 1.0, "scene": 0.3}
@@ -128,14 +128,14 @@ def train_judges(
     *,
     pictures: int = PICTURES,
     checked: int = CHECKED,
-    settings: loop.Config = SETTINGS,
-    worded: loop.Config = WORDED,
+    settings: state.Config = SETTINGS,
+    worded: state.Config = WORDED,
     workers: int | None = None,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
 ) -> None:
     """Train the judges that are not in `out` yet; a run that was stopped goes on."""
-    data = JudgeData(image_cache.build_cache(work / "pictures", "judges", pictures, workers, tell, draw_orders))
-    check = JudgeData(image_cache.build_cache(work / "check", "selector", checked, workers, tell, draw_orders))
+    data = JudgeData(image_cache.build_cache(work / "pictures", "judges", pictures, workers, on_message, draw_orders))
+    check = JudgeData(image_cache.build_cache(work / "check", "selector", checked, workers, on_message, draw_orders))
     before: Judge | None = None
     for target, share in TARGETS.items():
         folder, saved = out / f"judge-{target}", work / target
@@ -145,17 +145,29 @@ def train_judges(
         began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
         judge = _warm_start(target, data, own.seed, before)
         again = bool(checkpoints.list_checkpoints(saved))
-        loop.run_training(judge, data, own, saved, resume=again, tell=tell, on_step=_progress_callback(target, tell))
+        loop.run_training(
+            judge, data, own, saved, resume=again, on_message=on_message, on_step=_progress_callback(target, on_message)
+        )
         before = judge.without_hints()
-        _save_judge(before, folder, check, tell, time.time() - began, own)
-    train_clip_judge(data, check, work / "clip", out / "judge-clip", tokenizer, worded, tell)
+        _save_judge(before, folder, check, on_message, time.time() - began, own)
+    train_clip_judge(data, check, work / "clip", out / "judge-clip", tokenizer, worded, on_message)
     train_firm_judge(
-        data, check, work / "firm", out / "judge-emotion", replace(FIRM, steps=min(FIRM.steps, settings.steps)), tell
+        data,
+        check,
+        work / "firm",
+        out / "judge-emotion",
+        replace(FIRM, steps=min(FIRM.steps, settings.steps)),
+        on_message,
     )
 
 
 def train_firm_judge(
-    data: JudgeData, check: JudgeData, saved: Path, folder: Path, settings: loop.Config, tell: Callable[[str], None]
+    data: JudgeData,
+    check: JudgeData,
+    saved: Path,
+    folder: Path,
+    settings: state.Config,
+    on_message: Callable[[str], None],
 ) -> None:
     """Go on with the finished judge of emotions, unless that was done."""
     before = cast(Judge, learners.load_learner("encoders", folder, None))
@@ -168,8 +180,16 @@ def train_firm_judge(
     judge = Judge(replace(before.config, firm=1.0, again=decoded is not None))
     judge.load_state_dict(before.state_dict())
     again = bool(checkpoints.list_checkpoints(saved))
-    loop.run_training(judge, data, settings, saved, resume=again, tell=tell, on_step=_progress_callback("firm", tell))
-    _save_judge(judge.without_hints(), folder, check, tell, time.time() - began, settings)
+    loop.run_training(
+        judge,
+        data,
+        settings,
+        saved,
+        resume=again,
+        on_message=on_message,
+        on_step=_progress_callback("firm", on_message),
+    )
+    _save_judge(judge.without_hints(), folder, check, on_message, time.time() - began, settings)
 
 
 def train_clip_judge(
@@ -178,8 +198,8 @@ def train_clip_judge(
     saved: Path,
     folder: Path,
     tokenizer: Path,
-    settings: loop.Config,
-    tell: Callable[[str], None],
+    settings: state.Config,
+    on_message: Callable[[str], None],
 ) -> None:
     """The judge that reads emotions as words, unless it is there; a run that was stopped goes on."""
     if (folder / learners.CARD).is_file():
@@ -189,8 +209,16 @@ def train_clip_judge(
     judge = EmotionCLIP.from_scratch(replace(CLIP, tokenizer=str(tokenizer)), None)
     judge.save_dtype = torch.float16  # type: ignore[misc]
     again = bool(checkpoints.list_checkpoints(saved))
-    loop.run_training(judge, data, settings, saved, resume=again, tell=tell, on_step=_progress_callback("clip", tell))
-    _save_judge(judge, folder, check, tell, time.time() - began, settings)
+    loop.run_training(
+        judge,
+        data,
+        settings,
+        saved,
+        resume=again,
+        on_message=on_message,
+        on_step=_progress_callback("clip", on_message),
+    )
+    _save_judge(judge, folder, check, on_message, time.time() - began, settings)
 
 
 def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -> Judge:
@@ -218,13 +246,18 @@ def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
 
 
 def _save_judge(
-    judge: Encoder, folder: Path, check: JudgeData, tell: Callable[[str], None], seconds: float, settings: loop.Config
+    judge: Encoder,
+    folder: Path,
+    check: JudgeData,
+    on_message: Callable[[str], None],
+    seconds: float,
+    settings: state.Config,
 ) -> None:
     """Write the judge's folder whole or not at all, with its score; the first of several processes does."""
     if int(os.environ.get("RANK", 0)):
         return
     score = judge_accuracy(judge, check)
-    tell(f"{folder.name}: {score:.3f} on the selector's pictures")
+    on_message(f"{folder.name}: {score:.3f} on the selector's pictures")
     cost = {"seconds": round(seconds), "pictures": settings.steps * settings.batch}
     aside = folder.with_name(f"{run_dir.TEMPORARY_PREFIX}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -236,15 +269,15 @@ def _save_judge(
     aside.rename(folder)
 
 
-def _progress_callback(target: str, tell: Callable[[str], None]) -> Callable[[loop.Step], None]:
+def _progress_callback(target: str, on_message: Callable[[str], None]) -> Callable[[state.Step], None]:
     losses: list[float] = []
 
-    def watch(step: loop.Step) -> None:
+    def on_progress(step: state.Step) -> None:
         losses.append(step.loss)
         if step.number % 100 == 0:
-            tell(f"{target} {step.number}: loss {np.mean(losses[-100:]):.4f}, {step.seconds:.3f} s a step")
+            on_message(f"{target} {step.number}: loss {np.mean(losses[-100:]):.4f}, {step.seconds:.3f} s a step")
 
-    return watch
+    return on_progress
 
 
 if __name__ == "__main__":

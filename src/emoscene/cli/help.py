@@ -23,7 +23,7 @@ from emoscene.core.taxonomy import AFFECT, EMOTIONS
 
 KINDS = (*registry.KINDS, "emotions")
 ROOMS = {
-    "training": ("training/loop", "what any training run may set"),
+    "training": ("training/state", "what any training run may set"),
     "tuning": ("tuning/objective", "how `tune` searches; for what is searched, write LOW..HIGH or A,B,C"),
 }
 

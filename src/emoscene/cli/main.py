@@ -79,7 +79,7 @@ def call_verb(call: Call) -> Path | None:
 
 @contextmanager
 def _progress() -> Iterator[dict[str, Callable[..., None]]]:
-    """`tell(sentence)` and `watch(done, total)`, for verbs that report as they go."""
+    """`on_message(sentence)` and `on_progress(done, total)`, for verbs that report as they go."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -88,14 +88,14 @@ def _progress() -> Iterator[dict[str, Callable[..., None]]]:
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task: list[Any] = []
 
-    def watch(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         if not task:
             bar.start()
             task.append(bar.add_task("", total=total))
         bar.update(task[0], completed=done, total=total)
 
     try:
-        yield {"tell": lambda sentence: console.print(sentence, markup=False), "watch": watch}
+        yield {"on_message": lambda sentence: console.print(sentence, markup=False), "on_progress": on_progress}
     finally:
         if task:
             bar.stop()

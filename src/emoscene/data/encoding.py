@@ -116,7 +116,7 @@ def encode_shards(
     size: int,
     shards: list[int],
     networks: Networks,
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
     count: Callable[[int], None],
 ) -> None:
     """Write these shards of `size` pictures, in order. count: hears how many more pictures are encoded."""
@@ -132,7 +132,7 @@ def encode_shards(
         )
         made = records_table(_encode_shard(folder, shard, dealt, networks, count))
         run_dir.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
-        tell(f"{run.stop} of {len(plan)} pictures")
+        on_message(f"{run.stop} of {len(plan)} pictures")
 
 
 def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:

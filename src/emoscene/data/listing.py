@@ -53,14 +53,14 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
     )
 
 
-def check_files(folder: Path, source: Source, taken: Sequence[Path], tell: Callable[[str], None]) -> None:
+def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message: Callable[[str], None]) -> None:
     """Raises Usage where a file of the source is not what one of the notes (those of `taken` that exist) says of it."""
     stamp, kept = stamp_files(source.paths()), folder / run_dir.LOGS / "files.json"
     if not stamp:
         return
     there = [path for path in taken if path.exists()]
     if there and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
-        tell("sizes or times of the files are not what they were: comparing each with its note")
+        on_message("sizes or times of the files are not what they were: comparing each with its note")
         changed = next(find_changes(source, notes.load_notes(there)), None)
         if changed:
             raise UsageError(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")

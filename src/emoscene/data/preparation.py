@@ -78,15 +78,15 @@ def prepare(
     dry_run: bool = False,
     base: str = "mini",
     device: str | None = None,
-    tell: Callable[[str], None] = print,
-    watch: Callable[[int, int], None] | None = None,
+    on_message: Callable[[str], None] = print,
+    on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Path:
     """Prepare a source's pictures for training; returns the folder. The same call goes on where it stopped.
 
     limit, per_emotion: at most so many, in all and of each emotion. split: `roles`, `official` or shares such as
     `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. device: the best there is, if left out.
-    watch: hears done and total of each pass. settings: fields of `Config` here and of the source's own. Raises Usage
+    on_progress: hears done and total of each pass. settings: fields of `Config` here and of the source's own. Raises Usage
     for words that are off, Failure for what could not be done.
     """
     cls: type[Source] = registry.load_plugin("sources", source)
@@ -117,16 +117,20 @@ def prepare(
     if dry_run:
         taken = estimate.limit_plan(len(pictures), limit, per_emotion)
         for line in estimate.report_lines(pictures, eyed, taken):
-            tell(line)
+            on_message(line)
         return Path(out)
     with silence_pillow(), _check_writable(Path(out)):
         check_listing(Path(out), call)
         begun = run_dir.RunDir.open(out, "prepared", call)
-        check_files(begun.path, pictures, _notes(begun.path, len(pictures)), tell)
+        check_files(begun.path, pictures, _notes(begun.path, len(pictures)), on_message)
         if not begun.is_done:
             share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
             share |= {"balanced": config.balanced}
-            _run_job(PrepareJob(begun, pictures, eyed, config, share, source, mark, tell, watch or _ignore_progress))
+            _run_job(
+                PrepareJob(
+                    begun, pictures, eyed, config, share, source, mark, on_message, on_progress or _ignore_progress
+                )
+            )
     return begun.path
 
 
@@ -141,8 +145,8 @@ class PrepareJob:
     choice: Mapping[str, Any]
     source: str
     mark: Mapping[str, str]
-    tell: Callable[[str], None]
-    watch: Callable[[int, int], None]
+    on_message: Callable[[str], None]
+    on_progress: Callable[[int, int], None]
 
     def count_progress(self, total: int, there: int, world: int) -> Callable[[int], None]:
         """Hears how many pictures more are done, and says how many that makes if all processes are as fast."""
@@ -151,7 +155,7 @@ class PrepareJob:
         def count(more: int) -> None:
             nonlocal done
             done = min(total, done + more * world)
-            self.watch(done, total)
+            self.on_progress(done, total)
 
         return count
 
@@ -160,10 +164,10 @@ def _run_job(job: PrepareJob) -> None:
     folder, total = job.stage.path, len(job.pictures)
     with WorkerGroup(folder) as crew:
         if crew.rank:
-            job = replace(job, tell=_ignore_message, watch=_ignore_progress)
+            job = replace(job, on_message=_ignore_message, on_progress=_ignore_progress)
         found = _notes(folder, total)
         if not all(path.exists() for path in found):
-            job.tell(f"{job.source}: checking {total} pictures")
+            job.on_message(f"{job.source}: checking {total} pictures")
         found[0].parent.mkdir(exist_ok=True)
         crew.complete(
             found,
@@ -177,7 +181,7 @@ def _run_job(job: PrepareJob) -> None:
         crew.complete(
             parts,
             lambda mine: encoding.encode_shards(
-                folder, job.pictures, chosen, SHARD, mine, job.networks, job.tell, count
+                folder, job.pictures, chosen, SHARD, mine, job.networks, job.on_message, count
             ),
         )
         crew.close(
@@ -209,7 +213,7 @@ def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], No
         run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
         run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(counted(run), path))  # type: ignore[misc]
         if not job.pictures.deals:
-            job.tell(f"{run.stop} of {len(job.pictures)} pictures checked")
+            job.on_message(f"{run.stop} of {len(job.pictures)} pictures checked")
 
 
 def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
@@ -219,12 +223,12 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
         run_dir.write_atomic(job.stage.path / "quarantine.jsonl", run_dir.to_jsonl(bad))
     chosen = make_plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
     if bad:
-        job.tell(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
+        job.on_message(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
     for line in [*chosen.report_lines(), *list_cautions(job.networks, chosen.rendered(), chosen.worded())]:
-        job.tell(line)
+        job.on_message(line)
     backbone = job.networks.backbone
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)
-    job.tell(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
+    job.on_message(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
     return chosen
 
 

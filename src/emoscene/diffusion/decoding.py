@@ -22,8 +22,8 @@ from emoscene.diffusion.model import DiffusionModel
 class ImageDecoder:
     """Latents in, images out, by a base's autoencoder; it remembers whether it has said what it had to say."""
 
-    def __init__(self, base: DiffusionModel, tell: Callable[[str], None]) -> None:
-        self.base, self.tell = base, tell
+    def __init__(self, base: DiffusionModel, on_message: Callable[[str], None]) -> None:
+        self.base, self.on_message = base, on_message
         self.has_told = False
 
     def __call__(self, latents: Tensor, seeds: Sequence[int]) -> list[Image.Image]:
@@ -70,7 +70,9 @@ class ImageDecoder:
     def _tell_once(self) -> None:
         if not self.has_told:
             precision = str(self.base.dtype).removeprefix("torch.")
-            self.tell(f"the autoencoder of '{self.base.name}' overflows in {precision}: it decodes in float32 instead")
+            self.on_message(
+                f"the autoencoder of '{self.base.name}' overflows in {precision}: it decodes in float32 instead"
+            )
         self.has_told = True
 
 

@@ -138,8 +138,8 @@ def describe_device(base: DiffusionModel) -> str:
 class OutOfMemoryFallback:
     """Goes on with less memory where it ran out; what it learnt it keeps for the next call."""
 
-    def __init__(self, base: DiffusionModel, tell: Callable[[str], None]) -> None:
-        self.base, self.tell = base, tell
+    def __init__(self, base: DiffusionModel, on_message: Callable[[str], None]) -> None:
+        self.base, self.on_message = base, on_message
         self.most: int | None = None
         self.ways = [self._enable_tiling, self._enable_offload]
 
@@ -164,9 +164,9 @@ class OutOfMemoryFallback:
             torch.cuda.empty_cache()
         if count > 1:
             self.most = count // 2
-            self.tell(f"memory ran out over {count} pictures at once: going on with {self.most}")
+            self.on_message(f"memory ran out over {count} pictures at once: going on with {self.most}")
         elif self.ways:
-            self.tell(f"memory ran out over a single picture: {self.ways.pop(0)()}")
+            self.on_message(f"memory ran out over a single picture: {self.ways.pop(0)()}")
         else:
             raise EmosceneError(
                 "memory does not suffice for a single picture: ask for a smaller --size, or --device cpu"

@@ -59,7 +59,8 @@ from emoscene.evaluation.predictions import (
 from emoscene.learning.precision import peak_memory
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_fingerprints
-from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
 
@@ -85,7 +86,7 @@ def evaluate(
     keep_pictures: bool = True,
     batch: int = 8,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
     **painting: Any,
 ) -> Path:
     """Score a method, or any folder of `pictures` (see `foreign`); returns the folder with `scores.json`.
@@ -113,16 +114,16 @@ def evaluate(
     samples, lost = find_samples(Path(pictures)) if pictures else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = _begin(out, call, _run_dirs([*call["adapter"], data, pictures]), pipe, tell)
+    scores = _begin(out, call, _run_dirs([*call["adapter"], data, pictures]), pipe, on_message)
     if not scores.is_done:
         seen, place = None, scores.path / "pictures"
         if pipe is not None and keep_pictures:
-            samples = generate_samples(pipe, planned, place, batch, tell)
+            samples = generate_samples(pipe, planned, place, batch, on_message)
         elif pipe is not None:
             samples, seen = generate_and_predict(
-                pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, tell
+                pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, on_message
             )
-        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, tell)
+        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
         with workers.WorkerGroup(scores.path) as together:
             together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
     return _finish_scores(scores.path)
@@ -133,13 +134,13 @@ def _begin(
     call: Mapping[str, Any],
     parents: Sequence[str | Path],
     pipe: EmotionPipeline | None,
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> run_dir.RunDir:
     """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
     if pipe is None:
         return run_dir.RunDir.open(out, "scores", call, parents)
     for remark in pipe.adapter_remarks:
-        tell(remark)
+        on_message(remark)
     return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=partial(update_weights, base=pipe.base))
 
 
@@ -152,7 +153,7 @@ def _write_scores(
     lost: Mapping[str, str],
     pipe: EmotionPipeline | None,
     planned: Sequence[tuple[Sample, GenerationParams]],
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> None:
     """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
     about = (
@@ -169,7 +170,7 @@ def _write_scores(
     cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
-        tell(sentence)
+        on_message(sentence)
     told = {**about, **score_predictions(made, real), "peak_memory_mb": round(peak_memory() / 2**20, 1)}
     told["missing"] = {**lost, **told["missing"]}
     run_dir.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())

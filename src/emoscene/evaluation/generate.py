@@ -118,11 +118,11 @@ def generate_samples(
     planned: Sequence[tuple[Sample, GenerationParams]],
     folder: Path,
     batch: int = 8,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
 ) -> list[Sample]:
     """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files' places."""
     image_folder.generate_missing(
-        pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, tell)
+        pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, on_message)
     )
     return _place_samples(planned, folder)
 
@@ -133,7 +133,7 @@ def generate_and_predict(
     folder: Path,
     see: See,
     batch: int = 8,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
 ) -> tuple[list[Sample], dict[str, Array]]:
     """The same without keeping a picture: of each batch, its rows and what was seen in it go into the folder.
 
@@ -141,7 +141,7 @@ def generate_and_predict(
     """
     folder.mkdir(parents=True, exist_ok=True)
     batch = read_number("batch", batch)
-    rows, watch = _planned_params(planned), _progress_callback(batch, tell)
+    rows, on_progress = _planned_params(planned), _progress_callback(batch, on_message)
     starts = range(0, len(rows), batch)
     parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]
 
@@ -152,7 +152,7 @@ def generate_and_predict(
             run_dir.append_row(index, row.asdict())
         seen = see(images)
         run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
-        watch(starts[number] + len(group), len(rows))
+        on_progress(starts[number] + len(group), len(rows))
 
     image_folder.share_parts(folder, parts, keep)
     found = []
@@ -170,12 +170,12 @@ def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: P
     return [replace(sample, file=folder / row.file) for sample, row in planned]
 
 
-def _progress_callback(batch: int, tell: Callable[[str], None]) -> Callable[[int, int], None]:
-    def watch(done: int, total: int) -> None:
+def _progress_callback(batch: int, on_message: Callable[[str], None]) -> Callable[[int, int], None]:
+    def on_progress(done: int, total: int) -> None:
         if done % (TOLD * batch) == 0 or done == total:
-            tell(f"{done} of {total} pictures painted")
+            on_message(f"{done} of {total} pictures painted")
 
-    return watch
+    return on_progress
 
 
 def adapter_folders(pipe: EmotionPipeline, given: Sequence[str]) -> list[Path]:

@@ -33,8 +33,8 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.learning.precision import peak_memory
 from emoscene.methods.base import Method
-from emoscene.pipeline.pipeline import load
-from emoscene.training import loop
+from emoscene.pipeline.generate import load
+from emoscene.training import loop, state
 
 METHODS = {"inversion": "inversion", "lora": "lora_sd15", "guidance": "guidance", "multimodal": "multimodal"}
 """The methods that learn, and the recipe that each takes."""
@@ -89,13 +89,13 @@ def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
     own = {field.name for field in configs.list_options(cls.Config)}
     recipe = {key: value for key, value in registry.load_table("recipes", METHODS[name]).items() if key in own}
     method = cls.from_scratch(configs.replace_fields(cls.Config(), recipe), backbone, RandomSamples())
-    config = loop.Config(steps=2, batch=1, average=0.0)
+    config = state.Config(steps=2, batch=1, average=0.0)
     target, seconds = out / name, list[float]()
     shutil.rmtree(target, ignore_errors=True)
     run = out / f"{name}-run"
     shutil.rmtree(run, ignore_errors=True)
     loop.run_training(
-        method, RandomSamples(), config, run, tell=print, on_step=lambda step: seconds.append(step.seconds)
+        method, RandomSamples(), config, run, on_message=print, on_step=lambda step: seconds.append(step.seconds)
     )
     target.mkdir(parents=True)
     learners.save_learner(method, name, target, backbone)

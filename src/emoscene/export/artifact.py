@@ -24,7 +24,8 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.learning import learner as learners
-from emoscene.pipeline.pipeline import EmotionPipeline, load
+from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
 """What the examples paint."""

@@ -40,8 +40,8 @@ def export(
     num: int = 1,
     steps: int = 20,
     push: str | None = None,
-    tell: Callable[[str], None] = print,
-    watch: Callable[[int, int], None] | None = None,
+    on_message: Callable[[str], None] = print,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write a trained method as other programs read it, with a card and a gallery; returns the folder.
 
@@ -59,7 +59,7 @@ def export(
         )
     given = open_artifact(artifact, base, device, steps)
     for remark in given.pipe.adapter_remarks:
-        tell(remark)
+        on_message(remark)
     told, measured = FORMATS[to](given), card.result_table(given, scores)
     call = {
         "to": to,
@@ -71,13 +71,13 @@ def export(
     made = run_dir.RunDir.open(out, "export", call, parents=parents)
     if not made.is_done:
         told.write_files(made.path)
-        card.generate_gallery(given, made.path, num, watch)
+        card.generate_gallery(given, made.path, num, on_progress)
         card.write_card(given, made.path, told, measured)
         made.finish()
     if push:
         if Path(given.pipe.base.spec.source).is_dir() and given.pipe.base.name == given.pipe.base.spec.source:
-            tell(f"the card and the pictures name the base by its folder, {given.pipe.base.name}")
-        tell(f"uploaded to {upload_folder(made.path, push)}")
+            on_message(f"the card and the pictures name the base by its folder, {given.pipe.base.name}")
+        on_message(f"uploaded to {upload_folder(made.path, push)}")
     return made.path
 
 

@@ -79,12 +79,12 @@ def find_fault(target: Path) -> str | None:
     return f"{wrong[0]} does not match its digest" if wrong else None
 
 
-def find_newest(folder: Path, tell: Callable[[str], None]) -> Path:
+def find_newest(folder: Path, on_message: Callable[[str], None]) -> Path:
     """The newest valid checkpoint; damaged ones are named and passed over. Raises Usage where there is none."""
     for target in reversed(list_checkpoints(folder)):
         if not (reason := find_fault(target)):
             return target
-        tell(f"skipped {target}: {reason}")
+        on_message(f"skipped {target}: {reason}")
     raise UsageError(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
 
 

@@ -55,11 +55,11 @@ def fill_folder(
     draw: Draw,
     rows: Sequence[GenerationParams],
     batch: int = 8,
-    watch: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Paint all rows, and put the done mark with these facts; other processes launched for it take their part."""
-    generate_missing(draw, rows, opened.path, batch, watch)
+    generate_missing(draw, rows, opened.path, batch, on_progress)
 
     def finish() -> None:
         gather_rows(opened.path, [row.file for row in rows])
@@ -74,12 +74,12 @@ def generate_missing(
     rows: Sequence[GenerationParams],
     folder: Path,
     batch: int = 8,
-    watch: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Paint what is not in the folder yet, with whatever other processes were launched for it.
 
     Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures.
-    watch: told a picture's place among all, from 1 on, and how many there are, once it is there.
+    on_progress: told a picture's place among all, from 1 on, and how many there are, once it is there.
     """
     batch = read_number("batch", batch)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +92,8 @@ def generate_missing(
             if not (folder / row.file).exists():
                 run_dir.append_row(index, row.to_dict())
                 save_image(image, folder / row.file, row)
-                if watch:
-                    watch(place, len(rows))
+                if on_progress:
+                    on_progress(place, len(rows))
 
     share_parts(folder, parts, keep)
 

@@ -46,7 +46,9 @@ HOW = (
 )
 
 
-def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: Callable[[str], None] = print) -> Path:
+def report(
+    scores: str | Path | Sequence[str | Path], *, out: str | Path, on_message: Callable[[str], None] = print
+) -> Path:
     """Compare the scores in these folders on one page; returns the folder `out` with `index.html`.
 
     Raises Usage for a folder without finished scores, Failure for a damaged one.
@@ -58,7 +60,7 @@ def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: 
         return opened.path
     notes, made = comparison_remarks(found), compare_all(found)
     for note in notes:
-        tell(note)
+        on_message(note)
     told = {name: sheet(found) for name, sheet in SHEETS.items()}
     tables = {
         FIRST: report_tables.headline_table(found),
@@ -72,7 +74,7 @@ def report(scores: str | Path | Sequence[str | Path], *, out: str | Path, tell: 
     run_dir.write_atomic(opened.path / "report.md", report_tables.markdown(TITLE, notes, tables).encode())
     run_dir.write_atomic(opened.path / "scores.csv", report_tables.table_of_all(found).encode())
     opened.finish(scores=len(found))
-    tell(f"open {opened.path / 'index.html'} in a browser")
+    on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
 
 

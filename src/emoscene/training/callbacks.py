@@ -28,7 +28,7 @@ from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.learning.learner import Batch, Learner, move_to_device
 from emoscene.learning.precision import attention_kernel
-from emoscene.training.loop import Config, Step, TrainingState
+from emoscene.training.state import Config, Step, TrainingState
 
 AT_ONCE = 32  # pictures of a validation
 CURVES = 10  # steps between two points of a tracker's curve
@@ -50,9 +50,15 @@ class TrainingCallbacks:
         config: Config,
         unseen: Data | None = None,
         painter: Callable[[], Image.Image] | None = None,
-        tell: Callable[[str], None] = print,
+        on_message: Callable[[str], None] = print,
     ) -> None:
-        self.folder, self.config, self.unseen, self.painter, self.tell = folder, config, unseen, painter, tell
+        self.folder, self.config, self.unseen, self.painter, self.on_message = (
+            folder,
+            config,
+            unseen,
+            painter,
+            on_message,
+        )
         self.tracker = make_tracker(config.tracker, folder / run_dir.LOGS)
         self.places = validation_places(unseen, config.validate) if unseen is not None and config.validate else []
         self.begun = False
@@ -114,7 +120,7 @@ class TrainingCallbacks:
                 state.best = {name: p.detach().clone() for name, p in learner.trainable.items()}
         run_dir.append_row(self.folder / run_dir.HISTORY, {"step": state.step, "loss": found})
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "all")
-        self.tell(f"step {state.step}: loss on {len(self.places)} unseen pictures {found['all']:.4f} ({told})")
+        self.on_message(f"step {state.step}: loss on {len(self.places)} unseen pictures {found['all']:.4f} ({told})")
         if self.tracker:
             self.tracker.log({f"unseen/{name}": value for name, value in found.items()}, step=state.step)
 
@@ -131,7 +137,7 @@ class TrainingCallbacks:
         figures = [row["loss"]["all"] for row in self.rows]
         since = len(figures) - 1 - int(np.argmin(figures)) if figures else 0
         if since >= self.config.patience:
-            self.tell(f"no better for {since} validations: it stops, and the best weights are kept")
+            self.on_message(f"no better for {since} validations: it stops, and the best weights are kept")
         return since >= self.config.patience
 
 

@@ -15,7 +15,8 @@ from emoscene.core.errors import EmosceneError
 from emoscene.data.batches import Data
 from emoscene.learning.learner import Learner
 from emoscene.learning.precision import peak_memory
-from emoscene.training.loop import Config, TrainingState, train_steps
+from emoscene.training.loop import train_steps
+from emoscene.training.state import Config, TrainingState
 
 WARM, TRIED = 2, 3  # steps
 

@@ -42,7 +42,8 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
-from emoscene.training.loop import Config, TrainingState, run_training
+from emoscene.training.loop import run_training
+from emoscene.training.state import Config, TrainingState
 
 UNSEEN = "selector"
 NO_ROOM = (
@@ -62,7 +63,7 @@ class TrainJob:
     own: Any
     backbone: DiffusionModel
     data: PreparedDataset
-    tell: Callable[[str], None]
+    on_message: Callable[[str], None]
 
     def make_learner(self) -> Learner:
         """The learner, new."""
@@ -79,7 +80,7 @@ def train(
     resume: bool = False,
     dry_run: bool = False,
     yes: bool = False,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
     on_step_end: Callable[[TrainingState], None] | None = None,
     **settings: Any,
 ) -> Path:
@@ -97,14 +98,14 @@ def train(
     PartialState(cpu=not torch.cuda.is_available())
     with explain_full_memory(NO_ROOM):
         backbone = load_training_model(base, config, cls)
-    whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, tell)
+    whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
-    job = TrainJob(name, cls, config, own, backbone, prepared, tell)
+    job = TrainJob(name, cls, config, own, backbone, prepared, on_message)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     if dry_run:
         for line in dry_runs.report_lines(job.make_learner(), job.data, config, out):
-            tell(line)
+            on_message(line)
         return out
     opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
     if not opened.is_done:
@@ -127,10 +128,10 @@ def _train_job(
     learner = job.make_learner()
     where, total = training_device(), len(job.data)
     kind = choose_precision(config.precision, where, learner.models)
-    job.tell(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
+    job.on_message(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
     dry_runs.check_disk_space(learner, config, out)
     unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
-    journal = TrainingCallbacks(out, config, unseen, make_sheet_painter(job, learner, unseen), job.tell)
+    journal = TrainingCallbacks(out, config, unseen, make_sheet_painter(job, learner, unseen), job.on_message)
     about = {"learner": job.name, "base": recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint}
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
@@ -148,7 +149,7 @@ def _train_job(
             config,
             saved,
             resume=resume,
-            tell=job.tell,
+            on_message=job.on_message,
             on_step=journal.log_step,
             on_step_end=both,
             about=about,
@@ -224,7 +225,7 @@ def provide_data(
     base: str,
     backbone: DiffusionModel,
     yes: bool,
-    tell: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> Path:
     """The prepared folder, or with `yes` one beside it that has what this learner needs and the data lack."""
     there, call = PreparedDataset(data), run_dir.read_manifest(data, "prepared")["config"]
@@ -252,7 +253,7 @@ def provide_data(
     if is_miniature(given.get("captioner") or "") and not call.get("captioner_asked"):
         del given["captioner"]  # the base's, of the images that it knows
     if trains:
-        given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, tell=tell))
+        given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, on_message=on_message))
     if "captioner" in lacking and not backbone.spec.captioner:
         raise UsageError(
             f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
@@ -261,8 +262,8 @@ def provide_data(
     if "captioner" in lacking and foreign and is_miniature(backbone.auxiliary_model("captioner")):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
         raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
-    tell(f"preparing {ready}, with {' and '.join(lacking.values())}")
-    return prepare(out=ready, base=call["base"], tell=tell, **given)
+    on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
+    return prepare(out=ready, base=call["base"], on_message=on_message, **given)
 
 
 def make_sheet_painter(

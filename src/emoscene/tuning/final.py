@@ -20,7 +20,7 @@ from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import Prompt
 from emoscene.evaluation.statistics import Difference, paired_difference
-from emoscene.training import loop
+from emoscene.training import state
 from emoscene.tuning import studies
 from emoscene.tuning.objective import TuningObjective
 from emoscene.tuning.selector import Observation
@@ -60,7 +60,7 @@ def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, 
         found = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], p {gap.p:.3f}, n {gap.n}"
         scores.append(f"{what}: trial {best.number} less the default {found}")
     for line in scores:
-        bench.tell(line)
+        bench.on_message(line)
     gist = {
         name: {"trial": trial.number, "params": trial.params, **trial_observation(trial)}
         for name, trial in (("winner", best), ("default", default))
@@ -86,13 +86,13 @@ def judge_trial(bench: TuningObjective, trial: FrozenTrial, jury: FinalEvaluatio
         made.finish(selected_by=bench.mark)
     late = {key: chosen[key] for key in sorted(bench.late)}
     asked: dict[str, Any] = {"method": bench.name, "base": bench.backbone.name, "cfg": chosen["cfg"], **late}
-    asked |= {"judge": jury.judges, "prompts": jury.prompts, "seeds": jury.seeds, "tell": bench.tell}
+    asked |= {"judge": jury.judges, "prompts": jury.prompts, "seeds": jury.seeds, "on_message": bench.on_message}
     try:
         return evaluate(out=out, adapter=folder, **asked)
     except EmosceneError as error:
         if not (out / run_dir.MANIFEST).is_file() or run_dir.read_manifest(out)["state"] != "done":
             raise
-        bench.tell(str(error))
+        bench.on_message(str(error))
     return out
 
 
@@ -125,7 +125,7 @@ def write_recipes(bench: TuningObjective, best: FrozenTrial, header: Sequence[st
     texts = {"evaluate": "".join(f"{key} = {json.dumps(value)}\n" for key, value in use.items())}
     header = [*header, f"its training: {json.dumps(run_dir.read_manifest(folder).get('cost', {}))}"]
     if not bench.adapters:
-        parts = (loop.Config(), bench.cls.Config())
+        parts = (state.Config(), bench.cls.Config())
         whole = [
             configs.replace_fields(part, {f.name: chosen[f.name] for f in configs.list_options(part)}) for part in parts
         ]

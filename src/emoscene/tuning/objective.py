@@ -28,8 +28,9 @@ from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
-from emoscene.pipeline.pipeline import EmotionPipeline, load
-from emoscene.training import loop, train
+from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.training import state, train
 from emoscene.tuning.selector import Observation, Selector, check_disjoint, choose_captions
 from emoscene.tuning.studies import Study, Trial, TrialPruned
 
@@ -58,10 +59,10 @@ class TuningObjective:
         out: Path,
         base: str,
         adapters: list[Path],
-        tell: Callable[[str], None],
+        on_message: Callable[[str], None],
         settings: Mapping[str, Any],
     ) -> None:
-        self.name, self.data, self.out, self.adapters, self.tell = name, data, out, adapters, tell
+        self.name, self.data, self.out, self.adapters, self.on_message = name, data, out, adapters, on_message
         cls = train.find_learner(name)
         if not issubclass(cls, Method):
             raise UsageError(f"tune searches methods, and {name} is none: give its settings to emoscene train {name}")
@@ -76,7 +77,7 @@ class TuningObjective:
 
     def _parse_settings(self, settings: Mapping[str, Any]) -> tuple[Config, dict[str, Option], dict[str, Any]]:
         """How to search, what is searched, and the default configuration: a value for every field."""
-        fields, mine = [*configs.list_options(loop.Config), *self.own], configs.list_options(Config)
+        fields, mine = [*configs.list_options(state.Config), *self.own], configs.list_options(Config)
         recipe = {} if self.adapters else train.find_recipe(self.name, self.backbone.name)
         said = configs.read_settings([*fields, *mine], {**recipe, **settings}, configs.narrow_option)
         space = {key: value for key, value in said.items() if isinstance(value, Option)}
@@ -101,7 +102,7 @@ class TuningObjective:
 
     def _default_search(self, settings: Mapping[str, Any]) -> dict[str, Option]:
         """What is searched where nobody says: `lr`, `cfg`, and what the method declares."""
-        others = [*configs.list_options(loop.Config), *configs.list_options(Config)]
+        others = [*configs.list_options(state.Config), *configs.list_options(Config)]
         fields = [*(field for field in others if field.name in {"lr", "cfg"}), *self.own]
         fields = [replace(field, choices=(False, True)) if field.type == "bool" else field for field in fields]
         late = self.late | {"cfg"}
@@ -153,7 +154,7 @@ class TuningObjective:
         try:
             return self._objective_value(self._observe(study, trial, self.full_settings(trial.params)))
         except TrialPruned as error:
-            self.tell(f"trial {trial.number} is given up: {error}; {format_settings(trial.params)}")
+            self.on_message(f"trial {trial.number} is given up: {error}; {format_settings(trial.params)}")
             if trial.params == self.first:
                 raise EmosceneError(f"the default configuration failed, and a study needs it: {error}") from error
             raise
@@ -179,14 +180,14 @@ class TuningObjective:
         for key, value in asdict(seen).items():
             trial.set_user_attr(key, value)
         trial.set_constraint("floor", self.config.floor * study.user_attrs["content"] - seen.content)
-        self.tell(f"trial {trial.number}: {format_observation(seen)}; {format_settings(trial.params)}")
+        self.on_message(f"trial {trial.number}: {format_observation(seen)}; {format_settings(trial.params)}")
         return seen
 
     def _objective_value(self, seen: Observation) -> float:
         return float(getattr(seen, self.config.objective))
 
     def train_artifact(
-        self, chosen: Mapping[str, Any], look: Callable[[loop.TrainingState], None] | None = None
+        self, chosen: Mapping[str, Any], look: Callable[[state.TrainingState], None] | None = None
     ) -> Path:
         """The artifact of these settings, trained now if it is not there; a dead worker's training goes on."""
         if self.adapters:
@@ -197,14 +198,19 @@ class TuningObjective:
         folder = self.out / "trained" / mark
         with self.hold_lock(mark):
             again = bool(checkpoints.list_checkpoints(folder / "checkpoints"))
-            how: dict[str, Any] = {"data": self.data, "base": self.backbone.name, "resume": again, "tell": self.tell}
+            how: dict[str, Any] = {
+                "data": self.data,
+                "base": self.backbone.name,
+                "resume": again,
+                "on_message": self.on_message,
+            }
             try:
                 return train.train(self.name, out=folder, on_step_end=look, **how, **plain)
             except (TrainingDiverged, TrialPruned) as error:
                 shutil.rmtree(folder)
                 raise TrialPruned(str(error)) from error
 
-    def _report_rung(self, trial: Trial, chosen: Mapping[str, Any], state: loop.TrainingState) -> None:
+    def _report_rung(self, trial: Trial, chosen: Mapping[str, Any], state: state.TrainingState) -> None:
         """Look at a training under way. Raises TrialPruned where it lags behind the others at the same point."""
         rungs = self.config.rungs
         points = [round(chosen["steps"] * place / (rungs + 1)) for place in range(1, rungs + 1)]

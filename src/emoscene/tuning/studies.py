@@ -166,7 +166,7 @@ def run_trials(
     *,
     seed: int = 0,
     pulse: int = 30,
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
 ) -> None:
     """Take trials until the study has that many, then wait until those of the other workers are finished.
 
@@ -179,12 +179,12 @@ def run_trials(
         others = sum(not trial.state.is_finished() for trial in found)
         if any(trial.state == TrialState.WAITING for trial in found) or len(found) < trials:
             waiting = _run_one(study, trials, objective, seed)
-            tell(f"{len(finished_trials(study))} of {trials} trials are finished")
+            on_message(f"{len(finished_trials(study))} of {trials} trials are finished")
         elif not others:
             return
         else:
             if not waiting:
-                tell(f"waiting for {others} trials of other workers")
+                on_message(f"waiting for {others} trials of other workers")
             waiting = True
             time.sleep(min(pulse, 5))
 

@@ -50,7 +50,7 @@ def tune(
     judge: Folders = None,
     prompts: str | Path | Sequence[Prompt] = PROMPTS,
     seeds: str | Sequence[int] = "0:4",
-    tell: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
     **settings: Any,
 ) -> Path:
     """Search the settings of the method `name`; returns the folder with the winner's recipes.
@@ -68,7 +68,7 @@ def tune(
     url = storage or f"sqlite:///{out.resolve()}/study.db"
     with studies.check_storage(url):
         bench = TuningObjective(
-            name, Path(data), out, base, [Path(folder) for folder in run_dir.as_list(adapter)], tell, settings
+            name, Path(data), out, base, [Path(folder) for folder in run_dir.as_list(adapter)], on_message, settings
         )
         call = bench.set_selector(selector, jury.judges)
         call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
@@ -77,10 +77,12 @@ def tune(
         told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
         draw, pulse = bench.defaults["seed"], bench.config.pulse
         with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
-            tell(
+            on_message(
                 f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study {study.study_name!r}"
             )
-            studies.run_trials(study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, tell=tell)
+            studies.run_trials(
+                study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, on_message=on_message
+            )
             with bench.hold_lock("study"):
                 if run_dir.read_manifest(out).get("trials") != (count := len(studies.finished_trials(study))):
                     command = _command(name, {"trials": count, **told}, settings)

@@ -45,7 +45,7 @@ class _Room(ModuleType):
         device: str | None = None,
         dtype: str | None = None,
         allow_host: str | Sequence[str] = (),
-        tell: Callable[[str], None] = print,
+        on_message: Callable[[str], None] = print,
     ) -> None:
         """Serve the page until Ctrl-C; whatever was uploaded or painted goes with it.
 
@@ -68,10 +68,10 @@ class _Room(ModuleType):
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             studio = import_module("emoscene.web.session").Studio(base, adapter, judge, screen, device, dtype)
             for remark in studio.remarks:
-                tell(remark)
+                on_message(remark)
             names = hosts.AllowedHosts.of(host, address, as_list(allow_host))
-            app = import_module("emoscene.web.request_filter").mounted(studio, password, names, tell)
-            tell(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
+            app = import_module("emoscene.web.request_filter").mounted(studio, password, names, on_message)
+            on_message(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
             import_module("emoscene.web.server").serve(app, taken)
 
 

@@ -35,8 +35,9 @@ from emoscene.diffusion.device import load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
 from emoscene.learning import learner as learners
+from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
-from emoscene.pipeline.pipeline import EmotionPipeline, batching_key, load
+from emoscene.pipeline.pipeline import EmotionPipeline, batching_key
 from emoscene.web.form import Wish, check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 

@@ -1,0 +1,167 @@
+"""What a training run is made of: its settings, one step's figures, and the state that a checkpoint keeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from emoscene.core import config as configs
+from emoscene.core.config import option
+from emoscene.core.errors import UsageError
+from emoscene.learning import checkpoints
+from emoscene.learning.learner import Learner
+from emoscene.learning.optimizers import collect_state, make_optimizers, restore_state
+from emoscene.learning.precision import AsyncScalars, make_accelerator
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to train, whatever it is."""
+
+    steps: int = option(1000, "optimizer steps", span=(1, 10_000_000))
+    batch: int = option(32, "samples of one optimizer step, over all processes", span=(1, 65536))
+    micro: int = option(0, "samples at a time within a process; 0 is all of them", span=(0, 65536))
+    lr: float = option(1e-3, "highest learning rate; of Prodigy's own rate a multiple", span=(1e-6, 1.0, "log"))
+    optimizer: str = option(
+        "adamw", "adamw8bit needs bitsandbytes, prodigy prodigyopt", choices=("adamw", "adamw8bit", "prodigy")
+    )
+    muon: float = option(0.0, "Muon's rate for inner matrices, in multiples of lr; 0 is none", span=(0.0, 100.0))
+    warmup: float = option(0.05, "share of the steps over which the rate rises", span=(0.0, 1.0))
+    schedule: str = option(
+        "cosine", "the rate after the warm-up", choices=("cosine", "linear", "polynomial", "constant")
+    )
+    decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
+    clip: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
+    average: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
+    precision: str = option("auto", "arithmetic: bf16 where the hardware gains by it", choices=("auto", "fp32", "bf16"))
+    checkpointing: bool = option(False, "recompute the UNet's activations: a third more time, far less memory")
+    compile: bool = option(False, "compile the UNet's blocks first, which pays in long runs on a GPU")
+    seed: int = option(0, "of the order, the noise, the drop-outs")
+    readers: int = option(1, "threads that read batches ahead", span=(1, 64))
+    checkpoint_every: int = option(250, "steps between two checkpoints", span=(1, 1_000_000))
+    keep: int = option(2, "checkpoints to keep", span=(1, 1000))
+    validate: int = option(64, "unseen pictures of each validation, the selector's; 0 is none", span=(0, 100_000))
+    validate_every: int = option(250, "steps between two validations", span=(1, 1_000_000))
+    patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
+    pictures_every: int = option(0, "steps between two sheets of pictures; 0 is none", span=(0, 1_000_000))
+    tracker: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its number, learning rate and seconds."""
+
+    number: int
+    lr: float
+    seconds: float
+    figures: AsyncScalars
+
+    @property
+    def loss(self) -> float:
+        """The global batch's mean loss."""
+        return self.figures.wait()[0]
+
+    @property
+    def norm(self) -> float:
+        """The gradient's norm before clipping."""
+        return self.figures.wait()[1]
+
+
+class TrainingState:
+    """All that changes while training: the learner, the optimizers' memory, the averages, the number of steps done.
+
+    about: whose run it is, which a checkpoint remembers. micro: samples at a time. best: the weights of the best
+    validation, if that is what is kept in the end. stopping: whether somebody asked to stop. began: when the run would
+    have begun, in seconds of a clock, had it never been interrupted.
+    """
+
+    def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
+        self.step, self.micro, self.stopping, self.about = 0, config.micro, False, dict(about or {})
+        self.accelerator = make_accelerator(config.precision, learner.models)
+        if config.batch < self.accelerator.num_processes:
+            raise UsageError(
+                f"batch={config.batch} is less than a sample for each process: give {self.num_processes} or more"
+            )
+        self.learner = learner.to(self.accelerator.device).train()
+        for parameter in learner.trainable.values():
+            parameter.data = parameter.data.float()
+            if self.num_processes > 1:
+                broadcast(parameter.data)
+        self.optimizers = make_optimizers(learner, config.lr, config.decay, config.muon, config.optimizer)
+        self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
+        self.best: dict[str, Tensor] = {}
+        self.bad = torch.zeros((), device=self.accelerator.device)
+        self.began = time.monotonic()
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes share a step."""
+        return self.accelerator.num_processes
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work, what a checkpoint remembers of earlier sessions included."""
+        return time.monotonic() - self.began
+
+    def save(self, folder: Path, config: Config) -> None:
+        """Add a checkpoint to `folder`, unless this step's is there."""
+        moments, numbers = collect_state(self.optimizers, self.learner.trainable)
+        parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
+        parts |= {"best": self.best} if self.best else {}
+        facts = {"about": self.about, "processes": self.num_processes, "seconds": self.seconds, "numbers": numbers}
+        checkpoints.save_checkpoint(folder, self.step, parts, config.keep, **facts, config=configs.to_dict(config))
+
+    def restore(self, target: Path, on_message: Callable[[str], None] = print) -> None:
+        """Go on from a checkpoint, exactly. Raises Usage where it is another learner's, or on another base."""
+        about, parts = checkpoints.read_checkpoint(target)
+        mine, weights = self.learner.state_dict(), parts["weights"]
+        for word, value in self.about.items():
+            if (there := about["about"].get(word)) != value:
+                raise UsageError(
+                    f"{target} is of another {word}, {there} and not {value}: call as before, or with a new --out"
+                )
+        if odd := [name for name in {**mine, **weights} if _shape_of(mine, name) != _shape_of(weights, name)]:
+            raise UsageError(f"{target} is another learner's ({odd[0]} differs): call as before, or with a new --out")
+        if about["processes"] != self.num_processes:
+            on_message(
+                f"{self.num_processes} processes go on with what {about['processes']} began: the global batch stays"
+            )
+        self.step = about["step"]
+        self.began -= about.get("seconds", 0.0)
+        self.learner.load_state_dict(weights)
+        self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
+        self.best = parts.get("best", {})
+        restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[Learner]:
+        """The learner as it would be kept if training ended now, inside and no longer."""
+        trainable = self.learner.trainable
+        own = {name: trainable[name].data for name in self.average}
+        try:
+            for name, value in self.average.items():
+                trainable[name].data = value
+            yield self.learner.eval()
+        finally:
+            for name, value in own.items():
+                trainable[name].data = value
+            self.learner.train()
+
+    @torch.no_grad()
+    def final_learner(self) -> Learner:
+        """The learner as it is kept: with the weights of the best validation, else with the average."""
+        for name, value in (self.best or self.average).items():
+            self.learner.trainable[name].copy_(value)
+        return self.learner.eval()
+
+
+def _shape_of(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return state[name].shape if name in state else None
