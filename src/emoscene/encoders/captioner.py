@@ -81,7 +81,7 @@ class Captioner(Learner):
             raise UsageError(
                 "a captioner has no words to start with: give it a BLIP (blip=FOLDER), or data with captions"
             )
-        return cls(replace(config, words=build_vocabulary(data.all("caption"))))
+        return cls(replace(config, words=build_vocabulary(data.column("caption"))))
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Cross entropy of each caption's tokens, their mean [B]; a picture is mirrored every other time."""
@@ -108,7 +108,7 @@ class Captioner(Learner):
         self.eval()
         device, scores = next(self.parameters()).device, []
         for first in range(0, min(len(data), PROVEN), 32):
-            rows = data.rows(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
+            rows = data.read(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
             for said, meant in zip(self.caption(rows["picture"].to(device)), rows["caption"], strict=True):
                 scores.append(caption_agreement(said, meant))
         exact, words = (sum(column) / len(scores) for column in zip(*scores, strict=True))

@@ -85,7 +85,7 @@ class Judge(Encoder):
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new judge; of scenes, one that knows the scenes of its data."""
         if not config.labels:
-            names = EMOTIONS if config.target == "emotion" else tuple(sorted(set(data.all("scene"))))
+            names = EMOTIONS if config.target == "emotion" else tuple(sorted(set(data.column("scene"))))
             config = replace(config, labels=names)
         return cls(config)
 
