@@ -10,6 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import tiny
 from emoscene.core import config as configs
+from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.judge import Judge, augment
@@ -138,3 +139,10 @@ def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     told.clear()
     judges.train_judges(tmp_path / "work", tmp_path / "out", words, **call)
     assert not any("loss" in line for line in told)
+
+
+def test_a_judge_of_emotions_has_no_other_labels():
+    with pytest.raises(UsageError, match="has the labels amusement, awe"):
+        Judge.from_scratch(small(labels=("<b>awe</b>", *EMOTIONS[1:])), None)
+    with pytest.raises(UsageError, match="in this order"):
+        Judge.from_scratch(small(labels=tuple(sorted(EMOTIONS))), None)

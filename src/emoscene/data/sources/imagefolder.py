@@ -135,7 +135,7 @@ class ImageFolder(FileSource):
             if number == 1:
                 columns = {key: _find_column(row, key, wanted.get(key, ""), path) for key in ROLES}
             file, label = row.get(columns["file_name"]), row.get(columns["label"])
-            if not isinstance(file, str) or not file or label is None:
+            if not isinstance(file, str) or not Path(file).name or label is None:
                 raise UsageError(f"{where} has no file_name or no label: mend it, or take the row out")
             split = official_split(str(row["split"])) if row.get("split") else _split_of_file(place, file)
             yield {
@@ -159,7 +159,7 @@ def _class_folders(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _split_of_file(place: Path, file: str) -> str:
-    head = official_split((place / file).parts[0])
+    head = official_split("".join((place / file).parts[:1]))
     return head if head in SPLITS else ""
 
 
