@@ -109,7 +109,7 @@ def test_weights_are_bounded(value):
 @pytest.mark.parametrize("place", [float("nan"), float("inf"), "x", None, [0]])
 def test_a_place_on_the_plane_is_two_numbers(place, pipe):
     with pytest.raises(UsageError):
-        pipe.rows("a dog", valence=place, arousal=0.0)
+        pipe.plan("a dog", valence=place, arousal=0.0)
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,17 @@ def test_a_place_on_the_plane_is_two_numbers(place, pipe):
 )
 def test_a_call_refuses_numbers_that_are_off(asked, pipe, tmp_path):
     with pytest.raises(UsageError):
-        pipe.rows("a dog", **asked)
+        pipe.plan("a dog", **asked)
     Image.new("RGB", (64, 64)).save(tmp_path / "in.png")
     with pytest.raises(UsageError):
-        pipe.rows("a dog", image=tmp_path / "in.png", **asked)
+        pipe.plan("a dog", image=tmp_path / "in.png", **asked)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, 10**9])
 def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
-    rows = pipe.rows("a dog", size=64, steps=1)
+    rows = pipe.plan("a dog", size=64, steps=1)
     with pytest.raises(UsageError, match="batch="):
-        list(pipe.draw(rows, batch))
+        list(pipe.generate(rows, batch))
     with pytest.raises(UsageError, match="batch="):
         image_folder.generate_missing(pipe.draw, rows, tmp_path / "out", batch)
 
@@ -391,7 +391,7 @@ def test_generate_fails_where_the_images_are_not_finite(pipe, folder, tmp_path, 
 
 def test_the_page_shows_no_image_that_is_not_finite(folder, monkeypatch):
     studio = Session(str(folder), device="cpu")
-    monkeypatch.setattr(studio.base, "decode", lambda latents: torch.full((len(latents), 3, 64, 64), torch.nan))
+    monkeypatch.setattr(studio.base, "decode_latents", lambda latents: torch.full((len(latents), 3, 64, 64), torch.nan))
     with pytest.raises(EmosceneError, match="not finite"):
         list(studio.generate(Wish(prompt="a dog", steps=2, size=64)))
 
@@ -440,7 +440,7 @@ def test_pixels_are_finite(value, pipe, tmp_path):
     with pytest.raises(UsageError, match=r"x.tiff cannot be used \(it has pixels that are not finite numbers\)"):
         open_image(tmp_path / "x.tiff")
     with pytest.raises(UsageError, match="pixels that are not finite numbers"):
-        pipe.rows("a dog", image=image)
+        pipe.plan("a dog", image=image)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from emoscene.diffusion import loading
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.evaluation.external import find_samples
-from emoscene.export.diffusers import _copy_artifact
+from emoscene.exports.diffusers import _copy_artifact
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 

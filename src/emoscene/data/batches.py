@@ -47,7 +47,7 @@ def read_batch(
 
 def group_by_shape(data: Data) -> Sequence[Sequence[int]]:
     """The rows of each shape; all of them where the data know of none."""
-    found: Sequence[Sequence[int]] | None = getattr(data, "shapes", None)
+    found: Sequence[Sequence[int]] | None = getattr(data, "rows_by_shape", None)
     return [range(len(data))] if found is None else found
 
 
