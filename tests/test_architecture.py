@@ -29,7 +29,16 @@ ROOMS = [
 """The packages of `emoscene` in the order of the story: each imports only from those above it."""
 MINIATURE = "emoscene_mini"
 PLUGINS = ("emoscene.methods", "emoscene.encoders", "emoscene.evaluation.metrics", "emoscene.data.sources")
-WITHOUT_TORCH = ("emoscene.core", "emoscene.reporting", "emoscene.cli", "emoscene_mini.world", "emoscene_mini.mini")
+WITHOUT_TORCH = (
+    "emoscene.core",
+    "emoscene.reporting",
+    "emoscene.cli.main",
+    "emoscene.cli.options",
+    "emoscene.cli.checks",
+    "emoscene.cli.help",
+    "emoscene_mini.world",
+    "emoscene_mini.mini",
+)
 WITHOUT_TORCH_TOO = {"emoscene.diffusion.hub", "emoscene.evaluation.statistics", "emoscene"}
 IMPORTS_TORCH = {"emoscene.core.seeds"}  # inside one function
 NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.exports.diffusers", "emoscene.exports.artifact"}

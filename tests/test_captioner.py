@@ -184,4 +184,4 @@ def test_the_recipe_suits_it():
         option.name
         for option in [*registry.list_options("encoders", "captioner"), *registry.list_room_options("training/state")]
     }
-    assert set(registry.load_table("recipes", "captioner")) <= known
+    assert set(registry.load_table("recipes", "captioner_mini")) <= known

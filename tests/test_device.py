@@ -114,7 +114,7 @@ def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypat
 
 
 def test_the_command_line_says_so_without_torch() -> None:
-    line = "import sys; sys.modules['torch'] = None; from emoscene import cli; sys.exit(cli.main(sys.argv[1:]))"
+    line = "import sys; sys.modules['torch'] = None; from emoscene.cli import main; sys.exit(main.main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", line, "generate", "a", "--device", "gpu"], capture_output=True, text=True
     )

@@ -149,7 +149,7 @@ def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
     with pytest.raises(UsageError, match="batch="):
         list(pipe.generate(rows, batch))
     with pytest.raises(UsageError, match="batch="):
-        image_folder.generate_missing(pipe.draw, rows, tmp_path / "out", batch)
+        image_folder.generate_missing(pipe.generate, rows, tmp_path / "out", batch)
 
 
 @pytest.mark.parametrize(

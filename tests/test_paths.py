@@ -334,7 +334,7 @@ def test_an_adapter_of_a_method_without_weights_is_refused(name, tmp_path):
     card = {"learner": name, "config": {}, "emotions": [], "base": None}
     (tmp_path / "adapter/learner.json").write_text(json.dumps(card))
     with pytest.raises(UsageError, match=f"says that it holds {name}, which has no weights"):
-        pipeline.load(base, adapter=tmp_path / "adapter")
+        emoscene.load(base, adapter=tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("key", ["recipe", "storage"])

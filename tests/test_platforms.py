@@ -19,7 +19,7 @@ from emoscene.cli import main
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.diffusion import loras
-from emoscene.exports import export
+from emoscene.exports import artifact
 from emoscene.learning import precision
 from emoscene_mini.world import render_pool
 
@@ -148,7 +148,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil, torch
-import emoscene.artifacts  # and with it all packages that it needs, which know Windows by themselves
+import emoscene.training.train  # and with it all packages that it needs, which know Windows by themselves
 
 for name in [name for name in sys.modules if name.startswith("emoscene")]:
     del sys.modules[name]
@@ -318,7 +318,7 @@ def test_a_drive_is_no_scale(text: str, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_drive_is_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no artifact in C:"):
-        export.artifact.opened("C:\\runs\\lora")
+        artifact.open_artifact("C:\\runs\\lora")
 
 
 def test_a_pipe_without_all_letters_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
     [(row, after)] = last(views).finished
     assert before.size == after.size == row.size and row.size[0] > row.size[1]
     assert row.keep == 0.5 and row.image.startswith("memory:")
-    assert not studio.pipe("prompt").given.held
+    assert not studio.pipe("prompt").image_inputs.held
     with pytest.raises(UsageError, match="give a PROMPT"):
         studio.edit(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
 

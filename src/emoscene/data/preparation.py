@@ -91,13 +91,7 @@ def prepare(
     """
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
-    for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
-        if number is not None and number < 1:
-            raise UsageError(f"{word} {number} leaves no picture: give 1 or more")
-    if cls.deals and (split != "roles" or per_emotion):
-        raise UsageError(
-            f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings"
-        )
+    _check_amounts(source, cls, limit, per_emotion, split)
     splits.parse_shares(split)
     place = devices.choose_device(device)
     with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
@@ -126,12 +120,20 @@ def prepare(
         if not begun.is_done:
             share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
             share |= {"balanced": config.balanced}
-            _run_job(
-                PrepareJob(
-                    begun, pictures, eyed, config, share, source, mark, on_message, on_progress or _ignore_progress
-                )
-            )
+            watcher = on_progress or _ignore_progress
+            _run_job(PrepareJob(begun, pictures, eyed, config, share, source, mark, on_message, watcher))
     return begun.path
+
+
+def _check_amounts(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
+    """Raises UsageError for amounts that leave no image, and where the source splits its images itself."""
+    for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
+        if number is not None and number < 1:
+            raise UsageError(f"{word} {number} leaves no picture: give 1 or more")
+    if cls.deals and (split != "roles" or per_emotion):
+        raise UsageError(
+            f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings"
+        )
 
 
 @dataclass(frozen=True)

@@ -116,17 +116,29 @@ def evaluate(
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
     scores = _begin(out, call, _run_dirs([*call["adapter"], data, pictures]), pipe, on_message)
     if not scores.is_done:
-        seen, place = None, scores.path / "pictures"
-        if pipe is not None and keep_pictures:
-            samples = generate_samples(pipe, planned, place, batch, on_message)
-        elif pipe is not None:
-            samples, seen = generate_and_predict(
-                pipe, planned, place, _make_predictor(eyes, guidance_classifier(pipe), robust), batch, on_message
-            )
+        predictor = None if keep_pictures or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
+        samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message)
         write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
         with workers.WorkerGroup(scores.path) as together:
             together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
     return _finish_scores(scores.path)
+
+
+def _make_images(
+    folder: Path,
+    pipe: EmotionPipeline | None,
+    planned: Sequence[Any],
+    samples: list[Sample],
+    predictor: See | None,
+    batch: int,
+    on_message: Callable[[str], None],
+) -> tuple[list[Sample], Any]:
+    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image."""
+    if pipe is None:
+        return samples, None
+    if predictor is None:
+        return generate_samples(pipe, planned, folder, batch, on_message), None
+    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message)
 
 
 def _begin(
