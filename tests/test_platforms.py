@@ -194,7 +194,7 @@ for name in json.loads(os.environ["CALLS"]):
 torch.ops.mkldnn = SimpleNamespace()
 
 import emoscene
-from emoscene import hardware
+from emoscene.learning import precision as hardware
 from emoscene.data.preparation import prepare
 
 hardware.STATUS = Path("/nowhere")
