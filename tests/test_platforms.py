@@ -194,12 +194,12 @@ for name in json.loads(os.environ["CALLS"]):
 torch.ops.mkldnn = SimpleNamespace()
 
 import emoscene
-from emoscene.learning import precision as hardware
+from emoscene.learning import precision
 from emoscene.data.preparation import prepare
 
-hardware.STATUS = Path("/nowhere")
-prepare("mini", out=data, limit=24, base=base, workers=0, tell=str)
-words = dict(data=data, base=base, steps=2, batch=2, rank=2, checkpoint_every=1, tell=str)
+precision.STATUS = Path("/nowhere")
+prepare("mini", out=data, limit=24, base=base, workers=0, on_message=str)
+words = dict(data=data, base=base, steps=2, batch=2, rank=2, checkpoint_every=1, on_message=str)
 emoscene.train("lora", out=out, **words, dry_run=True)
 print(emoscene.train("lora", out=out, **words))
 """
