@@ -123,7 +123,7 @@ def go(out, world):
         if not pids[-1]:
             os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world)}
             try:
-                preparation.prepare("imagefolder", root=root, out=out, base=base, tell=str, workers=0)
+                preparation.prepare("imagefolder", root=root, out=out, base=base, on_message=str, workers=0)
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()

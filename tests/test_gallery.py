@@ -161,9 +161,9 @@ def test_two_processes_share_a_verb(base, tmp_path, verb):
     }[verb]
     code = f"""
 import sys, emoscene
-from emoscene.sampling import Pipe
-out, draw, painted = sys.argv[1], Pipe.draw, []
-Pipe.draw = lambda self, rows, batch=8: draw(self, painted.append(list(rows)) or painted[-1], batch)
+from emoscene.pipeline.pipeline import EmotionPipeline
+out, draw, painted = sys.argv[1], EmotionPipeline.generate, []
+EmotionPipeline.generate = lambda self, rows, batch=8: draw(self, painted.append(list(rows)) or painted[-1], batch)
 {call}
 print(*(row.method + row.file for rows in painted for row in rows))
 """

@@ -382,7 +382,7 @@ def test_scores_of_another_shape_are_said(place, value, tmp_path):
     inner[place[-1]] = value
     (folder / "scores.json").write_text(json.dumps(told))
     with pytest.raises(EmosceneError, match=r"scores.json is damaged: evaluate into the folder again"):
-        reporting.report(folder, out=tmp_path / "report", tell=print)
+        reporting.report(folder, out=tmp_path / "report", on_message=print)
 
 
 @pytest.mark.parametrize(

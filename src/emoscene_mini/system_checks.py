@@ -19,14 +19,14 @@ ASKED: tuple[Emotion, ...] = ("awe", "fear", "anger", None)
 PROBE = """
 import json, statistics, sys, time
 import emoscene
-from emoscene.hardware import peak
+from emoscene.learning.precision import peak_memory
 pipe = emoscene.load(sys.argv[1], device="cpu")
 seconds = []
 for seed in range(8):
     began = time.perf_counter()
     pipe("a village by a lake", seed=seed)
     seconds.append(time.perf_counter() - began)
-print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak() / 2**30}))
+print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak_memory() / 2**30}))
 """
 
 
