@@ -244,3 +244,31 @@ def test_an_export_takes_no_file_that_was_not_loaded(tmp_path):
     (tmp_path / "artifact/more.safetensors").symlink_to(tmp_path / "secret")
     _copied(tmp_path / "artifact", tmp_path / "out")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [learners.CARD, "model.safetensors"]
+
+
+def test_a_gallery_reads_no_link_that_leads_out(tmp_path):
+    picture(tmp_path / "secret/passport.png")
+    (tmp_path / "secret/list.csv").write_text("file,emotion\n1.png,awe\n")
+    picture(tmp_path / "in/1.png")
+    (tmp_path / "in/2.png").symlink_to(tmp_path / "secret/passport.png")
+    (tmp_path / "in/3.png").symlink_to("3.png")
+    [sample], missing = found(tmp_path / "in")
+    assert sample.file.name == "1.png"
+    assert missing["pictures"].startswith("2 of 3 pictures cannot be read")
+    (tmp_path / "in/list.csv").symlink_to(tmp_path / "secret/list.csv")
+    with pytest.raises(Failure, match="a link that leads out of its folder"):
+        found(tmp_path / "in")
+    (tmp_path / "in/list.csv").unlink()
+    (tmp_path / "in/list.csv").mkdir()
+    with pytest.raises(Failure, match="is no file"):
+        found(tmp_path / "in")
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "loop.png", "x" * 5000])
+def test_a_list_may_name_an_original_that_cannot_be(name, tmp_path):
+    picture(tmp_path / "1.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "pictures.jsonl").write_text(json.dumps({"file": "1.png", "image": name}) + "\n")
+    [sample], missing = found(tmp_path)
+    assert sample.original is None
+    assert "originals" in missing

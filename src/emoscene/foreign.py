@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from emoscene.emotions import EMOTIONS, NOTHING, Weights, weights
 from emoscene.errors import Failure, Usage
 from emoscene.gallery import INDEX
 from emoscene.judging import Sample
+from emoscene.limits import read_number
 from emoscene.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.pictures import open_picture, read_row
 
@@ -41,11 +43,14 @@ def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     if not folder.is_dir():
         raise Usage(f"no pictures in {folder}: it is not there")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    outside = [file for file in files if not is_inside(folder, file)]
+    files = [file for file in files if file not in outside]
     if not files:
-        raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
+        raise Usage(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
     lists = sorted(path for name in LISTS for path in folder.rglob(name))
-    listed = {file: row for path in lists for file, row in followed(path)}
-    originals = {Path(row["place"], row["image"]).resolve() for row in listed.values() if "image" in row}
+    listed = {file: row for path in lists for file, row in followed(check_list(folder, path))}
+    named = [(row["place"], row["image"]) for row in listed.values() if "image" in row]
+    originals = {Path(place, name).resolve() for place, name in named if is_inside(folder, Path(place, name))}
     files = [file for file in files if file.resolve() in listed or file.resolve() not in originals]
     samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
     for number, file in enumerate(files):
@@ -62,7 +67,8 @@ def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         samples.append(sample(file, told, prompt))
     if not samples:
         raise Usage(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
-    return samples, missing([*lost, *listed], gone, len(files) + len(listed))
+    lost += outside
+    return samples, missing([*lost, *listed], gone, len(files) + len(outside) + len(listed))
 
 
 def sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
@@ -84,6 +90,14 @@ def carried(file: Path) -> dict[str, Any]:
         open_picture(file)
         return {}
     return {**columns(row.asdict(), str(file)), "place": str(file.parent)}
+
+
+def check_list(folder: Path, path: Path) -> Path:
+    """Return the path of a list. Raises Failure for one that is no file, or a link that leads out of the folder."""
+    resolve_inside(folder, path.relative_to(folder).as_posix())
+    if not path.is_file():
+        raise Failure(f"{path} is no file: take it away")
+    return path
 
 
 def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -130,14 +144,28 @@ def feeling(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
     return NOTHING if isinstance(said, str) and said.strip().lower() == "neutral" else weights(said)
 
 
+def words(said: Any) -> str:
+    """Text; a number as its digits. Raises TypeError for a table or a list."""
+    if not isinstance(said, str | int | float):
+        raise TypeError(said)
+    return str(said)
+
+
+def whole(said: Any) -> int:
+    """A whole number. Raises TypeError or ValueError for anything else."""
+    if isinstance(said, bool | float):
+        raise TypeError(said)
+    return int(said)
+
+
 COLUMNS: dict[str, Callable[[Any], Any]] = {
-    "file": str,
+    "file": words,
     "emotion": feeling,
-    "strength": float,
-    "prompt": str,
-    "seed": int,
-    "scene": str,
-    "image": str,
+    "strength": partial(read_number, "strength"),
+    "prompt": words,
+    "seed": whole,  # other programs have longer seeds than ours
+    "scene": words,
+    "image": words,
     "digests": dict,
 }
 """The columns that are read, and what reads them."""
@@ -153,13 +181,13 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
     name, digest = told["image"], told.get("digests", {}).get(told["image"])
     place = Path(told["place"])
     file = place / name if not fault_of_name(name) else None
-    if file is None or not file.is_file() or not is_inside(place, file):
+    if file is None or not is_inside(place, file) or not file.is_file():
         if digest is None or "\0" in name or is_network_name(name):
             return None
         file = Path(name)
     try:
         open_picture(file)
-    except Usage:
+    except (Usage, OSError, ValueError):  # a name that is too long or no text
         return None
     return file if digest in (None, sha256(file.read_bytes()).hexdigest()) else None
 
