@@ -15,6 +15,7 @@ from emoscene import training
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import tensor
 from emoscene.encoders.judge import Judge, blemished
+from emoscene.errors import Usage
 from emoscene.learner import Batch
 from emoscene.mini import judges
 from emoscene.panel import judge_at
@@ -129,3 +130,10 @@ def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     told.clear()
     judges.build(tmp_path / "work", tmp_path / "out", words, **call)
     assert not any("loss" in line for line in told)
+
+
+def test_a_judge_of_emotions_has_no_other_labels():
+    with pytest.raises(Usage, match="has the labels amusement, awe"):
+        Judge.start(small(labels=("<b>awe</b>", *EMOTIONS[1:])), None)
+    with pytest.raises(Usage, match="in this order"):
+        Judge.start(small(labels=tuple(sorted(EMOTIONS))), None)

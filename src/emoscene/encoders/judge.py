@@ -29,6 +29,7 @@ from emoscene.backbone import Backbone
 from emoscene.config import option
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.base import Encoder, sized
+from emoscene.errors import Usage
 from emoscene.learner import Batch
 
 SHIFT = 6  # pixels, at most, either way
@@ -60,6 +61,8 @@ class Judge(Encoder):
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
 
     def __init__(self, config: Config) -> None:
+        if config.target == "emotion" and config.labels != EMOTIONS:
+            raise Usage(f"a judge of emotions has the labels {', '.join(EMOTIONS)}, in this order: leave labels out")
         super().__init__(config)
         self.labels, self.target = config.labels, config.target
         more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)
