@@ -36,6 +36,8 @@ from emoscene.errors import Failure, Usage, download
 from emoscene.partfiles import deepen_name, find_files
 
 T = TypeVar("T")
+DAMAGE = (SafetensorError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError)
+"""What the libraries raise for damaged files."""
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
 CONFIGS = plugins.HOME / "bases/sd15"
 SCHEDULER = "scheduler/scheduler_config.json"
@@ -124,7 +126,16 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     try:
         with quiet(remarks=not reported):  # what the report says is an error here
             found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
-    except (SafetensorError, EOFError, ValueError, TypeError, RuntimeError, OSError) as error:
+    except (
+        SafetensorError,
+        EOFError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        OSError,
+    ) as error:
         reason = " ".join(str(error).split())[:160]
         raise Failure(
             f"{folder / part} is damaged or incomplete ({type(error).__name__}: {reason}): fetch or install it again"
