@@ -21,7 +21,7 @@ from emoscene.foreign import found
 from emoscene.loras import asked, put_on
 from emoscene.methods.base import Method
 from emoscene.painting import prompts_of, span
-from emoscene.pictures import Row, read_row
+from emoscene.pictures import Row, open_picture, read_row
 from emoscene.verbs import read
 from emoscene.web.studio import Studio
 from emoscene.web.wish import Wish
@@ -394,3 +394,63 @@ def test_single_precision_holds_what_comes_of_the_bounds(strength, pipe):
     extreme = sampling.Pipe(pipe.base, {"lora": tiny.made("lora", pipe.base)})
     emotion = ",".join(f"{name}:100" for name in EMOTIONS)
     assert len(extreme("a dog", emotion=emotion, strength=strength, cfg=100, steps=2, size=64).images) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strength", "nan"),
+        ("strength", "inf"),
+        ("strength", "1e400"),
+        ("strength", 1e39),
+        ("strength", True),
+        ("seed", 1.5),
+        ("seed", True),
+        ("prompt", ["a lake"]),
+        ("scene", {"a": 1}),
+    ],
+)
+def test_the_rows_of_a_list_hold_what_their_columns_say(name, value, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
+    (tmp_path / "pictures.jsonl").write_text(json.dumps({"file": "1.png", name: value}) + "\n")
+    with pytest.raises(Usage, match=r"pictures.jsonl, row 1: .*" + name):
+        found(tmp_path)
+
+
+def test_a_list_may_have_the_long_seeds_of_other_programs(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
+    (tmp_path / "list.csv").write_text(f"file,seed\n1.png,{2**64 - 1}\n")
+    [sample], _ = found(tmp_path)
+    assert sample.seed == 2**64 - 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_pixels_are_finite(value, pipe, tmp_path):
+    pixels = np.full((64, 64), 0.5, np.float32)
+    pixels[3, 5] = value
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "x.tiff")
+    with pytest.raises(Usage, match=r"x.tiff cannot be used \(it has pixels that are not finite numbers\)"):
+        open_picture(tmp_path / "x.tiff")
+    with pytest.raises(Usage, match="pixels that are not finite numbers"):
+        pipe.rows("a dog", image=image)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": 5},
+        {"prompt": [5]},
+        {"prompt": None},
+        {"prompt": "a lake\udcff"},
+        {"negative": "\udcff"},
+        {"image": 5},
+        {"image": np.zeros((8, 8))},
+        {"like": 5},
+        {"emotion": {1: 1.0}},
+    ],
+    ids=str,
+)
+def test_a_call_refuses_words_and_images_that_are_none(asked, pipe):
+    with pytest.raises(Usage):
+        pipe(**{"prompt": "a dog", "steps": 1, **asked})

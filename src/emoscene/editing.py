@@ -75,7 +75,12 @@ class Given:
     def _entered(self, picture: Picture) -> tuple[str, str, Image.Image]:
         if isinstance(picture, str | Path):
             return str(picture), _digest(picture), open_picture(picture)
-        picture = upright(picture)
+        if not isinstance(picture, Image.Image):
+            raise Usage(f"a {type(picture).__name__} is no picture: give a file's name or a PIL image")
+        try:
+            picture = upright(picture)
+        except ValueError as error:
+            raise Usage(f"the picture cannot be used ({error}): give one with whole numbers as its pixels") from error
         digest = sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
         self.held[name := f"memory:{digest[:16]}"] = picture
         while len(self.held) > HELD:

@@ -158,9 +158,9 @@ def describe(weights: Sequence[float]) -> str:
     return ",".join(f"{name}:{weight!r}".removesuffix(".0") for name, weight in mixture.items())
 
 
-def _known(name: str) -> str:
-    if name.lower() not in EMOTIONS:
-        raise unknown("emotion", name, EMOTIONS, hint="emoscene ls emotions")
+def _known(name: object) -> str:
+    if not isinstance(name, str) or name.lower() not in EMOTIONS:
+        raise unknown("emotion", str(name), EMOTIONS, hint="emoscene ls emotions")
     return name.lower()
 
 

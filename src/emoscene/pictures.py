@@ -82,6 +82,7 @@ class Row:
         for name in WORDS:
             if not isinstance(value := getattr(self, name), str):
                 raise Usage(f"{name}={value} is off: it is text")
+            check_text(name, value)
         for name in ("digests", "settings"):
             if not isinstance(value := getattr(self, name), dict):
                 raise Usage(f"{name}={value} is off: it is a table")
@@ -128,6 +129,14 @@ class Row:
         return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quoted(word)}" for key, word in words.items())])
 
 
+def check_text(name: str, text: str) -> None:
+    """Raise Usage for text with half a character in it, as bytes that are not UTF-8 become on a command line."""
+    try:
+        text.encode()
+    except UnicodeError:
+        raise Usage(f"{name}={text!r} is off: it holds a byte that is not UTF-8; write it again") from None
+
+
 def named(rows: Sequence[Row]) -> list[Row]:
     """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
     found: dict[str, int] = {}
@@ -164,14 +173,22 @@ def read_row(path: Path | str) -> Row:
 
 def open_picture(path: Path | str) -> Image.Image:
     """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
-    return upright(_opened(Path(path)))
+    try:
+        return upright(_opened(Path(path)))
+    except ValueError as error:
+        raise Usage(f"{path} cannot be used ({error}): save it with whole numbers as its pixels") from error
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture in RGB, turned as its EXIF says, what is clear on white."""
+    """A picture in RGB, turned as its EXIF says, what is clear on white.
+
+    Raises ValueError for pixels that are not finite numbers.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         deep = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(deep).all():
+            raise ValueError("it has pixels that are not finite numbers")
         scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
         image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:

@@ -37,7 +37,7 @@ from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weig
 from emoscene.errors import Usage, unknown
 from emoscene.limits import read_number, read_seeds
 from emoscene.methods.base import Chain, Method
-from emoscene.pictures import Row, named
+from emoscene.pictures import Row, check_text, named
 from emoscene.preview import Preview
 from emoscene.solvers import SCHEDULERS, scheduler, steps
 
@@ -82,10 +82,10 @@ class Pipe:
 
     def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
         """Paint every prompt in every emotion; asked: whatever `rows` takes. batch: pictures painted at once."""
-        prompts = [prompt] if isinstance(prompt, str) else prompt
+        prompts = read_prompts(prompt)
         for remark in dict.fromkeys(remark for words in prompts for remark in self.remarks(words)):
             warnings.warn(remark, stacklevel=2)
-        rows = self.rows(prompt, **asked)
+        rows = self.rows(prompts, **asked)
         for row in rows[:1]:
             for remark in self.given.cautions(row, prompts[0]):
                 warnings.warn(remark, stacklevel=2)
@@ -123,7 +123,7 @@ class Pipe:
         if (low := same.get("cfg_low", 0.0)) > (high := same.get("cfg_high", 1.0)):
             raise Usage(f"cfg_low={low} is above cfg_high={high}: --cfg acts from high down to low")
         source = self.given.source(image, keep, size)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = read_prompts(prompt)
         if image is not None and not all(prompts):
             caption = self.given.caption(source["image"])
             prompts = [words or caption for words in prompts]
@@ -323,6 +323,16 @@ def generate(
         facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
         gallery.fill(opened, pipe.draw, rows, batch, watch, facts)
     return opened.path
+
+
+def read_prompts(prompt: str | Sequence[str]) -> list[str]:
+    """The prompts of a call as a list. Raises Usage for what is no text."""
+    prompts = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, str) else [prompt]
+    for one in prompts:
+        if not isinstance(one, str):
+            raise Usage(f"prompt={one!r} is off: it is text, or a list of texts")
+        check_text("prompt", one)
+    return prompts
 
 
 def _silent(remark: str) -> None:
