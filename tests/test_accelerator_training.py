@@ -25,7 +25,15 @@ from standin_accelerator import H100, T4, Record, format_waits, small_card, use_
 
 CLIP = str(plugins.HOME / "mini/weights/emotion_clip")
 STEPS = 3
-RUN = {"steps": STEPS, "batch": 8, "validate": 8, "validate_every": STEPS, "checkpoint_every": STEPS, "tell": str}
+RUN = {
+    "steps": STEPS,
+    "batch": 8,
+    "micro": 0,
+    "validate": 8,
+    "validate_every": STEPS,
+    "checkpoint_every": STEPS,
+    "tell": str,
+}
 SMALL = {
     "lora": {"rank": 2, "layers": "attention"},
     "guidance": {"width": 16},

@@ -29,6 +29,7 @@ ROOMS = [
         "compatibility",
         "loading",
         "digests",
+        "basespec",
         "backbone",
         "loras",
         "decoding",

@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 import tiny
 from emoscene import artifacts, plugins
 from emoscene.architecture import Architecture, find_family, read_architecture
-from emoscene.backbone import Backbone, Spec, spec
+from emoscene.backbone import Backbone
+from emoscene.basespec import Spec, spec
 from emoscene.errors import Usage
 from emoscene.sampling import load
 

@@ -303,7 +303,6 @@ def widen_text(folder):
 OTHERS = {
     "other UNet": (lambda folder: widen(folder, "unet", block_out_channels=(16, 48)), "its weights have other shapes"),
     "other text": (widen_text, "its text is 32 wide there and 48 here"),
-    "other latents": (lambda folder: widen(folder, "unet", in_channels=9), "its weights have other shapes"),
 }
 
 

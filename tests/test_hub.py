@@ -14,7 +14,8 @@ from PIL import Image
 import standin
 import tiny
 from emoscene import artifacts, hub, plugins
-from emoscene.backbone import Backbone, spec
+from emoscene.backbone import Backbone
+from emoscene.basespec import spec
 from emoscene.errors import Failure, Usage
 from standin import COMMIT, NAME
 

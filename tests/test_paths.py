@@ -192,11 +192,11 @@ def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
     (tmp_path / "in/awe/2.png").symlink_to(tmp_path / "secret.png")
     first, second = ImageFolder(tmp_path / "in", ImageFolder.Config(workers=1), 64).survey([0, 1])
     assert not first.reason
-    assert second.reason == "its path 'awe/2.png' leaves the data set's folder"
+    assert second.reason == "its path 'awe/2.png' is a link that leaves the data set's folder: put the file itself there"
     (tmp_path / "faces/train/2").mkdir(parents=True)
     (tmp_path / "faces/train/2/1.jpg").symlink_to(tmp_path / "secret.png")
     [face] = RAFDB(tmp_path / "faces", RAFDB.Config(workers=1), 64).survey([0])
-    assert face.reason == "its path 'train/2/1.jpg' leaves the data set's folder"
+    assert face.reason == "its path 'train/2/1.jpg' is a link that leaves the data set's folder: put the file itself there"
 
 
 def test_the_card_of_an_encoder_leads_to_no_other_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from hashlib import sha256
 from types import ModuleType
 
 import numpy as np
@@ -96,7 +97,12 @@ def test_lpips_stands_beside_what_else_is_told_of_edits(packages, tmp_path):
     (tmp_path / "from").mkdir()
     for seed, made in enumerate((picture, picture.point(lambda value: 255 - value))):
         row = Row(
-            file=f"{seed}.png", prompt="a beach", emotion=weights("awe"), image=str(tmp_path / "was.png"), seed=seed
+            file=f"{seed}.png",
+            prompt="a beach",
+            emotion=weights("awe"),
+            image=str(tmp_path / "was.png"),
+            seed=seed,
+            digests={str(tmp_path / "was.png"): sha256((tmp_path / "was.png").read_bytes()).hexdigest()},
         )
         save(made, tmp_path / "from" / row.file, row)
     out = evaluate(

@@ -15,7 +15,8 @@ import emoscene
 import tiny
 from emoscene import hub, loading
 from emoscene import learner as learners
-from emoscene.backbone import Backbone, Spec
+from emoscene.backbone import Backbone
+from emoscene.basespec import Spec
 from emoscene.emotions import EMOTIONS
 from emoscene.encoders.judge import Judge
 from emoscene.errors import Failure, Usage, download

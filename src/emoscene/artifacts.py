@@ -12,7 +12,6 @@ Here it is settled what a run stands on: its base, data that suit both, its sett
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from PIL import Image
 from emoscene import checkpoints, forecast, plugins, seeds, stage
 from emoscene import config as configs
 from emoscene import learner as learners
-from emoscene.backbone import Backbone, located, spec
+from emoscene.backbone import Backbone
+from emoscene.basespec import located, spec
 from emoscene.data.dataset import Prepared
 from emoscene.data.preparation import prepare
 from emoscene.device import compiled, explain_full_memory, round_weights
@@ -160,7 +160,7 @@ def recorded_base(saved: Path, base: Backbone) -> str:
     """
     for target in reversed(checkpoints.found(saved)):
         if checkpoints.fault(target) is None:
-            about = json.loads((target / "state.json").read_text())["about"]
+            about = stage.parse_json((target / "state.json").read_text(encoding="utf8"))["about"]
             return str(about["base"]) if base.matches(about.get("base", "")) else base.fingerprint
     return base.fingerprint
 

@@ -100,7 +100,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path | str, remedy: str) 
     lost = [name for name, fine in zip(named, sound, strict=True) if not fine]
     if lost:
         precision = str(named[lost[0]].dtype).removeprefix("torch.")
-        raise Failure(f"{where} holds numbers that are not finite in {precision}, in {lost[0]}: {remedy}")
+        raise Failure(f"{where} holds numbers in {lost[0]} that are not finite in {precision}: {remedy}")
 
 
 def _can_overflow(value: Tensor) -> bool:
@@ -247,7 +247,7 @@ def _count(names: list[str]) -> str:
 
 
 def check_weights(model: torch.nn.Module, part: str, place: Path) -> None:
-    """Check that every weight of a loaded part is there and finite.
+    """Check that every weight of a loaded part is there; whether they are finite is seen where they compute.
 
     Args:
         model: the part, on the CPU.
@@ -255,20 +255,11 @@ def check_weights(model: torch.nn.Module, part: str, place: Path) -> None:
         place: the folder or the file of the base.
 
     Raises:
-        Failure: for the first weight that is missing, infinite or not a number.
+        Failure: for the first weight that is missing.
     """
     for name, weight in model.state_dict().items():
         if weight.is_meta:
             raise Failure(f"the {part} in {place} lacks {name}: fetch it again")
-        if not weight.is_floating_point() or not weight.numel():
-            continue
-        low, high = torch.aminmax(weight)
-        if not (torch.isfinite(low) and torch.isfinite(high)):
-            number = str(weight.dtype).removeprefix("torch.")
-            raise Failure(
-                f"the {part} in {place} has numbers in {name} that are not finite in {number}: fetch it again, or give "
-                "another --base"
-            )
 
 
 def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from emoscene import learner as learners
 from emoscene import stage
-from emoscene.backbone import spec
+from emoscene.basespec import spec
 from emoscene.encoders.base import Encoder, about, located, opened
 from emoscene.encoders.emotion_clip import EmotionCLIP, worded
 from emoscene.encoders.inception import Inception

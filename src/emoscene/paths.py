@@ -63,8 +63,8 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
 def is_inside(root: Path | str, path: Path | str) -> bool:
     """Whether a path, its links followed, lies in a folder (or, of the hub's cache, in its blobs)."""
     try:
-        folder, place = Path(root).resolve(), Path(path).resolve()
-    except (OSError, RuntimeError, ValueError):  # links in a circle, a name that is too long
+        folder, place = Path(os.path.realpath(root)), Path(os.path.realpath(path))
+    except (OSError, ValueError):  # a name that is too long, or holds what none can
         return False
     if place.is_relative_to(folder):
         return True

@@ -4,8 +4,7 @@
         -> Call(verb="train", given={name, data, out}, pairs={rank, steps})
 
 An option is an argument of the verb (`--out` is `out=`); a list is an option said several times. `key=value` is a field
-of a `Config`, wherever in the line it stands. A recipe is a file of such words that come before yours. The table here
-says no defaults: what is left out is left to the verb. Its own values are examples.
+of a `Config`, wherever in the line it stands. A recipe is a file of such words that come before yours.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from emoscene import hub, plugins, stage
 from emoscene import learner as learners
-from emoscene.backbone import spec
+from emoscene.basespec import spec
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Usage, unknown
 from emoscene.sampling import Pipe, load

@@ -213,10 +213,12 @@ def needed(root: Path | None, what: str) -> Path:
 def inside(root: Path, path: str) -> Path:
     """A path of a list, under the root. Raises Refused for one that leaves it, links followed."""
     fault = fault_of_name(path)
-    if fault and fault != LEADS_OUT:
-        raise Refused(f"its path {path!r} {fault}")
-    if fault or not is_inside(root, root / path):
+    if fault == LEADS_OUT:
         raise Refused(f"its path {path!r} leaves the data set's folder")
+    if fault:
+        raise Refused(f"its path {path!r} {fault}")
+    if not is_inside(root, root / path):
+        raise Refused(f"its path {path!r} is a link that leaves the data set's folder: put the file itself there")
     return root / path
 
 
@@ -239,7 +241,7 @@ def read_file(root: Path, path: str) -> bytes:
         os.close(handle)
 
 
-def read_text(root: Path, path: str, what: str) -> str:
+def read_text_file(root: Path, path: str, what: str) -> str:
     """The text of a file under the root. Raises as `read_file` does, and Refused for what is not UTF-8."""
     try:
         return read_file(root, path).decode("utf-8-sig")

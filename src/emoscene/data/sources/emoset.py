@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from emoscene.data.captions import words
 from emoscene.data.checks import Refused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, labelled, names, needed, read_file, read_text
+from emoscene.data.sources.base import Entry, Files, labelled, names, needed, read_file, read_text_file
 from emoscene.errors import Failure, Usage
 from emoscene.stage import parse_json
 
@@ -102,7 +102,7 @@ def _numbers(path: Path) -> dict[str, str]:
 
 def _attributes(root: Path, path: str) -> dict[str, Any]:
     try:
-        about = parse_json(read_text(root, path, "annotation"))
+        about = parse_json(read_text_file(root, path, "annotation"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -23,7 +23,17 @@ from emoscene import stage
 from emoscene.config import option
 from emoscene.data.checks import ENDINGS, Refused
 from emoscene.data.records import Record
-from emoscene.data.sources.base import Entry, Files, inside, labelled, mixed, names, needed, read_file, read_text
+from emoscene.data.sources.base import (
+    Entry,
+    Files,
+    inside,
+    labelled,
+    mixed,
+    names,
+    needed,
+    read_file,
+    read_text_file,
+)
 from emoscene.data.splits import official
 from emoscene.emotions import EMOTIONS
 from emoscene.errors import Failure, Usage
@@ -69,7 +79,7 @@ class ImageFolder(Files):
         row = self.rows[number]
         text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in TEXTS}
         if row.get("text_file"):
-            text["caption"] = " ".join(read_text(self.folder, row["text_file"], "caption").split())
+            text["caption"] = " ".join(read_text_file(self.folder, row["text_file"], "caption").split())
         record = Record(id=self.ids[number], weights=row["weights"], **text)
         return Entry(record, str(self.folder / row["file_name"]), row["split"])
 
