@@ -53,6 +53,9 @@ OTHERS = {
 }
 """Beginnings of names that tell what else a single file is."""
 CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
+MOST_TIMESTEPS = 100_000  # Stable Diffusion has 1,000; each takes memory
+SCALES = (1e-3, 1e3)
+"""What an autoencoder's scaling_factor may be: it brings latents to a deviation near 1."""
 CONDITIONS = (
     "addition_embed_type",
     "class_embed_type",
@@ -116,9 +119,17 @@ def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
         raise Usage(f"{folder} holds a {kind}, and a base has {wanted} there: give a Stable Diffusion with --base")
 
 
+def _check_numbers_of(config: Mapping[str, Any], folder: Path) -> None:
+    """Check settings that are looked at only when an image is computed."""
+    for name in ("norm_eps", "freq_shift", "mid_block_scale_factor", "flip_sin_to_cos"):
+        if not isinstance(config.get(name, 0), int | float):
+            raise Failure(f"{folder / 'config.json'} says {name} {config[name]!r}, and it is a number: fetch it again")
+
+
 def _check_unet(folder: Path, text_dim: int) -> None:
     config = read_config(folder / "config.json")
     _check_class(config, folder, "UNet2DConditionModel")
+    _check_numbers_of(config, folder)
     check_channels(folder, config.get("in_channels", LATENTS), config.get("out_channels", LATENTS))
     for key in CONDITIONS:
         if config.get(key) is not None:
@@ -168,16 +179,17 @@ def _check_text_encoder(folder: Path) -> int:
 def _check_autoencoder(folder: Path) -> None:
     config = read_config(folder / "config.json")
     _check_class(config, folder, "AutoencoderKL")
+    _check_numbers_of(config, folder)
     if (channels := config.get("latent_channels", LATENTS)) != LATENTS:
         raise Usage(
             f"the autoencoder in {folder} makes latents of {channels} channels, and a base has {LATENTS}: give another "
             "--base"
         )
     scale = config.get("scaling_factor", 0.18215)
-    if not _is_number(scale) or scale <= 0:
+    if not _is_number(scale) or not SCALES[0] <= scale <= SCALES[1]:
         raise Failure(
-            f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number above 0 (0.18215 in Stable "
-            "Diffusion 1 and 2): write it there, or fetch the base again"
+            f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number from {SCALES[0]} to {SCALES[1]} "
+            "(0.18215 in Stable Diffusion 1 and 2): write it there, or fetch the base again"
         )
     for key in ("shift_factor", "latents_mean", "latents_std"):
         if config.get(key):
@@ -294,8 +306,10 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
         "give the schedule that it was trained with, or another base",
     )
     total, given = config.get("num_train_timesteps"), config.get("trained_betas")
-    if not isinstance(total, int) or total < 1:
-        raise Usage(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
+    if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
+        raise Usage(
+            f"the scheduler of {place} ({kind}) says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}"
+        )
     if given is not None:
         if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
             raise Usage(f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}")
@@ -313,4 +327,4 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

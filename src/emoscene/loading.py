@@ -36,13 +36,23 @@ from emoscene.errors import Failure, Usage, download
 from emoscene.partfiles import deepen_name, find_files
 
 T = TypeVar("T")
-DAMAGE = (SafetensorError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError)
+DAMAGE = (
+    SafetensorError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What the libraries raise for damaged files."""
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
 CONFIGS = plugins.HOME / "bases/sd15"
 SCHEDULER = "scheduler/scheduler_config.json"
-EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net"}
-"""Modules that some UNets have and those of a base do not."""
+EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "post_quant_conv", "quant_conv"}
+"""Modules that some UNets and autoencoders have, and that a config may leave out."""
 LEGACY_END = 2
 """What old configs of CLIP say of its end token, whatever that is."""
 VOCABULARY = ("tokenizer/*.json", "tokenizer/*.txt")
@@ -126,16 +136,7 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     try:
         with quiet(remarks=not reported):  # what the report says is an error here
             found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
-    except (
-        SafetensorError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:160]
         raise Failure(
             f"{folder / part} is damaged or incomplete ({type(error).__name__}: {reason}): fetch or install it again"
