@@ -14,6 +14,7 @@ mixture, or in less of an emotion, is neither right nor wrong.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -50,12 +51,12 @@ def found(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     lists = sorted(path for name in LISTS for path in folder.rglob(name))
     listed = {file: row for path in lists for file, row in followed(check_list(folder, path))}
     named = [(row["place"], row["image"]) for row in listed.values() if "image" in row]
-    originals = {Path(place, name).resolve() for place, name in named if is_inside(folder, Path(place, name))}
-    files = [file for file in files if file.resolve() in listed or file.resolve() not in originals]
+    originals = {real_path(Path(place, name)) for place, name in named if is_inside(folder, Path(place, name))}
+    files = [file for file in files if real_path(file) in listed or real_path(file) not in originals]
     samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
     for number, file in enumerate(files):
         try:
-            told = carried(file) | listed.pop(file.resolve(), {})
+            told = carried(file) | listed.pop(real_path(file), {})
         except (Usage, Failure):
             lost.append(file)
             continue
@@ -92,6 +93,11 @@ def carried(file: Path) -> dict[str, Any]:
     return {**columns(row.asdict(), str(file)), "place": str(file.parent)}
 
 
+def real_path(path: Path) -> Path:
+    """Return a path with its links followed; one in a circle stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def check_list(folder: Path, path: Path) -> Path:
     """Return the path of a list. Raises Failure for one that is no file, or a link that leads out of the folder."""
     resolve_inside(folder, path.relative_to(folder).as_posix())
@@ -110,7 +116,7 @@ def followed(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 "take the list away"
             )
         file = resolve_inside(path.parent, told.pop("file"), f"{path}, row {number}")
-        yield file.resolve(), {**told, **({"place": str(path.parent)} if "image" in told else {})}
+        yield real_path(file), {**told, **({"place": str(path.parent)} if "image" in told else {})}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -181,7 +187,7 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
     name, digest = told["image"], told.get("digests", {}).get(told["image"])
     place = Path(told["place"])
     file = place / name if not fault_of_name(name) else None
-    if file is None or not is_inside(place, file) or not file.is_file():
+    if file is None or not is_inside(place, file) or not os.path.isfile(file):  # noqa: PTH113  long names too
         if digest is None or "\0" in name or is_network_name(name):
             return None
         file = Path(name)
