@@ -18,6 +18,7 @@ from emoscene.data.checks import Refused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, Files, labelled, names, needed, read_file, read_text_file
 from emoscene.errors import Failure, Usage
+from emoscene.paths import resolve_inside
 from emoscene.stage import parse_json
 
 SPLITS = ("train", "val", "test")
@@ -35,7 +36,11 @@ class EmoSet(Files):
         self.rows: list[tuple[str, str, str, str]] = []
         for split in SPLITS:
             path = self.folder / f"{split}.json"
-            for number, row in enumerate(_read(path)):
+            resolve_inside(self.folder, path.name)
+            rows = _read(path)
+            if not isinstance(rows, list):
+                raise Usage(f"{path} is not a list of rows: put EmoSet's own file there")
+            for number, row in enumerate(rows):
                 self.rows.append((split, *_row(row, numbers, f"{path}, row {number}")))
         self.ids = names([PurePosixPath(image).name for _, _, image, _ in self.rows])
         if len(set(self.ids)) < len(self.ids):

@@ -159,7 +159,7 @@ def _classes(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _split(place: Path, file: str) -> str:
-    head = official((place / file).parts[0])
+    head = official("".join((place / file).parts[:1]))
     return head if head in SPLITS else ""
 
 
