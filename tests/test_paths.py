@@ -14,6 +14,7 @@ from emoscene import checkpoints, loading, sampling, stage
 from emoscene import learner as learners
 from emoscene.backbone import Backbone
 from emoscene.data.dataset import Prepared
+from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -192,11 +193,15 @@ def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
     (tmp_path / "in/awe/2.png").symlink_to(tmp_path / "secret.png")
     first, second = ImageFolder(tmp_path / "in", ImageFolder.Config(workers=1), 64).survey([0, 1])
     assert not first.reason
-    assert second.reason == "its path 'awe/2.png' is a link that leaves the data set's folder: put the file itself there"
+    assert (
+        second.reason == "its path 'awe/2.png' is a link that leaves the data set's folder: put the file itself there"
+    )
     (tmp_path / "faces/train/2").mkdir(parents=True)
     (tmp_path / "faces/train/2/1.jpg").symlink_to(tmp_path / "secret.png")
     [face] = RAFDB(tmp_path / "faces", RAFDB.Config(workers=1), 64).survey([0])
-    assert face.reason == "its path 'train/2/1.jpg' is a link that leaves the data set's folder: put the file itself there"
+    assert (
+        face.reason == "its path 'train/2/1.jpg' is a link that leaves the data set's folder: put the file itself there"
+    )
 
 
 def test_the_card_of_an_encoder_leads_to_no_other_folder(tmp_path):
@@ -272,3 +277,51 @@ def test_a_list_may_name_an_original_that_cannot_be(name, tmp_path):
     [sample], missing = found(tmp_path)
     assert sample.original is None
     assert "originals" in missing
+
+
+def test_a_list_of_emoset_is_its_own(tmp_path):
+    picture(tmp_path / "in/a.png")
+    for split in ("train", "val", "test"):
+        (tmp_path / f"in/{split}.json").write_text("5")
+    with pytest.raises(Usage, match=r"train.json is not a list of rows"):
+        EmoSet(tmp_path / "in", EmoSet.Config(), 64)
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "in/train.json").unlink()
+    (tmp_path / "in/train.json").symlink_to(tmp_path / "list.json")
+    with pytest.raises(Failure, match="a link that leads out of its folder"):
+        EmoSet(tmp_path / "in", EmoSet.Config(), 64)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"learner": 5},
+        {"learner": ["lora"]},
+        {"config": [1]},
+        {"config": None},
+        {"emotions": None},
+        {"base": {"name": "mini", "fingerprint": ["x"], "width": 128}},
+    ],
+)
+def test_a_card_of_another_shape_is_damaged(told, tmp_path):
+    whole = {"learner": "lora", "config": {}, "emotions": [], "base": None}
+    (tmp_path / "learner.json").write_text(json.dumps(whole | told))
+    with pytest.raises(Failure, match=r"learner.json is damaged"):
+        learners.card(tmp_path)
+
+
+@pytest.mark.parametrize("told", [{"parents": 5}, {"parents": [{}]}, {"parents": [5]}, {"config": 5}])
+def test_a_manifest_of_another_shape_is_damaged(told, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "scores", "state": "done"} | told))
+    with pytest.raises(Failure, match=r"manifest.json is damaged"):
+        stage.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "prompt"])
+def test_an_adapter_of_a_method_without_weights_is_refused(name, tmp_path):
+    base = Backbone.load(str(tiny.make(tmp_path / "base")))
+    (tmp_path / "adapter").mkdir()
+    card = {"learner": name, "config": {}, "emotions": [], "base": None}
+    (tmp_path / "adapter/learner.json").write_text(json.dumps(card))
+    with pytest.raises(Usage, match=f"says that it holds {name}, which has no weights"):
+        sampling.load(base, adapter=tmp_path / "adapter")

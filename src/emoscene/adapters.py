@@ -35,6 +35,8 @@ def methods_of(
         plugins.source("methods", name)
     if strangers := [name for name in folders if name not in wanted]:
         raise Usage(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
+    if "none" in folders:
+        raise Usage(f"{folders['none']} says that it holds none, which has no weights: train the method again")
     names = [name for name in wanted if name != "none"]
     pairs = [(name, option.name) for name in names for option in plugins.options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
@@ -65,6 +67,8 @@ def settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[
 
 def _method(name: str, base: Backbone, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
     cls: type[Method] = plugins.find("methods", name)
+    if not cls.reads and name in folders:
+        raise Usage(f"{folders[name]} says that it holds {name}, which has no weights: train the method again")
     if not cls.reads:
         return cls.start(configs.replace(cls.Config(), late), base)
     loaded = learners.load("methods", adapter_of(name, base, folders), base, **late)

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,16 @@ def check_text(name: str, text: str) -> None:
         text.encode()
     except UnicodeError:
         raise Usage(f"{name}={text!r} is off: it holds a byte that is not UTF-8; write it again") from None
+
+
+def read_prompts(prompt: str | Sequence[str]) -> list[str]:
+    """The prompts of a call as a list. Raises Usage for what is no text."""
+    prompts = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, str) else [prompt]
+    for one in prompts:
+        if not isinstance(one, str):
+            raise Usage(f"prompt={one!r} is off: it is text, or a list of texts")
+        check_text("prompt", one)
+    return prompts
 
 
 def named(rows: Sequence[Row]) -> list[Row]:

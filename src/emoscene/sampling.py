@@ -37,7 +37,7 @@ from emoscene.emotions import EMOTIONS, Weights, affect, describe, one_way, weig
 from emoscene.errors import Usage, unknown
 from emoscene.limits import read_number, read_seeds
 from emoscene.methods.base import Chain, Method
-from emoscene.pictures import Row, check_text, named
+from emoscene.pictures import Row, named, read_prompts
 from emoscene.preview import Preview
 from emoscene.solvers import SCHEDULERS, scheduler, steps
 
@@ -323,16 +323,6 @@ def generate(
         facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
         gallery.fill(opened, pipe.draw, rows, batch, watch, facts)
     return opened.path
-
-
-def read_prompts(prompt: str | Sequence[str]) -> list[str]:
-    """The prompts of a call as a list. Raises Usage for what is no text."""
-    prompts = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, str) else [prompt]
-    for one in prompts:
-        if not isinstance(one, str):
-            raise Usage(f"prompt={one!r} is off: it is text, or a list of texts")
-        check_text("prompt", one)
-    return prompts
 
 
 def _silent(remark: str) -> None:
