@@ -53,6 +53,7 @@ OTHERS = {
 }
 """Beginnings of names that tell what else a single file is."""
 CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
+SPACINGS = ("leading", "linspace", "trailing")
 MOST_TIMESTEPS = 100_000  # Stable Diffusion has 1,000; each takes memory
 SCALES = (1e-3, 1e3)
 """What an autoencoder's scaling_factor may be: it brings latents to a deviation near 1."""
@@ -121,9 +122,12 @@ def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
 
 def _check_numbers_of(config: Mapping[str, Any], folder: Path) -> None:
     """Check settings that are looked at only when an image is computed."""
-    for name in ("norm_eps", "freq_shift", "mid_block_scale_factor", "flip_sin_to_cos"):
+    for name in ("norm_eps", "layer_norm_eps", "freq_shift", "mid_block_scale_factor", "flip_sin_to_cos"):
         if not isinstance(config.get(name, 0), int | float):
             raise Failure(f"{folder / 'config.json'} says {name} {config[name]!r}, and it is a number: fetch it again")
+    for name in ("norm_eps", "layer_norm_eps"):
+        if not 0 <= config.get(name, 0) < 1:
+            raise Failure(f"{folder / 'config.json'} says {name} {config[name]}, and it is below 1: fetch it again")
 
 
 def _check_unet(folder: Path, text_dim: int) -> None:
@@ -166,6 +170,7 @@ def _check_text_encoder(folder: Path) -> int:
     if kind not in {"clip_text_model", "clip"}:
         raise Usage(f"{folder} holds a {kind}, and a base has CLIP's text encoder there: give another --base")
     settings = text_settings(config)
+    _check_numbers_of(settings, folder)
     width, positions = settings.get("hidden_size", 512), settings.get("max_position_embeddings", POSITIONS)
     if not isinstance(width, int) or not isinstance(positions, int):
         raise Failure(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
@@ -305,6 +310,8 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
         config.get("_class_name", "a scheduler"),
         "give the schedule that it was trained with, or another base",
     )
+    if (spacing := config.get("timestep_spacing", "leading")) not in SPACINGS:
+        raise Usage(f"the scheduler of {place} has timesteps {spacing!r}, and there is {', '.join(SPACINGS)}: {remedy}")
     total, given = config.get("num_train_timesteps"), config.get("trained_betas")
     if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
         raise Usage(

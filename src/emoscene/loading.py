@@ -36,18 +36,6 @@ from emoscene.errors import Failure, Usage, download
 from emoscene.partfiles import deepen_name, find_files
 
 T = TypeVar("T")
-DAMAGE = (
-    SafetensorError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What the libraries raise for damaged files."""
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
 CONFIGS = plugins.HOME / "bases/sd15"
 SCHEDULER = "scheduler/scheduler_config.json"
@@ -136,7 +124,7 @@ def _part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     try:
         with quiet(remarks=not reported):  # what the report says is an error here
             found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
-    except DAMAGE as error:
+    except Exception as error:  # damaged files make the libraries raise nearly everything
         reason = " ".join(str(error).split())[:160]
         raise Failure(
             f"{folder / part} is damaged or incomplete ({type(error).__name__}: {reason}): fetch or install it again"
@@ -276,6 +264,8 @@ def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Pat
         Usage: for the tokenizer of another text encoder.
     """
     remedy = "put that base's tokenizer.json, or its vocab.json and merges.txt, into its folder tokenizer"
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise Failure(f"the tokenizer of {place} says model_max_length {tokenizer.model_max_length!r}: {remedy}")
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in ("a", "b")]
     if len(tokenizer) <= len(tokenizer.all_special_ids) or letters[0] == letters[1]:
         raise Failure(f"the tokenizer of {place} has no vocabulary, so all prompts are alike: {remedy}")
