@@ -187,6 +187,13 @@ def test_the_metadata_of_a_data_set_name_no_picture_outside(name, tmp_path):
     assert "leaves the data set's folder" in str(note.reason)
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_the_metadata_of_a_data_set_name_a_picture(name, tmp_path):
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": name, "label": "awe"}) + "\n")
+    with pytest.raises(Usage, match="row 1 has no file_name or no label"):
+        ImageFolder(tmp_path, ImageFolder.Config(workers=1), 64)
+
+
 def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
     picture(tmp_path / "secret.png")
     picture(tmp_path / "in/awe/1.png")
@@ -325,3 +332,11 @@ def test_an_adapter_of_a_method_without_weights_is_refused(name, tmp_path):
     (tmp_path / "adapter/learner.json").write_text(json.dumps(card))
     with pytest.raises(Usage, match=f"says that it holds {name}, which has no weights"):
         sampling.load(base, adapter=tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("key", ["recipe", "storage"])
+def test_a_recipe_names_no_recipe_and_no_database(key, tmp_path):
+    (tmp_path / "a.toml").write_text(f'{key} = "sqlite:////x.db"')
+    line = ["guidance", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "a.toml")]
+    with pytest.raises(Usage, match=f"say --{key} yourself"):
+        read("tune", line)

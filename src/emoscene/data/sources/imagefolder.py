@@ -135,7 +135,7 @@ class ImageFolder(Files):
             if number == 1:
                 columns = {key: _column(row, key, wanted.get(key, ""), path) for key in ROLES}
             file, label = row.get(columns["file_name"]), row.get(columns["label"])
-            if not isinstance(file, str) or not file or label is None:
+            if not isinstance(file, str) or not Path(file).name or label is None:
                 raise Usage(f"{where} has no file_name or no label: mend it, or take the row out")
             split = official(str(row["split"])) if row.get("split") else _split(place, file)
             yield {
