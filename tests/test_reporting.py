@@ -357,6 +357,7 @@ def test_a_verdict_that_is_none_is_said(tmp_path):
         (("settings",), "<script>"),
         (("cost", "bytes"), "<script>"),
         (("cost",), "much"),
+        (("peak_memory_mb",), "<script>"),
         (("judged_by",), ["abc"]),
         (("pictures",), "many"),
         (("missing", "kernel"), {"a": 1}),

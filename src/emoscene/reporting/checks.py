@@ -13,7 +13,15 @@ TABLES = ("settings", "judged_by", "cost", "robustness", "missing")
 """Tables that may be left out."""
 LISTS = ("cautions", "adapters", "remarks")
 """Lists that may be left out."""
-COSTS = ("trainable", "bytes", "training_pictures", "training_seconds", "seconds_a_picture", "pictures_per_second")
+COSTS = (
+    "trainable",
+    "bytes",
+    "training_pictures",
+    "training_seconds",
+    "seconds_a_picture",
+    "pictures_per_second",
+    "peak_memory_mb",
+)
 ENDS = ("value", "low", "high")
 VERDICT = ("file", "prompt", "seed", "asked", "scene", "kept", "seen")
 """What every row of verdicts has."""
