@@ -21,8 +21,7 @@ from emoscene.errors import Usage, unknown
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
-PLACES = {"image", "like", "prompts", "pictures", "root", "out"}  # shown in a result, or written
-UNTOLD = {"recipe", "storage"}  # what a recipe, which may be a stranger's, does not say
+PLACES = {"image", "like", "prompts", "pictures", "root", "out", "recipe", "storage"}  # shown in a result, or written
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 
 
@@ -262,8 +261,6 @@ def _take(options: dict[str, Any], key: str, value: Any) -> None:
 def recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recipe's words, its name a file's or one of `emoscene ls recipes`: the verb's own options, and settings."""
     table = config.read_toml(name) if Path(name).suffix == ".toml" else plugins.table("recipes", name)
-    for key in UNTOLD & table.keys():
-        raise Usage(f"{name} names a {key}, which may lie anywhere: say --{key} yourself")
     options: dict[str, Any] = {}
     for key in [key for key in table if key in VERBS[verb].options.split()]:
         value = table.pop(key)
@@ -276,7 +273,7 @@ def recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _check_place(recipe: Path, key: str, place: str) -> None:
     """Raises Usage where a recipe, which may be a stranger's, reads images or writes outside of its folder and ours."""
-    lost = "\0" in place or paths.is_network_name(place)
+    lost = "\0" in place or key in {"recipe", "storage"} or paths.is_network_name(place)
     if lost or not any(paths.is_inside(folder, place) for folder in (recipe.parent, Path.cwd())):
         raise Usage(f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself")
 
