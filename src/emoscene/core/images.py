@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.limits import read_number, read_size
+from emoscene.core.migration import migrate_runtime_settings
 from emoscene.core.paths import fault_of_name
 from emoscene.core.run_dir import parse_json, write_atomic
 from emoscene.core.taxonomy import NO_EMOTION, Weights, emotion_weights, format_emotion
@@ -107,6 +108,7 @@ class GenerationParams:
             "adapters": tuple,
             "loras": tuple,
             "size": tuple,
+            "settings": _read_row_settings,
         }
         return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
 
@@ -131,6 +133,11 @@ class GenerationParams:
         prompt = " ".join([self.prompt, *(f"<lora:{name}:{scale}>" for name, scale, _ in worn)])
         negative = [f"Negative prompt: {self.negative}"] if self.negative else []
         return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quote(word)}" for key, word in words.items())])
+
+
+def _read_row_settings(settings: Any) -> Any:
+    """The settings of a row, by today's names."""
+    return migrate_runtime_settings(settings, alone=False) if isinstance(settings, Mapping) else settings
 
 
 def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:

@@ -91,7 +91,7 @@ def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu
         if not isinstance(found, cls):
             raise UsageError(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
     else:
-        found = cls.start(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
+        found = cls.from_scratch(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
     return found.requires_grad_(False).eval().to(device)
 
 

@@ -108,7 +108,7 @@ class Captioner(Learner):
         self.eval()
         device, scores = next(self.parameters()).device, []
         for first in range(0, min(len(data), PROVEN), 32):
-            rows = data.rows(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
+            rows = data.read(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
             for said, meant in zip(self.caption(rows["picture"].to(device)), rows["caption"], strict=True):
                 scores.append(caption_agreement(said, meant))
         exact, words = (sum(column) / len(scores) for column in zip(*scores, strict=True))

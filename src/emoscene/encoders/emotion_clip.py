@@ -144,7 +144,7 @@ class EmotionCLIP(Encoder):
         """Share of right answers, over the pictures of one emotion alone."""
         right, counted = 0, 0
         for first in range(0, len(data), 64):
-            rows = data.rows(range(first, min(first + 64, len(data))), ["picture", "weights"])
+            rows = data.read(range(first, min(first + 64, len(data))), ["picture", "weights"])
             answers = self.encode(rows["picture"].to(self.ids.device))[0].argmax(1).cpu()
             pure = rows["weights"].max(1).values == 1
             right += int((answers == rows["weights"].argmax(1))[pure].sum())

@@ -41,12 +41,12 @@ TRAINER = {  # kohya's word for a setting of ours
     "seed": "ss_seed",
     "lr": "ss_learning_rate",
     "steps": "ss_max_train_steps",
-    "batch": "ss_total_batch_size",
+    "batch_size": "ss_total_batch_size",
     "schedule": "ss_lr_scheduler",
-    "clip": "ss_max_grad_norm",
-    "gamma": "ss_min_snr_gamma",
-    "offset": "ss_noise_offset",
-    "drop": "ss_caption_dropout_rate",
+    "max_grad_norm": "ss_max_grad_norm",
+    "snr_gamma": "ss_min_snr_gamma",
+    "noise_offset": "ss_noise_offset",
+    "cond_drop_prob": "ss_caption_dropout_rate",
 }
 OPTIMIZERS = {
     "adamw": "torch.optim.AdamW",

@@ -55,10 +55,10 @@ def train_steps(
     Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes neither the
     weights nor their average.
     """
-    slots = run_dir.shard(range(config.batch), state.accelerator.process_index, state.num_processes)
+    slots = run_dir.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
     coming = prefetch_batches(
-        data, reads, todo, config.batch, config.seed, slots=slots, device=where, readers=config.readers
+        data, reads, todo, config.batch_size, config.seed, slots=slots, device=where, num_workers=config.num_workers
     )
     under_way: deque[Step] = deque()
     began = time.perf_counter()
@@ -66,7 +66,7 @@ def train_steps(
         loss = _compute_gradient(state, batch, config, on_message)
         told = torch.stack([loss, torch.full_like(loss, float(asked()))])
         loss, stopping = _sum_over_processes(state, told).unbind()
-        norm = clip_grad_norm_(state.learner.trainable.values(), config.clip)
+        norm = clip_grad_norm_(state.learner.trainable.values(), config.max_grad_norm)
         finite = norm.isfinite() & loss.isfinite()
         lr = config.lr * schedule_rate(config.schedule, state.step, config.steps, config.warmup)
         for optimizer in state.optimizers:
@@ -91,7 +91,7 @@ def _check_step(step: Step, state: TrainingState, data: Data, config: Config) ->
     _, _, stopping, bad = step.figures.wait()
     state.stopping |= stopping > 0
     if bad > BAD:
-        rows = batches.batch_indices(config.seed, step.number - 1, config.batch, batches.group_by_shape(data))[:8]
+        rows = batches.batch_indices(config.seed, step.number - 1, config.batch_size, batches.group_by_shape(data))[:8]
         raise TrainingDiverged(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
 
 
@@ -103,21 +103,21 @@ def _compute_gradient(state: TrainingState, batch: Batch, config: Config, on_mes
     size = state.micro or len(batch)
     while True:
         try:
-            loss = _accumulate(state, batch, size, config.batch)
+            loss = _accumulate(state, batch, size, config.batch_size)
             break
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             if size == 1 or not state.learner.separable:
                 raise EmosceneError(
-                    f"out of memory with {size} samples at a time: checkpointing=yes, precision=bf16, a smaller batch "
-                    "or a smaller learner takes less"
+                    f"out of memory with {size} samples at a time: checkpointing=yes, precision=bf16, a smaller "
+                    "batch_size or a smaller learner takes less"
                 ) from error
         size = state.micro = -(-size // 2)
         state.learner.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        on_message(f"out of memory: {size} samples at a time from now on; the batch of {config.batch} stays")
+        on_message(f"out of memory: {size} samples at a time from now on; the batch of {config.batch_size} stays")
     if state.num_processes > 1:
         held = list(state.learner.trainable.values())
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
@@ -152,7 +152,7 @@ def _sum_over_processes(state: TrainingState, values: Tensor) -> Tensor:
 def _update_average(state: TrainingState, config: Config, finite: Tensor) -> None:
     """Bring the average nearer to the weights, unless the step was not finite; nobody waits to learn whether it was."""
     if state.average:
-        decay = min(config.average, (1 + state.step) / (10 + state.step))
+        decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
         names = list(state.average)
         now = state.learner.trainable
         # A CPU answers at once, and is quicker with a number; a GPU is not asked.
