@@ -159,6 +159,8 @@ def test_a_checkpoint_of_0_1_is_restored_exactly(base: str, tmp_path: Path) -> N
     assert {f"{kind}.vectors" for kind in kept} == moments.keys()
     assert all(torch.equal(kept[key.partition(".")[0]], value) for key, value in moments.items())
     assert torch.equal(learner.vectors, load_file(out / "checkpoints/step-3/weights.safetensors")["vectors"])
+    rate = 0.01 + 0.99 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * 2 / 3, dtype=torch.float64)).item())
+    assert state.optimizers[0].param_groups[0]["lr"] == pytest.approx(5e-3 * rate, rel=1e-12)
     assert state.optimizers[0].param_groups[0]["weight_decay"] == 0.02
 
 

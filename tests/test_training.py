@@ -120,7 +120,7 @@ def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
     moved = [[tuple(p.shape) for group in one.param_groups for p in group["params"]] for one in with_muon]
     assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
     assert len(alone) == 1
-    assert [group["pace"] for group in with_muon[1].param_groups] == [2.0]
+    assert [group["initial_lr"] for group in with_muon[1].param_groups] == [2.0 * MUON.lr]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from emoscene.core import config as configs
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Learner
-from emoscene.learning.optimizers import collect_state, make_optimizers, restore_state
+from emoscene.learning.optimizers import collect_state, make_optimizers, make_schedulers, restore_state
 from emoscene.learning.precision import AsyncScalars, make_accelerator
 
 
@@ -30,9 +31,7 @@ class Config:
     batch_size: int = option(32, "samples of one optimizer step, over all processes", span=(1, 65536))
     micro_batch_size: int = option(0, "samples at a time within a process; 0 is all of them", span=(0, 65536))
     lr: float = option(1e-3, "highest learning rate; of Prodigy's own rate a multiple", span=(1e-6, 1.0, "log"))
-    optimizer: str = option(
-        "adamw", "adamw8bit needs bitsandbytes, prodigy prodigyopt", choices=("adamw", "adamw8bit", "prodigy")
-    )
+    optimizer: str = option("adamw", "what moves the weights: a name of `emoscene ls optimizers`")
     muon: float = option(0.0, "Muon's rate for inner matrices, in multiples of lr; 0 is none", span=(0.0, 100.0))
     warmup: float = option(0.05, "share of the steps over which the rate rises", span=(0.0, 1.0))
     schedule: str = option(
@@ -99,6 +98,8 @@ class TrainingState:
             if self.num_processes > 1:
                 broadcast(parameter.data)
         self.optimizers = make_optimizers(learner, config.lr, config.weight_decay, config.muon, config.optimizer)
+        self.config = config
+        self.schedulers = self._make_schedulers()
         self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.ema_decay else {}
         self.best: dict[str, Tensor] = {}
         self.bad = torch.zeros((), device=self.accelerator.device)
@@ -145,6 +146,12 @@ class TrainingState:
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
         self.best = parts.get("best", {})
         restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        self.schedulers = self._make_schedulers()
+
+    def _make_schedulers(self) -> list[LambdaLR]:
+        """One for each optimizer, with the rate of the step that comes next."""
+        c = self.config
+        return make_schedulers(self.optimizers, c.schedule, c.steps, c.warmup, self.step)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Learner]:

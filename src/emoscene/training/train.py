@@ -38,7 +38,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
-from emoscene.learning.optimizers import optimizer_class
+from emoscene.learning.optimizers import check_optimizer
 from emoscene.learning.precision import choose_precision, training_device
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -96,7 +96,7 @@ def train(
     cls, out = find_learner(name), Path(out)
     locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
-    optimizer_class(config.optimizer, config.lr)
+    check_optimizer(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
     with explain_full_memory(NO_ROOM):
         backbone = load_training_model(base, config, cls)
