@@ -37,7 +37,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, normalize_mixture
+from emoscene.methods.base import GuidanceShare, Method, normalize_mixture
 
 GROUPS = 8  # of channels, normalised together
 WAVES = 32  # frequencies that a timestep is written in
@@ -54,7 +54,7 @@ class Guidance(Method):
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(GuidanceShare):
         """How large a classifier, how it learns, and how it guides."""
 
         width: int = option(

@@ -18,7 +18,7 @@ from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, choose_captions, denoising_loss, interpolate_embeds
+from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
 
 @final
@@ -29,7 +29,7 @@ class Inversion(Method):
     files: ClassVar = {"tokens.safetensors": ("vectors", "tokens")}
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """How many vectors, and how they learn."""
 
         vectors: int = option(4, "learned vectors an emotion", span=(1, 32))

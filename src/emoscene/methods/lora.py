@@ -27,7 +27,7 @@ from emoscene.core.errors import unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, choose_captions, denoising_loss, interpolate_embeds
+from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
 Layer = nn.Linear | nn.Conv2d
 LAYERS = {
@@ -76,7 +76,7 @@ class LoRA(Method):
     }
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """What to adapt, and how it learns."""
 
         rank: int = option(16, "width of each layer's update", span=(1, 256, "log"))

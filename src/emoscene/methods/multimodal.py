@@ -30,7 +30,7 @@ from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, choose_captions, denoising_loss
+from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss
 
 TOKENS = 4  # the only number that diffusers' loader takes for this projector
 KEYS = "multimodal.tokens", "multimodal.weights"
@@ -120,7 +120,7 @@ class Multimodal(Method):
     }
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """How it learns, and how long its vectors are."""
 
         width: int = option(64, "numbers in a picture's vector; those of its data", span=(8, 4096))

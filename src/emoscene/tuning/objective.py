@@ -28,7 +28,7 @@ from emoscene.encoders.base import locate_model
 from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
-from emoscene.methods.base import Method
+from emoscene.methods.base import SHARES, Method
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import state, train
@@ -113,6 +113,7 @@ class TuningObjective:
             for field in fields
             if (field.choices or field.span)
             and field.name not in settings
+            and field.name not in SHARES
             and (not self.adapters or field.name in late)
         }
 
