@@ -66,7 +66,9 @@ def main() -> int:
         peaks = {name: turns.peak(run) for name, run in runners.items()}
     ratio = turns.ratio(times["gradient"], times["step"])
     levels = make_scheduler(base, "dpm++", asked.steps).timesteps / len(base.alphas_cumprod)
-    acting = ((guidance.config.low <= levels) & (levels <= guidance.config.high)).float().mean().item()
+    acting = (
+        ((guidance.config.interval_start <= levels) & (levels <= guidance.config.interval_end)).float().mean().item()
+    )
     share = ratio.median * (acting if base.device.type == "cuda" else 1)
     met = share <= MOST.get(base.device.type, 1.0)
     medians = {name: statistics.median(values) for name, values in times.items()}

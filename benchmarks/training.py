@@ -153,7 +153,7 @@ def bare(learner: Learner, data: PreparedDataset, config: Config, kind: str) -> 
     """So many times forward, backward and optimizer, on a batch that lies ready."""
     optimizer = torch.optim.AdamW(learner.trainable.values(), lr=config.lr, fused=True)
     [batch] = prefetch_batches(
-        data, learner.columns, range(1), config.batch, 0, slots=range(config.batch), device=training_device()
+        data, learner.columns, range(1), config.batch_size, 0, slots=range(config.batch_size), device=training_device()
     )
 
     def run(count: int) -> None:
@@ -186,7 +186,7 @@ def contenders(
 ) -> dict[str, Callable[[int], None]]:
     """Each with an adapter of its own kind; the plain one is shared, so all move the same weights."""
     kind = choose_precision(asked.precision, training_device(), [base.unet])
-    config = Config(steps=10**6, batch=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
+    config = Config(steps=10**6, batch_size=asked.batch, lr=1e-5, precision=kind, warmup=0.0, schedule="constant")
     cls = registry.load_plugin("methods", "lora")
     lora = cls.from_scratch(cls.Config(rank=asked.rank, layers="attention"), asked.second, data)
     plain = Plain(base, asked.rank)
@@ -315,7 +315,7 @@ def loader(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     reads = ("latent", "weights", "caption", "caption_long")
     pause, waited = asked.batch / asked.rate, []
     coming = prefetch_batches(
-        data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), readers=asked.readers
+        data, reads, range(asked.turns), asked.batch, 0, slots=range(asked.batch), num_workers=asked.readers
     )
     for _ in range(asked.turns):
         began = time.perf_counter()

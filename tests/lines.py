@@ -10,7 +10,7 @@ from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch, Learner
 from emoscene.training.state import Config
 
-FAST = Config(steps=24, batch=6, precision="fp32", checkpoint_every=5, lr=1e-2)
+FAST = Config(steps=24, batch_size=6, precision="fp32", checkpoint_every=5, lr=1e-2)
 MUON = Config(**{**vars(FAST), "muon": 2.0})
 
 

@@ -28,9 +28,9 @@ CLIP = str(registry.package_folder("bases", "mini") / "weights/emotion_clip")
 STEPS = 3
 RUN = {
     "steps": STEPS,
-    "batch": 8,
-    "micro": 0,
-    "validate": 8,
+    "batch_size": 8,
+    "micro_batch_size": 0,
+    "validation_images": 8,
     "validate_every": STEPS,
     "checkpoint_every": STEPS,
     "on_message": str,
@@ -192,7 +192,7 @@ def measure_memory(name: str, data: Path, base: str, out: Path) -> tuple[int, in
     held = []
     with use_card(H100) as record:
         look = lambda state: held.append(record.memory.allocated)  # noqa: E731
-        train(name, data, base, out, precision="fp32", validate=0, on_step_end=look)
+        train(name, data, base, out, precision="fp32", validation_images=0, on_step_end=look)
     return held[0], record.memory.peak
 
 
@@ -201,7 +201,9 @@ def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_p
     held, peak = measure_memory("inversion", data, base, tmp_path / "plain")
     room, told = held + 3 * (peak - held) // 4, []
     with use_card(small_card(room)) as small:
-        train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0, on_message=told.append)
+        train(
+            "inversion", data, base, tmp_path / "small", precision="fp32", validation_images=0, on_message=told.append
+        )
     assert "out of memory: 4 samples at a time from now on; the batch of 8 stays" in told
     assert small.memory.peak <= room < peak
     for file in (tmp_path / "plain").glob("*.safetensors"):
@@ -221,7 +223,7 @@ def test_a_card_with_too_little_memory_is_one_sentence(
         use_card(small_card(held + int(share * (peak - held)))),
         pytest.raises(EmosceneError, match=f"out of memory with {count} samples at a time: checkpointing=yes"),
     ):
-        train(name, data, base, tmp_path / "small", precision="fp32", validate=0)
+        train(name, data, base, tmp_path / "small", precision="fp32", validation_images=0)
 
 
 @pytest.mark.parametrize("lacking", ["base", "batch"])
@@ -234,7 +236,7 @@ def test_a_card_without_room_for_base_or_batch_is_one_sentence(
         use_card(small_card(room)),
         pytest.raises(EmosceneError, match="out of memory with the base, the optimizer and a batch on the device"),
     ):
-        train("inversion", data, base, tmp_path / "small", precision="fp32", validate=0)
+        train("inversion", data, base, tmp_path / "small", precision="fp32", validation_images=0)
 
 
 def test_images_that_a_card_has_no_room_for_are_one_sentence(base: str, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_its_processor_sees_as_it_does(tmp_path):
 
 
 def test_training_goes_on_where_it_stopped(tmp_path):
-    own = {"batch": 4, "schedule": "constant", "warmup": 0.0, "precision": "fp32", "checkpoint_every": 2}
+    own = {"batch_size": 4, "schedule": "constant", "warmup": 0.0, "precision": "fp32", "checkpoint_every": 2}
     whole = loop.run_training(made(), Two(), state.Config(steps=4, **own), tmp_path / "whole")
     loop.run_training(made(), Two(), state.Config(steps=2, **own), tmp_path / "parts")
     resumed = loop.run_training(made(), Two(), state.Config(steps=4, **own), tmp_path / "parts", resume=True)

@@ -93,7 +93,7 @@ def test_rows_of_a_shape_go_together(shaped, base):
 
 @pytest.mark.parametrize("name", ["lora", "guidance"])
 def test_methods_learn_from_several_shapes(shaped, base, tmp_path, name):
-    train(name, data=shaped, out=tmp_path / "run", base=base, steps=4, batch=4, on_message=str)
+    train(name, data=shaped, out=tmp_path / "run", base=base, steps=4, batch_size=4, on_message=str)
 
 
 @pytest.fixture(scope="module")

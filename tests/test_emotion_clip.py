@@ -67,7 +67,7 @@ def batch(slots=range(16), **changed):
 
 
 def test_it_learns_emotions_and_captions(base, tmp_path):
-    settings = state.Config(steps=40, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
+    settings = state.Config(steps=40, batch_size=32, lr=3e-3, ema_decay=0, precision="fp32", checkpoint_every=1000)
     clip = loop.run_training(made(base, long=1.0), Colours(), settings, tmp_path)
     assert clip.validate(Colours()) == {"accuracy": 1.0, "pictures": 32}
     with torch.no_grad():

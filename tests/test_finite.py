@@ -200,9 +200,9 @@ def test_the_command_line_refuses_with_status_2(words, folder, tmp_path, capsys)
         "steps = 1000",
         "seed = -1",
         'emotion = "awe:inf"',
-        "scale = inf",
-        "scale = nan",
-        'scale = "nan"',
+        "classifier_scale = inf",
+        "classifier_scale = nan",
+        'classifier_scale = "nan"',
     ],
 )
 def test_a_recipe_is_read_by_the_same_bounds(setting, tmp_path):
@@ -214,7 +214,7 @@ def test_a_recipe_is_read_by_the_same_bounds(setting, tmp_path):
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_a_methods_setting_is_finite(value, folder):
     with pytest.raises(UsageError, match="scale"):
-        emoscene.load("mini", method="guidance", scale=value, device="cpu")
+        emoscene.load("mini", method="guidance", classifier_scale=value, device="cpu")
 
 
 @pytest.mark.parametrize("sampler", samplers.SCHEDULERS)

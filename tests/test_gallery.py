@@ -70,15 +70,15 @@ def test_the_call_of_the_readme_is_the_one_that_made_the_pictures_shown(shown, m
 
 
 def test_a_folder_of_an_older_version_is_the_same_call(tmp_path):
-    rows = [replace(row, settings={"guidance.scale": 20.0}) for row in ROWS]
+    rows = [replace(row, settings={"guidance.classifier_scale": 20.0}) for row in ROWS]
     old = [{key: value for key, value in row.to_dict().items() if key not in {"loras", "cfg_low"}} for row in ROWS]
-    run_dir.RunDir.open(tmp_path, "pictures", {"rows": old, "settings": {"scale": 20.0}})
-    assert not image_folder.open_folder(tmp_path, rows, {"scale": 20.0}, WEIGHTS).is_done
-    with pytest.raises(UsageError, match=r"config\.settings\.scale is 20\.0 there and 4\.0 here"):
-        image_folder.open_folder(tmp_path, rows, {"scale": 4.0}, WEIGHTS)
+    run_dir.RunDir.open(tmp_path, "pictures", {"rows": old, "settings": {"classifier_scale": 20.0}})
+    assert not image_folder.open_folder(tmp_path, rows, {"classifier_scale": 20.0}, WEIGHTS).is_done
+    with pytest.raises(UsageError, match=r"config\.settings\.classifier_scale is 20\.0 there and 4\.0 here"):
+        image_folder.open_folder(tmp_path, rows, {"classifier_scale": 4.0}, WEIGHTS)
     with pytest.raises(UsageError, match=r"config\.rows\.1\.prompt is .a dog. there and .a cat. here"):
         image_folder.open_folder(
-            tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"scale": 20.0}, WEIGHTS
+            tmp_path, [rows[0], replace(rows[1], prompt="a cat"), *rows[2:]], {"classifier_scale": 20.0}, WEIGHTS
         )
 
 
@@ -216,11 +216,11 @@ def test_another_base_of_the_same_name_is_another_call(tmp_path):
 def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
     folder = trained(base, tmp_path / "guidance", "guidance", 0)
     call = {"base": base.name, "adapter": folder, "emotion": "awe", "steps": 2}
-    out = emoscene.generate("a dog", out=tmp_path / "hard", scale=90.0, away=3.0, **call)
+    out = emoscene.generate("a dog", out=tmp_path / "hard", classifier_scale=90.0, suppression_scale=3.0, **call)
     plain = read_params(emoscene.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
     assert plain.settings == {}
     row = read_params(out / "awe-0000.png")
-    assert row.settings == {"guidance.scale": 90.0}
+    assert row.settings == {"guidance.classifier_scale": 90.0}
     with Image.open(out / row.file) as kept:
         made = {
             told: next(emoscene.load(row.base, method=row.method, adapter=folder, **settings).generate([row]))[1]
@@ -230,6 +230,6 @@ def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
         assert made["without"].tobytes() != kept.tobytes()
     pair = emoscene.load(base, method="prompt+guidance", adapter=folder, **row.settings)
     assert pair.plan("a dog")[0].settings == row.settings
-    assert pair.methods["guidance"].config.scale == 90.0
-    with pytest.raises(UsageError, match="did you mean 'scale'"):
-        emoscene.load(base, method="prompt+guidance", adapter=folder, scael=3)
+    assert pair.methods["guidance"].config.classifier_scale == 90.0
+    with pytest.raises(UsageError, match="did you mean 'classifier_scale'"):
+        emoscene.load(base, method="prompt+guidance", adapter=folder, classifier_scael=3)

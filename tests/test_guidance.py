@@ -34,7 +34,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
 
 
 def guide(base: DiffusionModel, **settings: float) -> Guidance:
-    made = Guidance(Guidance.Config(**{"low": 0.0, "high": 1.0, **settings}), base)
+    made = Guidance(Guidance.Config(**{"interval_start": 0.0, "interval_end": 1.0, **settings}), base)
     return made.requires_grad_(False).eval()
 
 
@@ -72,7 +72,7 @@ class Gaussians:
 
 def posterior_means(base: DiffusionModel, sampler: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The mean of what 50 steps make of awe, of sadness, and of three quarters of awe and one of sadness."""
-    world, guidance = Gaussians(base), guide(base, scale=1.0, whole=False)
+    world, guidance = Gaussians(base), guide(base, classifier_scale=1.0, whole=False)
     monkeypatch.setattr(base, "unet", world.unet)
     monkeypatch.setattr(guidance, "log_probabilities", world.log_p)
     wishes = [{"awe": 1.0}, {"sadness": 1.0}, {"awe": 0.75, "sadness": 0.25}]
@@ -105,7 +105,7 @@ def test_a_suppressed_emotion_is_left_and_then_let_go(plain: DiffusionModel, mon
 def test_it_pushes_away_harder_than_it_pulls(plain: DiffusionModel) -> None:
     x, t, noise = latents(2), torch.tensor(400), torch.zeros(2, 4, 8, 8)
     pulls = {
-        away: guide(plain, away=away).apply_guidance(noise, x, t, asked({"awe": -1.0}, {"awe": 1.0}))
+        away: guide(plain, suppression_scale=away).apply_guidance(noise, x, t, asked({"awe": -1.0}, {"awe": 1.0}))
         for away in (1.0, 3.0)
     }
     torch.testing.assert_close(pulls[3.0][0], 3 * pulls[1.0][0])
@@ -134,7 +134,7 @@ def test_the_pull_raises_what_is_asked_and_lowers_what_is_not(sign: int, plain: 
 
 
 def test_outside_the_interval_and_without_an_emotion_nothing_is_touched(plain: DiffusionModel) -> None:
-    guidance, x, noise = guide(plain, low=0.2, high=0.6), latents(1), latents(2)[1:]
+    guidance, x, noise = guide(plain, interval_start=0.2, interval_end=0.6), latents(1), latents(2)[1:]
     awe = asked({"awe": 1.0})
     for t in (0.0, 199.9, 600.1, 999.0):
         assert guidance.apply_guidance(noise, x, torch.tensor(t), awe) is noise
@@ -144,8 +144,8 @@ def test_outside_the_interval_and_without_an_emotion_nothing_is_touched(plain: D
 
 
 def test_an_interval_the_wrong_way_round_is_refused(plain: DiffusionModel) -> None:
-    with pytest.raises(UsageError, match=r"low=0\.9 is above high=0\.2"):
-        guide(plain, low=0.9, high=0.2)
+    with pytest.raises(UsageError, match=r"interval_start=0\.9 is above interval_end=0\.2"):
+        guide(plain, interval_start=0.9, interval_end=0.2)
 
 
 @pytest.mark.parametrize("option", [{}, {"entropy": True}, {"rescale": 0.5}])

@@ -56,7 +56,7 @@ def test_a_batch_without_emotions_has_a_gradient_of_zero(base):
 
 
 def test_lost_words_leave_the_emotion(base):
-    inversion = Inversion.from_scratch(Inversion.Config(drop=1.0), base)
+    inversion = Inversion.from_scratch(Inversion.Config(cond_drop_prob=1.0), base)
     some = batch(torch.eye(8)[:2])
     other = Batch({**some.columns, "caption": ["a cat"] * 2, "caption_long": ["cat"] * 2}, 5, 0, range(2))
     losses = inversion(some)

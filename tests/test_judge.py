@@ -58,7 +58,7 @@ def batch(slots=range(16), step=0):
 @pytest.mark.parametrize("target", ["emotion", "scene"])
 def test_a_judge_learns(target, tmp_path):
     torch.manual_seed(0)
-    settings = state.Config(steps=60, batch=32, lr=3e-3, average=0, precision="fp32", checkpoint_every=1000)
+    settings = state.Config(steps=60, batch_size=32, lr=3e-3, ema_decay=0, precision="fp32", checkpoint_every=1000)
     judge = loop.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
     assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_any_size_is_read():
 
 
 def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
-    settings = state.Config(steps=2, batch=4, checkpoint_every=1, average=0)
+    settings = state.Config(steps=2, batch_size=4, checkpoint_every=1, ema_decay=0)
     told = []
     words = tiny.make(tmp_path / "base") / "tokenizer"
     call = {

@@ -63,7 +63,7 @@ def test_config_runs_by_default_and_explains_itself(name: str) -> None:
 def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool, base: DiffusionModel) -> None:
     method = made(name, base).requires_grad_(True)
     if dropped:
-        given = {key: 1.0 for key in ("drop", "drop_emotion") if key in config.to_dict(method.config)}
+        given = {key: 1.0 for key in ("cond_drop_prob", "emotion_drop_prob") if key in config.to_dict(method.config)}
         method.config = config.replace_fields(method.config, given)
     with method.attach():
         loss = method(batch())
@@ -79,7 +79,7 @@ def test_gradients_reach_all_it_trains_and_nothing_else(name: str, dropped: bool
 @pytest.mark.parametrize("name", LEARNING)
 def test_every_parameter_has_a_gradient_when_all_is_dropped(name: str, base: DiffusionModel) -> None:
     method = made(name, base).requires_grad_(True)
-    given = {"drop": 1.0} if "drop" in config.to_dict(method.config) else {}
+    given = {"cond_drop_prob": 1.0} if "cond_drop_prob" in config.to_dict(method.config) else {}
     method.config = config.replace_fields(method.config, given)
     with method.attach():
         method(batch()).sum().backward()

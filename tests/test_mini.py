@@ -89,7 +89,7 @@ def learner_of(kind: str, clip: Path) -> Learner:
 @pytest.mark.parametrize("kind", ["autoencoder", "base"])
 def test_loss_falls(kind: str, clip: Path) -> None:
     learner = learner_of(kind, clip)
-    config = Config(steps=2, batch=8, precision="fp32", lr=3e-3, warmup=0.0, schedule="constant")
+    config = Config(steps=2, batch_size=8, precision="fp32", lr=3e-3, warmup=0.0, schedule="constant")
     fixed = Fixed()
     state = TrainingState(learner, config)
     taken = list(train_steps(state, fixed, config))

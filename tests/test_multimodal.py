@@ -145,7 +145,7 @@ def test_a_prototype_is_the_mean_of_its_pictures(base):
 
 def loss(method, some, **settings):
     method.config = config.replace_fields(
-        method.config, {"drop": 0.0, "drop_both": 0.0, "drop_emotion": 0.0, **settings}
+        method.config, {"cond_drop_prob": 0.0, "joint_drop_prob": 0.0, "emotion_drop_prob": 0.0, **settings}
     )
     with method.attach():
         return method(some)
@@ -157,9 +157,9 @@ def test_what_is_lost_is_not_seen(trained):
     whole = loss(trained, some, own=1.0)
     for settings, hears_words, sees_vector in (
         ({}, True, True),
-        ({"drop": 1.0}, False, True),
-        ({"drop_emotion": 1.0}, True, False),
-        ({"drop_both": 1.0}, False, False),
+        ({"cond_drop_prob": 1.0}, False, True),
+        ({"emotion_drop_prob": 1.0}, True, False),
+        ({"joint_drop_prob": 1.0}, False, False),
     ):
         first = loss(trained, some, own=1.0, **settings)
         assert torch.equal(first, loss(trained, other, own=1.0, **settings)) != sees_vector
@@ -179,7 +179,7 @@ def test_prototypes_or_the_pictures_own_vector(trained):
 def test_every_parameter_has_a_gradient_whatever_is_lost(trained):
     trained.requires_grad_(True)
     with trained.attach():
-        loss(trained, batch(), drop_both=1.0).sum().backward()
+        loss(trained, batch(), joint_drop_prob=1.0).sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in trained.trainable.values())
 
 

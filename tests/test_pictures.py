@@ -19,7 +19,7 @@ ROW = GenerationParams(
     strength=0.5,
     adapters=("runs/lora",),
     seed=7,
-    settings={"guidance.scale": 4},
+    settings={"guidance.classifier_scale": 4},
     like="storm.jpg",
     digests={"storm.jpg": "0" * 64},
 )

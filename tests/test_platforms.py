@@ -199,7 +199,7 @@ from emoscene.data.preparation import prepare
 
 precision.STATUS = Path("/nowhere")
 prepare("mini", out=data, limit=24, base=base, workers=0, on_message=str)
-words = dict(data=data, base=base, steps=2, batch=2, rank=2, checkpoint_every=1, on_message=str)
+words = dict(data=data, base=base, steps=2, batch_size=2, rank=2, checkpoint_every=1, on_message=str)
 emoscene.train("lora", out=out, **words, dry_run=True)
 print(emoscene.train("lora", out=out, **words))
 """

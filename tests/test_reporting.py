@@ -211,13 +211,13 @@ def test_differences_are_taken_over_what_both_have(tmp_path):
 
 def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     dial = [scored(tmp_path / str(s), right=r, strength=s) for s, r in ((1.5, 0.75), (0.5, 0.25), (1.0, 0.5))]
-    scale = [scored(tmp_path / f"g{s}", "guidance", settings={"scale": s}) for s in (2.0, 8.0)]
+    scale = [scored(tmp_path / f"g{s}", "guidance", settings={"classifier_scale": s}) for s in (2.0, 8.0)]
     found = load_entries([*dial, *scale])
     assert found[0].name == "lora, strength 1.5"
-    assert found[3].name == "guidance, scale 2"
+    assert found[3].name == "guidance, classifier_scale 2"
     (name, turns), *rest = find_curves(found, "strength").items()
     assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
-    assert list(find_curves(found, "scale")) == ["guidance"]
+    assert list(find_curves(found, "classifier_scale")) == ["guidance"]
     text = (reporting.report([*dial, *scale], out=tmp_path / "r", on_message=print) / "index.html").read_text()
     assert "scene kept against strength" in text
     assert "emotion as asked against guidance scale" in text
@@ -232,11 +232,11 @@ def test_the_guides_own_verdict_stands_beside_the_judges(tmp_path):
     for scale, own, judged in ((2.0, 0.5, 0.5), (8.0, 0.9, 0.6)):
         gap = {**figure(own - judged), "low": -0.05, "high": 0.4}
         metrics = {"guide_accuracy": figure(own), "guide_gap": gap}
-        settings = {"scale": scale, "low": 0.2}
+        settings = {"classifier_scale": scale, "interval_start": 0.2}
         folders.append(scored(tmp_path / f"{scale}", "guidance", judged, settings=settings, metrics=metrics))
     out = reporting.report(folders, out=tmp_path / "r", on_message=print)
     assert (
-        "| guidance, scale 8 | 8 | 90.0% (80.0% to 100.0%) | 60.0% (50.0% to 70.0%) | 0.3 (-0.05 to 0.4) |"
+        "| guidance, classifier_scale 8 | 8 | 90.0% (80.0% to 100.0%) | 60.0% (50.0% to 70.0%) | 0.3 (-0.05 to 0.4) |"
         in (out / "report.md").read_text()
     )
     text = (out / "index.html").read_text()

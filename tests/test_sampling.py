@@ -159,7 +159,7 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     with pytest.raises(UsageError, match="no setting 'lexicn': did you mean 'lexicon'"):
         emoscene.load(str(folder), method="prompt", lexicn="x.toml")
     with pytest.raises(UsageError, match="no setting 'scale'"):
-        emoscene.load(str(folder), scale=3)
+        emoscene.load(str(folder), classifier_scale=3)
     with pytest.raises(UsageError, match=r"multiples of 16, and 4 megapixels at most"):
         pipe("a", size=100)
     with pytest.raises(UsageError, match="did you mean 'awe'"):

@@ -32,7 +32,7 @@ from emoscene.training.loop import run_training
 from emoscene.training.state import Config
 from emoscene_mini.world.layouts import write_layout
 
-FEW = {"steps": 4, "batch": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
+FEW = {"steps": 4, "batch_size": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
 CLIP = str(registry.package_folder("bases", "mini") / "weights/emotion_clip")
 
 
@@ -239,7 +239,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(data: Path, base: str, 
 def test_a_forecast_of_the_disk_is_what_lies_there(data: Path, base: str, tmp_path: Path) -> None:
     backbone = DiffusionModel.load(base)
     cls = registry.load_plugin("methods", "lora")
-    config = Config(steps=4, batch=4, keep=1, checkpoint_every=9, precision="fp32")
+    config = Config(steps=4, batch_size=4, checkpoints_total_limit=1, checkpoint_every=9, precision="fp32")
     learner = cls.from_scratch(cls.Config(rank=16), backbone)
     while_running, kept = dry_run.estimate_disk(learner, config)
     run_training(learner, PreparedDataset(data, "methods"), config, tmp_path, on_message=str)
@@ -296,7 +296,7 @@ def test_compiled_it_learns_the_same(name: str, data: Path, base: str, tmp_path:
 
 def test_curves_go_to_tensorboard(data: Path, base: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
-    out = train(data, tmp_path / "out", base, steps=10, tracker="tensorboard")
+    out = train(data, tmp_path / "out", base, steps=10, report_to="tensorboard")
     [events] = [file for file in (out / "logs").rglob("*tfevents*") if b"unseen/all" in file.read_bytes()]
     assert b"loss" in events.read_bytes()
     assert run_dir.read_manifest(out)["fingerprint"] == run_dir.fingerprint_folder(
@@ -317,7 +317,7 @@ def test_a_tracker_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(callbacks, "get_available_trackers", list)
     with pytest.raises(UsageError, match=sentence):
-        train(data, tmp_path / "out", base, tracker=tracker)
+        train(data, tmp_path / "out", base, report_to=tracker)
 
 
 @pytest.mark.parametrize("words", [{}, {"yes": True, "dry_run": True}])
@@ -352,7 +352,7 @@ def test_vectors_that_lack_are_made(data: Path, base: str, tmp_path: Path, monke
         tmp_path / "own-multimodal",
         tmp_path / "own-emotion_clip",
     )
-    small = {"steps": 1, "batch": 4, "side": 32, "width": 32, "text_width": 32, "heads": 2, "precision": "fp32"}
+    small = {"steps": 1, "batch_size": 4, "side": 32, "width": 32, "text_width": 32, "heads": 2, "precision": "fp32"}
     monkeypatch.setattr(train_verb, "find_recipe", lambda name, base: small if name == "emotion_clip" else {})
     out = train(own, tmp_path / "out", base, "multimodal", rank=None, yes=True)
     assert run_dir.read_manifest(ready)["emotion_clip"] == run_dir.read_manifest(clip)["fingerprint"]

@@ -46,7 +46,9 @@ def test_a_resumed_run_is_the_same_run(learner: type[Line], config: Config, tmp_
 
 def test_micro_batches_change_nothing_but_memory(tmp_path: Path) -> None:
     whole = loop.run_training(Line(), Points(), FAST, tmp_path / "a", on_message=quiet)
-    small = loop.run_training(Line(), Points(), Config(**{**vars(FAST), "micro": 2}), tmp_path / "b", on_message=quiet)
+    small = loop.run_training(
+        Line(), Points(), Config(**{**vars(FAST), "micro_batch_size": 2}), tmp_path / "b", on_message=quiet
+    )
     torch.testing.assert_close(whole.state_dict(), small.state_dict(), atol=1e-5, rtol=1e-4)
 
 
@@ -118,7 +120,7 @@ def test_muon_moves_what_is_inner_and_adamw_the_rest() -> None:
     moved = [[tuple(p.shape) for group in one.param_groups for p in group["params"]] for one in with_muon]
     assert moved == [[(1, 3), (1,), (3,)], [(3, 3)]]
     assert len(alone) == 1
-    assert [group["pace"] for group in with_muon[1].param_groups] == [2.0]
+    assert [group["initial_lr"] for group in with_muon[1].param_groups] == [2.0 * MUON.lr]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(
@@ -162,7 +164,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 def test_a_checkpoint_that_reads_back_wrong_lets_no_older_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_one = Config(**{**vars(FAST), "keep": 1})
+    keep_one = Config(**{**vars(FAST), "checkpoints_total_limit": 1})
     real = run_dir.write_atomic
 
     def rot(path: Path, data: Any) -> None:
@@ -238,7 +240,7 @@ class Aside(Line):
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: float) -> None:
     """One bad row of twenty: the steps that see it change neither weights nor average, and the run goes on."""
-    config, passed = Config(**{**vars(FAST), "batch": 2, "average": average}), 0
+    config, passed = Config(**{**vars(FAST), "batch_size": 2, "ema_decay": average}), 0
     state = TrainingState(learner(), config)
 
     def now() -> dict[str, Tensor]:
@@ -304,7 +306,7 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in registry.list_names("recipes") if name not in ("fast", "best")])
 def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
-    learner = name.rpartition("_")[0]
+    learner = name.removesuffix("_sd15").removesuffix("_mini")
     kind = "methods" if learner in registry.list_names("methods") else "encoders"
     known = {
         option.name for option in [*registry.list_options(kind, learner), *registry.list_room_options("training/state")]

@@ -101,7 +101,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     out = tmp_path_factory.mktemp("data") / "prepared"
     data = prepare("mini", out=out, limit=40, base=base, workers=0, judges=0.3, emotion_clip=clip, on_message=quiet)
-    return {"data": data, "base": base, "steps": 30, "batch": 4, "precision": "fp32", "checkpoint_every": 1}
+    return {"data": data, "base": base, "steps": 30, "batch_size": 4, "precision": "fp32", "checkpoint_every": 1}
 
 
 @pytest.mark.slow

@@ -75,8 +75,8 @@ def close(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("batch", [6, 5])
 def test_two_ranks_are_one_with_the_same_global_batch(server: Server, batch: int, tmp_path: Path) -> None:
-    [(_, alone, _)] = together(server, tmp_path / "one", 1, batch=batch)
-    both = together(server, tmp_path / "two", 2, batch=batch)
+    [(_, alone, _)] = together(server, tmp_path / "one", 1, batch_size=batch)
+    both = together(server, tmp_path / "two", 2, batch_size=batch)
     for _, losses, _ in both:
         assert losses == pytest.approx(alone, abs=1e-5)
     close(tmp_path / "one", tmp_path / "two")
@@ -107,7 +107,7 @@ def test_two_processes_make_what_one_makes(machines: int, tmp_path: Path) -> Non
     """By the command line under torchrun: two processes of one machine, or one each of two that meet by loopback."""
     base = str(tiny.make(tmp_path / "base"))
     data = prepare("mini", out=tmp_path / "prepared", limit=24, base=base, workers=0, on_message=quiet)
-    few = {"steps": 6, "batch": 4, "precision": "fp32", "rank": 2}
+    few = {"steps": 6, "batch_size": 4, "precision": "fp32", "rank": 2}
     one = emoscene.train("lora", data=data, out=tmp_path / "one", base=base, on_message=quiet, **few)
     here = [f"--nnodes={machines}", f"--nproc_per_node={2 // machines}", "--rdzv-backend=c10d", "--rdzv-id=two"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *here, f"--rdzv-endpoint=127.0.0.1:{port()}"]

@@ -31,7 +31,7 @@ from emoscene.tuning import final, studies
 from emoscene.tuning.objective import TuningObjective
 from emoscene.tuning.selector import Observation, Selector, check_disjoint, choose_captions
 
-FEW = {"steps": 4, "batch": 4, "precision": "fp32", "rank": 2, "looks": 2, "rungs": 1, "pulse": 1}
+FEW = {"steps": 4, "batch_size": 4, "precision": "fp32", "rank": 2, "looks": 2, "rungs": 1, "pulse": 1}
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
@@ -113,7 +113,7 @@ def test_a_search_from_end_to_end(call, tmp_path):
     assert all(0 <= trial.value <= 1 and list(trial.intermediate_values) == [0] for trial in trials)
     artifacts = [run_dir.read_manifest(folder, "artifact") for folder in (out / "trained").iterdir()]
     assert len(artifacts) == 2
-    few = {key: call[key] for key in ("data", "base", "on_message", "steps", "batch", "precision", "rank")}
+    few = {key: call[key] for key in ("data", "base", "on_message", "steps", "batch_size", "precision", "rank")}
     alone = emoscene.train("lora", out=tmp_path / "alone", **few)
     assert run_dir.read_manifest(alone)["fingerprint"] in [artifact["fingerprint"] for artifact in artifacts]
     manifest = run_dir.read_manifest(out, "tuning")
@@ -163,7 +163,7 @@ def test_trials_that_only_paint_differently_share_one_training(call, seen, monke
 
 
 def test_an_artifact_that_is_there_is_not_trained_again(call, seen, data, base, tmp_path):
-    few = {key: call[key] for key in ("steps", "batch", "precision", "rank")}
+    few = {key: call[key] for key in ("steps", "batch_size", "precision", "rank")}
     artifact = emoscene.train("lora", data=data, out=tmp_path / "lora", base=base, on_message=call["on_message"], **few)
     marks = run_dir.fingerprint_folder(artifact)
     rest = {key: value for key, value in call.items() if key not in few}
@@ -322,13 +322,13 @@ def test_content_is_the_share_whose_prompt_is_found_again(encoders, base):
 
 
 def test_the_default_is_the_recipes_where_a_range_is_searched(data, base, tmp_path):
-    settings = {"scale": "4..40", "lr": "1e-4..1e-2"}
+    settings = {"classifier_scale": "4..40", "lr": "1e-4..1e-2"}
     bench = TuningObjective("guidance", data, tmp_path, "mini", [], print, settings)
     assert bench.first == {
-        "scale": train_verb.find_recipe("guidance")["scale"],
+        "classifier_scale": train_verb.find_recipe("guidance")["classifier_scale"],
         "lr": train_verb.find_recipe("guidance")["lr"],
     }
-    assert bench.first["scale"] != bench.cls.Config().scale
+    assert bench.first["classifier_scale"] != bench.cls.Config().classifier_scale
     unknown = TuningObjective("guidance", data, tmp_path, base, [], print, settings)
     assert unknown.first["lr"] == registry.load_table("recipes", "guidance_sd15")["lr"] != bench.first["lr"]
 

@@ -268,7 +268,10 @@ def test_settings_come_back_from_the_picture(studio, tmp_path):
         ({"cfg_low": 0.2, "cfg_high": 0.8}, "cfg_low 0.2 (here 0.0), cfg_high 0.8 (here 1.0)"),
         ({"adapters": ("happy",), "loras": ("ink:0.5:12ab",)}, "adapters happy, loras ink:0.5:12ab"),
         ({"image": "/home/me/lake.png", "keep": 0.4}, "image lake.png, keep 0.4"),
-        ({"like": "memory:12ab", "settings": {"guidance.scale": 9.0}}, "like memory:12ab, guidance.scale 9.0"),
+        (
+            {"like": "memory:12ab", "settings": {"guidance.classifier_scale": 9.0}},
+            "like memory:12ab, guidance.classifier_scale 9.0",
+        ),
         ({"settings": {"<b>": 1}}, "&lt;b&gt; 1"),
     ],
 )
@@ -297,7 +300,8 @@ def test_an_adapter_of_the_same_method_that_is_another_is_said():
     ]
     assert (
         calls.unrestored_text(
-            GenerationParams(settings={"guidance.scale": 9.0}), GenerationParams(settings={"guidance.scale": 9.0})
+            GenerationParams(settings={"guidance.classifier_scale": 9.0}),
+            GenerationParams(settings={"guidance.classifier_scale": 9.0}),
         )
         == []
     )

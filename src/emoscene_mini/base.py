@@ -43,7 +43,7 @@ class Base(Learner):
         side: int = option(16, "side of the latents", span=(4, 512))
         empty: float = option(0.1, "share of empty captions", span=(0.0, 1.0))
         long: float = option(0.5, "share of long ones among the others", span=(0.0, 1.0))
-        gamma: float = option(5.0, "largest signal-to-noise ratio that counts in full", span=(0.1, 1000.0))
+        snr_gamma: float = option(5.0, "largest signal-to-noise ratio that counts in full", span=(0.1, 1000.0))
 
     columns: ClassVar[tuple[str, ...]] = ("latents", "texts")
     split: ClassVar[str] = "base"
@@ -73,7 +73,7 @@ class Base(Learner):
         alphabar = self.alphabar[t].view(-1, 1, 1, 1)
         noised = alphabar.sqrt() * clean + (1 - alphabar).sqrt() * noise
         told = self.unet(noised, t, self._text(batch)).sample.float()
-        return min_snr_loss(told, noise, alphabar, self.config.gamma)
+        return min_snr_loss(told, noise, alphabar, self.config.snr_gamma)
 
     @torch.no_grad()
     def encode_captions(self, captions: list[str]) -> Tensor:

@@ -95,7 +95,7 @@ def train_part(job: BuildJob, name: str) -> None:
         learner, data, config, saved, resume=again, on_message=job.on_message, on_step=on_progress
     )
     if first:
-        cost = {"seconds": round(time.time() - began), "samples": config.steps * config.batch}
+        cost = {"seconds": round(time.time() - began), "samples": config.steps * config.batch_size}
         (job.work / name).mkdir(exist_ok=True)
         learners.save_learner(learner, name, job.work / name, None, cost=cost)
 

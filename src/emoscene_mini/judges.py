@@ -49,7 +49,15 @@ from emoscene_mini.world.things import THINGS
 PICTURES = 50_000
 CHECKED = 1000
 SETTINGS = state.Config(
-    steps=9000, batch=64, lr=1e-3, muon=10.0, decay=0.05, average=0.998, seed=1, checkpoint_every=500, keep=1
+    steps=9000,
+    batch_size=64,
+    lr=1e-3,
+    muon=10.0,
+    weight_decay=0.05,
+    ema_decay=0.998,
+    seed=1,
+    checkpoint_every=500,
+    checkpoints_total_limit=1,
 )
 TARGETS = {"emotion": 1.0, "scene": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
@@ -58,7 +66,7 @@ FIRM = replace(SETTINGS, steps=2400, lr=3e-4)
 makes of it, which is no emotion and should be none to a judge of what comes out of that autoencoder."""
 DECODED = 6_500  # pictures seen so
 CLIP = EmotionCLIP.Config(emotion=1.0, role="judges")
-WORDED = replace(SETTINGS, steps=1200, batch=128, average=0.996, seed=2, checkpoint_every=200)
+WORDED = replace(SETTINGS, steps=1200, batch_size=128, ema_decay=0.996, seed=2, checkpoint_every=200)
 """The second judge of emotions, and how it learns."""
 
 
@@ -258,7 +266,7 @@ def _save_judge(
         return
     score = judge_accuracy(judge, check)
     on_message(f"{folder.name}: {score:.3f} on the selector's pictures")
-    cost = {"seconds": round(seconds), "pictures": settings.steps * settings.batch}
+    cost = {"seconds": round(seconds), "pictures": settings.steps * settings.batch_size}
     aside = folder.with_name(f"{run_dir.TEMPORARY_PREFIX}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.migration import migrate_settings, unknown_setting
 
 C = TypeVar("C")
 Span = tuple[float, float] | tuple[float, float, str]
@@ -80,6 +81,23 @@ def replace_fields(config: C, pairs: Mapping[str, Any]) -> C:
     return dataclasses.replace(config, **read_settings(list_options(config), pairs))  # type: ignore[type-var]
 
 
+def read_saved_fields(config: C, pairs: Mapping[str, Any]) -> C:
+    """The config with the fields that a file keeps.
+
+    Args:
+        config: Where a value comes from that the file does not have.
+        pairs: Fields by name, as the file has them, perhaps by their names in version 0.1.
+
+    Returns:
+        The config with these fields changed.
+
+    Raises:
+        UsageError: For a field that never was, or a value that it cannot have.
+    """
+    known = {option.name for option in list_options(config)}
+    return replace_fields(config, migrate_settings(pairs, known))
+
+
 def read_settings(
     options: list[Option], pairs: Mapping[str, Any], by: Callable[[Option, Any], Any] = Option.read
 ) -> dict[str, Any]:
@@ -87,7 +105,7 @@ def read_settings(
     named = {option.name: option for option in options}
     for key in pairs:
         if key not in named:
-            raise unknown_name("option", key, named)
+            raise unknown_setting("option", key, named)
     return {key: by(named[key], value) for key, value in pairs.items()}
 
 

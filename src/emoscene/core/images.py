@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.limits import read_number, read_size
+from emoscene.core.migration import migrate_runtime_settings
 from emoscene.core.paths import fault_of_name
 from emoscene.core.run_dir import parse_json, write_atomic
 from emoscene.core.taxonomy import NO_EMOTION, Weights, emotion_weights, format_emotion
@@ -108,6 +109,7 @@ class GenerationParams:
             "adapters": tuple,
             "loras": tuple,
             "size": tuple,
+            "settings": _read_row_settings,
         }
         return cls(**{key: exact[key](value) if key in exact else value for key, value in row.items()})
 
@@ -150,6 +152,11 @@ def read_prompts(prompt: str | Sequence[str]) -> list[str]:
             raise UsageError(f"prompt={one!r} is off: it is text, or a list of texts")
         check_text("prompt", one)
     return prompts
+
+
+def _read_row_settings(settings: Any) -> Any:
+    """The settings of a row, by today's names."""
+    return migrate_runtime_settings(settings, alone=False) if isinstance(settings, Mapping) else settings
 
 
 def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:

@@ -33,6 +33,7 @@ KINDS = {
     "sources": "data/sources",
     "bases": "diffusion/bases",
     "recipes": "core/recipes",
+    "optimizers": "learning/optimizer_specs",
     "lexicons": "methods/lexicons",
     "prompts": "evaluation/prompts",
 }

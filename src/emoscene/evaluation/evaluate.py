@@ -57,6 +57,7 @@ from emoscene.evaluation.predictions import (
     verdict_rows,
 )
 from emoscene.learning.precision import peak_memory
+from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_fingerprints
 from emoscene.pipeline.generate import load
@@ -289,6 +290,7 @@ def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:
         f"{name}.{key}" if len(pipe.methods) > 1 else key: value
         for name, method in pipe.methods.items()
         for key, value in runtime_settings(method.config).items()
+        if len(pipe.methods) > 1 or key not in SHARES
     }
 
 

@@ -93,7 +93,7 @@ def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
     own = {field.name for field in configs.list_options(cls.Config)}
     recipe = {key: value for key, value in registry.load_table("recipes", METHODS[name]).items() if key in own}
     method = cls.from_scratch(configs.replace_fields(cls.Config(), recipe), backbone, RandomSamples())
-    config = state.Config(steps=2, batch=1, average=0.0)
+    config = state.Config(steps=2, batch_size=1, ema_decay=0.0)
     target, seconds = out / name, list[float]()
     shutil.rmtree(target, ignore_errors=True)
     run = out / f"{name}-run"

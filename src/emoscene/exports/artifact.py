@@ -20,6 +20,7 @@ from torch import Tensor
 
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.migration import RENAMED, migrate_settings
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import find_spec
@@ -110,7 +111,7 @@ class Artifact:
         data: Mapping[str, Any] = next((parent for parent in parents if parent["kind"] == "prepared"), {})
         call = data.get("config", {})
         return {
-            "settings": {**config.get("training", {}), **config.get("own", {})},
+            "settings": migrate_settings({**config.get("training", {}), **config.get("own", {})}, RENAMED.values()),
             "cost": self.manifest.get("cost", {}),
             "source": call.get("source"),
             "dataset": call.get("root") if call.get("source") == "hub" and call.get("revision") else None,

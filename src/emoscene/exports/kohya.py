@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from emoscene import __version__
+from emoscene.core import registry
 from emoscene.core.errors import UsageError
 from emoscene.diffusion.loras import hash_tensors
 from emoscene.exports.artifact import (
@@ -41,17 +42,12 @@ TRAINER = {  # kohya's word for a setting of ours
     "seed": "ss_seed",
     "lr": "ss_learning_rate",
     "steps": "ss_max_train_steps",
-    "batch": "ss_total_batch_size",
+    "batch_size": "ss_total_batch_size",
     "schedule": "ss_lr_scheduler",
-    "clip": "ss_max_grad_norm",
-    "gamma": "ss_min_snr_gamma",
-    "offset": "ss_noise_offset",
-    "drop": "ss_caption_dropout_rate",
-}
-OPTIMIZERS = {
-    "adamw": "torch.optim.AdamW",
-    "adamw8bit": "bitsandbytes.optim.AdamW8bit",
-    "prodigy": "prodigyopt.Prodigy",
+    "max_grad_norm": "ss_max_grad_norm",
+    "snr_gamma": "ss_min_snr_gamma",
+    "noise_offset": "ss_noise_offset",
+    "cond_drop_prob": "ss_caption_dropout_rate",
 }
 DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--strength s` does. An
 embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
@@ -151,7 +147,11 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
 
 def optimizer_name(settings: Mapping[str, Any]) -> str | None:
     """What moved the weights; nothing where that is unknown, or was two optimizers."""
-    return OPTIMIZERS.get(settings.get("optimizer", "adamw")) if settings.get("muon") == 0 else None
+    name = settings.get("optimizer", "adamw")
+    if settings.get("muon") != 0 or name not in registry.list_names("optimizers"):
+        return None
+    path: str = registry.load_table("optimizers", name)["class"]
+    return path
 
 
 def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:

@@ -234,7 +234,7 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
     cls: type[Learner] = registry.load_plugin(kind, about["learner"])
     for key in {option.name for option in configs.list_options(cls.Config) if not option.runtime} & late.keys():
         raise UsageError(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
-    settings = configs.replace_fields(configs.replace_fields(cls.Config(), about["config"]), late)
+    settings = configs.replace_fields(configs.read_saved_fields(cls.Config(), about["config"]), late)
     _check_places(cls, settings, folder)
     learner = cls.from_scratch(settings, base)
     try:

@@ -1,5 +1,13 @@
 """What moves the weights: AdamW or one of its kin, at a rate that follows a schedule, and beside it Muon.
 
+An optimizer is a table in `optimizer_specs/`, or in a package that registers one by an entry point in the group
+`emoscene.optimizers`; `emoscene ls optimizers` lists them. A table has
+
+    class      where it is, `package.module.Class`
+    extra      the extra of emoscene that installs its package; or `install`, the command that does; neither for torch's
+    settings   what it is made with, beside the parameters, their rate and their weight decay
+    finds_lr   whether it finds the rate itself: then `lr` is a multiple of that, and all parameters have the same
+
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, so that no direction of it
 waits for the loud ones. Between the hidden states of a small transformer that learns from nothing it needs a quarter of
 the samples (`docs/log.md`); vectors, embeddings, convolutions and heads are left to the other optimizer.
@@ -12,21 +20,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
-from emoscene.core.errors import UsageError, install_command
+from emoscene.core import registry
+from emoscene.core.errors import EmosceneError, UsageError, install_command
 from emoscene.learning.learner import Learner
 
-PACKAGES = {
-    "adamw8bit": ("bitsandbytes.optim", "AdamW8bit", "pip install bitsandbytes"),
-    "prodigy": ("prodigyopt", "Prodigy", install_command("train")),
-}
-"""Optimizers that come with a package of their own: its name, the class, and what installs it."""
+LEAST_MULTIPLE = 0.1  # of the rate that an optimizer finds itself: less is a rate that was meant for another one
 FLOOR = 0.01  # the schedule's last rate, as a share of the highest
 SHAPES = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -37,7 +44,17 @@ SHAPES = {
 
 
 def schedule_rate(schedule: str, step: int, steps: int, warmup: float) -> float:
-    """The learning rate's multiple at a step, in (0, 1]: a linear warm-up over that share, then the shape."""
+    """Compute the learning rate of a step, as a multiple of the highest one: a linear warm-up, then the shape.
+
+    Args:
+        schedule: the shape, one of `SHAPES`.
+        step: from 0 on.
+        steps: of the whole run.
+        warmup: share of the steps over which the rate rises.
+
+    Returns:
+        The multiple, in (0, 1].
+    """
     warm = max(1, round(warmup * steps))
     if step < warm:
         return (step + 1) / warm
@@ -45,51 +62,165 @@ def schedule_rate(schedule: str, step: int, steps: int, warmup: float) -> float:
     return FLOOR + (1 - FLOOR) * SHAPES[schedule](done)
 
 
-def optimizer_class(kind: str, lr: float = 1.0) -> Callable[..., Optimizer]:
-    """The class of this optimizer. Raises Usage where its package is not installed, or the rate is not for it."""
-    if kind not in PACKAGES:
-        return torch.optim.AdamW
-    package, name, remedy = PACKAGES[kind]
-    if kind == "prodigy" and lr < 0.1:
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """An optimizer's table, as the module's docstring describes it."""
+
+    name: str
+    path: str
+    install: str = ""
+    finds_lr: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, name: str) -> OptimizerSpec:
+        """Read the table of an optimizer.
+
+        Args:
+            name: as `emoscene ls optimizers` has it.
+
+        Returns:
+            The table.
+
+        Raises:
+            UsageError: for a name that nobody knows.
+            EmosceneError: for a table that lacks the class.
+        """
+        table = registry.load_table("optimizers", name)
+        if "class" not in table:
+            raise EmosceneError(f"{registry.source_file('optimizers', name)} names no class: it is no optimizer")
+        install = table.get("install", "")
+        if "extra" in table:
+            install = install_command(table["extra"])
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in table["settings"].items()}
+        return cls(name, table["class"], install, table.get("finds_lr", False), settings)
+
+    def load_class(self) -> Callable[..., Optimizer]:
+        """Import the class.
+
+        Returns:
+            The class.
+
+        Raises:
+            UsageError: where its package is not installed.
+        """
+        module, _, name = self.path.rpartition(".")
+        try:
+            found: Callable[..., Optimizer] = getattr(import_module(module), name)
+        except ImportError as error:
+            remedy = self.install or f"install {module.partition('.')[0]}"
+            raise UsageError(f"optimizer={self.name} needs a package that is not installed: {remedy}") from error
+        return found
+
+
+def check_optimizer(name: str, lr: float) -> OptimizerSpec:
+    """Find an optimizer that can be used here, at this rate.
+
+    Args:
+        name: as `emoscene ls optimizers` has it.
+        lr: the highest learning rate.
+
+    Returns:
+        Its table.
+
+    Raises:
+        UsageError: for a name that nobody knows, a rate that is not for it, and where its package is not installed.
+    """
+    spec = OptimizerSpec.find(name)
+    if spec.finds_lr and lr < LEAST_MULTIPLE:
         raise UsageError(
-            f"optimizer=prodigy finds the rate itself and takes lr as a multiple of it: give lr=1, not lr={lr}"
+            f"optimizer={name} finds the rate itself and takes lr as a multiple of it: give lr=1, not lr={lr}"
         )
-    try:
-        made: Callable[..., Optimizer] = getattr(import_module(package), name)
-    except ImportError as error:
-        raise UsageError(f"optimizer={kind} needs a package that is not installed: {remedy}") from error
-    return made
+    spec.load_class()
+    return spec
 
 
 def make_optimizers(
-    learner: Learner, lr: float, decay: float, muon: float = 0.0, kind: str = "adamw"
+    learner: Learner, lr: float, weight_decay: float, muon: float = 0.0, name: str = "adamw"
 ) -> list[Optimizer]:
-    """The optimizers of all that trains; `muon` is Muon's learning rate in multiples of `lr`, 0 is none of it."""
+    """Make the optimizers of all that trains.
+
+    Args:
+        learner: whose parameters.
+        lr: the highest learning rate; a parameter's own is this times the learner's `lr_multiplier`.
+        weight_decay: of matrices, per unit of the learning rate; vectors and biases have none.
+        muon: Muon's learning rate for the inner matrices, in multiples of `lr`; 0 is no Muon.
+        name: the optimizer of all others.
+
+    Returns:
+        That optimizer, and Muon's after it where there is any.
+
+    Raises:
+        UsageError: as `check_optimizer` does.
+    """
+    spec = check_optimizer(name, lr)
     matrices = {name for name, p in learner.trainable.items() if muon and p.ndim == 2 and learner.use_muon(name)}
-    rest = parameter_groups(learner, decay, learner.trainable.keys() - matrices)
-    inner = parameter_groups(learner, decay, matrices)
-    for group in inner:
-        group["pace"] *= muon
-    if kind == "prodigy":  # it measures one distance for all that moves
-        rest = [{**group, "pace": 1.0} for group in rest]
-    fused: dict[str, Any] = {"fused": True} if kind == "adamw" else {}
-    made = [optimizer_class(kind, lr)(rest, lr=lr, betas=(0.9, 0.99), **fused)]
-    return [*made, torch.optim.Muon(inner, lr=lr)] if inner else made
+    rest = parameter_groups(learner, lr, weight_decay, learner.trainable.keys() - matrices)
+    if spec.finds_lr:  # it measures one distance for all that moves
+        rest = [{**group, "lr": lr} for group in rest]
+    made = [spec.load_class()(rest, lr=lr, **spec.settings)]
+    if matrices:
+        made.append(torch.optim.Muon(parameter_groups(learner, muon * lr, weight_decay, matrices), lr=muon * lr))
+    return made
 
 
-def parameter_groups(learner: Learner, decay: float, names: Set[str]) -> list[dict[str, Any]]:
-    """The parameters of these names by pace and weight decay, which spares vectors and biases."""
-    found: dict[tuple[float, float], list[Tensor]] = {}
+def parameter_groups(learner: Learner, lr: float, weight_decay: float, names: Set[str]) -> list[dict[str, Any]]:
+    """Group parameters by learning rate and weight decay.
+
+    Args:
+        learner: whose parameters.
+        lr: the highest learning rate, before a parameter's own multiple.
+        weight_decay: of matrices; vectors and biases have none.
+        names: which parameters.
+
+    Returns:
+        A table a group, as torch's optimizers take them: `params`, `lr`, `weight_decay`.
+    """
+    groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, p in learner.trainable.items():
         if name in names:
-            found.setdefault((learner.lr_multiplier(name), decay * (p.ndim > 1)), []).append(p)
-    return [{"params": ps, "pace": pace, "weight_decay": spared} for (pace, spared), ps in found.items()]
+            key = lr * learner.lr_multiplier(name), weight_decay * (p.ndim > 1)
+            groups.setdefault(key, []).append(p)
+    return [{"params": ps, "lr": own, "weight_decay": decay} for (own, decay), ps in groups.items()]
 
 
-def apply_step(optimizer: Optimizer, lr: float, finite: Tensor) -> None:
-    """One step at this rate, each group at its own pace; none at all unless `finite` [] holds."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["pace"]
+def make_schedulers(
+    optimizers: Sequence[Optimizer], schedule: str, steps: int, warmup: float, step: int = 0
+) -> list[LambdaLR]:
+    """Make the schedulers that set the rate of each step.
+
+    The rate is a pure function of the step, so there is nothing of a scheduler to save: one that is made for step N
+    sets what one that went there sets.
+
+    Args:
+        optimizers: whose rates, at first the highest ones.
+        schedule: the shape after the warm-up, one of `SHAPES`.
+        steps: of the whole run.
+        warmup: share of the steps over which the rate rises.
+        step: the step that comes next, from 0 on.
+
+    Returns:
+        A scheduler an optimizer; the rates are set for `step`.
+    """
+    schedulers = []
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        # torch warns of a rate that moves before the weights do; where the first step is not finite, they do not move.
+        optimizer._opt_called = True  # type: ignore[attr-defined]
+        schedulers.append(
+            LambdaLR(optimizer, lambda number: schedule_rate(schedule, number, steps, warmup), last_epoch=step - 1)
+        )
+    return schedulers
+
+
+def apply_step(optimizer: Optimizer, finite: Tensor) -> None:
+    """Do one step of an optimizer.
+
+    Args:
+        optimizer: which one; its groups hold this step's rates.
+        finite: [], whether loss and gradient are; where they are not, nothing changes.
+    """
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         optimizer.step()
@@ -98,32 +229,65 @@ def apply_step(optimizer: Optimizer, lr: float, finite: Tensor) -> None:
 
 
 def collect_state(
-    made: Sequence[Optimizer], trainable: Mapping[str, Tensor]
+    optimizers: Sequence[Optimizer], trainable: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What the optimizers remember: tensors by `kind.parameter`, and the numbers beside them."""
-    owner = {id(p): one for one in made for group in one.param_groups for p in group["params"]}
-    known = {f"{kind}.{name}": v for name, p in trainable.items() for kind, v in owner[id(p)].state[p].items()}
+    """Collect what optimizers remember, for a checkpoint.
+
+    It is their `state_dict`, with the parameters' names in the place of numbers, so that it does not depend on how they
+    are grouped.
+
+    Args:
+        optimizers: which ones.
+        trainable: the parameters by name.
+
+    Returns:
+        The tensors by `kind.parameter`, such as `exp_avg.layer.weight`, and the numbers beside them: `state`, named in
+        the same way, and `groups`, those of each optimizer.
+    """
+    known: dict[str, Any] = {}
+    groups = []
+    for optimizer in optimizers:
+        names = _parameter_names(optimizer, trainable)
+        saved = optimizer.state_dict()
+        for number, state in saved["state"].items():
+            known |= {f"{kind}.{names[number]}": value for kind, value in state.items()}
+        groups.append([_plain_values(group) for group in saved["param_groups"]])
     tensors = {key: value for key, value in known.items() if isinstance(value, Tensor)}
-    plain = {key: value for key, value in known.items() if isinstance(value, int | float)}
-    return tensors, {"state": plain, "groups": [[_plain_values(group) for group in one.param_groups] for one in made]}
+    return tensors, {"state": _plain_values(known), "groups": groups}
 
 
 def restore_state(
-    made: Sequence[Optimizer],
+    optimizers: Sequence[Optimizer],
     trainable: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     numbers: Mapping[str, Any],
 ) -> None:
-    """Put `collect_state` back."""
-    owner = {id(p): one for one in made for group in one.param_groups for p in group["params"]}
+    """Put back what `collect_state` collected, by `load_state_dict`; version 0.1's is the same but for a group's words.
+
+    Args:
+        optimizers: as they were made for this learner.
+        trainable: the parameters by name.
+        tensors: by `kind.parameter`.
+        numbers: `state` and `groups`.
+    """
+    states: dict[str, dict[str, Any]] = {}
     for key, value in {**tensors, **numbers["state"]}.items():
         kind, _, name = key.partition(".")
-        p = trainable[name]
-        owner[id(p)].state[p][kind] = value.to(p.device) if isinstance(value, Tensor) else value
-    for one, kept in zip(made, numbers["groups"], strict=True):
-        for group, plain in zip(one.param_groups, kept, strict=True):
-            group.update(plain)
+        states.setdefault(name, {})[kind] = value
+    for optimizer, saved_groups in zip(optimizers, numbers["groups"], strict=True):
+        names = _parameter_names(optimizer, trainable)
+        groups = optimizer.state_dict()["param_groups"]
+        for group, saved in zip(groups, saved_groups, strict=True):
+            group.update({key: value for key, value in saved.items() if key in group})
+        state = {number: states[name] for number, name in enumerate(names) if name in states}
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _plain_values(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if isinstance(value, int | float)}
+def _parameter_names(optimizer: Optimizer, trainable: Mapping[str, Tensor]) -> list[str]:
+    """The names of an optimizer's parameters, in the order of the numbers that its `state_dict` gives them."""
+    names = {id(p): name for name, p in trainable.items()}
+    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+
+
+def _plain_values(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if isinstance(value, int | float)}

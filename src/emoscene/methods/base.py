@@ -14,17 +14,47 @@ with a_i < 0 stands, with its sign turned, in the negative half of classifier-fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emoscene.core.config import option
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch, Learner, move_to_device
+
+
+@dataclass(frozen=True)
+class ConditioningShare:
+    """How a method that conditions shares the emotion scale with others: its `Config` is built on this."""
+
+    conditioning_share: float = option(
+        0.7071067811865476,
+        "in a pair of methods that condition: the part of the emotion scale that each gets, the least of the two",
+        span=(0.0, 1.0),
+        runtime=True,
+    )
+
+
+@dataclass(frozen=True)
+class GuidanceShare:
+    """How a method that guides shares the emotion scale with those that condition: its `Config` is built on this."""
+
+    guidance_share: float = option(
+        0.25,
+        "in a pair with a method that conditions: the part of the emotion scale that it gets",
+        span=(0.0, 1.0),
+        runtime=True,
+    )
+
+
+SHARES = tuple(field.name for kind in (ConditioningShare, GuidanceShare) for field in fields(kind))
+"""The settings that only count in company."""
 
 
 class Method(Learner):
@@ -78,17 +108,20 @@ class Method(Learner):
 class MethodChain:
     """Some methods, one after the other, used as one.
 
-    Each of n that condition hears a / sqrt(n): at the whole dial two would ask twice for the same, and what one of them
-    fixes the other fixes again, until the pictures of an emotion are all alike. One that steers in their company hears
-    a quarter of the dial, and mends what they have left undone (measured: `docs/log.md`).
+    How they share the emotion scale stands in their settings (`ConditioningShare`, `GuidanceShare`). By default each of
+    n that condition gets a / sqrt(n): with the whole scale two would ask twice for the same, and what one of them fixes
+    the other fixes again, until the images of an emotion are all alike. One that guides in their company gets a quarter
+    of the scale, and mends what they have left undone (measured: `docs/log.md`). A method whose settings say neither
+    takes no part in this.
     """
 
     def __init__(self, methods: Sequence[Method] = ()) -> None:
         self.methods = tuple(methods)
-        steering = sum(type(method).apply_guidance is not Method.apply_guidance for method in self.methods)
-        conditioning = len(self.methods) - steering
-        self.conditioning_share = max(1, conditioning) ** -0.5
-        self.guidance_share = 0.25 if steering and conditioning else 1.0
+        configs = [method.config for method in self.methods]
+        conditioning = [own.conditioning_share for own in configs if isinstance(own, ConditioningShare)]
+        guidance = [own.guidance_share for own in configs if isinstance(own, GuidanceShare)]
+        self.conditioning_share = share_among(conditioning)
+        self.guidance_share = min(guidance, default=1.0) if conditioning else 1.0
 
     def condition(self, plain: Condition) -> Condition:
         """Each method's, in turn."""
@@ -121,6 +154,21 @@ class MethodChain:
             for method in self.methods:
                 stack.enter_context(method.attach(condition))
             yield
+
+
+def share_among(shares: Sequence[float]) -> float:
+    """Compute the part of the emotion scale that each of some methods gets.
+
+    Args:
+        shares: what each of them has as its part in a pair, in [0, 1].
+
+    Returns:
+        The least of these for two methods, 1 for one; for n, the least to the power of log2 n, so that 1 / sqrt(2) in a
+        pair is 1 / sqrt(n) among n.
+    """
+    if len(shares) < 2:
+        return 1.0
+    return float(min(shares) ** math.log2(len(shares)))
 
 
 def normalize_mixture(a: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ the noise prediction becomes (Dhariwal and Nichol 2021, eq. 14)
     eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t)
 
 with a the emotion asked, strength x weights. An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: the push
-away from it dies down as it goes, where -|a_i| log p_i would push for ever, and may therefore be harder (`away`).
+away from it dies down as it goes, where -|a_i| log p_i would push for ever, and may therefore be harder, by the
+factor `suppression_scale`.
 
-Guidance acts while low <= t / T <= high, t / T being the noise level: 1 where sampling starts, 0 at the picture. Near 0
-all is settled. Near 1 there is little to classify, and yet waiting costs: the light is decided there, and on the
+Guidance acts while interval_start <= t / T <= interval_end, t / T being the noise level: 1 where sampling starts, 0 at
+the picture. Near 0 all is settled. Near 1 there is little to classify, and yet waiting costs: the light is decided there, and on the
 miniature a guide from 1.0 down is felt more often than one from .9 (`docs/log.md`). Its recipe has what was measured
-there (`high` 1, `scale` 12, `away` 6); the defaults here are for bases on which nothing was.
+there (`interval_end` 1, `classifier_scale` 12, `suppression_scale` 6); the defaults here are for bases on which nothing
+was.
 
 The base is not changed and not differentiated through: only the classifier's two million parameters are, in single
 precision whatever the base computes in.
@@ -35,7 +37,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, normalize_mixture
+from emoscene.methods.base import GuidanceShare, Method, normalize_mixture
 
 GROUPS = 8  # of channels, normalised together
 WAVES = 32  # frequencies that a timestep is written in
@@ -52,27 +54,29 @@ class Guidance(Method):
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(GuidanceShare):
         """How large a classifier, how it learns, and how it guides."""
 
         width: int = option(
             64, "channels at the latent's own size; twice, three, four times as many below", choices=(16, 32, 64, 96)
         )
         smoothing: float = option(0.05, "share of each label spread over all eight", span=(0.0, 0.5))
-        scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), runtime=True)
-        away: float = option(
+        classifier_scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), runtime=True)
+        suppression_scale: float = option(
             3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), runtime=True
         )
         whole: bool = option(
             True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", runtime=True
         )
-        low: float = option(
+        interval_start: float = option(
             0.2, "noise level t / T below which it lets go; 0 is the picture", span=(0.0, 1.0), runtime=True
         )
-        high: float = option(0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), runtime=True)
+        interval_end: float = option(
+            0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), runtime=True
+        )
         rescale: float = option(
             0.0,
-            "norm of the pull as a share of the noise prediction's; 0: as `scale` has it",
+            "norm of the pull as a share of the noise prediction's; 0: as `classifier_scale` has it",
             span=(0.0, 10.0),
             runtime=True,
         )
@@ -82,8 +86,11 @@ class Guidance(Method):
 
     def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        if config.low > config.high:
-            raise UsageError(f"low={config.low} is above high={config.high}: guidance acts from high down to low")
+        if config.interval_start > config.interval_end:
+            raise UsageError(
+                f"interval_start={config.interval_start} is above interval_end={config.interval_end}: guidance acts "
+                "from interval_end down to interval_start"
+            )
         self.classifier = Classifier(base.vae.config.latent_channels, config.width)
 
     def log_probabilities(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -134,7 +141,11 @@ class Guidance(Method):
         """
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         level = t / len(self.base.alphas_cumprod)
-        asking = condition.emotion_weights.any(1) & (self.config.low <= level) & (level <= self.config.high)
+        asking = (
+            condition.emotion_weights.any(1)
+            & (self.config.interval_start <= level)
+            & (level <= self.config.interval_end)
+        )
         rows = asking.nonzero()[:, 0]
         if not len(rows):
             return noise
@@ -146,10 +157,10 @@ class Guidance(Method):
 
         entropy: times log 8 / H(p), the entropy-aware scaling of Li et al. 2022 (ED-DPM), at most a hundredfold.
         rescale: brought to that share of the prediction's norm, times sum_i |a_i| so that the dial still dials (after
-        FreeDoM, Yu et al. 2023); scale and entropy then cancel, and a suppression no longer lets go.
+        FreeDoM, Yu et al. 2023); classifier_scale and entropy then cancel, and a suppression no longer lets go.
         """
         gradient, log_p = self._log_prob_gradient(x_t, t, a)
-        pull = self.config.scale * (1 - self.base.alphabar(t)).sqrt() * gradient
+        pull = self.config.classifier_scale * (1 - self.base.alphabar(t)).sqrt() * gradient
         if self.config.entropy:
             share = -(log_p.exp() * log_p).sum(1) / math.log(len(EMOTIONS))
             pull = pull / share.clamp(min=SURE).view(-1, 1, 1, 1)
@@ -159,12 +170,12 @@ class Guidance(Method):
         return pull
 
     def _log_prob_gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """grad_x of sum_i a_i log p_i, or away |a_i| log(1 - p_i) where a_i < 0 [B, 4, h, w]; and log p [B, 8]."""
+        """grad_x [B, 4, h, w] of sum_i a_i log p_i, or suppression_scale |a_i| log(1 - p_i) where a_i < 0; log p [B, 8]."""
         a = normalize_mixture(a) if self.config.whole else a
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()
             log_p = self.log_probabilities(x, t)
-            wish = a.clamp(min=0) * log_p - self.config.away * a.clamp(max=0) * log_complement(log_p)
+            wish = a.clamp(min=0) * log_p - self.config.suppression_scale * a.clamp(max=0) * log_complement(log_p)
             [gradient] = torch.autograd.grad(wish.sum(), x)
         return gradient, log_p.detach()
 

@@ -18,7 +18,7 @@ from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, choose_captions, denoising_loss, interpolate_embeds
+from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
 
 @final
@@ -29,14 +29,16 @@ class Inversion(Method):
     files: ClassVar = {"tokens.safetensors": ("vectors", "tokens")}
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """How many vectors, and how they learn."""
 
         vectors: int = option(4, "learned vectors an emotion", span=(1, 32))
-        short: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
-        drop: float = option(0.1, "share of the samples that lose the words and keep the emotion", span=(0.0, 1.0))
-        gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
-        offset: float = option(
+        short_caption_prob: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
+        cond_drop_prob: float = option(
+            0.1, "share of the samples that lose the words and keep the emotion", span=(0.0, 1.0)
+        )
+        snr_gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
+        noise_offset: float = option(
             0.0, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
         )
 
@@ -61,7 +63,7 @@ class Inversion(Method):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss [B]. To lose the emotion would teach nothing, for nothing else learns."""
-        captions, _ = choose_captions(batch, self.config.short, self.config.drop)
+        captions, _ = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
         plain = self.base.encode_condition(captions, batch["weights"])
-        loss = denoising_loss(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
+        loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.vectors.sum()  # a gradient for every rank, though no picture have an emotion

@@ -27,7 +27,7 @@ from emoscene.core.errors import unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, choose_captions, denoising_loss, interpolate_embeds
+from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
 Layer = nn.Linear | nn.Conv2d
 LAYERS = {
@@ -76,7 +76,7 @@ class LoRA(Method):
     }
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """What to adapt, and how it learns."""
 
         rank: int = option(16, "width of each layer's update", span=(1, 256, "log"))
@@ -84,14 +84,16 @@ class LoRA(Method):
             "attention,feedforward,projections,convolutions", "which layers: any of these four, comma between"
         )
         vectors: int = option(4, "learned vectors an emotion", span=(1, 32))
-        short: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
-        drop: float = option(0.1, "share of the samples that lose words and emotion", span=(0.0, 1.0))
-        drop_emotion: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
-        gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
-        offset: float = option(
+        short_caption_prob: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
+        cond_drop_prob: float = option(0.1, "share of the samples that lose words and emotion", span=(0.0, 1.0))
+        emotion_drop_prob: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
+        snr_gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
+        noise_offset: float = option(
             0.0, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
         )
-        pace: float = option(10.0, "learning rate of the vectors, as a multiple", span=(0.01, 100.0, "log"))
+        token_lr_multiplier: float = option(
+            10.0, "learning rate of the vectors, as a multiple", span=(0.01, 100.0, "log")
+        )
 
     config: Config
 
@@ -117,7 +119,7 @@ class LoRA(Method):
 
     def lr_multiplier(self, name: str) -> float:
         """The vectors learn faster than the update."""
-        return self.config.pace if name == "tokens" else 1.0
+        return self.config.token_lr_multiplier if name == "tokens" else 1.0
 
     def condition(self, plain: Condition) -> Condition:
         """The text with the asked emotions' vectors."""
@@ -127,11 +129,11 @@ class LoRA(Method):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """The denoising loss; a dropped emotion keeps its gain, as the negative half of guidance does."""
-        captions, dropped = choose_captions(batch, self.config.short, self.config.drop)
+        captions, dropped = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
         a: Tensor = batch["weights"]
-        lost = dropped | (batch.uniform("emotion") < self.config.drop_emotion)
+        lost = dropped | (batch.uniform("emotion") < self.config.emotion_drop_prob)
         plain = self.base.encode_condition(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
-        loss = denoising_loss(self.base, batch, self.condition(plain), self.config.gamma, self.config.offset)
+        loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
 
     @contextmanager

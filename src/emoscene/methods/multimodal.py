@@ -30,7 +30,7 @@ from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import Method, choose_captions, denoising_loss
+from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss
 
 TOKENS = 4  # the only number that diffusers' loader takes for this projector
 KEYS = "multimodal.tokens", "multimodal.weights"
@@ -120,17 +120,17 @@ class Multimodal(Method):
     }
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """How it learns, and how long its vectors are."""
 
         width: int = option(64, "numbers in a picture's vector; those of its data", span=(8, 4096))
         own: float = option(0.5, "share of the samples that see their picture's own vector", span=(0.0, 1.0))
-        short: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
-        drop: float = option(0.05, "share of the samples that lose the words alone", span=(0.0, 1.0))
-        drop_both: float = option(0.05, "share of the samples that lose words and emotion", span=(0.0, 1.0))
-        drop_emotion: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
-        gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
-        offset: float = option(
+        short_caption_prob: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
+        cond_drop_prob: float = option(0.05, "share of the samples that lose the words alone", span=(0.0, 1.0))
+        joint_drop_prob: float = option(0.05, "share of the samples that lose words and emotion", span=(0.0, 1.0))
+        emotion_drop_prob: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
+        snr_gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
+        noise_offset: float = option(
             0.0, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
         )
 
@@ -181,14 +181,14 @@ class Multimodal(Method):
         emotion, which leaves the base to itself.
         """
         c, die = self.config, batch.uniform("drop")
-        captions, _ = choose_captions(batch, c.short, c.drop + c.drop_both)
-        lost = (die >= c.drop) & (die < c.drop + c.drop_both + c.drop_emotion)
+        captions, _ = choose_captions(batch, c.short_caption_prob, c.cond_drop_prob + c.joint_drop_prob)
+        lost = (die >= c.cond_drop_prob) & (die < c.cond_drop_prob + c.joint_drop_prob + c.emotion_drop_prob)
         own = (batch.uniform("own") < c.own) | ~batch["weights"].any(1)
         a = torch.where((own | lost)[:, None], 0, batch["weights"])
         like = torch.where((own & ~lost)[:, None], batch["vector"], 0)
         plain = self.base.encode_condition(captions, a, g=torch.ones_like(die))
         condition = self.condition(replace(plain, extra={"like": like}))
-        loss = denoising_loss(self.base, batch, condition, c.gamma, c.offset)
+        loss = denoising_loss(self.base, batch, condition, c.snr_gamma, c.noise_offset)
         return loss + 0 * sum(p.sum() for p in self.trainable.values())  # a gradient for every rank, whatever was lost
 
     @contextmanager

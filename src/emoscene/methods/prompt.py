@@ -15,7 +15,7 @@ from emoscene.core.config import option, read_toml
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
-from emoscene.methods.base import Method, interpolate_embeds
+from emoscene.methods.base import ConditioningShare, Method, interpolate_embeds
 
 
 @final
@@ -25,7 +25,7 @@ class Prompt(Method):
     columns = ()
 
     @dataclass(frozen=True)
-    class Config:
+    class Config(ConditioningShare):
         """Which words."""
 
         lexicon: str = option("", "TOML file with a line of words an emotion; empty: the base's own", runtime=True)

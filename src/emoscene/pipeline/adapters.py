@@ -12,7 +12,8 @@ from typing import Any
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.errors import UsageError
+from emoscene.core.migration import migrate_runtime_settings, migrate_settings, unknown_setting
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
@@ -41,7 +42,7 @@ def load_methods(
     pairs = [(name, option.name) for name in names for option in registry.list_options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
     for key in late.keys() - set(known):
-        raise unknown_name("setting", key, known, hint="emoscene show NAME lists those of a method")
+        raise unknown_setting("setting", key, known, hint="emoscene show NAME lists those of a method")
     methods = {name: _load_method(name, base, folders, method_settings(name, names, late)) for name in names}
     own = {name: folder.name for name, folder in folders.items()}
     labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].columns]
@@ -94,7 +95,7 @@ def weight_fingerprints(
 
 
 def update_weights(recorded: Mapping[str, Any], base: DiffusionModel) -> dict[str, Any]:
-    """Restate a recorded call: the base's fingerprint in today's form, where an older version wrote this base's.
+    """Restate a recorded call: its settings by today's names, and the base's fingerprint in today's form.
 
     Args:
         recorded: the call as its manifest has it, `weight_fingerprints` as its `weights`.
@@ -103,9 +104,12 @@ def update_weights(recorded: Mapping[str, Any], base: DiffusionModel) -> dict[st
     Returns:
         The call, which compares with one of today.
     """
+    recorded = dict(recorded)
+    if "settings" in recorded:
+        recorded["settings"] = migrate_runtime_settings(recorded["settings"])
     weights = recorded.get("weights")
     if not weights or not base.matches(weights["base"]):
-        return dict(recorded)
+        return recorded
     return {**recorded, "weights": {**weights, "base": base.fingerprint}}
 
 
@@ -126,6 +130,8 @@ def _changed_settings(
     found: dict[str, Any] = {}
     for name, method in methods.items():
         own = runtime_settings(type(method).Config())
-        own |= learners.read_card(find_adapter(name, base, folders))["config"] if method.columns else {}
+        if method.columns:
+            card = learners.read_card(find_adapter(name, base, folders))
+            own |= migrate_settings(card["config"], runtime_settings(method.config))
         found |= {f"{name}.{key}": value for key, value in runtime_settings(method.config).items() if value != own[key]}
     return found

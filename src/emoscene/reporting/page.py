@@ -37,7 +37,12 @@ SHEETS = {GUIDES: report_tables.guide_table, PORTRAITS: report_tables.portrait_t
 """Tables that only some entries have anything for."""
 STRIPPED = ("awe", "fear")  # emotions in the strips of strength
 GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
-AXES = {"strength": "strength", "scale": "guidance scale", "guidance.scale": "guidance scale", "cfg": "cfg"}
+AXES = {
+    "strength": "strength",
+    "classifier_scale": "classifier scale",
+    "guidance.classifier_scale": "classifier scale",
+    "cfg": "cfg",
+}
 UP = "emotion as asked"
 HOW = (
     "Each figure stands with its 95 % interval, which resamples prompts and seeds together. Differences are paired: "

@@ -17,6 +17,7 @@ import numpy as np
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.migration import migrate_runtime_settings
 from emoscene.core.paths import fault_of_name, is_inside, resolve_inside
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
@@ -138,7 +139,8 @@ def name_entries(found: Sequence[ScoreEntry]) -> list[ScoreEntry]:
 
 
 def _settings(entry: ScoreEntry) -> Mapping[str, Any]:
-    return entry.scores.get("settings") or {}
+    settings = entry.scores.get("settings") or {}
+    return migrate_runtime_settings(settings, alone=entry.scores.get("method") == "guidance")
 
 
 def _differing_keys(
@@ -270,7 +272,7 @@ def find_curves(found: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[
     """Entries that differ in nothing but `axis` (strength, cfg, or a setting), in its order; two are a curve."""
     groups: dict[str, list[tuple[float, ScoreEntry]]] = {}
     for entry in found:
-        settings = dict(entry.scores.get("settings") or {})
+        settings = dict(_settings(entry))
         value = settings.pop(axis, entry.scores.get(axis))
         if isinstance(value, int | float):
             rest = {key: entry.scores.get(key) for key in ("method", "from", *APART, *SAME) if key != axis}

@@ -24,7 +24,7 @@ METRICS = {
     "ssim": "SSIM to the original",
 }
 """The metrics of the headline, where any entry has them; all others stand in the CSV."""
-CURVED = {"scale", "guidance.scale"}
+CURVED = {"classifier_scale", "guidance.classifier_scale"}
 """The settings that are a guidance scale."""
 COSTS = {
     "trainable": "trainable parameters",

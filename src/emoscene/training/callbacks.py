@@ -59,8 +59,12 @@ class TrainingCallbacks:
             painter,
             on_message,
         )
-        self.tracker = make_tracker(config.tracker, folder / run_dir.LOGS)
-        self.places = validation_places(unseen, config.validate) if unseen is not None and config.validate else []
+        self.tracker = make_tracker(config.report_to, folder / run_dir.LOGS)
+        self.places = (
+            validation_places(unseen, config.validation_images)
+            if unseen is not None and config.validation_images
+            else []
+        )
         self.begun = False
 
     @property
@@ -183,6 +187,6 @@ def make_tracker(name: str, folder: Path) -> Any:
         raise unknown_name("tracker", name, known)
     if name not in {kind.value for kind in get_available_trackers()}:
         remedy = REMEDIES.get(name, f"pip install {name}")
-        raise UsageError(f"tracker={name} needs a package that is not installed: {remedy}")
+        raise UsageError(f"report_to={name} needs a package that is not installed: {remedy}")
     options = {"logging_dir": folder} if known[name].requires_logging_directory else {}
     return known[name]("emoscene", **options)

@@ -26,12 +26,12 @@ def prefetch_batches(
     *,
     slots: Sequence[int],
     device: torch.device | str = "cpu",
-    readers: int = 1,
+    num_workers: int = 1,
 ) -> Iterator[Batch]:
-    """One process's part of each step's batch: the samples in `slots` of its `size`, read ahead by `readers`."""
+    """One process's part of each step's batch: the samples in `slots` of its `size`, read ahead by `num_workers`."""
 
     def read(step: int) -> Batch:
         _, found = read_batch(data, columns, seed, step, size, slots)
         return Batch({name: move_to_device(value, device) for name, value in found.items()}, seed, step, slots, device)
 
-    return run_dir.prefetch_map(read, steps, readers, AHEAD)
+    return run_dir.prefetch_map(read, steps, num_workers, AHEAD)

@@ -26,8 +26,8 @@ def estimate_disk(learner: Learner, config: Config) -> tuple[int, int]:
     kept = sum(value.numel() for value in learner.state_dict().values()) * learner.save_dtype.itemsize
     weights = sum(value.numel() * value.element_size() for value in learner.state_dict().values())
     trained = 4 * sum(p.numel() for p in learner.trainable.values())
-    copies = 2 + (config.average > 0) + (config.patience > 0)  # AdamW's two moments, the average, the best
-    return (config.keep + 1) * (weights + copies * trained), kept
+    copies = 2 + (config.ema_decay > 0) + (config.patience > 0)  # AdamW's two moments, the average, the best
+    return (config.checkpoints_total_limit + 1) * (weights + copies * trained), kept
 
 
 def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
@@ -35,7 +35,8 @@ def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
     wanted, free = sum(estimate_disk(learner, config)), shutil.disk_usage(folder).free
     if wanted > free:
         raise EmosceneError(
-            f"{folder} has {_format_bytes(free)} free, and checkpoints take {_format_bytes(wanted)}: make room, or set keep=1"
+            f"{folder} has {_format_bytes(free)} free, and checkpoints take {_format_bytes(wanted)}: make room, "
+            "or set checkpoints_total_limit=1"
         )
 
 
@@ -50,15 +51,15 @@ def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> 
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
     each = sorted(seconds[min(WARM, len(seconds) - 1) :])[len(seconds[WARM:]) // 2]
-    pictures = config.steps * config.batch
-    yield f"steps: {config.steps} of {config.batch}, {pictures / len(data):.1f} times {len(data)} pictures"
+    pictures = config.steps * config.batch_size
+    yield f"steps: {config.steps} of {config.batch_size}, {pictures / len(data):.1f} times {len(data)} pictures"
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
-    yield f"memory: {_format_bytes(memory)} so far, {state.micro or config.batch // state.num_processes} samples at a time"
+    yield f"memory: {_format_bytes(memory)} so far, {state.micro or config.batch_size // state.num_processes} samples at a time"
     free = _format_bytes(shutil.disk_usage(there).free)
     yield f"disk: {_format_bytes(while_running)} while it runs, {_format_bytes(kept)} in the end; {free} are free"
     yield (
         f"time: about {timedelta(seconds=round(each * config.steps))} here, {each:.3f} s a step, "
-        f"{config.batch / each:.0f} pictures a second; the loss is {loss:.4f}"
+        f"{config.batch_size / each:.0f} pictures a second; the loss is {loss:.4f}"
     )
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from emoscene.core import config as configs
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Learner
-from emoscene.learning.optimizers import collect_state, make_optimizers, restore_state
+from emoscene.learning.optimizers import collect_state, make_optimizers, make_schedulers, restore_state
 from emoscene.learning.precision import AsyncScalars, make_accelerator
 
 
@@ -27,32 +28,32 @@ class Config:
     """How to train, whatever it is."""
 
     steps: int = option(1000, "optimizer steps", span=(1, 10_000_000))
-    batch: int = option(32, "samples of one optimizer step, over all processes", span=(1, 65536))
-    micro: int = option(0, "samples at a time within a process; 0 is all of them", span=(0, 65536))
+    batch_size: int = option(32, "samples of one optimizer step, over all processes", span=(1, 65536))
+    micro_batch_size: int = option(0, "samples at a time within a process; 0 is all of them", span=(0, 65536))
     lr: float = option(1e-3, "highest learning rate; of Prodigy's own rate a multiple", span=(1e-6, 1.0, "log"))
-    optimizer: str = option(
-        "adamw", "adamw8bit needs bitsandbytes, prodigy prodigyopt", choices=("adamw", "adamw8bit", "prodigy")
-    )
+    optimizer: str = option("adamw", "what moves the weights: a name of `emoscene ls optimizers`")
     muon: float = option(0.0, "Muon's rate for inner matrices, in multiples of lr; 0 is none", span=(0.0, 100.0))
     warmup: float = option(0.05, "share of the steps over which the rate rises", span=(0.0, 1.0))
     schedule: str = option(
         "cosine", "the rate after the warm-up", choices=("cosine", "linear", "polynomial", "constant")
     )
-    decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
-    clip: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
-    average: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
+    weight_decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
+    max_grad_norm: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
+    ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
     precision: str = option("auto", "arithmetic: bf16 where the hardware gains by it", choices=("auto", "fp32", "bf16"))
     checkpointing: bool = option(False, "recompute the UNet's activations: a third more time, far less memory")
     compile: bool = option(False, "compile the UNet's blocks first, which pays in long runs on a GPU")
     seed: int = option(0, "of the order, the noise, the drop-outs")
-    readers: int = option(1, "threads that read batches ahead", span=(1, 64))
+    num_workers: int = option(1, "threads that read batches ahead", span=(1, 64))
     checkpoint_every: int = option(250, "steps between two checkpoints", span=(1, 1_000_000))
-    keep: int = option(2, "checkpoints to keep", span=(1, 1000))
-    validate: int = option(64, "unseen pictures of each validation, the selector's; 0 is none", span=(0, 100_000))
+    checkpoints_total_limit: int = option(2, "checkpoints to keep", span=(1, 1000))
+    validation_images: int = option(
+        64, "unseen pictures of each validation, the selector's; 0 is none", span=(0, 100_000)
+    )
     validate_every: int = option(250, "steps between two validations", span=(1, 1_000_000))
     patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
     pictures_every: int = option(0, "steps between two sheets of pictures; 0 is none", span=(0, 1_000_000))
-    tracker: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
+    report_to: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,22 @@ class TrainingState:
     """
 
     def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
-        self.step, self.micro, self.stopping, self.about = 0, config.micro, False, dict(about or {})
+        self.step, self.micro, self.stopping, self.about = 0, config.micro_batch_size, False, dict(about or {})
         self.accelerator = make_accelerator(config.precision, learner.models)
-        if config.batch < self.accelerator.num_processes:
+        if config.batch_size < self.accelerator.num_processes:
             raise UsageError(
-                f"batch={config.batch} is less than a sample for each process: give {self.num_processes} or more"
+                f"batch_size={config.batch_size} is less than a sample for each process: "
+                f"give {self.num_processes} or more"
             )
         self.learner = learner.to(self.accelerator.device).train()
         for parameter in learner.trainable.values():
             parameter.data = parameter.data.float()
             if self.num_processes > 1:
                 broadcast(parameter.data)
-        self.optimizers = make_optimizers(learner, config.lr, config.decay, config.muon, config.optimizer)
-        self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.average else {}
+        self.optimizers = make_optimizers(learner, config.lr, config.weight_decay, config.muon, config.optimizer)
+        self.config = config
+        self.schedulers = self._make_schedulers()
+        self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.ema_decay else {}
         self.best: dict[str, Tensor] = {}
         self.bad = torch.zeros((), device=self.accelerator.device)
         self.began = time.monotonic()
@@ -117,7 +121,9 @@ class TrainingState:
         parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
         parts |= {"best": self.best} if self.best else {}
         facts = {"about": self.about, "processes": self.num_processes, "seconds": self.seconds, "numbers": numbers}
-        checkpoints.save_checkpoint(folder, self.step, parts, config.keep, **facts, config=configs.to_dict(config))
+        checkpoints.save_checkpoint(
+            folder, self.step, parts, config.checkpoints_total_limit, **facts, config=configs.to_dict(config)
+        )
 
     def restore(self, target: Path, on_message: Callable[[str], None] = print) -> None:
         """Go on from a checkpoint, exactly. Raises Usage where it is another learner's, or on another base."""
@@ -140,6 +146,12 @@ class TrainingState:
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
         self.best = parts.get("best", {})
         restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        self.schedulers = self._make_schedulers()
+
+    def _make_schedulers(self) -> list[LambdaLR]:
+        """One for each optimizer, with the rate of the step that comes next."""
+        c = self.config
+        return make_schedulers(self.optimizers, c.schedule, c.steps, c.warmup, self.step)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Learner]:

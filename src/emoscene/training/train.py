@@ -12,9 +12,11 @@ Here it is settled what a run stands on: its base, data that suit both, its sett
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
-from emoscene.learning.optimizers import optimizer_class
+from emoscene.learning.optimizers import check_optimizer
 from emoscene.learning.precision import choose_precision, training_device
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -94,7 +96,7 @@ def train(
     cls, out = find_learner(name), Path(out)
     locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
-    optimizer_class(config.optimizer, config.lr)
+    check_optimizer(config.optimizer, config.lr)
     PartialState(cpu=not torch.cuda.is_available())
     with explain_full_memory(NO_ROOM):
         backbone = load_training_model(base, config, cls)
@@ -103,11 +105,12 @@ def train(
     job = TrainJob(name, cls, config, own, backbone, prepared, on_message)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
+    migrate = partial(migrate_call, cls=cls)
     if dry_run:
         for line in dry_runs.report_lines(job.make_learner(), job.data, config, out):
             on_message(line)
         return out
-    opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed)
+    opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed, migrate_config=migrate)
     if not opened.is_done:
         _train_job(job, opened, resume, on_step_end)
     if PartialState().is_main_process:
@@ -128,7 +131,7 @@ def _train_job(
     learner = job.make_learner()
     where, total = training_device(), len(job.data)
     kind = choose_precision(config.precision, where, learner.models)
-    job.on_message(f"{job.name}: {config.steps} steps of {config.batch}, {kind} on {where.type}, {total} pictures")
+    job.on_message(f"{job.name}: {config.steps} steps of {config.batch_size}, {kind} on {where.type}, {total} pictures")
     dry_runs.check_disk_space(learner, config, out)
     unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
     journal = TrainingCallbacks(out, config, unseen, make_sheet_painter(job, learner, unseen), job.on_message)
@@ -137,7 +140,7 @@ def _train_job(
 
     def both(state: TrainingState) -> bool:
         enough = journal(state)
-        cost.update(pictures=state.step * config.batch, seconds=round(state.seconds, 1))
+        cost.update(pictures=state.step * config.batch_size, seconds=round(state.seconds, 1))
         if look:
             look(state)
         return enough
@@ -162,6 +165,23 @@ def _train_job(
         if where.type == "cuda":
             cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
         opened.finish(cost=cost, history=journal.rows)
+
+
+def migrate_call(recorded: Mapping[str, Any], cls: type[Learner]) -> dict[str, Any]:
+    """Restate the call that a run's manifest recorded, where an older version may have begun it.
+
+    Args:
+        recorded: The call: learner, base, the settings of the training and the learner's own.
+        cls: The learner's class.
+
+    Returns:
+        The call with today's names; a setting that there was not yet has its default.
+    """
+    training = configs.read_saved_fields(Config(), recorded["training"])
+    own = configs.read_saved_fields(cls.Config(), recorded["own"])
+    today = {**recorded, "training": configs.to_dict(training), "own": configs.to_dict(own)}
+    plain: dict[str, Any] = json.loads(json.dumps(today))
+    return plain
 
 
 def recorded_base(saved: Path, base: DiffusionModel) -> str:

@@ -21,13 +21,14 @@ from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
 from emoscene.core.config import Option, option
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
+from emoscene.core.migration import migrate_settings
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import locate_model
 from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
-from emoscene.methods.base import Method
+from emoscene.methods.base import SHARES, Method
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import state, train
@@ -90,7 +91,8 @@ class TuningObjective:
         space = space or self._default_search(settings)
         defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.guidance_scale}
         if self.adapters:
-            defaults |= learners.read_card(self.adapters[0])["config"]
+            card = learners.read_card(self.adapters[0])
+            defaults |= migrate_settings(card["config"], {field.name for field in self.own})
         defaults |= configs.read_settings(fields, recipe)
         defaults |= {key: value for key, value in fixed.items() if key not in by}
         for key, field in space.items():
@@ -111,6 +113,7 @@ class TuningObjective:
             for field in fields
             if (field.choices or field.span)
             and field.name not in settings
+            and field.name not in SHARES
             and (not self.adapters or field.name in late)
         }
 
