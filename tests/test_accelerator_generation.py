@@ -23,7 +23,6 @@ from emoscene.diffusion import device
 from emoscene.encoders.base import load_encoder
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.pipeline.samplers import SCHEDULERS
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 from standin_accelerator.record import Waits
 
@@ -97,7 +96,7 @@ def test_every_method_and_pair_generates(
     assert not record.errors
 
 
-@pytest.mark.parametrize("sampler", SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
     images = [
         generate(pipes[place]["none"], plan(pipes[place]["none"], sampler=sampler)) for place in ("cpu", "single")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.core import run_dir
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params
 from emoscene.diffusion.model import DiffusionModel
@@ -50,7 +50,7 @@ def test_all_kept_is_decoded_as_encoded(pipe: EmotionPipeline) -> None:
     assert np.array_equal(pixels(image), pixels(expected))
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: EmotionPipeline) -> None:
     call = {"seed": 4, "steps": 3, "sampler": sampler}
     [edited] = pipe("a dog", image=painted(), keep=0.0, **call).images
@@ -65,7 +65,7 @@ def test_the_last_steps_are_run(keep: float, count: int, pipe: EmotionPipeline) 
     assert len(list(pipe.denoise([row]))) == max(1, count)
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: DiffusionModel) -> None:
     """With the true noise predicted at every step, any level that it was noised to leads back to x_0."""
@@ -90,7 +90,7 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
     monkeypatch.setattr(image_inputs, "OWN", 0.0)
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
+    theirs.scheduler = getattr(diffusers, registry.load_table("samplers", sampler)["scheduler"]).from_config(theirs.scheduler.config)
     latent = pipe.base.encode_images(to_tensor([painted()])) / pipe.base.vae.config.scaling_factor
     call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
     noise = torch.Generator().manual_seed(4)

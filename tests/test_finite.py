@@ -217,7 +217,7 @@ def test_a_methods_setting_is_finite(value, folder):
         emoscene.load("mini", method="guidance", scale=value, device="cpu")
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_steps_are_fewer_than_the_timesteps_of_training(sampler, pipe):
     with pytest.raises(UsageError, match=r"steps=1000 is off: the base .* was trained on 1000 timesteps"):
         samplers.make_scheduler(pipe.base, sampler, 1000)

@@ -11,10 +11,10 @@ import emoscene
 import tiny
 from emoscene.cli import options as cli_options
 from emoscene.cli.options import read_call
-from emoscene.core import images, registry
+from emoscene.core import registry
 from emoscene.core.config import list_options
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import read_params
+from emoscene.core.images import GenerationParams, read_params
 from emoscene.diffusion import model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import samplers
@@ -40,11 +40,13 @@ def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipelin
     assert np.abs(np.asarray(one[0], int) - np.asarray(one[1], int)).max() > 5
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, folder: Path) -> None:
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
+    theirs.scheduler = getattr(diffusers, registry.load_table("samplers", sampler)["scheduler"]).from_config(
+        theirs.scheduler.config
+    )
     generator = torch.Generator().manual_seed(4)
     made = theirs("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, generator=generator)
     ours = pipe("a dog", negative="a cat", steps=6, cfg=3.0, seed=4, sampler=sampler).images[0]
@@ -167,8 +169,13 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
 
 
 def test_samplers_have_one_list() -> None:
-    lists = cli_options.SAMPLERS, images.SAMPLERS, next(o for o in list_options(Wish) if o.name == "sampler").choices
-    assert all(set(one) == set(samplers.SCHEDULERS) for one in lists)
+    names = registry.list_names("samplers")
+    assert names == ["ddim", "dpm++", "euler", "pndm", "unipc"]
+    lists = cli_options.OPTIONS["sampler"].choices, next(o for o in list_options(Wish) if o.name == "sampler").choices
+    assert all(list(one) == names for one in lists)
+    labels = [GenerationParams(sampler=name).to_a1111_text().split("Sampler: ")[1].split(",")[0] for name in names]
+    assert labels == ["DDIM", "DPM++ 2M", "Euler", "PLMS", "UniPC"]
+    assert "Sampler: heun," in GenerationParams(sampler="heun").to_a1111_text()  # a row of a package that is gone
 
 
 def test_a_sampler_that_is_off_leaves_no_folder(folder: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _list_names(kind: str) -> list[tuple[str, str]]:
 def _collect_facts(kind: str, name: str) -> dict[str, Any]:
     if kind == "emotions":
         return dict(zip(("valence", "arousal"), AFFECT[name], strict=True)) | {"words": _lexicons(name)}
-    if kind in {"bases", "recipes", "lexicons"}:
+    if kind in {"bases", "recipes", "samplers", "lexicons"}:
         return {**registry.load_table(kind, name), **({"vocabulary": _vocabulary(name)} if kind == "bases" else {})}
     return {"options": [vars(option) for option in _options(kind, name)]}
 
@@ -145,6 +145,7 @@ def _print_emotion(console: Console, kind: str, name: str) -> None:
 PAGES: dict[str, Callable[[Console, str, str], None]] = {
     "bases": _print_table,
     "recipes": _print_table,
+    "samplers": _print_table,
     "lexicons": _print_table,
     "emotions": _print_emotion,
 }

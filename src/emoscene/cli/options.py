@@ -21,7 +21,7 @@ from emoscene.core.config import Option
 from emoscene.core.errors import UsageError, unknown_name
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
-SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
+SAMPLERS = tuple(registry.list_names("samplers"))
 PLACES = {"image", "like", "prompts", "pictures", "root", "out"}  # shown in a result, or written
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 

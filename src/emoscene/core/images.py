@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.limits import read_number, read_size
 from emoscene.core.paths import fault_of_name
@@ -32,7 +33,6 @@ from emoscene.core.taxonomy import NO_EMOTION, Weights, emotion_weights, format_
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_MEGAPIXELS = 25
 MAX_MEGABYTES = 20
-SAMPLERS = {"dpm++": "DPM++ 2M", "ddim": "DDIM", "euler": "Euler", "pndm": "PLMS", "unipc": "UniPC"}
 WORDS = ("file", "prompt", "negative", "method", "base", "sampler")
 """What of a row is text."""
 COUNTED = ("strength", "cfg", "cfg_low", "cfg_high", "seed", "steps")
@@ -115,7 +115,7 @@ class GenerationParams:
         emotion = format_emotion(self.emotion)
         words: dict[str, Any] = {
             "Steps": self.steps,
-            "Sampler": SAMPLERS.get(self.sampler, self.sampler),
+            "Sampler": _sampler_label(self.sampler),
             "CFG scale": self.cfg,
             "Seed": self.seed,
             "Size": f"{self.size[0]}x{self.size[1]}",
@@ -233,6 +233,12 @@ def _open_checked(path: Path) -> Image.Image:
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         formats = ", ".join(FORMATS)
         raise UsageError(f"{path} cannot be read as a picture ({formats}): it is damaged or something else") from error
+
+
+def _sampler_label(name: str) -> str:
+    """What A1111 calls a sampler; its own name where nobody registers it."""
+    known = name in registry.list_names("samplers")
+    return str(registry.load_table("samplers", name)["label"]) if known else name
 
 
 def _quote(value: Any) -> str:

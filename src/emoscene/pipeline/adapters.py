@@ -23,10 +23,12 @@ def load_methods(
     method: str | None,
     adapter: str | Path | Sequence[str | Path] | None,
     late: Mapping[str, Any],
+    arguments: Iterable[str] = (),
 ) -> tuple[dict[str, Method], list[str], dict[str, Any]]:
     """The methods by name, what each one's weights are called, and the settings that are not their own.
 
-    method: names joined by `+`; left out, the folders say it. late: settings that may change at use.
+    method: names joined by `+`; left out, the folders say it. late: settings that may change at use. arguments: what
+    else the caller takes, offered where one of them was misspelt.
     Raises Usage for names nobody knows and folders that do not fit, Failure for damaged files.
     """
     folders = folders_by_method(adapter)
@@ -39,7 +41,7 @@ def load_methods(
     pairs = [(name, option.name) for name in names for option in registry.list_options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
     for key in late.keys() - set(known):
-        raise unknown_name("setting", key, known, hint="emoscene show NAME lists those of a method")
+        raise unknown_name("setting", key, [*known, *arguments], hint="emoscene show NAME lists those of a method")
     methods = {name: _load_method(name, base, folders, method_settings(name, names, late)) for name in names}
     own = {name: folder.name for name, folder in folders.items()}
     labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def load(
     backbone = loras.apply_loras(backbone, lora) if lora else backbone
     if compile:
         compile_unet(backbone)
-    return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late), tiny)
+    arguments = [name for name in signature(load).parameters if name != "late"]
+    return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late, arguments), tiny)
 
 
 def generate(

@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core import registry
+from emoscene.core.errors import UsageError
 from emoscene.core.images import GenerationParams
 from emoscene.core.limits import read_number, read_seeds
 from emoscene.core.taxonomy import EMOTIONS, Weights, check_one_source, emotion_weights, weights_at
@@ -36,7 +37,7 @@ from emoscene.diffusion.model import LENGTH, Condition, DiffusionModel
 from emoscene.diffusion.preview import Preview
 from emoscene.methods.base import Method, MethodChain
 from emoscene.pipeline.image_inputs import ImageInput, ImageInputs, num_steps_run
-from emoscene.pipeline.samplers import SCHEDULERS, make_scheduler, sample
+from emoscene.pipeline.samplers import make_scheduler, sample
 
 Emotion = str | Mapping[str, float] | Sequence[float] | None
 
@@ -230,8 +231,7 @@ class EmotionPipeline:
 
 def check_params(row: GenerationParams) -> GenerationParams:
     """The row, whose numbers are in bounds. Raises Usage for a sampler that nobody knows."""
-    if row.sampler not in SCHEDULERS:
-        raise unknown_name("sampler", row.sampler, SCHEDULERS)
+    registry.source_file("samplers", row.sampler)
     return row
 
 

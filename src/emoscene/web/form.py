@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emoscene.core import config
+from emoscene.core import config, registry
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.core.images import GenerationParams, open_image
@@ -37,7 +37,7 @@ class Wish:
     num: int = option(1, "how many pictures", span=(1, 16))
     steps: int = option(20, "of the sampler: more is slower and finer", span=(1, 100))
     cfg: float = option(5.0, "how closely to follow the words; 1 is not at all", span=(1, 30))
-    sampler: str = option("dpm++", "which solver", choices=("dpm++", "ddim", "euler", "pndm", "unipc"))
+    sampler: str = option("dpm++", "which solver", choices=tuple(registry.list_names("samplers")))
     size: int | None = option(None, "side in pixels; empty: the base's own", span=(64, 2048))
     keep: float = option(DEFAULT_KEEP, "how much of the picture stays", span=(0, 1))
 
