@@ -13,6 +13,7 @@ from typing import Any
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.request import ALIASES
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
@@ -23,7 +24,7 @@ def load_methods(
     method: str | None,
     adapter: str | Path | Sequence[str | Path] | None,
     late: Mapping[str, Any],
-    arguments: Iterable[str] = (),
+    arguments: Sequence[str] = (),
 ) -> tuple[dict[str, Method], list[str], dict[str, Any]]:
     """The methods by name, what each one's weights are called, and the settings that are not their own.
 
@@ -41,6 +42,8 @@ def load_methods(
     pairs = [(name, option.name) for name in names for option in registry.list_options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
     for key in late.keys() - set(known):
+        if ALIASES.get(key) in arguments:
+            raise UsageError(f"no setting {key!r}: the argument is {ALIASES[key]!r}")
         raise unknown_name("setting", key, [*known, *arguments], hint="emoscene show NAME lists those of a method")
     methods = {name: _load_method(name, base, folders, method_settings(name, names, late)) for name in names}
     own = {name: folder.name for name, folder in folders.items()}

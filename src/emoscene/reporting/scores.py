@@ -18,11 +18,14 @@ import numpy as np
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.migration import migrate_scores
+from emoscene.core.parameter import COMPARE
 from emoscene.core.paths import fault_of_name, is_inside
+from emoscene.core.request import list_parameters
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
 
-APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
+APART = ("base", *list_parameters(COMPARE), "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
 VERDICT = ("file", "prompt", "seed", "asked", "scene", "kept", "seen")
 """What every row of verdicts has."""
@@ -30,7 +33,7 @@ SAME = {
     "prompts": "painted other prompts",
     "seeds": "painted other seeds",
     "base": "painted on another base",
-    "steps": "took another number of steps",
+    "num_inference_steps": "took another number of steps",
     "sampler": "took another sampler",
 }
 """What two scores must share to be compared, and what is wrong where they do not."""
@@ -97,7 +100,7 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
         if manifest["state"] != "done":
             raise UsageError(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
         try:
-            scores = run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8"))
+            scores = migrate_scores(run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8")))
             name = scores.get("method") or Path(scores["from"]).name
             found.append(ScoreEntry(name, folder, scores, list(_verdicts(folder)), manifest))
             found[-1].judged("emotion_accuracy")
@@ -149,7 +152,8 @@ def _differing_keys(
 def _format_setting(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(str(one)[:8] for one in value) or "no adapter"
-    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+    words = key.replace("_", " ")
+    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
 
 
 def comparison_remarks(found: Sequence[ScoreEntry]) -> list[str]:
@@ -265,7 +269,7 @@ def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
 
 
 def find_curves(found: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:
-    """Entries that differ in nothing but `axis` (strength, cfg, or a setting), in its order; two are a curve."""
+    """Entries that differ in nothing but `axis` (emotion_scale, guidance_scale, or a setting), in its order; two are a curve."""
     groups: dict[str, list[tuple[float, ScoreEntry]]] = {}
     for entry in found:
         settings = dict(entry.scores.get("settings") or {})

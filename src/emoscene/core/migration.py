@@ -1,0 +1,76 @@
+"""Rows and scores that older versions wrote, brought to today's names.
+
+A row says by `version` which form it has:
+
+    1    emoscene 0.1: `strength` was the emotion scale, `keep` = 1 - strength, and `negative like size steps cfg ...`
+    2    the names of diffusers and A1111
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from emoscene.core.config import Option
+from emoscene.core.errors import UsageError
+
+VERSION = 2
+
+KEEP = Option("keep", "float", 0.5, "share of an image that stays", span=(0.0, 1.0))
+RENAMED_IN_2 = {
+    "negative": "negative_prompt",
+    "strength": "emotion_scale",
+    "like": "emotion_image",
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+}
+"""What fields of a row of version 1 are called since."""
+
+
+def migrate_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of any version in the form of today's.
+
+    Raises:
+        UsageError: for a version that is no number, and for a value of an old row that is off.
+    """
+    version = row.get("version", 1)
+    if type(version) is not int or version < 1:
+        raise UsageError(f"version={version!r} is off: it is 1 or more")
+    migrated = dict(row)
+    for form in range(version, VERSION):
+        migrated = MIGRATIONS[form](migrated)
+    return migrated
+
+
+def _migrate_1_to_2(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 1: `strength` was the emotion scale, and `keep` the share of an image that stays."""
+    old = {"keep", "size", "cfg_low", "cfg_high"}
+    found = {RENAMED_IN_2.get(key, key): value for key, value in row.items() if key not in old}
+    if row.get("keep") is not None:
+        found["strength"] = 1 - KEEP.read(row["keep"])
+    if "size" in row:
+        found["width"], found["height"] = _read_sides(row["size"])
+    if "cfg_low" in row or "cfg_high" in row:
+        found["guidance_interval"] = (row.get("cfg_low", 0.0), row.get("cfg_high", 1.0))
+    return {**found, "version": 2}
+
+
+def _read_sides(size: Any) -> list[Any]:
+    if type(size) is int:
+        return [size, None]  # of a call: a square
+    sides = list(size) if isinstance(size, list | tuple) else []
+    if len(sides) != 2:
+        raise UsageError(f"size={size} is off: it is a width and a height in pixels")
+    return sides
+
+
+MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _migrate_1_to_2}
+"""From each version to the next."""
+
+
+RENAMED_SCORES = {"strength": "emotion_scale", "cfg": "guidance_scale", "steps": "num_inference_steps"}
+
+
+def migrate_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of a `scores.json`, of any version, with the names of today."""
+    if "emotion_scale" in scores or scores.get("version", 1) >= VERSION:
+        return dict(scores)
+    return {RENAMED_SCORES.get(key, key): value for key, value in scores.items()}
