@@ -28,13 +28,13 @@ def turn(asked: argparse.Namespace, folder: Path) -> tuple[float, float]:
     began = time.perf_counter()
     pipe, judges = load(asked.base, method=asked.method), load_judges(asked.base, asked.judge)
     loaded = time.perf_counter()
-    rows = [row for _, row in plan_samples(pipe, prompts, seeds, steps=asked.steps)]
+    rows = [row for _, row in plan_samples(pipe, prompts, seeds, num_inference_steps=asked.steps)]
     pictures = [image for _, image in pipe.generate({row.file: row for row in rows}.values())]
     for judge in judges.values():
         judge.read(pictures)
     alone = time.perf_counter() - loaded
     loading, began = loaded - began, time.perf_counter()
-    call = {"base": asked.base, "method": asked.method, "judge": asked.judge, "steps": asked.steps}
+    call = {"base": asked.base, "method": asked.method, "judge": asked.judge, "num_inference_steps": asked.steps}
     evaluate(out=folder, prompts=prompts, seeds=seeds, on_message=lambda line: None, **call)
     return time.perf_counter() - began - loading, alone
 

@@ -68,7 +68,7 @@ class Ours:
         self.steps = steps
 
     def __call__(self, seed: int) -> np.ndarray:
-        made = self.pipe(PROMPT, emotion="awe", seed=seed, steps=self.steps)
+        made = self.pipe(PROMPT, emotion="awe", seed=seed, num_inference_steps=self.steps)
         return np.asarray(made.images[0], int)
 
 

@@ -44,9 +44,10 @@ def recipe(name: str) -> dict:
 
 def passes(pipe: EmotionPipeline, options: dict) -> int:
     """How many samples the UNet sees for one picture with guidance."""
-    solver = make_scheduler(pipe.base, options["sampler"], options["steps"])
+    solver = make_scheduler(pipe.base, options["sampler"], options["num_inference_steps"])
     levels = remaining_timesteps(solver) / len(pipe.base.alphas_cumprod)
-    inside = (options.get("cfg_low", 0.0) <= levels) & (levels <= options.get("cfg_high", 1.0))
+    low, high = options.get("guidance_interval", (0.0, 1.0))
+    inside = (low <= levels) & (levels <= high)
     return len(levels) + int(inside.sum())
 
 
@@ -129,7 +130,7 @@ def main() -> int:
     lab = Experiment(asked.out, asked.base, asked.method)
     pipe = lab.pipe(asked.method)
     count = {name: passes(pipe, options) for name, options in presets.items()}
-    count["stock"] = passes(pipe, {"sampler": "pndm", "steps": STOCK})
+    count["stock"] = passes(pipe, {"sampler": "pndm", "num_inference_steps": STOCK})
     rows = speed(pipe, presets, asked.turns)
     judged = verdict(lab, quality(lab, presets, asked.prompts, asked.seeds)) if asked.seeds else {}
     lines = told(rows, judged, asked.presets, count)

@@ -18,12 +18,11 @@ import emoscene
 import tiny
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
-from emoscene.core.images import GenerationParams
+from emoscene.core.params import GenerationParams
 from emoscene.diffusion import device
 from emoscene.encoders.base import load_encoder
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.pipeline.samplers import SCHEDULERS
 from standin_accelerator import H100, T4, Record, format_waits, small_card, use_card
 from standin_accelerator.record import Waits
 
@@ -66,7 +65,7 @@ def make_pipes(folder: str, place: str | None, dtype: str | None) -> dict[str, E
 def plan(pipe: EmotionPipeline, **settings: object) -> list[GenerationParams]:
     """An image of an emotion, one of a mixture that suppresses, one of none."""
     emotions = ["awe", "fear:0.5,sadness:-0.5", None]
-    return pipe.plan("a dog", emotion=emotions, **{"steps": 2, "cfg": 2.0, **settings})
+    return pipe.plan("a dog", emotion=emotions, **{"num_inference_steps": 2, "guidance_scale": 2.0, **settings})
 
 
 def generate(pipe: EmotionPipeline, rows: list[GenerationParams]) -> np.ndarray:
@@ -91,13 +90,13 @@ def test_every_method_and_pair_generates(
     assert pipes["default"][chain].base.dtype == torch.float16
 
     pipe = pipes["single"][chain]
-    waits = measure_step(record, pipe, plan(pipe, steps=3))
+    waits = measure_step(record, pipe, plan(pipe, num_inference_steps=3))
     print(format_waits(waits, f"{chain}, waits a step"))
     assert sum(waits.values()) <= sum(METHOD_WAITS.get(name, 0) for name in chain.split("+")), format_waits(waits)
     assert not record.errors
 
 
-@pytest.mark.parametrize("sampler", SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]) -> None:
     images = [
         generate(pipes[place]["none"], plan(pipes[place]["none"], sampler=sampler)) for place in ("cpu", "single")
@@ -105,7 +104,7 @@ def test_every_sampler_generates(sampler: str, record: Record, pipes: dict[str, 
     assert np.abs(images[0] - images[1]).max() <= 1
 
     pipe = pipes["single"]["none"]
-    waits = measure_step(record, pipe, plan(pipe, sampler=sampler, steps=5))
+    waits = measure_step(record, pipe, plan(pipe, sampler=sampler, num_inference_steps=5))
     print(format_waits(waits, f"{sampler}, waits a step"))
     assert sum(waits.values()) <= SAMPLER_WAITS[sampler], format_waits(waits)
     assert not record.errors
@@ -119,7 +118,8 @@ def test_an_image_is_edited(
     draw = np.random.default_rng(0)
     image = Image.fromarray(draw.integers(0, 255, (64, 64, 3), np.uint8))
     found = [
-        generate(pipe, plan(pipe, image=image, keep=keep)) for pipe in (pipes["cpu"][chain], pipes["single"][chain])
+        generate(pipe, plan(pipe, image=image, strength=1 - keep))
+        for pipe in (pipes["cpu"][chain], pipes["single"][chain])
     ]
     assert np.abs(found[0] - found[1]).max() <= 1
     assert not record.errors
@@ -129,7 +129,7 @@ def test_the_miniature_captions_and_feels_an_image_on_the_card() -> None:
     """The shipped base, its captioner and its EmotionCLIP."""
     draw = np.random.default_rng(0)
     image = Image.fromarray(draw.integers(0, 255, (8, 8, 3), np.uint8)).resize((128, 128))
-    asked = {"image": image, "like": image, "keep": 0.5, "steps": 2}
+    asked = {"image": image, "emotion_image": image, "strength": 0.5, "num_inference_steps": 2}
     with pytest.warns(UserWarning, match="know only its rendered world"):
         on_cpu = emoscene.load("mini", method="lora", device="cpu")(**asked)
     with use_card(H100) as record:
@@ -152,7 +152,7 @@ def test_scores_are_the_cpus(folder: str, tmp_path: Path) -> None:
         "judge": judges,
         "prompts": prompts,
         "seeds": "0:2",
-        "steps": 1,
+        "num_inference_steps": 1,
         "on_message": str,
         "method": "prompt",
     }
@@ -174,7 +174,13 @@ def test_a_folder_of_images_is_generated(folder: str, tmp_path: Path) -> None:
     told: list[str] = []
     with use_card(T4) as record:
         out = emoscene.generate(
-            "a dog", emotion="awe", base=folder, method="prompt", out=tmp_path, steps=1, on_message=told.append
+            "a dog",
+            emotion="awe",
+            base=folder,
+            method="prompt",
+            out=tmp_path,
+            num_inference_steps=1,
+            on_message=told.append,
         )
         assert not record.errors
     assert f"painting on cuda ({T4.name}) in float16" in told
@@ -191,7 +197,7 @@ def load_and_measure(folder: str, method: str, record: Record) -> tuple[EmotionP
 
 def test_a_small_card_generates_the_same_images(folder: str) -> None:
     """With half of what eight images take beside the base, fewer are made at once."""
-    asked = {"emotion": "all", "steps": 1, "seed": 3}
+    asked = {"emotion": "all", "num_inference_steps": 1, "seed": 3}
     with use_card(H100) as large:
         pipe, _ = load_and_measure(folder, "none", large)
         held = large.memory.allocated
@@ -210,12 +216,12 @@ def test_a_card_without_room_for_one_image_keeps_parts_in_main_memory(folder: st
     told: list[str] = []
     with use_card(H100) as large:
         pipe, loading = load_and_measure(folder, "none", large)
-        images = generate(pipe, pipe.plan("a dog", steps=1))
+        images = generate(pipe, pipe.plan("a dog", num_inference_steps=1))
     assert loading < large.memory.peak
     with use_card(small_card(loading)) as small:
         pipe, _ = load_and_measure(folder, "none", small)
         pipe.on_message = told.append
-        again = generate(pipe, pipe.plan("a dog", steps=1))
+        again = generate(pipe, pipe.plan("a dog", num_inference_steps=1))
         assert not small.errors
     assert [remark.partition(": ")[2] for remark in told] == [
         "going on with the autoencoder in tiles",

@@ -76,7 +76,7 @@ def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch
         painted.clear()
         made = experiment.Experiment(bench.out, bench.base, "prompt", (), bench.more, print, **changed)
         made.prompts = bench.prompts
-        planned = plan_samples(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], steps=again.steps)
+        planned = plan_samples(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], num_inference_steps=again.steps)
         samples = made.generate("prompt-1", made.pipe("prompt"), planned)
         assert [read_params(sample.file).steps for sample in samples] == [again.steps] * 8
         return len(painted)

@@ -65,12 +65,17 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("generate a --valence 0 --arousal nan", "--arousal is float"),
         ("generate a --valence 0.5", "--valence and --arousal go together"),
         ("generate a --valence 0.5 --arousal 0 --emotion awe", "give one of the three"),
-        ("generate a --like nowhere.png", "nowhere.png is not there"),
+        ("generate a --emotion-image nowhere.png", "nowhere.png is not there"),
         ("generate a --image nowhere.png", "nowhere.png is not there"),
-        ("generate a --keep 1.5", "--keep=1.5 is out of range"),
+        ("generate a --strength 1.5", "--strength=1.5 is out of range"),
+        ("generate a --guidance-interval 0.9 0.2", "0.9 is above 0.2"),
+        (
+            "generate a --guidance-interval 0.2",
+            "--guidance-interval needs 2 values, such as --guidance-interval 0.0 1.0",
+        ),
         ("generate a --sampler dpm", "no --sampler 'dpm': did you mean 'dpm++'?"),
-        ("generate a --strength inf", "--strength is float"),
-        ("evaluate --strength -inf --out o", "--strength is float"),
+        ("generate a --emotion-scale inf", "--emotion-scale is float"),
+        ("evaluate --emotion-scale -inf --out o", "--emotion-scale is float"),
         ("generate a village", "put the prompt in quotes"),
         ("generate a --method lora rank=3", "cannot be set here"),
         ("generate a --recipe nowhere.toml", "nowhere.toml cannot be read"),
@@ -103,14 +108,14 @@ def test_options_and_settings_stand_anywhere():
 
 def test_what_is_said_again_is_a_list_or_replaces():
     call = read_call(
-        "generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --strength -0.5")
+        "generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --emotion-scale -0.5")
     )
-    assert call.given == {"prompt": "a dog", "emotion": ["awe", "fear:-0.3"], "seed": 2, "strength": -0.5}
+    assert call.given == {"prompt": "a dog", "emotion": ["awe", "fear:-0.3"], "seed": 2, "emotion_scale": -0.5}
 
 
 def test_a_value_may_look_like_anything():
     call = read_call("generate", ["--negative", "x=1", "--size", "64x128", "--", "--a=b"])
-    assert call.given == {"prompt": "--a=b", "negative": "x=1", "size": (64, 128)}
+    assert call.given == {"prompt": "--a=b", "negative_prompt": "x=1", "width": 64, "height": 128}
     assert read_call("generate", ["the sum a + b=c"]).given == {"prompt": "the sum a + b=c"}
 
 
@@ -119,7 +124,13 @@ def test_a_recipe_is_words_that_come_before(tmp_path):
     recipe.write_text('steps = 40\ncfg = 3\nemotion = ["awe", "fear"]\nlexicon = "mine.toml"\n')
     line = ["a dog", "--recipe", str(recipe), "--steps", "30", "--method", "prompt"]
     call = read_call("generate", line)
-    assert call.given == {"prompt": "a dog", "steps": 30, "cfg": 3.0, "emotion": ["awe", "fear"], "method": "prompt"}
+    assert call.given == {
+        "prompt": "a dog",
+        "num_inference_steps": 30,
+        "guidance_scale": 3.0,
+        "emotion": ["awe", "fear"],
+        "method": "prompt",
+    }
     assert call.pairs == {"lexicon": "mine.toml"}
     recipe.write_text("stepz = 40\n")
     with pytest.raises(UsageError, match="stepz"):
@@ -145,8 +156,8 @@ def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
     recipe.write_text(recipe.read_text().replace("mine.toml", str(tmp_path / "mine.toml")))
     out = emoscene.generate("a dog", recipe=recipe, seed=3, base=base, out=tmp_path / "out")
     assert main.main(["generate", "a dog", "--recipe", str(recipe), "--seed=3", f"--base={base}", f"--out={out}"]) == 0
-    rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
-    assert [(row["file"], row["steps"], row["method"]) for row in rows] == [
+    rows = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["num_inference_steps"], row["method"]) for row in rows] == [
         ("awe-0003.png", 2, "prompt"),
         ("fear-0003.png", 2, "prompt"),
     ]
@@ -200,7 +211,7 @@ def test_generate_prints_its_folder_and_is_done_once(base, tmp_path, capsys):
 
 def test_a_picture_that_is_none_writes_nothing(base, tmp_path, capsys):
     (tmp_path / "notes.png").write_text("no picture")
-    for option in ("image", "like"):
+    for option in ("image", "emotion_image"):
         line = f"generate a --base {base} --{option} {tmp_path}/notes.png --out {tmp_path}/out"
         status, out, err = run(line, capsys)
         assert (status, out) == (2, "")
@@ -211,13 +222,13 @@ def test_a_picture_that_is_none_writes_nothing(base, tmp_path, capsys):
 
 def test_a_picture_is_changed_and_a_place_is_a_mixture(base, tmp_path, capsys):
     Image.new("RGB", (80, 64), "grey").save(tmp_path / "lake.png")
-    line = f"generate 'a dog' --base {base} --steps 2 --out {tmp_path}/out --image {tmp_path}/lake.png --keep 0.5"
+    line = f"generate 'a dog' --base {base} --steps 2 --out {tmp_path}/out --image {tmp_path}/lake.png --strength 0.5"
     status, _, err = run(f"{line} --valence -0.5 --arousal 0.7", capsys)
     assert status == 0
     assert "valence -0.5 and arousal 0.7 are anger" in err
-    [row] = [json.loads(line) for line in (tmp_path / "out/pictures.jsonl").read_text().splitlines()]
-    assert (row["keep"], row["size"], row["image"]) == (0.5, [80, 64], f"{tmp_path}/lake.png")
-    assert row["emotion"] == [float(name == "anger") for name in EMOTIONS]
+    [row] = [json.loads(line) for line in (tmp_path / "out/images.jsonl").read_text().splitlines()]
+    assert (row["strength"], row["width"], row["height"], row["image"]) == (0.5, 80, 64, f"{tmp_path}/lake.png")
+    assert row["emotion"] == {"anger": 1.0}
     assert (tmp_path / "out/anger-0000.png").is_file()
 
 

@@ -23,7 +23,7 @@ from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import precision
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-CALL = {"num": 4, "steps": 2, "seed": 3}
+CALL = {"num_images_per_prompt": 4, "num_inference_steps": 2, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, fold
         half = torch.float16 if best == "cuda" else torch.float32
         assert device.choose_dtype(None, device.choose_device()) == half
     told: list[str] = []
-    emoscene.generate("a dog", base=str(folder), out=tmp_path / "out", steps=1, on_message=told.append)
+    emoscene.generate("a dog", base=str(folder), out=tmp_path / "out", num_inference_steps=1, on_message=told.append)
     assert told[0] == "painting on cpu in float32"
 
 
@@ -131,7 +131,10 @@ def test_half_precision_paints_nearly_the_same(name: str, dtype: str, folder: Pa
         base = device.load_model(str(folder), "cpu", kind)
         made = {} if name == "none" else {name: tiny.made(name, base)}
         pipe = EmotionPipeline(base, made)
-        rows = [pipe.plan("a dog", emotion="awe", strength=s, steps=2, cfg=2.0)[0] for s in (1.0, 0.5)]
+        rows = [
+            pipe.plan("a dog", emotion="awe", emotion_scale=s, num_inference_steps=2, guidance_scale=2.0)[0]
+            for s in (1.0, 0.5)
+        ]
         found.append(np.stack([np.asarray(image, float) for _, image in pipe.generate(rows)]))
     assert np.abs(found[0] - found[1]).mean() < (2.0 if dtype == "float16" else 8.0)
 
@@ -192,7 +195,7 @@ def test_a_picture_larger_than_a_tile_is_put_together(pipe: EmotionPipeline) -> 
     side, width = pipe.base.default_size, 2 * pipe.base.default_size
     decoded: list[tuple[int, ...]] = []
     pipe.base.vae.decoder.register_forward_pre_hook(lambda module, args: decoded.append(tuple(args[0].shape[2:])))
-    assert pipe("a dog", steps=1, size=(width, side)).images[0].size == (width, side)
+    assert pipe("a dog", num_inference_steps=1, width=width, height=side).images[0].size == (width, side)
     assert len(decoded) > 1
     assert max(max(shape) for shape in decoded) <= side // pipe.base.vae_scale_factor
 
@@ -217,14 +220,14 @@ def test_too_little_memory_is_one_sentence_and_other_errors_are_not_swallowed(
     starve(pipe, monkeypatch, lambda count: False)
     pipe.on_message = lambda remark: None
     with pytest.raises(EmosceneError, match="ask for a smaller --size"):
-        pipe("a dog", steps=1)
+        pipe("a dog", num_inference_steps=1)
 
     def broken(latents: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(pipe.base, "decode_latents", broken)
     with pytest.raises(RuntimeError, match="mat1"):
-        pipe("a dog", steps=1)
+        pipe("a dog", num_inference_steps=1)
 
 
 def test_parts_leave_the_device_once_the_next_is_needed(pipe: EmotionPipeline, plain: list[np.ndarray]) -> None:
@@ -242,7 +245,7 @@ def test_a_compiled_unet_hears_what_is_attached(folder: Path) -> None:
     pipes = [EmotionPipeline(base, {}), EmotionPipeline(base, {"lora": lora})]
 
     def latents() -> list[torch.Tensor]:
-        rows = pipes[1].plan("a dog", emotion=["awe:0.5", "fear"], steps=1)
+        rows = pipes[1].plan("a dog", emotion=["awe:0.5", "fear"], num_inference_steps=1)
         calls = [(pipes[0], rows), (pipes[1], rows), (pipes[1], rows[1:]), (pipes[0], rows)]
         return [list(pipe.denoise(some))[-1] for pipe, some in calls]
 

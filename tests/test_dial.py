@@ -76,12 +76,12 @@ def bright(tmp_path: Path) -> Path:
 
 def test_a_picture_lends_its_emotion(base: DiffusionModel, bright: Path) -> None:
     pipe = feeling(base)
-    [row] = pipe.plan("a dog", like=bright, strength=0.5)
+    [row] = pipe.plan("a dog", emotion_image=bright, emotion_scale=0.5)
     assert dict(zip(EMOTIONS, row.emotion, strict=True))["awe"] == pytest.approx(0.8)
     assert sum(row.emotion) == pytest.approx(1)
-    assert (row.like, list(row.digests)) == (str(bright), [str(bright)])
+    assert (row.emotion_image, list(row.digests)) == (str(bright), [str(bright)])
     alone, named = (
-        feeling(base, lora=drawn_lora(base)).generate([r]) for r in (row, dataclasses.replace(row, like=None))
+        feeling(base, lora=drawn_lora(base)).generate([r]) for r in (row, dataclasses.replace(row, emotion_image=None))
     )
     assert np.array_equal(np.asarray(next(alone)[1]), np.asarray(next(named)[1]))
 
@@ -95,7 +95,10 @@ def drawn_lora(base: DiffusionModel) -> Method:
 def test_its_vector_reaches_both_halves(base: DiffusionModel, bright: Path) -> None:
     moved = Moved(base)
     pipe = feeling(base, moved=moved)
-    rows = [pipe.plan("a dog", like=bright, steps=2)[0], pipe.plan("a cat", emotion="awe", steps=2)[0]]
+    rows = [
+        pipe.plan("a dog", emotion_image=bright, num_inference_steps=2)[0],
+        pipe.plan("a cat", emotion="awe", num_inference_steps=2)[0],
+    ]
     positive, negative = pipe.encode_conditions(rows)
     plain, away = moved.seen
     assert plain.extra["like"].shape == away.extra["like"].shape == (2, WIDTH)
@@ -109,7 +112,7 @@ def test_its_vector_reaches_both_halves(base: DiffusionModel, bright: Path) -> N
 def test_what_is_suppressed_stands_in_the_negative_half(base: DiffusionModel, bright: Path) -> None:
     moved = Moved(base)
     pipe = feeling(base, moved=moved)
-    asked = [{"emotion": "awe:0.7,fear:-0.3"}, {"emotion": "awe", "strength": -1.0}, {"emotion": "awe"}]
+    asked = [{"emotion": "awe:0.7,fear:-0.3"}, {"emotion": "awe", "emotion_scale": -1.0}, {"emotion": "awe"}]
     pipe.encode_conditions([pipe.plan("a dog", **one)[0] for one in asked])
     plain, away = moved.seen
     awe, fear = EMOTIONS.index("awe"), EMOTIONS.index("fear")
@@ -120,11 +123,14 @@ def test_what_is_suppressed_stands_in_the_negative_half(base: DiffusionModel, br
 
 def test_a_mixed_batch_is_its_rows_alone(base: DiffusionModel, bright: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
-    rows = [pipe.plan("a dog", like=bright, steps=3)[0], pipe.plan("a cat", emotion="awe", steps=3)[0]]
+    rows = [
+        pipe.plan("a dog", emotion_image=bright, num_inference_steps=3)[0],
+        pipe.plan("a cat", emotion="awe", num_inference_steps=3)[0],
+    ]
     together = [np.asarray(image, int) for _, image in pipe.generate(rows)]
     alone = [np.asarray(image, int) for row in rows for _, image in pipe.generate([row])]
     assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) <= 1
-    [plain] = pipe("a dog", steps=3).images
+    [plain] = pipe("a dog", num_inference_steps=3).images
     assert np.abs(together[0] - np.asarray(plain, int)).mean() > 0.5
 
 
@@ -134,30 +140,30 @@ def test_methods_meet_where_there_is_a_picture_to_be_like(base: DiffusionModel, 
         made = {"prompt": prompt.from_scratch(prompt.Config(), base), "moved": Moved(base)}
         pipe = feeling(base, **{name: made[name] for name in order})
         assert pipe.method == "+".join(order)
-        positive, negative = pipe.encode_conditions(pipe.plan("a dog", like=bright))
+        positive, negative = pipe.encode_conditions(pipe.plan("a dog", emotion_image=bright))
         assert set(negative.concat(positive).extra) == {"moved.by"}
-        [(_, image)] = pipe.generate(pipe.plan("a dog", like=bright, steps=1))
+        [(_, image)] = pipe.generate(pipe.plan("a dog", emotion_image=bright, num_inference_steps=1))
         assert image.size == (64, 64)
 
 
 def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no emotion_clip of its own: say the emotion with --emotion"):
-        emoscene.generate("a dog", base=str(base.folder), like=bright, out=tmp_path / "out")
+        emoscene.generate("a dog", base=str(base.folder), emotion_image=bright, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     bright.write_text("no picture")
     with pytest.raises(UsageError, match="cannot be read as a picture"):
-        feeling(base).plan("a dog", like=bright)
+        feeling(base).plan("a dog", emotion_image=bright)
 
 
 def test_the_picture_is_in_the_row_and_must_stay_what_it_was(
     base: DiffusionModel, bright: Path, tmp_path: Path
 ) -> None:
     pipe = feeling(base, moved=Moved(base))
-    rows = name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
+    rows = name_files(pipe.plan("a dog", emotion_image=bright, num_inference_steps=2, num_images_per_prompt=2))
     assert [row.file for row in rows] == ["like-Bright_day-0000.png", "like-Bright_day-0001.png"]
     image_folder.generate_missing(pipe.generate, rows, tmp_path)
     row = read_params(tmp_path / rows[0].file)
-    assert (row.like, row.emotion, row.digests) == (rows[0].like, rows[0].emotion, rows[0].digests)
+    assert (row.emotion_image, row.emotion, row.digests) == (rows[0].emotion_image, rows[0].emotion, rows[0].digests)
     assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is felt as awe:0.8,fear:0.2"]
     Image.new("RGB", (40, 30), "black").save(bright)
     with pytest.raises(UsageError, match="not the picture that it was"):
@@ -167,9 +173,9 @@ def test_the_picture_is_in_the_row_and_must_stay_what_it_was(
 def test_one_picture_may_be_changed_to_feel_like_another(base: DiffusionModel, bright: Path) -> None:
     pipe = feeling(base, moved=Moved(base))
     dark = Image.new("RGB", (64, 64), "black")
-    [row] = pipe("a dog", image=dark, like=bright, keep=0.5, steps=4).params
+    [row] = pipe("a dog", image=dark, emotion_image=bright, strength=0.5, num_inference_steps=4).params
     assert len(row.digests) == 2
-    assert (row.image or "").startswith("memory:") and row.like == str(bright)
+    assert (row.image or "").startswith("memory:") and row.emotion_image == str(bright)
 
 
 def test_a_place_between_the_emotions(base: DiffusionModel) -> None:
@@ -184,12 +190,12 @@ def test_a_place_between_the_emotions(base: DiffusionModel) -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"valence": 1.1, "arousal": 0}, "valence 1.1 is out of range"),
-        ({"valence": 0, "arousal": float("nan")}, "arousal nan is out of range"),
+        ({"valence": 1.1, "arousal": 0}, "valence=1.1 is out of range"),
+        ({"valence": 0, "arousal": float("nan")}, "arousal=nan is off"),
         ({"valence": 0.5}, "give both"),
         ({"valence": 0.5, "arousal": 0, "emotion": "awe"}, "give one of the three"),
-        ({"like": "a.png", "emotion": "awe"}, "give one of the three"),
-        ({"like": "a.png", "valence": 0, "arousal": 0}, "give one of the three"),
+        ({"emotion_image": "a.png", "emotion": "awe"}, "give one of the three"),
+        ({"emotion_image": "a.png", "valence": 0, "arousal": 0}, "give one of the three"),
         ({"emotion": {"awe": 0.0}}, "is zero"),
         ({"emotion": "awe:0"}, "is zero"),
     ],

@@ -352,21 +352,27 @@ def test_the_remark_is_told_once_and_recorded(base, copy, tmp_path):
     adapter = saved("lora", base, tmp_path / "adapter")
     nudge(copy / UNET, "conv_in.bias")
     told = []
-    call = {"adapter": adapter, "base": str(copy), "emotion": "awe", "steps": 1, "on_message": told.append}
+    call = {
+        "adapter": adapter,
+        "base": str(copy),
+        "emotion": "awe",
+        "num_inference_steps": 1,
+        "on_message": told.append,
+    }
     out = emoscene.generate("a dog", out=tmp_path / "out", **call)
     [remark] = [sentence for sentence in told if "was trained on other weights" in sentence]
     assert run_dir.read_manifest(out)["remarks"] == [remark]
     pipe = emoscene.load(str(copy), adapter=adapter)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pipe(["a dog", "a cat"], steps=1)
+        pipe(["a dog", "a cat"], num_inference_steps=1)
     assert [str(one.message) for one in caught if one.category is UserWarning] == [remark]
     home = emoscene.generate("a dog", out=tmp_path / "home", **call | {"base": base.name})
     assert "remarks" not in run_dir.read_manifest(home)
 
 
 def test_a_folder_of_pictures_that_version_0_1_began_goes_on(base, folder, tmp_path):
-    call = {"out": tmp_path / "out", "base": str(folder), "method": "none", "steps": 1}
+    call = {"out": tmp_path / "out", "base": str(folder), "method": "none", "num_inference_steps": 1}
     out = emoscene.generate("a dog", **call)
     manifest = run_dir.read_manifest(out)
     assert manifest["config"]["weights"] == {"base": base.fingerprint}
@@ -392,7 +398,7 @@ def test_scores_say_that_the_checkpoint_is_another(base, copy, tmp_path):
     prompts = tmp_path / "one.toml"
     prompts.write_text('prompt = [{ text = "a beach", scene = "beach" }]')
     judges, told = tiny.judges(tmp_path / "judges"), []
-    call = {"judge": judges, "prompts": prompts, "seeds": "0:2", "steps": 1, "out": tmp_path / "scores"}
+    call = {"judge": judges, "prompts": prompts, "seeds": "0:2", "num_inference_steps": 1, "out": tmp_path / "scores"}
     call |= {"base": str(copy), "adapter": [adapter], "on_message": told.append}
     scores = json.loads((evaluate(**call) / "scores.json").read_text())
     [remark] = scores["remarks"]

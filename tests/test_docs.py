@@ -67,10 +67,10 @@ def test_the_method_of_the_page_works_as_any_other(hue, tmp_path):
     assert hue in registry.list_names("methods")
     assert [option.name for option in registry.list_options("methods", hue)] == ["pull"]
     base = device.load_model(str(tiny.make(tmp_path / "base")))
-    asked = {"seed": 3, "steps": 3, "cfg": 3.0}
+    asked = {"seed": 3, "num_inference_steps": 3, "guidance_scale": 3.0}
     none = emoscene.load(base)("a lake", **asked).images[0]
     pipe = emoscene.load(base, method=hue, pull=2.0)
-    assert np.array_equal(none, pipe("a lake", emotion="awe", strength=0.0, **asked).images[0])
+    assert np.array_equal(none, pipe("a lake", emotion="awe", emotion_scale=0.0, **asked).images[0])
     drawn = [np.asarray(pipe("a lake", emotion=name, **asked).images[0]) for name in ("awe", "anger")]
     assert not np.array_equal(*drawn)
     together = emoscene.load(base, method=f"prompt+{hue}", **{"hue.pull": 2.0})

@@ -13,9 +13,10 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.core import run_dir
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params
+from emoscene.core.request import DEFAULT_STRENGTH
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import MARKS, Captioner
@@ -45,27 +46,27 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def test_all_kept_is_decoded_as_encoded(pipe: EmotionPipeline) -> None:
-    [image] = pipe("a dog", image=painted(), keep=1.0, steps=3).images
+    [image] = pipe("a dog", image=painted(), strength=0.0, num_inference_steps=3).images
     [expected] = pipeline.to_pil(pipe.base.decode_latents(pipe.base.encode_images(to_tensor([painted()]))))
     assert np.array_equal(pixels(image), pixels(expected))
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_nothing_kept_is_a_plain_generation(sampler: str, pipe: EmotionPipeline) -> None:
-    call = {"seed": 4, "steps": 3, "sampler": sampler}
-    [edited] = pipe("a dog", image=painted(), keep=0.0, **call).images
+    call = {"seed": 4, "num_inference_steps": 3, "sampler": sampler}
+    [edited] = pipe("a dog", image=painted(), strength=1.0, **call).images
     [plain] = pipe("a dog", **call).images
     assert np.array_equal(pixels(edited), pixels(plain))
 
 
 @pytest.mark.parametrize(("keep", "count"), [(0.0, 10), (0.25, 8), (0.5, 5), (0.7, 3), (0.9, 1), (1.0, 0)])
 def test_the_last_steps_are_run(keep: float, count: int, pipe: EmotionPipeline) -> None:
-    [row] = pipe.plan("a dog", image=painted(), keep=keep, steps=10)
+    [row] = pipe.plan("a dog", image=painted(), strength=1 - keep, num_inference_steps=10)
     assert image_inputs.num_steps_run(row) == count
     assert len(list(pipe.denoise([row]))) == max(1, count)
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: DiffusionModel) -> None:
     """With the true noise predicted at every step, any level that it was noised to leads back to x_0."""
@@ -90,13 +91,15 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
     monkeypatch.setattr(image_inputs, "OWN", 0.0)
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
+    theirs.scheduler = getattr(diffusers, registry.load_table("samplers", sampler)["scheduler"]).from_config(
+        theirs.scheduler.config
+    )
     latent = pipe.base.encode_images(to_tensor([painted()])) / pipe.base.vae.config.scaling_factor
     call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
     noise = torch.Generator().manual_seed(4)
     made = theirs("a dog", image=latent * pipe.base.vae.config.scaling_factor, generator=noise, **call)
-    asked = {"negative": "a cat", "steps": 8, "cfg": 3.0, "seed": 4, "sampler": sampler}
-    [ours] = pipe("a dog", image=painted(), keep=0.5, **asked).images
+    asked = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "seed": 4, "sampler": sampler}
+    [ours] = pipe("a dog", image=painted(), strength=0.5, **asked).images
     assert np.abs(pixels(ours) - pixels(made.images[0])).max() <= 1
 
 
@@ -107,7 +110,9 @@ def test_from_its_own_noise_a_picture_comes_back(
     latent, lost = pipe.base.encode_images(to_tensor([painted()])), {}
     for share in (0.0, 0.8, 1.0):
         monkeypatch.setattr(image_inputs, "OWN", share)
-        rows = pipe.plan("a dog", image=painted(), keep=0.2, steps=40, cfg=1.0, sampler=sampler)
+        rows = pipe.plan(
+            "a dog", image=painted(), strength=0.8, num_inference_steps=40, guidance_scale=1.0, sampler=sampler
+        )
         *_, x = pipe.denoise(rows)
         lost[share] = float((x - latent).abs().mean())
     assert lost[1.0] < 0.1 * lost[0.0]
@@ -115,7 +120,7 @@ def test_from_its_own_noise_a_picture_comes_back(
 
 
 def test_seeds_differ_in_what_is_not_the_pictures_own(pipe: EmotionPipeline) -> None:
-    one, other = pipe("a dog", image=painted(), keep=0.2, steps=4, num=2).images
+    one, other = pipe("a dog", image=painted(), strength=0.8, num_inference_steps=4, num_images_per_prompt=2).images
     assert (pixels(one) != pixels(other)).any()
 
 
@@ -123,17 +128,19 @@ def test_more_kept_is_nearer(pipe: EmotionPipeline) -> None:
     latent = pipe.base.encode_images(to_tensor([painted()]))
     gaps = []
     for keep in (0.1, 0.5, 0.9):
-        *_, x = pipe.denoise(pipe.plan("a dog", image=painted(), keep=keep, steps=10, cfg=1.0))
+        *_, x = pipe.denoise(
+            pipe.plan("a dog", image=painted(), strength=1 - keep, num_inference_steps=10, guidance_scale=1.0)
+        )
         gaps.append(float((x - latent).abs().mean()))
     assert gaps[0] > gaps[1] > gaps[2] > 0
 
 
 def test_a_mixed_batch_is_its_rows_alone(pipe: EmotionPipeline) -> None:
     rows = [
-        pipe.plan("a dog", image=painted(), keep=0.5, steps=4, cfg=3.0)[0],
-        pipe.plan("a cat", image=painted(seed=1), keep=0.5, steps=4, cfg=3.0, seed=7)[0],
-        pipe.plan("a cat", image=painted(seed=1), keep=0.9, steps=4, cfg=3.0, seed=7)[0],
-        pipe.plan("a cat", steps=4, cfg=3.0, seed=7)[0],
+        pipe.plan("a dog", image=painted(), strength=0.5, num_inference_steps=4, guidance_scale=3.0)[0],
+        pipe.plan("a cat", image=painted(seed=1), strength=0.5, num_inference_steps=4, guidance_scale=3.0, seed=7)[0],
+        pipe.plan("a cat", image=painted(seed=1), strength=0.1, num_inference_steps=4, guidance_scale=3.0, seed=7)[0],
+        pipe.plan("a cat", num_inference_steps=4, guidance_scale=3.0, seed=7)[0],
     ]
     together = [image for _, image in pipe.generate(rows)]
     alone = [image for row in rows for _, image in pipe.generate([row])]
@@ -164,24 +171,32 @@ def test_any_size_and_orientation_comes_back(pipe: EmotionPipeline, tmp_path: Pa
     exif = Image.Exif()
     exif[0x0112] = 6
     painted(100, 75).save(tmp_path / "lying.jpg", exif=exif)
-    result = pipe("a dog", image=tmp_path / "lying.jpg", keep=1.0, steps=2)
+    result = pipe("a dog", image=tmp_path / "lying.jpg", strength=0.0, num_inference_steps=2)
     assert result.images[0].size == result.params[0].size == (75, 100)
-    direct = pipe("a dog", image=image_inputs.open_image(tmp_path / "lying.jpg"), keep=1.0, steps=2).images[0]
+    direct = pipe(
+        "a dog", image=image_inputs.open_image(tmp_path / "lying.jpg"), strength=0.0, num_inference_steps=2
+    ).images[0]
     assert np.array_equal(pixels(result.images[0]), pixels(direct))
     clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     white = Image.new("RGB", (64, 64), "white")
-    seen = [pipe("a dog", image=picture, keep=1.0, steps=2).images[0] for picture in (clear, white)]
+    seen = [pipe("a dog", image=picture, strength=0.0, num_inference_steps=2).images[0] for picture in (clear, white)]
     assert np.array_equal(pixels(seen[0]), pixels(seen[1]))
 
 
 def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) -> None:
     painted().save(tmp_path / "lake.png")
-    call = {"base": str(base.folder), "image": tmp_path / "lake.png", "keep": 0.5, "steps": 4, "seed": 3}
+    call = {
+        "base": str(base.folder),
+        "image": tmp_path / "lake.png",
+        "strength": 0.5,
+        "num_inference_steps": 4,
+        "seed": 3,
+    }
     told: list[str] = []
     out = emoscene.generate("a dog", out=tmp_path / "out", on_message=told.append, **call)
     row = read_params(out / "base-0003.png")
-    assert (row.image, row.keep, row.size) == (str(tmp_path / "lake.png"), 0.5, (64, 64))
-    assert json.loads((out / "pictures.jsonl").read_text())["image"] == row.image
+    assert (row.image, row.strength, row.size) == (str(tmp_path / "lake.png"), 0.5, (64, 64))
+    assert json.loads((out / "images.jsonl").read_text())["image"] == row.image
     [(_, again)] = EmotionPipeline(base, {}).generate([row])
     with Image.open(out / "base-0003.png") as kept:
         assert np.abs(pixels(kept) - pixels(again)).max() <= 1
@@ -200,12 +215,17 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
 def test_what_is_done_with_a_picture_is_told(base: DiffusionModel, tmp_path: Path) -> None:
     painted(300, 200).save(tmp_path / "wide.png")
     told: list[str] = []
-    call = {"base": str(base.folder), "image": tmp_path / "wide.png", "steps": 2, "on_message": told.append}
+    call = {
+        "base": str(base.folder),
+        "image": tmp_path / "wide.png",
+        "num_inference_steps": 2,
+        "on_message": told.append,
+    }
     out = emoscene.generate("a dog", out=tmp_path / "out", **call)
     assert told[1:] == [f"{tmp_path / 'wide.png'} is 300x200 pixels, is worked on at 160x112 and comes back as 157x105"]
     with Image.open(out / "base-0000.png") as kept:
         assert kept.size == (157, 105)
-    assert read_params(out / "base-0000.png").keep == image_inputs.DEFAULT_KEEP
+    assert read_params(out / "base-0000.png").strength == DEFAULT_STRENGTH == 0.75
 
 
 def test_words_that_are_off(pipe: EmotionPipeline, tmp_path: Path) -> None:
@@ -213,13 +233,13 @@ def test_words_that_are_off(pipe: EmotionPipeline, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read as a picture"):
         emoscene.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UsageError, match="give the picture with --image"):
-        pipe("a", keep=0.5)
+    with pytest.raises(UsageError, match="give the image with --image"):
+        pipe("a", strength=0.5)
     for keep in (1.1, -0.1, float("nan")):
-        with pytest.raises(UsageError, match="out of range"):
-            pipe("a", image=painted(), keep=keep)
+        with pytest.raises(UsageError, match=r"strength=.* is (off|out of range)"):
+            pipe("a", image=painted(), strength=1 - keep)
     with pytest.raises(UsageError, match="multiples of"):
-        pipe("a", image=painted(), size=(100, 64))
+        pipe("a", image=painted(), width=100, height=64)
     with pytest.raises(UsageError, match="megapixels"):
         pipe("a", image=Image.new("RGB", (4_000_000, 1)))
 
@@ -236,12 +256,14 @@ class Speaker(torch.nn.Module):
 def test_a_caption_stands_in_for_a_missing_prompt(base: DiffusionModel, tmp_path: Path) -> None:
     pipe = EmotionPipeline(base, {})
     with pytest.raises(UsageError, match="no captioner of its own: give a PROMPT"):
-        pipe(image=painted(), steps=2)
+        pipe(image=painted(), num_inference_steps=2)
     pipe.base = pipe.image_inputs.base = with_spec(base, captioner="somewhere")
     pipe.image_inputs.companions["captioner"] = Speaker()
-    captioned = pipe(image=painted(), steps=2)
+    captioned = pipe(image=painted(), num_inference_steps=2)
     assert captioned.params[0].prompt == "a dog"
-    assert np.array_equal(pixels(captioned.images[0]), pixels(pipe("a dog", image=painted(), steps=2).images[0]))
+    assert np.array_equal(
+        pixels(captioned.images[0]), pixels(pipe("a dog", image=painted(), num_inference_steps=2).images[0])
+    )
     assert [row.prompt for row in pipe.plan(["", "a cat"], image=painted())] == ["a dog", "a cat"]
     painted().save(tmp_path / "lake.png")
     [row] = pipe.plan(image=tmp_path / "lake.png")

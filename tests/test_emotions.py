@@ -86,9 +86,9 @@ def test_a_place_off_the_circumplex_is_refused(place):
 
 
 def test_an_emotion_is_said_in_one_way():
-    for said in ({}, {"emotion": "awe"}, {"valence": 0, "arousal": 0}, {"like": "a.png"}):
+    for said in ({}, {"emotion": "awe"}, {"valence": 0, "arousal": 0}, {"image": "a.png"}):
         check_one_source(**said)
-    for said in ({"emotion": "awe", "like": "a.png"}, {"valence": 0}, {"valence": 0, "arousal": 0, "like": "a.png"}):
+    for said in ({"emotion": "awe", "image": "a.png"}, {"valence": 0}, {"valence": 0, "arousal": 0, "image": "a.png"}):
         with pytest.raises(UsageError):
             check_one_source(**said)
 

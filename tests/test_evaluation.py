@@ -19,7 +19,8 @@ import tiny
 from emoscene.cli import main
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.core.images import read_params, save_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.evaluation import predictions
@@ -52,7 +53,7 @@ def call(base, judges, tmp_path_factory):
         "judge": judges,
         "prompts": prompts,
         "seeds": "0:2",
-        "steps": 1,
+        "num_inference_steps": 1,
         "on_message": lambda line: None,
     }
 
@@ -60,7 +61,18 @@ def call(base, judges, tmp_path_factory):
 def test_scores_have_every_field(call, tmp_path):
     out = evaluate(out=tmp_path / "scores", method="prompt", **call)
     scores = json.loads((out / "scores.json").read_text())
-    for key in ("base", "method", "adapters", "strength", "cfg", "steps", "sampler", "prompts", "seeds", "cost"):
+    for key in (
+        "base",
+        "method",
+        "adapters",
+        "emotion_scale",
+        "guidance_scale",
+        "num_inference_steps",
+        "sampler",
+        "prompts",
+        "seeds",
+        "cost",
+    ):
         assert key in scores
     assert scores["pictures"] == 2 * 8 * 2
     assert scores["peak_memory_mb"] > 0 < scores["pictures_per_second"]
@@ -94,8 +106,8 @@ def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     monkeypatch.undo()
     evaluate(out=out, method="none", **call)
     assert before == {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
-    with pytest.raises(UsageError, match="strength"):
-        evaluate(out=out, method="none", strength=0.5, **call)
+    with pytest.raises(UsageError, match="emotion_scale"):
+        evaluate(out=out, method="none", emotion_scale=0.5, **call)
 
 
 @pytest.mark.slow
@@ -116,14 +128,14 @@ def test_two_processes_share_an_evaluation(call, tmp_path):
         assert scores["cost"].pop("seconds_a_picture") > 0
         told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
     assert told[0] == told[1]
-    assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["pictures.jsonl"]
-    assert len(list(run_dir.read_jsonl(tmp_path / "out2/pictures/pictures.jsonl"))) == 32
+    assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["images.jsonl"]
+    assert len(list(run_dir.read_jsonl(tmp_path / "out2/pictures/images.jsonl"))) == 32
 
 
 def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):
     out = tmp_path / "scores"
     pipe = load(call["base"], method="prompt")
-    planned = plan_samples(pipe, load_prompts(call["prompts"]), [0], steps=1)
+    planned = plan_samples(pipe, load_prompts(call["prompts"]), [0], num_inference_steps=1)
     samples = generate_samples(pipe, planned, out, 8, print)
     lost = samples[2].file
     before = {sample.file: np.asarray(Image.open(sample.file)) for sample in samples}
@@ -181,7 +193,12 @@ def test_the_miniatures_prompts_say_what_they_are():
 def test_what_a_method_cost_is_told_of_the_bases_own_adapter_too(tmp_path):
     prompts = [Prompt("a village by a lake", "village")]
     out = evaluate(
-        out=tmp_path / "scores", method="lora", prompts=prompts, seeds=[0, 1], steps=1, on_message=lambda text: None
+        out=tmp_path / "scores",
+        method="lora",
+        prompts=prompts,
+        seeds=[0, 1],
+        num_inference_steps=1,
+        on_message=lambda text: None,
     )
     cost = json.loads((out / "scores.json").read_text())["cost"]
     assert cost["trainable"] > 100_000
@@ -298,7 +315,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
     assert drawn[2] == drawn[3]  # the batch that was begun
     assert len(drawn) == 5
     assert list(out.rglob("*.png")) == []
-    assert len(list(run_dir.read_jsonl(out / "pictures/pictures.jsonl"))) == 32
+    assert len(list(run_dir.read_jsonl(out / "pictures/images.jsonl"))) == 32
     one, other = (json.loads((folder / "scores.json").read_text()) for folder in (kept, out))
     assert one["judges"]["emotion"]["confusion"] == other["judges"]["emotion"]["confusion"]
     for part in ("metrics", "robustness"):

@@ -16,7 +16,9 @@ from emoscene.cli import main
 from emoscene.cli.options import read_call
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, open_image, read_params
+from emoscene.core.images import open_image, read_params
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.diffusion.decoding import ImageDecoder
 from emoscene.diffusion.loras import apply_loras, parse_lora
@@ -26,7 +28,6 @@ from emoscene.evaluation.generate import load_prompts, parse_seeds
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
 from emoscene.pipeline import image_folder, pipeline, samplers
-from emoscene.web.form import Wish
 from emoscene.web.session import Session
 
 NOT_FINITE = (float("nan"), float("inf"), float("-inf"), 1e39, -1e39, 10**400, "nan", "inf", "-inf", "1e39")
@@ -66,7 +67,7 @@ class Wild(Method):
 
 
 @pytest.mark.parametrize("value", NOT_FINITE)
-@pytest.mark.parametrize("name", ["strength", "cfg", "cfg_low", "cfg_high", "keep", "seed", "steps"])
+@pytest.mark.parametrize("name", ["emotion_scale", "guidance_scale", "strength", "seed", "num_inference_steps"])
 def test_a_row_has_no_number_that_is_not_finite(name, value):
     with pytest.raises(UsageError, match=rf"{name}=.* is (off|out of range)"):
         GenerationParams(**{name: value})
@@ -76,8 +77,13 @@ def test_a_row_has_no_number_that_is_not_finite(name, value):
     ("name", "value"),
     [
         *(("seed", value) for value in (-1, 2**32, 2**64, 1.5, True, "one", None, [1])),
-        *(("steps", value) for value in (0, -5, 1000, 10**9, True, 2.5)),
-        *(("size", value) for value in ((0, 64), (64, -64), (10**7, 64), (64,), 64, "64x64", (64, True), (64.5, 64))),
+        *(("num_inference_steps", value) for value in (0, -5, 1000, 10**9, True, 2.5)),
+        *(
+            (name, value)
+            for name in ("width", "height")
+            for value in (0, -64, 10**7, None, "64x64", True, 64.5, (64, 64))
+        ),
+        *(("guidance_interval", value) for value in (0.5, (0.5,), (0.9, 0.2), (0, 2), (0, float("nan")), "x", None)),
         *(("emotion", value) for value in ((1e39,) + (0,) * 7, (float("nan"),) * 8, "awe:1e39", "awe:nan", 5, (1,))),
         *(("prompt", value) for value in (None, 5, ["a"])),
         *(("file", value) for value in ("/etc/x.png", "../x.png", "C:x.png", "a\\b.png", "a\0b.png")),
@@ -90,10 +96,19 @@ def test_a_row_refuses_what_cannot_be_painted(name, value):
 
 def test_numpys_numbers_become_pythons():
     row = GenerationParams(
-        strength=np.float32(0.5), seed=np.int64(7), steps=np.int32(3), size=[np.int64(64), 64], cfg="2.5"
+        emotion_scale=np.float32(0.5),
+        seed=np.int64(7),
+        num_inference_steps=np.int32(3),
+        width=np.int64(64),
+        height=64,
+        guidance_scale="2.5",
     )
     assert json.loads(json.dumps(row.to_dict())) == json.loads(
-        json.dumps(GenerationParams(strength=0.5, seed=7, steps=3, size=(64, 64), cfg=2.5).to_dict())
+        json.dumps(
+            GenerationParams(
+                emotion_scale=0.5, seed=7, num_inference_steps=3, width=64, height=64, guidance_scale=2.5
+            ).to_dict()
+        )
     )
     assert [GenerationParams(seed=seed).seed for seed in (0, 2**32 - 1)] == [0, 2**32 - 1]
 
@@ -115,24 +130,25 @@ def test_a_place_on_the_plane_is_two_numbers(place, pipe):
 @pytest.mark.parametrize(
     "asked",
     [
-        {"num": 0},
-        {"num": -1},
-        {"num": 10**12},
-        {"num": 1.5},
-        {"num": True},
-        {"seed": 2**32 - 2, "num": 4},
+        {"num_images_per_prompt": 0},
+        {"num_images_per_prompt": -1},
+        {"num_images_per_prompt": 10**12},
+        {"num_images_per_prompt": 1.5},
+        {"num_images_per_prompt": True},
+        {"seed": 2**32 - 2, "num_images_per_prompt": 4},
         {"seed": -1},
-        {"size": 0},
-        {"size": -64},
-        {"size": 10**7},
-        {"size": True},
-        {"size": 64.5},
-        {"size": "64"},
-        {"size": (64, 64, 64)},
-        {"size": float("nan")},
-        {"strength": 1e39},
-        {"cfg": "x"},
-        {"cfg": -1.0},
+        {"width": 0},
+        {"width": -64},
+        {"width": 10**7},
+        {"width": True},
+        {"width": 64.5},
+        {"width": (64, 64)},
+        {"width": 64, "height": 0},
+        {"height": 64},
+        {"width": float("nan")},
+        {"emotion_scale": 1e39},
+        {"guidance_scale": "x"},
+        {"guidance_scale": -1.0},
     ],
 )
 def test_a_call_refuses_numbers_that_are_off(asked, pipe, tmp_path):
@@ -145,7 +161,7 @@ def test_a_call_refuses_numbers_that_are_off(asked, pipe, tmp_path):
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, 10**9])
 def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
-    rows = pipe.plan("a dog", size=64, steps=1)
+    rows = pipe.plan("a dog", width=64, num_inference_steps=1)
     with pytest.raises(UsageError, match="batch="):
         list(pipe.generate(rows, batch))
     with pytest.raises(UsageError, match="batch="):
@@ -165,9 +181,9 @@ def test_seeds_of_an_evaluation_are_bounded(seeds):
     [
         "--emotion awe:1e39",
         "--emotion awe:nan",
-        "--strength 1e39",
-        "--strength inf",
-        "--strength=-inf",
+        "--emotion-scale 1e39",
+        "--emotion-scale inf",
+        "--emotion-scale=-inf",
         "--cfg nan",
         "--cfg 1e39",
         "--steps 1000",
@@ -180,7 +196,7 @@ def test_seeds_of_an_evaluation_are_bounded(seeds):
         "--batch 0",
         "--size 0",
         "--size 99999x64",
-        "--keep nan",
+        "--strength nan",
         "--valence nan --arousal 0",
         "--valence 0 --arousal inf",
     ],
@@ -195,7 +211,7 @@ def test_the_command_line_refuses_with_status_2(words, folder, tmp_path, capsys)
 @pytest.mark.parametrize(
     "setting",
     [
-        "strength = inf",
+        "emotion_scale = inf",
         "cfg = nan",
         "steps = 1000",
         "seed = -1",
@@ -217,27 +233,27 @@ def test_a_methods_setting_is_finite(value, folder):
         emoscene.load("mini", method="guidance", classifier_scale=value, device="cpu")
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_steps_are_fewer_than_the_timesteps_of_training(sampler, pipe):
     with pytest.raises(UsageError, match=r"steps=1000 is off: the base .* was trained on 1000 timesteps"):
         samplers.make_scheduler(pipe.base, sampler, 1000)
     solver = samplers.make_scheduler(pipe.base, sampler, 999)
     assert solver.timesteps.isfinite().all()
-    with pytest.raises(UsageError, match=r"steps=1000 is out of range: it goes from 1 to 999"):
-        pipe("a dog", steps=1000, sampler=sampler)
+    with pytest.raises(UsageError, match=r"num_inference_steps=1000 is out of range: it goes from 1 to 999"):
+        pipe("a dog", num_inference_steps=1000, sampler=sampler)
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        '"strength": NaN',
-        '"strength": Infinity',
-        '"cfg": 1e999',
-        '"cfg": -Infinity',
+        '"emotion_scale": NaN',
+        '"emotion_scale": Infinity',
+        '"guidance_scale": 1e999',
+        '"guidance_scale": -Infinity',
         '"seed": -1',
         '"seed": 4294967296',
         '"seed": true',
-        '"steps": 1000',
+        '"num_inference_steps": 1000',
         '"keep": NaN',
         '"size": [10000000, 10000000]',
         '"emotion": [1e39, 0, 0, 0, 0, 0, 0, 0]',
@@ -267,7 +283,7 @@ def test_json_of_a_file_is_finite(text, tmp_path):
 
 def test_a_list_of_pictures_is_finite(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
-    (tmp_path / "pictures.jsonl").write_text('{"file": "1.png", "strength": NaN}\n')
+    (tmp_path / "images.jsonl").write_text('{"file": "1.png", "emotion_scale": NaN}\n')
     with pytest.raises(EmosceneError, match="cannot be read"):
         find_samples(tmp_path)
 
@@ -353,7 +369,7 @@ def test_what_overflows_in_half_precision_is_decoded_in_single(tmp_path):
     assert half.vae.dtype == torch.float16
     made = emoscene.load(half)
     made.on_message = told.append
-    made("a dog", steps=1, size=64)
+    made("a dog", num_inference_steps=1, width=64)
     assert len(told) == 2
 
 
@@ -364,15 +380,19 @@ def test_an_autoencoder_that_overflows_in_single_precision_is_said(folder, tmp_p
         pipe = emoscene.load(DiffusionModel.load(str(broken), dtype=dtype))
         pipe.on_message = lambda remark: None
         with pytest.raises(EmosceneError, match=r"the autoencoder of the base .* in float32 as well"):
-            pipe("a dog", steps=1, size=64)
+            pipe("a dog", num_inference_steps=1, width=64)
 
 
 def test_latents_that_are_not_finite_name_their_seed_and_the_remedy(pipe, folder):
     wild = pipeline.EmotionPipeline(pipe.base, {"wild": Wild(None, pipe.base)})
-    rows = [row for emotion in (None, "awe") for row in wild.plan("a dog", emotion=emotion, size=64, steps=2, seed=5)]
+    rows = [
+        row
+        for emotion in (None, "awe")
+        for row in wild.plan("a dog", emotion=emotion, width=64, num_inference_steps=2, seed=5)
+    ]
     rows[1] = replace(rows[1], seed=6)
     with pytest.raises(
-        EmosceneError, match=r"the image of seed 6 came out as .* not finite: lower --strength, .*--cfg"
+        EmosceneError, match=r"the image of seed 6 came out as .* not finite: lower --emotion-scale, .*--cfg"
     ):
         list(wild.generate(rows))
     assert len(list(wild.generate(rows[:1]))) == 1
@@ -393,24 +413,25 @@ def test_the_page_shows_no_image_that_is_not_finite(folder, monkeypatch):
     studio = Session(str(folder), device="cpu")
     monkeypatch.setattr(studio.base, "decode_latents", lambda latents: torch.full((len(latents), 3, 64, 64), torch.nan))
     with pytest.raises(EmosceneError, match="not finite"):
-        list(studio.generate(Wish(prompt="a dog", steps=2, size=64)))
+        list(studio.generate(GenerationRequest(prompt="a dog", num_inference_steps=2, width=64)))
 
 
 @pytest.mark.parametrize("strength", [-100.0, 100.0])
 def test_single_precision_holds_what_comes_of_the_bounds(strength, pipe):
     extreme = pipeline.EmotionPipeline(pipe.base, {"lora": tiny.made("lora", pipe.base)})
     emotion = ",".join(f"{name}:100" for name in EMOTIONS)
-    assert len(extreme("a dog", emotion=emotion, strength=strength, cfg=100, steps=2, size=64).images) == 1
+    asked = {"emotion_scale": strength, "guidance_scale": 100, "num_inference_steps": 2, "width": 64}
+    assert len(extreme("a dog", emotion=emotion, **asked).images) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("strength", "nan"),
-        ("strength", "inf"),
-        ("strength", "1e400"),
-        ("strength", 1e39),
-        ("strength", True),
+        ("emotion_scale", "nan"),
+        ("emotion_scale", "inf"),
+        ("emotion_scale", "1e400"),
+        ("emotion_scale", 1e39),
+        ("emotion_scale", True),
         ("seed", 1.5),
         ("seed", True),
         ("prompt", ["a lake"]),
@@ -450,14 +471,14 @@ def test_pixels_are_finite(value, pipe, tmp_path):
         {"prompt": [5]},
         {"prompt": None},
         {"prompt": "a lake\udcff"},
-        {"negative": "\udcff"},
+        {"negative_prompt": "\udcff"},
         {"image": 5},
         {"image": np.zeros((8, 8))},
-        {"like": 5},
+        {"emotion_image": 5},
         {"emotion": {1: 1.0}},
     ],
     ids=str,
 )
 def test_a_call_refuses_words_and_images_that_are_none(asked, pipe):
     with pytest.raises(UsageError):
-        pipe(**{"prompt": "a dog", "steps": 1, **asked})
+        pipe(**{"prompt": "a dog", "num_inference_steps": 1, **asked})

@@ -9,7 +9,8 @@ from PIL import Image
 
 import tiny
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.images import save_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.external import find_samples
@@ -51,7 +52,9 @@ def test_a_folder_tells_what_was_asked(tmp_path):
 )
 def test_one_emotion_was_asked_or_none(emotion, strength, expected, tmp_path):
     image = picture(tmp_path / "fear/1.png")
-    row = GenerationParams(file="1.png", prompt="a beach", emotion=emotion_weights(emotion), strength=strength, seed=3)
+    row = GenerationParams(
+        file="1.png", prompt="a beach", emotion=emotion_weights(emotion), emotion_scale=strength, seed=3
+    )
     save_image(image, tmp_path / "fear/1.png", row)
     [sample], _ = find_samples(tmp_path)
     assert asked([sample]) == [expected]
@@ -63,7 +66,7 @@ def test_a_list_tells_what_was_asked(tmp_path):
         picture(tmp_path / f"in/{number}.png", number)
     lines = [
         {"file": "0.png", "emotion": "awe:0.5,fear:0.5", "prompt": "a beach", "seed": 4, "scene": "beach"},
-        {"file": "1.png", "emotion": list(emotion_weights("anger")), "prompt": "a beach", "strength": 1.5},
+        {"file": "1.png", "emotion": list(emotion_weights("anger")), "prompt": "a beach", "emotion_scale": 1.5},
     ]
     text = "\n".join(json.dumps(line) for line in lines)
     (tmp_path / "in/pictures.jsonl").write_text(text)  # others may leave out the last line's end
@@ -94,12 +97,12 @@ def test_a_list_tells_what_was_asked(tmp_path):
         ("a.csv", "file,emotion\n1.png,aw\n", UsageError, "a.csv, row 1: no emotion 'aw': did you mean 'awe'"),
         ("a.csv", "file,seed\n1.png,one\n", UsageError, "a.csv, row 1: 'one' is no seed; mend it, or leave it out"),
         (
-            "pictures.jsonl",
+            "images.jsonl",
             '{"file": "1.png"}\n{"fi',
             EmosceneError,
             "pictures.jsonl cannot be read .*: write it again",
         ),
-        ("pictures.jsonl", "[1]\n", EmosceneError, "pictures.jsonl cannot be read"),
+        ("images.jsonl", "[1]\n", EmosceneError, "pictures.jsonl cannot be read"),
     ],
 )
 def test_a_list_that_is_off_is_said(name, text, kind, sentence, tmp_path):

@@ -108,17 +108,17 @@ def levels(*files):
 def test_the_card_s_script_paints_our_picture(artifacts, name, to, tmp_path, play):
     out = export(artifacts / name, to=to, out=tmp_path / "out", steps=2)
     painted, _ = play(out)
-    asked = [{}, {"strength": 0.5}][: 2 if to == "diffusers" else 1]
+    asked = [{}, {"emotion_scale": 0.5}][: 2 if to == "diffusers" else 1]
     for theirs, more in zip(painted, asked, strict=True):
-        assert np.abs(theirs - ours(artifacts / name, steps=2, **more)).max() < 1e-3
-    assert np.abs(painted[0] - ours(artifacts / name, steps=2, strength=0.0)).max() > 0.01
+        assert np.abs(theirs - ours(artifacts / name, num_inference_steps=2, **more)).max() < 1e-3
+    assert np.abs(painted[0] - ours(artifacts / name, num_inference_steps=2, emotion_scale=0.0)).max() > 0.01
     assert levels(out / "awe.png", out / "gallery/awe-0007.png") <= 1
 
 
 def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, play):
     out = export(artifacts / "multimodal", to="diffusers", out=tmp_path / "out", steps=2)
     painted, space = play(out)
-    assert np.abs(painted[0] - ours(artifacts / "multimodal", steps=2)).max() < 1e-3
+    assert np.abs(painted[0] - ours(artifacts / "multimodal", num_inference_steps=2)).max() < 1e-3
 
     def again(*asked):
         """What the script paints with other scales: (scale, emotion, whether it stands in the negative half)."""
@@ -140,11 +140,11 @@ def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, pl
         return painted[-1]
 
     for wanted, made in (
-        ({"strength": 1.5}, [(1.5, "awe", False)]),
-        ({"strength": -0.5}, [(-0.5, "awe", False), (0.5, "awe", True)]),
+        ({"emotion_scale": 1.5}, [(1.5, "awe", False)]),
+        ({"emotion_scale": -0.5}, [(-0.5, "awe", False), (0.5, "awe", True)]),
         ({"emotion": "awe:0.7,fear:0.3"}, [(0.7, "awe", False), (0.3, "fear", False)]),
     ):
-        assert np.abs(again(*made) - ours(artifacts / "multimodal", steps=2, **wanted)).max() < 1e-3
+        assert np.abs(again(*made) - ours(artifacts / "multimodal", num_inference_steps=2, **wanted)).max() < 1e-3
 
 
 def test_the_card_s_blend_is_the_whole_dial(artifacts, tmp_path, play):
@@ -167,10 +167,10 @@ def test_the_card_s_blend_is_the_whole_dial(artifacts, tmp_path, play):
     plain, awe, fear = (encoded(PROMPT + words) for words in ("", " <emo-awe>", " <emo-fear>"))
     empty, away = encoded(""), encoded("<emo-awe>")
     suppressed = again(torch.lerp(plain, awe, -0.5), torch.lerp(empty, away, 0.5), 0.5)
-    assert np.abs(suppressed - ours(artifacts / "lora", steps=2, strength=-0.5)).max() < 1e-3
+    assert np.abs(suppressed - ours(artifacts / "lora", num_inference_steps=2, emotion_scale=-0.5)).max() < 1e-3
     longer = 1 / (0.7**2 + 0.3**2) ** 0.5
     mixed = again(plain + longer * (0.7 * (awe - plain) + 0.3 * (fear - plain)), empty, 1.0)
-    assert np.abs(mixed - ours(artifacts / "lora", steps=2, emotion="awe:0.7,fear:0.3")).max() < 1e-3
+    assert np.abs(mixed - ours(artifacts / "lora", num_inference_steps=2, emotion="awe:0.7,fear:0.3")).max() < 1e-3
 
 
 def test_a_classifier_goes_with_a_script_of_ours(artifacts, tmp_path, monkeypatch):
@@ -323,8 +323,8 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     assert "Nothing was measured" in card.result_table(given, None)
     figure = {"value": 0.9, "low": 0.85, "high": 0.93}
     scores = {"adapters": ["print"], "judges": {"judge": {"emotion_accuracy": figure, "ceiling": figure}}}
-    scores |= {"metrics": {"diversity": figure}, "pictures": 64, "prompts": ["a"], "seeds": [1], "strength": 1.0}
-    scores |= {"cfg": 5.0, "steps": 20, "sampler": "dpm++"}
+    scores |= {"metrics": {"diversity": figure}, "pictures": 64, "prompts": ["a"], "seeds": [1], "emotion_scale": 1.0}
+    scores |= {"guidance_scale": 5.0, "num_inference_steps": 20, "sampler": "dpm++"}
     opened_stage = run_dir.RunDir.open(tmp_path / "scores", "scores", {})
     (tmp_path / "scores/scores.json").write_text(json.dumps(scores))
     opened_stage.finish()

@@ -19,7 +19,8 @@ import tiny
 from emoscene.cli import main
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, name_files, read_params
+from emoscene.core.images import name_files, read_params
+from emoscene.core.params import GenerationParams
 from emoscene.data.workers import WorkerGroup
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
@@ -46,7 +47,7 @@ def never(*_):
 
 
 def index(folder):
-    return [json.loads(line) for line in (folder / "pictures.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "images.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -95,15 +96,15 @@ def test_a_damaged_index_is_one_sentence_and_can_be_made_anew(tmp_path):
     opened = image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
     image_folder.generate_missing(draw, ROWS, tmp_path, batch=3)
     whole = index(tmp_path)
-    (tmp_path / "pictures.jsonl").write_text('{"file"\n{}\n')
-    with pytest.raises(EmosceneError, match=r"pictures\.jsonl:1 is damaged.*remove that file"):
+    (tmp_path / "images.jsonl").write_text('{"file"\n{}\n')
+    with pytest.raises(EmosceneError, match=r"images\.jsonl:1 is damaged.*remove that file"):
         image_folder.fill_folder(opened, never, ROWS)
-    (tmp_path / "pictures.jsonl").write_text("3\n")
+    (tmp_path / "images.jsonl").write_text("3\n")
     with pytest.raises(EmosceneError, match=r"it is not a row; remove that file"):
         image_folder.fill_folder(opened, never, ROWS)
-    (tmp_path / "pictures.jsonl").unlink()
+    (tmp_path / "images.jsonl").unlink()
     image_folder.fill_folder(opened, never, ROWS)
-    assert index(tmp_path) == whole
+    assert index(tmp_path) == [{**row, "seconds": None} for row in whole]  # a file does not say how long it took
 
 
 def test_a_batch_that_was_cut_short_keeps_its_pictures_and_each_has_one_row(tmp_path):
@@ -147,7 +148,7 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
         thread.join(20)
     assert painted == {"0": [0, 1, 4, 5], "1": [2, 3, 6, 7]}
     assert [row["seed"] for row in index(tmp_path)] == list(range(8))
-    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "pictures.jsonl", *(r.file for r in ROWS)}
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "images.jsonl", *(r.file for r in ROWS)}
     assert run_dir.read_manifest(tmp_path)["state"] == "done"
 
 
@@ -156,7 +157,7 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
 def test_two_processes_share_a_verb(base, tmp_path, verb):
     judges = [*map(str, tiny.judges(tmp_path))]
     call = {
-        "generate": f"emoscene.generate('a dog', emotion='all', num=2, batch=2, steps=2, base={base.name!r}, out=out)",
+        "generate": f"emoscene.generate('a dog', emotion='all', num_images_per_prompt=2, batch=2, num_inference_steps=2, base={base.name!r}, out=out)",
         "demo": f"emoscene.demo(steps=1, batch=4, base={base.name!r}, judge={judges}, out=out)",
     }[verb]
     code = f"""
@@ -177,9 +178,9 @@ print(*(row.method + row.file for rows in painted for row in rows))
     assert all(said), "a process painted nothing"
     assert not set(said[0]) & set(said[1]), "a picture was painted twice"
     assert run_dir.read_manifest(tmp_path / "out")["state"] == "done"
-    for place in (path.parent for path in (tmp_path / "out").rglob("pictures.jsonl")):
+    for place in (path.parent for path in (tmp_path / "out").rglob("images.jsonl")):
         assert sorted(row["file"] for row in index(place)) == sorted(path.name for path in place.glob("*.png"))
-    assert not list((tmp_path / "out").rglob("pictures-*.jsonl"))
+    assert not list((tmp_path / "out").rglob("images-*.jsonl"))
 
 
 def trained(base, folder, name, seed, **settings):
@@ -193,7 +194,7 @@ def trained(base, folder, name, seed, **settings):
 
 def test_another_adapter_of_the_same_name_is_another_call(base, tmp_path):
     one, other = (trained(base, tmp_path / name / "inversion", "inversion", n) for n, name in enumerate("ab"))
-    call = {"prompt": "a dog", "base": base.name, "emotion": "awe", "steps": 1, "out": tmp_path / "out"}
+    call = {"prompt": "a dog", "base": base.name, "emotion": "awe", "num_inference_steps": 1, "out": tmp_path / "out"}
     out = emoscene.generate(adapter=one, **call)
     assert read_params(out / "awe-0000.png").adapters == ("inversion",)
     assert set(run_dir.read_manifest(out)["config"]["weights"]) == {"base", "inversion"}
@@ -205,7 +206,7 @@ def test_another_adapter_of_the_same_name_is_another_call(base, tmp_path):
 
 def test_another_base_of_the_same_name_is_another_call(tmp_path):
     folder = tiny.make(tmp_path / "base")
-    call = {"prompt": "a dog", "base": str(folder), "steps": 1, "out": tmp_path / "out"}
+    call = {"prompt": "a dog", "base": str(folder), "num_inference_steps": 1, "out": tmp_path / "out"}
     emoscene.generate(**call)
     config = folder / "text_encoder/config.json"
     config.write_text(config.read_text().replace('"layer_norm_eps": 1e-05', '"layer_norm_eps": 2e-05'))
@@ -215,7 +216,7 @@ def test_another_base_of_the_same_name_is_another_call(tmp_path):
 
 def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
     folder = trained(base, tmp_path / "guidance", "guidance", 0)
-    call = {"base": base.name, "adapter": folder, "emotion": "awe", "steps": 2}
+    call = {"base": base.name, "adapter": folder, "emotion": "awe", "num_inference_steps": 2}
     out = emoscene.generate("a dog", out=tmp_path / "hard", classifier_scale=90.0, suppression_scale=3.0, **call)
     plain = read_params(emoscene.generate("a dog", out=tmp_path / "own", **call) / "awe-0000.png")
     assert plain.settings == {}

@@ -16,7 +16,8 @@ import tiny
 from emoscene.cli import main
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, read_params
+from emoscene.core.images import read_params
+from emoscene.core.params import GenerationParams
 from emoscene.diffusion.loras import apply_loras, parse_lora, read_factors
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.methods.lora import LoRA
@@ -126,14 +127,14 @@ def test_two_add_up_and_their_opposite_scales_cancel(base, kohya):
 
 
 def test_it_is_part_of_the_base_beside_a_method(base, kohya):
-    words = {"emotion": "awe", "seed": 3, "steps": 2}
+    words = {"emotion": "awe", "seed": 3, "num_inference_steps": 2}
     alone = emoscene.load(base)("a dog", **words).images[0]
     worn = apply_loras(base, f"{kohya}:0.5")
     ours = LoRA.from_scratch(LoRA.Config(), worn)
     for _, pair in ours.layers:
         torch.nn.init.normal_(pair.lora_B.weight)
     pipe = EmotionPipeline(worn, {"lora": ours.requires_grad_(False)})
-    both, zero = (pipe("a dog", strength=s, **words).images[0] for s in (1.0, 0.0))
+    both, zero = (pipe("a dog", emotion_scale=s, **words).images[0] for s in (1.0, 0.0))
     style = emoscene.load(base, lora=f"{kohya}:0.5")("a dog", **words).images[0]
     assert np.array_equal(zero, style)
     assert not np.array_equal(both, style)
@@ -162,7 +163,7 @@ def test_scores_name_it(folder, kohya, tmp_path):
         "base": str(folder),
         "judge": tiny.judges(tmp_path),
         "seeds": "0:2",
-        "steps": 1,
+        "num_inference_steps": 1,
         "on_message": lambda line: None,
     }
     out = emoscene.evaluate(

@@ -34,7 +34,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
 def drawn(pipe: EmotionPipeline, *asked: tuple[str, str, float, int]) -> list[np.ndarray]:
     rows = [
         dataclasses.replace(
-            pipe.plan(prompt, seed=seed, steps=3, cfg=3.0)[0], emotion=emotion_weights(emotion), strength=s
+            pipe.plan(prompt, seed=seed, num_inference_steps=3, guidance_scale=3.0)[0],
+            emotion=emotion_weights(emotion),
+            emotion_scale=s,
         )
         for prompt, emotion, s, seed in asked
     ]
@@ -182,7 +184,7 @@ def test_what_is_attached_is_detached_exactly(
 ) -> None:
     before = {key: value.clone() for key, value in base.unet.state_dict().items()}
     pipe = pipes[name]
-    rows = pipe.plan("a dog", emotion=["awe", "fear:0.5"], steps=2)
+    rows = pipe.plan("a dog", emotion=["awe", "fear:0.5"], num_inference_steps=2)
     for _ in pipe.denoise(rows):
         assert not any(module._forward_hooks for module in base.unet.modules())
         assert all(torch.equal(before[key], value) for key, value in base.unet.state_dict().items())
@@ -191,7 +193,7 @@ def test_what_is_attached_is_detached_exactly(
 @every_chain
 def test_drawing_between_steps_changes_nothing(name: str, pipes: dict[str, EmotionPipeline]) -> None:
     pipe = pipes[name]
-    rows = pipe.plan("a dog", emotion="awe", steps=3)
+    rows = pipe.plan("a dog", emotion="awe", num_inference_steps=3)
     *_, quiet = pipe.denoise(rows)
     disturbed = [(x, drawn(pipe, ("a cat", "fear:0.4", 1.0, 9)))[0] for x in pipe.denoise(rows)]
     torch.testing.assert_close(disturbed[-1], quiet, atol=1e-4, rtol=1e-5)  # a gradient on two threads has no last bit

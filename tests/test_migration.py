@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from emoscene.export.artifact import Artifact
+from emoscene.exports.artifact import Artifact
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file

@@ -14,7 +14,8 @@ import tiny
 from emoscene.cli.options import read_call
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.images import save_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.paths import is_inside, is_network_name, resolve_inside
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.sources.emoset import EmoSet
@@ -149,7 +150,7 @@ def test_originals_beside_are_not_judged_themselves(tmp_path):
 def test_a_row_without_the_sha256_of_its_picture_is_not_painted(tmp_path):
     pipe = emoscene.load(str(tiny.make(tmp_path / "base")), device="cpu")
     picture(tmp_path / "secret.png")
-    [row] = pipe.plan("a dog", image=tmp_path / "secret.png", size=64, steps=2, keep=0.5)
+    [row] = pipe.plan("a dog", image=tmp_path / "secret.png", width=64, num_inference_steps=2, strength=0.5)
     assert len(list(pipe.generate([row]))) == 1
     stranger = GenerationParams.from_dict({**row.to_dict(), "digests": {}})
     with pytest.raises(UsageError, match="without its sha256, so that is not opened"):

@@ -12,7 +12,8 @@ from PIL import Image
 
 import tiny
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.images import save_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import emotion_weights
 from emoscene.encoders.inception import Inception
 from emoscene.evaluation.evaluate import evaluate

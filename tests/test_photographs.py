@@ -164,7 +164,13 @@ def test_the_cards_results_carry_it(tmp_path):
     made = SimpleNamespace(manifest={"fingerprint": "abc"}, folder=tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "scores", "state": "done"}))
     about = {"adapters": ["abc"], "judges": {}, "metrics": {}, "pictures": 1, "prompts": [], "seeds": []}
-    about |= {"strength": 1.0, "cfg": 1.0, "steps": 1, "sampler": "ddim", "cautions": [f"{LIMIT}, and so on"]}
+    about |= {
+        "emotion_scale": 1.0,
+        "guidance_scale": 1.0,
+        "num_inference_steps": 1,
+        "sampler": "ddim",
+        "cautions": [f"{LIMIT}, and so on"],
+    }
     (tmp_path / "scores.json").write_text(json.dumps(about))
     assert f"> Take care: {LIMIT}, and so on." in _score_table(made, tmp_path)
 
@@ -192,15 +198,15 @@ def test_an_edit_says_whose_words_and_whose_emotion_it_takes(photographs, tmp_pa
     assert sentence.startswith(f"{LIMIT}, and {photograph} is not known to be of it: its captioner's words")
     [worded] = pipe.plan("a cup", image=photograph)
     assert pipe.image_inputs.cautions(worded, "a cup") == []
-    [like] = pipe.plan("a cup", like=photograph)
+    [like] = pipe.plan("a cup", emotion_image=photograph)
     assert "what its EmotionCLIP reads there" in pipe.image_inputs.cautions(like, "a cup")[0]
     image = render_image({"seed": 3}, 64).picture
     image.save(tmp_path / "own.png", **encode_mark(image))
     [own] = pipe.plan("", image=str(tmp_path / "own.png"))
     assert pipe.image_inputs.cautions(own, "") == []
     with pytest.warns(UserWarning, match=LIMIT):
-        pipe("", image=Image.open(photograph), keep=1.0)
-    made = pipe("a dog", steps=1).images[0]
+        pipe("", image=Image.open(photograph), strength=0.0)
+    made = pipe("a dog", num_inference_steps=1).images[0]
     assert is_rendered(made)
     [again] = pipe.plan("", image=made)
     assert pipe.image_inputs.cautions(again, "") == []
@@ -208,7 +214,7 @@ def test_an_edit_says_whose_words_and_whose_emotion_it_takes(photographs, tmp_pa
 
 def test_generate_tells_it(photographs, tmp_path, capsys):
     photograph = next(photographs.rglob("coffee.png"))
-    assert main(["generate", "--image", str(photograph), "--keep", "1", "--out", str(tmp_path / "out")]) == 0
+    assert main(["generate", "--image", str(photograph), "--strength", "0", "--out", str(tmp_path / "out")]) == 0
     assert f"{LIMIT}, and" in " ".join(capsys.readouterr().err.split())
 
 

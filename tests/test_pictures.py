@@ -7,20 +7,21 @@ from PIL import Image
 
 from emoscene.core import images
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, contact_sheet, open_image, read_params, save_image, to_upright_rgb
+from emoscene.core.images import contact_sheet, open_image, read_params, save_image, to_upright_rgb
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import emotion_weights
 
 ROW = GenerationParams(
     file="0007.png",
     prompt="a café, by: the\nlake 🌄",
-    negative="grey",
+    negative_prompt="grey",
     emotion=emotion_weights("awe:0.7,fear:-0.3"),
     method="prompt+lora",
-    strength=0.5,
+    emotion_scale=0.5,
     adapters=("runs/lora",),
     seed=7,
     settings={"guidance.classifier_scale": 4},
-    like="storm.jpg",
+    emotion_image="storm.jpg",
     digests={"storm.jpg": "0" * 64},
 )
 
@@ -48,7 +49,7 @@ def test_the_chunk_that_other_programs_read(tmp_path):
     assert text == (
         "a café, by: the\nlake 🌄\nNegative prompt: grey\n"
         "Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 7, Size: 128x128, Model: mini, "
-        'Emotion: "awe:0.7,fear:-0.3", Emotion method: prompt+lora, Emotion strength: 0.5'
+        'Emotion: "awe:0.7,fear:-0.3", Emotion method: prompt+lora, Emotion scale: 0.5'
     )
 
 
@@ -56,7 +57,7 @@ def test_what_was_not_asked_is_not_in_it():
     assert "Negative" not in GenerationParams(prompt="a").to_a1111_text()
     assert "Emotion" not in GenerationParams(prompt="a").to_a1111_text()
     assert 'Model: "a,b"' in replace(ROW, base="some/a,b").to_a1111_text()
-    assert "Denoising strength: 0.25" in replace(ROW, image="x.png", keep=0.75).to_a1111_text()
+    assert "Denoising strength: 0.25" in replace(ROW, image="x.png", strength=0.25).to_a1111_text()
 
 
 def test_a_picture_without_a_row(tmp_path):

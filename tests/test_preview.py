@@ -24,13 +24,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_tiny_decoder_shows_every_step(base: str, tmp_path: Path) -> None:
     pipe = emoscene.load(base, tiny=decoder(tmp_path / "tiny"))
-    rows = pipe.plan("a dog", steps=3, num=2)
+    rows = pipe.plan("a dog", num_inference_steps=3, num_images_per_prompt=2)
     shown = [pipe.preview(x) for x in pipe.denoise(rows)]
     assert [len(images) for images in shown] == [2, 2, 2]
     assert {image.size for images in shown for image in images} == {rows[0].size}
     *_, x = pipe.denoise(rows)
     plain = emoscene.load(base)
-    assert plain.preview(x)[0].tobytes() == plain("a dog", steps=3, num=2).images[0].tobytes()
+    assert (
+        plain.preview(x)[0].tobytes()
+        == plain("a dog", num_inference_steps=3, num_images_per_prompt=2).images[0].tobytes()
+    )
     assert plain.preview(x)[0].tobytes() != shown[-1][0].tobytes()
 
 

@@ -74,9 +74,9 @@ def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more)
         "base": "tiny",
         "method": method,
         "adapters": [],
-        "strength": 1.0,
-        "cfg": 5.0,
-        "steps": 2,
+        "emotion_scale": 1.0,
+        "guidance_scale": 5.0,
+        "num_inference_steps": 2,
         "sampler": "dpm++",
     }
     scores |= {
@@ -210,18 +210,18 @@ def test_differences_are_taken_over_what_both_have(tmp_path):
 
 
 def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
-    dial = [scored(tmp_path / str(s), right=r, strength=s) for s, r in ((1.5, 0.75), (0.5, 0.25), (1.0, 0.5))]
+    dial = [scored(tmp_path / str(s), right=r, emotion_scale=s) for s, r in ((1.5, 0.75), (0.5, 0.25), (1.0, 0.5))]
     scale = [scored(tmp_path / f"g{s}", "guidance", settings={"classifier_scale": s}) for s in (2.0, 8.0)]
     found = load_entries([*dial, *scale])
-    assert found[0].name == "lora, strength 1.5"
+    assert found[0].name == "lora, emotion scale 1.5"
     assert found[3].name == "guidance, classifier_scale 2"
-    (name, turns), *rest = find_curves(found, "strength").items()
+    (name, turns), *rest = find_curves(found, "emotion_scale").items()
     assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
     assert list(find_curves(found, "classifier_scale")) == ["guidance"]
     text = (reporting.report([*dial, *scale], out=tmp_path / "r", on_message=print) / "index.html").read_text()
-    assert "scene kept against strength" in text
+    assert "scene kept against emotion scale" in text
     assert "emotion as asked against guidance scale" in text
-    assert "lora, strength 0.5 to 1.5: a beach" in text
+    assert "lora, emotion scale 0.5 to 1.5: a beach" in text
     assert text.count("<img") == 5 * 3 * 8 + 2 * 3  # the grids, and a strip of three strengths in two emotions
     again = load_entries([scored(tmp_path / "x"), scored(tmp_path / "y")])
     assert [entry.name for entry in again] == ["lora (x)", "lora (y)"]
@@ -311,7 +311,12 @@ def test_reporting_needs_no_torch(tmp_path):
 def test_real_scores_of_a_tiny_base(tmp_path):
     judges = tiny.judges(tmp_path)
     (tmp_path / "two.toml").write_text('prompt = [{ text = "a beach", scene = "beach" }, { text = "a park" }]')
-    call = {"base": str(tiny.make(tmp_path / "base")), "judge": judges, "prompts": tmp_path / "two.toml", "steps": 1}
+    call = {
+        "base": str(tiny.make(tmp_path / "base")),
+        "judge": judges,
+        "prompts": tmp_path / "two.toml",
+        "num_inference_steps": 1,
+    }
     made = [
         evaluate(out=tmp_path / name, method=name, seeds="0:2", robust=True, on_message=print, **call)
         for name in ("none", "prompt")

@@ -11,15 +11,15 @@ import emoscene
 import tiny
 from emoscene.cli import options as cli_options
 from emoscene.cli.options import read_call
-from emoscene.core import images, registry
-from emoscene.core.config import list_options
+from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params
+from emoscene.core.params import GenerationParams
 from emoscene.diffusion import model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import samplers
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.web.form import Wish
+from emoscene.web import page
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +33,25 @@ def pipe(folder: Path) -> EmotionPipeline:
 
 
 def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipeline) -> None:
-    one = pipe("a dog", num=8, steps=3, batch=1).images
-    eight = pipe("a dog", num=8, steps=3, batch=8).images
+    one = pipe("a dog", num_images_per_prompt=8, num_inference_steps=3, batch=1).images
+    eight = pipe("a dog", num_images_per_prompt=8, num_inference_steps=3, batch=8).images
     gaps = [np.abs(np.asarray(a, int) - np.asarray(b, int)).max() for a, b in zip(one, eight, strict=True)]
     assert max(gaps) <= 1
     assert np.abs(np.asarray(one[0], int) - np.asarray(one[1], int)).max() > 5
 
 
-@pytest.mark.parametrize("sampler", samplers.SCHEDULERS)
+@pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, folder: Path) -> None:
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(theirs.scheduler.config)
+    theirs.scheduler = getattr(diffusers, registry.load_table("samplers", sampler)["scheduler"]).from_config(
+        theirs.scheduler.config
+    )
     generator = torch.Generator().manual_seed(4)
     made = theirs("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, generator=generator)
-    ours = pipe("a dog", negative="a cat", steps=6, cfg=3.0, seed=4, sampler=sampler).images[0]
+    ours = pipe(
+        "a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, seed=4, sampler=sampler
+    ).images[0]
     assert np.abs(np.asarray(ours, int) - np.asarray(made.images[0], int)).max() <= 1
 
 
@@ -101,9 +105,15 @@ def test_a_base_that_can_say_no_eps_is_refused(more: dict[str, Any]) -> None:
 
 
 def test_generate_writes_rows_that_make_the_pictures_again(pipe: EmotionPipeline, folder: Path, tmp_path: Path) -> None:
-    call = {"base": str(folder), "emotion": ["awe", "fear"], "num": 2, "seed": 3, "steps": 2}
+    call = {
+        "base": str(folder),
+        "emotion": ["awe", "fear"],
+        "num_images_per_prompt": 2,
+        "seed": 3,
+        "num_inference_steps": 2,
+    }
     out = emoscene.generate("a dog", out=tmp_path / "out", **call)
-    rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == ["awe-0003.png", "awe-0004.png", "fear-0003.png", "fear-0004.png"]
     row = read_params(out / "fear-0004.png")
     [(_, again)] = pipe.generate([row])
@@ -115,7 +125,14 @@ def test_generate_writes_rows_that_make_the_pictures_again(pipe: EmotionPipeline
 
 
 def test_generate_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
-    call = {"base": str(folder), "emotion": "awe", "num": 4, "steps": 2, "batch": 1, "out": tmp_path / "out"}
+    call = {
+        "base": str(folder),
+        "emotion": "awe",
+        "num_images_per_prompt": 4,
+        "num_inference_steps": 2,
+        "batch": 1,
+        "out": tmp_path / "out",
+    }
 
     def interrupt(done: int, total: int) -> None:
         if done == 2:
@@ -136,7 +153,7 @@ def test_generate_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None
 def test_someones_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="did not make"):
-        emoscene.generate("a dog", base=str(folder), out=tmp_path, steps=1)
+        emoscene.generate("a dog", base=str(folder), out=tmp_path, num_inference_steps=1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -150,31 +167,38 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
     pipe = emoscene.load(str(folder))
     with pytest.raises(UsageError, match=r"sampler.*dpm"):
         pipe("a", sampler="dpm")
-    for name in ("strength", "cfg", "cfg_low", "cfg_high"):
+    for name in ("emotion_scale", "guidance_scale"):
         for number in (float("nan"), float("inf"), float("-inf")):
-            with pytest.raises(UsageError, match=f"{name}|cfg_low=inf is above"):
+            with pytest.raises(UsageError, match=name):
                 pipe.plan("a", **{name: number})
-    with pytest.raises(UsageError, match="steps=0 is out of range: it goes from 1 to 999"):
-        pipe.plan("a", steps=0)
+            with pytest.raises(UsageError, match="guidance_interval"):
+                pipe.plan("a", guidance_interval=(0.0, number))
+    with pytest.raises(UsageError, match="num_inference_steps=0 is out of range: it goes from 1 to 999"):
+        pipe.plan("a", num_inference_steps=0)
     with pytest.raises(UsageError, match="no setting 'lexicn': did you mean 'lexicon'"):
         emoscene.load(str(folder), method="prompt", lexicn="x.toml")
     with pytest.raises(UsageError, match="no setting 'scale'"):
         emoscene.load(str(folder), classifier_scale=3)
     with pytest.raises(UsageError, match=r"multiples of 16, and 4 megapixels at most"):
-        pipe("a", size=100)
+        pipe("a", width=100)
     with pytest.raises(UsageError, match="did you mean 'awe'"):
         pipe("a", emotion="aw")
 
 
 def test_samplers_have_one_list() -> None:
-    lists = cli_options.SAMPLERS, images.SAMPLERS, next(o for o in list_options(Wish) if o.name == "sampler").choices
-    assert all(set(one) == set(samplers.SCHEDULERS) for one in lists)
+    names = registry.list_names("samplers")
+    assert names == ["ddim", "dpm++", "euler", "pndm", "unipc"]
+    lists = cli_options.OPTIONS["sampler"].choices, page.OPTIONS["sampler"].choices
+    assert all(list(one) == names for one in lists)
+    labels = [GenerationParams(sampler=name).to_a1111_text().split("Sampler: ")[1].split(",")[0] for name in names]
+    assert labels == ["DDIM", "DPM++ 2M", "Euler", "PLMS", "UniPC"]
+    assert "Sampler: heun," in GenerationParams(sampler="heun").to_a1111_text()  # a row of a package that is gone
 
 
 def test_a_sampler_that_is_off_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
-    for off in ({"sampler": "dpm"}, {"strength": float("inf")}):
+    for off in ({"sampler": "dpm"}, {"emotion_scale": float("inf")}):
         with pytest.raises(UsageError):
-            emoscene.generate("a dog", base=str(folder), steps=1, out=tmp_path / "out", **off)
+            emoscene.generate("a dog", base=str(folder), num_inference_steps=1, out=tmp_path / "out", **off)
         assert not (tmp_path / "out").exists()
 
 
@@ -209,7 +233,7 @@ def test_a_long_prompt_is_told_and_the_emotion_is_not_what_is_cut(pipe: EmotionP
     worded = emoscene.load(str(folder), method="prompt")
     long = "dog " * 60
     with pytest.warns(UserWarning, match="its end is not read"):
-        worded(long, emotion="awe", steps=1)
+        worded(long, emotion="awe", num_inference_steps=1)
     awe, fear = (
         worded.chain.condition(worded.base.encode_condition([long], row)).prompt_embeds
         for row in torch.eye(8)[[1, 6], None]
@@ -233,10 +257,15 @@ def spied(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_guidance_rests_outside_its_interval(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(pipe, monkeypatch)
-    call = {"steps": 8, "cfg": 30.0, "sampler": "ddim"}
+    call = {"num_inference_steps": 8, "guidance_scale": 30.0, "sampler": "ddim"}
     whole, narrow, never, plain = (
         np.asarray(pipe("a dog", **call | more).images[0], int)
-        for more in ({"cfg_low": 0.0}, {"cfg_low": 0.3, "cfg_high": 0.6}, {"cfg_low": 1.0}, {"cfg": 1.0})
+        for more in (
+            {"guidance_interval": (0.0, 1.0)},
+            {"guidance_interval": (0.3, 0.6)},
+            {"guidance_interval": (1.0, 1.0)},
+            {"guidance_scale": 1.0},
+        )
     )
     levels = samplers.make_scheduler(pipe.base, "ddim", 8).timesteps / 1000
     inside = ((levels >= 0.3) & (levels <= 0.6)).tolist()
@@ -250,11 +279,14 @@ def test_rows_with_other_intervals_are_not_painted_at_once(
     pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = spied(pipe, monkeypatch)
-    rows = [*pipe.plan("a dog", steps=1, num=2), *pipe.plan("a dog", steps=1, cfg_high=0.5, num=3)]
-    assert [row.cfg_high for row, _ in pipe.generate(rows)] == [1.0] * 2 + [0.5] * 3
+    rows = [
+        *pipe.plan("a dog", num_inference_steps=1, num_images_per_prompt=2),
+        *pipe.plan("a dog", num_inference_steps=1, guidance_interval=(0, 0.5), num_images_per_prompt=3),
+    ]
+    assert [row.guidance_interval[1] for row, _ in pipe.generate(rows)] == [1.0] * 2 + [0.5] * 3
     assert seen == [4, 3]
-    with pytest.raises(UsageError, match=r"cfg_low=0.9 is above cfg_high=0.2"):
-        pipe.plan("a dog", cfg_low=0.9, cfg_high=0.2)
+    with pytest.raises(UsageError, match=r"guidance_interval=0.9 0.2 is off: 0.9 is above 0.2"):
+        pipe.plan("a dog", guidance_interval=(0.9, 0.2))
 
 
 def test_fast_takes_a_third_of_the_stock_passes(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +296,7 @@ def test_fast_takes_a_third_of_the_stock_passes(pipe: EmotionPipeline, monkeypat
         options = read_call("generate", ["a dog", "--recipe", name]).given
         assert read_call("evaluate", ["--recipe", name, "--out", "o"]).given.items() - {("out", "o")} < options.items()
         seen.clear()
-        pipe(cfg=3.0, **options)
+        pipe(guidance_scale=3.0, **options)
         passes[name] = sum(seen)
     stock = len(samplers.remaining_timesteps(samplers.make_scheduler(pipe.base, "pndm", 50))) * 2
     assert stock == 102

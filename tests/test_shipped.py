@@ -37,8 +37,8 @@ def test_none_is_diffusers_own_pipeline() -> None:
 
 
 def test_strength_zero_is_none_bit_for_bit(lora: EmotionPipeline) -> None:
-    zero = lora(PROMPTS[0], emotion="fear", strength=0.0, seed=5, steps=6).images[0]
-    none = emoscene.load(lora.base)(PROMPTS[0], seed=5, steps=6).images[0]
+    zero = lora(PROMPTS[0], emotion="fear", emotion_scale=0.0, seed=5, num_inference_steps=6).images[0]
+    none = emoscene.load(lora.base)(PROMPTS[0], seed=5, num_inference_steps=6).images[0]
     assert np.array_equal(np.asarray(zero), np.asarray(none))
 
 
@@ -50,7 +50,7 @@ def test_the_emotion_asked_is_the_emotion_seen(lora: EmotionPipeline) -> None:
     """Chance is one in eight; three scenes in eight emotions; two judges of different kinds."""
     judges = [judge for judge in load_judges("mini").values() if judge.target == "emotion"]
     assert len({type(judge) for judge in judges}) == 2
-    made = lora(PROMPTS, emotion=list(EMOTIONS), seed=11, steps=12)
+    made = lora(PROMPTS, emotion=list(EMOTIONS), seed=11, num_inference_steps=12)
     asked = np.array([np.argmax(row.emotion) for row in made.params])
     for judge in judges:
         assert (judge.read(made.images).probabilities.argmax(1) == asked).mean() >= 0.6

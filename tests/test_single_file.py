@@ -126,7 +126,7 @@ def test_a_thousandth_in_a_file_is_another_base(key, changed, file, folder):
 
 
 def test_it_paints(file):
-    result = load(str(file), dtype="bfloat16")("a lake", steps=1)
+    result = load(str(file), dtype="bfloat16")("a lake", num_inference_steps=1)
     assert result.images[0].size == (64, 64)
 
 

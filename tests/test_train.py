@@ -60,7 +60,7 @@ def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str
     assert not (out / "checkpoints").exists()
     pipe = emoscene.load(base, adapter=out)
     assert pipe.method == "lora"
-    assert pipe("a dog", emotion="awe", steps=2).params[0].adapters == ("lora",)
+    assert pipe("a dog", emotion="awe", num_inference_steps=2).params[0].adapters == ("lora",)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -14,7 +14,9 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene.core.errors import EmosceneError, UsageError, download_command
-from emoscene.core.images import PAPER, GenerationParams, read_params, save_image
+from emoscene.core.images import PAPER, read_params, save_image
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub, loading
 from emoscene.diffusion.base_spec import ModelSpec
@@ -22,8 +24,8 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
-from emoscene.web import form as wishes
-from emoscene.web.form import Wish, check_budget, open_uploads
+from emoscene.web import form
+from emoscene.web.form import check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 from emoscene.web.session import GLANCE, Session
 
@@ -33,7 +35,9 @@ httpx = pytest.importorskip("httpx")
 from emoscene.web import affect_plane, calls, page  # noqa: E402
 from emoscene.web.request_filter import JSON_BYTES, RequestFilter, mount_page  # noqa: E402
 
-WISH = Wish(prompt="a dog", emotion="awe", method="prompt", steps=3, cfg=2.0, seed=5)
+WISH = GenerationRequest(
+    prompt="a dog", emotion="awe", method="prompt", num_inference_steps=3, guidance_scale=2.0, seed=5
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +83,13 @@ def picture(path, wide=80, high=48):
 @pytest.mark.parametrize(
     ("pairs", "sentence"),
     [
-        ({"strength": 9}, "out of range"),
-        ({"strength": "nan"}, "is off"),
-        ({"cfg": 10**400}, "is off"),
+        ({"emotion_scale": 101}, "out of range"),
+        ({"emotion_scale": "nan"}, "is off"),
+        ({"guidance_scale": 10**400}, "is off"),
         ({"seed": -1}, "out of range"),
         ({"seed": 1.5}, "is off"),
-        ({"num": 17}, "out of range"),
-        ({"size": 100_000}, "out of range"),
+        ({"num_images_per_prompt": 10**7}, "out of range"),
+        ({"width": 10**7}, "out of range"),
         ({"sampler": "ddimm"}, "did you mean 'ddim'"),
         ({"emotion": "aw"}, "did you mean 'awe'"),
         ({"emotion": "all"}, "no emotion 'all'"),
@@ -98,20 +102,20 @@ def picture(path, wide=80, high=48):
 )
 def test_a_wish_that_is_off_is_refused_with_a_reason(pairs, sentence):
     with pytest.raises(UsageError, match=sentence):
-        wishes.read_wish(pairs)
+        form.read_request(pairs)
 
 
 def test_what_cannot_be_printed_is_no_word():
-    assert wishes.read_wish({"prompt": " a\x00dog\n\ud800 by\u202ea lake "}).prompt == "a dog   by a lake"
+    assert form.read_request({"prompt": " a\x00dog\n\ud800 by\u202ea lake "}).prompt == "a dog   by a lake"
 
 
 def test_the_work_of_a_wish_is_bounded(studio):
-    row = GenerationParams(size=(64, 64), steps=25)
-    assert len(check_budget([row] * wishes.WORK, 64)) == wishes.WORK
+    row = GenerationParams(width=64, height=64, num_inference_steps=25)
+    assert len(check_budget([row] * form.WORK, 64)) == form.WORK
     with pytest.raises(UsageError, match="fewer pictures"):
-        check_budget([row] * (wishes.WORK + 1), 64)
+        check_budget([row] * (form.WORK + 1), 64)
     with pytest.raises(UsageError, match="the work of"):
-        studio.generate(dataclasses.replace(WISH, num=16, size=512))
+        studio.generate(dataclasses.replace(WISH, num_images_per_prompt=16, width=512))
 
 
 def test_pictures_that_are_given_are_few_and_small(tmp_path):
@@ -124,9 +128,11 @@ def test_pictures_that_are_given_are_few_and_small(tmp_path):
 
 
 def test_the_page_paints_what_the_pipe_paints(studio):
-    views = list(studio.generate(dataclasses.replace(WISH, num=2)))
+    views = list(studio.generate(dataclasses.replace(WISH, num_images_per_prompt=2)))
     pipe = load(studio.base, method="prompt")
-    same = pipe.generate(pipe.plan("a dog", emotion="awe", steps=3, cfg=2.0, seed=5, num=2))
+    same = pipe.generate(
+        pipe.plan("a dog", emotion="awe", num_inference_steps=3, guidance_scale=2.0, seed=5, num_images_per_prompt=2)
+    )
     assert all(np.array_equal(a, np.asarray(b)) for a, (_, b) in zip(pixels(views[-1]), same, strict=True))
     assert [row.seed for row, _ in views[-1].finished] == [5, 6]
     assert [round(view.share, 2) for view in views] == [0.33, 0.67, 1.0, 1.0]
@@ -161,7 +167,7 @@ def test_a_preview_is_decoded_small(studio):
 def test_a_comparison_is_a_grid_with_names(studio):
     grid = studio.compare(WISH, ["prompt", "none"], ["awe", "", "fear"], [0.5, 1])
     finished = last(grid.views()).finished
-    assert [(row.method, row.strength) for row, _ in finished[::3]] == grid.lines
+    assert [(row.method, row.emotion_scale) for row, _ in finished[::3]] == grid.lines
     assert [row.emotion.index(1) if any(row.emotion) else None for row, _ in finished[:3]] == [1, None, 6]
     whole, begun = grid.sheet(finished), grid.sheet(finished[:1])
     assert whole.size == begun.size and not np.array_equal(whole, begun)
@@ -172,10 +178,10 @@ def test_a_comparison_is_a_grid_with_names(studio):
 
 
 def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
-    before, views = studio.edit(dataclasses.replace(WISH, keep=0.5), picture(tmp_path / "lake.png"))
+    before, views = studio.edit(dataclasses.replace(WISH, strength=0.5), picture(tmp_path / "lake.png"))
     [(row, after)] = last(views).finished
     assert before.size == after.size == row.size and row.size[0] > row.size[1]
-    assert row.keep == 0.5 and row.image.startswith("memory:")
+    assert row.strength == 0.5 and row.image.startswith("memory:")
     assert not studio.pipe("prompt").image_inputs.held
     with pytest.raises(UsageError, match="give a PROMPT"):
         studio.edit(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
@@ -246,7 +252,7 @@ def test_a_base_that_names_no_checker_says_nothing_of_one(studio):
     assert last(studio.generate(WISH)).finished[0][0].settings == {} and not studio.remarks
 
 
-ASKED = ["a dog", "blurry", "awe:0.5,fear:0.25", 0.75, ["prompt"], 7, 1, 3, 2.5, "ddim", 64]
+ASKED = ["a dog", "blurry", "awe:0.5,fear:0.25", ["prompt"], 0.75, 3, "ddim", 2.5, 7, 1, 64, 96]
 
 
 def test_settings_come_back_from_the_picture(studio, tmp_path):
@@ -264,28 +270,28 @@ def test_settings_come_back_from_the_picture(studio, tmp_path):
     ("more", "told"),
     [
         ({"settings": {"safety_checker": "on"}}, ""),
-        ({"size": (96, 64)}, "size 96x64 (here 96x96)"),
-        ({"cfg_low": 0.2, "cfg_high": 0.8}, "cfg_low 0.2 (here 0.0), cfg_high 0.8 (here 1.0)"),
+        ({"width": 96}, ""),
+        ({"guidance_interval": (0.2, 0.8)}, "guidance_interval 0.2, 0.8 (here 0.0, 1.0)"),
         ({"adapters": ("happy",), "loras": ("ink:0.5:12ab",)}, "adapters happy, loras ink:0.5:12ab"),
-        ({"image": "/home/me/lake.png", "keep": 0.4}, "image lake.png, keep 0.4"),
+        ({"image": "/home/me/lake.png", "strength": 0.6}, "image lake.png, strength 0.6"),
         (
-            {"like": "memory:12ab", "settings": {"guidance.classifier_scale": 9.0}},
-            "like memory:12ab, guidance.classifier_scale 9.0",
+            {"emotion_image": "memory:12ab", "settings": {"guidance.classifier_scale": 9.0}},
+            "emotion_image memory:12ab, guidance.classifier_scale 9.0",
         ),
         ({"settings": {"<b>": 1}}, "&lt;b&gt; 1"),
     ],
 )
 def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
     row = GenerationParams(
-        **{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "size": (64, 64), **more}
+        **{"prompt": "a dog", "method": "prompt", "base": studio.base.name, "width": 64, "height": 64, **more}
     )
     save_image(Image.new("RGB", row.size), tmp_path / "dog.png", row)
     *words, note = calls.make_restore(studio)(str(tmp_path / "dog.png"))
-    assert words[0] == "a dog" and words[-1] == max(row.size)
+    assert words[0] == "a dog" and tuple(words[-2:]) == row.size
     assert note == (f'<p class="note">this tab cannot take over {told}: emoscene generate can</p>' if told else "")
 
 
-@pytest.mark.parametrize("odd", [{"settings": 3}, {"size": ()}, {"size": (64, "x")}])
+@pytest.mark.parametrize("odd", [{"settings": 3}, {"width": ()}, {"height": "x"}, {"version": "two"}])
 def test_a_row_that_is_damaged_is_no_mistake_of_ours(studio, tmp_path, odd, monkeypatch):
     sound = GenerationParams(base=studio.base.name)
     monkeypatch.setattr(GenerationParams, "to_dict", lambda row: {**dataclasses.asdict(row), **odd})
@@ -363,7 +369,7 @@ def test_a_call_that_does_not_fit_is_refused_in_words(built, name, data, sentenc
 
 
 def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):
-    monkeypatch.setattr(wishes, "read_wish", lambda pairs: pairs.nothing)
+    monkeypatch.setattr(form, "read_request", lambda pairs: pairs.nothing)
     said, logged = asked(built, "compare", ["a hill", ["none"], ["awe"], "1", 1, 1])
     assert "a mistake of the page's own" in said and "attribute" not in said and logged
 

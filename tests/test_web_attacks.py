@@ -16,7 +16,8 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene.core.errors import UsageError
-from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.images import save_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.web.session import Session, Verdict
 

@@ -17,7 +17,8 @@ from shutil import which
 import pytest
 from PIL import Image
 
-from emoscene.core.images import GenerationParams, save_image
+from emoscene.core.images import save_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights, format_emotion, weights_at
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,21 @@ PYTHON = re.compile(
     r"|invalid literal|not iterable|Errno"
 )
 """Words of Python, which nobody who asks shall see."""
-GOOD = ["a village by a lake", "", "awe", 1, ["lora"], 3, 1, 20, 5, "dpm++", None]
+FORM = {
+    "prompt": "a village by a lake",
+    "negative_prompt": "",
+    "emotion": "awe",
+    "method": ["lora"],
+    "emotion_scale": 1,
+    "num_inference_steps": 20,
+    "sampler": "dpm++",
+    "guidance_scale": 5,
+    "seed": 3,
+    "num_images_per_prompt": 1,
+    "width": None,
+    "height": None,
+}
+GOOD = [*FORM.values()]
 
 
 class Page:
@@ -83,7 +98,7 @@ def page(tmp_path_factory):
 
 def test_forty_requests_from_eight_clients_at_once(page):
     def ask(seed):
-        status, answer = page.call("generate", [*GOOD[:2], EMOTIONS[seed % 8], *GOOD[3:5], seed, *GOOD[6:]])
+        status, answer = page.call("generate", [*(FORM | {"emotion": EMOTIONS[seed % 8], "seed": seed}).values()])
         assert status == 200, answer
         pictures, _, [row] = answer
         carried = Image.open(BytesIO(page.client.get(pictures[0]["image"]["url"]).content)).info["emoscene"]
@@ -132,9 +147,9 @@ def test_odd_requests_and_uploads_are_refused_in_words(page, tmp_path):
     outside = [str(tmp_path / "secret.png"), "/etc/passwd", f"/proc/{page.process.pid}/environ", "secret.png", "~"]
     draw = random.Random(7)
     plain = {
-        "generate": [*GOOD[:6], 1, 1, *GOOD[8:]],
+        "generate": [*(FORM | {"num_inference_steps": 1}).values()],
         "compare": ["a hill", ["none"], ["awe"], "1", 1, 1],
-        "refeel": [None, "a hill", "awe", 0.9, 1, ["lora"], 1],
+        "refeel": [None, "a hill", "awe", 0.1, 1, ["lora"], 1],
         "judge": [[]],
         "restore": [None],
     }
@@ -265,7 +280,7 @@ def test_stop_stops(tab, page):
 def test_who_goes_away_stops_the_work(page):
     """When their streams are closed, what was being painted stops, and what waits its turn is not painted either."""
     alone = seconds(page)
-    long = json.dumps({"data": [*GOOD[:6], 8, 100, *GOOD[8:]]})
+    long = json.dumps({"data": [*(FORM | {"num_images_per_prompt": 8, "num_inference_steps": 100}).values()]})
     with ExitStack() as streams:
         answers = []
         for _ in range(3):
@@ -281,9 +296,9 @@ def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
         prompt="a castle on a hill",
         emotion=emotion_weights("fear:0.5"),
         method="prompt",
-        strength=0.5,
+        emotion_scale=0.5,
         seed=77,
-        cfg_low=0.2,
+        guidance_interval=(0.2, 1.0),
     )
     save_image(Image.new("RGB", (128, 128)), tmp_path / "castle.png", row)
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -293,7 +308,7 @@ def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
     tab.wait_for_function("document.querySelector('textarea').value === 'a castle on a hill'")
     assert tab.get_by_label("Seed").first.input_value() == "77"
     assert tab.locator(".picker .said").first.inner_text() == "fear 0.5"
-    tab.wait_for_selector("text=cannot take over cfg_low 0.2 (here 0.0)")
+    tab.wait_for_selector("text=cannot take over guidance_interval 0.2, 1.0 (here 0.0, 1.0)")
     tab.get_by_role("tab", name="Judge").click()
     tab.locator("input[type=file]").last.set_input_files(tmp_path / "bad.png")
     tab.wait_for_selector("text=bad.png")
@@ -356,9 +371,11 @@ PAYLOADS = [
 def test_a_crafted_picture_is_shown_as_text(tab, tmp_path, number):
     """What a PNG says of its base, its file name, and its settings: each is text on the page, and runs nothing."""
     payload = PAYLOADS[number]
-    save_image(Image.new("RGB", (128, 128)), tmp_path / "base.png", GenerationParams(base=payload, size=(128, 128)))
+    save_image(
+        Image.new("RGB", (128, 128)), tmp_path / "base.png", GenerationParams(base=payload, width=128, height=128)
+    )
     row = GenerationParams(
-        prompt=payload, base="mini", size=(128, 128), settings={payload: payload}, adapters=(payload,)
+        prompt=payload, base="mini", width=128, height=128, settings={payload: payload}, adapters=(payload,)
     )
     save_image(Image.new("RGB", (128, 128)), tmp_path / "settings.png", row)
     tab.get_by_text("Settings back from a picture").click()

@@ -151,7 +151,7 @@ def strength(lab: Experiment) -> list[Claim]:
     rises = np.diff(curve)
     largest = float(rises.max() / (curve[-1] - curve[0]))
     told = " ".join(f"{value:.3f}" for value in curve)
-    row = lab.pipe(lab.method).plan("a village by a lake", emotion="all", strength=0.0, seed=3)
+    row = lab.pipe(lab.method).plan("a village by a lake", emotion="all", emotion_scale=0.0, seed=3)
     off, base = ([np.asarray(image) for _, image in lab.pipe(m).generate(row)] for m in (lab.method, "none"))
     apart = float(max(np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(off, base, strict=True)))
     rising = bool((rises > 0).all())

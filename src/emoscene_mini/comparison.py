@@ -16,7 +16,8 @@ import numpy as np
 
 from emoscene.core import registry
 from emoscene.core.image_origin import encode_mark
-from emoscene.core.images import GenerationParams, open_image
+from emoscene.core.images import open_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.evaluation.generate import Prompt
 from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, measure, measure_share, weighted_mean
@@ -37,6 +38,7 @@ EDITING = ("lora", "lora+guidance")
 CAPTIONED = ("lora",)  # those that edit from the base's own caption too, as where nobody gives a prompt
 MIXED = 8  # prompts for each of the 28 pairs of emotions
 EDITED = 64  # pictures given another emotion
+CHANGED = 0.85  # the denoising strength of an edit
 FIRST = 150_000  # where the rendered mixtures begin among the held-out seeds
 RIGHT = {"multimodal": 0.9, "guidance": 0.9}  # least share of the judge's ceiling
 
@@ -177,7 +179,9 @@ def editing(lab: Experiment) -> list[Claim]:
         pipe, edits, fresh = lab.pipe(name), [], []
         for number, (proof, file, wish) in enumerate(zip(proofs, files, wishes, strict=True), lab.seeds[0]):
             prompt, words = Prompt(proof.short, proof.plan.scene), "" if captioned else proof.short
-            edits.append((prompt, pipe.plan(words, emotion=EMOTIONS[wish], seed=number, image=file)[0]))
+            edits.append(
+                (prompt, pipe.plan(words, emotion=EMOTIONS[wish], seed=number, image=file, strength=CHANGED)[0])
+            )
             fresh.append((prompt, pipe.plan(edits[-1][1].prompt, emotion=EMOTIONS[wish], seed=number)[0]))
         folders = [f"{name}-{'captioned-' if captioned else ''}{kind}" for kind in ("edited", "fresh")]
         edited, made = (

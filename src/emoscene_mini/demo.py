@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from emoscene.core import registry, run_dir
-from emoscene.core.images import GenerationParams, contact_sheet, open_image
+from emoscene.core.images import contact_sheet, open_image
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import workers
 from emoscene.diffusion.device import load_model
@@ -155,11 +156,13 @@ def generate_set(
     on_message: Callable[[str], None],
 ) -> MethodSamples:
     """The set's samples, and for each dialled emotion those of the dial; at 0 stands the base's own picture."""
-    planned = plan_samples(pipe, prompts, SEEDS, steps=steps)
+    planned = plan_samples(pipe, prompts, SEEDS, num_inference_steps=steps)
     turned: list[tuple[Sample, GenerationParams]] = []
     if pipe.method != "none":
         for strength in (strength for strength in DIAL if strength not in (0, 1)):
-            some = plan_samples(pipe, prompts[:1], SEEDS[:1], emotions=DIALLED, strength=strength, steps=steps)
+            some = plan_samples(
+                pipe, prompts[:1], SEEDS[:1], emotions=DIALLED, emotion_scale=strength, num_inference_steps=steps
+            )
             turned += [(sample, replace(row, file=f"dial-{strength:.2f}-{row.file}")) for sample, row in some]
     on_message(f"{pipe.method}: {describe_method(pipe.method)}")
     made = generate_samples(pipe, [*planned, *turned], folder, batch, on_message)

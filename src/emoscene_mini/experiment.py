@@ -17,7 +17,7 @@ from typing import Any
 
 from emoscene.core import run_dir
 from emoscene.core.image_origin import encode_mark
-from emoscene.core.images import GenerationParams
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import Encoder
@@ -92,7 +92,7 @@ class Experiment:
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
         if name not in self.known:
             self.on_message(f"painting {name}")
-            planned = plan_samples(self.pipe(method), self.prompts, seeds, strength=strength)
+            planned = plan_samples(self.pipe(method), self.prompts, seeds, emotion_scale=strength)
             self.known[name] = self.judge_all(self.generate(f"{method}-{strength:g}", self.pipe(method), planned))
         return self.known[name]
 
@@ -114,8 +114,8 @@ class Experiment:
             folder.mkdir(parents=True)
             run_dir.write_atomic(record, json.dumps(marks).encode())
         known = {
-            row["file"]: replace(GenerationParams.from_dict(row), seconds=None)
-            for row in run_dir.read_jsonl(folder / image_folder.INDEX)
+            file: replace(GenerationParams.from_dict(row), seconds=None)
+            for file, row in image_folder.read_index(folder).items()
         }
         for row in rows:
             if known.get(row.file) != row:

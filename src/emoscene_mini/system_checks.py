@@ -13,7 +13,8 @@ import torch
 from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
 
 from emoscene.core.errors import EmosceneError
-from emoscene.pipeline.pipeline import Emotion, EmotionPipeline
+from emoscene.core.request import Emotion
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 ASKED: tuple[Emotion, ...] = ("awe", "fear", "anger", None)
 PROBE = """
@@ -52,13 +53,13 @@ def difference_to_diffusers(
     pipe: EmotionPipeline, prompts: tuple[str, ...] = ("a village by a lake", "a forest"), steps: int = 20
 ) -> float:
     """The largest difference of a pixel, as a share of the range, to diffusers' pipeline on the same folder."""
-    rows = [pipe.plan(prompt, seed=seed, steps=steps)[0] for seed, prompt in enumerate(prompts)]
+    rows = [pipe.plan(prompt, seed=seed, num_inference_steps=steps)[0] for seed, prompt in enumerate(prompts)]
     *_, latents = pipe.denoise(rows)
     ours = (pipe.base.decode_latents(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     theirs: Any = AutoPipelineForText2Image.from_pretrained(str(pipe.base.folder), safety_checker=None)
     theirs.scheduler = DPMSolverMultistepScheduler.from_config(theirs.scheduler.config)
     theirs.set_progress_bar_config(disable=True)
-    same = {"num_inference_steps": steps, "guidance_scale": rows[0].cfg, "output_type": "np"}
+    same = {"num_inference_steps": steps, "guidance_scale": rows[0].guidance_scale, "output_type": "np"}
     dice = [torch.Generator().manual_seed(row.seed) for row in rows]
     painted = theirs([row.prompt for row in rows], generator=dice, **same).images
     return float(np.abs(ours - painted).max())
@@ -66,6 +67,6 @@ def difference_to_diffusers(
 
 def difference_across_batches(pipe: EmotionPipeline, steps: int = 20) -> float:
     """The largest difference of a pixel between pictures painted alone and eight at a time."""
-    rows = pipe.plan("a village by a lake", emotion=list(ASKED), num=2, steps=steps)
+    rows = pipe.plan("a village by a lake", emotion=list(ASKED), num_images_per_prompt=2, num_inference_steps=steps)
     alone, together = ([np.asarray(image, np.float32) for _, image in pipe.generate(rows, batch)] for batch in (1, 8))
     return float(max(np.abs(a - b).max() for a, b in zip(alone, together, strict=True)) / 255)

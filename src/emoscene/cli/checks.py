@@ -44,7 +44,7 @@ def _check_device(text: str) -> str:
 
 def _check_file(text: str) -> str:
     if not Path(text).is_file():
-        raise UsageError(f"{text} is not there: give a picture's file")
+        raise UsageError(f"{text} is not there: give an image's file")
     return text
 
 
@@ -61,6 +61,6 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "size": _check_size,
     "device": _check_device,
     "image": _check_file,
-    "like": _check_file,
+    "emotion_image": _check_file,
     "lora": _check_lora,
 }

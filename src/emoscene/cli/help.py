@@ -19,9 +19,11 @@ from rich.table import Table
 from emoscene.core import registry
 from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
+from emoscene.core.parameter import Parameter
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
 
 KINDS = (*registry.KINDS, "emotions")
+REST = "Base, weights, device and files"
 ROOMS = {
     "training": ("training/state", "what any training run may set"),
     "tuning": ("tuning/objective", "how `tune` searches; for what is searched, write LOW..HIGH or A,B,C"),
@@ -45,8 +47,12 @@ def print_verb(name: str, known: Any, options: Sequence[Option], repeated: Colle
     words = " ".join(f"[{word[:-1]}]" if word.endswith("?") else word for word in known.words.split())
     console.print(f"\nemoscene {name} {words}".rstrip() + " [options] [key=value ...]", markup=False, style="bold")
     console.print(f"\n{known.sentence[0].upper()}{known.sentence[1:]}.\n")
-    console.print(_grid((_flag(option, option.name in repeated), option.help) for option in options))
-    console.print("\nkey=value is a setting, anywhere in the line: emoscene show NAME lists them. For example:\n")
+    for heading, group in _group_options(options).items():
+        if heading:
+            console.print(f"[bold]{heading}[/]\n")
+        console.print(_grid((_flag(option, option.name in repeated), _describe_option(option)) for option in group))
+        console.print()
+    console.print("key=value is a setting, anywhere in the line: emoscene show NAME lists them. For example:\n")
     console.print(f"    {known.example}\n", soft_wrap=True)
 
 
@@ -98,7 +104,7 @@ def _list_names(kind: str) -> list[tuple[str, str]]:
 def _collect_facts(kind: str, name: str) -> dict[str, Any]:
     if kind == "emotions":
         return dict(zip(("valence", "arousal"), AFFECT[name], strict=True)) | {"words": _lexicons(name)}
-    if kind in {"bases", "recipes", "lexicons"}:
+    if kind in {"bases", "recipes", "samplers", "lexicons"}:
         return {**registry.load_table(kind, name), **({"vocabulary": _vocabulary(name)} if kind == "bases" else {})}
     return {"options": [vars(option) for option in _options(kind, name)]}
 
@@ -145,6 +151,7 @@ def _print_emotion(console: Console, kind: str, name: str) -> None:
 PAGES: dict[str, Callable[[Console, str, str], None]] = {
     "bases": _print_table,
     "recipes": _print_table,
+    "samplers": _print_table,
     "lexicons": _print_table,
     "emotions": _print_emotion,
 }
@@ -178,7 +185,33 @@ def _grid(pairs: Iterable[tuple[str, str]]) -> Padding:
 
 def _flag(option: Option, repeated: bool) -> str:
     value = {"bool": "", "int": " N", "float": " X"}.get(option.type, " " + option.name.upper())
+    if isinstance(option, Parameter) and option.count == 2:
+        value = " LOW HIGH"
     return f"--{option.name.replace('_', '-')}{value}{' ...' if repeated else ''}"
+
+
+def _group_options(options: Sequence[Option]) -> dict[str, list[Option]]:
+    """The options under the headings of their groups; where no option has a group, there is no heading."""
+    grouped: dict[str, list[Option]] = {}
+    for option in options:
+        grouped.setdefault(option.group if isinstance(option, Parameter) else "", []).append(option)
+    if len(grouped) > 1:
+        grouped[REST] = grouped.pop("", [])
+    return grouped
+
+
+def _describe_option(option: Option) -> str:
+    """An option's sentence; of a parameter of a generation, its choices, default and short name as well."""
+    if not isinstance(option, Parameter):
+        return option.help
+    facts = []
+    if option.choices is not None:
+        facts.append(f"one of {', '.join(map(str, option.choices))}")
+    if option.default not in (None, ""):
+        default = option.default if isinstance(option.default, tuple) else (option.default,)
+        facts.append(f"default {' '.join(f'{one:g}' if isinstance(one, float) else str(one) for one in default)}")
+    facts += [f"short: --{alias}" for alias in option.aliases]
+    return f"{option.help} ({'; '.join(facts)})" if facts else option.help
 
 
 def _range(option: Option) -> str:

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from emoscene.cli.checks import CHECKS
-from emoscene.core import config, limits, paths, registry, taxonomy
+from emoscene.core import config, paths, registry, request, taxonomy
 from emoscene.core.config import Option
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.parameter import CLI, EVALUATE, Parameter
+from emoscene.core.request import ALIASES, BATCH_SIZE, PARAMETERS, list_parameters
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
-SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
-PLACES = {"image", "like", "prompts", "pictures", "root", "out", "recipe", "storage"}  # shown in a result, or written
+GENERATION = list_parameters(CLI)
+PLACES = {"image", "emotion_image", "prompts", "pictures", "root", "out", "recipe", "storage"}
+"""What is shown in a result, or written."""
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 
 
@@ -46,8 +49,7 @@ VERBS = {
     "generate": Verb(
         "paint words, with an emotion",
         "PROMPT?",
-        "emotion valence arousal like method strength base adapter lora negative image keep size seed num steps cfg "
-        "cfg_low cfg_high sampler batch device dtype compile out recipe",
+        f"{' '.join(GENERATION)} size batch base adapter lora device dtype compile out recipe",
         'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
     ),
     "prepare": Verb(
@@ -65,8 +67,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base lora strength prompts seeds judge data pictures clip semantics features lpips robust "
-        "keep_pictures negative size steps cfg cfg_low cfg_high sampler batch device out recipe",
+        "method adapter base lora emotion_scale prompts seeds judge data pictures clip semantics features lpips robust "
+        f"keep_pictures {' '.join(list_parameters(EVALUATE))} size batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "tune": Verb(
@@ -115,19 +117,14 @@ NEEDS = {
 OPTIONS = {
     option.name: option
     for option in (
-        *(limits.NUMBERS[name] for name in limits.NUMBERS if name != "side"),
-        Option("emotion", "str", "awe", "a name, a mixture such as awe:0.7,fear:-0.3, or all for each in turn"),
-        Option("valence", "float", 0.4, "how pleasant; with --arousal, instead of an emotion's name", span=(-1.0, 1.0)),
-        Option("arousal", "float", 0.6, "how excited; a place between the eight emotions", span=(-1.0, 1.0)),
-        Option("like", "str", "storm.jpg", "a picture that has the emotion, instead of its name"),
-        Option("method", "str", "lora", "none, prompt, lora ..., or two as a+b; left out, the adapters say it"),
+        *GENERATION.values(),
+        BATCH_SIZE,
+        dataclasses.replace(PARAMETERS["num_images_per_prompt"], name="num"),
+        dataclasses.replace(PARAMETERS["num_inference_steps"], name="steps"),
         Option("base", "str", "mini", "a name of `emoscene ls bases`, a folder, a .safetensors file, or a hub id"),
         Option("adapter", "str", "runs/lora", "a folder that `train` made"),
         Option("lora", "str", "style.safetensors:0.8", "a LoRA trained elsewhere, and how much of it; 1 if left out"),
-        Option("negative", "str", "blurry", "what the picture shall not be"),
-        Option("image", "str", "lake.jpg", "a picture to change; its caption stands in for a missing PROMPT"),
-        Option("size", "str", "128", "the side, or WIDTHxHEIGHT, in pixels"),
-        Option("sampler", "str", "dpm++", f"the solver: {', '.join(SAMPLERS)}", choices=SAMPLERS),
+        request.SIZE,
         Option("device", "str", "cpu", "cuda, cuda:1, mps or cpu; the best there is, if left out"),
         Option("dtype", "str", "float32", "of the weights", choices=("float32", "float16", "bfloat16")),
         Option("compile", "bool", False, "compile the UNet: slow to start, faster for many pictures of one size"),
@@ -205,7 +202,7 @@ def read_call(name: str, line: list[str]) -> Call:
             say = f"--{place}" if place in NEEDS.get(name, ()) else place.upper()
             raise UsageError(f"{name} needs {say}: {verb.example}")
     given |= options
-    taxonomy.check_one_source(*(given.get(word) for word in ("emotion", "valence", "arousal", "like")))
+    taxonomy.check_one_source(*(given.get(word) for word in ("emotion", "valence", "arousal", "emotion_image")))
     known = known_settings(name, given)
     return Call(name, given, pairs if known is None or not pairs else _check_call(name, known, pairs), asked)
 
@@ -232,18 +229,15 @@ def _sort_words(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], 
             return words + line, options, pairs
         if word == "-h" or re.match(r"--?[A-Za-z]", word):
             key, equals, value = word.lstrip("-").partition("=")
-            key = "help" if key == "h" else key.replace("-", "_")
+            flag = word.partition("=")[0]
+            key = _full_name("help" if key == "h" else key.replace("-", "_"), known)
             if key not in known:
-                raise unknown_name(
-                    "option", word.partition("=")[0], (f"--{k}" for k in known), f"emoscene {name} --help"
-                )
+                raise unknown_name("option", flag, _spellings(known), f"emoscene {name} --help")
             if OPTIONS[key].type == "bool":
                 value = value if equals else "yes"
             elif not equals:
-                if not line or line[0].startswith("--"):
-                    raise UsageError(f"--{key} needs a value, such as --{key} {OPTIONS[key].default}")
-                value = line.pop(0)
-            _take_option(options, key, value)
+                value = _take_values(key, flag, line)
+            _take_option(options, key, value, flag)
         elif pair := PAIR.fullmatch(word):
             pairs[pair[1]] = pair[2]
         else:
@@ -251,11 +245,45 @@ def _sort_words(name: str, line: list[str]) -> tuple[list[str], dict[str, Any], 
     return words, options, pairs
 
 
-def _take_option(options: dict[str, Any], key: str, value: Any) -> None:
+def _full_name(key: str, known: Collection[str]) -> str:
+    """An option's own name where it was said by its alias, as `cfg` is of `guidance_scale`."""
+    return ALIASES[key] if key not in known and ALIASES.get(key) in known else key
+
+
+def _spellings(known: Collection[str]) -> list[str]:
+    """Every way in which these options may be said."""
+    aliases = [alias for alias, name in ALIASES.items() if name in known]
+    return [f"--{name.replace('_', '-')}" for name in (*known, *aliases)]
+
+
+def _take_values(key: str, flag: str, line: list[str]) -> str:
+    """What stands after an option, taken from the rest of the line; a range has two values."""
+    option = OPTIONS[key]
+    count = option.count if isinstance(option, Parameter) else 1
+    values = line[:count]
+    if len(values) < count or any(value.startswith("--") for value in values):
+        raise UsageError(
+            f"{flag} needs {'a value' if count == 1 else f'{count} values'}, such as {flag} {example_of(option)}"
+        )
+    del line[:count]
+    return " ".join(values)
+
+
+def example_of(option: Option) -> str:
+    """A value that shows how an option is written."""
+    shown = option.default
+    if isinstance(option, Parameter) and option.example is not None:
+        shown = option.example
+    return " ".join(map(str, shown)) if isinstance(shown, tuple) else str(shown)
+
+
+def _take_option(options: dict[str, Any], key: str, value: Any, flag: str) -> None:
     """Put an option's value into its place, checked as far as can be without torch."""
-    value = dataclasses.replace(OPTIONS[key], name=f"--{key}").read(value)
+    value = dataclasses.replace(OPTIONS[key], name=flag).read(value)
     value = CHECKS[key](value) if key in CHECKS else value
-    if key in REPEATED:
+    if key == "size":
+        options |= dict(zip(("width", "height"), value if isinstance(value, tuple) else (value,), strict=False))
+    elif key in REPEATED:
         options.setdefault(key, []).append(value)
     else:
         options[key] = value
@@ -265,12 +293,14 @@ def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recipe's words, its name a file's or one of `emoscene ls recipes`: the verb's own options, and settings."""
     table = config.read_toml(name) if Path(name).suffix == ".toml" else registry.load_table("recipes", name)
     options: dict[str, Any] = {}
-    for key in [key for key in table if key in VERBS[verb].options.split()]:
-        value = table.pop(key)
-        for one in value if isinstance(value, list) else [value]:
+    known = VERBS[verb].options.split()
+    for said in [word for word in table if _full_name(word, known) in known]:
+        key, value = _full_name(said, known), table.pop(said)
+        several = isinstance(value, list) and key in REPEATED
+        for one in value if several else [value]:
             if key in PLACES and isinstance(one, str):
                 _check_place(Path(name), key, one)
-            _take_option(options, key, one)
+            _take_option(options, key, one, f"--{said.replace('_', '-')}")
     return options, table
 
 

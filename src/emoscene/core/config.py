@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.migration import migrate_settings, unknown_setting
+from emoscene.core.setting_names import migrate_settings, unknown_setting
 
 C = TypeVar("C")
 Span = tuple[float, float] | tuple[float, float, str]

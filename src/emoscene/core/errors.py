@@ -13,12 +13,12 @@ from importlib import import_module
 from typing import Any
 
 
-class UsageError(Exception):
-    """The call's words are off."""
+class UsageError(ValueError):
+    """The call's words are off; a `ValueError`, as Python's own functions raise for an argument that is off."""
 
 
-class EmosceneError(Exception):
-    """The work could not be done."""
+class EmosceneError(RuntimeError):
+    """The words were right, and the work could not be done."""
 
 
 class TrainingDiverged(EmosceneError):

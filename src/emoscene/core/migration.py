@@ -1,106 +1,76 @@
-"""Names that settings had in version 0.1, and how what was written with them is read today.
+"""Rows and scores that older versions wrote, brought to today's names.
 
-A file of version 0.1 keeps the words that it was written with: nothing is written again, so its fingerprint stays. What
-reads its settings passes them through `migrate_settings` first. A person who types an old word is told the new one.
+A row says by `version` which form it has:
 
-A word is renamed only where the settings it is meant for have the new name and not the old one: `clip` is the largest
-norm of a gradient in a training of 0.1, and to this day a folder in `prepare`.
+    1    emoscene 0.1: `strength` was the emotion scale, `keep` = 1 - strength, and `negative like size steps cfg ...`
+    2    the names of diffusers and A1111
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.config import Option
+from emoscene.core.errors import UsageError
 
-TRAINING = {
-    "batch": "batch_size",
-    "micro": "micro_batch_size",
-    "decay": "weight_decay",
-    "clip": "max_grad_norm",
-    "average": "ema_decay",
-    "readers": "num_workers",
-    "keep": "checkpoints_total_limit",
-    "validate": "validation_images",
-    "tracker": "report_to",
+VERSION = 2
+
+KEEP = Option("keep", "float", 0.5, "share of an image that stays", span=(0.0, 1.0))
+RENAMED_IN_2 = {
+    "negative": "negative_prompt",
+    "strength": "emotion_scale",
+    "like": "emotion_image",
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
 }
-METHODS = {
-    "short": "short_caption_prob",
-    "drop": "cond_drop_prob",
-    "drop_both": "joint_drop_prob",
-    "drop_emotion": "emotion_drop_prob",
-    "gamma": "snr_gamma",
-    "offset": "noise_offset",
-    "pace": "token_lr_multiplier",
-}
-GUIDANCE = {
-    "scale": "classifier_scale",
-    "away": "suppression_scale",
-    "low": "interval_start",
-    "high": "interval_end",
-}
-RENAMED = {**TRAINING, **METHODS, **GUIDANCE}
-"""Each name of 0.1 that is gone, and what it is called now."""
+"""What fields of a row of version 1 are called since."""
 
 
-def migrate_settings(pairs: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """Rename the settings of a file that version 0.1 wrote.
+def migrate_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of any version in the form of today's.
 
-    Args:
-        pairs: Settings by name, as the file has them; `method.name` for one of several methods.
-        known: The names that these settings have today.
-
-    Returns:
-        The same values under today's names. A name that was never renamed is left as it is, known or not.
+    Raises:
+        UsageError: for a version that is no number, and for a value of an old row that is off.
     """
-    return {find_name(key, known) or key: value for key, value in pairs.items()}
+    version = row.get("version", 1)
+    if type(version) is not int or version < 1:
+        raise UsageError(f"version={version!r} is off: it is 1 or more")
+    migrated = dict(row)
+    for form in range(version, VERSION):
+        migrated = MIGRATIONS[form](migrated)
+    return migrated
 
 
-def migrate_runtime_settings(pairs: Mapping[str, Any], alone: bool = True) -> dict[str, Any]:
-    """Rename the settings of methods that an image, a call or scores of version 0.1 recorded.
-
-    Args:
-        pairs: Settings by name, as they were recorded.
-        alone: Whether a name without its method may be guidance's; else only `guidance.name` is.
-
-    Returns:
-        The same values under today's names. Of what may change at use, only guidance's names changed.
-    """
-    today = [f"guidance.{name}" for name in GUIDANCE.values()]
-    if alone:
-        today += GUIDANCE.values()
-    return migrate_settings(pairs, today)
+def _migrate_1_to_2(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 1: `strength` was the emotion scale, and `keep` the share of an image that stays."""
+    old = {"keep", "size", "cfg_low", "cfg_high"}
+    found = {RENAMED_IN_2.get(key, key): value for key, value in row.items() if key not in old}
+    if row.get("keep") is not None:
+        found["strength"] = 1 - KEEP.read(row["keep"])
+    if "size" in row:
+        found["width"], found["height"] = _read_sides(row["size"])
+    if "cfg_low" in row or "cfg_high" in row:
+        found["guidance_interval"] = (row.get("cfg_low", 0.0), row.get("cfg_high", 1.0))
+    return {**found, "version": 2}
 
 
-def find_name(key: str, known: Collection[str]) -> str | None:
-    """Find what a name of version 0.1 is called today.
-
-    Args:
-        key: A setting's name, or `method.name`.
-        known: The names that there are today.
-
-    Returns:
-        Today's name; None where `key` is one itself, or never was one of these.
-    """
-    method, dot, name = key.rpartition(".")
-    if key in known or name not in RENAMED:
-        return None
-    today = f"{method}{dot}{RENAMED[name]}"
-    return today if today in known else None
+def _read_sides(size: Any) -> list[Any]:
+    if type(size) is int:
+        return [size, None]  # of a call: a square
+    sides = list(size) if isinstance(size, list | tuple) else []
+    if len(sides) != 2:
+        raise UsageError(f"size={size} is off: it is a width and a height in pixels")
+    return sides
 
 
-def unknown_setting(kind: str, key: str, known: Collection[str], hint: str = "") -> UsageError:
-    """Make the error for a setting that does not exist, which tells an old name's new one.
+MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _migrate_1_to_2}
+"""From each version to the next."""
 
-    Args:
-        kind: What it is called in the sentence, such as "option".
-        key: What somebody wrote.
-        known: The names that there are.
-        hint: A command that lists them.
 
-    Returns:
-        The error, to be raised.
-    """
-    today = find_name(key, known)
-    if today is None:
-        return unknown_name(kind, key, known, hint)
-    return UsageError(f"the {kind} {key!r} is now called {today!r}" + (f" ({hint})" if hint else ""))
+RENAMED_SCORES = {"strength": "emotion_scale", "cfg": "guidance_scale", "steps": "num_inference_steps"}
+
+
+def migrate_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of a `scores.json`, of any version, with the names of today."""
+    if "emotion_scale" in scores or scores.get("version", 1) >= VERSION:
+        return dict(scores)
+    return {RENAMED_SCORES.get(key, key): value for key, value in scores.items()}

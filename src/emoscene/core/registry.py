@@ -1,4 +1,4 @@
-"""Plug-ins by name: a method, an encoder, a metric or a source is one Python file, a base or a recipe one TOML file.
+"""Plug-ins by name: a method, an encoder, a metric or a source is one Python file, a base, a recipe or a sampler one TOML file.
 
 There is no registry to keep. A file is found by its name, and what it offers is the class (or function) named as the
 file: `methods/lora.py` -> `Lora`, `encoders/emotion_clip.py` -> `EmotionCLIP`. `base.py` holds a kind's contract and is
@@ -34,6 +34,7 @@ KINDS = {
     "bases": "diffusion/bases",
     "recipes": "core/recipes",
     "optimizers": "learning/optimizer_specs",
+    "samplers": "core/samplers",
     "lexicons": "methods/lexicons",
     "prompts": "evaluation/prompts",
 }

@@ -3,7 +3,7 @@
 The order is EmoSet's, which is not alphabetical; it is the order of every list of eight numbers in this project.
 Loaders that sort alphabetically permute the labels silently, so map by name and never by number.
 
-An emotion is eight numbers, `a = strength x weights`: zero is the untouched base, one the method as trained, above
+An emotion is eight numbers, `a = emotion scale x weights`: zero is the untouched base, one the method as trained, above
 extrapolates, below zero suppresses. Weights are taken as written; the names that carry none share one between them.
 
 `AFFECT` is a stated table, not a measurement: each word is placed by hand, to a tenth, on the circumplex of Russell
@@ -81,7 +81,7 @@ Weights = tuple[float, ...]
 """Eight numbers in the order of `EMOTIONS`."""
 
 NO_EMOTION: Weights = (0.0,) * len(EMOTIONS)
-LARGEST = 100.0  # of a weight, and of the strength that it is multiplied with
+LARGEST = 100.0  # of a weight, and of the emotion scale that it is multiplied with
 SHARPNESS = 4  # the power of the distance in `weights_at`
 
 
@@ -142,12 +142,14 @@ def weights_at(valence: float, arousal: float) -> Weights:
 
 
 def check_one_source(
-    emotion: object = None, valence: object = None, arousal: object = None, like: object = None
+    emotion: object = None, valence: object = None, arousal: object = None, image: object = None
 ) -> None:
     """Raises Usage unless the emotion is said in one way at most: by name, by valence and arousal, or by a picture."""
     placed = valence is not None or arousal is not None
-    if (emotion is not None) + placed + (like is not None) > 1:
-        raise UsageError("--emotion, --valence with --arousal, and --like each say the emotion: give one of the three")
+    if (emotion is not None) + placed + (image is not None) > 1:
+        raise UsageError(
+            "--emotion, --valence with --arousal, and --emotion-image each say the emotion: give one of the three"
+        )
     if placed and (valence is None or arousal is None):
         raise UsageError("--valence and --arousal go together, as in --valence 0.4 --arousal 0.6: give both")
 

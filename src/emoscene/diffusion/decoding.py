@@ -63,7 +63,7 @@ class ImageDecoder:
             return
         precision = "" if self.base.dtype == torch.float32 else ", or give --dtype float32"
         raise EmosceneError(
-            f"the image of seed {', '.join(lost)} came out as numbers that are not finite: lower --strength, the "
+            f"the image of seed {', '.join(lost)} came out as numbers that are not finite: lower --emotion-scale, the "
             f"emotion's weights, --cfg or the method's settings, leave out a --lora{precision}"
         )
 

@@ -188,6 +188,9 @@ class OutOfMemoryFallback:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out; each kind of device has words of its own for it."""
+    if isinstance(error, EmosceneError):
+        return False  # it has its remedy already
+
     words = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
 

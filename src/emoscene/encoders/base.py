@@ -107,9 +107,10 @@ def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[A
     Usage where there is no such model, or others are missing.
     """
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+    folder = str(locate_model(place))
     try:
         with silence_libraries(remarks=False):  # what is missing is said below
-            model, report = cls.from_pretrained(str(locate_model(place)), **options)
+            model, report = cls.from_pretrained(folder, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(
             f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
@@ -123,8 +124,9 @@ def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[A
 
 def load_tokenizer(cls: Any, place: str, what: str) -> Any:
     """The tokenizer of somebody's model, by transformers' class for it. Raises Usage where there is none."""
+    folder = str(locate_model(place))
     try:
-        found = cls.from_pretrained(str(locate_model(place)), local_files_only=True)
+        found = cls.from_pretrained(folder, local_files_only=True)
         lost = len(found) <= len(found.all_special_ids)  # without files, transformers makes one of the marks alone
     except (OSError, ValueError):
         lost = True

@@ -3,7 +3,7 @@
     scores/
         manifest.json  scores.json
         verdicts.jsonl                  a row a picture: what was asked and what each judge saw
-        pictures/*.png  pictures/pictures.jsonl       (of pictures that are not kept: what was seen in them)
+        pictures/*.png  pictures/images.jsonl       (of pictures that are not kept: what was seen in them)
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
 prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
@@ -25,8 +25,11 @@ from PIL import Image
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
 from emoscene.core.image_origin import BASE, caution_for, count_images, is_file_rendered, is_miniature
-from emoscene.core.images import GenerationParams
+from emoscene.core.migration import VERSION, migrate_row
+from emoscene.core.parameter import COMPARE, EVALUATE
+from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
+from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
@@ -63,7 +66,7 @@ from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PAINTING = ("steps", "cfg", "cfg_low", "cfg_high", "sampler", "size", "negative")
+PAINTING = tuple(list_parameters(EVALUATE))
 
 
 def evaluate(
@@ -73,7 +76,7 @@ def evaluate(
     adapter: str | Path | Sequence[str | Path] | None = None,
     base: str = "mini",
     lora: str | Path | Sequence[str | Path] | None = None,
-    strength: float = 1.0,
+    emotion_scale: float = 1.0,
     prompts: str | Path | Sequence[Prompt] = PROMPTS,
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
@@ -103,15 +106,17 @@ def evaluate(
     could not be measured.
     """
     asked = load_prompts(prompts)
+    check_words((word for word in painting if word in ALIASES), ())
     late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
-    call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base, "strength": strength}
+    call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base}
+    call |= {"version": VERSION, "emotion_scale": emotion_scale}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": run_dir.as_list(judge)}
     call |= {"data": data, "pictures": pictures, "settings": late, **painting}
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
     call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_pictures)
     where = str(choose_device(device))
     pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
-    planned = [] if pipe is None else plan_samples(pipe, asked, call["seeds"], strength=strength, **painting)
+    planned = [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **painting)
     samples, lost = find_samples(Path(pictures)) if pictures else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
@@ -151,10 +156,14 @@ def _begin(
 ) -> run_dir.RunDir:
     """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
     if pipe is None:
-        return run_dir.RunDir.open(out, "scores", call, parents)
+        return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate_row)
     for remark in pipe.adapter_remarks:
         on_message(remark)
-    return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=partial(update_weights, base=pipe.base))
+
+    def migrate(there: Mapping[str, Any]) -> dict[str, Any]:
+        return update_weights(migrate_row(there), pipe.base)
+
+    return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate)
 
 
 def _write_scores(
@@ -256,7 +265,7 @@ def _describe_run(
 ) -> dict[str, Any]:
     """What was painted, how, and at what cost."""
     row, made = planned[0][1], image_folder.gather_rows(folder, sorted({row.file for _, row in planned}))
-    seconds = [one["seconds"] for one in made]
+    seconds = [one["seconds"] for one in made if one["seconds"] is not None]
     adapters = adapter_folders(pipe, call["adapter"])
     costs = [run_dir.read_manifest(path).get("cost", {}) for path in adapters]
     sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
@@ -265,10 +274,8 @@ def _describe_run(
         "method": pipe.method,
         "adapters": [run_dir.read_manifest(path).get("fingerprint") for path in adapters],
         "loras": row.loras,
-        "strength": call["strength"],
-        "cfg": row.cfg,
-        "steps": row.steps,
-        "sampler": row.sampler,
+        "version": VERSION,
+        **{name: getattr(row, name) for name in list_parameters(COMPARE)},
         "settings": _runtime_settings(pipe),
         **_drop_unset(remarks=pipe.adapter_remarks),
         "prompts": call["prompts"],

@@ -4,10 +4,10 @@ What was asked of a picture is told in three ways, the later above the earlier:
 
     awe/1.png                 the name of the folder that it lies in
     emoscene's own chunk      in a PNG
-    pictures.jsonl, *.csv     a row a picture, anywhere in the folder; `file` counts from where the list lies
+    images.jsonl, *.csv       a row an image, anywhere in the folder; `file` counts from where the list lies
 
-Beside `file` a list may have the columns emotion, strength, prompt, seed, scene, and image, the picture that this one
-is an edit of. An emotion was asked where one alone has a weight above 0, at a strength above 0: what a judge sees in a
+Beside `file` a list may have the columns emotion, emotion_scale, prompt, seed, scene, and image, the picture that this one
+is an edit of. An emotion was asked where one alone has a weight above 0, at a scale above 0: what a judge sees in a
 mixture, or in less of an emotion, is neither right nor wrong.
 """
 
@@ -24,14 +24,15 @@ from typing import Any
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import open_image, read_params
-from emoscene.core.limits import read_number
+from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
+from emoscene.core.request import read_number
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.evaluation.predictions import Sample
-from emoscene.pipeline.image_folder import INDEX
+from emoscene.pipeline.image_folder import INDEX, OLD_INDEX
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-LISTS = (INDEX, "*.csv")
+LISTS = (INDEX, OLD_INDEX, "*.csv")
 ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
 """What others call our columns."""
 
@@ -78,7 +79,7 @@ def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
     asked = EMOTIONS.index(name) if name in EMOTIONS else -1
     if any(felt := told.get("emotion", NO_EMOTION)):
         above = [place for place, weight in enumerate(felt) if weight > 0]
-        asked = above[0] if len(above) == 1 and told.get("strength", 1.0) > 0 else -1
+        asked = above[0] if len(above) == 1 and told.get("emotion_scale", 1.0) > 0 else -1
     original = Path(told["image"]) if "image" in told else None
     return Sample(file, prompt, told.get("seed", 0), asked, told.get("scene", ""), told.get("prompt", ""), original)
 
@@ -132,7 +133,8 @@ def read_list_rows(path: Path) -> list[dict[str, Any]]:
 
 def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """What a row says in the columns that are known; an empty one says nothing. Raises Usage for what is off."""
-    named = {ALSO.get(key, key): value for key, value in row.items() if value not in (None, "")}
+    called = ALSO if "version" in row else {**ALSO, **RENAMED_IN_2}  # without one, `strength` was the emotion scale
+    named = {called.get(key, key): value for key, value in row.items() if value not in (None, "")}
     told = {}
     for key, kind in COLUMNS.items():
         if key in named:
@@ -167,7 +169,7 @@ def whole(said: Any) -> int:
 COLUMNS: dict[str, Callable[[Any], Any]] = {
     "file": words,
     "emotion": parse_emotion_cell,
-    "strength": partial(read_number, "strength"),
+    "emotion_scale": partial(read_number, "emotion_scale"),
     "prompt": words,
     "seed": whole,  # other programs have longer seeds than ours
     "scene": words,

@@ -21,8 +21,8 @@ from PIL import Image
 from emoscene.core import registry, run_dir
 from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
-from emoscene.core.images import GenerationParams
-from emoscene.core.limits import read_number, read_seed_list
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.evaluation.metrics.base import Array
 from emoscene.evaluation.predictions import Sample
@@ -103,7 +103,7 @@ def plan_samples(
     **asked: Any,
 ) -> list[tuple[Sample, GenerationParams]]:
     """Every sample and the row it is painted from; the base alone has one row for all emotions."""
-    alone = pipe.method == "none" or asked.get("strength", 1.0) == 0
+    alone = pipe.method == "none" or asked.get("emotion_scale", 1.0) == 0
     planned = []
     for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
         row = pipe.plan(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]

@@ -106,7 +106,7 @@ def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
     shutil.rmtree(run)
     parameters = sum(p.numel() for p in method.parameters())
     began = time.perf_counter()
-    result = load(backbone, adapter=target)("a village by a lake", emotion="awe", steps=2)
+    result = load(backbone, adapter=target)("a village by a lake", emotion="awe", num_inference_steps=2)
     drawing = time.perf_counter() - began
     result.images[0].save(out / f"{name}.png")
     return {

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.migration import RENAMED, migrate_settings
+from emoscene.core.setting_names import RENAMED, migrate_settings
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import find_spec

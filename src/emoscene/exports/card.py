@@ -15,11 +15,13 @@ from PIL import Image
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
-from emoscene.core.images import GenerationParams, contact_sheet
+from emoscene.core.images import contact_sheet
+from emoscene.core.migration import migrate_scores
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import Emotion
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.exports.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.pipeline import Emotion
 
 GALLERY = "gallery"
 LIMITS = """Eight words are a coarse map of what people feel. A picture made for *fear* need not frighten anyone, and
@@ -40,7 +42,9 @@ TAGS = ("text-to-image", "emotion", "stable-diffusion")
 def gallery_params(artifact: Artifact, num: int) -> list[GenerationParams]:
     """What the gallery shows: the base, and each emotion, for `num` seeds."""
     emotions: list[Emotion] = [None, *EMOTIONS]
-    asked = artifact.pipe.plan(PROMPT, emotion=emotions, seed=SEED, num=num, steps=artifact.steps)
+    asked = artifact.pipe.plan(
+        PROMPT, emotion=emotions, seed=SEED, num_images_per_prompt=num, num_inference_steps=artifact.steps
+    )
     return [replace(row, file=f"{format_emotion(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
 
 
@@ -96,7 +100,7 @@ def result_table(artifact: Artifact, scores: str | Path | None) -> str:
 
 def _score_table(artifact: Artifact, folder: Path) -> str:
     run_dir.read_manifest(folder, "scores")
-    scores = run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8"))
+    scores = migrate_scores(run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8")))
     if artifact.manifest.get("fingerprint") not in scores.get("adapters", []):
         raise UsageError(
             f"{folder} are not the scores of {artifact.folder}: give those of `emoscene evaluate --adapter` on it"
@@ -110,7 +114,8 @@ def _score_table(artifact: Artifact, folder: Path) -> str:
     lines = [f"| {name} | {_format_figure(value)} |" for name, value in found.items()]
     how = (
         f"{scores['pictures']} pictures of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
-        f"emotions, at strength {scores['strength']:g}, guidance {scores['cfg']:g}, {scores['steps']} steps of "
+        f"emotions, at emotion scale {scores['emotion_scale']:g}, guidance {scores['guidance_scale']:g}, "
+        f"{scores['num_inference_steps']} steps of "
         f"{scores['sampler']}. Intervals are 95 %, over prompts and seeds."
     )
     cautions = [f"\n> Take care: {sentence}." for sentence in scores.get("cautions", ())]

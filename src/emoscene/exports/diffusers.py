@@ -37,7 +37,7 @@ from emoscene.learning import learner as learners
 
 LORA, ADAPTER, VECTORS = "pytorch_lora_weights.safetensors", "ip_adapter.safetensors", "emotions.safetensors"
 IMPORTS = "from safetensors.torch import load_file\n"
-BLEND = """The token in the prompt is strength 1. In between, emoscene blends two texts, and plain diffusers can too:
+BLEND = """The token in the prompt is emotion scale 1. In between, emoscene blends two texts, and plain diffusers can too:
 
 ```python
 E0, negative = pipe.encode_prompt({prompt}, "cpu", 1, True)
@@ -47,16 +47,16 @@ half = pipe(prompt_embeds=torch.lerp(E0, E1, 0.5), negative_prompt_embeds=negati
             num_inference_steps={steps}, guidance_scale={cfg}, generator=seed).images[0]
 ```
 
-That is `--strength 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too, moves
+That is `--emotion-scale 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too, moves
 towards the emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
 SCALE = 'cross_attention_kwargs={"scale": 0.5},'
 GAIN = ", the LoRA's scale as well", ", the LoRA's scale sum_i |a_i|"
-ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--strength s`, at every s >= 0, for one emotion with weight 1. A
+ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--emotion-scale s`, at every s >= 0, for one emotion with weight 1. A
 mixture attends to each emotion's tokens apart: load the file once for each, with its own vectors and scale. Below 0 the
 emotion stands in the negative half as well: load it a second time, with scale |s| and the two rows of its vectors
 changed round."""
 GRADIENT = """diffusers' pipelines have no place for a classifier's gradient (`callback_on_step_end` comes after the
-solver's step), so this one needs emoscene, where `--strength` is the weight of the gradient."""
+solver's step), so this one needs emoscene, where `--emotion-scale` is the weight of the gradient."""
 
 
 def plan_files(artifact: Artifact) -> ExportBundle:
@@ -138,7 +138,7 @@ def _plan_classifier(artifact: Artifact) -> ExportBundle:
     script = f"""import emoscene
 
 pipe = emoscene.load({json.dumps(base.name)}, adapter="guidance")  # the folder of that name beside this file
-image = pipe({json.dumps(PROMPT)}, emotion="{EMOTION}", seed={SEED}, steps={artifact.steps}).images[0]
+image = pipe({json.dumps(PROMPT)}, emotion="{EMOTION}", seed={SEED}, num_inference_steps={artifact.steps}).images[0]
 image.save("{EMOTION}.png")"""
     parts = {"guidance": partial(_copy_artifact, artifact.folder)}
     return ExportBundle("emoscene", parts, {"guidance/": "the classifier of noisy latents"}, script, GRADIENT)

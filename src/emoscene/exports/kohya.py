@@ -49,7 +49,7 @@ TRAINER = {  # kohya's word for a setting of ours
     "noise_offset": "ss_noise_offset",
     "cond_drop_prob": "ss_caption_dropout_rate",
 }
-DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--strength s` does. An
+DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--emotion-scale s` does. An
 embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
 ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So text and
 update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has no counterpart but

@@ -13,7 +13,8 @@ from typing import Any
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
-from emoscene.core.migration import migrate_runtime_settings, migrate_settings, unknown_setting
+from emoscene.core.request import ALIASES
+from emoscene.core.setting_names import migrate_runtime_settings, migrate_settings, unknown_setting
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
@@ -24,10 +25,12 @@ def load_methods(
     method: str | None,
     adapter: str | Path | Sequence[str | Path] | None,
     late: Mapping[str, Any],
+    arguments: Sequence[str] = (),
 ) -> tuple[dict[str, Method], list[str], dict[str, Any]]:
     """The methods by name, what each one's weights are called, and the settings that are not their own.
 
-    method: names joined by `+`; left out, the folders say it. late: settings that may change at use.
+    method: names joined by `+`; left out, the folders say it. late: settings that may change at use. arguments: what
+    else the caller takes, offered where one of them was misspelt.
     Raises Usage for names nobody knows and folders that do not fit, Failure for damaged files.
     """
     folders = folders_by_method(adapter)
@@ -42,7 +45,9 @@ def load_methods(
     pairs = [(name, option.name) for name in names for option in registry.list_options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
     for key in late.keys() - set(known):
-        raise unknown_setting("setting", key, known, hint="emoscene show NAME lists those of a method")
+        if ALIASES.get(key) in arguments:
+            raise UsageError(f"no setting {key!r}: the argument is {ALIASES[key]!r}")
+        raise unknown_setting("setting", key, [*known, *arguments], hint="emoscene show NAME lists those of a method")
     methods = {name: _load_method(name, base, folders, method_settings(name, names, late)) for name in names}
     own = {name: folder.name for name, folder in folders.items()}
     labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].columns]

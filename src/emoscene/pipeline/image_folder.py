@@ -3,7 +3,7 @@
     opened = begin("out", rows, settings, weights)     another call's folder is refused
     fill(opened, pipe.draw, rows)                      a picture that is there is not painted again
 
-`pictures.jsonl` has a line a picture. Of many processes each but the first keeps a `pictures-RANK.jsonl` of its own
+`images.jsonl` has a line an image. Of many processes each but the first keeps an `images-RANK.jsonl` of its own
 while they paint; the one that puts the done mark gathers them.
 """
 
@@ -19,11 +19,14 @@ from PIL import Image
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
-from emoscene.core.images import GenerationParams, read_params, save_image
-from emoscene.core.limits import read_number
+from emoscene.core.images import read_params, save_image
+from emoscene.core.migration import migrate_row
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import read_number
 from emoscene.data.workers import WorkerGroup
 
-INDEX = "pictures.jsonl"
+INDEX = "images.jsonl"
+OLD_INDEX = "pictures.jsonl"  # of version 0.1
 Draw = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
 
 
@@ -106,23 +109,40 @@ def share_parts(folder: Path, parts: Sequence[Path], keep: Callable[[int, Path],
             keep(number, index)
 
     with WorkerGroup(folder) as together:
-        index = folder / (f"pictures-{together.rank}.jsonl" if together.rank else INDEX)
+        index = folder / (f"images-{together.rank}.jsonl" if together.rank else INDEX)
         together.complete(parts, make)
 
 
-def gather_rows(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of these pictures, gathered into one index in this order; one that is in none is read from its picture.
+def read_index(folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a folder's images by file, from its indexes of this and of older versions.
 
-    Raises Failure where an index is damaged.
+    Raises:
+        EmosceneError: for an index that is damaged.
     """
+    found: dict[str, dict[str, Any]] = {}
     try:
-        found = {
-            row.get("file"): row for path in sorted(folder.glob("pictures*.jsonl")) for row in run_dir.read_jsonl(path)
-        }
+        for path in _list_indexes(folder):
+            found |= {row.get("file", ""): migrate_row(row) for row in run_dir.read_jsonl(path)}
     except EmosceneError as error:
         raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
+    return found
+
+
+def _list_indexes(folder: Path) -> list[Path]:
+    """The indexes in a folder, the older version's first: one, and one of each process that is at work."""
+    return [*sorted(folder.glob("pictures*.jsonl")), *sorted(folder.glob("images*.jsonl"))]
+
+
+def gather_rows(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of these images, gathered into one index in this order; one that is in none is read from its image.
+
+    Raises:
+        EmosceneError: for an index that is damaged.
+    """
+    found = read_index(folder)
     rows = [found[file] if file in found else read_params(folder / file).to_dict() for file in files]
     run_dir.write_atomic(folder / INDEX, run_dir.to_jsonl(rows))
-    for path in folder.glob("pictures-*.jsonl"):
-        path.unlink(missing_ok=True)
+    for path in _list_indexes(folder):
+        if path.name != INDEX:
+            path.unlink(missing_ok=True)
     return rows

@@ -1,20 +1,20 @@
 """Editing: a picture comes in, is noised to a level, and is painted on from there (SDEdit, Meng et al. 2022).
 
-`keep` K in [0, 1] is how much of it stays: of the solver's steps only the last round((1 - K) steps) are run, from
+`strength` S in [0, 1] is img2img's denoising strength: of the solver's steps only the last round(S steps) are run, from
 
     x_t = sqrt(alphabar_t) encode(x) + sqrt(1 - alphabar_t) (sqrt(c) eps_x + sqrt(1 - c) eps)
 
 at the first of these, in the solver's own units. eps is the seed's noise, eps_x the picture's own: what the base would
-have painted it from (DDIM backwards). With a share of c = min(.8, 8 K) of that, the layout survives levels at which
+have painted it from (DDIM backwards). With a share of c = min(.8, 8 (1 - S)) of that, the layout survives levels at which
 light and colours are free to change, which is what another emotion asks for; noise of the seed alone must stay below
-them (`docs/log.md`). K = 1 runs no step and gives decode(encode(x)); K = 0 runs all, from pure noise, and is what would
+them (`docs/log.md`). S = 0 runs no step and gives decode(encode(x)); S = 1 runs all, from pure noise, and is what would
 have been painted without x. What the words say stays too: the prompt, or else a caption.
 
 The framing stays. A picture of up to four times the base's own area, and no less than it, comes back at its own size;
 any other is brought to that bound at its own aspect ratio, or to the area of SIZE x SIZE (`--size SIZE`), or exactly to
 WIDTH x HEIGHT where both are given. It is worked on at the nearest sides that the UNet can take, and then brought back.
 
-A picture may also lend its emotion alone (`--like`): EmotionCLIP reads it as a mixture and as a vector.
+An image may also lend its emotion alone (`--emotion-image`): EmotionCLIP reads it as a mixture and as a vector.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
 import torch
 from PIL import Image
@@ -32,19 +32,17 @@ from torch import Tensor
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.image_origin import caution_for, is_miniature, is_rendered
-from emoscene.core.images import GenerationParams, open_image, to_upright_rgb
-from emoscene.core.limits import read_number, read_size
+from emoscene.core.images import open_image, to_upright_rgb
+from emoscene.core.params import GenerationParams
 from emoscene.core.paths import is_network_name
+from emoscene.core.request import DEFAULT_STRENGTH, ImageInput, read_number, read_size
 from emoscene.core.taxonomy import Weights, format_emotion
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model, to_tensor
 from emoscene.methods.base import Method
 from emoscene.pipeline.samplers import invert_ddim, keep_last_steps, remaining_timesteps
 
-ImageInput = Image.Image | str | Path
-
-DEFAULT_KEEP = 0.15  # where none is asked
-OWN, ALL_OF_IT = 0.8, 0.1  # share of the picture's own noise at most, and from which `keep` on
+OWN, ALL_OF_IT = 0.8, 0.1  # share of the image's own noise at most, and from which 1 - strength on
 PIXELS = 4_000_000  # of one picture
 ROOM = 4  # times the base's own area is the largest edit that was not asked for by its size
 GLANCE = 512  # pixels of the longer side that a companion is shown
@@ -99,22 +97,21 @@ class ImageInputs:
         return picture
 
     def source_fields(
-        self, image: ImageInput | None, keep: float | None, size: int | tuple[int, int] | None
+        self, image: ImageInput | None, strength: float | None, size: int | tuple[int, int] | None
     ) -> dict[str, Any]:
-        """What a row says of the picture that it is made from, if any: `image keep size digests`.
+        """What a row says of the image that it is made from, if any: `image strength width height digests`.
 
-        Raises Usage for what is no picture, `keep` outside of [0, 1] or alone, a size that cannot be painted.
+        Raises UsageError for what is no image, a strength without an image, a size that cannot be generated.
         """
         if image is None:
-            if keep is not None:
-                raise UsageError("--keep says how much of a picture stays: give the picture with --image FILE")
-            return {"size": check_size(self.base, size), "digests": {}}
-        keep = DEFAULT_KEEP if keep is None else keep
-        if not isinstance(keep, SupportsFloat) or not 0 <= float(keep) <= 1:
-            raise UsageError(f"keep {keep} is out of range: it goes from 0 to 1")
+            if strength is not None:
+                raise UsageError("--strength says how much of an image changes: give the image with --image FILE")
+            width, height = check_size(self.base, size)
+            return {"width": width, "height": height, "digests": {}}
         name, digest, picture = self._register(image)
-        size = output_size(self.base, picture.size, size)
-        return {"image": name, "keep": keep, "size": size, "digests": {name: digest}}
+        width, height = output_size(self.base, picture.size, size)
+        strength = DEFAULT_STRENGTH if strength is None else strength
+        return {"image": name, "strength": strength, "width": width, "height": height, "digests": {name: digest}}
 
     def caption(self, name: str) -> str:
         """What a picture shows, by the base's captioner. Raises Usage where the base has none."""
@@ -136,13 +133,16 @@ class ImageInputs:
 
     def emotion_vectors(self, rows: Sequence[GenerationParams]) -> Tensor | None:
         """The vectors of the pictures that rows are to feel like [B, D], zeros for a row without; None without any."""
-        vectors = [self.read_emotion(*checked_reference(row, row.like))[1] if row.like else None for row in rows]
+        vectors = [
+            self.read_emotion(*checked_reference(row, str(row.emotion_image)))[1] if row.emotion_image else None
+            for row in rows
+        ]
         some = next((vector for vector in vectors if vector is not None), None)
         return None if some is None else torch.stack([some * 0 if v is None else v for v in vectors])
 
     def start_latents(self, solver: Any, rows: Sequence[GenerationParams]) -> Tensor:
-        """The latents that the solver starts from [B, 4, h, w], for rows that share steps, size and `keep`."""
-        steps, count = rows[0].steps, num_steps_run(rows[0])
+        """The latents that the solver starts from [B, 4, h, w], for rows that share steps, size and strength."""
+        steps, count = rows[0].num_inference_steps, num_steps_run(rows[0])
         check_size(self.base, working_size(self.base, rows[0].size))
         noises = torch.stack([initial_noise(self.base, row) for row in rows]).to(self.base.device)
         if count == steps:
@@ -158,12 +158,13 @@ class ImageInputs:
         own = invert_ddim(
             self.base, self.base.encode_condition([row.prompt for row in rows]), x_0, remaining_timesteps(solver)
         )
-        share = OWN * min(1.0, float(rows[0].keep or 0) / ALL_OF_IT)
+        kept = 1 - (1.0 if rows[0].strength is None else rows[0].strength)
+        share = OWN * min(1.0, kept / ALL_OF_IT)
         return solver.add_noise(x_0, share**0.5 * own + (1 - share) ** 0.5 * noises, level)
 
     def remarks(self, row: GenerationParams, prompt: str) -> list[str]:
         """What was done with the pictures that a row was given, a sentence each."""
-        found = [f"{row.like} is felt as {format_emotion(row.emotion)}"] if row.like else []
+        found = [f"{row.emotion_image} is felt as {format_emotion(row.emotion)}"] if row.emotion_image else []
         if row.image is None:
             return found
         if row.prompt != prompt:
@@ -180,9 +181,9 @@ class ImageInputs:
         if row.image is not None and row.prompt != prompt and self._is_strange("captioner", row.image):
             what = f"its captioner's words {row.prompt!r} mean nothing"
             found.append(caution_for(f"{_display_name(row.image)} is", what, COMPANIONS["captioner"]))
-        if row.like and self._is_strange("emotion_clip", row.like):
+        if row.emotion_image and self._is_strange("emotion_clip", row.emotion_image):
             what = f"what its EmotionCLIP reads there, {format_emotion(row.emotion)}, means nothing"
-            found.append(caution_for(f"{_display_name(row.like)} is", what, COMPANIONS["emotion_clip"]))
+            found.append(caution_for(f"{_display_name(row.emotion_image)} is", what, COMPANIONS["emotion_clip"]))
         return found
 
     def _is_strange(self, kind: str, name: str) -> bool:
@@ -237,7 +238,8 @@ def _digest_file(file: str | Path) -> str:
 
 def num_steps_run(row: GenerationParams) -> int:
     """How many of its steps a row runs: the last ones, of a picture that is kept in part."""
-    return row.steps if row.keep is None else round((1 - row.keep) * row.steps)
+    steps = row.num_inference_steps
+    return steps if row.strength is None else round(row.strength * steps)
 
 
 def initial_noise(base: DiffusionModel, row: GenerationParams) -> Tensor:
@@ -273,7 +275,7 @@ def output_size(
     """The size in which a picture of this size comes back edited. Raises Usage for one that cannot be painted."""
     if isinstance(asked, Iterable):
         return check_size(base, asked)
-    asked = None if asked is None else read_number("side", asked)
+    asked = None if asked is None else read_number("width", asked)
     own, area = base.default_size**2, size[0] * size[1]
     wanted = asked**2 if asked else min(max(area, own), ROOM * own)
     wide, high = (max(1, round(side * math.sqrt(wanted / area))) for side in size)

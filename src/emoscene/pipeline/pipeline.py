@@ -2,7 +2,7 @@
 
     pipe = load("mini", method="lora")
     result = pipe("a village by a lake", emotion="awe", seed=7)      pictures of one call
-    result = pipe(image="lake.jpg", keep=0.5, emotion="awe")         a picture, changed
+    result = pipe(image="lake.jpg", strength=0.5, emotion="awe")         a picture, changed
     for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
     for x in pipe.latents(rows): pipe.preview(x)                     what they will be, after each step
 
@@ -19,26 +19,29 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice, product
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.images import GenerationParams, read_prompts
-from emoscene.core.limits import read_number, read_seeds
-from emoscene.core.taxonomy import EMOTIONS, Weights, check_one_source, emotion_weights, weights_at
+from emoscene.core.parameter import CALL
+from emoscene.core.params import GenerationParams, read_prompts
+from emoscene.core.request import Emotion, GenerationRequest, list_parameters, read_number, read_seeds
+from emoscene.core.request_types import GenerationWords
+from emoscene.core.taxonomy import EMOTIONS, Weights, emotion_weights, weights_at
 from emoscene.diffusion.decoding import ImageDecoder, to_pil
 from emoscene.diffusion.device import OutOfMemoryFallback
 from emoscene.diffusion.model import LENGTH, Condition, DiffusionModel
 from emoscene.diffusion.preview import Preview
 from emoscene.methods.base import Method, MethodChain
-from emoscene.pipeline.image_inputs import ImageInput, ImageInputs, num_steps_run
-from emoscene.pipeline.samplers import SCHEDULERS, make_scheduler, sample
+from emoscene.pipeline.image_inputs import ImageInputs, num_steps_run
+from emoscene.pipeline.samplers import make_scheduler, sample
 
-Emotion = str | Mapping[str, float] | Sequence[float] | None
+SHARED = list_parameters(CALL).keys() & {field.name for field in dataclasses.fields(GenerationParams)}
+"""What an image takes over from its request, where nothing below says it for the image alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +75,20 @@ class EmotionPipeline:
         self.memory_policy = OutOfMemoryFallback(base, lambda remark: self.on_message(remark))
         self.decoder = ImageDecoder(base, lambda remark: self.on_message(remark))
 
-    def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
-        """Paint every prompt in every emotion; asked: whatever `params` takes. batch: pictures painted at once."""
+    def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Unpack[GenerationWords]) -> Result:
+        """Generate every prompt in every emotion.
+
+        Args:
+            prompt: one, or a list of them.
+            batch: images at once, 1 to 1024; it changes the speed and not the images.
+            asked: the parameters of `core.request.GenerationRequest`.
+
+        Returns:
+            The images and their parameters, prompt by prompt, emotion by emotion, seed by seed.
+
+        Raises:
+            UsageError: for a keyword that nobody knows, and for a value that is off.
+        """
         prompts = read_prompts(prompt)
         for remark in dict.fromkeys(remark for words in prompts for remark in self.remarks(words)):
             warnings.warn(remark, stacklevel=2)
@@ -84,63 +99,56 @@ class EmotionPipeline:
         drawn = list(self.generate(rows, batch))
         return Result([image for _, image in drawn], [row for row, _ in drawn])
 
-    def plan(
-        self,
-        prompt: str | Sequence[str] = "",
-        *,
-        emotion: Emotion | list[Emotion] = None,
-        valence: float | None = None,
-        arousal: float | None = None,
-        like: ImageInput | None = None,
-        image: ImageInput | None = None,
-        keep: float | None = None,
-        seed: int = 0,
-        num: int = 1,
-        size: int | tuple[int, int] | None = None,
-        cfg: float | None = None,
-        **same: Any,
-    ) -> list[GenerationParams]:
-        """The rows that a call asks for: prompts x emotions x `num` seeds counted up from `seed`.
+    def plan(self, prompt: str | Sequence[str] = "", **asked: Unpack[GenerationWords]) -> list[GenerationParams]:
+        """The images that a call asks for: prompts x emotions x `num_images_per_prompt` seeds counted up from `seed`.
 
-        emotion: a name, a mixture ("awe:0.7,fear:-0.3" or a mapping), eight weights, None for the base, or a list of
-        these; or valence and arousal, in [-1, 1]; or like: a picture (or its file) that has it. image: a picture to
-        change, keep: how much of it stays, in [0, 1]; its caption stands in for an empty prompt. size: the side, or
-        (width, height), in pixels, multiples of the base's `unit`; of an edit, see `editing`. cfg: how closely to
-        follow the words.
-        same: `strength` (0 the base, 1 the method as trained, above extrapolates, below suppresses), `negative`,
-        `steps`, `sampler`, `cfg_low` and `cfg_high` (the noise levels t / T between which `cfg` acts). Raises Usage for
-        words that are off.
+        Args:
+            prompt: one, or a list of them; the image's caption stands in for an empty one.
+            asked: the parameters of `core.request.GenerationRequest`. emotion: a name, a mixture ("awe:0.7,fear:-0.3"
+                or a mapping), eight weights, None for the base, or a list of these. width, height: multiples of the
+                base's `size_multiple`; of an edit, see `image_inputs`.
+
+        Raises:
+            UsageError: for a keyword that nobody knows, and for a value that is off.
         """
-        check_one_source(emotion, valence, arousal, like)
-        if (low := same.get("cfg_low", 0.0)) > (high := same.get("cfg_high", 1.0)):
-            raise UsageError(f"cfg_low={low} is above cfg_high={high}: --cfg acts from high down to low")
-        source = self.image_inputs.source_fields(image, keep, size)
-        prompts = read_prompts(prompt)
-        if image is not None and not all(prompts):
+        return self.plan_request(GenerationRequest.from_words({"prompt": prompt, **asked}, also=("batch",)))
+
+    def plan_request(self, request: GenerationRequest) -> list[GenerationParams]:
+        """The images of a request, whose `method` is left aside: a pipeline has its own. Raises UsageError as `plan`."""
+        source = self.image_inputs.source_fields(request.image, request.strength, request.size)
+        prompts = read_prompts(request.prompt)
+        if request.image is not None and not all(prompts):
             caption = self.image_inputs.caption(source["image"])
             prompts = [words or caption for words in prompts]
-        asked = [w for one in (emotion if isinstance(emotion, list) else [emotion]) for w in emotion_sets(one)]
-        if valence is not None and arousal is not None:
-            asked = [weights_at(valence, arousal)]
-        if like is not None:
-            name, digest = self.image_inputs.register(like)
-            asked = [self.image_inputs.read_emotion(name, digest)[0]]
-            source |= {"like": name, "digests": {**source["digests"], name: digest}}
+        emotions = self._read_emotions(request)
+        if request.emotion_image is not None:
+            name, digest = self.image_inputs.register(request.emotion_image)
+            emotions = [self.image_inputs.read_emotion(name, digest)[0]]
+            source |= {"emotion_image": name, "digests": {**source["digests"], name: digest}}
+
+        own_scale = self.base.spec.guidance_scale
         shared = {
+            **{name: getattr(request, name) for name in SHARED},
             "method": self.method,
             "base": self.base.name,
             "adapters": self.adapters,
             "loras": self.base.loras,
             "settings": self.settings,
-            "cfg": self.base.spec.guidance_scale if cfg is None else cfg,
+            "guidance_scale": own_scale if request.guidance_scale is None else request.guidance_scale,
             **source,
-            **same,
         }
-        seeds = read_seeds(seed, num)
+        seeds = read_seeds(request.seed, request.num_images_per_prompt)
         return [
-            check_params(GenerationParams(prompt=p, emotion=e, seed=s, **shared))
-            for p, e, s in product(prompts, asked, seeds)
+            GenerationParams(**{**shared, "prompt": prompt, "emotion": emotion, "seed": seed})
+            for prompt, emotion, seed in product(prompts, emotions, seeds)
         ]
+
+    def _read_emotions(self, request: GenerationRequest) -> list[Weights]:
+        """The weights of each emotion that is asked by name or by its place on the plane."""
+        if request.valence is not None and request.arousal is not None:
+            return [weights_at(request.valence, request.arousal)]
+        asked = request.emotion if isinstance(request.emotion, list) else [request.emotion]
+        return [weights for one in asked for weights in emotion_sets(one)]
 
     def remarks(self, prompt: str) -> list[str]:
         """What is odd about a prompt, a sentence each: words the base does not know, or has no room for.
@@ -163,11 +171,11 @@ class EmotionPipeline:
     ) -> Iterator[tuple[GenerationParams, Image.Image]]:
         """The pictures of these rows, lazily and in order, at most `batch` at a time.
 
-        Only neighbours that share steps, sampler, size, `keep` and guidance's interval share a batch. Each row comes
+        Only neighbours with the same `batching_key` share a batch. Each row comes
         back with its seconds. Where memory runs out it goes on with less (`OutOfMemoryFallback`).
         """
         batch = read_number("batch", batch)
-        for _, alike in groupby(rows, key=batching_key):
+        for _, alike in groupby(rows, key=attrgetter("batching_key")):
             while group := list(islice(alike, batch)):
                 began = time.perf_counter()
                 images = self.memory_policy(self._generate_group, group)
@@ -192,7 +200,7 @@ class EmotionPipeline:
         )  # a finished image is checked, a sketch is shown as it is
 
     def denoise(self, rows: Sequence[GenerationParams]) -> Iterator[Tensor]:
-        """The latents [B, 4, h, w] after each step, for rows that share all that `batching_key` says."""
+        """The latents [B, 4, h, w] after each step, for rows that share all that their `batching_key` says."""
         return (x for x, _ in self.denoise_with_x0(rows))
 
     def denoise_with_x0(self, rows: Sequence[GenerationParams]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -200,44 +208,31 @@ class EmotionPipeline:
 
         Where all of a picture is kept there is no step, and its own latents are all that comes.
         """
-        solver = make_scheduler(self.base, rows[0].sampler, rows[0].steps)
+        solver = make_scheduler(self.base, rows[0].sampler, rows[0].num_inference_steps)
         x = self.image_inputs.start_latents(solver, rows)
         if not num_steps_run(rows[0]):
             return iter([(x, x)])
         positive, negative = self.encode_conditions(rows)
-        cfg = torch.tensor([row.cfg for row in rows], device=self.base.device)
-        interval = rows[0].cfg_low, rows[0].cfg_high
-        return sample(self.base, self.chain, positive, negative, cfg, x, solver, interval)
+        cfg = torch.tensor([row.guidance_scale for row in rows], device=self.base.device)
+        return sample(self.base, self.chain, positive, negative, cfg, x, solver, rows[0].guidance_interval)
 
     @torch.no_grad()
     def encode_conditions(self, rows: Sequence[GenerationParams]) -> tuple[Condition, Condition | None]:
         """What these rows lead towards, and away from; None where no row asks for guidance."""
         device = self.base.device
-        strengths = torch.tensor([[row.strength] for row in rows], device=device)
+        strengths = torch.tensor([[row.emotion_scale] for row in rows], device=device)
         a = torch.tensor([row.emotion for row in rows], device=device) * strengths
         plain = self.base.encode_condition([row.prompt for row in rows], a)
         vectors = self.image_inputs.emotion_vectors(rows)
         if vectors is not None:
             plain = dataclasses.replace(plain, extra={"like": vectors})
         positive = self.chain.condition(plain)
-        if all(row.cfg == 1 for row in rows):
+        if all(row.guidance_scale == 1 for row in rows):
             return positive, None
-        away = self.base.encode_condition([row.negative for row in rows], (-a).clamp(min=0), plain.emotion_gain)
+        away = self.base.encode_condition([row.negative_prompt for row in rows], (-a).clamp(min=0), plain.emotion_gain)
         if vectors is not None:
             away = dataclasses.replace(away, extra={"like": torch.zeros_like(vectors)})
         return positive, self.chain.condition(away)
-
-
-def check_params(row: GenerationParams) -> GenerationParams:
-    """The row, whose numbers are in bounds. Raises Usage for a sampler that nobody knows."""
-    if row.sampler not in SCHEDULERS:
-        raise unknown_name("sampler", row.sampler, SCHEDULERS)
-    return row
-
-
-def batching_key(row: GenerationParams) -> tuple[Any, ...]:
-    """What rows must have in common to be painted at once."""
-    return row.steps, row.sampler, row.size, row.keep, row.cfg_low, row.cfg_high
 
 
 def emotion_sets(emotion: Emotion) -> list[Weights]:

@@ -18,31 +18,24 @@ import diffusers
 import torch
 from torch import Tensor
 
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core import registry
+from emoscene.core.errors import UsageError
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import MethodChain
-
-SCHEDULERS = {
-    "dpm++": "DPMSolverMultistepScheduler",
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "pndm": "PNDMScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
 
 
 def make_scheduler(base: DiffusionModel, name: str, steps: int) -> Any:
     """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
-    if name not in SCHEDULERS:
-        raise unknown_name("sampler", name, SCHEDULERS)
+    table = registry.load_table("samplers", name)
     total = len(base.alphas_cumprod)
     if not 1 <= steps < total:
         raise UsageError(
             f"steps={steps} is off: the base '{base.name}' was trained on {total} timesteps, and a sampler takes from "
             f"1 to {total - 1} of them (20 to 50 is usual)"
         )
-    config = {**base.scheduler_config, "prediction_type": "epsilon"}
-    made = getattr(diffusers, SCHEDULERS[name]).from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    config = {**base.scheduler_config, **table.get("settings", {}), "prediction_type": "epsilon"}
+    plain = {key: value for key, value in config.items() if not key.startswith("_")}
+    made = getattr(diffusers, table["scheduler"]).from_config(plain)
     made.set_timesteps(steps, device=base.device)
     return made
 

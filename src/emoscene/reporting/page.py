@@ -38,10 +38,10 @@ SHEETS = {GUIDES: report_tables.guide_table, PORTRAITS: report_tables.portrait_t
 STRIPPED = ("awe", "fear")  # emotions in the strips of strength
 GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
 AXES = {
-    "strength": "strength",
+    "emotion_scale": "emotion scale",
     "classifier_scale": "classifier scale",
     "guidance.classifier_scale": "classifier scale",
-    "cfg": "cfg",
+    "guidance_scale": "CFG scale",
 }
 UP = "emotion as asked"
 HOW = (
@@ -233,17 +233,17 @@ def guidance_section(found: Sequence[ScoreEntry]) -> list[str]:
 def strength_strips(found: Sequence[ScoreEntry]) -> list[str]:
     """A strip a method and emotion: one prompt and seed, from the least strength to the greatest."""
     hung: list[str] = []
-    for name, turns in find_curves(found, "strength").items():
+    for name, turns in find_curves(found, "emotion_scale").items():
         dial, (_, least) = [f"{strength:g}" for strength, _ in turns], turns[0]
         shown = [next((row for row in least.rows if row["asked"] == emotion), None) for emotion in STRIPPED]
         rows = [row for row in shown if row is not None]
         plates = []
         for row in rows:
-            words = f"{row['prompt']}, {name}, {row['asked']}, strength"
+            words = f"{row['prompt']}, {name}, {row['asked']}, emotion scale"
             files = [(strength, _find_file(entry, row)) for strength, (_, entry) in zip(dial, turns, strict=True)]
             plates.append([_make_figure(file, f"{words} {strength}") for strength, file in files])
         if plates:
-            caption = f"{name}, strength {dial[0]} to {dial[-1]}: {rows[0]['prompt']}"
+            caption = f"{name}, emotion scale {dial[0]} to {dial[-1]}: {rows[0]['prompt']}"
             hung.append(image_grid(plates, [row["asked"] for row in rows], dial, caption))
     return hung
 

@@ -17,19 +17,22 @@ import numpy as np
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.migration import migrate_runtime_settings
+from emoscene.core.migration import migrate_scores
+from emoscene.core.parameter import COMPARE
 from emoscene.core.paths import fault_of_name, is_inside, resolve_inside
+from emoscene.core.request import list_parameters
+from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
 from emoscene.reporting.checks import check_manifest, check_scores, check_verdict
 
-APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
+APART = ("base", *list_parameters(COMPARE), "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
 SAME = {
     "prompts": "painted other prompts",
     "seeds": "painted other seeds",
     "base": "painted on another base",
-    "steps": "took another number of steps",
+    "num_inference_steps": "took another number of steps",
     "sampler": "took another sampler",
 }
 """What two scores must share to be compared, and what is wrong where they do not."""
@@ -103,6 +106,7 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
             scores = run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8"))
             check_scores(scores)
             check_manifest(manifest)
+            scores = migrate_scores(scores)
             name = str(scores.get("method") or Path(scores["from"]).name)
             found.append(ScoreEntry(name, folder, scores, list(_verdicts(folder)), manifest))
             found[-1].judged("emotion_accuracy")
@@ -153,7 +157,8 @@ def _differing_keys(
 def _format_setting(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(str(one)[:8] for one in value) or "no adapter"
-    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+    words = key.replace("_", " ")
+    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
 
 
 def comparison_remarks(found: Sequence[ScoreEntry]) -> list[str]:
@@ -269,7 +274,7 @@ def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
 
 
 def find_curves(found: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:
-    """Entries that differ in nothing but `axis` (strength, cfg, or a setting), in its order; two are a curve."""
+    """Entries that differ in nothing but `axis` (emotion_scale, guidance_scale, or a setting), in its order; two are a curve."""
     groups: dict[str, list[tuple[float, ScoreEntry]]] = {}
     for entry in found:
         settings = dict(_settings(entry))

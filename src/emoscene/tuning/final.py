@@ -85,7 +85,8 @@ def judge_trial(bench: TuningObjective, trial: FrozenTrial, jury: FinalEvaluatio
     if not bench.adapters and "selected_by" not in made.manifest:
         made.finish(selected_by=bench.mark)
     late = {key: chosen[key] for key in sorted(bench.late)}
-    asked: dict[str, Any] = {"method": bench.name, "base": bench.backbone.name, "cfg": chosen["cfg"], **late}
+    asked: dict[str, Any] = {"method": bench.name, "base": bench.backbone.name, "guidance_scale": chosen["cfg"]}
+    asked |= late
     asked |= {"judge": jury.judges, "prompts": jury.prompts, "seeds": jury.seeds, "on_message": bench.on_message}
     try:
         return evaluate(out=out, adapter=folder, **asked)
@@ -120,7 +121,8 @@ def write_recipes(bench: TuningObjective, best: FrozenTrial, header: Sequence[st
     """Write the winner as `evaluate.toml` and, where it was trained here, `train.toml`."""
     chosen = bench.full_settings(best.params)
     folder = bench.train_artifact(chosen)
-    use = {"base": bench.backbone.name, "method": bench.name, "adapter": [str(folder)], "cfg": chosen["cfg"]}
+    use = {"base": bench.backbone.name, "method": bench.name, "adapter": [str(folder)]}
+    use["guidance_scale"] = chosen["cfg"]
     use |= {key: chosen[key] for key in sorted(bench.late) if chosen[key] is not None}
     texts = {"evaluate": "".join(f"{key} = {json.dumps(value)}\n" for key, value in use.items())}
     header = [*header, f"its training: {json.dumps(run_dir.read_manifest(folder).get('cost', {}))}"]

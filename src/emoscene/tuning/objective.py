@@ -21,7 +21,7 @@ from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
 from emoscene.core.config import Option, option
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
-from emoscene.core.migration import migrate_settings
+from emoscene.core.setting_names import migrate_settings
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import locate_model

@@ -63,7 +63,9 @@ class Selector:
     def observe(self, pipe: EmotionPipeline, cfg: float) -> Observation:
         """Every prompt in every emotion."""
         asked = list(product(range(len(self.prompts)), range(len(EMOTIONS))))
-        rows = [pipe.plan(self.prompts[p], emotion=EMOTIONS[e], seed=FIRST + p, cfg=cfg)[0] for p, e in asked]
+        rows = [
+            pipe.plan(self.prompts[p], emotion=EMOTIONS[e], seed=FIRST + p, guidance_scale=cfg)[0] for p, e in asked
+        ]
         images = [image for _, image in pipe.generate(rows)]
         read = self.reader.read(images)
         prompt, emotion = np.array(asked).T
@@ -72,7 +74,7 @@ class Selector:
 
     def observe_base(self, pipe: EmotionPipeline, cfg: float) -> float:
         """The content of what the base paints when no emotion is asked of it: the most that can be kept."""
-        rows = [pipe.plan(text, seed=FIRST + place, cfg=cfg)[0] for place, text in enumerate(self.prompts)]
+        rows = [pipe.plan(text, seed=FIRST + place, guidance_scale=cfg)[0] for place, text in enumerate(self.prompts)]
         return self._content_kept([image for _, image in pipe.generate(rows)], np.arange(len(rows)))
 
     def _content_kept(self, images: Sequence[Image.Image], prompt: Array) -> float:

@@ -1,4 +1,4 @@
-"""What the page's buttons and Gradio's API call: words in, a `Wish`, what the studio answers, components' values out.
+"""What the page's buttons and Gradio's API call: words in, a `GenerationRequest`, what the studio answers, components' values out.
 
 Nothing is decided here. A sentence of refusal becomes the page's own, and no other error is shown. Those that paint are
 generators: a call that is stopped, or whose asker has gone, is closed at its next step.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from html import escape
+from inspect import Parameter, Signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,17 +19,18 @@ from typing import Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 
-from emoscene.core import config
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, read_params, save_image
+from emoscene.core.images import read_params, save_image
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import GenerationRequest, read_number
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
-from emoscene.web import form as wishes
+from emoscene.web import form
 from emoscene.web.affect_plane import verdicts_html
 from emoscene.web.session import Painted, Session, Verdict
 
-FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
+FIELDS = tuple(name for name in form.FIELDS if name != "strength")
 """The words of the tab *Paint*, in their order."""
-APART = ("adapters", "loras", "image", "keep", "like", "size", "cfg_low", "cfg_high")
+APART = ("adapters", "loras", "image", "strength", "emotion_image", "guidance_interval")
 """What else a picture is a function of, besides its base and its settings."""
 
 TYPE = re.compile(r" \(type: <class '.*?'>\)")
@@ -69,11 +71,11 @@ def plain_errors(*files: str) -> Iterator[None]:
         raise gr.Error(sentence, title="Not so", print_exception=False, duration=12) from error
 
 
-def read_form(words: Sequence[Any]) -> wishes.Wish:
-    """The wish in a tab's words, which stand in the order of `FIELDS`."""
+def read_form(words: Sequence[Any]) -> GenerationRequest:
+    """The request in a tab's words, which stand in the order of `FIELDS`."""
     pairs = dict(zip(FIELDS, words, strict=True))
     pairs["method"] = "+".join(pairs["method"] or []) or "none"
-    return wishes.read_wish(pairs)
+    return form.read_request(pairs)
 
 
 def progress_html(share: float, words: str) -> str:
@@ -114,32 +116,20 @@ def caption_of(row: GenerationParams) -> str:
 def make_generate(studio: Session) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Paint*."""
 
-    def generate(
-        prompt: str,
-        negative: str,
-        emotion: str,
-        strength: float,
-        method: list[str],
-        seed: float,
-        num: float,
-        steps: float,
-        cfg: float,
-        sampler: str,
-        size: float | None,
-    ) -> Iterator[Any]:
-        words = (prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size)
+    def generate(*words: Any) -> Iterator[Any]:
         with plain_errors():
-            wish = read_form(words)
-            remarks = [*studio.pipe(wish.method).remarks(wish.prompt), *studio.remarks]
-            if wish.emotion and wish.method == "none":
+            request = read_form(words)
+            method, num = request.method or "none", request.num_images_per_prompt
+            remarks = [*studio.pipe(method).remarks(str(request.prompt)), *studio.remarks]
+            if request.emotion and method == "none":
                 remarks.append("the base alone hears no emotion: choose a method")
             notes = remarks_html(remarks)
-            across = min(2, wish.num)
+            across = min(2, num)
             yield gr.Gallery(columns=across), progress_html(0, "beginning") + notes, gr.skip()
             with TemporaryDirectory(prefix="emoscene-") as folder:
-                for view in studio.generate(wish):
+                for view in studio.generate(request):
                     rows = [row.to_dict() for row, _ in view.finished]
-                    last = view.share == 1 and len(rows) == wish.num
+                    last = view.share == 1 and len(rows) == num
                     news = result_text([row for row, _ in view.finished]) if last else f"{view.share:.0%}"
                     shown = last or view.previews
                     pictures = [
@@ -152,6 +142,8 @@ def make_generate(studio: Session) -> Callable[..., Iterator[Any]]:
                         rows if last else gr.skip(),
                     )
 
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in FIELDS]
+    generate.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # by which programs call it
     return generate
 
 
@@ -167,11 +159,9 @@ def make_compare(studio: Session) -> Callable[..., Iterator[Any]]:
         steps: float,
     ) -> Iterator[Any]:
         with plain_errors():
-            wish = wishes.read_wish(
-                {"prompt": prompt, "seed": seed, "steps": steps, "cfg": studio.base.spec.guidance_scale}
-            )
+            request = form.read_request({"prompt": prompt, "seed": seed, "num_inference_steps": steps})
             chosen = ["" if name == "none" else name for name in emotions or []]
-            grid = studio.compare(wish, methods or [], chosen, parse_scales(strengths or ""))
+            grid = studio.compare(request, methods or [], chosen, parse_scales(strengths or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 made = 0
                 for view in grid.views():
@@ -191,14 +181,12 @@ def make_edit(studio: Session) -> Callable[..., Iterator[Any]]:
     """The function of the tab *Re-feel*."""
 
     def refeel(
-        file: str, prompt: str, emotion: str, keep: float, strength: float, method: list[str], seed: float
+        file: str, prompt: str, emotion: str, strength: float, emotion_scale: float, method: list[str], seed: float
     ) -> Iterator[Any]:
         with plain_errors(*[file] if file else []):
-            asked = {"prompt": prompt, "emotion": emotion, "keep": keep, "strength": strength, "seed": seed}
-            wish = wishes.read_wish(
-                asked | {"method": "+".join(method or []) or "none", "cfg": studio.base.spec.guidance_scale}
-            )
-            before, views = studio.edit(wish, file)
+            asked = {"prompt": prompt, "emotion": emotion, "emotion_scale": emotion_scale, "strength": strength}
+            asked |= {"seed": seed, "method": "+".join(method or []) or "none"}
+            before, views = studio.edit(form.read_request(asked), file)
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 for view in views:
                     after = [path for path, _ in save_files(view.finished, folder)] or view.previews
@@ -236,22 +224,20 @@ def make_restore(studio: Session) -> Callable[[str | None], Any]:
             if not file:
                 raise UsageError("there is no picture yet: drop one first")
             row = read_params(file)
-            if not isinstance(row.settings, dict) or [type(side) for side in row.size] != [int, int]:
-                raise EmosceneError(f"the row in {file} is damaged")
             if row.base != studio.base.name:
                 mine = Path(studio.base.name).name  # whoever asks need not know where the base lies
                 raise UsageError(f"{file} was painted on {row.base}, and this page has {mine}: emoscene web --base")
-            same = {name: getattr(row, name) for name in FIELDS if name not in {"emotion", "num", "size"}}
-            wish = asdict(
-                wishes.read_wish({**same, "emotion": format_emotion(row.emotion), "num": 1, "size": max(row.size)})
-            )
-            methods = wish["method"].split("+")
+            alone = {"emotion": format_emotion(row.emotion), "num_images_per_prompt": 1}
+            own = {name: getattr(row, name) for name in FIELDS if name not in alone}
+            request = form.read_request(own | alone)
+            methods = row.method.split("+")
             for name in methods:
                 studio.pipe(name)
-            [own] = studio.pipe(wish["method"]).plan()
-            gone = unrestored_text(row, replace(own, size=(wish["size"], wish["size"])))
+            [here] = studio.pipe(row.method).plan()
+            gone = unrestored_text(row, here)
             remarks = [f"this tab cannot take over {', '.join(gone)}: emoscene generate can"] if gone else []
-            return [*({**wish, "method": methods}[name] for name in FIELDS), remarks_html(remarks)]
+            back = asdict(request) | {"method": methods, "emotion": alone["emotion"]}
+            return [*(back[name] for name in FIELDS), remarks_html(remarks)]
 
     return restore
 
@@ -265,10 +251,8 @@ def unrestored_text(row: GenerationParams, own: GenerationParams) -> list[str]:
 
 
 def parse_scales(text: str) -> list[float]:
-    """Strengths as they are written: `0, 0.5, 1`. Raises Usage for what is no number."""
-    return [
-        config.Option("strength", "float", 1.0, "", span=(-3, 3)).read(part) for part in text.split(",") if part.strip()
-    ]
+    """Emotion scales as they are written: `0, 0.5, 1`. Raises Usage for what is no number."""
+    return [read_number("emotion_scale", part) for part in text.split(",") if part.strip()]
 
 
 def _explain_mismatch(error: Exception, call: str) -> str:
@@ -283,5 +267,5 @@ def _explain_mismatch(error: Exception, call: str) -> str:
 def _format_value(name: str, value: Any) -> str:
     """A row's value in words; a file by its name alone."""
     if isinstance(value, tuple):
-        return ("x" if name == "size" else ", ").join(map(str, value)) or "none"
-    return Path(str(value)).name if name in ("image", "like") else str(value)
+        return ", ".join(map(str, value)) or "none"
+    return Path(str(value)).name if name in ("image", "emotion_image") else str(value)

@@ -12,12 +12,13 @@ from typing import Any
 
 import gradio as gr
 
-from emoscene.core import config
+from emoscene.core.parameter import WEB
+from emoscene.core.request import DEFAULT_STRENGTH, list_parameters
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.web import calls
 from emoscene.web.affect_plane import affect_picker
 from emoscene.web.fair_queue import FairQueue
-from emoscene.web.form import PAIR, Wish
+from emoscene.web.form import PAIR
 from emoscene.web.session import Session
 
 STYLE = Path(__file__).with_name("page.css")
@@ -84,7 +85,7 @@ THEME = gr.themes.Base(
     button_secondary_text_color="#2b2a28",
     button_secondary_text_color_dark="#ebe6dc",
 )
-OPTIONS = {option.name: option for option in config.list_options(Wish)}
+OPTIONS = list_parameters(WEB)
 ONE = {"concurrency_id": "painter", "concurrency_limit": 1}
 SCENE = "a village by a lake"
 SHOW = """() => {
@@ -125,22 +126,19 @@ def generate_tab(studio: Session) -> None:
     """The tab that paints."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            prompt = gr.Textbox(SCENE, label="Words", lines=2, max_lines=4)
-            emotion = affect_picker("awe", "paint")
-            strength = slider("strength", 0.05, label="Strength")
-            method = method_choice(studio)
+            fields: dict[str, Any] = {}
+            fields["prompt"] = gr.Textbox(SCENE, label="Words", lines=2, max_lines=4)
+            fields["emotion"] = affect_picker("awe", "paint")
+            fields["emotion_scale"] = slider("emotion_scale", 0.05, label="Emotion scale")
+            fields["method"] = method_choice(studio)
             with gr.Row(elem_classes="numbers"):
-                seed = number_field("seed", label="Seed")
+                fields["seed"] = number_field("seed", label="Seed")
                 dice = gr.Button("Dice", min_width=60, scale=0, elem_classes="dice")
-                num = number_field("num", label="Pictures")
+                fields["num_images_per_prompt"] = number_field("num_images_per_prompt", label="Pictures")
             with gr.Accordion("More settings", open=False):
-                negative = gr.Textbox("", label="Not this", info=OPTIONS["negative"].help)
-                steps = slider("steps", 1, label="Steps")
-                cfg = slider("cfg", 0.5, studio.base.spec.guidance_scale, label="Guidance")
-                sampler = gr.Dropdown(
-                    list(OPTIONS["sampler"].choices or ()), value=OPTIONS["sampler"].default, label="Sampler"
-                )
-                size = number_field("size", studio.base.default_size, label="Size")
+                for name in calls.FIELDS:
+                    if name not in fields:
+                        fields[name] = any_field(name, studio)
         with gr.Column(scale=6, min_width=320):
             with gr.Row(elem_classes="doing"):
                 go = gr.Button("Paint", variant="primary", elem_classes="go")
@@ -161,12 +159,12 @@ def generate_tab(studio: Session) -> None:
             with gr.Accordion("Settings back from a picture", open=False):
                 drop = file_drop("Drop a PNG that was painted here", single=True)
                 lost = gr.HTML("", apply_default_css=False, label="What does not come back")
-    words = [prompt, negative, emotion, strength, method, seed, num, steps, cfg, sampler, size]
+    words = [fields[name] for name in calls.FIELDS]
     run = {"fn": calls.make_generate(studio), "inputs": words, "outputs": [gallery, state, rows], **ONE}
-    event = gr.on([go.click, prompt.submit], **run, api_name="generate", show_progress="hidden")
+    event = gr.on([go.click, fields["prompt"].submit], **run, api_name="generate", show_progress="hidden")
     stop_button(stop, state, event)
     go.click(None, js=SHOW, api_visibility="private")
-    dice.click(None, None, seed, js="() => Math.floor(Math.random() * 4294967296)", api_visibility="private")
+    dice.click(None, None, fields["seed"], js="() => Math.floor(Math.random() * 4294967296)", api_visibility="private")
     drop.upload(calls.make_restore(studio), drop, [*words, lost], api_name="restore", show_progress="hidden")
 
 
@@ -180,10 +178,10 @@ def compare_tab(studio: Session) -> None:
             across = gr.CheckboxGroup(
                 [*EMOTIONS, "none"], value=["awe", "contentment", "fear", "sadness"], label="Emotions, across"
             )
-            strengths = gr.Textbox("1", label="Strengths, down", info="one, or several as in 0, 0.5, 1")
+            strengths = gr.Textbox("1", label="Emotion scales, down", info="one, or several as in 0, 0.5, 1")
             with gr.Row(elem_classes="numbers"):
                 seed = number_field("seed", label="Seed")
-                steps = number_field("steps", label="Steps")
+                steps = number_field("num_inference_steps", label="Steps")
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_classes="doing"):
                 go = gr.Button("Compare", variant="primary", elem_classes="go")
@@ -214,8 +212,8 @@ def edit_tab(studio: Session) -> None:
             file = file_drop("Drop a picture", single=True)
             prompt = gr.Textbox("", label="Words", info="what the picture shows; empty: its caption", placeholder=SCENE)
             emotion = affect_picker("sadness", "refeel")
-            keep = slider("keep", 0.05, label="Keep")
-            strength = slider("strength", 0.05, label="Strength")
+            strength = slider("strength", 0.05, DEFAULT_STRENGTH, label="Strength")
+            scale = slider("emotion_scale", 0.05, label="Emotion scale")
             method = method_choice(studio)
             seed = number_field("seed", label="Seed")
         with gr.Column(scale=6, min_width=320):
@@ -234,7 +232,7 @@ def edit_tab(studio: Session) -> None:
             )
             with gr.Accordion("Row: what the picture is a function of", open=False):
                 rows = gr.JSON(show_label=False)
-    words = [file, prompt, emotion, keep, strength, method, seed]
+    words = [file, prompt, emotion, strength, scale, method, seed]
     event = go.click(
         calls.make_edit(studio), words, [pair, state, rows], api_name="refeel", show_progress="hidden", **ONE
     )
@@ -251,17 +249,37 @@ def judge_tab(studio: Session) -> None:
 
 
 def slider(name: str, step: float, value: float | None = None, **words: Any) -> gr.Slider:
-    """A slider over a field of `Wish`."""
+    """A slider over a parameter of a generation."""
     option = OPTIONS[name]
-    low, high = (option.span or (0, 1))[:2]
+    low, high = option.slider or (option.span or (0, 1))[:2]
     return gr.Slider(
         low, high, option.default if value is None else value, step=step, info=option.help, buttons=[], **words
     )
 
 
 def number_field(name: str, value: int | None = None, **words: Any) -> gr.Number:
-    """A number that is a field of `Wish`; never an empty one, which Gradio's page would send as 0."""
+    """A number that is a parameter of a generation; never an empty one, which Gradio's page would send as 0."""
     return gr.Number(OPTIONS[name].default if value is None else value, precision=0, min_width=90, **words)
+
+
+LABELS = {"negative_prompt": "Not this", "num_inference_steps": "Steps", "guidance_scale": "Guidance"}
+"""What the page calls a parameter, where that is not its name."""
+
+
+def any_field(name: str, studio: Session) -> Any:
+    """A component for any parameter of a generation, by its choices, range and type."""
+    option = OPTIONS[name]
+    label = LABELS.get(name, name.replace("_", " ").capitalize())
+    owned = {"guidance_scale": studio.base.spec.guidance_scale}
+    owned |= {"width": studio.base.default_size, "height": studio.base.default_size}
+    value = owned.get(name, option.default)
+    if option.choices:
+        return gr.Dropdown(list(option.choices), value=value, label=label, info=option.help)
+    if option.slider:
+        return slider(name, 1 if option.type == "int" else 0.5, value, label=label)
+    if option.type == "int":
+        return number_field(name, value, label=label)
+    return gr.Textbox(value, label=label, info=option.help)
 
 
 def method_choice(studio: Session) -> gr.Dropdown:

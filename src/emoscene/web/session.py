@@ -1,7 +1,7 @@
 """A base with everything on it that the page offers, held ready: methods, judges, the safety checker.
 
     studio = Studio("mini")
-    for view in studio.generate(wish):      what there is to see, after every step
+    for view in studio.generate(request):      what there is to see, after every step
         view.share, view.previews, view.finished
 
 A view's previews are the sampler's present estimate of x_0, decoded from at most `GLANCE` latents a side and no more
@@ -18,7 +18,6 @@ from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,9 @@ from torch import Tensor
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, is_rendered
-from emoscene.core.images import PAPER, GenerationParams, contact_sheet, name_files
+from emoscene.core.images import PAPER, contact_sheet, name_files
+from emoscene.core.params import GenerationParams
+from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
 from emoscene.diffusion.device import load_model
 from emoscene.encoders.base import Encoder
@@ -37,8 +38,8 @@ from emoscene.evaluation.judges import load_judges, name_miniature
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
-from emoscene.pipeline.pipeline import EmotionPipeline, batching_key
-from emoscene.web.form import Wish, check_budget, open_uploads
+from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.web.form import check_budget, check_cost, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 
 GLANCE = 32  # latents a side that a preview is decoded from
@@ -117,27 +118,28 @@ class Session:
                 del self.pipes[next(iter(self.pipes))]
             return self.pipes[method]
 
-    def plan(self, wish: Wish, **more: Any) -> list[GenerationParams]:
-        """The rows that a wish means."""
-        same = {
-            name: getattr(wish, name) for name in ("strength", "negative", "seed", "num", "steps", "cfg", "sampler")
-        }
-        asked = {"emotion": wish.emotion or None, "size": wish.size, **same, **more}
-        return check_budget(name_files(self.pipe(wish.method).plan(wish.prompt, **asked)), self.base.default_size)
+    def plan(self, request: GenerationRequest) -> list[GenerationParams]:
+        """The images that a request means. Raises UsageError where they cost more than one call may."""
+        check_cost(request, self.base.default_size)
+        planned = self.pipe(request.method or "none").plan_request(request)
+        return check_budget(name_files(planned), self.base.default_size)
 
-    def generate(self, wish: Wish) -> Iterator[View]:
-        """The pictures of a wish."""
-        return self.generate_views(self.plan(wish))
+    def generate(self, request: GenerationRequest) -> Iterator[View]:
+        """The images of a request."""
+        return self.generate_views(self.plan(request))
 
-    def compare(self, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]) -> Grid:
+    def compare(
+        self, request: GenerationRequest, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]
+    ) -> Grid:
         """The grid of these, painted as its `views` are asked for. Raises Usage for an empty side."""
-        return Grid(self, wish, methods, emotions, strengths)
+        return Grid(self, request, methods, emotions, strengths)
 
-    def edit(self, wish: Wish, file: str) -> tuple[Image.Image, Iterator[View]]:
+    def edit(self, request: GenerationRequest, file: str) -> tuple[Image.Image, Iterator[View]]:
         """A picture, as it is worked on, and the views of it with another emotion."""
         [picture] = open_uploads([file] if file else [])
-        rows = self.plan(wish, num=1, image=picture, keep=wish.keep)
-        cautions = tuple(self.pipe(wish.method).image_inputs.cautions(rows[0], wish.prompt))
+        rows = self.plan(replace(request, num_images_per_prompt=1, image=picture))
+        inputs = self.pipe(rows[0].method).image_inputs
+        cautions = tuple(inputs.cautions(rows[0], str(request.prompt)))
         return picture.resize(rows[0].size, Image.Resampling.LANCZOS), self._keep_inputs(rows, cautions)
 
     def _keep_inputs(self, rows: list[GenerationParams], cautions: tuple[str, ...]) -> Iterator[View]:
@@ -217,19 +219,25 @@ class Grid:
     """Methods (at several strengths) down, emotions across, one prompt and one seed."""
 
     def __init__(
-        self, studio: Session, wish: Wish, methods: Sequence[str], emotions: Sequence[str], strengths: Sequence[float]
+        self,
+        studio: Session,
+        request: GenerationRequest,
+        methods: Sequence[str],
+        emotions: Sequence[str],
+        strengths: Sequence[float],
     ) -> None:
         for name, side in (("method", methods), ("emotion", emotions), ("strength", strengths)):
             if not side:
                 raise UsageError(f"a comparison needs one {name} at least: choose some")
         if (cells := len(methods) * len(emotions) * len(strengths)) > CELLS:
             raise UsageError(f"a comparison of {cells} pictures is too large: {CELLS} at most")
-        self.studio, self.columns, self.title = studio, [emotion_heading(e) for e in emotions], wish.prompt
+        self.studio, self.columns, self.title = studio, [emotion_heading(e) for e in emotions], str(request.prompt)
         self.lines = [(method, strength) for method in methods for strength in strengths]
         rows = []
         for method, strength in self.lines:
-            one = replace(wish, method=method, strength=strength, num=1)
-            rows += [row for e in emotions for row in studio.plan(replace(one, emotion=e))]
+            one = replace(request, method=method, emotion_scale=strength, num_images_per_prompt=1)
+            for emotion in emotions:
+                rows += studio.plan(replace(one, emotion=emotion or None))
         self.rows = check_budget(name_files(rows), studio.base.default_size)
 
     def views(self) -> Iterator[View]:
@@ -264,6 +272,6 @@ def blank_image(size: tuple[int, int]) -> Image.Image:
 
 def group_params(rows: Sequence[GenerationParams]) -> Iterator[list[GenerationParams]]:
     """Neighbours that can be painted together, at most `BATCH` of them."""
-    for _, alike in groupby(rows, key=lambda row: (row.method, *batching_key(row))):
+    for _, alike in groupby(rows, key=lambda row: (row.method, *row.batching_key)):
         while group := list(islice(alike, BATCH)):
             yield group

@@ -1,0 +1,340 @@
+"""One call of a generation: every parameter once, with its type, default, range, help and aliases.
+
+    GenerationRequest             what a call asks for: prompts, emotions, how many images, and what they share
+    params.GenerationParams       what one image is a function of; its row in `images.jsonl` and in the file itself
+
+Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline` (`request_types`),
+the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images of one batch share,
+what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field to
+`GenerationRequest`, and one to `GenerationParams` where the image depends on it.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from emoscene.core import registry
+from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.parameter import (
+    BATCH,
+    CALL,
+    CLI,
+    COMPARE,
+    CONTENT,
+    EDIT,
+    EVALUATE,
+    OUTPUT,
+    SAMPLING,
+    WEB,
+    Parameter,
+    parameter,
+)
+from emoscene.core.taxonomy import LARGEST, check_one_source
+
+LAST_SEED = 2**32 - 1
+MOST_IMAGES = 1_000_000
+DEFAULT_STRENGTH = 0.75  # where an image is given and no strength
+TIMESTEPS = 1000  # of Stable Diffusion's schedule; `samplers.make_scheduler` knows the base's own
+LONGEST_SIDE = 1_000_000  # pixels; how many an image may have in all is `image_inputs.PIXELS`
+
+Emotion = str | Mapping[str, float] | Sequence[float] | None
+ImageInput = Image.Image | str | Path
+R = TypeVar("R", bound="GenerationRequest")
+
+
+EVERYWHERE = (CALL, CLI, WEB)
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationRequest:
+    """What one call asks for: every prompt in every emotion, `num_images_per_prompt` times.
+
+    Raises:
+        UsageError: for the first value that is off.
+    """
+
+    prompt: str | Sequence[str] = parameter("", "what the image shows", "str", CONTENT, (WEB,))
+    negative_prompt: str = parameter(
+        "",
+        "what the image shall not show",
+        "str",
+        CONTENT,
+        (*EVERYWHERE, EVALUATE),
+        aliases=("negative",),
+        example="blurry",
+    )
+    emotion: Emotion | list[Emotion] = parameter(
+        None,
+        "a name, a mixture such as awe:0.7,fear:-0.3, or all for each in turn",
+        "str",
+        CONTENT,
+        EVERYWHERE,
+        example="awe",
+    )
+    valence: float | None = parameter(
+        None,
+        "how pleasant; with --arousal, instead of an emotion's name",
+        "float",
+        CONTENT,
+        (CALL, CLI),
+        span=(-1.0, 1.0),
+        example=0.4,
+    )
+    arousal: float | None = parameter(
+        None,
+        "how excited; a place between the eight emotions",
+        "float",
+        CONTENT,
+        (CALL, CLI),
+        span=(-1.0, 1.0),
+        example=0.6,
+    )
+    emotion_image: ImageInput | None = parameter(
+        None, "an image that has the emotion, instead of its name", "str", CONTENT, (CALL, CLI), example="storm.jpg"
+    )
+    method: str | None = parameter(
+        None,
+        "none, prompt, lora ..., or two as a+b; left out, the adapters say it",
+        "str",
+        CONTENT,
+        (CLI, WEB),
+        example="lora",
+    )
+    emotion_scale: float = parameter(
+        1.0,
+        "0 the base, 1 the method as trained, above extrapolates, below suppresses",
+        "float",
+        CONTENT,
+        (*EVERYWHERE, COMPARE),
+        span=(-LARGEST, LARGEST),
+        slider=(-3, 3),
+    )
+    num_inference_steps: int = parameter(
+        20,
+        "steps of the sampler: more is slower and finer",
+        "int",
+        SAMPLING,
+        (*EVERYWHERE, BATCH, EVALUATE, COMPARE),
+        span=(1, TIMESTEPS - 1),
+        aliases=("steps",),
+        label="Steps",
+        slider=(1, 100),
+    )
+    sampler: str = parameter(
+        "dpm++",
+        "the solver of the diffusion",
+        "str",
+        SAMPLING,
+        (*EVERYWHERE, BATCH, EVALUATE, COMPARE),
+        label="Sampler",
+    )
+    guidance_scale: float | None = parameter(
+        None,
+        "how closely to follow the prompt; 1 is not at all; the base's own, if left out",
+        "float",
+        SAMPLING,
+        (*EVERYWHERE, EVALUATE, COMPARE),
+        span=(0.0, 100.0),
+        aliases=("cfg",),
+        label="CFG scale",
+        example=5.0,
+        slider=(1, 30),
+    )
+    guidance_interval: tuple[float, float] = parameter(
+        (0.0, 1.0),
+        "noise levels t / T between which guidance acts; 0 is the image, 1 is noise",
+        "float",
+        SAMPLING,
+        (CALL, CLI, BATCH, EVALUATE),
+        span=(0.0, 1.0),
+        count=2,
+    )
+    seed: int = parameter(
+        0, "of the first image; the others count up", "int", SAMPLING, EVERYWHERE, span=(0, LAST_SEED), label="Seed"
+    )
+    num_images_per_prompt: int = parameter(
+        1, "how many; seeds count up", "int", OUTPUT, EVERYWHERE, span=(1, MOST_IMAGES), aliases=("num",)
+    )
+    width: int | None = parameter(
+        None,
+        "in pixels, multiples of the base's step; the base's own size, if left out",
+        "int",
+        OUTPUT,
+        (*EVERYWHERE, BATCH, EVALUATE),
+        span=(1, LONGEST_SIDE),
+        example=128,
+    )
+    height: int | None = parameter(
+        None,
+        "in pixels; as --width, if left out",
+        "int",
+        OUTPUT,
+        (*EVERYWHERE, BATCH, EVALUATE),
+        span=(1, LONGEST_SIDE),
+        example=128,
+    )
+    image: ImageInput | None = parameter(
+        None,
+        "an image to change; its caption stands in for a missing PROMPT",
+        "str",
+        EDIT,
+        (CALL, CLI),
+        example="lake.jpg",
+    )
+    strength: float | None = parameter(
+        None,
+        f"img2img's denoising strength: 0 keeps the image, 1 keeps nothing of it; {DEFAULT_STRENGTH}, if left out",
+        "float",
+        EDIT,
+        (*EVERYWHERE, BATCH),
+        span=(0.0, 1.0),
+        label="Denoising strength",
+        example=0.5,
+    )
+
+    def __post_init__(self) -> None:
+        check_one_source(self.emotion, self.valence, self.arousal, self.emotion_image)
+        for name in NUMBERS:
+            object.__setattr__(self, name, read_number(name, getattr(self, name)))
+        if not isinstance(self.negative_prompt, str):
+            raise UsageError(f"negative_prompt={self.negative_prompt} is off: it is text")
+        if self.height is not None and self.width is None:
+            raise UsageError(f"height={self.height} without a width is off: give both, or the width alone")
+        registry.source_file("samplers", self.sampler)
+        read_seeds(self.seed, self.num_images_per_prompt)
+
+    @classmethod
+    def from_words(cls: type[R], words: Mapping[str, Any], also: Iterable[str] = ()) -> R:
+        """The request in these keywords. Args: also, names that the caller takes besides.
+
+        Raises:
+            UsageError: for a keyword that nobody knows, with the nearest one, and for a value that is off.
+        """
+        check_words(words, ["prompt", *list_parameters(CALL), *also])
+        return cls(**words)
+
+    @property
+    def size(self) -> int | tuple[int, int] | None:
+        """Width and height, the side of a square where no height is asked for, or None for the base's own."""
+        if self.width is None or self.height is None:
+            return self.width
+        return self.width, self.height
+
+
+def list_parameters(scope: str = "") -> dict[str, Parameter]:
+    """The parameters of a generation by name, in order.
+
+    Args:
+        scope: only those of this derived list (`CALL`, `CLI`, ...).
+    """
+    found = {}
+    for field in dataclasses.fields(GenerationRequest):
+        more = {"annotation": _annotation(field.type), **field.metadata}
+        if field.name == "sampler":
+            more["choices"] = tuple(registry.list_names("samplers"))
+        if not scope or scope in more["scope"]:
+            found[field.name] = Parameter(field.name, default=field.default, **more)
+    return found
+
+
+def _annotation(kind: Any) -> str:
+    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+    for name, alias in (("ImageInput", ImageInput), ("Emotion", Emotion)):
+        text = text.replace(str(alias), name)
+    return text.replace("collections.abc.", "")
+
+
+PARAMETERS = list_parameters()
+NUMBERS = {name: one for name, one in PARAMETERS.items() if one.type in {"int", "float"}}
+ALIASES = {alias: name for name, one in PARAMETERS.items() for alias in one.aliases}
+BATCHED = tuple(list_parameters(BATCH))
+BATCH_SIZE = Parameter(
+    "batch", "int", 8, "images at once; it changes the speed and not the images", span=(1, 1024), group=OUTPUT
+)
+SIZE = Parameter("size", "str", None, "the side, or WIDTHxHEIGHT, instead of the two", group=OUTPUT, example="192x128")
+
+
+def check_words(words: Iterable[str], known: Iterable[str]) -> None:
+    """Raises UsageError for the first keyword that is not known; an alias is told its name in full."""
+    known = list(known)
+    for word in words:
+        if word in ALIASES:
+            raise UsageError(f"no argument {word!r}: its name is {ALIASES[word]!r}")
+        if word not in known:
+            raise unknown_name("argument", word, known)
+
+
+def read_number(name: str, value: Any) -> Any:
+    """The number (or range of two) of this name as Python's own, within its bounds.
+
+    Args:
+        name: a parameter of `GenerationRequest` that is a number, or `batch`.
+        value: a number, NumPy's included, or its text.
+
+    Raises:
+        UsageError: for what is no such number (a bool, nan, infinity, 1.5 of an int) or lies out of its bounds.
+    """
+    return (BATCH_SIZE if name == "batch" else NUMBERS[name]).read(value)
+
+
+def read_seeds(first: Any, num: Any = 1) -> range:
+    """The seeds `first`, `first + 1`, ...: `num` of them.
+
+    Raises:
+        UsageError: for a first seed or a number of them that is out of bounds, and where they count past the last seed.
+    """
+    first, num = read_number("seed", first), read_number("num_images_per_prompt", num)
+    if first + num - 1 > LAST_SEED:
+        raise UsageError(
+            f"seed={first} and num={num} count past the last seed, {LAST_SEED}: give a lower seed or a lower num"
+        )
+    return range(first, first + num)
+
+
+def read_seed_list(seeds: Iterable[Any]) -> list[int]:
+    """Seeds as a list.
+
+    Raises:
+        UsageError: for one that is no seed, and for more than `MOST_IMAGES` of them.
+    """
+    if isinstance(seeds, range) and len(seeds) > MOST_IMAGES:
+        raise UsageError(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
+    return [read_number("seed", seed) for seed in seeds]
+
+
+def read_size(size: Any) -> tuple[int, int]:
+    """Width and height of an image in pixels, from two numbers.
+
+    Raises:
+        UsageError: for what is not two whole numbers within bounds.
+    """
+    sides = [] if isinstance(size, str) or not isinstance(size, Iterable) else list(size)
+    if len(sides) != 2 or None in sides:
+        raise UsageError(f"size={size} is off: give a width and a height in pixels, such as (192, 128)")
+    return read_number("width", sides[0]), read_number("height", sides[1])
+
+
+def typed_words() -> str:
+    """The text of `request_types.py`: the keywords of a pipeline, for editors and type checkers."""
+    fields = [f"    {name}: {one.annotation}" for name, one in list_parameters(CALL).items()]
+    lines = [
+        '"""The keywords of a generation, for editors and type checkers. Written by `python -m emoscene.core.request`."""',
+        "",
+        "from typing import TypedDict",
+        "",
+        "from emoscene.core.request import Emotion, ImageInput",
+        "",
+        "",
+        "class GenerationWords(TypedDict, total=False):",
+        '    """What `EmotionPipeline` and `generate` take beside the prompt; see `core.request`."""',
+        "",
+        *fields,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("request_types.py").write_text(typed_words(), encoding="utf8")
