@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +21,9 @@ from emoscene.core import config
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import GenerationParams, read_params, save_image
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.core.templates import render
 from emoscene.web import form as wishes
-from emoscene.web.affect_plane import verdicts_html
+from emoscene.web.affect_plane import PACKAGE, verdicts_html
 from emoscene.web.session import Painted, Session, Verdict
 
 FIELDS = ("prompt", "negative", "emotion", "strength", "method", "seed", "num", "steps", "cfg", "sampler", "size")
@@ -78,12 +78,17 @@ def read_form(words: Sequence[Any]) -> wishes.Wish:
 
 def progress_html(share: float, words: str) -> str:
     """How far it is, as HTML."""
-    return f'<progress max="1" value="{share:.3f}"></progress><span role="status">{escape(words)}</span>'
+    return str(render((PACKAGE,), "progress.html.j2", share=share, words=words))
 
 
 def remarks_html(remarks: Sequence[str]) -> str:
     """Remarks, as HTML."""
-    return "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks)
+    return str(render((PACKAGE,), "remarks.html.j2", remarks=remarks))
+
+
+def masthead_html(base: str, remarks: Sequence[str]) -> str:
+    """The head of the page, as HTML: the base's name, and remarks under it."""
+    return str(render((PACKAGE,), "masthead.html.j2", base=base, remarks=remarks))
 
 
 def result_text(rows: Sequence[GenerationParams]) -> str:
