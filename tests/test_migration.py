@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from emoscene.exports.artifact import Artifact
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
@@ -20,6 +19,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params
 from emoscene.data.preparation import prepare
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.exports.artifact import Artifact
 from emoscene.learning import learner as learners
 from emoscene.methods.guidance import Guidance
 from emoscene.methods.inversion import Inversion

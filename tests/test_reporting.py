@@ -292,7 +292,9 @@ def test_points_lie_where_they_should():
     assert frame.place(2, 1) == (figures.WIDE - figures.RIGHT, figures.TOP)
     outside = figures.Point("a", 1.0, 0.9, -0.5, 1.5)
     bar = f"M{frame.place(1, 0)[0]} {figures.TOP}.0V{figures.HIGH - figures.BELOW}.0"
-    assert bar in figures._point(frame, outside, 0)
+    assert figures.place_mark(frame, outside, 0).bars == bar
+    curve = [figures.Point("a", x, 1, 1, 1) for x in (0, 2)]
+    assert f'd="{bar}"' in figures.draw_lines({"a": [*curve, outside]}, ["a"], "x", "y")
     assert len({figures.draw_mark(number) for number in range(64)}) == 64
 
 

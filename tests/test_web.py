@@ -27,7 +27,7 @@ from emoscene.pipeline.generate import load
 from emoscene.web import form
 from emoscene.web.form import check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
-from emoscene.web.session import GLANCE, Session
+from emoscene.web.session import GLANCE, Session, Verdict
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
@@ -193,6 +193,23 @@ def test_a_judge_reads_every_picture(studio, tmp_path):
     assert all(-1 <= number <= 1 for one in read for number in one.place)
     html = affect_plane.verdicts_html({"judge": read})
     assert html.count("<img") == 2 and html.count("</dd>") == 32
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_stands_in_the_page_is_escaped(several):
+    hostile = "<b onclick='x'>\"&"
+    verdict = Verdict(Image.new("RGB", (4, 4)), {hostile: 0.75, "awe": 0.25}, (0.5, -0.5), hostile)
+    judges = {hostile: [verdict], **({"other": [verdict]} if several else {})}
+    pieces = [
+        (affect_plane.verdicts_html(judges), 7 if several else 3),  # a heading; an alt, a bar and a note each
+        (calls.progress_html(0.5, hostile), 1),
+        (calls.remarks_html([hostile, hostile]), 2),
+        (calls.masthead_html(hostile, [hostile]), 2),
+    ]
+    for html, count in pieces:
+        assert "<b " not in html
+        assert html.count("&lt;b onclick=&#39;x&#39;&gt;&#34;&amp;") == count
+        assert type(html) is str  # Gradio's own, not a template's
 
 
 def screened(folder, tmp_path, near=None):

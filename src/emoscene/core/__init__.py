@@ -6,6 +6,7 @@
     run_dir       a folder with a manifest: what every verb leaves  paths      names in files stay in their folder
     images        image files, their parameters, contact sheets     progress   a bar, and Ctrl-C
     image_origin  which images are the miniature's own              seeds      randomness by (seed, words)
+    templates     HTML and SVG out of files `templates/*.j2`
 
 The next room, `diffusion`, takes configs, errors and run folders from here.
 """

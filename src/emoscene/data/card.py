@@ -5,8 +5,8 @@ README.md  card/pictures.jpg  card/classes.svg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from emoscene import __version__
 from emoscene.core import run_dir
 from emoscene.core.images import FAINT, INK, PAPER, contact_sheet, open_image
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.templates import render
 from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.records import ROLES
 
@@ -39,27 +40,43 @@ def write_card(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     run_dir.write_atomic(folder / "README.md", _card_text(licence, facts, counts).encode())
 
 
+@dataclass(frozen=True)
+class Bar:
+    """The pictures of one emotion in one role, as a bar: where it begins and how wide it is."""
+
+    role: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """An emotion's bars: how far down they are, where they end, and how many pictures they are."""
+
+    name: str
+    y: int
+    bars: Sequence[Bar]
+    end: float
+    total: int
+
+
 def plot_classes(counts: Mapping[str, list[int]]) -> str:
     """The class balance as SVG: a bar for each emotion, its roles in colours."""
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
-    step, left, wide = 30, 110, 460
+    step, left, wide, top = 30, 110, 460, 44
     scale = wide / max(*totals, 1)
-    parts = []
-    for line, name in enumerate(NAMES[: len(totals)]):
-        y, x = 44 + line * step, float(left)
-        parts.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end" fill="{INK}">{escape(name)}</text>')
+    lines = []
+    for number, total in enumerate(totals):
+        x = float(left)
+        bars = []
         for role, row in counts.items():
-            width = row[line] * scale
-            parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="20" fill="{COLOURS[role]}"/>')
+            width = row[number] * scale
+            bars.append(Bar(role, x, width))
             x += width
-        parts.append(f'<text x="{x + 8:.1f}" y="{y + 14}" fill="{FAINT}">{totals[line]:,}</text>')
-    for place, role in enumerate(counts):
-        x = left + place * 110
-        parts.append(f'<rect x="{x}" y="14" width="12" height="12" fill="{COLOURS[role]}"/>')
-        parts.append(f'<text x="{x + 18}" y="25" fill="{INK}">{role}</text>')
-    high = 44 + len(totals) * step + 10
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {high}" font-family="sans-serif" font-size="13">'
-    return "\n".join([head, f'<rect width="660" height="{high}" fill="{PAPER}"/>', *parts, "</svg>", ""])
+        lines.append(Line(NAMES[number], top + number * step, bars, x, total))
+    values = {"lines": lines, "left": left, "height": top + len(totals) * step + 10, "roles": list(counts)}
+    looks = {"colours": COLOURS, "ink": INK, "faint": FAINT, "paper": PAPER}
+    return render(("emoscene.data",), "classes.svg.j2", **values, **looks) + "\n"
 
 
 def image_grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:

@@ -1,35 +1,13 @@
-"""Scores become a page that can be mailed: `html` to build any page with, and the verb `report` on top of them."""
+"""Scores become a page that can be mailed: the verb `report`, and what any such page is made of.
 
-from emoscene.reporting.html import (
-    Figure,
-    Quantity,
-    Share,
-    code_block,
-    definition_list,
-    details,
-    drawing_row,
-    image_grid,
-    image_wall,
-    section,
-    table,
-    warning_list,
-    whole_page,
-)
+    html        figures, grids and cells; `render_html` fills a template       templates/  pages and their blocks
+    figures     drawings in SVG: points, curves, matrices                      scores      folders of scores, compared
+    tables      the report as tables, as Markdown and as CSV                   page        the verb `report`
+
+Other packages put templates of their own on the same page: they extend `page.html.j2` and call `blocks.html.j2`.
+"""
+
+from emoscene.reporting.html import Figure, ImageGrid, Quantity, Share, render_html
 from emoscene.reporting.page import report
 
-__all__ = [
-    "Figure",
-    "Quantity",
-    "Share",
-    "code_block",
-    "definition_list",
-    "details",
-    "drawing_row",
-    "image_grid",
-    "image_wall",
-    "report",
-    "section",
-    "table",
-    "warning_list",
-    "whole_page",
-]
+__all__ = ["Figure", "ImageGrid", "Quantity", "Share", "render_html", "report"]

@@ -1,7 +1,8 @@
 """Drawings in SVG, for the page and for paper: points with their intervals, curves, and matrices of counts.
 
 A method is told by its shape as well as its colour; the colours are those of Okabe and Ito (2008), which the
-colour-blind tell apart. Everything is drawn in a frame of 320 x 230 units; the look of lines is in `page.html`.
+colour-blind tell apart. Places are computed here, in a frame of 320 x 230 units; the elements are in
+`templates/*.svg.j2`, and the look of lines is in `templates/page.html.j2`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from itertools import chain
+
+from markupsafe import Markup
+
+from emoscene.reporting.html import render_html
 
 WIDE, HIGH = 320, 230
 LEFT, RIGHT, TOP, BELOW = 46, 12, 26, 40
@@ -40,8 +45,33 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """The shape of a method at a place on the paper; bars: the path of its intervals; words: what a pointer reads."""
+
+    shape: str
+    colour: str
+    x: float = 0
+    y: float = 0
+    bars: str = ""
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Marks, and the path that joins them; no path for points that are no curve."""
+
+    marks: Sequence[Mark]
+    path: str = ""
+    colour: str = ""
+
+
+Tick = tuple[float, float, str]
+"""Where a tick lies on the paper, and what stands at it."""
+
+
+@dataclass(frozen=True)
 class Frame:
-    """From what to what a drawing goes, and what its axes say."""
+    """From what to what a drawing goes, and what its axes say; percent: x is a share."""
 
     across: str
     up: str
@@ -50,124 +80,233 @@ class Frame:
     percent: bool = False
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies on the paper."""
+        """Find where a point lies on the paper.
+
+        Args:
+            x: a value within `self.x`.
+            y: a value within `self.y`.
+
+        Returns:
+            The distances from the left and from the top, in units to one digit.
+        """
         right = LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (WIDE - LEFT - RIGHT)
         down = HIGH - BELOW - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HIGH - TOP - BELOW)
         return round(right, 1), round(down, 1)
 
-    def svg(self) -> str:
-        """The axes, their ticks and words."""
-        parts = [f'<text class="head" x="{LEFT}" y="14">{escape(self.up)}</text>']
-        for tick in axis_ticks(*self.y):
-            x, y = self.place(self.x[0], tick)
-            parts.append(f'<path class="grid" d="M{x} {y}H{WIDE - RIGHT}"/>')
-            parts.append(f'<text x="{x - 6}" y="{y + 4}" text-anchor="end">{tick:.0%}</text>')
-        for tick in axis_ticks(*self.x):
-            x, y = self.place(tick, self.y[0])
-            words = f"{tick:.0%}" if self.percent else f"{tick:,g}"
-            parts.append(f'<path class="axis" d="M{x} {y}v4"/>')
-            parts.append(f'<text x="{x}" y="{y + 17}" text-anchor="middle">{words}</text>')
-        x, y = self.place(self.x[0], self.y[0])
-        parts.append(f'<path class="axis" d="M{x} {y}H{WIDE - RIGHT}"/>')
-        middle = (LEFT + WIDE - RIGHT) / 2
-        parts.append(f'<text x="{middle}" y="{HIGH - 5}" text-anchor="middle">{escape(self.across)}</text>')
-        return "".join(parts)
+    def ticks_up(self) -> list[Tick]:
+        """List the ticks of the vertical axis.
+
+        Returns:
+            A tick for each round number, labelled in per cent.
+        """
+        return [(*self.place(self.x[0], value), f"{value:.0%}") for value in axis_ticks(*self.y)]
+
+    def ticks_across(self) -> list[Tick]:
+        """List the ticks of the horizontal axis.
+
+        Returns:
+            A tick for each round number, labelled in per cent where `percent` says so.
+        """
+        form = ",g"
+        if self.percent:
+            form = ".0%"
+        return [(*self.place(value, self.y[0]), format(value, form)) for value in axis_ticks(*self.x)]
 
 
 def axis_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers between two, about `count` of them."""
+    """Choose round numbers between two.
+
+    Args:
+        low: the smaller bound.
+        high: the larger bound.
+        count: about how many are wanted.
+
+    Returns:
+        Multiples of 1, 2, 2.5 or 5 times a power of ten, from low to high.
+    """
     rough = (high - low) / count
     unit = 10 ** math.floor(math.log10(rough))
-    step = unit * next(one for one in (1, 2, 2.5, 5, 10) if one * unit >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    step = 10 * unit
+    for factor in (5, 2.5, 2, 1):
+        if factor * unit >= rough * 0.999:
+            step = factor * unit
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
     return [round(step * number, 10) for number in range(first, last + 1)]
 
 
-def legend(names: Sequence[str]) -> str:
-    """Which shape and colour belongs to which name."""
-    lines = (
-        f'<li><svg viewBox="-6 -6 12 12" aria-hidden="true">{draw_mark(number)}</svg>{escape(name)}</li>'
-        for number, name in enumerate(names)
-    )
-    return f'<ul class="key">{"".join(lines)}</ul>'
+def legend(names: Sequence[str]) -> Markup:
+    """Draw which shape and colour belongs to which name.
 
+    Args:
+        names: the names, in the order of their numbers.
 
-def draw_mark(number: int, x: float = 0, y: float = 0) -> str:
-    """The mark of the method of this number."""
-    shape = SHAPES[number % len(SHAPES)]
-    return f'<path d="{shape}" fill="{series_colour(number)}" transform="translate({x} {y})"/>'
+    Returns:
+        A list in HTML.
+    """
+    entries = [(name, make_mark(number)) for number, name in enumerate(names)]
+    return render_html("legend.html.j2", entries=entries)
 
 
 def series_colour(number: int) -> str:
-    """The colour of the method of this number; past the eighth, a shape comes again in another colour."""
+    """Choose a colour.
+
+    Args:
+        number: which method, from 0.
+
+    Returns:
+        A colour as #rrggbb; past the eighth, a shape comes again in another colour.
+    """
     return COLOURS[(number + number // len(SHAPES)) % len(COLOURS)]
 
 
-def draw_scatter(points: Sequence[Point], names: Sequence[str], across: str, up: str, percent: bool = False) -> str:
-    """Points with their intervals; across from 0 to the largest, or to 100 %."""
+def make_mark(number: int, x: float = 0, y: float = 0, bars: str = "", words: str = "") -> Mark:
+    """Make the mark of a method.
+
+    Args:
+        number: which method, from 0; it decides shape and colour.
+        x: the distance from the left, in units.
+        y: the distance from the top, in units.
+        bars: the path of its intervals.
+        words: what it says when it is pointed at.
+
+    Returns:
+        The mark.
+    """
+    return Mark(SHAPES[number % len(SHAPES)], series_colour(number), x, y, bars, words)
+
+
+def draw_mark(number: int, x: float = 0, y: float = 0) -> Markup:
+    """Draw the mark of a method.
+
+    Args:
+        number: which method, from 0.
+        x: the distance from the left, in units.
+        y: the distance from the top, in units.
+
+    Returns:
+        An element of SVG.
+    """
+    return render_html("mark.svg.j2", mark=make_mark(number, x, y))
+
+
+def draw_scatter(points: Sequence[Point], names: Sequence[str], across: str, up: str, percent: bool = False) -> Markup:
+    """Draw points with their intervals.
+
+    Args:
+        points: the points; each name must be one of `names`.
+        names: all methods, whose order decides shapes and colours.
+        across: what the horizontal axis says.
+        up: what the vertical axis says; it goes from 0 to 100 %.
+        percent: whether x is a share; else the axis goes from 0 to a little past the largest.
+
+    Returns:
+        An SVG.
+    """
     largest = max([point.x for point in points] + [1e-9])
-    frame = Frame(across, up, (0.0, 1.0 if percent else 1.08 * largest), percent=percent)
-    return _drawing(frame, [_point(frame, point, names.index(point.name)) for point in points])
+    span = (0.0, 1.08 * largest)
+    if percent:
+        span = (0.0, 1.0)
+    frame = Frame(across, up, span, percent=percent)
+    marks = [place_mark(frame, point, names.index(point.name)) for point in points]
+    return _draw_plot(frame, [Curve(marks)])
 
 
 def draw_lines(
     series: Mapping[str, Sequence[Point]], names: Sequence[str], across: str, up: str, ideal: bool = False
-) -> str:
-    """Curves with their intervals; ideal: the diagonal on which both axes agree, and both go from 0 to 100 %."""
-    xs = [point.x for points in series.values() for point in points]
-    low, high = (0.0, 1.0) if ideal else (min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1)
-    frame, parts = Frame(across, up, (low, high), percent=ideal), []
-    if ideal:
-        (x, y), (right, top) = frame.place(0, 0), frame.place(1, 1)
-        parts.append(f'<path class="ideal" d="M{x} {y}L{right} {top}"/>')
+) -> Markup:
+    """Draw curves with their intervals.
+
+    Args:
+        series: the points of each curve, by its name.
+        names: all methods, whose order decides shapes and colours.
+        across: what the horizontal axis says.
+        up: what the vertical axis says; it goes from 0 to 100 %.
+        ideal: whether x is a share too, and the diagonal is drawn on which both axes agree.
+
+    Returns:
+        An SVG.
+    """
+    frame = Frame(across, up, (0.0, 1.0), percent=True)
+    if not ideal:
+        frame = Frame(across, up, _span_of(series))
+    curves = []
     for name, points in series.items():
         number = names.index(name)
-        way = "L".join("{} {}".format(*frame.place(point.x, point.y)) for point in points)
-        parts.append(f'<path class="way" d="M{way}" style="color:{series_colour(number)}"/>')
-        parts += [_point(frame, point, number) for point in points]
-    return _drawing(frame, parts)
+        marks = [place_mark(frame, point, number) for point in points]
+        places = [f"{mark.x} {mark.y}" for mark in marks]
+        curves.append(Curve(marks, "M" + "L".join(places), series_colour(number)))
+    diagonal = ""
+    if ideal:
+        (left, bottom), (right, top) = frame.place(0, 0), frame.place(1, 1)
+        diagonal = f"M{left} {bottom}L{right} {top}"
+    return _draw_plot(frame, curves, diagonal)
 
 
-def draw_matrix(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> str:
-    """A matrix of counts, each row in per cent of its sum: rows were asked, columns were seen."""
-    size, left, top = 30, 78, 92
-    parts = [f'<text class="head" x="{left}" y="12">{escape(title)}</text>']
-    for number, name in enumerate(names):
-        middle = size * (number + 0.5)
-        parts.append(f'<text x="{left - 6}" y="{top + middle + 4}" text-anchor="end">{escape(name)}</text>')
-        turned = f'transform="translate({left + middle + 4} {top - 6}) rotate(-55)"'
-        parts.append(f"<text {turned}>{escape(name)}</text>")
-    for down, row in enumerate(counts):
-        total = sum(row)
-        for right, count in enumerate(row):
-            share = count / total if total else 0.0
-            x, y = left + size * right, top + size * down
-            box = f'x="{x}" y="{y}" width="{size}" height="{size}"'
-            parts.append(f'<rect class="cell" {box} fill-opacity="{share:.2f}"/>')
-            if share >= 0.005:
-                deep = ' class="count deep"' if share > 0.6 else ' class="count"'
-                centre = f'x="{x + size / 2}" y="{y + size / 2 + 4}" text-anchor="middle"'
-                parts.append(f"<text{deep} {centre}>{100 * share:.0f}</text>")
-    wide, high = left + size * len(names) + 40, top + size * len(names) + 4
-    return _svg("".join(parts), wide, high, f"{title}: rows asked, columns seen, per cent")
+def draw_matrix(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> Markup:
+    """Draw a matrix of counts, each row in per cent of its sum.
+
+    Args:
+        counts: [K, K]; rows were asked, columns were seen.
+        names: the K names of rows and columns.
+        title: what stands above it.
+
+    Returns:
+        An SVG.
+    """
+    shares = []
+    for row in counts:
+        total = sum(row) or 1.0
+        shares.append([count / total for count in row])
+    return render_html("matrix.svg.j2", shares=shares, names=names, title=title)
 
 
-def _point(frame: Frame, point: Point, number: int) -> str:
+def place_mark(frame: Frame, point: Point, number: int) -> Mark:
+    """Put a point on the paper, its intervals cut at the frame's edges.
+
+    Args:
+        frame: the frame.
+        point: the point.
+        number: which method it is of, from 0.
+
+    Returns:
+        The mark.
+    """
     x, y = frame.place(point.x, point.y)
-    top, bottom = (frame.place(point.x, max(frame.y[0], min(frame.y[1], edge)))[1] for edge in (point.high, point.low))
+    _, top = frame.place(point.x, _clamp(point.high, frame.y))
+    _, bottom = frame.place(point.x, _clamp(point.low, frame.y))
     bars = f"M{x} {top}V{bottom}"
     if point.left is not None and point.right is not None:
-        edges = (frame.place(min(frame.x[1], max(frame.x[0], edge)), point.y)[0] for edge in (point.left, point.right))
-        bars += "M{} {y}H{}".format(*edges, y=y)
-    told = f"{point.name}: {point.y:.1%} ({point.low:.1%} to {point.high:.1%})"
-    bar = f'<path class="bar" d="{bars}" style="color:{series_colour(number)}"/>'
-    return f"<g><title>{escape(told)}</title>{bar}{draw_mark(number, x, y)}</g>"
+        left, _ = frame.place(_clamp(point.left, frame.x), point.y)
+        right, _ = frame.place(_clamp(point.right, frame.x), point.y)
+        bars += f"M{left} {y}H{right}"
+    words = f"{point.name}: {point.y:.1%} ({point.low:.1%} to {point.high:.1%})"
+    return make_mark(number, x, y, bars, words)
 
 
-def _drawing(frame: Frame, parts: Sequence[str]) -> str:
-    return _svg(frame.svg() + "".join(parts), WIDE, HIGH, f"{frame.up} against {frame.across}")
+def _clamp(value: float, span: tuple[float, float]) -> float:
+    return max(span[0], min(span[1], value))
 
 
-def _svg(inside: str, wide: float, high: float, words: str) -> str:
-    label = escape(words, quote=True)
-    return f'<svg class="plot" viewBox="0 0 {wide} {high}" role="img" aria-label="{label}">{inside}</svg>'
+def _span_of(series: Mapping[str, Sequence[Point]]) -> tuple[float, float]:
+    """From the least x to the greatest; 1 wide where they are one."""
+    points = chain.from_iterable(series.values())
+    xs = [point.x for point in points]
+    low, high = min(xs), max(xs)
+    if high == low:
+        high = low + 1
+    return low, high
+
+
+def _draw_plot(frame: Frame, curves: Sequence[Curve], ideal: str = "") -> Markup:
+    return render_html(
+        "plot.svg.j2",
+        frame=frame,
+        curves=curves,
+        ideal=ideal,
+        origin=frame.place(frame.x[0], frame.y[0]),
+        width=WIDE,
+        height=HIGH,
+        left=LEFT,
+        right=WIDE - RIGHT,
+    )

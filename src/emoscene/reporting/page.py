@@ -6,14 +6,17 @@
         scores.csv          a line a figure
 
 What is said first is what must be known before comparing: other judges, other prompts, figures that are missing.
+The page is `templates/report.html.j2`; what it shows is gathered here and in `tables`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from emoscene import __version__
@@ -22,253 +25,380 @@ from emoscene.core.images import open_image
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.reporting import tables as report_tables
 from emoscene.reporting.figures import Point, draw_lines, draw_matrix, draw_scatter, legend
-from emoscene.reporting.html import Figure, details, drawing_row, image_grid, section, table, warning_list, whole_page
-from emoscene.reporting.scores import Comparison, ScoreEntry, compare_all, comparison_remarks, find_curves, load_entries
+from emoscene.reporting.html import Figure, ImageGrid, render_html
+from emoscene.reporting.scores import (
+    Comparison,
+    ScoreEntry,
+    compare_all,
+    comparison_remarks,
+    find_curves,
+    load_entries,
+    unique,
+)
 
 TITLE = "Which emotion does a picture show?"
+HEADINGS = {
+    "headline": "How often it is as asked, and what it cost",
+    "differences": "Differences",
+    "pictures": "Pictures",
+    "dials": "Dials",
+    "guide": "Is the guide being fooled?",
+    "portraits": "Faces and scenes",
+    "confusion": "What was asked, and what was seen",
+    "controls": "Controls",
+    "emotions": "Emotion by emotion",
+    "provenance": "Where it comes from",
+}
 SHOWN = 3  # prompts in the grid of pictures
 SIDE = 160  # pixels of a picture in the grid, at most
-FIRST, GUIDES, PORTRAITS = (
-    "How often it is as asked, and what it cost",
-    "Is the guide being fooled?",
-    "Faces and scenes",
-)
-SHEETS = {GUIDES: report_tables.guide_table, PORTRAITS: report_tables.portrait_table}
-"""Tables that only some entries have anything for."""
 STRIPPED = ("awe", "fear")  # emotions in the strips of strength
-GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
 AXES = {
     "emotion_scale": "emotion scale",
     "classifier_scale": "classifier scale",
     "guidance.classifier_scale": "classifier scale",
     "guidance_scale": "CFG scale",
 }
+COSTS = {
+    "bytes": ("file size, MB", 1e-6),
+    "training_pictures": ("training pictures, thousands", 1e-3),
+    "training_seconds": ("training, minutes", 1 / 60),
+    "seconds_a_picture": ("seconds a picture", 1.0),
+}
+"""The costs that are drawn: what the axis says, and the unit in which it counts."""
 UP = "emotion as asked"
-HOW = (
-    "Each figure stands with its 95 % interval, which resamples prompts and seeds together. Differences are paired: "
-    "the same prompts, emotions and seeds. Their p is that of a test which flips the signs of whole prompts, corrected "
-    "by Holm for all comparisons on this page."
-)
+BETTER = "Up and to the left is better; in the last drawing, up and to the right."
+GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
+SIDES = "Rows are what was asked, columns what the judge saw, in per cent."
+
+
+@dataclass(frozen=True)
+class DrawingRow:
+    """Drawings side by side, their common legend and a caption."""
+
+    drawings: Sequence[Markup]
+    legend: str = ""
+    caption: str = ""
 
 
 def report(
     scores: str | Path | Sequence[str | Path], *, out: str | Path, on_message: Callable[[str], None] = print
 ) -> Path:
-    """Compare the scores in these folders on one page; returns the folder `out` with `index.html`.
+    """Compare scores on one page.
 
-    Raises Usage for a folder without finished scores, Failure for a damaged one.
+    Args:
+        scores: one folder that `evaluate` made, or several.
+        out: the folder to write into; the same call again finds it done.
+        on_message: takes each remark on what does not compare, and where the page lies.
+
+    Returns:
+        The folder `out`, with `index.html`, `report.md` and `scores.csv`.
+
+    Raises:
+        UsageError: for a folder without finished scores, and where `out` is another call's.
+        EmosceneError: for damaged scores.
     """
     folders = run_dir.as_list(scores)
-    found = load_entries(folders)
+    entries = load_entries(folders)
     opened = run_dir.RunDir.open(out, "report", {"scores": folders}, parents=folders)
     if opened.is_done:
         return opened.path
-    notes, made = comparison_remarks(found), compare_all(found)
-    for note in notes:
-        on_message(note)
-    told = {name: sheet(found) for name, sheet in SHEETS.items()}
-    tables = {
-        FIRST: report_tables.headline_table(found),
-        **({"Differences": report_tables.difference_table(made)} if made else {}),
-        **{name: one for name, one in told.items() if one[1]},
-        "Controls": report_tables.control_table(found),
-        "Emotion by emotion": report_tables.emotion_table(found),
-        "Where it comes from": report_tables.provenance_table(found),
-    }
-    run_dir.write_atomic(opened.path / "index.html", render_page(found, notes, made, tables).encode())
-    run_dir.write_atomic(opened.path / "report.md", report_tables.markdown(TITLE, notes, tables).encode())
-    run_dir.write_atomic(opened.path / "scores.csv", report_tables.table_of_all(found).encode())
-    opened.finish(scores=len(found))
+    remarks = comparison_remarks(entries)
+    for remark in remarks:
+        on_message(remark)
+    comparisons = compare_all(entries)
+    tables = make_tables(entries, comparisons)
+    page = render_page(entries, remarks, comparisons, tables)
+    by_heading = {HEADINGS[key]: table for key, table in tables.items()}
+    run_dir.write_atomic(opened.path / "index.html", page.encode())
+    run_dir.write_atomic(opened.path / "report.md", report_tables.markdown(TITLE, remarks, by_heading).encode())
+    run_dir.write_atomic(opened.path / "scores.csv", report_tables.table_of_all(entries).encode())
+    opened.finish(scores=len(entries))
     on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
 
 
+def make_tables(entries: Sequence[ScoreEntry], comparisons: Sequence[Comparison]) -> dict[str, report_tables.Table]:
+    """Make the tables of the report, without those that would be empty.
+
+    Args:
+        entries: the scores.
+        comparisons: their differences.
+
+    Returns:
+        The tables by a key of `HEADINGS`, in the order of the page.
+    """
+    tables = {
+        "headline": report_tables.headline_table(entries),
+        "differences": report_tables.difference_table(comparisons),
+        "guide": report_tables.guide_table(entries),
+        "portraits": report_tables.portrait_table(entries),
+        "controls": report_tables.control_table(entries),
+        "emotions": report_tables.emotion_table(entries),
+        "provenance": report_tables.provenance_table(entries),
+    }
+    return {key: (head, rows) for key, (head, rows) in tables.items() if rows}
+
+
 def render_page(
-    found: Sequence[ScoreEntry],
-    notes: Sequence[str],
-    made: Sequence[Comparison],
+    entries: Sequence[ScoreEntry],
+    remarks: Sequence[str],
+    comparisons: Sequence[Comparison],
     tables: Mapping[str, report_tables.Table],
-) -> str:
-    """The page, as HTML."""
-    pictures = found[0].scores["pictures"]
-    lede = f"{len(found)} sets of scores side by side, {pictures:,} pictures in the first. {HOW}"
-    blocks = {
-        FIRST: [warning_list(notes), table(*tables[FIRST]), cost_section(found)],
-        "Differences": paired_section(found[0], made),
-        "Pictures": gallery(found),
-        "Dials": [*strength_strips(found), *curve_section(found)],
-        GUIDES: guidance_section(found),
-        PORTRAITS: [table(*tables[PORTRAITS])] if PORTRAITS in tables else [],
-        "What was asked, and what was seen": confusion_section(found),
-        "Controls": [table(*tables["Controls"]), *reliability_section(found)],
-        "Emotion by emotion": [table(*tables["Emotion by emotion"])],
-        "Where it comes from": [table(*tables["Where it comes from"])],
-    }
-    sections = [section(name, "", *inside) for name, inside in blocks.items() if inside]
-    return whole_page(
-        TITLE, lede, sections, f"emoscene {__version__}; the same tables are in report.md and scores.csv."
+) -> Markup:
+    """Render the report as a page.
+
+    Args:
+        entries: the scores, at least one.
+        remarks: what must be known before comparing.
+        comparisons: the differences between entries.
+        tables: what `make_tables` made.
+
+    Returns:
+        The HTML.
+    """
+    first = entries[0].name
+    own = [one for one in comparisons if first in (one.one, one.other)]
+    others = [one for one in comparisons if first not in (one.one, one.other)]
+    return render_html(
+        "report.html.j2",
+        title=TITLE,
+        headings=HEADINGS,
+        version=__version__,
+        entries=len(entries),
+        pictures=entries[0].scores["pictures"],
+        remarks=remarks,
+        tables=tables,
+        costs=draw_costs(entries),
+        own_differences=report_tables.difference_table(own),
+        other_differences=report_tables.difference_table(others),
+        grids=gallery(entries),
+        strips=strength_strips(entries),
+        curves=draw_curves(entries),
+        guidance=draw_guidance(entries),
+        confusion=draw_confusion(entries),
+        reliability=draw_reliability(entries),
     )
 
 
-def paired_section(first: ScoreEntry, made: Sequence[Comparison]) -> list[str]:
-    """The differences that concern the first entry, and all others folded away."""
-    own = [one for one in made if first.name in (one.one, one.other)]
-    rest = [one for one in made if one not in own]
-    shown = [table(*report_tables.difference_table(own))] if own else []
-    return [
-        *shown,
-        *([details(f"the other {len(rest)} pairs", table(*report_tables.difference_table(rest)))] if rest else []),
-    ]
+def draw_costs(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw accuracy against what it cost, and against the scene.
 
+    Args:
+        entries: the scores.
 
-def cost_section(found: Sequence[ScoreEntry]) -> str:
-    """Accuracy against what it cost, and against the scene."""
-    names = [entry.name for entry in found]
-    across = {
-        "bytes": ("file size, MB", 1e-6),
-        "training_pictures": ("training pictures, thousands", 1e-3),
-        "training_seconds": ("training, minutes", 1 / 60),
-        "seconds_a_picture": ("seconds a picture", 1.0),
-    }
+    Returns:
+        A drawing for each cost that any entry knows, and one for the scene.
+    """
+    names = [entry.name for entry in entries]
     drawings = []
-    for name, (words, unit) in across.items():
-        points = [make_point(entry, unit * cost) for entry in found if (cost := entry.cost(name)) is not None]
-        drawings += _draw_points(points, names, words)
-    kept = [
-        make_point(entry, scene["value"], scene["low"], scene["high"])
-        for entry in found
-        if (scene := entry.metric("scene_accuracy"))
-    ]
-    drawings += _draw_points(kept, names, "scene kept", percent=True)
-    return legend(names) + drawing_row(
-        drawings, "Up and to the left is better; in the last drawing, up and to the right."
-    )
+    for cost, (words, unit) in COSTS.items():
+        points = []
+        for entry in entries:
+            value, accuracy = entry.cost(cost), entry.judged("emotion_accuracy")
+            if value is not None and accuracy is not None:
+                points.append(make_point(entry.name, unit * value, accuracy))
+        if points:
+            drawings.append(draw_scatter(points, names, words, UP))
+    points = []
+    for entry in entries:
+        scene, accuracy = entry.metric("scene_accuracy"), entry.judged("emotion_accuracy")
+        if scene is not None and accuracy is not None:
+            points.append(make_point(entry.name, scene["value"], accuracy, scene["low"], scene["high"]))
+    if points:
+        drawings.append(draw_scatter(points, names, "scene kept", UP, percent=True))
+    return DrawingRow(drawings, legend(names), BETTER)
 
 
-def _draw_points(points: Sequence[Point | None], names: Sequence[str], across: str, percent: bool = False) -> list[str]:
-    known = [one for one in points if one is not None]
-    return [draw_scatter(known, names, across, UP, percent)] if known else []
+def make_point(
+    name: str, x: float, figure: Mapping[str, Any], left: float | None = None, right: float | None = None
+) -> Point:
+    """Make a point out of a figure of `scores.json`.
+
+    Args:
+        name: which curve or method it is of.
+        x: its place across.
+        figure: value, low and high: its height and the interval of that.
+        left: where its interval across begins, if it has one.
+        right: where that ends.
+
+    Returns:
+        The point.
+    """
+    return Point(name, x, figure["value"], figure["low"], figure["high"], left, right)
 
 
-def make_point(entry: ScoreEntry, x: float, left: float | None = None, right: float | None = None) -> Point | None:
-    """An entry's accuracy, at a place across; None where it was not judged."""
-    right_ = entry.judged("emotion_accuracy")
-    if right_ is None:
-        return None
-    return Point(entry.name, x, right_["value"], right_["low"], right_["high"], left, right)
+def draw_curves(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw accuracy and scene along each dial of which there are several scores.
 
+    Args:
+        entries: the scores.
 
-def curve_section(found: Sequence[ScoreEntry]) -> list[str]:
-    """Accuracy and scene along each dial of which there are several scores."""
-    drawings, names = [], []
+    Returns:
+        Two drawings for each dial; none where no two scores differ in a dial alone.
+    """
+    drawings: list[Markup] = []
+    names: list[str] = []
     for axis, across in AXES.items():
-        series = find_curves(found, axis)
-        names += [name for name in series if name not in names]
-        for up, read in (
-            (UP, lambda entry: entry.judged("emotion_accuracy")),
-            ("scene kept", lambda entry: entry.metric("scene_accuracy")),
-        ):
-            told = {
-                name: [
-                    Point(entry.name, x, one["value"], one["low"], one["high"])
-                    for x, entry in turns
-                    if (one := read(entry))
-                ]
-                for name, turns in series.items()
-            }
-            told = {name: points for name, points in told.items() if len(points) > 1}
-            drawings += [draw_lines(told, names, across, up)] if told else []
-    return [legend(names), drawing_row(drawings)] if drawings else []
+        turned = find_curves(entries, axis)
+        names = unique([*names, *turned])
+        accuracy: dict[str, list[Point]] = {}
+        scene: dict[str, list[Point]] = {}
+        for name, turns in turned.items():
+            for x, entry in turns:
+                _add_point(accuracy.setdefault(name, []), entry.name, x, entry.judged("emotion_accuracy"))
+                _add_point(scene.setdefault(name, []), entry.name, x, entry.metric("scene_accuracy"))
+        for up, series in ((UP, accuracy), ("scene kept", scene)):
+            curves = {name: points for name, points in series.items() if len(points) > 1}
+            if curves:
+                drawings.append(draw_lines(curves, names, across, up))
+    return DrawingRow(drawings, legend(names))
 
 
-def confusion_section(found: Sequence[ScoreEntry]) -> list[str]:
-    """A matrix an entry and judge."""
-    drawings = [
-        draw_matrix(told["confusion"], EMOTIONS, f"{entry.name}, by {judge}")
-        for entry in found
-        for judge, told in entry.scores["judges"].items()
-        if "confusion" in told
-    ]
-    return (
-        [drawing_row(drawings, "Rows are what was asked, columns what the judge saw, in per cent.")] if drawings else []
-    )
+def _add_point(points: list[Point], name: str, x: float, figure: Mapping[str, Any] | None) -> None:
+    """Add a figure of `scores.json` to a curve; nothing where there is none."""
+    if figure is not None:
+        points.append(make_point(name, x, figure))
 
 
-def reliability_section(found: Sequence[ScoreEntry]) -> list[str]:
-    """How sure each judge is of real pictures, against how often it is right."""
+def draw_confusion(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw what each judge saw where an emotion was asked.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A matrix an entry and judge.
+    """
+    drawings = []
+    for entry in entries:
+        for judge, figures in entry.scores["judges"].items():
+            if "confusion" in figures:
+                drawings.append(draw_matrix(figures["confusion"], EMOTIONS, f"{entry.name}, by {judge}"))
+    return DrawingRow(drawings, caption=SIDES)
+
+
+def draw_reliability(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw how sure each judge is of real pictures, against how often it is right.
+
+    Args:
+        entries: the scores; the first that has a judge's curve gives it.
+
+    Returns:
+        One drawing with a curve a judge; none where no judge has one.
+    """
     series: dict[str, list[Point]] = {}
-    for entry in found:
-        for judge, told in entry.scores["judges"].items():
-            if "reliability" in told:
-                series.setdefault(judge, [Point(judge, x, y, y, y) for x, y, _ in told["reliability"]])
+    for entry in entries:
+        for judge, figures in entry.scores["judges"].items():
+            if "reliability" in figures and judge not in series:
+                series[judge] = [Point(judge, x, y, y, y) for x, y, _ in figures["reliability"]]
     if not series:
-        return []
+        return DrawingRow([])
     names = list(series)
-    return [
-        legend(names),
-        drawing_row([draw_lines(series, names, "how sure the judge is", "how often it is right", ideal=True)]),
-    ]
+    drawing = draw_lines(series, names, "how sure the judge is", "how often it is right", ideal=True)
+    return DrawingRow([drawing], legend(names))
 
 
-def guidance_section(found: Sequence[ScoreEntry]) -> list[str]:
-    """The guide's own verdict beside the judges', as a table and over the guidance scale."""
-    head, rows = report_tables.guide_table(found)
-    if not rows:
-        return []
+def draw_guidance(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw the guide's own verdict beside the judges' over the guidance scale.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        One drawing with a curve for each method and each who tells; none without scores at several scales.
+    """
     series: dict[str, list[Point]] = {}
     for axis in sorted(report_tables.CURVED):
-        for name, turns in find_curves(found, axis).items():
+        for name, turns in find_curves(entries, axis).items():
             for x, entry in turns:
                 verdicts = {"the guide itself": entry.metric("guide_accuracy")}
-                verdicts |= {judge: entry.judged("emotion_accuracy", judge) for judge in entry.scores["judges"]}
-                for who, one in verdicts.items():
-                    if one:
-                        line = f"{name}, by {who}"
-                        series.setdefault(line, []).append(Point(line, x, one["value"], one["low"], one["high"]))
+                for judge in entry.scores["judges"]:
+                    verdicts[judge] = entry.judged("emotion_accuracy", judge)
+                for teller, figure in verdicts.items():
+                    line = f"{name}, by {teller}"
+                    _add_point(series.setdefault(line, []), line, x, figure)
+    series = {line: points for line, points in series.items() if points}
+    if not series:
+        return DrawingRow([])
     names = list(series)
-    drawn = [legend(names), drawing_row([draw_lines(series, names, "guidance scale", UP)], GAP)] if series else []
-    return [table(head, rows), *drawn]
+    return DrawingRow([draw_lines(series, names, "guidance scale", UP)], legend(names), GAP)
 
 
-def strength_strips(found: Sequence[ScoreEntry]) -> list[str]:
-    """A strip a method and emotion: one prompt and seed, from the least strength to the greatest."""
-    hung: list[str] = []
-    for name, turns in find_curves(found, "emotion_scale").items():
-        dial, (_, least) = [f"{strength:g}" for strength, _ in turns], turns[0]
-        shown = [next((row for row in least.rows if row["asked"] == emotion), None) for emotion in STRIPPED]
-        rows = [row for row in shown if row is not None]
-        plates = []
-        for row in rows:
-            words = f"{row['prompt']}, {name}, {row['asked']}, emotion scale"
-            files = [(strength, _find_file(entry, row)) for strength, (_, entry) in zip(dial, turns, strict=True)]
-            plates.append([_make_figure(file, f"{words} {strength}") for strength, file in files])
-        if plates:
-            caption = f"{name}, emotion scale {dial[0]} to {dial[-1]}: {rows[0]['prompt']}"
-            hung.append(image_grid(plates, [row["asked"] for row in rows], dial, caption))
-    return hung
+def strength_strips(entries: Sequence[ScoreEntry]) -> list[ImageGrid]:
+    """Lay out a strip a method and emotion, of one prompt and seed.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A grid for each method with several strengths, from the least to the greatest.
+    """
+    grids = []
+    for name, turns in find_curves(entries, "emotion_scale").items():
+        dial = [f"{strength:g}" for strength, _ in turns]
+        _, least = turns[0]
+        strips: list[tuple[str, list[Figure]]] = []
+        prompts: list[str] = []
+        for emotion in STRIPPED:
+            row = next((row for row in least.rows if row["asked"] == emotion), None)
+            if row is None:
+                continue
+            figures = []
+            for strength, (_, entry) in zip(dial, turns, strict=True):
+                words = f"{row['prompt']}, {name}, {emotion}, emotion scale {strength}"
+                figures.append(_make_figure(_find_file(entry, row), words))
+            strips.append((emotion, figures))
+            prompts.append(row["prompt"])
+        if strips:
+            caption = f"{name}, emotion scale {dial[0]} to {dial[-1]}: {prompts[0]}"
+            grids.append(ImageGrid(dial, strips, caption))
+    return grids
 
 
 def _find_file(entry: ScoreEntry, like: Mapping[str, Any]) -> Path | None:
     """An entry's picture of the prompt, seed and emotion of a row; None where it has none."""
-    same = [row for row in entry.rows if all(row[part] == like[part] for part in ("prompt", "seed", "asked"))]
-    return next((file for row in same if (file := entry.picture(row))), None)
+    wanted = (like["prompt"], like["seed"], like["asked"])
+    for row in entry.rows:
+        if (row["prompt"], row["seed"], row["asked"]) == wanted:
+            file = entry.picture(row)
+            if file is not None:
+                return file
+    return None
 
 
-def gallery(found: Sequence[ScoreEntry]) -> list[str]:
-    """A grid a prompt, methods x emotions: the first seed's pictures, where they are still in their folders."""
+def gallery(entries: Sequence[ScoreEntry]) -> list[ImageGrid]:
+    """Lay out a grid a prompt, methods x emotions: the first seed's pictures.
+
+    Args:
+        entries: the scores; the first one's prompts are shown.
+
+    Returns:
+        At most `SHOWN` grids, of the pictures that are still in their folders.
+    """
+    prompts = unique([row["prompt"] for row in entries[0].rows if row["asked"]])
     grids = []
-    for prompt in list(dict.fromkeys(row["prompt"] for row in found[0].rows if row["asked"]))[:SHOWN]:
-        plates: dict[str, list[Figure]] = {}
-        for entry in found:
-            files: dict[str, Path] = {}
-            for row in entry.rows:
-                if row["prompt"] == prompt and row["asked"] and (file := entry.picture(row)):
-                    files.setdefault(row["asked"], file)
+    for prompt in prompts[:SHOWN]:
+        rows = []
+        for entry in entries:
+            files = _first_files(entry, prompt)
             if files:
-                words = f"{prompt}, {entry.name}"
-                plates[entry.name] = [_make_figure(files.get(name), f"{words}, {name}") for name in EMOTIONS]
-        grids += [image_grid(list(plates.values()), list(plates), EMOTIONS, prompt)] if plates else []
+                figures = [_make_figure(files.get(name), f"{prompt}, {entry.name}, {name}") for name in EMOTIONS]
+                rows.append((entry.name, figures))
+        if rows:
+            grids.append(ImageGrid(EMOTIONS, rows, prompt))
     return grids
+
+
+def _first_files(entry: ScoreEntry, prompt: str) -> dict[str, Path]:
+    """The first picture of each emotion of a prompt that is still there."""
+    files: dict[str, Path] = {}
+    for row in entry.rows:
+        if row["prompt"] != prompt or not row["asked"] or row["asked"] in files:
+            continue
+        file = entry.picture(row)
+        if file is not None:
+            files[row["asked"]] = file
+    return files
 
 
 def _make_figure(file: Path | None, words: str) -> Figure:

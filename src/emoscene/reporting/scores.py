@@ -1,7 +1,7 @@
 """Folders of scores, read: what each is called, whether they may be compared, and how they differ, paired.
 
-Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not, `comparison_remarks` says
-so; differences are taken over what both have, and never across judges.
+Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not,
+`comparison_remarks` says so; differences are taken over what both have, and never across judges.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, product
+from itertools import chain, combinations, product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,46 +55,138 @@ class ScoreEntry:
         return next(iter(self.scores["judges"]))
 
     def mark(self, judge: str) -> str | None:
-        """The fingerprint of a judge; None for one that is not known."""
-        found: str | None = self.scores.get("judged_by", {}).get(judge)
-        return found
+        """Find the fingerprint of a judge.
+
+        Args:
+            judge: its name in these scores.
+
+        Returns:
+            The fingerprint; None for a judge that is not known.
+        """
+        fingerprint: str | None = self.scores.get("judged_by", {}).get(judge)
+        return fingerprint
 
     def judged(self, what: str, judge: str = "") -> Mapping[str, Any] | None:
-        """A figure by a judge, as `scores.json` has it: value, low, high; None where there is none."""
-        return _figure(self.scores["judges"].get(judge or self.judge, {}), what)
+        """Find a figure by a judge.
+
+        Args:
+            what: the figure's name in `scores.json`.
+            judge: who tells it; the first judge, if left out.
+
+        Returns:
+            value, low and high; None where there is no such figure.
+        """
+        return _find_figure(self.scores["judges"].get(judge or self.judge, {}), what)
 
     def metric(self, what: str) -> Mapping[str, Any] | None:
-        """Any other figure; None where there is none."""
-        return _figure(self.scores["metrics"], what)
+        """Find any other figure.
+
+        Args:
+            what: the figure's name in `scores.json`.
+
+        Returns:
+            value, low and high; None where there is no such figure.
+        """
+        return _find_figure(self.scores["metrics"], what)
 
     def setting(self, names: Iterable[str]) -> float | None:
-        """The first of these settings that is a number; None where it has none."""
-        found = (_settings(self).get(name) for name in names)
-        return next((float(one) for one in found if isinstance(one, int | float)), None)
+        """Find a setting that is a number.
+
+        Args:
+            names: the settings that it may be.
+
+        Returns:
+            The first of them that is a number; None where none is.
+        """
+        for name in names:
+            value = _settings(self).get(name)
+            if isinstance(value, int | float):
+                return float(value)
+        return None
 
     def picture(self, row: Mapping[str, Any]) -> Path | None:
-        """The file of a row's picture; None where it is gone, or lies outside of the folder."""
-        file = self.folder / row["file"] if self.holds(row) else None
-        return file if file is not None and file.is_file() else None
+        """Find the file of a row's picture.
+
+        Args:
+            row: one of `self.rows`.
+
+        Returns:
+            The file; None where it is gone, or lies outside of the folder.
+        """
+        if not self.holds(row):
+            return None
+        file = self.folder / row["file"]
+        return file if file.is_file() else None
 
     def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row names a file in the folder of these scores, whatever a stranger may have written into it."""
+        """Tell whether a row names a file in the folder of these scores.
+
+        Args:
+            row: one of `self.rows`, whatever a stranger may have written into it.
+
+        Returns:
+            False for a name that leads out of the folder.
+        """
         return not fault_of_name(row["file"]) and is_inside(self.folder, self.folder / row["file"])
 
     def cost(self, what: str) -> float | None:
-        """What it cost; None where nobody counted."""
-        found = self.scores.get("cost", {}).get(what, self.scores.get(what))
-        return None if found is None else float(found)
+        """Find what it cost.
+
+        Args:
+            what: the cost's name in `scores.json`.
+
+        Returns:
+            The number; None where nobody counted.
+        """
+        value = self.scores.get("cost", {}).get(what, self.scores.get(what))
+        return None if value is None else float(value)
 
 
-def _figure(found: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
-    figure = found.get(what)
-    return None if figure is None or None in (figure["value"], figure["low"], figure["high"]) else figure
+def _find_figure(figures: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
+    figure: Mapping[str, Any] | None = figures.get(what)
+    if figure is None or None in (figure["value"], figure["low"], figure["high"]):
+        return None
+    return figure
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Leave out what comes again.
+
+    Args:
+        names: any names.
+
+    Returns:
+        Each name once, in the order of their first places.
+    """
+    return list(dict.fromkeys(names))
+
+
+def judge_names(entries: Iterable[ScoreEntry]) -> list[str]:
+    """List the judges of all entries.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        Each judge once, the first entry's first.
+    """
+    return unique(chain.from_iterable(entry.scores["judges"] for entry in entries))
 
 
 def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
-    """The scores in these folders, each under a name of its own. Raises Usage for what holds none or is unfinished."""
-    found = []
+    """Load the scores in these folders, each under a name of its own.
+
+    Args:
+        folders: what `evaluate` made; a folder that is named twice counts once.
+
+    Returns:
+        An entry a folder.
+
+    Raises:
+        UsageError: for a folder that holds no scores or is unfinished, and where there is no folder.
+        EmosceneError: for damaged scores.
+    """
+    entries = []
     for folder in dict.fromkeys(Path(folder) for folder in folders):
         manifest = run_dir.read_manifest(folder, "scores")
         if manifest["state"] != "done":
@@ -108,38 +201,46 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
             check_manifest(manifest)
             scores = migrate_scores(scores)
             name = str(scores.get("method") or Path(scores["from"]).name)
-            found.append(ScoreEntry(name, folder, scores, list(_verdicts(folder)), manifest))
-            found[-1].judged("emotion_accuracy")
+            entry = ScoreEntry(name, folder, scores, list(_read_verdicts(folder)), manifest)
+            entry.judged("emotion_accuracy")
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
             raise EmosceneError(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
-    if not found:
+        entries.append(entry)
+    if not entries:
         raise UsageError("report needs SCORES: the folders that `emoscene evaluate` made")
-    return name_entries(found)
+    return name_entries(entries)
 
 
-def _verdicts(folder: Path) -> Iterator[dict[str, Any]]:
+def _read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of verdicts. Raises KeyError, TypeError or ValueError for one that is none of `evaluate`'s."""
     for row in run_dir.read_jsonl(folder / "verdicts.jsonl"):
         check_verdict(row)
         yield row
 
 
-def name_entries(found: Sequence[ScoreEntry]) -> list[ScoreEntry]:
-    """The entries, those of one method told apart by what differs between them, else by their folders' names."""
-    told = []
-    for entry in found:
-        alike = [other for other in found if other.name == entry.name]
-        words = [
-            _format_setting(key, entry.scores.get(key)) for key in _differing_keys(alike, APART, lambda one: one.scores)
-        ]
-        apart = _differing_keys(alike, _settings(entry), _settings)
-        words += [_format_setting(key.rpartition(".")[2], _settings(entry)[key]) for key in apart]
-        told.append(replace(entry, name=", ".join([entry.name, *words])))
-    names = [entry.name for entry in told]
-    return [
-        replace(entry, name=f"{entry.name} ({entry.folder.name})") if names.count(entry.name) > 1 else entry
-        for entry in told
-    ]
+def name_entries(entries: Sequence[ScoreEntry]) -> list[ScoreEntry]:
+    """Tell entries of one method apart by what differs between them, else by their folders' names.
+
+    Args:
+        entries: the scores, under the names of their methods.
+
+    Returns:
+        The same entries under longer names.
+    """
+    named = []
+    for entry in entries:
+        alike = [other for other in entries if other.name == entry.name]
+        words = [entry.name]
+        for key in _differing_keys(alike, APART, lambda one: one.scores):
+            words.append(_format_setting(key, entry.scores.get(key)))
+        for key in _differing_keys(alike, _settings(entry), _settings):
+            words.append(_format_setting(key.rpartition(".")[2], _settings(entry)[key]))
+        named.append(replace(entry, name=", ".join(words)))
+    names = [entry.name for entry in named]
+    for place, entry in enumerate(named):
+        if names.count(entry.name) > 1:
+            named[place] = replace(entry, name=f"{entry.name} ({entry.folder.name})")
+    return named
 
 
 def _settings(entry: ScoreEntry) -> Mapping[str, Any]:
@@ -151,43 +252,76 @@ def _differing_keys(
     alike: Sequence[ScoreEntry], keys: Iterable[str], table: Callable[[ScoreEntry], Mapping[str, Any]]
 ) -> list[str]:
     """The keys whose values are not the same in all these entries."""
-    return [key for key in keys if len({json.dumps(table(entry).get(key)) for entry in alike}) > 1]
+    differing = []
+    for key in keys:
+        values = {json.dumps(table(entry).get(key)) for entry in alike}
+        if len(values) > 1:
+            differing.append(key)
+    return differing
 
 
 def _format_setting(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(str(one)[:8] for one in value) or "no adapter"
     words = key.replace("_", " ")
-    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
+    if isinstance(value, float):
+        return f"{words} {value:g}"
+    return f"{words} {value}"
 
 
-def comparison_remarks(found: Sequence[ScoreEntry]) -> list[str]:
-    """What a reader must know before comparing these entries, a sentence each."""
-    first, told = found[0], []
-    if strangers := [
-        entry.name for entry in found[1:] if (entry.judge, first.judge) not in common_judges(entry, first)
-    ]:
-        told.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
+def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
+    """Say what a reader must know before comparing these entries.
+
+    Args:
+        entries: the scores; all others are compared with the first.
+
+    Returns:
+        A sentence each: other judges, other settings, what is missing.
+    """
+    first, others = entries[0], entries[1:]
+    remarks = []
+    strangers = [entry.name for entry in others if (entry.judge, first.judge) not in common_judges(entry, first)]
+    if strangers:
+        remarks.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
     for key, sentence in SAME.items():
-        if apart := [entry.name for entry in found[1:] if entry.scores.get(key) != first.scores.get(key)]:
-            told.append(f"{'; '.join(apart)}: {sentence} than {first.name}, and part of any difference may be that.")
-    for entry in found:
-        if not entry.rows:
-            told.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
-        told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("cautions", ())]
-        if outside := sum(not entry.holds(row) for row in entry.rows):
-            told.append(f"{entry.name}: {outside} of its pictures lie outside of {entry.folder} and are not shown.")
-        told += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
-    if len(counts := {figure["n"] for entry in found if (figure := entry.metric("frechet"))}) > 1:
-        told.append(
+        apart = [entry.name for entry in others if entry.scores.get(key) != first.scores.get(key)]
+        if apart:
+            remarks.append(f"{'; '.join(apart)}: {sentence} than {first.name}, and part of any difference may be that.")
+    for entry in entries:
+        remarks += _own_remarks(entry)
+    distances = [entry.metric("frechet") for entry in entries]
+    counts = {figure["n"] for figure in distances if figure is not None}
+    if len(counts) > 1:
+        remarks.append(
             f"The Frechet distances are over {' and '.join(map(str, sorted(counts)))} pictures: fewer are farther, so "
             "compare those of one number."
         )
-    return told
+    return remarks
+
+
+def _own_remarks(entry: ScoreEntry) -> list[str]:
+    """What must be known of one entry alone."""
+    remarks = []
+    if not entry.rows:
+        remarks.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
+    remarks += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("cautions", ())]
+    outside = sum(not entry.holds(row) for row in entry.rows)
+    if outside:
+        remarks.append(f"{entry.name}: {outside} of its pictures lie outside of {entry.folder} and are not shown.")
+    remarks += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
+    return remarks
 
 
 def common_judges(one: ScoreEntry, other: ScoreEntry) -> list[tuple[str, str]]:
-    """The judges of emotions that saw both, as each of the two calls them."""
+    """Find the judges that saw the pictures of both entries.
+
+    Args:
+        one: some scores.
+        other: some others.
+
+    Returns:
+        The names of each judge, as the two entries call it; the weights tell whether it is the same.
+    """
     pairs = product(one.scores["judges"], other.scores["judges"])
     return [(mine, its) for mine, its in pairs if one.mark(mine) is not None and one.mark(mine) == other.mark(its)]
 
@@ -203,60 +337,101 @@ class Comparison:
     p: float
 
 
-def compare_all(found: Sequence[ScoreEntry]) -> list[Comparison]:
-    """All pairs of entries, the later less the earlier, by every judge that saw both; Holm's correction over all."""
-    several = len({judge for entry in found for judge in entry.scores["judges"]}) > 1
-    made = []
-    for other, one in combinations(found, 2):
-        sides = {
-            f"emotion as asked, by {mine}" if several else "emotion as asked": (
-                _hits_by_place(one, mine),
-                _hits_by_place(other, its),
-            )
-            for mine, its in common_judges(one, other)
-        }
-        if _scene_judge(one) and _scene_judge(one) == _scene_judge(other):
-            sides["scene kept"] = _content_by_place(one), _content_by_place(other)
-        differences = {what: paired_values(*side) for what, side in sides.items()}
-        made += [(one.name, other.name, what, difference) for what, difference in differences.items() if difference.n]
-    return [
-        Comparison(*words, p) for words, p in zip(made, holm([difference.p for *_, difference in made]), strict=True)
-    ]
-
-
 Place = tuple[str, int, str]
 """The prompt, the seed and the emotion asked of a picture."""
 
 
+def compare_all(entries: Sequence[ScoreEntry]) -> list[Comparison]:
+    """Compare all pairs of entries, the later less the earlier, by every judge that saw both.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A comparison for each pair and respect in which both have a picture of one place; Holm's correction is over all.
+    """
+    several = len(judge_names(entries)) > 1
+    made: list[tuple[str, str, str, Difference]] = []
+    for other, one in combinations(entries, 2):
+        for what, difference in _compare_pair(one, other, several).items():
+            if difference.n:
+                made.append((one.name, other.name, what, difference))
+    corrected = holm([difference.p for *_, difference in made])
+    return [Comparison(*words, p) for words, p in zip(made, corrected, strict=True)]
+
+
+def _compare_pair(one: ScoreEntry, other: ScoreEntry, several: bool) -> dict[str, Difference]:
+    """The differences of two entries by what they are in; several: the judge's name is said."""
+    differences = {}
+    for mine, its in common_judges(one, other):
+        what = "emotion as asked"
+        if several:
+            what = f"emotion as asked, by {mine}"
+        differences[what] = paired_values(_hits_by_place(one, mine), _hits_by_place(other, its))
+    judge = _scene_judge(one)
+    if judge and judge == _scene_judge(other):
+        differences["scene kept"] = paired_values(_content_by_place(one), _content_by_place(other))
+    return differences
+
+
 def paired_values(one: Mapping[Place, float], other: Mapping[Place, float]) -> Difference:
-    """The difference over the places that both have."""
+    """Compute the paired difference of two sets of values.
+
+    Args:
+        one: values by place.
+        other: those that are taken away from them.
+
+    Returns:
+        The difference over the places that both have; its `n` is how many.
+    """
     places = sorted(one.keys() & other.keys())
-    ours, theirs = (np.array([side[place] for place in places]) for side in (one, other))
-    prompt, seed = (np.array([place[axis] for place in places]) for axis in (0, 1))
-    return paired_difference(ours, theirs, prompt, seed)
+    ours = np.array([one[place] for place in places])
+    theirs = np.array([other[place] for place in places])
+    prompts = np.array([prompt for prompt, _, _ in places])
+    seeds = np.array([seed for _, seed, _ in places])
+    return paired_difference(ours, theirs, prompts, seeds)
 
 
 def _hits_by_place(entry: ScoreEntry, judge: str) -> dict[Place, float]:
     """1 where a judge sees the emotion asked, by place."""
-    return {
-        (row["prompt"], row["seed"], row["asked"]): float(row["seen"][judge] == row["asked"])
-        for row in judged_rows(entry.rows, judge)
-    }
+    hits = {}
+    for row in judged_rows(entry.rows, judge):
+        place = (row["prompt"], row["seed"], row["asked"])
+        hits[place] = float(row["seen"][judge] == row["asked"])
+    return hits
 
 
 def judged_rows(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
-    """The rows of pictures for which an emotion was asked that the judge has a word for."""
+    """Choose the rows that a judge has an answer to.
+
+    Args:
+        rows: rows of verdicts.
+        judge: the judge's name.
+
+    Returns:
+        The rows of pictures for which an emotion was asked that the judge has a word for.
+    """
     return [row for row in rows if row["asked"] and judge in row["seen"]]
 
 
 def accuracy_of(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
-    """How often the judge sees the emotion asked in these rows, with its interval; None where it judged none."""
+    """Compute how often a judge sees the emotion asked.
+
+    Args:
+        rows: rows of verdicts.
+        judge: the judge's name.
+
+    Returns:
+        The share between 0 and 1 with its interval; None where the judge read none of these pictures.
+    """
     rows = judged_rows(rows, judge)
-    if not rows:
+    count = len(rows)
+    if not count:
         return None
-    prompt, seed = (np.array([row[key] for row in rows]) for key in ("prompt", "seed"))
-    unread, count = np.zeros((len(rows), 0)), len(rows)
-    made = Predictions(prompt, seed, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
+    prompts = np.array([row["prompt"] for row in rows])
+    seeds = np.array([row["seed"] for row in rows])
+    unread = np.zeros((count, 0))
+    made = Predictions(prompts, seeds, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
     hit = np.array([float(row["seen"][judge] == row["asked"]) for row in rows])
     return measure_share(hit, np.ones(count), made, by=judge)
 
@@ -264,7 +439,9 @@ def accuracy_of(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
 def _scene_judge(entry: ScoreEntry) -> str | None:
     """The fingerprint of what tells whether the scene is kept; None where nothing does."""
     figure = entry.metric("scene_accuracy")
-    return entry.mark(figure["by"]) if figure else None
+    if figure is None:
+        return None
+    return entry.mark(figure["by"])
 
 
 def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
@@ -273,15 +450,29 @@ def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
     return {(row["prompt"], row["seed"], row["asked"] or ""): float(row["kept"]) for row in known}
 
 
-def find_curves(found: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:
-    """Entries that differ in nothing but `axis` (emotion_scale, guidance_scale, or a setting), in its order; two are a curve."""
+def find_curves(entries: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:
+    """Find entries that differ in one setting alone.
+
+    Args:
+        entries: the scores.
+        axis: the setting: strength, cfg, or one of a method's own.
+
+    Returns:
+        By method, the values of the setting and their entries in its order; at least two each.
+    """
     groups: dict[str, list[tuple[float, ScoreEntry]]] = {}
-    for entry in found:
+    for entry in entries:
         settings = dict(_settings(entry))
         value = settings.pop(axis, entry.scores.get(axis))
-        if isinstance(value, int | float):
-            rest = {key: entry.scores.get(key) for key in ("method", "from", *APART, *SAME) if key != axis}
-            key = json.dumps({**rest, "settings": settings, "judge": entry.scores.get("judged_by")})
-            groups.setdefault(key, []).append((float(value), entry))
-    several = [sorted(group, key=lambda pair: pair[0]) for group in groups.values() if len(group) > 1]
-    return {str(group[0][1].scores.get("method") or group[0][1].name): group for group in several}
+        if not isinstance(value, int | float):
+            continue
+        rest = {key: entry.scores.get(key) for key in ("method", "from", *APART, *SAME) if key != axis}
+        key = json.dumps({**rest, "settings": settings, "judge": entry.scores.get("judged_by")})
+        groups.setdefault(key, []).append((float(value), entry))
+    curves = {}
+    for group in groups.values():
+        if len(group) > 1:
+            _, first = min(group, key=itemgetter(0))
+            name = str(first.scores.get("method") or first.name)
+            curves[name] = sorted(group, key=itemgetter(0))
+    return curves

@@ -1,6 +1,7 @@
 """The report as tables: the headline, the paired differences, and where each score comes from; Markdown and CSV.
 
-A table here is its head and its rows of cells, as `blocks.table` takes them; Markdown writes the same cells as text.
+A table here is its head and its rows of cells, as the macro `table` of the page takes them; Markdown writes the same
+cells as text.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.reporting.html import Cell, Quantity, Share
-from emoscene.reporting.scores import Comparison, ScoreEntry, accuracy_of
+from emoscene.reporting.scores import Comparison, ScoreEntry, accuracy_of, judge_names, unique
 
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
@@ -36,166 +37,300 @@ COSTS = {
 }
 
 
-def headline_table(found: Sequence[ScoreEntry]) -> Table:
-    """Quality with its intervals, and what it cost beside it; a column appears where any entry has it."""
-    judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
-    metrics = [name for name in METRICS if any(entry.metric(name) for entry in found)]
-    right = [f"emotion as asked ({name})" if len(judges) > 1 else "emotion as asked" for name in judges]
-    head = ["method", *right, *(METRICS[name] for name in metrics), *COSTS.values()]
-    rows: list[list[Cell]] = [
-        [
-            entry.name,
-            *(figure_cell(entry.judged("emotion_accuracy", name), CHANCE) for name in judges),
-            *(figure_cell(entry.metric(name), share=name.endswith("accuracy")) for name in metrics),
-            *(_cost(entry, name) for name in COSTS),
-        ]
-        for entry in found
-    ]
-    for entry in found:
-        if ceiling := entry.judged("ceiling"):
-            others = [figure_cell(entry.judged("ceiling", name), CHANCE) for name in judges[1:]]
-            blank = [""] * (len(metrics) + len(COSTS))
-            rows.append(["real pictures, held out", figure_cell(ceiling, CHANCE), *others, *blank])
-            break
+def headline_table(entries: Sequence[ScoreEntry]) -> Table:
+    """Put quality with its intervals beside what it cost.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A row an entry, and one of real pictures where a judge read some; a column for what any entry has.
+    """
+    judges = judge_names(entries)
+    metrics = []
+    for name in METRICS:
+        if any(entry.metric(name) for entry in entries):
+            metrics.append(name)
+    head = ["method", "emotion as asked"]
+    if len(judges) > 1:
+        head = ["method", *(f"emotion as asked ({name})" for name in judges)]
+    head += [METRICS[name] for name in metrics]
+    head += COSTS.values()
+    rows = []
+    for entry in entries:
+        row: list[Cell] = [entry.name]
+        row += [figure_cell(entry.judged("emotion_accuracy", name), CHANCE) for name in judges]
+        row += [figure_cell(entry.metric(name), share=name.endswith("accuracy")) for name in metrics]
+        row += [_format_cost(name, entry.cost(name)) for name in COSTS]
+        rows.append(row)
+    read = [entry for entry in entries if entry.judged("ceiling")]
+    if read:
+        row = ["real pictures, held out", figure_cell(read[0].judged("ceiling"), CHANCE)]
+        row += [figure_cell(read[0].judged("ceiling", name), CHANCE) for name in judges[1:]]
+        row += [""] * (len(metrics) + len(COSTS))
+        rows.append(row)
     return head, rows
 
 
-def guide_table(found: Sequence[ScoreEntry]) -> Table:
-    """How often each guide finds the emotion in its own pictures, how often the judge does, and the paired gap."""
-    rows: list[list[Cell]] = [
-        [
-            entry.name,
-            *(f"{scale:g}" for scale in [entry.setting(CURVED)] if scale is not None),
-            figure_cell(entry.metric("guide_accuracy"), CHANCE),
-            figure_cell(entry.judged("emotion_accuracy"), CHANCE),
-            figure_cell(entry.metric("guide_gap"), share=False),
-        ]
-        for entry in found
-        if entry.metric("guide_gap")
-    ]
+def guide_table(entries: Sequence[ScoreEntry]) -> Table:
+    """Put each guide's own verdict on its pictures beside the judge's.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A row for each entry whose guide was asked, with the paired gap.
+    """
+    rows = []
+    for entry in entries:
+        gap, scale = entry.metric("guide_gap"), entry.setting(CURVED)
+        if gap is None:
+            continue
+        row: list[Cell] = [entry.name]
+        if scale is not None:
+            row.append(f"{scale:g}")
+        row.append(figure_cell(entry.metric("guide_accuracy"), CHANCE))
+        row.append(figure_cell(entry.judged("emotion_accuracy"), CHANCE))
+        row.append(figure_cell(gap, share=False))
+        rows.append(row)
     return ["method", "guidance scale", "by the guide itself", "by the judge", "gap"], rows
 
 
-def portrait_table(found: Sequence[ScoreEntry]) -> Table:
-    """Faces beside scenes: how often each judge sees the emotion asked."""
-    judges = list(dict.fromkeys(name for entry in found for name in entry.scores["judges"]))
-    rows: list[list[Cell]] = []
-    for entry in found:
-        placed = [row for row in entry.rows if row["scene"]]
-        sides = [[row for row in placed if (row["scene"] == FACES) == faces] for faces in (True, False)]
-        if sides[0]:
-            values = [accuracy_of(side, judge) for judge in judges for side in sides]
-            rows.append(
-                [entry.name, *("" if one is None else Share(one.value, one.low, one.high, CHANCE) for one in values)]
-            )
-    return ["method", *(f"{kind}, by {judge}" for judge in judges for kind in ("portraits", "scenes"))], rows
+def portrait_table(entries: Sequence[ScoreEntry]) -> Table:
+    """Put faces beside scenes: how often each judge sees the emotion asked.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A row for each entry that has portraits.
+    """
+    judges = judge_names(entries)
+    head = ["method"]
+    for judge in judges:
+        head += [f"portraits, by {judge}", f"scenes, by {judge}"]
+    rows = []
+    for entry in entries:
+        portraits = [row for row in entry.rows if row["scene"] == FACES]
+        scenes = [row for row in entry.rows if row["scene"] and row["scene"] != FACES]
+        if not portraits:
+            continue
+        row: list[Cell] = [entry.name]
+        for judge in judges:
+            row += [_accuracy_cell(portraits, judge), _accuracy_cell(scenes, judge)]
+        rows.append(row)
+    return head, rows
 
 
-def _cost(entry: ScoreEntry, name: str) -> str:
-    value = entry.cost(name)
+def _accuracy_cell(rows: Sequence[Mapping[str, Any]], judge: str) -> Cell:
+    accuracy = accuracy_of(rows, judge)
+    if accuracy is None:
+        return ""
+    return Share(accuracy.value, accuracy.low, accuracy.high, CHANCE)
+
+
+def _format_cost(name: str, value: float | None) -> str:
     if value is None:
         return "unknown"
     if name == "bytes":
         return f"{value / 1e6:.2f}"
-    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}"
+    if value == int(value) or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
-def control_table(found: Sequence[ScoreEntry]) -> Table:
-    """What must be at chance, what must not vanish, and whether each judge is as sure as it should be."""
-    treated = list(
-        dict.fromkeys(name for entry, judge, _ in list_judgements(found) for name in _robustness_cell(entry, judge))
-    )
-    head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treated), "two classes"]
+def control_table(entries: Sequence[ScoreEntry]) -> Table:
+    """Show what must be at chance, what must not vanish, and whether each judge is as sure as it should be.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A row for each entry and judge, without the columns in which nobody has anything.
+    """
+    judgements = list_judgements(entries)
+    treatments: list[str] = []
+    for entry, judge, _ in judgements:
+        treatments = unique([*treatments, *_robustness_of(entry, judge)])
+    head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treatments), "two classes"]
     head += ["valence error", "arousal error", "judge's calibration error"]
-    rows: list[list[Cell]] = [
-        [
-            name,
-            figure_cell(entry.judged("emotion_accuracy", judge), CHANCE),
-            figure_cell(entry.judged("shuffled", judge), CHANCE),
-            *(figure_cell(_robustness_cell(entry, judge).get(treatment), CHANCE) for treatment in treated),
-            figure_cell(entry.judged("two_class_accuracy", judge), 0.5),
-            *(figure_cell(entry.judged(f"{axis}_error", judge), share=False) for axis in ("valence", "arousal")),
-            figure_cell(entry.judged("calibration_error", judge), share=False),
-        ]
-        for entry, judge, name in list_judgements(found)
-    ]
+    rows = []
+    for entry, judge, name in judgements:
+        robustness = _robustness_of(entry, judge)
+        row: list[Cell] = [name]
+        row += [figure_cell(entry.judged(what, judge), CHANCE) for what in ("emotion_accuracy", "shuffled")]
+        row += [figure_cell(robustness.get(treatment), CHANCE) for treatment in treatments]
+        row.append(figure_cell(entry.judged("two_class_accuracy", judge), 0.5))
+        for what in ("valence_error", "arousal_error", "calibration_error"):
+            row.append(figure_cell(entry.judged(what, judge), share=False))
+        rows.append(row)
     return drop_empty_columns(head, rows)
 
 
 def drop_empty_columns(head: list[str], rows: list[list[Cell]]) -> Table:
-    """A table without the columns in which nobody has anything."""
-    keep = [place for place in range(len(head)) if any(row[place] != "" for row in rows)]
-    return [head[place] for place in keep], [[row[place] for place in keep] for row in rows]
+    """Leave out the columns in which nobody has anything.
+
+    Args:
+        head: the names of the columns.
+        rows: the cells; "" is an empty one.
+
+    Returns:
+        The table without them.
+    """
+    keep = []
+    for place in range(len(head)):
+        if any(row[place] != "" for row in rows):
+            keep.append(place)
+    kept = []
+    for row in rows:
+        kept.append([row[place] for place in keep])
+    return [head[place] for place in keep], kept
 
 
-def _robustness_cell(entry: ScoreEntry, judge: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = entry.scores.get("robustness", {}).get(judge, {})
-    return found
+def _robustness_of(entry: ScoreEntry, judge: str) -> Mapping[str, Any]:
+    figures: Mapping[str, Any] = entry.scores.get("robustness", {}).get(judge, {})
+    return figures
 
 
-def list_judgements(found: Sequence[ScoreEntry]) -> list[tuple[ScoreEntry, str, str]]:
-    """Every entry and judge, the first judge's first, and what their line is called."""
-    judges = list(dict.fromkeys(judge for entry in found for judge in entry.scores["judges"]))
-    pairs = [(entry, judge) for judge in judges for entry in found if judge in entry.scores["judges"]]
-    return [(entry, judge, f"{entry.name}, by {judge}" if judges[1:] else entry.name) for entry, judge in pairs]
+def list_judgements(entries: Sequence[ScoreEntry]) -> list[tuple[ScoreEntry, str, str]]:
+    """List which judge read which entry.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        Entry, judge and what their line is called, the first judge's first.
+    """
+    judges = judge_names(entries)
+    judgements = []
+    for judge in judges:
+        for entry in entries:
+            if judge not in entry.scores["judges"]:
+                continue
+            line = entry.name
+            if len(judges) > 1:
+                line = f"{entry.name}, by {judge}"
+            judgements.append((entry, judge, line))
+    return judgements
 
 
-def difference_table(made: Sequence[Comparison]) -> Table:
-    """Each pair's difference, its interval, and the corrected probability."""
-    rows: list[list[Cell]] = [
-        [
+def difference_table(comparisons: Sequence[Comparison]) -> Table:
+    """Show each pair's difference, its interval, and the corrected probability.
+
+    Args:
+        comparisons: what `compare_all` made, or some of it.
+
+    Returns:
+        A row a comparison; differences are in percentage points.
+    """
+    rows = []
+    for one in comparisons:
+        points = one.difference
+        probability = "< 0.001"
+        if one.p >= 0.001:
+            probability = f"{one.p:.2g}"
+        row: list[Cell] = [
             f"{one.one} − {one.other}",
             one.what,
-            f"{100 * one.difference.value:+.1f} ({100 * one.difference.low:+.1f} to {100 * one.difference.high:+.1f})",
-            f"{one.p:.2g}" if one.p >= 0.001 else "< 0.001",
-            str(one.difference.n),
+            f"{100 * points.value:+.1f} ({100 * points.low:+.1f} to {100 * points.high:+.1f})",
+            probability,
+            str(points.n),
         ]
-        for one in made
-    ]
+        rows.append(row)
     return ["pair", "in", "points, 95 % interval", "p, Holm", "pictures"], rows
 
 
-def emotion_table(found: Sequence[ScoreEntry]) -> Table:
-    """F1 of each emotion, by every judge."""
-    rows: list[list[Cell]] = []
-    for entry, judge, line in list_judgements(found):
-        told = entry.scores["judges"][judge]
-        unsaid = told.get("not_judged", [])
-        f1 = {name: f"{one['f1']:.2f}" for name, one in told.get("per_emotion", {}).items() if name not in unsaid}
-        rows.append([line, *(f1.get(name, "") for name in EMOTIONS)])
+def emotion_table(entries: Sequence[ScoreEntry]) -> Table:
+    """Show F1 of each emotion.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A row for each entry and judge; empty where the judge has no word for an emotion.
+    """
+    rows = []
+    for entry, judge, line in list_judgements(entries):
+        figures = entry.scores["judges"][judge]
+        unsaid = figures.get("not_judged", [])
+        row: list[Cell] = [line]
+        for name in EMOTIONS:
+            one = figures.get("per_emotion", {}).get(name)
+            if one is None or name in unsaid:
+                row.append("")
+            else:
+                row.append(f"{one['f1']:.2f}")
+        rows.append(row)
     return ["F1", *EMOTIONS], rows
 
 
-def provenance_table(found: Sequence[ScoreEntry]) -> Table:
-    """Where the scores come from, down to the raw data: kinds and fingerprints, the youngest first."""
-    rows: list[list[Cell]] = []
-    for entry in found:
+def provenance_table(entries: Sequence[ScoreEntry]) -> Table:
+    """Show where the scores come from, down to the raw data.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A row an entry: kinds and fingerprints, the youngest first, and the versions that made them.
+    """
+    rows = []
+    for entry in entries:
         versions = entry.manifest.get("versions", {})
-        said = ", ".join(f"{name} {versions[name]}" for name in ("emoscene", "torch", "diffusers") if name in versions)
-        adapters = ", ".join(str(mark)[:12] for mark in entry.scores.get("adapters", [])) or "none"
-        rows.append([entry.name, str(entry.folder), " ← ".join(lineage(entry.manifest)), adapters, said])
+        known = [name for name in ("emoscene", "torch", "diffusers") if name in versions]
+        adapters = [str(mark)[:12] for mark in entry.scores.get("adapters", [])]
+        row: list[Cell] = [entry.name, str(entry.folder), " ← ".join(lineage(entry.manifest))]
+        row.append(", ".join(adapters) or "none")
+        row.append(", ".join(f"{name} {versions[name]}" for name in known))
+        rows.append(row)
     return ["method", "scores", "made of", "adapters", "by"], rows
 
 
 def lineage(manifest: Mapping[str, Any]) -> list[str]:
-    """A stage and all that it was made of, in words."""
+    """Tell a stage and all that it was made of.
+
+    Args:
+        manifest: the manifest of a run folder, with those of its parents inside.
+
+    Returns:
+        A line each: kind, name and the start of the fingerprint.
+    """
     config = manifest.get("config", {})
     name = config.get("name") or config.get("source") or config.get("method") or ""
     words = str(manifest["kind"]), str(name), str(manifest.get("fingerprint", ""))[:12]
-    own = " ".join(word for word in words if word)
-    return [own, *(line for parent in manifest.get("parents", []) for line in lineage(parent))]
+    lines = [" ".join(word for word in words if word)]
+    for parent in manifest.get("parents", []):
+        lines += lineage(parent)
+    return lines
 
 
-def figure_cell(found: Mapping[str, Any] | None, chance: float | None = None, share: bool = True) -> Cell:
-    """A figure of `scores.json` as a cell; empty where there is none."""
-    if found is None:
+def figure_cell(figure: Mapping[str, Any] | None, chance: float | None = None, share: bool = True) -> Cell:
+    """Make a cell out of a figure of `scores.json`.
+
+    Args:
+        figure: value, low and high; None where there is none.
+        chance: what guessing would reach, between 0 and 1.
+        share: whether it is a share between 0 and 1; else it is shown as a quantity.
+
+    Returns:
+        The cell; "" for None.
+    """
+    if figure is None:
         return ""
-    numbers = found["value"], found["low"], found["high"]
-    return Share(*numbers, chance) if share else Quantity(*numbers)
+    numbers = figure["value"], figure["low"], figure["high"]
+    if share:
+        return Share(*numbers, chance)
+    return Quantity(*numbers)
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell in words."""
+    """Write a cell in words.
+
+    Args:
+        cell: the cell.
+
+    Returns:
+        Its text, with the interval in brackets.
+    """
     if isinstance(cell, Share):
         return f"{cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
     if isinstance(cell, Quantity):
@@ -204,31 +339,57 @@ def cell_text(cell: Cell) -> str:
 
 
 def markdown(title: str, remarks: Sequence[str], tables: Mapping[str, Table]) -> str:
-    """The same report as Markdown."""
-    parts = [f"# {title}", *(f"> {remark}" for remark in remarks)]
+    """Write the report as Markdown.
+
+    Args:
+        title: the heading of all.
+        remarks: what must be known before comparing.
+        tables: the tables by their headings.
+
+    Returns:
+        The text of `report.md`.
+    """
+    parts = [f"# {title}"]
+    parts += [f"> {remark}" for remark in remarks]
     for name, (head, rows) in tables.items():
-        lines = [head, ["---"] * len(head), *([cell_text(cell).replace("|", "\\|") for cell in row] for row in rows)]
-        parts += [f"## {name}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+        lines = [_markdown_line(head), _markdown_line(["---"] * len(head))]
+        for row in rows:
+            lines.append(_markdown_line([cell_text(cell).replace("|", "\\|") for cell in row]))
+        parts += [f"## {name}", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def table_of_all(found: Sequence[ScoreEntry]) -> str:
-    """Every figure of every entry as CSV: a line a figure."""
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table_of_all(entries: Sequence[ScoreEntry]) -> str:
+    """Write every figure of every entry as CSV.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        The text of `scores.csv`: a line a figure.
+    """
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["method", "by", "figure", "value", "low", "high", "n"])
-    for entry in found:
-        for by, name, one in _figures(entry):
+    for entry in entries:
+        for by, name, one in _list_figures(entry):
             writer.writerow([entry.name, by, name, one["value"], one["low"], one["high"], one["n"]])
         for name in COSTS:
             writer.writerow([entry.name, "cost", name, entry.cost(name), "", "", ""])
     return buffer.getvalue()
 
 
-def _figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+def _list_figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
     """Who told a figure, its name, and itself."""
-    for judge, told in entry.scores["judges"].items():
-        yield from ((judge, name, one) for name, one in told.items() if isinstance(one, dict) and "low" in one)
-        for name, one in entry.scores.get("robustness", {}).get(judge, {}).items():
+    for judge, figures in entry.scores["judges"].items():
+        for name, one in figures.items():
+            if isinstance(one, dict) and "low" in one:
+                yield judge, name, one
+        for name, one in _robustness_of(entry, judge).items():
             yield judge, f"emotion_accuracy after {name}", one
-    yield from ((one["by"], name, one) for name, one in entry.scores["metrics"].items())
+    for name, one in entry.scores["metrics"].items():
+        yield one["by"], name, one

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from html import escape
 from inspect import Parameter, Signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +23,9 @@ from emoscene.core.images import read_params, save_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest, read_number
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.core.templates import render
 from emoscene.web import form
-from emoscene.web.affect_plane import verdicts_html
+from emoscene.web.affect_plane import PACKAGE, verdicts_html
 from emoscene.web.session import Painted, Session, Verdict
 
 FIELDS = tuple(name for name in form.FIELDS if name != "strength")
@@ -80,12 +80,17 @@ def read_form(words: Sequence[Any]) -> GenerationRequest:
 
 def progress_html(share: float, words: str) -> str:
     """How far it is, as HTML."""
-    return f'<progress max="1" value="{share:.3f}"></progress><span role="status">{escape(words)}</span>'
+    return str(render((PACKAGE,), "progress.html.j2", share=share, words=words))
 
 
 def remarks_html(remarks: Sequence[str]) -> str:
     """Remarks, as HTML."""
-    return "".join(f'<p class="note">{escape(remark)}</p>' for remark in remarks)
+    return str(render((PACKAGE,), "remarks.html.j2", remarks=remarks))
+
+
+def masthead_html(base: str, remarks: Sequence[str]) -> str:
+    """The head of the page, as HTML: the base's name, and remarks under it."""
+    return str(render((PACKAGE,), "masthead.html.j2", base=base, remarks=remarks))
 
 
 def result_text(rows: Sequence[GenerationParams]) -> str:

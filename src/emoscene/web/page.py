@@ -6,7 +6,6 @@ One call is worked on at a time, and `QUEUE` may wait (fair_queue.py).
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +96,7 @@ SHOW = """() => {
 def build_page(studio: Session) -> gr.Blocks:
     """The page, not served yet."""
     with calls.PlainBlocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
-        gr.HTML(
-            f'<header class="masthead"><h1>emoscene</h1><p>words and an emotion in, pictures out &middot; '
-            f"base: {escape(Path(studio.base.name).name)}</p></header>{calls.remarks_html(studio.remarks)}",
-            apply_default_css=False,
-        )
+        gr.HTML(calls.masthead_html(Path(studio.base.name).name, studio.remarks), apply_default_css=False)
         with gr.Tab("Paint"):
             generate_tab(studio)
         with gr.Tab("Compare"):
