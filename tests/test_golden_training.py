@@ -1,0 +1,325 @@
+"""Training against values that the test computes itself, in plain loops over Python's own numbers.
+
+A run that equals itself when resumed, split or repeated may still be wrong in the same way each time. Here AdamW, the
+schedule, clipping, the moving average and the random draws are written out a second time.
+"""
+
+import json
+import math
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from emoscene.learning.learner import Batch, Learner
+from emoscene.methods.base import choose_captions
+from emoscene.training import callbacks, loop
+from emoscene.training.state import Config, TrainingState
+from lines import quiet
+
+# What the settings are called; everything below uses the keys.
+FIELDS = {
+    "ema_decay": "average",
+    "weight_decay": "decay",
+    "max_norm": "clip",
+    "micro_batch": "micro",
+    "validation_images": "validate",
+    "validate_every": "validate_every",
+    "sheet_every": "pictures_every",
+    "patience": "patience",
+}
+
+
+def config_of(**settings: object) -> Config:
+    plain = {"steps": 12, "batch": 6, "precision": "fp32", "schedule": "constant", "warmup": 0.0, "lr": 0.05}
+    return Config(**{FIELDS.get(name, name): value for name, value in {**plain, **settings}.items()})
+
+
+class Plane(Learner):
+    """Two linear functions of two numbers: a matrix and a vector train."""
+
+    columns = ("x", "y")
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.matrix = nn.Parameter(torch.tensor([[0.5, -0.25], [1.0, 2.0]]))
+        self.vector = nn.Parameter(torch.tensor([0.75, -1.5]))
+        self.factor = 1.0
+
+    @classmethod
+    def from_scratch(cls, config: object, base: object, data: object = None) -> "Plane":
+        return cls()
+
+    def lr_multiplier(self, name: str) -> float:
+        return 0.5 if name == "vector" else 1.0
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        found = batch["x"] @ self.matrix.T + self.vector
+        return self.factor * ((found - batch["y"]) ** 2).mean(1)
+
+
+X = [[1.0, 2.0], [-1.0, 0.5], [0.25, -2.0], [3.0, 1.0], [-0.5, -0.5], [2.0, -1.5]]
+Y = [[0.5, 1.0], [2.0, -1.0], [-0.75, 0.0], [1.5, 1.5], [0.0, -2.0], [1.0, 3.0]]
+
+
+class Six:
+    """As many rows as a batch has, so that each step sees all of them, in whatever order."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def read(self, indices: list[int], columns: tuple[str, ...]) -> dict[str, Tensor]:
+        kinds = torch.tensor([0, 0, 0, 3, 3, 3])
+        table = {"x": torch.tensor(X), "y": torch.tensor(Y), "emotion": kinds}
+        return {name: table[name][list(indices)] for name in columns}
+
+
+def losses_by_hand(matrix: list[list[float]], vector: list[float]) -> list[float]:
+    found = []
+    for x, y in zip(X, Y, strict=True):
+        total = 0.0
+        for i in range(2):
+            total += (matrix[i][0] * x[0] + matrix[i][1] * x[1] + vector[i] - y[i]) ** 2
+        found.append(total / 2)
+    return found
+
+
+def gradient_by_hand(flat: list[float]) -> list[float]:
+    """Of the mean of the six losses, by the matrix's four numbers and the vector's two."""
+    gradient = [0.0] * 6
+    for x, y in zip(X, Y, strict=True):
+        for i in range(2):
+            gap = flat[2 * i] * x[0] + flat[2 * i + 1] * x[1] + flat[4 + i] - y[i]
+            gradient[2 * i] += gap * x[0] / 6
+            gradient[2 * i + 1] += gap * x[1] / 6
+            gradient[4 + i] += gap / 6
+    return gradient
+
+
+def train_by_hand(
+    rates: list[float], weight_decay: float, max_norm: float
+) -> tuple[list[list[float]], list[float], list[float]]:
+    """AdamW (Loshchilov & Hutter 2019) at these rates: the six numbers after each step, the losses, the norms."""
+    flat = [0.5, -0.25, 1.0, 2.0, 0.75, -1.5]
+    first, second = [0.0] * 6, [0.0] * 6
+    path, losses, norms = [], [], []
+    for step, rate in enumerate(rates, 1):
+        losses.append(sum(losses_by_hand([flat[:2], flat[2:4]], flat[4:])) / 6)
+        gradient = gradient_by_hand(flat)
+        norm = math.sqrt(sum(part**2 for part in gradient))
+        norms.append(norm)
+        for i in range(6):
+            part = gradient[i] * min(1.0, max_norm / norm)
+            own_rate = rate if i < 4 else 0.5 * rate
+            own_decay = weight_decay if i < 4 else 0.0
+            flat[i] *= 1 - own_rate * own_decay
+            first[i] = 0.9 * first[i] + 0.1 * part
+            second[i] = 0.99 * second[i] + 0.01 * part**2
+            mean, square = first[i] / (1 - 0.9**step), second[i] / (1 - 0.99**step)
+            flat[i] -= own_rate * mean / (math.sqrt(square) + 1e-8)
+        path.append(list(flat))
+    return path, losses, norms
+
+
+def numbers_of(learner: Learner) -> list[float]:
+    parameters = learner.trainable
+    return [*parameters["matrix"].detach().flatten().tolist(), *parameters["vector"].detach().tolist()]
+
+
+def rates_by_hand(schedule: str, steps: int, warm: int, lr: float) -> list[float]:
+    """A linear rise to lr, then the shape down to a hundredth of it."""
+    rates = []
+    for step in range(steps):
+        if step < warm:
+            rates.append(lr * (step + 1) / warm)
+            continue
+        done = (step - warm) / (steps - warm)
+        shapes = {
+            "cosine": (1 + math.cos(math.pi * done)) / 2,
+            "linear": 1 - done,
+            "polynomial": (1 - done) * (1 - done),
+            "constant": 1.0,
+        }
+        rates.append(lr * (0.01 + 0.99 * shapes[schedule]))
+    return rates
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial", "constant"])
+@pytest.mark.parametrize("micro_batch", [0, 4])
+def test_training_is_adamw_at_the_rates_of_the_schedule(schedule: str, micro_batch: int) -> None:
+    config = config_of(
+        schedule=schedule, warmup=0.25, weight_decay=0.3, max_norm=4.0, ema_decay=0.0, micro_batch=micro_batch
+    )
+    state = TrainingState(Plane(), config)
+    rates = rates_by_hand(schedule, 12, 3, 0.05)
+    path, losses, norms = train_by_hand(rates, 0.3, 4.0)
+    assert max(norms) > 4 > min(norms), "some steps are clipped, and some are not"
+    number = 0
+    for step in loop.train_steps(state, Six(), config):
+        number += 1
+        assert step.number == state.step == number
+        assert step.lr == pytest.approx(rates[number - 1], rel=1e-9)
+        assert step.loss == pytest.approx(losses[number - 1], rel=1e-4)
+        assert step.norm == pytest.approx(norms[number - 1], rel=1e-4)
+        assert numbers_of(state.learner) == pytest.approx(path[number - 1], rel=1e-4, abs=1e-5)
+    assert number == 12
+
+
+def test_weight_decay_is_decoupled_and_spares_vectors() -> None:
+    """Without a gradient a matrix shrinks by lr x decay of itself each step, and a vector keeps its bits."""
+    config = config_of(weight_decay=0.5, ema_decay=0.0, steps=4)
+    learner = Plane()
+    learner.factor = 0.0
+    state = TrainingState(learner, config)
+    matrix, vector = learner.matrix.detach().clone(), learner.vector.detach().clone()
+    for _ in loop.train_steps(state, Six(), config):
+        pass
+    torch.testing.assert_close(learner.matrix.detach(), matrix * (1 - 0.05 * 0.5) ** 4)
+    assert torch.equal(learner.vector.detach(), vector)
+
+
+def test_the_moving_average_warms_up() -> None:
+    """After step n it keeps min(decay, (1 + n) / (10 + n)) of itself; it begins at the first weights."""
+    config = config_of(ema_decay=0.4)
+    state = TrainingState(Plane(), config)
+    expected = numbers_of(state.learner)
+    capped = 0
+    for step in loop.train_steps(state, Six(), config):
+        n = step.number
+        decay = (1 + n) / (10 + n)
+        if decay > 0.4:
+            decay = 0.4
+            capped += 1
+        now = numbers_of(state.learner)
+        expected = [decay * old + (1 - decay) * new for old, new in zip(expected, now, strict=True)]
+        found = [*state.average["matrix"].flatten().tolist(), *state.average["vector"].tolist()]
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert found != pytest.approx(now, rel=1e-5, abs=1e-6)
+    assert 0 < capped < 12
+    assert numbers_of(state.final_learner()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_without_a_decay_there_is_no_average() -> None:
+    config = config_of(ema_decay=0.0)
+    state = TrainingState(Plane(), config)
+    for _ in loop.train_steps(state, Six(), config):
+        pass
+    assert state.average == {}
+    last = numbers_of(state.learner)
+    assert numbers_of(state.final_learner()) == last
+
+
+AVERAGED = [0.125, 0.5, -1.0, 0.25, 2.0, -0.5]
+
+
+def averaged_state(config: Config) -> TrainingState:
+    """A state whose average is far from its weights."""
+    state = TrainingState(Plane(), config)
+    state.average = {"matrix": torch.tensor(AVERAGED[:4]).view(2, 2), "vector": torch.tensor(AVERAGED[4:])}
+    return state
+
+
+def test_validation_measures_the_averaged_weights(tmp_path: Path) -> None:
+    config = config_of(ema_decay=0.9, validation_images=6, validate_every=1)
+    state = averaged_state(config)
+    own = numbers_of(state.learner)
+    callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)(state)
+    [row] = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    each = losses_by_hand([AVERAGED[:2], AVERAGED[2:4]], AVERAGED[4:])
+    assert row["step"] == 0
+    assert sorted(row["loss"].values()) == pytest.approx(
+        sorted([sum(each) / 6, sum(each[:3]) / 3, sum(each[3:]) / 3]), rel=1e-5
+    )
+    assert row["loss"]["all"] == pytest.approx(sum(each) / 6, rel=1e-5)
+    assert numbers_of(state.learner) == own, "training goes on from its own weights"
+    assert state.learner.training
+
+
+def test_a_sheet_of_images_shows_the_averaged_weights(tmp_path: Path) -> None:
+    config = config_of(ema_decay=0.9, validation_images=0, sheet_every=5)
+    state = averaged_state(config)
+    own = numbers_of(state.learner)
+    shown: list[list[float]] = []
+    modes: list[bool] = []
+
+    def paint() -> Image.Image:
+        shown.append(numbers_of(state.learner))
+        modes.append(state.learner.training)
+        return Image.new("RGB", (8, 8), (1, 2, 3))
+
+    look = callbacks.TrainingCallbacks(tmp_path, config, None, paint, quiet)
+    for step in range(13):
+        state.step = step
+        assert look(state) is False
+    assert shown == [AVERAGED] * 4
+    assert modes == [False] * 4
+    names = [path.name for path in sorted((tmp_path / "progress").iterdir())]
+    assert names == ["step-000000.png", "step-000005.png", "step-000010.png", "step-000012.png"]
+    assert Image.open(tmp_path / "progress/step-000005.png").getpixel((4, 4)) == (1, 2, 3)
+    assert numbers_of(state.learner) == own
+    assert state.learner.training
+
+
+def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Path) -> None:
+    config = config_of(ema_decay=0.9, validation_images=6, validate_every=1, patience=2)
+    state = averaged_state(config)
+    look = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
+    verdicts = []
+    for step, shift in enumerate([0.0, 0.25, 4.0, 5.0, 6.0]):
+        state.step = step
+        state.average = {"matrix": torch.tensor(AVERAGED[:4]).view(2, 2), "vector": torch.tensor(AVERAGED[4:]) + shift}
+        verdicts.append(look(state))
+        if verdicts[-1]:
+            break
+    means = []
+    for shift in [0.0, 0.25, 4.0, 5.0]:
+        each = losses_by_hand([AVERAGED[:2], AVERAGED[2:4]], [AVERAGED[4] + shift, AVERAGED[5] + shift])
+        means.append(sum(each) / 6)
+    assert means.index(min(means)) == 1, "the second is the best"
+    assert verdicts == [False, False, False, True]
+    assert state.best["vector"].tolist() == pytest.approx([AVERAGED[4] + 0.25, AVERAGED[5] + 0.25])
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [row["loss"]["all"] for row in rows] == pytest.approx(means, rel=1e-5)
+    assert numbers_of(state.final_learner())[4:] == pytest.approx([AVERAGED[4] + 0.25, AVERAGED[5] + 0.25])
+
+
+def uniform_by_hand(seed: int, word: str, step: int, slot: int) -> float:
+    """A sample's own number: torch's first, from a seed that is 63 bits of BLAKE2b of the JSON list of its words."""
+    digest = blake2b(f'[{seed}, "{word}", {step}, {slot}]'.encode(), digest_size=8).digest()
+    number = int.from_bytes(digest, "big") // 2
+    return float(torch.rand((), generator=torch.Generator().manual_seed(number)))
+
+
+def test_caption_length_and_drop_out_are_drawn_independently() -> None:
+    count, seed, step = 600, 11, 7
+    columns = {
+        "caption": [f"short {slot}" for slot in range(count)],
+        "caption_long": [f"long {slot}" for slot in range(count)],
+    }
+    batch = Batch(columns, seed, step, range(count))
+    chosen, dropped = choose_captions(batch, 0.4, 0.3)
+    expected, lost = [], []
+    for slot in range(count):
+        brief = uniform_by_hand(seed, "caption", step, slot) < 0.4
+        gone = uniform_by_hand(seed, "drop", step, slot) < 0.3
+        words = f"short {slot}" if brief else f"long {slot}"
+        expected.append("" if gone else words)
+        lost.append(gone)
+    assert chosen == expected
+    assert dropped.tolist() == lost
+    pairs = dict.fromkeys([(True, True), (True, False), (False, True), (False, False)], 0)
+    for slot in range(count):
+        pairs[uniform_by_hand(seed, "caption", step, slot) < 0.4, lost[slot]] += 1
+    shares = {(True, True): 0.12, (True, False): 0.28, (False, True): 0.18, (False, False): 0.42}
+    for pair, number in pairs.items():
+        assert abs(number / count - shares[pair]) < 4 * math.sqrt(shares[pair] * (1 - shares[pair]) / count)
+
+
+def test_captions_are_all_short_all_long_or_all_gone_at_the_ends() -> None:
+    batch = Batch({"caption": ["a"] * 9, "caption_long": ["b"] * 9}, 0, 0, range(9))
+    assert choose_captions(batch, 1.0, 0.0)[0] == ["a"] * 9
+    assert choose_captions(batch, 0.0, 0.0)[0] == ["b"] * 9
+    assert choose_captions(batch, 0.5, 1.0)[0] == [""] * 9
