@@ -12,10 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 import tiny
+from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import Method, MethodChain, interpolate_embeds
 from emoscene.pipeline import samplers
+from emoscene.pipeline.image_inputs import ImageInputs, check_size, num_steps_run, working_size
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.tuning.selector import Selector
 
@@ -328,3 +330,69 @@ def test_the_selector_has_a_seed_for_each_prompt(selector: Selector) -> None:
         ("a park", None, 1_000_001),
         ("a road", None, 1_000_002),
     ]
+
+
+def test_how_many_images_are_kept_in_memory(base: DiffusionModel) -> None:
+    """Sixty-four: the oldest goes first."""
+    inputs = ImageInputs(base)
+    names = [inputs.register(Image.new("RGB", (4, 4), (number, 0, 0)))[0] for number in range(66)]
+    assert list(inputs.held) == names[2:]
+    for number in (2, 65):
+        assert inputs.open_registered(names[number]).getpixel((1, 1)) == (number, 0, 0)
+
+
+def test_sizes_end_at_four_megapixels_and_begin_at_a_latent(base: DiffusionModel) -> None:
+    """The UNet halves latents of eight pixels once, so sides are multiples of sixteen."""
+    assert check_size(base, None) == (64, 64)
+    assert check_size(base, (2000, 2000)) == (2000, 2000)
+    assert check_size(base, 16) == (16, 16)
+    assert check_size(base, (16, 32)) == (16, 32)
+    for size in ((2000, 2016), (8, 64), (64, 8), (64, 72), (72, 64)):
+        with pytest.raises(UsageError, match="multiples of 16, and 4 megapixels at most"):
+            check_size(base, size)
+    assert working_size(base, (1, 7)) == (16, 16)
+    assert working_size(base, (25, 55)) == (32, 48)
+
+
+def test_a_companion_sees_at_most_512_pixels(base: DiffusionModel) -> None:
+    inputs, seen = ImageInputs(base), []
+
+    def caption(images: Tensor) -> list[str]:
+        seen.append(images)
+        return ["a dog"]
+
+    inputs._auxiliary = lambda kind: SimpleNamespace(caption=caption)
+    for size in ((1024, 512), (100, 50)):
+        name, _ = inputs.register(Image.new("RGB", size, (255, 0, 255)))
+        assert inputs.caption(name) == "a dog"
+        assert inputs.open_registered(name).size == size
+    assert [tuple(images.shape) for images in seen] == [(1, 3, 256, 512), (1, 3, 50, 100)]
+    assert seen[0][0, :, 5, 5].tolist() == [1.0, -1.0, 1.0]
+
+
+def test_an_edit_without_a_word_keeps_15_percent(pipe: EmotionPipeline, image: Image.Image) -> None:
+    [row] = pipe.plan("a dog", image=image, steps=20)
+    [asked] = pipe.plan("a dog", **edit(image, 0.15), steps=20)
+    assert row == asked
+    assert num_steps_run(row) == 17
+
+
+def test_images_share_a_batch_of_eight_where_nothing_forbids_it(
+    pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def paint(rows: list[Any]) -> list[Image.Image]:
+        sizes.append(len(rows))
+        return [Image.new("RGB", (64, 64), (row.seed, 0, 0)) for row in rows]
+
+    monkeypatch.setattr(pipe, "_generate_group", paint)
+    rows = pipe.plan("a dog", num=19, steps=2) + pipe.plan("a dog", num=3, steps=3)
+    drawn = list(pipe.generate(rows))
+    assert sizes == [8, 8, 3, 3]
+    assert [row.seed for row, _ in drawn] == [*range(19), *range(3)]
+    assert [image.getpixel((0, 0))[0] for _, image in drawn] == [row.seed for row in rows]
+    assert all(row.seconds is not None and 0 <= row.seconds < 60 for row, _ in drawn)
+    sizes.clear()
+    assert len(pipe("a dog", num=9, steps=2).images) == 9
+    assert sizes == [8, 1]

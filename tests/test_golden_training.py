@@ -8,23 +8,29 @@ import json
 import math
 from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from emoscene.core.config import list_options
+from emoscene.core.errors import TrainingDiverged
+from emoscene.core.taxonomy import EMOTIONS
 from emoscene.learning.learner import Batch, Learner
+from emoscene.learning.optimizers import make_optimizers
 from emoscene.methods.base import choose_captions
 from emoscene.training import callbacks, loop
 from emoscene.training.state import Config, TrainingState
-from lines import quiet
+from lines import Deep, quiet
 
 # What the settings are called; everything below uses the keys.
 FIELDS = {
     "ema_decay": "average",
     "weight_decay": "decay",
     "max_norm": "clip",
+    "checkpoints_kept": "keep",
     "micro_batch": "micro",
     "validation_images": "validate",
     "validate_every": "validate_every",
@@ -323,3 +329,147 @@ def test_captions_are_all_short_all_long_or_all_gone_at_the_ends() -> None:
     assert choose_captions(batch, 1.0, 0.0)[0] == ["a"] * 9
     assert choose_captions(batch, 0.0, 0.0)[0] == ["b"] * 9
     assert choose_captions(batch, 0.5, 1.0)[0] == [""] * 9
+
+
+SETTINGS = {
+    "steps": (1000, (1, 10_000_000)),
+    "batch": (32, (1, 65536)),
+    "micro_batch": (0, (0, 65536)),
+    "lr": (1e-3, (1e-6, 1.0, "log")),
+    "optimizer": ("adamw", ("adamw", "adamw8bit", "prodigy")),
+    "muon": (0.0, (0.0, 100.0)),
+    "warmup": (0.05, (0.0, 1.0)),
+    "schedule": ("cosine", ("cosine", "linear", "polynomial", "constant")),
+    "weight_decay": (0.01, (0.0, 1.0)),
+    "max_norm": (1.0, (1e-3, 1e3, "log")),
+    "ema_decay": (0.999, (0.0, 0.99999)),
+    "precision": ("auto", ("auto", "fp32", "bf16")),
+    "checkpointing": (False, None),
+    "compile": (False, None),
+    "seed": (0, None),
+    "readers": (1, (1, 64)),
+    "checkpoint_every": (250, (1, 1_000_000)),
+    "checkpoints_kept": (2, (1, 1000)),
+    "validation_images": (64, (0, 100_000)),
+    "validate_every": (250, (1, 1_000_000)),
+    "patience": (0, (0, 1000)),
+    "sheet_every": (0, (0, 1_000_000)),
+    "tracker": ("", None),
+}
+"""What an artifact's manifest relies on: of each setting the default, and its span or choices."""
+
+
+def test_the_settings_have_these_defaults_and_bounds() -> None:
+    found = {one.name: (one.default, one.span or one.choices) for one in list_options(Config)}
+    assert found == {FIELDS.get(name, name): value for name, value in SETTINGS.items()}
+    with pytest.raises(AttributeError):
+        Config().steps = 2
+
+
+def test_a_run_ends_at_the_fourth_step_running_that_is_not_finite() -> None:
+    """Three are passed over, and a finite one between them begins the count anew."""
+    config = config_of(steps=20, ema_decay=0.0)
+    learner = Plane()
+    state = TrainingState(learner, config)
+    bad = {2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14}
+    seen = []
+
+    def train() -> None:
+        for step in loop.train_steps(state, Six(), config):
+            seen.append(step.number)
+            learner.factor = float("nan") if step.number + 1 in bad else 1.0
+
+    with pytest.raises(TrainingDiverged, match=r"at step 13, samples \[[\d, ]+\]: try a smaller lr") as caught:
+        train()
+    assert seen == list(range(1, 13))
+    named = str(caught.value).partition("[")[2].partition("]")[0].split(", ")
+    assert sorted(named) == list("012345")
+
+
+class Many:
+    """Seventy rows, more than are measured at once, of two shapes."""
+
+    shapes = (list(range(0, 70, 2)), list(range(1, 70, 2)))
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return 70
+
+    def read(self, indices: list[int], columns: tuple[str, ...]) -> dict[str, Tensor]:
+        places = torch.tensor(list(indices))
+        if "x" in columns:
+            self.reads.append(len(places))
+        x = torch.stack([places / 10, places % 7 - 3.0], 1)
+        table = {"x": x, "y": x.flip(1), "emotion": places % 3 * 2}
+        return {name: table[name] for name in columns}
+
+
+def test_a_validation_is_the_mean_over_all_its_images_a_few_at_a_time() -> None:
+    data = Many()
+    learner = Plane()
+    found = callbacks.validation_losses(learner, data, range(70), torch.device("cpu"))
+    each: dict[int, list[float]] = {0: [], 2: [], 4: []}
+    for place in range(70):
+        x = [place / 10, place % 7 - 3.0]
+        total = 0.0
+        for i in range(2):
+            row = [[0.5, -0.25], [1.0, 2.0]][i]
+            total += (row[0] * x[0] + row[1] * x[1] + [0.75, -1.5][i] - x[1 - i]) ** 2
+        each[place % 3 * 2].append(total / 2)
+    every = [value for values in each.values() for value in values]
+    expected = {"all": sum(every) / 70}
+    expected |= {EMOTIONS[number]: sum(values) / len(values) for number, values in each.items()}
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert data.reads == [32, 3, 32, 3]
+
+
+def test_a_history_forgets_what_came_after_the_step_that_is_gone_on_from(tmp_path: Path) -> None:
+    config = config_of(ema_decay=0.9, validation_images=6, validate_every=5)
+    rows = [{"step": step, "loss": {"all": 1.0}} for step in (0, 5, 10)]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    state = averaged_state(config)
+    look = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
+    steps = []
+    for state.step in (5, 6, 7, 8, 9, 10, 11, 12):
+        look(state)
+        steps = [row["step"] for row in look.rows]
+        assert steps[:2] == [0, 5]
+        assert (10 in steps) == (state.step >= 10)
+    assert steps == [0, 5, 10, 12]
+    fresh = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
+    state.step = 0
+    fresh(state)
+    assert [row["step"] for row in fresh.rows] == [0], "another run begins with nothing"
+
+
+def test_curves_have_a_point_every_ten_steps(tmp_path: Path) -> None:
+    config = config_of(steps=25, ema_decay=0.0)
+    look = callbacks.TrainingCallbacks(tmp_path, config, None, None, quiet)
+    points: list[tuple[int, dict[str, float]]] = []
+    look.tracker = SimpleNamespace(log=lambda figures, step: points.append((step, figures)))
+    for step in loop.train_steps(TrainingState(Plane(), config), Six(), config):
+        look.log_step(step)
+        if step.number % 10 == 0:
+            assert points[-1][0] == step.number
+            assert points[-1][1] == {"loss": step.loss, "norm": step.norm, "lr": step.lr, "seconds": step.seconds}
+    assert [number for number, _ in points] == [10, 20]
+    assert 0 < points[0][1]["seconds"] < 60
+
+
+def test_muon_has_its_multiple_of_the_rate_and_spares_what_is_no_inner_matrix() -> None:
+    learner = Deep()
+    inner, rest = "hidden.weight", {"hidden.bias", "layer.bias", "layer.weight"}
+    made = make_optimizers(learner, 0.01, 0.5, 3.0)
+    adamw, muon = made
+    names = {id(parameter): name for name, parameter in learner.trainable.items()}
+    [group] = muon.param_groups
+    assert [names[id(p)] for p in group["params"]] == [inner]
+    assert (group["pace"], group["weight_decay"], group["lr"]) == (3.0, 0.5, 0.01)
+    decays = {names[id(p)]: one["weight_decay"] for one in adamw.param_groups for p in one["params"]}
+    assert decays == {"layer.weight": 0.5, "layer.bias": 0.0, "hidden.bias": 0.0}
+    assert decays.keys() == rest
+    for one in adamw.param_groups:
+        assert (one["pace"], one["betas"]) == (1.0, (0.9, 0.99))
+    assert len(make_optimizers(learner, 0.01, 0.5, 0.0)) == 1
