@@ -1,5 +1,6 @@
 """What the verb `train` settles around the loop: the base's arithmetic, sheets of images, what is recorded."""
 
+from hashlib import blake2b
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,3 +171,17 @@ def test_what_checkpoints_take_by_hand() -> None:
     for (decay, patience, kept), copies in cases:
         config = config_of(ema_decay=decay, patience=patience, checkpoints_kept=kept)
         assert dry_run.estimate_disk(Two(), config) == ((kept + 1) * (weights + copies * trained), 15 * 2)
+
+
+def test_the_first_weights_are_drawn_from_the_runs_seed() -> None:
+    """31 bits of the seed's own 63, which are BLAKE2b of the JSON list of its words."""
+
+    class Start:
+        @classmethod
+        def from_scratch(cls, *given: object) -> tuple[object, ...]:
+            return (torch.initial_seed(), *given)
+
+    config = config_of(seed=9)
+    job = train_verb.TrainJob("start", Start, config, "own", "base", "data", str)
+    number = int.from_bytes(blake2b(b'[9, "start"]', digest_size=8).digest(), "big") // 2
+    assert job.make_learner() == (number % 2147483648, "own", "base", "data")
