@@ -1,6 +1,8 @@
 """Generation against values that the test computes itself from the UNet, the text encoder and alphabar alone."""
 
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import tiny
+from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
@@ -354,6 +357,45 @@ def test_sizes_end_at_four_megapixels_and_begin_at_a_latent(base: DiffusionModel
     assert working_size(base, (25, 55)) == (32, 48)
 
 
+def test_an_image_is_read_once_for_its_emotion(base: DiffusionModel) -> None:
+    """Eight probabilities of four decimals, and the vector as it is; asked again, the same without reading."""
+    inputs, seen = ImageInputs(base), []
+    likely = [0.123456, 0.2, 0.3, 0.1, 0.1, 0.1, 0.05, 0.026544]
+
+    def encode(images: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(images)
+        return torch.tensor([likely]), torch.tensor([[0.6, 0.8]])
+
+    inputs._auxiliary = lambda kind: SimpleNamespace(encode=encode)
+    name, digest = inputs.register(Image.new("RGB", (8, 8)))
+    for _ in range(2):
+        weights, vector = inputs.read_emotion(name, digest)
+        assert weights == (0.1235, 0.2, 0.3, 0.1, 0.1, 0.1, 0.05, 0.0265)
+        assert vector.tolist() == pytest.approx([0.6, 0.8])
+    assert len(seen) == 1
+
+
+def test_an_adapter_is_given_vectors_of_the_emotion_clip_that_it_knows(base: DiffusionModel, tmp_path: Path) -> None:
+    """Another's are refused; without an EmotionCLIP, or of an adapter that was not loaded, nothing is asked."""
+    (tmp_path / "clip.txt").write_text("weights")
+    mark = run_dir.fingerprint_folder(tmp_path)
+    takers = {
+        "knows": SimpleNamespace(columns=("vector",), history=f"from {mark}"),
+        "knows another": SimpleNamespace(columns=("vector",), history="from elsewhere"),
+        "takes none": SimpleNamespace(columns=("latent",), history="from elsewhere"),
+        "is new": SimpleNamespace(columns=("vector",), history=None),
+    }
+    for place in (str(tmp_path), ""):
+        for name, taker in takers.items():
+            asked = SimpleNamespace(name="tiny", auxiliary_model=lambda kind, place=place: place)
+            inputs = ImageInputs(asked, [takers["knows"], taker])
+            if name == "knows another" and place:
+                with pytest.raises(UsageError, match="learnt from another EmotionCLIP than that of the base 'tiny'"):
+                    inputs._check_emotion_clip()
+            else:
+                inputs._check_emotion_clip()
+
+
 def test_a_companion_sees_at_most_512_pixels(base: DiffusionModel) -> None:
     inputs, seen = ImageInputs(base), []
 
@@ -396,3 +438,46 @@ def test_images_share_a_batch_of_eight_where_nothing_forbids_it(
     sizes.clear()
     assert len(pipe("a dog", num=9, steps=2).images) == 9
     assert sizes == [8, 1]
+
+
+def test_what_is_not_said_has_a_default(pipe: EmotionPipeline) -> None:
+    [row] = pipe.plan("a dog")
+    assert (row.seed, row.emotion, row.size, row.image, row.like) == (0, (0.0,) * 8, (64, 64), None, None)
+    assert getattr(row, FIELDS["emotion_scale"]) == 1
+    assert getattr(row, FIELDS["guidance_scale"]) == pipe.base.spec.guidance_scale
+
+
+@pytest.mark.parametrize("steps", [1, 999])
+def test_from_one_step_to_one_less_than_the_timesteps(steps: int, base: DiffusionModel) -> None:
+    assert len(samplers.make_scheduler(base, "ddim", steps).timesteps) == steps
+    for wrong in (0, 1000):
+        with pytest.raises(UsageError, match=f"steps={wrong} is off: .* from 1 to 999 of them"):
+            samplers.make_scheduler(base, "ddim", wrong)
+
+
+def test_a_strangers_row_is_not_painted_at_any_size(pipe: EmotionPipeline) -> None:
+    [row] = pipe.plan("a dog", steps=2)
+    solver = samplers.make_scheduler(pipe.base, "ddim", 2)
+    with pytest.raises(UsageError, match="4 megapixels at most"):
+        pipe.image_inputs.start_latents(solver, [dataclasses.replace(row, size=(2048, 2048))])
+
+
+def test_a_warning_points_at_the_callers_line(pipe: EmotionPipeline) -> None:
+    """A prompt of 80 letters is longer than the text encoder's 75; of a very long one 2,000 tokens are counted."""
+    for length, counted in ((80, 80), (1000, 1000)):
+        with pytest.warns(UserWarning, match=f"the prompt is {counted} tokens long and none has room for 75") as seen:
+            pipe(" ".join("a" * length), steps=2, sampler="ddim")
+        assert [Path(warning.filename).name for warning in seen] == [Path(__file__).name]
+
+
+@torch.no_grad()
+def test_guidance_acts_at_all_noise_levels_unless_told(pipe: EmotionPipeline) -> None:
+    [row] = pipe.plan("a dog", **request(guidance_scale=3.0), steps=3, sampler="ddim")
+    positive, negative = pipe.encode_conditions([row])
+    solver = samplers.make_scheduler(pipe.base, "ddim", 3)
+    start = pipe.image_inputs.start_latents(solver, [row])
+    found = list(samplers.sample(pipe.base, pipe.chain, positive, negative, torch.tensor([3.0]), start, solver))
+    expected = denoise_by_hand(pipe.base, "a dog", "", 3.0, 0, 3)
+    for (x, x_0), (wanted, wanted_0) in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, wanted.float(), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(x_0, wanted_0.float(), rtol=1e-3, atol=1e-3)

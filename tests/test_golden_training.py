@@ -20,7 +20,7 @@ from emoscene.core.errors import TrainingDiverged
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import make_optimizers
-from emoscene.methods.base import choose_captions
+from emoscene.methods.base import choose_captions, denoising_loss, min_snr_loss
 from emoscene.training import callbacks, loop
 from emoscene.training.state import Config, TrainingState
 from lines import Deep, quiet
@@ -292,11 +292,15 @@ def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Pat
     assert numbers_of(state.final_learner())[4:] == pytest.approx([AVERAGED[4] + 0.25, AVERAGED[5] + 0.25])
 
 
-def uniform_by_hand(seed: int, word: str, step: int, slot: int) -> float:
-    """A sample's own number: torch's first, from a seed that is 63 bits of BLAKE2b of the JSON list of its words."""
+def generator_by_hand(seed: int, word: str, step: int, slot: int) -> torch.Generator:
+    """A sample's own stream, from a seed that is 63 bits of BLAKE2b of the JSON list of its words."""
     digest = blake2b(f'[{seed}, "{word}", {step}, {slot}]'.encode(), digest_size=8).digest()
-    number = int.from_bytes(digest, "big") // 2
-    return float(torch.rand((), generator=torch.Generator().manual_seed(number)))
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") // 2)
+
+
+def uniform_by_hand(seed: int, word: str, step: int, slot: int) -> float:
+    """A sample's own number in [0, 1)."""
+    return float(torch.rand((), generator=generator_by_hand(seed, word, step, slot)))
 
 
 def test_caption_length_and_drop_out_are_drawn_independently() -> None:
@@ -473,3 +477,65 @@ def test_muon_has_its_multiple_of_the_rate_and_spares_what_is_no_inner_matrix() 
     for one in adamw.param_groups:
         assert (one["pace"], one["betas"]) == (1.0, (0.9, 0.99))
     assert len(make_optimizers(learner, 0.01, 0.5, 0.0)) == 1
+
+
+def test_the_denoising_loss_is_weighted_by_min_snr() -> None:
+    """mean (eps_hat - eps)^2 min(SNR, gamma) / SNR of each sample, SNR = alphabar / (1 - alphabar)."""
+    draw = torch.Generator().manual_seed(0)
+    predicted, noise = torch.randn(4, 2, 3, 5, generator=draw), torch.randn(4, 2, 3, 5, generator=draw)
+    levels = [0.99, 0.9, 0.5, 0.01]
+    found = min_snr_loss(predicted, noise, torch.tensor(levels).view(-1, 1, 1, 1), 5.0)
+    expected = []
+    for sample, level in enumerate(levels):
+        gaps = (predicted[sample] - noise[sample]).flatten().tolist()
+        ratio = level / (1 - level)
+        weight = 5 / ratio if ratio > 5 else 1.0
+        expected.append(weight * sum(gap * gap for gap in gaps) / 30)
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_noise_of_a_training_sample_is_its_own_and_offset_by_channel() -> None:
+    """x_t and what is to be predicted: the sample's noise plus a constant of each channel, at its own timestep."""
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add_noise(x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        seen.append((x_0, noise, t))
+        return x_0 + 2 * noise
+
+    base = SimpleNamespace(
+        alphas_cumprod=torch.ones(40),
+        add_noise=add_noise,
+        predict_noise=lambda x_t, t, condition: x_t,
+        alphabar=lambda t: torch.full((len(t), 1, 1, 1), 0.5),
+    )
+    latents = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    batch = Batch({"latent": latents}, 3, 8, [0, 1, 2])
+    found = denoising_loss(base, batch, None, 5.0, offset=0.3)
+    [(x_0, noise, t)] = seen
+    for slot in range(3):
+        own = torch.randn((2, 4, 4), generator=generator_by_hand(3, "noise", 8, slot))
+        shift = torch.randn((2, 1, 1), generator=generator_by_hand(3, "offset", 8, slot))
+        torch.testing.assert_close(noise[slot], own + 0.3 * shift)
+        assert int(t[slot]) == int(uniform_by_hand(3, "timestep", 8, slot) * 40)
+        gap = latents[slot] + noise[slot]
+        assert float(found[slot]) == pytest.approx(float((gap * gap).mean()), rel=1e-5)
+    assert torch.equal(x_0, latents)
+
+
+def test_a_batch_of_one_trains_and_validation_reaches_the_tracker(tmp_path: Path) -> None:
+    config = config_of(batch=1, ema_decay=0.9, validation_images=6, validate_every=1)
+    state = averaged_state(config)
+    look = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
+    told: list[tuple[str, object]] = []
+    look.tracker = SimpleNamespace(
+        start=lambda: told.append(("start", None)),
+        store_init_configuration=lambda values: told.append(("settings", values["lr"])),
+        log=lambda figures, step: told.append((f"step {step}", sorted(figures))),
+        finish=lambda: told.append(("finish", None)),
+    )
+    look(state)
+    state.step = 1
+    look(state)
+    look.close()
+    names = sorted(["unseen/all", f"unseen/{EMOTIONS[0]}", f"unseen/{EMOTIONS[3]}"])
+    assert told == [("start", None), ("settings", 0.05), ("step 0", names), ("step 1", names), ("finish", None)]

@@ -11,7 +11,7 @@ from PIL import Image
 
 import tiny
 from emoscene.core import registry
-from emoscene.core.errors import UsageError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.checkpoints import save_checkpoint
@@ -185,3 +185,37 @@ def test_the_first_weights_are_drawn_from_the_runs_seed() -> None:
     job = train_verb.TrainJob("start", Start, config, "own", "base", "data", str)
     number = int.from_bytes(blake2b(b'[9, "start"]', digest_size=8).digest(), "big") // 2
     assert job.make_learner() == (number % 2147483648, "own", "base", "data")
+
+
+def test_a_dry_run_counts_the_middle_one_of_three_warm_steps(
+    base: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of 90, 80, 1, 6 and 2 seconds by a clock of the test's: the first two do not count, and 2 is the middle."""
+    clock = [1000.0]
+
+    def steps(state: object, data: object, config: object) -> Any:
+        for seconds in (90.0, 80.0, 1.0, 6.0, 2.0, 500.0):
+            clock[0] += seconds
+            yield SimpleNamespace(loss=0.25)
+
+    monkeypatch.setattr(dry_run, "train_steps", steps)
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3_500_000_000))
+    learner = kind("lora").from_scratch(kind("lora").Config(rank=2), base)
+    config = config_of(steps=1800, batch=8)
+    lines = list(dry_run.report_lines(learner, Captions(), config, tmp_path / "not/there"))
+    assert lines[0] == "steps: 1800 of 8, 2880.0 times 5 pictures"
+    assert lines[1].endswith("so far, 8 samples at a time")
+    assert lines[2].endswith("3.5 GB are free")
+    assert lines[3] == "time: about 1:00:00 here, 2.000 s a step, 4 pictures a second; the loss is 0.2500"
+    assert clock[0] == 1000 + 179
+
+
+def test_a_disk_is_enough_to_the_byte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dry_run, "estimate_disk", lambda learner, config: (700, 300))
+    for free in (1000, 1001):
+        monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        dry_run.check_disk_space(None, None, tmp_path)
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=999))
+    with pytest.raises(EmosceneError, match="checkpoints take"):
+        dry_run.check_disk_space(None, None, tmp_path)
