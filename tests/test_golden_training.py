@@ -539,3 +539,16 @@ def test_a_batch_of_one_trains_and_validation_reaches_the_tracker(tmp_path: Path
     look.close()
     names = sorted(["unseen/all", f"unseen/{EMOTIONS[0]}", f"unseen/{EMOTIONS[3]}"])
     assert told == [("start", None), ("settings", 0.05), ("step 0", names), ("step 1", names), ("finish", None)]
+
+
+def test_a_validation_always_draws_the_same_numbers() -> None:
+    """Those of seed 0, step -1 and the place in the list, whatever the seed of the run."""
+
+    class Drawn(Plane):
+        def compute_loss(self, batch: Batch) -> Tensor:
+            return batch.uniform("timestep")
+
+    found = callbacks.validation_losses(Drawn(), Six(), [4, 1, 0], torch.device("cpu"))
+    numbers = [uniform_by_hand(0, "timestep", -1, slot) for slot in range(3)]
+    expected = {"all": sum(numbers) / 3, EMOTIONS[3]: numbers[0], EMOTIONS[0]: (numbers[1] + numbers[2]) / 2}
+    assert found == pytest.approx(expected, rel=1e-6)
