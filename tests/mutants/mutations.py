@@ -59,35 +59,24 @@ def list_mutations(text: str) -> list[Mutation]:
     nodes = [node for node in ast.walk(tree) if id(node) not in left_alone]
     nodes.sort(key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0)))
     numbers = {id(node): place for place, node in enumerate(ast.walk(tree))}
+    original = ast.unparse(tree).splitlines()
     found = []
     for node in nodes:
         for kind, change in _changes(node, parents.get(id(node))):
-            found.append(_mutate(tree, numbers[id(node)], kind, change))
+            found.append(_mutate(tree, original, numbers[id(node)], kind, change))
     return found
 
 
-def _mutate(tree: ast.Module, place: int, kind: str, change: Change) -> Mutation:
-    """The file with the node at this place (of `ast.walk`) changed."""
+def _mutate(tree: ast.Module, original: list[str], place: int, kind: str, change: Change) -> Mutation:
+    """The file with the node at this place (of `ast.walk`) changed; original: its lines as `ast.unparse` has them."""
     changed = copy.deepcopy(tree)
     node = list(ast.walk(changed))[place]
     line = getattr(node, "lineno", 0)
-    statement = _statement_around(changed, node)
-    before = ast.unparse(statement).splitlines()
     _replace(changed, node, change(node))
     ast.fix_missing_locations(changed)
     text = ast.unparse(changed)
-    original = ast.unparse(tree).splitlines()
-    new = text.splitlines()
-    differing = [pair for pair in zip(original, new, strict=False) if pair[0] != pair[1]]
-    old_line, new_line = differing[0] if differing else (before[0], "(gone)")
-    return Mutation(line, kind, old_line.strip(), new_line.strip(), f"{text}\n")
-
-
-def _statement_around(tree: ast.Module, node: ast.AST) -> ast.stmt:
-    for statement in ast.walk(tree):
-        if isinstance(statement, ast.stmt) and any(inner is node for inner in ast.walk(statement)):
-            return statement
-    raise ValueError("a node outside of the tree")
+    before, after = next(pair for pair in zip(original, text.splitlines(), strict=False) if pair[0] != pair[1])
+    return Mutation(line, kind, before.strip(), after.strip(), f"{text}\n")
 
 
 def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:

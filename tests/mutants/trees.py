@@ -84,10 +84,13 @@ def run_tests(
     child = os.fork()
     if child == 0:
         _become_trial(tree, [*call, *files])
-    while time.monotonic() - began < seconds:
+    while True:
+        late = time.monotonic() - began > seconds
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return Trial(os.waitstatus_to_exitcode(status), time.monotonic() - began, failed_tests(report))
+        if late:
+            break
         time.sleep(0.05)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
