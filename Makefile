@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench docs reproduce
+.PHONY: help demo test check slow bench docs reproduce mutants
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +26,9 @@ check: $(READY) ## lint, format, types, architecture
 
 slow: $(READY) ## the expensive tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" -q
+
+mutants: $(READY) ## small bugs by the hundred, and how many the tests find (hours)
+	$(BIN)/python tests/mutants/run.py
 
 bench: $(READY) ## seconds of a picture and of a training step, beside diffusers' own
 	$(BIN)/python -m benchmarks.pictures
