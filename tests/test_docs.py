@@ -127,4 +127,4 @@ def test_it_builds_without_a_warning(tmp_path):
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site/reference/index.html").read_text()
-    assert "emoscene.pipeline.pipeline.load" in page
+    assert "emoscene.pipeline.generate.load" in page
