@@ -1,54 +1,61 @@
 # `make demo` and `make test` do all their own set-up. PYTHON= chooses the interpreter, TORCH_INDEX= torch's index.
+#
+# Two marks in .venv say what is installed: .ready what a user needs, .ready-dev the developers' tools as well.
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 TORCH := $(shell grep '^torch==' constraints.txt)
-READY := .venv/.ready
+USER_READY := .venv/.ready
+DEV_READY := .venv/.ready-dev
 BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench docs reproduce mutants
+.PHONY: help demo test check slow bench docs reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(READY) ## one scene in eight emotions: out/demo/index.html
+demo: $(USER_READY) ## one scene in eight emotions: out/demo/index.html
 	$(BIN)/emoscene demo --out out/demo
 
-test: $(READY) ## the tests that are offline, on the CPU, within three minutes
+test: $(DEV_READY) ## the tests that need no network and no GPU, within five minutes
 	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -q -n auto --maxprocesses 8 --dist worksteal
 
-check: $(READY) ## lint, format, types, architecture
+check: $(DEV_READY) ## lint, format, types, architecture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-slow: $(READY) ## the expensive tests
+slow: $(DEV_READY) ## the expensive tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" -q
 
-mutants: $(READY) ## small bugs by the hundred, and how many the tests find (hours)
+mutants: $(DEV_READY) ## small bugs by the hundred, and how many the tests find (hours)
 	$(BIN)/python tests/mutants/run.py
 
-bench: $(READY) ## seconds of a picture and of a training step, beside diffusers' own
+bench: $(DEV_READY) ## seconds of an image and of a training step, beside diffusers' own
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.training steps --count 8
 	$(BIN)/python -m benchmarks.training loader --number 118102 --batch 32 --turns 400 --warm 20
 
-docs: $(READY) ## the documentation: out/docs/index.html
+docs: $(USER_READY) ## the documentation: out/docs/index.html
 	$(PIP) -q -c constraints.txt -e ".[docs]"
 	$(BIN)/mkdocs build --strict --site-dir out/docs
 
-reproduce: $(READY) ## the miniature's weights, from nothing
+reproduce: $(USER_READY) ## the miniature's weights, from nothing
 	$(BIN)/python -m emoscene_mini.build
 
 # A CPU build of the pinned torch is taken where pip's own configuration offers one; otherwise a machine with a GPU takes
 # the default index, and any other PyTorch's CPU index alone: nobody without a GPU downloads gigabytes of CUDA.
 INDEX = $(or $(TORCH_INDEX),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
 
-$(READY): pyproject.toml constraints.txt
+$(USER_READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@if [ -z "$(TORCH_INDEX)" ] && $(PIP) -q --no-deps $(TORCH)+cpu 2>/dev/null; then echo "$(TORCH): pip's own CPU build"; \
 	else $(PIP) --no-deps $(TORCH) $(addprefix --index-url ,$(INDEX)); fi
+	$(PIP) -q -c constraints.txt -e ".[tune,web]"
+	@touch $@
+
+$(DEV_READY): $(USER_READY)
 	$(PIP) -q -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import emoscene
-from emoscene.pipeline.image_inputs import DEFAULT_KEEP
+from emoscene.pipeline.image_inputs import DEFAULT_STRENGTH
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -44,11 +44,12 @@ def test_it_uses_public_verbs_alone(path):
             assert node.module == "emoscene.core.taxonomy"
 
 
-def test_how_much_stays_of_an_edit_is_the_default_and_its_neighbours():
-    (first, second) = (text for text in cells(FOLDER / "05_edit.ipynb") if "keep" in text)
-    low, own, high = sorted(ast.literal_eval(re.search(r"for keep in (\(.*\)):", first)[1]))
-    assert low < own == DEFAULT_KEEP < high
-    assert f'slider("keep", {DEFAULT_KEEP}, ' in second
+def test_the_strength_of_an_edit_is_the_default_and_its_neighbours():
+    (loop,) = (text for text in cells(FOLDER / "05_edit.ipynb") if "for strength in" in text)
+    (sliders,) = (text for text in cells(FOLDER / "05_edit.ipynb") if "slider(" in text)
+    low, default, high = sorted(ast.literal_eval(re.search(r"for strength in (\(.*\)):", loop)[1]))
+    assert low < default == DEFAULT_STRENGTH < high
+    assert f'slider("strength", {DEFAULT_STRENGTH}, ' in sliders
 
 
 @pytest.mark.slow
