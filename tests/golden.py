@@ -28,8 +28,8 @@ class Eight:
     def __len__(self) -> int:
         return 8
 
-    def all(self, column: str) -> Any:
-        return self.rows(range(len(self)), [column])[column]
+    def column(self, column: str) -> Any:
+        return self.read(range(len(self)), [column])[column]
 
     def read(self, indices: Any, names: Any) -> dict[str, Any]:
         every = tiny.columns(len(self))
@@ -74,7 +74,7 @@ def measured(kind: str, name: str, base: DiffusionModel) -> dict[str, list[float
     for step in range(STEPS):
         slots = range(4 * step, 4 * step + 4)
         with learner.attach():
-            losses = learner(tiny.Batch(data.rows(slots, learner.columns), 5, step, slots))
+            losses = learner(tiny.Batch(data.read(slots, learner.columns), 5, step, slots))
             losses.sum().backward()
         squares = [p.grad.double().square().sum() for p in learner.trainable.values() if p.grad is not None]
         found["losses"] += losses.tolist()

@@ -137,8 +137,8 @@ def test_the_miniature_captions_and_feels_an_image_on_the_card() -> None:
         with pytest.warns(UserWarning, match="know only its rendered world"):
             on_card = pipe(**asked)
         assert not record.errors
-    assert on_card.rows[0].prompt == on_cpu.rows[0].prompt
-    assert on_card.rows[0].emotion == pytest.approx(on_cpu.rows[0].emotion, abs=2e-4)
+    assert on_card.params[0].prompt == on_cpu.params[0].prompt
+    assert on_card.params[0].emotion == pytest.approx(on_cpu.params[0].emotion, abs=2e-4)
     difference = np.asarray(on_card.images[0], float) - np.asarray(on_cpu.images[0], float)
     assert np.abs(difference).max() <= 2
 

@@ -113,7 +113,7 @@ def train_and_measure(name: str, data: Path, base: str, out: Path, **settings: o
     """Train on an H100; returns its record, and the waits of the second step alone."""
     marks = []
     with use_card(H100) as record:
-        train(name, data, base, out, look=lambda state: marks.append(record.waits.copy()), **settings)
+        train(name, data, base, out, on_step_end=lambda state: marks.append(record.waits.copy()), **settings)
     return record, marks[2] - marks[1]
 
 
@@ -171,7 +171,7 @@ def test_a_run_goes_on_where_it_stopped(base: str, data: Path, tmp_path: Path) -
     with use_card(H100):
         whole = train("inversion", data, base, tmp_path / "whole", **settings)
     with use_card(H100), pytest.raises(Stop):
-        train("inversion", data, base, tmp_path / "parts", **settings, look=stop)
+        train("inversion", data, base, tmp_path / "parts", **settings, on_step_end=stop)
     assert [path.name for path in checkpoints.list_checkpoints(tmp_path / "parts/checkpoints")] == ["step-0", "step-1"]
     with use_card(H100):
         parts = train("inversion", data, base, tmp_path / "parts", **settings, resume=True)
@@ -192,7 +192,7 @@ def measure_memory(name: str, data: Path, base: str, out: Path) -> tuple[int, in
     held = []
     with use_card(H100) as record:
         look = lambda state: held.append(record.memory.allocated)  # noqa: E731
-        train(name, data, base, out, precision="fp32", validate=0, look=look)
+        train(name, data, base, out, precision="fp32", validate=0, on_step_end=look)
     return held[0], record.memory.peak
 
 

@@ -22,7 +22,7 @@ ROOMS = [
     "evaluation",
     "tuning",
     "reporting",
-    "export",
+    "exports",
     "web",
     "cli",
 ]
@@ -32,7 +32,7 @@ PLUGINS = ("emoscene.methods", "emoscene.encoders", "emoscene.evaluation.metrics
 WITHOUT_TORCH = ("emoscene.core", "emoscene.reporting", "emoscene.cli", "emoscene_mini.world", "emoscene_mini.mini")
 WITHOUT_TORCH_TOO = {"emoscene.diffusion.hub", "emoscene.evaluation.statistics", "emoscene"}
 IMPORTS_TORCH = {"emoscene.core.seeds"}  # inside one function
-NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.export.diffusers", "emoscene.export.artifact"}
+NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.exports.diffusers", "emoscene.exports.artifact"}
 OWN_PIPELINES = {"EmotionPipeline"}
 IMPORTS_LATE = {"emoscene.core.seeds", "emoscene.core.registry", "emoscene", "emoscene.cli.main", "emoscene.web"}
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}

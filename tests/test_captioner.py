@@ -30,8 +30,8 @@ class Two:
         found = {"picture": torch.stack(pictures), "caption": [SAID[index % 2] for index in indices]}
         return {column: found[column] for column in columns}
 
-    def all(self, column):
-        return self.rows(range(len(self)), [column])[column]
+    def column(self, column):
+        return self.read(range(len(self)), [column])[column]
 
 
 def small(**more):
@@ -44,7 +44,7 @@ def made():
 
 
 def batch(slots=range(4), step=0):
-    return Batch(Two().rows(list(slots), Captioner.columns), 0, step, list(slots))
+    return Batch(Two().read(list(slots), Captioner.columns), 0, step, list(slots))
 
 
 def taught(captioner, steps=40):
@@ -63,7 +63,7 @@ def test_it_learns_to_say_what_it_sees():
     captioner = made()
     losses = taught(captioner)
     assert losses[-1] < 0.1 * losses[0]
-    pictures = Two().rows([0, 1, 2], ["picture"])["picture"]
+    pictures = Two().read([0, 1, 2], ["picture"])["picture"]
     assert captioner.caption(pictures) == [SAID[0], SAID[1], SAID[0]]
     larger = torch.nn.functional.interpolate(pictures, (40, 24))
     assert captioner.caption(larger) == [SAID[0], SAID[1], SAID[0]]
@@ -84,7 +84,7 @@ def test_its_folder_is_an_ordinary_blip(tmp_path):
     captioner = made()
     taught(captioner, 12)
     learners.save_learner(captioner, "captioner", tmp_path, None)
-    pictures = Two().rows([0, 1], ["picture"])["picture"]
+    pictures = Two().read([0, 1], ["picture"])["picture"]
     again = learners.load_learner("encoders", tmp_path, None)
     assert captioner.eval().caption(pictures) == again.caption(pictures)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in captioner.state_dict().items())
@@ -104,7 +104,7 @@ def test_its_processor_sees_as_it_does(tmp_path):
     red = Image.new("RGB", (16, 16), (255, 0, 0))
     theirs = AutoProcessor.from_pretrained(tmp_path, backend="pil")(images=red, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(
-        theirs, captioner.pixels.transform(Two().rows([0], ["picture"])["picture"]), atol=1e-5, rtol=0
+        theirs, captioner.pixels.transform(Two().read([0], ["picture"])["picture"]), atol=1e-5, rtol=0
     )
 
 
@@ -182,6 +182,6 @@ def test_agreement_counts_words():
 def test_the_recipe_suits_it():
     known = {
         option.name
-        for option in [*registry.list_options("encoders", "captioner"), *registry.list_room_options("training")]
+        for option in [*registry.list_options("encoders", "captioner"), *registry.list_room_options("training/state")]
     }
     assert set(registry.load_table("recipes", "captioner")) <= known

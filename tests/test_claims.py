@@ -23,7 +23,7 @@ from emoscene_mini.world import roles
 def bench(tmp_path, monkeypatch):
     judges = [str(folder) for folder in tiny.judges(tmp_path)]
     judges.append(shutil.copytree(judges[0], str(tmp_path / "clip")))
-    monkeypatch.setattr("emoscene.pipeline.image_inputs.Given.caption", lambda given, name: "a dog")
+    monkeypatch.setattr("emoscene.pipeline.image_inputs.ImageInputs.caption", lambda given, name: "a dog")
     for name, value in (("SEEDS", 2), ("NATURAL", 16), ("UNSEEN", 4)):
         monkeypatch.setattr(experiment, name, value)
     few = {
@@ -59,7 +59,7 @@ def test_every_claim_but_speed_can_be_measured(bench):
     assert figures["scene kept: none"].low <= figures["scene kept: none"].value <= figures["scene kept: none"].high
     kept = json.loads((bench.out / "claims.json").read_text())
     assert set(kept) == set(claims.CLAIMS) - {"speed"}
-    assert len(list((bench.out / "real").glob("*.png"))) == len(bench.real) == 2 * 8 * 2
+    assert len(list((bench.out / "real").glob("*.png"))) == len(bench.real_predictions) == 2 * 8 * 2
 
 
 def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch):

@@ -18,7 +18,6 @@ from emoscene.cli import main
 from emoscene.cli.options import NEEDS, OPTIONS, VERBS, read_call
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.pipeline import pipeline
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -255,7 +254,7 @@ def test_what_fails_says_so(error, status, sentence, monkeypatch, capsys):
     def fail(*words, **named):
         raise error
 
-    monkeypatch.setattr(pipeline, "generate", fail)
+    monkeypatch.setattr("emoscene.pipeline.generate.generate", fail)
     assert run("generate a", capsys) == (status, "", sentence)
 
 
@@ -263,6 +262,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(*words, **named):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline, "generate", fail)
+    monkeypatch.setattr("emoscene.pipeline.generate.generate", fail)
     with pytest.raises(ZeroDivisionError):
         main.main(["generate", "a"])

@@ -21,7 +21,7 @@ from emoscene.data import encoding, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import LONGEST, Record
-from emoscene.data.sources.base import escape_unprintable, unique_ids
+from emoscene.data.sources.base import escape_unprintable, ids_of_paths
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene_mini.world.layouts import write_layout
@@ -144,7 +144,7 @@ def test_a_first_pass_that_was_killed_goes_on_with_what_is_the_same(root, said, 
         for number in numbers:
             if number == 6:
                 raise KeyboardInterrupt
-            yield self._note(number)
+            yield self._survey_one(number)
 
     with monkeypatch.context() as patch:
         patch.setattr(ImageFolder, "survey", stop)
@@ -463,7 +463,7 @@ def test_ids_name_files_on_every_disk():
         "\u6f22" * 83 + ".png",
         "\U0001f600" * 60 + ".png",
     ]
-    found = unique_ids([*paths, "\udce9.png", "\u6f22" * 82 + "\u5b57.png"])
+    found = ids_of_paths([*paths, "\udce9.png", "\u6f22" * 82 + "\u5b57.png"])
     assert len({name.casefold() for name in found}) == len(found) == 8
     assert all(Record(id=name) and len(name.encode()) <= LONGEST for name in found)
     with pytest.raises(EmosceneError, match="is no id"):

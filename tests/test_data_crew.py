@@ -69,13 +69,15 @@ def test_nobody_waits_for_nobody(tmp_path, monkeypatch):
 
 def test_a_sign_of_life_that_was_swept_away_kills_nobody(tmp_path, monkeypatch):
     with joined(tmp_path, 0, 1, monkeypatch) as alone:
-        monkeypatch.setattr(WorkerGroup, "_touch", lambda self: self._sign(0).unlink(missing_ok=True))
+        monkeypatch.setattr(WorkerGroup, "_touch", lambda self: self._sign_file(0).unlink(missing_ok=True))
         assert alone.list_alive() == [0]
 
 
 def test_two_may_make_one_shard(tmp_path, monkeypatch):
     """While the first process writes a picture, a second makes the whole shard."""
-    networks = SimpleNamespace(kind="png", fitting=None, read=lambda part: [(record, 0.0) for _, record, _ in part])
+    networks = SimpleNamespace(
+        kind="png", fitting=None, encode_batch=lambda part: [(record, 0.0) for _, record, _ in part]
+    )
     kept, calls = Path.write_bytes, []
 
     def shard():

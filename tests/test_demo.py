@@ -85,7 +85,7 @@ def test_what_comes_into_a_page_is_escaped():
         reporting.image_grid([[plate]], ["<r>"], ["<c>"]),
         reporting.code_block(["a < b"]),
     )
-    text = reporting.page("<t>", "<l>", [reporting.section("<h>", "<p1>\n\n$p2", *blocks)], "<f>")
+    text = reporting.whole_page("<t>", "<l>", [reporting.section("<h>", "<p1>\n\n$p2", *blocks)], "<f>")
     assert not Checker(text).open
     assert not re.search(r"<(b|i|u|r|c|t|l|h|f|p1)>", text)
     assert "<p>$p2</p>" in text

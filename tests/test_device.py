@@ -92,7 +92,7 @@ def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch
 def test_a_large_parent_is_not_taken_for_its_child() -> None:
     ballast = np.ones(2**26)
     lines = ("from pathlib import Path", "STATUS = Path('/proc/self/status')", inspect.getsource(precision.peak_memory))
-    script = "\n".join([*lines, "print(peak())"])
+    script = "\n".join([*lines, "print(peak_memory())"])
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(found.stdout) < ballast.nbytes / 4 < ballast.nbytes < precision.peak_memory()
 
@@ -152,7 +152,7 @@ def starve(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch, enough: objec
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return decode(latents)
 
-    monkeypatch.setattr(pipe.base, "decode", hungry)
+    monkeypatch.setattr(pipe.base, "decode_latents", hungry)
 
 
 def hooked(pipe: EmotionPipeline) -> bool:
@@ -222,7 +222,7 @@ def test_too_little_memory_is_one_sentence_and_other_errors_are_not_swallowed(
     def broken(latents: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(pipe.base, "decode", broken)
+    monkeypatch.setattr(pipe.base, "decode_latents", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         pipe("a dog", steps=1)
 

@@ -13,12 +13,12 @@ import emoscene
 import tiny
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
-from emoscene.core.images import read_params
+from emoscene.core.images import name_files, read_params
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
-from emoscene.pipeline import image_folder, pipeline
+from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 WIDTH = 6  # of the vectors here
@@ -153,7 +153,7 @@ def test_the_picture_is_in_the_row_and_must_stay_what_it_was(
     base: DiffusionModel, bright: Path, tmp_path: Path
 ) -> None:
     pipe = feeling(base, moved=Moved(base))
-    rows = pipeline.name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
+    rows = name_files(pipe.plan("a dog", like=bright, steps=2, num=2))
     assert [row.file for row in rows] == ["like-Bright_day-0000.png", "like-Bright_day-0001.png"]
     image_folder.generate_missing(pipe.generate, rows, tmp_path)
     row = read_params(tmp_path / rows[0].file)
@@ -178,7 +178,7 @@ def test_a_place_between_the_emotions(base: DiffusionModel) -> None:
     assert row.emotion == tuple(float(name == "awe") for name in EMOTIONS)
     assert pipe.plan("a dog", valence=0, arousal=0)[0].emotion == NO_EMOTION
     assert pipe.plan("a dog", valence=0.5, arousal=0)[0].emotion == weights_at(0.5, 0)
-    assert len(pipeline.name_files(pipe.plan("a dog", valence=0.5, arousal=0))[0].file) < 80
+    assert len(name_files(pipe.plan("a dog", valence=0.5, arousal=0))[0].file) < 80
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_a_like_is_felt_with_the_eyes_that_the_adapter_knows(base: DiffusionMode
     small = {"side": 32, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2, "vector": 8}
     clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(**small), base)
     learners.save_learner(clip, "emotion_clip", tmp_path, None)
-    taker = types.SimpleNamespace(reads=("vector",), history=f"made with {run_dir.fingerprint_folder(tmp_path)}")
+    taker = types.SimpleNamespace(columns=("vector",), history=f"made with {run_dir.fingerprint_folder(tmp_path)}")
     given = image_inputs.ImageInputs(with_spec(base, emotion_clip=str(tmp_path)), [taker])
     weights, vector = given.read_emotion(*given.register(painted()))
     assert sum(weights) == pytest.approx(1, abs=1e-3)
@@ -270,7 +270,7 @@ def test_a_picture_is_opened_and_hashed_once(
     painted().save(tmp_path / "lake.png")
     opened: list[Path] = []
     known = image_inputs.open_image
-    monkeypatch.setattr(image_inputs, "open_picture", lambda path: opened.append(path) or known(path))
+    monkeypatch.setattr(image_inputs, "open_image", lambda path: opened.append(path) or known(path))
     pipe.image_inputs.source_fields(tmp_path / "lake.png", 0.5, None)
     assert opened == [tmp_path / "lake.png"]
 

@@ -63,7 +63,7 @@ class Colours:
 
 
 def batch(slots=range(16), **changed):
-    return Batch(Colours().rows(list(slots), EmotionCLIP.columns) | changed, 0, 0, list(slots))
+    return Batch(Colours().read(list(slots), EmotionCLIP.columns) | changed, 0, 0, list(slots))
 
 
 def test_it_learns_emotions_and_captions(base, tmp_path):
@@ -71,8 +71,8 @@ def test_it_learns_emotions_and_captions(base, tmp_path):
     clip = loop.run_training(made(base, long=1.0), Colours(), settings, tmp_path)
     assert clip.validate(Colours()) == {"accuracy": 1.0, "pictures": 32}
     with torch.no_grad():
-        seen = clip.encode(Colours().rows(range(32), ["picture"])["picture"])[1]
-        told = clip._told(clip._ids(["sun", "snow"]))
+        seen = clip.encode(Colours().read(range(32), ["picture"])["picture"])[1]
+        told = clip._encode_tokens(clip._tokenize(["sun", "snow"]))
     assert ((seen @ told.T).argmax(1) == torch.arange(32) // 8 % 2).float().mean() > 0.9
 
 
@@ -148,5 +148,5 @@ def test_each_sample_has_its_own_loss_and_equal_captions_are_one(base):
 def test_a_sample_flips_by_its_own_die(base):
     clip = made(base, caption=0.0)
     whole = clip(batch())
-    some = Batch(Colours().rows([3, 9], EmotionCLIP.columns), 0, 0, [3, 9])
+    some = Batch(Colours().read([3, 9], EmotionCLIP.columns), 0, 0, [3, 9])
     torch.testing.assert_close(clip(some), whole[[3, 9]], atol=1e-5, rtol=1e-5)

@@ -87,7 +87,7 @@ def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
 def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     out = tmp_path / "scores"
     monkeypatch.setattr(predictions, "predict", lambda *words, **more: 1 / 0)
-    monkeypatch.setattr("emoscene.evaluation.evaluate.readings", predictions.predict)
+    monkeypatch.setattr("emoscene.evaluation.evaluate.predict", predictions.predict)
     with pytest.raises(ZeroDivisionError):
         evaluate(out=out, method="none", **call)
     before = {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}

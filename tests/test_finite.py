@@ -16,7 +16,7 @@ from emoscene.cli import main
 from emoscene.cli.options import read_call
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import GenerationParams, read_params
+from emoscene.core.images import GenerationParams, open_image, read_params
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.diffusion.decoding import ImageDecoder
 from emoscene.diffusion.loras import apply_loras, parse_lora
@@ -109,7 +109,7 @@ def test_weights_are_bounded(value):
 @pytest.mark.parametrize("place", [float("nan"), float("inf"), "x", None, [0]])
 def test_a_place_on_the_plane_is_two_numbers(place, pipe):
     with pytest.raises(UsageError):
-        pipe.rows("a dog", valence=place, arousal=0.0)
+        pipe.plan("a dog", valence=place, arousal=0.0)
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,17 @@ def test_a_place_on_the_plane_is_two_numbers(place, pipe):
 )
 def test_a_call_refuses_numbers_that_are_off(asked, pipe, tmp_path):
     with pytest.raises(UsageError):
-        pipe.rows("a dog", **asked)
+        pipe.plan("a dog", **asked)
     Image.new("RGB", (64, 64)).save(tmp_path / "in.png")
     with pytest.raises(UsageError):
-        pipe.rows("a dog", image=tmp_path / "in.png", **asked)
+        pipe.plan("a dog", image=tmp_path / "in.png", **asked)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, 10**9])
 def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
-    rows = pipe.rows("a dog", size=64, steps=1)
+    rows = pipe.plan("a dog", size=64, steps=1)
     with pytest.raises(UsageError, match="batch="):
-        list(pipe.draw(rows, batch))
+        list(pipe.generate(rows, batch))
     with pytest.raises(UsageError, match="batch="):
         image_folder.generate_missing(pipe.draw, rows, tmp_path / "out", batch)
 
@@ -391,7 +391,7 @@ def test_generate_fails_where_the_images_are_not_finite(pipe, folder, tmp_path, 
 
 def test_the_page_shows_no_image_that_is_not_finite(folder, monkeypatch):
     studio = Session(str(folder), device="cpu")
-    monkeypatch.setattr(studio.base, "decode", lambda latents: torch.full((len(latents), 3, 64, 64), torch.nan))
+    monkeypatch.setattr(studio.base, "decode_latents", lambda latents: torch.full((len(latents), 3, 64, 64), torch.nan))
     with pytest.raises(EmosceneError, match="not finite"):
         list(studio.generate(Wish(prompt="a dog", steps=2, size=64)))
 
@@ -401,3 +401,63 @@ def test_single_precision_holds_what_comes_of_the_bounds(strength, pipe):
     extreme = pipeline.EmotionPipeline(pipe.base, {"lora": tiny.made("lora", pipe.base)})
     emotion = ",".join(f"{name}:100" for name in EMOTIONS)
     assert len(extreme("a dog", emotion=emotion, strength=strength, cfg=100, steps=2, size=64).images) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strength", "nan"),
+        ("strength", "inf"),
+        ("strength", "1e400"),
+        ("strength", 1e39),
+        ("strength", True),
+        ("seed", 1.5),
+        ("seed", True),
+        ("prompt", ["a lake"]),
+        ("scene", {"a": 1}),
+    ],
+)
+def test_the_rows_of_a_list_hold_what_their_columns_say(name, value, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
+    (tmp_path / "pictures.jsonl").write_text(json.dumps({"file": "1.png", name: value}) + "\n")
+    with pytest.raises(UsageError, match=r"pictures.jsonl, row 1: .*" + name):
+        find_samples(tmp_path)
+
+
+def test_a_list_may_have_the_long_seeds_of_other_programs(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
+    (tmp_path / "list.csv").write_text(f"file,seed\n1.png,{2**64 - 1}\n")
+    [sample], _ = find_samples(tmp_path)
+    assert sample.seed == 2**64 - 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_pixels_are_finite(value, pipe, tmp_path):
+    pixels = np.full((64, 64), 0.5, np.float32)
+    pixels[3, 5] = value
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "x.tiff")
+    with pytest.raises(UsageError, match=r"x.tiff cannot be used \(it has pixels that are not finite numbers\)"):
+        open_image(tmp_path / "x.tiff")
+    with pytest.raises(UsageError, match="pixels that are not finite numbers"):
+        pipe.plan("a dog", image=image)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": 5},
+        {"prompt": [5]},
+        {"prompt": None},
+        {"prompt": "a lake\udcff"},
+        {"negative": "\udcff"},
+        {"image": 5},
+        {"image": np.zeros((8, 8))},
+        {"like": 5},
+        {"emotion": {1: 1.0}},
+    ],
+    ids=str,
+)
+def test_a_call_refuses_words_and_images_that_are_none(asked, pipe):
+    with pytest.raises(UsageError):
+        pipe(**{"prompt": "a dog", "steps": 1, **asked})

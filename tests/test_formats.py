@@ -25,9 +25,9 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import loras
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.export import artifact, card, diffusers, kohya
-from emoscene.export.artifact import PROMPT, SEED, open_artifact
-from emoscene.export.export import FORMATS, export
+from emoscene.exports import artifact, card, diffusers, kohya
+from emoscene.exports.artifact import PROMPT, SEED, open_artifact
+from emoscene.exports.export import FORMATS, export
 from emoscene.learning import learner as learners
 from emoscene.methods.lora import layer_pattern
 
@@ -89,8 +89,8 @@ def play(monkeypatch):
 
 def ours(folder, **asked):
     pipe = emoscene.load(learners.read_card(folder)["base"]["name"], adapter=folder)
-    rows = pipe.rows(PROMPT, **{"emotion": "awe", "seed": SEED, **asked})
-    *_, latents = pipe.latents(rows)
+    rows = pipe.plan(PROMPT, **{"emotion": "awe", "seed": SEED, **asked})
+    *_, latents = pipe.denoise(rows)
     pixels = (pipe.base.decode_latents(latents) / 2 + 0.5).clamp(0, 1)
     return pixels[0].permute(1, 2, 0).numpy()
 
@@ -299,7 +299,7 @@ def header(given, to):
 
 def test_the_optimizer_is_the_one_that_was_used(made):
     assert set(kohya.OPTIMIZERS) == set(
-        next(o.choices for o in registry.list_room_options("training") if o.name == "optimizer")
+        next(o.choices for o in registry.list_room_options("training/state") if o.name == "optimizer")
     )
     for own, told in (
         ({"muon": 0.0}, "torch.optim.AdamW"),  # before there was a choice
@@ -362,12 +362,12 @@ class Hub:
 def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
     call = {"to": "diffusers", "out": tmp_path / "out", "steps": 1}
     said = []
-    monkeypatch.setattr("emoscene.export.export.get_token", lambda: None)
+    monkeypatch.setattr("emoscene.exports.export.get_token", lambda: None)
     with pytest.raises(UsageError, match="hf auth login"):
         export(made / "guidance", push="me/emotions", **call)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr("emoscene.export.export.get_token", lambda: "token")
-    monkeypatch.setattr("emoscene.export.export.HfApi", Hub)
+    monkeypatch.setattr("emoscene.exports.export.get_token", lambda: "token")
+    monkeypatch.setattr("emoscene.exports.export.HfApi", Hub)
     with pytest.raises(EmosceneError, match=r"me/refused was not uploaded \(OSError: 403 Forbidden\).* is complete"):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", on_message=said.append, **call)

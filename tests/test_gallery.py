@@ -131,7 +131,7 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
         crew.rank, crew.world = int(threading.current_thread().name), 2
         return crew
 
-    monkeypatch.setattr(image_folder, "Crew", member)
+    monkeypatch.setattr(image_folder, "WorkerGroup", member)
     opened, painted = image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS), {"0": [], "1": []}
 
     def mine(rows, batch):

@@ -70,5 +70,5 @@ def test_its_vectors_are_all_that_is_kept(base, tmp_path):
     learner.save_learner(inversion, "inversion", tmp_path, base)
     kept = load_file(tmp_path / "tokens.safetensors")
     assert list(kept) == ["tokens"]
-    assert kept["tokens"].shape == (8, 4, base.width)
+    assert kept["tokens"].shape == (8, 4, base.text_dim)
     assert torch.equal(learner.load_learner("methods", tmp_path, base).vectors, inversion.vectors.half().float())

@@ -10,6 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import tiny
 from emoscene.core import config as configs
+from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import to_tensor
 from emoscene.encoders.judge import Judge, augment
@@ -32,8 +33,8 @@ class Shades:
     def __len__(self):
         return 64
 
-    def all(self, column):
-        return self.rows(range(64), [column])[column]
+    def column(self, column):
+        return self.read(range(64), [column])[column]
 
     def read(self, indices, columns):
         colours = torch.linspace(-1, 1, 8)
@@ -51,7 +52,7 @@ class Shades:
 
 
 def batch(slots=range(16), step=0):
-    return Batch(Shades().rows(list(slots), Judge.columns), 0, step, list(slots))
+    return Batch(Shades().read(list(slots), Judge.columns), 0, step, list(slots))
 
 
 @pytest.mark.parametrize("target", ["emotion", "scene"])
@@ -61,7 +62,7 @@ def test_a_judge_learns(target, tmp_path):
     judge = loop.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
     assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
     with torch.no_grad():
-        answers = judge.encode(Shades().rows(range(64), ["picture"])["picture"])[0].argmax(1)
+        answers = judge.encode(Shades().read(range(64), ["picture"])["picture"])[0].argmax(1)
     truth = torch.arange(64) % 8 if target == "emotion" else 1 - torch.arange(64) // 8 % 2
     assert (answers == truth).float().mean() > 0.9
 
@@ -96,7 +97,7 @@ def test_a_picture_without_a_label_counts_nothing():
 
 def test_blemishes_belong_to_the_sample():
     whole = augment(batch()["picture"], batch())
-    some = Batch(Shades().rows([3, 9], Judge.columns), 0, 0, [3, 9])
+    some = Batch(Shades().read([3, 9], Judge.columns), 0, 0, [3, 9])
     assert torch.equal(augment(some["picture"], some), whole[[3, 9]])
     other = batch(step=1)
     assert not torch.equal(augment(other["picture"], other), whole)
@@ -138,3 +139,10 @@ def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     told.clear()
     judges.train_judges(tmp_path / "work", tmp_path / "out", words, **call)
     assert not any("loss" in line for line in told)
+
+
+def test_a_judge_of_emotions_has_no_other_labels():
+    with pytest.raises(UsageError, match="has the labels amusement, awe"):
+        Judge.from_scratch(small(labels=("<b>awe</b>", *EMOTIONS[1:])), None)
+    with pytest.raises(UsageError, match="in this order"):
+        Judge.from_scratch(small(labels=tuple(sorted(EMOTIONS))), None)

@@ -131,8 +131,14 @@ def test_how_much_of_the_dial_each_hears_in_company(
     heard: dict[str, float] = {}
     for method in pipes[chain].chain.methods:
         if type(method).apply_guidance is not Method.apply_guidance:
-            monkeypatch.setattr(method, "steer", lambda x, *rest: heard.update(steered=float(rest[-1].a.sum())) or x)
-        monkeypatch.setattr(method, "condition", lambda c: heard.update(conditioned=float(c.a.sum())) or c)
+            monkeypatch.setattr(
+                method,
+                "apply_guidance",
+                lambda x, *rest: heard.update(steered=float(rest[-1].emotion_weights.sum())) or x,
+            )
+        monkeypatch.setattr(
+            method, "condition", lambda c: heard.update(conditioned=float(c.emotion_weights.sum())) or c
+        )
     laid = pipes[chain].chain.condition(asked)
     pipes[chain].chain.apply_guidance(torch.zeros(1), torch.zeros(1), torch.zeros(1), laid)
     wanted = {"conditioned": conditioned, "steered": steered}

@@ -96,7 +96,7 @@ def test_loss_falls(kind: str, clip: Path) -> None:
     assert len(taken) == 2
     assert all(step.norm > 0 for step in taken)
     again = TrainingState(learner_of(kind, clip), config)
-    batch = Batch(fixed.rows(range(8), learner.columns), 0, 0, range(8))
+    batch = Batch(fixed.read(range(8), learner.columns), 0, 0, range(8))
     with torch.no_grad():
         assert float(learner(batch).mean()) < float(again.learner(batch).mean())
 
@@ -154,7 +154,7 @@ def test_the_eyes_pull_at_the_picture_alone_and_are_not_kept(tmp_path: Path) -> 
     )
     learner.load_state_dict(blind.state_dict(), strict=False)
     assert learner.trainable.keys() == blind.trainable.keys()
-    batch = Batch(Fixed().rows(range(8), learner.columns), 0, 0, range(8))
+    batch = Batch(Fixed().read(range(8), learner.columns), 0, 0, range(8))
     assert (learner(batch) > blind(batch) + 0.01).all()
     learners.save_learner(learner, "decoder", tmp_path, None)
     assert {name.partition(".")[0] for name in load_file(tmp_path / "model.safetensors")} == {"vae"}

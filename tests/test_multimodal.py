@@ -33,7 +33,7 @@ class Pictures:
         self.vector = F.normalize(torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(1)), dim=1)
         self.weights = 0.5 * (torch.eye(8) + torch.eye(8).roll(1, 1))
 
-    def all(self, column):
+    def column(self, column):
         return getattr(self, column)
 
 
@@ -108,9 +108,9 @@ def test_rows_that_ask_for_nothing_keep_their_bits_beside_others(base, trained):
 def test_both_halves_of_guidance_share_a_batch(base, trained):
     positive = trained.condition(asked(base, torch.eye(8)[:2], like=torch.ones(2, WIDTH)))
     negative = trained.condition(asked(base, torch.zeros(2, 8)))
-    both = positive.cat(negative)
+    both = positive.concat(negative)
     assert set(both.extra) == set(KEYS)
-    assert both.extra[KEYS[0]].shape == (4, 8, 4, base.width)
+    assert both.extra[KEYS[0]].shape == (4, 8, 4, base.text_dim)
     assert both.extra[KEYS[1]][:2].any()
     assert not both.extra[KEYS[1]][2:].any()
 
@@ -234,7 +234,7 @@ def test_diffusers_reads_the_file_and_draws_the_same(base, trained, tmp_path):
     plain = asked(base, torch.stack([torch.eye(8)[1], torch.zeros(8)]))
     vectors = torch.stack([trained.prototypes[1], torch.zeros(WIDTH)])
     with torch.no_grad():
-        theirs = unet(*noised(2), plain.text, added_cond_kwargs={"image_embeds": [vectors[:, None]]}).sample
+        theirs = unet(*noised(2), plain.prompt_embeds, added_cond_kwargs={"image_embeds": [vectors[:, None]]}).sample
     ours = predicted(base, trained, plain)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     assert (ours[0] - predicted(base, trained, asked(base, torch.zeros(2, 8)))[0]).abs().max() > 1e-3

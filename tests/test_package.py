@@ -53,7 +53,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_listing_plugins_loads_no_torch():
-    code = "import sys; from emoscene import plugins as p; [p.options(k, n) for k in p.KINDS for n in p.names(k)]"
+    code = "import sys; from emoscene.core import registry as p; [p.list_options(k, n) for k in p.KINDS for n in p.names(k)]"
     assert python(f"{code}; print('torch' in sys.modules)") == "False"
 
 

@@ -123,7 +123,7 @@ def test_any_clip_reads_emotions_by_their_templates(clip):
     model, pixels = CLIPModel.from_pretrained(clip), picture()
     texts = [template.format(name) for name in EMOTIONS for template in TEMPLATES]
     with torch.no_grad():
-        told = judge.told(texts).unflatten(0, (8, -1)).mean(1)
+        told = judge.encode_texts(texts).unflatten(0, (8, -1)).mean(1)
         told = told / told.norm(dim=1, keepdim=True)
         reading = judge.read([pixels])
         expected = (model.logit_scale.exp() * torch.tensor(reading.features) @ told.T).softmax(1)

@@ -17,13 +17,14 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import GenerationParams, save_image
 from emoscene.core.paths import is_inside, is_network_name, resolve_inside
 from emoscene.data.dataset import PreparedDataset
+from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene.diffusion import loading
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.evaluation.external import find_samples
-from emoscene.export.diffusers import _copy_artifact
+from emoscene.exports.diffusers import _copy_artifact
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 
@@ -189,6 +190,13 @@ def test_the_metadata_of_a_data_set_name_no_picture_outside(name, tmp_path):
     assert "leaves the data set's folder" in str(note.reason)
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_the_metadata_of_a_data_set_name_a_picture(name, tmp_path):
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": name, "label": "awe"}) + "\n")
+    with pytest.raises(UsageError, match="row 1 has no file_name or no label"):
+        ImageFolder(tmp_path, ImageFolder.Config(workers=1), 64)
+
+
 def test_folders_of_a_data_set_link_to_no_picture_outside(tmp_path):
     picture(tmp_path / "secret.png")
     picture(tmp_path / "in/awe/1.png")
@@ -251,3 +259,87 @@ def test_an_export_takes_no_file_that_was_not_loaded(tmp_path):
     (tmp_path / "artifact/more.safetensors").symlink_to(tmp_path / "secret")
     _copy_artifact(tmp_path / "artifact", tmp_path / "out")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [learners.CARD, "model.safetensors"]
+
+
+def test_a_gallery_reads_no_link_that_leads_out(tmp_path):
+    picture(tmp_path / "secret/passport.png")
+    (tmp_path / "secret/list.csv").write_text("file,emotion\n1.png,awe\n")
+    picture(tmp_path / "in/1.png")
+    (tmp_path / "in/2.png").symlink_to(tmp_path / "secret/passport.png")
+    (tmp_path / "in/3.png").symlink_to("3.png")
+    [sample], missing = find_samples(tmp_path / "in")
+    assert sample.file.name == "1.png"
+    assert missing["pictures"].startswith("2 of 3 pictures cannot be read")
+    (tmp_path / "in/list.csv").symlink_to(tmp_path / "secret/list.csv")
+    with pytest.raises(EmosceneError, match="a link that leads out of its folder"):
+        find_samples(tmp_path / "in")
+    (tmp_path / "in/list.csv").unlink()
+    (tmp_path / "in/list.csv").mkdir()
+    with pytest.raises(EmosceneError, match="is no file"):
+        find_samples(tmp_path / "in")
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "loop.png", "x" * 5000])
+def test_a_list_may_name_an_original_that_cannot_be(name, tmp_path):
+    picture(tmp_path / "1.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "pictures.jsonl").write_text(json.dumps({"file": "1.png", "image": name}) + "\n")
+    [sample], missing = find_samples(tmp_path)
+    assert sample.original is None
+    assert "originals" in missing
+
+
+def test_a_list_of_emoset_is_its_own(tmp_path):
+    picture(tmp_path / "in/a.png")
+    for split in ("train", "val", "test"):
+        (tmp_path / f"in/{split}.json").write_text("5")
+    with pytest.raises(UsageError, match=r"train.json is not a list of rows"):
+        EmoSet(tmp_path / "in", EmoSet.Config(), 64)
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "in/train.json").unlink()
+    (tmp_path / "in/train.json").symlink_to(tmp_path / "list.json")
+    with pytest.raises(EmosceneError, match="a link that leads out of its folder"):
+        EmoSet(tmp_path / "in", EmoSet.Config(), 64)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"learner": 5},
+        {"learner": ["lora"]},
+        {"config": [1]},
+        {"config": None},
+        {"emotions": None},
+        {"base": {"name": "mini", "fingerprint": ["x"], "width": 128}},
+    ],
+)
+def test_a_card_of_another_shape_is_damaged(told, tmp_path):
+    whole = {"learner": "lora", "config": {}, "emotions": [], "base": None}
+    (tmp_path / "learner.json").write_text(json.dumps(whole | told))
+    with pytest.raises(EmosceneError, match=r"learner.json is damaged"):
+        learners.read_card(tmp_path)
+
+
+@pytest.mark.parametrize("told", [{"parents": 5}, {"parents": [{}]}, {"parents": [5]}, {"config": 5}])
+def test_a_manifest_of_another_shape_is_damaged(told, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "scores", "state": "done"} | told))
+    with pytest.raises(EmosceneError, match=r"manifest.json is damaged"):
+        run_dir.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "prompt"])
+def test_an_adapter_of_a_method_without_weights_is_refused(name, tmp_path):
+    base = DiffusionModel.load(str(tiny.make(tmp_path / "base")))
+    (tmp_path / "adapter").mkdir()
+    card = {"learner": name, "config": {}, "emotions": [], "base": None}
+    (tmp_path / "adapter/learner.json").write_text(json.dumps(card))
+    with pytest.raises(UsageError, match=f"says that it holds {name}, which has no weights"):
+        pipeline.load(base, adapter=tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("key", ["recipe", "storage"])
+def test_a_recipe_names_no_recipe_and_no_database(key, tmp_path):
+    (tmp_path / "a.toml").write_text(f'{key} = "sqlite:////x.db"')
+    line = ["guidance", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "a.toml")]
+    with pytest.raises(UsageError, match=f"say --{key} yourself"):
+        read_call("tune", line)

@@ -23,7 +23,7 @@ from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.encoders.captioner import Captioner
 from emoscene.evaluation.evaluate import evaluate, list_cautions
-from emoscene.export.card import _score_table
+from emoscene.exports.card import _score_table
 from emoscene.pipeline.generate import load
 from emoscene.reporting import report
 from emoscene.training.train import train

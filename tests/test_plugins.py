@@ -84,7 +84,7 @@ def test_a_plugin_from_outside_is_one_like_the_others(method):
         class GreyScale(Base):
             @dataclass(frozen=True)
             class Config(Base.Config):
-                soft: "str | None" = option(None, "a word", choices=("a", "b"), late=True)
+                soft: "str | None" = option(None, "a word", choices=("a", "b"), runtime=True)
     ''')
     assert "grey_scale" in registry.list_names("methods")
     assert registry.describe_plugin("methods", name) == "Takes the colour out."

@@ -350,3 +350,62 @@ def test_a_verdict_that_is_none_is_said(tmp_path):
     (folder / "scores.json").write_text('{"judges": NaN}')
     with pytest.raises(EmosceneError, match="is damaged"):
         load_entries([folder])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("settings",), "<script>"),
+        (("cost", "bytes"), "<script>"),
+        (("cost",), "much"),
+        (("peak_memory_mb",), "<script>"),
+        (("judged_by",), ["abc"]),
+        (("pictures",), "many"),
+        (("missing", "kernel"), {"a": 1}),
+        (("judges", "emotion", "emotion_accuracy", "low"), "<script>"),
+        (("judges", "emotion", "emotion_accuracy", "value"), 10**400),
+        (("judges", "emotion", "shuffled"), {"value": 0.5}),
+        (("judges", "emotion", "per_emotion", "awe"), {}),
+        (("judges", "emotion", "confusion"), [[1]]),
+        (("judges", "emotion", "reliability"), [[0.4, "<script>", 9]]),
+        (("robustness", "emotion"), 5),
+        (("metrics", "scene_accuracy", "by"), None),
+        (("metrics",), []),
+    ],
+)
+def test_scores_of_another_shape_are_said(place, value, tmp_path):
+    folder = scored(tmp_path / "scores")
+    told = json.loads((folder / "scores.json").read_text())
+    inner = told
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    (folder / "scores.json").write_text(json.dumps(told))
+    with pytest.raises(EmosceneError, match=r"scores.json is damaged: evaluate into the folder again"):
+        reporting.report(folder, out=tmp_path / "report", tell=print)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", "<script>"), ("asked", "joy"), ("scene", {}), ("kept", "yes"), ("seen", {"emotion": []})],
+)
+def test_a_verdict_of_another_shape_is_said(name, value, tmp_path):
+    folder = scored(tmp_path / "scores")
+    first, *rest = (folder / "verdicts.jsonl").read_text().splitlines(keepends=True)
+    row = json.loads(first) | {name: value}
+    (folder / "verdicts.jsonl").write_text(json.dumps(row) + "\n" + "".join(rest))
+    with pytest.raises(EmosceneError, match="is damaged"):
+        load_entries([folder])
+
+
+@pytest.mark.parametrize("name", ["scores.json", "verdicts.jsonl"])
+def test_scores_are_read_in_their_folder_alone(name, tmp_path):
+    folder = scored(tmp_path / "scores")
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    with pytest.raises(EmosceneError, match="a link that leads out of its folder"):
+        load_entries([folder])
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(EmosceneError, match="is no file"):
+        load_entries([folder])

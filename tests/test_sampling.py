@@ -89,8 +89,8 @@ def test_the_noise_is_as_diffusers_has_it(more: dict[str, Any]) -> None:
 def test_the_noise_of_the_stock_schedule_keeps_its_bits() -> None:
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     expected = torch.cumprod(1 - betas, 0).float()
-    for place in ("bases/sd15", "mini/weights/base"):
-        config = json.loads((registry.HOME / place / "scheduler/scheduler_config.json").read_text())
+    for place in (registry.HOME / "diffusion/bases/sd15", registry.package_folder("bases", "mini") / "weights/base"):
+        config = json.loads((place / "scheduler/scheduler_config.json").read_text())
         assert torch.equal(model.read_noise_schedule(config, Path(place))[1], expected)
 
 
@@ -227,7 +227,7 @@ def spied(pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(x_t))
         return predict(x_t, *rest)
 
-    monkeypatch.setattr(pipe.base, "predict", spy)
+    monkeypatch.setattr(pipe.base, "predict_noise", spy)
     return seen
 
 

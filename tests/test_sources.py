@@ -24,7 +24,7 @@ from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
 from emoscene.data.sources import hub
-from emoscene.data.sources.base import unique_ids
+from emoscene.data.sources.base import ids_of_paths
 from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.hub import Hub
 from emoscene.data.sources.imagefolder import ImageFolder
@@ -71,7 +71,7 @@ def edit(path, change):
 
 
 def everything(source):
-    entries = [source.entry(number) for number in range(len(source))]
+    entries = [source.read_entry(number) for number in range(len(source))]
     return [(entry.record, entry.split) for entry in entries]
 
 
@@ -351,6 +351,6 @@ def test_dashes_are_names_and_options_are_read_without_importing():
 
 
 def test_ids_are_words_and_unique():
-    assert unique_ids(["awe/1.png", "awe/2.png"]) == ["awe.1", "awe.2"]
-    found = unique_ids(["a b.png", "a_b.png", "a b.jpg", "x" * 300 + ".png"])
+    assert ids_of_paths(["awe/1.png", "awe/2.png"]) == ["awe.1", "awe.2"]
+    found = ids_of_paths(["a b.png", "a_b.png", "a b.jpg", "x" * 300 + ".png"])
     assert len(set(found)) == 4 and all(Record(id=name) for name in found)

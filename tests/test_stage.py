@@ -73,7 +73,7 @@ def test_a_difference_in_a_list_is_named_by_its_place_and_cut_short(tmp_path):
 
 
 def test_what_an_older_version_wrote_may_mean_the_same_today(tmp_path):
-    call = {"out": tmp_path, "kind": "pictures", "today": lambda there: {"low": 0.0, **there}}
+    call = {"out": tmp_path, "kind": "pictures", "migrate_config": lambda there: {"low": 0.0, **there}}
     RunDir.open(**call, config={"cfg": 5.0})
     assert not RunDir.open(**call, config={"cfg": 5.0, "low": 0.0}).is_done
     with pytest.raises(UsageError, match=r"config\.low is 0\.0 there and 0\.1 here"):
@@ -223,11 +223,11 @@ def test_shares_are_a_partition():
 
 def test_a_process_killed_while_writing_leaves_a_stage_that_goes_on(tmp_path):
     script = f"""
-from emoscene import stage
-made = stage.Stage.open({str(tmp_path / "out")!r}, "artifact", {{}})
+from emoscene.core import run_dir
+made = run_dir.RunDir.open({str(tmp_path / "out")!r}, "artifact", {{}})
 for number in range(10**6):
-    stage.write(made.path / f"{{number % 7}}.bin", bytes([number % 251]) * 100_000)
-    stage.append_row(made.path / "rows.jsonl", {{"number": number}})
+    run_dir.write_atomic(made.path / f"{{number % 7}}.bin", bytes([number % 251]) * 100_000)
+    run_dir.append_row(made.path / "rows.jsonl", {{"number": number}})
 """
     process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 20

@@ -51,7 +51,7 @@ def test_a_wait_of_the_project_is_counted_at_the_projects_line() -> None:
     assert not record.waits
     [(kind, line)] = record.late_waits
     assert kind == "event"
-    assert line.startswith("emoscene/hardware.py:")
+    assert line.startswith("learning/precision.py:")
 
 
 def test_a_copy_that_does_not_wait_holds_nothing_until_its_event() -> None:

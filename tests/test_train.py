@@ -60,7 +60,7 @@ def test_what_it_makes_paints_and_says_where_it_comes_from(data: Path, base: str
     assert not (out / "checkpoints").exists()
     pipe = emoscene.load(base, adapter=out)
     assert pipe.method == "lora"
-    assert pipe("a dog", emotion="awe", steps=2).rows[0].adapters == ("lora",)
+    assert pipe("a dog", emotion="awe", steps=2).params[0].adapters == ("lora",)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -324,7 +324,7 @@ def test_a_tracker_that_is_not_there(
 def test_vectors_that_lack_are_offered(
     words: dict[str, bool], data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_verb, "run", pytest.fail)
+    monkeypatch.setattr(train_verb, "run_training", pytest.fail)
     beside = sorted(data.parent.iterdir())
     with pytest.raises(UsageError, match=r"lacks EmotionCLIP's vectors: --yes trains an EmotionCLIP .* then prepares"):
         train(data, tmp_path / "out", base, "multimodal", rank=None, **words)
@@ -338,7 +338,7 @@ def test_what_a_source_says_of_itself_is_no_setting(base: str, tmp_path: Path, m
     data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", on_message=str)
     cls, backbone = registry.load_plugin("methods", "multimodal"), DiffusionModel.load(base)
     monkeypatch.setattr(train_verb, "train", lambda name, **call: Path(CLIP))
-    monkeypatch.setattr(cls, "reads", ("vector",))
+    monkeypatch.setattr(cls, "columns", ("vector",))
     ready = train_verb.provide_data("multimodal", cls, data, base, backbone, yes=True, on_message=str)
     assert PreparedDataset(ready).emotion_clip == run_dir.fingerprint_folder(CLIP)
     own, made = (run_dir.read_manifest(folder)["config"] for folder in (data, ready))
@@ -412,7 +412,7 @@ def test_one_learner_is_found_without_all_others(monkeypatch: pytest.MonkeyPatch
 
 
 def test_each_base_has_its_own_recipe() -> None:
-    assert train_verb.find_recipe("guidance") == registry.load_table("recipes", "guidance")
+    assert train_verb.find_recipe("guidance") == registry.load_table("recipes", "guidance_mini")
     assert train_verb.find_recipe("guidance", "sd15") == registry.load_table("recipes", "guidance_sd15")
     assert train_verb.find_recipe("guidance", "runs/base") == registry.load_table("recipes", "guidance_sd15")
     assert train_verb.find_recipe("prompt") == {}

@@ -216,7 +216,7 @@ def test_out_of_memory_for_good_names_what_helps(
     fed: int, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Hungry, "fed", fed)
-    monkeypatch.setattr(Hungry, "alone", alone)
+    monkeypatch.setattr(Hungry, "separable", alone)
     with pytest.raises(EmosceneError, match=r"out of memory with \d samples at a time: checkpointing=yes"):
         loop.run_training(Hungry(), Points(), FAST, tmp_path, on_message=quiet)
 
@@ -304,12 +304,14 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in registry.list_names("recipes") if name not in ("fast", "best")])
 def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
-    learner = name.removesuffix("_sd15")
+    learner = name.rpartition("_")[0]
     kind = "methods" if learner in registry.list_names("methods") else "encoders"
-    known = {option.name for option in [*registry.list_options(kind, learner), *registry.list_room_options("training")]}
+    known = {
+        option.name for option in [*registry.list_options(kind, learner), *registry.list_room_options("training/state")]
+    }
     table = registry.load_table("recipes", name)
     assert table.keys() <= known
-    configs.read_settings([*registry.list_options(kind, learner), *registry.list_room_options("training")], table)
+    configs.read_settings([*registry.list_options(kind, learner), *registry.list_room_options("training/state")], table)
     header = [line for line in registry.source_file("recipes", name).read_text().splitlines() if line.startswith("#")]
     assert any(f"`emoscene train {learner} " in line for line in header)
     assert {"# Cost", "# Expect"} <= {line.partition(":")[0] for line in header}

@@ -151,7 +151,7 @@ def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
 
 def test_trials_that_only_paint_differently_share_one_training(call, seen, monkeypatch):
     trained, real = [], train_verb.run_training
-    monkeypatch.setattr(train_verb, "run", lambda *words, **more: trained.append(1) or real(*words, **more))
+    monkeypatch.setattr(train_verb, "run_training", lambda *words, **more: trained.append(1) or real(*words, **more))
     out = emoscene.tune("lora", trials=6, cfg="1..20", **call)
     assert len(trained) == len(list((out / "trained").iterdir())) == 1
     study = study_of(out)

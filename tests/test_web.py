@@ -138,7 +138,7 @@ def test_who_stops_asking_stops_the_work(studio):
     begun = studio.generate(WISH)
     next(begun)
     begun.close()
-    assert not studio.lock.locked() and studio.base.shown is None
+    assert not studio.lock.locked() and studio.base.current_condition is None
     assert np.array_equal(pixels(last(studio.generate(WISH))), whole)
 
 
@@ -155,7 +155,7 @@ def test_two_askers_at_once_each_get_their_own(studio):
 
 def test_a_preview_is_decoded_small(studio):
     [image] = studio._preview(studio.pipe(studio.methods[0]), torch.zeros(1, 4, 64, 64))
-    assert image.size == (GLANCE * studio.base.factor,) * 2
+    assert image.size == (GLANCE * studio.base.vae_scale_factor,) * 2
 
 
 def test_a_comparison_is_a_grid_with_names(studio):
@@ -172,13 +172,13 @@ def test_a_comparison_is_a_grid_with_names(studio):
 
 
 def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
-    before, views = studio.refeel(dataclasses.replace(WISH, keep=0.5), picture(tmp_path / "lake.png"))
+    before, views = studio.edit(dataclasses.replace(WISH, keep=0.5), picture(tmp_path / "lake.png"))
     [(row, after)] = last(views).finished
     assert before.size == after.size == row.size and row.size[0] > row.size[1]
     assert row.keep == 0.5 and row.image.startswith("memory:")
     assert not studio.pipe("prompt").given.held
     with pytest.raises(UsageError, match="give a PROMPT"):
-        studio.refeel(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
+        studio.edit(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
 
 
 def test_a_judge_reads_every_picture(studio, tmp_path):

@@ -17,7 +17,8 @@ import emoscene
 import tiny
 from emoscene.core.errors import UsageError
 from emoscene.core.images import GenerationParams, save_image
-from emoscene.web.session import Session
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.web.session import Session, Verdict
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
@@ -25,6 +26,7 @@ httpx = pytest.importorskip("httpx")
 from gradio.server_messages import LogMessage, ProcessCompletedMessage  # noqa: E402
 
 from emoscene.web import fair_queue, login_brake, server, uploads  # noqa: E402
+from emoscene.web.affect_plane import verdicts_html  # noqa: E402
 from emoscene.web.allowed_hosts import AllowedHosts, is_loopback  # noqa: E402
 from emoscene.web.fair_queue import FairQueue  # noqa: E402
 from emoscene.web.login_brake import LoginBrake, client_key, delay  # noqa: E402
@@ -415,6 +417,22 @@ def test_no_path_leads_out_of_the_page_s_folder(page, path):
         answer = send(page, method + b" " + path.encode() + b" HTTP/1.1\nHost: localhost\nConnection: close\n\n")
         status = int(answer.split()[1])
         assert 400 <= status < 500 and b"root:" not in answer and b"PATH=" not in answer
+
+
+@pytest.mark.parametrize("path", ["/assets/" + "a/" * 3000, "/static/" + "a" * 300, "/gradio_api/file=" + "a" * 300])
+def test_a_path_longer_than_the_disk_s_is_refused(page, path):
+    assert page.client.get(path).status_code == 404
+
+
+def test_a_boundary_that_is_too_long_is_refused(page):
+    headers = {"content-type": f"multipart/form-data; boundary={'B' * 3000}"}
+    answer = page.client.post("/gradio_api/upload", content=b"x", headers=headers)
+    assert (answer.status_code, "shorter" in answer.text) == (400, True)
+
+
+def test_what_a_judge_calls_its_labels_is_escaped():
+    likely = {**dict.fromkeys(EMOTIONS, 0.1), "<script>": 0.2}
+    assert "<script>" not in verdicts_html({"a": [Verdict(Image.new("RGB", (8, 8)), likely, (0.0, 0.0))]})
 
 
 def test_a_websocket_is_refused(page):

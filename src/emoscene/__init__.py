@@ -20,36 +20,37 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-VERBS = {
+MODULES = {
     "load": "pipeline.generate",
     "generate": "pipeline.generate",
     "train": "training.train",
     "evaluate": "evaluation.evaluate",
     "tune": "tuning.tune",
     "report": "reporting.page",
-    "export": "export.export",
+    "export": "exports.export",
     "prepare": "data.preparation",
     "doctor": "cli.doctor",
     "web": "web",
     "ls": "cli.help",
     "show": "cli.help",
 }
-"""Where each verb lives. `web` is a package as well, and callable: the package itself is the verb."""
+"""Where each function lives. `web` is a package as well, and callable: the package itself is the verb."""
 PLUGGED = ("demo", "mini")
 """Verbs of the miniature, which registers them as any package may: entry points of the group `emoscene.verbs`."""
+VERBS = (*MODULES, *PLUGGED)
 RECIPES = {"generate", "prepare", "train", "evaluate", "tune"}
 """The verbs that take a recipe."""
 
-__all__ = ["__version__", *VERBS, *PLUGGED]
+__all__ = ["__version__", *VERBS]
 
 
 def __getattr__(name: str) -> Any:
     if name in PLUGGED:
         return _load_verb(name)
-    if name not in VERBS:
+    if name not in MODULES:
         raise AttributeError(f"module 'emoscene' has no attribute {name!r}")
-    room = import_module(f"emoscene.{VERBS[name]}")
-    found: Any = room if VERBS[name] == name else getattr(room, name)
+    room = import_module(f"emoscene.{MODULES[name]}")
+    found: Any = room if MODULES[name] == name else getattr(room, name)
     return _with_recipe(name, found) if name in RECIPES else found
 
 
@@ -77,4 +78,4 @@ def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *VERBS, *PLUGGED})
+    return sorted({*globals(), *VERBS})

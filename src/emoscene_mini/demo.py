@@ -131,7 +131,7 @@ def choose_prompts() -> list[Prompt]:
 def load_pipelines(backbone: DiffusionModel, adapters: Sequence[str | Path]) -> Iterator[EmotionPipeline]:
     """A pipe for every method that can paint on this base: those that need no training, the others, some together."""
     given = folders_by_method(adapters)
-    trained = {name: bool(registry.load_plugin("methods", name).reads) for name in registry.list_names("methods")}
+    trained = {name: bool(registry.load_plugin("methods", name).columns) for name in registry.list_names("methods")}
     able = [name for name in trained if not trained[name] or name in given or name in backbone.spec.adapters]
     alone = [(name,) for name in sorted(able, key=lambda name: (trained[name], name))]
     for names in [*alone, *(names for names in TOGETHER if set(names) <= set(able))]:

@@ -1,7 +1,7 @@
 """The pictures that the base learns from, each rendered once into raw pixels on the disk, with its captions.
 
     pictures = render(work / "pictures", "base", 28_000)     goes on where it stopped
-    pictures.rows([3, 5], ("pixels", "short", "scene"))
+    images.read([3, 5], ("pixels", "short", "scene"))
 
 `pixels.u8` is one array [N, 128, 128, 3]; `notes.jsonl` has a line a picture, written only once its pixels are on the
 disk. Once encoded, latents are a column too (`latents.npy`, [N, 2, 4, 16, 16]: as painted, and mirrored); once a text

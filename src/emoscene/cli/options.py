@@ -22,7 +22,7 @@ from emoscene.core.errors import UsageError, unknown_name
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 SAMPLERS = ("dpm++", "ddim", "euler", "pndm", "unipc")
-PLACES = {"image", "like", "prompts", "pictures", "root", "out"}  # shown in a result, or written
+PLACES = {"image", "like", "prompts", "pictures", "root", "out", "recipe", "storage"}  # shown in a result, or written
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 
 
@@ -276,7 +276,7 @@ def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _check_place(recipe: Path, key: str, place: str) -> None:
     """Raises Usage where a recipe, which may be a stranger's, reads images or writes outside of its folder and ours."""
-    lost = "\0" in place or paths.is_network_name(place)
+    lost = "\0" in place or key in {"recipe", "storage"} or paths.is_network_name(place)
     if lost or not any(paths.is_inside(folder, place) for folder in (recipe.parent, Path.cwd())):
         raise UsageError(
             f"{recipe} names {key} = {place[:80]!r}, outside of its folder and this one: say --{key} yourself"

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class GenerationParams:
         for name in WORDS:
             if not isinstance(value := getattr(self, name), str):
                 raise UsageError(f"{name}={value} is off: it is text")
+            check_text(name, value)
         for name in ("digests", "settings"):
             if not isinstance(value := getattr(self, name), dict):
                 raise UsageError(f"{name}={value} is off: it is a table")
@@ -133,6 +134,24 @@ class GenerationParams:
         return "\n".join([prompt, *negative, ", ".join(f"{key}: {_quote(word)}" for key, word in words.items())])
 
 
+def check_text(name: str, text: str) -> None:
+    """Raise Usage for text with half a character in it, as bytes that are not UTF-8 become on a command line."""
+    try:
+        text.encode()
+    except UnicodeError:
+        raise UsageError(f"{name}={text!r} is off: it holds a byte that is not UTF-8; write it again") from None
+
+
+def read_prompts(prompt: str | Sequence[str]) -> list[str]:
+    """The prompts of a call as a list. Raises Usage for what is no text."""
+    prompts = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, str) else [prompt]
+    for one in prompts:
+        if not isinstance(one, str):
+            raise UsageError(f"prompt={one!r} is off: it is text, or a list of texts")
+        check_text("prompt", one)
+    return prompts
+
+
 def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:
     """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
     found: dict[str, int] = {}
@@ -169,14 +188,22 @@ def read_params(path: Path | str) -> GenerationParams:
 
 def open_image(path: Path | str) -> Image.Image:
     """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
-    return to_upright_rgb(_open_checked(Path(path)))
+    try:
+        return to_upright_rgb(_open_checked(Path(path)))
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be used ({error}): save it with whole numbers as its pixels") from error
 
 
 def to_upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture in RGB, turned as its EXIF says, what is clear on white."""
+    """A picture in RGB, turned as its EXIF says, what is clear on white.
+
+    Raises ValueError for pixels that are not finite numbers.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         deep = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(deep).all():
+            raise ValueError("it has pixels that are not finite numbers")
         scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
         image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:

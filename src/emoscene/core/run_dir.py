@@ -137,11 +137,21 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> dict[str, Any]
     try:
         manifest: dict[str, Any] = parse_json(path.read_text(encoding="utf8"))
         found = manifest["kind"], manifest["state"]
+        check_parents(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise EmosceneError(f"{path} is damaged: make the folder again") from error
     if kind not in {None, found[0]}:
         raise UsageError(f"{folder} holds {found[0]}, and {kind} is wanted")
     return manifest
+
+
+def check_parents(manifest: dict[str, Any]) -> None:
+    """Check that a manifest's parents are manifests. Raises KeyError or TypeError where they are none."""
+    if not isinstance(manifest.get("config", {}), dict) or not isinstance(manifest.get("parents", []), list):
+        raise TypeError("config is a table, and parents a list")
+    for parent in manifest.get("parents", []):
+        parent["kind"]
+        check_parents(parent)
 
 
 def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:

@@ -160,9 +160,9 @@ def format_emotion(weights: Sequence[float]) -> str:
     return ",".join(f"{name}:{weight!r}".removesuffix(".0") for name, weight in mixture.items())
 
 
-def _check_name(name: str) -> str:
-    if name.lower() not in EMOTIONS:
-        raise unknown_name("emotion", name, EMOTIONS, hint="emoscene ls emotions")
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or name.lower() not in EMOTIONS:
+        raise unknown_name("emotion", str(name), EMOTIONS, hint="emoscene ls emotions")
     return name.lower()
 
 

@@ -11,12 +11,11 @@ scale, the captioner. So a fine-tuned Stable Diffusion is treated as Stable Diff
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emoscene.core import registry
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError
 
 LARGEST_HEADER = 100_000_000
@@ -71,7 +70,7 @@ def read_header(file: Path, part: Path | None = None) -> Header:
             size = int.from_bytes(stream.read(8), "little")
             if size > LARGEST_HEADER:
                 raise ValueError("it does not begin as a safetensors file does")
-            table = json.loads(stream.read(size).decode("utf8"))
+            table = run_dir.parse_json(stream.read(size).decode("utf8"))
         metadata = table.pop("__metadata__", {})
         tensors = {}
         for name, entry in table.items():
@@ -187,7 +186,7 @@ def read_config(file: Path) -> dict[str, Any]:
         EmosceneError: The file is missing or damaged.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf8"))
+        found = run_dir.parse_json(file.read_text(encoding="utf8"))
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__} and no table")
     except (ValueError, OSError) as error:

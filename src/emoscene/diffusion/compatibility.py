@@ -53,6 +53,10 @@ OTHERS = {
 }
 """Beginnings of names that tell what else a single file is."""
 CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
+SPACINGS = ("leading", "linspace", "trailing")
+MOST_TIMESTEPS = 100_000  # Stable Diffusion has 1,000; each takes memory
+SCALES = (1e-3, 1e3)
+"""What an autoencoder's scaling_factor may be: it brings latents to a deviation near 1."""
 CONDITIONS = (
     "addition_embed_type",
     "class_embed_type",
@@ -120,9 +124,24 @@ def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
         raise UsageError(f"{folder} holds a {kind}, and a base has {wanted} there: give a Stable Diffusion with --base")
 
 
+def _check_numbers_of(config: Mapping[str, Any], folder: Path) -> None:
+    """Check settings that are looked at only when an image is computed."""
+    for name in ("norm_eps", "layer_norm_eps", "freq_shift", "mid_block_scale_factor", "flip_sin_to_cos"):
+        if not isinstance(config.get(name, 0), int | float):
+            raise EmosceneError(
+                f"{folder / 'config.json'} says {name} {config[name]!r}, and it is a number: fetch it again"
+            )
+    for name in ("norm_eps", "layer_norm_eps"):
+        if not 0 <= config.get(name, 0) < 1:
+            raise EmosceneError(
+                f"{folder / 'config.json'} says {name} {config[name]}, and it is below 1: fetch it again"
+            )
+
+
 def _check_unet(folder: Path, text_dim: int) -> None:
     config = read_config(folder / "config.json")
     _check_class(config, folder, "UNet2DConditionModel")
+    _check_numbers_of(config, folder)
     check_channels(folder, config.get("in_channels", LATENTS), config.get("out_channels", LATENTS))
     for key in CONDITIONS:
         if config.get(key) is not None:
@@ -172,6 +191,7 @@ def _check_text_encoder(folder: Path) -> int:
     if kind not in {"clip_text_model", "clip"}:
         raise UsageError(f"{folder} holds a {kind}, and a base has CLIP's text encoder there: give another --base")
     settings = text_settings(config)
+    _check_numbers_of(settings, folder)
     width, positions = settings.get("hidden_size", 512), settings.get("max_position_embeddings", POSITIONS)
     if not isinstance(width, int) or not isinstance(positions, int):
         raise EmosceneError(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
@@ -185,16 +205,17 @@ def _check_text_encoder(folder: Path) -> int:
 def _check_autoencoder(folder: Path) -> None:
     config = read_config(folder / "config.json")
     _check_class(config, folder, "AutoencoderKL")
+    _check_numbers_of(config, folder)
     if (channels := config.get("latent_channels", LATENTS)) != LATENTS:
         raise UsageError(
             f"the autoencoder in {folder} makes latents of {channels} channels, and a base has {LATENTS}: give another "
             "--base"
         )
     scale = config.get("scaling_factor", 0.18215)
-    if not _is_number(scale) or scale <= 0:
+    if not _is_number(scale) or not SCALES[0] <= scale <= SCALES[1]:
         raise EmosceneError(
-            f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number above 0 (0.18215 in Stable "
-            "Diffusion 1 and 2): write it there, or fetch the base again"
+            f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number from {SCALES[0]} to {SCALES[1]} "
+            "(0.18215 in Stable Diffusion 1 and 2): write it there, or fetch the base again"
         )
     for key in ("shift_factor", "latents_mean", "latents_std"):
         if config.get(key):
@@ -331,9 +352,16 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
     """
     kind = config.get("_class_name", "a scheduler")
     remedy = "give the schedule that it was trained with, or another base"
+    spacing = config.get("timestep_spacing", "leading")
+    if spacing not in SPACINGS:
+        raise UsageError(
+            f"the scheduler of {place} has timesteps {spacing!r}, and there is {', '.join(SPACINGS)}: {remedy}"
+        )
     total, given = config.get("num_train_timesteps"), config.get("trained_betas")
-    if not isinstance(total, int) or total < 1:
-        raise UsageError(f"the scheduler of {place} ({kind}) says no num_train_timesteps: {remedy}")
+    if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
+        raise UsageError(
+            f"the scheduler of {place} ({kind}) says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}"
+        )
     if given is not None:
         if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
             raise UsageError(
@@ -355,4 +383,4 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

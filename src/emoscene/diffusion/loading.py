@@ -52,8 +52,8 @@ PIPELINE = {
 """`model_index.json` of a folder that plain diffusers loads."""
 CONFIGS = registry.HOME / "diffusion/bases/sd15"
 SCHEDULER = "scheduler/scheduler_config.json"
-EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net"}
-"""Modules that some UNets have and those of a base do not."""
+EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "post_quant_conv", "quant_conv"}
+"""Modules that some UNets and autoencoders have, and that a config may leave out."""
 LEGACY_END = 2
 """What old configs of CLIP say of its end token, whatever that is."""
 VOCABULARY = ("tokenizer/*.json", "tokenizer/*.txt")
@@ -165,7 +165,7 @@ def _load_part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     try:
         with silence_libraries(remarks=not reported):  # what the report says is an error here
             found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
-    except (SafetensorError, EOFError, ValueError, TypeError, RuntimeError, OSError) as error:
+    except Exception as error:  # damaged files make the libraries raise nearly everything
         reason = " ".join(str(error).split())[:160]
         raise EmosceneError(
             f"{folder / part} is damaged or incomplete ({type(error).__name__}: {reason}): fetch or install it again"
@@ -313,6 +313,8 @@ def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Pat
         UsageError: for the tokenizer of another text encoder.
     """
     remedy = "put that base's tokenizer.json, or its vocab.json and merges.txt, into its folder tokenizer"
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise EmosceneError(f"the tokenizer of {place} says model_max_length {tokenizer.model_max_length!r}: {remedy}")
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in ("a", "b")]
     if len(tokenizer) <= len(tokenizer.all_special_ids) or letters[0] == letters[1]:
         raise EmosceneError(f"the tokenizer of {place} has no vocabulary, so all prompts are alike: {remedy}")

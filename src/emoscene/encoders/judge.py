@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 from emoscene.core.config import option
+from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import Encoder, resize_square
@@ -60,6 +61,10 @@ class Judge(Encoder):
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
 
     def __init__(self, config: Config) -> None:
+        if config.target == "emotion" and config.labels != EMOTIONS:
+            raise UsageError(
+                f"a judge of emotions has the labels {', '.join(EMOTIONS)}, in this order: leave labels out"
+            )
         super().__init__(config)
         self.labels, self.target = config.labels, config.target
         more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)

@@ -14,7 +14,9 @@ mixture, or in less of an emotion, is neither right nor wrong.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import open_image, read_params
+from emoscene.core.limits import read_number
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.evaluation.predictions import Sample
@@ -41,16 +44,19 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     if not folder.is_dir():
         raise UsageError(f"no pictures in {folder}: it is not there")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    outside = [file for file in files if not is_inside(folder, file)]
+    files = [file for file in files if file not in outside]
     if not files:
-        raise UsageError(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read")
+        raise UsageError(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
     lists = sorted(path for name in LISTS for path in folder.rglob(name))
-    listed = {file: row for path in lists for file, row in read_list(path)}
-    originals = {Path(row["place"], row["image"]).resolve() for row in listed.values() if "image" in row}
-    files = [file for file in files if file.resolve() in listed or file.resolve() not in originals]
+    listed = {file: row for path in lists for file, row in read_list(check_list(folder, path))}
+    named = [(row["place"], row["image"]) for row in listed.values() if "image" in row]
+    originals = {real_path(Path(place, name)) for place, name in named if is_inside(folder, Path(place, name))}
+    files = [file for file in files if real_path(file) in listed or real_path(file) not in originals]
     samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
     for number, file in enumerate(files):
         try:
-            told = read_chunk(file) | listed.pop(file.resolve(), {})
+            told = read_chunk(file) | listed.pop(real_path(file), {})
         except (UsageError, EmosceneError):
             lost.append(file)
             continue
@@ -62,7 +68,8 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         samples.append(make_sample(file, told, prompt))
     if not samples:
         raise UsageError(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
-    return samples, missing_sentences([*lost, *listed], gone, len(files) + len(listed))
+    lost += outside
+    return samples, missing_sentences([*lost, *listed], gone, len(files) + len(outside) + len(listed))
 
 
 def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
@@ -86,6 +93,19 @@ def read_chunk(file: Path) -> dict[str, Any]:
     return {**read_columns(row.to_dict(), str(file)), "place": str(file.parent)}
 
 
+def real_path(path: Path) -> Path:
+    """Return a path with its links followed; one in a circle stays as it is."""
+    return Path(os.path.realpath(path))
+
+
+def check_list(folder: Path, path: Path) -> Path:
+    """Return the path of a list. Raises Failure for one that is no file, or a link that leads out of the folder."""
+    resolve_inside(folder, path.relative_to(folder).as_posix())
+    if not path.is_file():
+        raise EmosceneError(f"{path} is no file: take it away")
+    return path
+
+
 def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The files that a list names, and what it tells of each. Raises Usage where it names none, or says what is off."""
     for number, row in enumerate(read_list_rows(path), 1):
@@ -96,7 +116,7 @@ def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 "take the list away"
             )
         file = resolve_inside(path.parent, told.pop("file"), f"{path}, row {number}")
-        yield file.resolve(), {**told, **({"place": str(path.parent)} if "image" in told else {})}
+        yield real_path(file), {**told, **({"place": str(path.parent)} if "image" in told else {})}
 
 
 def read_list_rows(path: Path) -> list[dict[str, Any]]:
@@ -130,14 +150,28 @@ def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Wei
     return NO_EMOTION if isinstance(said, str) and said.strip().lower() == "neutral" else emotion_weights(said)
 
 
+def words(said: Any) -> str:
+    """Text; a number as its digits. Raises TypeError for a table or a list."""
+    if not isinstance(said, str | int | float):
+        raise TypeError(said)
+    return str(said)
+
+
+def whole(said: Any) -> int:
+    """A whole number. Raises TypeError or ValueError for anything else."""
+    if isinstance(said, bool | float):
+        raise TypeError(said)
+    return int(said)
+
+
 COLUMNS: dict[str, Callable[[Any], Any]] = {
-    "file": str,
+    "file": words,
     "emotion": parse_emotion_cell,
-    "strength": float,
-    "prompt": str,
-    "seed": int,
-    "scene": str,
-    "image": str,
+    "strength": partial(read_number, "strength"),
+    "prompt": words,
+    "seed": whole,  # other programs have longer seeds than ours
+    "scene": words,
+    "image": words,
     "digests": dict,
 }
 """The columns that are read, and what reads them."""
@@ -153,13 +187,13 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
     name, digest = told["image"], told.get("digests", {}).get(told["image"])
     place = Path(told["place"])
     file = place / name if not fault_of_name(name) else None
-    if file is None or not file.is_file() or not is_inside(place, file):
+    if file is None or not is_inside(place, file) or not os.path.isfile(file):  # noqa: PTH113  long names too
         if digest is None or "\0" in name or is_network_name(name):
             return None
         file = Path(name)
     try:
         open_image(file)
-    except UsageError:
+    except (UsageError, OSError, ValueError):  # a name that is too long or no text
         return None
     return file if digest in (None, sha256(file.read_bytes()).hexdigest()) else None
 

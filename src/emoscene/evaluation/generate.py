@@ -149,7 +149,7 @@ def generate_and_predict(
         group = rows[starts[number] : starts[number] + batch]
         drawn, images = zip(*pipe.generate(group, batch), strict=True)
         for row in drawn:
-            run_dir.append_row(index, row.asdict())
+            run_dir.append_row(index, row.to_dict())
         seen = see(images)
         run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
         on_progress(starts[number] + len(group), len(rows))

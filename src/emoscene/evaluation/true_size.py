@@ -36,11 +36,15 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.generate import load
 from emoscene.training import loop, state
 
-METHODS = {"inversion": "inversion", "lora": "lora_sd15", "guidance": "guidance", "multimodal": "multimodal"}
+METHODS = {
+    "inversion": "inversion_mini",
+    "lora": "lora_sd15",
+    "guidance": "guidance_mini",
+    "multimodal": "multimodal_mini",
+}
 """The methods that learn, and the recipe that each takes."""
 LIMITS = {"lora": 25.0, "guidance": 5.0, "multimodal": 45.0}  # MB, at most
 VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
-TOKENIZER = locate_weights(find_spec("mini")) / "tokenizer"
 
 
 def make_true_size_base(folder: Path) -> Path:
@@ -54,7 +58,7 @@ def make_true_size_base(folder: Path) -> Path:
     for part, kind in kinds:
         config = kind.load_config(str(CONFIGS / part))
         kind.from_config(config).to(torch.float16).save_pretrained(folder / part)
-    shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
+    shutil.copytree((locate_weights(find_spec("mini")) / "tokenizer"), folder / "tokenizer", dirs_exist_ok=True)
     shutil.copytree(CONFIGS / "scheduler", folder / "scheduler", dirs_exist_ok=True)
     run_dir.write_atomic(folder / "model_index.json", json.dumps(PIPELINE).encode())
     return folder

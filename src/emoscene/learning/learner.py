@@ -188,18 +188,35 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise UsageError(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
     try:
         found: dict[str, Any] = run_dir.parse_json((folder / CARD).read_text(encoding="utf8"))
-        itemgetter("learner", "config", "emotions", "base")(found)
-        if found["base"] is not None:
-            itemgetter("name", "fingerprint", "width")(found["base"])
+        check_card(found)
     except (ValueError, KeyError, TypeError) as error:
         raise EmosceneError(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
     return found
 
 
+def check_card(card: Any) -> None:
+    """Check that a card, which a stranger may have written, has what every card has.
+
+    Raises:
+        KeyError: for a value that is missing.
+        TypeError: for a value of another kind.
+    """
+    kinds: dict[str, type] = {"learner": str, "config": dict, "emotions": list}
+    for name, kind in kinds.items():
+        if not isinstance(card[name], kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    if card["base"] is None:
+        return
+    itemgetter("width")(card["base"])
+    for name in ("name", "fingerprint"):
+        if not isinstance(card["base"][name], str):
+            raise TypeError(f"{name} of the base is no text")
+
+
 def read_history(folder: Path) -> str:
     """All that a folder says of where it comes from, as text: whose fingerprint stands in it helped to make it."""
     files = (folder / name for name in (CARD, run_dir.MANIFEST))
-    return "".join(file.read_text(encoding="utf8") for file in files if file.is_file())
+    return "".join(file.read_text(encoding="utf8", errors="replace") for file in files if file.is_file())
 
 
 def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: Any) -> Learner:

@@ -154,9 +154,9 @@ class Multimodal(Method):
         """A new one, its prototypes the data's. Raises Usage where the data have no vectors."""
         if data is None:
             return super().from_scratch(config, base)
-        vectors: Tensor = data.all("vector")
+        vectors: Tensor = data.column("vector")
         method = super().from_scratch(replace(config, width=vectors.shape[1]), base)
-        method.prototypes.copy_(emotion_prototypes(vectors, data.all("weights")))
+        method.prototypes.copy_(emotion_prototypes(vectors, data.column("weights")))
         return method
 
     def condition(self, plain: Condition) -> Condition:

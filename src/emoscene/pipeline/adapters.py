@@ -35,6 +35,8 @@ def load_methods(
         registry.source_file("methods", name)
     if strangers := [name for name in folders if name not in wanted]:
         raise UsageError(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
+    if "none" in folders:
+        raise UsageError(f"{folders['none']} says that it holds none, which has no weights: train the method again")
     names = [name for name in wanted if name != "none"]
     pairs = [(name, option.name) for name in names for option in registry.list_options("methods", name)]
     known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
@@ -65,6 +67,8 @@ def method_settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -
 
 def _load_method(name: str, base: DiffusionModel, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
     cls: type[Method] = registry.load_plugin("methods", name)
+    if not cls.columns and name in folders:
+        raise UsageError(f"{folders[name]} says that it holds {name}, which has no weights: train the method again")
     if not cls.columns:
         return cls.from_scratch(configs.replace_fields(cls.Config(), late), base)
     loaded = learners.load_learner("methods", find_adapter(name, base, folders), base, **late)

@@ -75,7 +75,14 @@ class ImageInputs:
     def _register(self, picture: ImageInput) -> tuple[str, str, Image.Image]:
         if isinstance(picture, str | Path):
             return str(picture), _digest_file(picture), open_image(picture)
-        picture = to_upright_rgb(picture)
+        if not isinstance(picture, Image.Image):
+            raise UsageError(f"a {type(picture).__name__} is no picture: give a file's name or a PIL image")
+        try:
+            picture = to_upright_rgb(picture)
+        except ValueError as error:
+            raise UsageError(
+                f"the picture cannot be used ({error}): give one with whole numbers as its pixels"
+            ) from error
         digest = sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
         self.held[name := f"memory:{digest[:16]}"] = picture
         while len(self.held) > HELD:

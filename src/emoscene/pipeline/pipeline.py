@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.images import GenerationParams
+from emoscene.core.images import GenerationParams, read_prompts
 from emoscene.core.limits import read_number, read_seeds
 from emoscene.core.taxonomy import EMOTIONS, Weights, check_one_source, emotion_weights, weights_at
 from emoscene.diffusion.decoding import ImageDecoder, to_pil
@@ -74,10 +74,10 @@ class EmotionPipeline:
 
     def __call__(self, prompt: str | Sequence[str] = "", *, batch: int = 8, **asked: Any) -> Result:
         """Paint every prompt in every emotion; asked: whatever `params` takes. batch: pictures painted at once."""
-        prompts = [prompt] if isinstance(prompt, str) else prompt
+        prompts = read_prompts(prompt)
         for remark in dict.fromkeys(remark for words in prompts for remark in self.remarks(words)):
             warnings.warn(remark, stacklevel=2)
-        rows = self.plan(prompt, **asked)
+        rows = self.plan(prompts, **asked)
         for row in rows[:1]:
             for remark in self.image_inputs.cautions(row, prompts[0]):
                 warnings.warn(remark, stacklevel=2)
@@ -115,7 +115,7 @@ class EmotionPipeline:
         if (low := same.get("cfg_low", 0.0)) > (high := same.get("cfg_high", 1.0)):
             raise UsageError(f"cfg_low={low} is above cfg_high={high}: --cfg acts from high down to low")
         source = self.image_inputs.source_fields(image, keep, size)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = read_prompts(prompt)
         if image is not None and not all(prompts):
             caption = self.image_inputs.caption(source["image"])
             prompts = [words or caption for words in prompts]

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ import numpy as np
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.paths import fault_of_name, is_inside
+from emoscene.core.paths import fault_of_name, is_inside, resolve_inside
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
+from emoscene.reporting.checks import check_manifest, check_scores, check_verdict
 
 APART = ("base", "strength", "cfg", "steps", "sampler", "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
-VERDICT = ("file", "prompt", "seed", "asked", "scene", "kept", "seen")
-"""What every row of verdicts has."""
 SAME = {
     "prompts": "painted other prompts",
     "seeds": "painted other seeds",
@@ -96,12 +94,18 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
         manifest = run_dir.read_manifest(folder, "scores")
         if manifest["state"] != "done":
             raise UsageError(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
+        for name in ("scores.json", "verdicts.jsonl"):
+            file = resolve_inside(folder, name)
+            if file.exists() and not file.is_file():
+                raise EmosceneError(f"{file} is no file: evaluate into the folder again")
         try:
             scores = run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8"))
-            name = scores.get("method") or Path(scores["from"]).name
+            check_scores(scores)
+            check_manifest(manifest)
+            name = str(scores.get("method") or Path(scores["from"]).name)
             found.append(ScoreEntry(name, folder, scores, list(_verdicts(folder)), manifest))
             found[-1].judged("emotion_accuracy")
-        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
             raise EmosceneError(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
     if not found:
         raise UsageError("report needs SCORES: the folders that `emoscene evaluate` made")
@@ -109,11 +113,9 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
 
 
 def _verdicts(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of verdicts. Raises KeyError or TypeError for one that is none of `evaluate`'s."""
+    """The rows of verdicts. Raises KeyError, TypeError or ValueError for one that is none of `evaluate`'s."""
     for row in run_dir.read_jsonl(folder / "verdicts.jsonl"):
-        itemgetter(*VERDICT)(row)
-        if not isinstance(row["prompt"], str) or not isinstance(row["seen"], dict):
-            raise TypeError("a verdict's prompt is text, and what was seen in it a table")
+        check_verdict(row)
         yield row
 
 

@@ -73,7 +73,8 @@ def _picture(verdict: Verdict) -> str:
 
 def _bars(verdict: Verdict) -> str:
     lines = "".join(
-        f"<dt>{name}</dt><dd><i style='width:{100 * share:.1f}%;background:{HUES.get(name, COLOURS[6])}'></i></dd>"
+        f"<dt>{escape(name)}</dt>"
+        f"<dd><i style='width:{100 * share:.1f}%;background:{HUES.get(name, COLOURS[6])}'></i></dd>"
         f"<dd>{share:.0%}</dd>"
         for name, share in sorted(verdict.likely.items(), key=lambda pair: -pair[1])
     )

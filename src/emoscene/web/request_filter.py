@@ -53,6 +53,8 @@ SEND = re.compile(rf"/login/?|/gradio_api/(queue/join/?|cancel|reset/?|upload|{C
 FETCHED = re.compile(r'"path"\s*:\s*"\s*[a-z][a-z0-9+.-]+:', re.IGNORECASE)
 LISTEN = re.compile(rf"/gradio_api/(queue/data|{CALLS}/(?P<event>\w+))")
 OPEN = {"/gradio_api/login_check", "/gradio_api/login_check/", "/gradio_api/theme.css"}  # without a password, too
+PATH_BYTES = 2048  # of a request's path; the disk knows no longer ones
+PART_BYTES = 255  # of what stands between two slashes
 JSON_BYTES = 64 * 1024
 JSON_DEPTH = 32
 JSON_SECONDS = 30.0
@@ -130,7 +132,7 @@ class RequestFilter:
         ways = {"GET": LOOK, "HEAD": LOOK, "POST": SEND}
         if scope["method"] not in ways:
             raise Refused(405, f"{scope['method']} is not understood here")
-        if not ways[scope["method"]].fullmatch(scope["path"]):
+        if not ways[scope["method"]].fullmatch(scope["path"]) or is_too_long(scope["path"]):
             raise Refused(404, "there is nothing here: the page is at /")
         if headers["content-length"] and headers["transfer-encoding"]:
             raise Refused(400, "a request says its length or comes in chunks, and not both")
@@ -204,6 +206,12 @@ def every_header(scope: Scope) -> defaultdict[str, list[str]]:
 def clean_scope(scope: Scope) -> Scope:
     """Return a request without the header by which anyone could tell Gradio another address of its own."""
     return {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != b"x-gradio-server"]}
+
+
+def is_too_long(path: str) -> bool:
+    """Tell whether a path is longer than the disk's may be."""
+    said = path.encode("utf8", "surrogateescape")
+    return len(said) > PATH_BYTES or max(map(len, said.split(b"/"))) > PART_BYTES
 
 
 def json_depth(value: Any) -> int:

@@ -113,16 +113,17 @@ class PartCounter:
         self.parts = 0
         self.complete = False
         self.header, self.value = b"", b""
-        self.parser = MultipartParser(
-            words[b"boundary"],
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._read_field,
-                "on_header_value": self._read_value,
-                "on_header_end": self._end_header,
-                "on_end": self._end,
-            },
-        )
+        calls = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._read_field,
+            "on_header_value": self._read_value,
+            "on_header_end": self._end_header,
+            "on_end": self._end,
+        }
+        try:
+            self.parser = MultipartParser(words[b"boundary"], calls)  # type: ignore[arg-type]
+        except FormParserError as error:
+            raise Refused(400, "the upload's boundary is too long: send it with a shorter one") from error
 
     def write(self, piece: bytes) -> None:
         """Follow the body for one more piece. Raises Refused."""

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.paths import resolve_inside
 from emoscene.core.run_dir import parse_json
 from emoscene.data.captions import describe_attributes
 from emoscene.data.image_checks import ImageRefused
@@ -43,7 +44,11 @@ class EmoSet(FileSource):
         self.rows: list[tuple[str, str, str, str]] = []
         for split in SPLITS:
             path = self.folder / f"{split}.json"
-            for number, row in enumerate(_read_json(path)):
+            resolve_inside(self.folder, path.name)
+            rows = _read_json(path)
+            if not isinstance(rows, list):
+                raise UsageError(f"{path} is not a list of rows: put EmoSet's own file there")
+            for number, row in enumerate(rows):
                 self.rows.append((split, *_parse_row(row, numbers, f"{path}, row {number}")))
         images = [image for _, _, image, _ in self.rows]
         self.ids = ids_of_paths([PurePosixPath(image).name for image in images])

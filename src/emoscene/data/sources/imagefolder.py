@@ -155,7 +155,7 @@ class ImageFolder(FileSource):
                 for key in ROLES:
                     columns[key] = _find_column(row, key, wanted.get(key, ""), path)
             file, label = row.get(columns["file_name"]), row.get(columns["label"])
-            if not isinstance(file, str) or not file or label is None:
+            if not isinstance(file, str) or not Path(file).name or label is None:
                 raise UsageError(f"{where} has no file_name or no label: mend it, or take the row out")
             if row.get("split"):
                 split = official_split(str(row["split"]))
@@ -186,7 +186,7 @@ def _list_folders(root: Path) -> list[Path]:
 
 
 def _split_of_file(place: Path, file: str) -> str:
-    head = official_split((place / file).parts[0])
+    head = official_split("".join((place / file).parts[:1]))
     if head in SPLITS:
         return head
     return ""

@@ -26,7 +26,7 @@ from torch import Tensor
 from emoscene import __version__
 from emoscene.core.errors import UsageError
 from emoscene.diffusion.loras import hash_tensors
-from emoscene.export.artifact import (
+from emoscene.exports.artifact import (
     EMOTION,
     PROMPT,
     Artifact,

@@ -19,8 +19,8 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.export import card, diffusers, kohya
-from emoscene.export.artifact import Artifact, ExportBundle, open_artifact
+from emoscene.exports import card, diffusers, kohya
+from emoscene.exports.artifact import Artifact, ExportBundle, open_artifact
 
 FORMATS: dict[str, Callable[[Artifact], ExportBundle]] = {
     "diffusers": diffusers.plan_files,

@@ -17,7 +17,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.images import GenerationParams, contact_sheet
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
-from emoscene.export.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
+from emoscene.exports.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import Emotion
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.export.artifact import (
+from emoscene.exports.artifact import (
     EMOTION,
     PROMPT,
     SEED,
