@@ -1,1 +1,1 @@
-"""From pictures to what training reads: `sources` yield records, `preparation` writes them, `dataset` reads them."""
+"""From images to what training reads: `sources` yield records, `preparation` writes them, `dataset` reads them."""

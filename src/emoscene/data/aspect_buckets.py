@@ -1,7 +1,7 @@
-"""The sizes that pictures are cut to: one square, or a few shapes of about its area ("buckets").
+"""The sizes that images are cut to: one square, or a few shapes of about its area ("buckets").
 
 A square cuts a third off a photograph of 3:2. Cut to the nearest of a few shapes, it keeps its sides, and because all
-shapes have about as many pixels, a step costs the same on each. A batch holds pictures of one shape: see `batches`.
+shapes have about as many pixels, a step costs the same on each. A batch holds images of one shape: see `batches`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ NEAR = 0.1  # of the square's area that a shape may have more or less
 
 
 def bucket_sizes(side: int, unit: int) -> tuple[tuple[int, int], ...]:
-    """Sizes (W, H) of about side x side pixels, in multiples of `unit`: the square first, then wide and high ones."""
+    """List the sizes that images may be cut to.
+
+    Args:
+        side: The side of the square in pixels, at least `unit`.
+        unit: Every side is a multiple of it, in pixels.
+
+    Returns:
+        Sizes (W, H), each of about side x side pixels: the square first, then landscape and portrait formats.
+    """
     found = [(side, side)]
     for wide in range(side + unit, int(side * LONGEST) + 1, unit):
         high = round(side * side / wide / unit) * unit
@@ -26,7 +34,15 @@ def bucket_sizes(side: int, unit: int) -> tuple[tuple[int, int], ...]:
 
 
 def crop_to_bucket(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:
-    """The middle of a picture, at the size (W, H) whose aspect ratio is nearest to its own."""
+    """Cut out the centre of an image, at the size whose aspect ratio is nearest to its own.
+
+    Args:
+        image: The image, of any size.
+        sizes: The sizes (W, H) to choose from, in pixels.
+
+    Returns:
+        The centre, resized to one of `sizes`.
+    """
     aspect = math.log(image.width / image.height)
     wide, high = min(sizes, key=lambda size: abs(math.log(size[0] / size[1]) - aspect))
     scale = min(image.width / wide, image.height / high)
@@ -36,5 +52,13 @@ def crop_to_bucket(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Imag
 
 
 def crop_square(image: Image.Image, side: int) -> Image.Image:
-    """The middle of a picture, `side` pixels square."""
+    """Cut out the central square of an image.
+
+    Args:
+        image: The image, of any size.
+        side: The side of the result in pixels.
+
+    Returns:
+        The centre, `side` x `side` pixels.
+    """
     return crop_to_bucket(image, ((side, side),))

@@ -22,37 +22,78 @@ from emoscene.core import seeds
 class Data(Protocol):
     """What training reads from: some rows' columns, as tensors [B, ...] or lists.
 
-    It may also have `group_by_shape`, lists of the rows that go together in a batch, and `flips`: whether `read` takes
+    It may also have `rows_by_shape`, lists of the rows that go together in a batch, and `flips`: whether `read` takes
     `mirrored`, the rows to be mirrored.
     """
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
-        """The named columns of these rows."""
+        """Read the named columns of some rows.
+
+        Args:
+            indices: The rows [B], each from 0 to len - 1.
+            columns: The names of the columns.
+
+        Returns:
+            For each column a tensor [B, ...] or a list of B values.
+        """
 
 
 def read_batch(
     data: Data, columns: Sequence[str], seed: int, step: int, size: int, slots: Sequence[int]
 ) -> tuple[list[int], dict[str, Any]]:
-    """The rows in these slots of a step's batch of `size`, and the columns of each."""
+    """Read what one process needs of a training step.
+
+    Args:
+        data: What to read from.
+        columns: The names of the columns.
+        seed: The seed of the run.
+        step: The step, from 0.
+        size: The size of the global batch.
+        slots: The places in the global batch that this process computes, each from 0 to size - 1.
+
+    Returns:
+        The rows in these slots, and the columns of each.
+    """
     drawn = batch_indices(seed, step, size, group_by_shape(data))
     rows = [drawn[slot] for slot in slots]
     if not getattr(data, "flips", False):
         return rows, data.read(rows, columns)
-    dice = (torch.rand((), generator=seeds.torch_generator(seed, "mirror", step, slot)) for slot in slots)
-    mirrored = [bool(die < 0.5) for die in dice]
+    mirrored = []
+    for slot in slots:
+        generator = seeds.torch_generator(seed, "mirror", step, slot)
+        mirrored.append(bool(torch.rand((), generator=generator) < 0.5))
     return rows, data.read(rows, columns, mirrored)  # type: ignore[call-arg]
 
 
 def group_by_shape(data: Data) -> Sequence[Sequence[int]]:
-    """The rows of each shape; all of them where the data know of none."""
+    """List which rows may go together in a batch.
+
+    Args:
+        data: What training reads from.
+
+    Returns:
+        The rows of each latent shape; one list of all rows where the data has no shapes.
+    """
     found: Sequence[Sequence[int]] | None = getattr(data, "rows_by_shape", None)
-    return [range(len(data))] if found is None else found
+    if found is None:
+        return [range(len(data))]
+    return found
 
 
 def batch_indices(seed: int, step: int, batch: int, shapes: Sequence[Sequence[int]]) -> list[int]:
-    """The rows of a step's global batch, all of one shape; shapes: the rows of each."""
+    """Draw the rows of a step's global batch, all of one shape.
+
+    Args:
+        seed: The seed of the run.
+        step: The step, from 0.
+        batch: The size of the global batch.
+        shapes: The rows of each shape.
+
+    Returns:
+        The rows [batch].
+    """
     counts = tuple(map(len, shapes))
     latest = (step + len(counts)) * batch // sum(counts) + 1
     epoch = bisect_right(range(latest + 1), step, key=lambda epoch: _batches_before(epoch, batch, counts)) - 1
@@ -62,7 +103,10 @@ def batch_indices(seed: int, step: int, batch: int, shapes: Sequence[Sequence[in
     rows, count = shapes[shape], counts[shape]
     first = (epoch * count // batch + int((turns[:turn] == shape).sum())) * batch
     places = range(first, first + batch)
-    return [int(rows[int(_permutation(seed, "order", place // count, count)[place % count])]) for place in places]
+    indices = []
+    for place in places:
+        indices.append(int(rows[int(_permutation(seed, "order", place // count, count)[place % count])]))
+    return indices
 
 
 def _batches_before(epoch: int, batch: int, counts: Sequence[int]) -> int:
@@ -73,7 +117,9 @@ def _batches_before(epoch: int, batch: int, counts: Sequence[int]) -> int:
 @lru_cache(maxsize=2)
 def _shape_order(seed: int, epoch: int, batch: int, counts: tuple[int, ...]) -> Tensor:
     """The shape of each batch of an epoch."""
-    own = [(epoch + 1) * count // batch - epoch * count // batch for count in counts]
+    own = []
+    for count in counts:
+        own.append((epoch + 1) * count // batch - epoch * count // batch)
     turns = torch.repeat_interleave(torch.tensor(own))
     return turns[_permutation(seed, "shapes", epoch, len(turns))]
 

@@ -1,4 +1,4 @@
-"""A card for people: what lies in a prepared folder, in numbers, in pictures, and in a plot of its classes.
+"""A card for people: what lies in a prepared folder, in numbers, in images, and in a plot of its classes.
 
 README.md  card/pictures.jpg  card/classes.svg
 """
@@ -23,17 +23,27 @@ from emoscene.core.templates import render
 from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.records import ROLES
 
-SHOWN, SIDE = 6, 128  # pictures of each emotion, and their side
+SHOWN, SIDE = 6, 128  # images of each emotion, and their side
 NAMES = (*EMOTIONS, "none")
 COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
 
 
 def write_card(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
-    """The card and its two pictures."""
+    """Write README.md, the class balance and a grid of example images.
+
+    Args:
+        folder: The prepared folder.
+        licence: A sentence about the licence of the source.
+        facts: The entries of the manifest.
+    """
     data = load_from_disk(str(folder))
     roles, emotions = np.array(data["role"][:]), np.array(data["emotion"][:])
-    numbers = [*range(8), *([-1] if (emotions == -1).any() else [])]
-    counts = {role: [int(((roles == role) & (emotions == n)).sum()) for n in numbers] for role in ROLES}
+    numbers = list(range(len(EMOTIONS)))
+    if (emotions == -1).any():
+        numbers.append(-1)
+    counts = {}
+    for role in ROLES:
+        counts[role] = [int(((roles == role) & (emotions == n)).sum()) for n in numbers]
     (folder / "card").mkdir(exist_ok=True)
     run_dir.write_atomic(folder / "card/classes.svg", plot_classes(counts).encode())
     run_dir.write_atomic(folder / "card/pictures.jpg", image_grid(folder, data, emotions))
@@ -61,8 +71,17 @@ class Line:
 
 
 def plot_classes(counts: Mapping[str, list[int]]) -> str:
-    """The class balance as SVG: a bar for each emotion, its roles in colours."""
-    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    """Plot the class balance: a bar for each emotion, divided by role.
+
+    Args:
+        counts: For each role, the number of images of each emotion, in the order of `NAMES`.
+
+    Returns:
+        The plot as SVG.
+    """
+    totals = []
+    for column in zip(*counts.values(), strict=True):
+        totals.append(sum(column))
     step, left, wide, top = 30, 110, 460, 44
     scale = wide / max(*totals, 1)
     lines = []
@@ -80,7 +99,16 @@ def plot_classes(counts: Mapping[str, list[int]]) -> str:
 
 
 def image_grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
-    """A few pictures of each emotion that there is, as a JPEG."""
+    """Show a few images of each emotion.
+
+    Args:
+        folder: The prepared folder.
+        data: Its rows.
+        emotions: The emotion of each row [N], -1 for none.
+
+    Returns:
+        The grid as a JPEG file.
+    """
     lines, labels = [], []
     for number, name in (*enumerate(EMOTIONS), (-1, "none")):
         places = np.flatnonzero(emotions == number)
@@ -98,20 +126,27 @@ def _thumbnail(path: Path) -> Image.Image:
 
 
 def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
-    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
-    rows = [
-        f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |"
-        for n, name in enumerate(NAMES[: len(totals)])
-    ]
-    alike = facts["duplicates"]
+    totals = []
+    for column in zip(*counts.values(), strict=True):
+        totals.append(sum(column))
+    rows = []
+    for n, name in enumerate(NAMES[: len(totals)]):
+        rows.append(f"| {name} | {' | '.join(str(counts[role][n]) for role in counts)} | {totals[n]} |")
+    shapes = _count_list(facts["shapes"], "{} pixels ({})")
+    mirrored = ""
+    if facts["flips"]:
+        mirrored = ", and `mirrored` that of the mirrored picture"
+    mixtures = []
+    if facts["mixtures"]:
+        mixtures = [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
     lines = [
         f"# {facts['pictures']} pictures from `{facts['source']}`, prepared for emoscene {__version__}",
         "",
         licence,
         "",
-        "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.Prepared(FOLDER)`.",
-        f"Pictures have {_count_list(facts['shapes'], '{} pixels ({})')}; `latent` is raw half precision, to be shaped by",
-        f"`shape`{', and `mirrored` that of the mirrored picture' if facts['flips'] else ''}.",
+        "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.PreparedDataset(FOLDER)`.",
+        f"Pictures have {shapes}; `latent` is raw half precision, to be shaped by",
+        f"`shape`{mirrored}.",
         "",
         "![a few pictures of each emotion](card/pictures.jpg)",
         "",
@@ -121,22 +156,30 @@ def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list
         f"|---|{'---|' * (len(counts) + 1)}",
         *rows,
         "",
-        *(
-            [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
-            if facts["mixtures"]
-            else []
-        ),
+        *mixtures,
+        *_list_findings(facts),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _list_findings(facts: Mapping[str, Any]) -> list[str]:
+    """What was found while preparing, as lines of a Markdown list."""
+    alike = facts["duplicates"]
+    lines = [
         f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
         f"- unusual and mended: {_count_list(facts['mended'])}",
         f"- duplicates: {alike['groups']} groups, {alike['pictures']} pictures beyond the first of each, "
         f"{alike['pairs across official splits']} pairs across official splits (`duplicates.jsonl`)",
         f"- captions: {_count_list(facts['captions'])}",
-        *([f"- {name}: {count} pictures" for name, count in facts["rules"].items()] if "rules" in facts else []),
-        *([f"- revision {facts['revision']}"] if "revision" in facts else []),
-        *(f"- take care: {sentence}" for sentence in facts.get("cautions", ())),
-        "",
     ]
-    return "\n".join(lines)
+    for name, count in facts.get("rules", {}).items():
+        lines.append(f"- {name}: {count} pictures")
+    if "revision" in facts:
+        lines.append(f"- revision {facts['revision']}")
+    for sentence in facts.get("cautions", ()):
+        lines.append(f"- take care: {sentence}")
+    return lines
 
 
 def _count_list(counts: Mapping[str, int], form: str = "{} {}") -> str:

@@ -1,7 +1,7 @@
 """What whoever trains on a prepared set must know of it: where the miniature's models saw images not of its world.
 
 The base `mini` brings a captioner and an EmotionCLIP that have seen nothing but the rendered world. Its captioner is
-asked of that world's images alone, unless a call names it (`captioner=base`); its EmotionCLIP reads every picture. Each
+asked of that world's images alone, unless a call names it (`captioner=base`); its EmotionCLIP reads every image. Each
 way the sentence goes to whoever called, into the manifest, and onto the card.
 """
 
@@ -17,9 +17,15 @@ from emoscene.data.planning import Plan
 
 
 def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) -> list[str]:
-    """A sentence for each model that is the miniature's, where not all images are of its world.
+    """List the models of the miniature that are applied to images which are not of its world.
 
-    rendered: whether each picture carries the world's mark [N]; worded: where its caption comes from [N].
+    Args:
+        networks: The models that read the images.
+        rendered: Whether each image carries the mark of the rendered world [N].
+        worded: Where each caption comes from [N]: own, attributes or none.
+
+    Returns:
+        A sentence for each such model.
     """
     foreign = ~rendered
     if not foreign.any():
@@ -45,11 +51,19 @@ def list_cautions(networks: Networks, rendered: np.ndarray, worded: np.ndarray) 
 
 
 def count_captions(plan: Plan, spares: bool) -> dict[str, int]:
-    """How many captions are the set's own, how many the captioner's, and where it was spared what is left.
+    """Count where the captions of the plan's images come from.
 
-    spares: whether the captioner was asked of the rendered world's images alone.
+    Args:
+        plan: The images taken.
+        spares: Whether the captioner is asked about images of the rendered world only.
+
+    Returns:
+        The number of `own` captions and of the `captioner`'s; with `spares` also of `attributes` and `none`.
     """
-    asked = plan.rendered() if spares else np.ones(len(plan), dtype=bool)
+    if spares:
+        asked = plan.rendered()
+    else:
+        asked = np.ones(len(plan), dtype=bool)
     worded = plan.worded()
     own = int((worded == "own").sum())
     rest = Counter(worded[(worded != "own") & ~asked].tolist())

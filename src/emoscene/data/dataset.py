@@ -1,4 +1,4 @@
-"""Reading a prepared folder: memory-mapped, a batch of rows at a time, one role's pictures or all of them."""
+"""Reading a prepared folder: memory-mapped, a batch of rows at a time, one role's images or all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,22 @@ from emoscene.encoders.base import to_tensor
 
 
 class PreparedDataset:
-    """A prepared folder, or the part of it that a role may learn from."""
+    """A prepared folder, or the part of it that one role may learn from.
+
+    Args:
+        folder: The folder that `emoscene prepare` wrote.
+        role: One of `records.ROLES`; all images if left out.
+
+    Raises:
+        UsageError: The folder is not finished, or has no images for the role.
+        EmosceneError: The folder is damaged.
+
+    Example:
+        >>> data = PreparedDataset("prepared", role="methods")
+        >>> batch = data.read([0, 1, 2], ["latent", "caption", "weights"])
+        >>> batch["latent"].shape
+        torch.Size([3, 4, 16, 16])
+    """
 
     def __init__(self, folder: str | Path, role: str | None = None) -> None:
         self.folder = Path(folder)
@@ -45,7 +60,10 @@ class PreparedDataset:
         self.flips: bool = manifest.get("flips", False)
         self.table: Dataset = opened.with_format("arrow")
         roles = self.table.select_columns(["role"])[:]["role"].to_numpy(zero_copy_only=False)
-        self.places = np.flatnonzero(roles == role) if role else np.arange(len(roles))
+        if role:
+            self.places = np.flatnonzero(roles == role)
+        else:
+            self.places = np.arange(len(roles))
         if not len(self.places):
             raise UsageError(f"{folder} has no pictures for {role}: prepare more, or with a larger share (--split)")
 
@@ -57,15 +75,26 @@ class PreparedDataset:
         """The rows of each shape that there is, which go together in a batch."""
         columns = self.table.select_columns(["shape"])[:]["shape"].combine_chunks().flatten().to_numpy()
         which = np.unique(columns.reshape(-1, 3)[self.places], axis=0, return_inverse=True)[1].reshape(-1)
-        return [np.flatnonzero(which == one) for one in range(which.max() + 1)]
+        rows = []
+        for shape in range(which.max() + 1):
+            rows.append(np.flatnonzero(which == shape))
+        return rows
 
     def read(self, indices: Sequence[int], columns: Sequence[str], mirrored: Sequence[bool] = ()) -> dict[str, Any]:
-        """The named columns of these rows, in their order.
+        """Read the named columns of some rows, in the given order.
 
-        latent [B, 4, h, w] (all rows of one shape; where `mirrored` says so, the mirrored picture's), vector [B, D]
-        (unit length), weights [B, 8], emotion [B] are tensors, so is `picture` [B, 3, side, side] in [-1, 1], the
-        middle square of its file; all others are lists. Raises Usage for a column that nobody knows, for vectors that
-        were not prepared, and for latents of several shapes.
+        Args:
+            indices: The rows [B], each from 0 to len - 1.
+            columns: Names of `records.FEATURES`, or `picture` for the pixels of the file.
+            mirrored: For each row, whether to read the latent of the mirrored image [B]; none if left out.
+
+        Returns:
+            Tensors for `latent` [B, 4, h, w], `vector` [B, D] (unit length), `weights` [B, 8], `emotion` [B] (-1
+            for none) and `picture` [B, 3, side, side] in [-1, 1], the central square; lists of B values for all
+            other columns.
+
+        Raises:
+            UsageError: A column does not exist, the vectors were not prepared, or the latents have several shapes.
         """
         for column in columns:
             if column not in (known := [*FEATURES, "picture"]):
@@ -75,9 +104,13 @@ class PreparedDataset:
                 f"{self.folder} has no EmotionCLIP vectors: prepare the pictures into another folder, with a base that "
                 "has an emotion_clip or with emotion_clip=FOLDER (emoscene train emotion_clip makes one)"
             )
-        stored = {"file" if column == "picture" else column for column in columns}
-        stored |= {"shape"} if "latent" in columns else set()
-        stored |= {"mirrored"} if "latent" in columns and any(mirrored) else set()
+        stored = set(columns)
+        if "picture" in stored:
+            stored = (stored - {"picture"}) | {"file"}
+        if "latent" in columns:
+            stored |= {"shape"}
+        if "latent" in columns and any(mirrored):
+            stored |= {"mirrored"}
         some = self.table.select_columns(sorted(stored))[self.places[np.asarray(indices, dtype=np.int64)]]
         found = {column: READERS.get(column, _read_list)(self, some, column) for column in columns}
         if "mirrored" in stored and "latent" in columns:
@@ -86,12 +119,19 @@ class PreparedDataset:
         return found
 
     def column(self, column: str) -> Any:
-        """One column of every row."""
+        """Read one column of all rows.
+
+        Args:
+            column: Its name, as for `read`.
+
+        Returns:
+            A tensor [N, ...] or a list of N values.
+        """
         return self.read(range(len(self)), [column])[column]
 
 
 def _check_parts(folder: Path) -> None:
-    """Raises Failure where `state.json`, which `datasets` follows, names a file outside of the folder."""
+    """Raises EmosceneError where `state.json`, which `datasets` follows, names a file outside of the folder."""
     try:
         about = run_dir.parse_json((folder / "state.json").read_text(encoding="utf8"))
         names = [part["filename"] for part in about["_data_files"]]
@@ -121,14 +161,20 @@ def _read_vectors(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
 
 
 def _read_numbers(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
-    values = some[column].to_pylist()
-    return torch.tensor(values, dtype=torch.int64 if column == "emotion" else torch.float32)
+    dtype = torch.float32
+    if column == "emotion":
+        dtype = torch.int64
+    return torch.tensor(some[column].to_pylist(), dtype=dtype)
 
 
 def _read_images(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
-    opened = (open_image(resolve_inside(data.folder, file)) for file in some["file"].to_pylist())
-    side = (data.side, data.side)
-    return to_tensor(image if image.size == side else crop_square(image, data.side) for image in opened)
+    images = []
+    for file in some["file"].to_pylist():
+        image = open_image(resolve_inside(data.folder, file))
+        if image.size != (data.side, data.side):
+            image = crop_square(image, data.side)
+        images.append(image)
+    return to_tensor(images)
 
 
 READERS: dict[str, Callable[[PreparedDataset, pa.Table, str], Any]] = {

@@ -1,14 +1,15 @@
-"""Pictures that are the same, to the byte or to the eye: grouped, and never deleted.
+"""Images that are the same, to the byte or to the eye: grouped, and never deleted.
 
-    look(picture) -> 64 bits          groups(digests, looks, alike=4) -> a group's number for every picture
+    perceptual_hash(image) -> 64 bits
+    group_duplicates(digests, looks, alike=4) -> the number of its group for every image
 
 The eye's hash is pHash (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"): the signs,
 against their median, of the 8 x 8 lowest frequencies of a small grey copy's cosine transform. Resizing, another
-compression and small changes of light move few of its bits. Half of the bits are always set, so unlike pictures lie
+compression and small changes of light move few of its bits. Half of the bits are always set, so unlike images lie
 about 32 bits apart, and what says nothing (a flat surface) is known by its spectrum.
 
 Pairs within d bits are found without comparing all with all: of d + 1 bands of a hash, at least one is the same in both
-(Manku et al. 2007), so only pictures that share a band are compared.
+(Manku et al. 2007), so only images that share a band are compared.
 """
 
 from __future__ import annotations
@@ -19,27 +20,40 @@ import numpy as np
 from PIL import Image
 
 GREY, LOW = 32, 8  # the small copy's side; frequencies kept along each axis
-FLAT = 2.0  # of a frequency's mean size, in grey levels: below it a picture has nothing to tell it by
+FLAT = 2.0  # of a frequency's mean size, in grey levels: below it an image has nothing to tell it by
 BLOCK = 2048  # hashes compared at once
 _K, _N = np.arange(LOW)[:, None], np.arange(GREY)[None, :]
 COSINES = np.cos(np.pi * _K * (2 * _N + 1) / (2 * GREY)) * np.sqrt(2 / GREY)  # DCT-II, without the constant
 
 
 def perceptual_hash(picture: Image.Image) -> int:
-    """A picture's perceptual hash, 64 bits; 0 for one without any structure, which is like no other."""
+    """Compute the perceptual hash of an image (pHash, Zauner 2010).
+
+    Args:
+        picture: The image, of any size and mode.
+
+    Returns:
+        64 bits; 0 for an image without structure, which is like no other.
+    """
     grey = picture.convert("L").resize((GREY, GREY), Image.Resampling.LANCZOS, reducing_gap=2.0)
     spectrum = COSINES @ np.asarray(grey, np.float64) @ COSINES.T
-    spectrum[0, 0] = 0  # the mean, which says how bright the picture is and not what it shows
+    spectrum[0, 0] = 0  # the mean, which says how bright the image is and not what it shows
     if np.abs(spectrum).mean() < FLAT:
         return 0
     return int.from_bytes(np.packbits(spectrum > np.median(spectrum)).tobytes(), "big")
 
 
 def group_duplicates(digests: np.ndarray, looks: np.ndarray, alike: int) -> np.ndarray:
-    """For each of N pictures the number of its group [N], which is that of the group's first picture.
+    """Group images that are the same, by their bytes or by their hashes.
 
-    digests: uint64 [N], equal for equal files; looks: uint64 [N], 0 where there is none; alike: bits in which the looks
-    of two pictures of a group may differ; negative, only equal files are grouped.
+    Args:
+        digests: uint64 [N], equal for equal files.
+        looks: Perceptual hashes, uint64 [N]; 0 where there is none.
+        alike: The number of bits, from 0 to 64, in which the hashes of one group may differ; if negative, only equal
+            files are grouped.
+
+    Returns:
+        For each image the number of its group [N], which is the index of the group's first image.
     """
     first = _first_of_each(digests)
     if alike >= 0 and looks.any():
@@ -47,7 +61,7 @@ def group_duplicates(digests: np.ndarray, looks: np.ndarray, alike: int) -> np.n
         family = _connected_components(len(some), *_near_pairs(some, alike))
         seen = np.flatnonzero(looks > 0)
         leaders = np.full(len(some), -1)
-        leaders[family[where[::-1]]] = seen[::-1]  # the first picture of each family, as later writes win
+        leaders[family[where[::-1]]] = seen[::-1]  # the first image of each family, as later writes win
         first = _connected_components(
             len(first), np.r_[np.arange(len(first)), seen], np.r_[first, leaders[family[where]]]
         )
@@ -67,7 +81,9 @@ def _near_pairs(looks: np.ndarray, alike: int) -> tuple[np.ndarray, np.ndarray]:
         band = (looks >> np.uint64(low)) & np.uint64(2 ** int(high - low) - 1)
         order = np.argsort(band, kind="stable")
         for bucket in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
-            for start in range(0, len(bucket) if len(bucket) > 1 else 0, BLOCK):
+            if len(bucket) < 2:
+                continue
+            for start in range(0, len(bucket), BLOCK):
                 part = bucket[start : start + BLOCK]
                 rest = bucket[start:]
                 bits = np.bitwise_count(looks[part, None] ^ looks[None, rest])

@@ -1,9 +1,9 @@
-"""The second pass: what the frozen networks make of a picture, shard by shard, in batches of one fixed size.
+"""The second pass: what the frozen networks make of an image, shard by shard, in batches of one fixed size.
 
-A shard is a part of the plan, and its batches start with it; each has pictures of one shape, and the last ones are
-padded. So a row's bytes depend neither on how many pictures were asked for after it nor on how many processes share the
+A shard is a part of the plan, and its batches start with it; each has images of one shape, and the last ones are
+padded. So a row's bytes depend neither on how many images were asked for after it nor on how many processes share the
 work. Its captions, latents and vectors are computed in one go from pixels that are decoded once; threads of the source
-decode ahead of them. A shard is written whole after its pictures, and one that lies there is not made again.
+decode ahead of them. A shard is written whole after its images, and one that lies there is not made again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from emoscene.encoders.base import to_tensor
 from emoscene.encoders.captioner import Captioner
 from emoscene.encoders.emotion_clip import EmotionCLIP
 
-BATCH = 32  # pictures encoded at once
+BATCH = 32  # images encoded at once
 KINDS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 1},
     "jpeg": {"quality": 95, "subsampling": 0},
@@ -42,14 +42,14 @@ KINDS: dict[str, dict[str, Any]] = {
 MISFITS = "misfits"
 
 Item = tuple[int, Record, Image.Image]
-"""A picture's place in its shard, what the source says of it, and its pixels."""
+"""An image's place in its shard, what the source says of it, and its pixels."""
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What reads the pictures: an autoencoder, perhaps EmotionCLIP, a captioner, and a CLIP that tells what fits.
+    """What reads the images: an autoencoder, perhaps EmotionCLIP, a captioner, and a CLIP that tells what fits.
 
-    kind: of the files kept; flips: whether mirrored pictures are encoded too. miniature: which of emotion_clip,
+    kind: of the files kept; flips: whether mirrored images are encoded too. miniature: which of emotion_clip,
     captioner and clip (that tells what fits) are the miniature's own, and know its world alone; spares: whether such a
     captioner is asked of that world's images alone.
     """
@@ -65,9 +65,16 @@ class Networks:
 
     @torch.no_grad()
     def encode_batch(self, part: list[Item]) -> list[tuple[Record, float]]:
-        """Up to BATCH records, their pictures of one shape, with words, latents and vectors; and how the words fit.
+        """Encode images and complete their records.
 
-        Raises Failure where memory does not suffice for them.
+        Args:
+            part: Up to `BATCH` items, whose images all have one size.
+
+        Returns:
+            For each item its record, with captions, latent and vector, and the cosine of caption and image.
+
+        Raises:
+            EmosceneError: Memory does not suffice.
         """
         with explain_full_memory(f"memory does not suffice to encode {BATCH} pictures at once: give --device cpu"):
             return self._read(part)
@@ -78,35 +85,60 @@ class Networks:
         inside = center_square(images)
         said = self._caption(part, images)
         latents = pack_arrays(_source_numbers(self.backbone.encode_images(images)))
-        mirrored = (
-            pack_arrays(_source_numbers(self.backbone.encode_images(images.flip(-1))))
-            if self.flips
-            else [(b"", ())] * BATCH
-        )
-        vectors = pack_arrays(_source_numbers(self.reader.encode(inside)[1])) if self.reader else [(b"", ())] * BATCH
-        made = [
-            replace(settle_captions(record, words), latent=latent, shape=shape, mirrored=other, vector=vector)
-            for record, words, (latent, shape), (other, _), (vector, _) in zip(
-                records, said, latents, mirrored, vectors, strict=False
+        if self.flips:
+            mirrored = pack_arrays(_source_numbers(self.backbone.encode_images(images.flip(-1))))
+        else:
+            mirrored = [(b"", ())] * BATCH
+        if self.reader:
+            vectors = pack_arrays(_source_numbers(self.reader.encode(inside)[1]))
+        else:
+            vectors = [(b"", ())] * BATCH
+        made = []
+        for record, words, (latent, shape), (other, _), (vector, _) in zip(
+            records, said, latents, mirrored, vectors, strict=False
+        ):
+            made.append(
+                replace(settle_captions(record, words), latent=latent, shape=shape, mirrored=other, vector=vector)
             )
-        ]
         captions = [record.caption for record in made]
-        fits = [0.0] * len(made) if self.fitting is None else self.fitting.score(inside[: len(made)], captions)
+        if self.fitting is None:
+            fits = [0.0] * len(made)
+        else:
+            fits = self.fitting.score(inside[: len(made)], captions)
         return list(zip(made, fits, strict=True))
 
     def _caption(self, part: list[Item], images: Tensor) -> list[str]:
-        """What the captioner says of each picture that has no caption; nothing of those that it is spared."""
-        asked = [not record.caption and (is_rendered(image) or not self.spares) for _, record, image in part]
+        """What the captioner says of each image that has no caption; nothing of those that it is spared."""
+        asked = []
+        for _, record, image in part:
+            asked.append(not record.caption and (is_rendered(image) or not self.spares))
         if self.captioner is None or not any(asked):
             return [""] * len(part)
         captions = self.captioner.caption(images)
-        return [words if wanted else "" for words, wanted in zip(captions, asked, strict=False)]
+        words = []
+        for caption, wanted in zip(captions, asked, strict=False):
+            if wanted:
+                words.append(caption)
+            else:
+                words.append("")
+        return words
 
 
 def shard_names(count: int, size: int) -> list[str]:
-    """The shards' files, as `datasets` names them, for `count` pictures in shards of `size`."""
+    """Name the files of the shards as `datasets` does.
+
+    Args:
+        count: The number of images.
+        size: The number of images in a shard.
+
+    Returns:
+        The file names, in order.
+    """
     shards = -(-count // size)
-    return [f"data-{shard:05d}-of-{shards:05d}.arrow" for shard in range(shards)]
+    names = []
+    for shard in range(shards):
+        names.append(f"data-{shard:05d}-of-{shards:05d}.arrow")
+    return names
 
 
 def encode_shards(
@@ -119,10 +151,23 @@ def encode_shards(
     on_message: Callable[[str], None],
     count: Callable[[int], None],
 ) -> None:
-    """Write these shards of `size` pictures, in order. count: hears how many more pictures are encoded."""
+    """Encode some shards and write them, in order.
+
+    Args:
+        folder: The prepared folder.
+        source: Where the images come from.
+        plan: The images taken.
+        size: The number of images in a shard.
+        shards: The numbers of the shards to write.
+        networks: The models that read the images.
+        on_message: Receives a sentence after each shard.
+        count: Receives the number of images encoded since its last call.
+    """
     files = shard_names(len(plan), size)
     runs = [range(shard * size, min((shard + 1) * size, len(plan))) for shard in shards]
-    wanted = [int(plan.numbers[place]) for run in runs for place in run]
+    wanted: list[int] = []
+    for run in runs:
+        wanted += plan.numbers[run.start : run.stop].tolist()
     pictures = source.pictures(wanted)
     for shard, run in zip(shards, runs, strict=True):
         (folder / f"pictures/{shard:05d}").mkdir(parents=True, exist_ok=True)
@@ -136,7 +181,14 @@ def encode_shards(
 
 
 def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Pictures in lists of BATCH of one shape, in the order in which they are full; the rest at the end."""
+    """Collect items in batches whose images have one size.
+
+    Args:
+        items: Images with their records.
+
+    Yields:
+        Lists of `BATCH` items as soon as they are full; the incomplete lists at the end.
+    """
     waiting: dict[tuple[int, int], list[Item]] = {}
     for item in items:
         part = waiting.setdefault(item[2].size, [])
@@ -147,7 +199,14 @@ def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def center_square(images: Tensor) -> Tensor:
-    """The middle squares of pictures [B, 3, H, W]."""
+    """Cut out the central squares.
+
+    Args:
+        images: Images [B, 3, H, W].
+
+    Returns:
+        Images [B, 3, min(H, W), min(H, W)].
+    """
     high, wide = images.shape[-2:]
     side = min(high, wide)
     top, left = (high - side) // 2, (wide - side) // 2
@@ -155,12 +214,27 @@ def center_square(images: Tensor) -> Tensor:
 
 
 def pad_batch(pictures: list[Image.Image]) -> Tensor:
-    """Pictures as a whole batch [BATCH, 3, H, W] in [-1, 1], the last one repeated where they are too few."""
+    """Stack images to a batch of fixed size; the last image is repeated where there are too few.
+
+    Args:
+        pictures: From 1 to `BATCH` images of one size (W, H).
+
+    Returns:
+        Images [BATCH, 3, H, W] in [-1, 1].
+    """
     return to_tensor(pictures + pictures[-1:] * (BATCH - len(pictures)))
 
 
 def encode_file(picture: Image.Image, kind: str) -> bytes:
-    """A picture as the file that is kept of it."""
+    """Encode an image as the file that the prepared folder keeps.
+
+    Args:
+        picture: The image.
+        kind: `png`, `jpeg` or `webp`.
+
+    Returns:
+        The bytes of the file.
+    """
     buffer = BytesIO()
     picture.save(buffer, kind, **KINDS[kind], **encode_mark(picture))
     return buffer.getvalue()
@@ -169,7 +243,7 @@ def encode_file(picture: Image.Image, kind: str) -> bytes:
 def _encode_shard(
     folder: Path, shard: int, items: Iterable[Item], networks: Networks, count: Callable[[int], None]
 ) -> list[Record]:
-    """The records of a shard in order, their pictures written; those whose captions fit least are left out."""
+    """The records of a shard in order, their images written; those whose captions fit least are left out."""
     found: dict[int, Record] = {}
     fits: dict[int, float] = {}
 
@@ -189,9 +263,9 @@ def _encode_shard(
         count(len(part))
     if networks.fitting is not None:
         gone = networks.fitting.find_misfits(fits)
-        rows = [
-            {"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)} for place in gone
-        ]
+        rows = []
+        for place in gone:
+            rows.append({"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)})
         (folder / MISFITS).mkdir(exist_ok=True)
         run_dir.write_atomic(folder / MISFITS / f"{shard:05d}.jsonl", run_dir.to_jsonl(rows))
         for place in gone:

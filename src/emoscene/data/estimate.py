@@ -1,4 +1,4 @@
-"""What a job will take, before it is begun: pictures by split and emotion, disk, and time measured on a few of them."""
+"""What a job will take, before it is begun: images by split and emotion, disk, and time measured on a few of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode
 from emoscene.data.image_checks import silence_pillow
 from emoscene.data.sources.base import Source
 
-LOOKED = 512  # pictures whose labels are counted
+LOOKED = 512  # images whose labels are counted
 BYTES = {"png": 1.5, "jpeg": 0.5, "webp": 0.4}  # of a pixel, as a photograph takes; the order of magnitude
 NOTED = 2000  # bytes of a row and its note, beside latent and vector
 
 
 def check_disk_space(folder: Path, pictures: int, size: int, kind: str) -> None:
-    """Raises Failure where the disk has clearly no room for what is still to come."""
-    there = sum(1 for _ in folder.glob("pictures/*/*"))
+    """Check that the disk has room for the images that are still missing.
+
+    Args:
+        folder: The prepared folder.
+        pictures: The number of images of the plan.
+        size: The side of an image in pixels.
+        kind: The file format: `png`, `jpeg` or `webp`.
+
+    Raises:
+        EmosceneError: There is clearly not enough room.
+    """
+    there = len(list(folder.glob("pictures/*/*")))
     wanted = max(0, pictures - there) * int(size * size * BYTES[kind] / 2 + NOTED)
     free = shutil.disk_usage(folder).free
     if wanted > free:
@@ -35,30 +45,59 @@ def check_disk_space(folder: Path, pictures: int, size: int, kind: str) -> None:
 
 
 def limit_plan(found: int, limit: int | None, each: int | None) -> int:
-    """At most so many pictures."""
-    return min(found, limit or found, each * (len(EMOTIONS) + 1) if each else found)
+    """Compute the largest number of images that a plan can have.
+
+    Args:
+        found: The number of images of the source.
+        limit: The largest number of images, if limited.
+        each: The largest number of images of each emotion, if limited.
+
+    Returns:
+        The number of images.
+    """
+    if each:
+        found = min(found, each * (len(EMOTIONS) + 1))
+    return min(found, limit or found)
 
 
 def report_lines(source: Source, networks: Networks, pictures: int) -> Iterator[str]:
-    """The report of `--dry-run`; at most `pictures` are taken."""
+    """Report what `prepare` would do (`--dry-run`), measured on a few images.
+
+    Args:
+        source: Where the images come from.
+        networks: The models that read the images.
+        pictures: The largest number of images that is taken.
+
+    Yields:
+        The lines of the report.
+
+    Raises:
+        EmosceneError: None of the images looked at is sound.
+    """
     total = len(source)
-    numbers = [int((place + 0.5) * total / min(LOOKED, total)) for place in range(min(LOOKED, total))]
+    looked = min(LOOKED, total)
+    numbers = [int((place + 0.5) * total / looked) for place in range(looked)]
     began = time.perf_counter()
     with silence_pillow():
         found = list(source.survey(numbers))
     checking = (time.perf_counter() - began) / len(found)
-    sound = [note for note in found if not note.reason]
+    sound = []
+    for note in found:
+        if not note.reason:
+            sound.append(note)
     yield f"{total} pictures, of which at most {pictures} are taken; {len(found)} were looked at for what follows"
     if len(sound) < len(found):
         first = next(note for note in found if note.reason)
         yield f"refused: {len(found) - len(sound)} of {len(found)}, such as {first.origin}: {first.reason}"
     yield _format_shares("emotions", [_weights_name(note.weights) for note in sound])
-    for word, values in (("splits", [n.split for n in sound]), ("roles", [n.role for n in sound])):
+    for word, attribute in (("splits", "split"), ("roles", "role")):
+        values = [getattr(note, attribute) for note in sound]
         if any(values):
             yield _format_shares(word, values)
-    yield _format_shares("captions", [note.worded for note in sound])
+    worded = [note.worded for note in sound]
+    yield _format_shares("captions", worded)
     rendered = np.array([note.rendered for note in sound], dtype=bool)
-    yield from list_cautions(networks, rendered, np.array([note.worded for note in sound], dtype=str))
+    yield from list_cautions(networks, rendered, np.array(worded, dtype=str))
     encoding, size = _measure_batch(source, networks, [note.number for note in sound])
     seconds = total * checking + pictures * encoding
     yield f"disk: about {pictures * size / 1e9:.2f} GB"
@@ -69,31 +108,42 @@ def report_lines(source: Source, networks: Networks, pictures: int) -> Iterator[
 
 
 def _measure_batch(source: Source, networks: Networks, numbers: Sequence[int]) -> tuple[float, float]:
-    """Seconds and bytes of a picture, by one batch that is not kept."""
+    """Seconds and bytes of an image, by one batch that is not kept."""
     if not numbers:
         raise EmosceneError("not one of the pictures looked at is sound: mend the data first")
     networks.encode_batch(list(_read_items(source, numbers[:1])))
     began = time.perf_counter()
     parts = list(batch_by_shape(_read_items(source, numbers[:BATCH])))
-    rows = [record for part in parts for record, _ in networks.encode_batch(part)]
+    rows = []
+    for part in parts:
+        rows += networks.encode_batch(part)
     seconds = (time.perf_counter() - began) / (BATCH * len(parts))  # a batch that is not full takes as long
-    files = [encode_file(picture, networks.kind) for part in parts for _, _, picture in part]
-    kept = len(rows[0].latent) + len(rows[0].mirrored) + len(rows[0].vector)
+    files = []
+    for part in parts:
+        for _, _, picture in part:
+            files.append(encode_file(picture, networks.kind))
+    record, _ = rows[0]
+    kept = len(record.latent) + len(record.mirrored) + len(record.vector)
     return seconds, sum(map(len, files)) / len(files) + kept + NOTED
 
 
 def _read_items(source: Source, numbers: Sequence[int]) -> Iterator[Item]:
-    return ((place, record, image) for place, (record, image) in enumerate(source.pictures(numbers)))
+    for place, (record, image) in enumerate(source.pictures(numbers)):
+        yield place, record, image
 
 
 def _format_shares(word: str, values: Sequence[str]) -> str:
     counts = Counter(values)
-    told = (f"{name or 'none'} {100 * count / len(values):.0f}%" for name, count in sorted(counts.items()))
-    return f"{word}: {', '.join(told)}"
+    shares = []
+    for name, count in sorted(counts.items()):
+        shares.append(f"{name or 'none'} {100 * count / len(values):.0f}%")
+    return f"{word}: {', '.join(shares)}"
 
 
 def _weights_name(weights: Sequence[float]) -> str:
-    return EMOTIONS[max(range(len(weights)), key=weights.__getitem__)] if any(weights) else "none"
+    if any(weights):
+        return EMOTIONS[max(range(len(weights)), key=weights.__getitem__)]
+    return "none"
 
 
 def _format_seconds(seconds: float) -> str:

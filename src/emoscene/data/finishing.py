@@ -32,7 +32,16 @@ def finish_dataset(
     pictures: Source,
     facts: Mapping[str, Any],
 ) -> None:
-    """Write what is missing beside the shards (`parts`), and put the done mark with these facts and those found."""
+    """Write the files beside the shards, and mark the folder as done.
+
+    Args:
+        opened: The prepared folder.
+        chosen: The plan that was carried out.
+        parts: The shards' files.
+        networks: The models that read the images.
+        pictures: The source of the images.
+        facts: Entries for the manifest, beside those found here.
+    """
     folder = opened.path
     run_dir.write_atomic(folder / "quarantine.jsonl", run_dir.to_jsonl(list_refused(chosen.notes)))
     run_dir.write_atomic(folder / "duplicates.jsonl", run_dir.to_jsonl(chosen.duplicate_rows()))
@@ -55,7 +64,12 @@ def finish_dataset(
 
 
 def write_index(folder: Path, parts: list[Path]) -> None:
-    """The two files that make a data set of the shards, as `datasets` reads them."""
+    """Write the two files by which `datasets` reads the shards as one data set.
+
+    Args:
+        folder: The prepared folder.
+        parts: The shards' files.
+    """
     state: Mapping[str, Any] = {
         "_data_files": [{"filename": path.name} for path in parts],
         "_fingerprint": _digest_shards(parts),

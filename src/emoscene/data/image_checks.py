@@ -1,8 +1,8 @@
-"""Looking at somebody's picture before it is let in: `opened(bytes, name)` is the picture, or `ImageRefused` says why not.
+"""Checks an image before it is used: `open_checked(data, name)` returns the image, or `ImageRefused` gives the reason.
 
 What is sound but unusual is brought to RGB, upright, on white, and what was done to it is said: a CMYK or 16-bit
-picture, one turned by its EXIF orientation, the first frame of an animation, a file whose name lies about its format.
-What is damaged, empty, huge, tiny or no picture at all is refused with its reason. Nobody's file is ever changed.
+image, one turned by its EXIF orientation, the first frame of an animation, a file whose name lies about its format.
+What is damaged, empty, huge, tiny or no image at all is refused with its reason. Nobody's file is ever changed.
 
 The formats are an allow-list, because Pillow also opens documents and scripts; the size in bytes is bounded before
 decoding, and that in pixels as soon as the header is read, so that a small file cannot unfold to gigabytes.
@@ -34,13 +34,21 @@ ENDINGS = {
 
 
 class ImageRefused(Exception):
-    """A picture that is not let in; the message is the reason."""
+    """An image that is not let in; the message is the reason."""
 
 
 def open_checked(data: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
-    """The picture in these bytes, RGB and upright, and what had to be mended. Raises Refused.
+    """Decode an image and check it.
 
-    name: its file's name, whose ending is compared with what the bytes are; a name without an ending is taken as is.
+    Args:
+        data: The bytes of the file.
+        name: The name of the file, whose ending is compared with the format; not compared where it has no ending.
+
+    Returns:
+        The image (RGB, upright), and a sentence for each unusual property that was corrected.
+
+    Raises:
+        ImageRefused: The image cannot be used; the message is the reason.
     """
     if not data:
         raise ImageRefused("it is empty")
@@ -67,7 +75,11 @@ def open_checked(data: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
 
 @contextmanager
 def silence_pillow() -> Iterator[None]:
-    """Pillow says nothing about odd files inside: what matters of it becomes a reason or a note."""
+    """Suppress Pillow's warnings inside: what matters of them becomes a reason or a note.
+
+    Yields:
+        Nothing.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
@@ -75,7 +87,10 @@ def silence_pillow() -> Iterator[None]:
 
 def _describe_unusual(image: Image.Image, name: str) -> Iterator[str]:
     ending = PurePath(name).suffix.lower()
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    if image.format == "MPO":
+        kind = "JPEG"
+    else:
+        kind = str(image.format)
     if ending and ending not in ENDINGS[kind]:
         yield f"a {kind} named {ending}"
     if getattr(image, "n_frames", 1) > 1:

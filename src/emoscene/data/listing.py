@@ -1,11 +1,11 @@
-"""Whether the same call still means the same pictures: what a source lists, and what its files hold.
+"""Whether the same call still means the same images: what a source lists, and what its files hold.
 
-    digest_listing(source)      part of the call: names, labels and words of all pictures, as the source lists them
+    digest_listing(source)      part of the call: names, labels and words of all images, as the source lists them
     check_files(...)            the files behind them, against the notes that the first pass took of each
 
 Sizes and times of the files are kept in `logs/files.json`. As long as none differs, nothing is read; where one does,
 every file is read and compared with its note. So a data set that was only copied back goes on, and one in which a
-picture was exchanged is refused by that picture's name.
+image was exchanged is refused by that image's name.
 """
 
 from __future__ import annotations
@@ -29,16 +29,33 @@ COMPARED = ("id", "split", "scene", "digest", "words", "reason")
 
 
 def digest_listing(source: Source) -> dict[str, Any]:
-    """How many pictures a source lists, and one digest of all that it says of them; nothing where it has no lists."""
+    """Digest what a source lists of its images.
+
+    Args:
+        source: The source.
+
+    Returns:
+        `{"listing": {"pictures": count, "sha256": digest}}`; an empty dict where the source has no lists.
+    """
     digest, count = hashlib.sha256(), 0
     for row in source.rows_listed():
         digest.update(f"{json.dumps(row)}\n".encode())
         count += 1
-    return {"listing": {"pictures": count, "sha256": digest.hexdigest()}} if count else {}
+    if count:
+        return {"listing": {"pictures": count, "sha256": digest.hexdigest()}}
+    return {}
 
 
 def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
-    """Raises Usage where a folder was begun by this call, and the source listed other pictures then."""
+    """Check that a folder was begun from the same list of images.
+
+    Args:
+        folder: The prepared folder, which may not exist yet.
+        call: The arguments of the call, with what `digest_listing` returns.
+
+    Raises:
+        UsageError: The same call began this folder when the source listed other images.
+    """
     if "listing" not in call or not (folder / run_dir.MANIFEST).is_file():
         return
     here, there = json.loads(json.dumps(call, default=str)), run_dir.read_manifest(folder, "prepared")["config"]
@@ -54,11 +71,24 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
 
 
 def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message: Callable[[str], None]) -> None:
-    """Raises Usage where a file of the source is not what one of the notes (those of `taken` that exist) says of it."""
+    """Check that the files of a source have not changed since the first pass.
+
+    Args:
+        folder: The prepared folder.
+        source: The source.
+        taken: The files of the first pass, whether they exist or not.
+        on_message: Receives a sentence where every file has to be compared.
+
+    Raises:
+        UsageError: A file is not what its note says.
+    """
     stamp, kept = stamp_files(source.paths()), folder / run_dir.LOGS / "files.json"
     if not stamp:
         return
-    there = [path for path in taken if path.exists()]
+    there = []
+    for path in taken:
+        if path.exists():
+            there.append(path)
     if there and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
         on_message("sizes or times of the files are not what they were: comparing each with its note")
         changed = next(find_changes(source, notes.load_notes(there)), None)
@@ -69,7 +99,14 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
 
 
 def stamp_files(paths: Iterable[Path]) -> str:
-    """One digest of all files' sizes and times, as JSON; empty where there are none."""
+    """Digest the sizes and times of files; no file is read.
+
+    Args:
+        paths: The files.
+
+    Returns:
+        The number of files and the digest, as JSON; empty where there are no files.
+    """
     digest, count = hashlib.sha256(), 0
     for path in paths:
         count += 1
@@ -79,11 +116,21 @@ def stamp_files(paths: Iterable[Path]) -> str:
         except (OSError, ValueError) as error:  # it is quarantined, and why is in its note
             row = [type(error).__name__]
         digest.update(f"{row}\n".encode())
-    return json.dumps({"files": count, "sha256": digest.hexdigest()}) if count else ""
+    if count:
+        return json.dumps({"files": count, "sha256": digest.hexdigest()})
+    return ""
 
 
 def find_changes(source: Source, noted: pa.Table) -> Iterator[str]:
-    """Where each picture lies whose file, label or words are not as they were noted."""
+    """Compare every image of a source with its note.
+
+    Args:
+        source: The source.
+        noted: The notes of the first pass.
+
+    Yields:
+        Where each image lies whose file, label or words differ.
+    """
     weights = noted["weights"].to_pylist()
     before = noted.select(["number", *COMPARED]).to_pylist()
     found = source.survey([row["number"] for row in before])

@@ -1,8 +1,8 @@
-"""What the first pass learns of every picture: a `ImageNote`, kept in Arrow by shard, from which the plan is made.
+"""What the first pass learns of every image: a `ImageNote`, kept in Arrow by shard, from which the plan is made.
 
-    notes/notes-00000-of-00012.arrow      the notes of the first thousand pictures of a source, and so on
+    notes/notes-00000-of-00012.arrow      the notes of the first thousand images of a source, and so on
 
-A note holds no pixels, so those of millions of pictures are read in seconds, and all processes make the same plan.
+A note holds no pixels, so those of millions of images are read in seconds, and all processes make the same plan.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class ImageNote:
-    """One picture: its number in the source, where it lies, its labels, and how it was found.
+    """One image: its number in the source, where it lies, its labels, and how it was found.
 
     split: the data set's own (train, val, test), or empty; role: empty unless the source deals roles itself; worded:
     where its caption comes from (own, attributes, none); digest, words: sha256 of its file and of its captions;
@@ -63,14 +63,29 @@ class ImageNote:
 
 
 def save_notes(notes: Iterable[ImageNote], path: Path) -> None:
-    """Write a shard of notes as an Arrow stream."""
+    """Write a shard of notes as an Arrow stream.
+
+    Args:
+        notes: The notes.
+        path: The file to write.
+    """
     found = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
         writer.write_table(found)
 
 
 def load_notes(paths: Sequence[Path]) -> pa.Table:
-    """All notes in order, memory-mapped. Raises Failure for a damaged file."""
+    """Load all notes in order, memory-mapped.
+
+    Args:
+        paths: The files that `save_notes` wrote.
+
+    Returns:
+        A table with the columns of `SCHEMA`.
+
+    Raises:
+        EmosceneError: A file is damaged.
+    """
     tables = []
     for path in paths:
         try:

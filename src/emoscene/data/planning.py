@@ -1,4 +1,4 @@
-"""The plan: which pictures are taken, and who may learn from each; a pure function of all notes and of the call.
+"""The plan: which images are taken, and who may learn from each; a pure function of all notes and of the call.
 
 Every process makes it for itself, after the first pass, and all make the same one.
 """
@@ -23,9 +23,9 @@ from emoscene.data.records import ROLES
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures taken: their numbers in the source [N], their roles [N], and the notes they come from.
+    """The images taken: their numbers in the source [N], their roles [N], and the notes they come from.
 
-    emotion: of each, -1 for none; groups: of all sound pictures the number of the group; sound: their places.
+    emotion: of each, -1 for none; groups: of all sound images the number of the group; sound: their places.
     """
 
     notes: pa.Table
@@ -39,8 +39,14 @@ class Plan:
         return len(self.numbers)
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        mended = Counter(one for some in self.notes["mended"].to_pylist() for one in some)
+        """Summarize the plan for the manifest.
+
+        Returns:
+            Numbers of images by property.
+        """
+        mended: Counter[str] = Counter()
+        for some in self.notes["mended"].to_pylist():
+            mended.update(some)
         worded = Counter(self.worded().tolist())
         return {
             "found": len(self.notes),
@@ -53,25 +59,43 @@ class Plan:
         }
 
     def rendered(self) -> np.ndarray:
-        """Which of the pictures taken carry the miniature world's mark [N]."""
+        """Tell which of the images taken carry the mark of the rendered world.
+
+        Returns:
+            bool [N].
+        """
         column: np.ndarray = self.notes["rendered"].to_numpy()[self.numbers]
         return column
 
     def worded(self) -> np.ndarray:
-        """Where each picture taken has its caption from: own, attributes or none [N]."""
+        """Tell where the caption of each image taken comes from.
+
+        Returns:
+            `own`, `attributes` or `none` [N].
+        """
         return _read_column(self.notes, "worded")[self.numbers]
 
     def report_lines(self) -> Iterator[str]:
-        """What was grouped, dealt and taken, in sentences; and the emotions that have no picture."""
+        """Report what was grouped, assigned and taken, and which emotions have no image.
+
+        Yields:
+            Sentences.
+        """
         alike, about = self.duplicates(), count_classes(self.roles, self.emotion)
         yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
         felt = _read_weights(self.notes)[self.numbers].any(0)
-        if missing := [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]:
+        missing = [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]
+        if missing:
             yield f"no picture shows {', '.join(missing)}: what learns from this set will not know it"
 
     def duplicates(self) -> dict[str, int]:
-        """Groups of more than one picture, what is in them beyond the first, and pairs that an official split parts."""
+        """Count the duplicates.
+
+        Returns:
+            The number of groups of several images, of images beyond the first of each group, and of pairs whose
+            images are in different official splits.
+        """
         _, where, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
         split = self._strings("split")
         apart = 0
@@ -85,7 +109,11 @@ class Plan:
         }
 
     def duplicate_rows(self) -> Iterator[dict[str, Any]]:
-        """The groups of more than one picture, as rows of a report."""
+        """List the groups of several images.
+
+        Yields:
+            For each group the ids and the official splits of its images.
+        """
         ids, split = self.notes["id"], self._strings("split")
         _, where, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
         for members in _group_places(self.groups, np.flatnonzero(sizes[where] > 1)):
@@ -106,13 +134,27 @@ def make_plan(
     alike: int = 4,
     spoilt: float = 1.0,
 ) -> Plan:
-    """Group, deal and sample. Raises Failure where too many pictures are refused, Usage where none is left.
+    """Group duplicates, assign roles and take a sample.
 
-    split: see `splits.split_shares`; limit, each, balanced: see `splits.sample_images`; alike: see `duplicates.group_duplicates`; spoilt:
-    the share of refused pictures above which the job stops.
+    Args:
+        notes: The notes of all images.
+        split: How roles are assigned: see `splits.split_shares`.
+        limit: The largest number of images, if limited.
+        each: The largest number of images of each emotion, if limited.
+        balanced: Whether the emotions share a limit equally.
+        alike: Bits in which near duplicates may differ: see `duplicates.group_duplicates`.
+        spoilt: The share of refused images, from 0 to 1, above which the job stops.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: No image is sound, or `split` is not understood.
+        EmosceneError: Too many images are refused.
     """
     good = pc.equal(notes["reason"], "").to_numpy()
-    if (bad := len(notes) - int(good.sum())) > spoilt * len(notes):
+    bad = len(notes) - int(good.sum())
+    if bad > spoilt * len(notes):
         first = list_refused(notes)[0]
         raise EmosceneError(
             f"{bad} of {len(notes)} pictures are refused, such as {first['file']} ({first['reason']}): mend them and "
@@ -123,13 +165,12 @@ def make_plan(
     if not len(sound):
         raise UsageError("not one picture is sound: quarantine.jsonl says why")
     ids = notes["id"].take(pa.array(sound)).to_pylist()
-    key = np.fromiter((_hash_text(id.encode()) for id in ids), np.uint64, len(ids))
+    key = np.array([_hash_text(id.encode()) for id in ids], np.uint64)
     digests = notes["digest"].take(pa.array(sound)).to_pylist()
-    files = np.fromiter(
-        (int.from_bytes(d[:8], "big") if d else k for d, k in zip(digests, key.tolist(), strict=True)),
-        np.uint64,
-        len(ids),
-    )
+    files = key.copy()
+    for place, digest in enumerate(digests):
+        if digest:
+            files[place] = int.from_bytes(digest[:8], "big")
     groups = duplicates.group_duplicates(files, notes["look"].to_numpy()[sound], alike)
     emotion = _strongest_emotion(notes)[sound]
     roles = _assign_roles(notes, sound, emotion, groups, key, split)
@@ -139,17 +180,32 @@ def make_plan(
 
 
 def count_classes(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
-    """How many pictures each role and each emotion has."""
-    found, dealt = Counter(int(number) for number in emotion), Counter(roles)
+    """Count the images of each role and of each emotion.
+
+    Args:
+        roles: The role of each image [N].
+        emotion: The emotion of each image [N], -1 for none.
+
+    Returns:
+        The counts under `roles`, `emotions` and `without emotion`.
+    """
+    of_emotion, of_role = Counter(map(int, emotion)), Counter(roles)
     return {
-        "roles": {role: count for role in ROLES if (count := dealt[role])},
-        "emotions": {name: found[place] for place, name in enumerate(EMOTIONS)},
-        "without emotion": found[-1],
+        "roles": {role: of_role[role] for role in ROLES if of_role[role]},
+        "emotions": {name: of_emotion[place] for place, name in enumerate(EMOTIONS)},
+        "without emotion": of_emotion[-1],
     }
 
 
 def list_refused(notes: pa.Table) -> list[dict[str, str]]:
-    """The quarantine: each file that was not let in, and why."""
+    """List the images that are refused.
+
+    Args:
+        notes: The notes of all images.
+
+    Returns:
+        For each such image the file and the reason.
+    """
     bad = notes.filter(pc.not_equal(notes["reason"], "")).select(["origin", "reason"]).to_pylist()
     return [{"file": row["origin"], "reason": row["reason"]} for row in bad]
 
@@ -159,13 +215,13 @@ def _assign_roles(
 ) -> np.ndarray:
     given = _read_column(notes, "role")[sound]
     if (given != "").all():
-        return np.array([ROLES.index(role) for role in given], np.int8)
+        return np.array(list(map(ROLES.index, given)), np.int8)
     own = _read_column(notes, "split")[sound]
     return splits.assign_roles(own, emotion, groups, key, splits.split_shares(split, set(own.tolist())))
 
 
 def _strongest_emotion(notes: pa.Table) -> np.ndarray:
-    """The strongest emotion of each picture, -1 for none."""
+    """The strongest emotion of each image, -1 for none."""
     weights = _read_weights(notes)
     return np.where(weights.any(1), weights.argmax(1), -1)
 
@@ -181,7 +237,9 @@ def _read_column(notes: pa.Table, name: str) -> np.ndarray:
 def _group_places(groups: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
     """The places of each group, the groups in order."""
     order = places[np.argsort(groups[places], kind="stable")]
-    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+    if len(order):
+        return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    return []
 
 
 def _hash_text(text: bytes) -> int:

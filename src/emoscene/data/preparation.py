@@ -1,4 +1,4 @@
-"""The verb `prepare`: a source's pictures, captions, latents and vectors, in a folder that `datasets` opens.
+"""The verb `prepare`: a source's images, captions, latents and vectors, in a folder that `datasets` opens.
 
     prepared/
         manifest.json  README.md  card/                                  what it is, and a look at it
@@ -8,9 +8,9 @@
         logs/files.json                                                  the files' sizes and times: see `listing`
         misfits/00000.jsonl                                              captions that were dropped, if that was asked
 
-Two passes, both in shards that any number of processes share (`crew`). The first reads every picture, checks and hashes
-it. Then each process makes the same plan of all notes: duplicates grouped, roles dealt, a sample taken. The second
-pass encodes what the plan took. Only pictures of one shard are ever in memory.
+Two passes, both in shards that any number of processes share (`workers`). The first reads every image, checks and
+hashes it. Then each process makes the same plan of all notes: duplicates grouped, roles assigned, a sample taken. The
+second pass encodes what the plan took. Only images of one shard are ever in memory.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
 
-SHARD = 1024  # pictures
+SHARD = 1024  # images
 LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is done with any source's pictures."""
+    """What is done with any source's images."""
 
     captioner: str = option("", "a BLIP, folder or hub id, for pictures without a caption; empty or base: the base's")
     emotion_clip: str = option("", "folder of the EmotionCLIP whose vectors are kept; empty: the base's own, if any")
@@ -82,12 +82,32 @@ def prepare(
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Path:
-    """Prepare a source's pictures for training; returns the folder. The same call goes on where it stopped.
+    """Prepare a source's images for training. The same call continues where it stopped.
 
-    limit, per_emotion: at most so many, in all and of each emotion. split: `roles`, `official` or shares such as
-    `methods:0.8,heldout:0.2`. dry_run: say what it would be, and write nothing. device: the best there is, if left out.
-    on_progress: hears done and total of each pass. settings: fields of `Config` here and of the source's own. Raises Usage
-    for words that are off, Failure for what could not be done.
+    Args:
+        source: The name of the source, such as `emoset`, `imagefolder`, `hub` or `mini`.
+        out: The folder to write.
+        root: Where the source reads: a folder or a hub id.
+        limit: The largest number of images, at least 1; all if left out.
+        per_emotion: The largest number of images of each emotion, at least 1; all if left out.
+        split: `roles`, `official`, or shares such as `methods:0.8,heldout:0.2`.
+        dry_run: Report what would be done, and write nothing.
+        base: The base whose autoencoder encodes the images.
+        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        on_message: Receives sentences about the progress.
+        on_progress: Receives the numbers of images done and in total, in each pass.
+        settings: Fields of `Config` and of the source's own `Config`.
+
+    Returns:
+        The prepared folder.
+
+    Raises:
+        UsageError: An argument is wrong.
+        EmosceneError: The job cannot be done.
+
+    Example:
+        >>> prepare("imagefolder", root="photos", out="prepared", limit=1000)
+        PosixPath('prepared')
     """
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
@@ -97,10 +117,13 @@ def prepare(
     with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place)
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
-    mark = {"emotion_clip": run_dir.fingerprint_folder(locate_model(eyes))} if eyes else {}
+    mark = {}
+    if eyes:
+        mark["emotion_clip"] = run_dir.fingerprint_folder(locate_model(eyes))
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
-    call |= {"captioner_asked": True} if is_miniature(voice) and config.captioner else {}
+    if is_miniature(voice) and config.captioner:
+        call |= {"captioner_asked": True}
     pictures = cls(None if root is None else Path(root), own, backbone.default_size, limit)
     if not len(pictures):
         raise UsageError(f"{source} has no picture at {root}: is it the right folder?")
@@ -151,7 +174,16 @@ class PrepareJob:
     on_progress: Callable[[int, int], None]
 
     def count_progress(self, total: int, there: int, world: int) -> Callable[[int], None]:
-        """Hears how many pictures more are done, and says how many that makes if all processes are as fast."""
+        """Make a function that counts images and reports progress, assuming that all processes are equally fast.
+
+        Args:
+            total: The number of images.
+            there: The number of images done before.
+            world: The number of processes.
+
+        Returns:
+            A function that takes the number of further images done.
+        """
         done = there
 
         def count(more: int) -> None:
@@ -178,7 +210,9 @@ def _run_job(job: PrepareJob) -> None:
         job.pictures.noted = notes.load_notes(found)
         chosen = _make_plan(job, job.pictures.noted, crew.rank == 0)
         estimate.check_disk_space(folder, len(chosen), job.networks.backbone.default_size, job.config.kind)
-        parts = [folder / name for name in encoding.shard_names(len(chosen), SHARD)]
+        parts = []
+        for name in encoding.shard_names(len(chosen), SHARD):
+            parts.append(folder / name)
         count = job.count_progress(len(chosen), SHARD * _count_existing(parts), crew.world)
         crew.complete(
             parts,
@@ -196,7 +230,10 @@ def _run_job(job: PrepareJob) -> None:
 
 def _notes(folder: Path, total: int) -> list[Path]:
     """The files of the first pass."""
-    return [folder / "notes" / name.replace("data", "notes") for name in encoding.shard_names(total, SHARD)]
+    paths = []
+    for name in encoding.shard_names(total, SHARD):
+        paths.append(folder / "notes" / name.replace("data", "notes"))
+    return paths
 
 
 def _count_existing(parts: Sequence[Path]) -> int:
@@ -206,14 +243,14 @@ def _count_existing(parts: Sequence[Path]) -> int:
 def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], None], shards: list[int]) -> None:
     """The first pass over these shards."""
 
-    def counted(run: range) -> Iterator[ImageNote]:
+    def count_notes(run: range) -> Iterator[ImageNote]:
         for note in job.pictures.survey(run):
             yield note
             count(1)
 
     for shard in shards:
         run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
-        run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(counted(run), path))  # type: ignore[misc]
+        run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(count_notes(run), path))  # type: ignore[misc]
         if not job.pictures.deals:
             job.on_message(f"{run.stop} of {len(job.pictures)} pictures checked")
 
@@ -235,12 +272,16 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
 
 
 def _identity_config(config: Any) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in configs.list_options(config) if not field.runtime}
+    identity = {}
+    for field in configs.list_options(config):
+        if not field.runtime:
+            identity[field.name] = getattr(config, field.name)
+    return identity
 
 
 @contextmanager
 def _check_writable(out: Path) -> Iterator[None]:
-    """Raises Failure, with what to do, where the folder must not be written."""
+    """Raises EmosceneError, with what to do, where the folder must not be written."""
     try:
         yield
     except OSError as error:
@@ -253,7 +294,7 @@ def _check_writable(out: Path) -> Iterator[None]:
 
 
 def _ignore_progress(done: int, total: int) -> None:
-    """Nobody looks."""
+    """Report no progress."""
 
 
 def _ignore_message(sentence: str) -> None:
@@ -261,8 +302,10 @@ def _ignore_message(sentence: str) -> None:
 
 
 def _networks(config: Config, backbone: DiffusionModel, eyes: str, voice: str) -> Networks:
-    """All that reads a picture, which of it is the miniature's, and whether its captioner is spared other images."""
-    places = {"emotion_clip": eyes, "captioner": voice, "clip": (config.clip or eyes) if config.misfits else ""}
+    """All that reads an image, which of it is the miniature's, and whether its captioner is spared other images."""
+    places = {"emotion_clip": eyes, "captioner": voice}
+    if config.misfits:
+        places["clip"] = config.clip or eyes
     return replace(
         load_networks(backbone, eyes, voice, config.kind),
         flips=config.flips,
@@ -273,7 +316,7 @@ def _networks(config: Config, backbone: DiffusionModel, eyes: str, voice: str) -
 
 
 def _make_caption_filter(config: Config, eyes: str, backbone: DiffusionModel) -> CaptionFilter | None:
-    """What tells how captions fit, where some are to be dropped. Raises Usage where there is no CLIP."""
+    """What tells how captions fit, where some are to be dropped. Raises UsageError where there is no CLIP."""
     if not config.misfits:
         return None
     if not (config.clip or eyes):
@@ -282,13 +325,40 @@ def _make_caption_filter(config: Config, eyes: str, backbone: DiffusionModel) ->
 
 
 def auxiliary_models(backbone: DiffusionModel, emotion_clip: str, captioner: str) -> tuple[str, str]:
-    """Where EmotionCLIP and the captioner are; nothing where there is none, or none is wanted."""
+    """Find the EmotionCLIP and the captioner to use.
+
+    Args:
+        backbone: The base.
+        emotion_clip: A folder; the base's own if empty.
+        captioner: A folder or hub id; the base's own if empty or `base`, none if `none`.
+
+    Returns:
+        The places of both; empty where there is none.
+    """
     voices = {"": backbone.auxiliary_model("captioner"), "base": backbone.auxiliary_model("captioner"), "none": ""}
     voice = voices.get(captioner, captioner)
     return emotion_clip or backbone.auxiliary_model("emotion_clip"), voice
 
 
 def load_networks(backbone: DiffusionModel, eyes: str, voice: str, kind: str = "png") -> Networks:
-    """All that reads a picture, from its place. Raises Usage for a place that holds something else."""
-    reader = load_encoder("emotion_clip", eyes, backbone.device) if eyes else None
-    return Networks(backbone, reader, load_encoder("captioner", voice, backbone.device) if voice else None, kind)
+    """Load the models that read images.
+
+    Args:
+        backbone: The base.
+        eyes: The place of the EmotionCLIP; empty for none.
+        voice: The place of the captioner; empty for none.
+        kind: The format of the files kept: `png`, `jpeg` or `webp`.
+
+    Returns:
+        The models.
+
+    Raises:
+        UsageError: A place holds something else.
+    """
+    reader = None
+    if eyes:
+        reader = load_encoder("emotion_clip", eyes, backbone.device)
+    captioner = None
+    if voice:
+        captioner = load_encoder("captioner", voice, backbone.device)
+    return Networks(backbone, reader, captioner, kind)

@@ -1,7 +1,7 @@
-"""A record: what a prepared folder holds of one picture, and how it lies in Arrow.
+"""A record: what a prepared folder holds of one image, and how it lies in Arrow.
 
 The columns are those that scripts rely on: `id, file, emotion` (a ClassLabel in EmoSet's order), `weights` (eight
-floats: soft labels), `caption, caption_long, scene, role, latent, shape, mirrored, vector`. A neutral picture has
+floats: soft labels), `caption, caption_long, scene, role, latent, shape, mirrored, vector`. A neutral image has
 emotion -1, which is the way of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the
 strongest.
 
@@ -9,8 +9,8 @@ The latent is the mean of the autoencoder's posterior. Its deviation is not kept
 it: see `docs/scaling.md` for the figures, and `benchmarks.prepare posterior` for the command.
 
 It is kept as raw half-precision bytes with its shape beside it: `datasets` reads such a column ten times as fast as an
-array, and 16 bits are finer than the autoencoder's own error. So are `mirrored`, the latent of the mirrored picture
-where flips were asked for, and the vector, EmotionCLIP's of the picture's middle square where there was an EmotionCLIP.
+array, and 16 bits are finer than the autoencoder's own error. So are `mirrored`, the latent of the mirrored image
+where flips were asked for, and the vector, EmotionCLIP's of the image's middle square where there was an EmotionCLIP.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FEATURES = Features(
 
 @dataclass(frozen=True)
 class Record:
-    """One picture and what is known of it; `file` is relative to the prepared folder, `role` who may learn from it."""
+    """One image and what is known of it; `file` is relative to the prepared folder, `role` who may learn from it."""
 
     id: str
     weights: Weights = NO_EMOTION
@@ -73,17 +73,37 @@ class Record:
     @property
     def emotion(self) -> int:
         """The number of the strongest emotion, -1 if there is none."""
-        return int(np.argmax(self.weights)) if any(self.weights) else -1
+        if any(self.weights):
+            return int(np.argmax(self.weights))
+        return -1
 
 
 def pack_arrays(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
-    """Latents [B, 4, h, w], or vectors [B, D], as bytes and shapes."""
+    """Convert arrays to bytes in half precision.
+
+    Args:
+        latents: Latents [B, 4, h, w], or vectors [B, D].
+
+    Returns:
+        For each row its bytes and its shape.
+    """
     half = latents.astype("<f2")
     return [(latent.tobytes(), latent.shape) for latent in half]
 
 
 def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
-    """The way back: float32 [B, *shape]. All must have one shape."""
+    """Convert bytes in half precision to arrays, the inverse of `pack_arrays`.
+
+    Args:
+        latents: The bytes of each row [B].
+        shape: The shape of one row.
+
+    Returns:
+        float32 [B, *shape].
+
+    Raises:
+        EmosceneError: The rows have different lengths.
+    """
     if len({len(latent) for latent in latents}) > 1:
         raise EmosceneError(
             "the latents or vectors of one batch have several sizes: prepare the pictures again, at one size"
@@ -92,6 +112,15 @@ def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
 
 
 def records_table(records: Iterable[Record]) -> Table:
-    """Records as an Arrow table that carries `datasets`' description of its columns."""
-    rows = [asdict(record) | {"emotion": record.emotion} for record in records]
+    """Convert records to an Arrow table with the columns of `FEATURES`.
+
+    Args:
+        records: The records.
+
+    Returns:
+        The table.
+    """
+    rows = []
+    for record in records:
+        rows.append(asdict(record) | {"emotion": record.emotion})
     return Table.from_pylist(rows, schema=FEATURES.arrow_schema)

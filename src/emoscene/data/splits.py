@@ -1,9 +1,9 @@
-"""Who may learn from which picture, and which pictures are taken at all.
+"""Who may learn from which image, and which images are taken at all.
 
-Methods and guide, selector, judges, and what is held out each get their own pictures, because a judge that saw what a
-method learnt from is no judge. A data set's own split is kept: its test pictures are held out, its validation pictures
-are the selector's, and its training pictures are shared by the rest, so that EmoSet's are halved between methods and
-judges. Where there is no split, the same shares hold for all pictures. A group of duplicates goes to one role, as far
+Methods and guide, selector, judges, and what is held out each get their own images, because a judge that saw what a
+method learnt from is no judge. A data set's own split is kept: its test images are held out, its validation images
+are the selector's, and its training images are shared by the rest, so that EmoSet's are halved between methods and
+judges. Where there is no split, the same shares hold for all images. A group of duplicates goes to one role, as far
 as an official split lets it.
 
 A group's role is a function of its place among the groups, in the order of emotion and of a hash: the multiples of the
@@ -30,20 +30,38 @@ Shares = dict[str, dict[str, float]]
 
 
 def official_split(name: str) -> str:
-    """A split's name as it is called here: train, val or test."""
+    """Normalize the name of a split.
+
+    Args:
+        name: The name that the data set uses, such as `validation`.
+
+    Returns:
+        `train`, `val` or `test`; any other name in lower case.
+    """
     return NAMES.get(name.lower(), name.lower())
 
 
 def split_shares(split: str, splits: set[str]) -> Shares:
-    """What `--split` asks of a set with these splits of its own.
+    """Compute the share of each role in each official split.
 
-    `roles`, `official_split` (train to methods, val to selector, test held out), or `methods:0.8,heldout:0.2`, which deals
-    all pictures anew. Raises Usage for anything else.
+    Args:
+        split: `roles` keeps the set's own test and validation splits; `official` maps train to methods, val to selector
+            and test to heldout; `methods:0.8,heldout:0.2` assigns all images anew.
+        splits: The official splits of the set; an empty name stands for none.
+
+    Returns:
+        For each official split the share of each role.
+
+    Raises:
+        UsageError: `split` is not understood, or does not suit the set.
     """
     if split == "roles":
         claimed = {name: role for name, role in ROLE_OF.items() if name in splits}
         rest = {role: share for role, share in SHARES.items() if role not in claimed.values()}
-        return {name: {claimed[name]: 1.0} if name in claimed else rest for name in splits}
+        shares = dict.fromkeys(splits, rest)
+        for name, role in claimed.items():
+            shares[name] = {role: 1.0}
+        return shares
     if split == "official":
         if splits - {"train"} == set() or not splits <= {"train", *ROLE_OF}:
             raise UsageError(
@@ -55,12 +73,22 @@ def split_shares(split: str, splits: set[str]) -> Shares:
 
 
 def parse_shares(split: str) -> dict[str, float]:
-    """`methods:0.8,heldout:0.2` as shares; none for the words `roles` and `official_split`. Raises Usage."""
+    """Parse shares such as `methods:0.8,heldout:0.2`.
+
+    Args:
+        split: The text.
+
+    Returns:
+        The share of each role, above 0 and at most 1; empty for the words `roles` and `official`.
+
+    Raises:
+        UsageError: A role does not exist, or a share is out of range.
+    """
     if split in {"roles", "official"}:
         return {}
     found: dict[str, float] = {}
     for part in split.split(","):
-        role, _, share = (piece.strip() for piece in part.partition(":"))
+        role, _, share = map(str.strip, part.partition(":"))
         if role not in ROLES:
             raise unknown_name(
                 "role", role, [*ROLES, "roles", "official"], hint="as in --split methods:0.8,heldout:0.2"
@@ -77,9 +105,17 @@ def parse_shares(split: str) -> dict[str, float]:
 def assign_roles(
     split: np.ndarray, emotion: np.ndarray, group: np.ndarray, key: np.ndarray, wanted: Shares
 ) -> np.ndarray:
-    """The role of each picture, as its place in `ROLES` [N].
+    """Assign a role to each image. A group of duplicates gets one role within each official split.
 
-    split: names [N]; emotion, group: numbers [N]; key: uint64 [N], which decides the order within an emotion.
+    Args:
+        split: The official split of each image, names [N].
+        emotion: The emotion of each image, integers [N].
+        group: The group of duplicates of each image, integers [N].
+        key: uint64 [N], which decides the order within an emotion.
+        wanted: The share of each role in each official split.
+
+    Returns:
+        The role of each image as its index in `ROLES`, int8 [N].
     """
     roles = np.zeros(len(split), np.int8)
     for name, shares in wanted.items():
@@ -95,16 +131,28 @@ def assign_roles(
 def sample_images(
     emotion: np.ndarray, strata: np.ndarray, key: np.ndarray, limit: int | None, each: int | None, balanced: bool
 ) -> np.ndarray:
-    """The places [M] of the pictures taken, in order: every so-many-th of those sorted by role and scene.
+    """Take a sample that is spread evenly over roles and scenes.
 
-    emotion: numbers [N]; strata: [N, S], the sort keys, the first the outermost; limit: at most so many; each: at most
-    so many of an emotion; balanced: a limit is shared equally by the emotions, and not as they are found.
+    Args:
+        emotion: The emotion of each image, integers [N].
+        strata: Sort keys [N, S], the first one outermost.
+        key: uint64 [N], which decides the order among equal sort keys.
+        limit: The largest number of images, if limited.
+        each: The largest number of images of each emotion, if limited.
+        balanced: Whether the emotions share a limit equally; otherwise in proportion to their numbers.
+
+    Returns:
+        The indices of the images taken [M], in ascending order.
     """
     names, counts = np.unique(emotion, return_counts=True)
-    there = {int(name): int(count) for name, count in zip(names, counts, strict=True)}
-    quotas = {name: min(count, each or count) for name, count in there.items()}
+    quotas = {}
+    for label, count in zip(names.tolist(), counts.tolist(), strict=True):
+        quotas[label] = min(count, each or count)
     if limit is not None and limit < sum(quotas.values()):
-        quotas = _equal_quotas(quotas, limit) if balanced else _proportional_quotas(quotas, limit)
+        if balanced:
+            quotas = _equal_quotas(quotas, limit)
+        else:
+            quotas = _proportional_quotas(quotas, limit)
     taken = [np.zeros(0, int)]
     for turn, (name, quota) in enumerate(quotas.items()):
         inside = np.flatnonzero(emotion == name)
@@ -117,10 +165,14 @@ def sample_images(
 def _proportional_quotas(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
     """Largest remainders."""
     total = sum(quotas.values())
-    exact = {name: limit * quota / total for name, quota in quotas.items()}
+    exact = {}
+    for name, quota in quotas.items():
+        exact[name] = limit * quota / total
     given = {name: int(value) for name, value in exact.items()}
     late = sorted(exact, key=lambda name: (given[name] - exact[name], name))
-    return {name: given[name] + (name in late[: limit - sum(given.values())]) for name in quotas}
+    for name in late[: limit - sum(given.values())]:
+        given[name] += 1
+    return given
 
 
 def _equal_quotas(quotas: Mapping[int, int], limit: int) -> dict[int, int]:

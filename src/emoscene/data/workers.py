@@ -1,6 +1,6 @@
 """The processes that prepare one folder together, on one machine or many, with nothing between them but the folder.
 
-    with Crew(folder) as crew:
+    with WorkerGroup(folder) as crew:
         crew.complete(parts, make)      make([0, 3, 6]) writes these parts; back when all of them are there
 
 Each takes every `world`-th part. None waits for another in the middle; at the end of a pass it waits for files. As a
@@ -57,18 +57,32 @@ class WorkerGroup:
         self._sign_file(self.rank).unlink(missing_ok=True)
 
     def complete(self, parts: Sequence[Path], make: Callable[[list[int]], None]) -> None:
-        """Make one's own parts that are missing, wait for the others', and make those of processes that died."""
-        make([part for part in run_dir.shard(range(len(parts)), self.rank, self.world) if not parts[part].exists()])
-        while missing := [part for part in range(len(parts)) if not parts[part].exists()]:
-            living = self.list_alive()
-            left = [part for part in missing if part % self.world not in living]
-            if mine := run_dir.shard(left, living.index(self.rank), len(living)):
+        """Make this process's missing parts, wait for the others' parts, and make those of processes that died.
+
+        Args:
+            parts: The files of all parts.
+            make: Writes the parts with these numbers.
+        """
+        own = run_dir.shard(range(len(parts)), self.rank, self.world)
+        make(_list_missing(parts, own))
+        missing = _list_missing(parts, range(len(parts)))
+        while missing:
+            alive = self.list_alive()
+            orphaned = [part for part in missing if part % self.world not in alive]
+            mine = run_dir.shard(orphaned, alive.index(self.rank), len(alive))
+            if mine:
                 make(mine[:1])
             else:
                 time.sleep(WAIT)
+            missing = _list_missing(parts, range(len(parts)))
 
     def close(self, finished: Callable[[], bool], finish: Callable[[], None]) -> None:
-        """The first of the living puts the done mark; the others wait for it."""
+        """Let the first process that is alive mark the folder as done; the others wait for it.
+
+        Args:
+            finished: Tells whether the folder is marked as done.
+            finish: Marks it.
+        """
         while not finished():
             if self.list_alive()[0] == self.rank:
                 finish()
@@ -76,10 +90,18 @@ class WorkerGroup:
             time.sleep(WAIT)
 
     def list_alive(self) -> list[int]:
-        """The ranks that gave a sign of life lately, by the clock of the disk, this one always among them."""
+        """List the processes that gave a sign of life within `PATIENCE` seconds, by the clock of the disk.
+
+        Returns:
+            Their ranks; this process is always among them.
+        """
         self._touch()
         now = self._last_seen(self.rank)
-        return [rank for rank in range(self.world) if rank == self.rank or now - self._last_seen(rank) < PATIENCE]
+        ranks = []
+        for rank in range(self.world):
+            if rank == self.rank or now - self._last_seen(rank) < PATIENCE:
+                ranks.append(rank)
+        return ranks
 
     def _last_seen(self, rank: int) -> float:
         """When a process was last seen; one that has not begun is expected from the time that this one did."""
@@ -98,6 +120,13 @@ class WorkerGroup:
         return self.folder / f"{run_dir.TEMPORARY_PREFIX}alive-{rank}"
 
 
+def _list_missing(parts: Sequence[Path], numbers: Sequence[int]) -> list[int]:
+    """The numbers of those parts that have no file yet."""
+    return [number for number in numbers if not parts[number].exists()]
+
+
 def _read_number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
-    return int(text) if text.isdigit() else default
+    if text.isdigit():
+        return int(text)
+    return default

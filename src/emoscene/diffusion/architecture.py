@@ -63,7 +63,7 @@ def read_header(file: Path, part: Path | None = None) -> Header:
         The tensors by name, and the metadata.
 
     Raises:
-        Failure: where the file is not there, or has no whole header.
+        EmosceneError: where the file is not there, or has no whole header.
     """
     try:
         with file.open("rb") as stream:
@@ -72,16 +72,29 @@ def read_header(file: Path, part: Path | None = None) -> Header:
                 raise ValueError("it does not begin as a safetensors file does")
             table = run_dir.parse_json(stream.read(size).decode("utf8"))
         metadata = table.pop("__metadata__", {})
-        tensors = {name: Entry(entry["dtype"], tuple(entry["shape"])) for name, entry in table.items()}
+        tensors = {}
+        for name, entry in table.items():
+            tensors[name] = Entry(entry["dtype"], tuple(entry["shape"]))
     except (ValueError, OSError, AttributeError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        where, more = (part, f"{file.name}: ") if part else (file, "")
+        reason = type(error).__name__
+        if str(error):
+            reason = str(error).splitlines()[0]
+        where, more = file, ""
+        if part:
+            where, more = part, f"{file.name}: "
         raise EmosceneError(f"{where} is damaged ({more}{reason}): fetch it again") from error
     return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
 
 
 def is_safetensors(file: Path) -> bool:
-    """Whether a file is one by its first bytes; files of the hub's cache have no ending."""
+    """Tell by its first bytes whether a file is a safetensors file; files of the hub's cache have no ending.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Whether it is.
+    """
     with file.open("rb") as stream:
         begin = stream.read(9)
     return len(begin) == 9 and begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER
@@ -98,8 +111,11 @@ def read_architecture(place: Path) -> Architecture | None:
     """
     try:
         if place.is_file():
-            return _architecture_of(read_header(place)) if is_safetensors(place) else None
-        unet, text = (read_config(place / part / "config.json") for part in ("unet", "text_encoder"))
+            if is_safetensors(place):
+                return _architecture_of(read_header(place))
+            return None
+        unet = read_config(place / "unet/config.json")
+        text = read_config(place / "text_encoder/config.json")
         return Architecture(tuple(unet["block_out_channels"]), text_settings(text)["hidden_size"])
     except (EmosceneError, OSError, KeyError, TypeError):
         return None
@@ -118,7 +134,9 @@ def _architecture_of(header: Header) -> Architecture | None:
         else:
             break
     embedding = header.tensors.get(FIRST["text encoder"]) or header.tensors.get(FLAT_TEXT)
-    return Architecture((*levels, width), embedding.shape[1]) if width and embedding else None
+    if width and embedding:
+        return Architecture((*levels, width), embedding.shape[1])
+    return None
 
 
 def find_family(place: Path) -> str:
@@ -141,18 +159,39 @@ def find_family(place: Path) -> str:
 
 
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a text encoder's config; those of a whole CLIP have them inside."""
+    """Read the settings of the text encoder from its config, or from the config of a whole CLIP.
+
+    Args:
+        config: The content of `config.json`.
+
+    Returns:
+        The settings.
+    """
     inner = config.get("text_config")
-    return inner if isinstance(inner, dict) else config
+    if isinstance(inner, dict):
+        return inner
+    return config
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Read a part's settings. Raises Failure where they are missing or damaged."""
+    """Read the settings of a part.
+
+    Args:
+        file: The part's `config.json`.
+
+    Returns:
+        Its content.
+
+    Raises:
+        EmosceneError: The file is missing or damaged.
+    """
     try:
         found = run_dir.parse_json(file.read_text(encoding="utf8"))
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__} and no table")
     except (ValueError, OSError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such file"
         raise EmosceneError(f"{file} is missing or damaged ({reason}): fetch or install it again") from error
     return found

@@ -29,10 +29,18 @@ class ModelSpec:
 
 
 def find_spec(base: str) -> ModelSpec:
-    """The base called `base`: a name in `bases/`, else a folder or a file, else a hub id `owner/name[@revision]`.
+    """Find out where a base comes from and what suits it.
 
-    What is no name gets what suits its architecture, as soon as it is on this machine. Raises Usage for a name nobody
-    knows.
+    A base that has no row of its own gets what suits its architecture, as soon as it is on this machine.
+
+    Args:
+        base: A name in `bases/`, a folder, a file, or a hub id `owner/name[@revision]`.
+
+    Returns:
+        The specification.
+
+    Raises:
+        UsageError: The name is not known.
     """
     there = Path(base).expanduser()
     try:
@@ -44,10 +52,12 @@ def find_spec(base: str) -> ModelSpec:
     named = base in registry.list_names("bases") and not (there.is_file() or (there / INDEX).is_file())
     if named or ("/" not in base and not exists):
         return _read_row(base)
-    model = None if exists else hub.ID.fullmatch(base)
-    if not model:
-        return _spec_of_checkpoint(str(there) if base.startswith("~") else base, None, there)
-    return _spec_of_checkpoint(model[1], model[2], hub.find_cached(model[1], model[2]))
+    model = hub.ID.fullmatch(base)
+    if model and not exists:
+        return _spec_of_checkpoint(model[1], model[2], hub.find_cached(model[1], model[2]))
+    if base.startswith("~"):
+        return _spec_of_checkpoint(str(there), None, there)
+    return _spec_of_checkpoint(base, None, there)
 
 
 def _read_row(name: str) -> ModelSpec:
@@ -59,16 +69,31 @@ def _read_row(name: str) -> ModelSpec:
 
 def _spec_of_checkpoint(source: str, revision: str | None, place: Path | None) -> ModelSpec:
     """What suits the checkpoint at a place: what its family has; for an unknown shape the guidance that is usual."""
-    family = architecture.find_family(place) if place else ""
-    if not place or not family:
+    if not place:
+        return ModelSpec(source, revision)
+    family = architecture.find_family(place)
+    if not family:
         return ModelSpec(source, revision)
     own = _read_row(family)
-    words = own.vocabulary if own.vocabulary and (place / own.vocabulary).is_file() else ""
+    words = ""
+    if own.vocabulary and (place / own.vocabulary).is_file():
+        words = own.vocabulary
     return replace(own, source=source, revision=revision, vocabulary=words)
 
 
 def locate_weights(chosen: ModelSpec) -> Path:
-    """The folder (or the single file) a base's weights lie in; a hub id is downloaded or taken from the cache."""
+    """Find the weights of a base; those of a hub id are downloaded or taken from the cache.
+
+    Args:
+        chosen: The specification of the base.
+
+    Returns:
+        The folder, or the single file.
+
+    Raises:
+        UsageError: There is no Stable Diffusion.
+        EmosceneError: The hub cannot be reached.
+    """
     folder = Path(chosen.source)
     if folder.is_file() or (folder / INDEX).is_file():
         return folder

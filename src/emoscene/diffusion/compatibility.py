@@ -83,12 +83,16 @@ def describe_absence(place: str) -> str:
     if not folder.is_dir():
         return f"{said}, for there is no such folder or file: check the path (the offline base is 'mini')"
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    if single := [file for file in files if file.suffix == ".safetensors"]:
+    single = [file for file in files if file.suffix == ".safetensors"]
+    if single:
         return f"{said}: model_index.json is missing; if it is one file, give --base {single[0]}"
-    if pickled := [file for file in files if file.suffix in PICKLES]:
+    pickled = [file for file in files if file.suffix in PICKLES]
+    if pickled:
         return f"{said}: {pickled[0].name} is a pickle, which can run what it likes; save it as safetensors first"
-    inner = [path.parent for path in sorted(folder.glob("*/model_index.json"))]
-    more = f"; there is one in {inner[0]}" if inner else ""
+    inner = sorted(folder.glob("*/model_index.json"))
+    more = ""
+    if inner:
+        more = f"; there is one in {inner[0].parent}"
     return f"{said}: model_index.json is missing{more}; the offline base is 'mini'"
 
 
@@ -99,8 +103,8 @@ def check_folder(folder: Path) -> None:
         folder: a folder that diffusers wrote.
 
     Raises:
-        Usage: for another architecture, and for weights in another form; it names the part.
-        Failure: for a part that is missing or damaged.
+        UsageError: for another architecture, and for weights in another form; it names the part.
+        EmosceneError: for a part that is missing or damaged.
     """
     read_config(folder / "model_index.json")
     for part in ("tokenizer", *WEIGHTS):
@@ -148,8 +152,10 @@ def _check_unet(folder: Path, text_dim: int) -> None:
     side = config.get("sample_size")
     if not isinstance(side, int) or side < 1:
         raise EmosceneError(f"{folder / 'config.json'} says no sample_size, the side of its latents: fetch it again")
-    given = config.get("cross_attention_dim", text_dim)
-    for width in given if isinstance(given, list) else [given]:
+    widths = config.get("cross_attention_dim", text_dim)
+    if not isinstance(widths, list):
+        widths = [widths]
+    for width in widths:
         if width != text_dim:
             raise UsageError(
                 f"the UNet in {folder} attends to text of {width} numbers, and the text encoder beside it gives "
@@ -158,9 +164,20 @@ def _check_unet(folder: Path, text_dim: int) -> None:
 
 
 def check_channels(place: Path, incoming: int, outgoing: int) -> None:
-    """Raises Usage for a UNet that does not turn four channels of latents into four."""
+    """Check that a UNet maps four latent channels to four.
+
+    Args:
+        place: The folder or the file, for the error.
+        incoming: The number of input channels.
+        outgoing: The number of output channels.
+
+    Raises:
+        UsageError: It does not.
+    """
     if (incoming, outgoing) != (LATENTS, LATENTS):
-        kind = f", {CHANNELS[incoming]}" if incoming in CHANNELS else ""
+        kind = ""
+        if incoming in CHANNELS:
+            kind = f", {CHANNELS[incoming]}"
         raise UsageError(
             f"the UNet in {place} takes {incoming} channels and gives {outgoing}{kind}, and a base has {LATENTS} and "
             f"{LATENTS}: give the plain Stable Diffusion that it was made from with --base"
@@ -208,8 +225,12 @@ def _check_autoencoder(folder: Path) -> None:
 
 
 def _weight_files(folder: Path, stem: str) -> list[Path]:
-    """The safetensors of a part, one or several. Raises Usage for another form of them, Failure where there is none."""
-    if files := find_files(folder).files:
+    """The safetensors of a part, one or several.
+
+    Raises UsageError for weights in another form, EmosceneError where there are none.
+    """
+    files = find_files(folder).files
+    if files:
         return files
     whole = folder / f"{stem}.safetensors"
     others = sorted(file for file in folder.iterdir() if file.is_file())
@@ -228,7 +249,16 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
 
 
 def check_numbers(file: Path, header: Header) -> None:
-    """Raises Failure for a file without a tensor, Usage for weights that are no floats of 16 bits or more."""
+    """Check that a file holds weights in a format that is read here.
+
+    Args:
+        file: The file, for the error.
+        header: Its header.
+
+    Raises:
+        EmosceneError: The file holds no tensor.
+        UsageError: Weights are not floats of at least 16 bits.
+    """
     if not header.tensors:
         raise EmosceneError(f"{file} holds no weights: fetch or install it again")
     for name, entry in header.tensors.items():
@@ -246,25 +276,33 @@ def check_file(file: Path) -> Header:
         Its header.
 
     Raises:
-        Usage: for a pickle, and for another architecture, which is named where it is known.
-        Failure: for a damaged file.
+        UsageError: for a pickle, and for another architecture, which is named where it is known.
+        EmosceneError: for a damaged file.
     """
     if file.suffix != ".safetensors" and not is_safetensors(file):
         raise UsageError(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
     header = read_header(file)
-    lacking = [part for part, name in FIRST.items() if name not in header.tensors]
-    if FLAT_TEXT in header.tensors:
-        lacking = [part for part in lacking if part != "text encoder"]
+    lacking = []
+    for part, name in FIRST.items():
+        is_flat = part == "text encoder" and FLAT_TEXT in header.tensors
+        if name not in header.tensors and not is_flat:
+            lacking.append(part)
     if lacking:
         lacks = f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}"
         for begin, kind in OTHERS.items():
             if any(name.startswith(begin) for name in header.tensors):
                 raise UsageError(f"{lacks}: by its names it is {kind}; give another --base")
         raise UsageError(f"{lacks}: give another")
-    read = {name: entry for name, entry in header.tensors.items() if name.startswith((UNET, TEXT, AUTOENCODER))}
+    read = {}
+    for name, entry in header.tensors.items():
+        if name.startswith((UNET, TEXT, AUTOENCODER)):
+            read[name] = entry
     check_numbers(file, Header(read, {}))
     shape, outgoing = header.tensors[FIRST["UNet"]].shape, header.tensors.get(f"{UNET}out.2.bias")
-    check_channels(file, shape[1], outgoing.shape[0] if outgoing else LATENTS)
+    channels = LATENTS
+    if outgoing:
+        channels = outgoing.shape[0]
+    check_channels(file, shape[1], channels)
     if f"{UNET}label_emb.0.0.weight" in header.tensors:
         raise UsageError(
             f"the UNet in {file} reads more than words (label_emb), as Stable Diffusion XL's does: give another"
@@ -283,7 +321,7 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
         Settings of a scheduler that differ from Stable Diffusion v1.5's.
 
     Raises:
-        Usage: for a prediction that is not known here.
+        UsageError: for a prediction that is not known here.
     """
     names, told = header.tensors, header.metadata
     said = told.get("modelspec.predict_key") or told.get("modelspec.prediction_type") or ""
@@ -310,13 +348,12 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
         place: the base, for the error.
 
     Raises:
-        Usage: where they do not, or say it in another way than by betas.
+        UsageError: where they do not, or say it in another way than by betas.
     """
-    kind, remedy = (
-        config.get("_class_name", "a scheduler"),
-        "give the schedule that it was trained with, or another base",
-    )
-    if (spacing := config.get("timestep_spacing", "leading")) not in SPACINGS:
+    kind = config.get("_class_name", "a scheduler")
+    remedy = "give the schedule that it was trained with, or another base"
+    spacing = config.get("timestep_spacing", "leading")
+    if spacing not in SPACINGS:
         raise UsageError(
             f"the scheduler of {place} has timesteps {spacing!r}, and there is {', '.join(SPACINGS)}: {remedy}"
         )

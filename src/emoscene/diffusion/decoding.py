@@ -40,7 +40,7 @@ class ImageDecoder:
             B images.
 
         Raises:
-            Failure: where latents are not finite, or what the autoencoder makes of them is not.
+            EmosceneError: where latents are not finite, or what the autoencoder makes of them is not.
         """
         pixels = _mark_image(self.base.decode_latents(latents), latents)
         if pixels.isfinite().all():
@@ -58,10 +58,15 @@ class ImageDecoder:
 
     def _check_latents(self, latents: Tensor, seeds: Sequence[int]) -> None:
         sound = latents.isfinite().flatten(1).all(1).tolist()
-        lost = [str(seed) for seed, fine in zip(seeds, sound, strict=True) if not fine]
+        lost = []
+        for seed, fine in zip(seeds, sound, strict=True):
+            if not fine:
+                lost.append(str(seed))
         if not lost:
             return
-        precision = "" if self.base.dtype == torch.float32 else ", or give --dtype float32"
+        precision = ""
+        if self.base.dtype != torch.float32:
+            precision = ", or give --dtype float32"
         raise EmosceneError(
             f"the image of seed {', '.join(lost)} came out as numbers that are not finite: lower --emotion-scale, the "
             f"emotion's weights, --cfg or the method's settings, leave out a --lora{precision}"
@@ -86,6 +91,16 @@ def _mark_image(pixels: Tensor, latents: Tensor) -> Tensor:
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    """Finite pixels [B, 3, H, W] in [-1, 1] as Pillow's images, rounded as diffusers does."""
+    """Convert pixels to Pillow's images, rounded as diffusers does.
+
+    Args:
+        images: Finite pixels [B, 3, H, W] in [-1, 1]; others are clipped.
+
+    Returns:
+        B images.
+    """
     pixels = (images.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(np.round(picture * 255).astype(np.uint8)) for picture in pixels]
+    converted = []
+    for image in pixels:
+        converted.append(Image.fromarray(np.round(image * 255).astype(np.uint8)))
+    return converted

@@ -2,11 +2,11 @@
 
 The device is CUDA where there is one, else MPS, else the CPU; the precision is half on CUDA (or bfloat16, where asked)
 and single elsewhere. Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
-compiled: the first picture then waits for the compiler, and so does the first of each new shape.
+compiled: the first image then waits for the compiler, and so does the first of each new shape.
 
-`OutOfMemoryFallback` goes on where memory runs out: fewer pictures at once; then the autoencoder in tiles of the base's own size;
-then each part of the base on the device only while it is needed. What was painted is kept, what changes is said. The
-pictures stay the same; only one larger than a tile is put together from several, and may show it.
+`OutOfMemoryFallback` continues where memory runs out: fewer images at once; then the autoencoder in tiles of the base's
+own size; then each part of the base on the device only while it is needed. What was generated is kept, and a message
+says what changes. The images stay the same; only one larger than a tile is put together from several, and may show it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,18 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def choose_device(device: str | None = None) -> torch.device:
-    """The device called `cuda`, `cuda:1`, `mps` or `cpu`; left out, the best there is.
+    """Choose the device to compute on.
 
-    Under a launcher, `cuda` is the process's own GPU; where there are fewer GPUs than processes, they take turns.
-    Raises Usage for a name that is none of these, and for a device that is not here.
+    Under a launcher, `cuda` is the process's own GPU; where there are fewer GPUs than processes, they share them.
+
+    Args:
+        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+
+    Returns:
+        The device.
+
+    Raises:
+        UsageError: The name is none of these, or the machine has no such device.
     """
     name = device or next(kind for kind, count in DEVICES.items() if count())
     kind, colon, number = name.partition(":")
@@ -51,22 +59,54 @@ def choose_device(device: str | None = None) -> torch.device:
     if int(number or 0) >= count:
         here = ", ".join(name for name, count in DEVICES.items() if count())
         raise UsageError(f"--device {device} is not here: there is {here}; left out, the best is taken")
-    return torch.device(f"cuda:{int(rank) % count}" if name == "cuda" and rank.isdigit() else name)
+    if name == "cuda" and rank.isdigit():
+        return torch.device(f"cuda:{int(rank) % count}")
+    return torch.device(name)
 
 
 def choose_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
-    """The precision asked for by name; left out, half on CUDA and single elsewhere. Raises Usage for any other name."""
+    """Choose the precision to compute in.
+
+    Args:
+        dtype: A dtype, or `float32`, `float16` or `bfloat16`; half on CUDA and single elsewhere if left out.
+        device: The device.
+
+    Returns:
+        The dtype.
+
+    Raises:
+        UsageError: The name is none of these.
+    """
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype is not None and dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
-    return DTYPES[dtype or ("float16" if device.type == "cuda" else "float32")]
+    if dtype is not None:
+        return DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.float16
+    return torch.float32
 
 
 def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> DiffusionModel:
-    """The base on a device, laid out for it.
+    """Load a base onto a device, in the memory layout that suits it.
 
-    Raises what `Backbone.load`, `choose_device` and `choose_dtype` raise, and Failure where it does not fit there.
+    Args:
+        base: A name, a folder, a file, or a hub id.
+        device: See `choose_device`.
+        dtype: See `choose_dtype`.
+
+    Returns:
+        The base.
+
+    Raises:
+        UsageError: A name is not known.
+        EmosceneError: Files are damaged, the hub cannot be reached, or the base does not fit into memory.
+
+    Example:
+        >>> model = load_model("mini", device="cpu")
+        >>> model.default_size
+        128
     """
     place = choose_device(device)
     with explain_full_memory(NO_ROOM.format(base=base)):
@@ -85,13 +125,15 @@ def compile_unet(base: DiffusionModel, blocks: bool = False) -> None:
         blocks: Compile only its repeated blocks, which is quicker to begin with; training's choice.
 
     Raises:
-        Failure: Nothing can be compiled here.
+        EmosceneError: Nothing can be compiled here.
     """
     try:
         torch.compile(torch.cos)(torch.ones(2, device=base.device))
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200]
-        word = "compile" if blocks else "--compile"
+        word = "--compile"
+        if blocks:
+            word = "compile"
         raise EmosceneError(
             f"nothing can be compiled here ({reason}): install a C++ compiler, or leave {word} out"
         ) from error
@@ -110,18 +152,21 @@ def _guard_hooks(call: Callable[..., Any]) -> Callable[..., Any]:
     The setting is read wherever something is traced, and each thread has its own: so it is made within the call.
     """
 
-    def guarded(*inputs: Any, **named: Any) -> Any:
+    def call_with_guards(*inputs: Any, **named: Any) -> Any:
         with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
             return call(*inputs, **named)
 
-    return guarded
+    return call_with_guards
 
 
 def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
-    """Hold the base's UNet and text encoder in this precision from now on; the autoencoder keeps its own.
+    """Keep the UNet and the text encoder in a precision from now on; the autoencoder keeps its own.
 
-    Autocast alone would round them anew in each pass, and at Stable Diffusion's width that costs a CPU all that it
-    gains.
+    Autocast alone would round the weights again in each pass, which on a CPU costs as much as it saves.
+
+    Args:
+        base: The base, changed in place.
+        dtype: The precision.
     """
     for model in (base.unet, base.text_encoder):
         nn.Module.to(model, dtype)  # diffusers' own warns of nothing here
@@ -129,9 +174,18 @@ def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
 
 
 def describe_device(base: DiffusionModel) -> str:
-    """Where a base computes: "painting on cuda (NVIDIA H100) in float16"."""
+    """Say where a base computes: "painting on cuda (NVIDIA H100) in float16".
+
+    Args:
+        base: The base.
+
+    Returns:
+        The sentence.
+    """
     kind = base.device.type
-    what = f" ({torch.cuda.get_device_name(base.device)})" if kind == "cuda" else ""
+    what = ""
+    if kind == "cuda":
+        what = f" ({torch.cuda.get_device_name(base.device)})"
     return f"painting on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
 
 
@@ -144,7 +198,18 @@ class OutOfMemoryFallback:
         self.ways = [self._enable_tiling, self._enable_offload]
 
     def __call__(self, paint: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
-        """What `paint` makes of the rows, in as few turns as memory allows. Raises Failure where one is too many."""
+        """Apply `paint` to all rows, in as few parts as memory allows.
+
+        Args:
+            paint: Generates an image for each row.
+            rows: Its inputs.
+
+        Returns:
+            The results, in order.
+
+        Raises:
+            EmosceneError: Memory does not suffice for a single row.
+        """
         done: list[R] = []
         while len(done) < len(rows):
             part = rows[len(done) :][: self.most]
@@ -180,14 +245,23 @@ class OutOfMemoryFallback:
 
     def _enable_offload(self) -> str:
         models = (self.base.vae, self.base.text_encoder, self.base.unet)
-        hooks = [cpu_offload_with_hook(model.to("cpu"), self.base.device)[1] for model in models]
+        hooks = []
+        for model in models:
+            hooks.append(cpu_offload_with_hook(model.to("cpu"), self.base.device)[1])
         for hook, before in zip(hooks, [hooks[-1], *hooks], strict=False):
             hook.hook.prev_module_hook = before
         return "going on with each part of the base in main memory until it is needed"
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out; each kind of device has words of its own for it."""
+    """Tell whether an error says that memory ran out; each kind of device has its own words for it.
+
+    Args:
+        error: The error.
+
+    Returns:
+        Whether it does.
+    """
     if isinstance(error, EmosceneError):
         return False  # it has its remedy already
 
@@ -197,13 +271,16 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 @contextmanager
 def explain_full_memory(remedy: str) -> Iterator[None]:
-    """Say what to do where memory runs out inside, and nothing goes on with less by itself.
+    """Say what to do where memory runs out inside; nothing is tried again.
 
     Args:
-        remedy: The sentence.
+        remedy: The message of the error.
+
+    Yields:
+        Nothing.
 
     Raises:
-        Failure: Memory ran out.
+        EmosceneError: Memory ran out.
     """
     try:
         yield

@@ -64,7 +64,7 @@ def compute_fingerprint(place: Path, unet: nn.Module, text_encoder: nn.Module) -
         `fp16:` and 64 hexadecimal digits.
 
     Raises:
-        Failure: for a file that cannot be read.
+        EmosceneError: for a file that cannot be read.
     """
     parts = []
     for name, model in (("unet", unet), ("text_encoder", text_encoder)):
@@ -85,14 +85,21 @@ def compute_vae_fingerprint(place: Path, vae: nn.Module) -> str:
         64 hexadecimal digits.
 
     Raises:
-        Failure: for a file that cannot be read.
+        EmosceneError: for a file that cannot be read.
     """
     config: Any = vae.config
     return _digest(place, "vae", vae, start=str(config.scaling_factor), prefixes=ENCODING)
 
 
 def is_old_form(recorded: str) -> bool:
-    """Tell whether version 0.1 recorded this fingerprint of a base."""
+    """Tell whether a fingerprint was recorded by version 0.1.
+
+    Args:
+        recorded: The fingerprint.
+
+    Returns:
+        Whether it was.
+    """
     return OLD_FORM.fullmatch(recorded) is not None
 
 
@@ -118,22 +125,29 @@ def _describe_settings(part: str, model: nn.Module) -> str:
     found = {}
     for name in SETTINGS[part]:
         value = getattr(config, name)
-        alike = isinstance(value, list | tuple) and len(set(value)) == 1
-        found[name] = value[0] if alike else value
+        if isinstance(value, list | tuple) and len(set(value)) == 1:
+            value = value[0]
+        found[name] = value
     return repr(found)
 
 
 def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes: tuple[str, ...] = ("",)) -> str:
     """Digest one part's tensors, those whose names begin with one of these prefixes."""
-    files = [place] if place.is_file() else find_files(place / part).files
+    files = [place]
+    if not place.is_file():
+        files = find_files(place / part).files
     names = sorted(_rename(part, name) for name in model.state_dict())
     wanted = tuple(name for name in names if name.startswith(prefixes))
     key = tuple(map(_stamp, files)), part, start, wanted
     if key not in _KNOWN:
         try:
             with ExitStack() as stack:
-                opened = [stack.enter_context(safe_open(str(file), "pt")) for file in files]
-                rename = partial(_name_parts, part, model) if place.is_file() else partial(_name_weights, part)
+                opened = []
+                for file in files:
+                    opened.append(stack.enter_context(safe_open(str(file), "pt")))
+                rename: Rename = partial(_name_weights, part)
+                if place.is_file():
+                    rename = partial(_name_parts, part, model)
                 _KNOWN[key] = _digest_tensors(_find_tensors(opened, rename), wanted, start)
         except (SafetensorError, OSError) as error:
             raise EmosceneError(f"{files[0]} is missing or damaged ({error}): fetch or install it again") from error
@@ -178,10 +192,17 @@ def _name_parts(part: str, model: nn.Module, dimensions: Mapping[str, int]) -> d
         mine = [key for key in dimensions if key.startswith(TEXT)]
         return {_rename(part, key.removeprefix(TEXT)): key for key in mine}
     keys = [key for key in dimensions if not key.startswith(AVERAGES)]
-    numbers = {key: torch.full([1] * dimensions[key], number) for number, key in enumerate(keys)}
-    convert = convert_ldm_unet_checkpoint if part == "unet" else convert_ldm_vae_checkpoint
+    numbers = {}
+    for number, key in enumerate(keys):
+        numbers[key] = torch.full([1] * dimensions[key], number)
+    convert = convert_ldm_vae_checkpoint
+    if part == "unet":
+        convert = convert_ldm_unet_checkpoint
     converted: dict[str, Tensor] = convert(numbers, model.config)
-    return {_rename(part, name): keys[int(number)] for name, number in converted.items()}
+    names = {}
+    for name, value in converted.items():
+        names[_rename(part, name)] = keys[int(value)]
+    return names
 
 
 def _rename(part: str, name: str) -> str:

@@ -41,16 +41,36 @@ ARTIFACT = ("*.json", "*.txt", "*.safetensors")
 
 
 def resolve_folder(place: str | Path, wanted: Sequence[str] = WEIGHTS) -> Path:
-    """The folder that `place` names: one of this machine, or else the hub's model of that id.
+    """Find the folder of a model.
 
-    Raises Usage for a model or a revision that the hub does not know, Failure where it cannot be had.
+    Args:
+        place: A folder of this machine, or a hub id.
+        wanted: Patterns of the files to download.
+
+    Returns:
+        The folder, which may not exist if `place` is not a hub id.
+
+    Raises:
+        UsageError: The hub does not know the model or the revision.
+        EmosceneError: The model cannot be downloaded.
     """
     named = ID.fullmatch(str(place))
-    return Path(place) if Path(place).exists() or not named else fetch(named[1], named[2], wanted)
+    if Path(place).exists() or not named:
+        return Path(place)
+    return fetch(named[1], named[2], wanted)
 
 
 def find_cached(source: str, revision: str | None = None, wanted: Sequence[str] = WEIGHTS) -> Path | None:
-    """The folder of a model that lies in the cache, whole; None where it does not. Asks no network."""
+    """Find a model in the cache, without using the network.
+
+    Args:
+        source: The hub id.
+        revision: A commit, tag or branch; the main branch if left out.
+        wanted: Patterns of the files that must be there.
+
+    Returns:
+        The folder; None where the model is not complete.
+    """
     try:
         found = snapshot_download(source, revision=revision, allow_patterns=[*wanted], local_files_only=True)
     except LocalEntryNotFoundError:
@@ -59,7 +79,20 @@ def find_cached(source: str, revision: str | None = None, wanted: Sequence[str] 
 
 
 def fetch(source: str, revision: str | None = None, wanted: Sequence[str] = WEIGHTS) -> Path:
-    """The folder of a model, from the cache or downloaded, with bars on stderr. Raises as `resolve_folder` does."""
+    """Find a model in the cache or download it, with progress bars on stderr.
+
+    Args:
+        source: The hub id.
+        revision: A commit, tag or branch; the main branch if left out.
+        wanted: Patterns of the files to download.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The hub does not know the model or the revision, or it has no safetensors.
+        EmosceneError: The model cannot be downloaded.
+    """
     kept = find_cached(source, revision, wanted)
     if kept is not None and COMMIT.fullmatch(revision or ""):
         return kept
@@ -86,16 +119,17 @@ def _explain_failure(source: str, revision: str | None, wanted: Sequence[str], e
         )
     if isinstance(error, RepositoryNotFoundError) or _http_status(error) in {401, 403}:
         return UsageError(
-            f"the hub shows no model {source} ({_http_status(error)}): check the name or, for one that is private or has "
-            "terms to accept, run `hf auth login`"
+            f"the hub shows no model {source} ({_http_status(error)}): check the name or, for one that is private or "
+            "has terms to accept, run `hf auth login`"
         )
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
         return EmosceneError(
             f"the disk is full at {constants.HF_HUB_CACHE}: make room, or name another disk with HF_HOME"
         )
     return EmosceneError(
-        f"{source} is not whole in the cache, and {_describe_reason(error)}: the same call goes on with what is missing, and "
-        f"`{download_command(source, revision, wanted)}` fetches it where there is a network (--base mini needs none)"
+        f"{source} is not whole in the cache, and {_describe_reason(error)}: the same call goes on with what is "
+        f"missing, and `{download_command(source, revision, wanted)}` fetches it where there is a network (--base mini "
+        "needs none)"
     )
 
 
@@ -104,13 +138,17 @@ def _describe_reason(error: Exception) -> str:
     if any(isinstance(one, OfflineModeIsEnabled) for one in _error_chain(error)):
         return "HF_HUB_OFFLINE is set"
     status = _http_status(error)
-    return f"the hub answers {status}" if status else f"the hub cannot be reached ({type(error).__name__})"
+    if status:
+        return f"the hub answers {status}"
+    return f"the hub cannot be reached ({type(error).__name__})"
 
 
 def _http_status(error: Exception) -> int | None:
     """The status that the hub answered with, if it answered."""
-    answers = (one.response for one in _error_chain(error) if isinstance(one, HfHubHTTPError))
-    return next((int(answer.status_code) for answer in answers if answer is not None), None)
+    for cause in _error_chain(error):
+        if isinstance(cause, HfHubHTTPError) and cause.response is not None:
+            return int(cause.response.status_code)
+    return None
 
 
 def _error_chain(error: BaseException | None) -> Iterator[BaseException]:

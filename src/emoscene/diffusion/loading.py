@@ -70,11 +70,23 @@ class Parts(NamedTuple):
 
 
 def load_parts(place: Path, dtype: torch.dtype) -> Parts:
-    """The parts at a folder or in a file.
+    """Load the parts of a Stable Diffusion.
 
-    Raises Usage for what is no Stable Diffusion of this kind, Failure for damaged files and a missing tokenizer.
+    Args:
+        place: A folder that diffusers wrote, or a single safetensors file.
+        dtype: The precision of the weights.
+
+    Returns:
+        The parts, on the CPU.
+
+    Raises:
+        UsageError: It is not a Stable Diffusion of the kind that is read here.
+        EmosceneError: A file is damaged, or there is no tokenizer.
     """
-    found = _load_file(place, dtype) if place.is_file() else _load_folder(place, dtype)
+    if place.is_file():
+        found = _load_file(place, dtype)
+    else:
+        found = _load_folder(place, dtype)
     check_tokenizer(found.tokenizer, found.text_encoder.config, place)
     for name, model in (("text encoder", found.text_encoder), ("UNet", found.unet), ("autoencoder", found.vae)):
         check_weights(model, name, place)
@@ -82,9 +94,16 @@ def load_parts(place: Path, dtype: torch.dtype) -> Parts:
 
 
 def fingerprint(place: Path) -> str:
-    """A digest of whole files, as version 0.1 recorded it: UNet, text encoder and tokenizer, or the single file.
+    """Digest whole files, as version 0.1 did: UNet, text encoder and tokenizer, or the single file.
 
-    Files that are not read (a half-precision twin, a pickle) do not count, so a clone is the same base as a download.
+    Files that are not read (a half-precision copy, a pickle) do not count, so a clone is the same base as a
+    download.
+
+    Args:
+        place: The folder or the single file.
+
+    Returns:
+        Hexadecimal digests, separated by spaces.
     """
     if place.is_file():
         with place.open("rb") as file:
@@ -103,14 +122,20 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path | str, remedy: str) 
         remedy: what to do where they are not finite, as the end of the sentence.
 
     Raises:
-        Failure: for nan or infinity in any of them.
+        EmosceneError: for nan or infinity in any of them.
     """
-    named = {name: value for name, value in tensors.items() if _can_overflow(value)}
+    named = {}
+    for name, value in tensors.items():
+        if _can_overflow(value):
+            named[name] = value
     if not named:
         return
-    ends = torch.stack([end.float() for value in named.values() for end in torch.aminmax(value.detach())])
+    ends = torch.stack([torch.stack(torch.aminmax(value.detach())).float() for value in named.values()])
     sound = ends.isfinite().view(-1, 2).all(1).tolist()
-    lost = [name for name, fine in zip(named, sound, strict=True) if not fine]
+    lost = []
+    for name, fine in zip(named, sound, strict=True):
+        if not fine:
+            lost.append(name)
     if lost:
         precision = str(named[lost[0]].dtype).removeprefix("torch.")
         raise EmosceneError(f"{where} holds numbers in {lost[0]} that are not finite in {precision}: {remedy}")
@@ -135,7 +160,8 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Parts:
 def _load_part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     """One model of the folder; a damaged file is named, and so are a missing weight and an index that leads out."""
     reported = options.get("output_loading_info", False)
-    options |= {"variant": find_files(folder / part).variant} if "use_safetensors" in options else {}
+    if "use_safetensors" in options:
+        options |= {"variant": find_files(folder / part).variant}
     try:
         with silence_libraries(remarks=not reported):  # what the report says is an error here
             found: Any = kind.from_pretrained(str(folder), subfolder=part, **options)  # type: ignore[attr-defined]
@@ -156,7 +182,9 @@ def _load_file(file: Path, dtype: torch.dtype) -> Parts:
     schedule = read_config(CONFIGS / SCHEDULER) | compatibility.read_prediction(file, header)
     tokenizer = _load_part(CLIPTokenizer, _find_tokenizer(file), "tokenizer", local_files_only=True)
     try:
-        state = {deepen_name(key): value for key, value in load_file(str(file)).items()}
+        state = {}
+        for key, value in load_file(str(file)).items():
+            state[deepen_name(key)] = value
     except (SafetensorError, OSError) as error:
         raise EmosceneError(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
     try:
@@ -196,7 +224,8 @@ def _missing_weight(file: Path) -> str:
         with torch.device("meta"):
             expected = kind.from_config(config).state_dict().keys()
             found = convert({name: torch.empty(entry.shape) for name, entry in header.items()}, config=config)
-        if missing := sorted(expected - found.keys()):
+        missing = sorted(expected - found.keys())
+        if missing:
             return f"its {part} lacks {missing[0]}{_count(missing)}"
     return "its weights are not those of Stable Diffusion v1.5"
 
@@ -225,10 +254,11 @@ def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -
         folder: the part's folder, for the error.
 
     Raises:
-        Failure: for a weight that is missing or of another shape, and for one of a module that is there, or that other
-            UNets have, which the model has no place for. Others (an average, a mark) are left out.
+        EmosceneError: for a weight that is missing or of another shape, and for one of a module that is there, or that
+            other UNets have, which the model has no place for. Others (an average, a mark) are left out.
     """
-    if missing := sorted(report["missing_keys"]):
+    missing = sorted(report["missing_keys"])
+    if missing:
         raise EmosceneError(
             f"the weights in {folder} lack {missing[0]}{_count(missing)}, which its config.json has: fetch or install "
             "it again"
@@ -249,7 +279,9 @@ def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -
 
 
 def _count(names: list[str]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+    if len(names) > 1:
+        return f" and {len(names) - 1} more"
+    return ""
 
 
 def check_weights(model: torch.nn.Module, part: str, place: Path) -> None:
@@ -261,7 +293,7 @@ def check_weights(model: torch.nn.Module, part: str, place: Path) -> None:
         place: the folder or the file of the base.
 
     Raises:
-        Failure: for the first weight that is missing.
+        EmosceneError: for the first weight that is missing.
     """
     for name, weight in model.state_dict().items():
         if weight.is_meta:
@@ -277,8 +309,8 @@ def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Pat
         place: the folder or the file of the base.
 
     Raises:
-        Failure: for a tokenizer without its vocabulary.
-        Usage: for the tokenizer of another text encoder.
+        EmosceneError: for a tokenizer without its vocabulary.
+        UsageError: for the tokenizer of another text encoder.
     """
     remedy = "put that base's tokenizer.json, or its vocab.json and merges.txt, into its folder tokenizer"
     if not isinstance(tokenizer.model_max_length, int | float):
@@ -304,13 +336,21 @@ def check_tokenizer(tokenizer: CLIPTokenizer, config: CLIPTextConfig, place: Pat
 
 @contextmanager
 def silence_libraries(remarks: bool = True) -> Iterator[None]:
-    """No progress bars for what takes a moment; without `remarks`, no warnings either."""
+    """Suppress the progress bars of diffusers and transformers inside.
+
+    Args:
+        remarks: Whether their warnings are still shown.
+
+    Yields:
+        Nothing.
+    """
     shown = [loud for loud in LOGS if loud.is_progress_bar_enabled()]
     levels = [loud.get_verbosity() for loud in LOGS]
     for loud in shown:
         loud.disable_progress_bar()
-    for loud in LOGS if not remarks else ():
-        loud.set_verbosity_error()
+    if not remarks:
+        for loud in LOGS:
+            loud.set_verbosity_error()
     try:
         yield
     finally:

@@ -4,8 +4,8 @@ Such a file holds factors A and B of some layers of the UNet and the text encode
 what it makes of a layer is W + scale (alpha / r) B A (Hu et al. 2021). The names of the layers are read by diffusers'
 own reader, so what diffusers loads (its own files, kohya's, A1111's) loads here, without PEFT.
 
-The base that wears LoRAs is a new one, which shares every tensor with the old except the layers that change. So to take
-a LoRA off is to drop the new base: nothing was ever written into the old one. A LoRA is part of the base: strength 0 is
+A base with LoRAs is a new object, which shares every tensor with the old one except the layers that change. To unload a
+LoRA, drop the new base: nothing was written into the old one. A LoRA is part of the base: strength 0 is
 the base with it, bit for bit.
 """
 
@@ -53,14 +53,26 @@ class Lora:
 
 
 def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) -> DiffusionModel:
-    """A base like this one that wears these LoRAs, each `FILE` or `FILE:scale`; this one stays as it is.
+    """Make a base with LoRAs from one without; the given base stays as it is (Hu et al. 2021).
 
-    Raises Usage for a file that is not there, is no LoRA's or was made for another base, Failure for a damaged one.
+    Args:
+        base: The base.
+        given: One or several LoRAs, each `FILE` or `FILE:scale`.
+
+    Returns:
+        A base that shares all other weights with the given one.
+
+    Raises:
+        UsageError: A file does not exist, is not a LoRA, or was made for another base.
+        EmosceneError: A file is damaged.
     """
     loras = [parse_lora(one) for one in run_dir.as_list(given)]
     worn = copy.copy(base)
     worn.loras = (*base.loras, *map(str, loras))
-    layers = {(part, name): m for part in PARTS for name, m in getattr(base, part).named_modules()}
+    layers: dict[tuple[str, str], nn.Module] = {}
+    for part in PARTS:
+        for name, module in getattr(base, part).named_modules():
+            layers[part, name] = module
     changes: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for lora in loras:
         for place, (a, b) in read_factors(lora.file).items():
@@ -82,7 +94,18 @@ def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) 
 
 
 def parse_lora(text: str | Path) -> Lora:
-    """`FILE` or `FILE:scale`, read. Raises Usage for a file or a number that is off."""
+    """Parse `FILE` or `FILE:scale`.
+
+    Args:
+        text: The text. What follows the last colon is a scale only if the whole text is not the name of a file.
+
+    Returns:
+        The LoRA.
+
+    Raises:
+        UsageError: The file does not exist or is not a safetensors file, or the scale is not a number from
+            `-LARGEST` to `LARGEST`.
+    """
     file, colon, number = str(text).rpartition(":")
     if Path(text).is_file() or not colon:
         file, number = str(text), "1"
@@ -107,14 +130,30 @@ def parse_lora(text: str | Path) -> Lora:
 
 
 def hash_tensors(data: bytes) -> str:
-    """The sha256 of a safetensors file's tensors, its header apart: other programs know a LoRA by it."""
+    """Digest the tensors of a safetensors file without its header; other programs identify a LoRA by this digest.
+
+    Args:
+        data: The bytes of the file.
+
+    Returns:
+        The SHA-256 digest, 64 hexadecimal digits.
+    """
     return sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
 
 def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
-    """The factors by (part of the base, name of the layer), alpha / r taken into B: A [r, ...], B [out, r, ...].
+    """Read the factors of a LoRA.
 
-    Raises Usage for what is no LoRA, or not one of Stable Diffusion 1.5's kind; Failure for a damaged file.
+    Args:
+        file: The safetensors file.
+
+    Returns:
+        By (part of the base, name of the layer) the factors A [r, ...] and B [out, r, ...]; B is multiplied by
+        alpha / r.
+
+    Raises:
+        UsageError: The file is not a LoRA of Stable Diffusion 1.5's kind.
+        EmosceneError: The file is damaged.
     """
     try:
         with safe_open(str(file), "pt") as opened:
@@ -129,7 +168,9 @@ def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
         return dict(_read_pairs(state, run_dir.parse_json(about.get("lora_adapter_metadata", "{}"))))
     except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
-        origin = f" (it says {told})" if told else ""
+        origin = ""
+        if told:
+            origin = f" (it says {told})"
         raise UsageError(
             f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is"
         ) from error
@@ -138,12 +179,14 @@ def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
 def _read_pairs(
     state: Mapping[str, Tensor], about: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], tuple[Tensor, Tensor]]]:
-    """The factors, from tensors under anybody's names. Raises whatever it may for names and shapes nobody knows."""
+    """The factors, from tensors under anybody's names; any exception may be raised for unknown names and shapes."""
     state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(_fold_alphas(state))
     known = 0
     for part in PARTS:
         tensors = _to_peft_names(part, state)
-        for key in (key for key in tensors if key.endswith(".lora_A.weight")):
+        for key in tensors:
+            if not key.endswith(".lora_A.weight"):
+                continue
             name = key.removesuffix(".lora_A.weight")
             a, b = tensors[key], tensors[f"{name}.lora_B.weight"]
             if a.ndim < 2 or len(a) != b[0].numel():
@@ -166,11 +209,17 @@ def _fold_alphas(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _to_peft_names(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One part's tensors, under PEFT's names."""
-    mine = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
+    mine = {}
+    for key, value in state.items():
+        if key.startswith(f"{part}."):
+            mine[key.removeprefix(f"{part}.")] = value
     if part == "unet":
         return convert_unet_state_dict_to_peft(mine)
-    told = convert_state_dict_to_peft(mine, StateDictType.DIFFUSERS_OLD)  # which knows the newer names as well
-    return {key.removeprefix("text_model."): value for key, value in told.items()}
+    converted = convert_state_dict_to_peft(mine, StateDictType.DIFFUSERS_OLD)  # which knows the newer names as well
+    names = {}
+    for key, value in converted.items():
+        names[key.removeprefix("text_model.")] = value
+    return names
 
 
 def _lora_scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> float:
@@ -179,9 +228,15 @@ def _lora_scale(about: Mapping[str, Any], part: str, name: str, rank: int) -> fl
     PEFT's patterns are regular expressions; a stranger's file gets none run here, and is read as the name's ending.
     """
     patterns = about.get(f"{part}.alpha_pattern") or {}
-    own = next((alpha for key, alpha in patterns.items() if f".{name}".endswith(f".{key.lstrip('^')}")), None)
-    alpha = about.get(f"{part}.lora_alpha", rank) if own is None else own
-    return float(alpha) / (math.sqrt(rank) if about.get(f"{part}.use_rslora") else rank)
+    alpha = about.get(f"{part}.lora_alpha", rank)
+    for key, own in patterns.items():
+        if f".{name}".endswith(f".{key.lstrip('^')}"):
+            if own is not None:
+                alpha = own
+            break
+    if about.get(f"{part}.use_rslora"):
+        return float(alpha) / math.sqrt(rank)
+    return float(alpha) / rank
 
 
 def _compute_delta(lora: Lora, layer: nn.Module, place: tuple[str, str], a: Tensor, b: Tensor) -> Tensor:

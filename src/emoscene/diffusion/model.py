@@ -4,14 +4,14 @@ The forward process is DDPM's (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqr
 with its estimate of eps, whatever it was trained to predict; latents are scaled to unit variance; text is the last
 hidden state of the CLIP text encoder, 77 positions, after its final norm.
 
-    embed    prompts -> text [B, 77, D], with learned vectors appended to the words where given
-    encode   pictures [B, 3, H, W] in [-1, 1] -> latents [B, 4, H/8, W/8]
-    decode   latents -> pictures
-    predict  (x_t, t, Condition) -> eps
-    add_noise, x_0 and eps -> x_t
+    encode_prompt    prompts -> text [B, 77, D], with learned vectors appended to the words where given
+    encode_images    images [B, 3, H, W] in [-1, 1] -> latents [B, 4, H/8, W/8]
+    decode_latents   latents -> images
+    predict_noise    (x_t, t, Condition) -> eps
+    add_noise        (x_0, eps, t) -> x_t
 
-The backbone is nobody's submodule and never trains. What a method attaches to it (a LoRA, say) reads, while `predict_noise`
-runs, the Condition in `current_condition`: that is how one batch mixes emotions and strengths.
+The model is frozen and never registered as a submodule. While `predict_noise` runs, what a method attached (a LoRA)
+reads the Condition in `current_condition`: so one batch can mix emotions and scales.
 """
 
 from __future__ import annotations
@@ -40,11 +40,15 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
 @dataclass(frozen=True)
 class Condition:
-    """What the UNet attends to, a row a sample.
+    """What the UNet attends to, for B samples.
 
-    e0: text of the prompt alone [B, 77, D]; text: the text used [B, 77, D]; a: the emotion, strength x weights [B, 8];
-    g: how far attachments are switched on [B], the sum of |a|; extra: what a method laid out for its own attachments,
-    tensors [B, ...]; prompts: the words, for methods that add to them.
+    Attributes:
+        base_embeds: The text embeddings E0 of the prompts alone [B, 77, D].
+        prompt_embeds: The text embeddings that are used [B, 77, D].
+        emotion_weights: emotion_scale x weights, a [B, 8]; zeros leave the base as it is.
+        emotion_gain: How far attachments are switched on, g = sum_i |a_i| [B].
+        prompts: The prompts, for methods that append to them.
+        extra: Tensors [B, ...] that a method prepared for its own attachments.
     """
 
     base_embeds: Tensor
@@ -63,30 +67,61 @@ class Condition:
         return tuple(self.emotion_gain.tolist())
 
     def concat(self, other: Condition) -> Condition:
-        """The rows of both, self's first."""
+        """Append the rows of another condition.
+
+        Args:
+            other: The other condition, with the same names in `extra`.
+
+        Returns:
+            The rows of both, this one's first.
+
+        Raises:
+            ValueError: The conditions have different names in `extra`.
+        """
         if self.extra.keys() != other.extra.keys():
             raise ValueError(f"conditions laid out differently: {sorted(self.extra)} and {sorted(other.extra)}")
-        extra = {name: torch.cat([value, other.extra[name]]) for name, value in self.extra.items()}
-        pairs = (
-            (self.base_embeds, other.base_embeds),
-            (self.prompt_embeds, other.prompt_embeds),
-            (self.emotion_weights, other.emotion_weights),
-            (self.emotion_gain, other.emotion_gain),
+        extra = {}
+        for name, value in self.extra.items():
+            extra[name] = torch.cat([value, other.extra[name]])
+        return Condition(
+            base_embeds=torch.cat([self.base_embeds, other.base_embeds]),
+            prompt_embeds=torch.cat([self.prompt_embeds, other.prompt_embeds]),
+            emotion_weights=torch.cat([self.emotion_weights, other.emotion_weights]),
+            emotion_gain=torch.cat([self.emotion_gain, other.emotion_gain]),
+            prompts=self.prompts + other.prompts,
+            extra=extra,
         )
-        e0, text, a, g = (torch.cat(pair) for pair in pairs)
-        return Condition(e0, text, a, g, self.prompts + other.prompts, extra)
 
     def select(self, index: slice) -> Condition:
-        """Some of the rows."""
-        values = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "extra"}
+        """Select some of the rows.
+
+        Args:
+            index: Which rows.
+
+        Returns:
+            Their condition.
+        """
+        values = {}
+        for f in fields(self):
+            if f.name != "extra":
+                values[f.name] = getattr(self, f.name)[index]
         return Condition(**values, extra={name: value[index] for name, value in self.extra.items()})
 
 
 def read_noise_schedule(config: Mapping[str, Any], place: Path) -> tuple[str, Tensor]:
-    """What the UNet was trained to predict, and alphabar of all timesteps [T], by the config of a scheduler.
+    """Read the forward process that a UNet was trained with from the config of a scheduler.
 
-    The schedule of Stable Diffusion is computed in double precision, any other as diffusers does it. Raises Usage for
-    what can be no estimate of eps.
+    The schedule of Stable Diffusion is computed in double precision, any other as diffusers does it.
+
+    Args:
+        config: The config of any of diffusers' schedulers.
+        place: The folder or the file, for the error.
+
+    Returns:
+        What the UNet predicts (one of `PREDICTIONS`), and alphabar of all timesteps [T], in (0, 1).
+
+    Raises:
+        UsageError: Noise cannot be estimated from what the UNet predicts, or the schedule is not supported.
     """
     kind = config.get("prediction_type", "epsilon")
     if kind not in PREDICTIONS:
@@ -95,15 +130,30 @@ def read_noise_schedule(config: Mapping[str, Any], place: Path) -> tuple[str, Te
     if config.get("rescale_betas_zero_snr"):
         raise UsageError(f"{place} begins at noise without any picture (rescale_betas_zero_snr): give another base")
     if config.get("trained_betas") is not None or config.get("beta_schedule", "linear") != "scaled_linear":
-        given = {key: value for key, value in config.items() if not key.startswith("_")}
+        given = {}
+        for key, value in config.items():
+            if not key.startswith("_"):
+                given[key] = value
         return kind, DDPMScheduler.from_config(given).alphas_cumprod
-    first, last, total = (config[key] for key in ("beta_start", "beta_end", "num_train_timesteps"))
+    first, last, total = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
     betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
     return kind, torch.cumprod(1 - betas, 0).float()
 
 
 class DiffusionModel:
-    """The frozen base. `Backbone.load("mini")` is how to get one."""
+    """The frozen base: `DiffusionModel.load("mini")`.
+
+    Args:
+        folder: The folder or the single file of the weights.
+        name: What the user called the base.
+        chosen: Its specification.
+        device: Where it computes.
+        dtype: In what precision.
+
+    Raises:
+        UsageError: It is not a Stable Diffusion of the kind that is read here.
+        EmosceneError: Files are damaged, or weights are not finite in this precision.
+    """
 
     def __init__(
         self, folder: Path, name: str, chosen: ModelSpec, device: torch.device | str, dtype: torch.dtype
@@ -113,22 +163,40 @@ class DiffusionModel:
         self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(
             folder, dtype
         )
-        remedy = "fetch it again" if dtype == torch.float32 else "give --dtype float32, or fetch it again"
+        remedy = "fetch it again"
+        if dtype != torch.float32:
+            remedy = "give --dtype float32, or fetch it again"
         for model in (self.text_encoder, self.unet, self.vae):
             model.requires_grad_(False).eval().to(self.device)
             loading.check_finite(model.state_dict(), folder, remedy)
         self.prediction, alphas_cumprod = read_noise_schedule(self.scheduler_config, folder)
         self.alphas_cumprod = alphas_cumprod.to(self.device)
         self.current_condition: Condition | None = None
-        self.loras: tuple[str, ...] = ()  # those it wears: `loras.apply_loras`
+        self.loras: tuple[str, ...] = ()  # those it has loaded: `loras.apply_loras`
 
     @classmethod
     def load(
         cls, base: str = "mini", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> DiffusionModel:
-        """The base by name, folder or hub id.
+        """Load a base.
 
-        Raises Usage for a name nobody knows; Failure for damaged files, or where a hub is needed and not reached.
+        Args:
+            base: A name, a folder, a file, or a hub id.
+            device: Where it computes.
+            dtype: In what precision.
+
+        Returns:
+            The base.
+
+        Raises:
+            UsageError: The name is not known.
+            EmosceneError: Files are damaged, or a hub is needed and cannot be reached.
+
+        Example:
+            >>> model = DiffusionModel.load("mini")
+            >>> condition = model.encode_condition(["a village by a lake"])
+            >>> model.predict_noise(torch.randn(1, 4, 16, 16), torch.tensor(500), condition).shape
+            torch.Size([1, 4, 16, 16])
         """
         place = locate_weights(find_spec(base))
         return cls(place, base, find_spec(base), device, dtype)  # asked again: what came from the hub is known by now
@@ -149,8 +217,17 @@ class DiffusionModel:
         return digests.compute_shapes(self.unet, self.text_encoder)
 
     def matches(self, recorded: str) -> bool:
-        """Tell whether a recorded fingerprint is this base's, in today's form or in version 0.1's."""
-        return recorded == (self._old_fingerprint if digests.is_old_form(recorded) else self.fingerprint)
+        """Tell whether a recorded fingerprint is this base's.
+
+        Args:
+            recorded: The fingerprint, in today's form or in version 0.1's.
+
+        Returns:
+            Whether it is.
+        """
+        if digests.is_old_form(recorded):
+            return recorded == self._old_fingerprint
+        return recorded == self.fingerprint
 
     @cached_property
     def _old_fingerprint(self) -> str:
@@ -163,7 +240,7 @@ class DiffusionModel:
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of a picture must be multiples of, in pixels."""
+        """What the sides of an image must be multiples of, in pixels."""
         return int(self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @property
@@ -173,39 +250,64 @@ class DiffusionModel:
 
     @property
     def default_size(self) -> int:
-        """The side, in pixels, of the pictures it was trained on."""
+        """The side, in pixels, of the images it was trained on."""
         return int(self.unet.config.sample_size) * self.vae_scale_factor
 
     def auxiliary_model(self, kind: str) -> str:
-        """Where its `captioner` or `emotion_clip` is: a folder of this package's or anybody's, a hub id, or nothing."""
+        """Find a model that belongs to the base.
+
+        Args:
+            kind: `captioner` or `emotion_clip`.
+
+        Returns:
+            A folder or a hub id; empty where there is none.
+        """
         place: str = getattr(self.spec, kind)
         return place
 
     def tokenize(self, prompt: str, max_tokens: int = LENGTH - 2) -> list[int]:
-        """The tokens of a prompt's words, at most `max_tokens` of them; control characters and CLIP's marks are dropped."""
+        """Convert a prompt to tokens; control characters and CLIP's special tokens are removed.
+
+        Args:
+            prompt: The prompt, of which the first 2000 characters count.
+            max_tokens: The largest number of tokens.
+
+        Returns:
+            The tokens, without start and end.
+        """
         clean = CONTROL.sub(" ", prompt)[:2000]
         return list(self.tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])[:max_tokens]
 
     def encode_prompt(
         self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()
     ) -> Tensor:
-        """Prompts -> text [B, 77, D]; `endings` (words, one a prompt) or `suffix` (vectors [B, n, D]) is appended.
+        """Encode prompts. Where there is not enough room, the prompt is cut and never what is appended to it.
 
-        It is the prompt that is cut where there is no room for all, never what is appended.
+        Args:
+            prompts: The prompts [B].
+            suffix: Learned token embeddings [B, n, D] to append to each prompt.
+            endings: Words to append to each prompt [B]; none if left out.
+
+        Returns:
+            The text embeddings [B, 77, D]: CLIP's last hidden state after its final norm.
         """
-        n = 0 if suffix is None else suffix.shape[1]
+        n = 0
+        if suffix is not None:
+            n = suffix.shape[1]
         start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         tails = [self.tokenize(ending) for ending in endings] or [[]] * len(prompts)
-        pairs = zip(prompts, tails, strict=True)
-        words = [self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail for prompt, tail in pairs]
+        words = []
+        for prompt, tail in zip(prompts, tails, strict=True):
+            words.append(self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail)
         padding = self.tokenizer.pad_token_id
-        ids = [[start, *w, *[end] * (n + 1)] + [padding] * (LENGTH - 2 - n - len(w)) for w in words]
+        ids = []
+        for w in words:
+            ids.append([start, *w, *[end] * (n + 1)] + [padding] * (LENGTH - 2 - n - len(w)))
         tokens = torch.tensor(ids, device=self.device)
         if suffix is None:
             return self.text_encoder(tokens).last_hidden_state
-        at = torch.tensor([1 + len(w) for w in words], device=self.device)[:, None] + torch.arange(
-            n, device=self.device
-        )
+        ends = torch.tensor([1 + len(w) for w in words], device=self.device)
+        at = ends[:, None] + torch.arange(n, device=self.device)
         rows = torch.arange(len(words), device=self.device)[:, None]
 
         def place(module: torch.nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -218,25 +320,60 @@ class DiffusionModel:
             hook.remove()
 
     def encode_condition(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
-        """The Condition of the words alone; `a` [B, 8] and `g` [B] say what methods shall make of it."""
+        """Encode prompts as the condition of the base alone.
+
+        Args:
+            prompts: The prompts [B].
+            a: emotion_scale x weights [B, 8]; zeros if left out.
+            g: The gain of attachments [B]; the sum of |a| if left out.
+
+        Returns:
+            The condition, which a method may change.
+        """
         e0 = self.encode_prompt(prompts)
-        a = torch.zeros(len(e0), len(EMOTIONS), device=self.device) if a is None else a.to(self.device)
-        return Condition(e0, e0, a, a.abs().sum(1) if g is None else g, tuple(prompts))
+        if a is None:
+            a = torch.zeros(len(e0), len(EMOTIONS), device=self.device)
+        else:
+            a = a.to(self.device)
+        if g is None:
+            g = a.abs().sum(1)
+        return Condition(e0, e0, a, g, tuple(prompts))
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] -> the posterior's mean, scaled to unit variance [B, 4, H/8, W/8]."""
+        """Encode images as latents.
+
+        Args:
+            images: Images [B, 3, H, W] in [-1, 1]; H and W are multiples of `vae_scale_factor`.
+
+        Returns:
+            The mean of the posterior, scaled to unit variance [B, 4, H/8, W/8].
+        """
         posterior = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist
         return posterior.mode() * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Latents -> pictures [B, 3, H, W], about [-1, 1], not clipped."""
+        """Decode latents to images.
+
+        Args:
+            latents: Latents [B, 4, h, w], scaled to unit variance.
+
+        Returns:
+            Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
+        """
         return self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
 
     @torch.no_grad()
     def decode_in_float32(self, latents: Tensor) -> Tensor:
-        """The same in single precision, for latents whose decoding overflows in half; the weights stay as they are."""
+        """Decode latents in single precision, where decoding overflows in half; the weights are restored afterwards.
+
+        Args:
+            latents: Latents [B, 4, h, w], scaled to unit variance.
+
+        Returns:
+            Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
+        """
         self.vae.to(torch.float32)
         try:
             decoded: Tensor = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample
@@ -245,18 +382,29 @@ class DiffusionModel:
         return decoded
 
     def predict_noise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The noise in x_t [B, 4, h, w] at timesteps t ([] or [B], fractions allowed), as the UNet sees it."""
+        """Predict the noise in noisy latents, whatever the UNet was trained to predict.
+
+        Args:
+            x_t: Noisy latents [B, 4, h, w].
+            t: Timesteps [] or [B], from 0 to T - 1; fractions are allowed.
+            condition: What the UNet attends to, B rows.
+
+        Returns:
+            The estimate of eps [B, 4, h, w].
+        """
         self.current_condition = condition
         try:
             output = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample
         finally:
             self.current_condition = None
-        return output if self.prediction == "epsilon" else self._to_epsilon(output, x_t, t)
+        if self.prediction == "epsilon":
+            return output
+        return self._to_epsilon(output, x_t, t)
 
     def enable_gradient_checkpointing(self) -> None:
-        """From now on the UNet keeps no activations between its blocks and computes them again in the backward pass.
+        """Keep no activations between the UNet's blocks from now on; compute them again in the backward pass.
 
-        Then, too, attachments read the Condition that was shown in the forward one.
+        Attachments then read the condition of the forward pass again.
         """
 
         def sparing(block: Any, *given: Any) -> Any:
@@ -281,13 +429,29 @@ class DiffusionModel:
         return alphabar.sqrt() * output + (1 - alphabar).sqrt() * x_t
 
     def alphabar(self, t: Tensor) -> Tensor:
-        """alphabar at timesteps [] or [B], shaped to multiply latents; between whole steps log-linear."""
+        """Look up alphabar; between whole timesteps its logarithm is interpolated linearly.
+
+        Args:
+            t: Timesteps [] or [B], clipped to 0 ... T - 1.
+
+        Returns:
+            alphabar [B, 1, 1, 1] in (0, 1).
+        """
         t = torch.as_tensor(t, device=self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
         low, high = t.floor().long(), t.ceil().long()
         logs = self.alphas_cumprod.log()
         return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)
 
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_0 after t steps of the forward process, with this noise."""
+        """Apply the forward process (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps.
+
+        Args:
+            x_0: Latents [B, 4, h, w].
+            noise: eps, standard normal [B, 4, h, w].
+            t: Timesteps [] or [B].
+
+        Returns:
+            Noisy latents x_t [B, 4, h, w].
+        """
         alphabar = self.alphabar(t)
         return alphabar.sqrt() * x_0 + (1 - alphabar).sqrt() * noise

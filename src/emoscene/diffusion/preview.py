@@ -1,7 +1,7 @@
-"""What a picture will be, shown while it is painted: a tiny decoder in the autoencoder's place.
+"""What an image will be, shown while it is generated: a tiny decoder in the autoencoder's place.
 
 Any folder of an `AutoencoderTiny` will do (TAESD, Boer Bohan 2023: `madebyollin/taesd` for Stable Diffusion v1). It
-takes 6 % of the autoencoder's work, and what it shows is a sketch. Without one a preview is decoded as a picture is.
+takes 6 % of the autoencoder's work, and what it shows is a sketch. Without one a preview is decoded as an image is.
 """
 
 from __future__ import annotations
@@ -19,15 +19,24 @@ from emoscene.diffusion.model import DiffusionModel
 
 
 class Preview:
-    """Latents in, sketches of pictures out."""
+    """Latents in, sketches of images out."""
 
     def __init__(self, base: DiffusionModel, folder: str | Path | None = None) -> None:
         self.base = base
-        self.decoder = None if folder is None else load_tiny_decoder(base, Path(folder))
+        self.decoder = None
+        if folder is not None:
+            self.decoder = load_tiny_decoder(base, Path(folder))
 
     @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
-        """Latents [B, 4, h, w] -> pictures [B, 3, H, W], about [-1, 1]."""
+        """Decode latents to previews.
+
+        Args:
+            latents: Latents [B, 4, h, w], scaled to unit variance.
+
+        Returns:
+            Images [B, 3, H, W], about in [-1, 1].
+        """
         if self.decoder is None:
             return self.base.decode_latents(latents)
         decoded: Tensor = self.decoder.decode(latents.to(self.base.dtype) / self.decoder.config.scaling_factor).sample
@@ -35,7 +44,19 @@ class Preview:
 
 
 def load_tiny_decoder(base: DiffusionModel, folder: Path) -> AutoencoderTiny:
-    """The tiny decoder in a folder. Raises Usage where there is none for these latents, Failure for damaged files."""
+    """Load the tiny decoder in a folder (TAESD, Boer Bohan 2023).
+
+    Args:
+        base: The base whose latents it decodes.
+        folder: The folder that `AutoencoderTiny.save_pretrained` wrote.
+
+    Returns:
+        The decoder, on the base's device.
+
+    Raises:
+        UsageError: There is none for these latents.
+        EmosceneError: A file is damaged.
+    """
     if not (folder / "config.json").is_file():
         raise UsageError(f"no tiny decoder in {folder}: give the folder that AutoencoderTiny.save_pretrained wrote")
     try:

@@ -35,10 +35,12 @@ def find_files(folder: Path) -> PartFiles:
         The whole file or the shards, in full precision; where there are none, the half-precision variant's.
 
     Raises:
-        Failure: for an index of shards that cannot be read.
+        EmosceneError: for an index of shards that cannot be read.
     """
     for variant in (None, VARIANT):
-        middle = f".{variant}" if variant else ""
+        middle = ""
+        if variant:
+            middle = f".{variant}"
         for stem in ("diffusion_pytorch_model", "model"):
             whole = folder / f"{stem}{middle}.safetensors"
             index = folder / f"{stem}.safetensors.index{middle}.json"
@@ -50,7 +52,14 @@ def find_files(folder: Path) -> PartFiles:
 
 
 def deepen_name(key: str) -> str:
-    """Rename a single file's weight of the text encoder, if it is one, as files of Stable Diffusion v1.5 have it."""
+    """Rename a weight of a single file as files of Stable Diffusion v1.5 have it, if it is the text encoder's.
+
+    Args:
+        key: The name in the file.
+
+    Returns:
+        The name with `text_model.` in it; any other name unchanged.
+    """
     if not key.startswith(TEXT) or key.startswith(TEXT + DEEPER):
         return key
     return TEXT + DEEPER + key.removeprefix(TEXT)

@@ -1,11 +1,11 @@
-"""The contract of an encoder: pictures in, a row each out.
+"""The contract of an encoder: images in, a row each out.
 
-What an encoder reads of a picture is a `Reading`: how likely it finds each of its labels, and a vector of features that
+What an encoder reads of an image is a `Reading`: how likely it finds each of its labels, and a vector of features that
 distances are measured in. Metrics are pure functions of readings, so a metric never runs a network and any encoder can
 stand behind any metric.
 
-`load_encoder` is the one way to a finished encoder: a folder that `train` made, or anybody's model of its kind, as a folder
-or from the hub.
+`load_encoder` loads every finished encoder: a folder that `train` made, or a third party's model of its kind, as a
+folder or from the hub.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Reading:
 
 
 class Encoder(Learner):
-    """A learner that reads pictures. It learns from the judges' own part of the data.
+    """A learner that reads images. It learns from the judges' own part of the data.
 
     target: what its labels are, `emotion` (then all eight in their order), `scene`, `object`, or nothing. says: the
     emotions that it has a word for; what it cannot say, it does not judge.
@@ -59,15 +59,36 @@ class Encoder(Learner):
 
     @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures [B, 3, H, W] in [-1, 1], of any size -> probabilities [B, K], features [B, D]."""
+        """Encode images.
+
+        Args:
+            images: Images [B, 3, H, W] in [-1, 1], of any size.
+
+        Returns:
+            Probabilities [B, K] of the K labels, and features [B, D].
+        """
 
     @final
     @torch.no_grad()
     def read(self, pictures: Iterable[Image.Image], batch: int = 64) -> Reading:
-        """Read Pillow's pictures (one size within a batch), a batch at a time. Raises Failure where memory runs out."""
+        """Read Pillow's images, a batch at a time.
+
+        Args:
+            pictures: The images; those of one batch have one size.
+            batch: The size of a batch, at least 1.
+
+        Returns:
+            What was read of all images.
+
+        Raises:
+            EmosceneError: Memory does not suffice.
+        """
         device = next(self.parameters()).device
         probabilities, features, source = [], [], iter(pictures)
-        while some := list(islice(source, batch)):
+        while True:
+            some = list(islice(source, batch))
+            if not some:
+                break
             with explain_full_memory(
                 f"memory does not suffice to read {len(some)} pictures at once: give --device cpu"
             ):
@@ -80,9 +101,25 @@ class Encoder(Learner):
 
 
 def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu", **settings: Any) -> Any:
-    """The encoder of this kind at a place: a folder that `train` made, else anybody's model, a folder or a hub id.
+    """Load a finished encoder.
 
-    settings: of anybody's model. Raises Usage for what is of another kind, Failure for a hub id that cannot be reached.
+    Args:
+        kind: The name of the encoder, such as `judge` or `captioner`.
+        place: A folder that `train` made, or a third party's model as a folder or a hub id.
+        device: Where it computes.
+        settings: Fields of its `Config`, for a third party's model.
+
+    Returns:
+        The encoder, frozen.
+
+    Raises:
+        UsageError: There is an encoder of another kind.
+        EmosceneError: The hub cannot be reached.
+
+    Example:
+        >>> clip = load_encoder("emotion_clip", "runs/emotion_clip")
+        >>> clip.read([Image.open("awe.png")]).probabilities.shape
+        (1, 8)
     """
     cls = registry.load_plugin("encoders", kind)
     folder = locate_model(place)
@@ -96,15 +133,31 @@ def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu
 
 
 def locate_model(place: str | Path) -> Path:
-    """The folder of a model: the one named, or the snapshot of a hub id, `owner/name` or `owner/name@revision`."""
+    """Find the folder of a model.
+
+    Args:
+        place: A folder, or a hub id `owner/name` or `owner/name@revision`.
+
+    Returns:
+        The folder.
+    """
     return hub.resolve_folder(place, hub.ARTIFACT)
 
 
 def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[Any, set[str]]:
-    """Somebody's model in single precision, by transformers' class for it, and what of its weights is not in its files.
+    """Load a third party's model in single precision.
 
-    spare: the beginning of the names of weights that may be missing; transformers would draw them by chance. Raises
-    Usage where there is no such model, or others are missing.
+    Args:
+        cls: The class of transformers that loads it.
+        place: A folder or a hub id.
+        what: What it is, for the error.
+        spare: The beginning of the names of weights that may be missing; transformers initializes them at random.
+
+    Returns:
+        The model, and the names of the weights that are missing in its files.
+
+    Raises:
+        UsageError: There is no such model, or other weights are missing.
     """
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
     folder = str(locate_model(place))
@@ -116,14 +169,28 @@ def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[A
             f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
         ) from error
     missing = set(report["missing_keys"])
-    if lost := sorted(name for name in missing if not (spare and name.startswith(spare))):
+    lost = sorted(name for name in missing if not (spare and name.startswith(spare)))
+    if lost:
         raise UsageError(f"{place} is no whole {what}: its weights lack {lost[0]}")
-    check_finite({name: value for name, value in model.state_dict().items() if name not in missing}, place, AGAIN)
+    loaded = {name: value for name, value in model.state_dict().items() if name not in missing}
+    check_finite(loaded, place, AGAIN)
     return model, missing
 
 
 def load_tokenizer(cls: Any, place: str, what: str) -> Any:
-    """The tokenizer of somebody's model, by transformers' class for it. Raises Usage where there is none."""
+    """Load the tokenizer of a third party's model.
+
+    Args:
+        cls: The class of transformers that loads it.
+        place: A folder or a hub id.
+        what: What the model is, for the error.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        UsageError: There is no tokenizer.
+    """
     folder = str(locate_model(place))
     try:
         found = cls.from_pretrained(folder, local_files_only=True)
@@ -136,10 +203,19 @@ def load_tokenizer(cls: Any, place: str, what: str) -> Any:
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:
-    """What transformers' `config.json` says of the model in a folder; nothing where there is none."""
+    """Read transformers' `config.json`.
+
+    Args:
+        folder: The folder of a model.
+
+    Returns:
+        Its content; empty where there is no such file.
+    """
     file = folder / "config.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
-    return found
+    if not file.is_file():
+        return {}
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+    return config
 
 
 @dataclass(frozen=True)
@@ -152,34 +228,75 @@ class PixelFormat:
 
     @classmethod
     def from_folder(cls, folder: Path) -> PixelFormat:
-        """As `preprocessor_config.json` has it; where it says nothing, the model's own side, and the values above."""
+        """Read `preprocessor_config.json`; what it leaves out is the model's own size, and the defaults of this class.
+
+        Args:
+            folder: The folder of a model.
+
+        Returns:
+            The format.
+        """
         file = folder / "preprocessor_config.json"
-        said = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
-        size = said.get("crop_size") or said.get("size") or read_model_config(folder).get("image_size", cls.side)
-        side = next(iter(size.values())) if isinstance(size, dict) else size
-        mean, deviation = (tuple(said.get(f"image_{name}", (0.5,) * 3)) for name in ("mean", "std"))
-        return cls(int(side), mean, deviation)
+        config: dict[str, Any] = {}
+        if file.is_file():
+            config = json.loads(file.read_text(encoding="utf8"))
+        size = config.get("crop_size") or config.get("size") or read_model_config(folder).get("image_size", cls.side)
+        if isinstance(size, dict):
+            size = next(iter(size.values()))
+        mean = tuple(config.get("image_mean", cls.mean))
+        deviation = tuple(config.get("image_std", cls.deviation))
+        return cls(int(size), mean, deviation)
 
     @classmethod
     def for_clip(cls, side: int) -> PixelFormat:
-        """As CLIP wants them, and after it BLIP."""
+        """Make the format of CLIP, which BLIP uses as well.
+
+        Args:
+            side: The side of the square in pixels.
+
+        Returns:
+            The format.
+        """
         return cls(side, tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD))
 
     def transform(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] as the model wants them [B, 3, side, side]."""
+        """Convert images to the format.
+
+        Args:
+            images: Images [B, 3, H, W] in [-1, 1].
+
+        Returns:
+            Normalized images [B, 3, side, side].
+        """
         images = resize_square(images, self.side)
-        mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation))
+        mean = images.new_tensor(self.mean).view(3, 1, 1)
+        deviation = images.new_tensor(self.deviation).view(3, 1, 1)
         return (images / 2 + 0.5 - mean) / deviation
 
 
 def resize_square(images: Tensor, side: int) -> Tensor:
-    """Pictures [B, 3, H, W] in [-1, 1] brought to a square [B, 3, side, side]."""
+    """Resize images to a square; the aspect ratio is not kept.
+
+    Args:
+        images: Images [B, 3, H, W] in [-1, 1].
+        side: The side of the square in pixels.
+
+    Returns:
+        Images [B, 3, side, side] in [-1, 1].
+    """
     if images.shape[-2:] == (side, side):
         return images
     return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 def to_tensor(pictures: Iterable[Image.Image]) -> Tensor:
-    """Pillow's pictures as [B, 3, H, W] in [-1, 1]."""
+    """Convert Pillow's images to a tensor.
+
+    Args:
+        pictures: Images of one size (W, H).
+
+    Returns:
+        Images [B, 3, H, W] in [-1, 1].
+    """
     pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -2,8 +2,8 @@
 
     captioner.caption(pictures) -> ["a village by a lake with a dog in front", ...]
 
-It says what a picture shows, so that the picture can be painted again in other moods. It learns from a prepared set's
-pictures and their short captions, which name scene and object and no mood; any mood in the caption would be kept
+It says what an image shows, so that the image can be painted again in other moods. It learns from a prepared set's
+images and their short captions, which name scene and object and no mood; any mood in the caption would be kept
 beside the one that is asked for. Its words are those of its data, one token each, in BERT's notation (WordPiece).
 
 Its folder is an ordinary one: `BlipForConditionalGeneration.from_pretrained` loads it with tokenizer and processor.
@@ -14,7 +14,6 @@ sizes and its words then stand in this one's own settings.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, final
@@ -33,12 +32,12 @@ from emoscene.learning.learner import Batch, Learner
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
 MARKS = (PAD, UNKNOWN, "[CLS]", END, "[MASK]", START)
 TIED = BlipForConditionalGeneration._tied_weights_keys  # saved once: name -> the name it is saved under
-PROVEN = 512  # pictures of `validate`
+PROVEN = 512  # images of `validate`
 
 
 @final
 class Captioner(Learner):
-    """Says in words what a picture shows."""
+    """Says in words what an image shows."""
 
     @dataclass(frozen=True)
     class Config:
@@ -72,7 +71,7 @@ class Captioner(Learner):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """A new captioner, or one that goes on from `config.blip`. Raises Usage where there is no such BLIP."""
+        """A new captioner, or one that goes on from `config.blip`. Raises UsageError where there is no such BLIP."""
         if config.words:
             return cls(config)
         if config.blip:
@@ -84,7 +83,7 @@ class Captioner(Learner):
         return cls(replace(config, words=build_vocabulary(data.column("caption"))))
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """Cross entropy of each caption's tokens, their mean [B]; a picture is mirrored every other time."""
+        """Cross entropy of each caption's tokens, their mean [B]; an image is mirrored every other time."""
         images = torch.where(batch.uniform("mirror", 1, 1, 1) < 0.5, batch["picture"], batch["picture"].flip(-1))
         tokens, there = self._tokens(batch["caption"])
         seen = self.model.vision_model(pixel_values=self.pixels.transform(images)).last_hidden_state
@@ -94,14 +93,22 @@ class Captioner(Learner):
 
     @torch.no_grad()
     def caption(self, images: Tensor) -> list[str]:
-        """What pictures [B, 3, H, W] in [-1, 1], of any size, show: a caption each, by beam search."""
+        """Generate a caption for each image, by beam search.
+
+        Args:
+            images: Images [B, 3, H, W] in [-1, 1], of any size.
+
+        Returns:
+            B captions.
+        """
         tokens = self.model.generate(
             self.pixels.transform(images),
             max_new_tokens=self.config.length,
             num_beams=self.config.beams,
             do_sample=False,
         )
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
     def validate(self, data: Any) -> dict[str, Any]:
         """Shares of unseen captions: those said word for word (`exact`), and of their words those said (`words`)."""
@@ -111,7 +118,8 @@ class Captioner(Learner):
             rows = data.read(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
             for said, meant in zip(self.caption(rows["picture"].to(device)), rows["caption"], strict=True):
                 scores.append(caption_agreement(said, meant))
-        exact, words = (sum(column) / len(scores) for column in zip(*scores, strict=True))
+        exact = sum(score[0] for score in scores) / len(scores)
+        words = sum(score[1] for score in scores) / len(scores)
         return {"exact": round(exact, 4), "words": round(words, 4), "pictures": len(scores)}
 
     def extra_files(self) -> dict[str, dict[str, Any]]:
@@ -142,30 +150,59 @@ class Captioner(Learner):
         """Captions as tokens [B, L] between start and end, and where there are any [B, L]."""
         room, device = self.config.positions - 2, next(self.parameters()).device
         ids = self.tokenizer(list(captions), add_special_tokens=False, verbose=False)["input_ids"]
-        start, end = (torch.tensor([self.tokenizer.convert_tokens_to_ids(mark)]) for mark in (START, END))
-        rows = [torch.cat([start, torch.tensor(row[:room], dtype=torch.long), end]) for row in ids]
+        start = torch.tensor([self.tokenizer.convert_tokens_to_ids(START)])
+        end = torch.tensor([self.tokenizer.convert_tokens_to_ids(END)])
+        rows = []
+        for row in ids:
+            rows.append(torch.cat([start, torch.tensor(row[:room], dtype=torch.long), end]))
         there = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         padding = self.tokenizer.convert_tokens_to_ids(PAD)
         return nn.utils.rnn.pad_sequence(rows, True, padding).to(device), there.to(device)
 
 
 def build_vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
-    """The marks, and after them every word and sign of these captions, in the order of the alphabet."""
+    """Collect the tokens of captions.
+
+    Args:
+        captions: The captions.
+
+    Returns:
+        The special tokens, followed by all words and signs in alphabetical order.
+    """
     bert = BertTokenizer().backend_tokenizer
-    clean = (bert.normalizer.normalize_str(caption) for caption in captions)
-    counted = Counter(word for text in clean for word, _ in bert.pre_tokenizer.pre_tokenize_str(text))
-    return (*MARKS, *sorted(counted))
+    words: set[str] = set()
+    for caption in captions:
+        text = bert.normalizer.normalize_str(caption)
+        for word, _ in bert.pre_tokenizer.pre_tokenize_str(text):
+            words.add(word)
+    return (*MARKS, *sorted(words))
 
 
 def make_tokenizer(words: Sequence[str]) -> BertTokenizer:
-    """BERT's tokenizer with these tokens."""
+    """Make BERT's tokenizer with a vocabulary of its own.
+
+    Args:
+        words: The tokens, in order.
+
+    Returns:
+        The tokenizer.
+    """
     return BertTokenizer(vocab={word: number for number, word in enumerate(words)}, bos_token=START)
 
 
 def model_config(config: Captioner.Config) -> BlipConfig:
-    """The sizes as transformers has them."""
-    ids = {word: number for number, word in enumerate(config.words)}
-    start, end, padding = (ids[mark] for mark in (START, END, PAD))
+    """Convert the settings to transformers' config.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The config.
+    """
+    ids = {}
+    for number, word in enumerate(config.words):
+        ids[word] = number
+    start, end, padding = ids[START], ids[END], ids[PAD]
     text = {
         "vocab_size": len(config.words),
         "hidden_size": config.text_width,
@@ -191,11 +228,23 @@ def model_config(config: Captioner.Config) -> BlipConfig:
 
 
 def load_borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForConditionalGeneration]:
-    """Somebody's BLIP, and the settings that describe it. Raises Usage where there is none, or one of another kind."""
+    """Load a third party's BLIP.
+
+    Args:
+        config: The settings, whose `blip` is a folder or a hub id.
+
+    Returns:
+        The settings that describe the model, and the model.
+
+    Raises:
+        UsageError: There is no BLIP, or one of another shape.
+    """
     model, _ = load_pretrained(BlipForConditionalGeneration, config.blip, "BLIP")
     theirs = load_tokenizer(AutoTokenizer, config.blip, "BLIP")
     text, vision = model.config.text_config, model.config.vision_config
-    tokens = {number: word for word, number in theirs.get_vocab().items()}
+    tokens = {}
+    for word, number in theirs.get_vocab().items():
+        tokens[number] = word
     tokens |= {text.bos_token_id: START, text.sep_token_id: END, text.pad_token_id: PAD}
     described = replace(
         config,
@@ -223,9 +272,18 @@ def load_borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForCo
 
 
 def caption_agreement(said: str, meant: str) -> tuple[float, float]:
-    """Whether two captions are the same, and the share of the second's different words that the first has too."""
-    heard, there = (set(text.lower().replace(",", " ").split()) for text in (said, meant))
-    return float(said.split() == meant.lower().split()), len(heard & there) / max(1, len(there))
+    """Compare a generated caption with the expected one.
+
+    Args:
+        said: The generated caption.
+        meant: The expected caption.
+
+    Returns:
+        1 if they are the same and 0 otherwise, and the share of the expected words that were generated, from 0 to 1.
+    """
+    generated = set(said.lower().replace(",", " ").split())
+    expected = set(meant.lower().replace(",", " ").split())
+    return float(said.split() == meant.lower().split()), len(generated & expected) / max(1, len(expected))
 
 
 def _drop_tied_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, local: Any) -> None:

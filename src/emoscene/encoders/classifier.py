@@ -1,12 +1,12 @@
 """Anybody's image classifier as a judge: a folder or a hub id that `AutoModelForImageClassification` loads.
 
-Its labels are matched by name, never by number (`emotions.map_label`): the eight, their synonyms, and Ekman's by the rule
-that data with such labels learn by. A label that says none of the eight, such as `neutral`, is left out, as it is in
-that data, and the probabilities of all others are made to sum to 1 again. Emotions that no label says are not judged.
+Its labels are matched by name, never by number (`taxonomy.map_label`): the eight, their synonyms, and Ekman's by the
+rule that data with such labels learn by. A label that says none of the eight, such as `neutral`, is left out, as it is
+in that data, and the probabilities of all others are made to sum to 1 again. Emotions that no label says are not judged.
 
 As `target=object` it tells what is to be seen, by labels of its own, and not what is felt.
 
-Pictures are brought to a square of the classifier's side, and nothing of them is cropped. The features, for distances,
+Images are brought to a square of the classifier's side, and nothing of them is cropped. The features, for distances,
 are the mean over all places of the last hidden state.
 """
 
@@ -44,7 +44,9 @@ class Classifier(Encoder):
     def __init__(self, config: Config, model: Any, labels: tuple[str, ...], pixels: PixelFormat) -> None:
         super().__init__(config)
         self.model, self.pixels, self.target = model, pixels, config.target
-        self.labels = EMOTIONS if self.target == "emotion" else labels
+        self.labels = labels
+        if self.target == "emotion":
+            self.labels = EMOTIONS
         told = torch.tensor([map_label(label) or NO_EMOTION for label in labels])
         self.explains = tuple(name for name, weight in zip(EMOTIONS, told.sum(0), strict=True) if weight > 0)
         self.told: Tensor
@@ -54,7 +56,7 @@ class Classifier(Encoder):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """The classifier of this place. Raises Usage where there is none, or one whose labels say no emotion."""
+        """The classifier of this place. Raises UsageError where there is none, or one whose labels say no emotion."""
         model, _ = load_pretrained(AutoModelForImageClassification, config.model, "image classifier")
         labels = tuple(str(model.config.id2label[number]) for number in range(model.config.num_labels))
         return cls(config, model, labels, PixelFormat.from_folder(locate_model(config.model)))
@@ -70,4 +72,6 @@ class Classifier(Encoder):
         if self.target == "emotion":
             likely = likely @ self.told
             likely = likely / likely.sum(1, keepdim=True).clamp(min=1e-12)
-        return likely, last.flatten(2).mean(2) if last.ndim == 4 else last.mean(1)
+        if last.ndim == 4:
+            return likely, last.flatten(2).mean(2)
+        return likely, last.mean(1)

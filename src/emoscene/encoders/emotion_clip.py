@@ -1,13 +1,13 @@
 """EmotionCLIP: a CLIP (Radford et al. 2021) whose space also knows the eight emotions.
 
-Two contrasts train it, both within the batch that a process sees. Image and caption: every picture finds its own
-caption among the batch's, and every caption its picture; equal captions count as one. Image and emotion: every picture
-finds its (soft) label among the texts of the eight emotions, such as "a picture that conveys awe". The long caption
-names the light, the weather and the things in a picture, and so teaches what there is to see with far fewer pictures
+Two contrasts train it, both within the batch that a process sees. Image and caption: every image finds its own
+caption among the batch's, and every caption its image; equal captions count as one. Image and emotion: every image
+finds its (soft) label among the texts of the eight emotions, such as "an image that conveys awe". The long caption
+names the light, the weather and the things in an image, and so teaches what there is to see with far fewer images
 than eight labels could.
 
 A picture's reading is the similarity to each emotion's texts, as probabilities, and the picture's vector of unit
-length, which `multimodal` turns into tokens. No judge may see the pictures that it learns from, so it takes those of
+length, which `multimodal` turns into tokens. No judge may see the images that it learns from, so it takes those of
 the methods; one that is itself to judge takes the judges' (`role=judges`). Its folder is an ordinary CLIP's, which
 `CLIPModel.from_pretrained` loads.
 """
@@ -46,7 +46,7 @@ SHARPEST = math.log(100)  # of the logit scale, as in CLIP
 
 @final
 class EmotionCLIP(Encoder):
-    """Reads emotion from a picture, and the vector that conveys it."""
+    """Reads emotion from an image, and the vector that conveys it."""
 
     @dataclass(frozen=True)
     class Config:
@@ -86,16 +86,22 @@ class EmotionCLIP(Encoder):
         self.model, self.tokenizer = model, tokenizer
         self.pixels = PixelFormat.for_clip(model.config.vision_config.image_size)
         self.length: int = model.config.text_config.max_position_embeddings
-        texts = [template.format(name) for name in EMOTIONS for template in TEMPLATES]
+        texts = []
+        for name in EMOTIONS:
+            for template in TEMPLATES:
+                texts.append(template.format(name))
         unread = torch.zeros(len(texts), self.length, dtype=torch.int64)
         self.ids: Tensor
-        self.register_buffer("ids", unread if tokenizer is None else self._tokenize(texts, "max_length"))
+        if tokenizer is None:
+            self.register_buffer("ids", unread)
+        else:
+            self.register_buffer("ids", self._tokenize(texts, "max_length"))
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """The CLIP in the folder `begun`, or a new one that reads with its base's tokenizer.
 
-        Raises Usage where there is no CLIP in that folder, or no tokenizer at all.
+        Raises UsageError where there is no CLIP in that folder, or no tokenizer at all.
         """
         if config.shape:
             return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
@@ -113,13 +119,16 @@ class EmotionCLIP(Encoder):
         return cls(replace(config, shape=shape, vector=model.config.projection_dim, tokenizer=""), model, tokenizer)
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The two contrasts, weighted [B]; a picture without an emotion has only its caption's."""
+        """The two contrasts, weighted [B]; an image without an emotion has only its caption's."""
         images, die = batch["picture"], batch.uniform("flip")[:, None, None, None]
         seen = self._encode_pixels(torch.where(die < 0.5, images, images.flip(-1)))
-        pairs = zip(batch["caption"], batch["caption_long"], batch.uniform("caption").tolist(), strict=True)
-        captions = [full if u < self.config.long else brief for brief, full, u in pairs]
+        captions = list(batch["caption"])
+        for row, number in enumerate(batch.uniform("caption").tolist()):
+            if number < self.config.long:
+                captions[row] = batch["caption_long"][row]
         logits = self._similarities(seen, self.encode_texts(captions))
-        same = torch.tensor([[one == other for other in captions] for one in captions]).to(logits)
+        numbers = torch.tensor([captions.index(caption) for caption in captions])
+        same = (numbers[:, None] == numbers).to(logits)
         worded = contrastive_loss(logits, same) + contrastive_loss(logits.T, same)
         felt = contrastive_loss(self._similarities(seen, self.emotion_vectors()), batch["weights"].clamp(min=0))
         return self.config.caption * worded / 2 + self.config.emotion * felt
@@ -130,18 +139,29 @@ class EmotionCLIP(Encoder):
         return self._similarities(seen, self.emotion_vectors()).softmax(1), seen
 
     def emotion_vectors(self) -> Tensor:
-        """The eight emotions' own vectors [8, D], unit length: each the mean of its texts'."""
+        """Encode the eight emotions, each as the mean of its texts.
+
+        Returns:
+            Unit vectors [8, D].
+        """
         length = int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
         told = self._encode_tokens(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
         return F.normalize(told.mean(1), dim=1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
-        """The vectors of texts [N, D], of unit length."""
+        """Encode texts.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            Unit vectors [N, D].
+        """
         return self._encode_tokens(self._tokenize(texts).to(self.ids.device))
 
     @torch.no_grad()
     def validate(self, data: Any) -> dict[str, Any]:
-        """Share of right answers, over the pictures of one emotion alone."""
+        """Share of right answers, over the images of one emotion alone."""
         right, counted = 0, 0
         for first in range(0, len(data), 64):
             rows = data.read(range(first, min(first + 64, len(data))), ["picture", "weights"])
@@ -168,7 +188,9 @@ class EmotionCLIP(Encoder):
             "do_convert_rgb": True,
         }
         about = self.model.config.to_dict() | {"architectures": ["CLIPModel"], "dtype": "float32"}
-        words = {} if self.tokenizer is None else _tokenizer_files(self.tokenizer)
+        words = {}
+        if self.tokenizer is not None:
+            words = _tokenizer_files(self.tokenizer)
         return {"config.json": about, "preprocessor_config.json": processor, **words}
 
     def _similarities(self, seen: Tensor, told: Tensor) -> Tensor:
@@ -193,16 +215,34 @@ class EmotionCLIP(Encoder):
 
 
 def load_text_clip(place: str | Path, device: torch.device | str = "cpu") -> EmotionCLIP:
-    """The CLIP at a place with its tokenizer, as `CLIPModel.save_pretrained` writes it: it reads words as well.
+    """Load a CLIP that encodes texts as well as images.
 
-    Raises Usage where there is none.
+    Args:
+        place: The folder that `CLIPModel.save_pretrained` wrote, with its tokenizer, or a hub id.
+        device: Where it computes.
+
+    Returns:
+        The CLIP, frozen.
+
+    Raises:
+        UsageError: There is no CLIP, or no tokenizer.
     """
     clip = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(place)), None)
     return clip.requires_grad_(False).eval().to(device)
 
 
 def load_borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
-    """Somebody's CLIP in single precision, and its tokenizer. Raises Usage where there is none."""
+    """Load a third party's CLIP in single precision.
+
+    Args:
+        place: A folder or a hub id.
+
+    Returns:
+        The model and its tokenizer.
+
+    Raises:
+        UsageError: There is no CLIP, or no tokenizer.
+    """
     if read_model_config(locate_model(place)).get("model_type") != "clip":
         raise UsageError(f"{place} holds no CLIP: give the folder that CLIPModel.save_pretrained wrote, or a hub id")
     model, _ = load_pretrained(CLIPModel, place, "CLIP")
@@ -210,7 +250,15 @@ def load_borrowed(place: str) -> tuple[CLIPModel, CLIPTokenizer]:
 
 
 def contrastive_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy of each row [B] with what it belongs to: target >= 0 [B, K], of any sum; a row of zeros is 0."""
+    """Compute the cross entropy of each row with what it belongs to (Radford et al. 2021).
+
+    Args:
+        logits: Similarities [B, K].
+        target: Weights, at least 0 [B, K]; each row is normalized.
+
+    Returns:
+        The loss [B]; 0 for a row without a target.
+    """
     total = target.sum(1, keepdim=True)
     return F.cross_entropy(logits, target / total.clamp(min=1e-6), reduction="none") * (total[:, 0] > 0)
 
@@ -244,4 +292,7 @@ def _clip_config(config: EmotionCLIP.Config, tokenizer: CLIPTokenizer) -> CLIPCo
 def _tokenizer_files(tokenizer: CLIPTokenizer) -> dict[str, dict[str, Any]]:
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return {path.name: json.loads(path.read_text(encoding="utf8")) for path in sorted(Path(folder).glob("*.json"))}
+        files = {}
+        for path in sorted(Path(folder).glob("*.json")):
+            files[path.name] = json.loads(path.read_text(encoding="utf8"))
+        return files

@@ -46,11 +46,13 @@ class Inception(Encoder):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """torch-fidelity's network. Raises Usage for a file that is not there, Failure without the extra."""
+        """torch-fidelity's network. Raises UsageError for a file that is not there, EmosceneError without the extra."""
         if config.model and not Path(config.model).is_file():
             raise UsageError(f"no weights of Inception in {config.model}: --features inception fetches them")
         package = import_extra("torch_fidelity.feature_extractor_inceptionv3", "perceptual")
-        own = {"feature_extractor_weights_path": config.model} if config.model else {}
+        own = {}
+        if config.model:
+            own["feature_extractor_weights_path"] = config.model
         return cls(config, package.FeatureExtractorInceptionV3("inception-v3-compat", [POOLED], **own))
 
     def compute_loss(self, batch: Batch) -> Tensor:
@@ -58,6 +60,6 @@ class Inception(Encoder):
         raise NotImplementedError("Inception's features have nothing to learn here")
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """No probabilities [B, 0], and features [B, 2048]; it brings pictures of any size to its own side itself."""
+        """No probabilities [B, 0], and features [B, 2048]; it brings images of any size to its own side itself."""
         (features,) = self.model((images * 127.5 + 127.5).round().clamp(0, 255).byte())
         return images.new_zeros(len(images), 0), features.float()

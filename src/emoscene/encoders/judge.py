@@ -1,18 +1,18 @@
 """A judge: a small vision transformer (Dosovitskiy et al. 2021) that tells a picture's emotion, or its scene.
 
-It only ever judges: it learns from pictures that no method trains on, and no method may import it. Its folder is an
+It only ever judges: it learns from images that no method trains on, and no method may import it. Its folder is an
 ordinary Hugging Face image classifier, which `AutoModelForImageClassification.from_pretrained` loads with its labels by
 name. Its features, for distances, are the mean over all patches of the last hidden state: the class token has learnt to
 forget all but the label, the patches have not.
 
-Where the data says more of a picture than its label (the painted world knows every cue it painted), such `hints` teach
-the patches what there is to see, which takes far fewer pictures than the label alone (learning with privileged
+Where the data says more of an image than its label (the painted world knows every cue it painted), such `hints` teach
+the patches what there is to see, which takes far fewer images than the label alone (learning with privileged
 information, Vapnik and Vashist 2009). They help while learning and are not kept.
 
-While it learns, pictures are flipped, shifted by a few pixels, and made a little brighter, darker, softer, coarser or
-grainier, each from the sample's own randomness: what a decoder or a JPEG does to a picture should not change the
-verdict. A judge can be made `firm` in this: it sees each picture twice, blemished differently, and is told to say the
-same of both (R-Drop's loss, Liang et al. 2021), also of pictures that have no emotion to be right about.
+While it learns, images are flipped, shifted by a few pixels, and made a little brighter, darker, softer, coarser or
+grainier, each from the sample's own randomness: what a decoder or a JPEG does to an image should not change the
+verdict. A judge can be made `firm` in this: it sees each image twice, blemished differently, and is told to say the
+same of both (R-Drop's loss, Liang et al. 2021), also of images that have no emotion to be right about.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HINTS = 0.2  # weight of the hints in the loss
 
 @final
 class Judge(Encoder):
-    """Reads emotion or scene from a picture."""
+    """Reads emotion or scene from an image."""
 
     @dataclass(frozen=True)
     class Config:
@@ -89,35 +89,43 @@ class Judge(Encoder):
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
         """A new judge; of scenes, one that knows the scenes of its data."""
-        if not config.labels:
-            names = EMOTIONS if config.target == "emotion" else tuple(sorted(set(data.column("scene"))))
-            config = replace(config, labels=names)
-        return cls(config)
+        if config.labels:
+            return cls(config)
+        labels = EMOTIONS
+        if config.target == "scene":
+            labels = tuple(sorted(set(data.column("scene"))))
+        return cls(replace(config, labels=labels))
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Cross entropy with the (soft) labels [B], of both views where it is to be firm, and how far these disagree.
 
-        A picture without a label counts nothing in the cross entropy.
+        An image without a label counts nothing in the cross entropy.
         """
         images = resize_square(batch["picture"], self.config.side)
-        told, logits = self._view_loss(augment(images, batch), batch)
+        loss, logits = self._view_loss(augment(images, batch), batch)
         if not self.config.firm:
-            return told
-        seconds = resize_square(batch["again"], self.config.side) if self.config.again else images
-        again, others = self._view_loss(augment(seconds, batch, " again"), batch)
-        return (told + again) / 2 + self.config.firm * symmetric_kl(logits, others)
+            return loss
+        if self.config.again:
+            images = resize_square(batch["again"], self.config.side)
+        second_loss, second_logits = self._view_loss(augment(images, batch, " again"), batch)
+        return (loss + second_loss) / 2 + self.config.firm * symmetric_kl(logits, second_logits)
 
     def _view_loss(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The cross entropy of one view, hints included [B], and its logits [B, K]."""
         seen = self.model.vit(pixel_values=images).last_hidden_state
         logits = self.model.classifier(seen[:, 0]).float()
-        target = batch["weights"] if self.config.target == "emotion" else self._scenes(batch["scene"], logits)
+        if self.config.target == "emotion":
+            target = batch["weights"]
+        else:
+            target = self._scenes(batch["scene"], logits)
         target = target.clamp(min=0)
         total = target.sum(1, keepdim=True)
         smooth = self.config.smoothing
         spread = (1 - smooth) * target / total.clamp(min=1e-6) + smooth / len(self.labels)
-        told = F.cross_entropy(logits, spread, reduction="none") * (total[:, 0] > 0)
-        return (told + HINTS * self._hint_loss(seen, batch) if self.config.hints else told), logits
+        loss = F.cross_entropy(logits, spread, reduction="none") * (total[:, 0] > 0)
+        if self.config.hints:
+            loss = loss + HINTS * self._hint_loss(seen, batch)
+        return loss, logits
 
     def _hint_loss(self, seen: Tensor, batch: Batch) -> Tensor:
         """Cross entropy of all hints, read from the mean patch [B]."""
@@ -125,7 +133,11 @@ class Judge(Encoder):
         return F.binary_cross_entropy_with_logits(guesses, batch["hints"], reduction="none").sum(1)
 
     def without_hints(self) -> Self:
-        """The same judge without what only helped it learn: what is kept."""
+        """Drop what only helped while learning.
+
+        Returns:
+            The judge that is saved.
+        """
         judge = type(self)(replace(self.config, hints=0, again=False))
         judge.model.load_state_dict(self.model.state_dict())
         return judge.eval()
@@ -152,28 +164,47 @@ class Judge(Encoder):
         return {"config.json": about, "preprocessor_config.json": processor}
 
     def _scenes(self, names: list[str], like: Tensor) -> Tensor:
-        numbers = [self.labels.index(name) if name in self.labels else -1 for name in names]
         target = torch.zeros_like(like)
-        for row, number in enumerate(numbers):
-            if number >= 0:
-                target[row, number] = 1
+        for row, name in enumerate(names):
+            if name in self.labels:
+                target[row, self.labels.index(name)] = 1
         return target
 
 
 def symmetric_kl(one: Tensor, other: Tensor) -> Tensor:
-    """The symmetric Kullback-Leibler divergence of two answers, given as logits [B, K]: [B]."""
+    """Compute the symmetric Kullback-Leibler divergence of two predictions.
+
+    Args:
+        one: Logits [B, K].
+        other: Logits [B, K].
+
+    Returns:
+        The divergence [B], at least 0.
+    """
     p, q = one.log_softmax(1), other.log_softmax(1)
     return ((p.exp() - q.exp()) * (p - q)).sum(1) / 2
 
 
 def augment(images: Tensor, batch: Batch, again: str = "") -> Tensor:
-    """Flipped, shifted, and a little brighter, darker, softer, coarser or grainier; each picture by its own dice."""
+    """Flip, shift, brighten or darken, soften, coarsen and add grain, at random for each image.
+
+    Args:
+        images: Images [B, 3, H, H] in [-1, 1].
+        batch: The batch, whose random numbers are used.
+        again: A suffix that selects other random numbers.
+
+    Returns:
+        Images [B, 3, H, H] in [-1, 1].
+    """
     dice = batch.uniform(f"blemish{again}", 8)[:, :, None, None, None].unbind(1)
     images = torch.where(dice[0] < 0.5, images, images.flip(-1))
     side = images.shape[-1]
     padded = F.pad(images, (SHIFT,) * 4, mode="reflect")
-    ways = [((2 * SHIFT + 1) * die).long().flatten().tolist() for die in dice[1:3]]
-    images = torch.stack([p[:, y : y + side, x : x + side] for p, y, x in zip(padded, *ways, strict=True)])
+    tops, lefts = [((2 * SHIFT + 1) * die).long().flatten().tolist() for die in dice[1:3]]
+    shifted = []
+    for image, top, left in zip(padded, tops, lefts, strict=True):
+        shifted.append(image[:, top : top + side, left : left + side])
+    images = torch.stack(shifted)
     soft = F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     images = torch.lerp(images, soft, (2 * dice[3] - 1).clamp(min=0))
     coarse = F.interpolate(F.avg_pool2d(images, 2), (side, side), mode="bilinear", align_corners=False)

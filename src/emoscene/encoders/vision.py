@@ -46,7 +46,7 @@ class Vision(Encoder):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """The model of this place. Raises Usage where there is none that reads pictures alone."""
+        """The model of this place. Raises UsageError where there is none that reads images alone."""
         model, missing = load_pretrained(AutoModel, config.model, "vision model", spare="pooler")
         if model.main_input_name != "pixel_values":
             raise UsageError(
@@ -61,6 +61,8 @@ class Vision(Encoder):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """No probabilities [B, 0], and features [B, D]."""
         seen = self.model(self.pixels.transform(images))
-        pooled = getattr(seen, "pooler_output", None) if self.pooled else None
-        features = seen.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
+        pooled = getattr(seen, "pooler_output", None)
+        features = seen.last_hidden_state[:, 0]
+        if self.pooled and pooled is not None:
+            features = pooled.flatten(1)
         return images.new_zeros(len(images), 0), features.float()

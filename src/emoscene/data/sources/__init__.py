@@ -1,1 +1,1 @@
-"""Where pictures come from: one file, one source."""
+"""Where images come from: one file, one source."""

@@ -1,16 +1,16 @@
-"""The contract of a source: it says how many pictures there are, what each is, and yields them in order.
+"""The contract of a source: it tells how many images there are, describes each, and yields them.
 
-Preparing numbers the pictures 0 .. len - 1 and asks for some of them, in any process, again after a crash: so a
+Preparing numbers the images 0 .. len - 1 and asks for some of them, in any process, again after a crash: so a
 source is a function of (root, config, number), with no state of its own. It is asked twice:
 
-    survey     first pass: a `ImageNote` of every picture, its labels, whether it is sound, what it is like
+    survey     first pass: a `ImageNote` of every image, its labels, whether it is sound, what it is like
     pictures   second pass: those that the plan took, at the wanted size
 
 What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same
-call goes on: see `listing`. One odd file costs one picture at most: what is wrong with it is a `ImageRefused`'s reason.
+call continues: see `listing`. One bad file costs one image at most; the reason is that of an `ImageRefused`.
 
-A data set that lies in files only says what its entries are and where their bytes are: see `FileSource`. Another package
-adds a source by an entry point in the group `emoscene.sources`.
+A data set that consists of files only says what its entries are and where their bytes are: see `FileSource`. Another
+package adds a source by an entry point in the group `emoscene.sources`.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from emoscene.data.records import Record
 
 S = TypeVar("S")
 T = TypeVar("T")
-TOGETHER = 32  # pictures under way at once, a batch of the networks
+TOGETHER = 32  # images under way at once, a batch of the networks
 STEM = 100  # bytes of an id that are the path's own
 
 
 class Source(ABC):
-    """Pictures with labels. A subclass is final and its file bears its name.
+    """Images with labels. A subclass is final and its file bears its name.
 
     Config: a frozen dataclass whose defaults run. licence: a sentence for the card. deals: whether it gives its
-    pictures their roles itself, and makes only as many as are asked for.
+    images their roles itself, and makes only as many as are asked for.
     """
 
     Config: ClassVar[type]
@@ -65,10 +65,10 @@ class Source(ABC):
     deals: ClassVar[bool] = False
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
-        """root: where it reads; side: the wanted side of a picture in pixels; limit: at most so many pictures.
+        """root: where it reads; side: the wanted side of an image in pixels; limit: at most so many images.
 
-        `sizes` holds the sizes (W, H) that a picture may have: the square alone, unless buckets are asked for. `noted`
-        holds the notes of the first pass in the second, where a picture has to be the one that was noted.
+        `sizes` holds the sizes (W, H) that an image may have: the square alone, unless buckets are asked for. `noted`
+        holds the notes of the first pass in the second, where an image has to be the one that was noted.
         """
         self.root, self.config, self.side, self.limit = root, config, side, limit
         self.sizes: Sequence[tuple[int, int]] = ((side, side),)
@@ -76,35 +76,60 @@ class Source(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many pictures there are; the limit is considered by a source that deals."""
+        """How many images there are; the limit is considered by a source that deals."""
 
     @abstractmethod
     def survey(self, numbers: Sequence[int]) -> Iterator[ImageNote]:
-        """A note of each of these pictures, in order."""
+        """Describe images without keeping their pixels (first pass).
+
+        Args:
+            numbers: The images, each from 0 to len - 1.
+
+        Yields:
+            A note for each image, in order.
+        """
 
     @abstractmethod
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """These pictures, RGB and of one of `sizes`, each with its record (its `file` and `latent` still empty).
+        """Load images (second pass).
 
-        A record's `caption` is the set's own or empty, `caption_long` its attributes as words or a longer caption.
+        Args:
+            numbers: The images, each from 0 to len - 1.
+
+        Yields:
+            For each image, in order, its record and its pixels (RGB, one of `sizes`). The record's `caption` is the
+            set's own or empty, its `caption_long` a longer caption or the attributes in words; `file` and `latent`
+            are empty.
         """
 
     def facts(self) -> dict[str, Any]:
-        """What the report should say of how the source was read."""
+        """Summarize how the source was read, for the report.
+
+        Returns:
+            Entries of the manifest; empty by default.
+        """
         return {}
 
     def rows_listed(self) -> Iterator[Any]:
-        """What the source's lists say of each picture: its name, label and words, as JSON; nothing where they vary."""
+        """List what the source's lists say of each image.
+
+        Returns:
+            Its name, label and words, as values that JSON can hold; nothing for a source without lists.
+        """
         return iter(())
 
     def paths(self) -> Iterator[Path]:
-        """The files of this machine that its pictures and their words are read from."""
+        """List the files of this machine that images and words are read from.
+
+        Returns:
+            The paths; nothing for a source without files.
+        """
         return iter(())
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a data set says of a picture: its record without pixels, where it lies, the split that it is in."""
+    """What a data set says of an image: its record without pixels, where it lies, the split that it is in."""
 
     record: Record
     origin: str
@@ -112,7 +137,7 @@ class Entry:
 
 
 class FileSource(Source):
-    """A source whose pictures are somebody's files: each is checked, hashed, and brought to size."""
+    """A source whose images are somebody's files: each is checked, hashed, and brought to size."""
 
     @dataclass(frozen=True)
     class Config:
@@ -126,24 +151,45 @@ class FileSource(Source):
 
     @abstractmethod
     def read_entry(self, number: int) -> Entry:
-        """What the set says of this picture. Raises Refused where it says something that cannot be used."""
+        """Read what the set says of an image.
+
+        Args:
+            number: The image, from 0 to len - 1.
+
+        Returns:
+            Its record without pixels, and where it lies.
+
+        Raises:
+            ImageRefused: The entry cannot be used.
+        """
 
     @abstractmethod
     def read_bytes(self, number: int) -> bytes:
-        """The picture's file. Raises OSError where it cannot be read, Refused where it must not be."""
+        """Read the file of an image.
+
+        Args:
+            number: The image, from 0 to len - 1.
+
+        Returns:
+            The bytes of the file.
+
+        Raises:
+            OSError: The file cannot be read.
+            ImageRefused: The file must not be read.
+        """
 
     @final
     def survey(self, numbers: Sequence[int]) -> Iterator[ImageNote]:
-        """Each picture read, checked and hashed; what cannot be used has a reason."""
+        """Each image read, checked and hashed; what cannot be used has a reason."""
         return self._map_threads(self._survey_one, numbers)
 
     @final
     def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """The middle of each picture, in the nearest of `sizes`."""
+        """The middle of each image, in the nearest of `sizes`."""
         return self._map_threads(self._load_one, numbers)
 
     def _map_threads(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterator[T]:
-        """The work on each picture, in order, by threads where more than one is asked for."""
+        """The work on each image, in order, by threads where more than one is asked for."""
         asked: int = self.config.workers
         machine = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         return map_threads(work, numbers, machine if asked < 0 else asked)
@@ -190,16 +236,24 @@ class FileSource(Source):
         return entry.record, crop_to_bucket(image, self.sizes)
 
     def _entry(self, number: int) -> Entry:
-        """What the set says of this picture, in text that every file and every terminal can hold."""
+        """What the set says of this image, in text that every file and every terminal can hold."""
         entry = self.read_entry(number)
         return replace(entry, record=clean_text(entry.record), origin=escape_unprintable(entry.origin))
 
 
 def map_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
-    """The work on each item, in order; by threads where more than one is asked for.
+    """Apply a function to items in order, in threads where more than one is asked for.
 
-    Beside a GPU the threads work ahead. Where networks compute on the same cores, a thread at work makes all others of
-    theirs wait for the one that it shares a core with; there a whole batch is done at once, and then none.
+    Beside a GPU the threads work ahead. On a CPU the networks compute on the same cores, so there one batch is done
+    at a time, and no thread works while the networks compute.
+
+    Args:
+        work: The function.
+        items: Its inputs.
+        threads: The number of threads; at most 1 means none.
+
+    Yields:
+        The results, in order.
     """
     if threads <= 1:
         yield from map(work, items)
@@ -213,7 +267,18 @@ def map_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Ite
 
 
 def require_root(root: Path | None, what: str) -> Path:
-    """The source's folder. Raises Usage where none was given, or there is none."""
+    """Check the folder of a source.
+
+    Args:
+        root: The folder that the user named, if any.
+        what: What to name, for the error.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: No folder was named, or it does not exist.
+    """
     if root is None:
         raise UsageError(f"give --root, {what}")
     if not root.exists():
@@ -222,7 +287,18 @@ def require_root(root: Path | None, what: str) -> Path:
 
 
 def resolve_inside_root(root: Path, path: str) -> Path:
-    """A path of a list, under the root. Raises Refused for one that leaves it, links followed."""
+    """Resolve a path of a list, which must stay below the root.
+
+    Args:
+        root: The data set's folder.
+        path: The path, relative to the root.
+
+    Returns:
+        The path on this machine.
+
+    Raises:
+        ImageRefused: The path leaves the root, directly or by a link.
+    """
     fault = fault_of_name(path)
     if fault == LEADS_OUT:
         raise ImageRefused(f"its path {path!r} leaves the data set's folder")
@@ -234,10 +310,19 @@ def resolve_inside_root(root: Path, path: str) -> Path:
 
 
 def read_file(root: Path, path: str) -> bytes:
-    """The bytes of a file under the root.
+    """Read a file below the root.
 
-    Raises Refused for a path that leaves it, for what is no regular file (a pipe would never end) and for too large a
-    file, OSError for one that cannot be read.
+    Args:
+        root: The data set's folder.
+        path: The path, relative to the root.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ImageRefused: The path leaves the root, is not a regular file (a pipe would never end), or the file is too
+            large.
+        OSError: The file cannot be read.
     """
     handle = os.open(
         resolve_inside_root(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -255,7 +340,20 @@ def read_file(root: Path, path: str) -> bytes:
 
 
 def read_text_file(root: Path, path: str, what: str) -> str:
-    """The text of a file under the root. Raises as `read_file` does, and Refused for what is not UTF-8."""
+    """Read a text file below the root.
+
+    Args:
+        root: The data set's folder.
+        path: The path, relative to the root.
+        what: What the file holds, for the error.
+
+    Returns:
+        The text.
+
+    Raises:
+        ImageRefused: As for `read_file`, and for a file that is not UTF-8.
+        OSError: The file cannot be read.
+    """
     try:
         return read_file(root, path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -263,12 +361,30 @@ def read_text_file(root: Path, path: str, what: str) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    """Text whose control and bidirectional characters, and bytes that are no UTF-8, stand as Python's escapes."""
+    """Write control characters, bidirectional marks and invalid bytes as Python's escapes.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        Text that any terminal can show.
+    """
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def weights_of_label(name: Any, where: str) -> Weights:
-    """Eight weights of a label's name; `neutral` is nothing. Raises Usage for a label nobody knows."""
+    """Convert the name of an emotion to weights.
+
+    Args:
+        name: One of `EMOTIONS`, or `neutral`.
+        where: Where the name stands, for the error.
+
+    Returns:
+        8 weights; zeros for `neutral`.
+
+    Raises:
+        UsageError: The name is not known.
+    """
     text = str(name).strip().lower()
     if text == "neutral":
         return NO_EMOTION
@@ -278,14 +394,26 @@ def weights_of_label(name: Any, where: str) -> Weights:
 
 
 def ids_of_paths(paths: Sequence[str]) -> list[str]:
-    """A picture's id for each path: the path as one word, with a digest where that alone is too long or not unique."""
+    """Make an id for each image from its path.
+
+    Args:
+        paths: Relative paths.
+
+    Returns:
+        The path as one word, with a digest where that word is too long or not unique.
+    """
     return unique_ids([PurePosixPath(path).with_suffix("").as_posix().replace("/", ".") for path in paths], paths)
 
 
 def unique_ids(stems: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """An id for each stem: a digest of its path follows where the stem is too long, or another has it too.
+    """Make an id for each stem. Ids name files, so they must differ in more than upper and lower case.
 
-    Ids name files, so two are the same if they differ in case alone, and their length is counted in bytes.
+    Args:
+        stems: The wanted ids [N].
+        paths: The path of each image [N], whose digest is appended where a stem is too long or not unique.
+
+    Returns:
+        The ids [N], at most `records.LONGEST` bytes each.
     """
     plain = [re.sub(r"[^\w.-]", "_", stem) for stem in stems]
     keys = [unicodedata.normalize("NFC", name).casefold() for name in plain]
@@ -301,8 +429,18 @@ def unique_ids(stems: Sequence[str], paths: Sequence[str]) -> list[str]:
 
 
 def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
-    """Eight weights of any label: a name, a mixture such as `awe:0.7,fear:0.3`, eight numbers, or a number that
-    `numbered` names. Raises Usage, with `where` it stands.
+    """Convert any label to weights.
+
+    Args:
+        label: A name, a mixture such as `awe:0.7,fear:0.3`, 8 numbers, or a number that `numbered` names.
+        numbered: The names of the numbers from 0 on; may be empty.
+        where: Where the label stands, for the error.
+
+    Returns:
+        8 weights.
+
+    Raises:
+        UsageError: The label is not understood.
     """
     text = str(label).strip()
     if isinstance(label, list | tuple):
@@ -315,4 +453,6 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
         if not 0 <= int(text) < len(numbered):
             raise UsageError(f"{where}: there are {len(numbered)} labels, and none is {text}")
         return weights_of_label(numbered[int(text)], where)
-    return emotion_weights(text) if ":" in text else weights_of_label(text, where)
+    if ":" in text:
+        return emotion_weights(text)
+    return weights_of_label(text, where)

@@ -50,9 +50,10 @@ class EmoSet(FileSource):
                 raise UsageError(f"{path} is not a list of rows: put EmoSet's own file there")
             for number, row in enumerate(rows):
                 self.rows.append((split, *_parse_row(row, numbers, f"{path}, row {number}")))
-        self.ids = ids_of_paths([PurePosixPath(image).name for _, _, image, _ in self.rows])
+        images = [image for _, _, image, _ in self.rows]
+        self.ids = ids_of_paths([PurePosixPath(image).name for image in images])
         if len(set(self.ids)) < len(self.ids):
-            self.ids = ids_of_paths([image for _, _, image, _ in self.rows])
+            self.ids = ids_of_paths(images)
         if len(set(self.ids)) < len(self.ids):
             raise UsageError(f"a picture stands twice in the lists of {self.folder}: take its second row out")
 
@@ -62,13 +63,17 @@ class EmoSet(FileSource):
     def read_entry(self, number: int) -> Entry:
         """A row and its annotation."""
         split, emotion, image, annotation = self.rows[number]
-        about = _read_attributes(self.folder, annotation) if annotation else {}
+        about = {}
+        if annotation:
+            about = _read_attributes(self.folder, annotation)
         scene = about.get("scene")
+        if not isinstance(scene, str):
+            scene = ""
         record = Record(
             id=self.ids[number],
             weights=weights_of_label(emotion, image),
             caption_long=describe_attributes(about),
-            scene=scene.strip() if isinstance(scene, str) else "",
+            scene=scene.strip(),
         )
         return Entry(record, str(self.folder / image), split)
 
@@ -96,7 +101,9 @@ def _parse_row(row: Any, numbers: dict[str, str], where: str) -> tuple[str, str,
     weights_of_label(emotion, where)
     if not isinstance(image, str):
         raise UsageError(f"{where} has no path of an image: mend the list")
-    return emotion.strip().lower(), image, annotation if isinstance(annotation, str) else ""
+    if not isinstance(annotation, str):
+        annotation = ""
+    return emotion.strip().lower(), image, annotation
 
 
 def _read_label_numbers(path: Path) -> dict[str, str]:
@@ -104,8 +111,11 @@ def _read_label_numbers(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     about = _read_json(path)
-    about = about.get("emotion", about) if isinstance(about, dict) else {}
-    found = about.get("idx2label") if isinstance(about, dict) else None
+    found = None
+    if isinstance(about, dict):
+        about = about.get("emotion", about)
+    if isinstance(about, dict):
+        found = about.get("idx2label")
     if not isinstance(found, dict):
         raise UsageError(f"{path} does not say its labels (idx2label of emotion): put EmoSet's own file there")
     for name in found.values():
@@ -120,7 +130,9 @@ def _read_attributes(root: Path, path: str) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise ImageRefused(f"its annotation {root / path} is not JSON") from error
-    return about if isinstance(about, dict) else {}
+    if isinstance(about, dict):
+        return about
+    return {}
 
 
 def _read_json(path: Path) -> Any:

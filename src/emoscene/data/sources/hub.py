@@ -3,7 +3,7 @@
     emoscene prepare hub --root Woleek/EmoSet-118K --out prepared    revision= pins a commit; it is looked up and kept
     emoscene prepare hub --root FOLDER --out prepared
 
-Pictures are a column of `datasets`' `Image` kind (bytes and path), labels one of names, of mixtures, or of `ClassLabel`
+Images are a column of `datasets`' `Image` kind (bytes and path), labels one of names, of mixtures, or of `ClassLabel`
 numbers whose names the file itself carries. A set that is no parquet is read from the hub's own conversion of it. No
 code of the data set is run.
 """
@@ -58,14 +58,21 @@ class Hub(FileSource):
         super().__init__(root, config, side, limit)
         if root is None:
             raise UsageError("give --root, a hub id such as Woleek/EmoSet-118K, or a folder of parquet files")
-        self.files, self.commit = _local_files(root) if root.exists() else _remote_files(str(root), config.revision)
+        if root.exists():
+            self.files, self.commit = _local_files(root)
+        else:
+            self.files, self.commit = _remote_files(str(root), config.revision)
         self.files = [file for file in self.files if config.subset in file.path]
         if not self.files:
-            named = f" with {config.subset!r} in its path" if config.subset else ""
+            named = ""
+            if config.subset:
+                named = f" with {config.subset!r} in its path"
             raise UsageError(f"{root} has no parquet file{named}: give --root, where some lie")
         self.ends = list(accumulate(file.rows for file in self.files))
         first = self.files[0]
-        self.columns = {key: first.find_column(key, getattr(config, key)) for key in ROLES}
+        self.columns: dict[str, str] = {}
+        for key in ROLES:
+            self.columns[key] = first.find_column(key, getattr(config, key))
         self.labels = config.labels or first.label_names(self.columns["label"])
 
     def __len__(self) -> int:
@@ -77,22 +84,29 @@ class Hub(FileSource):
         file = self.files[place]
         within = number - (self.ends[place] - file.rows)
         where = f"{file.path}, row {within}"
-        text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in ("caption_long", "scene")}
+        text: dict[str, Any] = {}
+        for key in ("caption_long", "scene"):
+            text[key] = str(row.get(key) or "").strip()
         text["caption"] = str(row.get(self.columns["caption"]) or "").strip()
         record = Record(id=f"row-{number:08d}", weights=self._read_weights(row, where), **text)
         return Entry(record, where, file.split)
 
     def read_bytes(self, number: int) -> bytes:
-        """The picture's bytes, which stand in the row."""
+        """The image's bytes, which stand in the row."""
         cell = self._read_row(number)[1][self.columns["image"]]
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if isinstance(cell, dict):
+            data = cell.get("bytes")
+        else:
+            data = cell
         if not isinstance(data, bytes):
             raise ImageRefused("the row holds no picture's bytes")
         return data
 
     def facts(self) -> dict[str, Any]:
         """The commit that was read."""
-        return {"revision": self.commit} if self.commit else {}
+        if self.commit:
+            return {"revision": self.commit}
+        return {}
 
     def rows_listed(self) -> Iterator[Any]:
         """The files, and how many rows each has; what a commit's hold is told by the commit."""
@@ -100,7 +114,10 @@ class Hub(FileSource):
 
     def paths(self) -> Iterator[Path]:
         """The files, where they lie on this machine."""
-        return (Path(file.path) for file in self.files if not self.commit)
+        if self.commit:
+            return
+        for file in self.files:
+            yield Path(file.path)
 
     def _read_weights(self, row: dict[str, Any], where: str) -> Weights:
         label = row.get(self.columns["label"])
@@ -128,16 +145,36 @@ class Parquet:
         self.lock, self.held, self.group = threading.Lock(), -1, pa.table({})
 
     def read_row(self, number: int) -> dict[str, Any]:
-        """One row, by column."""
+        """Read one row.
+
+        Args:
+            number: The row, from 0 to `rows` - 1.
+
+        Returns:
+            Its values by column.
+        """
         group = bisect_right(self.ends, number)
         with self.lock:
             if group != self.held:
                 self.group, self.held = self.file.read_row_group(group), group
-            start = self.ends[group - 1] if group else 0
+            start = 0
+            if group:
+                start = self.ends[group - 1]
             return dict(self.group.slice(number - start, 1).to_pylist()[0])
 
     def find_column(self, key: str, named: str) -> str:
-        """What the file calls this. Raises Usage where it has no such column."""
+        """Find the name of a column.
+
+        Args:
+            key: What it holds: `image`, `label` or `caption`.
+            named: The name that the user gave; empty to search for the usual ones.
+
+        Returns:
+            The name; empty for a caption that does not exist.
+
+        Raises:
+            UsageError: There is no such column.
+        """
         there = self.file.schema_arrow.names
         if named and named not in there:
             raise UsageError(f"{self.path} has no column {named!r}: it has {', '.join(there)}")
@@ -147,24 +184,42 @@ class Parquet:
         return found
 
     def label_names(self, column: str) -> tuple[str, ...]:
-        """The names of a `ClassLabel`'s numbers, as `datasets` keeps them in the file."""
+        """Read the names of a `ClassLabel`'s numbers, as `datasets` keeps them in the file.
+
+        Args:
+            column: The name of the column.
+
+        Returns:
+            The names from number 0 on; empty where the file has none.
+        """
         about = (self.file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
         feature = json.loads(about).get("info", {}).get("features", {}).get(column, {})
-        return tuple(feature.get("names", ())) if isinstance(feature, dict) else ()
+        if isinstance(feature, dict):
+            return tuple(feature.get("names", ()))
+        return ()
 
 
 def _split_of_file(path: str) -> str:
     """The split that a file's name or folder tells, as `train-00000-of-00004.parquet` does."""
-    words = [official_split(part.partition("-")[0].partition(".")[0]) for part in PurePosixPath(path).parts]
+    words = []
+    for part in PurePosixPath(path).parts:
+        words.append(official_split(part.partition("-")[0].partition(".")[0]))
     return next((word for word in reversed(words) if word in SPLITS), "")
 
 
 def _local_files(root: Path) -> tuple[list[Parquet], str]:
-    paths = [root] if root.is_file() else sorted(path for path in root.rglob("*.parquet") if path.is_file())
-    for path in paths if root.is_dir() else ():
-        resolve_inside(root, path.relative_to(root).as_posix())
-    parts = ((path, path.name if root.is_file() else path.relative_to(root).as_posix()) for path in paths)
-    return [Parquet(str(path), str(path), _split_of_file(part)) for path, part in parts], ""
+    if root.is_file():
+        paths = [root]
+    else:
+        paths = sorted(path for path in root.rglob("*.parquet") if path.is_file())
+    files = []
+    for path in paths:
+        part = path.name
+        if root.is_dir():
+            part = path.relative_to(root).as_posix()
+            resolve_inside(root, part)
+        files.append(Parquet(str(path), str(path), _split_of_file(part)))
+    return files, ""
 
 
 def _remote_files(name: str, revision: str) -> tuple[list[Parquet], str]:
@@ -178,7 +233,10 @@ def _remote_files(name: str, revision: str) -> tuple[list[Parquet], str]:
         if not found:
             commit = HfApi().dataset_info(name, revision=CONVERTED).sha or CONVERTED
             found = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
-        return [Parquet(path, system.open(path), _split_of_file(path.partition("@")[2])) for path in found], commit
+        files = []
+        for path in found:
+            files.append(Parquet(path, system.open(path), _split_of_file(path.partition("@")[2])))
+        return files, commit
     except (HfHubHTTPError, OSError) as error:
         raise EmosceneError(
             f"the hub's data set {name} cannot be reached: fetch it where there is a network (hf download --repo-type "

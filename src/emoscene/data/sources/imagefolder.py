@@ -1,4 +1,4 @@
-"""Any folder of pictures: a folder per emotion, or Hugging Face's `imagefolder` with metadata.jsonl, .csv or .parquet.
+"""Any folder of images: a folder per emotion, or Hugging Face's `imagefolder` with metadata.jsonl, .csv or .parquet.
 
     ROOT/awe/*.jpg  ROOT/fear/*.png           or with a split above: ROOT/train/awe/*.jpg
     ROOT/awe/1.txt                            the caption of 1.jpg, as other trainers keep it
@@ -41,12 +41,12 @@ from emoscene.data.splits import official_split
 SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
-PICTURES = {ending for endings in ENDINGS.values() for ending in endings}
+PICTURES = frozenset().union(*ENDINGS.values())
 ROLES = {"file_name": ("file_name", "file", "image"), "label": ("label", "emotion"), "caption": ("caption", "text")}
 
 
 class ImageFolder(FileSource):
-    """The pictures that the metadata list, or those in the emotions' folders, in the order of their paths."""
+    """The images that the metadata list, or those in the emotions' folders, in the order of their paths."""
 
     @dataclass(frozen=True)
     class Config(FileSource.Config):
@@ -61,8 +61,14 @@ class ImageFolder(FileSource):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
         self.folder = require_root(root, "a folder with a folder per emotion, or with metadata.jsonl, .csv or .parquet")
-        lists = sorted(path for name in METADATA for path in self.folder.rglob(name) if self._is_list(path))
-        self.rows = [row for path in lists for row in self._read_listing(path)] if lists else list(self._scan_folders())
+        lists: list[Path] = []
+        for name in METADATA:
+            lists += filter(self._is_list, self.folder.rglob(name))
+        self.rows: list[dict[str, Any]] = []
+        for path in sorted(lists):
+            self.rows += self._read_listing(path)
+        if not lists:
+            self.rows += self._scan_folders()
         if not self.rows:
             raise UsageError(
                 f"{root} has neither metadata nor folders of pictures named {', '.join(EMOTIONS)}: name them so"
@@ -77,30 +83,39 @@ class ImageFolder(FileSource):
     def read_entry(self, number: int) -> Entry:
         """A row of the metadata."""
         row = self.rows[number]
-        text: dict[str, Any] = {key: str(row.get(key) or "").strip() for key in TEXTS}
+        text: dict[str, Any] = {}
+        for key in TEXTS:
+            text[key] = str(row.get(key) or "").strip()
         if row.get("text_file"):
             text["caption"] = " ".join(read_text_file(self.folder, row["text_file"], "caption").split())
         record = Record(id=self.ids[number], weights=row["weights"], **text)
         return Entry(record, str(self.folder / row["file_name"]), row["split"])
 
     def read_bytes(self, number: int) -> bytes:
-        """The picture's file."""
+        """The image's file."""
         return read_file(self.folder, self.rows[number]["file_name"])
 
     def rows_listed(self) -> Iterator[Any]:
-        """Each picture's path, label, split and words."""
+        """Each image's path, label, split and words."""
         keys = ("file_name", "weights", "split", "text_file", *TEXTS)
-        return ([row[key] if key == "weights" else str(row.get(key) or "") for key in keys] for row in self.rows)
+        for row in self.rows:
+            listed = []
+            for key in keys:
+                if key == "weights":
+                    listed.append(row[key])
+                else:
+                    listed.append(str(row.get(key) or ""))
+            yield listed
 
     def paths(self) -> Iterator[Path]:
-        """The pictures, and the texts beside them."""
+        """The images, and the texts beside them."""
         for row in self.rows:
             yield self.folder / row["file_name"]
             if row.get("text_file"):
                 yield self.folder / row["text_file"]
 
     def _is_list(self, path: Path) -> bool:
-        """Whether metadata lie there. Raises Usage for a link that leaves the folder."""
+        """Whether metadata lie there. Raises UsageError for a link that leaves the folder."""
         try:
             return resolve_inside_root(self.folder, path.relative_to(self.folder).as_posix()).is_file()
         except ImageRefused as error:
@@ -117,11 +132,14 @@ class ImageFolder(FileSource):
             texts = {path for path in files if path.suffix == ".txt"}
             for path in found:
                 beside = path.with_suffix(".txt")
+                text_file = ""
+                if beside in texts:
+                    text_file = beside.relative_to(self.folder).as_posix()
                 yield {
                     "file_name": path.relative_to(self.folder).as_posix(),
                     "weights": weights,
                     "split": split,
-                    "text_file": beside.relative_to(self.folder).as_posix() if beside in texts else "",
+                    "text_file": text_file,
                 }
 
     def _read_listing(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -133,11 +151,16 @@ class ImageFolder(FileSource):
             if not isinstance(row, dict):
                 raise UsageError(f"{where} is no object with columns: mend it, or take the row out")
             if number == 1:
-                columns = {key: _find_column(row, key, wanted.get(key, ""), path) for key in ROLES}
+                columns = {}
+                for key in ROLES:
+                    columns[key] = _find_column(row, key, wanted.get(key, ""), path)
             file, label = row.get(columns["file_name"]), row.get(columns["label"])
             if not isinstance(file, str) or not Path(file).name or label is None:
                 raise UsageError(f"{where} has no file_name or no label: mend it, or take the row out")
-            split = official_split(str(row["split"])) if row.get("split") else _split_of_file(place, file)
+            if row.get("split"):
+                split = official_split(str(row["split"]))
+            else:
+                split = _split_of_file(place, file)
             yield {
                 **row,
                 "file_name": (place / file).as_posix(),
@@ -149,18 +172,24 @@ class ImageFolder(FileSource):
 
 def _class_folders(root: Path) -> Iterator[tuple[Path, str]]:
     """The folders of emotions, and the split that each lies in."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    for folder in folders:
+    for folder in _list_folders(root):
         if official_split(folder.name) not in SPLITS:
             yield folder, ""
             continue
-        for deeper in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        for deeper in _list_folders(folder):
             yield deeper, official_split(folder.name)
+
+
+def _list_folders(root: Path) -> list[Path]:
+    """The folders directly in a folder, by name, without hidden ones."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _split_of_file(place: Path, file: str) -> str:
     head = official_split("".join((place / file).parts[:1]))
-    return head if head in SPLITS else ""
+    if head in SPLITS:
+        return head
+    return ""
 
 
 def _find_column(row: Mapping[str, Any], key: str, named: str, path: Path) -> str:
@@ -183,7 +212,9 @@ def _read_table(path: Path) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file)
         else:
             with path.open(encoding="utf-8-sig") as file:
-                yield from (run_dir.parse_json(line) for line in file if line.strip())
+                for line in file:
+                    if line.strip():
+                        yield run_dir.parse_json(line)
     except UnicodeDecodeError as error:
         raise EmosceneError(f"{path} is not UTF-8 ({error}): save it as such") from error
     except (ValueError, csv.Error, pa.ArrowInvalid) as error:

@@ -5,7 +5,7 @@
 
 Its labels are Ekman's and not Mikels': fear, disgust, sadness and anger carry over. What happiness, surprise and
 neutral become is a rule, `emotions.EKMAN`, by which judges with such labels are read too; a setting changes it. The
-report counts the pictures that each rule touched.
+report counts the images that each rule touched.
 """
 
 from __future__ import annotations
@@ -58,9 +58,14 @@ class RAFDB(FileSource):
             raise UsageError(
                 f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral"
             )
-        self.files = [path.relative_to(self.folder).as_posix() for path, _ in self.rows]
-        self.splits = [_split(path) for path, _ in self.rows]
-        stems = [_stem(path, split) for (path, _), split in zip(self.rows, self.splits, strict=True)]
+        self.files: list[str] = []
+        self.splits: list[str] = []
+        stems = []
+        for path, _ in self.rows:
+            split = _split(path)
+            self.files.append(path.relative_to(self.folder).as_posix())
+            self.splits.append(split)
+            stems.append(_stem(path, split))
         self.ids = unique_ids(stems, self.files)
         if len(set(self.ids)) < len(self.ids):
             raise UsageError(f"a face stands twice in the list of {root}: take its second row out")
@@ -80,34 +85,49 @@ class RAFDB(FileSource):
 
     def rows_listed(self) -> Iterator[Any]:
         """Every face's file and label."""
-        return ([file, label] for file, (_, label) in zip(self.files, self.rows, strict=True))
+        for file, (_, label) in zip(self.files, self.rows, strict=True):
+            yield [file, label]
 
     def paths(self) -> Iterator[Path]:
         """The faces' files."""
-        return (path for path, _ in self.rows)
+        for path, _ in self.rows:
+            yield path
 
     def facts(self) -> dict[str, Any]:
-        """How many pictures each rule touched."""
-        said = {name: "left out" if text.strip() == OUT else text for name, text in self.said.items()}
+        """How many images each rule touched."""
+        said = {}
+        for name, text in self.said.items():
+            if text.strip() == OUT:
+                said[name] = "left out"
+            else:
+                said[name] = text
         return {"rules": {f"{name} -> {rule}": self.counts[name] for name, rule in said.items()}}
 
 
 def _parse_rule(text: str) -> Weights | None:
-    return None if text == OUT else NO_EMOTION if text == "neutral" else emotion_weights(text)
+    if text == OUT:
+        return None
+    if text == "neutral":
+        return NO_EMOTION
+    return emotion_weights(text)
 
 
 def _split(path: Path) -> str:
-    return "test" if "test" in (path.stem.partition("_")[0], path.parent.parent.name) else "train"
+    if "test" in (path.stem.partition("_")[0], path.parent.parent.name):
+        return "test"
+    return "train"
 
 
 def _stem(path: Path, split: str) -> str:
     """What a face is called, wherever it lies: `train_00001`."""
     name = path.stem.removesuffix("_aligned")
-    return name if name.startswith(split) else f"{split}-{path.parent.name}-{name}"
+    if name.startswith(split):
+        return name
+    return f"{split}-{path.parent.name}-{name}"
 
 
 def _find_images(root: Path) -> list[tuple[Path, str]]:
-    """Every picture and its label's name, in either layout."""
+    """Every image and its label's name, in either layout."""
     for folder in (root / "basic", root):
         if (folder / "EmoLabel/list_patition_label.txt").is_file():
             return _read_listing(folder, folder / "EmoLabel/list_patition_label.txt")
@@ -119,7 +139,9 @@ def _find_images(root: Path) -> list[tuple[Path, str]]:
 
 def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
     aligned = (folder / "Image/aligned").is_dir()
-    place, ending = ("Image/aligned", "_aligned.jpg") if aligned else ("Image/original", ".jpg")
+    place, ending = "Image/original", ".jpg"
+    if aligned:
+        place, ending = "Image/aligned", "_aligned.jpg"
     found = []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -138,7 +160,8 @@ def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
 
 def _scan_folders(root: Path) -> list[tuple[Path, str]]:
     found = []
-    for folder in sorted(path for split in ("train", "test") for path in (root / split).glob("*") if path.is_dir()):
+    folders = [path for path in [*(root / "train").glob("*"), *(root / "test").glob("*")] if path.is_dir()]
+    for folder in sorted(folders):
         if folder.name not in LABELS:
             raise unknown_name("label of RAF-DB", folder.name, LABELS, hint=str(folder))
         inside = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
