@@ -64,7 +64,8 @@ def drawing(manifests: dict[str, dict[str, Any]], proof: dict[str, Any]) -> str:
         for x, part in ((0, left), (WIDE + 20, right))
     ]
     marks = [
-        f'<g transform="translate({60 + 110 * number} {HIGH + 14})">{draw_mark(number)}<text x="9" y="4">{name}</text></g>'
+        f'<g transform="translate({60 + 110 * number} {HIGH + 14})">{draw_mark(number)}'
+        f'<text x="9" y="4">{name}</text></g>'
         for number, name in enumerate(names)
     ]
     size = f'viewBox="0 0 {2 * WIDE + 20} {HIGH + 26}" width="{3 * WIDE}"'

@@ -2,8 +2,9 @@
 
 A step is the UNet's two passes at 4 x 64 x 64 for classifier-free guidance, with random weights of the public shape
 (860M parameters: 3.5 GB in single precision, 6 GB in all; nothing is downloaded); the gradient is all that
-`Guidance.apply_guidance` does to one picture. They take turns in one process; the ratio of a turn is the result, its median with
-the quartiles. Over a trajectory guidance acts in its interval only, so one column counts the steps that lie in it.
+`Guidance.apply_guidance` does to one picture. They take turns in one process; the ratio of a turn is the result, its
+median with the quartiles. Over a trajectory guidance acts in its interval only, so one column counts the steps that lie
+in it.
 
 Asked: at most 1 % of a step on a CPU, and on a GPU at most 5 % over the trajectory. There, CUDA's own events are the
 clock and the peak of its memory is told (`--device cuda --dtype float16 --turns 50`).

@@ -37,7 +37,8 @@ PARTICIPLES = {
     "drawn",
 }
 NO_PARTICIPLE = {"embed", "feed", "need", "seed", "speed", "shed", "bed", "red", "proceed", "exceed"}
-HEAD = f"{'':24}{'code':>7}{'compr.':>8}{'/100':>6}{'cond.':>7}{'/100':>6}{'nested':>8}{'chains':>8}{'Args':>10}{'Returns':>10}"
+HEAD = f"{'':24}{'code':>7}{'compr.':>8}{'/100':>6}{'cond.':>7}{'/100':>6}"
+HEAD += f"{'nested':>8}{'chains':>8}{'Args':>10}{'Returns':>10}"
 
 
 @dataclass

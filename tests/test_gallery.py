@@ -157,7 +157,8 @@ def test_two_share_a_folder(tmp_path, monkeypatch):
 def test_two_processes_share_a_verb(base, tmp_path, verb):
     judges = [*map(str, tiny.judges(tmp_path))]
     call = {
-        "generate": f"emoscene.generate('a dog', emotion='all', num_images_per_prompt=2, batch=2, num_inference_steps=2, base={base.name!r}, out=out)",
+        "generate": "emoscene.generate('a dog', emotion='all', num_images_per_prompt=2, batch=2, "
+        f"num_inference_steps=2, base={base.name!r}, out=out)",
         "demo": f"emoscene.demo(steps=1, batch=4, base={base.name!r}, judge={judges}, out=out)",
     }[verb]
     code = f"""

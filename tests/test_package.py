@@ -53,7 +53,8 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_listing_plugins_loads_no_torch():
-    code = "import sys; from emoscene.core import registry as p; [p.list_options(k, n) for k in p.KINDS for n in p.list_names(k)]"
+    listing = "[p.list_options(k, n) for k in p.KINDS for n in p.list_names(k)]"
+    code = f"import sys; from emoscene.core import registry as p; {listing}"
     assert python(f"{code}; print('torch' in sys.modules)") == "False"
 
 

@@ -1,7 +1,7 @@
 """Every figure that the miniature promises, measured: `python -m emoscene_mini.claims --out out/claims`.
 
-Each claim is a function of the `Experiment`; `--only vae strength` measures some of them. What is painted is kept and not
-painted again. A figure that is missed is printed as missed.
+Each claim is a function of the `Experiment`; `--only vae strength` measures some of them. What is painted is kept and
+not painted again. A figure that is missed is printed as missed.
 """
 
 from __future__ import annotations

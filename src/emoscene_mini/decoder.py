@@ -1,9 +1,9 @@
 """The decoder's own training: whole pictures from their final latents, the encoder left as it is.
 
 While the UNet learns those latents, the decoder goes on learning to paint them: to the pixel as far as the latents tell
-it, before a `Discriminator` where they do not, and so that an EmotionCLIP sees in the picture what it saw in the rendered one
-(a perceptual loss, Johnson et al. 2016; this CLIP has learnt from the same pictures, and no judge is asked). A little
-noise on the latents makes it forgive a UNet that is a little off.
+it, before a `Discriminator` where they do not, and so that an EmotionCLIP sees in the picture what it saw in the
+rendered one (a perceptual loss, Johnson et al. 2016; this CLIP has learnt from the same pictures, and no judge is
+asked). A little noise on the latents makes it forgive a UNet that is a little off.
 """
 
 from __future__ import annotations

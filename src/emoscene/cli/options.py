@@ -75,7 +75,8 @@ VERBS = {
         "search a method's settings with Optuna: any number of workers, one database",
         "NAME",
         "data trials storage base adapter selector judge prompts seeds out recipe",
-        "emoscene tune guidance --data out/prepared --trials 12 --out out/tuned steps=300 classifier_scale=2..40 cfg=2..8",
+        "emoscene tune guidance --data out/prepared --trials 12 --out out/tuned steps=300 "
+        "classifier_scale=2..40 cfg=2..8",
     ),
     "report": Verb(
         "compare any number of scores on one page that needs no network",

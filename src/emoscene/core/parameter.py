@@ -10,8 +10,8 @@ from emoscene.core.errors import UsageError
 CONTENT, EDIT, SAMPLING, OUTPUT = "What it shows", "From an image", "Sampling", "How many, how large"
 """The groups of parameters, as help and page show them."""
 CALL, CLI, WEB, BATCH, EVALUATE, COMPARE = "call", "cli", "web", "batch", "evaluate", "compare"
-"""Scopes: arguments of a pipeline, options of `generate`, fields of the page, what a batch shares, what `evaluate` sets,
-what tells scores apart."""
+"""Scopes: arguments of a pipeline, options of `generate`, fields of the page, what a batch shares, what `evaluate`
+sets, what tells scores apart."""
 
 
 @dataclasses.dataclass(frozen=True)

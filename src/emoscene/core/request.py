@@ -3,10 +3,10 @@
     GenerationRequest             what a call asks for: prompts, emotions, how many images, and what they share
     params.GenerationParams       what one image is a function of; its row in `images.jsonl` and in the file itself
 
-Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline` (`request_types`),
-the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images of one batch share,
-what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field to
-`GenerationRequest`, and one to `GenerationParams` where the image depends on it.
+Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline`
+(`request_types`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
+of one batch share, what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field
+to `GenerationRequest`, and one to `GenerationParams` where the image depends on it.
 """
 
 import dataclasses
@@ -321,7 +321,7 @@ def typed_words() -> str:
     """The text of `request_types.py`: the keywords of a pipeline, for editors and type checkers."""
     fields = [f"    {name}: {one.annotation}" for name, one in list_parameters(CALL).items()]
     lines = [
-        '"""The keywords of a generation, for editors and type checkers. Written by `python -m emoscene.core.request`."""',
+        '"""The keywords of a generation, for type checkers. Written by `python -m emoscene.core.request`."""',
         "",
         "from typing import TypedDict",
         "",

@@ -1,4 +1,4 @@
-"""The keywords of a generation, for editors and type checkers. Written by `python -m emoscene.core.request`."""
+"""The keywords of a generation, for type checkers. Written by `python -m emoscene.core.request`."""
 
 from typing import TypedDict
 

@@ -6,8 +6,8 @@ What was asked of a picture is told in three ways, the later above the earlier:
     emoscene's own chunk      in a PNG
     images.jsonl, *.csv       a row an image, anywhere in the folder; `file` counts from where the list lies
 
-Beside `file` a list may have the columns emotion, emotion_scale, prompt, seed, scene, and image, the picture that this one
-is an edit of. An emotion was asked where one alone has a weight above 0, at a scale above 0: what a judge sees in a
+Beside `file` a list may have the columns emotion, emotion_scale, prompt, seed, scene, and image, the picture that this
+one is an edit of. An emotion was asked where one alone has a weight above 0, at a scale above 0: what a judge sees in a
 mixture, or in less of an emotion, is neither right nor wrong.
 """
 

@@ -120,7 +120,9 @@ def generate_samples(
     batch: int = 8,
     on_message: Callable[[str], None] = print,
 ) -> list[Sample]:
-    """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files' places."""
+    """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files'
+    places.
+    """
     image_folder.generate_missing(
         pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, on_message)
     )

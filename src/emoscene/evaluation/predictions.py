@@ -76,8 +76,8 @@ def predict(
 
     through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
     guide: what the method that painted them finds in pictures itself. perceptual: how far apart an edit and its
-    picture look. seen: what `predict_images` saw in each file, where the files were not kept. Pictures may be of several sizes,
-    but then they have no common spectrum.
+    picture look. seen: what `predict_images` saw in each file, where the files were not kept. Pictures may be of
+    several sizes, but then they have no common spectrum.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
     order = {file: place for place, file in enumerate(files)}

@@ -183,6 +183,7 @@ def example_script(artifact: Artifact, imports: str, loading: str, call: str) ->
             f"from importlib.resources import files\n{imports}",
             f'files("emoscene") / "{base.spec.source}"',
         )
+    settings = f"num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}"
     return f"""{imports}
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
@@ -192,5 +193,5 @@ pipe = StableDiffusionPipeline.from_pretrained({where})
 pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
 {loading}
 seed = torch.Generator().manual_seed({SEED})
-image = pipe({call}, num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}, generator=seed).images[0]
+image = pipe({call}, {settings}, generator=seed).images[0]
 image.save("{EMOTION}.png")""".lstrip()

@@ -51,7 +51,9 @@ def gallery_params(artifact: Artifact, num: int) -> list[GenerationParams]:
 def generate_gallery(
     artifact: Artifact, folder: Path, num: int, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write the gallery's pictures and their sheet into `folder`; on_progress: told how many there are, and of how many."""
+    """Write the gallery's pictures and their sheet into `folder`; on_progress: told how many there are, and of how
+    many.
+    """
     wanted = gallery_params(artifact, num)
     image_folder.generate_missing(artifact.pipe.generate, wanted, folder / GALLERY, on_progress=on_progress)
     image_folder.gather_rows(folder / GALLERY, [row.file for row in wanted])

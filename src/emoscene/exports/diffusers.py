@@ -37,7 +37,7 @@ from emoscene.learning import learner as learners
 
 LORA, ADAPTER, VECTORS = "pytorch_lora_weights.safetensors", "ip_adapter.safetensors", "emotions.safetensors"
 IMPORTS = "from safetensors.torch import load_file\n"
-BLEND = """The token in the prompt is emotion scale 1. In between, emoscene blends two texts, and plain diffusers can too:
+BLEND = """The token in the prompt is emotion scale 1. In between, emoscene blends two texts, as plain diffusers can:
 
 ```python
 E0, negative = pipe.encode_prompt({prompt}, "cpu", 1, True)
@@ -47,8 +47,8 @@ half = pipe(prompt_embeds=torch.lerp(E0, E1, 0.5), negative_prompt_embeds=negati
             num_inference_steps={steps}, guidance_scale={cfg}, generator=seed).images[0]
 ```
 
-That is `--emotion-scale 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too, moves
-towards the emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
+That is `--emotion-scale 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too,
+moves towards the emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
 SCALE = 'cross_attention_kwargs={"scale": 0.5},'
 GAIN = ", the LoRA's scale as well", ", the LoRA's scale sum_i |a_i|"
 ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--emotion-scale s`, at every s >= 0, for one emotion with weight 1. A

@@ -1,7 +1,8 @@
 """What a learner trains on: the device, its arithmetic, the processes that share the work.
 
 A GPU works through a queue. Whoever reads a number from it waits until the queue is empty, and the queue then stands
-still until it is filled again; so figures travel back by themselves (`AsyncScalars`) and are read once they have arrived.
+still until it is filled again; so figures travel back by themselves (`AsyncScalars`) and are read once they have
+arrived.
 """
 
 from __future__ import annotations

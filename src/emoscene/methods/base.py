@@ -1,15 +1,16 @@
 """The contract of a method: what it does before the UNet (`condition`) and after it (`apply_guidance`).
 
-Methods meet only here, which is why `a+b` is nothing but one after the other: `MethodChain` chains `condition` and `apply_guidance`
-and nests `attach`. `none` is the empty chain. A method adds to the text it finds, so order does not matter.
+Methods meet only here, which is why `a+b` is nothing but one after the other: `MethodChain` chains `condition` and
+`apply_guidance` and nests `attach`. `none` is the empty chain. A method adds to the text it finds, so order does not
+matter.
 
 The dial: a picture's emotion is a = strength x weights. Words and vectors are appended after the prompt; CLIP is
 causal, so no position before them changes, and the text used is
 
     text = E0 + sum_i a_i (E_i - E0)
 
-with E0 the prompt's own encoding and E_i the one with emotion i appended (for mixtures see `interpolate_embeds`). What is asked for
-with a_i < 0 stands, with its sign turned, in the negative half of classifier-free guidance as well.
+with E0 the prompt's own encoding and E_i the one with emotion i appended (for mixtures see `interpolate_embeds`). What
+is asked for with a_i < 0 stands, with its sign turned, in the negative half of classifier-free guidance as well.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@
     x_t = sqrt(alphabar_t) encode(x) + sqrt(1 - alphabar_t) (sqrt(c) eps_x + sqrt(1 - c) eps)
 
 at the first of these, in the solver's own units. eps is the seed's noise, eps_x the picture's own: what the base would
-have painted it from (DDIM backwards). With a share of c = min(.8, 8 (1 - S)) of that, the layout survives levels at which
-light and colours are free to change, which is what another emotion asks for; noise of the seed alone must stay below
-them (`docs/log.md`). S = 0 runs no step and gives decode(encode(x)); S = 1 runs all, from pure noise, and is what would
-have been painted without x. What the words say stays too: the prompt, or else a caption.
+have painted it from (DDIM backwards). With a share of c = min(.8, 8 (1 - S)) of that, the layout survives levels at
+which light and colours are free to change, which is what another emotion asks for; noise of the seed alone must stay
+below them (`docs/log.md`). S = 0 runs no step and gives decode(encode(x)); S = 1 runs all, from pure noise, and is what
+would have been painted without x. What the words say stays too: the prompt, or else a caption.
 
 The framing stays. A picture of up to four times the base's own area, and no less than it, comes back at its own size;
 any other is brought to that bound at its own aspect ratio, or to the area of SIZE x SIZE (`--size SIZE`), or exactly to

@@ -6,8 +6,8 @@
     for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
     for x in pipe.latents(rows): pipe.preview(x)                     what they will be, after each step
 
-A picture is a function of its `GenerationParams`: its noise comes from a generator seeded with the row's own seed, exactly as
-diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
+A picture is a function of its `GenerationParams`: its noise comes from a generator seeded with the row's own seed,
+exactly as diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class EmotionPipeline:
         return self.plan_request(GenerationRequest.from_words({"prompt": prompt, **asked}, also=("batch",)))
 
     def plan_request(self, request: GenerationRequest) -> list[GenerationParams]:
-        """The images of a request, whose `method` is left aside: a pipeline has its own. Raises UsageError as `plan`."""
+        """The images of a request, whose `method` is left aside: a pipeline has its own. Raises UsageError as
+        `plan`.
+        """
         source = self.image_inputs.source_fields(request.image, request.strength, request.size)
         prompts = read_prompts(request.prompt)
         if request.image is not None and not all(prompts):

@@ -2,8 +2,9 @@
 
 Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's
 `steer` comes after it. The negative half has the emotions that are suppressed, turned round, and its picture's gain. A
-solver holds state, so each batch has its own. It may be told to run its last steps alone (`keep_last_steps`), for a picture that
-was noised to a level; `invert_ddim` finds the noise from which the base itself would have painted that picture.
+solver holds state, so each batch has its own. It may be told to run its last steps alone (`keep_last_steps`), for a
+picture that was noised to a level; `invert_ddim` finds the noise from which the base itself would have painted that
+picture.
 
 Classifier-free guidance may be kept to an interval of noise levels t / T, 1 where sampling starts and 0 at the picture:
 outside it the words lead alone, the negative half is not computed, and a step costs half (Kynkaanniemi et al. 2024).

@@ -39,7 +39,8 @@ REMEDIES = {
 
 
 class TrainingCallbacks:
-    """Keeps the journal of a run in `folder`: `training.run_training` calls it as its `look`, and `log_step` as its own.
+    """Keeps the journal of a run in `folder`: `training.run_training` calls it as its `look`, and `log_step` as its
+    own.
 
     unseen: what it validates on, if anything. painter: what draws a sheet of pictures, if anything does.
     """

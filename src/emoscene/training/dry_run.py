@@ -54,7 +54,8 @@ def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> 
     pictures = config.steps * config.batch_size
     yield f"steps: {config.steps} of {config.batch_size}, {pictures / len(data):.1f} times {len(data)} pictures"
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
-    yield f"memory: {_format_bytes(memory)} so far, {state.micro or config.batch_size // state.num_processes} samples at a time"
+    at_once = state.micro or config.batch_size // state.num_processes
+    yield f"memory: {_format_bytes(memory)} so far, {at_once} samples at a time"
     free = _format_bytes(shutil.disk_usage(there).free)
     yield f"disk: {_format_bytes(while_running)} while it runs, {_format_bytes(kept)} in the end; {free} are free"
     yield (

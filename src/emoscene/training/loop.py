@@ -1,7 +1,7 @@
 """One loop for all that learns.
 
     state = TrainingState(learner, config)    learner, optimizer, average, step
-    for step in train_steps(state, data, config):   one optimizer step each; drawing, logging, stopping stay with the caller
+    for step in train_steps(state, data, config):   one optimizer step each; logging and stopping stay with the caller
         ...
 
 `run_training` drains it with checkpoints; the verb is in `train`. A step's samples, noise and drop-outs are pure
@@ -189,9 +189,9 @@ def run_training(
 ) -> Learner:
     """Train with checkpoints in `folder` (`resume`: go on from the newest); returns the averaged learner.
 
-    on_progress: sees every step. look: sees the state before the first step and after each, and may say that it is enough;
-    it is called on every process, and what it raises ends the run where it stands. about: whose run it is. Raises
-    Failure, the work saved, when interrupted.
+    on_progress: sees every step. look: sees the state before the first step and after each, and may say that it is
+    enough; it is called on every process, and what it raises ends the run where it stands. about: whose run it is.
+    Raises Failure, the work saved, when interrupted.
     """
     state = TrainingState(learner, config, about)
     main = state.accelerator.is_main_process

@@ -233,7 +233,8 @@ def check_data(job: TrainJob) -> None:
     high, wide = job.data.read([0], ["latent"])["latent"].shape[2:]
     if not 0.5 < (share := high * wide * base.vae_scale_factor**2 / base.default_size**2) < 2:
         raise UsageError(
-            f"{folder} holds pictures of {wide * base.vae_scale_factor} x {high * base.vae_scale_factor} pixels, {share:.1f} times what "
+            f"{folder} holds pictures of {wide * base.vae_scale_factor} x {high * base.vae_scale_factor} pixels, "
+            f"{share:.1f} times what "
             f"--base {base.name} paints: prepare it with that base"
         )
 

@@ -78,7 +78,8 @@ def tune(
         draw, pulse = bench.defaults["seed"], bench.config.pulse
         with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
             on_message(
-                f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study {study.study_name!r}"
+                f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study "
+                f"{study.study_name!r}"
             )
             studies.run_trials(
                 study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, on_message=on_message

@@ -1,4 +1,5 @@
-"""What the page's buttons and Gradio's API call: words in, a `GenerationRequest`, what the studio answers, components' values out.
+"""What the page's buttons and Gradio's API call: words in, a `GenerationRequest`, what the studio answers, components'
+values out.
 
 Nothing is decided here. A sentence of refusal becomes the page's own, and no other error is shown. Those that paint are
 generators: a call that is stopped, or whose asker has gone, is closed at its next step.

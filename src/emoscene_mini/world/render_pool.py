@@ -3,9 +3,9 @@
     for proof in proofs([{"seed": 7}, {"seed": 8, "emotion": "awe"}], size=128):
         proof.short, proof.picture
 
-The workers are plain `python -m emoscene_mini.world.render_pool` processes that read orders from their standard input, so nothing
-of the caller is imported again or forked: it works from a script without a main guard, a notebook, and beside torch's
-threads. A thread for each worker keeps it busy, a bounded number of orders ahead of the reader.
+The workers are plain `python -m emoscene_mini.world.render_pool` processes that read orders from their standard input,
+so nothing of the caller is imported again or forked: it works from a script without a main guard, a notebook, and
+beside torch's threads. A thread for each worker keeps it busy, a bounded number of orders ahead of the reader.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What metrics are functions of, what they answer with, and the one way to an interval.
 
 A picture belongs to a prompt and a seed. Pictures of one prompt resemble each other, and so do pictures of one seed, so
-resampling single pictures makes intervals far too narrow. `bootstrap_interval` resamples prompts and seeds, crossed (Owen 2007):
-each prompt gets a count and each seed gets a count, and a picture weighs the product of its two. Hence every statistic
-here takes weights, one a picture; all ones give the value itself.
+resampling single pictures makes intervals far too narrow. `bootstrap_interval` resamples prompts and seeds, crossed
+(Owen 2007): each prompt gets a count and each seed gets a count, and a picture weighs the product of its two. Hence
+every statistic here takes weights, one a picture; all ones give the value itself.
 """
 
 from __future__ import annotations
