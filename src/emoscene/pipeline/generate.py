@@ -12,6 +12,7 @@ import torch
 
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
+from emoscene.core.params import GenerationParams
 from emoscene.core.request import Emotion, list_parameters
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
@@ -121,6 +122,24 @@ def generate(
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
     pipe.on_message = on_message = on_message or _ignore_message
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
+    _report_plan(pipe, prompt, rows, method, request, on_message)
+    marks = weight_fingerprints(backbone, pipe.trained, adapter)
+    opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
+    if not opened.is_done:
+        facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
+        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
+    return opened.path
+
+
+def _report_plan(
+    pipe: EmotionPipeline,
+    prompt: str,
+    rows: Sequence[GenerationParams],
+    method: str | None,
+    request: Mapping[str, Any],
+    on_message: Callable[[str], None],
+) -> None:
+    """Say where it runs, what is odd about the call, and what was read from its words and images."""
     on_message(describe_device(pipe.base))
     first = rows[0]
     for remark in [
@@ -134,12 +153,6 @@ def generate(
         on_message(f"valence {request['valence']:g} and arousal {request['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         on_message("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
-    marks = weight_fingerprints(backbone, pipe.trained, adapter)
-    opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
-    if not opened.is_done:
-        facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
-        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
-    return opened.path
 
 
 def _ignore_message(remark: str) -> None:
