@@ -14,6 +14,7 @@ from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import Emotion, list_parameters
+from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
 from emoscene.diffusion.device import compile_unet, describe_device, load_model
@@ -125,10 +126,21 @@ def generate(
     _report_plan(pipe, prompt, rows, method, request, on_message)
     marks = weight_fingerprints(backbone, pipe.trained, adapter)
     opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
+    _fill_folder(opened, pipe, rows, batch, on_progress)
+    return opened.path
+
+
+def _fill_folder(
+    opened: RunDir,
+    pipe: EmotionPipeline,
+    rows: Sequence[GenerationParams],
+    batch: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Generate what the folder lacks; one that is done stays as it is."""
     if not opened.is_done:
         facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
         image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
-    return opened.path
 
 
 def _report_plan(
