@@ -207,13 +207,13 @@ class GenerationRequest:
         read_seeds(self.seed, self.num_images_per_prompt)
 
     @classmethod
-    def from_words(cls: type[R], words: Mapping[str, Any], also: Iterable[str] = ()) -> R:
-        """The request in these keywords. Args: also, names that the caller takes besides.
+    def from_words(cls: type[R], words: Mapping[str, Any]) -> R:
+        """The request in these keywords of a pipeline.
 
         Raises:
             UsageError: for a keyword that nobody knows, with the nearest one, and for a value that is off.
         """
-        check_words(words, ["prompt", *list_parameters(CALL), *also])
+        check_words(words, ["prompt", *list_parameters(CALL)])
         return cls(**words)
 
     @property

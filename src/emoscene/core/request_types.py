@@ -14,8 +14,6 @@ class GenerationWords(TypedDict, total=False):
     arousal: float | None
     emotion_image: ImageInput | None
     emotion_scale: float
-    image: ImageInput | None
-    strength: float | None
     num_inference_steps: int
     sampler: str
     guidance_scale: float | None
@@ -24,3 +22,5 @@ class GenerationWords(TypedDict, total=False):
     num_images_per_prompt: int
     width: int | None
     height: int | None
+    image: ImageInput | None
+    strength: float | None

@@ -12,7 +12,9 @@ import torch
 
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
+from emoscene.core.params import GenerationParams
 from emoscene.core.request import Emotion, list_parameters
+from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
 from emoscene.diffusion.device import compile_unet, describe_device, load_model
@@ -121,6 +123,35 @@ def generate(
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
     pipe.on_message = on_message = on_message or _ignore_message
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
+    _report_plan(pipe, prompt, rows, method, request, on_message)
+    marks = weight_fingerprints(backbone, pipe.trained, adapter)
+    opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
+    _fill_folder(opened, pipe, rows, batch, on_progress)
+    return opened.path
+
+
+def _fill_folder(
+    opened: RunDir,
+    pipe: EmotionPipeline,
+    rows: Sequence[GenerationParams],
+    batch: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Generate what the folder lacks; one that is done stays as it is."""
+    if not opened.is_done:
+        facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
+        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
+
+
+def _report_plan(
+    pipe: EmotionPipeline,
+    prompt: str,
+    rows: Sequence[GenerationParams],
+    method: str | None,
+    request: Mapping[str, Any],
+    on_message: Callable[[str], None],
+) -> None:
+    """Say where it runs, what is odd about the call, and what was read from its words and images."""
     on_message(describe_device(pipe.base))
     first = rows[0]
     for remark in [
@@ -134,12 +165,6 @@ def generate(
         on_message(f"valence {request['valence']:g} and arousal {request['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
         on_message("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
-    marks = weight_fingerprints(backbone, pipe.trained, adapter)
-    opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
-    if not opened.is_done:
-        facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
-        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
-    return opened.path
 
 
 def _ignore_message(remark: str) -> None:

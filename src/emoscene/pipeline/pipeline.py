@@ -111,7 +111,7 @@ class EmotionPipeline:
         Raises:
             UsageError: for a keyword that nobody knows, and for a value that is off.
         """
-        return self.plan_request(GenerationRequest.from_words({"prompt": prompt, **asked}, also=("batch",)))
+        return self.plan_request(GenerationRequest.from_words({"prompt": prompt, **asked}))
 
     def plan_request(self, request: GenerationRequest) -> list[GenerationParams]:
         """The images of a request, whose `method` is left aside: a pipeline has its own. Raises UsageError as
