@@ -112,7 +112,15 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
     assert loaded.dtype == loaded.unet.dtype == loaded.text_encoder.dtype == torch.bfloat16
     assert loaded.vae.dtype == torch.float32
     assert train.load_training_model(base, Config(precision="fp32"), cls).dtype == torch.float32
-    few = {"steps": 3, "batch_size": 4, "rank": 2, "validate_every": 3, "pictures_every": 3, "ema_decay": 0.0, "lr": 1e-3}
+    few = {
+        "steps": 3,
+        "batch_size": 4,
+        "rank": 2,
+        "validate_every": 3,
+        "pictures_every": 3,
+        "ema_decay": 0.0,
+        "lr": 1e-3,
+    }
     losses = {}
     for kind in ("fp32", "bf16"):
         words = {"data": data, "base": base, "precision": kind, "on_message": str}

@@ -11,10 +11,10 @@ away from it dies down as it goes, where -|a_i| log p_i would push for ever, and
 factor `suppression_scale`.
 
 Guidance acts while interval_start <= t / T <= interval_end, t / T being the noise level: 1 where sampling starts, 0 at
-the picture. Near 0 all is settled. Near 1 there is little to classify, and yet waiting costs: the light is decided there, and on the
-miniature a guide from 1.0 down is felt more often than one from .9 (`docs/log.md`). Its recipe has what was measured
-there (`interval_end` 1, `classifier_scale` 12, `suppression_scale` 6); the defaults here are for bases on which nothing
-was.
+the picture. Near 0 all is settled. Near 1 there is little to classify, and yet waiting costs: the light is decided
+there, and on the miniature a guide from 1.0 down is felt more often than one from .9 (`docs/log.md`). Its recipe has
+what was measured there (`interval_end` 1, `classifier_scale` 12, `suppression_scale` 6); the defaults here are for
+bases on which nothing was.
 
 The base is not changed and not differentiated through: only the classifier's two million parameters are, in single
 precision whatever the base computes in.
@@ -170,7 +170,7 @@ class Guidance(Method):
         return pull
 
     def _log_prob_gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """grad_x [B, 4, h, w] of sum_i a_i log p_i, or suppression_scale |a_i| log(1 - p_i) where a_i < 0; log p [B, 8]."""
+        """grad_x [B, 4, h, w] of sum_i a_i log p_i, where a_i < 0 of suppression_scale |a_i| log(1 - p_i); log p."""
         a = normalize_mixture(a) if self.config.whole else a
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()
