@@ -166,7 +166,7 @@ class Base:
 
 def test_states_are_named_by_parameter_and_put_back_exactly() -> None:
     learner, again = Deep(), Deep()
-    state, other = TrainingState(learner, MUON), TrainingState(again, MUON)
+    state, other = TrainingState(learner, MUON), TrainingState(again, Config(**{**vars(MUON), "weight_decay": 0.5}))
     for _ in loop.train_steps(state, Points(), Config(**{**vars(MUON), "steps": 3})):
         pass
     tensors, numbers = collect_state(state.optimizers, learner.trainable)

@@ -220,7 +220,7 @@ def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     assert list(find_curves(found, "classifier_scale")) == ["guidance"]
     text = (reporting.report([*dial, *scale], out=tmp_path / "r", on_message=print) / "index.html").read_text()
     assert "scene kept against emotion scale" in text
-    assert "emotion as asked against guidance scale" in text
+    assert "emotion as asked against classifier scale" in text
     assert "lora, emotion scale 0.5 to 1.5: a beach" in text
     assert text.count("<img") == 5 * 3 * 8 + 2 * 3  # the grids, and a strip of three strengths in two emotions
     again = load_entries([scored(tmp_path / "x"), scored(tmp_path / "y")])

@@ -170,9 +170,7 @@ class Guidance(Method):
         return pull
 
     def _log_prob_gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """grad_x [B, 4, h, w] of sum_i a_i log p_i, or suppression_scale |a_i| log(1 - p_i) where a_i < 0; log p [B,
-        8].
-        """
+        """grad_x [B, 4, h, w] of sum_i a_i log p_i, where a_i < 0 of suppression_scale |a_i| log(1 - p_i); log p."""
         a = normalize_mixture(a) if self.config.whole else a
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()

@@ -1,11 +1,11 @@
 """The page: every verb that a browser has use for, on one's own machine.
 
-    wish.py      what may be asked of it, and how much
-    studio.py    a base, its methods and its judges, held ready; pictures while they come into being
-    screen.py    the base's safety checker
-    plane.py     the picker of emotions, and the bars of a judge
-    page.py      four tabs, and the same four by Gradio's API
-    door.py      what may go in and out; hosts.py, brake.py, uploads.py, fair_queue.py and server.py are its parts
+    form.py              what may be asked of it, and how much
+    session.py           a base, its methods and its judges, held ready; pictures while they come into being
+    safety_filter.py     the base's safety checker
+    affect_plane.py      the picker of emotions, and the bars of a judge
+    page.py              four tabs, and the same four by Gradio's API
+    request_filter.py    what may go in and out, with allowed_hosts, login_brake, uploads, fair_queue and server
 
 It is bound to this machine unless asked otherwise, sends nothing anywhere, fetches nothing from elsewhere, and serves
 no file but those that it was given or made. The room itself is the verb `web`, so it can be called: `emoscene.web()`.
@@ -66,13 +66,13 @@ class _Room(ModuleType):
             raise UsageError(f"others would reach {address} without a password: give --password, or leave --host out")
         with taken, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
-            studio = import_module("emoscene.web.session").Studio(base, adapter, judge, screen, device, dtype)
+            studio = import_module("emoscene.web.session").Session(base, adapter, judge, screen, device, dtype)
             for remark in studio.remarks:
                 on_message(remark)
             names = hosts.AllowedHosts.of(host, address, as_list(allow_host))
-            app = import_module("emoscene.web.request_filter").mounted(studio, password, names, on_message)
+            app = import_module("emoscene.web.request_filter").mount_page(studio, password, names, on_message)
             on_message(f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}  (Ctrl-C ends it)")
-            import_module("emoscene.web.server").serve(app, taken)
+            import_module("emoscene.web.server").serve_page(app, taken)
 
 
 def _bound(host: str, port: int) -> socket.socket:
