@@ -111,7 +111,7 @@ class Guidance(Method):
         right, pictures = [0] * len(LEVELS), 0
         some = [rows[::every] for rows in batches.group_by_shape(data)]
         for slots in [rows[first : first + 64] for rows in some for first in range(0, len(rows), 64)]:
-            columns = data.rows(slots, self.columns)
+            columns = data.read(slots, self.columns)
             noise = Batch(columns, 0, 0, slots).normal("proof", *columns["latent"].shape[1:]).to(self.base.device)
             x_0, own = columns["latent"].to(self.base.device), columns["weights"].to(self.base.device).max(1)
             felt = own.values > 0
