@@ -13,8 +13,10 @@ import tiny
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.data.preparation import prepare
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.checkpoints import save_checkpoint
+from emoscene.learning.learner import read_card
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run
 from emoscene.training import train as train_verb
@@ -219,3 +221,16 @@ def test_a_disk_is_enough_to_the_byte(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=999))
     with pytest.raises(EmosceneError, match="checkpoints take"):
         dry_run.check_disk_space(None, None, tmp_path)
+
+
+def test_the_card_holds_what_a_learner_measured_of_itself(folder: str, tmp_path: Path) -> None:
+    """A classifier for guidance measures itself on unseen images; a LoRA does not."""
+    data = prepare("mini", out=tmp_path / "data", limit=24, base=folder, workers=0)
+    few = {"base": folder, "steps": 1, "batch": 2, "precision": "fp32", "on_message": str}
+    guided = train_verb.train("guidance", data=data, out=tmp_path / "guidance", width=16, **few)
+    proof = read_card(guided)["proof"]
+    assert proof["t"] == list(range(50, 1000, 100))
+    assert len(proof["accuracy"]) == 10 and proof["pictures"] > 0
+    plain = train_verb.train("lora", data=data, out=tmp_path / "lora", rank=2, **few)
+    assert "proof" not in read_card(plain)
+    assert read_card(plain)["data"] == read_card(guided)["data"] != ""
