@@ -19,7 +19,8 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.reporting import figures, tables
-from emoscene.reporting.scores import accuracy_of, compare_all, comparison_remarks, find_curves, load_entries
+from emoscene.reporting.comparisons import compare_all, comparison_remarks
+from emoscene.reporting.scores import accuracy_of, find_curves, load_entries
 
 PROMPTS = ("a beach", "a park", "a portrait of a <person>")
 VOID = {"meta", "img"}

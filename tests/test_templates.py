@@ -16,7 +16,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import card
 from emoscene.evaluation.metrics.base import Value
 from emoscene.evaluation.predictions import Sample
-from emoscene.reporting import figures, page, scores
+from emoscene.reporting import comparisons, figures, page, scores
 from emoscene.reporting.html import Figure, ImageGrid, render_html
 from emoscene_mini import demo_page
 
@@ -118,11 +118,11 @@ def entry():
 
 def test_a_report_of_hostile_scores():
     entries = [entry(), entry()]
-    comparisons = scores.compare_all(entries)
+    made = comparisons.compare_all(entries)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "gallery", lambda entries: [ImageGrid([HOSTILE], [(HOSTILE, [FIGURE])], HOSTILE)])
-        tables = page.make_tables(entries, comparisons)
-        html = page.render_page(entries, scores.comparison_remarks(entries), comparisons, tables)
+        tables = page.make_tables(entries, made)
+        html = page.render_page(entries, comparisons.comparison_remarks(entries), made, tables)
     assert set(tables) == {"headline", "differences", "guide", "portraits", "controls", "emotions", "provenance"}
     assert Page(html).count() > 40
 

@@ -24,7 +24,8 @@ from emoscene.data.preparation import prepare
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
-from emoscene.reporting.scores import compare_all, load_entries
+from emoscene.reporting.comparisons import compare_all
+from emoscene.reporting.scores import load_entries
 from emoscene.training import state
 from emoscene.training import train as train_verb
 from emoscene.tuning import final, studies

@@ -48,7 +48,7 @@ half = pipe(prompt_embeds=torch.lerp(E0, E1, 0.5), negative_prompt_embeds=negati
 ```
 
 That is `--emotion-scale 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too,
-moves towards the emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
+emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
 SCALE = 'cross_attention_kwargs={"scale": 0.5},'
 GAIN = ", the LoRA's scale as well", ", the LoRA's scale sum_i |a_i|"
 ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--emotion-scale s`, at every s >= 0, for one emotion with weight 1. A

@@ -1,8 +1,10 @@
 """Scores become a page that can be mailed: the verb `report`, and what any such page is made of.
 
-    html        figures, grids and cells; `render_html` fills a template       templates/  pages and their blocks
-    figures     drawings in SVG: points, curves, matrices                      scores      folders of scores, compared
-    tables      the report as tables, as Markdown and as CSV                   page        the verb `report`
+    html        figures, grids, cells; fills a template        templates/  pages and their blocks
+    figures     SVG: points, curves, matrices                   scores      folders of scores, read
+    drawings    what the report draws with them                 comparisons how they differ, paired
+    tables      the report as tables                            text        Markdown and CSV
+    page        the verb `report`
 
 Other packages put templates of their own on the same page: they extend `page.html.j2` and call `blocks.html.j2`.
 """

@@ -1,15 +1,11 @@
-"""Folders of scores, read: what each is called, whether they may be compared, and how they differ, paired.
-
-Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not,
-`comparison_remarks` says so; differences are taken over what both have, and never across judges.
-"""
+"""Folders of scores, read: what each is called, who judged it, and which of them differ in one setting alone."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations, product
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,6 @@ from emoscene.core.paths import fault_of_name, is_inside, resolve_inside
 from emoscene.core.request import list_parameters
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
-from emoscene.evaluation.statistics import Difference, holm, paired_difference
 from emoscene.reporting.checks import check_manifest, check_scores, check_verdict
 
 APART = ("base", *list_parameters(COMPARE), "adapters")
@@ -269,138 +264,6 @@ def _format_setting(key: str, value: Any) -> str:
     return f"{words} {value}"
 
 
-def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
-    """Say what a reader must know before comparing these entries.
-
-    Args:
-        entries: the scores; all others are compared with the first.
-
-    Returns:
-        A sentence each: other judges, other settings, what is missing.
-    """
-    first, others = entries[0], entries[1:]
-    remarks = []
-    strangers = [entry.name for entry in others if (entry.judge, first.judge) not in common_judges(entry, first)]
-    if strangers:
-        remarks.append(f"{'; '.join(strangers)}: had other judges than {first.name}, so their figures do not compare.")
-    for key, sentence in SAME.items():
-        apart = [entry.name for entry in others if entry.scores.get(key) != first.scores.get(key)]
-        if apart:
-            remarks.append(f"{'; '.join(apart)}: {sentence} than {first.name}, and part of any difference may be that.")
-    for entry in entries:
-        remarks += _own_remarks(entry)
-    distances = [entry.metric("frechet") for entry in entries]
-    counts = {figure["n"] for figure in distances if figure is not None}
-    if len(counts) > 1:
-        remarks.append(
-            f"The Frechet distances are over {' and '.join(map(str, sorted(counts)))} pictures: fewer are farther, so "
-            "compare those of one number."
-        )
-    return remarks
-
-
-def _own_remarks(entry: ScoreEntry) -> list[str]:
-    """What must be known of one entry alone."""
-    remarks = []
-    if not entry.rows:
-        remarks.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
-    remarks += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("cautions", ())]
-    outside = sum(not entry.holds(row) for row in entry.rows)
-    if outside:
-        remarks.append(f"{entry.name}: {outside} of its pictures lie outside of {entry.folder} and are not shown.")
-    remarks += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
-    return remarks
-
-
-def common_judges(one: ScoreEntry, other: ScoreEntry) -> list[tuple[str, str]]:
-    """Find the judges that saw the pictures of both entries.
-
-    Args:
-        one: some scores.
-        other: some others.
-
-    Returns:
-        The names of each judge, as the two entries call it; the weights tell whether it is the same.
-    """
-    pairs = product(one.scores["judges"], other.scores["judges"])
-    return [(mine, its) for mine, its in pairs if one.mark(mine) is not None and one.mark(mine) == other.mark(its)]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What one entry has over another in one respect; `p` is corrected for all comparisons made."""
-
-    one: str
-    other: str
-    what: str
-    difference: Difference
-    p: float
-
-
-Place = tuple[str, int, str]
-"""The prompt, the seed and the emotion asked of a picture."""
-
-
-def compare_all(entries: Sequence[ScoreEntry]) -> list[Comparison]:
-    """Compare all pairs of entries, the later less the earlier, by every judge that saw both.
-
-    Args:
-        entries: the scores.
-
-    Returns:
-        A comparison for each pair and respect in which both have a picture of one place; Holm's correction is over all.
-    """
-    several = len(judge_names(entries)) > 1
-    made: list[tuple[str, str, str, Difference]] = []
-    for other, one in combinations(entries, 2):
-        for what, difference in _compare_pair(one, other, several).items():
-            if difference.n:
-                made.append((one.name, other.name, what, difference))
-    corrected = holm([difference.p for *_, difference in made])
-    return [Comparison(*words, p) for words, p in zip(made, corrected, strict=True)]
-
-
-def _compare_pair(one: ScoreEntry, other: ScoreEntry, several: bool) -> dict[str, Difference]:
-    """The differences of two entries by what they are in; several: the judge's name is said."""
-    differences = {}
-    for mine, its in common_judges(one, other):
-        what = "emotion as asked"
-        if several:
-            what = f"emotion as asked, by {mine}"
-        differences[what] = paired_values(_hits_by_place(one, mine), _hits_by_place(other, its))
-    judge = _scene_judge(one)
-    if judge and judge == _scene_judge(other):
-        differences["scene kept"] = paired_values(_content_by_place(one), _content_by_place(other))
-    return differences
-
-
-def paired_values(one: Mapping[Place, float], other: Mapping[Place, float]) -> Difference:
-    """Compute the paired difference of two sets of values.
-
-    Args:
-        one: values by place.
-        other: those that are taken away from them.
-
-    Returns:
-        The difference over the places that both have; its `n` is how many.
-    """
-    places = sorted(one.keys() & other.keys())
-    ours = np.array([one[place] for place in places])
-    theirs = np.array([other[place] for place in places])
-    prompts = np.array([prompt for prompt, _, _ in places])
-    seeds = np.array([seed for _, seed, _ in places])
-    return paired_difference(ours, theirs, prompts, seeds)
-
-
-def _hits_by_place(entry: ScoreEntry, judge: str) -> dict[Place, float]:
-    """1 where a judge sees the emotion asked, by place."""
-    hits = {}
-    for row in judged_rows(entry.rows, judge):
-        place = (row["prompt"], row["seed"], row["asked"])
-        hits[place] = float(row["seen"][judge] == row["asked"])
-    return hits
-
-
 def judged_rows(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
     """Choose the rows that a judge has an answer to.
 
@@ -434,20 +297,6 @@ def accuracy_of(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
     made = Predictions(prompts, seeds, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
     hit = np.array([float(row["seen"][judge] == row["asked"]) for row in rows])
     return measure_share(hit, np.ones(count), made, by=judge)
-
-
-def _scene_judge(entry: ScoreEntry) -> str | None:
-    """The fingerprint of what tells whether the scene is kept; None where nothing does."""
-    figure = entry.metric("scene_accuracy")
-    if figure is None:
-        return None
-    return entry.mark(figure["by"])
-
-
-def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
-    """1 where the scene asked is there, by place."""
-    known = [row for row in entry.rows if row["kept"] is not None]
-    return {(row["prompt"], row["seed"], row["asked"] or ""): float(row["kept"]) for row in known}
 
 
 def find_curves(entries: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:

@@ -1,19 +1,17 @@
-"""The report as tables: the headline, the paired differences, and where each score comes from; Markdown and CSV.
+"""The report as tables: the headline, the paired differences, and where each score comes from.
 
-A table here is its head and its rows of cells, as the macro `table` of the page takes them; Markdown writes the same
-cells as text.
+A table here is its head and its rows of cells, as the macro `table` of the page takes them.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.reporting.comparisons import Comparison
 from emoscene.reporting.html import Cell, Quantity, Share
-from emoscene.reporting.scores import Comparison, ScoreEntry, accuracy_of, judge_names, unique
+from emoscene.reporting.scores import ScoreEntry, accuracy_of, judge_names, unique
 
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
@@ -320,76 +318,3 @@ def figure_cell(figure: Mapping[str, Any] | None, chance: float | None = None, s
     if share:
         return Share(*numbers, chance)
     return Quantity(*numbers)
-
-
-def cell_text(cell: Cell) -> str:
-    """Write a cell in words.
-
-    Args:
-        cell: the cell.
-
-    Returns:
-        Its text, with the interval in brackets.
-    """
-    if isinstance(cell, Share):
-        return f"{cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
-    if isinstance(cell, Quantity):
-        return f"{cell.value:.3g} ({cell.low:.3g} to {cell.high:.3g})"
-    return cell
-
-
-def markdown(title: str, remarks: Sequence[str], tables: Mapping[str, Table]) -> str:
-    """Write the report as Markdown.
-
-    Args:
-        title: the heading of all.
-        remarks: what must be known before comparing.
-        tables: the tables by their headings.
-
-    Returns:
-        The text of `report.md`.
-    """
-    parts = [f"# {title}"]
-    parts += [f"> {remark}" for remark in remarks]
-    for name, (head, rows) in tables.items():
-        lines = [_markdown_line(head), _markdown_line(["---"] * len(head))]
-        for row in rows:
-            lines.append(_markdown_line([cell_text(cell).replace("|", "\\|") for cell in row]))
-        parts += [f"## {name}", "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def table_of_all(entries: Sequence[ScoreEntry]) -> str:
-    """Write every figure of every entry as CSV.
-
-    Args:
-        entries: the scores.
-
-    Returns:
-        The text of `scores.csv`: a line a figure.
-    """
-    buffer = StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["method", "by", "figure", "value", "low", "high", "n"])
-    for entry in entries:
-        for by, name, one in _list_figures(entry):
-            writer.writerow([entry.name, by, name, one["value"], one["low"], one["high"], one["n"]])
-        for name in COSTS:
-            writer.writerow([entry.name, "cost", name, entry.cost(name), "", "", ""])
-    return buffer.getvalue()
-
-
-def _list_figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
-    """Who told a figure, its name, and itself."""
-    for judge, figures in entry.scores["judges"].items():
-        for name, one in figures.items():
-            if isinstance(one, dict) and "low" in one:
-                yield judge, name, one
-        for name, one in _robustness_of(entry, judge).items():
-            yield judge, f"emotion_accuracy after {name}", one
-    for name, one in entry.scores["metrics"].items():
-        yield one["by"], name, one

@@ -1,0 +1,185 @@
+"""What the report draws of its entries: accuracy against costs and along dials, what was seen, how sure judges are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from emoscene.core.taxonomy import EMOTIONS
+from emoscene.reporting.figures import Point, draw_lines, draw_matrix, draw_scatter, legend
+from emoscene.reporting.scores import ScoreEntry, find_curves, unique
+from emoscene.reporting.tables import CURVED
+
+AXES = {
+    "emotion_scale": "emotion scale",
+    "classifier_scale": "classifier scale",
+    "guidance.classifier_scale": "classifier scale",
+    "guidance_scale": "CFG scale",
+}
+COSTS = {
+    "bytes": ("file size, MB", 1e-6),
+    "training_pictures": ("training pictures, thousands", 1e-3),
+    "training_seconds": ("training, minutes", 1 / 60),
+    "seconds_a_picture": ("seconds a picture", 1.0),
+}
+"""The costs that are drawn: what the axis says, and the unit in which it counts."""
+UP = "emotion as asked"
+BETTER = "Up and to the left is better; in the last drawing, up and to the right."
+GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
+SIDES = "Rows are what was asked, columns what the judge saw, in per cent."
+
+
+@dataclass(frozen=True)
+class DrawingRow:
+    """Drawings side by side, their common legend and a caption."""
+
+    drawings: Sequence[Markup]
+    legend: str = ""
+    caption: str = ""
+
+
+def draw_costs(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw accuracy against what it cost, and against the scene.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A drawing for each cost that any entry knows, and one for the scene.
+    """
+    names = [entry.name for entry in entries]
+    drawings = []
+    for cost, (words, unit) in COSTS.items():
+        points = []
+        for entry in entries:
+            value, accuracy = entry.cost(cost), entry.judged("emotion_accuracy")
+            if value is not None and accuracy is not None:
+                points.append(make_point(entry.name, unit * value, accuracy))
+        if points:
+            drawings.append(draw_scatter(points, names, words, UP))
+    points = []
+    for entry in entries:
+        scene, accuracy = entry.metric("scene_accuracy"), entry.judged("emotion_accuracy")
+        if scene is not None and accuracy is not None:
+            points.append(make_point(entry.name, scene["value"], accuracy, scene["low"], scene["high"]))
+    if points:
+        drawings.append(draw_scatter(points, names, "scene kept", UP, percent=True))
+    return DrawingRow(drawings, legend(names), BETTER)
+
+
+def make_point(
+    name: str, x: float, figure: Mapping[str, Any], left: float | None = None, right: float | None = None
+) -> Point:
+    """Make a point out of a figure of `scores.json`.
+
+    Args:
+        name: which curve or method it is of.
+        x: its place across.
+        figure: value, low and high: its height and the interval of that.
+        left: where its interval across begins, if it has one.
+        right: where that ends.
+
+    Returns:
+        The point.
+    """
+    return Point(name, x, figure["value"], figure["low"], figure["high"], left, right)
+
+
+def draw_curves(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw accuracy and scene along each dial of which there are several scores.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        Two drawings for each dial; none where no two scores differ in a dial alone.
+    """
+    drawings: list[Markup] = []
+    names: list[str] = []
+    for axis, across in AXES.items():
+        turned = find_curves(entries, axis)
+        names = unique([*names, *turned])
+        accuracy: dict[str, list[Point]] = {}
+        scene: dict[str, list[Point]] = {}
+        for name, turns in turned.items():
+            for x, entry in turns:
+                _add_point(accuracy.setdefault(name, []), entry.name, x, entry.judged("emotion_accuracy"))
+                _add_point(scene.setdefault(name, []), entry.name, x, entry.metric("scene_accuracy"))
+        for up, series in ((UP, accuracy), ("scene kept", scene)):
+            curves = {name: points for name, points in series.items() if len(points) > 1}
+            if curves:
+                drawings.append(draw_lines(curves, names, across, up))
+    return DrawingRow(drawings, legend(names))
+
+
+def _add_point(points: list[Point], name: str, x: float, figure: Mapping[str, Any] | None) -> None:
+    """Add a figure of `scores.json` to a curve; nothing where there is none."""
+    if figure is not None:
+        points.append(make_point(name, x, figure))
+
+
+def draw_confusion(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw what each judge saw where an emotion was asked.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A matrix an entry and judge.
+    """
+    drawings = []
+    for entry in entries:
+        for judge, figures in entry.scores["judges"].items():
+            if "confusion" in figures:
+                drawings.append(draw_matrix(figures["confusion"], EMOTIONS, f"{entry.name}, by {judge}"))
+    return DrawingRow(drawings, caption=SIDES)
+
+
+def draw_reliability(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw how sure each judge is of real pictures, against how often it is right.
+
+    Args:
+        entries: the scores; the first that has a judge's curve gives it.
+
+    Returns:
+        One drawing with a curve a judge; none where no judge has one.
+    """
+    series: dict[str, list[Point]] = {}
+    for entry in entries:
+        for judge, figures in entry.scores["judges"].items():
+            if "reliability" in figures and judge not in series:
+                series[judge] = [Point(judge, x, y, y, y) for x, y, _ in figures["reliability"]]
+    if not series:
+        return DrawingRow([])
+    names = list(series)
+    drawing = draw_lines(series, names, "how sure the judge is", "how often it is right", ideal=True)
+    return DrawingRow([drawing], legend(names))
+
+
+def draw_guidance(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw the guide's own verdict beside the judges' over the guidance scale.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        One drawing with a curve for each method and each who tells; none without scores at several scales.
+    """
+    series: dict[str, list[Point]] = {}
+    for axis in sorted(CURVED):
+        for name, turns in find_curves(entries, axis).items():
+            for x, entry in turns:
+                verdicts = {"the guide itself": entry.metric("guide_accuracy")}
+                for judge in entry.scores["judges"]:
+                    verdicts[judge] = entry.judged("emotion_accuracy", judge)
+                for teller, figure in verdicts.items():
+                    line = f"{name}, by {teller}"
+                    _add_point(series.setdefault(line, []), line, x, figure)
+    series = {line: points for line, points in series.items() if points}
+    if not series:
+        return DrawingRow([])
+    names = list(series)
+    return DrawingRow([draw_lines(series, names, "guidance scale", UP)], legend(names), GAP)

@@ -1,0 +1,85 @@
+"""The report as text: its tables as Markdown, and every figure as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+from emoscene.reporting.html import Cell, Quantity, Share
+from emoscene.reporting.scores import ScoreEntry
+from emoscene.reporting.tables import COSTS, Table
+
+
+def cell_text(cell: Cell) -> str:
+    """Write a cell in words.
+
+    Args:
+        cell: the cell.
+
+    Returns:
+        Its text, with the interval in brackets.
+    """
+    if isinstance(cell, Share):
+        return f"{cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
+    if isinstance(cell, Quantity):
+        return f"{cell.value:.3g} ({cell.low:.3g} to {cell.high:.3g})"
+    return cell
+
+
+def markdown(title: str, remarks: Sequence[str], tables: Mapping[str, Table]) -> str:
+    """Write the report as Markdown.
+
+    Args:
+        title: the heading of all.
+        remarks: what must be known before comparing.
+        tables: the tables by their headings.
+
+    Returns:
+        The text of `report.md`.
+    """
+    parts = [f"# {title}"]
+    parts += [f"> {remark}" for remark in remarks]
+    for name, (head, rows) in tables.items():
+        lines = [_markdown_line(head), _markdown_line(["---"] * len(head))]
+        for row in rows:
+            lines.append(_markdown_line([cell_text(cell).replace("|", "\\|") for cell in row]))
+        parts += [f"## {name}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table_of_all(entries: Sequence[ScoreEntry]) -> str:
+    """Write every figure of every entry as CSV.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        The text of `scores.csv`: a line a figure.
+    """
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["method", "by", "figure", "value", "low", "high", "n"])
+    for entry in entries:
+        for by, name, one in _list_figures(entry):
+            writer.writerow([entry.name, by, name, one["value"], one["low"], one["high"], one["n"]])
+        for name in COSTS:
+            writer.writerow([entry.name, "cost", name, entry.cost(name), "", "", ""])
+    return buffer.getvalue()
+
+
+def _list_figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    """Who told a figure, its name, and itself."""
+    for judge, figures in entry.scores["judges"].items():
+        for name, one in figures.items():
+            if isinstance(one, dict) and "low" in one:
+                yield judge, name, one
+        for name, one in entry.scores.get("robustness", {}).get(judge, {}).items():
+            yield judge, f"emotion_accuracy after {name}", one
+    for name, one in entry.scores["metrics"].items():
+        yield one["by"], name, one
