@@ -37,8 +37,8 @@ PARTICIPLES = {
     "drawn",
 }
 NO_PARTICIPLE = {"embed", "feed", "need", "seed", "speed", "shed", "bed", "red", "proceed", "exceed"}
-HEAD = f"{'':24}{'code':>7}{'compr.':>8}{'/100':>6}{'cond.':>7}{'/100':>6}"
-HEAD += f"{'nested':>8}{'chains':>8}{'Args':>10}{'Returns':>10}"
+COLUMNS = f"{'':24}{'code':>7}{'compr.':>8}{'/100':>6}{'cond.':>7}{'/100':>6}"
+COLUMNS += f"{'nested':>8}{'chains':>8}{'Args':>10}{'Returns':>10}"
 
 
 @dataclass
@@ -232,7 +232,7 @@ def print_table(root: Path) -> None:
     for file, style in files.items():
         parts = Path(file).parts
         rooms.setdefault(parts[0] if len(parts) > 1 else ".", []).append(style)
-    print(f"{root}\n{HEAD}")
+    print(f"{root}\n{COLUMNS}")
     for name in sorted(rooms):
         print(sum_styles(rooms[name]).row(name))
     total = sum_styles(list(files.values()))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from count_style import code_lines, docstring_lines
+
 SRC = Path(__file__).parent.parent / "src"
 ROOMS = [
     "core",
@@ -45,7 +47,7 @@ NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.exports.diffusers", "
 OWN_PIPELINES = {"EmotionPipeline"}
 IMPORTS_LATE = {"emoscene.core.seeds", "emoscene.core.registry", "emoscene", "emoscene.cli.main", "emoscene.web"}
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}
-FILE, FUNCTION = 350, 60
+FILE, FUNCTION = 300, 60  # lines, without docstrings; of a file, without comments and blank lines too
 
 
 def module_of(path):
@@ -168,8 +170,12 @@ def test_imports_stand_at_the_top(module):
 
 @every_file
 def test_files_and_functions_stay_short(module):
-    assert len(FILES[module].read_text(encoding="utf8").splitlines()) <= FILE
-    assert not {node.name for node in functions(module) if node.end_lineno - node.lineno >= FUNCTION}
+    text = FILES[module].read_text(encoding="utf8")
+    assert code_lines(text, tree(module)) <= FILE
+    described = docstring_lines(tree(module))
+    for node in functions(module):
+        own = set(range(node.lineno, node.end_lineno + 1)) - described
+        assert len(own) <= FUNCTION, f"{node.name} has {len(own)} lines"
 
 
 def functions(module):

@@ -39,7 +39,17 @@ class Option:
     runtime: bool = False
 
     def read(self, value: Any) -> Any:
-        """The value as this field holds it, from text or from Python; `UsageError` if it cannot be."""
+        """Convert a value to the type of the field, and check it.
+
+        Args:
+            value: Text, or a Python value.
+
+        Returns:
+            The value as the field holds it.
+
+        Raises:
+            UsageError: The value has another type, is not one of the choices, or is outside the span.
+        """
         try:
             value = _convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
@@ -63,21 +73,50 @@ def option(
     choices: tuple[Any, ...] | None = None,
     runtime: bool = False,
 ) -> Any:
-    """A dataclass field: a default that runs, one sentence, its bounds, and whether it may still change at use."""
+    """Declare a field of a `Config`.
+
+    Args:
+        default: A default with which the program works.
+        help: One sentence.
+        span: The smallest and the largest value, and perhaps "log" for a logarithmic scale.
+        choices: The allowed values.
+        runtime: Whether the field may still be changed after training.
+
+    Returns:
+        A dataclass field.
+    """
     about = {"help": help, "span": span, "choices": choices, "runtime": runtime}
     return dataclasses.field(default=default, metadata=about)
 
 
 def list_options(config: Any) -> list[Option]:
-    """The options of a `Config`, class or instance, in order."""
-    return [
-        Option(field.name, _type_name(field.type), field.default, **{"help": "", **field.metadata})
-        for field in dataclasses.fields(config)
-    ]
+    """List the options of a `Config`.
+
+    Args:
+        config: The class or an instance.
+
+    Returns:
+        The options, in order.
+    """
+    options = []
+    for field in dataclasses.fields(config):
+        options.append(Option(field.name, _type_name(field.type), field.default, **{"help": "", **field.metadata}))
+    return options
 
 
 def replace_fields(config: C, pairs: Mapping[str, Any]) -> C:
-    """The config with these fields changed; every pair is checked before any is taken."""
+    """Change fields of a config; every pair is checked first.
+
+    Args:
+        config: The config, which stays as it is.
+        pairs: Values by field name.
+
+    Returns:
+        The changed config.
+
+    Raises:
+        UsageError: A name does not exist, or a value is wrong.
+    """
     return dataclasses.replace(config, **read_settings(list_options(config), pairs))  # type: ignore[type-var]
 
 
@@ -101,7 +140,19 @@ def read_saved_fields(config: C, pairs: Mapping[str, Any]) -> C:
 def read_settings(
     options: list[Option], pairs: Mapping[str, Any], by: Callable[[Option, Any], Any] = Option.read
 ) -> dict[str, Any]:
-    """The pairs as these options hold them: the strict door that `replace_fields` and the command line share."""
+    """Convert and check settings.
+
+    Args:
+        options: The options that exist.
+        pairs: Values by option name.
+        by: Converts a value.
+
+    Returns:
+        The converted values.
+
+    Raises:
+        UsageError: A name does not exist, or a value is wrong.
+    """
     named = {option.name: option for option in options}
     for key in pairs:
         if key not in named:
@@ -110,19 +161,41 @@ def read_settings(
 
 
 def split_settings(pairs: Mapping[str, Any], *configs: Any) -> list[Any]:
-    """These configs, each with the pairs that are its own in their places; a key that is nobody's is refused."""
-    asked = read_settings([option for config in configs for option in list_options(config)], pairs)
-    owned = ({option.name for option in list_options(config)} & asked.keys() for config in configs)
-    return [
-        dataclasses.replace(config, **{key: asked[key] for key in mine})
-        for config, mine in zip(configs, owned, strict=True)
-    ]
+    """Distribute settings over several configs.
+
+    Args:
+        pairs: Values by field name.
+        configs: The configs.
+
+    Returns:
+        The configs, each with its own settings.
+
+    Raises:
+        UsageError: A name belongs to none of them, or a value is wrong.
+    """
+    options: list[Option] = []
+    for config in configs:
+        options += list_options(config)
+    asked = read_settings(options, pairs)
+    settings = []
+    for config in configs:
+        own = {option.name for option in list_options(config)} & asked.keys()
+        settings.append(dataclasses.replace(config, **{key: asked[key] for key in own}))
+    return settings
 
 
 def narrow_option(option: Option, value: Any) -> Any:
-    """The option itself, narrowed, where the value is a range `LOW..HIGH` or a list `A,B,C` of its own; else the value.
+    """Read a value, a range `LOW..HIGH` or a list `A,B,C`.
 
-    A range keeps the scale of the span it is part of. Raises Usage for what is no part of the option's own span.
+    Args:
+        option: The option.
+        value: The text or value.
+
+    Returns:
+        For a range or a list the option with this span or these choices; otherwise the value.
+
+    Raises:
+        UsageError: It is not within the option's own span or choices.
     """
     numbers = option.type.removesuffix("| None").strip() in {"int", "float"}
     low, dots, high = str(value).partition("..")
@@ -135,26 +208,57 @@ def narrow_option(option: Option, value: Any) -> Any:
         return dataclasses.replace(option, span=(*ends, *(option.span or ())[2:]))
     if isinstance(value, str) and "," in value and (numbers or option.choices is not None):
         return dataclasses.replace(option, choices=tuple(option.read(part.strip()) for part in value.split(",")))
-    return value if isinstance(value, Option) else option.read(value)
+    if isinstance(value, Option):
+        return value
+    return option.read(value)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The fields and their values."""
+    """Convert a config to a dict.
+
+    Args:
+        config: The config.
+
+    Returns:
+        Values by field name.
+    """
     return {option.name: getattr(config, option.name) for option in list_options(config)}
 
 
 def to_toml(config: Any) -> str:
-    """TOML with each field's sentence beside it; a field that is None is a comment, as TOML has no word for it."""
+    """Convert a config to TOML, with the sentence of each field; a field that is None becomes a comment.
+
+    Args:
+        config: The config.
+
+    Returns:
+        The text.
+    """
     lines = []
     for option in list_options(config):
         value = getattr(config, option.name)
-        line = f"# {option.name} is not set" if value is None else f"{option.name} = {_toml(value)}"
-        lines.append(f"{line}  # {option.help}" if option.help else line)
+        if value is None:
+            line = f"# {option.name} is not set"
+        else:
+            line = f"{option.name} = {_toml(value)}"
+        if option.help:
+            line = f"{line}  # {option.help}"
+        lines.append(line)
     return "\n".join(lines) + "\n"
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """A TOML file's table, or one sentence about what is wrong with it."""
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its table.
+
+    Raises:
+        UsageError: It cannot be read, or is not TOML.
+    """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf8"))
     except OSError as error:
@@ -166,7 +270,9 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 def _type_name(annotation: Any) -> str:
     if isinstance(annotation, str):
         return annotation
-    return annotation.__name__ if type(annotation) is type else str(annotation)
+    if type(annotation) is type:
+        return annotation.__name__
+    return str(annotation)
 
 
 def _convert(value: Any, kind: str) -> Any:
@@ -175,7 +281,9 @@ def _convert(value: Any, kind: str) -> Any:
         return None
     if plain.startswith("tuple["):
         element = plain.removeprefix("tuple[").split(",")[0].strip(" ]")
-        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        parts = value
+        if isinstance(value, str):
+            parts = [part.strip() for part in value.split(",") if part.strip()]
         return tuple(_convert(part, element) for part in parts)
     return READERS[plain](value)
 

@@ -26,7 +26,17 @@ class TrainingDiverged(EmosceneError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
-    """The error for a name that does not exist: `no emotion 'aw': did you mean 'awe'? (emoscene ls emotions)`."""
+    """Make the error for a name that does not exist: `no emotion 'aw': did you mean 'awe'? (emoscene ls emotions)`.
+
+    Args:
+        kind: What is named.
+        name: The name.
+        known: The names that exist.
+        hint: Where to find them.
+
+    Returns:
+        The error.
+    """
     known = sorted(known)
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     if near:
@@ -39,23 +49,60 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra."""
+    """Write the command that installs an extra.
+
+    Args:
+        extra: The extra.
+
+    Returns:
+        The command.
+    """
     return f"pip install 'emoscene[{extra}]'"
 
 
 def download_command(source: str, revision: str | None, wanted: Sequence[str]) -> str:
-    """The command that puts a model of the hub into the cache."""
-    pinned = f" --revision {revision}" if revision else ""
+    """Write the command that downloads a model of the hub into the cache.
+
+    Args:
+        source: The hub id.
+        revision: The commit, tag or branch, if any.
+        wanted: Patterns of the files.
+
+    Returns:
+        The command.
+    """
+    if revision:
+        pinned = f" --revision {revision}"
+    else:
+        pinned = ""
     return f"hf download {source}{pinned}" + "".join(f" --include '{pattern}'" for pattern in wanted)
 
 
 def missing_extra(extra: str) -> EmosceneError:
-    """The error where an extra is needed and is not installed."""
+    """Make the error for an extra that is not installed.
+
+    Args:
+        extra: The extra.
+
+    Returns:
+        The error.
+    """
     return EmosceneError(f"this needs the extra {extra}, which is not installed: run `{install_command(extra)}`")
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """A module that comes with an extra. Raises Failure where it is not installed."""
+    """Import a module that comes with an extra.
+
+    Args:
+        module: The module.
+        extra: The extra.
+
+    Returns:
+        The module.
+
+    Raises:
+        EmosceneError: It is not installed.
+    """
     try:
         return import_module(module)
     except ImportError as error:

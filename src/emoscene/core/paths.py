@@ -3,7 +3,7 @@
 A list of images, scores, a manifest, a data set's metadata or the settings in a PNG may come from a stranger, and a
 name in them may be `/home/you/passport.png`, `../../passport.png`, or a link that leads there. Whatever is read (or
 written) under such a name goes through `resolve_inside`, on every system by the same rules, so that a folder which is
-refused on Windows is refused on Linux too. A path that is typed by whoever makes the call is not a matter of this file.
+refused on Windows is refused on Linux too. Paths that the user types are not checked here.
 """
 
 import os
@@ -20,10 +20,13 @@ SNAPSHOTS, BLOBS = "snapshots", "blobs"  # of the hub's cache, whose snapshots l
 
 
 def fault_of_name(name: Any) -> str:
-    """Why a name cannot be one of a file inside a folder, as the end of a sentence; "" for one that can.
+    """Find out why a name cannot be that of a file inside a folder.
 
     Args:
-        name: what a file says, of any type.
+        name: What a file says, of any type.
+
+    Returns:
+        The reason as the end of a sentence; empty for a valid name.
     """
     if not isinstance(name, str) or not name:
         return "is no name of a file"
@@ -48,14 +51,16 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
         `root / name`; whether there is a file is not looked at.
 
     Raises:
-        Failure: for a name that is absolute, has `..`, a backslash, a drive letter or NUL in it, and for one that a
-            link leads out of the folder.
+        EmosceneError: for a name that is absolute, has `..`, a backslash, a drive letter or NUL in it, and for one that
+            a link leads out of the folder.
     """
     fault = fault_of_name(name)
     if not fault and not is_inside(root, Path(root) / name):
         fault = "is a link that leads out of its folder"
     if fault:
-        shown = repr(name) if len(repr(name)) <= SHOWN else f"{repr(name)[:SHOWN]}..."
+        shown = repr(name)
+        if len(shown) > SHOWN:
+            shown = f"{shown[:SHOWN]}..."
         raise EmosceneError(
             f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there"
         )
@@ -63,7 +68,15 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
 
 
 def is_inside(root: Path | str, path: Path | str) -> bool:
-    """Whether a path, its links followed, lies in a folder (or, of the hub's cache, in its blobs)."""
+    """Tell whether a path, its links resolved, lies in a folder (or, in the hub's cache, in its blobs).
+
+    Args:
+        root: The folder.
+        path: The path.
+
+    Returns:
+        Whether it does.
+    """
     try:
         folder, place = Path(os.path.realpath(root)), Path(os.path.realpath(path))
     except (OSError, ValueError):  # a name that is too long, or holds what none can
@@ -75,7 +88,14 @@ def is_inside(root: Path | str, path: Path | str) -> bool:
 
 
 def is_network_name(name: str) -> bool:
-    """Whether a path names another machine: on Windows merely looking at one logs in there."""
+    """Tell whether a path names another machine; on Windows, looking at such a path already logs in there.
+
+    Args:
+        name: The path.
+
+    Returns:
+        Whether it does.
+    """
     return name.replace("\\", "/").startswith("//")
 
 

@@ -15,7 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def defer_interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask to stop after the step in hand; a second one leaves at once."""
+    """Finish the step at hand when Ctrl-C or SIGTERM arrives; a second one interrupts at once.
+
+    Yields:
+        A function that tells whether to stop.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
@@ -38,7 +42,17 @@ def defer_interrupts() -> Iterator[Callable[[], bool]]:
 def progress_bar(
     word: str, done: int, total: int, visible: bool = True
 ) -> Iterator[Callable[[int, Callable[[], str]], None]]:
-    """A bar on stderr. What it shows is asked for twice a second at most: the answer may cost something."""
+    """Show a progress bar on stderr, updated at most twice a second.
+
+    Args:
+        word: The label.
+        done: The number of steps done before.
+        total: The number of all steps.
+        visible: Whether to show anything.
+
+    Yields:
+        A function that takes the number of steps done, and a function that describes the state.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not visible, console=Console(stderr=True)) as progress:
         task, last = progress.add_task(word, total=total, completed=done), 0.0

@@ -43,23 +43,59 @@ KINDS = {
 
 
 def list_names(kind: str) -> list[str]:
-    """The plug-ins there are."""
+    """List the plug-ins of a kind.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Returns:
+        Their names, in order.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
     return sorted({*_list_files(kind), *_list_entry_points(kind)})
 
 
 def source_file(kind: str, name: str) -> Path:
-    """The file that a plug-in is written in."""
+    """Find the file of a plug-in, without importing it.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The name.
+
+    Returns:
+        A Python or TOML file.
+
+    Raises:
+        UsageError: The name is not known.
+        EmosceneError: The package that registers it is not complete.
+    """
     name = name.replace("-", "_")
     if name in _list_files(kind):
         return _list_files(kind)[name]
     if name not in _list_entry_points(kind):
         raise unknown_name(kind.removesuffix("s"), name, list_names(kind), hint=f"emoscene ls {kind}")
     point = _list_entry_points(kind)[name]
-    return _resource_file(point) if _is_table(point) else _module_file(point.module)
+    if _is_table(point):
+        return _resource_file(point)
+    return _module_file(point.module)
 
 
 def load_plugin(kind: str, name: str) -> Any:
-    """The plug-in itself, imported."""
+    """Import a plug-in.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The name.
+
+    Returns:
+        The class or function that is named as its file.
+
+    Raises:
+        UsageError: The name is not known.
+        EmosceneError: The plug-in cannot be imported.
+    """
     file, name = source_file(kind, name), name.replace("-", "_")
     if name not in _list_files(kind):
         return _list_entry_points(kind)[name].load()
@@ -81,15 +117,28 @@ def load_table(kind: str, name: str) -> dict[str, Any]:
         The table. In a base's, a place that is there in the package that registers it is an absolute path.
 
     Raises:
-        UsageError: for a name that nobody knows, and for a file that is no TOML.
+        UsageError: for a name that does not exist, and for a file that is not TOML.
     """
     file = source_file(kind, name)
-    table = read_toml(file) if file.suffix == ".toml" else dict(load_plugin(kind, name))
-    return _resolve_places(table, package_folder(kind, name)) if kind == "bases" else table
+    if file.suffix == ".toml":
+        table = read_toml(file)
+    else:
+        table = dict(load_plugin(kind, name))
+    if kind == "bases":
+        return _resolve_places(table, package_folder(kind, name))
+    return table
 
 
 def package_folder(kind: str, name: str) -> Path:
-    """The folder of the package that registers a plug-in, from which the places in its table count."""
+    """Find the folder of the package that registers a plug-in; places in its table are relative to it.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The name.
+
+    Returns:
+        The folder.
+    """
     name = name.replace("-", "_")
     if name in _list_files(kind):
         return HOME
@@ -98,7 +147,15 @@ def package_folder(kind: str, name: str) -> Path:
 
 
 def describe_plugin(kind: str, name: str) -> str:
-    """The first sentence of a plug-in's file."""
+    """Read the first sentence of a plug-in's file.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The name.
+
+    Returns:
+        The sentence.
+    """
     text = source_file(kind, name).read_text(encoding="utf8")
     if source_file(kind, name).suffix == ".toml":
         return text.partition("\n")[0].lstrip("# ")
@@ -106,7 +163,15 @@ def describe_plugin(kind: str, name: str) -> str:
 
 
 def list_options(kind: str, name: str) -> list[Option]:
-    """The fields of a plug-in's `Config`, its own and inherited, read without importing it."""
+    """List the fields of a plug-in's `Config`, its own and inherited ones, without importing it.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The name.
+
+    Returns:
+        The options; none for a TOML file or a plug-in without a `Config`.
+    """
     file = source_file(kind, name)
     if file.suffix == ".toml":
         return []
@@ -115,11 +180,20 @@ def list_options(kind: str, name: str) -> list[Option]:
     for key, node in classes.items():
         if _normalize(key) == _normalize(name):
             file, config = next(_find_members(file, node, "Config"), (file, config))
-    return list(_read_fields(file, config).values()) if config else []
+    if config:
+        return list(_read_fields(file, config).values())
+    return []
 
 
 def list_room_options(name: str) -> list[Option]:
-    """The fields of the `Config` that a file of this package has for itself, such as `training`'s."""
+    """List the fields of the `Config` of a file of this package.
+
+    Args:
+        name: The file, relative to the package and without its ending.
+
+    Returns:
+        The options.
+    """
     file = HOME / f"{name}.py"
     return list(_read_fields(file, _parse_file(file)[0]["Config"]).values())
 
@@ -129,12 +203,19 @@ def _list_files(kind: str) -> dict[str, Path]:
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS, hint="emoscene ls")
     found = sorted((HOME / KINDS[kind]).glob("[!_]*.*"))
-    return {file.stem: file for file in found if file.suffix in {".py", ".toml"} and file.name != "base.py"}
+    plugins = {}
+    for file in found:
+        if file.suffix in {".py", ".toml"} and file.name != "base.py":
+            plugins[file.stem] = file
+    return plugins
 
 
 @cache
 def _list_entry_points(kind: str) -> dict[str, EntryPoint]:
-    return {point.name.replace("-", "_"): point for point in entry_points(group=f"emoscene.{kind}")}
+    points = {}
+    for point in entry_points(group=f"emoscene.{kind}"):
+        points[point.name.replace("-", "_")] = point
+    return points
 
 
 def _is_table(point: EntryPoint) -> bool:
@@ -177,9 +258,16 @@ def _module_file(module: str) -> Path:
 def _parse_file(file: Path) -> tuple[dict[str, ast.ClassDef], dict[str, str]]:
     """A file's top-level classes, and the module that each imported name comes from."""
     tree = ast.parse(file.read_text(encoding="utf8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
-    return classes, {alias.asname or alias.name: str(node.module) for node in froms for alias in node.names}
+    classes = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            classes[node.name] = node
+    imports = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                imports[alias.asname or alias.name] = str(node.module)
+    return classes, imports
 
 
 def _find_bases(file: Path, node: ast.ClassDef) -> Iterator[tuple[Path, ast.ClassDef]]:
@@ -191,8 +279,10 @@ def _find_bases(file: Path, node: ast.ClassDef) -> Iterator[tuple[Path, ast.Clas
         if head not in classes and imports.get(head, "").startswith("emoscene."):
             there = _module_file(imports[head])
             classes, _ = _parse_file(there)
-        if head in classes:
-            yield from _find_members(there, classes[head], rest[0]) if rest else iter([(there, classes[head])])
+        if head in classes and rest:
+            yield from _find_members(there, classes[head], rest[0])
+        elif head in classes:
+            yield there, classes[head]
 
 
 def _find_members(file: Path, node: ast.ClassDef, name: str) -> Iterator[tuple[Path, ast.ClassDef]]:
@@ -225,7 +315,8 @@ def _read_option(file: Path, name: str, kind: str, value: ast.expr) -> Option:
         if not isinstance(value, ast.Call) or not ast.unparse(value.func).endswith("option"):
             return Option(name, kind, ast.literal_eval(value), "")
         words = dict(zip(("default", "help"), value.args, strict=False))
-        words |= {str(keyword.arg): keyword.value for keyword in value.keywords}
+        for keyword in value.keywords:
+            words[str(keyword.arg)] = keyword.value
         return Option(name, kind, **{key: ast.literal_eval(word) for key, word in words.items()})
     except ValueError as error:
         raise EmosceneError(f"{file}:{value.lineno}: the option {name} must be written in literals") from error

@@ -2,12 +2,12 @@
 
     stage = Stage.open(out, "pictures", config, parents=["runs/lora"], seed=7)
     if not stage.done:
-        write(stage.path / "0001.png", picture)     # each part complete, or not there at all
+        write(stage.path / "0001.png", image)     # each part complete, or not there at all
         stage.finish(pictures=1)                    # the done mark comes last
 
 `manifest.json` says it all: kind, config, the parents' own manifests, versions, seed, state, and the fingerprint of
 what is inside. The folder is open from the start; each part is written aside, flushed to the disk and renamed. So the
-same call goes on, another call is refused with the first setting that differs, and nobody's own folder is touched.
+same call goes on, another call is refused with the first setting that differs, and other folders are never touched.
 """
 
 import errno
@@ -62,12 +62,30 @@ class RunDir:
         seed: int | None = None,
         migrate_config: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> "RunDir":
-        """Begin the stage, or go on with it.
+        """Begin a run folder, or continue it.
 
-        today: what a config that is there means now, where an older version may have written it.
+        Args:
+            out: The folder.
+            kind: What it holds, such as `prepared` or `artifact`.
+            config: The settings, which must be the same when it is continued.
+            parents: Run folders, or their manifests, that it is made from.
+            seed: The seed of the run, if it has one.
+            migrate_config: Converts a recorded config that an older version may have written.
+
+        Returns:
+            The run folder.
+
+        Raises:
+            UsageError: The folder belongs to another call, or holds files that are not ours.
+            EmosceneError: The manifest is damaged.
         """
         path = Path(out)
-        lineage = [read_manifest(parent) if isinstance(parent, str | Path) else dict(parent) for parent in parents]
+        lineage = []
+        for parent in parents:
+            if isinstance(parent, str | Path):
+                lineage.append(read_manifest(parent))
+            else:
+                lineage.append(dict(parent))
         call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
         asked: dict[str, Any] = json.loads(json.dumps(call, default=str))
         if not _is_run_dir(path):
@@ -80,7 +98,8 @@ class RunDir:
             before = _call_identity({**there, "config": migrate_config(there["config"])})
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise EmosceneError(f"{path / MANIFEST} is damaged: make the folder again") from error
-        if apart := find_difference(before, _call_identity(asked)):
+        apart = find_difference(before, _call_identity(asked))
+        if apart:
             raise UsageError(f"{path} is another call's: {apart}; choose another folder, or call as before")
         return cls(path, there)
 
@@ -90,7 +109,11 @@ class RunDir:
         return bool(self.manifest["state"] == "done")
 
     def finish(self, **facts: Any) -> None:
-        """Put the done mark, with the fingerprint of what is inside and these facts."""
+        """Mark the folder as done, with the fingerprint of its content.
+
+        Args:
+            facts: Further entries of the manifest.
+        """
         for aside in sorted(self.path.rglob(f"{TEMPORARY_PREFIX}*"), reverse=True):
             _remove(aside)
         self.manifest |= {**facts, "fingerprint": fingerprint_folder(self.path), "state": "done"}
@@ -102,11 +125,17 @@ class RunDir:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON that somebody may have written by hand, as Python's values.
+    """Parse JSON that a person may have written.
+
+    Args:
+        text: The JSON.
+
+    Returns:
+        Python's values.
 
     Raises:
-        ValueError: for what is no JSON, for numbers that are not finite (`NaN`, `Infinity`, `1e999`), which JSON does
-            not know either, and for lists within lists without end.
+        ValueError: It is not JSON, holds numbers that are not finite (`NaN`, `Infinity`, `1e999`), or is nested too
+            deep.
     """
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
@@ -122,17 +151,40 @@ def _finite(text: str) -> float:
 
 
 def as_list(given: str | Path | Sequence[str | Path] | None) -> list[str]:
-    """One folder or file, some of them or none, as a list."""
+    """Convert one path, several or none to a list.
+
+    Args:
+        given: The paths.
+
+    Returns:
+        Their texts.
+    """
     if given is None:
         return []
-    return [str(given)] if isinstance(given, str | Path) else [str(one) for one in given]
+    if isinstance(given, str | Path):
+        return [str(given)]
+    return [str(one) for one in given]
 
 
 def read_manifest(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
-    """The manifest of a stage, which must be of this kind."""
+    """Read the manifest of a run folder.
+
+    Args:
+        folder: The folder.
+        kind: What it must hold; anything if left out.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UsageError: There is no manifest, or one of another kind.
+        EmosceneError: The manifest is damaged.
+    """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        what = "is not a folder of emoscene's" if Path(folder).exists() else "is not there"
+        what = "is not there"
+        if Path(folder).exists():
+            what = "is not a folder of emoscene's"
         raise UsageError(f"{folder} {what}: it has no {MANIFEST}")
     try:
         manifest: dict[str, Any] = parse_json(path.read_text(encoding="utf8"))
@@ -146,7 +198,15 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> dict[str, Any]
 
 
 def check_parents(manifest: dict[str, Any]) -> None:
-    """Check that a manifest's parents are manifests. Raises KeyError or TypeError where they are none."""
+    """Check that a manifest's parents are manifests.
+
+    Args:
+        manifest: The manifest.
+
+    Raises:
+        KeyError: A parent has no kind.
+        TypeError: The config is not a table, or the parents are not a list.
+    """
     if not isinstance(manifest.get("config", {}), dict) or not isinstance(manifest.get("parents", []), list):
         raise TypeError("config is a table, and parents a list")
     for parent in manifest.get("parents", []):
@@ -155,17 +215,26 @@ def check_parents(manifest: dict[str, Any]) -> None:
 
 
 def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
-    """Write a file (or, by a function, a folder) so that it is either complete or not there.
+    """Write a file (or, by a function, a folder) so that it is either complete or does not exist.
 
-    flush: see it to the disk first; a part that is made again where a later one is missing can do without. Raises
-    Failure for a full disk.
+    Args:
+        path: The file.
+        data: Its content, or a function that writes to a temporary path.
+        flush: Flush it to the disk first; not needed for a part that is made again where a later one is missing.
+
+    Raises:
+        EmosceneError: The disk is full.
     """
     path = Path(path)
     aside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
-        aside.write_bytes(data) if isinstance(data, bytes) else data(aside)
-        for part in [*aside.rglob("*"), aside] if flush else ():
-            _flush(part)
+        if isinstance(data, bytes):
+            aside.write_bytes(data)
+        else:
+            data(aside)
+        if flush:
+            for part in [*aside.rglob("*"), aside]:
+                _flush(part)
         _replace(aside, path)
         if flush:
             _flush(path.parent)
@@ -176,7 +245,9 @@ def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush
         ):
             raise
         free = shutil.disk_usage(path.parent).free
-        size = f"{len(data):,} bytes" if isinstance(data, bytes) else "the file"
+        size = "the file"
+        if isinstance(data, bytes):
+            size = f"{len(data):,} bytes"
         raise EmosceneError(
             f"the disk is full at {path}: {size} to write and {free:,} bytes free; make room, and call again as "
             "before: what is finished stays"
@@ -184,9 +255,17 @@ def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush
 
 
 def fingerprint_folder(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
-    """One digest of the files whose names fit; manifest, history and logs, which tell of times, are left out, and
-    checkpoints, which stay until the done mark is there. It is the same on every system: Windows would sort the names
-    as if all were in small letters.
+    """Digest the files of a folder, equally on every system.
+
+    Manifest, history and logs are left out, because they record times, and so are checkpoints, which are deleted
+    later.
+
+    Args:
+        folder: The folder.
+        only: Patterns of the files.
+
+    Returns:
+        The SHA-256 digest, 64 hexadecimal digits.
     """
     folder, digest = Path(folder), hashlib.sha256()
     paths = [path for path in folder.rglob("*") if path.is_file() and any(map(path.match, only))]
@@ -200,7 +279,12 @@ def fingerprint_folder(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
 
 
 def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
-    """Add a line of JSON and see it to the disk; a line torn by an earlier crash is cut off first."""
+    """Append a line of JSON and flush it to the disk; an incomplete last line is removed first.
+
+    Args:
+        path: The file.
+        row: The row.
+    """
     line = json.dumps(row, ensure_ascii=False).encode("utf8", "backslashreplace") + b"\n"
     with Path(path).open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
@@ -214,13 +298,30 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
 
 
 def to_jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Rows as lines of JSON, for `write_atomic`."""
+    """Convert rows to lines of JSON.
+
+    Args:
+        rows: The rows.
+
+    Returns:
+        The content of the file.
+    """
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     return text.encode("utf8", "backslashreplace")  # half of a surrogate pair as JSON's own escape
 
 
 def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
-    """The rows of a file of JSON lines, without the one that a crash may have torn; no file is no rows."""
+    """Read lines of JSON; an incomplete last line is left out.
+
+    Args:
+        path: The file, which may not exist.
+
+    Yields:
+        The rows.
+
+    Raises:
+        EmosceneError: A line is damaged.
+    """
     if not Path(path).exists():
         return
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), 1):
@@ -235,12 +336,31 @@ def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
 
 
 def shard(items: Iterable[T], rank: int, world: int) -> list[T]:
-    """One process's part of the work: every `world`-th item, so that all shares are about as long."""
+    """Select one process's part of the work: every `world`-th item.
+
+    Args:
+        items: All items.
+        rank: The process, from 0 to world - 1.
+        world: The number of processes.
+
+    Returns:
+        Its items.
+    """
     return list(items)[rank::world]
 
 
 def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
-    """`map` by some threads, in order, at most `threads * depth` items ahead of the reader."""
+    """Apply a function to items in threads, in order.
+
+    Args:
+        work: The function.
+        items: Its inputs.
+        threads: The number of threads.
+        depth: At most `threads * depth` results are computed ahead.
+
+    Yields:
+        The results.
+    """
     under_way: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -256,7 +376,11 @@ def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth
 
 
 def read_versions() -> dict[str, str]:
-    """What this runs on, read without importing it."""
+    """Read the versions of Python and of the main packages, without importing them.
+
+    Returns:
+        Versions by name.
+    """
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -270,7 +394,9 @@ def _is_run_dir(path: Path) -> bool:
     """Whether the folder is a stage already; one with someone's files in it is refused."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: name a folder")
-    inside = [part.name for part in path.iterdir()] if path.exists() else []
+    inside: list[str] = []
+    if path.exists():
+        inside = [part.name for part in path.iterdir()]
     if (path / MANIFEST).exists():  # looked for last: another process may be opening the same stage
         return True
     if any(not name.startswith(TEMPORARY_PREFIX) for name in inside):
@@ -280,31 +406,48 @@ def _is_run_dir(path: Path) -> bool:
 
 def _call_identity(call: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two calls the same: their words, and what their parents hold."""
-    parents = [parent.get("fingerprint") or _call_identity(parent) for parent in call["parents"]]
+    parents = []
+    for parent in call["parents"]:
+        parents.append(parent.get("fingerprint") or _call_identity(parent))
     return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
 
 
 def find_difference(there: Any, here: Any, where: str = "") -> str:
-    """The first setting in which two calls differ, and its two values; "" where they are the same.
+    """Find the first setting in which two calls differ; of long lists, the element is named.
 
-    A long list is gone into, a short one is shown as a whole.
+    Args:
+        there: The settings of one call.
+        here: The settings of the other.
+        where: The name of the setting.
+
+    Returns:
+        The setting and both values; empty where the calls are the same.
     """
     if isinstance(there, list) and isinstance(here, list) and max(map(len, map(json.dumps, (there, here)))) > SHOWN:
         there, here = dict(enumerate(there)), dict(enumerate(here))
     if isinstance(there, dict) and isinstance(here, dict):
-        keys = list(dict.fromkeys([*there, *here]))
-        tries = (find_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
-        return next(filter(None, tries), "")
-    return "" if there == here else f"{where} is {_shorten(there)} there and {_shorten(here)} here"
+        for key in dict.fromkeys([*there, *here]):
+            difference = find_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip("."))
+            if difference:
+                return difference
+        return ""
+    if there == here:
+        return ""
+    return f"{where} is {_shorten(there)} there and {_shorten(here)} here"
 
 
 def _shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[:SHOWN]}..."
 
 
 def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _replace(aside: Path, path: Path) -> None:

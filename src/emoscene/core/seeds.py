@@ -1,6 +1,6 @@
 """Randomness as a pure function: a seed and some words in, a stream of numbers out.
 
-Nothing in this project draws from a global stream. A picture draws from (its seed, "noise"), a training sample from
+Nothing in this project draws from a global stream. An image draws from (its seed, "noise"), a training sample from
 (seed, step, sample): so batches, processes and restarts change nothing, and no loader's state exists to be lost.
 
 torch is imported inside `torch_generator` alone, because the world and the command line's `--help` do without it.
@@ -18,18 +18,49 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, *words: str | int) -> int:
-    """A whole number of 63 bits, far from that of any other words: `("a", "bc")` is not `("ab", "c")`, nor 1 `"1"`."""
-    encoding = json.dumps([word if isinstance(word, str) else int(index(word)) for word in (seed, *words)])
+    """Derive a seed. Different words give different seeds: `("a", "bc")` is not `("ab", "c")`, and 1 is not `"1"`.
+
+    Args:
+        seed: A seed.
+        words: What the random numbers are for.
+
+    Returns:
+        A whole number from 0 to 2^63 - 1.
+    """
+    parts: list[str | int] = []
+    for word in (seed, *words):
+        if isinstance(word, str):
+            parts.append(word)
+        else:
+            parts.append(int(index(word)))
+    encoding = json.dumps(parts)
     return int.from_bytes(blake2b(encoding.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def numpy_generator(seed: int, *words: str | int) -> np.random.Generator:
-    """NumPy's stream for these words."""
+    """Make NumPy's generator for some words.
+
+    Args:
+        seed: A seed.
+        words: What the random numbers are for.
+
+    Returns:
+        The generator.
+    """
     return np.random.default_rng(derive_seed(seed, *words))
 
 
 def torch_generator(seed: int, *words: str | int, device: str = "cpu") -> "torch.Generator":
-    """torch's stream for these words; drawn on the CPU it is the same on every machine."""
+    """Make torch's generator for some words; on the CPU its numbers are the same on every machine.
+
+    Args:
+        seed: A seed.
+        words: What the random numbers are for.
+        device: Where they are drawn.
+
+    Returns:
+        The generator.
+    """
     import torch
 
     return torch.Generator(device).manual_seed(derive_seed(seed, *words))

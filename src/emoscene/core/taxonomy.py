@@ -86,31 +86,56 @@ SHARPNESS = 4  # the power of the distance in `weights_at`
 
 
 def parse_emotion(text: str) -> dict[str, float]:
-    """Read `awe`, `awe,fear` (a half each) or `awe:0.7,fear:-0.3`."""
+    """Parse `awe`, `awe,fear` (half each) or `awe:0.7,fear:-0.3`.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Weights by name.
+
+    Raises:
+        UsageError: A name does not exist or stands twice, or a weight is wrong.
+    """
     mixture: dict[str, float] = {}
     bare: list[str] = []
     for part in text.split(","):
-        name, colon, number = (piece.strip() for piece in part.partition(":"))
+        name, colon, number = map(str.strip, part.partition(":"))
         name = _check_name(name)
         if name in mixture:
             raise UsageError(f"{name} stands twice in {text!r}: write it once, with its whole weight")
-        mixture[name] = _parse_weight(number, text) if colon else 0.0
-        if not colon:
+        mixture[name] = 0.0
+        if colon:
+            mixture[name] = _parse_weight(number, text)
+        else:
             bare.append(name)
-    mixture.update(dict.fromkeys(bare, 1 / len(bare)) if bare else {})
+    for name in bare:
+        mixture[name] = 1 / len(bare)
     if not any(mixture.values()):
         raise UsageError(f"every weight of {text!r} is zero: give one a weight, or ask for no emotion")
     return mixture
 
 
 def emotion_weights(emotion: str | Mapping[str, float] | Sequence[float] | None) -> Weights:
-    """Eight weights from any way of saying them; nothing asked is `NO_EMOTION`."""
-    if isinstance(emotion, str):
-        emotion = parse_emotion(emotion) if emotion.strip() else None
-    if emotion is None:
+    """Convert an emotion to weights.
+
+    Args:
+        emotion: Text, weights by name, 8 numbers, or None.
+
+    Returns:
+        8 weights, each from `-LARGEST` to `LARGEST`; `NO_EMOTION` for None and for empty text.
+
+    Raises:
+        UsageError: The emotion is not understood.
+    """
+    if emotion is None or (isinstance(emotion, str) and not emotion.strip()):
         return NO_EMOTION
+    if isinstance(emotion, str):
+        emotion = parse_emotion(emotion)
     if isinstance(emotion, Mapping):
-        named = {_check_name(name): _parse_weight(value, name) for name, value in emotion.items()}
+        named = {}
+        for name, value in emotion.items():
+            named[_check_name(name)] = _parse_weight(value, name)
         if named and not any(named.values()):
             raise UsageError(f"every weight of {dict(emotion)} is zero: give one a weight, or ask for no emotion")
         return tuple(named.get(name, 0.0) for name in EMOTIONS)
@@ -120,31 +145,64 @@ def emotion_weights(emotion: str | Mapping[str, float] | Sequence[float] | None)
 
 
 def map_label(label: str) -> Weights | None:
-    """What somebody's label says in the eight: by name, a synonym, or Ekman's rule; None where it says nothing."""
+    """Map a label of another taxonomy, by name, synonym, or Ekman's rule.
+
+    Args:
+        label: The label.
+
+    Returns:
+        8 weights; None for a label without a counterpart.
+    """
     name = label.strip().lower().replace("_", " ")
     name = SYNONYMS.get(name, name)
-    return emotion_weights(name) if name in EMOTIONS else emotion_weights(EKMAN[name]) if EKMAN.get(name) else None
+    if name in EMOTIONS:
+        return emotion_weights(name)
+    if EKMAN.get(name):
+        return emotion_weights(EKMAN[name])
+    return None
 
 
 def weights_at(valence: float, arousal: float) -> Weights:
-    """The mixture at a place on the circumplex, each in [-1, 1]; eight weights in thousandths, neutral's share apart.
+    """Convert a place on the circumplex to weights, by inverse distances (Shepard 1968).
 
-    Raises Usage outside of that range.
+    Args:
+        valence: From -1 (unpleasant) to 1 (pleasant).
+        arousal: From -1 (calm) to 1 (excited).
+
+    Returns:
+        8 weights in thousandths; the share of neutral is left out.
+
+    Raises:
+        UsageError: A number is out of range.
     """
     for name, number in (("valence", valence), ("arousal", arousal)):
         if not isinstance(number, SupportsFloat) or not -1 <= float(number) <= 1:
             raise UsageError(f"{name} {number} is out of range: it goes from -1 to 1")
     places = [*AFFECT.values(), (0.0, 0.0)]
-    distances = [math.hypot(valence - v, arousal - a) for v, a in places]
+    distances = []
+    for v, a in places:
+        distances.append(math.hypot(valence - v, arousal - a))
     nearest = max(min(distances), 1e-9)
-    shares = [(nearest / max(distance, 1e-9)) ** SHARPNESS for distance in distances]
+    shares = []
+    for distance in distances:
+        shares.append((nearest / max(distance, 1e-9)) ** SHARPNESS)
     return tuple(round(share / sum(shares), 3) for share in shares[:-1])
 
 
 def check_one_source(
     emotion: object = None, valence: object = None, arousal: object = None, image: object = None
 ) -> None:
-    """Raises Usage unless the emotion is said in one way at most: by name, by valence and arousal, or by a picture."""
+    """Check that the emotion is given in one way at most.
+
+    Args:
+        emotion: The emotion by name.
+        valence: Its valence.
+        arousal: Its arousal.
+        image: An image whose emotion is taken.
+
+    Raises:
+        UsageError: It is given in several ways, or valence without arousal.
+    """
     placed = valence is not None or arousal is not None
     if (emotion is not None) + placed + (image is not None) > 1:
         raise UsageError(
@@ -155,8 +213,18 @@ def check_one_source(
 
 
 def format_emotion(weights: Sequence[float]) -> str:
-    """The shortest text that reads back as these weights: `awe`, `awe:0.7,fear:-0.3`, or nothing."""
-    mixture = {name: float(weight) for name, weight in zip(EMOTIONS, weights, strict=True) if weight}
+    """Write weights as the shortest text that `parse_emotion` reads back.
+
+    Args:
+        weights: 8 weights.
+
+    Returns:
+        The text, such as `awe` or `awe:0.7,fear:-0.3`; empty if all weights are 0.
+    """
+    mixture = {}
+    for name, weight in zip(EMOTIONS, weights, strict=True):
+        if weight:
+            mixture[name] = float(weight)
     if list(mixture.values()) == [1.0]:
         return next(iter(mixture))
     return ",".join(f"{name}:{weight!r}".removesuffix(".0") for name, weight in mixture.items())

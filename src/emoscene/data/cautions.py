@@ -1,8 +1,8 @@
-"""What whoever trains on a prepared set must know of it: where the miniature's models saw images not of its world.
+"""Cautions about a prepared set: where the miniature's models saw images that are not of its world.
 
 The base `mini` brings a captioner and an EmotionCLIP that have seen nothing but the rendered world. Its captioner is
 asked of that world's images alone, unless a call names it (`captioner=base`); its EmotionCLIP reads every image. Each
-way the sentence goes to whoever called, into the manifest, and onto the card.
+way the sentence goes to the caller, into the manifest, and onto the card.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def count_captions(plan: Plan, spares: bool) -> dict[str, int]:
         The number of `own` captions and of the `captioner`'s; with `spares` also of `attributes` and `none`.
     """
     if spares:
-        asked = plan.rendered()
+        asked = plan.find_rendered()
     else:
         asked = np.ones(len(plan), dtype=bool)
-    worded = plan.worded()
+    worded = plan.list_caption_sources()
     own = int((worded == "own").sum())
     rest = Counter(worded[(worded != "own") & ~asked].tolist())
     return {"own": own, "captioner": len(plan) - own - rest.total(), **dict(sorted(rest.items()))}

@@ -1,6 +1,6 @@
 """The end of `prepare`: the files that make a data set of the shards, the reports, the card, and the done mark.
 
-Whoever finishes reads what lies in the shards, not what was planned: captions that fit least were dropped there.
+The shards are read again, because they may hold less than was planned: captions that fit least were dropped there.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def finish_dataset(
     about |= {"pictures": count, "size": networks.backbone.default_size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
     about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}
-    if sentences := list_cautions(networks, chosen.rendered(), chosen.worded()):
+    if sentences := list_cautions(networks, chosen.find_rendered(), chosen.list_caption_sources()):
         about["cautions"] = sentences
     card.write_card(folder, pictures.licence, about)
     opened.finish(**about)

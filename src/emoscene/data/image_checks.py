@@ -2,7 +2,7 @@
 
 What is sound but unusual is brought to RGB, upright, on white, and what was done to it is said: a CMYK or 16-bit
 image, one turned by its EXIF orientation, the first frame of an animation, a file whose name lies about its format.
-What is damaged, empty, huge, tiny or no image at all is refused with its reason. Nobody's file is ever changed.
+What is damaged, empty, huge, tiny or no image at all is refused with its reason. The files are never changed.
 
 The formats are an allow-list, because Pillow also opens documents and scripts; the size in bytes is bounded before
 decoding, and that in pixels as soon as the header is read, so that a small file cannot unfold to gigabytes.

@@ -47,7 +47,7 @@ class Plan:
         mended: Counter[str] = Counter()
         for some in self.notes["mended"].to_pylist():
             mended.update(some)
-        worded = Counter(self.worded().tolist())
+        worded = Counter(self.list_caption_sources().tolist())
         return {
             "found": len(self.notes),
             "refused": len(self.notes) - len(self.sound),
@@ -55,10 +55,10 @@ class Plan:
             "duplicates": self.duplicates(),
             **count_classes(self.roles, self.emotion),
             "captions": dict(sorted(worded.items())),
-            "rendered": int(self.rendered().sum()),
+            "rendered": int(self.find_rendered().sum()),
         }
 
-    def rendered(self) -> np.ndarray:
+    def find_rendered(self) -> np.ndarray:
         """Tell which of the images taken carry the mark of the rendered world.
 
         Returns:
@@ -67,7 +67,7 @@ class Plan:
         column: np.ndarray = self.notes["rendered"].to_numpy()[self.numbers]
         return column
 
-    def worded(self) -> np.ndarray:
+    def list_caption_sources(self) -> np.ndarray:
         """Tell where the caption of each image taken comes from.
 
         Returns:

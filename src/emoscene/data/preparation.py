@@ -111,8 +111,7 @@ def prepare(
     """
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
-    _check_amounts(source, cls, limit, per_emotion, split)
-    splits.parse_shares(split)
+    _check_choice(source, cls, limit, per_emotion, split)
     place = devices.choose_device(device)
     with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place)
@@ -124,11 +123,7 @@ def prepare(
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
     if is_miniature(voice) and config.captioner:
         call |= {"captioner_asked": True}
-    pictures = cls(None if root is None else Path(root), own, backbone.default_size, limit)
-    if not len(pictures):
-        raise UsageError(f"{source} has no picture at {root}: is it the right folder?")
-    if config.buckets:
-        pictures.sizes = bucket_sizes(backbone.default_size, backbone.size_multiple)
+    pictures = _open_source(source, cls, root, own, config, backbone, limit)
     call |= {**pictures.facts(), **digest_listing(pictures)}  # a hub's commit above all, and what its files held
     eyed = _networks(config, backbone, eyes, voice)
     if dry_run:
@@ -141,15 +136,16 @@ def prepare(
         begun = run_dir.RunDir.open(out, "prepared", call)
         check_files(begun.path, pictures, _notes(begun.path, len(pictures)), on_message)
         if not begun.is_done:
-            share = {"split": split, "limit": None if cls.deals else limit, "each": per_emotion}
-            share |= {"balanced": config.balanced}
-            watcher = on_progress or _ignore_progress
-            _run_job(PrepareJob(begun, pictures, eyed, config, share, source, mark, on_message, watcher))
+            choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
+            if cls.deals:
+                choice["limit"] = None
+            on_progress = on_progress or _ignore_progress
+            _run_job(PrepareJob(begun, pictures, eyed, config, choice, source, mark, on_message, on_progress))
     return begun.path
 
 
-def _check_amounts(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
-    """Raises UsageError for amounts that leave no image, and where the source splits its images itself."""
+def _check_choice(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
+    """Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
             raise UsageError(f"{word} {number} leaves no picture: give 1 or more")
@@ -157,6 +153,28 @@ def _check_amounts(source: str, cls: type[Source], limit: int | None, per_emotio
         raise UsageError(
             f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings"
         )
+    splits.parse_shares(split)
+
+
+def _open_source(
+    name: str,
+    cls: type[Source],
+    root: str | Path | None,
+    own: Any,
+    config: Config,
+    backbone: DiffusionModel,
+    limit: int | None,
+) -> Source:
+    """The source, with the sizes that its images are cut to. Raises UsageError where it has no images."""
+    folder = None
+    if root is not None:
+        folder = Path(root)
+    source = cls(folder, own, backbone.default_size, limit)
+    if not len(source):
+        raise UsageError(f"{name} has no picture at {root}: is it the right folder?")
+    if config.buckets:
+        source.sizes = bucket_sizes(backbone.default_size, backbone.size_multiple)
+    return source
 
 
 @dataclass(frozen=True)
@@ -263,7 +281,10 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
     chosen = make_plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
     if bad:
         job.on_message(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
-    for line in [*chosen.report_lines(), *list_cautions(job.networks, chosen.rendered(), chosen.worded())]:
+    for line in [
+        *chosen.report_lines(),
+        *list_cautions(job.networks, chosen.find_rendered(), chosen.list_caption_sources()),
+    ]:
         job.on_message(line)
     backbone = job.networks.backbone
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)

@@ -2,8 +2,8 @@
 
     captioner.caption(pictures) -> ["a village by a lake with a dog in front", ...]
 
-It says what an image shows, so that the image can be painted again in other moods. It learns from a prepared set's
-images and their short captions, which name scene and object and no mood; any mood in the caption would be kept
+It says what an image shows, so that the image can be generated again with other emotions. It learns from a prepared
+set's images and their short captions, which name scene and object and no mood; any mood in the caption would be kept
 beside the one that is asked for. Its words are those of its data, one token each, in BERT's notation (WordPiece).
 
 Its folder is an ordinary one: `BlipForConditionalGeneration.from_pretrained` loads it with tokenizer and processor.

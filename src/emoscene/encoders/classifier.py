@@ -2,8 +2,7 @@
 
 Its labels are matched by name, never by number (`taxonomy.map_label`): the eight, their synonyms, and Ekman's by the
 rule that data with such labels learn by. A label that says none of the eight, such as `neutral`, is left out, as it is
-in that data, and the probabilities of all others are made to sum to 1 again. Emotions that no label says are not
-judged.
+in that data, and the probabilities of all others are normalized again. Emotions that no label says are not judged.
 
 As `target=object` it tells what is to be seen, by labels of its own, and not what is felt.
 

@@ -5,7 +5,7 @@ ordinary Hugging Face image classifier, which `AutoModelForImageClassification.f
 name. Its features, for distances, are the mean over all patches of the last hidden state: the class token has learnt to
 forget all but the label, the patches have not.
 
-Where the data says more of an image than its label (the painted world knows every cue it painted), such `hints` teach
+Where the data says more of an image than its label (the rendered world knows every cue it rendered), such `hints` teach
 the patches what there is to see, which takes far fewer images than the label alone (learning with privileged
 information, Vapnik and Vashist 2009). They help while learning and are not kept.
 

@@ -1,13 +1,13 @@
 """Anybody's pictures: a folder of them becomes samples to judge, and what could not be read is said.
 
-What was asked of a picture is told in three ways, the later above the earlier:
+What was asked of an image is told in three ways, the later above the earlier:
 
     awe/1.png                 the name of the folder that it lies in
     emoscene's own chunk      in a PNG
     images.jsonl, *.csv       a row an image, anywhere in the folder; `file` counts from where the list lies
 
-Beside `file` a list may have the columns emotion, emotion_scale, prompt, seed, scene, and image, the picture that this
-one is an edit of. An emotion was asked where one alone has a weight above 0, at a scale above 0: what a judge sees in a
+Beside `file` a list may have the columns emotion, emotion_scale, prompt, seed, scene, and image, what this image
+is an edit of. An emotion was asked where one alone has a weight above 0, at a scale above 0: what a judge sees in a
 mixture, or in less of an emotion, is neither right nor wrong.
 """
 
@@ -38,9 +38,17 @@ ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "p
 
 
 def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
-    """The pictures of any folder, and sentences for the part "missing" of its scores.
+    """Find the images of any folder.
 
-    Raises Usage for a folder without pictures and for a list that cannot be followed, Failure for a damaged list.
+    Args:
+        folder: The folder.
+
+    Returns:
+        The images, and sentences for the part "missing" of the scores.
+
+    Raises:
+        UsageError: The folder has no images, or a list cannot be used.
+        EmosceneError: A list is damaged.
     """
     if not folder.is_dir():
         raise UsageError(f"no pictures in {folder}: it is not there")
@@ -49,10 +57,16 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     files = [file for file in files if file not in outside]
     if not files:
         raise UsageError(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
-    lists = sorted(path for name in LISTS for path in folder.rglob(name))
-    listed = {file: row for path in lists for file, row in read_list(check_list(folder, path))}
-    named = [(row["place"], row["image"]) for row in listed.values() if "image" in row]
-    originals = {real_path(Path(place, name)) for place, name in named if is_inside(folder, Path(place, name))}
+    lists: list[Path] = []
+    for name in LISTS:
+        lists += folder.rglob(name)
+    listed: dict[Path, dict[str, Any]] = {}
+    for path in sorted(lists):
+        listed.update(read_list(check_list(folder, path)))
+    originals = set()
+    for row in listed.values():
+        if "image" in row and is_inside(folder, Path(row["place"], row["image"])):
+            originals.add(real_path(Path(row["place"], row["image"])))
     files = [file for file in files if real_path(file) in listed or real_path(file) not in originals]
     samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
     for number, file in enumerate(files):
@@ -61,11 +75,15 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         except (UsageError, EmosceneError):
             lost.append(file)
             continue
-        if "image" in told and (original := original_of(told)) is None:
-            gone.append(told.pop("image"))
-        elif "image" in told:
-            told["image"] = str(original)
-        prompt = texts.setdefault(told["prompt"], len(files) + len(texts)) if "prompt" in told else number
+        if "image" in told:
+            original = original_of(told)
+            if original is None:
+                gone.append(told.pop("image"))
+            else:
+                told["image"] = str(original)
+        prompt = number
+        if "prompt" in told:
+            prompt = texts.setdefault(told["prompt"], len(files) + len(texts))
         samples.append(make_sample(file, told, prompt))
     if not samples:
         raise UsageError(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
@@ -74,18 +92,43 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
 
 
 def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
-    """The picture as a sample; a row that names no emotion leaves the word to the folder."""
+    """Make a sample of an image.
+
+    Args:
+        file: The image.
+        told: The columns that its chunk and its row in a list give.
+        prompt: The number of its prompt.
+
+    Returns:
+        The sample; without an emotion in `told`, the name of the folder counts.
+    """
     name = file.parent.name.lower()
-    asked = EMOTIONS.index(name) if name in EMOTIONS else -1
-    if any(felt := told.get("emotion", NO_EMOTION)):
-        above = [place for place, weight in enumerate(felt) if weight > 0]
-        asked = above[0] if len(above) == 1 and told.get("emotion_scale", 1.0) > 0 else -1
-    original = Path(told["image"]) if "image" in told else None
+    asked, original = -1, None
+    if name in EMOTIONS:
+        asked = EMOTIONS.index(name)
+    weights = told.get("emotion", NO_EMOTION)
+    if any(weights):
+        asked = -1
+        above = [place for place, weight in enumerate(weights) if weight > 0]
+        if len(above) == 1 and told.get("emotion_scale", 1.0) > 0:
+            asked = above[0]
+    if "image" in told:
+        original = Path(told["image"])
     return Sample(file, prompt, told.get("seed", 0), asked, told.get("scene", ""), told.get("prompt", ""), original)
 
 
 def read_chunk(file: Path) -> dict[str, Any]:
-    """What a picture's own chunk tells, nothing where it has none. Raises Usage for a file that is no picture."""
+    """Read the settings in an image's own chunk.
+
+    Args:
+        file: The image.
+
+    Returns:
+        The columns; empty where there is no chunk.
+
+    Raises:
+        UsageError: The file is not an image.
+    """
     try:
         row = read_params(file)
     except UsageError:
@@ -95,12 +138,30 @@ def read_chunk(file: Path) -> dict[str, Any]:
 
 
 def real_path(path: Path) -> Path:
-    """Return a path with its links followed; one in a circle stays as it is."""
+    """Resolve the links of a path; a circular link stays as it is.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The resolved path.
+    """
     return Path(os.path.realpath(path))
 
 
 def check_list(folder: Path, path: Path) -> Path:
-    """Return the path of a list. Raises Failure for one that is no file, or a link that leads out of the folder."""
+    """Check the path of a list.
+
+    Args:
+        folder: The folder of images.
+        path: The list.
+
+    Returns:
+        The path.
+
+    Raises:
+        EmosceneError: It is not a file, or a link that leads out of the folder.
+    """
     resolve_inside(folder, path.relative_to(folder).as_posix())
     if not path.is_file():
         raise EmosceneError(f"{path} is no file: take it away")
@@ -108,7 +169,18 @@ def check_list(folder: Path, path: Path) -> Path:
 
 
 def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The files that a list names, and what it tells of each. Raises Usage where it names none, or says what is off."""
+    """Read a list.
+
+    Args:
+        path: The list.
+
+    Yields:
+        The files that it names, and the columns of each.
+
+    Raises:
+        UsageError: A row names no file, or a value is wrong.
+        EmosceneError: The list is damaged.
+    """
     for number, row in enumerate(read_list_rows(path), 1):
         told = read_columns(row, f"{path}, row {number}")
         if "file" not in told:
@@ -117,22 +189,49 @@ def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 "take the list away"
             )
         file = resolve_inside(path.parent, told.pop("file"), f"{path}, row {number}")
-        yield real_path(file), {**told, **({"place": str(path.parent)} if "image" in told else {})}
+        if "image" in told:
+            told["place"] = str(path.parent)
+        yield real_path(file), told
 
 
 def read_list_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a list. Raises Failure where it is damaged."""
+    """Read the rows of a list.
+
+    Args:
+        path: A CSV file or JSON lines.
+
+    Returns:
+        The rows.
+
+    Raises:
+        EmosceneError: The list is damaged.
+    """
     try:
         if path.suffix == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
                 return list(csv.DictReader(file))
-        return [dict(run_dir.parse_json(line)) for line in path.read_text(encoding="utf8").split("\n") if line.strip()]
+        rows = []
+        for line in path.read_text(encoding="utf8").split("\n"):
+            if line.strip():
+                rows.append(dict(run_dir.parse_json(line)))
+        return rows
     except (ValueError, TypeError, csv.Error) as error:
         raise EmosceneError(f"{path} cannot be read ({error}): write it again, or take it away") from error
 
 
 def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What a row says in the columns that are known; an empty one says nothing. Raises Usage for what is off."""
+    """Read the known columns of a row; empty values are left out.
+
+    Args:
+        row: The row.
+        where: Where it stands, for the error.
+
+    Returns:
+        The values by column.
+
+    Raises:
+        UsageError: A value is wrong.
+    """
     called = ALSO if "version" in row else {**ALSO, **RENAMED_IN_2}  # without one, `strength` was the emotion scale
     named = {called.get(key, key): value for key, value in row.items() if value not in (None, "")}
     told = {}
@@ -148,19 +247,52 @@ def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
-    """Eight weights from a name, a mixture in words, a mapping or numbers; `neutral` is none."""
-    return NO_EMOTION if isinstance(said, str) and said.strip().lower() == "neutral" else emotion_weights(said)
+    """Convert an emotion to weights.
+
+    Args:
+        said: A name, a mixture in words, a mapping, or 8 numbers.
+
+    Returns:
+        8 weights; zeros for `neutral`.
+
+    Raises:
+        UsageError: The emotion is not understood.
+    """
+    if isinstance(said, str) and said.strip().lower() == "neutral":
+        return NO_EMOTION
+    return emotion_weights(said)
 
 
 def words(said: Any) -> str:
-    """Text; a number as its digits. Raises TypeError for a table or a list."""
+    """Convert a value to text.
+
+    Args:
+        said: Text or a number.
+
+    Returns:
+        The text.
+
+    Raises:
+        TypeError: It is a table or a list.
+    """
     if not isinstance(said, str | int | float):
         raise TypeError(said)
     return str(said)
 
 
 def whole(said: Any) -> int:
-    """A whole number. Raises TypeError or ValueError for anything else."""
+    """Convert a value to a whole number.
+
+    Args:
+        said: The value.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: It is of another type.
+        ValueError: It is not a number.
+    """
     if isinstance(said, bool | float):
         raise TypeError(said)
     return int(said)
@@ -180,15 +312,22 @@ COLUMNS: dict[str, Callable[[Any], Any]] = {
 
 
 def original_of(told: Mapping[str, Any]) -> Path | None:
-    """The picture that an edit was made from; None where it is gone, another one by now, or not to be followed.
+    """Find the image that an edit was made from.
 
-    A name counts from the folder of the list or picture that says it, and does not leave it, for a stranger may have
-    written it. Only with the sha256 of the file beside it, as `generate` notes it, may it lie anywhere: whoever knows
-    that has seen the file.
+    A name is relative to the folder of the list or image that gives it, and must stay inside, because a third party may
+    have written it. With the sha256 of the file beside it, as `generate` records it, it may be anywhere.
+
+    Args:
+        told: The columns of the edit.
+
+    Returns:
+        The file; None where it does not exist, has changed, or must not be read.
     """
     name, digest = told["image"], told.get("digests", {}).get(told["image"])
     place = Path(told["place"])
-    file = place / name if not fault_of_name(name) else None
+    file = None
+    if not fault_of_name(name):
+        file = place / name
     if file is None or not is_inside(place, file) or not os.path.isfile(file):  # noqa: PTH113  long names too
         if digest is None or "\0" in name or is_network_name(name):
             return None
@@ -197,14 +336,25 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
         open_image(file)
     except (UsageError, OSError, ValueError):  # a name that is too long or no text
         return None
-    return file if digest in (None, sha256(file.read_bytes()).hexdigest()) else None
+    if digest in (None, sha256(file.read_bytes()).hexdigest()):
+        return file
+    return None
 
 
 def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
-    """What is left out, in sentences."""
+    """Describe what was left out.
+
+    Args:
+        lost: The files that cannot be read.
+        gone: The originals that were not found.
+        count: The number of images.
+
+    Returns:
+        Sentences for the part "missing" of the scores.
+    """
     told = {}
     if lost:
-        names = ", ".join(str(file) for file in lost[:3]) + (", ..." if lost[3:] else "")
+        names = ", ".join([*map(str, lost[:3]), *["..."] * bool(lost[3:])])
         told["pictures"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
     if gone:
         told["originals"] = (

@@ -1,10 +1,10 @@
-"""Painting what is to be measured: prompts x emotions x seeds become samples and rows, and rows a folder of pictures.
+"""Painting what is to be measured: prompts x emotions x seeds become samples and rows, and rows a folder of images.
 
     planned = plan(pipe, prompts_of("prompts.txt"), span("0:4"))
     samples = paint(pipe, planned, folder)
 
-The base alone knows no emotion, so it has one row for all eight. A folder that was left is painted on, by any number of
-processes, in the same batches and to the same pictures.
+The base alone knows no emotion, so it has one row for all eight. An interrupted folder is continued by any number of
+processes, in the same batches and to the same images.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 PROMPTS = "mini"  # those that evaluate and tune take where none are given
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
-"""Pictures in, whatever is seen in them out, a row a picture."""
+"""Pictures in, whatever is seen in them out, a row an image."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and, where it is known, the scene that a judge should find in its picture."""
+    """A prompt and, where it is known, the scene that a judge should find in its image."""
 
     text: str
     scene: str = ""
@@ -47,28 +47,45 @@ class Prompt:
 
 
 def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
-    """The prompts of a file: a line each, or a TOML of `prompt = [{ text, scene, object, held_out }]`.
+    """Load prompts.
 
-    A set that a package registers (`emoscene ls prompts`) goes by its name.
+    Args:
+        prompts: The name of a set that a package registers (`emoscene ls prompts`), a text file with a prompt a line, a
+            TOML file of `prompt = [{ text, scene, object, held_out }]`, or prompts.
+
+    Returns:
+        The prompts.
+
+    Raises:
+        UsageError: There are none, or a row is wrong.
     """
     if not isinstance(prompts, str | Path):
         return list(prompts)
     named = str(prompts) in registry.list_names("prompts") and not Path(prompts).exists()
-    path = registry.source_file("prompts", str(prompts)) if named else Path(prompts)
+    path = Path(prompts)
+    if named:
+        path = registry.source_file("prompts", str(prompts))
     if path.suffix == ".toml":
-        return _tabled(path)
+        return _read_prompt_table(path)
     if not path.is_file():
         raise UsageError(f"no prompts in {path}: it is not there")
-    lines = [Prompt(line.strip()) for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+    lines = []
+    for line in path.read_text(encoding="utf8").splitlines():
+        if line.strip():
+            lines.append(Prompt(line.strip()))
     if not lines:
         raise UsageError(f"no prompts in {path}: write one a line")
     return lines
 
 
-def _tabled(path: Path) -> list[Prompt]:
-    """The prompts of a TOML file. Raises Usage for one that has none, or says of one what no prompt has."""
+def _read_prompt_table(path: Path) -> list[Prompt]:
+    """The prompts of a TOML file. Raises UsageError for one that has none, or says of one what no prompt has."""
     rows = read_toml(path).get("prompt")
-    known = {field.name: type(field.default) if isinstance(field.default, bool) else str for field in fields(Prompt)}
+    known: dict[str, type] = {}
+    for field in fields(Prompt):
+        known[field.name] = str
+        if isinstance(field.default, bool):
+            known[field.name] = bool
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"no prompts in {path}: write prompt = [{{ text = ... }}]")
     for number, row in enumerate(rows, 1):
@@ -81,12 +98,25 @@ def _tabled(path: Path) -> list[Prompt]:
 
 
 def parse_seeds(seeds: str | Iterable[int]) -> list[int]:
-    """Seeds from "0:8" (eight of them), "3,5" or numbers."""
+    """Parse seeds.
+
+    Args:
+        seeds: "0:8" for eight seeds, "3,5" for two, or numbers.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        UsageError: They are not understood or out of range.
+    """
     numbers: Iterable[Any] = seeds
     if isinstance(seeds, str):
         first, colon, last = seeds.partition(":")
         try:
-            numbers = range(int(first or 0), int(last)) if colon else [int(part) for part in seeds.split(",")]
+            if colon:
+                numbers = range(int(first or 0), int(last))
+            else:
+                numbers = [int(part) for part in seeds.split(",")]
         except ValueError:
             numbers = []
         if not numbers:
@@ -102,11 +132,25 @@ def plan_samples(
     emotions: Sequence[str] = EMOTIONS,
     **asked: Any,
 ) -> list[tuple[Sample, GenerationParams]]:
-    """Every sample and the row it is painted from; the base alone has one row for all emotions."""
+    """Plan which images to generate; the base alone has one image for all emotions.
+
+    Args:
+        pipe: The pipeline.
+        prompts: The prompts.
+        seeds: The seeds.
+        emotions: The emotions.
+        asked: Other parameters of the generation.
+
+    Returns:
+        Every sample, with the parameters of its image.
+    """
     alone = pipe.method == "none" or asked.get("emotion_scale", 1.0) == 0
     planned = []
     for (number, prompt), name, seed in product(enumerate(prompts), emotions, seeds):
-        row = pipe.plan(prompt.text, emotion=None if alone else name, seed=seed, **asked)[0]
+        emotion: str | None = name
+        if alone:
+            emotion = None
+        row = pipe.plan(prompt.text, emotion=emotion, seed=seed, **asked)[0]
         file = f"{number:03d}-{format_emotion(row.emotion) or 'base'}-{seed:04d}.png"
         sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
         planned.append((sample, replace(row, file=file)))
@@ -120,8 +164,17 @@ def generate_samples(
     batch: int = 8,
     on_message: Callable[[str], None] = print,
 ) -> list[Sample]:
-    """Paint what is not in the folder yet (`gallery.generate_missing`); the samples come back with their files'
-    places.
+    """Generate the images that are not in the folder yet.
+
+    Args:
+        pipe: The pipeline.
+        planned: The samples and the parameters of their images.
+        folder: Where to write.
+        batch: The size of a batch, at least 1.
+        on_message: Receives a sentence every few batches.
+
+    Returns:
+        The samples, with the paths of their files.
     """
     image_folder.generate_missing(
         pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, on_message)
@@ -137,9 +190,19 @@ def generate_and_predict(
     batch: int = 8,
     on_message: Callable[[str], None] = print,
 ) -> tuple[list[Sample], dict[str, Array]]:
-    """The same without keeping a picture: of each batch, its rows and what was seen in it go into the folder.
+    """Generate images and keep only their parameters and what was read of them.
 
-    Returns the samples, and all that was seen, a row a picture, in the order in which the samples name them first.
+    Args:
+        pipe: The pipeline.
+        planned: The samples and the parameters of their images.
+        folder: Where to write.
+        see: Reads images.
+        batch: The size of a batch, at least 1.
+        on_message: Receives a sentence every few batches.
+
+    Returns:
+        The samples, and what was read: arrays with a row for each image, in the order in which the samples first
+        name them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     batch = read_number("batch", batch)
@@ -161,7 +224,10 @@ def generate_and_predict(
     for part in parts:
         with np.load(part) as file:
             found.append(dict(file))
-    return _place_samples(planned, folder), {name: np.concatenate([seen[name] for seen in found]) for name in found[0]}
+    together = {}
+    for name in found[0]:
+        together[name] = np.concatenate([seen[name] for seen in found])
+    return _place_samples(planned, folder), together
 
 
 def _planned_params(planned: Sequence[tuple[Sample, GenerationParams]]) -> list[GenerationParams]:
@@ -169,7 +235,10 @@ def _planned_params(planned: Sequence[tuple[Sample, GenerationParams]]) -> list[
 
 
 def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: Path) -> list[Sample]:
-    return [replace(sample, file=folder / row.file) for sample, row in planned]
+    samples = []
+    for sample, row in planned:
+        samples.append(replace(sample, file=folder / row.file))
+    return samples
 
 
 def _progress_callback(batch: int, on_message: Callable[[str], None]) -> Callable[[int, int], None]:
@@ -181,6 +250,14 @@ def _progress_callback(batch: int, on_message: Callable[[str], None]) -> Callabl
 
 
 def adapter_folders(pipe: EmotionPipeline, given: Sequence[str]) -> list[Path]:
-    """The folders of the weights that a pipe paints with: those given, else the base's own."""
+    """List the folders of the weights that a pipeline uses.
+
+    Args:
+        pipe: The pipeline.
+        given: The adapters that the user named.
+
+    Returns:
+        The folders; the base's own for methods without one in `given`.
+    """
     folders = folders_by_method(given)
     return [find_adapter(name, pipe.base, folders) for name in pipe.trained]

@@ -5,7 +5,7 @@
 A judge is a folder that `train judge` or `train emotion_clip` made, any CLIP (it reads emotions by their templates), or
 any image classifier whose labels name emotions. Three roles share neither weights nor training pictures: the guide, the
 selector and the judges. So a judge is refused whose fingerprint stands in an adapter's history, that learnt from the
-pictures that an adapter learnt from, or from those that it is given to judge.
+images that an adapter learnt from, or from those that it is given to judge.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +42,56 @@ class Judges:
 
     @classmethod
     def load(cls, call: Mapping[str, Any], adapters: Sequence[Path], device: str) -> Judges:
-        """What a call asks for, on the CPU in mps's place. Raises Usage for what is none, and what may not judge."""
-        device = "cpu" if device.startswith("mps") else device
+        """Load everything that a call asks for.
+
+        Args:
+            call: The arguments of `evaluate`.
+            adapters: The adapters whose images are judged.
+            device: Where it computes; the CPU in place of mps.
+
+        Returns:
+            The judges.
+
+        Raises:
+            UsageError: A place holds no judge, or the judge shares weights or training images with an adapter.
+        """
+        if device.startswith("mps"):
+            device = "cpu"
         kin = [str(path) for path in adapters]
         judges = load_judges(call["base"], call["judge"], kin, call["pictures"], device)
         marks = judge_fingerprints(call["base"], call["judge"])
         for key, kind, more in (("semantics", "classifier", {"target": "object"}), ("features", "vision", {})):
-            if place := call.get(key):
+            place = call.get(key)
+            if place:
                 name = _unused_name(Path(place).name.partition(":")[0], judges)
                 judges[name], marks[name] = load_reader(kind, place, device, **more)
-        clip = load_clip(call["clip"], kin, device) if "clip" in call else None
-        return cls(judges, clip, Perceptual.load(call["lpips"], device) if "lpips" in call else None, marks)
+        clip, perceptual = None, None
+        if "clip" in call:
+            clip = load_clip(call["clip"], kin, device)
+        if "lpips" in call:
+            perceptual = Perceptual.load(call["lpips"], device)
+        return cls(judges, clip, perceptual, marks)
 
 
 def load_reader(kind: str, place: str | Path, device: str = "cpu", **settings: Any) -> tuple[Encoder, str]:
-    """A reader of objects or features, and its mark; `inception` and `inception:FILE` are torch-fidelity's."""
+    """Load a model of objects or features.
+
+    Args:
+        kind: `classifier` or `vision`.
+        place: A folder or a hub id; `inception` and `inception:FILE` are torch-fidelity's.
+        device: Where it computes.
+        settings: Fields of its `Config`.
+
+    Returns:
+        The model and its fingerprint.
+    """
     name, _, file = str(place).partition(":")
     if name != INCEPTION:
         return load_encoder(kind, place, device, **settings), run_dir.fingerprint_folder(locate_model(place))
     found = Inception.from_scratch(Inception.Config(file), None)
-    mark = sha256(Path(file).read_bytes()).hexdigest() if file else INCEPTION
+    mark = INCEPTION
+    if file:
+        mark = sha256(Path(file).read_bytes()).hexdigest()
     return found.requires_grad_(False).eval().to(device), mark
 
 
@@ -73,9 +102,21 @@ def load_judges(
     pictures: str | Path | None = None,
     device: str = "cpu",
 ) -> dict[str, Encoder]:
-    """The base's own judges and `more`, folders or hub ids, by name.
+    """Load the base's own judges and others.
 
-    Raises Usage for what is no judge, for one akin to an adapter or to the pictures, and where none tells emotions.
+    Args:
+        base: The base.
+        more: Folders or hub ids of further judges.
+        adapters: The adapters whose images are judged.
+        pictures: The folder of images that are judged, if any.
+        device: Where they compute.
+
+    Returns:
+        The judges by name.
+
+    Raises:
+        UsageError: A place holds no judge, a judge shares weights or training images with an adapter or learned
+            from the images, or none of them judges emotions.
     """
     found = {}
     for name, place in _judge_places(base, more).items():
@@ -87,13 +128,28 @@ def load_judges(
 
 
 def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
-    """The judge at a place, whatever kind it is of. Raises Usage where there is none."""
+    """Load a judge of any kind.
+
+    Args:
+        place: A folder or a hub id.
+        device: Where it computes.
+
+    Returns:
+        The judge.
+
+    Raises:
+        UsageError: There is no judge.
+    """
     folder = locate_model(place)
     if (folder / learners.CARD).is_file():
         kind = learners.read_card(folder)["learner"]
     else:
         config = read_model_config(folder)
-        kind = "emotion_clip" if config.get("model_type") == "clip" else "classifier" if config else ""
+        kind = ""
+        if config.get("model_type") == "clip":
+            kind = "emotion_clip"
+        elif config:
+            kind = "classifier"
     if kind not in (*TRAINED, "classifier"):
         raise UsageError(f"{place} is no judge: emoscene train judge makes one")
     judge: Encoder = load_encoder(kind, folder, device)
@@ -101,22 +157,51 @@ def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
 
 
 def load_clip(place: str | Path, adapters: Sequence[str] = (), device: str = "cpu") -> EmotionCLIP:
-    """The CLIP at a place, any that `CLIPModel.save_pretrained` wrote with its tokenizer.
+    """Load a CLIP that compares images with words.
 
-    Raises Usage where there is none, and for one that helped to make an adapter.
+    Args:
+        place: The folder that `CLIPModel.save_pretrained` wrote, with its tokenizer, or a hub id.
+        adapters: The adapters whose images are judged.
+        device: Where it computes.
+
+    Returns:
+        The CLIP.
+
+    Raises:
+        UsageError: There is no CLIP, or an adapter was made with it.
     """
     check_unrelated(place, adapters)
     return load_text_clip(place, device)
 
 
 def judge_fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
-    """The fingerprints of the judges by name: scores by other judges do not compare."""
-    return {name: run_dir.fingerprint_folder(locate_model(place)) for name, place in _judge_places(base, more).items()}
+    """Compute the fingerprints of judges; scores by other judges cannot be compared.
+
+    Args:
+        base: The base.
+        more: Folders or hub ids of further judges.
+
+    Returns:
+        The fingerprints by name.
+    """
+    fingerprints = {}
+    for name, place in _judge_places(base, more).items():
+        fingerprints[name] = run_dir.fingerprint_folder(locate_model(place))
+    return fingerprints
 
 
 def name_miniature(base: str, more: Sequence[str] = ()) -> list[str]:
-    """The names of those of these judges that are the miniature's, and know its world alone."""
-    return [name for name, place in _judge_places(base, more).items() if is_miniature(place)]
+    """Name the judges that belong to the miniature, which know only the rendered world.
+
+    Args:
+        base: The base.
+        more: Folders or hub ids of further judges.
+
+    Returns:
+        Their names.
+    """
+    places = _judge_places(base, more)
+    return [name for name, place in places.items() if is_miniature(place)]
 
 
 def _judge_places(base: str, more: Sequence[str]) -> dict[str, str]:
@@ -129,11 +214,24 @@ def _judge_places(base: str, more: Sequence[str]) -> dict[str, str]:
 
 def _unused_name(name: str, taken: Container[str]) -> str:
     """The name, or with the first number that makes it one of its own."""
-    return next(one for one in chain([name], (f"{name}-{number}" for number in count(2))) if one not in taken)
+    unused, number = name, 1
+    while unused in taken:
+        number += 1
+        unused = f"{name}-{number}"
+    return unused
 
 
 def check_unrelated(place: str | Path, adapters: Sequence[str], pictures: str | Path | None = None) -> None:
-    """Raises Usage where what judges has had a part in what it would judge."""
+    """Check that a judge has no part in what it judges.
+
+    Args:
+        place: The judge.
+        adapters: The adapters whose images are judged.
+        pictures: The folder of images that are judged, if any.
+
+    Raises:
+        UsageError: The judge shares weights or training images with an adapter, or learned from the images.
+    """
     folder = locate_model(place)
     mark, (role, data) = run_dir.fingerprint_folder(folder), training_history(folder)
     for adapter in adapters:
@@ -147,19 +245,28 @@ def check_unrelated(place: str | Path, adapters: Sequence[str], pictures: str | 
                 f"{place} learnt from the pictures that {adapter} learnt from ({data[:12]}) and cannot judge it: train "
                 "one with role=judges"
             )
-    given = (
-        pictures
-        and (Path(pictures) / run_dir.MANIFEST).is_file()
-        and run_dir.read_manifest(pictures).get("fingerprint")
-    )
+    given = None
+    if pictures and (Path(pictures) / run_dir.MANIFEST).is_file():
+        given = run_dir.read_manifest(pictures).get("fingerprint")
     if given and given == data:
         raise UsageError(f"{place} learnt from {pictures} ({given[:12]}) and cannot judge it: give another --judge")
 
 
 def training_history(folder: Path) -> tuple[str, str]:
-    """Whose pictures an encoder learnt from, and the fingerprint of the data they are part of; empty where untold."""
-    card = learners.read_card(folder) if (folder / learners.CARD).is_file() else {}
+    """Find out which images an encoder learned from.
+
+    Args:
+        folder: The encoder's folder.
+
+    Returns:
+        The role, and the fingerprint of the data; both empty where they are not known.
+    """
+    if not (folder / learners.CARD).is_file():
+        return "", ""
+    card = learners.read_card(folder)
     if "data" not in card:
         return "", ""
-    role = "methods" if card["learner"] == "emotion_clip" else "judges"
+    role = "judges"
+    if card["learner"] == "emotion_clip":
+        role = "methods"
     return card.get("config", {}).get("role", role), str(card["data"])

@@ -1,9 +1,9 @@
 """LPIPS (Zhang et al. 2018), the perceptual distance that papers print, by the package `lpips` itself.
 
     pip install 'emoscene[perceptual]'
-    emoscene evaluate --pictures edits --lpips alex ...
+    emoscene evaluate --images edits --lpips alex ...
 
-It is told of every edit and the picture that it was made from. `alex` is the network that the authors recommend for
+It is told of every edit and the image that it was made from. `alex` is the network that the authors recommend for
 comparing, `vgg` the one that losses use. The package finds the network's own weights through torchvision, which fetches
 them once.
 
@@ -24,18 +24,37 @@ from emoscene.encoders.base import to_tensor
 
 
 class Perceptual:
-    """LPIPS by one network: a function of two pictures."""
+    """LPIPS by one network: a function of two images."""
 
     def __init__(self, model: Any, device: str = "cpu") -> None:
         self.model, self.device = model.eval().to(device), device
 
     @classmethod
     def load(cls, trunk: str, device: str = "cpu") -> Perceptual:
-        """LPIPS by this network, `alex` or `vgg`. Raises Failure where the extra is not installed."""
+        """Load LPIPS (Zhang et al. 2018).
+
+        Args:
+            trunk: The network, `alex` or `vgg`.
+            device: Where it computes.
+
+        Returns:
+            The distance.
+
+        Raises:
+            EmosceneError: The extra is not installed.
+        """
         return cls(import_extra("lpips", "perceptual").LPIPS(net=trunk, verbose=False), device)
 
     @torch.no_grad()
     def distance(self, one: Image.Image, other: Image.Image) -> float:
-        """The distance of two pictures of one size; 0 for equal ones."""
-        both = [to_tensor([picture]).to(self.device) for picture in (one, other)]
-        return float(np.asarray(self.model(*both).cpu()).item())
+        """Compute the distance of two images.
+
+        Args:
+            one: An image.
+            other: An image of the same size.
+
+        Returns:
+            The distance, 0 for equal images.
+        """
+        left, right = to_tensor([one]).to(self.device), to_tensor([other]).to(self.device)
+        return float(np.asarray(self.model(left, right).cpu()).item())

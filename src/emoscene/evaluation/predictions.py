@@ -32,7 +32,7 @@ from emoscene.evaluation.perceptual import Perceptual
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-CHUNK = 64  # pictures held in memory at once
+CHUNK = 64  # images held in memory at once
 GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
 """Pictures of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
@@ -41,9 +41,9 @@ VERDICTS = ("emotion", "polarity", "affect", "calibration")
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture to judge: its file, which prompt and seed made it, the number of the emotion asked (-1: none).
+    """An image to judge: its file, which prompt and seed made it, the number of the emotion asked (-1: none).
 
-    scene: the scene asked, text: the prompt's words, original: the picture that it is an edit of, where known.
+    scene: the scene asked, text: the prompt's words, original: the image that it is an edit of, where known.
     """
 
     file: Path
@@ -57,7 +57,15 @@ class Sample:
 
 @torch.no_grad()
 def encode_texts(clip: EmotionCLIP, texts: Sequence[str]) -> Array:
-    """The vectors of texts [N, D], of unit length; each text is read once."""
+    """Encode texts, each distinct one once.
+
+    Args:
+        clip: The CLIP.
+        texts: N texts.
+
+    Returns:
+        Unit vectors [N, D].
+    """
     distinct = list(dict.fromkeys(texts))
     vectors: Array = clip.encode_texts(distinct).cpu().numpy()
     return vectors[[distinct.index(text) for text in texts]]
@@ -72,17 +80,25 @@ def predict(
     perceptual: Perceptual | None = None,
     seen: Mapping[str, Array] | None = None,
 ) -> dict[str, Predictions]:
-    """What each emotion judge read, the scene judge's reading beside it; a file is read once, however often asked.
+    """Let all judges read the samples; a file is read once, however many samples it has.
 
-    through: what is done to each picture before it is read. clip: what reads pictures and their words as vectors.
-    guide: what the method that painted them finds in pictures itself. perceptual: how far apart an edit and its
-    picture look. seen: what `predict_images` saw in each file, where the files were not kept. Pictures may be of
-    several sizes, but then they have no common spectrum.
+    Args:
+        samples: N images.
+        judges: The judges and other models, by name.
+        through: Applied to each image before it is read.
+        clip: Encodes images and their texts.
+        guide: The guidance classifier of the method that generated the images.
+        perceptual: Measures LPIPS between edits and originals.
+        seen: What `predict_images` returned for each file, where the files were not kept.
+
+    Returns:
+        The predictions of each emotion judge, with those of the scene judge beside them.
     """
     files = list(dict.fromkeys(sample.file for sample in samples))
-    order = {file: place for place, file in enumerate(files)}
+    order = dict(zip(files, range(len(files)), strict=True))
     places = np.array([order[sample.file] for sample in samples], np.int64)
-    seen = predict_files(files, judges, through, clip, guide) if seen is None else seen
+    if seen is None:
+        seen = predict_files(files, judges, through, clip, guide)
     seen = {name: values[places] for name, values in seen.items()}
     shared: dict[str, Any] = {
         "prompt": np.array([sample.prompt for sample in samples]),
@@ -92,47 +108,61 @@ def predict(
         "gradient": seen["gradient"],
         "spectrum": seen["spectrum"],
     }
-    scenes, objects, space = (_first_with_target(judges, target) for target in ("scene", "object", ""))
+    scenes, objects = _first_with_target(judges, "scene"), _first_with_target(judges, "object")
+    space = _first_with_target(judges, "")
     if scenes:
         labels = judges[scenes].labels
         shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
-        shared["place"] = np.array([labels.index(s.scene) if s.scene in labels else -1 for s in samples])
+        numbers = dict(zip(labels, range(len(labels)), strict=True))
+        shared["place"] = np.array([numbers.get(sample.scene, -1) for sample in samples])
     if objects:
         shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
     if clip is not None:
         words = [sample.text for sample in samples]
         shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
-        shared |= {"texts": encode_texts(clip, words)} if all(words) else {}
-    shared |= {"guide": seen["guide"]} if guide else {}
+        if all(words):
+            shared |= {"texts": encode_texts(clip, words)}
+    if guide:
+        shared |= {"guide": seen["guide"]}
     befores: dict[str, Predictions] = {}
-    edits = [place for place, sample in enumerate(samples) if sample.original]
+    edits = []
+    for place, sample in enumerate(samples):
+        if sample.original:
+            edits.append(place)
     if through is None and edits:
         befores, closeness = predict_edits([samples[place] for place in edits], judges, clip, perceptual)
         shared |= {"edits": np.array(edits), **closeness}
-    return {
-        name: Predictions(
-            **shared,
-            originals=befores.get(name),
-            likely=seen[f"likely {name}"],
-            features=seen[f"features {space or name}"],
-            space=space or name,
-            says=judge.explains,
-            by=name,
-        )
-        for name, judge in judges.items()
-        if judge.target == "emotion"
-    }
+    result = {}
+    for name, judge in judges.items():
+        if judge.target == "emotion":
+            result[name] = Predictions(
+                **shared,
+                originals=befores.get(name),
+                likely=seen[f"likely {name}"],
+                features=seen[f"features {space or name}"],
+                space=space or name,
+                says=judge.explains,
+                by=name,
+            )
+    return result
 
 
 def guidance_classifier(pipe: EmotionPipeline) -> GuidanceClassifier | None:
-    """What the method that paints finds felt in pictures itself; None where none of its methods looks."""
+    """Get the classifier that guides a pipeline.
+
+    Args:
+        pipe: The pipeline.
+
+    Returns:
+        A function that classifies images; None where no method classifies.
+    """
     if all(type(method).classify is Method.classify for method in pipe.chain.methods):
         return None
 
     def guide(pictures: Sequence[Image.Image]) -> Array:
-        told = pipe.chain.classify(pipe.base.encode_images(to_tensor(pictures)))
-        assert told is not None, "a method that looks has an opinion"
-        return told.exp().cpu().numpy()
+        logs = pipe.chain.classify(pipe.base.encode_images(to_tensor(pictures)))
+        assert logs is not None, "a method that classifies returns log-probabilities"
+        return logs.exp().cpu().numpy()
 
     return guide
 
@@ -149,12 +179,24 @@ def predict_files(
     clip: EmotionCLIP | None = None,
     guide: GuidanceClassifier | None = None,
 ) -> dict[str, Array]:
-    """What is seen in each file, by what `predict_images` calls it."""
+    """Let all judges read files, which may have several sizes.
+
+    Args:
+        files: The N files.
+        judges: The judges and other models, by name.
+        through: Applied to each image before it is read.
+        clip: Encodes images.
+        guide: The guidance classifier.
+
+    Returns:
+        Arrays [N, ...], by the names of `predict_images`; spectra of mixed sizes are empty.
+    """
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
     for group in group_by_size(files):
         opened = [open_image(files[place]) for place in group]
-        opened = [through(picture) for picture in opened] if through else opened
+        if through:
+            opened = [through(picture) for picture in opened]
         for name, part in predict_images(opened, judges, clip, guide).items():
             seen.setdefault(name, []).append(part)
         back += group
@@ -169,11 +211,24 @@ def predict_images(
     clip: EmotionCLIP | None = None,
     guide: GuidanceClassifier | None = None,
 ) -> dict[str, Array]:
-    """What is seen in pictures of one size: gradient, spectrum, vectors, guide, `likely JUDGE` and `features JUDGE`."""
+    """Let all judges read images of one size.
+
+    Args:
+        pictures: N images.
+        judges: The judges and other models, by name.
+        clip: Encodes images.
+        guide: The guidance classifier.
+
+    Returns:
+        Arrays [N, ...]: `gradient`, `spectrum`, `vectors`, `guide`, and `likely JUDGE` and `features JUDGE` of each
+        judge.
+    """
     pixels = np.stack([np.asarray(picture) for picture in pictures])
     parts = {"gradient": gradient_magnitude(pixels), "spectrum": power_spectrum(pixels)}
-    parts |= {"vectors": clip.read(pictures).features} if clip else {}
-    parts |= {"guide": guide(pictures)} if guide else {}
+    if clip:
+        parts |= {"vectors": clip.read(pictures).features}
+    if guide:
+        parts |= {"guide": guide(pictures)}
     for name, judge in judges.items():
         read = judge.read(pictures)
         parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}
@@ -186,75 +241,124 @@ def predict_edits(
     clip: EmotionCLIP | None = None,
     perceptual: Perceptual | None = None,
 ) -> tuple[dict[str, Predictions], dict[str, Array]]:
-    """What the judges read of the pictures that samples are edits of; SSIM, PSNR and LPIPS with them [N] by field."""
+    """Let all judges read the originals of edits.
+
+    Args:
+        samples: E edits.
+        judges: The judges and other models, by name.
+        clip: Encodes images.
+        perceptual: Measures LPIPS.
+
+    Returns:
+        The predictions of the originals by judge, and SSIM (`alike`), PSNR (`near`) and LPIPS (`lpips`) [E].
+    """
     originals = [replace(sample, file=sample.original or sample.file, original=None) for sample in samples]
-    near: dict[str, list[float]] = {"alike": [], "near": [], **({"lpips": []} if perceptual else {})}
+    near: dict[str, list[float]] = {"alike": [], "near": []}
+    if perceptual:
+        near["lpips"] = []
     for sample, original in zip(samples, originals, strict=True):
         after, before = open_image(sample.file), open_image(original.file)
         before = before.resize(after.size, Image.Resampling.LANCZOS)
-        pair = [np.asarray(picture)[None] for picture in (after, before)]
-        near["alike"].append(ssim(*pair)[0])
-        near["near"].append(psnr(*pair)[0])
+        edited, unedited = np.asarray(after)[None], np.asarray(before)[None]
+        near["alike"].append(ssim(edited, unedited)[0])
+        near["near"].append(psnr(edited, unedited)[0])
         if perceptual:
             near["lpips"].append(perceptual.distance(after, before))
     return predict(originals, judges, clip=clip), {name: np.array(values) for name, values in near.items()}
 
 
 def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
-    """The places of the files in groups of one size, none larger than is held in memory at once."""
+    """Group files by the size of their images.
+
+    Args:
+        files: The files.
+
+    Yields:
+        Indices of at most `CHUNK` files of one size.
+    """
     sizes: dict[tuple[int, int], list[int]] = {}
     for place, file in enumerate(files):
         sizes.setdefault(open_image(file).size, []).append(place)
     for group in sizes.values():
-        yield from (group[first : first + CHUNK] for first in range(0, len(group), CHUNK))
+        for first in range(0, len(group), CHUNK):
+            yield group[first : first + CHUNK]
 
 
 def recompress_jpeg(picture: Image.Image) -> Image.Image:
-    """The picture as a JPEG of quality 75 leaves it."""
+    """Compress an image as a JPEG of quality 75.
+
+    Args:
+        picture: The image.
+
+    Returns:
+        What is left of it.
+    """
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=75)
     return Image.open(buffer).convert("RGB")
 
 
 def blur(picture: Image.Image) -> Image.Image:
-    """The picture a little out of focus: a Gaussian of one part in 128 of its side."""
+    """Blur an image with a Gaussian of 1/128 of its shorter side.
+
+    Args:
+        picture: The image.
+
+    Returns:
+        The blurred image.
+    """
     return picture.filter(ImageFilter.GaussianBlur(min(picture.size) / 128))
 
 
 TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": recompress_jpeg, "blur": blur}
-"""What a picture should survive: a gain that vanishes here was noise that only the judge could see."""
+"""What an image should survive: a gain that vanishes here was noise that only the judge could see."""
 
 
 def measure_robustness(
     samples: Sequence[Sample], judges: Mapping[str, Encoder], seen: Mapping[str, Array] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Each judge's emotion accuracy once the pictures went through each treatment; nothing where it has none.
+    """Measure each judge's emotion accuracy on degraded images.
 
-    seen: what each judge saw of them, each name after its treatment's, where the files were not kept.
+    Args:
+        samples: The images.
+        judges: The judges and other models, by name.
+        seen: What each judge read of degraded images, where the files were not kept.
+
+    Returns:
+        The accuracy by judge and degradation; empty where no emotion was asked.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, treatment in TREATED.items():
         own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
         for judge, read in predict(samples, judges, treatment, seen=own).items():
-            if accuracy := _run_metrics(("emotion",), read.only_judged, None, {}).get("emotion_accuracy"):
+            accuracy = _run_metrics(("emotion",), read.only_judged, None, {}).get("emotion_accuracy")
+            if accuracy:
                 found.setdefault(judge, {})[name] = accuracy
     return found
 
 
 def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:
-    """The parts "judges", "metrics" and "missing" of `scores.json`.
+    """Compute all metrics.
 
-    Metrics are the plug-ins of that kind; all but those of a judge's verdict see the first judge's features. One that
-    could not be measured leaves its sentence under "missing".
+    Args:
+        made: The predictions of the generated images, by judge.
+        real: The predictions of real images, by judge.
+
+    Returns:
+        The parts "judges", "metrics" and "missing" of `scores.json`; "missing" says why a metric could not be computed.
     """
     missing: dict[str, str] = {}
     judges: dict[str, dict[str, Any]] = {}
     labelled = any((read.asked >= 0).any() for read in made.values())
+    verdicts: tuple[str, ...] = VERDICTS
     if not labelled:
+        verdicts = ()
         missing["emotion"] = "no emotion was asked of any picture: name their folders after emotions"
     for name, read in made.items():
-        read, there = read.only_judged, None if real is None else real[name].only_judged
-        judges[name] = _run_metrics(VERDICTS if labelled else (), read, there, missing, f" of {name}")
+        read, there = read.only_judged, None
+        if real is not None:
+            there = real[name].only_judged
+        judges[name] = _run_metrics(verdicts, read, there, missing, f" of {name}")
         if len(read.says) < len(EMOTIONS):
             judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
@@ -262,9 +366,11 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
             judges[name]["confusion"] = count_confusions(read.likely, read.asked).astype(int).tolist()
         if "calibration_error" in judges[name] and there is not None:
             judges[name]["reliability"] = reliability_curve(there.likely, there.asked)
-    first = next(iter(made))
+    first, there = next(iter(made)), None
+    if real is not None:
+        there = real[first]
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
-    metrics = _run_metrics(rest, made[first], None if real is None else real[first], missing)
+    metrics = _run_metrics(rest, made[first], there, missing)
     return {
         "pictures": len(made[first]),
         "emotions": list(EMOTIONS),
@@ -288,22 +394,40 @@ def _run_metrics(
 
 
 def verdict_rows(samples: Sequence[Sample], made: Mapping[str, Predictions], folder: Path) -> list[dict[str, Any]]:
-    """A row a sample: what was asked, what each judge that can say it saw, whether the scene is there; for pairing."""
+    """List the verdicts on each sample, for paired comparisons.
+
+    Args:
+        samples: N images.
+        made: Their predictions, by judge.
+        folder: The folder that the file names are relative to.
+
+    Returns:
+        A row for each sample.
+    """
     first = next(iter(made.values()))
-    kept = hits(first.scene, first.place) if first.scene.size else None
-    seen = {name: predicted_labels(read.likely, read.asked) for name, read in made.items()}
+    scene_hits = None
+    if first.scene.size:
+        scene_hits = hits(first.scene, first.place)
+    seen = {}
+    for name, read in made.items():
+        seen[name] = predicted_labels(read.likely, read.asked)
     rows = []
     for place, sample in enumerate(samples):
-        inside = sample.file.is_relative_to(folder)
-        asked = EMOTIONS[sample.asked] if sample.asked >= 0 else None
+        file, asked, kept = sample.file, None, None
+        if file.is_relative_to(folder):
+            file = file.relative_to(folder)
+        if sample.asked >= 0:
+            asked = EMOTIONS[sample.asked]
+        if scene_hits is not None and first.place[place] >= 0:
+            kept = int(scene_hits[place])
         rows.append(
             {
-                "file": (sample.file.relative_to(folder) if inside else sample.file).as_posix(),
+                "file": file.as_posix(),
                 "prompt": sample.text or sample.file.name,
                 "seed": int(sample.seed),
                 "asked": asked,
                 "scene": sample.scene or None,
-                "kept": None if kept is None or first.place[place] < 0 else int(kept[place]),
+                "kept": kept,
                 "seen": {
                     name: EMOTIONS[seen[name][place]]
                     for name, read in made.items()
@@ -316,8 +440,17 @@ def verdict_rows(samples: Sequence[Sample], made: Mapping[str, Predictions], fol
 
 
 def _round_all(numbers: Array) -> list[float | None]:
-    return [round(float(number), 4) if np.isfinite(number) else None for number in numbers]
+    rounded: list[float | None] = []
+    for number in numbers:
+        if np.isfinite(number):
+            rounded.append(round(float(number), 4))
+        else:
+            rounded.append(None)
+    return rounded
 
 
 def _plain_value(values: Mapping[str, Value]) -> dict[str, Any]:
-    return {name: value.to_dict() for name, value in values.items()}
+    result = {}
+    for name, value in values.items():
+        result[name] = value.to_dict()
+    return result

@@ -1,7 +1,7 @@
 """Every method at Stable Diffusion v1.5's true size: `python -m emoscene.evaluation.true_size --out out/truesize`.
 
 A folder with the public architecture and random weights takes the place of the real one, which is not downloaded. On it
-each method trains two steps and draws two. The pictures mean nothing; sizes, seconds and memory are the real ones'.
+each method trains two steps and draws two. The images mean nothing; sizes, seconds and memory are the real ones'.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ VECTOR = 512  # numbers of an EmotionCLIP vector of the usual size
 
 
 def make_true_size_base(folder: Path) -> Path:
-    """The base, with random weights in half precision; its tokenizer is the miniature's. About 2 GB."""
+    """Write a base with random weights in half precision, about 2 GB; its tokenizer is the miniature's.
+
+    Args:
+        folder: Where to write, unless it is there.
+
+    Returns:
+        The folder.
+    """
     if (folder / "model_index.json").is_file():
         return folder
     torch.manual_seed(0)
@@ -71,27 +78,62 @@ class RandomSamples:
         return len(EMOTIONS)
 
     def column(self, column: str) -> Any:
-        """One column of every row."""
+        """Read one column of all rows.
+
+        Args:
+            column: Its name.
+
+        Returns:
+            A tensor or a list.
+        """
         return self.read(range(len(self)), [column])[column]
 
     def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
-        """The named columns of these rows."""
+        """Read the named columns of some rows.
+
+        Args:
+            indices: The rows.
+            columns: The names of the columns.
+
+        Returns:
+            A tensor or a list for each column.
+        """
         draw = torch.Generator().manual_seed(0)
         shapes: dict[str, Tensor] = {
             "latent": torch.randn(len(self), 4, 64, 64, generator=draw),
             "vector": torch.nn.functional.normalize(torch.randn(len(self), VECTOR, generator=draw)),
             "weights": torch.eye(len(self)),
         }
-        words = {name: ["a village by a lake"] for name in ("caption", "caption_long")}
-        return {c: shapes[c][list(indices)] if c in shapes else words[c] * len(indices) for c in columns}
+        words = {}
+        for name in ("caption", "caption_long"):
+            words[name] = ["a village by a lake"]
+        batch: dict[str, Any] = {}
+        for column in columns:
+            if column in shapes:
+                batch[column] = shapes[column][list(indices)]
+            else:
+                batch[column] = words[column] * len(indices)
+        return batch
 
 
 def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
-    """Train two steps, save, load, draw two steps; returns parameters, MB of files, seconds, GB of memory."""
+    """Train a method for two steps, save it, load it and generate with two steps.
+
+    Args:
+        name: The method.
+        folder: The base.
+        out: Where to write.
+
+    Returns:
+        The number of parameters, MB of files, seconds and GB of memory.
+    """
     backbone = DiffusionModel.load(str(folder))
     cls: type[Method] = registry.load_plugin("methods", name)
     own = {field.name for field in configs.list_options(cls.Config)}
-    recipe = {key: value for key, value in registry.load_table("recipes", METHODS[name]).items() if key in own}
+    recipe = {}
+    for key, value in registry.load_table("recipes", METHODS[name]).items():
+        if key in own:
+            recipe[key] = value
     method = cls.from_scratch(configs.replace_fields(cls.Config(), recipe), backbone, RandomSamples())
     config = state.Config(steps=2, batch_size=1, ema_decay=0.0)
     target, seconds = out / name, list[float]()
@@ -120,14 +162,29 @@ def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
 
 
 def measure(out: Path, names: Sequence[str] = tuple(METHODS)) -> list[dict[str, Any]]:
-    """Try methods one after the other, each in a process of its own, so that its memory is its own."""
+    """Try methods one after the other, each in its own process, so that its memory is measured alone.
+
+    Args:
+        out: Where to write.
+        names: The methods.
+
+    Returns:
+        What `try_method` returns for each.
+    """
     folder = make_true_size_base(out / "base")
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as process:
         return [process.submit(try_method, name, folder, out).result() for name in names]
 
 
 def main(line: Sequence[str] | None = None) -> int:
-    """Measure and print; the status is 1 if a file is larger than promised."""
+    """Measure and print.
+
+    Args:
+        line: The words of the command line; those of the process if left out.
+
+    Returns:
+        The exit status: 1 if a file is larger than its limit.
+    """
     parser = argparse.ArgumentParser(prog="python -m emoscene.evaluation.true_size", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/truesize"))
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="NAME")
@@ -137,7 +194,9 @@ def main(line: Sequence[str] | None = None) -> int:
     table = Table("method", "parameters", "MB as saved", "s a step of 1", "s a drawn step", "peak GB")
     for row in found:
         limit = LIMITS.get(row["method"])
-        size = f"{row['megabytes']}" + ("" if limit is None else f" (<= {limit:g})")
+        size = f"{row['megabytes']}"
+        if limit is not None:
+            size += f" (<= {limit:g})"
         table.add_row(
             row["method"], f"{row['parameters']:,}", size, *(f"{row[k]:.2f}" for k in ("train", "draw", "gigabytes"))
         )

@@ -37,7 +37,7 @@ SD15 = (320, 640, 1280, 1280), 768
 
 @dataclass(frozen=True)
 class Artifact:
-    """A trained method's folder, loaded once to see that it paints."""
+    """A trained method's folder, loaded once to see that it works."""
 
     folder: Path
     card: Mapping[str, Any]
@@ -54,23 +54,25 @@ class Artifact:
     def name(self) -> str:
         """What its files are called."""
         words = re.sub(r"[^A-Za-z0-9]+", "-", self.folder.resolve().name).strip("-").lower()
-        return words if words.startswith("emo") else f"emoscene-{words}"
+        if words.startswith("emo"):
+            return words
+        return f"emoscene-{words}"
 
     @property
     def hub(self) -> str | None:
         """The base's id on the hub, if that is where it comes from."""
         source = self.pipe.base.spec.source
-        return source if hub.ID.fullmatch(source) and not Path(source).exists() else None
+        if hub.ID.fullmatch(source) and not Path(source).exists():
+            return source
+        return None
 
     @property
     def licence(self) -> str:
-        """The base's, which what was trained on it inherits; `other` where nobody said."""
+        """The base's licence, which adapters inherit; `other` where it is not known."""
         base = self.pipe.base.name
-        return (
-            registry.load_table("bases", base).get("license", "other")
-            if base in registry.list_names("bases")
-            else "other"
-        )
+        if base in registry.list_names("bases"):
+            return registry.load_table("bases", base).get("license", "other")
+        return "other"
 
     @property
     def is_sd15(self) -> bool:
@@ -82,19 +84,25 @@ class Artifact:
     def peft_config(self) -> dict[str, Any]:
         """PEFT's description of the update; empty where there is none."""
         file = self.folder / "adapter_config.json"
-        return run_dir.parse_json(file.read_text(encoding="utf8")) if file.is_file() else {}
+        if file.is_file():
+            return run_dir.parse_json(file.read_text(encoding="utf8"))
+        return {}
 
     @cached_property
     def low_rank_factors(self) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
         """The factors A and B of each layer, by (`unet` or `text_encoder`, the layer's name)."""
         file = self.folder / "adapter_model.safetensors"
-        state = load_file(str(file)) if file.is_file() else {}
+        if not file.is_file():
+            return {}
+        state = load_file(str(file))
         found = {}
         for key, a in state.items():
             if key.endswith(".lora_A.weight"):
                 layer = key.removesuffix(".lora_A.weight")
                 name = layer.removeprefix(PEFT)
-                part = "text_encoder" if name.startswith("text_encoder.") else "unet"
+                part = "unet"
+                if name.startswith("text_encoder."):
+                    part = "text_encoder"
                 found[part, name.removeprefix("text_encoder.")] = a, state[f"{layer}.lora_B.weight"]
         return found
 
@@ -102,19 +110,26 @@ class Artifact:
     def tokens(self) -> dict[str, Tensor]:
         """Each emotion's vectors [n, D]; nothing where the method has none."""
         file = self.folder / "tokens.safetensors"
-        return dict(zip(EMOTIONS, load_file(str(file))["tokens"], strict=True)) if file.is_file() else {}
+        if file.is_file():
+            return dict(zip(EMOTIONS, load_file(str(file))["tokens"], strict=True))
+        return {}
 
     @cached_property
     def training_facts(self) -> dict[str, Any]:
         """The settings of its training and what its data were, as far as the manifests tell."""
         config, parents = self.manifest.get("config", {}), self.manifest.get("parents", [])
-        data: Mapping[str, Any] = next((parent for parent in parents if parent["kind"] == "prepared"), {})
-        call = data.get("config", {})
+        data: Mapping[str, Any] = {}
+        for parent in reversed(parents):
+            if parent["kind"] == "prepared":
+                data = parent
+        call, dataset = data.get("config", {}), None
+        if call.get("source") == "hub" and call.get("revision"):
+            dataset = call.get("root")
         return {
             "settings": migrate_settings({**config.get("training", {}), **config.get("own", {})}, RENAMED.values()),
             "cost": self.manifest.get("cost", {}),
             "source": call.get("source"),
-            "dataset": call.get("root") if call.get("source") == "hub" and call.get("revision") else None,
+            "dataset": dataset,
             "pictures": data.get("roles", {}).get("methods"),
             "emotions": data.get("emotions", {}),
         }
@@ -137,16 +152,30 @@ class ExportBundle:
     trigger: Callable[[str], str] | None = None
 
     def write_files(self, folder: Path) -> None:
-        """Write the parts, each whole or not at all."""
+        """Write the parts, each whole or not at all.
+
+        Args:
+            folder: Where to write.
+        """
         for name, part in self.parts.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             run_dir.write_atomic(folder / name, part)
 
 
 def open_artifact(given: str | Path, base: str | None = None, device: str | None = None, steps: int = 20) -> Artifact:
-    """The artifact in a folder, or a base's own as `mini:lora`.
+    """Open an artifact.
 
-    Raises Usage for what is no trained method, or for another base than it was trained on.
+    Args:
+        given: A folder that `train` made, or a base's own adapter such as `mini:lora`.
+        base: The base, if it is not the recorded one.
+        device: Where it computes; the best device there is if left out.
+        steps: The number of inference steps of the examples.
+
+    Returns:
+        The artifact.
+
+    Raises:
+        UsageError: It is not a trained method, or it was trained on another base.
     """
     folder = Path(given)
     base_name, colon, name = str(given).rpartition(":")
@@ -159,30 +188,61 @@ def open_artifact(given: str | Path, base: str | None = None, device: str | None
     card = learners.read_card(folder)
     if card["learner"] not in registry.list_names("methods"):
         raise UsageError(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
-    manifest = run_dir.read_manifest(folder, "artifact") if (folder / run_dir.MANIFEST).is_file() else {}
+    manifest: dict[str, Any] = {}
+    if (folder / run_dir.MANIFEST).is_file():
+        manifest = run_dir.read_manifest(folder, "artifact")
     pipe = load(base or card["base"]["name"], adapter=folder, device=device)
     return Artifact(folder, card, manifest, pipe, steps)
 
 
 def token_name(emotion: str) -> str:
-    """The name of an emotion's embedding and of its file."""
+    """Name the embedding of an emotion, and its file.
+
+    Args:
+        emotion: The emotion.
+
+    Returns:
+        The name, such as `emo-awe`.
+    """
     return f"emo-{emotion}"
 
 
 def restore_layer_name(part: str, layer: str) -> str:
-    """The layer's name as other programs know it: transformers once had CLIP's layers one module deeper."""
-    return f"text_model.{layer}" if part == "text_encoder" and not layer.startswith("text_model.") else layer
+    """Name a layer as other programs do: transformers once had CLIP's layers one module deeper.
+
+    Args:
+        part: `unet` or `text_encoder`.
+        layer: The layer's name in the model.
+
+    Returns:
+        The name.
+    """
+    if part == "text_encoder" and not layer.startswith("text_model."):
+        return f"text_model.{layer}"
+    return layer
 
 
 def example_script(artifact: Artifact, imports: str, loading: str, call: str) -> str:
-    """A script of plain diffusers that paints the picture of the gallery in `EMOTION`."""
+    """Write a script of plain diffusers that generates the gallery's image of `EMOTION`.
+
+    Args:
+        artifact: The artifact.
+        imports: Lines of imports.
+        loading: Lines that load the exported files.
+        call: The arguments of the pipeline's call.
+
+    Returns:
+        The script.
+    """
     base = artifact.pipe.base
-    where = json.dumps(base.spec.source) + (f', revision="{base.spec.revision}"' if base.spec.revision else "")
+    where = json.dumps(base.spec.source)
+    if base.spec.revision:
+        where += f', revision="{base.spec.revision}"'
     if (Path(base.spec.source) / "model_index.json").is_file():
-        imports, where = (
-            f"from importlib.resources import files\n{imports}",
-            f'files("emoscene") / "{base.spec.source}"',
-        )
+        imports = f"from importlib.resources import files\n{imports}"
+        package = registry.package_folder("bases", base.spec.family)
+        place = Path(base.spec.source).relative_to(package).as_posix()
+        where = f'files("{package.name}") / "{place}"'
     settings = f"num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}"
     return f"""{imports}
 import torch

@@ -1,4 +1,4 @@
-"""The model card: what the files are, pictures that they made, how to use them, what was measured, what they cannot do.
+"""The model card: what the files are, images that they made, how to use them, what was measured, what they cannot do.
 
 It is the `README.md` of the folder, with the header that the hub reads (YAML between two lines of dashes).
 """
@@ -40,53 +40,97 @@ TAGS = ("text-to-image", "emotion", "stable-diffusion")
 
 
 def gallery_params(artifact: Artifact, num: int) -> list[GenerationParams]:
-    """What the gallery shows: the base, and each emotion, for `num` seeds."""
+    """List the images of the gallery.
+
+    Args:
+        artifact: The artifact.
+        num: The number of seeds, at least 1.
+
+    Returns:
+        For each seed, the parameters of the base's image and of each emotion's.
+    """
     emotions: list[Emotion] = [None, *EMOTIONS]
     asked = artifact.pipe.plan(
         PROMPT, emotion=emotions, seed=SEED, num_images_per_prompt=num, num_inference_steps=artifact.steps
     )
-    return [replace(row, file=f"{format_emotion(row.emotion) or 'base'}-{row.seed:04d}.png") for row in asked]
+    params = []
+    for row in asked:
+        params.append(replace(row, file=f"{format_emotion(row.emotion) or 'base'}-{row.seed:04d}.png"))
+    return params
 
 
 def generate_gallery(
     artifact: Artifact, folder: Path, num: int, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Write the gallery's pictures and their sheet into `folder`; on_progress: told how many there are, and of how
-    many.
+    """Generate the gallery's images and their contact sheet.
+
+    Args:
+        artifact: The artifact.
+        folder: Where to write.
+        num: The number of seeds, at least 1.
+        on_progress: Receives the numbers of images done and in total.
     """
     wanted = gallery_params(artifact, num)
     image_folder.generate_missing(artifact.pipe.generate, wanted, folder / GALLERY, on_progress=on_progress)
     image_folder.gather_rows(folder / GALLERY, [row.file for row in wanted])
-    images = [Image.open(folder / GALLERY / row.file).convert("RGB") for row in wanted]
+    images = []
+    for row in wanted:
+        images.append(Image.open(folder / GALLERY / row.file).convert("RGB"))
     lines = [images[seed::num] for seed in range(num)]
-    made = contact_sheet(
-        lines, [str(SEED + seed) for seed in range(num)] if num > 1 else (), ("base", *EMOTIONS), PROMPT
-    )
+    labels: list[str] = []
+    if num > 1:
+        labels = [str(SEED + seed) for seed in range(num)]
+    made = contact_sheet(lines, labels, ("base", *EMOTIONS), PROMPT)
     run_dir.write_atomic(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
 
 
 def write_card(artifact: Artifact, folder: Path, told: ExportBundle, measured: str) -> None:
-    """Write the card, with these results."""
+    """Write the model card.
+
+    Args:
+        artifact: The artifact.
+        folder: Where to write.
+        told: The exported files and their descriptions.
+        measured: The results, as Markdown.
+    """
     base, learner = artifact.pipe.base, artifact.learner
     files = {**told.files, "gallery.png, gallery/": "pictures that it made, each with its own settings inside"}
+    limits, licence = LIMITS, f"`{artifact.licence}`, the base's."
+    if base.spec.family == "mini":
+        limits += f"\n\n{MINIATURE.format(size=base.default_size)}"
+    if artifact.licence == "other":
+        licence = UNKNOWN
     parts = {
         "": f"{_about_text(artifact)}\n\n<Gallery />\n\n![{PROMPT}: the base, then eight emotions](gallery.png)",
         "Files": "\n".join(f"- `{name}`: {what}" for name, what in files.items()),
         "Use": f"{told.use}\n\n```python\n{told.example}\n```\n\nIt paints `gallery/{EMOTION}-{SEED:04d}.png`.".strip(),
         "Strength": told.dial,
         "Results": measured,
-        "Limits": LIMITS + (f"\n\n{MINIATURE.format(size=base.default_size)}" if base.spec.family == "mini" else ""),
-        "Licence": f"`{artifact.licence}`, the base's." if artifact.licence != "other" else UNKNOWN,
+        "Limits": limits,
+        "Licence": licence,
     }
-    body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in parts.items())
+    sections = []
+    for title, content in parts.items():
+        if title:
+            content = f"## {title}\n\n{content}"
+        sections.append(content)
+    body = "\n\n".join(sections)
     text = f"---\n{_yaml_header(artifact, told)}\n---\n\n# {artifact.name}: {learner} for {base.name}\n\n{body}\n"
     run_dir.write_atomic(folder / "README.md", text.encode())
 
 
 def result_table(artifact: Artifact, scores: str | Path | None) -> str:
-    """What was measured: a table of the scores given, else what training proved of it, else that nothing was.
+    """Summarize what was measured: the scores given, otherwise the training's own validation.
 
-    Raises Usage for scores of something else.
+    Args:
+        artifact: The artifact.
+        scores: A folder that `evaluate` wrote, if any.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        UsageError: The scores are of something else.
     """
     if scores is not None:
         return _score_table(artifact, Path(scores))
@@ -111,16 +155,23 @@ def _score_table(artifact: Artifact, folder: Path) -> str:
     for judge, seen in scores["judges"].items():
         if "emotion_accuracy" in seen:
             found[f"emotion as asked, by the judge `{judge}`"] = seen["emotion_accuracy"]
-            found |= {"the same judge on real held-out pictures": seen["ceiling"]} if seen.get("ceiling") else {}
-    found |= {name: scores["metrics"][key] for key, name in METRICS.items() if key in scores["metrics"]}
-    lines = [f"| {name} | {_format_figure(value)} |" for name, value in found.items()]
+            if seen.get("ceiling"):
+                found |= {"the same judge on real held-out pictures": seen["ceiling"]}
+    for key, name in METRICS.items():
+        if key in scores["metrics"]:
+            found[name] = scores["metrics"][key]
+    lines = []
+    for name, value in found.items():
+        lines.append(f"| {name} | {_format_figure(value)} |")
     how = (
         f"{scores['pictures']} pictures of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
         f"emotions, at emotion scale {scores['emotion_scale']:g}, guidance {scores['guidance_scale']:g}, "
         f"{scores['num_inference_steps']} steps of "
         f"{scores['sampler']}. Intervals are 95 %, over prompts and seeds."
     )
-    cautions = [f"\n> Take care: {sentence}." for sentence in scores.get("cautions", ())]
+    cautions = []
+    for sentence in scores.get("cautions", ()):
+        cautions.append(f"\n> Take care: {sentence}.")
     return "\n".join([how, "", "| what | figure |", "| --- | --- |", *lines, *cautions])
 
 
@@ -135,7 +186,8 @@ def _about_text(artifact: Artifact) -> str:
     known, base = artifact.training_facts, artifact.pipe.base
     made = f"Words and an emotion in, pictures out: emoscene's `{artifact.learner}` on the base `{base.name}`."
     data = known["dataset"] or known["source"]
-    if (cost := known["cost"]) and data and known["pictures"]:
+    cost = known["cost"]
+    if cost and data and known["pictures"]:
         made += (
             f" Trained on {known['pictures']:,} pictures of `{data}`: {cost['trainable']:,} parameters, "
             f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
@@ -145,21 +197,33 @@ def _about_text(artifact: Artifact) -> str:
 
 def _yaml_header(artifact: Artifact, told: ExportBundle) -> str:
     """The YAML that the hub reads."""
-    triggers = {name: told.trigger(name) for name in EMOTIONS} if told.trigger else {}
-    shown = [
-        {"text": f"{PROMPT} {triggers.get(name, '')}".strip(), "output": {"url": f"{GALLERY}/{name}-{SEED:04d}.png"}}
-        for name in EMOTIONS
-    ]
+    triggers = {}
+    if told.trigger:
+        triggers = {name: told.trigger(name) for name in EMOTIONS}
+    shown = []
+    for name in EMOTIONS:
+        shown.append(
+            {
+                "text": f"{PROMPT} {triggers.get(name, '')}".strip(),
+                "output": {"url": f"{GALLERY}/{name}-{SEED:04d}.png"},
+            }
+        )
     dataset = artifact.training_facts["dataset"]
-    lora = ["lora", "template:sd-lora"] if artifact.low_rank_factors else []
+    tags, datasets = list(TAGS), None
+    if artifact.low_rank_factors:
+        tags += ["lora", "template:sd-lora"]
+    if told.library == "diffusers":
+        tags.append("stable-diffusion-diffusers")
+    if dataset:
+        datasets = [dataset]
     data = ModelCardData(
         base_model=artifact.hub,
         library_name=told.library,
         license=artifact.licence,
         pipeline_tag="text-to-image",
-        tags=[*TAGS, *lora, *(["stable-diffusion-diffusers"] if told.library == "diffusers" else [])],
+        tags=tags,
         instance_prompt=triggers.get(EMOTION),
-        datasets=[dataset] if dataset else None,
+        datasets=datasets,
         widget=shown,
     )
     return data.to_yaml().strip()

@@ -1,4 +1,4 @@
-"""Files that plain diffusers loads, and what else a script needs to paint the same picture.
+"""Files that plain diffusers loads, and what else a script needs to paint the same image.
 
     pytorch_lora_weights.safetensors   the update, with its rank and alpha in the metadata     load_lora_weights
     emo-awe.safetensors                an emotion's vectors under the token <emo-awe>          load_textual_inversion
@@ -60,7 +60,17 @@ solver's step), so this one needs emoscene, where `--emotion-scale` is the weigh
 
 
 def plan_files(artifact: Artifact) -> ExportBundle:
-    """The files and what the card says of them. Raises Usage for a method that diffusers has no form for."""
+    """Plan the files for diffusers.
+
+    Args:
+        artifact: The artifact.
+
+    Returns:
+        The files and their descriptions.
+
+    Raises:
+        UsageError: diffusers has no format for the method.
+    """
     if (artifact.folder / ADAPTER).is_file():
         return _plan_ip_adapter(artifact)
     if artifact.learner == "guidance":
@@ -83,7 +93,9 @@ def _plan_tokens(artifact: Artifact) -> ExportBundle:
     files["emo-*.safetensors"] = "an emotion's learned vectors, to be written `<emo-awe>` after the prompt's words"
     loading.append(f'pipe.load_textual_inversion(here, weight_name="{token_name(EMOTION)}.safetensors")')
     full = json.dumps(f"{PROMPT} {trigger_word(EMOTION)}")
-    scale, (gain, whole) = (SCALE, GAIN) if artifact.low_rank_factors else ("", ("", ""))
+    scale, gain, whole = "", "", ""
+    if artifact.low_rank_factors:
+        scale, gain, whole = SCALE, GAIN[0], GAIN[1]
     asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.guidance_scale, "seed": SEED}
     dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
     return ExportBundle(
@@ -92,7 +104,14 @@ def _plan_tokens(artifact: Artifact) -> ExportBundle:
 
 
 def trigger_word(emotion: str) -> str:
-    """How an emotion is written in a prompt."""
+    """Write an emotion in a prompt.
+
+    Args:
+        emotion: The emotion.
+
+    Returns:
+        The token, such as `<emo-awe>`.
+    """
     return f"<{token_name(emotion)}>"
 
 
@@ -104,15 +123,14 @@ def _lora_files(artifact: Artifact, file: Path) -> None:
             f"{restore_layer_name(part, layer)}.lora_A.weight": a,
             f"{restore_layer_name(part, layer)}.lora_B.weight": b,
         }
-    about = {
-        f"{part}_lora_adapter_metadata": {
-            "r": artifact.peft_config["r"],
-            "lora_alpha": artifact.peft_config["lora_alpha"],
-            "target_modules": sorted({key.rpartition(".lora_")[0] for key in named}),
-        }
-        for part, named in layers.items()
-        if named
-    }
+    about = {}
+    for name, named in layers.items():
+        if named:
+            about[f"{name}_lora_adapter_metadata"] = {
+                "r": artifact.peft_config["r"],
+                "lora_alpha": artifact.peft_config["lora_alpha"],
+                "target_modules": sorted({key.rpartition(".lora_")[0] for key in named}),
+            }
     StableDiffusionLoraLoaderMixin.save_lora_weights(
         file.parent, layers["unet"], layers["text_encoder"], weight_name=file.name, **about
     )
@@ -121,7 +139,9 @@ def _lora_files(artifact: Artifact, file: Path) -> None:
 def _plan_ip_adapter(artifact: Artifact) -> ExportBundle:
     """An adapter in the shape of IP-Adapter, and the vectors that take the picture's place."""
     prototypes = load_file(str(artifact.folder / "prototypes.safetensors"))["prototypes"]
-    named = {emotion: vector.contiguous() for emotion, vector in zip(EMOTIONS, prototypes, strict=True)}
+    named = {}
+    for emotion, vector in zip(EMOTIONS, prototypes, strict=True):
+        named[emotion] = vector.contiguous()
     parts = {ADAPTER: (artifact.folder / ADAPTER).read_bytes(), VECTORS: save(named)}
     files = {ADAPTER: "the adapter", VECTORS: "EmotionCLIP's mean vector of each emotion's pictures"}
     loading = f"""pipe.load_ip_adapter(here, subfolder="", weight_name="{ADAPTER}", image_encoder_folder=None)

@@ -2,17 +2,18 @@
 
     export("runs/lora", to="a1111", out="out/export")      emoscene export runs/lora --to a1111 --out out/export
 
-    diffusers.py   LoRA, tokens, IP-Adapter: each with a script of plain diffusers that paints the same picture
+    diffusers.py   LoRA, tokens, IP-Adapter: each with a script of plain diffusers that generates the same image
     kohya.py       LoRA and embeddings for kohya's scripts, ComfyUI and AUTOMATIC1111
-    card.py        README.md: pictures, use, what was measured, limits, licence
+    card.py        README.md: images, use, what was measured, limits, licence
 
 A format is a function from an artifact to the files to write and what the card says of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
@@ -43,13 +44,32 @@ def export(
     on_message: Callable[[str], None] = print,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a trained method as other programs read it, with a card and a gallery; returns the folder.
+    """Write a trained method as files of other programs, with a card and a gallery. The same call continues where it
+    stopped.
 
-    artifact: a folder that `train` made, or a base's own as `mini:lora`. to: `diffusers`, `kohya` or `a1111`. base: the
-    base that it stands on, if it has moved. scores: a folder of `evaluate`, for the card. num: seeds of the gallery.
-    push: a repository of the hub, `owner/name`, to upload the folder to; it is made where there is none.
-    The same call goes on where it stopped. Raises Usage for words that are off and a method that has no such form,
-    Failure where the hub cannot be reached or refuses.
+    Args:
+        artifact: A folder that `train` made, or a base's own adapter such as `mini:lora`.
+        to: `diffusers`, `kohya` or `a1111`.
+        out: The folder to write.
+        base: The base, if it has moved.
+        device: Where the gallery is generated; the best device there is if left out.
+        scores: A folder that `evaluate` wrote, for the card.
+        num: The number of seeds of the gallery, at least 1.
+        steps: The number of inference steps of the gallery.
+        push: A repository of the hub, `owner/name`, to upload the folder to; it is made if it does not exist.
+        on_message: Receives sentences about the progress.
+        on_progress: Receives the numbers of images done and in total.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: An argument is wrong, or the method has no such format.
+        EmosceneError: The hub cannot be reached or refuses.
+
+    Example:
+        >>> export("runs/lora", to="a1111", out="out/export")
+        PosixPath('out/export')
     """
     if to not in FORMATS:
         raise unknown_name("format", to, FORMATS)
@@ -67,7 +87,11 @@ def export(
         "num": num,
         "steps": steps,
     }
-    parents = [*([given.manifest] if given.manifest else []), *([scores] if scores else [])]
+    parents: list[Mapping[str, Any] | str | Path] = []
+    if given.manifest:
+        parents.append(given.manifest)
+    if scores:
+        parents.append(scores)
     made = run_dir.RunDir.open(out, "export", call, parents=parents)
     if not made.is_done:
         told.write_files(made.path)
@@ -82,9 +106,17 @@ def export(
 
 
 def upload_folder(folder: Path, hub_id: str) -> str:
-    """Upload a finished folder, its manifest (which names this machine's paths) apart; returns the address.
+    """Upload a finished folder without its manifest, which names this machine's paths.
 
-    Raises Failure where the hub cannot be reached or refuses.
+    Args:
+        folder: The folder.
+        hub_id: The repository, `owner/name`.
+
+    Returns:
+        Its address.
+
+    Raises:
+        EmosceneError: The hub cannot be reached or refuses.
     """
     api = HfApi()
     try:

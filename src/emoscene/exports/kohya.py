@@ -61,12 +61,23 @@ the files show what an export for Stable Diffusion 1.5 looks like."""
 
 
 def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
-    """The files, the LoRA in the sub-folder `lora` and the embeddings in `embeddings`, and what the card says of them.
+    """Plan the files for kohya's scripts and ComfyUI.
 
-    Raises Usage for a method that is neither vectors nor a LoRA.
+    Args:
+        artifact: The artifact.
+        lora: The sub-folder of the LoRA.
+        embeddings: The sub-folder of the embeddings.
+
+    Returns:
+        The files and their descriptions.
+
+    Raises:
+        UsageError: The method has neither embeddings nor a LoRA.
     """
     if not artifact.tokens:
-        what = "a gradient in the sampler" if artifact.learner == "guidance" else "an attention of its own"
+        what = "an attention of its own"
+        if artifact.learner == "guidance":
+            what = "a gradient in the sampler"
         raise UsageError(
             f"{artifact.learner} is {what}, for which these programs have no file: export it --to diffusers"
         )
@@ -92,13 +103,26 @@ def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> Expo
 
 
 def plan_webui(artifact: Artifact) -> ExportBundle:
-    """The same files where AUTOMATIC1111 looks for them, and its own card beside the LoRA."""
+    """Plan the same files where AUTOMATIC1111 looks for them, with its own card beside the LoRA.
+
+    Args:
+        artifact: The artifact.
+
+    Returns:
+        The files and their descriptions.
+
+    Raises:
+        UsageError: The method has neither embeddings nor a LoRA.
+    """
     told = plan_files(artifact, "models/Lora", "embeddings")
     if not artifact.low_rank_factors:
         return told
+    version = "Unknown"
+    if artifact.is_sd15:
+        version = "SD1"
     about = {
         "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
-        "sd version": "SD1" if artifact.is_sd15 else "Unknown",
+        "sd version": version,
         "activation text": token_name(EMOTION),
         "preferred weight": 1.0,
         "notes": f"write one of these after the prompt: {', '.join(map(token_name, artifact.tokens))}",
@@ -108,12 +132,27 @@ def plan_webui(artifact: Artifact) -> ExportBundle:
 
 
 def layer_key(part: str, layer: str) -> str:
-    """What these programs call a layer of the `unet` or the `text_encoder`."""
+    """Name a layer as these programs do.
+
+    Args:
+        part: `unet` or `text_encoder`.
+        layer: The layer's name in the model.
+
+    Returns:
+        The key.
+    """
     return f"{PREFIX[part]}_{restore_layer_name(part, layer).replace('.', '_')}"
 
 
 def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
-    """The update under these programs' keys."""
+    """Rename the tensors of the update.
+
+    Args:
+        artifact: The artifact, with a LoRA.
+
+    Returns:
+        The factors and alphas by these programs' keys.
+    """
     alpha, found = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
     for (part, layer), (a, b) in artifact.low_rank_factors.items():
         name = layer_key(part, layer)
@@ -122,21 +161,36 @@ def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
 
 
 def network_metadata(artifact: Artifact) -> dict[str, Any]:
-    """The `ss_*` of kohya's trainer: what is known of this training, and nothing besides."""
+    """Collect the metadata `ss_*` of kohya's trainer, as far as it is known of this training.
+
+    Args:
+        artifact: The artifact, with a LoRA.
+
+    Returns:
+        The metadata; None for what is not known.
+    """
     rank, alpha = artifact.peft_config["r"], artifact.peft_config["lora_alpha"]
     known, base = artifact.training_facts, artifact.pipe.base
     convolutions = any(a.ndim == 4 and a.shape[-1] > 1 for a, _ in artifact.low_rank_factors.values())
-    settings = {TRAINER[name]: value for name, value in known["settings"].items() if name in TRAINER}
+    arguments, base_version = {}, Path(base.name).name
+    if convolutions:
+        arguments = {"conv_dim": rank, "conv_alpha": alpha}
+    if artifact.is_sd15:
+        base_version = "sd_v1"
+    settings = {}
+    for name, value in known["settings"].items():
+        if name in TRAINER:
+            settings[TRAINER[name]] = value
     return {
         **settings,
         "ss_output_name": artifact.name,
-        "ss_base_model_version": "sd_v1" if artifact.is_sd15 else Path(base.name).name,
+        "ss_base_model_version": base_version,
         "ss_sd_model_name": artifact.hub or Path(base.name).name,
         "ss_v2": False,
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,
-        "ss_network_args": {"conv_dim": rank, "conv_alpha": alpha} if convolutions else {},
+        "ss_network_args": arguments,
         "ss_num_train_images": known["pictures"],
         "ss_tag_frequency": {"emoscene": {token_name(name): count for name, count in known["emotions"].items()}},
         "ss_resolution": f"({base.default_size}, {base.default_size})",
@@ -146,7 +200,14 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
 
 
 def optimizer_name(settings: Mapping[str, Any]) -> str | None:
-    """What moved the weights; nothing where that is unknown, or was two optimizers."""
+    """Name the optimizer as kohya's trainer does.
+
+    Args:
+        settings: The settings of the training.
+
+    Returns:
+        The name; None where it is not known, or two optimizers were used.
+    """
     name = settings.get("optimizer", "adamw")
     if settings.get("muon") != 0 or name not in registry.list_names("optimizers"):
         return None
@@ -155,15 +216,33 @@ def optimizer_name(settings: Mapping[str, Any]) -> str | None:
 
 
 def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict[str, Any]:
-    """The `modelspec.*` of a file of this kind, `lora` or `textual-inversion`."""
+    """Collect the metadata `modelspec.*` of a file (ModelSpec 1.0.1).
+
+    Args:
+        artifact: The artifact.
+        kind: `lora` or `textual-inversion`.
+        emotion: The emotion of an embedding.
+
+    Returns:
+        The metadata.
+    """
     base = artifact.pipe.base
     made = max(file.stat().st_mtime for file in artifact.folder.glob("*.safetensors"))
-    triggers = [token_name(emotion)] if emotion else [token_name(name) for name in artifact.tokens]
-    hub = "https://github.com/Stability-AI/generative-models"
+    triggers = [token_name(name) for name in artifact.tokens]
+    if emotion:
+        triggers = [token_name(emotion)]
+    architecture, prediction = Path(base.name).name, "epsilon"
+    if artifact.is_sd15:
+        architecture = "stable-diffusion-v1"
+    if base.scheduler_config.get("prediction_type") == "v_prediction":
+        prediction = "v"
+    implementation = "https://github.com/Stability-AI/generative-models"
+    if kind == "lora":
+        implementation = "diffusers"
     about = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{'stable-diffusion-v1' if artifact.is_sd15 else Path(base.name).name}/{kind}",
-        "implementation": "diffusers" if kind == "lora" else hub,
+        "architecture": f"{architecture}/{kind}",
+        "implementation": implementation,
         "implementation_version": f"emoscene/{__version__}",
         "title": f"{artifact.name} {emotion}".strip(),
         "resolution": f"{base.default_size}x{base.default_size}",
@@ -173,17 +252,22 @@ def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict
         "usage_hint": "write the trigger phrase after the prompt's own words",
         "tags": "emotion",
         "trigger_phrase": ", ".join(triggers),
-        "prediction_type": "v" if base.scheduler_config.get("prediction_type") == "v_prediction" else "epsilon",
-        **({"is_negative_embedding": "false"} if emotion else {}),
+        "prediction_type": prediction,
     }
+    if emotion:
+        about["is_negative_embedding"] = "false"
     return {f"modelspec.{name}": value for name, value in about.items()}
 
 
 def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
     """A file with its metadata, which are all text, and its hashes."""
     state = dict(tensors)
-    known = {name: value for name, value in about.items() if value is not None}
-    told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in known.items()}
+    told = {}
+    for name, value in about.items():
+        if isinstance(value, dict):
+            told[name] = json.dumps(value)
+        elif value is not None:
+            told[name] = str(value)
     trainers = {name: value for name, value in told.items() if name.startswith("ss_")}
     plain = save(state, trainers)
     told["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
@@ -198,9 +282,12 @@ def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any])
 
 def _usage_text(artifact: Artifact) -> str:
     """How to write it in the other programs."""
-    lora = f" <lora:{artifact.name}:1>" if artifact.low_rank_factors else ""
-    loader = f"LoraLoader with `{artifact.name}` and " if artifact.low_rank_factors else ""
-    shape = "" if artifact.is_sd15 else SHAPE.format(base=artifact.pipe.base.name)
+    lora, loader, shape = "", "", ""
+    if artifact.low_rank_factors:
+        lora = f" <lora:{artifact.name}:1>"
+        loader = f"LoraLoader with `{artifact.name}` and "
+    if not artifact.is_sd15:
+        shape = SHAPE.format(base=artifact.pipe.base.name)
     return (
         f"In AUTOMATIC1111: `{PROMPT} {token_name(EMOTION)}{lora}`. In ComfyUI: {loader}the prompt "
         f"`{PROMPT} embedding:{token_name(EMOTION)}`.{shape}"

@@ -19,6 +19,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import Prompt
+from emoscene.evaluation.metrics.base import Array
 from emoscene.evaluation.statistics import Difference, paired_difference
 from emoscene.training import state
 from emoscene.tuning import studies
@@ -29,7 +30,7 @@ from emoscene.tuning.studies import FrozenTrial, Study
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """Who judges in the end, and what is painted for them."""
+    """The judges of the final comparison, with its prompts and seeds."""
 
     judges: list[str]
     prompts: list[Prompt]
@@ -37,34 +38,48 @@ class FinalEvaluation:
 
 
 def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, command: str) -> dict[str, Any]:
-    """Have the winner and the default judged, write their difference and the recipes; returns the gist of it.
+    """Let the judges compare the best trial with the default, and write the comparison and the recipes.
 
-    Raises Failure where the default could not be tried, or no trial kept the floor.
+    Args:
+        bench: What the trials share.
+        study: The study.
+        jury: The judges, prompts and seeds of the comparison.
+        command: The call, for the recipes.
+
+    Returns:
+        The content of `comparison.json`.
+
+    Raises:
+        EmosceneError: The default failed, or no trial keeps enough content.
     """
     done = studies.finished_trials(study)
-    default = next((trial for trial in done if trial.params == bench.first and trial.values), None)
+    default = None
+    for trial in reversed(done):
+        if trial.params == bench.first and trial.values:
+            default = trial
     if default is None:
         raise EmosceneError(
             "the default configuration failed, and there is nothing to compare with: fix others, or a lower lr="
         )
     best = studies.best_trial(study)
     if best is None:
-        least, kept = bench.config.floor * study.user_attrs["content"], [t.user_attrs.get("content", 0.0) for t in done]
+        least = bench.config.floor * study.user_attrs["content"]
+        kept = [trial.user_attrs.get("content", 0.0) for trial in done]
         raise EmosceneError(
             f"no trial keeps a content of {least:.3f}, the best has {max(kept):.3f}: give a lower floor="
         )
-    folders = [judge_trial(bench, trial, jury) for trial in (best, default)]
-    differences = compare_verdicts(*(list(run_dir.read_jsonl(folder / "verdicts.jsonl")) for folder in folders))
+    best_folder, default_folder = judge_trial(bench, best, jury), judge_trial(bench, default, jury)
+    best_rows = list(run_dir.read_jsonl(best_folder / "verdicts.jsonl"))
+    differences = compare_verdicts(best_rows, list(run_dir.read_jsonl(default_folder / "verdicts.jsonl")))
     scores = [f"selector: {bench.config.objective} {best.value:.3f}, the default's {default.value:.3f}"]
     for what, gap in differences.items():
         found = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], p {gap.p:.3f}, n {gap.n}"
         scores.append(f"{what}: trial {best.number} less the default {found}")
     for line in scores:
         bench.on_message(line)
-    gist = {
-        name: {"trial": trial.number, "params": trial.params, **trial_observation(trial)}
-        for name, trial in (("winner", best), ("default", default))
-    }
+    gist = {}
+    for name, trial in (("winner", best), ("default", default)):
+        gist[name] = {"trial": trial.number, "params": trial.params, **trial_observation(trial)}
     facts = {**gist, "differences": {what: asdict(difference) for what, difference in differences.items()}}
     run_dir.write_atomic(bench.out / "comparison.json", json.dumps(facts, indent=1).encode())
     spent = sum((trial.duration.total_seconds() for trial in done if trial.duration), 0.0)
@@ -73,12 +88,28 @@ def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, 
 
 
 def trial_observation(trial: FrozenTrial) -> dict[str, float]:
-    """What the selector saw of a trial."""
+    """Read what the selector observed in a trial.
+
+    Args:
+        trial: The trial.
+
+    Returns:
+        The fields of `Observation`.
+    """
     return {field.name: trial.user_attrs[field.name] for field in fields(Observation)}
 
 
 def judge_trial(bench: TuningObjective, trial: FrozenTrial, jury: FinalEvaluation) -> Path:
-    """The scores of a trial by the judges; its artifact remembers who picked it, which may never judge it."""
+    """Evaluate a trial; its adapter records the selector, which may never judge it.
+
+    Args:
+        bench: What the trials share.
+        trial: The trial.
+        jury: The judges, prompts and seeds.
+
+    Returns:
+        The folder of its scores.
+    """
     chosen = bench.full_settings(trial.params)
     folder, out = bench.train_artifact(chosen), bench.out / "scores" / f"trial-{trial.number}"
     made = run_dir.RunDir(folder, run_dir.read_manifest(folder))
@@ -98,40 +129,64 @@ def judge_trial(bench: TuningObjective, trial: FrozenTrial, jury: FinalEvaluatio
 
 
 def compare_verdicts(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Difference]:
-    """Paired differences of two lists of verdicts on the same pictures asked: each judge's, and the scene's."""
-    prompt, seed = (np.array([row[key] for row in ours]) for key in ("prompt", "seed"))
+    """Compute paired differences of verdicts on the same prompts, emotions and seeds.
 
-    def hit(row: Mapping[str, Any], judge: str) -> float:
-        return float(row["seen"][judge] == row["asked"]) if judge in row["seen"] else float("nan")
+    Args:
+        ours: The rows of one side.
+        theirs: The rows of the other, in the same order.
 
-    sides: dict[str, list[list[float]]] = {
-        f"emotion as asked, by {judge}": [[hit(row, judge) for row in rows] for rows in (ours, theirs)]
-        for judge in ours[0]["likely"]
-    }
-    sides["scene kept"] = [
-        [float("nan") if row["kept"] is None else float(row["kept"]) for row in rows] for rows in (ours, theirs)
-    ]
-    found = {
-        what: paired_difference(np.array(one), np.array(other), prompt, seed) for what, (one, other) in sides.items()
-    }
-    return {what: difference for what, difference in found.items() if difference.n}
+    Returns:
+        The difference for each judge and for the scene; without those that have no pair.
+    """
+    prompt, seed = np.array([row["prompt"] for row in ours]), np.array([row["seed"] for row in ours])
+    differences = {}
+    for judge in ours[0]["likely"]:
+        one, other = _judge_hits(ours, judge), _judge_hits(theirs, judge)
+        differences[f"emotion as asked, by {judge}"] = paired_difference(one, other, prompt, seed)
+    differences["scene kept"] = paired_difference(_scene_hits(ours), _scene_hits(theirs), prompt, seed)
+    return {what: difference for what, difference in differences.items() if difference.n}
+
+
+def _judge_hits(rows: Sequence[Mapping[str, Any]], judge: str) -> Array:
+    """1 where a judge saw the emotion asked, 0 where it saw another, nan where it did not judge [N]."""
+    values = np.full(len(rows), np.nan)
+    for place, row in enumerate(rows):
+        if judge in row["seen"]:
+            values[place] = float(row["seen"][judge] == row["asked"])
+    return values
+
+
+def _scene_hits(rows: Sequence[Mapping[str, Any]]) -> Array:
+    """1 where the scene was kept, 0 where it was not, nan where it is not known [N]."""
+    values = np.full(len(rows), np.nan)
+    for place, row in enumerate(rows):
+        if row["kept"] is not None:
+            values[place] = float(row["kept"])
+    return values
 
 
 def write_recipes(bench: TuningObjective, best: FrozenTrial, header: Sequence[str]) -> None:
-    """Write the winner as `evaluate.toml` and, where it was trained here, `train.toml`."""
+    """Write the best trial as `evaluate.toml` and, where it was trained here, `train.toml`.
+
+    Args:
+        bench: What the trials share.
+        best: The best trial.
+        header: Lines of comment.
+    """
     chosen = bench.full_settings(best.params)
     folder = bench.train_artifact(chosen)
     use = {"base": bench.backbone.name, "method": bench.name, "adapter": [str(folder)]}
     use["guidance_scale"] = chosen["cfg"]
-    use |= {key: chosen[key] for key in sorted(bench.late) if chosen[key] is not None}
+    for key in sorted(bench.late):
+        if chosen[key] is not None:
+            use[key] = chosen[key]
     texts = {"evaluate": "".join(f"{key} = {json.dumps(value)}\n" for key, value in use.items())}
     header = [*header, f"its training: {json.dumps(run_dir.read_manifest(folder).get('cost', {}))}"]
     if not bench.adapters:
-        parts = (state.Config(), bench.cls.Config())
-        whole = [
-            configs.replace_fields(part, {f.name: chosen[f.name] for f in configs.list_options(part)}) for part in parts
-        ]
-        texts["train"] = "".join(map(configs.to_toml, whole))
+        texts["train"] = ""
+        for part in (state.Config(), bench.cls.Config()):
+            values = {field.name: chosen[field.name] for field in configs.list_options(part)}
+            texts["train"] += configs.to_toml(configs.replace_fields(part, values))
     for verb, text in texts.items():
         use_it = f"{bench.name}, trial {best.number} of a search: emoscene {verb} --recipe {bench.out / verb}.toml ..."
         lines = "".join(f"# {line}\n" for line in [use_it, *header])

@@ -79,14 +79,18 @@ class TuningObjective:
     def _parse_settings(self, settings: Mapping[str, Any]) -> tuple[Config, dict[str, Option], dict[str, Any]]:
         """How to search, what is searched, and the default configuration: a value for every field."""
         fields, mine = [*configs.list_options(state.Config), *self.own], configs.list_options(Config)
-        recipe = {} if self.adapters else train.find_recipe(self.name, self.backbone.name)
+        recipe: dict[str, Any] = {}
+        if not self.adapters:
+            recipe = train.find_recipe(self.name, self.backbone.name)
         said = configs.read_settings([*fields, *mine], {**recipe, **settings}, configs.narrow_option)
         space = {key: value for key, value in said.items() if isinstance(value, Option)}
         fixed = {key: value for key, value in said.items() if key not in space}
         by = {field.name for field in mine} - {"cfg"}
         for key in sorted(by & space.keys()):
             raise UsageError(f"{key} says how to search and is not searched: give it one value")
-        for key in sorted(settings.keys() - by - self.late - {"cfg"}) if self.adapters else ():
+        settled = sorted(settings.keys() - by - self.late - {"cfg"})
+        if self.adapters and settled:
+            key = settled[0]
             raise UsageError(f"{key} was settled when {self.adapters[0]} was trained: leave out {key}, or --adapter")
         space = space or self._default_search(settings)
         defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.guidance_scale}
@@ -103,25 +107,42 @@ class TuningObjective:
         return configs.replace_fields(Config(), {key: fixed[key] for key in by & fixed.keys()}), space, defaults
 
     def _default_search(self, settings: Mapping[str, Any]) -> dict[str, Option]:
-        """What is searched where nobody says: `lr`, `cfg`, and what the method declares."""
+        """What is searched by default: `lr`, `cfg`, and what the method declares."""
         others = [*configs.list_options(state.Config), *configs.list_options(Config)]
-        fields = [*(field for field in others if field.name in {"lr", "cfg"}), *self.own]
-        fields = [replace(field, choices=(False, True)) if field.type == "bool" else field for field in fields]
         late = self.late | {"cfg"}
-        return {
-            field.name: field
-            for field in fields
-            if (field.choices or field.span)
-            and field.name not in settings
-            and field.name not in SHARES
-            and (not self.adapters or field.name in late)
-        }
+        space = {}
+        fields = [field for field in others if field.name in {"lr", "cfg"}]
+        for field in [*fields, *self.own]:
+            if field.type == "bool":
+                field = replace(field, choices=(False, True))
+            is_bounded = bool(field.choices or field.span)
+            is_open = (
+                field.name not in settings and field.name not in SHARES and (not self.adapters or field.name in late)
+            )
+            if is_bounded and is_open:
+                space[field.name] = field
+        return space
 
     def set_selector(self, selector: str | Path | None, judges: Sequence[str]) -> dict[str, Any]:
-        """Seat the selector; returns what makes this call the same as another. Raises Usage for one akin to a judge."""
+        """Load the selector.
+
+        Args:
+            selector: Its folder; the base's EmotionCLIP if left out.
+            judges: Further judges of the final comparison.
+
+        Returns:
+            What makes two calls the same.
+
+        Raises:
+            UsageError: There is no selector, or it has a part in a judge.
+        """
         spec = self.backbone.spec
-        clip = locate_model(self.backbone.auxiliary_model("emotion_clip")) if spec.emotion_clip else None
-        folder = Path(selector) if selector else clip
+        clip = None
+        if spec.emotion_clip:
+            clip = locate_model(self.backbone.auxiliary_model("emotion_clip"))
+        folder = clip
+        if selector:
+            folder = Path(selector)
         if folder is None:
             raise UsageError(
                 f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector"
@@ -147,11 +168,30 @@ class TuningObjective:
         return {key: value for key, value in self.defaults.items() if not self.adapters or key in own}
 
     def hold_lock(self, what: str) -> FileLock:
-        """Nobody else is inside for the same thing; the system lets go of a dead worker's lock."""
+        """Make a lock; the system releases the lock of a worker that died.
+
+        Args:
+            what: What only one worker may do at a time.
+
+        Returns:
+            The lock, which is not held yet.
+        """
         return FileLock(self.out / f"{run_dir.TEMPORARY_PREFIX}{what}.lock")
 
     def run_trial(self, study: Study, trial: Trial) -> float:
-        """Train, unless another trial trained alike, and look. Raises TrialPruned for a trial that is given up."""
+        """Train, unless another trial trained the same settings, and observe.
+
+        Args:
+            study: The study.
+            trial: The trial.
+
+        Returns:
+            The value to maximize, from 0 to 1.
+
+        Raises:
+            TrialPruned: The trial is given up.
+            EmosceneError: The default configuration failed.
+        """
         for field in self.space.values():
             suggest_value(trial, field)
         try:
@@ -163,8 +203,20 @@ class TuningObjective:
             raise
 
     def full_settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """A value for every field; what was drawn is rounded to five digits, as a recipe should be read."""
-        return {**self.defaults, **{k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in params.items()}}
+        """Complete the settings of a trial.
+
+        Args:
+            params: The values of the searched fields.
+
+        Returns:
+            A value for every field; floats that were searched have five digits.
+        """
+        settings = dict(self.defaults)
+        for key, value in params.items():
+            settings[key] = value
+            if isinstance(value, float):
+                settings[key] = float(f"{value:.5g}")
+        return settings
 
     def _observe(self, study: Study, trial: Trial, chosen: Mapping[str, Any]) -> Observation:
         """What the selector sees of a trial's settings, noted in the study with the floor that it must keep."""
@@ -192,11 +244,22 @@ class TuningObjective:
     def train_artifact(
         self, chosen: Mapping[str, Any], look: Callable[[state.TrainingState], None] | None = None
     ) -> Path:
-        """The artifact of these settings, trained now if it is not there; a dead worker's training goes on."""
+        """Train the adapter of some settings, unless it is there; an interrupted training continues.
+
+        Args:
+            chosen: A value for every field.
+            look: Called after each step.
+
+        Returns:
+            The folder of the adapter.
+
+        Raises:
+            TrialPruned: The training diverged or was stopped.
+        """
         if self.adapters:
             return self.adapters[0]
-        settings = {key: value for key, value in chosen.items() if key != "cfg"}
-        plain = settings | {key: self.defaults[key] for key in self.late}
+        plain = {**chosen, **{key: self.defaults[key] for key in self.late}}
+        plain.pop("cfg", None)
         mark = f"{seeds.derive_seed(0, json.dumps(plain, sort_keys=True)):016x}"
         folder = self.out / "trained" / mark
         with self.hold_lock(mark):
@@ -221,10 +284,8 @@ class TuningObjective:
             return
         with state.averaged_weights() as learner:
             assert isinstance(learner, Method)
-            before, learner.config = (
-                learner.config,
-                configs.replace_fields(learner.config, {k: chosen[k] for k in self.late}),
-            )
+            before = learner.config
+            learner.config = configs.replace_fields(before, {key: chosen[key] for key in self.late})
             seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["cfg"])
             learner.config = before
         trial.report(self._objective_value(seen), points.index(state.step))
@@ -233,22 +294,47 @@ class TuningObjective:
 
 
 def suggest_value(trial: Trial, field: Option) -> None:
-    """Draw a field for a trial, from its choices or its span."""
+    """Let a trial draw the value of a field from its choices or its span.
+
+    Args:
+        trial: The trial.
+        field: The field.
+    """
     if field.choices is not None:
         trial.suggest_categorical(field.name, field.choices)
     elif field.span is not None:
         low, high, *scale = field.span
-        draw = trial.suggest_int if field.type.startswith("int") else trial.suggest_float
-        draw(field.name, low, high, log="log" in scale)
+        if field.type.startswith("int"):
+            trial.suggest_int(field.name, low, high, log="log" in scale)
+        else:
+            trial.suggest_float(field.name, low, high, log="log" in scale)
 
 
 def format_observation(seen: Observation) -> str:
-    """A look in words."""
+    """Describe an observation.
+
+    Args:
+        seen: The observation.
+
+    Returns:
+        A phrase.
+    """
     return f"probability {seen.probability:.3f}, accuracy {seen.accuracy:.3f}, content {seen.content:.3f}"
 
 
 def format_settings(params: Mapping[str, Any]) -> str:
-    """Parameters as they are written on the command line."""
-    return " ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
-    )
+    """Write parameters as on the command line.
+
+    Args:
+        params: The parameters.
+
+    Returns:
+        `key=value` pairs.
+    """
+    words = []
+    for key, value in params.items():
+        if isinstance(value, float):
+            words.append(f"{key}={value:.4g}")
+        else:
+            words.append(f"{key}={value}")
+    return " ".join(words)

@@ -4,7 +4,7 @@
         work(study, 12, objective)                      a worker's part of twelve trials; waits for the others' last
 
 Calling again joins in, or goes on: what is finished is in the database and stays. A worker shows every few seconds
-that it is alive. When one falls silent (killed, or its machine gone), whoever looks next marks its trial as failed and
+that it is alive. When one falls silent (killed, or its machine gone), the next worker marks its trial as failed and
 puts the same parameters back into the queue, at most three times over. A trial that was put back counts for nothing,
 and neither does one that a worker began while another began the last; so `trials` is kept exactly.
 """
@@ -59,7 +59,18 @@ class SurplusTrial(Exception):
 
 @contextmanager
 def check_storage(url: str) -> Iterator[None]:
-    """Raises Usage for a URL that is none, Failure where its database cannot be used; no password is shown."""
+    """Translate errors of the database inside; no password is shown.
+
+    Args:
+        url: The URL of the database.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UsageError: The URL is wrong.
+        EmosceneError: The database cannot be reached.
+    """
     try:
         shown = make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
@@ -90,10 +101,22 @@ def open_study(
     pulse: int = 30,
     alone: AbstractContextManager[Any] | None = None,
 ) -> Iterator[Study]:
-    """The study of this name, made with `first` as its first trial if it is not there; closed again after.
+    """Open a study, or create it with its first trial.
 
-    pulse: seconds between a worker's signs of life. alone: held while the study is made, as two workers may begin at
-    once. Raises Usage where the study of this name is another call's, Failure where the database's driver is missing.
+    Args:
+        url: The URL of the database.
+        name: The name of the study.
+        call: What makes two calls the same.
+        first: The parameters of the first trial.
+        pulse: Seconds between a worker's signs of life, at least 1.
+        alone: A lock that is held while the study is created.
+
+    Yields:
+        The study, which is closed afterwards.
+
+    Raises:
+        UsageError: The study belongs to another call.
+        EmosceneError: The database's driver is missing.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with alone or nullcontext():
@@ -108,7 +131,10 @@ def open_study(
             study.set_user_attr(CALL, here)
             study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
     try:
-        if there is not None and (apart := run_dir.find_difference(there, here)):
+        apart = ""
+        if there is not None:
+            apart = run_dir.find_difference(there, here)
+        if apart:
             raise UsageError(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
         yield study
     finally:
@@ -127,12 +153,19 @@ def _make_storage(url: str, pulse: int) -> RDBStorage:
             heartbeat_stale_trial_callback=requeue,
         )
     except ImportError as error:
-        driver = "'psycopg[binary]'" if kind == "postgresql" else f"SQLAlchemy's driver for {kind}"
+        driver = f"SQLAlchemy's driver for {kind}"
+        if kind == "postgresql":
+            driver = "'psycopg[binary]'"
         raise EmosceneError(f"the driver for {kind} is missing: pip install {driver}") from error
 
 
 def requeue(study: Study, trial: FrozenTrial) -> None:
-    """Queue a failed trial's parameters again, unless they failed too often."""
+    """Queue a failed trial's parameters again, unless they failed `TRIES` times.
+
+    Args:
+        study: The study.
+        trial: The failed trial.
+    """
     params = {**trial.user_attrs.get(QUEUED, {}), **trial.params}
     before = [*trial.user_attrs.get(BEFORE, ()), trial.number]
     if len(before) < TRIES:
@@ -140,19 +173,42 @@ def requeue(study: Study, trial: FrozenTrial) -> None:
 
 
 def counted_trials(study: Study) -> list[FrozenTrial]:
-    """The study's trials by number, without those that were put back and those that were one too many."""
+    """List the trials, without those that were queued again and those beyond the wanted number.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The trials, by number.
+    """
     trials = study.get_trials(deepcopy=False)
-    replaced = {number for trial in trials for number in trial.user_attrs.get(BEFORE, ())}
+    replaced: set[int] = set()
+    for trial in trials:
+        replaced.update(trial.user_attrs.get(BEFORE, ()))
     return [trial for trial in trials if trial.number not in replaced and SURPLUS not in trial.user_attrs]
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:
-    """Those of them that are done: complete, stopped early, or given up."""
+    """List the trials that are complete, pruned or failed.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The trials, by number.
+    """
     return [trial for trial in counted_trials(study) if trial.state.is_finished()]
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
-    """The best of the trials that meet every constraint, or None."""
+    """Find the best trial that meets every constraint.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The trial, or None.
+    """
     try:
         return study.best_trial
     except ValueError:
@@ -168,9 +224,17 @@ def run_trials(
     pulse: int = 30,
     on_message: Callable[[str], None] = print,
 ) -> None:
-    """Take trials until the study has that many, then wait until those of the other workers are finished.
+    """Run trials until the study has enough, then wait until those of other workers are finished.
 
-    Raises what `objective` raises, its trial put back for the next worker.
+    An error of `objective` is raised again, after its trial was queued for the next worker.
+
+    Args:
+        study: The study.
+        trials: The number of trials of all workers together.
+        objective: Runs a trial and returns its value.
+        seed: The seed of the sampler.
+        pulse: Seconds between a worker's signs of life, at least 1.
+        on_message: Receives sentences about the progress.
     """
     waiting = False
     while True:
@@ -195,7 +259,7 @@ def _run_one(study: Study, trials: int, objective: Callable[[Trial], float], see
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=drawn)
     taken: list[int] = []
 
-    def wanted(trial: Trial) -> float:
+    def run_counted(trial: Trial) -> float:
         if trial.number not in [one.number for one in counted_trials(study)[:trials]]:
             trial.set_user_attr(SURPLUS, True)
             raise SurplusTrial
@@ -203,7 +267,7 @@ def _run_one(study: Study, trials: int, objective: Callable[[Trial], float], see
         return objective(trial)
 
     try:
-        study.optimize(wanted, n_trials=1, catch=(SurplusTrial,))
+        study.optimize(run_counted, n_trials=1, catch=(SurplusTrial,))
     except BaseException:
         for number in taken:
             requeue(study, study.get_trials(deepcopy=False)[number])

@@ -9,12 +9,12 @@
 
 What can be searched are the fields of the method's `Config`, those of `training`'s, and `cfg`, within their spans and
 choices: `lr=1e-4..1e-2`, `width=32,64`, `scale=2..40`. Every other field is fixed, by you or by the method's recipe.
-The first trial is the default. A trial trains, paints, and is told by the `selection` how well the emotion is met;
+The first trial is the default. A trial trains and generates, and the `selector` measures how well the emotion is met;
 content is a constraint. A few times during its training it is looked at in the same way, and stopped where it lags
 behind the median of the others.
 
-Choosing the best of many flatters the winner in the selector's eyes. So the winner and the default are painted once
-more, other prompts from other seeds, and what is reported is the judges' verdict on these.
+Choosing the best of many flatters the winner in the selector's eyes. So both generate once more, with other
+prompts and seeds, and what is reported is the judges' verdict on these.
 """
 
 from __future__ import annotations
@@ -53,14 +53,38 @@ def tune(
     on_message: Callable[[str], None] = print,
     **settings: Any,
 ) -> Path:
-    """Search the settings of the method `name`; returns the folder with the winner's recipes.
+    """Search the settings of a method with Optuna.
 
-    The same call, here or on another machine that reaches `storage`, joins in as one more worker; it also goes on where
-    all stopped, or with more `trials`. adapter: an artifact of the method, whose late fields and `cfg` are searched
-    without any training. selector: the encoder that picks. judge, prompts, seeds: as `evaluate` has them, for the last
-    word. settings: fields of `Config` here, of training's and of the method's: a value, a range "LOW..HIGH" or a list
-    "A,B". Where nothing is a range, `lr`, `cfg` and all spans and choices of the method are searched.
-    Raises Usage for words that are off, Failure where the storage cannot be reached or no trial keeps the floor.
+    The same call, here or on another machine that reaches `storage`, joins as one more worker. It also continues
+    where all workers stopped, or with more `trials`. Where no setting is a range, `lr`, `cfg` and all spans and
+    choices of the method are searched.
+
+    Args:
+        name: The method.
+        data: The prepared folder.
+        out: The folder to write.
+        trials: The number of trials of all workers together, at least 1.
+        storage: The URL of the study's database; a file in `out` if left out.
+        base: The base.
+        adapter: A trained adapter of the method, whose runtime fields and `cfg` are searched without training.
+        selector: The encoder that compares trials; the base's EmotionCLIP if left out.
+        judge: Further judges of the final comparison, as for `evaluate`.
+        prompts: The prompts of the final comparison, as for `evaluate`.
+        seeds: The seeds of the final comparison, as for `evaluate`.
+        on_message: Receives sentences about the progress.
+        settings: Fields of `Config` here, of the training's and of the method's: a value, a range "LOW..HIGH" or a list
+            "A,B".
+
+    Returns:
+        The folder, with the recipes of the best trial.
+
+    Raises:
+        UsageError: An argument is wrong.
+        EmosceneError: The storage cannot be reached, or no trial keeps enough content.
+
+    Example:
+        >>> tune("lora", data="prepared", out="runs/tuned", trials=12, lr="1e-4..1e-2")
+        PosixPath('runs/tuned')
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("tune runs in single processes: call it once for each worker, with the same words")
@@ -77,15 +101,14 @@ def tune(
         told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
         draw, pulse = bench.defaults["seed"], bench.config.pulse
         with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
-            on_message(
-                f"{len(studies.finished_trials(study))} of {trials} trials are finished in the study "
-                f"{study.study_name!r}"
-            )
+            count = len(studies.finished_trials(study))
+            on_message(f"{count} of {trials} trials are finished in the study {study.study_name!r}")
             studies.run_trials(
                 study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, on_message=on_message
             )
             with bench.hold_lock("study"):
-                if run_dir.read_manifest(out).get("trials") != (count := len(studies.finished_trials(study))):
+                count = len(studies.finished_trials(study))
+                if run_dir.read_manifest(out).get("trials") != count:
                     command = _command(name, {"trials": count, **told}, settings)
                     opened.finish(trials=count, **conclude_study(bench, study, jury, command))
     return out
@@ -95,11 +118,17 @@ def _command(name: str, options: Mapping[str, Any], settings: Mapping[str, Any])
     """The call as it is written on the command line."""
     words = [name]
     for key, value in options.items():
-        for one in value if isinstance(value, list | tuple) else [value]:
-            words += [] if one is None else [f"--{key}", str(one)]
+        values = [value]
+        if isinstance(value, list | tuple):
+            values = list(value)
+        for one in values:
+            if one is not None:
+                words += [f"--{key}", str(one)]
     for key, value in settings.items():
         if isinstance(value, Option):
-            ends = value.span or ()
-            value = ",".join(map(str, value.choices)) if value.choices else "..".join(map(str, ends[:2]))
+            if value.choices:
+                value = ",".join(map(str, value.choices))
+            else:
+                value = "..".join(map(str, (value.span or ())[:2]))
         words.append(f"{key}={value}")
     return f"emoscene tune {shlex.join(words)}"

@@ -4,7 +4,7 @@
     ROOT/awe/1.txt                            the caption of 1.jpg, as other trainers keep it
     ROOT/metadata.jsonl                       {"file_name": "awe/1.png", "label": "awe", "caption": "..."}
 
-A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`). A number is nobody's emotion until
+A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`). A number is not an emotion until
 `labels=` names them in order, because every data set counts its own way.
 """
 

@@ -1,6 +1,6 @@
 """How far a picture's valence and arousal lie from those asked, on the scale from -3 to 3 of the continuous literature.
 
-A judge of eight emotions says where a picture stands by its probabilities: the mean of the emotions' own places on the
+A judge of eight emotions says where an image stands by its probabilities: the mean of the emotions' own places on the
 circumplex (`emotions.AFFECT`, a stated table). What was asked stands at its emotion's place. The error is the mean
 absolute difference, as EmotiCrafter (Dang et al. 2025) has it; their predictor is another, so figures do not compare.
 """
@@ -17,15 +17,35 @@ PLACES = 3 * np.array([AFFECT[name] for name in EMOTIONS])
 
 
 def affect(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
-    """Mean absolute errors of valence and arousal. Raises Failure where no emotion was asked."""
+    """Measure the mean absolute errors of valence and arousal (Dang et al. 2025, EmotiCrafter).
+
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `valence_error` and `arousal_error`, from 0 to 6.
+
+    Raises:
+        EmosceneError: No emotion was asked, or predictions are not finite.
+    """
     require_images("the error of valence and arousal", 1, made.likely[made.asked >= 0])
     off, asked = affect_errors(made.likely, made.asked), (made.asked >= 0).astype(float)
     return {
-        f"{name}_error": measure_mean(off[:, axis], asked, made, draws)
-        for axis, name in enumerate(("valence", "arousal"))
+        "valence_error": measure_mean(off[:, 0], asked, made, draws),
+        "arousal_error": measure_mean(off[:, 1], asked, made, draws),
     }
 
 
 def affect_errors(likely: Array, asked: Array) -> Array:
-    """How far the place read is from the place asked, in valence and in arousal [N, 2]."""
+    """Compute how far the predicted valence and arousal are from those asked.
+
+    Args:
+        likely: Probabilities [N, 8].
+        asked: The emotion asked [N].
+
+    Returns:
+        Absolute errors [N, 2], on the scale from -3 to 3.
+    """
     return np.abs(likely @ PLACES - PLACES[asked])

@@ -1,6 +1,6 @@
-"""Whether a picture shows the words: the cosine of picture and text in a CLIP's space.
+"""Whether an image shows the words: the cosine of image and text in a CLIP's space.
 
-    100 * max(cos(text, picture), 0)
+    100 * max(cos(text, image), 0)
 
 This is CLIPScore (Hessel et al. 2021) in hundredths. The text is the neutral prompt, without any emotion: what is
 measured is that the content stays, not the emotion.
@@ -20,7 +20,19 @@ from emoscene.evaluation.metrics.base import (
 
 
 def alignment(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
-    """The mean score of all pictures; nothing where no CLIP read them. Raises Failure for vectors of NaN."""
+    """Measure CLIPScore in hundredths (Hessel et al. 2021).
+
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `alignment`, from 0 to 100; empty where no CLIP read the images.
+
+    Raises:
+        EmosceneError: Vectors are not finite.
+    """
     if not made.vectors.size or not made.texts.size:
         return {}
     require_images("the alignment with the words", 1, made.vectors, made.texts)
@@ -29,5 +41,13 @@ def alignment(made: Predictions, real: Predictions | None = None, draws: int = 1
 
 
 def alignment_scores(vectors: Array, texts: Array) -> Array:
-    """The score [N], in 0 .. 100, of pictures and texts [N, D]."""
+    """Compute 100 max(cos(image, text), 0) (Hessel et al. 2021).
+
+    Args:
+        vectors: Vectors of the images [N, D].
+        texts: Vectors of their texts [N, D].
+
+    Returns:
+        Scores [N], from 0 to 100.
+    """
     return 100 * (normalize_rows(vectors) * normalize_rows(texts)).sum(1).clip(min=0)

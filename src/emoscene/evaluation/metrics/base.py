@@ -1,9 +1,9 @@
-"""What metrics are functions of, what they answer with, and the one way to an interval.
+"""What metrics are functions of, what they return, and how intervals are computed.
 
-A picture belongs to a prompt and a seed. Pictures of one prompt resemble each other, and so do pictures of one seed, so
-resampling single pictures makes intervals far too narrow. `bootstrap_interval` resamples prompts and seeds, crossed
-(Owen 2007): each prompt gets a count and each seed gets a count, and a picture weighs the product of its two. Hence
-every statistic here takes weights, one a picture; all ones give the value itself.
+An image belongs to a prompt and a seed. Images of one prompt resemble each other, and so do images of one seed, so
+resampling single images makes intervals far too narrow. `bootstrap_interval` resamples prompts and seeds, crossed (Owen
+2007): each prompt gets a count and each seed gets a count, and an image weighs the product of its two. Hence every
+statistic here takes weights, one an image; all ones give the value itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Statistic = Callable[[Array], float]
 
 @dataclass(frozen=True)
 class Value:
-    """A figure with its 95 % interval, what computed it, and over how many pictures."""
+    """A figure with its 95 % interval, what computed it, and over how many images."""
 
     value: float
     low: float
@@ -34,29 +34,54 @@ class Value:
     by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As `scores.json` holds it: numbers to six digits, None for what is not a number."""
-        return {key: _plain_number(part) if isinstance(part, float) else part for key, part in asdict(self).items()}
+        """Convert to a row of `scores.json`.
+
+        Returns:
+            Numbers with six digits; None for what is not finite.
+        """
+        row = asdict(self)
+        for key, part in row.items():
+            if isinstance(part, float):
+                row[key] = _plain_number(part)
+        return row
 
 
 def _plain_number(number: float) -> float | None:
-    return round(number, 6) if np.isfinite(number) else None
+    if np.isfinite(number):
+        return round(number, 6)
+    return None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was read of N pictures; row n of every array is picture n.
+    """What was read of N images; row n of every array is image n. What was not read is empty.
 
-    prompt, seed: which prompt and which seed made it [N]. asked: the number of the emotion asked, -1 for none [N].
-    file: the number of its file [N], as one file may stand for several emotions asked.
-    likely: an emotion judge's probabilities [N, 8]. scene: a scene judge's [N, S]; place: the scene asked [N], -1
-    where unknown. features: where distances are measured [N, D]. gradient: mean gradient magnitude [N]. spectrum:
-    radial power spectrum in dB [N, R], R = 0 where sizes are mixed. objects: an object judge's probabilities [N, T].
-    says: the emotions that the judge has a word for. scene_by, object_by, space: who read scene, objects and features.
-    vectors: a CLIP's of the pictures, texts: the same CLIP's of their neutral prompts [N, D], both of unit length,
-    clip: its name. guide: what the method that painted them finds in them itself [N, 8].
-    edits: the places of the pictures that are edits [E]; originals: what was read of the pictures that they were made
-    from; alike, near, lpips: SSIM (NaN where a picture is too small for it), PSNR and LPIPS with them [E].
-    What nobody read is empty. by: who read, for the record.
+    Attributes:
+        prompt: The prompt of each image, integers [N].
+        seed: The seed of each image, integers [N].
+        asked: The emotion asked, -1 for none [N].
+        likely: An emotion judge's probabilities [N, 8].
+        features: The vectors that distances are measured with [N, D].
+        gradient: Mean gradient magnitudes, in grey levels a pixel [N].
+        spectrum: Radial power spectra in dB [N, R]; R = 0 where sizes are mixed.
+        scene: A scene judge's probabilities [N, S].
+        place: The scene asked, -1 where unknown [N].
+        by: The judge's name.
+        says: The emotions that the judge has a label for.
+        scene_by: The name of the scene judge.
+        object_by: The name of the object judge.
+        space: The name of the model that computed the features.
+        objects: An object judge's probabilities [N, T].
+        vectors: A CLIP's vectors of the images, unit length [N, D].
+        texts: The same CLIP's vectors of the neutral prompts, unit length [N, D].
+        clip: The CLIP's name.
+        guide: The guidance classifier's own probabilities [N, 8].
+        file: The number of each image's file, as one file may stand for several emotions asked [N].
+        edits: The indices of the images that are edits [E].
+        originals: What was read of their originals.
+        alike: SSIM with the original, NaN where an image is too small [E].
+        near: PSNR with the original in dB [E].
+        lpips: LPIPS with the original [E].
     """
 
     prompt: Array
@@ -96,15 +121,28 @@ class Predictions:
 
     @property
     def without_copies(self) -> Predictions:
-        """The same with each file once. A cloud of pictures has no copies: each would be its own nearest neighbour."""
-        return self.select(np.sort(np.unique(self.file, return_index=True)[1])) if self.file.size else self
+        """The same with each file once. A cloud of images has no copies: each would be its own nearest neighbour."""
+        if self.file.size:
+            return self.select(np.sort(np.unique(self.file, return_index=True)[1]))
+        return self
 
     def select(self, places: Array) -> Predictions:
-        """The pictures at these places [M], no longer known as edits."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in EDITED}
-        return Predictions(
-            **{k: v[places] if isinstance(v, np.ndarray) and len(v) == len(self) else v for k, v in values.items()}
-        )
+        """Select images; they are no longer known as edits.
+
+        Args:
+            places: Their indices [M].
+
+        Returns:
+            The predictions of M images.
+        """
+        values = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, np.ndarray) and len(value) == len(self):
+                value = value[places]
+            if one.name not in EDITED:
+                values[one.name] = value
+        return Predictions(**values)
 
 
 EDITED = {"edits", "originals", "alike", "near", "lpips"}
@@ -119,84 +157,183 @@ def bootstrap_interval(
     start: int = 0,
     centre: float | None = None,
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic when prompts and seeds are drawn again, crossed.
+    """Compute the 95 % percentile interval of a statistic, resampling prompts and seeds, crossed (Owen 2007).
 
-    A draw in which nothing is left (nan) is passed over. With one seed alone only prompts are resampled, and so on.
-    centre: for statistics that repetition itself biases, such as distances between pairs; the draws are moved so that
-    their mean is this value.
+    Draws whose statistic is nan are left out. Where there is one seed, only prompts are resampled, and vice versa.
+
+    Args:
+        statistic: Maps weights [N] to a number.
+        prompt: The prompt of each image [N].
+        seed: The seed of each image [N].
+        draws: The number of draws.
+        start: The seed of the random numbers.
+        centre: Shift the draws so that their mean is this value, for statistics that repetition biases.
+
+    Returns:
+        The ends of the interval; nan where no draw is finite.
     """
     _, prompts = np.unique(prompt, return_inverse=True)
     _, seeds = np.unique(seed, return_inverse=True)
     rng = np.random.default_rng(start)
-    drawn = np.array(
-        [statistic(_draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]) for _ in range(draws)]
-    )
+    drawn = np.zeros(draws)
+    for number in range(draws):
+        weights = _draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]
+        drawn[number] = statistic(weights)
     values = drawn[np.isfinite(drawn)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [0.025, 0.975]) + (0 if centre is None else centre - values.mean())
-    return float(low), float(high)
+    ends = np.quantile(values, [0.025, 0.975])
+    if centre is not None:
+        ends = ends + (centre - values.mean())
+    return float(ends[0]), float(ends[1])
 
 
 def measure(
     statistic: Statistic, readings: Predictions, draws: int = 1000, centred: bool = False, by: str = ""
 ) -> Value:
-    """The value of a statistic over all pictures, with its interval; `centred` for one that repetition biases."""
+    """Compute a statistic over all images, with its interval.
+
+    Args:
+        statistic: Maps weights [N] to a number.
+        readings: The images.
+        draws: The number of bootstrap draws.
+        centred: Whether to centre the interval, for a statistic that repetition biases.
+        by: The name of the model behind it; the judge's if left out.
+
+    Returns:
+        The value.
+    """
     value = float(statistic(np.ones(len(readings))))
-    low, high = bootstrap_interval(statistic, readings.prompt, readings.seed, draws, centre=value if centred else None)
+    centre = None
+    if centred:
+        centre = value
+    low, high = bootstrap_interval(statistic, readings.prompt, readings.seed, draws, centre=centre)
     return Value(value, low, high, len(readings), by or readings.by)
 
 
 def measure_mean(values: Array, keep: Array, readings: Predictions, draws: int = 1000, by: str = "") -> Value:
-    """The mean of values [N] over the pictures for which `keep` [N] is 1, with its interval and their number."""
+    """Compute the mean of some values, with its interval.
+
+    Args:
+        values: The values [N].
+        keep: 1 for the images that count, 0 for the others [N].
+        readings: The images.
+        draws: The number of bootstrap draws.
+        by: The name of the model behind it; the judge's if left out.
+
+    Returns:
+        The value.
+    """
     return replace(measure(mean_statistic(values, keep), readings, draws, by=by), n=int(keep.sum()))
 
 
 def measure_share(hit: Array, keep: Array, readings: Predictions, draws: int = 1000, by: str = "") -> Value:
-    """The share of pictures that are a hit, 1 or 0 [N], among those for which `keep` [N] is 1.
+    """Compute a share, with its interval.
 
-    Where all are, or none is, drawing again shows nothing but that. The interval is then the exact one of as many
-    independent pictures as there are prompts (Clopper and Pearson 1934), which errs on the wide side.
+    A share of 0 or 1 has the exact interval of as many independent images as there are prompts (Clopper & Pearson
+    1934).
+
+    Args:
+        hit: 1 for a hit, 0 otherwise [N].
+        keep: 1 for the images that count, 0 for the others [N].
+        readings: The images.
+        draws: The number of bootstrap draws.
+        by: The name of the model behind it; the judge's if left out.
+
+    Returns:
+        The value, from 0 to 1.
     """
     found = measure_mean(hit, keep, readings, draws, by)
     edge = 0.025 ** (1 / max(1, len(np.unique(readings.prompt[keep > 0]))))
     if found.value == 1:
         return replace(found, low=edge, high=1.0)
-    return replace(found, low=0.0, high=1 - edge) if found.value == 0 else found
+    if found.value == 0:
+        return replace(found, low=0.0, high=1 - edge)
+    return found
 
 
 def weighted_mean(values: Array, weights: Array) -> float:
-    """The weighted mean; nan where nothing has weight."""
+    """Compute a weighted mean.
+
+    Args:
+        values: The values [N].
+        weights: Their weights, at least 0 [N].
+
+    Returns:
+        The mean; nan where all weights are 0.
+    """
     total = float(weights.sum())
-    return float((values * weights).sum() / total) if total else float("nan")
+    if total:
+        return float((values * weights).sum() / total)
+    return float("nan")
 
 
 def mean_statistic(values: Array, keep: Array | None = None) -> Statistic:
-    """Weights -> the mean of values [N], over those for which `keep` [N] is 1."""
-    return partial(weighted_mean, values) if keep is None else lambda weights: weighted_mean(values, weights * keep)
+    """Make the statistic that computes the mean of some values.
+
+    Args:
+        values: The values [N].
+        keep: 1 for the images that count, 0 for the others [N]; all if left out.
+
+    Returns:
+        A function of weights [N].
+    """
+    if keep is None:
+        return partial(weighted_mean, values)
+    return lambda weights: weighted_mean(values, weights * keep)
 
 
 def predicted_labels(likely: Array, asked: Array) -> Array:
-    """The number of the likeliest label [N]; where several are equally so, of the one asked if it is among them.
+    """Find the likeliest label of each image; among equally likely ones, the one asked.
 
-    A judge has equally likely emotions where one word of its own stands for two of the eight.
+    Args:
+        likely: Probabilities [N, K].
+        asked: The label asked, -1 for none [N].
+
+    Returns:
+        The labels [N].
     """
     best = (asked >= 0) & (likely[np.arange(len(asked)), asked] == likely.max(1))
     return np.where(best, asked, likely.argmax(1))
 
 
 def hits(likely: Array, asked: Array) -> Array:
-    """1 where the most likely label is the one asked, else 0 [N]."""
+    """Compare the likeliest labels with those asked.
+
+    Args:
+        likely: Probabilities [N, K].
+        asked: The label asked, -1 for none [N].
+
+    Returns:
+        1 where they agree, 0 otherwise [N].
+    """
     return (predicted_labels(likely, asked) == asked).astype(float)
 
 
 def asked_probability(likely: Array, asked: Array) -> Array:
-    """The probability of the label asked [N]; 0 where none was."""
+    """Look up the probability of the label asked.
+
+    Args:
+        likely: Probabilities [N, K].
+        asked: The label asked, -1 for none [N].
+
+    Returns:
+        The probabilities [N]; 0 where no label was asked.
+    """
     return np.where(asked >= 0, likely[np.arange(len(asked)), asked], 0.0)
 
 
 def require_images(name: str, least: int, *clouds: Array) -> None:
-    """Raises Failure where an array [N, ...] has fewer than `least` pictures, or holds what is no finite number."""
+    """Check that there are enough images, and that all numbers are finite.
+
+    Args:
+        name: What is measured, for the error.
+        least: The smallest number of images.
+        clouds: Arrays [N, ...].
+
+    Raises:
+        EmosceneError: An array has too few rows, or numbers that are not finite.
+    """
     for cloud in clouds:
         if len(cloud) < least:
             raise EmosceneError(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
@@ -208,18 +345,41 @@ def require_images(name: str, least: int, *clouds: Array) -> None:
 
 
 def spaced_places(total: int, count: int) -> Array:
-    """`count` of `total` places, evenly spaced, so that every prompt and emotion keeps its share."""
+    """Choose evenly spaced indices, so that every prompt and emotion keeps its share.
+
+    Args:
+        total: The number of images.
+        count: The number of indices, at most `total`.
+
+    Returns:
+        Indices [count], ascending.
+    """
     return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
 def normalize_rows(vectors: Array) -> Array:
-    """Vectors [N, D] of length one."""
+    """Normalize vectors.
+
+    Args:
+        vectors: Vectors [N, D].
+
+    Returns:
+        Vectors of unit length [N, D].
+    """
     vectors = vectors.astype(np.float64)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12))
 
 
 def squared_distances(one: Array, other: Array) -> Array:
-    """Squared Euclidean distances [N, M]; exactly zero between one array and itself, place by place."""
+    """Compute squared Euclidean distances.
+
+    Args:
+        one: Points [N, D].
+        other: Points [M, D].
+
+    Returns:
+        Distances [N, M]; the diagonal is exactly 0 where both arrays are equal.
+    """
     one, other = one.astype(np.float64), other.astype(np.float64)
     found = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
     if one.shape == other.shape and np.array_equal(one, other):
@@ -228,12 +388,23 @@ def squared_distances(one: Array, other: Array) -> Array:
 
 
 def mean_within_emotion(features: Array, asked: Array, apart: Callable[[Array], Array]) -> Statistic:
-    """Weights -> the mean of apart(features) [n, n] over all pairs within an emotion, averaged over emotions.
+    """Make the statistic that averages a distance over all pairs within an emotion, and then over emotions.
 
-    The pairs are computed once. A picture is no pair with itself, nor with its own copies in a bootstrap draw.
+    A pair is never an image with itself or with its own copies in a bootstrap draw.
+
+    Args:
+        features: Vectors [N, D].
+        asked: The emotion asked, -1 for none [N].
+        apart: Computes the distances [n, n] of vectors [n, D].
+
+    Returns:
+        A function of weights [N].
     """
-    groups = [np.flatnonzero(asked == label) for label in np.unique(asked[asked >= 0])]
-    between = [(group, apart(features[group])) for group in groups if len(group) > 1]
+    between = []
+    for label in np.unique(asked[asked >= 0]):
+        members = np.flatnonzero(asked == label)
+        if len(members) > 1:
+            between.append((members, apart(features[members])))
 
     def value(weights: Array) -> float:
         means = []
@@ -242,7 +413,9 @@ def mean_within_emotion(features: Array, asked: Array, apart: Callable[[Array], 
             count = shares.sum() ** 2 - (shares**2).sum()
             if count > 0:
                 means.append(float((shares @ pairs @ shares - shares**2 @ np.diag(pairs)) / count))
-        return float(np.mean(means)) if means else float("nan")
+        if means:
+            return float(np.mean(means))
+        return float("nan")
 
     return value
 

@@ -1,4 +1,4 @@
-"""Whether a picture shows the scene asked: a method that turns every scene into one fails here, however emotional."""
+"""Whether an image shows the scene asked: a method that turns every scene into one fails here, however emotional."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from emoscene.evaluation.metrics.base import Predictions, Value, hits, measure_s
 
 
 def content(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
-    """The share of pictures whose scene, as the scene judge sees it, is the one asked; nothing where none is known."""
+    """Measure how often the scene judge recognizes the scene that was asked.
+
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `scene_accuracy`, from 0 to 1; empty where no scene is known.
+
+    Raises:
+        EmosceneError: Predictions are not finite.
+    """
     if not made.scene.size or not (made.place >= 0).any():
         return {}
     require_images("the scene kept", 1, made.scene)

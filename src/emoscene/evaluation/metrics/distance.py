@@ -1,8 +1,8 @@
-"""How far the pictures lie from real ones: the Frechet distance between two clouds of features (Heusel et al. 2017).
+"""How far the images lie from real ones: the Frechet distance between two clouds of features (Heusel et al. 2017).
 
     d = |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))
 
-It grows as pictures become fewer, so only distances at one and the same N compare; both sides are cut to the smaller
+It grows as images become fewer, so only distances at one and the same N compare; both sides are cut to the smaller
 number. Repetition lowers the rank of the covariances and so raises the distance: the interval is centred on the value.
 """
 
@@ -21,7 +21,19 @@ from emoscene.evaluation.metrics.base import (
 
 
 def distance(made: Predictions, real: Predictions | None = None, draws: int = 100) -> dict[str, Value]:
-    """The Frechet distance of the features, at equal numbers; nothing without real pictures. Raises Failure below 2."""
+    """Measure the Frechet distance of the features, at equal numbers (Heusel et al. 2017).
+
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `frechet`, at least 0; empty without real images.
+
+    Raises:
+        EmosceneError: There are fewer than 2 images.
+    """
     if real is None:
         return {}
     made = made.without_copies
@@ -31,8 +43,9 @@ def distance(made: Predictions, real: Predictions | None = None, draws: int = 10
     there = moments(real.features[theirs])
 
     def statistic(weights: Array) -> float:
-        few = weights.sum() < 2
-        return float("nan") if few else frechet_distance(*moments(made.features[ours], weights), *there)
+        if weights.sum() < 2:
+            return float("nan")
+        return frechet_distance(*moments(made.features[ours], weights), *there)
 
     value = statistic(np.ones(count))
     low, high = bootstrap_interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
@@ -40,9 +53,18 @@ def distance(made: Predictions, real: Predictions | None = None, draws: int = 10
 
 
 def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array]:
-    """Mean [D] and (unbiased) covariance [D, D]; weights count how often a row is there."""
+    """Compute mean and unbiased covariance.
+
+    Args:
+        features: Vectors [N, D].
+        weights: How often each row counts [N]; once if left out.
+
+    Returns:
+        The mean [D] and the covariance [D, D].
+    """
     features = features.astype(np.float64)
-    weights = np.ones(len(features)) if weights is None else weights
+    if weights is None:
+        weights = np.ones(len(features))
     total = weights.sum()
     mean = weights @ features / total
     centred = features - mean
@@ -50,7 +72,19 @@ def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array
 
 
 def frechet_distance(mean_1: Array, cov_1: Array, mean_2: Array, cov_2: Array) -> float:
-    """The distance of two Gaussians. The trace of (C_1 C_2)^(1/2) is that of (C_1^(1/2) C_2 C_1^(1/2))^(1/2)."""
+    """Compute the Frechet distance of two Gaussians (Dowson & Landau 1982).
+
+    The trace of (C_1 C_2)^(1/2) is that of (C_1^(1/2) C_2 C_1^(1/2))^(1/2), which is symmetric.
+
+    Args:
+        mean_1: The mean of the first [D].
+        cov_1: The covariance of the first [D, D].
+        mean_2: The mean of the second [D].
+        cov_2: The covariance of the second [D, D].
+
+    Returns:
+        The distance, at least 0 up to rounding.
+    """
     values, vectors = np.linalg.eigh(cov_1)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ cov_2 @ root).clip(min=0)).sum()

@@ -1,7 +1,7 @@
-"""Whether a picture shows the emotion asked: accuracy, probability, precision, recall, F1, confusion, as a judge sees.
+"""Whether an image shows the emotion asked: accuracy, probability, precision, recall, F1, confusion, as a judge sees.
 
 A judge answers with the emotion it finds most likely. Rows of the confusion matrix are what was asked, columns what was
-seen, in EmoSet's order. Pictures for which no single emotion was asked, or one that the judge has no word for, are left
+seen, in EmoSet's order. Images for which no single emotion was asked, or one that the judge has no word for, are left
 out, and `n` counts the others.
 """
 
@@ -24,10 +24,19 @@ from emoscene.evaluation.metrics.base import (
 
 
 def emotion(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
-    """Accuracy, the mean probability of the emotion asked, and the controls.
+    """Measure the accuracy and the mean probability of the emotion that was asked, with controls.
 
-    Where the labels are shuffled, accuracy must fall to chance; over real pictures, it is the judge's ceiling. Raises
-    Failure where no picture was asked for an emotion.
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `emotion_accuracy`, `probability`, `shuffled` (accuracy with permuted labels, which must be at chance) and,
+        with real images, `ceiling` (accuracy on these); each from 0 to 1.
+
+    Raises:
+        EmosceneError: No emotion was asked.
     """
     require_images("the judged emotion", 1, made.likely[made.asked >= 0])
     hit, likely = hits(made.likely, made.asked), asked_probability(made.likely, made.asked)
@@ -44,32 +53,57 @@ def emotion(made: Predictions, real: Predictions | None = None, draws: int = 100
 
 
 def shuffle_labels(asked: Array, start: int = 0) -> Array:
-    """The labels dealt again among the pictures that have one [N]."""
+    """Permute the labels among the images that have one.
+
+    Args:
+        asked: The emotion asked, -1 for none [N].
+        start: The seed of the permutation.
+
+    Returns:
+        The permuted labels [N].
+    """
     dealt, keep = asked.copy(), asked >= 0
     dealt[keep] = np.random.default_rng(start).permutation(asked[keep])
     return dealt
 
 
 def count_confusions(likely: Array, asked: Array, weights: Array | None = None) -> Array:
-    """How often label i was asked and label j seen [K, K]."""
+    """Count confusions.
+
+    Args:
+        likely: Probabilities [N, K].
+        asked: The label asked, -1 for none [N].
+        weights: How much each image counts [N]; 1 if left out.
+
+    Returns:
+        How often label i was asked and label j was predicted [K, K].
+    """
     size = likely.shape[1]
     counts = np.zeros((size, size))
     keep = asked >= 0
-    shares = np.ones(len(asked)) if weights is None else weights
-    np.add.at(counts, (asked[keep], predicted_labels(likely, asked)[keep]), shares[keep])
+    if weights is None:
+        weights = np.ones(len(asked))
+    np.add.at(counts, (asked[keep], predicted_labels(likely, asked)[keep]), weights[keep])
     return counts
 
 
 def per_emotion(likely: Array, asked: Array) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support of each emotion; what is undefined is 0, as scikit-learn has it."""
+    """Compute precision, recall, F1 and support of each emotion; what is undefined is 0, as in scikit-learn.
+
+    Args:
+        likely: Probabilities [N, 8].
+        asked: The emotion asked, -1 for none [N].
+
+    Returns:
+        The figures of each emotion, by name.
+    """
     counts = count_confusions(likely, asked)
     right, support, seen = np.diag(counts), counts.sum(1), counts.sum(0)
     precision = np.divide(right, seen, out=np.zeros_like(right), where=seen > 0)
     recall = np.divide(right, support, out=np.zeros_like(right), where=support > 0)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(right), where=both > 0)
-    rows = zip(EMOTIONS, precision, recall, f1, support, strict=True)
-    return {
-        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-        for name, p, r, f, s in rows
-    }
+    rows = {}
+    for name, p, r, f, s in zip(EMOTIONS, precision, recall, f1, support, strict=True):
+        rows[name] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+    return rows

@@ -1,8 +1,8 @@
-"""Whether the guide is being fooled: how often it finds the emotion in its own pictures, and how often a judge does.
+"""Whether the guide is being fooled: how often it finds the emotion in its own images, and how often a judge does.
 
-A guide gives the gradients by which pictures are painted, so it is the last that should judge them. Where its share of
-right pictures runs ahead of the judge's, it is shown what pleases it and nobody else (Goodhart's law; for classifier
-guidance, Santurkar et al. 2019 and Ho & Salimans 2022). The gap is paired, picture by picture, and belongs in a curve
+The guidance classifier gives the gradients by which images are generated, so it must not judge them. Where its accuracy
+exceeds the judge's, images satisfy the classifier alone (Goodhart's law; for classifier
+guidance, Santurkar et al. 2019 and Ho & Salimans 2022). The gap is paired, image by image, and belongs in a curve
 over the guidance scale: where it opens, more guidance is no longer more emotion.
 """
 
@@ -12,7 +12,19 @@ from emoscene.evaluation.metrics.base import Predictions, Value, hits, measure_m
 
 
 def gap(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
-    """The guide's own accuracy, and that less the judge's; nothing where nobody guided. Raises Failure for NaN."""
+    """Measure how much more accurate the guidance classifier finds its images than a judge does.
+
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `guide_accuracy`, from 0 to 1, and `guide_gap`, from -1 to 1; empty without classifier guidance.
+
+    Raises:
+        EmosceneError: Predictions are not finite.
+    """
     if not made.guide.size:
         return {}
     made = made.only_judged

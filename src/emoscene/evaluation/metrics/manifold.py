@@ -1,8 +1,8 @@
-"""Whether pictures look real, and whether they cover what is real: precision and recall (Kynkaanniemi et al. 2019).
+"""Whether images look real, and whether they cover what is real: precision and recall (Kynkaanniemi et al. 2019).
 
 A cloud of features stands for all that lies within a ball around one of its points, as wide as the way to the point's
-third nearest neighbour. Precision is the share of made pictures within the real ones' balls, recall the share of real
-pictures within the made ones'. Both sides are cut to the same number. Fewer prompts leave fewer balls, so the interval
+third nearest neighbour. Precision is the share of made images within the real ones' balls, recall the share of real
+images within the made ones'. Both sides are cut to the same number. Fewer prompts leave fewer balls, so the interval
 of recall is centred on the value.
 """
 
@@ -26,9 +26,18 @@ NEIGHBOURS = 3
 
 
 def manifold(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
-    """Precision and recall of the features, at equal numbers; nothing without real pictures.
+    """Measure precision and recall of the features, at equal numbers (Kynkaanniemi et al. 2019).
 
-    Raises Failure where there are not more pictures than neighbours.
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `manifold_precision` and `manifold_recall`, from 0 to 1; empty without real images.
+
+    Raises:
+        EmosceneError: There are not more images than neighbours.
     """
     if real is None:
         return {}
@@ -42,20 +51,32 @@ def manifold(made: Predictions, real: Predictions | None = None, draws: int = 20
     covers = across <= neighbour_radii(one)[:, None]
     prompt, seed = made.prompt[ours], made.seed[ours]
 
-    def told(statistic: Statistic, centred: bool) -> Value:
+    def measure_clipped(statistic: Statistic, centred: bool) -> Value:
         value = statistic(np.ones(count))
-        low, high = bootstrap_interval(statistic, prompt, seed, draws, centre=value if centred else None)
+        centre = None
+        if centred:
+            centre = value
+        low, high = bootstrap_interval(statistic, prompt, seed, draws, centre=centre)
         return Value(value, max(low, 0.0), min(high, 1.0), count, made.space or made.by)
 
-    def covered(weights: Array) -> float:
-        return float(covers[weights > 0].any(0).mean()) if weights.any() else float("nan")
+    def compute_recall(weights: Array) -> float:
+        if weights.any():
+            return float(covers[weights > 0].any(0).mean())
+        return float("nan")
 
     return {
-        "manifold_precision": told(lambda weights: weighted_mean(inside, weights), False),
-        "manifold_recall": told(covered, True),
+        "manifold_precision": measure_clipped(lambda weights: weighted_mean(inside, weights), False),
+        "manifold_recall": measure_clipped(compute_recall, True),
     }
 
 
 def neighbour_radii(features: Array) -> Array:
-    """The squared way from each point to its third nearest neighbour [N]."""
+    """Compute how far the third nearest neighbour of each point is.
+
+    Args:
+        features: Points [N, D], more than 3.
+
+    Returns:
+        Squared distances [N].
+    """
     return np.asarray(np.sort(squared_distances(features, features), 1)[:, NEIGHBOURS])

@@ -1,6 +1,6 @@
-"""Whether a picture shows something definite, and whether pictures of an emotion show different things (EmoGen, 2024).
+"""Whether an image shows something definite, and whether images of an emotion show different things (EmoGen, 2024).
 
-Sem-C, semantic clarity, is the mean over pictures of the larger of the top scene and the top object probability (Yang
+Sem-C, semantic clarity, is the mean over images of the larger of the top scene and the top object probability (Yang
 et al. 2024). It needs a judge of scenes and a classifier of objects (`--semantics`); where only the first is at hand,
 its part stands alone and is called `scene_clarity`. Sem-D, semantic
 diversity, is the mean of 1 - cosine over all pairs of CLIP vectors within an emotion, averaged over emotions; their
@@ -23,15 +23,27 @@ from emoscene.evaluation.metrics.base import (
 
 
 def semantics(made: Predictions, real: Predictions | None = None, draws: int = 500) -> dict[str, Value]:
-    """Clarity where a scene judge read, diversity where a CLIP did. Raises Failure for readings of NaN."""
+    """Measure semantic clarity and diversity (Yang et al. 2024, EmoGen).
+
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `sem_c`, or `scene_clarity` without an object classifier, from 0 to 1, and `sem_d`, from 0 to 2; each where
+        it was read.
+
+    Raises:
+        EmosceneError: Predictions are not finite.
+    """
     found = {}
     if made.scene.size:
         require_images("clarity", 1, made.scene)
-        clear = made.scene.max(1)
+        name, by, clear = "scene_clarity", made.scene_by, made.scene.max(1)
         if made.objects.size:
+            name, by = "sem_c", f"{made.scene_by} and {made.object_by}"
             clear = np.maximum(clear, made.objects.max(1))
-        name = "sem_c" if made.objects.size else "scene_clarity"
-        by = f"{made.scene_by} and {made.object_by}" if made.objects.size else made.scene_by
         found[name] = measure(mean_statistic(clear), made, draws, by=by)
     if made.vectors.size:
         require_images("semantic diversity", 2, made.vectors)

@@ -1,7 +1,7 @@
-"""Whether pictures are as sharp as real ones, told from pixels alone: gradients, the power spectrum, PSNR.
+"""Whether images are as sharp as real ones, told from pixels alone: gradients, the power spectrum, PSNR.
 
 The mean gradient magnitude falls with blur and rises with noise and ringing, so it stands with the power at each
-spatial frequency: both must match the real pictures' for a picture to be neither blurred nor noisy.
+spatial frequency: both must match the real pictures' for an image to be neither blurred nor noisy.
 """
 
 from __future__ import annotations
@@ -15,9 +15,19 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
-    """Mean gradient relative to the real ones, and the largest gap of the spectra up to half of Nyquist.
+    """Compare gradients and power spectra with those of real images.
 
-    Raises Failure where the pictures are of several sizes, or of another size than the real ones.
+    Args:
+        made: What was read of N generated images.
+        real: What was read of real images, if there are any.
+        draws: The number of bootstrap draws for the intervals.
+
+    Returns:
+        `gradient` and, with real images, `gradient_ratio` (1 if equally sharp) and `spectrum_db`, the largest gap
+        of the mean spectra up to half of Nyquist.
+
+    Raises:
+        EmosceneError: The images have several sizes, or another size than the real ones.
     """
     if not made.spectrum.size or (real is not None and real.spectrum.shape[1] != made.spectrum.shape[1]):
         raise EmosceneError(
@@ -33,14 +43,28 @@ def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1
 
 
 def gradient_magnitude(pictures: Array) -> Array:
-    """Mean magnitude of the gradient [N] of pictures [N, H, W, 3] in 0 .. 255, in grey levels a pixel."""
+    """Compute the mean magnitude of the gradient.
+
+    Args:
+        pictures: Images [N, H, W, 3] in 0 .. 255.
+
+    Returns:
+        Grey levels a pixel [N].
+    """
     grey = pictures.astype(np.float64) @ LUMA
     down, right = np.diff(grey, axis=1)[:, :, :-1], np.diff(grey, axis=2)[:, :-1]
     return np.asarray(np.hypot(down, right).mean((1, 2)))
 
 
 def power_spectrum(pictures: Array) -> Array:
-    """Radially averaged power [N, R] in dB, Hann window, at 1, 2 ... cycles a picture up to Nyquist."""
+    """Compute the radially averaged power spectrum, with a Hann window.
+
+    Args:
+        pictures: Images [N, H, W, 3] in 0 .. 255.
+
+    Returns:
+        Power in dB at 1, 2, ... cycles an image up to Nyquist [N, R].
+    """
     grey = pictures.astype(np.float64) @ LUMA
     grey = grey - grey.mean((1, 2), keepdims=True)
     side = min(grey.shape[1:])
@@ -48,12 +72,23 @@ def power_spectrum(pictures: Array) -> Array:
     power = np.abs(np.fft.fft2(grey)) ** 2 / side**2
     cycles = np.fft.fftfreq(side, 1 / side)
     radius = np.hypot(cycles[:, None], cycles).round().astype(int)
-    rings = [power[:, radius == r].mean(1) for r in range(1, side // 2 + 1)]
+    rings = []
+    for r in range(1, side // 2 + 1):
+        rings.append(power[:, radius == r].mean(1))
     return 10 * np.log10(np.stack(rings, 1) + 1e-6)
 
 
 def spectrum_gap(made: Array, real: Array, weights: Array) -> float:
-    """The largest difference in dB between the mean of spectra [N, R] and one spectrum [R], up to half of Nyquist."""
+    """Compute the largest difference between a mean spectrum and another, up to half of Nyquist.
+
+    Args:
+        made: Spectra in dB [N, R].
+        real: A spectrum in dB [R].
+        weights: The weight of each row of `made` [N].
+
+    Returns:
+        The difference in dB; nan where all weights are 0.
+    """
     if not weights.sum():
         return float("nan")
     half = len(real) // 2
@@ -61,7 +96,15 @@ def spectrum_gap(made: Array, real: Array, weights: Array) -> float:
 
 
 def psnr(one: Array, other: Array) -> Array:
-    """Peak signal-to-noise ratio in dB [N] of pictures [N, ...] in 0 .. 255; identical ones give infinity."""
+    """Compute the peak signal-to-noise ratio.
+
+    Args:
+        one: Images [N, ...] in 0 .. 255.
+        other: Images [N, ...] in 0 .. 255.
+
+    Returns:
+        dB [N]; infinite for equal images.
+    """
     error = ((one.astype(np.float64) - other.astype(np.float64)) ** 2).reshape(len(one), -1).mean(1)
     with np.errstate(divide="ignore"):
         return np.asarray(10 * np.log10(255**2 / error))
