@@ -25,8 +25,8 @@ from emoscene.data.preparation import prepare
 MINUTES = 30
 SEARCH = {
     "guidance": "steps=300 batch_size=64 lr=3e-4..1e-2 smoothing=0.0..0.2 classifier_scale=4..40 "
-    "interval_start=0.0..0.4 cfg=2..8",
-    "lora": "steps=200 batch_size=16 lr=3e-4..1e-2 rank=4,8,16 token_lr_multiplier=1..50 cfg=2..8",
+    "interval_start=0.0..0.4 guidance_scale=2..8",
+    "lora": "steps=200 batch_size=16 lr=3e-4..1e-2 rank=4,8,16 token_lr_multiplier=1..50 guidance_scale=2..8",
 }
 """What is searched of each method; the rest is its recipe."""
 

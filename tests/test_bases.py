@@ -85,7 +85,7 @@ def test_a_copy_of_the_miniature_is_the_miniature(tmp_path: Path) -> None:
         assert train.find_recipe(learner, folder) == train.find_recipe(learner, "mini")
     base = DiffusionModel.load(folder)
     assert base.auxiliary_model("captioner") == DiffusionModel.load("mini").auxiliary_model("captioner")
-    assert load(base, method="lora").plan("a lake", emotion="awe")[0].cfg == find_spec("mini").guidance_scale
+    assert load(base, method="lora").plan("a lake", emotion="awe")[0].guidance_scale == find_spec("mini").guidance_scale
 
 
 def test_without_its_list_of_words_a_copy_says_nothing_of_words(tmp_path: Path) -> None:

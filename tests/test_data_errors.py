@@ -111,7 +111,7 @@ def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
     (tmp_path / "pictures").mkdir()
     with pytest.raises(UsageError, match=sentence):
-        evaluate(out=tmp_path / "scores", pictures=tmp_path / "pictures", device="cuda")
+        evaluate(out=tmp_path / "scores", images=tmp_path / "pictures", device="cuda")
 
 
 def full(path):

@@ -77,7 +77,7 @@ def test_judges_sit_where_it_is_painted_but_not_on_mps(
     monkeypatch.setenv("LOCAL_RANK", "1")
     Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
     with pytest.raises(Seen, match=seat):
-        evaluate.evaluate(out=tmp_path / "scores", pictures=tmp_path, device=place)
+        evaluate.evaluate(out=tmp_path / "scores", images=tmp_path, device=place)
 
 
 def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
         (tmp_path / "from" / name).mkdir(parents=True)
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"from/{name}/1.jpg")
     with pytest.raises(EmosceneError, match="all scores but 1: diversity needs 2 pictures of one emotion"):
-        evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, on_message=print)
+        evaluate(out=tmp_path / "out", images=tmp_path / "from", base=base, judge=judges, on_message=print)
     out = tmp_path / "out"
     scores = json.loads((out / "scores.json").read_text())
     assert scores["pictures"] == 3
@@ -237,7 +237,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
     for name in [name for name in weights if name.endswith("layernorm.weight")]:
         weights[name] = torch.full_like(weights[name], 3e38)  # finite, as weights must be, and read as NaN
     save_file(weights, tmp_path / "mad/model.safetensors", metadata={"format": "pt"})
-    line = f"evaluate --base {base} --judge {judges[0]} --judge {tmp_path / 'mad'} --pictures {tmp_path / 'from'}"
+    line = f"evaluate --base {base} --judge {judges[0]} --judge {tmp_path / 'mad'} --images {tmp_path / 'from'}"
     assert main.main(shlex.split(f"{line} --out {tmp_path / 'out'}")) == 1
     said = capsys.readouterr().err
     assert "emotion was left out: 4 of 4 pictures were read as NaN; mend their encoder" in said
@@ -248,7 +248,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
     rows = [json.loads(row) for row in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
     assert [(set(row["seen"]), row["likely"]["mad"][0]) for row in rows] == [({"emotion"}, None)] * 4
     (tmp_path / "nothing").mkdir()
-    line = f"evaluate --base {base} --judge {judges[0]} --pictures {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
+    line = f"evaluate --base {base} --judge {judges[0]} --images {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
     assert main.main(shlex.split(line)) == 2
     assert "no pictures in" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
@@ -308,7 +308,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
         return draw(pipe, rows, batch)
 
     monkeypatch.setattr(EmotionPipeline, "generate", stopped)
-    words = {"out": tmp_path / "streamed", "method": "prompt", "robust": True, "keep_pictures": False, **call}
+    words = {"out": tmp_path / "streamed", "method": "prompt", "robust": True, "keep_images": False, **call}
     with pytest.raises(AssertionError, match="stopped"):
         evaluate(**words)
     out = evaluate(**words)
@@ -345,7 +345,7 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
             file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed
         )
         save_image(predictions.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
-    out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges)
+    out = evaluate(out=tmp_path / "out", images=tmp_path / "from", base=base, judge=judges)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
     assert 0.5 < metrics["ssim"]["value"] < 1
     assert 50 < metrics["psnr"]["value"] < 100

@@ -100,9 +100,9 @@ def test_a_list_tells_what_was_asked(tmp_path):
             "images.jsonl",
             '{"file": "1.png"}\n{"fi',
             EmosceneError,
-            "pictures.jsonl cannot be read .*: write it again",
+            "images.jsonl cannot be read .*: write it again",
         ),
-        ("images.jsonl", "[1]\n", EmosceneError, "pictures.jsonl cannot be read"),
+        ("images.jsonl", "[1]\n", EmosceneError, "images.jsonl cannot be read"),
     ],
 )
 def test_a_list_that_is_off_is_said(name, text, kind, sentence, tmp_path):

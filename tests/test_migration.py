@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 import emoscene
 import tiny
 from emoscene.core import config as configs
-from emoscene.core import migration, registry, run_dir
+from emoscene.core import registry, run_dir
+from emoscene.core import setting_names as migration
 from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params
 from emoscene.data.preparation import prepare

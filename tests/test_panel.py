@@ -196,9 +196,9 @@ def test_two_judges_of_different_kinds_judge_side_by_side(tmp_path, base, faces,
         picture(number).save(tmp_path / f"from/{name}/{number}.png")
     more = {"semantics": classifier(tmp_path / "things", ("dog", "boat")), "features": faces}
     with pytest.raises(UsageError, match="no judge of emotions"):
-        evaluate(out=tmp_path / "none", pictures=tmp_path / "from", base=base)
+        evaluate(out=tmp_path / "none", images=tmp_path / "from", base=base)
     assert not (tmp_path / "none").exists()
-    out = evaluate(out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=[faces, clip], **more)
+    out = evaluate(out=tmp_path / "out", images=tmp_path / "from", base=base, judge=[faces, clip], **more)
     scores = json.loads((out / "scores.json").read_text())
     assert set(scores["judges"]) == {"faces", "words"}
     told = scores["judges"]["faces"]

@@ -88,7 +88,7 @@ def test_without_the_extra_its_command_is_named_and_nothing_written(asked, tmp_p
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with pytest.raises(EmosceneError, match=r"pip install 'emoscene\[perceptual\]'"):
-        evaluate(out=tmp_path / "out", pictures=tmp_path, **asked)
+        evaluate(out=tmp_path / "out", images=tmp_path, **asked)
     assert not (tmp_path / "out").exists()
 
 
@@ -109,7 +109,7 @@ def test_lpips_stands_beside_what_else_is_told_of_edits(packages, tmp_path):
         )
         save_image(made, tmp_path / "from" / row.file, row)
     out = evaluate(
-        out=tmp_path / "out", pictures=tmp_path / "from", base=base, judge=judges, lpips="alex", features="inception"
+        out=tmp_path / "out", images=tmp_path / "from", base=base, judge=judges, lpips="alex", features="inception"
     )
     scores = json.loads((out / "scores.json").read_text())
     gap = np.abs(2 * np.asarray(picture, float) - 255).mean() / 127.5

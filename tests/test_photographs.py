@@ -147,7 +147,7 @@ def test_marks_outlast_every_format_and_photographs_have_none(photographs, tmp_p
 
 
 def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, capsys):
-    line = f"evaluate --pictures {photographs} --out {tmp_path / 'scores'} --device cpu"
+    line = f"evaluate --images {photographs} --out {tmp_path / 'scores'} --device cpu"
     main(line.split())
     told = " ".join(capsys.readouterr().err.split())
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
@@ -178,7 +178,7 @@ def test_the_cards_results_carry_it(tmp_path):
 def test_judges_of_the_worlds_images_need_no_sentence(tmp_path):
     root = write_layout("imagefolder", 8, 3, tmp_path / "world", size=64, workers=0)
     with suppress(EmosceneError):  # some metric may be missing in so few images
-        evaluate(pictures=root, out=tmp_path / "scores", device="cpu", on_message=str)
+        evaluate(images=root, out=tmp_path / "scores", device="cpu", on_message=str)
     assert "cautions" not in json.loads((tmp_path / "scores/scores.json").read_text())
 
 
@@ -226,14 +226,14 @@ def test_the_page_shows_it_beside_the_verdict(photographs, tmp_path):
     studio = Session("mini", device="cpu")
     photograph = str(next(photographs.rglob("coffee.png")))
     shown, read = calls.make_judge(studio)([photograph])
-    assert shown.count('<p class="note">') == 2 and LIMIT.replace("'", "&#x27;") in shown
+    assert shown.count('<p class="note">') == 2 and LIMIT.replace("'", "&#39;") in shown
     assert all(one["caution"].startswith(LIMIT) for many in read.values() for one in many)
     image = render_image({"seed": 3}, 64).picture
     image.save(tmp_path / "own.png", **encode_mark(image))
     shown, read = calls.make_judge(studio)([str(tmp_path / "own.png")])
     assert "note" not in shown and all("caution" not in one for many in read.values() for one in many)
     *_, (_, state, _) = calls.make_edit(studio)(photograph, "", "awe", 0.9, 1.0, ["none"], 1)
-    assert LIMIT.replace("'", "&#x27;") in state
+    assert LIMIT.replace("'", "&#39;") in state
     *_, (_, state, _) = calls.make_edit(studio)(photograph, "a cup", "awe", 0.9, 1.0, ["none"], 1)
     assert "note" not in state
 

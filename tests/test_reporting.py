@@ -215,7 +215,7 @@ def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     scale = [scored(tmp_path / f"g{s}", "guidance", settings={"classifier_scale": s}) for s in (2.0, 8.0)]
     found = load_entries([*dial, *scale])
     assert found[0].name == "lora, emotion scale 1.5"
-    assert found[3].name == "guidance, classifier_scale 2"
+    assert found[3].name == "guidance, classifier scale 2"
     (name, turns), *rest = find_curves(found, "emotion_scale").items()
     assert (name, [x for x, _ in turns], rest) == ("lora", [0.5, 1.0, 1.5], [])
     assert list(find_curves(found, "classifier_scale")) == ["guidance"]
@@ -237,7 +237,7 @@ def test_the_guides_own_verdict_stands_beside_the_judges(tmp_path):
         folders.append(scored(tmp_path / f"{scale}", "guidance", judged, settings=settings, metrics=metrics))
     out = reporting.report(folders, out=tmp_path / "r", on_message=print)
     assert (
-        "| guidance, classifier_scale 8 | 8 | 90.0% (80.0% to 100.0%) | 60.0% (50.0% to 70.0%) | 0.3 (-0.05 to 0.4) |"
+        "| guidance, classifier scale 8 | 8 | 90.0% (80.0% to 100.0%) | 60.0% (50.0% to 70.0%) | 0.3 (-0.05 to 0.4) |"
         in (out / "report.md").read_text()
     )
     text = (out / "index.html").read_text()

@@ -106,7 +106,7 @@ def study_of(out):
 def test_a_search_from_end_to_end(call, tmp_path):
     """Real training, painting and judging; the looks on the way change nothing of what is trained."""
     told = []
-    out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", cfg=1, **{**call, "on_message": told.append})
+    out = emoscene.tune("lora", trials=2, lr="1e-4..1e-2", guidance_scale=1, **{**call, "on_message": told.append})
     trials = study_of(out).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
     assert trials[0].params == {"lr": registry.load_table("recipes", "lora_sd15")["lr"]}
@@ -138,12 +138,12 @@ def test_a_search_from_end_to_end(call, tmp_path):
 
 
 def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
-    out = emoscene.tune("lora", trials=2, cfg="1..8", **call)
+    out = emoscene.tune("lora", trials=2, guidance_scale="1..8", **call)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and ".lock" not in path.name}
-    assert emoscene.tune("lora", trials=2, cfg="1..8", **call) == out
+    assert emoscene.tune("lora", trials=2, guidance_scale="1..8", **call) == out
     assert before == {path: path.stat().st_mtime_ns for path in before}
     painted = len(seen)
-    emoscene.tune("lora", trials=3, cfg="1..8", **call)
+    emoscene.tune("lora", trials=3, guidance_scale="1..8", **call)
     assert len(study_of(out).trials) == 3
     assert len(seen) == painted + 1
     assert run_dir.read_manifest(out)["trials"] == 3
@@ -153,13 +153,13 @@ def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
 def test_trials_that_only_paint_differently_share_one_training(call, seen, monkeypatch):
     trained, real = [], train_verb.run_training
     monkeypatch.setattr(train_verb, "run_training", lambda *words, **more: trained.append(1) or real(*words, **more))
-    out = emoscene.tune("lora", trials=6, cfg="1..20", **call)
+    out = emoscene.tune("lora", trials=6, guidance_scale="1..20", **call)
     assert len(trained) == len(list((out / "trained").iterdir())) == 1
     study = study_of(out)
     allowed = [trial for trial in study.trials if trial.user_attrs["content"] == 1]
     assert len(allowed) < 6, "some trial must be beyond the floor for this to prove anything"
     winner = json.loads((out / "comparison.json").read_text())["winner"]
-    assert winner["params"]["cfg"] < 10
+    assert winner["params"]["guidance_scale"] < 10
     assert winner["probability"] == max(trial.value for trial in allowed)
 
 
@@ -194,7 +194,7 @@ def test_differences_are_of_the_judges_own_verdicts():
 def test_no_trial_that_keeps_the_floor_is_a_failure(call, seen, monkeypatch):
     monkeypatch.setattr(Selector, "observe", lambda self, pipe, cfg: Observation(0.5, 0.5, 0.2))
     with pytest.raises(EmosceneError, match=r"content of 0\.900, the best has 0\.200: give a lower floor="):
-        emoscene.tune("lora", trials=2, cfg="1..8", **call)
+        emoscene.tune("lora", trials=2, guidance_scale="1..8", **call)
 
 
 def test_a_laggard_is_stopped_and_the_default_never(call, seen, monkeypatch):
@@ -270,12 +270,14 @@ def test_a_storage_that_cannot_be_reached(where, call):
 
 def test_a_study_of_another_call_is_refused(call, seen, tmp_path):
     storage = f"sqlite:///{tmp_path}/all.db"
-    emoscene.tune("lora", trials=1, cfg="1..8", storage=storage, **call)
-    with pytest.raises(UsageError, match=r"another call's: config\.search\.cfg"):
-        emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
+    emoscene.tune("lora", trials=1, guidance_scale="1..8", storage=storage, **call)
+    with pytest.raises(UsageError, match=r"another call's: config\.search\.guidance_scale"):
+        emoscene.tune("lora", trials=1, guidance_scale="1..9", storage=storage, **call)
     shutil.rmtree(call["out"])
-    with pytest.raises(UsageError, match=r"the study 'tuned' there is another call's: search.cfg is .* here"):
-        emoscene.tune("lora", trials=1, cfg="1..9", storage=storage, **call)
+    with pytest.raises(
+        UsageError, match=r"the study 'tuned' there is another call's: search.guidance_scale is .* here"
+    ):
+        emoscene.tune("lora", trials=1, guidance_scale="1..9", storage=storage, **call)
 
 
 def test_who_picks_may_not_judge(encoders, data, tmp_path):
@@ -423,7 +425,7 @@ def storage(request, tmp_path):
 @pytest.mark.slow
 def test_two_workers_one_killed(storage, call, tmp_path):
     """Real processes through the command line; one dies of SIGKILL in the middle of a training."""
-    words = ["tune", "lora", "--trials", "5", "--storage", storage, "lr=1e-4..1e-2", "cfg=1", *pairs(call)]
+    words = ["tune", "lora", "--trials", "5", "--storage", storage, "lr=1e-4..1e-2", "guidance_scale=1", *pairs(call)]
     command = [sys.executable, "-m", "emoscene", *words]
     database = optuna.storages.RDBStorage(storage)
     try:

@@ -353,7 +353,7 @@ def test_strengths_are_read_from_text():
 
 def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(built):
     public = {fn.api_name: fn for fn in built.fns.values() if fn.api_visibility == "public"}
-    assert set(public) == {"generate", "compare", "refeel", "judge", "restore"}
+    assert set(public) == {"generate", "compare", "edit", "judge", "restore"}
     painters = [fn for name, fn in public.items() if name != "restore"]
     assert {(fn.concurrency_id, fn.concurrency_limit) for fn in painters} == {("painter", 1)}
     assert built._queue.max_size == page.QUEUE and built.api_open is False and built.analytics_enabled is False

@@ -35,8 +35,8 @@ from emoscene.web.request_filter import JSON_DEPTH, json_depth, mount_page  # no
 
 PASSWORD = "a long secret"
 SVG = '<svg width="300"><a href="javascript:alert(1)"><text y="20">here</text></a></svg>'
-LONG = ["a dog", "", "awe", 1, ["prompt"], 3, 16, 50, 5, "dpm++", None]
-SHORT = ["a dog", "", "awe", 1, ["prompt"], 3, 1, 1, 5, "dpm++", None]
+LONG = ["a dog", "", "awe", ["prompt"], 1, 50, "dpm++", 5, 3, 16, None, None]
+SHORT = ["a dog", "", "awe", ["prompt"], 1, 1, "dpm++", 5, 3, 1, None, None]
 
 
 @pytest.fixture(scope="module")
@@ -480,7 +480,7 @@ def test_one_address_has_a_share_of_the_queue(page, monkeypatch):
 
 def test_a_call_that_is_listened_to_is_finished_however_long_it_takes(page, monkeypatch):
     monkeypatch.setattr(fair_queue, "GRACE", 0.05)
-    event, status, text = begin(page.client, [*LONG[:6], 4, 25, *LONG[8:]])
+    event, status, text = begin(page.client, [*LONG[:5], 25, *LONG[6:9], 4, *LONG[10:]])
     assert status == 200, text
     began = time.monotonic()
     assert listen(page.client, event)[0] == "complete"

@@ -149,7 +149,7 @@ def test_odd_requests_and_uploads_are_refused_in_words(page, tmp_path):
     plain = {
         "generate": [*(FORM | {"num_inference_steps": 1}).values()],
         "compare": ["a hill", ["none"], ["awe"], "1", 1, 1],
-        "refeel": [None, "a hill", "awe", 0.1, 1, ["lora"], 1],
+        "edit": [None, "a hill", "awe", 0.1, 1, ["lora"], 1],
         "judge": [[]],
         "restore": [None],
     }
@@ -159,7 +159,7 @@ def test_odd_requests_and_uploads_are_refused_in_words(page, tmp_path):
         files = [*outside, page.upload(draw.choice(["a.png", "b.jpg", "../c.png", "d"]), odd_file(draw))["path"]]
         name = draw.choice(list(plain))
         data = list(plain[name])
-        if name in {"refeel", "judge", "restore"}:
+        if name in {"edit", "judge", "restore"}:
             file = {
                 "path": draw.choice([files[-1], files[-1], draw.choice(files)]),
                 "meta": {"_type": "gradio.FileData"},

@@ -33,7 +33,7 @@ def paint(tab: Page) -> None:
 
 
 def refeel(tab: Page) -> None:
-    tab.get_by_role("tab", name="Re-feel").click()
+    tab.get_by_role("tab", name="Edit emotion").click()
     tab.locator("input[type=file]").first.set_input_files(HERE / "contentment-0007.png")
     tab.get_by_label("Words").locator("visible=true").fill("a village by a lake")
     tab.wait_for_timeout(2000)

@@ -24,7 +24,7 @@ from emoscene.core.request import ALIASES, BATCH_SIZE, PARAMETERS, list_paramete
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 GENERATION = list_parameters(CLI)
-PLACES = {"image", "emotion_image", "prompts", "pictures", "root", "out", "recipe", "storage"}
+PLACES = {"image", "emotion_image", "prompts", "images", "root", "out", "recipe", "storage"}
 """What is shown in a result, or written."""
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 
@@ -67,8 +67,8 @@ VERBS = {
     "evaluate": Verb(
         "judge a method, or any folder of pictures",
         "",
-        "method adapter base lora emotion_scale prompts seeds judge data pictures clip semantics features lpips robust "
-        f"keep_pictures {' '.join(list_parameters(EVALUATE))} size batch device out recipe",
+        "method adapter base lora emotion_scale prompts seeds judge data images clip semantics features lpips robust "
+        f"keep_images {' '.join(list_parameters(EVALUATE))} size batch device out recipe",
         "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
     ),
     "tune": Verb(
@@ -76,7 +76,7 @@ VERBS = {
         "NAME",
         "data trials storage base adapter selector judge prompts seeds out recipe",
         "emoscene tune guidance --data out/prepared --trials 12 --out out/tuned steps=300 "
-        "classifier_scale=2..40 cfg=2..8",
+        "classifier_scale=2..40 guidance_scale=2..8",
     ),
     "report": Verb(
         "compare any number of scores on one page that needs no network",
@@ -142,7 +142,7 @@ OPTIONS = {
         Option("prompts", "str", "prompts.txt", "a file with a prompt a line"),
         Option("seeds", "str", "0:4", "first and past-the-last seed of each prompt and emotion"),
         Option("judge", "str", "runs/judge", "what `train judge` made, a CLIP or a classifier; folder or hub id"),
-        Option("pictures", "str", "out/awe", "a folder of pictures to judge, from anywhere"),
+        Option("images", "str", "out/awe", "a folder of images to judge, from anywhere"),
         Option("trials", "int", 20, "how many, by all workers together", span=(1, 1_000_000)),
         Option("storage", "str", "sqlite:///tune.db", "a database that SQLAlchemy knows; else --out/study.db"),
         Option("selector", "str", "runs/selector", "the EmotionCLIP or judge that picks, and that judges nothing"),
@@ -153,7 +153,7 @@ OPTIONS = {
         Option("features", "str", "dinov2-base", "a vision model to measure distances by: folder, hub id, inception"),
         Option("lpips", "str", "alex", "the network of LPIPS between edits and pictures", choices=("alex", "vgg")),
         Option(
-            "keep_pictures", "bool", True, "whether they stay; =no judges each batch as it is painted, and keeps none"
+            "keep_images", "bool", True, "whether they stay; =no judges each batch as it is painted, and keeps none"
         ),
         Option("robust", "bool", False, "judge again after JPEG 75 and a small blur"),
         Option("to", "str", "diffusers", "whose files to write", choices=("diffusers", "kohya", "a1111")),

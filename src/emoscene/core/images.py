@@ -64,8 +64,9 @@ def read_params(path: Path | str) -> GenerationParams:
 
 def open_image(path: Path | str) -> Image.Image:
     """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
+    image = _open_checked(Path(path))
     try:
-        return to_upright_rgb(_open_checked(Path(path)))
+        return to_upright_rgb(image)
     except ValueError as error:
         raise UsageError(f"{path} cannot be used ({error}): save it with whole numbers as its pixels") from error
 

@@ -26,7 +26,13 @@ RENAMED_IN_2 = {
 
 
 def migrate_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of any version in the form of today's.
+    """Bring a row of any version into the form of today's.
+
+    Args:
+        row: The row, as a file has it; without `version` it is of version 1.
+
+    Returns:
+        The same values under today's names.
 
     Raises:
         UsageError: for a version that is no number, and for a value of an old row that is off.
@@ -70,7 +76,14 @@ RENAMED_SCORES = {"strength": "emotion_scale", "cfg": "guidance_scale", "steps":
 
 
 def migrate_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The table of a `scores.json`, of any version, with the names of today."""
+    """Bring the table of a `scores.json` of any version into the form of today's.
+
+    Args:
+        scores: The table, as the file has it.
+
+    Returns:
+        The same values under today's names.
+    """
     if "emotion_scale" in scores or scores.get("version", 1) >= VERSION:
         return dict(scores)
     return {RENAMED_SCORES.get(key, key): value for key, value in scores.items()}

@@ -64,6 +64,18 @@ class Parameter(Option):
 
 
 def parameter(default: Any, help: str, kind: str, group: str, scope: tuple[str, ...], **more: Any) -> Any:
-    """A field of `GenerationRequest`. Args: kind, the type of a single value as text; more: fields of `Parameter`."""
+    """Make a field of `GenerationRequest`.
+
+    Args:
+        default: The value that is used where none is given.
+        help: One sentence for `--help` and the page.
+        kind: The type of a single value, as text.
+        group: The heading that it stands under.
+        scope: The lists that it belongs to.
+        more: Other fields of `Parameter`.
+
+    Returns:
+        The dataclass field.
+    """
     metadata = {"help": help, "type": kind, "group": group, "scope": scope, **more}
     return dataclasses.field(default=default, metadata=metadata)

@@ -92,13 +92,23 @@ class GenerationParams:
         return tuple(getattr(self, name) for name in BATCHED)
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as `images.jsonl` holds it, its emotion as weights by name, with the version of its form."""
+        """Write the row as `images.jsonl` holds it.
+
+        Returns:
+            The fields, the emotion as weights by name, and the version of the form.
+        """
         emotion = {name: weight for name, weight in zip(EMOTIONS, self.emotion, strict=True) if weight}
         return {**dataclasses.asdict(self), "emotion": emotion, "version": VERSION}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "GenerationParams":
-        """The image of a row of any version; what a later version may have added is left aside.
+        """Read the row of an image, of any version; what a later version may have added is left aside.
+
+        Args:
+            row: The row, as `images.jsonl` or a file's chunk has it.
+
+        Returns:
+            The parameters of the image.
 
         Raises:
             UsageError: for a value that is off.
@@ -121,6 +131,9 @@ class GenerationParams:
             Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 7, Size: 128x128, Model: mini, Emotion: awe
 
         A value that holds a comma, a colon or a line break is quoted as JSON.
+
+        Returns:
+            The text.
         """
         words = {label: getattr(self, name) for name, label in LABELS.items()}
         words["Sampler"] = _sampler_label(self.sampler)
@@ -138,7 +151,15 @@ class GenerationParams:
 
 
 def check_text(name: str, text: str) -> None:
-    """Raise UsageError for text with half a character in it, as bytes that are not UTF-8 become on a command line."""
+    """Refuse text with half a character in it, as bytes that are not UTF-8 become on a command line.
+
+    Args:
+        name: What the text is, for the error.
+        text: The text.
+
+    Raises:
+        UsageError: The text cannot be written as UTF-8.
+    """
     try:
         text.encode()
     except UnicodeError:
@@ -146,7 +167,17 @@ def check_text(name: str, text: str) -> None:
 
 
 def read_prompts(prompt: str | Sequence[str]) -> list[str]:
-    """The prompts of a call as a list. Raises UsageError for what is no text."""
+    """Read the prompts of a call as a list.
+
+    Args:
+        prompt: One prompt, or several.
+
+    Returns:
+        The prompts.
+
+    Raises:
+        UsageError: One of them is no text.
+    """
     prompts = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, str) else [prompt]
     for one in prompts:
         if not isinstance(one, str):

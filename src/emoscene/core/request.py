@@ -337,4 +337,4 @@ def typed_words() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("request_types.py").write_text(typed_words(), encoding="utf8")
+    Path(__file__).with_name("request_types.py").write_text(typed_words(), encoding="utf8", newline="\n")

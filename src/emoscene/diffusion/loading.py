@@ -192,6 +192,8 @@ def _load_file(file: Path, dtype: torch.dtype) -> Parts:
             remarks=False
         ):  # diffusers warns of its own cast, and what it could not place is an error here
             return Parts(tokenizer, *_convert_state(state, dtype), schedule)
+    except (UsageError, EmosceneError):
+        raise
     except NotImplementedError as error:  # diffusers casts weights that it did not find
         raise EmosceneError(f"{file} is not whole, for {_missing_weight(file)}: fetch it again") from error
     except (ValueError, RuntimeError, KeyError) as error:

@@ -81,25 +81,25 @@ def evaluate(
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     clip: str | Path | None = None,
     semantics: str | Path | None = None,
     features: str | Path | None = None,
     lpips: str | None = None,
     robust: bool = False,
-    keep_pictures: bool = True,
+    keep_images: bool = True,
     batch: int = 8,
     device: str | None = None,
     on_message: Callable[[str], None] = print,
     **painting: Any,
 ) -> Path:
-    """Score a method, or any folder of `pictures` (see `foreign`); returns the folder with `scores.json`.
+    """Score a method, or any folder of `images` (see `external`); returns the folder with `scores.json`.
 
     judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
     semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
     measured, or `inception`; lpips: the network of LPIPS between edits and their pictures. robust: judge the pictures
-    again after JPEG 75 and a small blur. keep_pictures: if not, they are judged as they are painted, batch by batch.
+    again after JPEG 75 and a small blur. keep_images: if not, they are judged as they are painted, batch by batch.
     lora: LoRAs that the base wears. painting: the words in `PAINTING`, and settings of the method that may change at
     use.
     Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
@@ -111,18 +111,18 @@ def evaluate(
     call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base}
     call |= {"version": VERSION, "emotion_scale": emotion_scale}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": run_dir.as_list(judge)}
-    call |= {"data": data, "pictures": pictures, "settings": late, **painting}
+    call |= {"data": data, "pictures": images, "settings": late, **painting}
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
-    call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_pictures)
+    call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_images)
     where = str(choose_device(device))
-    pipe = None if pictures else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
+    pipe = None if images else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
     planned = [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **painting)
-    samples, lost = find_samples(Path(pictures)) if pictures else ([], {})
+    samples, lost = find_samples(Path(images)) if images else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = _begin(out, call, _run_dirs([*call["adapter"], data, pictures]), pipe, on_message)
+    scores = _begin(out, call, _run_dirs([*call["adapter"], data, images]), pipe, on_message)
     if not scores.is_done:
-        predictor = None if keep_pictures or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
+        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
         samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message)
         write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
         with workers.WorkerGroup(scores.path) as together:

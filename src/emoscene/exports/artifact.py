@@ -24,6 +24,7 @@ from emoscene.core.setting_names import RENAMED, migrate_settings
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import find_spec
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -222,6 +223,14 @@ def restore_layer_name(part: str, layer: str) -> str:
     return layer
 
 
+def _package_of(base: DiffusionModel) -> Path | None:
+    """The folder of the installed package that ships a base; None for any other base."""
+    if base.spec.family not in registry.list_names("bases"):
+        return None
+    package = registry.package_folder("bases", base.spec.family)
+    return package if Path(base.spec.source).is_relative_to(package) else None
+
+
 def example_script(artifact: Artifact, imports: str, loading: str, call: str) -> str:
     """Write a script of plain diffusers that generates the gallery's image of `EMOTION`.
 
@@ -238,10 +247,10 @@ def example_script(artifact: Artifact, imports: str, loading: str, call: str) ->
     where = json.dumps(base.spec.source)
     if base.spec.revision:
         where += f', revision="{base.spec.revision}"'
-    if (Path(base.spec.source) / "model_index.json").is_file():
-        imports = f"from importlib.resources import files\n{imports}"
-        package = registry.package_folder("bases", base.spec.family)
+    package = _package_of(base)
+    if package is not None:
         place = Path(base.spec.source).relative_to(package).as_posix()
+        imports = f"from importlib.resources import files\n{imports}"
         where = f'files("{package.name}") / "{place}"'
     settings = f"num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}"
     return f"""{imports}

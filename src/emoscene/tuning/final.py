@@ -116,7 +116,11 @@ def judge_trial(bench: TuningObjective, trial: FrozenTrial, jury: FinalEvaluatio
     if not bench.adapters and "selected_by" not in made.manifest:
         made.finish(selected_by=bench.mark)
     late = {key: chosen[key] for key in sorted(bench.late)}
-    asked: dict[str, Any] = {"method": bench.name, "base": bench.backbone.name, "guidance_scale": chosen["cfg"]}
+    asked: dict[str, Any] = {
+        "method": bench.name,
+        "base": bench.backbone.name,
+        "guidance_scale": chosen["guidance_scale"],
+    }
     asked |= late
     asked |= {"judge": jury.judges, "prompts": jury.prompts, "seeds": jury.seeds, "on_message": bench.on_message}
     try:
@@ -176,7 +180,7 @@ def write_recipes(bench: TuningObjective, best: FrozenTrial, header: Sequence[st
     chosen = bench.full_settings(best.params)
     folder = bench.train_artifact(chosen)
     use = {"base": bench.backbone.name, "method": bench.name, "adapter": [str(folder)]}
-    use["guidance_scale"] = chosen["cfg"]
+    use["guidance_scale"] = chosen["guidance_scale"]
     for key in sorted(bench.late):
         if chosen[key] is not None:
             use[key] = chosen[key]

@@ -1,8 +1,8 @@
 """The bench on which settings are tried: what all trials of a call share, and how one of them is done.
 
 A trial's artifact lies in a folder named by a digest of everything that training depends on. So trials that differ only
-in how they paint (`late` fields, `cfg`) share one, a trial whose worker died goes on from the checkpoint that it left,
-and what was trained once is never trained again.
+in how they generate (runtime fields, `guidance_scale`) share one, a trial whose worker died goes on from the checkpoint
+that it left, and what was trained once is never trained again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Config:
     looks: int = option(8, "prompts painted in all eight emotions at each look", span=(2, 10_000))
     rungs: int = option(2, "looks during a training, at which it may be stopped; 0 is none", span=(0, 100))
     pulse: int = option(30, "seconds between a worker's signs of life; three missed, and it is dead", span=(1, 3600))
-    cfg: float | None = option(None, "how closely to follow the words; the base's own if not set", span=(1.0, 20.0))
+    guidance_scale: float | None = option(
+        None, "how closely to follow the words; the base's own if not set", span=(1.0, 20.0)
+    )
 
 
 class TuningObjective:
@@ -85,15 +87,17 @@ class TuningObjective:
         said = configs.read_settings([*fields, *mine], {**recipe, **settings}, configs.narrow_option)
         space = {key: value for key, value in said.items() if isinstance(value, Option)}
         fixed = {key: value for key, value in said.items() if key not in space}
-        by = {field.name for field in mine} - {"cfg"}
+        by = {field.name for field in mine} - {"guidance_scale"}
         for key in sorted(by & space.keys()):
             raise UsageError(f"{key} says how to search and is not searched: give it one value")
-        settled = sorted(settings.keys() - by - self.late - {"cfg"})
+        settled = sorted(settings.keys() - by - self.late - {"guidance_scale"})
         if self.adapters and settled:
             key = settled[0]
             raise UsageError(f"{key} was settled when {self.adapters[0]} was trained: leave out {key}, or --adapter")
         space = space or self._default_search(settings)
-        defaults = {field.name: field.default for field in fields} | {"cfg": self.backbone.spec.guidance_scale}
+        defaults = {field.name: field.default for field in fields} | {
+            "guidance_scale": self.backbone.spec.guidance_scale
+        }
         if self.adapters:
             card = learners.read_card(self.adapters[0])
             defaults |= migrate_settings(card["config"], {field.name for field in self.own})
@@ -107,11 +111,11 @@ class TuningObjective:
         return configs.replace_fields(Config(), {key: fixed[key] for key in by & fixed.keys()}), space, defaults
 
     def _default_search(self, settings: Mapping[str, Any]) -> dict[str, Option]:
-        """What is searched by default: `lr`, `cfg`, and what the method declares."""
+        """What is searched by default: `lr`, `guidance_scale`, and what the method declares."""
         others = [*configs.list_options(state.Config), *configs.list_options(Config)]
-        late = self.late | {"cfg"}
+        late = self.late | {"guidance_scale"}
         space = {}
-        fields = [field for field in others if field.name in {"lr", "cfg"}]
+        fields = [field for field in others if field.name in {"lr", "guidance_scale"}]
         for field in [*fields, *self.own]:
             if field.type == "bool":
                 field = replace(field, choices=(False, True))
@@ -164,7 +168,7 @@ class TuningObjective:
 
     def _relevant(self) -> dict[str, Any]:
         """The default configuration; of an artifact that is there, without what its training was."""
-        own = {field.name for field in self.own} | {"cfg"}
+        own = {field.name for field in self.own} | {"guidance_scale"}
         return {key: value for key, value in self.defaults.items() if not self.adapters or key in own}
 
     def hold_lock(self, what: str) -> FileLock:
@@ -227,11 +231,12 @@ class TuningObjective:
             raise TrialPruned(str(error)) from error
         if "content" not in study.user_attrs:
             study.set_user_attr(
-                "content", self.selector.observe_base(EmotionPipeline(self.backbone, {}), self.defaults["cfg"])
+                "content",
+                self.selector.observe_base(EmotionPipeline(self.backbone, {}), self.defaults["guidance_scale"]),
             )
         folder = self.train_artifact(chosen, partial(self._report_rung, trial, chosen))
         pipe = load(self.backbone, method=self.name, adapter=folder, **{key: chosen[key] for key in self.late})
-        seen = self.selector.observe(pipe, chosen["cfg"])
+        seen = self.selector.observe(pipe, chosen["guidance_scale"])
         for key, value in asdict(seen).items():
             trial.set_user_attr(key, value)
         trial.set_constraint("floor", self.config.floor * study.user_attrs["content"] - seen.content)
@@ -259,7 +264,7 @@ class TuningObjective:
         if self.adapters:
             return self.adapters[0]
         plain = {**chosen, **{key: self.defaults[key] for key in self.late}}
-        plain.pop("cfg", None)
+        plain.pop("guidance_scale", None)
         mark = f"{seeds.derive_seed(0, json.dumps(plain, sort_keys=True)):016x}"
         folder = self.out / "trained" / mark
         with self.hold_lock(mark):
@@ -286,7 +291,7 @@ class TuningObjective:
             assert isinstance(learner, Method)
             before = learner.config
             learner.config = configs.replace_fields(before, {key: chosen[key] for key in self.late})
-            seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["cfg"])
+            seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["guidance_scale"])
             learner.config = before
         trial.report(self._objective_value(seen), points.index(state.step))
         if trial.should_prune() and trial.params != self.first:

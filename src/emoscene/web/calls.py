@@ -30,7 +30,7 @@ from emoscene.web.affect_plane import PACKAGE, verdicts_html
 from emoscene.web.session import Painted, Session, Verdict
 
 FIELDS = tuple(name for name in form.FIELDS if name != "strength")
-"""The words of the tab *Paint*, in their order."""
+"""The words of the tab *Generate*, in their order."""
 APART = ("adapters", "loras", "image", "strength", "emotion_image", "guidance_interval")
 """What else a picture is a function of, besides its base and its settings."""
 
@@ -120,7 +120,7 @@ def caption_of(row: GenerationParams) -> str:
 
 
 def make_generate(studio: Session) -> Callable[..., Iterator[Any]]:
-    """The function of the tab *Paint*."""
+    """The function of the tab *Generate*."""
 
     def generate(*words: Any) -> Iterator[Any]:
         with plain_errors():
@@ -184,9 +184,9 @@ def make_compare(studio: Session) -> Callable[..., Iterator[Any]]:
 
 
 def make_edit(studio: Session) -> Callable[..., Iterator[Any]]:
-    """The function of the tab *Re-feel*."""
+    """The function of the tab *Edit emotion*."""
 
-    def refeel(
+    def edit(
         file: str, prompt: str, emotion: str, strength: float, emotion_scale: float, method: list[str], seed: float
     ) -> Iterator[Any]:
         with plain_errors(*[file] if file else []):
@@ -201,7 +201,7 @@ def make_edit(studio: Session) -> Callable[..., Iterator[Any]]:
                     news = progress_html(view.share, words) + remarks_html(view.cautions)
                     yield (before, after[0]) if after else gr.skip(), news, rows or gr.skip()
 
-    return refeel
+    return edit
 
 
 def make_judge(studio: Session) -> Callable[..., Any]:

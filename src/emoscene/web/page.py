@@ -1,6 +1,6 @@
 """The page itself: four tabs, each a few settings, one button, and what comes of it.
 
-The same functions are there for programs, by Gradio's API: `/generate`, `/compare`, `/refeel`, `/judge`, `/restore`.
+The same functions are there for programs, by Gradio's API: `/generate`, `/compare`, `/edit`, `/judge`, `/restore`.
 One call is worked on at a time, and `QUEUE` may wait (fair_queue.py).
 """
 
@@ -97,11 +97,11 @@ def build_page(studio: Session) -> gr.Blocks:
     """The page, not served yet."""
     with calls.PlainBlocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
         gr.HTML(calls.masthead_html(Path(studio.base.name).name, studio.remarks), apply_default_css=False)
-        with gr.Tab("Paint"):
+        with gr.Tab("Generate"):
             generate_tab(studio)
         with gr.Tab("Compare"):
             compare_tab(studio)
-        with gr.Tab("Re-feel"):
+        with gr.Tab("Edit emotion"):
             edit_tab(studio)
         with gr.Tab("Judge"):
             judge_tab(studio)
@@ -136,7 +136,7 @@ def generate_tab(studio: Session) -> None:
                         fields[name] = any_field(name, studio)
         with gr.Column(scale=6, min_width=320):
             with gr.Row(elem_classes="doing"):
-                go = gr.Button("Paint", variant="primary", elem_classes="go")
+                go = gr.Button("Generate", variant="primary", elem_classes="go")
                 stop = gr.Button("Stop", elem_classes="stop")
             state = status_panel()
             gallery = gr.Gallery(
@@ -213,7 +213,7 @@ def edit_tab(studio: Session) -> None:
             seed = number_field("seed", label="Seed")
         with gr.Column(scale=6, min_width=320):
             with gr.Row(elem_classes="doing"):
-                go = gr.Button("Re-feel", variant="primary", elem_classes="go")
+                go = gr.Button("Edit emotion", variant="primary", elem_classes="go")
                 stop = gr.Button("Stop", elem_classes="stop")
             state = status_panel()
             pair = gr.ImageSlider(
@@ -229,7 +229,7 @@ def edit_tab(studio: Session) -> None:
                 rows = gr.JSON(show_label=False)
     words = [file, prompt, emotion, strength, scale, method, seed]
     event = go.click(
-        calls.make_edit(studio), words, [pair, state, rows], api_name="refeel", show_progress="hidden", **ONE
+        calls.make_edit(studio), words, [pair, state, rows], api_name="edit", show_progress="hidden", **ONE
     )
     stop_button(stop, state, event)
 

@@ -43,7 +43,7 @@ Ask = Callable[[], Awaitable[Message]]
 Answer = Callable[[Message], Awaitable[None]]
 Scope = MutableMapping[str, Any]
 
-CALLS = "call/(v2/)?(generate|compare|refeel|judge|restore)"
+CALLS = "call/(v2/)?(generate|compare|edit|judge|restore)"
 LOOK = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/login_check/?|/(static|assets)/.*"
     r"|/gradio_api/(info/?|startup-events|theme\.css|queue/data|heartbeat/\w+|upload_progress|login_check/?"
