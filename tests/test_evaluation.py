@@ -211,7 +211,7 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
     for number, side in enumerate((64, 48, 64, 96)):
         (tmp_path / "from/Awe").mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(tmp_path / f"from/Awe/{number}.png")
-    call = {"pictures": tmp_path / "from", "base": base, "judge": judges}
+    call = {"images": tmp_path / "from", "base": base, "judge": judges}
     for _ in range(2):
         with pytest.raises(EmosceneError, match="sharpness compares pictures of one size"):
             evaluate(out=tmp_path / "out", **call)

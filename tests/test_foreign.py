@@ -160,7 +160,7 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     (tmp_path / "from/edits.csv").write_text("file,image\n" + "".join(lines))
     (tmp_path / "from/was/1.png").unlink()
     (tmp_path / "from/awe/x.png").write_text("no picture")
-    call = {"pictures": tmp_path / "from", "base": base, "judge": judges}
+    call = {"images": tmp_path / "from", "base": base, "judge": judges}
     with pytest.raises(EmosceneError, match="1 of 5 pictures cannot be read") as caught:
         evaluate(out=tmp_path / "out", **call)
     assert "the pictures that 1 edits were made from" in str(caught.value)

@@ -205,16 +205,23 @@ def read_call(name: str, line: list[str]) -> Call:
     given |= options
     taxonomy.check_one_source(*(given.get(word) for word in ("emotion", "valence", "arousal", "emotion_image")))
     known = known_settings(name, given)
-    return Call(name, given, pairs if known is None or not pairs else _check_call(name, known, pairs), asked)
+    if known is not None and pairs:
+        pairs = _check_call(name, known, pairs, given.get("method", "none"))
+    return Call(name, given, pairs, asked)
 
 
 def _argument_name(word: str) -> str:
     return word.rstrip("?.").lower()
 
 
-def _check_call(verb: str, known: list[Option], pairs: dict[str, Any]) -> dict[str, Any]:
-    if not known:
-        raise UsageError(f"{next(iter(pairs))!r} cannot be set here: `emoscene show NAME` tells what may change at use")
+def _check_call(verb: str, known: list[Option], pairs: dict[str, Any], method: str) -> dict[str, Any]:
+    settled: set[str] = set()
+    if verb in {"generate", "evaluate"}:
+        for one in method.split("+"):
+            settled |= {option.name for option in registry.list_options("methods", one) if not option.runtime}
+    for key in pairs:
+        if not known or key.rpartition(".")[2] in settled:
+            raise UsageError(f"{key!r} cannot be set here: `emoscene show NAME` tells what may change at use")
     return config.read_settings(known, pairs, config.narrow_option if verb == "tune" else Option.read)
 
 

@@ -7,11 +7,11 @@
         comparison.json                      the paired difference of the two
         train.toml  evaluate.toml            the winner, as recipes
 
-What can be searched are the fields of the method's `Config`, those of `training`'s, and `guidance_scale`, within their spans and
-choices: `lr=1e-4..1e-2`, `width=32,64`, `scale=2..40`. Every other field is fixed, by you or by the method's recipe.
-The first trial is the default. A trial trains and generates, and the `selector` measures how well the emotion is met;
-content is a constraint. A few times during its training it is looked at in the same way, and stopped where it lags
-behind the median of the others.
+What can be searched are the fields of the method's `Config`, those of `training`'s, and `guidance_scale`, within their
+spans and choices: `lr=1e-4..1e-2`, `width=32,64`, `scale=2..40`. Every other field is fixed, by you or by the method's
+recipe. The first trial is the default. A trial trains and generates, and the `selector` measures how well the emotion
+is met; content is a constraint. A few times during its training it is looked at in the same way, and stopped where it
+lags behind the median of the others.
 
 Choosing the best of many flatters the winner in the selector's eyes. So both generate once more, with other
 prompts and seeds, and what is reported is the judges' verdict on these.
@@ -56,8 +56,8 @@ def tune(
     """Search the settings of a method with Optuna.
 
     The same call, here or on another machine that reaches `storage`, joins as one more worker. It also continues
-    where all workers stopped, or with more `trials`. Where no setting is a range, `lr`, `guidance_scale` and all spans and
-    choices of the method are searched.
+    where all workers stopped, or with more `trials`. Where no setting is a range, `lr`, `guidance_scale` and all spans
+    and choices of the method are searched.
 
     Args:
         name: The method.
@@ -66,7 +66,8 @@ def tune(
         trials: The number of trials of all workers together, at least 1.
         storage: The URL of the study's database; a file in `out` if left out.
         base: The base.
-        adapter: A trained adapter of the method, whose runtime fields and `guidance_scale` are searched without training.
+        adapter: A trained adapter of the method, whose runtime fields and `guidance_scale` are searched without
+            training.
         selector: The encoder that compares trials; the base's EmotionCLIP if left out.
         judge: Further judges of the final comparison, as for `evaluate`.
         prompts: The prompts of the final comparison, as for `evaluate`.
