@@ -18,23 +18,16 @@ from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
-from emoscene.methods.base import Method, MethodChain, interpolate_embeds
+from emoscene.methods.base import ConditioningShare, GuidanceShare, Method, MethodChain, interpolate_embeds
 from emoscene.pipeline import samplers
 from emoscene.pipeline.image_inputs import ImageInputs, check_size, num_steps_run, working_size
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.tuning.selector import Selector
 
-# What the fields of a request are called; everything below uses the keys.
-FIELDS = {"guidance_scale": "cfg", "emotion_scale": "strength", "negative_prompt": "negative"}
-
-
-def request(**asked: Any) -> dict[str, Any]:
-    return {FIELDS.get(name, name): value for name, value in asked.items()}
-
 
 def edit(image: Image.Image, kept: float) -> dict[str, Any]:
     """What asks for an edit that keeps this share of an image."""
-    return {"image": image, "keep": kept}
+    return {"image": image, "strength": 1 - kept}
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +65,13 @@ def noise_of(seed: int) -> Tensor:
     return torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
 
 
+SOLVERS = {"ddim": "DDIMScheduler", "dpm++": "DPMSolverMultistepScheduler", "euler": "EulerDiscreteScheduler"}
+
+
 def timesteps_of(sampler: str, base: DiffusionModel, steps: int) -> list[float]:
     """Those of diffusers' own scheduler."""
     config = dict(base.scheduler_config)
-    solver = getattr(diffusers, samplers.SCHEDULERS[sampler]).from_config(config)
+    solver = getattr(diffusers, SOLVERS[sampler]).from_config(config)
     solver.set_timesteps(steps)
     return [float(t) for t in solver.timesteps]
 
@@ -108,7 +104,9 @@ def test_the_start_of_an_edit(
 ) -> None:
     """x_t = sqrt(alphabar) x_0 + sqrt(1 - alphabar) (sqrt(c) eps_own + sqrt(1 - c) eps_seed), c = min(.8, 8 kept)."""
     base = pipe.base
-    rows = pipe.plan("a dog", **edit(image, kept), steps=20, seed=5, num=2, sampler=sampler)
+    rows = pipe.plan(
+        "a dog", **edit(image, kept), num_inference_steps=20, seed=5, num_images_per_prompt=2, sampler=sampler
+    )
     solver = samplers.make_scheduler(base, sampler, 20)
     found = pipe.image_inputs.start_latents(solver, rows)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -125,7 +123,7 @@ def test_the_start_of_an_edit(
 
 
 def test_the_start_of_an_image_is_its_seeds_noise_in_the_samplers_units(pipe: EmotionPipeline) -> None:
-    rows = pipe.plan("a dog", steps=10, seed=3, num=2)
+    rows = pipe.plan("a dog", num_inference_steps=10, seed=3, num_images_per_prompt=2)
     plain = pipe.image_inputs.start_latents(samplers.make_scheduler(pipe.base, "ddim", 10), rows)
     assert torch.equal(plain, torch.cat([noise_of(3), noise_of(4)]))
     found = pipe.image_inputs.start_latents(samplers.make_scheduler(pipe.base, "euler", 10), rows)
@@ -159,8 +157,8 @@ def denoise_by_hand(
 def test_mixed_guidance_scales_in_a_batch_and_the_x_0_of_previews(pipe: EmotionPipeline) -> None:
     rows = []
     for place, (scale, (prompt, away)) in enumerate(zip(SCALES, WORDS, strict=True)):
-        words = request(guidance_scale=scale, negative_prompt=away)
-        rows += pipe.plan(prompt, **words, seed=place, steps=4, sampler="ddim")
+        words = {"guidance_scale": scale, "negative_prompt": away}
+        rows += pipe.plan(prompt, **words, seed=place, num_inference_steps=4, sampler="ddim")
     together = list(pipe.denoise_with_x0(rows))
     latents = list(pipe.denoise(rows))
     assert len(together) == len(latents) == 4
@@ -178,7 +176,7 @@ def test_mixed_guidance_scales_in_a_batch_and_the_x_0_of_previews(pipe: EmotionP
 @torch.no_grad()
 def test_the_x_0_of_a_preview_in_the_units_of_euler(pipe: EmotionPipeline) -> None:
     """x = x_0 + sigma eps there, and the UNet sees x / sqrt(sigma^2 + 1)."""
-    [row] = pipe.plan("a dog", **request(guidance_scale=3.0), seed=2, steps=4, sampler="euler")
+    [row] = pipe.plan("a dog", guidance_scale=3.0, seed=2, num_inference_steps=4, sampler="euler")
     found = list(pipe.denoise_with_x0([row]))
     table, times = alphabars(), timesteps_of("euler", pipe.base, 4)
     sigmas = [((1 - alphabar_at(table, t)) / alphabar_at(table, t)) ** 0.5 for t in times] + [0.0]
@@ -195,7 +193,7 @@ def test_the_x_0_of_a_preview_in_the_units_of_euler(pipe: EmotionPipeline) -> No
 
 def test_both_halves_of_guidance_know_the_emotion(pipe: EmotionPipeline) -> None:
     """The positive half has scale x weights; the negative what is suppressed, its sign turned, and the same gain."""
-    words = request(emotion_scale=1.5, guidance_scale=2.0)
+    words = {"emotion_scale": 1.5, "guidance_scale": 2.0}
     rows = pipe.plan("a dog", emotion=[{EMOTIONS[0]: 0.8, EMOTIONS[3]: -0.4}, None], **words)
     positive, negative = pipe.encode_conditions(rows)
     weights = torch.zeros(2, 8)
@@ -206,7 +204,7 @@ def test_both_halves_of_guidance_know_the_emotion(pipe: EmotionPipeline) -> None
     turned[0, 3] = 0.6
     torch.testing.assert_close(negative.emotion_weights, turned)
     torch.testing.assert_close(negative.emotion_gain, torch.tensor([1.8, 0.0]))
-    alone = pipe.plan("a dog", **request(guidance_scale=1.0))
+    alone = pipe.plan("a dog", guidance_scale=1.0)
     assert pipe.encode_conditions(alone)[1] is None
     assert pipe.encode_conditions([*alone, *rows])[1] is not None
 
@@ -248,7 +246,8 @@ class Pull(Method):
 def test_how_methods_share_the_emotion(
     words: int, pulls: int, word_share: float | None, pull_share: float | None, base: DiffusionModel
 ) -> None:
-    methods = [Words(None, base) for _ in range(words)] + [Pull(None, base) for _ in range(pulls)]
+    methods = [Words(ConditioningShare(), base) for _ in range(words)]
+    methods += [Pull(GuidanceShare(), base) for _ in range(pulls)]
     chain = MethodChain(methods)
     a = torch.zeros(1, 8)
     a[0, 2], a[0, 5] = 1.2, -0.4
@@ -322,7 +321,7 @@ def test_the_selector_has_a_seed_for_each_prompt(selector: Selector) -> None:
     for place, prompt in enumerate(["a beach", "a park", "a road"]):
         for emotion in EMOTIONS:
             expected.append({"prompt": prompt, "emotion": emotion, "seed": 1_000_000 + place})
-    scales = [call.pop(FIELDS["guidance_scale"]) for call in painter.calls]
+    scales = [call.pop("guidance_scale") for call in painter.calls]
     assert painter.calls == expected
     assert scales == [5.5] * 24
     assert (seen.probability, seen.accuracy, seen.content) == pytest.approx((0.5, 1.0, 1.0))
@@ -412,11 +411,11 @@ def test_a_companion_sees_at_most_512_pixels(base: DiffusionModel) -> None:
     assert seen[0][0, :, 5, 5].tolist() == [1.0, -1.0, 1.0]
 
 
-def test_an_edit_without_a_word_keeps_15_percent(pipe: EmotionPipeline, image: Image.Image) -> None:
-    [row] = pipe.plan("a dog", image=image, steps=20)
-    [asked] = pipe.plan("a dog", **edit(image, 0.15), steps=20)
+def test_an_edit_without_a_word_keeps_a_quarter(pipe: EmotionPipeline, image: Image.Image) -> None:
+    [row] = pipe.plan("a dog", image=image, num_inference_steps=20)
+    [asked] = pipe.plan("a dog", **edit(image, 0.25), num_inference_steps=20)
     assert row == asked
-    assert num_steps_run(row) == 17
+    assert num_steps_run(row) == 15
 
 
 def test_images_share_a_batch_of_eight_where_nothing_forbids_it(
@@ -429,22 +428,24 @@ def test_images_share_a_batch_of_eight_where_nothing_forbids_it(
         return [Image.new("RGB", (64, 64), (row.seed, 0, 0)) for row in rows]
 
     monkeypatch.setattr(pipe, "_generate_group", paint)
-    rows = pipe.plan("a dog", num=19, steps=2) + pipe.plan("a dog", num=3, steps=3)
+    rows = pipe.plan("a dog", num_images_per_prompt=19, num_inference_steps=2) + pipe.plan(
+        "a dog", num_images_per_prompt=3, num_inference_steps=3
+    )
     drawn = list(pipe.generate(rows))
     assert sizes == [8, 8, 3, 3]
     assert [row.seed for row, _ in drawn] == [*range(19), *range(3)]
     assert [image.getpixel((0, 0))[0] for _, image in drawn] == [row.seed for row in rows]
     assert all(row.seconds is not None and 0 <= row.seconds < 60 for row, _ in drawn)
     sizes.clear()
-    assert len(pipe("a dog", num=9, steps=2).images) == 9
+    assert len(pipe("a dog", num_images_per_prompt=9, num_inference_steps=2).images) == 9
     assert sizes == [8, 1]
 
 
 def test_what_is_not_said_has_a_default(pipe: EmotionPipeline) -> None:
     [row] = pipe.plan("a dog")
-    assert (row.seed, row.emotion, row.size, row.image, row.like) == (0, (0.0,) * 8, (64, 64), None, None)
-    assert getattr(row, FIELDS["emotion_scale"]) == 1
-    assert getattr(row, FIELDS["guidance_scale"]) == pipe.base.spec.guidance_scale
+    assert (row.seed, row.emotion, row.size, row.image, row.emotion_image) == (0, (0.0,) * 8, (64, 64), None, None)
+    assert row.emotion_scale == 1
+    assert row.guidance_scale == pipe.base.spec.guidance_scale
 
 
 @pytest.mark.parametrize("steps", [1, 999])
@@ -456,23 +457,23 @@ def test_from_one_step_to_one_less_than_the_timesteps(steps: int, base: Diffusio
 
 
 def test_a_strangers_row_is_not_painted_at_any_size(pipe: EmotionPipeline) -> None:
-    [row] = pipe.plan("a dog", steps=2)
+    [row] = pipe.plan("a dog", num_inference_steps=2)
     solver = samplers.make_scheduler(pipe.base, "ddim", 2)
     with pytest.raises(UsageError, match="4 megapixels at most"):
-        pipe.image_inputs.start_latents(solver, [dataclasses.replace(row, size=(2048, 2048))])
+        pipe.image_inputs.start_latents(solver, [dataclasses.replace(row, width=2048, height=2048)])
 
 
 def test_a_warning_points_at_the_callers_line(pipe: EmotionPipeline) -> None:
     """A prompt of 80 letters is longer than the text encoder's 75; of a very long one 2,000 tokens are counted."""
     for length, counted in ((80, 80), (1000, 1000)):
         with pytest.warns(UserWarning, match=f"the prompt is {counted} tokens long and none has room for 75") as seen:
-            pipe(" ".join("a" * length), steps=2, sampler="ddim")
+            pipe(" ".join("a" * length), num_inference_steps=2, sampler="ddim")
         assert [Path(warning.filename).name for warning in seen] == [Path(__file__).name]
 
 
 @torch.no_grad()
 def test_guidance_acts_at_all_noise_levels_unless_told(pipe: EmotionPipeline) -> None:
-    [row] = pipe.plan("a dog", **request(guidance_scale=3.0), steps=3, sampler="ddim")
+    [row] = pipe.plan("a dog", guidance_scale=3.0, num_inference_steps=3, sampler="ddim")
     positive, negative = pipe.encode_conditions([row])
     solver = samplers.make_scheduler(pipe.base, "ddim", 3)
     start = pipe.image_inputs.start_latents(solver, [row])

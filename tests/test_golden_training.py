@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from emoscene.core import registry
 from emoscene.core.config import list_options
-from emoscene.core.errors import TrainingDiverged
+from emoscene.core.errors import TrainingDiverged, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import make_optimizers
@@ -25,23 +26,10 @@ from emoscene.training import callbacks, loop
 from emoscene.training.state import Config, TrainingState
 from lines import Deep, quiet
 
-# What the settings are called; everything below uses the keys.
-FIELDS = {
-    "ema_decay": "average",
-    "weight_decay": "decay",
-    "max_norm": "clip",
-    "checkpoints_kept": "keep",
-    "micro_batch": "micro",
-    "validation_images": "validate",
-    "validate_every": "validate_every",
-    "sheet_every": "pictures_every",
-    "patience": "patience",
-}
-
 
 def config_of(**settings: object) -> Config:
-    plain = {"steps": 12, "batch": 6, "precision": "fp32", "schedule": "constant", "warmup": 0.0, "lr": 0.05}
-    return Config(**{FIELDS.get(name, name): value for name, value in {**plain, **settings}.items()})
+    plain = {"steps": 12, "batch_size": 6, "precision": "fp32", "schedule": "constant", "warmup": 0.0, "lr": 0.05}
+    return Config(**{**plain, **settings})
 
 
 class Plane(Learner):
@@ -157,7 +145,7 @@ def rates_by_hand(schedule: str, steps: int, warm: int, lr: float) -> list[float
 @pytest.mark.parametrize("micro_batch", [0, 4])
 def test_training_is_adamw_at_the_rates_of_the_schedule(schedule: str, micro_batch: int) -> None:
     config = config_of(
-        schedule=schedule, warmup=0.25, weight_decay=0.3, max_norm=4.0, ema_decay=0.0, micro_batch=micro_batch
+        schedule=schedule, warmup=0.25, weight_decay=0.3, max_grad_norm=4.0, ema_decay=0.0, micro_batch_size=micro_batch
     )
     state = TrainingState(Plane(), config)
     rates = rates_by_hand(schedule, 12, 3, 0.05)
@@ -245,7 +233,7 @@ def test_validation_measures_the_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_images_shows_the_averaged_weights(tmp_path: Path) -> None:
-    config = config_of(ema_decay=0.9, validation_images=0, sheet_every=5)
+    config = config_of(ema_decay=0.9, validation_images=0, pictures_every=5)
     state = averaged_state(config)
     own = numbers_of(state.learner)
     shown: list[list[float]] = []
@@ -337,35 +325,38 @@ def test_captions_are_all_short_all_long_or_all_gone_at_the_ends() -> None:
 
 SETTINGS = {
     "steps": (1000, (1, 10_000_000)),
-    "batch": (32, (1, 65536)),
-    "micro_batch": (0, (0, 65536)),
+    "batch_size": (32, (1, 65536)),
+    "micro_batch_size": (0, (0, 65536)),
     "lr": (1e-3, (1e-6, 1.0, "log")),
-    "optimizer": ("adamw", ("adamw", "adamw8bit", "prodigy")),
+    "optimizer": ("adamw", None),
     "muon": (0.0, (0.0, 100.0)),
     "warmup": (0.05, (0.0, 1.0)),
     "schedule": ("cosine", ("cosine", "linear", "polynomial", "constant")),
     "weight_decay": (0.01, (0.0, 1.0)),
-    "max_norm": (1.0, (1e-3, 1e3, "log")),
+    "max_grad_norm": (1.0, (1e-3, 1e3, "log")),
     "ema_decay": (0.999, (0.0, 0.99999)),
     "precision": ("auto", ("auto", "fp32", "bf16")),
     "checkpointing": (False, None),
     "compile": (False, None),
     "seed": (0, None),
-    "readers": (1, (1, 64)),
+    "num_workers": (1, (1, 64)),
     "checkpoint_every": (250, (1, 1_000_000)),
-    "checkpoints_kept": (2, (1, 1000)),
+    "checkpoints_total_limit": (2, (1, 1000)),
     "validation_images": (64, (0, 100_000)),
     "validate_every": (250, (1, 1_000_000)),
     "patience": (0, (0, 1000)),
-    "sheet_every": (0, (0, 1_000_000)),
-    "tracker": ("", None),
+    "pictures_every": (0, (0, 1_000_000)),
+    "report_to": ("", None),
 }
 """What an artifact's manifest relies on: of each setting the default, and its span or choices."""
 
 
 def test_the_settings_have_these_defaults_and_bounds() -> None:
     found = {one.name: (one.default, one.span or one.choices) for one in list_options(Config)}
-    assert found == {FIELDS.get(name, name): value for name, value in SETTINGS.items()}
+    assert found == SETTINGS
+    assert {"adamw", "adamw8bit", "prodigy"} <= set(registry.list_names("optimizers"))
+    with pytest.raises(UsageError, match="adamm"):
+        TrainingState(Plane(), config_of(optimizer="adamm"))
     with pytest.raises(AttributeError):
         Config().steps = 2
 
@@ -393,7 +384,7 @@ def test_a_run_ends_at_the_fourth_step_running_that_is_not_finite() -> None:
 class Many:
     """Seventy rows, more than are measured at once, of two shapes."""
 
-    shapes = (list(range(0, 70, 2)), list(range(1, 70, 2)))
+    rows_by_shape = (list(range(0, 70, 2)), list(range(1, 70, 2)))
 
     def __init__(self) -> None:
         self.reads: list[int] = []
@@ -470,12 +461,12 @@ def test_muon_has_its_multiple_of_the_rate_and_spares_what_is_no_inner_matrix() 
     names = {id(parameter): name for name, parameter in learner.trainable.items()}
     [group] = muon.param_groups
     assert [names[id(p)] for p in group["params"]] == [inner]
-    assert (group["pace"], group["weight_decay"], group["lr"]) == (3.0, 0.5, 0.01)
+    assert (group["weight_decay"], group["lr"]) == (0.5, 3.0 * 0.01)
     decays = {names[id(p)]: one["weight_decay"] for one in adamw.param_groups for p in one["params"]}
     assert decays == {"layer.weight": 0.5, "layer.bias": 0.0, "hidden.bias": 0.0}
     assert decays.keys() == rest
     for one in adamw.param_groups:
-        assert (one["pace"], one["betas"]) == (1.0, (0.9, 0.99))
+        assert (one["lr"], one["betas"]) == (0.01, (0.9, 0.99))
     assert len(make_optimizers(learner, 0.01, 0.5, 0.0)) == 1
 
 
@@ -523,7 +514,7 @@ def test_the_noise_of_a_training_sample_is_its_own_and_offset_by_channel() -> No
 
 
 def test_a_batch_of_one_trains_and_validation_reaches_the_tracker(tmp_path: Path) -> None:
-    config = config_of(batch=1, ema_decay=0.9, validation_images=6, validate_every=1)
+    config = config_of(batch_size=1, ema_decay=0.9, validation_images=6, validate_every=1)
     state = averaged_state(config)
     look = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
     told: list[tuple[str, object]] = []

@@ -22,13 +22,10 @@ from emoscene.training import dry_run
 from emoscene.training import train as train_verb
 from emoscene.training.state import Config
 
-# What the settings are called; everything below uses the keys.
-FIELDS = {"sheet_every": "pictures_every", "ema_decay": "average", "checkpoints_kept": "keep"}
-
 
 def config_of(**settings: object) -> Config:
-    plain = {"precision": "fp32", "steps": 4, "batch": 4}
-    return Config(**{FIELDS.get(name, name): value for name, value in {**plain, **settings}.items()})
+    plain = {"precision": "fp32", "steps": 4, "batch_size": 4}
+    return Config(**{**plain, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +93,7 @@ def test_a_sheet_has_three_captions_without_and_with_each_emotion(
     sheets: list[Any] = []
     monkeypatch.setattr(train_verb, "contact_sheet", lambda lines, columns: sheets.append((lines, columns)) or lines)
     method = tiny.made("lora", base)
-    job = SimpleNamespace(config=config_of(sheet_every=2), name="lora", backbone=base, data=Captions())
+    job = SimpleNamespace(config=config_of(pictures_every=2), name="lora", backbone=base, data=Captions())
     paint = train_verb.make_sheet_painter(job, method, None)
     paint()
     expected = []
@@ -111,9 +108,9 @@ def test_a_sheet_has_three_captions_without_and_with_each_emotion(
     assert [[image.getpixel((0, 0))[0] for image in line] for line in lines] == [
         list(range(first, first + 9)) for first in (1, 10, 19)
     ]
-    job.config = config_of(sheet_every=0)
+    job.config = config_of(pictures_every=0)
     assert train_verb.make_sheet_painter(job, method, None) is None
-    job.config = config_of(sheet_every=2)
+    job.config = config_of(pictures_every=2)
     with pytest.raises(UsageError, match="lora paints nothing"):
         train_verb.make_sheet_painter(job, torch.nn.Linear(1, 1), None)
 
@@ -171,7 +168,7 @@ def test_what_checkpoints_take_by_hand() -> None:
     weights, trained = 15 * 4, 10 * 4
     cases = [((0.0, 0, 1), 2), ((0.9, 0, 1), 3), ((0.0, 3, 1), 3), ((0.9, 3, 4), 4)]
     for (decay, patience, kept), copies in cases:
-        config = config_of(ema_decay=decay, patience=patience, checkpoints_kept=kept)
+        config = config_of(ema_decay=decay, patience=patience, checkpoints_total_limit=kept)
         assert dry_run.estimate_disk(Two(), config) == ((kept + 1) * (weights + copies * trained), 15 * 2)
 
 
@@ -204,7 +201,7 @@ def test_a_dry_run_counts_the_middle_one_of_three_warm_steps(
     monkeypatch.setattr(dry_run.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3_500_000_000))
     learner = kind("lora").from_scratch(kind("lora").Config(rank=2), base)
-    config = config_of(steps=1800, batch=8)
+    config = config_of(steps=1800, batch_size=8)
     lines = list(dry_run.report_lines(learner, Captions(), config, tmp_path / "not/there"))
     assert lines[0] == "steps: 1800 of 8, 2880.0 times 5 pictures"
     assert lines[1].endswith("so far, 8 samples at a time")
@@ -226,7 +223,7 @@ def test_a_disk_is_enough_to_the_byte(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_card_holds_what_a_learner_measured_of_itself(folder: str, tmp_path: Path) -> None:
     """A classifier for guidance measures itself on unseen images; a LoRA does not."""
     data = prepare("mini", out=tmp_path / "data", limit=24, base=folder, workers=0)
-    few = {"base": folder, "steps": 1, "batch": 2, "precision": "fp32", "on_message": str}
+    few = {"base": folder, "steps": 1, "batch_size": 2, "precision": "fp32", "on_message": str}
     guided = train_verb.train("guidance", data=data, out=tmp_path / "guidance", width=16, **few)
     proof = read_card(guided)["proof"]
     assert proof["t"] == list(range(50, 1000, 100))
