@@ -78,7 +78,7 @@ def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch
         made.prompts = bench.prompts
         planned = plan_samples(made.pipe("prompt"), made.prompts[:1], made.seeds[:1], num_inference_steps=again.steps)
         samples = made.generate("prompt-1", made.pipe("prompt"), planned)
-        assert [read_params(sample.file).steps for sample in samples] == [again.steps] * 8
+        assert [read_params(sample.file).num_inference_steps for sample in samples] == [again.steps] * 8
         return len(painted)
 
     again.steps = 1

@@ -99,5 +99,5 @@ def test_the_best_is_never_the_base_alone():
 def test_every_strength_hangs_its_own_picture(made):
     page = Checker((made / "index.html").read_text())
     pairs = zip(page.fetched, page.alts, strict=True)
-    hung = [source for source, alt in pairs if re.search(r"awe by prompt at strength", alt)]
+    hung = [source for source, alt in pairs if re.search(r"awe by prompt at emotion scale", alt)]
     assert len(set(hung)) == len(hung) == 4

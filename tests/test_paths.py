@@ -237,7 +237,7 @@ def test_the_index_of_a_base_names_no_part_outside(tmp_path):
         loading.load_parts(folder, torch.float32)
 
 
-@pytest.mark.parametrize("key", ["out", "prompts", "pictures"])
+@pytest.mark.parametrize("key", ["out", "prompts", "images"])
 def test_a_recipe_reads_and_writes_in_its_folder_or_ours(key, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     (tmp_path / "here").mkdir()

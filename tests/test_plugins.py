@@ -7,7 +7,10 @@ import pytest
 from emoscene.core import config, registry
 from emoscene.core.errors import EmosceneError, UsageError
 
-KINDS = ("bases", "encoders", "lexicons", "methods", "metrics", "optimizers", "prompts", "recipes", "sources")
+KINDS = (
+    *("bases", "encoders", "lexicons", "methods", "metrics"),
+    *("optimizers", "prompts", "recipes", "samplers", "sources"),
+)
 WRITTEN = [(kind, name) for kind in KINDS for name in registry.list_names(kind)]
 CODE = [(kind, name) for kind, name in WRITTEN if registry.source_file(kind, name).suffix == ".py"]
 TABLES = [pair for pair in WRITTEN if pair not in CODE]

@@ -177,7 +177,7 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
         pipe.plan("a", num_inference_steps=0)
     with pytest.raises(UsageError, match="no setting 'lexicn': did you mean 'lexicon'"):
         emoscene.load(str(folder), method="prompt", lexicn="x.toml")
-    with pytest.raises(UsageError, match="no setting 'scale'"):
+    with pytest.raises(UsageError, match="no setting 'classifier_scale'"):
         emoscene.load(str(folder), classifier_scale=3)
     with pytest.raises(UsageError, match=r"multiples of 16, and 4 megapixels at most"):
         pipe("a", width=100)

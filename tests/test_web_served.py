@@ -19,7 +19,7 @@ from PIL import Image
 
 from emoscene.core.images import save_image
 from emoscene.core.params import GenerationParams
-from emoscene.core.taxonomy import EMOTIONS, emotion_weights, format_emotion, weights_at
+from emoscene.core.taxonomy import EMOTIONS, emotion_weights, weights_at
 
 pytestmark = pytest.mark.slow
 httpx = pytest.importorskip("httpx", reason="the page needs Gradio: pip install 'emoscene[web]'")

@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("work"), help="where pictures and checkpoints are kept")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished base goes")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="processes that train together")
-    parser.add_argument("--images", type=int, default=PICTURES, help="pictures to paint")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures to paint")
     parser.add_argument("pairs", nargs="*", metavar="stage.key=value", help="settings that differ")
     given = parser.parse_intermixed_args(arguments)
     on_message = partial(print, flush=True)

@@ -164,7 +164,7 @@ def lay_out_dials(words: str, dial: Sequence[float], shown: Mapping[str, MethodR
             notes = [f"{probability:.0%}" for probability in one.likely.get(name, [])] or [""] * len(samples)
             figures = []
             for strength, sample, note in zip(dial, samples, notes, strict=True):
-                told = f"{words}, {name} by {method} at strength {strength:g}"
+                told = f"{words}, {name} by {method} at emotion scale {strength:g}"
                 figures.append(Figure(open_image(sample.file), told, note))
             rows.append((f"{name}, {method}", figures))
     caption = ""
