@@ -1,0 +1,53 @@
+"""A package of somebody else ships a base as the miniature does: by an entry point, with its files beside the table."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+from emoscene.core import registry
+from emoscene.diffusion.base_spec import find_spec, locate_weights
+
+assert "theirs" in registry.list_names("bases")
+spec = find_spec("theirs")
+print(locate_weights(spec))
+print(spec.guidance_scale)
+"""
+
+
+def write_package(site: Path) -> Path:
+    """Write an installed distribution into a folder: a package with a table and a base's folder, and its metadata."""
+    base = site / "their_models/weights/base"
+    base.mkdir(parents=True)
+    (base / "model_index.json").write_text("{}")
+    (site / "their_models/__init__.py").write_text("")
+    (site / "their_models/theirs.toml").write_text('# Theirs.\nsource = "weights/base"\nguidance_scale = 3.5\n')
+    metadata = site / "their_models-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-models\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[emoscene.bases]\ntheirs = their_models:theirs.toml\n")
+    return base
+
+
+def run(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the folder on its path."""
+    path = os.pathsep.join([str(site), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    line = [sys.executable, *words]
+    return subprocess.run(line, env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf8")
+
+
+def test_a_base_of_another_package_is_found_with_its_files(tmp_path):
+    base = write_package(tmp_path)
+    done = run(tmp_path, "-c", SCRIPT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(base), "3.5"]
+
+
+def test_a_table_that_its_package_lacks_is_one_sentence(tmp_path):
+    write_package(tmp_path)
+    (tmp_path / "their_models/theirs.toml").unlink()
+    done = run(tmp_path, "-m", "emoscene", "show", "theirs")
+    assert done.returncode == 1
+    assert "theirs.toml" in done.stderr and "install the package again" in done.stderr
+    assert done.stderr.count("\n") == 1
