@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench docs reproduce
+.PHONY: help demo test check slow mutants bench docs reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

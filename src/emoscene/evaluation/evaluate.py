@@ -95,7 +95,7 @@ def evaluate(
 ) -> Path:
     """Score a method, or any folder of `images` (see `external`); returns the folder with `scores.json`.
 
-    judge: beside the base's own, folders or hub ids (see `panel`). data: a prepared folder, whose held-out pictures
+    judge: beside the base's own, folders or hub ids (see `judges`). data: a prepared folder, whose held-out pictures
     give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
     semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
     measured, or `inception`; lpips: the network of LPIPS between edits and their pictures. robust: judge the pictures

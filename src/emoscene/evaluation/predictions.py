@@ -1,6 +1,6 @@
 """Pictures under the judges' eyes: samples in, readings out, and the scores that metrics make of them.
 
-judges = judges_of("mini")                see `panel`
+judges = load_judges("mini")              see `judges`
 made = readings(samples, judges)          what each emotion judge (and the scene judge) read
 score(made, real)                         the "judges" and "metrics" of scores.json
 """

@@ -7,7 +7,7 @@
         logs/                            a tracker's own
 
 Here it is settled what a run stands on: its base, data that suit both, its settings. `training` does the work,
-`journal` looks on.
+`callbacks` look on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The plane of valence and arousal, drawn: a picker of emotions, and what a judge read.
 
-The picker's value is text, in the notation of `emotions.parse_emotion`. A click or a drag on the plane reads the place
-there as `emotions.weights_at` does; eight sliders say a mixture by its weights, below zero too; each name alone is a
+The picker's value is text, in the notation of `taxonomy.parse_emotion`. A click or a drag on the plane reads the place
+there as `taxonomy.weights_at` does; eight sliders say a mixture by its weights, below zero too; each name alone is a
 button, and the hand on the plane answers to the arrow keys. Its script, `plane.js`, holds no numbers of its own: places
 and power come from `emotions`. The elements are in `templates/`: `picker.html.j2`, `verdicts.html.j2`, and what both
 have in common in `plane.svg.j2`.
