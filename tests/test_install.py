@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MEGABYTES = 90  # of the wheel, the miniature in it
+PACKAGES = ("emoscene", "emoscene_mini")
 
 
 def run(*line, **options):
@@ -56,10 +57,11 @@ def test_the_wheel_holds_the_miniature_and_stays_small(built):
     print(f"wheel: {wheel.stat().st_size / 1e6:.1f} MB")
     assert wheel.stat().st_size <= MEGABYTES * 1e6
     names = set(zipfile.ZipFile(wheel).namelist())
-    folder = ROOT / "src/emoscene"
-    kept = {f"emoscene/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*") if path.is_file()}
+    files = [path for package in PACKAGES for path in (ROOT / "src" / package).rglob("*") if path.is_file()]
+    kept = {path.relative_to(ROOT / "src").as_posix() for path in files}
     assert {name for name in kept if "__pycache__" not in name and "/.aside-" not in name} <= names
-    assert all(name.startswith(("emoscene/", "emoscene-")) and not name.endswith(".pyc") for name in names)
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == set(PACKAGES)
+    assert not [name for name in names if name.endswith(".pyc")]
 
 
 @pytest.mark.slow

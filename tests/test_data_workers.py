@@ -111,9 +111,9 @@ KILLS = """
 import json, os, random, signal, sys, time, traceback
 import torch
 torch.set_num_threads(1)
-from emoscene.data import crew, encoding, preparation
+from emoscene.data import encoding, preparation, workers
 preparation.SHARD, encoding.BATCH = 8, 4
-crew.PATIENCE, crew.BEAT, crew.WAIT = 1.0, 0.2, 0.02
+workers.PATIENCE, workers.BEAT, workers.WAIT = 1.0, 0.2, 0.02
 root, base, folder, world, kills = *sys.argv[1:4], *map(int, sys.argv[4:])
 
 def go(out, world):
