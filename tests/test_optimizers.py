@@ -18,7 +18,7 @@ from emoscene.learning import checkpoints
 from emoscene.learning.optimizers import OptimizerSpec, collect_state, make_optimizers, make_schedulers, restore_state
 from emoscene.training import loop
 from emoscene.training.state import Config, TrainingState
-from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
+from lines import FAST, MUON, Deep, Line, Points, same, state_of
 
 MADE_UP = """# Steepest descent, with momentum.
 class = "torch.optim.SGD"
@@ -51,10 +51,10 @@ def test_one_table_adds_an_optimizer(register: Any, tmp_path: Path) -> None:
     state = TrainingState(Line(), config)
     assert type(state.optimizers[0]) is SGD
     assert state.optimizers[0].param_groups[0]["momentum"] == 0.5
-    loop.run_training(Line(), Points(), config, tmp_path / "a", on_message=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "a")
     before = checkpoints.list_checkpoints(tmp_path / "a")[0]
     shutil.copytree(before, tmp_path / "b" / before.name)
-    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True, on_message=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 

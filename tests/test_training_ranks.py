@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import emoscene
 import tiny
 from emoscene.core import run_dir
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError
 from emoscene.data.preparation import prepare
 from emoscene.learning import checkpoints
@@ -37,15 +38,8 @@ def work(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any)
     losses: list[float] = []
     sentences: list[str] = []
     config, again = Config(**{**vars(FAST), **settings}), bool(checkpoints.list_checkpoints(folder))
-    loop.run_training(
-        Deep(),
-        Points(),
-        config,
-        folder,
-        resume=again,
-        on_message=sentences.append,
-        on_step=lambda s: losses.append(s.loss),
-    )
+    hear = Callbacks(on_message=sentences.append, on_step=lambda s: losses.append(s.loss))
+    loop.run_training(Deep(), Points(), config, folder, resume=again, callbacks=hear)
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     told.put((ranks, losses, sentences))
 
