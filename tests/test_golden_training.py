@@ -280,6 +280,18 @@ def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Pat
     assert numbers_of(state.final_learner())[4:] == pytest.approx([AVERAGED[4] + 0.25, AVERAGED[5] + 0.25])
 
 
+def test_of_two_validations_that_are_equally_good_the_first_is_kept(tmp_path: Path) -> None:
+    state = averaged_state(config_of(ema_decay=0.9, validation_images=6, validate_every=1, patience=5))
+    look = callbacks.TrainingCallbacks(tmp_path, state.config, Six(), None, quiet)
+    look.on_step_end(state)
+    first = state.best
+    state.step = 1
+    look.on_step_end(state)
+    assert [row["step"] for row in look.rows] == [0, 1]
+    assert look.rows[0]["loss"] == look.rows[1]["loss"]
+    assert state.best is first
+
+
 def generator_by_hand(seed: int, word: str, step: int, slot: int) -> torch.Generator:
     """A sample's own stream, from a seed that is 63 bits of BLAKE2b of the JSON list of its words."""
     digest = blake2b(f'[{seed}, "{word}", {step}, {slot}]'.encode(), digest_size=8).digest()

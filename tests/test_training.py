@@ -191,6 +191,15 @@ class Hungry(Line):
         return super().compute_loss(batch)
 
 
+class HungryLater(Line):
+    """Takes three samples at a time once, and runs out of memory over the next three."""
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        if len(batch) > 3 or (len(batch) == 3 and batch.slots[0] == 3):
+            raise Hungry.error
+        return super().compute_loss(batch)
+
+
 ON_CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried")
 
 
@@ -206,6 +215,14 @@ def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(
         loop.run_training(learner, Points(), FAST, tmp_path / name, callbacks=hear)
     assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
     assert told == [f"out of memory: {size} samples at a time from now on; the batch of 6 stays" for size in (3, 2)]
+
+
+def test_what_a_try_without_enough_memory_left_of_a_gradient_does_not_count(tmp_path: Path) -> None:
+    weights = []
+    for learner in (Line(), HungryLater()):
+        loop.run_training(learner, Points(), FAST, tmp_path / type(learner).__name__)
+        weights.append(learner.layer.weight.detach())
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("fed", "alone"), [(0, True), (2, False)])

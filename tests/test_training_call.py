@@ -210,6 +210,16 @@ def test_a_dry_run_counts_the_middle_one_of_three_warm_steps(
     assert clock[0] == 1000 + 179
 
 
+def test_a_billion_bytes_are_a_gigabyte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dry_run, "estimate_disk", lambda learner, config: (1_500_000_000, 1))
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000_000))
+    with pytest.raises(EmosceneError, match=r"has 1\.0 GB free, and checkpoints take 1\.5 GB"):
+        dry_run.check_disk_space(None, None, tmp_path)
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=999_900_000))
+    with pytest.raises(EmosceneError, match=r"has 999\.9 MB free"):
+        dry_run.check_disk_space(None, None, tmp_path)
+
+
 def test_a_disk_is_enough_to_the_byte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(dry_run, "estimate_disk", lambda learner, config: (700, 300))
     for free in (1000, 1001):
