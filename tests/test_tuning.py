@@ -317,7 +317,7 @@ def test_who_picks_may_not_judge(encoders, data, tmp_path):
     (tmp_path / "kin").mkdir()
     kin = Judge.from_scratch(learners.load_learner("encoders", encoders / "emotion", None).config, None)
     learners.save_learner(kin, "judge", tmp_path / "kin", None, data="the judges' own")
-    with pytest.raises(UsageError, match="learnt from the pictures of the judge"):
+    with pytest.raises(UsageError, match="learnt from the images of the judge"):
         check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)
     learners.save_learner(kin, "judge", tmp_path / "kin", None, data="others")
     check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)

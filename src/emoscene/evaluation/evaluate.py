@@ -267,7 +267,7 @@ def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool
 
 
 def _finish_scores(folder: Path) -> Path:
-    """The folder of scores, finished. Raises Failure where a metric is missing in them."""
+    """The folder of scores, finished. Refuse it where a metric is missing."""
     if missing := json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]:
         raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
     return folder

@@ -1,8 +1,8 @@
-"""The verb `tune`: settings are searched by training and painting with them, and the judges have the last word.
+"""The verb `tune`: settings are searched by training and generating with them, and the judges have the last word.
 
     tuned/
         manifest.json  study.db              the study, unless --storage names another place
-        trained/DIGEST/                      artifacts; trials that only paint differently share one
+        trained/DIGEST/                      artifacts; trials that only generate differently share one
         scores/trial-0  scores/trial-7       the default and the winner as the judges see them, for `report`
         comparison.json                      the paired difference of the two
         train.toml  evaluate.toml            the winner, as recipes
