@@ -36,7 +36,7 @@ from emoscene.diffusion.decoding import ImageDecoder, to_pil
 from emoscene.diffusion.device import OutOfMemoryFallback
 from emoscene.diffusion.model import LENGTH, Condition, DiffusionModel
 from emoscene.diffusion.preview import Preview
-from emoscene.methods.base import Method, MethodChain
+from emoscene.methods.base import EMOTION_VECTOR, Method, MethodChain
 from emoscene.pipeline.image_inputs import ImageInputs, num_steps_run
 from emoscene.pipeline.samplers import make_scheduler, sample
 
@@ -227,13 +227,13 @@ class EmotionPipeline:
         plain = self.base.encode_condition([row.prompt for row in rows], a)
         vectors = self.image_inputs.emotion_vectors(rows)
         if vectors is not None:
-            plain = dataclasses.replace(plain, extra={"like": vectors})
+            plain = dataclasses.replace(plain, extra={EMOTION_VECTOR: vectors})
         positive = self.chain.condition(plain)
         if all(row.guidance_scale == 1 for row in rows):
             return positive, None
         away = self.base.encode_condition([row.negative_prompt for row in rows], (-a).clamp(min=0), plain.emotion_gain)
         if vectors is not None:
-            away = dataclasses.replace(away, extra={"like": torch.zeros_like(vectors)})
+            away = dataclasses.replace(away, extra={EMOTION_VECTOR: torch.zeros_like(vectors)})
         return positive, self.chain.condition(away)
 
 
