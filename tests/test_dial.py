@@ -64,7 +64,7 @@ def feeling(base: DiffusionModel, **methods: Method) -> EmotionPipeline:
     base = copy.copy(base)
     base.spec = dataclasses.replace(base.spec, emotion_clip="somewhere")
     pipe = EmotionPipeline(base, methods)
-    pipe.image_inputs.companions["emotion_clip"] = Feeler()
+    pipe.image_inputs.auxiliary["emotion_clip"] = Feeler()
     return pipe
 
 
@@ -151,7 +151,7 @@ def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Pa
         emoscene.generate("a dog", base=str(base.folder), emotion_image=bright, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     bright.write_text("no picture")
-    with pytest.raises(UsageError, match="cannot be read as a picture"):
+    with pytest.raises(UsageError, match="cannot be read as an image"):
         feeling(base).plan("a dog", emotion_image=bright)
 
 
@@ -164,9 +164,9 @@ def test_the_picture_is_in_the_row_and_must_stay_what_it_was(
     image_folder.generate_missing(pipe.generate, rows, tmp_path)
     row = read_params(tmp_path / rows[0].file)
     assert (row.emotion_image, row.emotion, row.digests) == (rows[0].emotion_image, rows[0].emotion, rows[0].digests)
-    assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is felt as awe:0.8,fear:0.2"]
+    assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is read as awe:0.8,fear:0.2"]
     Image.new("RGB", (40, 30), "black").save(bright)
-    with pytest.raises(UsageError, match="not the picture that it was"):
+    with pytest.raises(UsageError, match="not the image that it was"):
         list(feeling(base, moved=Moved(base)).generate([row]))
 
 

@@ -206,7 +206,8 @@ class Multimodal(Method):
     def condition(self, plain: Condition) -> Condition:
         """Prepare each row's eight emotions: their tokens [B, 8, 4, D_text] and weights [B, 8].
 
-        A row whose emotion image has a vector other than zero has it in the prototypes' place, once, weighted by its g, or by -g where `a` suppresses.
+        A row with an emotion image has that image's vector in the prototypes' place, once, weighted by its g, or by -g
+        where `a` suppresses.
         """
         extra = dict(plain.extra)
         nothing = torch.zeros(len(plain), self.config.width, device=self.prototypes.device)
