@@ -106,7 +106,7 @@ def test_rows_that_ask_for_nothing_keep_their_bits_beside_others(base, trained):
 
 
 def test_both_halves_of_guidance_share_a_batch(base, trained):
-    positive = trained.condition(asked(base, torch.eye(8)[:2], like=torch.ones(2, WIDTH)))
+    positive = trained.condition(asked(base, torch.eye(8)[:2], emotion_vector=torch.ones(2, WIDTH)))
     negative = trained.condition(asked(base, torch.zeros(2, 8)))
     both = positive.concat(negative)
     assert set(both.extra) == {TOKENS_KEY, WEIGHTS_KEY}
@@ -117,12 +117,12 @@ def test_both_halves_of_guidance_share_a_batch(base, trained):
 
 def test_a_picture_stands_in_for_the_prototypes(base, trained):
     awe = torch.eye(8)[1:2]
-    same = asked(base, 0 * awe, like=trained.prototypes[1:2])
+    same = asked(base, 0 * awe, emotion_vector=trained.prototypes[1:2])
     by_picture = predicted(base, trained, replace(same, emotion_gain=torch.ones(1)))
     torch.testing.assert_close(predicted(base, trained, asked(base, awe)), by_picture, atol=1e-6, rtol=0)
     half = predicted(base, trained, replace(same, emotion_gain=torch.full((1,), 0.5)))
     torch.testing.assert_close(predicted(base, trained, asked(base, 0.5 * awe)), half, atol=1e-6, rtol=0)
-    nobody = asked(base, awe, like=torch.zeros(1, WIDTH))
+    nobody = asked(base, awe, emotion_vector=torch.zeros(1, WIDTH))
     assert torch.equal(predicted(base, trained, asked(base, awe)), predicted(base, trained, nobody))
 
 

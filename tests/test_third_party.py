@@ -14,6 +14,23 @@ spec = find_spec("theirs")
 print(locate_weights(spec))
 print(spec.guidance_scale)
 """
+WORLD = """
+from pathlib import Path
+
+from PIL import Image
+
+from emoscene.core.image_origin import encode_mark, is_of_rendered_world, is_rendered, list_worlds, mark_rendered
+
+own, other = mark_rendered(Image.new("RGB", (8, 8)), "theirs"), Image.new("RGB", (8, 8))
+own.save("own.jpg", **encode_mark(own))
+assert is_rendered(Image.open("own.jpg")) and not is_rendered(other)
+assert b"their world" in encode_mark(Image.open("own.jpg"))["exif"]
+import their_models
+
+folder = Path(their_models.__file__).parent
+assert is_of_rendered_world(folder / "weights/base") and not is_of_rendered_world(folder.parent)
+print(list_worlds()["theirs"])
+"""
 
 
 def write_package(site: Path) -> Path:
@@ -22,7 +39,9 @@ def write_package(site: Path) -> Path:
     base.mkdir(parents=True)
     (base / "model_index.json").write_text("{}")
     (site / "their_models/__init__.py").write_text("")
-    (site / "their_models/theirs.toml").write_text('# Theirs.\nsource = "weights/base"\nguidance_scale = 3.5\n')
+    (site / "their_models/theirs.toml").write_text(
+        '# Theirs.\nsource = "weights/base"\nguidance_scale = 3.5\nrendered_world = "their world"\n'
+    )
     metadata = site / "their_models-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-models\nVersion: 1.0\n")
@@ -42,6 +61,15 @@ def test_a_base_of_another_package_is_found_with_its_files(tmp_path):
     done = run(tmp_path, "-c", SCRIPT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(base), "3.5"]
+
+
+def test_a_rendered_world_of_another_package_has_its_own_mark(tmp_path, monkeypatch):
+    """The product names no world: the table of the base does."""
+    write_package(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = run(tmp_path, "-c", WORLD)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "their world\n"
 
 
 def test_a_table_that_its_package_lacks_is_one_sentence(tmp_path):

@@ -52,7 +52,9 @@ class GeneratedImage(Image.Image):
         """
         copy = cls()
         copy.__setstate__(image.__getstate__())
-        copy.info = {**image.info, **describe_params(row)}
+        copy.info = dict(image.info)
+        for name, text in describe_params(row).items():
+            copy.info[name] = text
         return copy
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:

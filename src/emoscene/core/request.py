@@ -4,15 +4,16 @@
     params.GenerationParams       what one image is a function of; its row in `images.jsonl` and in the file itself
 
 Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline`
-(`request_types`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
+(`GenerationWords`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
 of one batch share, what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field
-to `GenerationRequest`, and one to `GenerationParams` where the image depends on it.
+to `GenerationRequest`, to run `python -m emoscene.core.request`, and to add one to `GenerationParams` where the image
+depends on it.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from PIL import Image
 
@@ -46,6 +47,7 @@ R = TypeVar("R", bound="GenerationRequest")
 
 
 EVERYWHERE = (CALL, CLI, WEB)
+HEADING = "class GenerationWords(TypedDict, total=False):"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +232,28 @@ class GenerationRequest:
         return self.width, self.height
 
 
+# written by `python -m emoscene.core.request`
+class GenerationWords(TypedDict, total=False):
+    """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""
+
+    negative_prompt: str
+    emotion: Emotion | list[Emotion]
+    valence: float | None
+    arousal: float | None
+    emotion_image: ImageInput | None
+    emotion_scale: float
+    num_inference_steps: int
+    sampler: str
+    guidance_scale: float | None
+    guidance_interval: tuple[float, float]
+    seed: int
+    num_images_per_prompt: int
+    width: int | None
+    height: int | None
+    image: ImageInput | None
+    strength: float | None
+
+
 def list_parameters(scope: str = "") -> dict[str, Parameter]:
     """List the parameters of a generation.
 
@@ -249,14 +273,10 @@ def list_parameters(scope: str = "") -> dict[str, Parameter]:
     return parameters
 
 
-def list_aliases() -> dict[str, str]:
-    """List the short names of parameters.
-
-    Returns:
-        The full name of each.
-    """
+def _list_aliases() -> dict[str, str]:
+    """The full name of each short one."""
     aliases = {}
-    for name, one in list_parameters().items():
+    for name, one in PARAMETERS.items():
         aliases.update(dict.fromkeys(one.aliases, name))
     return aliases
 
@@ -272,7 +292,7 @@ def _annotation(kind: Any) -> str:
 
 PARAMETERS = list_parameters()
 NUMBERS = {name: one for name, one in PARAMETERS.items() if one.type in {"int", "float"}}
-ALIASES = list_aliases()
+ALIASES = _list_aliases()
 BATCHED = tuple(list_parameters(BATCH))
 BATCH_SIZE = Parameter(
     "batch", "int", 8, "images at once; it changes the speed and not the images", span=(1, 1024), group=OUTPUT
@@ -376,27 +396,31 @@ def read_size(size: Any) -> tuple[int, int]:
 
 
 def typed_words() -> str:
-    """Write the text of `request_types.py`: the keywords of a pipeline, for editors and type checkers.
+    """Write the class `GenerationWords`: the keywords of a pipeline, for editors and type checkers.
 
     Returns:
-        The text.
+        Its text, as this file has it.
     """
-    fields = [f"    {name}: {one.annotation}" for name, one in list_parameters(CALL).items()]
     lines = [
-        '"""The keywords of a generation, for type checkers. Written by `python -m emoscene.core.request`."""',
+        HEADING,
+        '    """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""',
         "",
-        "from typing import TypedDict",
-        "",
-        "from emoscene.core.request import Emotion, ImageInput",
-        "",
-        "",
-        "class GenerationWords(TypedDict, total=False):",
-        '    """What `EmotionPipeline` and `generate` take beside the prompt; see `core.request`."""',
-        "",
-        *fields,
     ]
+    for name, one in list_parameters(CALL).items():
+        lines.append(f"    {name}: {one.annotation}")
     return "\n".join(lines) + "\n"
 
 
+def write_typed_words(file: Path) -> None:
+    """Bring the class `GenerationWords` in this module's file to what the request has.
+
+    Args:
+        file: The file.
+    """
+    before, _, after = file.read_text(encoding="utf8").partition(f"\n{HEADING}\n")
+    _, gap, rest = after.partition("\n\n\n")
+    file.write_text(f"{before}\n{typed_words()}{gap[1:]}{rest}", encoding="utf8", newline="\n")
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("request_types.py").write_text(typed_words(), encoding="utf8", newline="\n")
+    write_typed_words(Path(__file__))

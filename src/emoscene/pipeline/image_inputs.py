@@ -31,7 +31,7 @@ from torch import Tensor
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
-from emoscene.core.image_origin import caution_for, is_miniature, is_rendered
+from emoscene.core.image_origin import caution_for, is_of_rendered_world, is_rendered
 from emoscene.core.images import open_image, to_upright_rgb
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import is_network_name
@@ -289,7 +289,7 @@ class ImageInputs:
 
     def _is_strange(self, kind: str, name: str) -> bool:
         """Whether an auxiliary model knows only a rendered world, and an image is not known to be of it."""
-        return is_miniature(self.base.auxiliary_model(kind)) and not is_rendered(self.open_registered(name))
+        return is_of_rendered_world(self.base.auxiliary_model(kind)) and not is_rendered(self.open_registered(name))
 
     def _auxiliary(self, kind: str) -> Any:
         place = self.base.auxiliary_model(kind)

@@ -30,8 +30,14 @@ from emoscene.core.errors import UsageError
 from emoscene.core.images import GeneratedImage, name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams, read_prompts
-from emoscene.core.request import Emotion, GenerationRequest, list_parameters, read_number, read_seeds
-from emoscene.core.request_types import GenerationWords
+from emoscene.core.request import (
+    Emotion,
+    GenerationRequest,
+    GenerationWords,
+    list_parameters,
+    read_number,
+    read_seeds,
+)
 from emoscene.core.taxonomy import EMOTIONS, Weights, emotion_weights, weights_at
 from emoscene.diffusion.decoding import ImageDecoder, to_pil
 from emoscene.diffusion.device import OutOfMemoryFallback

@@ -27,7 +27,7 @@ from PIL import Image
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.image_origin import caution_for, count_images, is_miniature, suggest_captioner
+from emoscene.core.image_origin import caution_for, count_images, is_of_rendered_world, suggest_captioner
 from emoscene.core.images import contact_sheet
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
@@ -271,7 +271,7 @@ def provide_data(
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
     if not given.get("captioner", True):
         given["captioner"] = "none"
-    if is_miniature(given.get("captioner") or "") and not call.get("captioner_asked"):
+    if is_of_rendered_world(given.get("captioner") or "") and not call.get("captioner_asked"):
         del given["captioner"]  # the base's, of the images that it knows
     if trains:
         given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, on_message=on_message))
@@ -280,7 +280,7 @@ def provide_data(
             f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
         )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
-    if "captioner" in lacking and foreign and is_miniature(backbone.auxiliary_model("captioner")):
+    if "captioner" in lacking and foreign and is_of_rendered_world(backbone.auxiliary_model("captioner")):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
         raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
     on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
