@@ -249,8 +249,8 @@ def test_show_lists_the_words_of_the_miniature(capsys):
 def test_an_emotion_that_nothing_hears_is_said(base, tmp_path, capsys):
     line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
     assert "ignores the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
-    assert run(f"{line}/b", capsys)[2] == "painting on cpu in float32\n"
-    assert run(f"{line}/c --emotion awe --method none", capsys)[2] == "painting on cpu in float32\n"
+    assert run(f"{line}/b", capsys)[2] == "generating on cpu in float32\n"
+    assert run(f"{line}/c --emotion awe --method none", capsys)[2] == "generating on cpu in float32\n"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.images import CHUNKS, open_image, read_params
 from emoscene.pipeline.pipeline import EmotionPipeline, Result
 
-CALL = {"emotion": ["awe", "fear:0.5"], "num_inference_steps": 1, "seed": 7, "method": "prompt"}
+CALL = {"emotion": ["awe", "fear:0.5"], "num_inference_steps": 1, "seed": 7, "method": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipe(folder: Path) -> EmotionPipeline:
-    return emoscene.load(str(folder), method="prompt", device="cpu")
+    return emoscene.load(str(folder), method="none", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,19 @@ print(locate_weights(spec))
 print(spec.guidance_scale)
 """
 WORLD = """
+import sys
 from pathlib import Path
 
+import their_models
 from PIL import Image
 
 from emoscene.core.image_origin import encode_mark, is_of_rendered_world, is_rendered, list_worlds, mark_rendered
 
 own, other = mark_rendered(Image.new("RGB", (8, 8)), "theirs"), Image.new("RGB", (8, 8))
-own.save("own.jpg", **encode_mark(own))
-assert is_rendered(Image.open("own.jpg")) and not is_rendered(other)
-assert b"their world" in encode_mark(Image.open("own.jpg"))["exif"]
-import their_models
+file = Path(sys.argv[1])
+own.save(file, **encode_mark(own))
+assert is_rendered(Image.open(file)) and not is_rendered(other)
+assert b"their world" in encode_mark(Image.open(file))["exif"]
 
 folder = Path(their_models.__file__).parent
 assert is_of_rendered_world(folder / "weights/base") and not is_of_rendered_world(folder.parent)
@@ -63,11 +65,10 @@ def test_a_base_of_another_package_is_found_with_its_files(tmp_path):
     assert done.stdout.split() == [str(base), "3.5"]
 
 
-def test_a_rendered_world_of_another_package_has_its_own_mark(tmp_path, monkeypatch):
+def test_a_rendered_world_of_another_package_has_its_own_mark(tmp_path):
     """The product names no world: the table of the base does."""
     write_package(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    done = run(tmp_path, "-c", WORLD)
+    done = run(tmp_path, "-c", WORLD, str(tmp_path / "own.jpg"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "their world\n"
 

@@ -1,7 +1,7 @@
 """Which images are of a rendered world, and what is said where models that know only such a world are shown others.
 
-A base may have been trained on a world that a program renders, as the miniature was. Its captioner, judges and
-EmotionCLIP have seen nothing else. Of a photograph they speak just as surely, and what they say is nonsense. So the
+A base may have been trained on a world that a program renders: a miniature. Its captioner, judges and EmotionCLIP
+have seen nothing else. Of a photograph they speak just as surely, and what they say is nonsense. So the
 table of such a base has a mark, `rendered_world = "..."`, and every image of its world says where it comes from:
 
     EXIF, Software = the mark     rendered by the world, in whatever format it is kept
@@ -26,7 +26,7 @@ from emoscene.core.images import FORMATS
 from emoscene.core.registry import list_names, load_table, package_folder
 
 SOFTWARE = 0x0131  # the EXIF tag
-LIMIT = "these models know only the rendered world that they learnt from"
+LIMIT = "the models of a miniature know only its rendered world"
 
 
 @cache

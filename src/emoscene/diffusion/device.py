@@ -174,7 +174,7 @@ def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
 
 
 def describe_device(base: DiffusionModel) -> str:
-    """Say where a base computes: "painting on cuda (NVIDIA H100) in float16".
+    """Say where a base computes: "generating on cuda (NVIDIA H100) in float16".
 
     Args:
         base: The base.
@@ -186,22 +186,27 @@ def describe_device(base: DiffusionModel) -> str:
     what = ""
     if kind == "cuda":
         what = f" ({torch.cuda.get_device_name(base.device)})"
-    return f"painting on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
+    return f"generating on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
 
 
 class OutOfMemoryFallback:
-    """Goes on with less memory where it ran out; what it learnt it keeps for the next call."""
+    """Calls a function with fewer rows, then with a slower base, where memory runs out; it remembers what sufficed.
+
+    Args:
+        base: The base, changed in place where fewer rows do not help.
+        on_message: Takes a sentence that says what changes.
+    """
 
     def __init__(self, base: DiffusionModel, on_message: Callable[[str], None]) -> None:
         self.base, self.on_message = base, on_message
         self.most: int | None = None
         self.ways = [self._enable_tiling, self._enable_offload]
 
-    def __call__(self, paint: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
-        """Apply `paint` to all rows, in as few parts as memory allows.
+    def __call__(self, generate: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
+        """Apply `generate` to all rows, in as few parts as memory allows.
 
         Args:
-            paint: Generates an image for each row.
+            generate: Makes a result for each row.
             rows: Its inputs.
 
         Returns:
@@ -215,7 +220,7 @@ class OutOfMemoryFallback:
             part = rows[len(done) :][: self.most]
             short = False
             try:
-                done += paint(part)
+                done += generate(part)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -229,13 +234,11 @@ class OutOfMemoryFallback:
             torch.cuda.empty_cache()
         if count > 1:
             self.most = count // 2
-            self.on_message(f"memory ran out over {count} pictures at once: going on with {self.most}")
+            self.on_message(f"memory ran out over {count} images at once: going on with {self.most}")
         elif self.ways:
-            self.on_message(f"memory ran out over a single picture: {self.ways.pop(0)()}")
+            self.on_message(f"memory ran out over a single image: {self.ways.pop(0)()}")
         else:
-            raise EmosceneError(
-                "memory does not suffice for a single picture: ask for a smaller --size, or --device cpu"
-            )
+            raise EmosceneError("memory does not suffice for a single image: ask for a smaller --size, or --device cpu")
 
     def _enable_tiling(self) -> str:
         vae, side = self.base.vae, self.base.default_size
