@@ -11,17 +11,17 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 import emoscene
 from emoscene.cli import help
 from emoscene.cli.options import OPTIONS, REPEATED, VERBS, Call, read_call
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+
+REPORTED = ("on_message", "on_progress")  # the events that a terminal shows
 
 
 def main(line: Sequence[str] | None = None) -> int:
@@ -70,35 +70,14 @@ def run_line(line: list[str]) -> int:
 
 def call_verb(call: Call) -> Path | None:
     """Call the verb's function, with bars and messages on stderr; returns the folder that it left, if any."""
+    from emoscene.core.progress import terminal_callbacks
+
     function = getattr(emoscene, call.verb)
     takes = inspect.signature(function).parameters
-    with _progress() as faces:
-        made = function(**call.given, **call.pairs, **{key: faces[key] for key in faces if key in takes})
+    with terminal_callbacks() as callbacks:
+        hears = {name: value for name, value in vars(callbacks).items() if name in takes and name in REPORTED}
+        made = function(**call.given, **call.pairs, **hears)
     return None if made is None else Path(made)
-
-
-@contextmanager
-def _progress() -> Iterator[dict[str, Callable[..., None]]]:
-    """`on_message(sentence)` and `on_progress(done, total)`, for verbs that report as they go."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False)
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task: list[Any] = []
-
-    def on_progress(done: int, total: int) -> None:
-        if not task:
-            bar.start()
-            task.append(bar.add_task("", total=total))
-        bar.update(task[0], completed=done, total=total)
-
-    try:
-        yield {"on_message": lambda sentence: console.print(sentence, markup=False), "on_progress": on_progress}
-    finally:
-        if task:
-            bar.stop()
 
 
 def _print_error(sentence: str, status: int) -> int:
