@@ -6,7 +6,7 @@
     run_dir       a folder with a manifest: what every verb leaves  paths      names in files stay in their folder
     images        image files, their parameters, contact sheets     progress   a bar, and Ctrl-C
     image_origin  which images are of a rendered world              seeds      randomness by (seed, words)
-    templates     HTML and SVG out of files `templates/*.j2`
+    templates     HTML and SVG out of files `templates/*.j2`        processes  those that were launched together
 
 The next room, `diffusion`, takes configs, errors and run folders from here.
 """

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoscene.core import run_dir
+from emoscene.core import run_dir, seeds
 from emoscene.core.errors import UsageError
 from emoscene.core.image_origin import caution_for, is_of_rendered_world, is_rendered
 from emoscene.core.images import open_image, to_upright_rgb
@@ -376,7 +376,7 @@ def initial_noise(base: DiffusionModel, row: GenerationParams) -> Tensor:
     """
     width, height = working_size(base, row.size)
     shape = (1, 4, height // base.vae_scale_factor, width // base.vae_scale_factor)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(row.seed))[0]
+    return torch.randn(shape, generator=seeds.image_generator(row.seed))[0]
 
 
 def check_size(base: DiffusionModel, size: int | tuple[int, int] | None) -> tuple[int, int]:
