@@ -50,10 +50,12 @@ from emoscene.data import encoding, finishing, records
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
+from emoscene.diffusion.device import choose_precision
+from emoscene.diffusion.device import choose_training_device as training_device
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation import true_size
 from emoscene.learning.learner import Batch, Learner
-from emoscene.learning.precision import attention_kernel, choose_precision, training_device
+from emoscene.learning.precision import attention_kernel
 from emoscene.methods.base import denoising_loss
 from emoscene.training import loop
 from emoscene.training.dataloader import prefetch_batches

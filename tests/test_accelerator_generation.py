@@ -183,7 +183,7 @@ def test_a_folder_of_images_is_generated(folder: str, tmp_path: Path) -> None:
             on_message=told.append,
         )
         assert not record.errors
-    assert f"painting on cuda ({T4.name}) in float16" in told
+    assert f"generating on cuda ({T4.name}) in float16" in told
     assert len(list(Path(out).glob("*.png"))) == 1
 
 
@@ -207,7 +207,7 @@ def test_a_small_card_generates_the_same_images(folder: str) -> None:
         pipe, _ = load_and_measure(folder, "none", small)
         pipe.on_message = told.append
         again = generate(pipe, pipe.plan("a dog", **asked))
-    assert told[0] == "memory ran out over 8 pictures at once: going on with 4"
+    assert told[0] == "memory ran out over 8 images at once: going on with 4"
     assert small.memory.peak <= room
     assert np.abs(images - again).max() <= 1
 

@@ -215,7 +215,7 @@ def test_a_picture_that_is_none_writes_nothing(base, tmp_path, capsys):
         line = f"generate a --base {base} --{option} {tmp_path}/notes.png --out {tmp_path}/out"
         status, out, err = run(line, capsys)
         assert (status, out) == (2, "")
-        assert "cannot be read as a picture" in err
+        assert "cannot be read as an image" in err
         assert err.count("\n") == 1
         assert not (tmp_path / "out").exists()
 
@@ -248,9 +248,9 @@ def test_show_lists_the_words_of_the_miniature(capsys):
 
 def test_an_emotion_that_nothing_hears_is_said(base, tmp_path, capsys):
     line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
-    assert "hears no emotion" in run(f"{line}/a --emotion awe", capsys)[2]
-    assert run(f"{line}/b", capsys)[2] == "painting on cpu in float32\n"
-    assert run(f"{line}/c --emotion awe --method none", capsys)[2] == "painting on cpu in float32\n"
+    assert "ignores the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
+    assert run(f"{line}/b", capsys)[2] == "generating on cpu in float32\n"
+    assert run(f"{line}/c --emotion awe --method none", capsys)[2] == "generating on cpu in float32\n"
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
     "no noise at the end": (
         config(SCHEDULE, rescale_betas_zero_snr=True),
         UsageError,
-        "begins at noise without any picture",
+        "begins at noise without any image",
     ),
 }
 
@@ -450,8 +450,8 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
     textless = {key: value for key, value in state.items() if key not in text}
     small = {key: value.to(torch.float8_e4m3fn) for key, value in state.items()}
     return {
-        "ztsnr": ({**state, **V, "ztsnr": MARK}, {}, UsageError, "begins at noise without any picture"),
-        "ztsnr by kohya": (state, {"ss_zero_terminal_snr": "True"}, UsageError, "begins at noise without any picture"),
+        "ztsnr": ({**state, **V, "ztsnr": MARK}, {}, UsageError, "begins at noise without any image"),
+        "ztsnr by kohya": (state, {"ss_zero_terminal_snr": "True"}, UsageError, "begins at noise without any image"),
         "another prediction": (state, {"modelspec__predict_key": "x0"}, UsageError, "marked as predicting 'x0'"),
         "EDM": ({**state, "edm_vpred.sigma_max": torch.ones(1)}, {}, UsageError, "EDM's noise levels"),
         "UNet": (lacks(UNET_NAME), {}, EmosceneError, "its UNet lacks conv_out.bias: fetch it again"),

@@ -50,7 +50,7 @@ def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, fold
         assert device.choose_dtype(None, device.choose_device()) == half
     told: list[str] = []
     emoscene.generate("a dog", base=str(folder), out=tmp_path / "out", num_inference_steps=1, on_message=told.append)
-    assert told[0] == "painting on cpu in float32"
+    assert told[0] == "generating on cpu in float32"
 
 
 def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def hooked(pipe: EmotionPipeline) -> bool:
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        ("batch", ["over 4 pictures at once: going on with 2", "over 2 pictures at once: going on with 1"]),
+        ("batch", ["over 4 images at once: going on with 2", "over 2 images at once: going on with 1"]),
         ("tiles", ["going on with 2", "going on with 1", "the autoencoder in tiles"]),
         ("offload", ["going on with 2", "going on with 1", "the autoencoder in tiles", "in main memory until"]),
     ],

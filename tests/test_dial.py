@@ -17,7 +17,7 @@ from emoscene.core.images import name_files, read_params
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, NO_EMOTION, weights_at
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning import learner as learners
-from emoscene.methods.base import Method
+from emoscene.methods.base import EMOTION_VECTOR, Method
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import EmotionPipeline
 
@@ -46,9 +46,9 @@ class Moved(Method):
 
     def condition(self, plain: Condition) -> Condition:
         self.seen.append(plain)
-        like = plain.extra.get("like", torch.zeros(len(plain), WIDTH))
+        like = plain.extra.get(EMOTION_VECTOR, torch.zeros(len(plain), WIDTH))
         moved = plain.emotion_gain[:, None, None] * like.sum(1)[:, None, None]
-        others = {name: value for name, value in plain.extra.items() if name != "like"}
+        others = {name: value for name, value in plain.extra.items() if name != EMOTION_VECTOR}
         return dataclasses.replace(
             plain, prompt_embeds=plain.prompt_embeds + moved, extra={**others, "moved.by": moved}
         )
@@ -64,7 +64,7 @@ def feeling(base: DiffusionModel, **methods: Method) -> EmotionPipeline:
     base = copy.copy(base)
     base.spec = dataclasses.replace(base.spec, emotion_clip="somewhere")
     pipe = EmotionPipeline(base, methods)
-    pipe.image_inputs.companions["emotion_clip"] = Feeler()
+    pipe.image_inputs.auxiliary["emotion_clip"] = Feeler()
     return pipe
 
 
@@ -101,12 +101,12 @@ def test_its_vector_reaches_both_halves(base: DiffusionModel, bright: Path) -> N
     ]
     positive, negative = pipe.encode_conditions(rows)
     plain, away = moved.seen
-    assert plain.extra["like"].shape == away.extra["like"].shape == (2, WIDTH)
-    assert float(plain.extra["like"][0].norm()) == pytest.approx(1)
-    assert not plain.extra["like"][1].any() and not away.extra["like"].any()
+    assert plain.extra[EMOTION_VECTOR].shape == away.extra[EMOTION_VECTOR].shape == (2, WIDTH)
+    assert float(plain.extra[EMOTION_VECTOR][0].norm()) == pytest.approx(1)
+    assert not plain.extra[EMOTION_VECTOR][1].any() and not away.extra[EMOTION_VECTOR].any()
     assert not away.emotion_weights.any() and torch.equal(away.emotion_gain, plain.emotion_gain)
     assert len(negative.concat(positive)) == 4
-    assert "like" not in feeling(base).encode_conditions(pipe.plan("a cat"))[0].extra
+    assert EMOTION_VECTOR not in feeling(base).encode_conditions(pipe.plan("a cat"))[0].extra
 
 
 def test_what_is_suppressed_stands_in_the_negative_half(base: DiffusionModel, bright: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_base_without_an_emotion_clip_says_so(base: DiffusionModel, bright: Pa
         emoscene.generate("a dog", base=str(base.folder), emotion_image=bright, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     bright.write_text("no picture")
-    with pytest.raises(UsageError, match="cannot be read as a picture"):
+    with pytest.raises(UsageError, match="cannot be read as an image"):
         feeling(base).plan("a dog", emotion_image=bright)
 
 
@@ -164,9 +164,9 @@ def test_the_picture_is_in_the_row_and_must_stay_what_it_was(
     image_folder.generate_missing(pipe.generate, rows, tmp_path)
     row = read_params(tmp_path / rows[0].file)
     assert (row.emotion_image, row.emotion, row.digests) == (rows[0].emotion_image, rows[0].emotion, rows[0].digests)
-    assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is felt as awe:0.8,fear:0.2"]
+    assert pipe.image_inputs.remarks(row, "a dog") == [f"{bright} is read as awe:0.8,fear:0.2"]
     Image.new("RGB", (40, 30), "black").save(bright)
-    with pytest.raises(UsageError, match="not the picture that it was"):
+    with pytest.raises(UsageError, match="not the image that it was"):
         list(feeling(base, moved=Moved(base)).generate([row]))
 
 

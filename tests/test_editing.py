@@ -201,9 +201,9 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
     with Image.open(out / "base-0003.png") as kept:
         assert np.abs(pixels(kept) - pixels(again)).max() <= 1
         assert "Denoising strength: 0.5" in kept.text["parameters"]
-    assert told == ["painting on cpu in float32"]
+    assert told == ["generating on cpu in float32"]
     painted(seed=1).save(tmp_path / "lake.png")
-    with pytest.raises(UsageError, match="not the picture that it was"):
+    with pytest.raises(UsageError, match="not the image that it was"):
         list(EmotionPipeline(base, {}).generate([row]))
     with pytest.raises(UsageError, match="another call"):
         emoscene.generate("a dog", out=tmp_path / "out", **call)
@@ -230,7 +230,7 @@ def test_what_is_done_with_a_picture_is_told(base: DiffusionModel, tmp_path: Pat
 
 def test_words_that_are_off(pipe: EmotionPipeline, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
-    with pytest.raises(UsageError, match="cannot be read as a picture"):
+    with pytest.raises(UsageError, match="cannot be read as an image"):
         emoscene.generate("a", base=str(pipe.base.folder), image=tmp_path / "notes.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="give the image with --image"):
@@ -258,7 +258,7 @@ def test_a_caption_stands_in_for_a_missing_prompt(base: DiffusionModel, tmp_path
     with pytest.raises(UsageError, match="no captioner of its own: give a PROMPT"):
         pipe(image=painted(), num_inference_steps=2)
     pipe.base = pipe.image_inputs.base = with_spec(base, captioner="somewhere")
-    pipe.image_inputs.companions["captioner"] = Speaker()
+    pipe.image_inputs.auxiliary["captioner"] = Speaker()
     captioned = pipe(image=painted(), num_inference_steps=2)
     assert captioned.params[0].prompt == "a dog"
     assert np.array_equal(

@@ -16,7 +16,7 @@ from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning import learner
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import MethodChain
-from emoscene.methods.guidance import LEVELS, Guidance, log_complement
+from emoscene.methods.guidance import VALIDATION_TIMESTEPS, Guidance, log_complement
 from emoscene.pipeline.samplers import make_scheduler, sample
 
 MEANS = torch.tensor([1.0] * 4 + [-1.0] * 4)  # of every number of a latent: four emotions lie up, four down
@@ -265,7 +265,7 @@ def test_its_proof_is_an_accuracy_for_each_noise_level(plain: DiffusionModel, mo
     monkeypatch.setattr(guidance, "log_probabilities", world.log_p)
     proof = guidance.validate(data)
     assert proof == guidance.validate(data)
-    assert proof["t"] == list(LEVELS) == [50, 150, 250, 350, 450, 550, 650, 750, 850, 950]
+    assert proof["t"] == list(VALIDATION_TIMESTEPS) == [50, 150, 250, 350, 450, 550, 650, 750, 850, 950]
     assert proof["pictures"] == 80
     assert proof["accuracy"][0] == 0.25  # which side is plain to see, which of a side's four emotions is not
     assert proof["accuracy"][-1] < 0.25

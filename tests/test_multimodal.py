@@ -14,9 +14,9 @@ from emoscene.core import config
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner
 from emoscene.learning.learner import Batch
-from emoscene.methods.base import MethodChain
+from emoscene.methods.base import EMOTION_VECTOR, MethodChain
 from emoscene.methods.lora import LoRA
-from emoscene.methods.multimodal import KEYS, Multimodal, emotion_prototypes
+from emoscene.methods.multimodal import TOKENS_KEY, WEIGHTS_KEY, Multimodal, emotion_prototypes
 
 WIDTH = 12
 
@@ -106,23 +106,23 @@ def test_rows_that_ask_for_nothing_keep_their_bits_beside_others(base, trained):
 
 
 def test_both_halves_of_guidance_share_a_batch(base, trained):
-    positive = trained.condition(asked(base, torch.eye(8)[:2], like=torch.ones(2, WIDTH)))
+    positive = trained.condition(asked(base, torch.eye(8)[:2], emotion_vector=torch.ones(2, WIDTH)))
     negative = trained.condition(asked(base, torch.zeros(2, 8)))
     both = positive.concat(negative)
-    assert set(both.extra) == set(KEYS)
-    assert both.extra[KEYS[0]].shape == (4, 8, 4, base.text_dim)
-    assert both.extra[KEYS[1]][:2].any()
-    assert not both.extra[KEYS[1]][2:].any()
+    assert set(both.extra) == {TOKENS_KEY, WEIGHTS_KEY}
+    assert both.extra[TOKENS_KEY].shape == (4, 8, 4, base.text_dim)
+    assert both.extra[WEIGHTS_KEY][:2].any()
+    assert not both.extra[WEIGHTS_KEY][2:].any()
 
 
 def test_a_picture_stands_in_for_the_prototypes(base, trained):
     awe = torch.eye(8)[1:2]
-    same = asked(base, 0 * awe, like=trained.prototypes[1:2])
+    same = asked(base, 0 * awe, emotion_vector=trained.prototypes[1:2])
     by_picture = predicted(base, trained, replace(same, emotion_gain=torch.ones(1)))
     torch.testing.assert_close(predicted(base, trained, asked(base, awe)), by_picture, atol=1e-6, rtol=0)
     half = predicted(base, trained, replace(same, emotion_gain=torch.full((1,), 0.5)))
     torch.testing.assert_close(predicted(base, trained, asked(base, 0.5 * awe)), half, atol=1e-6, rtol=0)
-    nobody = asked(base, awe, like=torch.zeros(1, WIDTH))
+    nobody = asked(base, awe, emotion_vector=torch.zeros(1, WIDTH))
     assert torch.equal(predicted(base, trained, asked(base, awe)), predicted(base, trained, nobody))
 
 
@@ -130,7 +130,7 @@ def test_a_picture_is_led_away_from_at_negative_strength(base, trained):
     like = torch.randn(1, trained.config.width)
     for strength in (1.0, -1.0):
         plain = base.encode_condition(["a dog"], strength * torch.full((1, 8), 0.125))
-        laid = trained.condition(replace(plain, extra={"like": like}))
+        laid = trained.condition(replace(plain, extra={EMOTION_VECTOR: like}))
         assert laid.extra["multimodal.weights"].tolist() == [[strength, *[0.0] * 7]]
 
 

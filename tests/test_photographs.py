@@ -136,7 +136,7 @@ def test_marks_outlast_every_format_and_photographs_have_none(photographs, tmp_p
     for name, kind in (("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.webp", "WEBP")):
         image.save(tmp_path / name, kind, **encode_mark(image))
         assert is_file_rendered(tmp_path / name) and is_rendered(open_image(tmp_path / name).resize((32, 32)))
-    assert is_rendered(mark_rendered(render_face(1, "anger")))
+    assert is_rendered(mark_rendered(render_face(1, "anger"), "mini"))
     assert encode_mark(Image.new("RGB", (8, 8))) == {}
     for file in photographs.rglob("*.*"):
         assert not is_file_rendered(file) and not is_rendered(open_image(file))

@@ -17,13 +17,12 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.data.preparation import prepare
 from emoscene.diffusion import device
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.learning import precision
 from emoscene.methods.base import Method
 from emoscene.training import train
 from emoscene.training.state import Config, TrainingState
 
-WIDE = [nn.Linear(precision.WIDE, 2 * precision.WIDE)]
-NARROW = [nn.Linear(precision.WIDE - 1, 10 * precision.WIDE), nn.Embedding(10_000, 64)]
+WIDE = [nn.Linear(device.WIDE, 2 * device.WIDE)]
+NARROW = [nn.Linear(device.WIDE - 1, 10 * device.WIDE), nn.Embedding(10_000, 64)]
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +55,8 @@ def test_a_gpu_that_only_imitates_bf16_is_not_asked_for_it(
     native: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    assert precision.choose_precision("auto", "cuda") == precision.choose_precision("auto", "cuda:1", NARROW) == kind
-    assert precision.choose_precision("bf16", "cuda") == "bf16"
+    assert device.choose_precision("auto", "cuda") == device.choose_precision("auto", "cuda:1", NARROW) == kind
+    assert device.choose_precision("bf16", "cuda") == "bf16"
 
 
 @pytest.mark.parametrize(
@@ -76,24 +75,24 @@ def test_a_cpu_computes_wide_models_in_bf16_where_it_has_instructions_for_it(
     words: dict, wide: str, cpu: functools.partial
 ) -> None:
     cpu(**words)
-    assert precision.choose_precision("auto", "cpu", WIDE) == wide
-    assert precision.choose_precision("auto", "cpu", NARROW) == "fp32"
-    assert precision.choose_precision("auto") == "fp32"
-    assert [precision.choose_precision(kind, "cpu", WIDE) for kind in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert device.choose_precision("auto", "cpu", WIDE) == wide
+    assert device.choose_precision("auto", "cpu", NARROW) == "fp32"
+    assert device.choose_precision("auto") == "fp32"
+    assert [device.choose_precision(kind, "cpu", WIDE) for kind in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 def test_a_torch_without_the_operator_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())  # as on Apple silicon
-    assert precision.choose_precision("auto", "cpu", WIDE) == "fp32"
+    assert device.choose_precision("auto", "cpu", WIDE) == "fp32"
 
 
 def test_the_miniature_is_narrow_and_stable_diffusion_is_wide(cpu: functools.partial) -> None:
     cpu(own="amx")
     mini = DiffusionModel.load("mini")
-    assert precision.choose_precision("auto", "cpu", [mini.unet]) == "fp32"
+    assert device.choose_precision("auto", "cpu", [mini.unet]) == "fp32"
     with torch.device("meta"):
         sd15 = mini.unet.from_config({**mini.unet.config, "block_out_channels": (320, 640, 1280)})
-    assert precision.choose_precision("auto", "cpu", [sd15]) == "bf16"
+    assert device.choose_precision("auto", "cpu", [sd15]) == "bf16"
 
 
 @pytest.mark.parametrize("name", ["lora", "inversion", "multimodal", "guidance"])
@@ -101,7 +100,7 @@ def test_the_unet_counts_where_a_method_trains_through_it(name: str, base: str, 
     cpu(own="amx")
     cls = registry.load_plugin("methods", name)
     learner = cls.from_scratch(cls.Config(), DiffusionModel.load(base))
-    learner.base.unet.register_parameter("wide", nn.Parameter(torch.zeros(precision.WIDE, precision.WIDE)))
+    learner.base.unet.register_parameter("wide", nn.Parameter(torch.zeros(device.WIDE, device.WIDE)))
     state = TrainingState(learner, Config(precision="auto"))
     assert state.accelerator.mixed_precision == ("no" if name == "guidance" else "bf16")
 

@@ -95,9 +95,16 @@ def test_a_file_does_not_say_how_long_it_took(tmp_path: Path) -> None:
     assert (tmp_path / "1.0.png").read_bytes() == (tmp_path / "2.0.png").read_bytes()
 
 
-def test_the_typed_keywords_are_those_of_the_request() -> None:
-    file = Path(request.__file__).with_name("request_types.py")
-    assert file.read_text(encoding="utf8") == request.typed_words(), "run python -m emoscene.core.request"
+def test_the_typed_keywords_are_those_of_the_request(tmp_path: Path) -> None:
+    file = tmp_path / "request.py"
+    shutil.copy(request.__file__, file)
+    before = file.read_text(encoding="utf8")
+    assert request.typed_words() in before, "run python -m emoscene.core.request"
+    request.write_typed_words(file)
+    assert file.read_text(encoding="utf8") == before
+    file.write_text(before.replace("    negative_prompt: str\n    emotion:", "    emotion:"), encoding="utf8")
+    request.write_typed_words(file)
+    assert file.read_text(encoding="utf8") == before
 
 
 def test_every_list_of_parameters_is_derived() -> None:

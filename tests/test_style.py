@@ -8,8 +8,20 @@ import pytest
 from count_style import count_file, count_files, sum_styles
 
 PACKAGE = Path(__file__).parent.parent / "src/emoscene"
-ROOMS = ("core", "diffusion", "encoders", "data", "learning", "training", "evaluation", "exports", "tuning")
-LATER = {"core/images.py", "core/limits.py", "core/request.py"}
+ROOMS = (
+    "core",
+    "diffusion",
+    "learning",
+    "encoders",
+    "data",
+    "methods",
+    "pipeline",
+    "training",
+    "evaluation",
+    "exports",
+    "tuning",
+)
+LATER: set[str] = set()
 FILES = count_files(PACKAGE)
 MOST_COMPREHENSIONS, MOST_CONDITIONALS = 3.25, 1.5  # per 100 lines of code: half of 6.5, and the bound
 

@@ -14,6 +14,25 @@ spec = find_spec("theirs")
 print(locate_weights(spec))
 print(spec.guidance_scale)
 """
+WORLD = """
+import sys
+from pathlib import Path
+
+import their_models
+from PIL import Image
+
+from emoscene.core.image_origin import encode_mark, is_of_rendered_world, is_rendered, list_worlds, mark_rendered
+
+own, other = mark_rendered(Image.new("RGB", (8, 8)), "theirs"), Image.new("RGB", (8, 8))
+file = Path(sys.argv[1])
+own.save(file, **encode_mark(own))
+assert is_rendered(Image.open(file)) and not is_rendered(other)
+assert b"their world" in encode_mark(Image.open(file))["exif"]
+
+folder = Path(their_models.__file__).parent
+assert is_of_rendered_world(folder / "weights/base") and not is_of_rendered_world(folder.parent)
+print(list_worlds()["theirs"])
+"""
 
 
 def write_package(site: Path) -> Path:
@@ -22,7 +41,9 @@ def write_package(site: Path) -> Path:
     base.mkdir(parents=True)
     (base / "model_index.json").write_text("{}")
     (site / "their_models/__init__.py").write_text("")
-    (site / "their_models/theirs.toml").write_text('# Theirs.\nsource = "weights/base"\nguidance_scale = 3.5\n')
+    (site / "their_models/theirs.toml").write_text(
+        '# Theirs.\nsource = "weights/base"\nguidance_scale = 3.5\nrendered_world = "their world"\n'
+    )
     metadata = site / "their_models-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-models\nVersion: 1.0\n")
@@ -42,6 +63,14 @@ def test_a_base_of_another_package_is_found_with_its_files(tmp_path):
     done = run(tmp_path, "-c", SCRIPT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(base), "3.5"]
+
+
+def test_a_rendered_world_of_another_package_has_its_own_mark(tmp_path):
+    """The product names no world: the table of the base does."""
+    write_package(tmp_path)
+    done = run(tmp_path, "-c", WORLD, str(tmp_path / "own.jpg"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "their world\n"
 
 
 def test_a_table_that_its_package_lacks_is_one_sentence(tmp_path):

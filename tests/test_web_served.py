@@ -316,7 +316,7 @@ def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
     tab.wait_for_selector("text=bad.png")
     tab.wait_for_timeout(500)
     tab.click("button.go:visible")
-    tab.wait_for_selector("text=cannot be read as a picture")
+    tab.wait_for_selector("text=cannot be read as an image")
 
 
 def test_a_person_logs_in_and_paints(browser, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from emoscene.cli.doctor import doctor as doctor
 from emoscene.cli.help import ls as ls
 from emoscene.cli.help import show as show
-from emoscene.core.request_types import GenerationWords
+from emoscene.core.request import GenerationWords
 from emoscene.data.preparation import prepare as prepare
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation.evaluate import evaluate as evaluate

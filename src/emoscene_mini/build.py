@@ -38,9 +38,10 @@ from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.processes import read_local_rank, read_rank
+from emoscene.diffusion.device import choose_precision
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
-from emoscene.learning.precision import choose_precision
 from emoscene.training import loop, state
 from emoscene_mini import folder, image_cache, judges
 from emoscene_mini import tokenizer as words
@@ -81,16 +82,16 @@ def train_part(job: BuildJob, name: str) -> None:
     """Train one learner, or go on with it; its folder is there once it is done."""
     if (job.work / name / learners.CARD).is_file():
         return
-    if job.processes > 1 and "WORLD_SIZE" not in os.environ:
+    if job.processes > 1 and read_local_rank() is None:
         _train_in_processes(job, name)
         return
     kind = TRAINED[name][0]
     learning, config = stage_configs(job, name)
-    torch.manual_seed(seeds.derive_seed(config.seed, "start") % 2**31)
+    seeds.seed_torch(config.seed, "start")
     data, saved, began = RenderedImages(job.work / "pictures"), job.work / "runs" / name, time.time()
     learner = kind.from_scratch(learning, None, data)
     again = bool(checkpoints.list_checkpoints(saved))
-    first = int(os.environ.get("RANK", 0)) == 0
+    first = read_rank() == 0
     callbacks = Callbacks(on_message=job.on_message)
     if first:
         callbacks = _report_steps(name, job.on_message)

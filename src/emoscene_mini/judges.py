@@ -204,7 +204,7 @@ def train_clip_judge(
     if (folder / learners.CARD).is_file():
         return
     began = time.time()
-    torch.manual_seed(seeds.derive_seed(settings.seed, "judge", "clip") % 2**31)
+    seeds.seed_torch(settings.seed, "judge", "clip")
     judge = EmotionCLIP.from_scratch(replace(CLIP, tokenizer=str(tokenizer)), None)
     judge.save_dtype = torch.float16  # type: ignore[misc]
     again = bool(checkpoints.list_checkpoints(saved))
@@ -214,7 +214,7 @@ def train_clip_judge(
 
 def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -> Judge:
     """A new judge, which sees as the one before it does."""
-    torch.manual_seed(seeds.derive_seed(seed, "judge", target) % 2**31)
+    seeds.seed_torch(seed, "judge", target)
     labels = EMOTIONS if target == "emotion" else tuple(sorted(SCENES))
     judge = Judge.from_scratch(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
     if before is not None:

@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 from diffusers import AutoPipelineForText2Image, DPMSolverMultistepScheduler
 
+from emoscene.core import seeds
 from emoscene.core.errors import EmosceneError
 from emoscene.core.request import Emotion
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -60,7 +60,7 @@ def difference_to_diffusers(
     theirs.scheduler = DPMSolverMultistepScheduler.from_config(theirs.scheduler.config)
     theirs.set_progress_bar_config(disable=True)
     same = {"num_inference_steps": steps, "guidance_scale": rows[0].guidance_scale, "output_type": "np"}
-    dice = [torch.Generator().manual_seed(row.seed) for row in rows]
+    dice = [seeds.image_generator(row.seed) for row in rows]
     painted = theirs([row.prompt for row in rows], generator=dice, **same).images
     return float(np.abs(ours - painted).max())
 

@@ -1,4 +1,4 @@
-"""Pictures and the rows they are functions of; contact sheets; and the one safe way to open somebody's file.
+"""Images with the parameters they are functions of; contact sheets; and the one safe way to open somebody's file.
 
 A PNG carries in two text chunks what it was made from, so that the same parameters make it again: `emoscene` holds the
 row of its `GenerationParams` as JSON, `parameters` says it in the words that other programs read (A1111's).
@@ -10,7 +10,9 @@ import re
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -22,35 +24,133 @@ from emoscene.core.run_dir import parse_json, write_atomic
 from emoscene.core.taxonomy import format_emotion
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+CHUNKS = ("parameters", "emoscene")
+"""The text chunks of a PNG, and the keys of `Image.info` under which Pillow reads them."""
 MAX_MEGAPIXELS = 25
 MAX_MEGABYTES = 20
 INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 
 
+@final
+class GeneratedImage(Image.Image):
+    """An image whose `info` has the chunks of its parameters, and whose plain `save` writes them into a PNG.
+
+    Pillow reads text chunks into `info` but writes only those of `pnginfo`; `save` fills in that argument. Formats
+    other than PNG ignore it, and what is made of the image (`resize`, `crop`) is a plain image again.
+    """
+
+    @classmethod
+    def from_image(cls, image: Image.Image, row: GenerationParams) -> "GeneratedImage":
+        """Give an image its parameters.
+
+        Args:
+            image: The image, which stays as it is.
+            row: Its parameters.
+
+        Returns:
+            A copy with the chunks in `info`.
+        """
+        copy = cls()
+        copy.__setstate__(image.__getstate__())
+        copy.info = dict(image.info)
+        for name, text in describe_params(row).items():
+            copy.info[name] = text
+        return copy
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Save the image as Pillow does, a PNG with its parameters.
+
+        Args:
+            fp: A file name or an open file.
+            format: The format, where the name does not tell it.
+            params: Arguments of the format; a `pnginfo` among them takes the place of the image's own.
+        """
+        super().save(fp, format, **{"pnginfo": _make_chunks(self.info), **params})
+
+
+def describe_params(row: GenerationParams) -> dict[str, str]:
+    """Write the parameters of an image as its file's text chunks hold them; the seconds it took are no part of it.
+
+    Args:
+        row: The parameters.
+
+    Returns:
+        The texts of `CHUNKS`.
+    """
+    row = dataclasses.replace(row, seconds=None)
+    return {"parameters": row.to_a1111_text(), "emoscene": json.dumps(row.to_dict())}
+
+
+def _make_chunks(info: dict[Any, Any]) -> PngInfo:
+    chunks = PngInfo()
+    for name in CHUNKS:
+        if name in info:
+            chunks.add_text(name, info[name])
+    return chunks
+
+
 def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:
-    """The rows with a file name each: the emotion (or whose it is), the seed, and a number where these repeat."""
-    found: dict[str, int] = {}
-    given = []
+    """Name the file of each image: the emotion (or its emotion image), the seed, and a number where these repeat.
+
+    Args:
+        rows: The images' parameters.
+
+    Returns:
+        The same with `file` set.
+    """
+    counts: dict[str, int] = {}
+    named = []
     for row in rows:
-        felt = f"like-{Path(row.emotion_image).stem}" if row.emotion_image else format_emotion(row.emotion) or "base"
-        stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', felt)[:60]}-{row.seed:04d}"
-        found[stem] = found.get(stem, 0) + 1
-        given.append(dataclasses.replace(row, file=f"{stem}{f'-{found[stem]}' if found[stem] > 1 else ''}.png"))
-    return given
+        word = format_emotion(row.emotion) or "base"
+        if row.emotion_image:
+            word = f"like-{Path(row.emotion_image).stem}"
+        stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', word)[:60]}-{row.seed:04d}"
+        counts[stem] = counts.get(stem, 0) + 1
+        if counts[stem] > 1:
+            stem = f"{stem}-{counts[stem]}"
+        named.append(dataclasses.replace(row, file=f"{stem}.png"))
+    return named
+
+
+def encode_png(image: Image.Image, row: GenerationParams) -> bytes:
+    """Encode an image as a PNG with its parameters.
+
+    Args:
+        image: The image.
+        row: Its parameters.
+
+    Returns:
+        The bytes of the file, the same for the same image and parameters.
+    """
+    buffer = BytesIO()
+    image.save(buffer, "PNG", pnginfo=_make_chunks(describe_params(row)))
+    return buffer.getvalue()
 
 
 def save_image(image: Image.Image, path: Path | str, row: GenerationParams) -> None:
-    """Write the PNG, whole or not at all, with the row in its chunks; the seconds it took are no part of it."""
-    row = dataclasses.replace(row, seconds=None)
-    chunks, buffer = PngInfo(), BytesIO()
-    chunks.add_text("parameters", row.to_a1111_text())
-    chunks.add_text("emoscene", json.dumps(row.to_dict()))
-    image.save(buffer, "PNG", pnginfo=chunks)
-    write_atomic(path, buffer.getvalue())
+    """Write an image as a PNG with its parameters, whole or not at all.
+
+    Args:
+        image: The image.
+        path: The file.
+        row: Its parameters.
+    """
+    write_atomic(path, encode_png(image, row))
 
 
 def read_params(path: Path | str) -> GenerationParams:
-    """The row that a PNG carries."""
+    """Read the parameters that a PNG carries.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The parameters; of an image that an older version made, too.
+
+    Raises:
+        UsageError: The file carries none.
+        EmosceneError: They are damaged.
+    """
     text = _open_checked(Path(path)).info.get("emoscene")
     if not isinstance(text, str):
         raise UsageError(f"{path} carries no row: it is not a PNG that emoscene made")
@@ -63,7 +163,17 @@ def read_params(path: Path | str) -> GenerationParams:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Somebody's picture in RGB and upright: formats by an allow-list, bounded in bytes and pixels, on white."""
+    """Open somebody's image: formats by an allow-list, bounded in bytes and pixels.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The image in RGB, upright, on white.
+
+    Raises:
+        UsageError: The file is not there, is too large, or cannot be read.
+    """
     image = _open_checked(Path(path))
     try:
         return to_upright_rgb(image)
@@ -72,21 +182,35 @@ def open_image(path: Path | str) -> Image.Image:
 
 
 def to_upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture in RGB, turned as its EXIF says, what is clear on white.
+    """Convert an image to RGB, turned as its EXIF says, transparent parts on white.
 
-    Raises ValueError for pixels that are not finite numbers.
+    Args:
+        image: An image of any mode; deep ones (16 or 32 bits) are scaled to 8.
+
+    Returns:
+        The image.
+
+    Raises:
+        ValueError: Pixels are not finite numbers.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        deep = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(deep).all():
-            raise ValueError("it has pixels that are not finite numbers")
-        scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
-        image = Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
+        image = _reduce_depth(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer)
     return image.convert("RGB")
+
+
+def _reduce_depth(image: Image.Image) -> Image.Image:
+    """A deep image in 8 bits."""
+    deep = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(deep).all():
+        raise ValueError("it has pixels that are not finite numbers")
+    scale = 1.0
+    if deep.max(initial=0) > 255:
+        scale = 255 / 65535
+    return Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
 
 
 def contact_sheet(
@@ -95,16 +219,35 @@ def contact_sheet(
     columns: Sequence[str] = (),
     title: str = "",
 ) -> Image.Image:
-    """A contact sheet: a grid of pictures on paper, columns and rows labelled, one title above."""
-    wide, high = (max(image.size[axis] for line in images for image in line) for axis in (0, 1))
+    """Make a contact sheet: a grid of images with labels.
+
+    Args:
+        images: The images, row by row; at least one.
+        rows: A label for each row, or none.
+        columns: A label for each column, or none.
+        title: What stands above.
+
+    Returns:
+        The sheet.
+    """
+    every = list(chain.from_iterable(images))
+    wide = max(image.width for image in every)
+    high = max(image.height for image in every)
     gap, unit = max(2, wide // 32), max(12, wide // 9)
     head, label = ImageFont.load_default(unit * 1.5), ImageFont.load_default(unit)
     margin = unit * 1.5
-    left = margin + (max((label.getlength(row) for row in rows), default=-unit) + unit)
-    above = margin + (unit * 2.6 if title else 0) + (unit * 1.8 if columns else 0)
+    left = margin
+    if rows:
+        left += max(label.getlength(row) for row in rows) + unit
+    above = margin
+    if title:
+        above += unit * 2.6
+    if columns:
+        above += unit * 1.8
     count = max(map(len, images))
     width = left + max(count * (wide + gap) - gap, head.getlength(title)) + margin
     height = above + len(images) * (high + gap) - gap + margin
+
     canvas = Image.new("RGB", (round(width), round(height)), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((left, margin), title, INK, head)
@@ -119,7 +262,7 @@ def contact_sheet(
 
 
 def _open_checked(path: Path) -> Image.Image:
-    """The file's picture, loaded; whatever is wrong with it is one sentence."""
+    """The file's image, loaded; whatever is wrong with it is a `UsageError`."""
     if not path.is_file():
         raise UsageError(f"{path} is not there")
     if path.stat().st_size > MAX_MEGABYTES * 2**20:
@@ -136,4 +279,4 @@ def _open_checked(path: Path) -> Image.Image:
         raise UsageError(f"{path} has more than {MAX_MEGAPIXELS} megapixels: make it smaller first") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         formats = ", ".join(FORMATS)
-        raise UsageError(f"{path} cannot be read as a picture ({formats}): it is damaged or something else") from error
+        raise UsageError(f"{path} cannot be read as an image ({formats}): it is damaged or something else") from error

@@ -4,15 +4,16 @@
     params.GenerationParams       what one image is a function of; its row in `images.jsonl` and in the file itself
 
 Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline`
-(`request_types`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
+(`GenerationWords`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
 of one batch share, what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field
-to `GenerationRequest`, and one to `GenerationParams` where the image depends on it.
+to `GenerationRequest`, to run `python -m emoscene.core.request`, and to add one to `GenerationParams` where the image
+depends on it.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from PIL import Image
 
@@ -46,6 +47,7 @@ R = TypeVar("R", bound="GenerationRequest")
 
 
 EVERYWHERE = (CALL, CLI, WEB)
+HEADING = "class GenerationWords(TypedDict, total=False):"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,7 @@ class GenerationRequest:
     """What one call asks for: every prompt in every emotion, `num_images_per_prompt` times.
 
     Raises:
-        UsageError: for the first value that is off.
+        UsageError: A value is off.
     """
 
     prompt: str | Sequence[str] = parameter("", "what the image shows", "str", CONTENT, (WEB,))
@@ -208,10 +210,16 @@ class GenerationRequest:
 
     @classmethod
     def from_words(cls: type[R], words: Mapping[str, Any]) -> R:
-        """The request in these keywords of a pipeline.
+        """Read the keywords of a pipeline.
+
+        Args:
+            words: Values by the names of parameters.
+
+        Returns:
+            The request.
 
         Raises:
-            UsageError: for a keyword that nobody knows, with the nearest one, and for a value that is off.
+            UsageError: A keyword is not known (the message has the nearest one), or a value is off.
         """
         check_words(words, ["prompt", *list_parameters(CALL)])
         return cls(**words)
@@ -224,24 +232,59 @@ class GenerationRequest:
         return self.width, self.height
 
 
+# written by `python -m emoscene.core.request`
+class GenerationWords(TypedDict, total=False):
+    """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""
+
+    negative_prompt: str
+    emotion: Emotion | list[Emotion]
+    valence: float | None
+    arousal: float | None
+    emotion_image: ImageInput | None
+    emotion_scale: float
+    num_inference_steps: int
+    sampler: str
+    guidance_scale: float | None
+    guidance_interval: tuple[float, float]
+    seed: int
+    num_images_per_prompt: int
+    width: int | None
+    height: int | None
+    image: ImageInput | None
+    strength: float | None
+
+
 def list_parameters(scope: str = "") -> dict[str, Parameter]:
-    """The parameters of a generation by name, in order.
+    """List the parameters of a generation.
 
     Args:
-        scope: only those of this derived list (`CALL`, `CLI`, ...).
+        scope: A derived list (`CALL`, `CLI`, ...), for its parameters alone.
+
+    Returns:
+        The parameters by name, in order.
     """
-    found = {}
+    parameters = {}
     for field in dataclasses.fields(GenerationRequest):
         more = {"annotation": _annotation(field.type), **field.metadata}
         if field.name == "sampler":
             more["choices"] = tuple(registry.list_names("samplers"))
         if not scope or scope in more["scope"]:
-            found[field.name] = Parameter(field.name, default=field.default, **more)
-    return found
+            parameters[field.name] = Parameter(field.name, default=field.default, **more)
+    return parameters
+
+
+def _list_aliases() -> dict[str, str]:
+    """The full name of each short one."""
+    aliases = {}
+    for name, one in PARAMETERS.items():
+        aliases.update(dict.fromkeys(one.aliases, name))
+    return aliases
 
 
 def _annotation(kind: Any) -> str:
-    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+    text = str(kind)
+    if isinstance(kind, type) and not hasattr(kind, "__args__"):
+        text = kind.__name__
     for name, alias in (("ImageInput", ImageInput), ("Emotion", Emotion)):
         text = text.replace(str(alias), name)
     return text.replace("collections.abc.", "")
@@ -249,7 +292,7 @@ def _annotation(kind: Any) -> str:
 
 PARAMETERS = list_parameters()
 NUMBERS = {name: one for name, one in PARAMETERS.items() if one.type in {"int", "float"}}
-ALIASES = {alias: name for name, one in PARAMETERS.items() for alias in one.aliases}
+ALIASES = _list_aliases()
 BATCHED = tuple(list_parameters(BATCH))
 BATCH_SIZE = Parameter(
     "batch", "int", 8, "images at once; it changes the speed and not the images", span=(1, 1024), group=OUTPUT
@@ -258,7 +301,15 @@ SIZE = Parameter("size", "str", None, "the side, or WIDTHxHEIGHT, instead of the
 
 
 def check_words(words: Iterable[str], known: Iterable[str]) -> None:
-    """Raises UsageError for the first keyword that is not known; an alias is told its name in full."""
+    """Check keywords.
+
+    Args:
+        words: The keywords.
+        known: Those that there are.
+
+    Raises:
+        UsageError: One is not known; the message has the full name of an alias, else the nearest name.
+    """
     known = list(known)
     for word in words:
         if word in ALIASES:
@@ -268,37 +319,56 @@ def check_words(words: Iterable[str], known: Iterable[str]) -> None:
 
 
 def read_number(name: str, value: Any) -> Any:
-    """The number (or range of two) of this name as Python's own, within its bounds.
+    """Read a number, or a range of two.
 
     Args:
-        name: a parameter of `GenerationRequest` that is a number, or `batch`.
-        value: a number, NumPy's included, or its text.
+        name: A parameter of `GenerationRequest` that is a number, or `batch`.
+        value: A number, NumPy's included, or its text.
+
+    Returns:
+        The number as Python's own, within its bounds.
 
     Raises:
-        UsageError: for what is no such number (a bool, nan, infinity, 1.5 of an int) or lies out of its bounds.
+        UsageError: It is no such number (a bool, nan, infinity, 1.5 of an int), or is out of its bounds.
     """
-    return (BATCH_SIZE if name == "batch" else NUMBERS[name]).read(value)
+    if name == "batch":
+        return BATCH_SIZE.read(value)
+    return NUMBERS[name].read(value)
 
 
 def read_seeds(first: Any, num: Any = 1) -> range:
-    """The seeds `first`, `first + 1`, ...: `num` of them.
+    """Count up seeds.
+
+    Args:
+        first: The first seed, from 0 to 2^32 - 1.
+        num: `num_images_per_prompt`.
+
+    Returns:
+        `first`, `first + 1`, ...: `num` of them.
 
     Raises:
-        UsageError: for a first seed or a number of them that is out of bounds, and where they count past the last seed.
+        UsageError: One of the two is out of bounds, or the seeds count past the last one.
     """
     first, num = read_number("seed", first), read_number("num_images_per_prompt", num)
     if first + num - 1 > LAST_SEED:
         raise UsageError(
-            f"seed={first} and num={num} count past the last seed, {LAST_SEED}: give a lower seed or a lower num"
+            f"seed={first} and num_images_per_prompt={num} count past the last seed, {LAST_SEED}: give a lower seed, "
+            "or fewer images"
         )
     return range(first, first + num)
 
 
 def read_seed_list(seeds: Iterable[Any]) -> list[int]:
-    """Seeds as a list.
+    """Read seeds.
+
+    Args:
+        seeds: The seeds, a range or any others.
+
+    Returns:
+        The seeds as Python's own numbers.
 
     Raises:
-        UsageError: for one that is no seed, and for more than `MOST_IMAGES` of them.
+        UsageError: One is no seed, or they are more than `MOST_IMAGES`.
     """
     if isinstance(seeds, range) and len(seeds) > MOST_IMAGES:
         raise UsageError(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
@@ -306,35 +376,51 @@ def read_seed_list(seeds: Iterable[Any]) -> list[int]:
 
 
 def read_size(size: Any) -> tuple[int, int]:
-    """Width and height of an image in pixels, from two numbers.
+    """Read the size of an image.
+
+    Args:
+        size: Width and height.
+
+    Returns:
+        Width and height in pixels.
 
     Raises:
-        UsageError: for what is not two whole numbers within bounds.
+        UsageError: They are not two whole numbers within bounds.
     """
-    sides = [] if isinstance(size, str) or not isinstance(size, Iterable) else list(size)
+    sides: list[Any] = []
+    if isinstance(size, Iterable) and not isinstance(size, str):
+        sides = list(size)
     if len(sides) != 2 or None in sides:
         raise UsageError(f"size={size} is off: give a width and a height in pixels, such as (192, 128)")
     return read_number("width", sides[0]), read_number("height", sides[1])
 
 
 def typed_words() -> str:
-    """The text of `request_types.py`: the keywords of a pipeline, for editors and type checkers."""
-    fields = [f"    {name}: {one.annotation}" for name, one in list_parameters(CALL).items()]
+    """Write the class `GenerationWords`: the keywords of a pipeline, for editors and type checkers.
+
+    Returns:
+        Its text, as this file has it.
+    """
     lines = [
-        '"""The keywords of a generation, for type checkers. Written by `python -m emoscene.core.request`."""',
+        HEADING,
+        '    """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""',
         "",
-        "from typing import TypedDict",
-        "",
-        "from emoscene.core.request import Emotion, ImageInput",
-        "",
-        "",
-        "class GenerationWords(TypedDict, total=False):",
-        '    """What `EmotionPipeline` and `generate` take beside the prompt; see `core.request`."""',
-        "",
-        *fields,
     ]
+    for name, one in list_parameters(CALL).items():
+        lines.append(f"    {name}: {one.annotation}")
     return "\n".join(lines) + "\n"
 
 
+def write_typed_words(file: Path) -> None:
+    """Bring the class `GenerationWords` in this module's file to what the request has.
+
+    Args:
+        file: The file.
+    """
+    before, _, after = file.read_text(encoding="utf8").partition(f"\n{HEADING}\n")
+    _, gap, rest = after.partition("\n\n\n")
+    file.write_text(f"{before}\n{typed_words()}{gap[1:]}{rest}", encoding="utf8", newline="\n")
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("request_types.py").write_text(typed_words(), encoding="utf8", newline="\n")
+    write_typed_words(Path(__file__))

@@ -1,9 +1,9 @@
-"""A stage is a folder that explains itself: what every verb leaves behind, and how it goes on where it stopped.
+"""A folder that explains itself: what every verb leaves behind, and how it continues where it stopped.
 
-    stage = Stage.open(out, "pictures", config, parents=["runs/lora"], seed=7)
-    if not stage.done:
-        write(stage.path / "0001.png", image)     # each part complete, or not there at all
-        stage.finish(pictures=1)                    # the done mark comes last
+    opened = RunDir.open(out, "pictures", config, parents=["runs/lora"], seed=7)
+    if not opened.is_done:
+        write_atomic(opened.path / "0001.png", content)     # each part complete, or not there at all
+        opened.finish(pictures=1)                           # the done mark comes last
 
 `manifest.json` says it all: kind, config, the parents' own manifests, versions, seed, state, and the fingerprint of
 what is inside. The folder is open from the start; each part is written aside, flushed to the disk and renamed. So the

@@ -3,7 +3,7 @@
 Nothing in this project draws from a global stream. An image draws from (its seed, "noise"), a training sample from
 (seed, step, sample): so batches, processes and restarts change nothing, and no loader's state exists to be lost.
 
-torch is imported inside `torch_generator` alone, because the world and the command line's `--help` do without it.
+torch is imported inside the functions that need it, because the world and the command line's `--help` do without it.
 """
 
 import json
@@ -64,3 +64,29 @@ def torch_generator(seed: int, *words: str | int, device: str = "cpu") -> "torch
     import torch
 
     return torch.Generator(device).manual_seed(derive_seed(seed, *words))
+
+
+def image_generator(seed: int) -> "torch.Generator":
+    """Make the generator of an image's noise: the seed itself, as diffusers takes it.
+
+    Args:
+        seed: The image's seed.
+
+    Returns:
+        The generator, on the CPU.
+    """
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def seed_torch(seed: int, *words: str | int) -> None:
+    """Seed torch's global stream, from which the layers of other packages draw their first weights.
+
+    Args:
+        seed: A seed.
+        words: What the random numbers are for.
+    """
+    import torch
+
+    torch.manual_seed(derive_seed(seed, *words) % 2**31)

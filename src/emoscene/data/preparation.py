@@ -30,7 +30,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.image_origin import is_miniature
+from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.aspect_buckets import bucket_sizes
 from emoscene.data.caption_filter import CaptionFilter
@@ -122,7 +122,7 @@ def prepare(
         mark["emotion_clip"] = run_dir.fingerprint_folder(locate_model(eyes))
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
-    if is_miniature(voice) and config.captioner:
+    if is_of_rendered_world(voice) and config.captioner:
         call |= {"captioner_asked": True}
     pictures = _open_source(source, cls, root, own, config, backbone, limit)
     call |= {**pictures.facts(), **digest_listing(pictures)}  # a hub's commit above all, and what its files held
@@ -325,8 +325,8 @@ def _networks(config: Config, backbone: DiffusionModel, eyes: str, voice: str) -
         load_networks(backbone, eyes, voice, config.kind),
         flips=config.flips,
         fitting=_make_caption_filter(config, eyes, backbone),
-        miniature=tuple(name for name, place in places.items() if is_miniature(place)),
-        spares=is_miniature(voice) and not config.captioner,
+        miniature=tuple(name for name, place in places.items() if is_of_rendered_world(place)),
+        spares=is_of_rendered_world(voice) and not config.captioner,
     )
 
 

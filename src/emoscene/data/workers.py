@@ -14,7 +14,6 @@ process group to wait for.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from emoscene.core import run_dir
-from emoscene.core.errors import UsageError
+from emoscene.core.processes import count_processes, read_rank
 
 BEAT = 5.0  # seconds between signs of life
 PATIENCE = 90.0  # seconds without one after which a process is taken for dead
@@ -36,9 +35,7 @@ class WorkerGroup:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rank, self.world = _read_number("RANK", 0), _read_number("WORLD_SIZE", 1)
-        if not 0 <= self.rank < self.world:
-            raise UsageError(f"RANK={self.rank} and WORLD_SIZE={self.world} do not go together: launch with torchrun")
+        self.rank, self.world = read_rank(), count_processes()
         self.over = threading.Event()
         self.began = 0.0
 
@@ -123,10 +120,3 @@ class WorkerGroup:
 def _list_missing(parts: Sequence[Path], numbers: Sequence[int]) -> list[int]:
     """The numbers of those parts that have no file yet."""
     return [number for number in numbers if not parts[number].exists()]
-
-
-def _read_number(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
-    if text.isdigit():
-        return int(text)
-    return default

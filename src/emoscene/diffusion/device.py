@@ -1,7 +1,8 @@
-"""Where a base computes, in what precision, and what to do when its memory runs out.
+"""Where it is computed, in what precision, and what to do when memory runs out: for generating and for training.
 
 The device is CUDA where there is one, else MPS, else the CPU; the precision is half on CUDA (or bfloat16, where asked)
-and single elsewhere. Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
+and single elsewhere. Training takes CUDA or the CPU, and multiplies in bfloat16 where that pays
+(`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
 compiled: the first image then waits for the compiler, and so does the first of each new shape.
 
 `OutOfMemoryFallback` continues where memory runs out: fewer images at once; then the autoencoder in tiles of the base's
@@ -11,8 +12,8 @@ says what changes. The images stay the same; only one larger than a tile is put 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,28 +23,32 @@ from accelerate import cpu_offload_with_hook
 from torch import nn
 
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.processes import read_local_rank
 from emoscene.diffusion.model import DiffusionModel
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 DEVICES: dict[str, Callable[[], int]] = {
-    "cuda": torch.cuda.device_count,
+    "cuda": lambda: torch.cuda.device_count() * torch.cuda.is_available(),
     "mps": lambda: int(torch.backends.mps.is_available()),
     "cpu": lambda: 1,
 }
 """The kinds of device, best first, and how many of each are here."""
+TRAINING_DEVICES = ("cuda", "cpu")
 NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
 
 
-def choose_device(device: str | None = None) -> torch.device:
+def choose_device(device: str | None = None, kinds: Sequence[str] = tuple(DEVICES)) -> torch.device:
     """Choose the device to compute on.
 
     Under a launcher, `cuda` is the process's own GPU; where there are fewer GPUs than processes, they share them.
 
     Args:
         device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        kinds: The kinds to choose the best from.
 
     Returns:
         The device.
@@ -51,16 +56,16 @@ def choose_device(device: str | None = None) -> torch.device:
     Raises:
         UsageError: The name is none of these, or the machine has no such device.
     """
-    name = device or next(kind for kind, count in DEVICES.items() if count())
+    name = device or next(kind for kind in kinds if DEVICES[kind]())
     kind, colon, number = name.partition(":")
     if kind not in DEVICES or (colon and not number.isdigit()):
         raise unknown_name("device", name, DEVICES)
-    count, rank = DEVICES[kind](), os.environ.get("LOCAL_RANK", "")
+    count, rank = DEVICES[kind](), read_local_rank()
     if int(number or 0) >= count:
         here = ", ".join(name for name, count in DEVICES.items() if count())
         raise UsageError(f"--device {device} is not here: there is {here}; left out, the best is taken")
-    if name == "cuda" and rank.isdigit():
-        return torch.device(f"cuda:{int(rank) % count}")
+    if name == "cuda" and rank is not None:
+        return torch.device(f"cuda:{rank % count}")
     return torch.device(name)
 
 
@@ -86,6 +91,71 @@ def choose_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch
     if device.type == "cuda":
         return torch.float16
     return torch.float32
+
+
+def choose_training_device() -> torch.device:
+    """Choose the device to train on.
+
+    Returns:
+        CUDA where there is any, else the CPU; under a launcher, each process's own.
+    """
+    return choose_device(kinds=TRAINING_DEVICES)
+
+
+def choose_precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
+    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it, else "fp32".
+
+    A GPU gains whatever the model's size. A CPU gains with wide models; for narrow ones it depends on the CPU, and
+    fp32 is the same on all of them. Nothing is timed, so that a resumed run computes as it began.
+
+    Args:
+        choice: "auto", or the answer itself.
+        device: Where it computes.
+        models: What it computes with, which a CPU's answer depends on.
+
+    Returns:
+        "fp32" or "bf16".
+    """
+    if choice != "auto":
+        return choice
+    if torch.device(device).type == "cuda":  # Turing and Volta only imitate bf16, slower than fp32
+        gains = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        gains = max_width(models) >= WIDE and has_cpu_bf16()
+    return "bf16" if gains else "fp32"
+
+
+def max_width(models: Iterable[nn.Module]) -> int:
+    """Measure the widest matrix in these models; a convolution's kernels count as rows of a matrix.
+
+    Args:
+        models: Any modules.
+
+    Returns:
+        The larger of all matrices' smaller sides; 0 where there is no matrix.
+    """
+    widest = 0
+    for model in models:
+        for p in model.parameters():
+            if p.ndim > 1:
+                widest = max(widest, min(len(p), p[0].numel()))
+    return widest
+
+
+def has_cpu_bf16() -> bool:
+    """Find out whether this CPU computes in bf16 by instructions of its own, and this torch has oneDNN to use them.
+
+    Asked alone, oneDNN says yes of each CPU with AVX-512, and imitates bf16 on most.
+
+    Returns:
+        Whether it does.
+    """
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # not in a torch without oneDNN
+    if supported is None or not supported():
+        return False
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return True
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | None = None) -> DiffusionModel:
@@ -174,7 +244,7 @@ def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
 
 
 def describe_device(base: DiffusionModel) -> str:
-    """Say where a base computes: "painting on cuda (NVIDIA H100) in float16".
+    """Say where a base computes: "generating on cuda (NVIDIA H100) in float16".
 
     Args:
         base: The base.
@@ -186,22 +256,27 @@ def describe_device(base: DiffusionModel) -> str:
     what = ""
     if kind == "cuda":
         what = f" ({torch.cuda.get_device_name(base.device)})"
-    return f"painting on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
+    return f"generating on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
 
 
 class OutOfMemoryFallback:
-    """Goes on with less memory where it ran out; what it learnt it keeps for the next call."""
+    """Calls a function with fewer rows, then with a slower base, where memory runs out; it remembers what sufficed.
+
+    Args:
+        base: The base, changed in place where fewer rows do not help.
+        on_message: Takes a sentence that says what changes.
+    """
 
     def __init__(self, base: DiffusionModel, on_message: Callable[[str], None]) -> None:
         self.base, self.on_message = base, on_message
         self.most: int | None = None
         self.ways = [self._enable_tiling, self._enable_offload]
 
-    def __call__(self, paint: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
-        """Apply `paint` to all rows, in as few parts as memory allows.
+    def __call__(self, generate: Callable[[Sequence[P]], Sequence[R]], rows: Sequence[P]) -> list[R]:
+        """Apply `generate` to all rows, in as few parts as memory allows.
 
         Args:
-            paint: Generates an image for each row.
+            generate: Makes a result for each row.
             rows: Its inputs.
 
         Returns:
@@ -215,7 +290,7 @@ class OutOfMemoryFallback:
             part = rows[len(done) :][: self.most]
             short = False
             try:
-                done += paint(part)
+                done += generate(part)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -229,13 +304,11 @@ class OutOfMemoryFallback:
             torch.cuda.empty_cache()
         if count > 1:
             self.most = count // 2
-            self.on_message(f"memory ran out over {count} pictures at once: going on with {self.most}")
+            self.on_message(f"memory ran out over {count} images at once: going on with {self.most}")
         elif self.ways:
-            self.on_message(f"memory ran out over a single picture: {self.ways.pop(0)()}")
+            self.on_message(f"memory ran out over a single image: {self.ways.pop(0)()}")
         else:
-            raise EmosceneError(
-                "memory does not suffice for a single picture: ask for a smaller --size, or --device cpu"
-            )
+            raise EmosceneError("memory does not suffice for a single image: ask for a smaller --size, or --device cpu")
 
     def _enable_tiling(self) -> str:
         vae, side = self.base.vae, self.base.default_size

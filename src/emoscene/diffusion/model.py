@@ -128,7 +128,7 @@ def read_noise_schedule(config: Mapping[str, Any], place: Path) -> tuple[str, Te
         raise UsageError(f"{place} predicts {kind!r}, and a base predicts {', '.join(PREDICTIONS)}: give another base")
     compatibility.check_schedule(config, place)
     if config.get("rescale_betas_zero_snr"):
-        raise UsageError(f"{place} begins at noise without any picture (rescale_betas_zero_snr): give another base")
+        raise UsageError(f"{place} begins at noise without any image (rescale_betas_zero_snr): give another base")
     if config.get("trained_betas") is not None or config.get("beta_schedule", "linear") != "scaled_linear":
         given = {}
         for key, value in config.items():

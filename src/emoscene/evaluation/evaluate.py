@@ -24,7 +24,13 @@ from PIL import Image
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
-from emoscene.core.image_origin import BASE, caution_for, count_images, is_file_rendered, is_miniature
+from emoscene.core.image_origin import (
+    caution_for,
+    count_images,
+    is_file_rendered,
+    is_of_rendered_world,
+    list_worlds,
+)
 from emoscene.core.migration import VERSION, migrate_row
 from emoscene.core.parameter import COMPARE, EVALUATE
 from emoscene.core.params import GenerationParams
@@ -231,12 +237,12 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
         A sentence each.
     """
     names = name_miniature(call["base"], call["judge"])
-    names += ["the CLIP"] if is_miniature(call.get("clip") or "") else []
+    names += ["the CLIP"] if is_of_rendered_world(call.get("clip") or "") else []
     if not names:
         return []
     what = f"what its judges say of them ({', '.join(names)}) means nothing"
     remedy = "give --judge, one that learnt from such images"
-    foreign, found = 0 if base == BASE else len(samples), []
+    foreign, found = 0 if base in list_worlds() else len(samples), []
     if base is None:
         foreign = sum(not is_file_rendered(sample.file, sample.original) for sample in samples)
     if foreign:
@@ -244,7 +250,7 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
     if call["data"]:
         manifest = run_dir.read_manifest(call["data"], "prepared")
         total = manifest["pictures"]
-        rendered = manifest.get("rendered", total if manifest["config"]["source"] == BASE else 0)
+        rendered = manifest.get("rendered", total if manifest["config"]["source"] in list_worlds() else 0)
         if rendered < total:
             whose = f"in {call['data']} {count_images(total - rendered, total)}"
             found.append(caution_for(whose, what, remedy))

@@ -18,7 +18,7 @@ from typing import Any
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
-from emoscene.core.image_origin import is_miniature
+from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.encoders.base import Encoder, load_encoder, locate_model, read_model_config
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
@@ -201,7 +201,7 @@ def name_miniature(base: str, more: Sequence[str] = ()) -> list[str]:
         Their names.
     """
     places = _judge_places(base, more)
-    return [name for name, place in places.items() if is_miniature(place)]
+    return [name for name, place in places.items() if is_of_rendered_world(place)]
 
 
 def _judge_places(base: str, more: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a learner trains on: the device, its arithmetic, the processes that share the work.
+"""How a learner trains on a device: Accelerate's view of it, attention, memory, and numbers on their way back.
 
 A GPU works through a queue. Whoever reads a number from it waits until the queue is empty, and the queue then stands
 still until it is filled again; so figures travel back by themselves (`AsyncScalars`) and are read once they have
@@ -7,8 +7,6 @@ arrived.
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,77 +23,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from emoscene.core.errors import EmosceneError
-from emoscene.diffusion.device import choose_device
+from emoscene.core.processes import count_processes
+from emoscene.diffusion.device import choose_precision, choose_training_device
 
 resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 STATUS = Path("/proc/self/status")
 MIXED = {"fp32": "no", "bf16": "bf16"}  # in Accelerate's words
-WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
-
-
-def training_device() -> torch.device:
-    """Choose the device to train on.
-
-    Returns:
-        CUDA where there is any, else the CPU; under a launcher, each process's own.
-    """
-    return choose_device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
-    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it, else "fp32".
-
-    A GPU gains whatever the model's size. A CPU gains with wide models; for narrow ones it depends on the CPU, and
-    fp32 is the same on all of them. Nothing is timed, so that a resumed run computes as it began.
-
-    Args:
-        choice: "auto", or the answer itself.
-        device: Where it computes.
-        models: What it computes with, which a CPU's answer depends on.
-
-    Returns:
-        "fp32" or "bf16".
-    """
-    if choice != "auto":
-        return choice
-    if torch.device(device).type == "cuda":  # Turing and Volta only imitate bf16, slower than fp32
-        gains = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        gains = max_width(models) >= WIDE and has_cpu_bf16()
-    return "bf16" if gains else "fp32"
-
-
-def max_width(models: Iterable[nn.Module]) -> int:
-    """Measure the widest matrix in these models; a convolution's kernels count as rows of a matrix.
-
-    Args:
-        models: Any modules.
-
-    Returns:
-        The larger of all matrices' smaller sides; 0 where there is no matrix.
-    """
-    widest = 0
-    for model in models:
-        for p in model.parameters():
-            if p.ndim > 1:
-                widest = max(widest, min(len(p), p[0].numel()))
-    return widest
-
-
-def has_cpu_bf16() -> bool:
-    """Find out whether this CPU computes in bf16 by instructions of its own, and this torch has oneDNN to use them.
-
-    Asked alone, oneDNN says yes of each CPU with AVX-512, and imitates bf16 on most.
-
-    Returns:
-        Whether it does.
-    """
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # not in a torch without oneDNN
-    if supported is None or not supported():
-        return False
-    if platform.machine().lower() not in {"x86_64", "amd64"}:
-        return True
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerator:
@@ -111,12 +44,13 @@ def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerat
     Raises:
         EmosceneError: It sees fewer processes than the launcher started.
     """
-    kind = choose_precision(choice, training_device(), models)
+    device = choose_training_device()
+    kind = choose_precision(choice, device, models)
     AcceleratorState._reset_state()  # else the precision of a process's first run is that of all
-    found = Accelerator(mixed_precision=MIXED[kind], cpu=not torch.cuda.is_available())
-    if (started := int(os.environ.get("WORLD_SIZE", "1"))) != found.num_processes:
+    found = Accelerator(mixed_precision=MIXED[kind], cpu=device.type == "cpu")
+    if count_processes() != found.num_processes:
         raise EmosceneError(
-            f"WORLD_SIZE is {started} and Accelerate sees {found.num_processes}: start with "
+            f"WORLD_SIZE is {count_processes()} and Accelerate sees {found.num_processes}: start with "
             "`torchrun --nproc_per_node N -m emoscene train ...`, or unset WORLD_SIZE"
         )
     return found

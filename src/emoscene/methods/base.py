@@ -4,8 +4,8 @@ Methods meet only here, which is why `a+b` is nothing but one after the other: `
 `apply_guidance` and nests `attach`. `none` is the empty chain. A method adds to the text it finds, so order does not
 matter.
 
-The dial: a picture's emotion is a = strength x weights. Words and vectors are appended after the prompt; CLIP is
-causal, so no position before them changes, and the text used is
+The emotion of an image is a = emotion_scale x weights. Words and vectors are appended after the prompt; CLIP is causal,
+so no position before them changes, and the text used is
 
     text = E0 + sum_i a_i (E_i - E0)
 
@@ -54,12 +54,23 @@ class GuidanceShare:
     )
 
 
-SHARES = tuple(field.name for kind in (ConditioningShare, GuidanceShare) for field in fields(kind))
-"""The settings that only count in company."""
+SHARES = tuple(field.name for field in (*fields(ConditioningShare), *fields(GuidanceShare)))
+"""The settings that only count in a chain of several methods."""
+EMOTION_VECTOR = "emotion_vector"
+"""In `Condition.extra`: EmotionCLIP's vector of each row's emotion image [B, D], zeros for a row without one."""
 
 
 class Method(Learner):
-    """A learner that changes what the base paints. The defaults change nothing."""
+    """A learner that changes what the base generates. The defaults change nothing.
+
+    A method is loaded on one base, and may do three things with a batch of B images: replace what the UNet attends to
+    (`condition`, once an image), sit inside the UNet (`attach`, at each step), and change the predicted noise
+    (`apply_guidance`, at each step). Where no emotion is asked, all three leave the base as it is, bit for bit.
+
+    Args:
+        config: The settings, an instance of the subclass's `Config`.
+        base: The model that it changes; not a submodule, and never trained.
+    """
 
     save_dtype: ClassVar[torch.dtype] = torch.float16
 
@@ -69,40 +80,92 @@ class Method(Learner):
 
     @classmethod
     def from_scratch(cls, config: object, base: DiffusionModel | None, data: object = None) -> Self:
-        """A new method on `base`."""
+        """Make an untrained method.
+
+        Args:
+            config: The settings.
+            base: The model that it changes.
+            data: What it will train on, for methods that take their size from it; None for one that is loaded.
+
+        Returns:
+            The method.
+
+        Raises:
+            ValueError: There is no base.
+        """
         if base is None:
-            raise ValueError("a method stands on a base")
+            raise ValueError("a method needs a base")
         return cls(config, base)
 
     @property
     def models(self) -> list[nn.Module]:
         """Itself, and the UNet where it trains through it."""
-        return [self, self.base.unet] if self.trains_through_unet() else [self]
+        if self.trains_through_unet():
+            return [self, self.base.unet]
+        return [self]
 
     @classmethod
     def trains_through_unet(cls) -> bool:
-        """Whether its loss is that of the UNet: those that read captions."""
+        """Tell whether its loss is that of the UNet, as it is for methods that read captions.
+
+        Returns:
+            Whether gradients pass through the UNet.
+        """
         return "caption" in cls.columns
 
     @property
     def num_tokens(self) -> int:
-        """Positions of the text that it needs after the prompt's words."""
+        """How many of the text's 77 positions it needs after the prompt's words."""
         return 0
 
     def condition(self, plain: Condition) -> Condition:
-        """What the UNet shall attend to, from what it would have attended to."""
+        """Change what the UNet attends to.
+
+        Args:
+            plain: What it would attend to; methods before this one in a chain may have changed it.
+
+        Returns:
+            What it shall attend to; `plain` itself where no row asks for an emotion.
+        """
         return plain
 
     def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The noise prediction to use [B, 4, h, w]; x_t is what the UNet saw."""
+        """Change the predicted noise of one step.
+
+        Args:
+            noise: The prediction eps, after classifier-free guidance [B, 4, h, w].
+            x_t: The noisy latents that the UNet saw [B, 4, h, w].
+            t: The timestep [] or [B], from 0 (the image) to below the base's number of timesteps; may be fractional.
+            condition: What is asked, the positive half of guidance (B rows).
+
+        Returns:
+            The prediction to use [B, 4, h, w].
+        """
         return noise
 
     def classify(self, x_0: Tensor) -> Tensor | None:
-        """What it finds felt in clean latents, log p(i | x_0) [B, 8]; None for a method that does not look."""
+        """Classify the emotion of clean latents.
+
+        Args:
+            x_0: Latents without noise [B, 4, h, w].
+
+        Returns:
+            log p(i | x_0) [B, 8]; None for a method that has no classifier.
+        """
         return None
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """Only methods that learn have one."""
+        """Compute the loss of each sample; only methods that learn have one.
+
+        Args:
+            batch: B samples with the columns of `columns`.
+
+        Returns:
+            The losses [B].
+
+        Raises:
+            NotImplementedError: The method has nothing to learn.
+        """
         raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
 
 
@@ -112,8 +175,11 @@ class MethodChain:
     How they share the emotion scale stands in their settings (`ConditioningShare`, `GuidanceShare`). By default each of
     n that condition gets a / sqrt(n): with the whole scale two would ask twice for the same, and what one of them fixes
     the other fixes again, until the images of an emotion are all alike. One that guides in their company gets a quarter
-    of the scale, and mends what they have left undone (measured: `docs/log.md`). A method whose settings say neither
-    takes no part in this.
+    of the scale, and corrects what they have left (measured: `docs/log.md`). A method whose settings say neither takes
+    no part in this.
+
+    Args:
+        methods: Methods on the same base, in any order; none is the base alone.
     """
 
     def __init__(self, methods: Sequence[Method] = ()) -> None:
@@ -122,35 +188,71 @@ class MethodChain:
         conditioning = [own.conditioning_share for own in configs if isinstance(own, ConditioningShare)]
         guidance = [own.guidance_share for own in configs if isinstance(own, GuidanceShare)]
         self.conditioning_share = share_among(conditioning)
-        self.guidance_share = min(guidance, default=1.0) if conditioning else 1.0
+        self.guidance_share = 1.0
+        if conditioning:
+            self.guidance_share = min(guidance, default=1.0)
 
     def condition(self, plain: Condition) -> Condition:
-        """Each method's, in turn."""
-        found = replace(
+        """Let each method change what the UNet attends to, with its share of the emotion scale.
+
+        Args:
+            plain: What the UNet would attend to without methods.
+
+        Returns:
+            What it shall attend to; weights and gain are those that conditioning got.
+        """
+        condition = replace(
             plain,
             emotion_weights=self.conditioning_share * plain.emotion_weights,
             emotion_gain=self.conditioning_share * plain.emotion_gain,
         )
         for method in self.methods:
-            found = method.condition(found)
-        return found
+            condition = method.condition(condition)
+        return condition
 
     def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Each method's, in turn."""
-        heard = replace(
-            condition, emotion_weights=self.guidance_share / self.conditioning_share * condition.emotion_weights
-        )
+        """Let each method change the predicted noise, with its share of the emotion scale.
+
+        Args:
+            noise: The prediction [B, 4, h, w].
+            x_t: The noisy latents that the UNet saw [B, 4, h, w].
+            t: The timestep [] or [B].
+            condition: What this chain's `condition` returned.
+
+        Returns:
+            The prediction to use [B, 4, h, w].
+        """
+        weights = self.guidance_share / self.conditioning_share * condition.emotion_weights
+        shared = replace(condition, emotion_weights=weights)
         for method in self.methods:
-            noise = method.apply_guidance(noise, x_t, t, heard)
+            noise = method.apply_guidance(noise, x_t, t, shared)
         return noise
 
     def classify(self, x_0: Tensor) -> Tensor | None:
-        """That of the first that has one."""
-        return next((found for method in self.methods if (found := method.classify(x_0)) is not None), None)
+        """Classify the emotion of clean latents by the first method that has a classifier.
+
+        Args:
+            x_0: Latents without noise [B, 4, h, w].
+
+        Returns:
+            log p(i | x_0) [B, 8]; None where no method has a classifier.
+        """
+        for method in self.methods:
+            log_p = method.classify(x_0)
+            if log_p is not None:
+                return log_p
+        return None
 
     @contextmanager
     def attach(self, condition: Condition | None = None) -> Iterator[None]:
-        """All attached inside."""
+        """Attach every method to the base; nothing of them is left afterwards.
+
+        Args:
+            condition: What the UNet will attend to inside, from which a method may choose how it attaches.
+
+        Yields:
+            Nothing.
+        """
         with ExitStack() as stack:
             for method in self.methods:
                 stack.enter_context(method.attach(condition))
@@ -161,7 +263,7 @@ def share_among(shares: Sequence[float]) -> float:
     """Compute the part of the emotion scale that each of some methods gets.
 
     Args:
-        shares: what each of them has as its part in a pair, in [0, 1].
+        shares: What each of them has as its part in a pair, in [0, 1].
 
     Returns:
         The least of these for two methods, 1 for one; for n, the least to the power of log2 n, so that 1 / sqrt(2) in a
@@ -173,39 +275,68 @@ def share_among(shares: Sequence[float]) -> float:
 
 
 def normalize_mixture(a: Tensor) -> Tensor:
-    """Weights a [B, 8] times sum_i |a_i| / sqrt(sum_i a_i^2), which is 1 for a single emotion.
+    """Scale mixtures up to the length of a single emotion: a sum_i |a_i| / sqrt(sum_i a_i^2).
 
-    Emotions point ways that have little in common, and the sum of two halves is shorter than either whole.
+    The directions of emotions have little in common, so the sum of two halves is shorter than either whole.
+
+    Args:
+        a: Weights [B, 8].
+
+    Returns:
+        Scaled weights [B, 8]; those of a single emotion, and zeros, stay as they are.
     """
-    return a * (a.abs().sum(1) / a.norm(dim=1).clamp(min=1e-12))[:, None]
+    factor = a.abs().sum(1) / a.norm(dim=1).clamp(min=1e-12)
+    return a * factor[:, None]
 
 
 def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
-    """Move the text towards each asked emotion's own encoding, as far as `a` says.
+    """Move the text towards the encoding of each asked emotion: E0 + sum_i a_i (E_i - E0), a normalised as a mixture.
 
-    encode: prompts and emotions' numbers, one a row -> text with that emotion appended [R, 77, D]. A row without an
-    emotion keeps its text bit for bit, one with a single emotion at weight 1 gets exactly its encoding.
+    A row without an emotion keeps its text bit for bit, and one with a single emotion at weight 1 gets exactly E_i.
+
+    Args:
+        condition: What the UNet would attend to (B rows).
+        encode: Takes R prompts and the numbers of R emotions [R], and returns the text with that emotion appended to
+            each [R, 77, D].
+
+    Returns:
+        The condition with its text moved.
     """
     row, emotion = torch.nonzero(condition.emotion_weights, as_tuple=True)
     if not len(row):
         return condition
-    towards = encode([condition.prompts[r] for r in row.tolist()], emotion)
-    a = normalize_mixture(condition.emotion_weights)[row, emotion].to(towards.dtype).view(-1, 1, 1)
-    moved = torch.lerp(condition.base_embeds[row], towards, a)
-    if condition.prompt_embeds is condition.base_embeds and len(row.unique()) == len(row):
-        return replace(condition, prompt_embeds=condition.base_embeds.index_copy(0, row, moved))
-    return replace(
-        condition, prompt_embeds=condition.prompt_embeds.index_add(0, row, moved - condition.base_embeds[row])
-    )
+    prompts = [condition.prompts[r] for r in row.tolist()]
+    target = encode(prompts, emotion)
+    a = normalize_mixture(condition.emotion_weights)[row, emotion].to(target.dtype).view(-1, 1, 1)
+    start = condition.base_embeds[row]
+    moved = torch.lerp(start, target, a)
+
+    one_each = len(row.unique()) == len(row)
+    if condition.prompt_embeds is condition.base_embeds and one_each:
+        embeds = condition.base_embeds.index_copy(0, row, moved)
+    else:
+        embeds = condition.prompt_embeds.index_add(0, row, moved - start)
+    return replace(condition, prompt_embeds=embeds)
 
 
 def denoising_loss(
     base: DiffusionModel, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0
 ) -> Tensor:
-    """The diffusion loss of each sample [B]: the MSE times min(SNR, gamma) / SNR (min-SNR, Hang et al. 2023).
+    """Compute the diffusion loss: the MSE of the predicted noise times min(SNR, gamma) / SNR.
 
-    offset: deviation of a constant added to each channel's noise (Guttenberg 2023). Stable Diffusion's last timestep
-    still shows a picture's mean colour (alphabar_999 = .0047), and sampling starts without any; the offset hides it.
+    Min-SNR: Hang et al. 2023, https://arxiv.org/abs/2303.09556. Stable Diffusion's last timestep still shows the mean
+    colour of an image (alphabar_999 = .0047), and sampling starts without any; an offset in the noise hides it in
+    training too (Guttenberg 2023, "Diffusion with offset noise").
+
+    Args:
+        base: The model that predicts the noise.
+        batch: B samples with the column `latent` [B, 4, h, w].
+        condition: What the UNet attends to (B rows).
+        gamma: The cap of the signal-to-noise ratio, above 0.
+        offset: The standard deviation of a constant that is added to each channel's noise, at least 0.
+
+    Returns:
+        The losses [B].
     """
     x_0 = batch["latent"]
     noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
@@ -215,16 +346,41 @@ def denoising_loss(
 
 
 def min_snr_loss(predicted: Tensor, noise: Tensor, alphabar: Tensor, gamma: float) -> Tensor:
-    """The weighted squared error of a noise prediction [B]; alphabar [B, 1, 1, 1] of each sample's timestep."""
+    """Compute the squared error of a noise prediction, times min(SNR, gamma) / SNR (Hang et al. 2023, eq. 5).
+
+    Args:
+        predicted: The predicted noise [B, 4, h, w].
+        noise: The noise that was added [B, 4, h, w].
+        alphabar: alphabar_t of each sample's timestep [B, 1, 1, 1], in (0, 1).
+        gamma: The cap of SNR = alphabar / (1 - alphabar).
+
+    Returns:
+        The losses [B].
+    """
     snr = (alphabar / (1 - alphabar)).flatten()
     return F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3)) * snr.clamp(max=gamma) / snr
 
 
 def choose_captions(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:
-    """The captions to train on, short ones at the rate `short`, and which samples dropped everything [B]."""
-    dice = replace(batch, device="cpu")  # where the words are, so that no GPU is waited for
-    terse, dropped = dice.uniform("caption") < short, dice.uniform("drop") < drop
-    chosen = zip(batch["caption"], batch["caption_long"], terse.tolist(), dropped.tolist(), strict=True)
-    return ["" if none else brief if few else full for brief, full, few, none in chosen], move_to_device(
-        dropped, batch.device
-    )
+    """Choose the captions to train on; length and drop-out are drawn independently for each sample.
+
+    Args:
+        batch: B samples with the columns `caption` and `caption_long`.
+        short: The probability of the short caption, in [0, 1].
+        drop: The probability of none, in [0, 1].
+
+    Returns:
+        The captions, B of them, empty where dropped; and which samples were dropped [B].
+    """
+    on_cpu = replace(batch, device="cpu")  # where the words are, so that no GPU is waited for
+    is_short, is_dropped = on_cpu.uniform("caption") < short, on_cpu.uniform("drop") < drop
+    captions = []
+    for place, dropped in enumerate(is_dropped.tolist()):
+        column = "caption_long"
+        if is_short[place]:
+            column = "caption"
+        if dropped:
+            captions.append("")
+        else:
+            captions.append(batch[column][place])
+    return captions, move_to_device(is_dropped, batch.device)

@@ -1,4 +1,4 @@
-"""Classifier guidance: a small network that sees emotions through the noise pulls each step towards one of them.
+"""Classifier guidance: the gradient of a small emotion classifier for noisy latents changes each step's prediction.
 
 The classifier reads the noisy latent x_t and its timestep t and answers log p(i | x_t, t) for the eight emotions i. By
 Bayes' rule its gradient is what the base's score lacks of the conditional one, so with eps = -sqrt(1 - alphabar) score
@@ -6,23 +6,24 @@ the noise prediction becomes (Dhariwal and Nichol 2021, eq. 14)
 
     eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t)
 
-with a the emotion asked, strength x weights. An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: the push
-away from it dies down as it goes, where -|a_i| log p_i would push for ever, and may therefore be harder, by the
-factor `suppression_scale`.
+with a the emotion asked, emotion_scale x weights. An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: this
+gradient vanishes as p_i goes to 0, where that of -|a_i| log p_i stays, and may therefore be stronger, by the factor
+`suppression_scale`.
 
 Guidance acts while interval_start <= t / T <= interval_end, t / T being the noise level: 1 where sampling starts, 0 at
-the picture. Near 0 all is settled. Near 1 there is little to classify, and yet waiting costs: the light is decided
-there, and on the miniature a guide from 1.0 down is felt more often than one from .9 (`docs/log.md`). Its recipe has
-what was measured there (`interval_end` 1, `classifier_scale` 12, `suppression_scale` 6); the defaults here are for
-bases on which nothing was.
+the image. Near 0 nothing changes any more. Near 1 there is little to classify, but waiting costs accuracy, because the
+light is decided there: on the miniature, guidance from 1.0 down has a higher emotion accuracy than from .9
+(`docs/log.md`). Its recipe has what was measured there (`interval_end` 1, `classifier_scale` 12, `suppression_scale`
+6); the defaults here are for bases on which nothing was measured.
 
-The base is not changed and not differentiated through: only the classifier's two million parameters are, in single
-precision whatever the base computes in.
+The base is not changed, and no gradient passes through it: only the classifier's two million parameters are
+differentiated, in single precision whatever the base computes in.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -41,14 +42,18 @@ from emoscene.methods.base import GuidanceShare, Method, normalize_mixture
 
 GROUPS = 8  # of channels, normalised together
 WAVES = 32  # frequencies that a timestep is written in
-LEVELS = tuple(range(50, 1000, 100))  # timesteps of the proof
-PROVED = 1024  # pictures of the proof, at most
-SURE = 0.01  # least entropy, as a share of the greatest, that `entropy` divides by
+VALIDATION_TIMESTEPS = tuple(range(50, 1000, 100))
+VALIDATION_IMAGES = 1024  # at most
+VALIDATION_BATCH = 64
+MIN_ENTROPY = 0.01  # as a share of the greatest, that `entropy` divides by
 
 
 @final
 class Guidance(Method):
-    """A noise-aware emotion classifier whose gradient steers the noise prediction."""
+    """Classifier guidance: eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t).
+
+    Dhariwal and Nichol 2021, https://arxiv.org/abs/2105.05233, equation 14, for soft labels and mixtures.
+    """
 
     columns = ("latent", "weights")
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
@@ -69,7 +74,7 @@ class Guidance(Method):
             True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", runtime=True
         )
         interval_start: float = option(
-            0.2, "noise level t / T below which it lets go; 0 is the picture", span=(0.0, 1.0), runtime=True
+            0.2, "noise level t / T below which it lets go; 0 is the image", span=(0.0, 1.0), runtime=True
         )
         interval_end: float = option(
             0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), runtime=True
@@ -94,80 +99,84 @@ class Guidance(Method):
         self.classifier = Classifier(base.vae.config.latent_channels, config.width)
 
     def log_probabilities(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """log p(i | x_t, t) [B, 8] of latents [B, 4, h, w] of any size at timesteps [B], fractions allowed."""
+        """Classify the emotion of noisy latents.
+
+        Args:
+            x_t: Latents of any size [B, 4, h, w].
+            t: Their timesteps [B], from 0 to below the base's number of timesteps; fractions are allowed.
+
+        Returns:
+            log p(i | x_t, t) [B, 8].
+        """
         return self.classifier(x_t, t).float().log_softmax(1)
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """Cross entropy with the (soft) labels at uniform timesteps [B]; a picture without emotion counts nothing."""
-        x_0, told = batch["latent"], batch["weights"].clamp(min=0)
+        """Compute the cross entropy with the (soft) labels at uniform timesteps [B]; 0 for an image without emotion."""
+        x_0, weights = batch["latent"], batch["weights"].clamp(min=0)
         t = batch.timesteps(len(self.base.alphas_cumprod))
         x_t = self.base.add_noise(x_0, batch.normal("noise", *x_0.shape[1:]), t)
-        total = told.sum(1)
-        shares = told / total.clamp(min=1e-6)[:, None]
-        guesses = self.log_probabilities(x_t, t)
-        losses = F.cross_entropy(guesses, shares, reduction="none", label_smoothing=self.config.smoothing)
+        total = weights.sum(1)
+        labels = weights / total.clamp(min=1e-6)[:, None]
+        log_p = self.log_probabilities(x_t, t)
+        losses = F.cross_entropy(log_p, labels, reduction="none", label_smoothing=self.config.smoothing)
         return losses * (total > 0)
 
     @torch.no_grad()
     def validate(self, data: Any) -> dict[str, Any]:
-        """How often the likeliest emotion is the picture's own, at ten noise levels: `t`, `accuracy`, `pictures`.
+        """Measure how often the likeliest emotion is the image's own, at ten noise levels: `t accuracy pictures`.
 
-        At most 1,024 pictures, evenly spread; each has its own noise, the same at all levels and in every run.
+        At most 1,024 images, evenly spread; each has its own noise, the same at all levels and in every run.
         """
-        every = math.ceil(len(data) / PROVED)
-        right, pictures = [0] * len(LEVELS), 0
-        some = [rows[::every] for rows in batches.group_by_shape(data)]
-        for slots in [rows[first : first + 64] for rows in some for first in range(0, len(rows), 64)]:
+        correct, labelled = torch.zeros(len(VALIDATION_TIMESTEPS), dtype=torch.long), 0
+        for slots in choose_validation_rows(data):
             columns = data.read(slots, self.columns)
             noise = Batch(columns, 0, 0, slots).normal("proof", *columns["latent"].shape[1:]).to(self.base.device)
             x_0, own = columns["latent"].to(self.base.device), columns["weights"].to(self.base.device).max(1)
-            felt = own.values > 0
-            for place, t in enumerate(LEVELS):
-                at = torch.full((len(x_0),), t, device=self.base.device)
-                likeliest = self.log_probabilities(self.base.add_noise(x_0, noise, at), at).argmax(1)
-                right[place] += int((felt & (likeliest == own.indices)).sum())
-            pictures += int(felt.sum())
-        return {"t": list(LEVELS), "accuracy": [n / max(1, pictures) for n in right], "pictures": pictures}
+            has_label = own.values > 0
+            labelled += int(has_label.sum())
+            for place, t in enumerate(VALIDATION_TIMESTEPS):
+                times = torch.full((len(x_0),), t, device=self.base.device)
+                likeliest = self.log_probabilities(self.base.add_noise(x_0, noise, times), times).argmax(1)
+                correct[place] += int((has_label & (likeliest == own.indices)).sum())
+        accuracy = [count / max(1, labelled) for count in correct.tolist()]
+        return {"t": list(VALIDATION_TIMESTEPS), "accuracy": accuracy, "pictures": labelled}
 
     @torch.no_grad()
     def classify(self, x_0: Tensor) -> Tensor:
-        """The classifier's log p(i | x_0, 0) [B, 8]."""
+        """Classify clean latents: log p(i | x_0, 0) [B, 8]."""
         return self.log_probabilities(x_0.float(), torch.zeros(len(x_0), device=x_0.device))
 
     def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t) in the rows that ask for an emotion.
+        """Compute eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t) where an emotion is asked.
 
         Rows that ask for none, and all rows outside the interval, keep their prediction bit for bit.
         """
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         level = t / len(self.base.alphas_cumprod)
-        asking = (
-            condition.emotion_weights.any(1)
-            & (self.config.interval_start <= level)
-            & (level <= self.config.interval_end)
-        )
-        rows = asking.nonzero()[:, 0]
+        inside = (self.config.interval_start <= level) & (level <= self.config.interval_end)
+        rows = (condition.emotion_weights.any(1) & inside).nonzero()[:, 0]
         if not len(rows):
             return noise
-        pull = self._guidance_term(noise[rows].float(), x_t[rows], t[rows], condition.emotion_weights[rows].float())
-        return noise.index_add(0, rows, pull.to(noise.dtype), alpha=-1)
+        a = condition.emotion_weights[rows].float()
+        term = self._guidance_term(noise[rows].float(), x_t[rows], t[rows], a)
+        return noise.index_add(0, rows, term.to(noise.dtype), alpha=-1)
 
     def _guidance_term(self, noise: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:
         """What guidance takes from the noise prediction.
 
         entropy: times log 8 / H(p), the entropy-aware scaling of Li et al. 2022 (ED-DPM), at most a hundredfold.
-        rescale: brought to that share of the prediction's norm, times sum_i |a_i| so that the dial still dials (after
-        FreeDoM, Yu et al. 2023); classifier_scale and entropy then cancel, and a suppression no longer lets go.
+        rescale: brought to that share of the prediction's norm, times sum_i |a_i| so that the emotion scale still acts
+        (after FreeDoM, Yu et al. 2023); classifier_scale and entropy then cancel, and a suppression no longer vanishes.
         """
         gradient, log_p = self._log_prob_gradient(x_t, t, a)
-        pull = self.config.classifier_scale * (1 - self.base.alphabar(t)).sqrt() * gradient
+        term = self.config.classifier_scale * (1 - self.base.alphabar(t)).sqrt() * gradient
         if self.config.entropy:
             share = -(log_p.exp() * log_p).sum(1) / math.log(len(EMOTIONS))
-            pull = pull / share.clamp(min=SURE).view(-1, 1, 1, 1)
+            term = term / share.clamp(min=MIN_ENTROPY).view(-1, 1, 1, 1)
         if self.config.rescale:
-            reach = self.config.rescale * a.abs().sum(1) * sample_norm(noise)
-            pull = pull * (reach / sample_norm(pull).clamp(min=1e-12)).view(-1, 1, 1, 1)
-        return pull
+            norm = self.config.rescale * a.abs().sum(1) * sample_norm(noise)
+            term = term * (norm / sample_norm(term).clamp(min=1e-12)).view(-1, 1, 1, 1)
+        return term
 
     def _log_prob_gradient(self, x_t: Tensor, t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """grad_x [B, 4, h, w] of sum_i a_i log p_i, where a_i < 0 of suppression_scale |a_i| log(1 - p_i); log p."""
@@ -175,8 +184,9 @@ class Guidance(Method):
         with torch.enable_grad(), torch.autocast(x_t.device.type, enabled=False):
             x = x_t.detach().float().requires_grad_()
             log_p = self.log_probabilities(x, t)
-            wish = a.clamp(min=0) * log_p - self.config.suppression_scale * a.clamp(max=0) * log_complement(log_p)
-            [gradient] = torch.autograd.grad(wish.sum(), x)
+            towards = a.clamp(min=0) * log_p
+            objective = towards - self.config.suppression_scale * a.clamp(max=0) * log_complement(log_p)
+            [gradient] = torch.autograd.grad(objective.sum(), x)
         return gradient, log_p.detach()
 
 
@@ -187,6 +197,10 @@ class Classifier(nn.Module):
     sinusoids of t) and SiLU, with a shortcut where the shape stays. The fastest sinusoid takes 63 timesteps, so that a
     fractional one lies between its neighbours. All gains come from one matrix and no norm has parameters of its own: at
     a batch of one, what guidance costs is the number of operations, not their size.
+
+    Args:
+        channels: Channels of the latents.
+        width: Channels of the first scale; the last has four times as many.
     """
 
     waves: Tensor
@@ -196,7 +210,9 @@ class Classifier(nn.Module):
         widths = [width, 2 * width, 2 * width, 3 * width, 3 * width, 4 * width, 4 * width]
         strides = [1, 2, 1, 2, 1, 2, 1]
         shapes = zip([channels, *widths], widths, strides, strict=False)
-        self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, stride, 1, bias=False) for i, o, stride in shapes)
+        self.layers = nn.ModuleList()
+        for inputs, outputs, stride in shapes:
+            self.layers.append(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False))
         self.film = nn.Sequential(nn.Linear(2 * WAVES, 64), nn.SiLU(), nn.Linear(64, 2 * sum(widths)))
         self.head = nn.Linear(widths[-1], len(EMOTIONS))
         self.widths = widths
@@ -208,22 +224,64 @@ class Classifier(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Logits [B, 8] of x [B, 4, h, w] at timesteps t [B]."""
+        """Classify latents.
+
+        Args:
+            x: Latents of any size [B, 4, h, w].
+            t: Their timesteps [B].
+
+        Returns:
+            Logits [B, 8].
+        """
         angles = t.float()[:, None] * self.waves
         gains, shifts = self.film(torch.cat([angles.sin(), angles.cos()], 1))[..., None, None].chunk(2, 1)
         pairs = zip((1 + gains).split(self.widths, 1), shifts.split(self.widths, 1), strict=True)
         for layer, (gain, shift) in zip(self.layers, pairs, strict=True):
             y = F.silu(torch.addcmul(shift, F.group_norm(layer(x), GROUPS), gain))
-            x = x + y if x.shape == y.shape else y
+            if x.shape == y.shape:
+                y = x + y
+            x = y
         return self.head(x.mean((2, 3)))
 
 
+def choose_validation_rows(data: Any) -> list[Sequence[int]]:
+    """Choose the rows to validate on: at most 1,024, evenly spread, in batches of one shape.
+
+    Args:
+        data: Data of `data.batches.Data`.
+
+    Returns:
+        The rows of each batch, at most 64.
+    """
+    every = math.ceil(len(data) / VALIDATION_IMAGES)
+    chosen = []
+    for rows in batches.group_by_shape(data):
+        some = rows[::every]
+        for first in range(0, len(some), VALIDATION_BATCH):
+            chosen.append(some[first : first + VALIDATION_BATCH])
+    return chosen
+
+
 def log_complement(log_p: Tensor) -> Tensor:
-    """log(1 - p_i) of normalised log p [B, K]: what all others share, summed without loss near p_i = 0 or 1."""
+    """Compute log(1 - p_i) as the log of the sum of all other probabilities, which loses nothing near p_i = 0 or 1.
+
+    Args:
+        log_p: Normalised log probabilities [B, K].
+
+    Returns:
+        log(1 - p_i) [B, K].
+    """
     itself = torch.eye(log_p.shape[1], dtype=torch.bool, device=log_p.device)
     return log_p[:, None].expand(-1, log_p.shape[1], -1).masked_fill(itself, -math.inf).logsumexp(2)
 
 
 def sample_norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample [B]."""
+    """Compute the Euclidean norm of each sample.
+
+    Args:
+        x: Samples [B, ...].
+
+    Returns:
+        Their norms [B].
+    """
     return x.flatten(1).norm(dim=1)

@@ -1,14 +1,14 @@
-"""Textual inversion (Gal et al. 2022): n learned vectors an emotion and nothing else, the baseline for all that learns.
+"""Textual inversion: n learned vectors for each emotion and nothing else, the baseline for all that learns.
 
 The vectors enter the text encoder after the prompt's words, where no typed text can reach them; UNet and text encoder
-stay as they are. As in the paper they start from a word that says roughly what is meant, here the emotion's own name,
-and learn by the denoising loss alone. At use the text is E0 + sum_i a_i (E_i - E0), as for every method of words.
+stay as they are. As in the paper (Gal et al. 2022, https://arxiv.org/abs/2208.01618) they start from a word that says
+roughly what is meant, here the emotion's own name, and learn by the denoising loss alone. At use the text is
+E0 + sum_i a_i (E_i - E0), as for every method that appends to the prompt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import ClassVar, final
 
 import torch
@@ -39,16 +39,20 @@ class Inversion(Method):
         )
         snr_gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
         noise_offset: float = option(
-            0.0, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
+            0.0, "deviation of the noise's constant part, which frees an image's mean", span=(0.0, 1.0)
         )
 
     config: Config
 
     def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        rows = base.text_encoder.get_input_embeddings().weight.detach().float()
-        named = [list(islice(cycle(base.tokenize(name)), config.vectors)) for name in EMOTIONS]
-        self.vectors = nn.Parameter(rows[torch.tensor(named, device=rows.device)])
+        embeddings = base.text_encoder.get_input_embeddings().weight.detach().float()
+        numbers = []
+        for name in EMOTIONS:
+            tokens = base.tokenize(name)
+            repeated = tokens * config.vectors  # a name of fewer tokens than vectors starts again from its first
+            numbers.append(repeated[: config.vectors])
+        self.vectors = nn.Parameter(embeddings[torch.tensor(numbers, device=embeddings.device)])
 
     @property
     def num_tokens(self) -> int:
@@ -56,14 +60,15 @@ class Inversion(Method):
         return self.config.vectors
 
     def condition(self, plain: Condition) -> Condition:
-        """The text with the asked emotions' vectors."""
-        return interpolate_embeds(
-            plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.vectors[emotions])
-        )
+        """Move the text towards the prompts with the asked emotions' vectors."""
+        return interpolate_embeds(plain, self._encode_with_vectors)
+
+    def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
+        return self.base.encode_prompt(prompts, self.vectors[emotions])
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The denoising loss [B]. To lose the emotion would teach nothing, for nothing else learns."""
+        """Compute the denoising loss [B]; the emotion is never dropped, because nothing else learns."""
         captions, _ = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
         plain = self.base.encode_condition(captions, batch["weights"])
         loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
-        return loss + 0 * self.vectors.sum()  # a gradient for every rank, though no picture have an emotion
+        return loss + 0 * self.vectors.sum()  # a gradient for every rank, even if no image has an emotion

@@ -2,19 +2,20 @@
 
 Each emotion owns n input vectors of the text encoder, appended after the prompt's words (textual inversion, Gal et al.
 2022, but no row of any matrix: typed text cannot reach them). Beside them one low-rank update W + B A of the UNet's
-layers (Hu et al. 2021) learns to paint what the vectors ask for. Its scale is the sample's own gain g = sum_i |a_i|.
+layers (Hu et al. 2021) learns to generate what the vectors ask for. Its scale is the sample's own gain
+g = sum_i |a_i|.
 
 PEFT's layers hold one scale a layer and rename the base's modules; here a forward hook adds g * B(A(x)), so one batch
-mixes strengths and the base's modules stay as they are. Where nothing learns and all samples have one g the update is
-folded into the weights instead, W + g B A, and the originals themselves are put back afterwards: to subtract the update
-again would leave its rounding behind. The file format is PEFT's.
+mixes emotion scales and the base's modules stay as they are. Where nothing learns and all samples have one g the
+update is folded into the weights instead, W + g B A, and the originals themselves are put back afterwards: to subtract
+the update again would leave its rounding behind. The file format is PEFT's.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -39,7 +40,15 @@ LAYERS = {
 
 
 class LowRankPair(nn.Module):
-    """The two factors of one layer's update; B starts at zero, so a new LoRA changes nothing."""
+    """One layer's update: W x + g B(A(x)), A of rank r (Hu et al. 2021, https://arxiv.org/abs/2106.09685, eq. 3).
+
+    B starts at zero, so a new LoRA changes nothing. A starts uniform in +- 1 / sqrt(inputs), drawn by the layer's name.
+
+    Args:
+        layer: The layer of the base, whose shape the factors take.
+        rank: r, at least 1.
+        name: The layer's name in the UNet.
+    """
 
     def __init__(self, layer: Layer, rank: int, name: str) -> None:
         super().__init__()
@@ -56,18 +65,29 @@ class LowRankPair(nn.Module):
         nn.init.zeros_(self.lora_B.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """B(A(x))."""
+        """Compute B(A(x)).
+
+        Args:
+            x: The layer's input [B, ..., inputs], or [B, inputs, h, w] of a convolution.
+
+        Returns:
+            What the update adds to the layer's output, before the gain.
+        """
         return self.lora_B(self.lora_A(x))
 
     def delta(self) -> Tensor:
-        """B A, shaped as the layer's weight."""
+        """Multiply the factors.
+
+        Returns:
+            B A, in the shape of the layer's weight.
+        """
         a, b = self.lora_A.weight, self.lora_B.weight
         return (b.flatten(1) @ a.flatten(1)).view(b.shape[0], *a.shape[1:])
 
 
 @final
 class LoRA(Method):
-    """A low-rank update of the UNet and n learned vectors an emotion."""
+    """A low-rank update of the UNet, and n learned vectors for each emotion."""
 
     columns = ("latent", "caption", "caption_long", "weights")
     files: ClassVar = {
@@ -89,7 +109,7 @@ class LoRA(Method):
         emotion_drop_prob: float = option(0.05, "share of the samples that lose the emotion alone", span=(0.0, 1.0))
         snr_gamma: float = option(5.0, "cap of the signal-to-noise ratio in the weight", span=(0.1, 1e3, "log"))
         noise_offset: float = option(
-            0.0, "deviation of the noise's constant part, which frees a picture's mean", span=(0.0, 1.0)
+            0.0, "deviation of the noise's constant part, which frees an image's mean", span=(0.0, 1.0)
         )
         token_lr_multiplier: float = option(
             10.0, "learning rate of the vectors, as a multiple", span=(0.01, 100.0, "log")
@@ -119,16 +139,19 @@ class LoRA(Method):
 
     def lr_multiplier(self, name: str) -> float:
         """The vectors learn faster than the update."""
-        return self.config.token_lr_multiplier if name == "tokens" else 1.0
+        if name == "tokens":
+            return self.config.token_lr_multiplier
+        return 1.0
 
     def condition(self, plain: Condition) -> Condition:
-        """The text with the asked emotions' vectors."""
-        return interpolate_embeds(
-            plain, lambda prompts, emotions: self.base.encode_prompt(prompts, self.tokens[emotions])
-        )
+        """Move the text towards the prompts with the asked emotions' vectors."""
+        return interpolate_embeds(plain, self._encode_with_vectors)
+
+    def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
+        return self.base.encode_prompt(prompts, self.tokens[emotions])
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The denoising loss; a dropped emotion keeps its gain, as the negative half of guidance does."""
+        """Compute the denoising loss [B]; a dropped emotion keeps its gain, as the negative half of guidance does."""
         captions, dropped = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
         a: Tensor = batch["weights"]
         lost = dropped | (batch.uniform("emotion") < self.config.emotion_drop_prob)
@@ -138,8 +161,13 @@ class LoRA(Method):
 
     @contextmanager
     def attach(self, condition: Condition | None = None) -> Iterator[None]:
-        """Hooked, or folded where nothing learns and all gains are one number, or left off where that is 0."""
-        gains = set() if condition is None or self.tokens.requires_grad else set(condition.gain_values)
+        """Fold the update into the weights where nothing learns and all gains are equal; else add it by hooks.
+
+        Where all gains are 0 the layers stay as they are.
+        """
+        gains: set[float] = set()
+        if condition is not None and not self.tokens.requires_grad:
+            gains = set(condition.gain_values)
         if gains == {0.0}:
             yield
             return
@@ -147,12 +175,10 @@ class LoRA(Method):
             with self._fold_weights(gains.pop()):
                 yield
             return
-        hooks = [layer.register_forward_hook(self._make_hook(pair)) for layer, pair in self.layers]
-        try:
+        with ExitStack() as stack:
+            for layer, pair in self.layers:
+                stack.callback(layer.register_forward_hook(self._make_hook(pair)).remove)
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _make_hook(self, pair: LowRankPair) -> Any:
         def add(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -171,8 +197,9 @@ class LoRA(Method):
     def _fold_weights(self, gain: float) -> Iterator[None]:
         originals = [layer.weight.data for layer, _ in self.layers]
         if self.folded[0] != gain:
-            pairs = zip(originals, self.layers, strict=True)
-            self.folded = gain, [add_delta(w.to(self.base.device), pair.delta(), gain) for w, (_, pair) in pairs]
+            self.folded = gain, []
+            for weight, (_, pair) in zip(originals, self.layers, strict=True):
+                self.folded[1].append(add_delta(weight.to(self.base.device), pair.delta(), gain))
         try:
             for (layer, _), folded in zip(self.layers, self.folded[1], strict=True):
                 layer.weight.data = folded
@@ -182,13 +209,16 @@ class LoRA(Method):
                 layer.weight.data = original
 
     def extra_files(self) -> dict[str, dict[str, Any]]:
-        """PEFT's own description of the update."""
-        pairs = (name for name, module in self.update.named_modules() if isinstance(module, LowRankPair))
+        """Describe the update as PEFT's `adapter_config.json` does."""
+        layers = []
+        for name, module in self.update.named_modules():
+            if isinstance(module, LowRankPair):
+                layers.append(name)
         about = {
             "peft_type": "LORA",
             "r": self.config.rank,
             "lora_alpha": self.config.rank,
-            "target_modules": sorted(pairs),
+            "target_modules": sorted(layers),
             "base_model_name_or_path": self.base.spec.source,
             "bias": "none",
             "inference_mode": True,
@@ -197,21 +227,48 @@ class LoRA(Method):
 
 
 def add_delta(weight: Tensor, delta: Tensor, gain: float) -> Tensor:
-    """weight + gain delta, computed in the wider precision, in the weight's own precision and memory format."""
+    """Add a scaled update to a weight, computed in the wider of the two precisions.
+
+    Args:
+        weight: A layer's weight, of any shape.
+        delta: The update, of the same shape.
+        gain: Its scale g.
+
+    Returns:
+        weight + gain delta, new, in the weight's precision and memory format.
+    """
     return torch.add(weight, delta, alpha=gain, out=torch.empty_like(weight))
 
 
 def layer_pattern(layers: str) -> re.Pattern[str]:
-    """What the names of the layers to adapt look like. Raises Usage for a word that is not in `LAYERS`."""
-    names = [name.strip() for name in layers.split(",")]
-    for name in names:
-        if name not in LAYERS:
-            raise unknown_name("layer", name, LAYERS, hint="emoscene show lora")
-    return re.compile("|".join(LAYERS[name] for name in names))
+    """Make the pattern that the names of the layers to adapt match.
+
+    Args:
+        layers: Kinds of layers, those of `LAYERS`, comma between.
+
+    Returns:
+        The pattern.
+
+    Raises:
+        UsageError: A word is not in `LAYERS`.
+    """
+    patterns = []
+    for word in layers.split(","):
+        kind = word.strip()
+        if kind not in LAYERS:
+            raise unknown_name("layer", kind, LAYERS, hint="emoscene show lora")
+        patterns.append(LAYERS[kind])
+    return re.compile("|".join(patterns))
 
 
 def insert_module(root: nn.Module, path: str, leaf: nn.Module) -> None:
-    """Hang `leaf` into a tree of bare modules, so that its parameters bear the base's own names."""
+    """Insert a module into a tree of bare modules, so that its parameters have the base's own names.
+
+    Args:
+        root: The tree, changed in place.
+        path: The leaf's name in the tree, its parts joined by dots.
+        leaf: The module.
+    """
     *branches, last = path.split(".")
     for branch in branches:
         if not hasattr(root, branch):

@@ -8,7 +8,7 @@ from emoscene.methods.base import Method
 
 @final
 class None_(Method):
-    """Changes nothing, whatever emotion is asked."""
+    """Changes nothing, whatever emotion is asked: the defaults of `Method`."""
 
     columns = ()
 

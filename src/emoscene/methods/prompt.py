@@ -1,7 +1,7 @@
 """The emotion written into the words: the baseline that needs no training.
 
 Each emotion has a line in `lexicons/*.toml`, in words that the base knows, to read and to edit (`lexicon=FILE`). The
-line is appended to the prompt and its effect dialled as any other method's: text = E0 + sum_i a_i (E_i - E0).
+line is appended to the prompt, and the emotion scale acts as in any other method: text = E0 + sum_i a_i (E_i - E0).
 """
 
 from dataclasses import dataclass
@@ -37,22 +37,36 @@ class Prompt(Method):
     @property
     def num_tokens(self) -> int:
         """The longest line's tokens."""
-        return max(len(self.base.tokenize(f", {line}")) for line in self.lines.values())
+        lengths = [len(self.base.tokenize(f", {line}")) for line in self.lines.values()]
+        return max(lengths)
 
     def condition(self, plain: Condition) -> Condition:
-        """The text with the asked emotions' words."""
+        """Move the text towards the prompts with the asked emotions' words."""
+        return interpolate_embeds(plain, self._encode_with_words)
 
-        def encode(prompts: list[str], emotions: Tensor) -> Tensor:
-            lines = (self.lines[EMOTIONS[i]] for i in emotions.tolist())
-            return self.base.encode_prompt(
-                prompts, endings=[f", {line}" if p else line for p, line in zip(prompts, lines, strict=True)]
-            )
-
-        return interpolate_embeds(plain, encode)
+    def _encode_with_words(self, prompts: list[str], emotions: Tensor) -> Tensor:
+        """The text of each prompt with an emotion's words after it [R, 77, D]; emotions: their numbers [R]."""
+        endings = []
+        for prompt, number in zip(prompts, emotions.tolist(), strict=True):
+            line = self.lines[EMOTIONS[number]]
+            if prompt:
+                line = f", {line}"
+            endings.append(line)
+        return self.base.encode_prompt(prompts, endings=endings)
 
 
 def read_lexicon(file: str | Path) -> dict[str, str]:
-    """A line of words for each emotion. Raises Usage for a file that lacks one or names another."""
+    """Read a lexicon.
+
+    Args:
+        file: A TOML file with a line of words for each emotion.
+
+    Returns:
+        The words by emotion.
+
+    Raises:
+        UsageError: The file cannot be read, lacks an emotion, or names another.
+    """
     lines = {str(key): str(value) for key, value in read_toml(file).items()}
     for name in lines:
         if name not in EMOTIONS:

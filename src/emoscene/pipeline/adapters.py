@@ -27,48 +27,108 @@ def load_methods(
     late: Mapping[str, Any],
     arguments: Sequence[str] = (),
 ) -> tuple[dict[str, Method], list[str], dict[str, Any]]:
-    """The methods by name, what each one's weights are called, and the settings that are not their own.
+    """Load the methods of a call on a base.
 
-    method: names joined by `+`; left out, the folders say it. late: settings that may change at use. arguments: what
-    else the caller takes, offered where one of them was misspelt.
-    Raises Usage for names nobody knows and folders that do not fit, Failure for damaged files.
+    Args:
+        base: The base.
+        method: Names joined by `+`; left out, the folders say it.
+        adapter: Folders that `train` made, one or several.
+        late: Settings that may change at use, as `key` or `method.key`.
+        arguments: What else the caller takes, offered where one of them was misspelt.
+
+    Returns:
+        The methods by name; what the weights of each trained one are called; and the settings that are not their own,
+        as `method.key`.
+
+    Raises:
+        UsageError: A name is not known, a folder does not fit, or a setting is off.
+        EmosceneError: Files are damaged.
     """
     folders = folders_by_method(adapter)
-    wanted = method.split("+") if method else list(folders)
+    names = _choose_methods(method, folders)
+    _check_settings(names, late, arguments)
+    methods = {}
+    labels = []
+    for name in names:
+        methods[name] = _load_method(name, base, folders, method_settings(name, names, late))
+        if methods[name].columns and name in folders:
+            labels.append(folders[name].name)
+        elif methods[name].columns:
+            labels.append(f"{base.name}:{name}")
+    return methods, labels, _changed_settings(methods, base, folders)
+
+
+def _choose_methods(method: str | None, folders: Mapping[str, Path]) -> list[str]:
+    """The names of the methods to load; raises UsageError for an unknown one, and for a folder that none uses."""
+    wanted = list(folders)
+    if method:
+        wanted = method.split("+")
     for name in wanted:
         registry.source_file("methods", name)
-    if strangers := [name for name in folders if name not in wanted]:
-        raise UsageError(f"{folders[strangers[0]]} is a {strangers[0]}, and --method {method} does not use it")
+    for name, folder in folders.items():
+        if name not in wanted:
+            raise UsageError(f"{folder} is a {name}, and --method {method} does not use it")
     if "none" in folders:
         raise UsageError(f"{folders['none']} says that it holds none, which has no weights: train the method again")
-    names = [name for name in wanted if name != "none"]
-    pairs = [(name, option.name) for name in names for option in registry.list_options("methods", name)]
-    known = [*(key for _, key in pairs), *(f"{name}.{key}" for name, key in pairs)]
+    return [name for name in wanted if name != "none"]
+
+
+def _check_settings(names: Sequence[str], late: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Raises UsageError for a setting that none of these methods has, with the nearest name."""
+    keys: list[str] = []
+    dotted: list[str] = []
+    for name in names:
+        for option in registry.list_options("methods", name):
+            keys.append(option.name)
+            dotted.append(f"{name}.{option.name}")
+    known = [*keys, *dotted]
     for key in late.keys() - set(known):
         if ALIASES.get(key) in arguments:
             raise UsageError(f"no setting {key!r}: the argument is {ALIASES[key]!r}")
         raise unknown_setting("setting", key, [*known, *arguments], hint="emoscene show NAME lists those of a method")
-    methods = {name: _load_method(name, base, folders, method_settings(name, names, late)) for name in names}
-    own = {name: folder.name for name, folder in folders.items()}
-    labels = [own.get(name, f"{base.name}:{name}") for name in methods if methods[name].columns]
-    return methods, labels, _changed_settings(methods, base, folders)
 
 
 def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict[str, Path]:
-    """The folders that were given, by the method that each was trained for. Raises Usage for two of one."""
+    """Sort adapter folders by the method that each was trained for.
+
+    Args:
+        adapter: Folders that `train` made, one or several.
+
+    Returns:
+        The folders by method.
+
+    Raises:
+        UsageError: Two are of one method, or one holds no adapter.
+    """
     folders: dict[str, Path] = {}
     for folder in map(Path, run_dir.as_list(adapter)):
-        if (other := folders.setdefault(learners.read_card(folder)["learner"], folder)) is not folder:
-            raise UsageError(f"{other} and {folder} are both {learners.read_card(folder)['learner']}: give one of them")
+        name = learners.read_card(folder)["learner"]
+        if name in folders:
+            raise UsageError(f"{folders[name]} and {folder} are both {name}: give one of them")
+        folders[name] = folder
     return folders
 
 
 def method_settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings meant for one method: `key` alone where there is one method, `name.key` among several."""
+    """Pick the settings that are meant for one method.
+
+    Args:
+        name: The method.
+        names: All methods of the call.
+        given: Settings as `key` (of the only method, or of each that has it) or `method.key` (which counts before).
+
+    Returns:
+        The settings by their names in the method's `Config`.
+    """
     known = {option.name for option in registry.list_options("methods", name)}
-    mine = {key.removeprefix(f"{name}."): value for key, value in given.items() if key.startswith(f"{name}.")}
-    rest = {key: value for key, value in given.items() if "." not in key and (len(names) == 1 or key in known)}
-    return {**rest, **mine}
+    shared, own = {}, {}
+    for key, value in given.items():
+        owner, dot, rest = key.partition(".")
+        if dot and owner == name:
+            own[rest] = value
+        elif not dot and (len(names) == 1 or key in known):
+            shared[key] = value
+    return {**shared, **own}
 
 
 def _load_method(name: str, base: DiffusionModel, folders: Mapping[str, Path], late: Mapping[str, Any]) -> Method:
@@ -83,7 +143,19 @@ def _load_method(name: str, base: DiffusionModel, folders: Mapping[str, Path], l
 
 
 def find_adapter(name: str, base: DiffusionModel, folders: Mapping[str, Path]) -> Path:
-    """The folder of a method's weights: the one given, else the base's own. Raises Usage where there is neither."""
+    """Find the folder of a method's weights.
+
+    Args:
+        name: The method.
+        base: The base.
+        folders: The folders that were given, by method.
+
+    Returns:
+        The one that was given, else the base's own.
+
+    Raises:
+        UsageError: There is neither.
+    """
     if name in folders:
         return folders[name]
     if name not in base.spec.adapters:
@@ -94,17 +166,29 @@ def find_adapter(name: str, base: DiffusionModel, folders: Mapping[str, Path]) -
 def weight_fingerprints(
     base: DiffusionModel, names: Iterable[str], adapter: str | Path | Sequence[str | Path] | None
 ) -> dict[str, str]:
-    """What paints, by name: the base's fingerprint, and that of each of these methods' weights."""
+    """Compute the fingerprints of all weights that generate an image.
+
+    Args:
+        base: The base.
+        names: The trained methods.
+        adapter: The folders that were given.
+
+    Returns:
+        The fingerprints: `base`, and each method by name.
+    """
     folders = folders_by_method(adapter)
-    return {"base": base.fingerprint} | {name: _folder_fingerprint(find_adapter(name, base, folders)) for name in names}
+    marks = {"base": base.fingerprint}
+    for name in names:
+        marks[name] = _folder_fingerprint(find_adapter(name, base, folders))
+    return marks
 
 
 def update_weights(recorded: Mapping[str, Any], base: DiffusionModel) -> dict[str, Any]:
     """Restate a recorded call: its settings by today's names, and the base's fingerprint in today's form.
 
     Args:
-        recorded: the call as its manifest has it, `weight_fingerprints` as its `weights`.
-        base: the one that is used now.
+        recorded: The call as its manifest has it, `weight_fingerprints` as its `weights`.
+        base: The one that is used now.
 
     Returns:
         The call, which compares with one of today.
@@ -119,24 +203,39 @@ def update_weights(recorded: Mapping[str, Any], base: DiffusionModel) -> dict[st
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    manifest = run_dir.read_manifest(folder) if (folder / run_dir.MANIFEST).is_file() else {}
-    return str(manifest.get("fingerprint") or run_dir.fingerprint_folder(folder))
+    recorded = ""
+    if (folder / run_dir.MANIFEST).is_file():
+        recorded = str(run_dir.read_manifest(folder).get("fingerprint") or "")
+    return recorded or run_dir.fingerprint_folder(folder)
 
 
 def runtime_settings(config: Any) -> dict[str, Any]:
-    """The settings of a method that may change at use, as they are."""
-    return {option.name: getattr(config, option.name) for option in configs.list_options(config) if option.runtime}
+    """Read the settings of a method that may change at use.
+
+    Args:
+        config: The method's `Config`.
+
+    Returns:
+        Their values by name.
+    """
+    settings = {}
+    for option in configs.list_options(config):
+        if option.runtime:
+            settings[option.name] = getattr(config, option.name)
+    return settings
 
 
 def _changed_settings(
     methods: Mapping[str, Method], base: DiffusionModel, folders: Mapping[str, Path]
 ) -> dict[str, Any]:
-    """Late settings that differ from those a method has of itself or was trained with, each as `method.key`."""
-    found: dict[str, Any] = {}
+    """The settings that differ from a method's defaults, or from those it was trained with, each as `method.key`."""
+    changed: dict[str, Any] = {}
     for name, method in methods.items():
         own = runtime_settings(type(method).Config())
         if method.columns:
             card = learners.read_card(find_adapter(name, base, folders))
             own |= migrate_settings(card["config"], runtime_settings(method.config))
-        found |= {f"{name}.{key}": value for key, value in runtime_settings(method.config).items() if value != own[key]}
-    return found
+        for key, value in runtime_settings(method.config).items():
+            if value != own[key]:
+                changed[f"{name}.{key}"] = value
+    return changed

@@ -40,21 +40,38 @@ def load(
     settings: Mapping[str, Any] | None = None,
     **late: Any,
 ) -> EmotionPipeline:
-    """A base with methods on it: `load("mini", method="lora")`.
+    """Load a base with methods on it.
 
-    base: a name, a folder, a hub id, or one that is loaded already. method: a name or names joined by `+`; left out,
-    the adapters say it. adapter: folders that `train` made; a method without one takes the base's own. lora:
-    LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; one that is given loaded stays as it
-    is. device, dtype: the best there is, if left out (`device`). compile: compile the UNet, which pays for many
-    pictures of one size. tiny: the folder of an AutoencoderTiny for previews. settings: those of the
-    methods that may change at use (`guidance.scale` in a pair); late: the same as keywords.
-    Raises Usage for names nobody knows and adapters of another architecture, Failure for damaged files or without a
-    compiler.
+    Args:
+        base: A name, a folder, a file, a hub id, or a base that is loaded already.
+        method: A name, or names joined by `+`; left out, the adapters say it.
+        adapter: Folders that `train` made; a method without one takes the base's own.
+        lora: LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; a base that was given
+            loaded stays as it is.
+        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is, if left out.
+        dtype: `float32`, `float16` or `bfloat16`; half on CUDA and single elsewhere, if left out.
+        compile: Compile the UNet, which pays for many images of one size.
+        tiny: The folder of an AutoencoderTiny for previews.
+        settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
+        late: The same as keywords.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        UsageError: A name is not known, or an adapter is of another architecture.
+        EmosceneError: Files are damaged, or there is no compiler.
+
+    Example:
+        >>> pipe = load("mini", method="lora")
+        >>> pipe("a village by a lake", emotion="awe").images[0].size
+        (128, 128)
     """
     late = {**(settings or {}), **late}
     backbone = base if isinstance(base, DiffusionModel) else load_model(base, device, dtype)
     backbone = _prepare_base(backbone, lora, compile)
-    arguments = [name for name in signature(load).parameters if name != "late"]
+    arguments = list(signature(load).parameters)
+    arguments.remove("late")
     return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late, arguments), tiny)
 
 
@@ -62,7 +79,8 @@ def _prepare_base(
     base: DiffusionModel, lora: str | Path | Sequence[str | Path] | None, compile: bool
 ) -> DiffusionModel:
     """The base with these LoRAs on it, compiled where that is asked for."""
-    base = loras.apply_loras(base, lora) if lora else base
+    if lora:
+        base = loras.apply_loras(base, lora)
     if compile:
         compile_unet(base)
     return base
@@ -86,39 +104,44 @@ def generate(
     on_progress: Callable[[int, int], None] | None = None,
     **asked: Any,
 ) -> Path:
-    """Generate into the folder `out`: a PNG an image, and `images.jsonl`.
+    """Generate into a folder: a PNG for each image, and `images.jsonl`.
 
-    The same call goes on where it stopped; an image that is there is not made again. Processes that were launched
-    together share the work.
+    The same call continues where it stopped; an image that is there is not generated again. Processes that were
+    launched together share the work.
 
     Args:
-        prompt: what the images show.
-        out: the folder.
-        emotion: a name, a mixture, or a list of these.
-        method: as `load` has it, and so are the next five.
-        adapter: folders that `train` made.
-        base: a name, a folder, a file or a hub id.
+        prompt: What the images show.
+        out: The folder.
+        emotion: A name, a mixture, or a list of these.
+        method: As `load` has it, and so are the next five.
+        adapter: Folders that `train` made.
+        base: A name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere.
-        device: the best there is, if left out.
-        dtype: of the weights.
-        compile: compile the UNet.
-        batch: images at once, 1 to 1024.
-        on_message: takes what is to be said, a sentence each.
-        on_progress: takes how many images are done, and of how many.
-        settings: of the methods, those that may change at use (`guidance.scale` in a pair).
-        asked: the parameters of `core.request.GenerationRequest`, and settings as keywords.
+        device: The best there is, if left out.
+        dtype: Of the weights.
+        compile: Compile the UNet.
+        batch: Images at once, 1 to 1024.
+        on_message: Takes a sentence for the user.
+        on_progress: Takes the number of images done, and of all.
+        settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
+        asked: The parameters of `core.request.GenerationRequest`, and settings as keywords.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: for words that are off.
-        EmosceneError: for a damaged folder.
+        UsageError: An argument is off, or the folder belongs to another call.
+        EmosceneError: The folder is damaged.
     """
-    request = {key: asked.pop(key) for key in list(asked) if key in CALLED}
-    late = {**(settings or {}), **asked}
+    request, late = {}, dict(settings or {})
+    for key, value in asked.items():
+        if key in CALLED:
+            request[key] = value
+        else:
+            late[key] = value
     backbone = load_model(base, device, dtype)
-    arguments = [name for name in (*signature(generate).parameters, *CALLED) if name != "asked"]
+    arguments = [*signature(generate).parameters, *CALLED]
+    arguments.remove("asked")
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
     pipe.on_message = on_message = on_message or _ignore_message
@@ -139,7 +162,9 @@ def _fill_folder(
 ) -> None:
     """Generate what the folder lacks; one that is done stays as it is."""
     if not opened.is_done:
-        facts = {"remarks": pipe.adapter_remarks} if pipe.adapter_remarks else {}
+        facts = {}
+        if pipe.adapter_remarks:
+            facts["remarks"] = pipe.adapter_remarks
         image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
 
 
@@ -164,8 +189,8 @@ def _report_plan(
         place = format_emotion(rows[0].emotion) or "no emotion at all"
         on_message(f"valence {request['valence']:g} and arousal {request['arousal']:g} are {place}")
     if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
-        on_message("the base alone paints, and hears no emotion: give --method lora, or an --adapter")
+        on_message("the base alone generates, and ignores the emotion: give --method lora, or an --adapter")
 
 
 def _ignore_message(remark: str) -> None:
-    """Tell nobody."""
+    """Say nothing."""

@@ -1,10 +1,10 @@
-"""A folder of pictures: begun by a call, filled by one process or by many, with an index of its rows.
+"""A folder of images: begun by a call, filled by one process or by many, with an index of its rows.
 
-    opened = begin("out", rows, settings, weights)     another call's folder is refused
-    fill(opened, pipe.draw, rows)                      a picture that is there is not painted again
+    opened = open_folder("out", rows, settings, weights)     another call's folder is refused
+    fill_folder(opened, pipe.generate, rows)                 an image that is there is not generated again
 
-`images.jsonl` has a line an image. Of many processes each but the first keeps an `images-RANK.jsonl` of its own
-while they paint; the one that puts the done mark gathers them.
+`images.jsonl` has a line for each image. Of many processes each but the first keeps an `images-RANK.jsonl` of its own
+while they generate; the one that writes the done mark gathers them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from PIL import Image
 
 from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError
-from emoscene.core.images import read_params, save_image
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import encode_png, read_params, save_image
 from emoscene.core.migration import migrate_row
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number
@@ -27,7 +27,7 @@ from emoscene.data.workers import WorkerGroup
 
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
-Draw = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
+Generate = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
 
 
 def open_folder(
@@ -37,32 +37,59 @@ def open_folder(
     weights: Mapping[str, str],
     update: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
 ) -> run_dir.RunDir:
-    """The folder of these rows, new or gone on with; weights: the fingerprints of what paints, by name.
+    """Open the folder of a call, a new one or one to continue.
 
-    update: what the weights that an older version recorded are called now.
-    Raises Usage for a folder of another call, Failure for a damaged one.
+    Args:
+        out: The folder.
+        rows: The parameters of its images, their files named.
+        settings: The methods' settings that were given.
+        weights: The fingerprints of the base and of each method's weights, by name.
+        update: Takes a call as an older version recorded it, and returns it in today's form.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The folder belongs to another call.
+        EmosceneError: The folder is damaged.
     """
     call = {"rows": [row.to_dict() for row in rows], "settings": settings, "weights": weights}
 
-    def today(there: Mapping[str, Any]) -> dict[str, Any]:
+    def migrate(there: Mapping[str, Any]) -> dict[str, Any]:
         """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either."""
-        made = [GenerationParams.from_dict(row) for row in there["rows"]]
-        made = made if "weights" in there else [replace(row, settings=rows[0].settings) for row in made]
-        return {**call, **update(there), "rows": json.loads(json.dumps([row.to_dict() for row in made]))}
+        migrated = []
+        for recorded in there["rows"]:
+            row = GenerationParams.from_dict(recorded)
+            if "weights" not in there:
+                row = replace(row, settings=rows[0].settings)
+            migrated.append(row.to_dict())
+        return {**call, **update(there), "rows": json.loads(json.dumps(migrated))}
 
-    return run_dir.RunDir.open(out, "pictures", call, migrate_config=today)
+    return run_dir.RunDir.open(out, "pictures", call, migrate_config=migrate)
 
 
 def fill_folder(
     opened: run_dir.RunDir,
-    draw: Draw,
+    generate: Generate,
     rows: Sequence[GenerationParams],
     batch: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Paint all rows, and put the done mark with these facts; other processes launched for it take their part."""
-    generate_missing(draw, rows, opened.path, batch, on_progress)
+    """Generate all images of a folder, and write the done mark; other processes launched for it take their part.
+
+    Args:
+        opened: The folder.
+        generate: `EmotionPipeline.generate`.
+        rows: The parameters of its images.
+        batch: Images at once, 1 to 1024.
+        on_progress: Takes the number of images done, and of all.
+        facts: What the manifest says beside.
+
+    Raises:
+        UsageError: The batch size is off.
+    """
+    generate_missing(generate, rows, opened.path, batch, on_progress)
 
     def finish() -> None:
         gather_rows(opened.path, [row.file for row in rows])
@@ -73,59 +100,123 @@ def fill_folder(
 
 
 def generate_missing(
-    draw: Draw,
+    generate: Generate,
     rows: Sequence[GenerationParams],
     folder: Path,
     batch: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Paint what is not in the folder yet, with whatever other processes were launched for it.
+    """Generate what is not in the folder yet, together with other processes that were launched for it.
 
-    Batches are the same whoever paints them and wherever a run was stopped, and so are the pictures.
-    on_progress: told a picture's place among all, from 1 on, and how many there are, once it is there.
+    Batches are the same whoever generates them and wherever a run was stopped, and so are the images.
+
+    Args:
+        generate: `EmotionPipeline.generate`.
+        rows: The parameters of all images of the folder.
+        folder: The folder; made if it is not there.
+        batch: Images at once, 1 to 1024.
+        on_progress: Takes an image's place among all, from 1 on, and the number of all, once its file is there.
+
+    Raises:
+        UsageError: The batch size is off.
     """
     batch = read_number("batch", batch)
     folder.mkdir(parents=True, exist_ok=True)
-    batches = [rows[first : first + batch] for first in range(0, len(rows), batch)]
-    lacking = [[folder / row.file for row in group if not (folder / row.file).exists()] for group in batches]
-    parts = [(missing or [folder / group[-1].file])[-1] for group, missing in zip(batches, lacking, strict=True)]
+    batches, parts = [], []
+    for first in range(0, len(rows), batch):
+        batches.append(rows[first : first + batch])
+        parts.append(_last_missing_file(folder, batches[-1]))
 
-    def keep(number: int, index: Path) -> None:
-        for place, (row, image) in enumerate(draw(batches[number], batch), number * batch + 1):
+    def generate_part(number: int, index: Path) -> None:
+        for place, (row, image) in enumerate(generate(batches[number], batch), number * batch + 1):
             if not (folder / row.file).exists():
                 run_dir.append_row(index, row.to_dict())
                 save_image(image, folder / row.file, row)
                 if on_progress:
                     on_progress(place, len(rows))
 
-    share_parts(folder, parts, keep)
+    share_parts(folder, parts, generate_part)
 
 
-def share_parts(folder: Path, parts: Sequence[Path], keep: Callable[[int, Path], None]) -> None:
-    """Make the parts that are not there, among all processes: keep(number, index) makes one and its rows."""
+def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
+    """The file with which a batch is complete: the last that is not there yet, else its last."""
+    for row in reversed(rows):
+        if not (folder / row.file).exists():
+            return folder / row.file
+    return folder / rows[-1].file
+
+
+def share_parts(folder: Path, parts: Sequence[Path], make_part: Callable[[int, Path], None]) -> None:
+    """Make the parts that are not there, among all processes that were launched for a folder.
+
+    Args:
+        folder: The folder.
+        parts: The last file of each part.
+        make_part: Takes the number of a part and the index that its rows go to, and writes its files.
+    """
 
     def make(numbers: list[int]) -> None:
         for number in numbers:
-            keep(number, index)
+            make_part(number, index)
 
     with WorkerGroup(folder) as together:
-        index = folder / (f"images-{together.rank}.jsonl" if together.rank else INDEX)
+        index = folder / INDEX
+        if together.rank:
+            index = folder / f"images-{together.rank}.jsonl"
         together.complete(parts, make)
 
 
-def read_index(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a folder's images by file, from its indexes of this and of older versions.
+def save_images(images: Sequence[Image.Image], rows: Sequence[GenerationParams], folder: Path) -> list[Path]:
+    """Write images that are in memory into a folder, and their rows into its index.
+
+    Args:
+        images: The images.
+        rows: Their parameters, their files named.
+        folder: The folder; made if it is not there. What it holds already stays.
+
+    Returns:
+        The files.
 
     Raises:
-        EmosceneError: for an index that is damaged.
+        UsageError: A file of one of these names holds another image.
+        EmosceneError: The folder's index is damaged.
     """
-    found: dict[str, dict[str, Any]] = {}
+    contents = {}
+    for image, row in zip(images, rows, strict=True):
+        path = folder / row.file
+        contents[path] = encode_png(image, row)
+        if path.exists() and path.read_bytes() != contents[path]:
+            raise UsageError(f"{path} is there already and is another image: give another folder")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    index = read_index(folder)
+    for row, (path, content) in zip(rows, contents.items(), strict=True):
+        index[row.file] = row.to_dict()
+        run_dir.write_atomic(path, content)
+    run_dir.write_atomic(folder / INDEX, run_dir.to_jsonl(list(index.values())))
+    return list(contents)
+
+
+def read_index(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the rows of a folder's images, from its indexes of this and of older versions.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The rows by file.
+
+    Raises:
+        EmosceneError: An index is damaged.
+    """
+    rows: dict[str, dict[str, Any]] = {}
     try:
         for path in _list_indexes(folder):
-            found |= {row.get("file", ""): migrate_row(row) for row in run_dir.read_jsonl(path)}
+            for row in run_dir.read_jsonl(path):
+                rows[row.get("file", "")] = migrate_row(row)
     except EmosceneError as error:
         raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
-    return found
+    return rows
 
 
 def _list_indexes(folder: Path) -> list[Path]:
@@ -134,13 +225,24 @@ def _list_indexes(folder: Path) -> list[Path]:
 
 
 def gather_rows(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of these images, gathered into one index in this order; one that is in none is read from its image.
+    """Gather the rows of a folder's images into one index.
+
+    Args:
+        folder: The folder.
+        files: The images' names, in order; the row of one that is in no index is read from its file.
+
+    Returns:
+        Their rows, in this order.
 
     Raises:
-        EmosceneError: for an index that is damaged.
+        EmosceneError: An index is damaged.
     """
-    found = read_index(folder)
-    rows = [found[file] if file in found else read_params(folder / file).to_dict() for file in files]
+    index = read_index(folder)
+    rows = []
+    for file in files:
+        if file not in index:
+            index[file] = read_params(folder / file).to_dict()
+        rows.append(index[file])
     run_dir.write_atomic(folder / INDEX, run_dir.to_jsonl(rows))
     for path in _list_indexes(folder):
         if path.name != INDEX:

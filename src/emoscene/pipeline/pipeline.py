@@ -1,19 +1,18 @@
 """One sampler, and the ways to use it.
 
     pipe = load("mini", method="lora")
-    result = pipe("a village by a lake", emotion="awe", seed=7)      pictures of one call
-    result = pipe(image="lake.jpg", strength=0.5, emotion="awe")         a picture, changed
-    for row, image in pipe.draw(rows): ...                           pictures of any rows, lazily, in order
-    for x in pipe.latents(rows): pipe.preview(x)                     what they will be, after each step
+    result = pipe("a village by a lake", emotion="awe", seed=7)      the images of one call
+    result = pipe(image="lake.jpg", strength=0.5, emotion="awe")     an image, changed
+    for row, image in pipe.generate(rows): ...                       images of any rows, lazily, in order
+    for x in pipe.denoise(rows): pipe.preview(x)                     what they will be, after each step
 
-A picture is a function of its `GenerationParams`: its noise comes from a generator seeded with the row's own seed,
-exactly as diffusers draws it, so a batch may mix prompts, emotions, strengths and seeds.
+An image is a function of its `GenerationParams`: its noise comes from a generator seeded with the row's own seed,
+exactly as diffusers draws it, so a batch may mix prompts, emotions, emotion scales and seeds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import time
 import warnings
@@ -27,16 +26,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from emoscene.core.errors import UsageError
+from emoscene.core.images import GeneratedImage, name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams, read_prompts
-from emoscene.core.request import Emotion, GenerationRequest, list_parameters, read_number, read_seeds
-from emoscene.core.request_types import GenerationWords
+from emoscene.core.request import (
+    Emotion,
+    GenerationRequest,
+    GenerationWords,
+    list_parameters,
+    read_number,
+    read_seeds,
+)
 from emoscene.core.taxonomy import EMOTIONS, Weights, emotion_weights, weights_at
 from emoscene.diffusion.decoding import ImageDecoder, to_pil
 from emoscene.diffusion.device import OutOfMemoryFallback
 from emoscene.diffusion.model import LENGTH, Condition, DiffusionModel
 from emoscene.diffusion.preview import Preview
-from emoscene.methods.base import Method, MethodChain
+from emoscene.methods.base import EMOTION_VECTOR, Method, MethodChain
+from emoscene.pipeline import image_folder
 from emoscene.pipeline.image_inputs import ImageInputs, num_steps_run
 from emoscene.pipeline.samplers import make_scheduler, sample
 
@@ -46,14 +54,53 @@ SHARED = list_parameters(CALL).keys() & {field.name for field in dataclasses.fie
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The pictures of one call and the rows that make them again."""
+    """The images of one call, and the parameters that make them again.
+
+    Attributes:
+        images: The images; a PNG that `save` writes carries its parameters (`core.images.GeneratedImage`).
+        params: The parameters of each.
+
+    Example:
+        >>> result = load("mini", method="lora")("a lake", emotion=["awe", "fear"])
+        >>> result.images[0].save("awe.png")
+        >>> result.save("images")
+    """
 
     images: list[Image.Image]
     params: list[GenerationParams]
 
+    def save(self, place: str | Path) -> list[Path]:
+        """Write the images.
+
+        Args:
+            place: A file, such as `awe.png`, for one image; or a folder, whose files `emoscene generate` would name
+                alike and write with the same bytes, and whose `images.jsonl` gets a row for each.
+
+        Returns:
+            The files.
+
+        Raises:
+            UsageError: Several images are to go into one file, or a file of the folder holds another image.
+        """
+        place = Path(place)
+        if place.suffix.lower() not in Image.registered_extensions():
+            return image_folder.save_images(self.images, name_files(self.params), place)
+        if len(self.images) != 1:
+            raise UsageError(f"{place} is one file and there are {len(self.images)} images: give a folder")
+        self.images[0].save(place)
+        return [place]
+
 
 class EmotionPipeline:
-    """A base with methods on it, ready to paint. `load` makes one."""
+    """A base with methods on it, ready to generate; `load` makes one.
+
+    Args:
+        base: The diffusion model.
+        methods: Methods loaded on it, by name.
+        adapters: What the weights of each trained one are called in an image's row.
+        settings: The methods' settings that are not their own or those that they were trained with, as `method.key`.
+        tiny: The folder of an AutoencoderTiny that decodes previews; the base's own estimate if left out.
+    """
 
     def __init__(
         self,
@@ -64,10 +111,15 @@ class EmotionPipeline:
         tiny: str | Path | None = None,
     ) -> None:
         self.base, self.methods, self.adapters = base, dict(methods), tuple(adapters)
-        self.settings = dict(settings or {})  # those that are not the methods' own
+        self.settings = dict(settings or {})
         self.method = "+".join(methods) or "none"
-        self.trained = [name for name, method in methods.items() if method.columns]
-        self.adapter_remarks = [method.remark for method in methods.values() if method.remark]
+        self.trained: list[str] = []
+        self.adapter_remarks: list[str] = []
+        for name, method in methods.items():
+            if method.columns:
+                self.trained.append(name)
+            if method.remark:
+                self.adapter_remarks.append(method.remark)
         self.chain = MethodChain(list(methods.values()))
         self.image_inputs = ImageInputs(base, self.chain.methods)
         self.preview_decoder = Preview(base, tiny)
@@ -79,43 +131,65 @@ class EmotionPipeline:
         """Generate every prompt in every emotion.
 
         Args:
-            prompt: one, or a list of them.
-            batch: images at once, 1 to 1024; it changes the speed and not the images.
-            asked: the parameters of `core.request.GenerationRequest`.
+            prompt: One, or a list of them.
+            batch: Images at once, 1 to 1024; it changes the speed and not the images.
+            asked: The parameters of `core.request.GenerationRequest`.
 
         Returns:
             The images and their parameters, prompt by prompt, emotion by emotion, seed by seed.
 
         Raises:
-            UsageError: for a keyword that nobody knows, and for a value that is off.
+            UsageError: A keyword is not known, or a value is off.
+
+        Example:
+            >>> load("mini", method="lora")("a village by a lake", emotion="awe", seed=7).images[0].size
+            (128, 128)
         """
         prompts = read_prompts(prompt)
-        for remark in dict.fromkeys(remark for words in prompts for remark in self.remarks(words)):
+        remarks: dict[str, None] = {}  # each once, in order
+        for words in prompts:
+            remarks.update(dict.fromkeys(self.remarks(words)))
+        for remark in remarks:
             warnings.warn(remark, stacklevel=2)
         rows = self.plan(prompts, **asked)
-        for row in rows[:1]:
-            for remark in self.image_inputs.cautions(row, prompts[0]):
+        if rows:
+            for remark in self.image_inputs.cautions(rows[0], prompts[0]):
                 warnings.warn(remark, stacklevel=2)
-        drawn = list(self.generate(rows, batch))
-        return Result([image for _, image in drawn], [row for row, _ in drawn])
+
+        result = Result([], [])
+        for row, image in self.generate(rows, batch):
+            result.images.append(image)
+            result.params.append(row)
+        return result
 
     def plan(self, prompt: str | Sequence[str] = "", **asked: Unpack[GenerationWords]) -> list[GenerationParams]:
-        """The images that a call asks for: prompts x emotions x `num_images_per_prompt` seeds counted up from `seed`.
+        """Plan the images of a call: prompts x emotions x `num_images_per_prompt` seeds counted up from `seed`.
 
         Args:
-            prompt: one, or a list of them; the image's caption stands in for an empty one.
-            asked: the parameters of `core.request.GenerationRequest`. emotion: a name, a mixture ("awe:0.7,fear:-0.3"
+            prompt: One, or a list of them; the caption of the image stands in for an empty one.
+            asked: The parameters of `core.request.GenerationRequest`. emotion: a name, a mixture ("awe:0.7,fear:-0.3"
                 or a mapping), eight weights, None for the base, or a list of these. width, height: multiples of the
                 base's `size_multiple`; of an edit, see `image_inputs`.
 
+        Returns:
+            The parameters of each image.
+
         Raises:
-            UsageError: for a keyword that nobody knows, and for a value that is off.
+            UsageError: A keyword is not known, or a value is off.
         """
         return self.plan_request(GenerationRequest.from_words({"prompt": prompt, **asked}))
 
     def plan_request(self, request: GenerationRequest) -> list[GenerationParams]:
-        """The images of a request, whose `method` is left aside: a pipeline has its own. Raises UsageError as
-        `plan`.
+        """Plan the images of a request.
+
+        Args:
+            request: What is asked; its `method` is ignored, because a pipeline has its own.
+
+        Returns:
+            The parameters of each image.
+
+        Raises:
+            UsageError: A value does not suit the base or the image.
         """
         source = self.image_inputs.source_fields(request.image, request.strength, request.size)
         prompts = read_prompts(request.prompt)
@@ -128,53 +202,76 @@ class EmotionPipeline:
             emotions = [self.image_inputs.read_emotion(name, digest)[0]]
             source |= {"emotion_image": name, "digests": {**source["digests"], name: digest}}
 
-        own_scale = self.base.spec.guidance_scale
-        shared = {
-            **{name: getattr(request, name) for name in SHARED},
-            "method": self.method,
-            "base": self.base.name,
-            "adapters": self.adapters,
-            "loras": self.base.loras,
-            "settings": self.settings,
-            "guidance_scale": own_scale if request.guidance_scale is None else request.guidance_scale,
-            **source,
-        }
+        shared = {**self._shared_fields(request), **source}
         seeds = read_seeds(request.seed, request.num_images_per_prompt)
-        return [
-            GenerationParams(**{**shared, "prompt": prompt, "emotion": emotion, "seed": seed})
-            for prompt, emotion, seed in product(prompts, emotions, seeds)
-        ]
+        rows = []
+        for prompt, emotion, seed in product(prompts, emotions, seeds):
+            rows.append(GenerationParams(**{**shared, "prompt": prompt, "emotion": emotion, "seed": seed}))
+        return rows
+
+    def _shared_fields(self, request: GenerationRequest) -> dict[str, Any]:
+        """The fields that all images of a request have in common, apart from those of a source image."""
+        fields: dict[str, Any] = {name: getattr(request, name) for name in SHARED}
+        fields["method"] = self.method
+        fields["base"] = self.base.name
+        fields["adapters"] = self.adapters
+        fields["loras"] = self.base.loras
+        fields["settings"] = self.settings
+        if request.guidance_scale is None:
+            fields["guidance_scale"] = self.base.spec.guidance_scale
+        return fields
 
     def _read_emotions(self, request: GenerationRequest) -> list[Weights]:
         """The weights of each emotion that is asked by name or by its place on the plane."""
         if request.valence is not None and request.arousal is not None:
             return [weights_at(request.valence, request.arousal)]
-        asked = request.emotion if isinstance(request.emotion, list) else [request.emotion]
-        return [weights for one in asked for weights in emotion_sets(one)]
+        if not isinstance(request.emotion, list):
+            return emotion_sets(request.emotion)
+        weights: list[Weights] = []
+        for one in request.emotion:
+            weights += emotion_sets(one)
+        return weights
 
     def remarks(self, prompt: str) -> list[str]:
-        """What is odd about a prompt, a sentence each: words the base does not know, or has no room for.
+        """Say what a user should know about a prompt: words out of vocabulary, or more tokens than are read.
 
-        And about any prompt here: adapters that were trained on another base.
+        And, whatever the prompt: adapters that were trained on another base.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            Sentences.
         """
-        found, base = list(self.adapter_remarks), self.base
+        remarks, base = list(self.adapter_remarks), self.base
         if odd := unknown_words(base, prompt):
             words = ", ".join(map(repr, odd))
-            found.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
+            remarks.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
         room = LENGTH - 2 - max((method.num_tokens for method in self.chain.methods), default=0)
         if (length := len(base.tokenize(prompt, 2000))) > room:
-            found.append(
+            remarks.append(
                 f"the prompt is {length} tokens long and {self.method} has room for {room}: its end is not read"
             )
-        return found
+        return remarks
 
     def generate(
         self, rows: Iterable[GenerationParams], batch: int = 8
     ) -> Iterator[tuple[GenerationParams, Image.Image]]:
-        """The pictures of these rows, lazily and in order, at most `batch` at a time.
+        """Generate the images of some rows, lazily and in order.
 
-        Only neighbours with the same `batching_key` share a batch. Each row comes
-        back with its seconds. Where memory runs out it goes on with less (`OutOfMemoryFallback`).
+        Only neighbours with the same `batching_key` share a batch. Where memory runs out it continues with less
+        (`OutOfMemoryFallback`).
+
+        Args:
+            rows: The parameters of each image.
+            batch: Images at once, 1 to 1024.
+
+        Yields:
+            Each row with the seconds it took, and its image, whose `info` carries the row as a PNG does.
+
+        Raises:
+            UsageError: The batch size is off, or an image that a row names is not there any more.
+            EmosceneError: Memory does not suffice, or an image came out as numbers that are not finite.
         """
         batch = read_number("batch", batch)
         for _, alike in groupby(rows, key=attrgetter("batching_key")):
@@ -183,75 +280,130 @@ class EmotionPipeline:
                 images = self.memory_policy(self._generate_group, group)
                 seconds = round((time.perf_counter() - began) / len(group), 4)
                 for row, image in zip(group, images, strict=True):
-                    sized = image if image.size == row.size else image.resize(row.size, Image.Resampling.LANCZOS)
-                    sized.info["emoscene"] = json.dumps(row.to_dict())  # in memory too it says where it comes from
-                    yield dataclasses.replace(row, seconds=seconds), sized
+                    if image.size != row.size:
+                        image = image.resize(row.size, Image.Resampling.LANCZOS)
+                    yield dataclasses.replace(row, seconds=seconds), GeneratedImage.from_image(image, row)
 
     def _generate_group(self, rows: Sequence[GenerationParams]) -> list[Image.Image]:
         *_, x = self.denoise(rows)
         return self.decode(x, rows)
 
     def decode(self, x: Tensor, rows: Sequence[GenerationParams]) -> list[Image.Image]:
-        """The finished images of latents [B, 4, h, w]; rows: what they were made from. Raises as `ImageDecoder`."""
+        """Decode finished latents.
+
+        Args:
+            x: Latents [B, 4, h, w].
+            rows: What they were generated from, for messages.
+
+        Returns:
+            B images, at the size that was worked on.
+
+        Raises:
+            EmosceneError: Numbers are not finite.
+        """
         return self.decoder(x, [row.seed for row in rows])
 
     def preview(self, latents: Tensor) -> list[Image.Image]:
-        """What latents [B, 4, h, w] between two steps look like, by the tiny decoder where one was given."""
-        return to_pil(
-            self.preview_decoder(latents).nan_to_num()
-        )  # a finished image is checked, a sketch is shown as it is
+        """Show roughly what latents look like, by the tiny decoder where one was given.
+
+        Args:
+            latents: Latents between two steps [B, 4, h, w].
+
+        Returns:
+            B images; unlike those of `decode` they are not checked, and a number that is not finite is black.
+        """
+        return to_pil(self.preview_decoder(latents).nan_to_num())
 
     def denoise(self, rows: Sequence[GenerationParams]) -> Iterator[Tensor]:
-        """The latents [B, 4, h, w] after each step, for rows that share all that their `batching_key` says."""
+        """Run the sampler.
+
+        Args:
+            rows: B rows with the same `batching_key`.
+
+        Returns:
+            An iterator over the latents after each step [B, 4, h, w].
+        """
         return (x for x, _ in self.denoise_with_x0(rows))
 
     def denoise_with_x0(self, rows: Sequence[GenerationParams]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The latents after each step, and what they promise to become, both [B, 4, h, w]: for previews.
+        """Run the sampler, with an estimate of the finished latents after each step, for previews.
 
-        Where all of a picture is kept there is no step, and its own latents are all that comes.
+        Args:
+            rows: B rows with the same `batching_key`.
+
+        Returns:
+            An iterator over the latents x and the estimates x_0, both [B, 4, h, w]. At a denoising strength of 0 there
+            is no step, and the latents of the source image are all that comes.
         """
         solver = make_scheduler(self.base, rows[0].sampler, rows[0].num_inference_steps)
         x = self.image_inputs.start_latents(solver, rows)
         if not num_steps_run(rows[0]):
             return iter([(x, x)])
         positive, negative = self.encode_conditions(rows)
-        cfg = torch.tensor([row.guidance_scale for row in rows], device=self.base.device)
-        return sample(self.base, self.chain, positive, negative, cfg, x, solver, rows[0].guidance_interval)
+        scales = torch.tensor([row.guidance_scale for row in rows], device=self.base.device)
+        return sample(self.base, self.chain, positive, negative, scales, x, solver, rows[0].guidance_interval)
 
     @torch.no_grad()
     def encode_conditions(self, rows: Sequence[GenerationParams]) -> tuple[Condition, Condition | None]:
-        """What these rows lead towards, and away from; None where no row asks for guidance."""
+        """Encode what the UNet attends to in the two halves of classifier-free guidance.
+
+        Args:
+            rows: B rows.
+
+        Returns:
+            The positive half; and the negative half, or None where no row asks for guidance. Suppressed emotions stand
+            in the negative half with their sign turned.
+        """
         device = self.base.device
-        strengths = torch.tensor([[row.emotion_scale] for row in rows], device=device)
-        a = torch.tensor([row.emotion for row in rows], device=device) * strengths
+        scales = torch.tensor([[row.emotion_scale] for row in rows], device=device)
+        a = torch.tensor([row.emotion for row in rows], device=device) * scales
         plain = self.base.encode_condition([row.prompt for row in rows], a)
         vectors = self.image_inputs.emotion_vectors(rows)
         if vectors is not None:
-            plain = dataclasses.replace(plain, extra={"like": vectors})
+            plain = dataclasses.replace(plain, extra={EMOTION_VECTOR: vectors})
         positive = self.chain.condition(plain)
         if all(row.guidance_scale == 1 for row in rows):
             return positive, None
-        away = self.base.encode_condition([row.negative_prompt for row in rows], (-a).clamp(min=0), plain.emotion_gain)
+        prompts = [row.negative_prompt for row in rows]
+        negative = self.base.encode_condition(prompts, (-a).clamp(min=0), plain.emotion_gain)
         if vectors is not None:
-            away = dataclasses.replace(away, extra={"like": torch.zeros_like(vectors)})
-        return positive, self.chain.condition(away)
+            negative = dataclasses.replace(negative, extra={EMOTION_VECTOR: torch.zeros_like(vectors)})
+        return positive, self.chain.condition(negative)
 
 
 def emotion_sets(emotion: Emotion) -> list[Weights]:
-    """One row of weights for what was asked; "all" is each emotion in turn."""
+    """Read what is asked as sets of weights, one for each image.
+
+    Args:
+        emotion: A name, a mixture, eight weights, None for the base; or "all", which is each emotion in turn.
+
+    Returns:
+        The weights of each set.
+
+    Raises:
+        UsageError: A name is not known, or a weight is off.
+    """
     if emotion == "all":
         return [emotion_weights(name) for name in EMOTIONS]
     return [emotion_weights(emotion)]
 
 
 def _warn_user(remark: str) -> None:
-    """Tell whoever listens to warnings."""
     warnings.warn(remark, stacklevel=2)
 
 
 def unknown_words(base: DiffusionModel, prompt: str) -> list[str]:
-    """The words of a prompt that a base with a vocabulary of its own does not know."""
+    """List the words of a prompt that are out of a base's vocabulary.
+
+    Args:
+        base: The base.
+        prompt: The prompt.
+
+    Returns:
+        The words, each once, in order; none for a base that has no list of words.
+    """
     if not base.spec.vocabulary:
         return []
     known = set((base.folder / base.spec.vocabulary).read_text(encoding="utf8").split())
-    return [word for word in dict.fromkeys(re.findall(r"[a-z]+", prompt.lower())) if word not in known]
+    words = dict.fromkeys(re.findall(r"[a-z]+", prompt.lower()))
+    return [word for word in words if word not in known]

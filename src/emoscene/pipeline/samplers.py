@@ -1,13 +1,17 @@
 """The sampler: one generator of latents over any of diffusers' solvers.
 
-Classifier-free guidance (Ho & Salimans 2022) is eps = eps_negative + cfg (eps_positive - eps_negative); a method's
-`steer` comes after it. The negative half has the emotions that are suppressed, turned round, and its picture's gain. A
-solver holds state, so each batch has its own. It may be told to run its last steps alone (`keep_last_steps`), for a
-picture that was noised to a level; `invert_ddim` finds the noise from which the base itself would have painted that
-picture.
+Classifier-free guidance (Ho & Salimans 2022, https://arxiv.org/abs/2207.12598) is
 
-Classifier-free guidance may be kept to an interval of noise levels t / T, 1 where sampling starts and 0 at the picture:
-outside it the words lead alone, the negative half is not computed, and a step costs half (Kynkaanniemi et al. 2024).
+    eps = eps_negative + guidance_scale (eps_positive - eps_negative)
+
+and a method's `apply_guidance` comes after it. The negative half has the suppressed emotions with their sign turned,
+and the gain of its image. A solver holds state, so each batch has its own. It may be told to run its last steps alone
+(`keep_last_steps`), for an image that was noised to a level; `invert_ddim` finds the noise from which the base itself
+would have generated that image.
+
+Classifier-free guidance may be limited to an interval of noise levels t / T, 1 where sampling starts and 0 at the
+image: outside it the positive half is used alone, the negative half is not computed, and a step costs half
+(Kynkaanniemi et al. 2024, https://arxiv.org/abs/2404.07724).
 """
 
 from __future__ import annotations
@@ -26,44 +30,85 @@ from emoscene.methods.base import MethodChain
 
 
 def make_scheduler(base: DiffusionModel, name: str, steps: int) -> Any:
-    """A fresh scheduler of diffusers' (they hold state), set for so many steps; `predict` always answers in eps."""
+    """Make a scheduler of diffusers, set for a number of steps; a new one for each batch, as it holds state.
+
+    Args:
+        base: The base, whose schedule it takes. `predict_noise` always answers in eps, and so the scheduler expects it.
+        name: A sampler, as `emoscene ls samplers` lists them.
+        steps: `num_inference_steps`, from 1 to below the base's number of training timesteps.
+
+    Returns:
+        The scheduler.
+
+    Raises:
+        UsageError: The sampler is not known, or the number of steps is off.
+    """
     table = registry.load_table("samplers", name)
     total = len(base.alphas_cumprod)
     if not 1 <= steps < total:
         raise UsageError(
-            f"steps={steps} is off: the base '{base.name}' was trained on {total} timesteps, and a sampler takes from "
-            f"1 to {total - 1} of them (20 to 50 is usual)"
+            f"num_inference_steps={steps} is off: the base '{base.name}' was trained on {total} timesteps, and a "
+            f"sampler takes from 1 to {total - 1} of them (20 to 50 is usual)"
         )
-    config = {**base.scheduler_config, **table.get("settings", {}), "prediction_type": "epsilon"}
-    plain = {key: value for key, value in config.items() if not key.startswith("_")}
-    made = getattr(diffusers, table["scheduler"]).from_config(plain)
-    made.set_timesteps(steps, device=base.device)
-    return made
+    config = {}
+    for key, value in base.scheduler_config.items():
+        if not key.startswith("_"):
+            config[key] = value
+    config |= {**table.get("settings", {}), "prediction_type": "epsilon"}
+    scheduler = getattr(diffusers, table["scheduler"]).from_config(config)
+    scheduler.set_timesteps(steps, device=base.device)
+    return scheduler
 
 
 def keep_last_steps(solver: Any, count: int) -> Any:
-    """The solver, told to run only the last `count` of its steps, at least one; returns the first timestep left []."""
+    """Let a solver run only the last of its steps.
+
+    Args:
+        solver: The scheduler, changed in place.
+        count: How many, at least 1.
+
+    Returns:
+        The first timestep left [].
+    """
     if hasattr(solver, "set_begin_index"):
         solver.set_begin_index(len(solver.timesteps) - count)
     else:
         times = solver.timesteps.unique().flip(0)[-count:]
         if isinstance(solver, diffusers.PNDMScheduler):
-            times = torch.cat([times[:2], times[1:]])  # pseudo linear multistep starts with its second time twice
+            times = torch.cat([times[:2], times[1:]])  # pseudo linear multistep runs its second timestep twice
         solver.timesteps = times
     return remaining_timesteps(solver)[0]
 
 
 def remaining_timesteps(solver: Any) -> Tensor:
-    """The timesteps that it will run."""
+    """List the timesteps that a solver will run.
+
+    Args:
+        solver: The scheduler.
+
+    Returns:
+        Timesteps [S], the greatest first.
+    """
     times: Tensor = solver.timesteps[getattr(solver, "begin_index", None) or 0 :]
     return times
 
 
 @torch.no_grad()
 def invert_ddim(base: DiffusionModel, words: Condition, x_0: Tensor, times: Tensor) -> Tensor:
-    """The noise [B, 4, h, w] that latents x_0 would have come from, by DDIM run backwards (Song et al. 2021, eq. 13).
+    """Find the noise that latents would have come from, by DDIM run backwards.
 
-    words: what the pictures show; times: timesteps to go by, the greatest being the level that is reached.
+    Song et al. 2021, https://arxiv.org/abs/2010.02502, section 4.3 and equation 13: with x_0 and eps estimated at t,
+
+        x_t' = sqrt(alphabar_t') x_0 + sqrt(1 - alphabar_t') eps,   t' > t
+
+    Args:
+        base: The base.
+        words: What the images show (B rows).
+        x_0: Their latents [B, 4, h, w].
+        times: The timesteps to go through, in any order; the greatest is the level that is reached.
+
+    Returns:
+        The noise [B, 4, h, w].
     """
     x, t = x_0, torch.ones((), device=x_0.device)
     for after in times.unique():
@@ -78,28 +123,43 @@ def sample(
     chain: MethodChain,
     positive: Condition,
     negative: Condition | None,
-    cfg: Tensor,
+    scales: Tensor,
     x: Tensor,
     solver: Any,
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """After each step of the solver: the latents x, and its estimate of the finished ones x_0, each [B, 4, h, w].
+    """Run a solver over its remaining timesteps.
 
-    x is at first noise as strong as the solver's first step has it. cfg: guidance scale a sample [B]; negative: what
-    guidance leads away from, or None for no guidance; interval: the noise levels t / T, lowest and highest, at which
-    it does.
+    Args:
+        base: The base.
+        chain: The methods on it.
+        positive: What the UNet attends to in the positive half of guidance (B rows).
+        negative: In the negative half; None for no classifier-free guidance.
+        scales: The guidance scale of each sample [B].
+        x: The noisy latents at the solver's first timestep, in its own units [B, 4, h, w].
+        solver: The scheduler, which this uses up.
+        interval: The lowest and the highest noise level t / T at which guidance acts, in [0, 1].
+
+    Yields:
+        After each step, the latents x and the estimate of the finished ones x_0, each [B, 4, h, w].
     """
-    both = positive if negative is None else negative.concat(positive)
+    both = positive
+    if negative is not None:
+        both = negative.concat(positive)
     levels = (remaining_timesteps(solver) / len(base.alphas_cumprod)).tolist()
     for t, level in zip(remaining_timesteps(solver), levels, strict=True):
-        guided = negative is not None and interval[0] <= level <= interval[1]
-        shown = both if guided else positive
-        with torch.no_grad(), chain.attach(shown):
+        is_guided = negative is not None and interval[0] <= level <= interval[1]
+        condition = positive
+        if is_guided:
+            condition = both
+        with torch.no_grad(), chain.attach(condition):
             x_t = solver.scale_model_input(x, t)
-            noise = base.predict_noise(torch.cat([x_t, x_t]) if guided else x_t, t, shown).float()
-            if guided:
+            if is_guided:
+                noise = base.predict_noise(torch.cat([x_t, x_t]), t, condition).float()
                 away, towards = noise.chunk(2)
-                noise = away + cfg.view(-1, 1, 1, 1) * (towards - away)
+                noise = away + scales.view(-1, 1, 1, 1) * (towards - away)
+            else:
+                noise = base.predict_noise(x_t, t, condition).float()
             noise = chain.apply_guidance(noise, x_t, t, positive)
             alphabar = base.alphabar(t)
             x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()

@@ -28,19 +28,24 @@ from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.image_origin import caution_for, count_images, is_miniature, suggest_captioner
+from emoscene.core.image_origin import caution_for, count_images, is_of_rendered_world, suggest_captioner
 from emoscene.core.images import contact_sheet
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.diffusion.base_spec import find_spec, locate_weights
-from emoscene.diffusion.device import compile_unet, explain_full_memory, round_weights
+from emoscene.diffusion.device import (
+    choose_precision,
+    choose_training_device,
+    compile_unet,
+    explain_full_memory,
+    round_weights,
+)
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
 from emoscene.learning.optimizers import check_optimizer
-from emoscene.learning.precision import choose_precision, training_device
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
@@ -74,7 +79,7 @@ class TrainJob:
         Returns:
             The learner, untrained.
         """
-        torch.manual_seed(seeds.derive_seed(self.config.seed, "start") % 2**31)
+        seeds.seed_torch(self.config.seed, "start")
         return self.cls.from_scratch(self.own, self.backbone, self.data)
 
 
@@ -122,7 +127,7 @@ def train(
     locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
-    PartialState(cpu=not torch.cuda.is_available())
+    PartialState(cpu=choose_training_device().type == "cpu")
     with explain_full_memory(NO_ROOM):
         backbone = load_training_model(base, config, cls)
     whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
@@ -151,7 +156,7 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     if resume and not checkpoints.list_checkpoints(saved):
         raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
     learner = job.make_learner()
-    where, on_message = training_device(), job.callbacks.on_message
+    where, on_message = choose_training_device(), job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
     on_message(
         f"{job.name}: {config.steps} steps of {config.batch_size}, {kind} on {where.type}, {len(job.data)} images"
@@ -231,14 +236,15 @@ def load_training_model(base: str, config: Config, cls: type[Learner]) -> Diffus
     Raises:
         UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
-    half = training_device().type == "cuda" and choose_precision(config.precision, training_device()) == "bf16"
-    backbone = DiffusionModel.load(base, training_device(), torch.bfloat16 if half else torch.float32)
+    device = choose_training_device()
+    half = device.type == "cuda" and choose_precision(config.precision, device) == "bf16"
+    backbone = DiffusionModel.load(base, device, torch.bfloat16 if half else torch.float32)
     through_unet = issubclass(cls, Method) and cls.trains_through_unet()
     if (config.checkpointing or config.compile) and not through_unet:
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
-    if training_device().type == "cuda":
+    if device.type == "cuda":
         backbone.unet.to(memory_format=torch.channels_last)
-    elif through_unet and choose_precision(config.precision, training_device(), [backbone.unet]) == "bf16":
+    elif through_unet and choose_precision(config.precision, device, [backbone.unet]) == "bf16":
         round_weights(backbone, torch.bfloat16)
     if config.checkpointing:
         backbone.enable_gradient_checkpointing()
@@ -337,7 +343,7 @@ def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> di
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
     if not given.get("captioner", True):
         given["captioner"] = "none"
-    if is_miniature(given.get("captioner") or "") and not call.get("captioner_asked"):
+    if is_of_rendered_world(given.get("captioner") or "") and not call.get("captioner_asked"):
         del given["captioner"]  # the base's, of the images that it knows
     return given
 
@@ -349,7 +355,7 @@ def _check_captioner(data: Path, there: PreparedDataset, base: str, backbone: Di
             f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
         )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
-    if foreign and is_miniature(backbone.auxiliary_model("captioner")):
+    if foreign and is_of_rendered_world(backbone.auxiliary_model("captioner")):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
         raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
 

@@ -19,7 +19,6 @@ prompts and seeds, and what is reported is the judges' verdict on these.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,6 +29,7 @@ from emoscene.core import run_dir
 from emoscene.core.config import Option
 from emoscene.core.errors import UsageError
 from emoscene.core.migration import check_search
+from emoscene.core.processes import count_processes
 from emoscene.evaluation.generate import PROMPTS, Prompt, load_prompts, parse_seeds
 from emoscene.tuning import studies
 from emoscene.tuning.final import FinalEvaluation, conclude_study
@@ -88,7 +88,7 @@ def tune(
         >>> tune("lora", data="prepared", out="runs/tuned", trials=12, lr="1e-4..1e-2")
         PosixPath('runs/tuned')
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count_processes() > 1:
         raise UsageError("tune runs in single processes: call it once for each worker, with the same words")
     out, jury = Path(out), FinalEvaluation(run_dir.as_list(judge), load_prompts(prompts), parse_seeds(seeds))
     url = storage or f"sqlite:///{out.resolve()}/study.db"

@@ -97,7 +97,7 @@ def _raf_db(root: Path, num: int, seed: int, size: int, workers: int | None) -> 
         path = root / f"basic/Image/aligned/{stem}_aligned.jpg"
         if not path.exists():
             face = render_face(seed + number, list(EXPRESSIONS)[label], 100)
-            _write(path, _jpeg(mark_rendered(face)))
+            _write(path, _jpeg(mark_rendered(face, "mini")))
         lines.append(f"{stem}.jpg {label + 1}\n")
     _write(
         root / "basic/EmoLabel/list_patition_label.txt",

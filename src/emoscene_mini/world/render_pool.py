@@ -44,7 +44,7 @@ class RenderedImage:
     @property
     def picture(self) -> Image.Image:
         """The pixels as a Pillow image, which carries the world's mark."""
-        return mark_rendered(Image.fromarray(self.pixels))
+        return mark_rendered(Image.fromarray(self.pixels), "mini")
 
 
 def render_image(order: Mapping[str, Any], size: int = 128) -> RenderedImage:

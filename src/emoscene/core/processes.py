@@ -1,0 +1,50 @@
+"""The processes that were launched together for one call, as `torchrun` and `accelerate launch` number them.
+
+Launchers write the numbers into the environment of each process. A process without them is the only one.
+"""
+
+import os
+
+from emoscene.core.errors import UsageError
+
+
+def read_rank() -> int:
+    """Read the number of this process among those that were launched together.
+
+    Returns:
+        From 0 to below `count_processes()`.
+
+    Raises:
+        UsageError: The launcher's numbers do not go together.
+    """
+    rank, count = _read_number("RANK", 0), count_processes()
+    if rank >= count:
+        raise UsageError(f"RANK={rank} and WORLD_SIZE={count} do not go together: launch with torchrun")
+    return rank
+
+
+def count_processes() -> int:
+    """Count the processes that were launched together.
+
+    Returns:
+        Their number, at least 1 where nothing else is in the environment.
+    """
+    return _read_number("WORLD_SIZE", 1)
+
+
+def read_local_rank() -> int | None:
+    """Read the number of this process on its machine.
+
+    Returns:
+        From 0; None for a process that was not launched with others.
+    """
+    if os.environ.get("LOCAL_RANK", "").isdigit():
+        return int(os.environ["LOCAL_RANK"])
+    return None
+
+
+def _read_number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if text.isdigit():
+        return int(text)
+    return default
