@@ -287,14 +287,14 @@ def make_compare(session: Session) -> Callable[..., Iterator[Any]]:
         prompt: str,
         methods: list[str] | None,
         emotions: list[str] | None,
-        scales: str | None,
+        emotion_scales: str | None,
         seed: float,
         steps: float,
     ) -> Iterator[Any]:
         with plain_errors():
             request = form.read_request({"prompt": prompt, "seed": seed, "num_inference_steps": steps})
             chosen = ["" if name == "none" else name for name in emotions or []]
-            grid = session.compare(request, methods or [], chosen, parse_scales(scales or ""))
+            grid = session.compare(request, methods or [], chosen, parse_scales(emotion_scales or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 shown = 0
                 for view in grid.views():

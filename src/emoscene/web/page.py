@@ -131,7 +131,7 @@ def add_generate_tab(session: Session) -> None:
     Args:
         session: What generates.
     """
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=4, min_width=320):
             fields: dict[str, Any] = {}
             fields["prompt"] = gr.Textbox(PROMPT, label=label_of("prompt"), lines=2, max_lines=4)
@@ -140,7 +140,7 @@ def add_generate_tab(session: Session) -> None:
             fields["method"] = method_choice(session)
             with gr.Row(elem_classes="numbers"):
                 fields["seed"] = number_field("seed")
-                dice = gr.Button("Random", min_width=60, scale=0, elem_classes="dice")
+                dice = gr.Button("Random", min_width=100, scale=0, elem_classes="dice")
                 fields["num_images_per_prompt"] = number_field("num_images_per_prompt", label="Images")
             with gr.Accordion("More settings", open=False):
                 for name in calls.FIELDS:
@@ -184,7 +184,7 @@ def add_compare_tab(session: Session) -> None:
     Args:
         session: What generates.
     """
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=2, min_width=300):
             prompt = gr.Textbox(PROMPT, label=label_of("prompt"), lines=2)
             methods = gr.CheckboxGroup(
@@ -221,7 +221,7 @@ def add_edit_tab(session: Session) -> None:
     Args:
         session: What generates.
     """
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=4, min_width=320):
             file = file_drop("Drop an image", single=True)
             prompt = gr.Textbox(
