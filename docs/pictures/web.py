@@ -12,7 +12,9 @@ from playwright.sync_api import Page, sync_playwright
 HERE = Path(__file__).parent
 DISABLED = ("gpu", "quic", "background-networking", "component-update", "sync")
 FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in DISABLED)]
-STATUS = "text => [...document.querySelectorAll('.status span')].some(s => s.offsetParent && s.innerText.includes(text))"
+STATUS = (
+    "text => [...document.querySelectorAll('.status span')].some(s => s.offsetParent && s.innerText.includes(text))"
+)
 DRAG = ((0.4, 0.6), (0.12, 0.7))  # valence and arousal, from and to
 
 
