@@ -247,8 +247,8 @@ def make_generate(session: Session) -> Callable[..., Iterator[Any]]:
                 for view in session.generate(request):
                     images, rows, status = gr.skip(), gr.skip(), f"{view.share:.0%}"
                     if view.previews:
-                        images = save_files(view.finished, folder)
-                        images += [(image, "in progress") for image in view.previews]
+                        previews = [(image, "in progress") for image in view.previews]
+                        images = [*save_files(view.finished, folder), *previews]
                     if view.share == 1 and len(view.finished) == num:
                         images = save_files(view.finished, folder)
                         rows, status = _list_rows(view), result_text(view.finished)
