@@ -48,7 +48,7 @@ def turn(browser: Browser, presses: int) -> dict[str, list[float]]:
             tab.wait_for_selector(".gallery :text('in the making')", state="attached")
             tab.wait_for_function("document.querySelector('.gallery img')?.naturalWidth > 0")
             seen.append(time.perf_counter() - began)
-            tab.wait_for_function("/picture in/.test(document.querySelector('.status')?.innerText)")
+            tab.wait_for_function("/images? in/.test(document.querySelector('.status')?.innerText)")
             tab.wait_for_selector(f".gallery :text('seed {seed}')", state="attached")
         tab.close()
     finally:
