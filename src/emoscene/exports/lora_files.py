@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -60,8 +59,8 @@ The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these 
 the files show what an export for Stable Diffusion 1.5 looks like."""
 
 
-def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
-    """Plan the files for kohya's scripts and ComfyUI.
+def plan_lora_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
+    """Plan the files that kohya's scripts, ComfyUI and AUTOMATIC1111 load.
 
     Args:
         artifact: The artifact.
@@ -100,35 +99,6 @@ def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> Expo
     script = example_script(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
     dial = DIAL.format(name=artifact.name, token=token_name(EMOTION))
     return ExportBundle("diffusers", parts, files, script, dial, _usage_text(artifact), token_name)
-
-
-def plan_webui(artifact: Artifact) -> ExportBundle:
-    """Plan the same files where AUTOMATIC1111 looks for them, with its own card beside the LoRA.
-
-    Args:
-        artifact: The artifact.
-
-    Returns:
-        The files and their descriptions.
-
-    Raises:
-        UsageError: The method has neither embeddings nor a LoRA.
-    """
-    told = plan_files(artifact, "models/Lora", "embeddings")
-    if not artifact.low_rank_factors:
-        return told
-    version = "Unknown"
-    if artifact.is_sd15:
-        version = "SD1"
-    about = {
-        "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
-        "sd version": version,
-        "activation text": token_name(EMOTION),
-        "preferred weight": 1.0,
-        "notes": f"write one of these after the prompt: {', '.join(map(token_name, artifact.tokens))}",
-    }
-    own = {f"models/Lora/{artifact.name}.json": json.dumps(about, indent=1).encode()}
-    return replace(told, parts={**told.parts, **own})
 
 
 def layer_key(part: str, layer: str) -> str:

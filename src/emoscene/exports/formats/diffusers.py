@@ -1,4 +1,4 @@
-"""Files that plain diffusers loads, and what else a script needs to paint the same image.
+"""Plain diffusers: the files that it loads, and what else a script needs to generate the same image.
 
     pytorch_lora_weights.safetensors   the update, with its rank and alpha in the metadata     load_lora_weights
     emo-awe.safetensors                an emotion's vectors under the token <emo-awe>          load_textual_inversion
@@ -59,7 +59,7 @@ GRADIENT = """diffusers' pipelines have no place for a classifier's gradient (`c
 solver's step), so this one needs emoscene, where `--emotion-scale` is the weight of the gradient."""
 
 
-def plan_files(artifact: Artifact) -> ExportBundle:
+def diffusers(artifact: Artifact) -> ExportBundle:
     """Plan the files for diffusers.
 
     Args:
