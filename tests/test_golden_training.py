@@ -220,7 +220,7 @@ def test_validation_measures_the_averaged_weights(tmp_path: Path) -> None:
     config = config_of(ema_decay=0.9, validation_images=6, validate_every=1)
     state = averaged_state(config)
     own = numbers_of(state.learner)
-    callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)(state)
+    callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet).on_step_end(state)
     [row] = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     each = losses_by_hand([AVERAGED[:2], AVERAGED[2:4]], AVERAGED[4:])
     assert row["step"] == 0
@@ -247,7 +247,7 @@ def test_a_sheet_of_images_shows_the_averaged_weights(tmp_path: Path) -> None:
     look = callbacks.TrainingCallbacks(tmp_path, config, None, paint, quiet)
     for step in range(13):
         state.step = step
-        assert look(state) is False
+        assert look.on_step_end(state) is False
     assert shown == [AVERAGED] * 4
     assert modes == [False] * 4
     names = [path.name for path in sorted((tmp_path / "progress").iterdir())]
@@ -265,7 +265,7 @@ def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Pat
     for step, shift in enumerate([0.0, 0.25, 4.0, 5.0, 6.0]):
         state.step = step
         state.average = {"matrix": torch.tensor(AVERAGED[:4]).view(2, 2), "vector": torch.tensor(AVERAGED[4:]) + shift}
-        verdicts.append(look(state))
+        verdicts.append(look.on_step_end(state))
         if verdicts[-1]:
             break
     means = []
@@ -278,6 +278,18 @@ def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Pat
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [row["loss"]["all"] for row in rows] == pytest.approx(means, rel=1e-5)
     assert numbers_of(state.final_learner())[4:] == pytest.approx([AVERAGED[4] + 0.25, AVERAGED[5] + 0.25])
+
+
+def test_of_two_validations_that_are_equally_good_the_first_is_kept(tmp_path: Path) -> None:
+    state = averaged_state(config_of(ema_decay=0.9, validation_images=6, validate_every=1, patience=5))
+    look = callbacks.TrainingCallbacks(tmp_path, state.config, Six(), None, quiet)
+    look.on_step_end(state)
+    first = state.best
+    state.step = 1
+    look.on_step_end(state)
+    assert [row["step"] for row in look.rows] == [0, 1]
+    assert look.rows[0]["loss"] == look.rows[1]["loss"]
+    assert state.best is first
 
 
 def generator_by_hand(seed: int, word: str, step: int, slot: int) -> torch.Generator:
@@ -428,14 +440,14 @@ def test_a_history_forgets_what_came_after_the_step_that_is_gone_on_from(tmp_pat
     look = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
     steps = []
     for state.step in (5, 6, 7, 8, 9, 10, 11, 12):
-        look(state)
+        look.on_step_end(state)
         steps = [row["step"] for row in look.rows]
         assert steps[:2] == [0, 5]
         assert (10 in steps) == (state.step >= 10)
     assert steps == [0, 5, 10, 12]
     fresh = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
     state.step = 0
-    fresh(state)
+    fresh.on_step_end(state)
     assert [row["step"] for row in fresh.rows] == [0], "another run begins with nothing"
 
 
@@ -445,7 +457,7 @@ def test_curves_have_a_point_every_ten_steps(tmp_path: Path) -> None:
     points: list[tuple[int, dict[str, float]]] = []
     look.tracker = SimpleNamespace(log=lambda figures, step: points.append((step, figures)))
     for step in loop.train_steps(TrainingState(Plane(), config), Six(), config):
-        look.log_step(step)
+        look.on_step(step)
         if step.number % 10 == 0:
             assert points[-1][0] == step.number
             assert points[-1][1] == {"loss": step.loss, "norm": step.norm, "lr": step.lr, "seconds": step.seconds}
@@ -524,9 +536,9 @@ def test_a_batch_of_one_trains_and_validation_reaches_the_tracker(tmp_path: Path
         log=lambda figures, step: told.append((f"step {step}", sorted(figures))),
         finish=lambda: told.append(("finish", None)),
     )
-    look(state)
+    look.on_step_end(state)
     state.step = 1
-    look(state)
+    look.on_step_end(state)
     look.close()
     names = sorted(["unseen/all", f"unseen/{EMOTIONS[0]}", f"unseen/{EMOTIONS[3]}"])
     assert told == [("start", None), ("settings", 0.05), ("step 0", names), ("step 1", names), ("finish", None)]

@@ -15,10 +15,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.learning import checkpoints
-from emoscene.learning.optimizers import OptimizerSpec, collect_state, make_optimizers, make_schedulers, restore_state
+from emoscene.learning.optimizers import (
+    OptimizerSpec,
+    apply_step,
+    check_optimizer,
+    collect_state,
+    make_optimizers,
+    make_schedulers,
+    restore_state,
+    schedule_rate,
+)
 from emoscene.training import loop
 from emoscene.training.state import Config, TrainingState
-from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
+from lines import FAST, MUON, Deep, Line, Points, same, state_of
 
 MADE_UP = """# Steepest descent, with momentum.
 class = "torch.optim.SGD"
@@ -51,10 +60,10 @@ def test_one_table_adds_an_optimizer(register: Any, tmp_path: Path) -> None:
     state = TrainingState(Line(), config)
     assert type(state.optimizers[0]) is SGD
     assert state.optimizers[0].param_groups[0]["momentum"] == 0.5
-    loop.run_training(Line(), Points(), config, tmp_path / "a", on_message=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "a")
     before = checkpoints.list_checkpoints(tmp_path / "a")[0]
     shutil.copytree(before, tmp_path / "b" / before.name)
-    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True, on_message=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
@@ -64,6 +73,40 @@ def test_a_table_that_is_off_is_told(register: Any) -> None:
     register("lost", 'class = "no_such_package.Lost"\n[settings]\n')
     with pytest.raises(UsageError, match="optimizer=lost needs a package that is not installed: install no_such_pack"):
         OptimizerSpec.find("lost").load_class()
+
+
+def test_what_is_not_installed_is_told_before_anything_is_made(register: Any) -> None:
+    register("lost", 'class = "no_such_package.Lost"\n[settings]\n')
+    with pytest.raises(UsageError, match="needs a package that is not installed"):
+        check_optimizer("lost", 1e-3)
+
+
+def test_an_optimizer_that_finds_its_rate_takes_a_tenth_of_it_at_least(register: Any) -> None:
+    register("finder", 'class = "torch.optim.SGD"\nfinds_lr = true\n[settings]\n')
+    assert check_optimizer("finder", 0.1).finds_lr
+    with pytest.raises(UsageError, match=r"give lr=1, not lr=0\.09"):
+        check_optimizer("finder", 0.09)
+
+
+@pytest.mark.parametrize("name", ["adamw", "descent"])
+def test_no_optimizer_takes_a_step_that_is_not_finite(name: str, register: Any) -> None:
+    """Fused AdamW passes over it on the device; Muon and others are not called."""
+    register("descent", MADE_UP)
+    learner = Deep()
+    before = {key: value.clone() for key, value in learner.state_dict().items()}
+    optimizers = make_optimizers(learner, 1e-2, 0.1, muon=2.0, name=name)
+    assert type(optimizers[1]) is torch.optim.Muon
+    for p in learner.parameters():
+        p.grad = torch.full_like(p, float("nan"))
+    for optimizer in optimizers:
+        apply_step(optimizer, torch.tensor(False))
+    assert same(before, learner.state_dict())
+
+
+def test_without_a_warm_up_the_first_step_has_the_highest_rate_and_the_shape_begins_after_it() -> None:
+    rates = [schedule_rate("linear", step, 11, 0.0) for step in range(11)]
+    assert rates[:3] == pytest.approx([1.0, 1.0, 0.01 + 0.99 * 0.9])
+    assert rates[10] == pytest.approx(0.01 + 0.99 * 0.1)
 
 
 def test_a_table_without_a_class_is_no_optimizer(register: Any) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 import tiny
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.data import batches
 from emoscene.learning import checkpoints
@@ -27,37 +28,37 @@ from lines import FAST, MUON, Deep, Line, Points, quiet, same, state_of
 
 def test_it_learns(tmp_path: Path) -> None:
     losses: list[float] = []
-    loop.run_training(Line(), Points(), FAST, tmp_path, on_message=quiet, on_step=lambda step: losses.append(step.loss))
+    loop.run_training(
+        Line(), Points(), FAST, tmp_path, callbacks=Callbacks(on_step=lambda step: losses.append(step.loss))
+    )
     assert len(losses) == 24
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
 @pytest.mark.parametrize(("learner", "config"), [(Line, FAST), (Deep, MUON)])
 def test_a_resumed_run_is_the_same_run(learner: type[Line], config: Config, tmp_path: Path) -> None:
-    loop.run_training(learner(), Points(), config, tmp_path / "whole", on_message=quiet)
+    loop.run_training(learner(), Points(), config, tmp_path / "whole")
     state = TrainingState(learner(), config)
     for step in loop.train_steps(state, Points(), config):
         if step.number == 7:
             break
     state.save(tmp_path / "parts", config)
-    loop.run_training(learner(), Points(), config, tmp_path / "parts", resume=True, on_message=quiet)
+    loop.run_training(learner(), Points(), config, tmp_path / "parts", resume=True)
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
 def test_micro_batches_change_nothing_but_memory(tmp_path: Path) -> None:
-    whole = loop.run_training(Line(), Points(), FAST, tmp_path / "a", on_message=quiet)
-    small = loop.run_training(
-        Line(), Points(), Config(**{**vars(FAST), "micro_batch_size": 2}), tmp_path / "b", on_message=quiet
-    )
+    whole = loop.run_training(Line(), Points(), FAST, tmp_path / "a")
+    small = loop.run_training(Line(), Points(), Config(**{**vars(FAST), "micro_batch_size": 2}), tmp_path / "b")
     torch.testing.assert_close(whole.state_dict(), small.state_dict(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_damaged_checkpoint_is_passed_over_named_and_written_anew(tmp_path: Path) -> None:
-    loop.run_training(Line(), Points(), FAST, tmp_path, on_message=quiet)
+    loop.run_training(Line(), Points(), FAST, tmp_path)
     expected, (before, newest) = state_of(tmp_path), checkpoints.list_checkpoints(tmp_path)
     (newest / "weights.safetensors").write_bytes(b"torn")
     told: list[str] = []
-    loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, on_message=told.append)
+    loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, callbacks=Callbacks(on_message=told.append))
     assert told == [
         f"skipped {newest}: weights.safetensors does not match its digest",
         f"resumed at step 20 from {before}",
@@ -85,7 +86,7 @@ def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
 
 def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
-        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, on_message=quiet)
+        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path: Path) -> None:
@@ -103,9 +104,9 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(EmosceneError, match=r"stopped at step [78], saved"):
-        loop.run_training(Line(), Points(), FAST, tmp_path / "a", on_message=quiet, on_step=interrupt)
-    loop.run_training(Line(), Points(), FAST, tmp_path / "a", resume=True, on_message=quiet)
-    loop.run_training(Line(), Points(), FAST, tmp_path / "b", on_message=quiet)
+        loop.run_training(Line(), Points(), FAST, tmp_path / "a", callbacks=Callbacks(on_step=interrupt))
+    loop.run_training(Line(), Points(), FAST, tmp_path / "a", resume=True)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "b")
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
@@ -135,12 +136,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint_whole(
 
     monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(EmosceneError, match=sentence):
-        loop.run_training(Line(), Points(), FAST, tmp_path / "parts", on_message=quiet)
+        loop.run_training(Line(), Points(), FAST, tmp_path / "parts")
     monkeypatch.undo()
     assert checkpoints.find_newest(tmp_path / "parts", pytest.fail).name == "step-5"
     assert not list((tmp_path / "parts").glob(".aside-*"))
-    loop.run_training(Line(), Points(), FAST, tmp_path / "parts", resume=True, on_message=quiet)
-    loop.run_training(Line(), Points(), FAST, tmp_path / "whole", on_message=quiet)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "parts", resume=True)
+    loop.run_training(Line(), Points(), FAST, tmp_path / "whole")
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
@@ -152,7 +153,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     try:
         (tmp_path / "ballast").write_bytes(bytes(1_000_000))
         with pytest.raises(EmosceneError, match="the disk is full"):
-            loop.run_training(Line(), Points(), FAST, tmp_path / "run", on_message=quiet)
+            loop.run_training(Line(), Points(), FAST, tmp_path / "run")
         (tmp_path / "ballast").unlink()
         loop.run_training(
             Line(), Points(), FAST, tmp_path / "run", resume=bool(checkpoints.list_checkpoints(tmp_path / "run"))
@@ -174,7 +175,7 @@ def test_a_checkpoint_that_reads_back_wrong_lets_no_older_one_go(
 
     monkeypatch.setattr(run_dir, "write_atomic", rot)
     with pytest.raises(EmosceneError, match="step-10 cannot be read back"):
-        loop.run_training(Line(), Points(), keep_one, tmp_path, on_message=quiet)
+        loop.run_training(Line(), Points(), keep_one, tmp_path)
     assert checkpoints.find_newest(tmp_path, quiet).name == "step-5"
 
 
@@ -190,6 +191,15 @@ class Hungry(Line):
         return super().compute_loss(batch)
 
 
+class HungryLater(Line):
+    """Takes three samples at a time once, and runs out of memory over the next three."""
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        if len(batch) > 3 or (len(batch) == 3 and batch.slots[0] == 3):
+            raise Hungry.error
+        return super().compute_loss(batch)
+
+
 ON_CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried")
 
 
@@ -201,16 +211,18 @@ def test_out_of_memory_takes_fewer_at_a_time_and_keeps_the_batch(
     told: list[str] = []
     losses: dict[str, list[float]] = {"plain": [], "hungry": []}
     for name, learner in {"plain": Line(), "hungry": Hungry()}.items():
-        loop.run_training(
-            learner,
-            Points(),
-            FAST,
-            tmp_path / name,
-            on_message=told.append,
-            on_step=lambda s, n=name: losses[n].append(s.loss),
-        )
+        hear = Callbacks(on_message=told.append, on_step=lambda s, n=name: losses[n].append(s.loss))
+        loop.run_training(learner, Points(), FAST, tmp_path / name, callbacks=hear)
     assert losses["hungry"] == pytest.approx(losses["plain"], abs=1e-5)
     assert told == [f"out of memory: {size} samples at a time from now on; the batch of 6 stays" for size in (3, 2)]
+
+
+def test_what_a_try_without_enough_memory_left_of_a_gradient_does_not_count(tmp_path: Path) -> None:
+    weights = []
+    for learner in (Line(), HungryLater()):
+        loop.run_training(learner, Points(), FAST, tmp_path / type(learner).__name__)
+        weights.append(learner.layer.weight.detach())
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("fed", "alone"), [(0, True), (2, False)])
@@ -220,13 +232,13 @@ def test_out_of_memory_for_good_names_what_helps(
     monkeypatch.setattr(Hungry, "fed", fed)
     monkeypatch.setattr(Hungry, "separable", alone)
     with pytest.raises(EmosceneError, match=r"out of memory with \d samples at a time: checkpointing=yes"):
-        loop.run_training(Hungry(), Points(), FAST, tmp_path, on_message=quiet)
+        loop.run_training(Hungry(), Points(), FAST, tmp_path)
 
 
 def test_another_error_is_not_taken_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "error", RuntimeError("the size of tensor a must match"))
     with pytest.raises(RuntimeError, match="must match"):
-        loop.run_training(Hungry(), Points(), FAST, tmp_path, on_message=quiet)
+        loop.run_training(Hungry(), Points(), FAST, tmp_path)
 
 
 class Aside(Line):
@@ -259,11 +271,11 @@ def test_a_step_that_is_not_finite_is_passed_over(learner: type[Line], average: 
 
 
 def test_a_checkpoint_of_another_learner_or_base_is_refused(tmp_path: Path) -> None:
-    loop.run_training(Line(), Points(), FAST, tmp_path, on_message=quiet, about={"base": "one"})
+    loop.run_training(Line(), Points(), FAST, tmp_path, about={"base": "one"})
     with pytest.raises(UsageError, match=r"another learner's \(hidden.weight differs\)"):
-        loop.run_training(Deep(), Points(), FAST, tmp_path, resume=True, on_message=quiet)
+        loop.run_training(Deep(), Points(), FAST, tmp_path, resume=True)
     with pytest.raises(UsageError, match="of another base, one and not two"):
-        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, on_message=quiet, about={"base": "two"})
+        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True, about={"base": "two"})
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "polynomial", "constant"])
@@ -295,12 +307,12 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
     """Its distance lies beside the tensors, in numbers of the groups."""
     pytest.importorskip("prodigyopt")
     config = Config(**{**vars(FAST), "optimizer": "prodigy", "lr": 1.0, "steps": 40})
-    loop.run_training(Line(), Points(), config, tmp_path / "a", on_message=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "a")
     about, _ = checkpoints.read_checkpoint(tmp_path / "a/step-35")
     assert about["numbers"]["groups"][0][0]["d"] > 2e-6, "it has found that it may go faster"
     (tmp_path / "b").mkdir()
     shutil.copytree(tmp_path / "a/step-35", tmp_path / "b/step-35")
-    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True, on_message=quiet)
+    loop.run_training(Line(), Points(), config, tmp_path / "b", resume=True)
     assert same(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 

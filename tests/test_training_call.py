@@ -94,7 +94,7 @@ def test_a_sheet_has_three_captions_without_and_with_each_emotion(
     monkeypatch.setattr(train_verb, "contact_sheet", lambda lines, columns: sheets.append((lines, columns)) or lines)
     method = tiny.made("lora", base)
     job = SimpleNamespace(config=config_of(pictures_every=2), name="lora", backbone=base, data=Captions())
-    paint = train_verb.make_sheet_painter(job, method, None)
+    paint = train_verb.make_sheet_generator(job, method, None)
     paint()
     expected = []
     for scene in ("scene 0", "scene 1", "scene 2"):
@@ -109,10 +109,10 @@ def test_a_sheet_has_three_captions_without_and_with_each_emotion(
         list(range(first, first + 9)) for first in (1, 10, 19)
     ]
     job.config = config_of(pictures_every=0)
-    assert train_verb.make_sheet_painter(job, method, None) is None
+    assert train_verb.make_sheet_generator(job, method, None) is None
     job.config = config_of(pictures_every=2)
-    with pytest.raises(UsageError, match="lora paints nothing"):
-        train_verb.make_sheet_painter(job, torch.nn.Linear(1, 1), None)
+    with pytest.raises(UsageError, match="lora generates no images"):
+        train_verb.make_sheet_generator(job, torch.nn.Linear(1, 1), None)
 
 
 def test_the_newest_whole_checkpoint_says_how_the_base_was_recorded(base: DiffusionModel, tmp_path: Path) -> None:
@@ -203,11 +203,21 @@ def test_a_dry_run_counts_the_middle_one_of_three_warm_steps(
     learner = kind("lora").from_scratch(kind("lora").Config(rank=2), base)
     config = config_of(steps=1800, batch_size=8)
     lines = list(dry_run.report_lines(learner, Captions(), config, tmp_path / "not/there"))
-    assert lines[0] == "steps: 1800 of 8, 2880.0 times 5 pictures"
+    assert lines[0] == "steps: 1800 of 8, 2880.0 times 5 images"
     assert lines[1].endswith("so far, 8 samples at a time")
     assert lines[2].endswith("3.5 GB are free")
-    assert lines[3] == "time: about 1:00:00 here, 2.000 s a step, 4 pictures a second; the loss is 0.2500"
+    assert lines[3] == "time: about 1:00:00 here, 2.000 s a step, 4 images a second; the loss is 0.2500"
     assert clock[0] == 1000 + 179
+
+
+def test_a_billion_bytes_are_a_gigabyte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dry_run, "estimate_disk", lambda learner, config: (1_500_000_000, 1))
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000_000))
+    with pytest.raises(EmosceneError, match=r"has 1\.0 GB free, and checkpoints take 1\.5 GB"):
+        dry_run.check_disk_space(None, None, tmp_path)
+    monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda folder: SimpleNamespace(free=999_900_000))
+    with pytest.raises(EmosceneError, match=r"has 999\.9 MB free"):
+        dry_run.check_disk_space(None, None, tmp_path)
 
 
 def test_a_disk_is_enough_to_the_byte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,9 +25,7 @@ def work(folder: Path, steps: int, begun: Any) -> None:
     torch.set_num_threads(1)
     config = Config(**{**vars(MUON), "steps": steps, "checkpoint_every": 1})
     begun.set()
-    loop.run_training(
-        Deep(), Points(), config, folder, resume=bool(checkpoints.list_checkpoints(folder)), on_message=quiet
-    )
+    loop.run_training(Deep(), Points(), config, folder, resume=bool(checkpoints.list_checkpoints(folder)))
 
 
 def start(server: multiprocessing.context.ForkServerContext, folder: Path, steps: int) -> BaseProcess:

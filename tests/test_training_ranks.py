@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import emoscene
 import tiny
 from emoscene.core import run_dir
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError
 from emoscene.data.preparation import prepare
 from emoscene.learning import checkpoints
 from emoscene.training import loop
+from emoscene.training.callbacks import TrainingCallbacks
 from emoscene.training.state import Config, TrainingState
 from lines import FAST, Deep, Points, quiet, state_of
 
@@ -31,32 +34,50 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-def work(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any) -> None:
+class Apart(Deep):
+    """Begins with other weights in each process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.constant_(self.layer.bias, float(os.environ.get("RANK", "0")))
+
+
+def work(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any, kind: type[Deep] = Deep) -> None:
     torch.set_num_threads(1)
     os.environ |= env
     losses: list[float] = []
     sentences: list[str] = []
     config, again = Config(**{**vars(FAST), **settings}), bool(checkpoints.list_checkpoints(folder))
-    loop.run_training(
-        Deep(),
-        Points(),
-        config,
-        folder,
-        resume=again,
-        on_message=sentences.append,
-        on_step=lambda s: losses.append(s.loss),
-    )
+    hear = Callbacks(on_message=sentences.append, on_step=lambda s: losses.append(s.loss))
+    loop.run_training(kind(), Points(), config, folder, resume=again, callbacks=hear)
     ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     told.put((ranks, losses, sentences))
 
 
-def together(server: Server, folder: Path, ranks: int, **settings: Any) -> list[tuple[int, list[float], list[str]]]:
+def decide(folder: Path, settings: dict[str, Any], env: dict[str, str], told: Any, kind: type[Deep]) -> None:
+    """Ask whether to stop; the first process alone has the history that says so."""
+    torch.set_num_threads(1)
+    os.environ |= env
+    state = TrainingState(kind(), Config(**{**vars(FAST), **settings}))
+    state.step = 5
+    own = folder / env["RANK"]
+    own.mkdir(parents=True)
+    if env["RANK"] == "0":
+        rows = [{"step": step, "loss": {"all": float(step)}} for step in (0, 5)]
+        (own / run_dir.HISTORY).write_bytes(run_dir.to_jsonl(rows))
+    enough = TrainingCallbacks(own, state.config, None, None, quiet).on_step_end(state)
+    told.put((state.num_processes, [float(enough)], []))
+
+
+def together(
+    server: Server, folder: Path, ranks: int, kind: type[Deep] = Deep, do: Any = work, **settings: Any
+) -> list[tuple[int, list[float], list[str]]]:
     """Train in so many processes; of each the ranks it saw, the losses, and what it told."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port()), "WORLD_SIZE": str(ranks)}
     told, hands = server.Queue(), []
     for rank in range(ranks):
         env = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
-        hands.append(server.Process(target=work, args=(folder, settings, env if ranks > 1 else {}, told)))
+        hands.append(server.Process(target=do, args=(folder, settings, env if ranks > 1 else {}, told, kind)))
         hands[-1].start()
     found = [told.get(timeout=60) for _ in hands]
     for hand in hands:
@@ -80,6 +101,18 @@ def test_two_ranks_are_one_with_the_same_global_batch(server: Server, batch: int
     for _, losses, _ in both:
         assert losses == pytest.approx(alone, abs=1e-5)
     close(tmp_path / "one", tmp_path / "two")
+
+
+def test_all_processes_begin_with_the_weights_of_the_first(server: Server, tmp_path: Path) -> None:
+    [(_, alone, _)] = together(server, tmp_path / "one", 1, Apart)
+    for _, losses, _ in together(server, tmp_path / "two", 2, Apart):
+        assert losses == pytest.approx(alone, abs=1e-5)
+    close(tmp_path / "one", tmp_path / "two")
+
+
+def test_whether_it_is_enough_is_for_the_first_process_to_say(server: Server, tmp_path: Path) -> None:
+    verdicts = together(server, tmp_path, 2, do=decide, patience=1)
+    assert [enough for _, [enough], _ in verdicts] == [1.0, 1.0]
 
 
 def test_another_number_of_processes_goes_on(server: Server, tmp_path: Path) -> None:

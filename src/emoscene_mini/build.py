@@ -36,6 +36,7 @@ from safetensors.torch import load_file
 
 from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
@@ -90,10 +91,10 @@ def train_part(job: BuildJob, name: str) -> None:
     learner = kind.from_scratch(learning, None, data)
     again = bool(checkpoints.list_checkpoints(saved))
     first = int(os.environ.get("RANK", 0)) == 0
-    on_progress = _watch(name, job.on_message) if first else None
-    learner = loop.run_training(
-        learner, data, config, saved, resume=again, on_message=job.on_message, on_step=on_progress
-    )
+    callbacks = Callbacks(on_message=job.on_message)
+    if first:
+        callbacks = _report_steps(name, job.on_message)
+    learner = loop.run_training(learner, data, config, saved, resume=again, callbacks=callbacks)
     if first:
         cost = {"seconds": round(time.time() - began), "samples": config.steps * config.batch_size}
         (job.work / name).mkdir(exist_ok=True)
@@ -114,17 +115,18 @@ def _torchrun(job: BuildJob, words: Sequence[str], name: str) -> None:
         raise EmosceneError(f"the stage {name} stopped: the same call goes on with it")
 
 
-def _watch(name: str, on_message: Callable[[str], None]) -> Callable[[state.Step], None]:
+def _report_steps(name: str, on_message: Callable[[str], None]) -> Callbacks:
+    """Pass messages on, with one on every fiftieth step."""
     recent: list[state.Step] = []
 
-    def on_progress(step: state.Step) -> None:
+    def on_step(step: state.Step) -> None:
         recent.append(step)
         if step.number % 50 == 0:
             loss, seconds = (sum(getattr(s, key) for s in recent) / len(recent) for key in ("loss", "seconds"))
             on_message(f"{time.strftime('%H:%M:%S')} {name} {step.number} loss {loss:.4f} {seconds:.3f} s/step")
             recent.clear()
 
-    return on_progress
+    return Callbacks(on_message=on_message, on_step=on_step)
 
 
 def tokenize(job: BuildJob) -> None:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from emoscene.core import run_dir, seeds
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -153,9 +154,7 @@ def train_judges(
         began, own = time.time(), replace(settings, steps=max(1, round(share * settings.steps)))
         judge = _warm_start(target, data, own.seed, before)
         again = bool(checkpoints.list_checkpoints(saved))
-        loop.run_training(
-            judge, data, own, saved, resume=again, on_message=on_message, on_step=_progress_callback(target, on_message)
-        )
+        loop.run_training(judge, data, own, saved, resume=again, callbacks=_report_steps(target, on_message))
         before = judge.without_hints()
         _save_judge(before, folder, check, on_message, time.time() - began, own)
     train_clip_judge(data, check, work / "clip", out / "judge-clip", tokenizer, worded, on_message)
@@ -188,15 +187,7 @@ def train_firm_judge(
     judge = Judge(replace(before.config, firm=1.0, again=decoded is not None))
     judge.load_state_dict(before.state_dict())
     again = bool(checkpoints.list_checkpoints(saved))
-    loop.run_training(
-        judge,
-        data,
-        settings,
-        saved,
-        resume=again,
-        on_message=on_message,
-        on_step=_progress_callback("firm", on_message),
-    )
+    loop.run_training(judge, data, settings, saved, resume=again, callbacks=_report_steps("firm", on_message))
     _save_judge(judge.without_hints(), folder, check, on_message, time.time() - began, settings)
 
 
@@ -217,15 +208,7 @@ def train_clip_judge(
     judge = EmotionCLIP.from_scratch(replace(CLIP, tokenizer=str(tokenizer)), None)
     judge.save_dtype = torch.float16  # type: ignore[misc]
     again = bool(checkpoints.list_checkpoints(saved))
-    loop.run_training(
-        judge,
-        data,
-        settings,
-        saved,
-        resume=again,
-        on_message=on_message,
-        on_step=_progress_callback("clip", on_message),
-    )
+    loop.run_training(judge, data, settings, saved, resume=again, callbacks=_report_steps("clip", on_message))
     _save_judge(judge, folder, check, on_message, time.time() - began, settings)
 
 
@@ -277,15 +260,16 @@ def _save_judge(
     aside.rename(folder)
 
 
-def _progress_callback(target: str, on_message: Callable[[str], None]) -> Callable[[state.Step], None]:
+def _report_steps(target: str, on_message: Callable[[str], None]) -> Callbacks:
+    """Pass messages on, with one on every hundredth step."""
     losses: list[float] = []
 
-    def on_progress(step: state.Step) -> None:
+    def on_step(step: state.Step) -> None:
         losses.append(step.loss)
         if step.number % 100 == 0:
             on_message(f"{target} {step.number}: loss {np.mean(losses[-100:]):.4f}, {step.seconds:.3f} s a step")
 
-    return on_progress
+    return Callbacks(on_message=on_message, on_step=on_step)
 
 
 if __name__ == "__main__":

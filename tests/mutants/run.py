@@ -22,14 +22,14 @@ from trees import ROOT, Trial, copied_tree, import_heavy_packages, run_tests
 
 ENOUGH = 0.90
 MODULES = {
-    "training/loop.py": ("golden_training", "training", "train"),
-    "training/state.py": ("golden_training", "training", "train"),
-    "training/callbacks.py": ("golden_training", "train"),
+    "training/loop.py": ("golden_training", "training", "callbacks", "training_ranks", "train"),
+    "training/state.py": ("golden_training", "training", "training_ranks", "train"),
+    "training/callbacks.py": ("golden_training", "training_ranks", "train"),
     "training/train.py": ("training_call", "train", "training", "photographs"),
     "training/dataloader.py": ("golden_training", "training"),
     "training/dry_run.py": ("training_call", "train"),
     "training/__init__.py": ("training",),
-    "learning/optimizers.py": ("golden_training", "training"),
+    "learning/optimizers.py": ("golden_training", "optimizers", "training"),
     "pipeline/image_inputs.py": ("golden_generation", "editing", "foreign"),
     "pipeline/samplers.py": ("golden_generation", "sampling", "editing"),
     "pipeline/pipeline.py": ("golden_generation", "sampling", "dial", "editing", "emotions", "finite"),

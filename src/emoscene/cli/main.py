@@ -11,10 +11,8 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 import emoscene
@@ -23,6 +21,9 @@ from emoscene.cli.app import read_call
 from emoscene.cli.calls import Call
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+
+REPORTED = ("on_message", "on_progress")
+"""The events that a terminal shows."""
 
 
 def main(line: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(line: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows has no letters but those of its region
         sys.stdout.reconfigure(errors="backslashreplace")
-    words = list(sys.argv[1:] if line is None else line)
+    words = sys.argv[1:] if line is None else list(line)
     if not words or words == ["help"]:
         words = ["--help"]
     try:
@@ -63,49 +64,31 @@ def run_call(call: Call) -> None:
         call: The call.
     """
     if call.verb in {"ls", "show"}:
-        getattr(help, call.verb)(**call.given, as_json=call.as_json)
+        getattr(emoscene, call.verb)(**call.given, as_json=call.as_json)
         return
     result = _call_function(call)
     if isinstance(result, dict):
-        print(json.dumps(result) if call.as_json else help.format_doctor(result))
-    elif result is not None and not call.given.get("dry_run"):
-        manifest = {"out": str(result)}
+        facts, text = result, help.format_doctor(result)
+    elif result is None or call.given.get("dry_run"):
+        return
+    else:
+        facts, text = {"out": str(result)}, str(result)
         if call.as_json:
-            manifest |= run_dir.read_manifest(Path(result))
-        print(json.dumps(manifest, ensure_ascii=False) if call.as_json else result)
+            facts |= run_dir.read_manifest(result)
+    if call.as_json:
+        text = json.dumps(facts, ensure_ascii=False)
+    print(text)
 
 
 def _call_function(call: Call) -> Any:
     """The result of the verb's function, with progress and messages on stderr."""
+    from emoscene.core.progress import terminal_callbacks
+
     function = getattr(emoscene, call.verb)
     arguments = inspect.signature(function).parameters
-    with _show_progress() as callbacks:
-        heard = {name: callback for name, callback in callbacks.items() if name in arguments}
+    with terminal_callbacks() as callbacks:
+        heard = {name: getattr(callbacks, name) for name in REPORTED if name in arguments}
         return function(**call.given, **call.pairs, **heard)
-
-
-@contextmanager
-def _show_progress() -> Iterator[dict[str, Callable[..., None]]]:
-    """`on_message(sentence)` and `on_progress(done, total)` for the terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False)
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task: list[Any] = []
-
-    def on_progress(done: int, total: int) -> None:
-        if not task:
-            bar.start()
-            task.append(bar.add_task("", total=total))
-        bar.update(task[0], completed=done, total=total)
-
-    try:
-        yield {"on_message": lambda sentence: console.print(sentence, markup=False), "on_progress": on_progress}
-    finally:
-        if task:
-            bar.stop()
 
 
 def _print_error(sentence: str, status: int) -> int:

@@ -61,9 +61,7 @@ OPTIONS = {
         _row("images", "str", "out/awe", "a folder of images to judge, from anywhere"),
         _row("trials", "int", 20, "the number of trials of all workers together", span=(1, 1_000_000)),
         _row("storage", "str", "sqlite:///tune.db", "a database that SQLAlchemy knows; --out/study.db, if left out"),
-        _row(
-            "selector", "str", "runs/selector", "the EmotionCLIP or judge that compares trials, and judges nothing else"
-        ),
+        _row("selector", "str", "runs/selector", "the EmotionCLIP or judge that compares trials"),
         _row("clip", "str", "clip-vit-base-patch32", "a CLIP that scores the prompt's alignment: a folder or a hub id"),
         _row("semantics", "str", "resnet-50", "a classifier of objects, for semantic clarity: a folder or a hub id"),
         _row("features", "str", "dinov2-base", "a vision model for distances: a folder, a hub id, or inception"),
@@ -76,9 +74,7 @@ OPTIONS = {
         _row("host", "str", "127.0.0.1", "the address to listen on; this machine alone, if left out"),
         _row("port", "int", 7860, "the port; 0 takes any that is free", span=(0, 65535)),
         _row("password", "str", "secret", "asked of whoever opens the page, with the user name emoscene"),
-        _row(
-            "allow_host", "str", "images.example.org", "one more name by which the page is reached, such as a proxy's"
-        ),
+        _row("allow_host", "str", "images.example.org", "one more name of the page, such as a proxy's"),
         _row("screen", "bool", True, "run the base's safety checker on images, where it has one"),
     )
 }

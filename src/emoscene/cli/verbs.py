@@ -26,44 +26,32 @@ from emoscene.core.parameter import CLI, EVALUATE, Parameter
 from emoscene.core.request import PARAMETERS, list_parameters
 
 VERBS = {
-    "generate": (
-        "Generate images from a prompt, with an emotion.",
-        'emoscene generate "a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
-    ),
-    "prepare": (
-        "Prepare a source's images for training.",
-        "emoscene prepare mini --limit 6000 --out out/prepared",
-    ),
-    "train": (
-        "Train a method or an encoder on a prepared folder.",
-        "emoscene train lora --data out/prepared --out runs/lora steps=900",
-    ),
-    "evaluate": (
-        "Score a method, or any folder of images.",
-        "emoscene evaluate --method lora --seeds 0:4 --out out/scores",
-    ),
-    "tune": (
-        "Search a method's settings with Optuna: any number of workers, one database.",
-        "emoscene tune guidance --data out/prepared --trials 12 --out out/tuned steps=300 "
-        "classifier_scale=2..40 guidance_scale=2..8",
-    ),
-    "report": (
-        "Compare any number of scores on one page that needs no network.",
-        "emoscene report out/none out/lora --out out/report",
-    ),
-    "export": (
-        "Write a trained method as files that other programs load, with a model card.",
-        "emoscene export runs/lora --to diffusers --out out/export",
-    ),
-    "doctor": ("Show what this machine has, and the command for what is missing.", "emoscene doctor"),
-    "web": (
-        "Serve a page to generate images, compare methods, edit emotions and ask judges, for this machine alone.",
-        "emoscene web --port 7860",
-    ),
-    "ls": ("List what there is, by kind.", "emoscene ls methods"),
-    "show": ("Show one thing: its settings, its words, its place.", "emoscene show lora"),
+    "generate": "Generate images from a prompt, with an emotion.",
+    "prepare": "Prepare a source's images for training.",
+    "train": "Train a method or an encoder on a prepared folder.",
+    "evaluate": "Score a method, or any folder of images.",
+    "tune": "Search a method's settings with Optuna: any number of workers, one database.",
+    "report": "Compare any number of scores on one page that needs no network.",
+    "export": "Write a trained method as files that other programs load, with a model card.",
+    "doctor": "Show what this machine has, and the command for what is missing.",
+    "web": "Serve a page to generate images, compare methods, edit emotions and ask judges, for this machine alone.",
+    "ls": "List what there is, by kind.",
+    "show": "Show one thing: its settings, its words, its place.",
 }
-"""The package's own verbs: what each does, and an example."""
+"""The package's own verbs, and what each does."""
+EXAMPLES = {
+    "generate": '"a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
+    "prepare": "mini --limit 6000 --out out/prepared",
+    "train": "lora --data out/prepared --out runs/lora steps=900",
+    "evaluate": "--method lora --seeds 0:4 --out out/scores",
+    "tune": "guidance --data out/prepared --trials 12 --out out/tuned steps=300 classifier_scale=2..40",
+    "report": "out/none out/lora --out out/report",
+    "export": "runs/lora --to diffusers --out out/export",
+    "web": "--port 7860",
+    "ls": "methods",
+    "show": "lora",
+}
+"""What may follow each on a line."""
 SCOPES = {"generate": CLI, "evaluate": EVALUATE}
 """The verbs that take parameters of a generation, and which."""
 REST = "Base, weights, device and files"
@@ -145,7 +133,9 @@ def load_verb(name: str) -> Verb:
     """
     function = _find_function(name)
     text = ast.get_docstring(function) or ""
-    sentence, example = VERBS.get(name) or _describe(name, text)
+    sentence, example = _describe(name, text)
+    if name in VERBS:
+        sentence, example = VERBS[name], f"emoscene {name} {EXAMPLES.get(name, '')}".rstrip()
     words, options, needs = {}, dict[str, Parameter](), []
     described = _read_args(text)
     for argument, default, positional in _list_arguments(function):

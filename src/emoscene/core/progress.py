@@ -1,4 +1,4 @@
-"""The person at the terminal, as a long job knows them: a bar to look at, and Ctrl-C."""
+"""The person at the terminal, as a long job knows them: messages, a bar to look at, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from emoscene.core.callbacks import Callbacks
 
 
 @contextmanager
@@ -53,8 +55,7 @@ def progress_bar(
     Yields:
         A function that takes the number of steps done, and a function that describes the state.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not visible, console=Console(stderr=True)) as progress:
+    with _make_bar(Console(stderr=True), visible) as progress:
         task, last = progress.add_task(word, total=total, completed=done), 0.0
 
         def show(number: int, describe: Callable[[], str]) -> None:
@@ -64,3 +65,36 @@ def progress_bar(
                 progress.update(task, completed=number, description=describe())
 
         yield show
+
+
+@contextmanager
+def terminal_callbacks() -> Iterator[Callbacks]:
+    """Report a verb's events on stderr: a message is a line, progress a bar where stderr is a terminal.
+
+    Yields:
+        The callbacks; the bar is gone afterwards.
+    """
+    console = Console(stderr=True, highlight=False)
+    progress = _make_bar(console, visible=console.is_terminal, transient=True)
+    tasks: list[TaskID] = []
+
+    def print_message(message: str) -> None:
+        console.print(message, markup=False)
+
+    def move_bar(done: int, total: int) -> None:
+        if not tasks:
+            progress.start()
+            tasks.append(progress.add_task("", total=total))
+        progress.update(tasks[0], completed=done, total=total)
+
+    try:
+        yield Callbacks(on_message=print_message, on_progress=move_bar)
+    finally:
+        if tasks:
+            progress.stop()
+
+
+def _make_bar(console: Console, visible: bool, transient: bool = False) -> Progress:
+    """A bar that is not on the screen yet; a transient one leaves nothing there."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not visible, transient=transient)

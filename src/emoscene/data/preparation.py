@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
+from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import is_miniature
@@ -139,8 +140,8 @@ def prepare(
             choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
             if cls.deals:
                 choice["limit"] = None
-            on_progress = on_progress or _ignore_progress
-            _run_job(PrepareJob(begun, pictures, eyed, config, choice, source, mark, on_message, on_progress))
+            callbacks = Callbacks(on_message=on_message, on_progress=on_progress or ignore_event)
+            _run_job(PrepareJob(begun, pictures, eyed, config, choice, source, mark, callbacks))
     return begun.path
 
 
@@ -188,8 +189,7 @@ class PrepareJob:
     choice: Mapping[str, Any]
     source: str
     mark: Mapping[str, str]
-    on_message: Callable[[str], None]
-    on_progress: Callable[[int, int], None]
+    callbacks: Callbacks
 
     def count_progress(self, total: int, there: int, world: int) -> Callable[[int], None]:
         """Make a function that counts images and reports progress, assuming that all processes are equally fast.
@@ -207,7 +207,7 @@ class PrepareJob:
         def count(more: int) -> None:
             nonlocal done
             done = min(total, done + more * world)
-            self.on_progress(done, total)
+            self.callbacks.on_progress(done, total)
 
         return count
 
@@ -216,10 +216,10 @@ def _run_job(job: PrepareJob) -> None:
     folder, total = job.stage.path, len(job.pictures)
     with WorkerGroup(folder) as crew:
         if crew.rank:
-            job = replace(job, on_message=_ignore_message, on_progress=_ignore_progress)
+            job = replace(job, callbacks=Callbacks())  # the first process speaks for all
         found = _notes(folder, total)
         if not all(path.exists() for path in found):
-            job.on_message(f"{job.source}: checking {total} pictures")
+            job.callbacks.on_message(f"{job.source}: checking {total} pictures")
         found[0].parent.mkdir(exist_ok=True)
         crew.complete(
             found,
@@ -235,7 +235,7 @@ def _run_job(job: PrepareJob) -> None:
         crew.complete(
             parts,
             lambda mine: encoding.encode_shards(
-                folder, job.pictures, chosen, SHARD, mine, job.networks, job.on_message, count
+                folder, job.pictures, chosen, SHARD, mine, job.networks, job.callbacks.on_message, count
             ),
         )
         crew.close(
@@ -270,7 +270,7 @@ def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], No
         run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
         run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(count_notes(run), path))  # type: ignore[misc]
         if not job.pictures.deals:
-            job.on_message(f"{run.stop} of {len(job.pictures)} pictures checked")
+            job.callbacks.on_message(f"{run.stop} of {len(job.pictures)} pictures checked")
 
 
 def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
@@ -280,15 +280,17 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
         run_dir.write_atomic(job.stage.path / "quarantine.jsonl", run_dir.to_jsonl(bad))
     chosen = make_plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
     if bad:
-        job.on_message(f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why")
+        job.callbacks.on_message(
+            f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why"
+        )
     for line in [
         *chosen.report_lines(),
         *list_cautions(job.networks, chosen.find_rendered(), chosen.list_caption_sources()),
     ]:
-        job.on_message(line)
+        job.callbacks.on_message(line)
     backbone = job.networks.backbone
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)
-    job.on_message(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
+    job.callbacks.on_message(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
     return chosen
 
 
@@ -312,14 +314,6 @@ def _check_writable(out: Path) -> Iterator[None]:
             f"{error.filename or out} cannot be written ({error.strerror}): give --out a folder that may be written, "
             "or see to its permissions and call again as before; what is finished stays"
         ) from error
-
-
-def _ignore_progress(done: int, total: int) -> None:
-    """Report no progress."""
-
-
-def _ignore_message(sentence: str) -> None:
-    """The first process speaks for all."""
 
 
 def _networks(config: Config, backbone: DiffusionModel, eyes: str, voice: str) -> Networks:

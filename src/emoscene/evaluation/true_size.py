@@ -26,6 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.base_spec import find_spec, locate_weights
 from emoscene.diffusion.loading import CONFIGS, PIPELINE
@@ -140,9 +141,8 @@ def try_method(name: str, folder: Path, out: Path) -> dict[str, Any]:
     shutil.rmtree(target, ignore_errors=True)
     run = out / f"{name}-run"
     shutil.rmtree(run, ignore_errors=True)
-    loop.run_training(
-        method, RandomSamples(), config, run, on_message=print, on_step=lambda step: seconds.append(step.seconds)
-    )
+    callbacks = Callbacks(on_message=print, on_step=lambda step: seconds.append(step.seconds))
+    loop.run_training(method, RandomSamples(), config, run, callbacks=callbacks)
     target.mkdir(parents=True)
     learners.save_learner(method, name, target, backbone)
     shutil.rmtree(run)

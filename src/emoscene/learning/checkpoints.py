@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,70 +26,139 @@ Parts = Mapping[str, Mapping[str, Tensor]]
 
 
 def save_checkpoint(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
-    """Write `folder/step-N`, each part a file of tensors, and let go of all but the newest `keep` valid ones.
+    """Write `folder/step-N`, each part a file of tensors, and remove all but the newest valid checkpoints.
 
-    Raises Failure where the disk is full, or gives back other bytes than it was given; older ones then stay.
+    Args:
+        folder: The run's checkpoints.
+        step: How many steps are done, from 0 on.
+        parts: The tensors by name, of each part such as `weights` and `moments`.
+        keep: How many valid checkpoints stay, this one among them, from 1 on.
+        **facts: What stands beside the digests in `state.json`.
+
+    Returns:
+        The checkpoint's folder; one of this step that is valid stays as it is.
+
+    Raises:
+        EmosceneError: The disk is full, or gives back other bytes than it was given; older checkpoints then stay.
     """
     target = folder / f"step-{step}"
-
-    def pour(aside: Path) -> None:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        for name, tensors in parts.items():
-            whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-            save_file(whole, str(aside / f"{name}.safetensors"))
-        digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
-        (aside / "state.json").write_bytes(json.dumps({"step": step, **facts, "sha256": digests}, indent=1).encode())
-
     if target.exists() and find_fault(target):
         shutil.rmtree(target)
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        run_dir.write_atomic(target, pour)
-        if reason := find_fault(target):
-            raise EmosceneError(
-                f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume"
-            )
-        others = [one for one in list_checkpoints(folder) if one != target]
-        kept = islice((one for one in reversed(others) if not find_fault(one)), keep - 1)
-        for old in set(others) - set(kept):
-            shutil.rmtree(old)
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    run_dir.write_atomic(target, partial(_write_parts, parts, {"step": step, **facts}))
+    if reason := find_fault(target):
+        raise EmosceneError(f"{target} cannot be read back ({reason}): look after the disk, then go on with --resume")
+    _remove_old(folder, target, keep)
     return target
 
 
+def _write_parts(parts: Parts, facts: Mapping[str, Any], aside: Path) -> None:
+    """Fill the folder `aside` with the tensors, and with `state.json` that holds the facts and all digests."""
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, tensors in parts.items():
+        whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(whole, str(aside / f"{name}.safetensors"))
+    digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
+    (aside / "state.json").write_bytes(json.dumps({**facts, "sha256": digests}, indent=1).encode())
+
+
+def _remove_old(folder: Path, newest: Path, keep: int) -> None:
+    """Remove what is damaged, and what is older than the newest `keep` valid checkpoints."""
+    valid = 1  # the newest
+    for old in reversed(list_checkpoints(folder)):
+        if old == newest:
+            continue
+        if valid < keep and not find_fault(old):
+            valid += 1
+        else:
+            shutil.rmtree(old)
+
+
 def read_checkpoint(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """What a checkpoint says of itself, and its parts, in memory of their own."""
+    """Read a checkpoint.
+
+    Args:
+        target: Its folder.
+
+    Returns:
+        What `state.json` says, and the tensors by name of each part, in memory of their own.
+
+    Raises:
+        EmosceneError: A name in it leads out of the folder.
+    """
     about = json.loads((target / "state.json").read_text(encoding="utf8"))
-    files = [resolve_inside(target, name) for name in about["sha256"]]
-    return about, {file.stem: {k: v.clone() for k, v in load_file(str(file)).items()} for file in files}
+    parts = {}
+    for name in about["sha256"]:
+        file = resolve_inside(target, name)
+        parts[file.stem] = {key: value.clone() for key, value in load_file(str(file)).items()}
+    return about, parts
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    """List the checkpoints of a run.
+
+    Args:
+        folder: The run's checkpoints; it need not exist.
+
+    Returns:
+        Their folders, that of the first step first, damaged ones among them.
+    """
+    return sorted(folder.glob("step-*"), key=_step_number)
+
+
+def _step_number(target: Path) -> int:
+    return int(target.name.removeprefix("step-"))
 
 
 def find_fault(target: Path) -> str | None:
-    """Why a checkpoint cannot be used, or None."""
+    """Look for a reason not to use a checkpoint.
+
+    Args:
+        target: Its folder.
+
+    Returns:
+        The reason, such as a file that does not match its SHA-256 digest; None where it is valid.
+    """
     try:
         digests = json.loads((target / "state.json").read_text(encoding="utf8"))["sha256"]
-        wrong = [name for name, digest in digests.items() if _digest(resolve_inside(target, name)) != digest]
+        for name, digest in digests.items():
+            if _digest(resolve_inside(target, name)) != digest:
+                return f"{name} does not match its digest"
     except (OSError, ValueError, KeyError, EmosceneError) as error:
         return f"{type(error).__name__}: {error}"
-    return f"{wrong[0]} does not match its digest" if wrong else None
+    return None
 
 
 def find_newest(folder: Path, on_message: Callable[[str], None]) -> Path:
-    """The newest valid checkpoint; damaged ones are named and passed over. Raises Usage where there is none."""
+    """Find the newest valid checkpoint.
+
+    Args:
+        folder: The run's checkpoints.
+        on_message: Receives a sentence on each damaged one that is passed over.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UsageError: There is none.
+    """
     for target in reversed(list_checkpoints(folder)):
-        if not (reason := find_fault(target)):
+        reason = find_fault(target)
+        if reason is None:
             return target
         on_message(f"skipped {target}: {reason}")
     raise UsageError(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
 
 
 def remove_partial(folder: Path) -> None:
-    """Clear away what a killed process left half written."""
+    """Remove what a killed process left half written.
+
+    Args:
+        folder: The run's checkpoints.
+    """
     for aside in folder.glob(f"{run_dir.TEMPORARY_PREFIX}*"):
         shutil.rmtree(aside)
 

@@ -57,24 +57,56 @@ class Batch:
         return len(self.slots)
 
     def _draw(self, word: str, kind: Any, *shape: int) -> Tensor:
-        generators = (seeds.torch_generator(self.seed, word, self.step, slot) for slot in self.slots)
-        drawn = torch.stack([kind(shape, generator=g) for g in generators])
-        return move_to_device(drawn, self.device)
+        numbers = []
+        for slot in self.slots:
+            generator = seeds.torch_generator(self.seed, word, self.step, slot)
+            numbers.append(kind(shape, generator=generator))
+        return move_to_device(torch.stack(numbers), self.device)
 
     def normal(self, word: str, *shape: int) -> Tensor:
-        """Standard normal numbers [B, *shape], the same for the same (seed, word, step, slot)."""
+        """Draw standard normal numbers, the same for the same (seed, word, step, slot).
+
+        Args:
+            word: What they are for, such as `noise`; another word draws others.
+            *shape: A sample's own shape.
+
+        Returns:
+            [B, *shape], on the batch's device.
+        """
         return self._draw(word, torch.randn, *shape)
 
     def uniform(self, word: str, *shape: int) -> Tensor:
-        """Uniform numbers [B, *shape] in [0, 1)."""
+        """Draw uniform numbers, the same for the same (seed, word, step, slot).
+
+        Args:
+            word: What they are for, such as `timestep`; another word draws others.
+            *shape: A sample's own shape.
+
+        Returns:
+            [B, *shape] in [0, 1), on the batch's device.
+        """
         return self._draw(word, torch.rand, *shape)
 
     def timesteps(self, total: int = 1000) -> Tensor:
-        """Timesteps [B], uniform over 0 .. total - 1."""
+        """Draw a timestep a sample, all equally likely.
+
+        Args:
+            total: How many there are.
+
+        Returns:
+            [B] integers, 0 to total - 1.
+        """
         return (self.uniform("timestep") * total).long()
 
     def select(self, index: slice) -> Batch:
-        """A part of the batch; its samples keep their slots and so their randomness."""
+        """Take a part of the batch.
+
+        Args:
+            index: Which samples, counted within this batch.
+
+        Returns:
+            These samples; they keep their slots and so their randomness.
+        """
         columns = {name: value[index] for name, value in self.columns.items()}
         return Batch(columns, self.seed, self.step, self.slots[index], self.device)
 
@@ -82,10 +114,20 @@ class Batch:
 class Learner(nn.Module, ABC):
     """The contract of all that trains. A subclass is final and its file bears its name.
 
-    Config: a frozen dataclass whose defaults run. reads: the columns it learns from. role: whose pictures those are.
-    files: which part of the state goes to which file, file name -> (prefix of the state's names, prefix in the file).
-    stored: the precision its files are written in. alone: whether a sample's loss is the same in any company; that of a
-    contrast is not, so its batch cannot be taken in parts when memory is short.
+    A method or an encoder implements `from_scratch` and `compute_loss` and names the columns that it reads; all else
+    has a default. The parameters that require a gradient are trained; the state that `state_dict` gives is saved.
+
+    Attributes:
+        Config: A frozen dataclass whose defaults run.
+        columns: The columns of a prepared folder that it learns from; one without columns has nothing to learn.
+        split: The role of the images that it learns from, as `prepare` gives them out.
+        files: Which part of the state goes to which file: file name -> (prefix of the state's names, prefix in the
+            file).
+        save_dtype: The type of the numbers in its files.
+        separable: Whether a sample's loss is the same in any batch. That of a contrast is not, so its batch cannot be
+            taken in parts when memory is short.
+        history: What the folder that it was loaded from says of its origin, as text; None for a new one.
+        remark: A sentence on one that was loaded on another base than it was trained on, else empty.
     """
 
     Config: ClassVar[type]
@@ -98,41 +140,105 @@ class Learner(nn.Module, ABC):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
-        self.history: str | None = None  # of one that was loaded
-        self.remark = ""  # a sentence on one that was loaded on another base than it was trained on
+        self.history: str | None = None
+        self.remark = ""
 
     @classmethod
     @abstractmethod
     def from_scratch(cls, config: Any, base: DiffusionModel | None, data: Any = None) -> Self:
-        """A new learner, sized by what it stands on. `data` is what it will train on, None where it is loaded."""
+        """Make a new learner, sized by the base that it stands on.
+
+        Its first weights come from torch's global generator, which the caller seeds.
+
+        Args:
+            config: Its settings, a `cls.Config`.
+            base: The frozen diffusion model; None for an encoder that needs none.
+            data: What it will train on, a `PreparedDataset`; None where saved weights are loaded next.
+
+        Returns:
+            The learner, in float32.
+
+        Raises:
+            UsageError: The settings or the data do not suit it.
+        """
 
     @abstractmethod
     def compute_loss(self, batch: Batch) -> Tensor:
-        """One number a sample [B]."""
+        """Compute the loss of each sample.
+
+        It draws randomness from the batch alone, and a sample's loss depends on no other sample (unless `separable` is
+        false): so the loss is the same in parts, after a resumption and on any number of processes.
+
+        Args:
+            batch: B samples with the columns in `columns`, on the learner's device.
+
+        Returns:
+            [B] floats, whose mean over the global batch is what training lowers.
+        """
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss: distributed wrappers synchronise what goes through `forward`."""
+        """Compute the loss by `compute_loss`; distributed wrappers synchronise what goes through `forward`.
+
+        Args:
+            batch: B samples.
+
+        Returns:
+            [B] floats.
+        """
         return self.compute_loss(batch)
 
     def validate(self, data: Any) -> dict[str, Any]:
-        """What it measures of itself once trained, on pictures that it did not learn from; kept in its card."""
+        """Measure the trained learner on images that it did not learn from.
+
+        Args:
+            data: These images, a `PreparedDataset`.
+
+        Returns:
+            Figures by name, plain numbers and lists, which its card keeps; none by default.
+        """
         return {}
 
     def lr_multiplier(self, name: str) -> float:
-        """The multiple of the learning rate at which the parameter `name` trains."""
+        """Say at which multiple of the learning rate a parameter trains.
+
+        Args:
+            name: The parameter, one of `trainable`.
+
+        Returns:
+            The multiple, above 0; 1 by default.
+        """
         return 1.0
 
     def use_muon(self, name: str) -> bool:
-        """Whether Muon may move the matrix `name`: one of a transformer's blocks, as transformers names them."""
+        """Say whether Muon may move a matrix, where `muon` is set (see `optimizers`).
+
+        Args:
+            name: The parameter, one of `trainable`, with two dimensions.
+
+        Returns:
+            By default whether it belongs to a transformer's block, as transformers names them (`.layer`).
+        """
         return ".layer" in name
 
     def extra_files(self) -> dict[str, dict[str, Any]]:
-        """JSON files that other programs expect beside the weights."""
+        """Make the JSON files that other programs expect beside the weights.
+
+        Returns:
+            Their content by file name; none by default.
+        """
         return {}
 
     @contextmanager
     def attach(self, condition: Condition | None = None) -> Iterator[None]:
-        """The learner is attached to the backbone inside, and nothing of it is left outside."""
+        """Attach the learner to the base inside the `with` block; nothing of it is left outside.
+
+        Args:
+            condition: What the images are to show, where the learner's layers ask for it at generation; None while it
+                learns, for then each loss sets its own.
+
+        Yields:
+            Nothing.
+        """
         yield
 
     @property
@@ -147,7 +253,15 @@ class Learner(nn.Module, ABC):
 
 
 def move_to_device(value: Any, device: torch.device | str) -> Any:
-    """A column where it is computed with; a tensor's way to the GPU keeps nobody waiting."""
+    """Move a column to the device that computes with it; a tensor's way to the GPU keeps nobody waiting.
+
+    Args:
+        value: A tensor [B, ...], or a list, which stays where it is.
+        device: The device.
+
+    Returns:
+        The column.
+    """
     if not isinstance(value, Tensor):
         return value
     if torch.device(device).type == "cuda":
@@ -156,11 +270,21 @@ def move_to_device(value: Any, device: torch.device | str) -> Any:
 
 
 def save_learner(learner: Learner, name: str, folder: Path, base: DiffusionModel | None, **facts: Any) -> None:
-    """Write the weights and `learner.json`, which is enough to load them, each file atomically."""
-    state = {
-        key: value.detach().to("cpu", learner.save_dtype if value.is_floating_point() else value.dtype).contiguous()
-        for key, value in learner.state_dict().items()
-    }
+    """Write the weights and `learner.json`, which is enough to load them, each file atomically.
+
+    Args:
+        learner: What was trained.
+        name: Its class's name in the registry.
+        folder: The artifact's folder, which exists.
+        base: What it was trained on; None where it stands on nothing.
+        **facts: What else the card says, such as the data's fingerprint.
+    """
+    state = {}
+    for key, value in learner.state_dict().items():
+        here = value.detach().cpu()
+        if here.is_floating_point():
+            here = here.to(learner.save_dtype)
+        state[key] = here.contiguous()
     for file, (mine, theirs) in learner.files.items():
         part = {theirs + key[len(mine) :]: value for key, value in state.items() if key.startswith(mine)}
         if part:
@@ -178,28 +302,49 @@ def save_learner(learner: Learner, name: str, folder: Path, base: DiffusionModel
 
 
 def base_facts(base: DiffusionModel) -> dict[str, Any]:
-    """What a card says of the base that a learner was trained on."""
+    """Describe the base that a learner was trained on, for its card.
+
+    Args:
+        base: The base.
+
+    Returns:
+        Its name, fingerprint, the shapes of its weights and the width of its text.
+    """
     return {"name": base.name, "fingerprint": base.fingerprint, "shapes": base.shapes, "width": base.text_dim}
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What a saved learner says of itself. Raises Usage where there is none, Failure where it cannot be read."""
+    """Read what a saved learner says of itself.
+
+    Args:
+        folder: The artifact's folder.
+
+    Returns:
+        Its card, of which `check_card` is sure.
+
+    Raises:
+        UsageError: There is none.
+        EmosceneError: It is damaged.
+    """
     if not (folder / CARD).is_file():
         raise UsageError(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
     try:
-        found: dict[str, Any] = run_dir.parse_json((folder / CARD).read_text(encoding="utf8"))
-        check_card(found)
+        card: dict[str, Any] = run_dir.parse_json((folder / CARD).read_text(encoding="utf8"))
+        check_card(card)
     except (ValueError, KeyError, TypeError) as error:
         raise EmosceneError(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
-    return found
+    return card
 
 
 def check_card(card: Any) -> None:
     """Check that a card, which a stranger may have written, has what every card has.
 
+    Args:
+        card: What its JSON says.
+
     Raises:
-        KeyError: for a value that is missing.
-        TypeError: for a value of another kind.
+        KeyError: A value is missing.
+        TypeError: A value is of another kind.
     """
     kinds: dict[str, type] = {"learner": str, "config": dict, "emotions": list}
     for name, kind in kinds.items():
@@ -214,16 +359,38 @@ def check_card(card: Any) -> None:
 
 
 def read_history(folder: Path) -> str:
-    """All that a folder says of where it comes from, as text: whose fingerprint stands in it helped to make it."""
-    files = (folder / name for name in (CARD, run_dir.MANIFEST))
-    return "".join(file.read_text(encoding="utf8", errors="replace") for file in files if file.is_file())
+    """Read all that a folder says of where it comes from; whose fingerprint stands in it helped to make it.
+
+    Args:
+        folder: The artifact's folder.
+
+    Returns:
+        The text of its card and its manifest; empty where it has neither.
+    """
+    text = ""
+    for name in (CARD, run_dir.MANIFEST):
+        if (folder / name).is_file():
+            text += (folder / name).read_text(encoding="utf8", errors="replace")
+    return text
 
 
 def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: Any) -> Learner:
-    """The learner saved in `folder`; `late` replaces settings that may change at use.
+    """Load a saved learner.
 
-    On another checkpoint of the architecture that it was trained on, its `remark` says so. Raises Usage for weights of
-    another architecture or another label order, Failure for a damaged file.
+    Args:
+        kind: `methods` or `encoders`.
+        folder: The artifact's folder.
+        base: What it is used on; None for an encoder that needs none. Another checkpoint of the architecture that it
+            was trained on will do, and its `remark` then says so.
+        **late: Settings that replace those of the training; only such as may change at use.
+
+    Returns:
+        The learner, frozen, on the base's device or else the CPU.
+
+    Raises:
+        UsageError: Its weights are for another architecture or another order of emotions, or a setting was settled by
+            the training.
+        EmosceneError: A file is damaged.
     """
     about = read_card(folder)
     remark = ""
@@ -232,14 +399,15 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
     if tuple(about["emotions"]) != EMOTIONS:
         raise UsageError(f"{folder} has another order of emotions: {', '.join(about['emotions'])}")
     cls: type[Learner] = registry.load_plugin(kind, about["learner"])
-    for key in {option.name for option in configs.list_options(cls.Config) if not option.runtime} & late.keys():
-        raise UsageError(f"{key} was settled when {folder} was trained (emoscene show {about['learner']})")
+    for option in configs.list_options(cls.Config):
+        if option.name in late and not option.runtime:
+            raise UsageError(f"{option.name} was settled when {folder} was trained (emoscene show {about['learner']})")
     settings = configs.replace_fields(configs.read_saved_fields(cls.Config(), about["config"]), late)
     _check_places(cls, settings, folder)
     learner = cls.from_scratch(settings, base)
     try:
         _load_weights(learner, folder)
-    except Misfit as error:
+    except MismatchError as error:
         if base is not None and remark and "shapes" not in about["base"]:
             raise _refusal(folder, about["base"], base, str(error)) from error
         raise EmosceneError(f"{folder} holds other weights than its {CARD} says ({error}): {AGAIN}") from error
@@ -249,7 +417,7 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
 
 
 def _check_places(cls: type[Learner], settings: Any, folder: Path) -> None:
-    """Raises Failure for a card that leads to another folder instead of describing what lies beside it."""
+    """Refuse a card that leads to another folder instead of describing what lies beside it."""
     if any(getattr(settings, name, "") for name in DESCRIPTIONS):
         return
     for name in (getattr(cls, "borrows", ""), "tokenizer"):
@@ -263,15 +431,15 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
     """Compare the base that a saved learner was trained on with another one, as far as its card tells.
 
     Args:
-        folder: the saved learner's.
-        made_for: what its card says of the base it was trained on.
-        base: the one it is to be used on.
+        folder: The saved learner's.
+        made_for: What its card says of the base it was trained on.
+        base: The one it is to be used on.
 
     Returns:
         The remark that the base is another checkpoint.
 
     Raises:
-        Usage: where it is another architecture.
+        UsageError: It is another architecture.
     """
     if made_for["width"] != base.text_dim:
         raise _refusal(folder, made_for, base, f"its text is {made_for['width']} wide there and {base.text_dim} here")
@@ -290,7 +458,7 @@ def _refusal(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel, re
     )
 
 
-class Misfit(Exception):
+class MismatchError(Exception):
     """Weights that have no place in a learner, or not the shape of theirs."""
 
 
@@ -303,10 +471,11 @@ def _load_weights(learner: Learner, folder: Path) -> None:
                 part = load_file(str(folder / file))
             except (SafetensorError, OSError) as error:
                 raise EmosceneError(f"{folder / file} is missing or damaged ({error}): {AGAIN}") from error
-            state |= {mine + key[len(theirs) :]: value for key, value in part.items()}
+            for key, value in part.items():
+                state[mine + key[len(theirs) :]] = value
     check_finite(state, folder, AGAIN)
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
         odd = str(error).splitlines()[-1].strip()
-        raise Misfit(odd) from error
+        raise MismatchError(odd) from error

@@ -12,6 +12,9 @@ Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal
 waits for the loud ones. Between the hidden states of a small transformer that learns from nothing it needs a quarter of
 the samples (`docs/log.md`); vectors, embeddings, convolutions and heads are left to the other optimizer.
 
+Weight decay is decoupled (Loshchilov and Hutter 2019): a weight shrinks by rate * decay of itself each step, apart from
+the gradient and its moments. Only matrices and larger tensors decay; vectors and biases do not.
+
 A step whose gradient is not finite must change nothing. Fused optimizers decide that on the device, so that nobody
 waits for the answer; for the others it is read first.
 """
@@ -36,7 +39,7 @@ from emoscene.learning.learner import Learner
 LEAST_MULTIPLE = 0.1  # of the rate that an optimizer finds itself: less is a rate that was meant for another one
 FLOOR = 0.01  # the schedule's last rate, as a share of the highest
 SHAPES = {
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),  # Loshchilov and Hutter 2017, without restarts
     "linear": lambda done: 1 - done,
     "polynomial": lambda done: (1 - done) ** 2,
     "constant": lambda done: 1.0,
@@ -47,10 +50,10 @@ def schedule_rate(schedule: str, step: int, steps: int, warmup: float) -> float:
     """Compute the learning rate of a step, as a multiple of the highest one: a linear warm-up, then the shape.
 
     Args:
-        schedule: the shape, one of `SHAPES`.
-        step: from 0 on.
-        steps: of the whole run.
-        warmup: share of the steps over which the rate rises.
+        schedule: The shape, one of `SHAPES`.
+        step: From 0 on.
+        steps: Of the whole run.
+        warmup: Share of the steps over which the rate rises.
 
     Returns:
         The multiple, in (0, 1].
@@ -92,7 +95,10 @@ class OptimizerSpec:
         install = table.get("install", "")
         if "extra" in table:
             install = install_command(table["extra"])
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in table["settings"].items()}
+        settings = dict(table["settings"])
+        for key, value in settings.items():
+            if isinstance(value, list):
+                settings[key] = tuple(value)
         return cls(name, table["class"], install, table.get("finds_lr", False), settings)
 
     def load_class(self) -> Callable[..., Optimizer]:
@@ -117,14 +123,14 @@ def check_optimizer(name: str, lr: float) -> OptimizerSpec:
     """Find an optimizer that can be used here, at this rate.
 
     Args:
-        name: as `emoscene ls optimizers` has it.
-        lr: the highest learning rate.
+        name: As `emoscene ls optimizers` has it.
+        lr: The highest learning rate.
 
     Returns:
         Its table.
 
     Raises:
-        UsageError: for a name that nobody knows, a rate that is not for it, and where its package is not installed.
+        UsageError: For a name that nobody knows, a rate that is not for it, and where its package is not installed.
     """
     spec = OptimizerSpec.find(name)
     if spec.finds_lr and lr < LEAST_MULTIPLE:
@@ -140,27 +146,35 @@ def make_optimizers(
 ) -> list[Optimizer]:
     """Make the optimizers of all that trains.
 
+    Muon's step is an orthogonal matrix whatever the gradient's size, and Adam's is about 1 in each element: their rates
+    do not compare, so Muon's is set as a multiple of its own.
+
     Args:
-        learner: whose parameters.
-        lr: the highest learning rate; a parameter's own is this times the learner's `lr_multiplier`.
-        weight_decay: of matrices, per unit of the learning rate; vectors and biases have none.
+        learner: Whose parameters.
+        lr: The highest learning rate; a parameter's own is this times the learner's `lr_multiplier`.
+        weight_decay: Of matrices, per unit of the learning rate; vectors and biases have none.
         muon: Muon's learning rate for the inner matrices, in multiples of `lr`; 0 is no Muon.
-        name: the optimizer of all others.
+        name: The optimizer of all others.
 
     Returns:
         That optimizer, and Muon's after it where there is any.
 
     Raises:
-        UsageError: as `check_optimizer` does.
+        UsageError: As `check_optimizer` does.
     """
     spec = check_optimizer(name, lr)
-    matrices = {name for name, p in learner.trainable.items() if muon and p.ndim == 2 and learner.use_muon(name)}
+    matrices = set()
+    for parameter, value in learner.trainable.items():
+        if muon and value.ndim == 2 and learner.use_muon(parameter):
+            matrices.add(parameter)
     rest = parameter_groups(learner, lr, weight_decay, learner.trainable.keys() - matrices)
     if spec.finds_lr:  # it measures one distance for all that moves
-        rest = [{**group, "lr": lr} for group in rest]
+        for group in rest:
+            group["lr"] = lr
     made = [spec.load_class()(rest, lr=lr, **spec.settings)]
     if matrices:
-        made.append(torch.optim.Muon(parameter_groups(learner, muon * lr, weight_decay, matrices), lr=muon * lr))
+        groups = parameter_groups(learner, muon * lr, weight_decay, matrices)
+        made.append(torch.optim.Muon(groups, lr=muon * lr))
     return made
 
 
@@ -168,10 +182,10 @@ def parameter_groups(learner: Learner, lr: float, weight_decay: float, names: Se
     """Group parameters by learning rate and weight decay.
 
     Args:
-        learner: whose parameters.
-        lr: the highest learning rate, before a parameter's own multiple.
-        weight_decay: of matrices; vectors and biases have none.
-        names: which parameters.
+        learner: Whose parameters.
+        lr: The highest learning rate, before a parameter's own multiple.
+        weight_decay: Of matrices; vectors and biases have none.
+        names: Which parameters.
 
     Returns:
         A table a group, as torch's optimizers take them: `params`, `lr`, `weight_decay`.
@@ -193,11 +207,11 @@ def make_schedulers(
     sets what one that went there sets.
 
     Args:
-        optimizers: whose rates, at first the highest ones.
-        schedule: the shape after the warm-up, one of `SHAPES`.
-        steps: of the whole run.
-        warmup: share of the steps over which the rate rises.
-        step: the step that comes next, from 0 on.
+        optimizers: Whose rates, at first the highest ones.
+        schedule: The shape after the warm-up, one of `SHAPES`.
+        steps: Of the whole run.
+        warmup: Share of the steps over which the rate rises.
+        step: The step that comes next, from 0 on.
 
     Returns:
         A scheduler an optimizer; the rates are set for `step`.
@@ -218,7 +232,7 @@ def apply_step(optimizer: Optimizer, finite: Tensor) -> None:
     """Do one step of an optimizer.
 
     Args:
-        optimizer: which one; its groups hold this step's rates.
+        optimizer: Which one; its groups hold this step's rates.
         finite: [], whether loss and gradient are; where they are not, nothing changes.
     """
     if getattr(optimizer, "_step_supports_amp_scaling", False):
@@ -237,8 +251,8 @@ def collect_state(
     are grouped.
 
     Args:
-        optimizers: which ones.
-        trainable: the parameters by name.
+        optimizers: Which ones.
+        trainable: The parameters by name.
 
     Returns:
         The tensors by `kind.parameter`, such as `exp_avg.layer.weight`, and the numbers beside them: `state`, named in
@@ -250,7 +264,8 @@ def collect_state(
         names = _parameter_names(optimizer, trainable)
         saved = optimizer.state_dict()
         for number, state in saved["state"].items():
-            known |= {f"{kind}.{names[number]}": value for kind, value in state.items()}
+            for kind, value in state.items():
+                known[f"{kind}.{names[number]}"] = value
         groups.append([_plain_values(group) for group in saved["param_groups"]])
     tensors = {key: value for key, value in known.items() if isinstance(value, Tensor)}
     return tensors, {"state": _plain_values(known), "groups": groups}
@@ -265,9 +280,9 @@ def restore_state(
     """Put back what `collect_state` collected, by `load_state_dict`; version 0.1's is the same but for a group's words.
 
     Args:
-        optimizers: as they were made for this learner.
-        trainable: the parameters by name.
-        tensors: by `kind.parameter`.
+        optimizers: As they were made for this learner.
+        trainable: The parameters by name.
+        tensors: By `kind.parameter`.
         numbers: `state` and `groups`.
     """
     states: dict[str, dict[str, Any]] = {}
@@ -278,15 +293,20 @@ def restore_state(
         names = _parameter_names(optimizer, trainable)
         groups = optimizer.state_dict()["param_groups"]
         for group, saved in zip(groups, saved_groups, strict=True):
-            group.update({key: value for key, value in saved.items() if key in group})
+            for key in group.keys() & saved.keys():
+                group[key] = saved[key]
         state = {number: states[name] for number, name in enumerate(names) if name in states}
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _parameter_names(optimizer: Optimizer, trainable: Mapping[str, Tensor]) -> list[str]:
     """The names of an optimizer's parameters, in the order of the numbers that its `state_dict` gives them."""
-    names = {id(p): name for name, p in trainable.items()}
-    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    names_of = {id(p): name for name, p in trainable.items()}
+    names = []
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            names.append(names_of[id(p)])
+    return names
 
 
 def _plain_values(table: Mapping[str, Any]) -> dict[str, Any]:

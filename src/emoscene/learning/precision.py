@@ -29,11 +29,16 @@ from emoscene.diffusion.device import choose_device
 
 resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 STATUS = Path("/proc/self/status")
+MIXED = {"fp32": "no", "bf16": "bf16"}  # in Accelerate's words
 WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
 
 
 def training_device() -> torch.device:
-    """CUDA where there is any, else the CPU; under a launcher, each process's own."""
+    """Choose the device to train on.
+
+    Returns:
+        CUDA where there is any, else the CPU; under a launcher, each process's own.
+    """
     return choose_device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -54,20 +59,36 @@ def choose_precision(choice: str, device: torch.device | str = "cpu", models: It
     if choice != "auto":
         return choice
     if torch.device(device).type == "cuda":  # Turing and Volta only imitate bf16, slower than fp32
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if max_width(models) >= WIDE and has_cpu_bf16() else "fp32"
+        gains = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        gains = max_width(models) >= WIDE and has_cpu_bf16()
+    return "bf16" if gains else "fp32"
 
 
 def max_width(models: Iterable[nn.Module]) -> int:
-    """The smaller side of the widest matrix in these models; a convolution's kernels count as rows of a matrix."""
-    matrices = (p for model in models for p in model.parameters() if p.ndim > 1)
-    return max((min(len(p), p[0].numel()) for p in matrices), default=0)
+    """Measure the widest matrix in these models; a convolution's kernels count as rows of a matrix.
+
+    Args:
+        models: Any modules.
+
+    Returns:
+        The larger of all matrices' smaller sides; 0 where there is no matrix.
+    """
+    widest = 0
+    for model in models:
+        for p in model.parameters():
+            if p.ndim > 1:
+                widest = max(widest, min(len(p), p[0].numel()))
+    return widest
 
 
 def has_cpu_bf16() -> bool:
-    """Whether this CPU has instructions of its own for bf16, and oneDNN, which would use them, is in this torch.
+    """Find out whether this CPU computes in bf16 by instructions of its own, and this torch has oneDNN to use them.
 
     Asked alone, oneDNN says yes of each CPU with AVX-512, and imitates bf16 on most.
+
+    Returns:
+        Whether it does.
     """
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # not in a torch without oneDNN
     if supported is None or not supported():
@@ -78,10 +99,21 @@ def has_cpu_bf16() -> bool:
 
 
 def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerator:
-    """Accelerate's view of this process and its peers. Raises Failure where it sees fewer than the launcher started."""
-    kind = "no" if choose_precision(choice, training_device(), models) == "fp32" else "bf16"
+    """Make Accelerate's view of this process and the others that share the run.
+
+    Args:
+        choice: The precision, as `choose_precision` has it.
+        models: What it computes with.
+
+    Returns:
+        A new accelerator, whatever the precision of an earlier one in this process was.
+
+    Raises:
+        EmosceneError: It sees fewer processes than the launcher started.
+    """
+    kind = choose_precision(choice, training_device(), models)
     AcceleratorState._reset_state()  # else the precision of a process's first run is that of all
-    found = Accelerator(mixed_precision=kind, cpu=not torch.cuda.is_available())
+    found = Accelerator(mixed_precision=MIXED[kind], cpu=not torch.cuda.is_available())
     if (started := int(os.environ.get("WORLD_SIZE", "1"))) != found.num_processes:
         raise EmosceneError(
             f"WORLD_SIZE is {started} and Accelerate sees {found.num_processes}: start with "
@@ -91,23 +123,35 @@ def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerat
 
 
 def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
-    """On a CPU, attention's plain formula: the fused kernel's backward is slower for the sizes that fit there."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    """Choose how attention is computed: on a CPU by its plain formula, as the fused kernel's backward is slower there.
+
+    Args:
+        device: Where it is computed.
+
+    Returns:
+        A context in which that is so; on a GPU torch chooses.
+    """
+    if device.type == "cpu":
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 def peak_memory() -> int:
-    """Bytes of main memory that this process has held at once, so far.
+    """Measure how much main memory this process has held at once, so far.
 
     Linux is asked of the memory itself: what getrusage tells there outlives `exec`, and is a larger parent's. Windows
     has no getrusage, and keeps the peak of what it calls the working set.
+
+    Returns:
+        Bytes.
     """
     if STATUS.is_file():
-        lines = STATUS.read_text(encoding="utf8", errors="replace").splitlines()
-        kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-        if kilobytes:  # some sandboxes leave it out
-            return kilobytes[0] * 1024
+        for line in STATUS.read_text(encoding="utf8", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):  # some sandboxes leave it out
+                return int(line.split()[1]) * 1024
     if resource is not None:
-        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
     memory = psutil.Process().memory_info()
     return int(getattr(memory, "peak_wset", memory.rss))
 
@@ -117,12 +161,17 @@ class AsyncScalars:
 
     def __init__(self, numbers: Tensor) -> None:
         self.numbers = numbers.detach().to("cpu", non_blocking=True)
-        self.event = torch.cuda.Event() if numbers.is_cuda else None
-        if self.event:
+        self.event: torch.cuda.Event | None = None
+        if numbers.is_cuda:
+            self.event = torch.cuda.Event()
             self.event.record()
 
     def wait(self) -> list[float]:
-        """The numbers, once they are there."""
+        """Wait until the numbers are there.
+
+        Returns:
+            The numbers, as the tensor held them when it was sent.
+        """
         if self.event:
             self.event.synchronize()
         return self.numbers.tolist()

@@ -1,6 +1,6 @@
-"""What is kept of a run while it goes: its loss on unseen pictures, sheets of pictures, curves.
+"""What is kept of a run while it goes: its loss on unseen images, sheets of images, curves.
 
-The loss of one batch says little: most of its spread is that of the timesteps. Here pictures, timesteps and noise are
+The loss of one batch says little: most of its spread is that of the timesteps. Here images, timesteps and noise are
 the same every time, so two figures of a run, or of two runs on one prepared folder, differ by the weights alone. The
 averaged weights are measured, for these are what is kept. Rows go to `history.jsonl`; a run that resumes at a step
 forgets what was noted after it, and notes the same again.
@@ -8,8 +8,7 @@ forgets what was noted after it, and notes the same again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from emoscene.learning.learner import Batch, Learner, move_to_device
 from emoscene.learning.precision import attention_kernel
 from emoscene.training.state import Config, Step, TrainingState
 
-AT_ONCE = 32  # pictures of a validation
+AT_ONCE = 32  # images of a validation
 CURVES = 10  # steps between two points of a tracker's curve
 REMEDIES = {
     "tensorboard": install_command("train"),
@@ -39,33 +38,31 @@ REMEDIES = {
 
 
 class TrainingCallbacks:
-    """Keeps the journal of a run in `folder`: `training.run_training` calls it as its `look`, and `log_step` as its
-    own.
-
-    unseen: what it validates on, if anything. painter: what draws a sheet of pictures, if anything does.
-    """
+    """Keeps the history of a run: its `on_step_end` and `on_step` are those of `core.callbacks.Callbacks`."""
 
     def __init__(
         self,
         folder: Path,
         config: Config,
         unseen: Data | None = None,
-        painter: Callable[[], Image.Image] | None = None,
+        make_sheet: Callable[[], Image.Image] | None = None,
         on_message: Callable[[str], None] = print,
     ) -> None:
-        self.folder, self.config, self.unseen, self.painter, self.on_message = (
-            folder,
-            config,
-            unseen,
-            painter,
-            on_message,
-        )
+        """Set up, without writing anything yet.
+
+        Args:
+            folder: The run's folder.
+            config: How it trains.
+            unseen: The images that it validates on, if any.
+            make_sheet: Generates a sheet of images with the learner as it then is; None for no sheets.
+            on_message: Receives a sentence on each validation.
+        """
+        self.folder, self.config, self.unseen = folder, config, unseen
+        self.make_sheet, self.on_message = make_sheet, on_message
         self.tracker = make_tracker(config.report_to, folder / run_dir.LOGS)
-        self.places = (
-            validation_places(unseen, config.validation_images)
-            if unseen is not None and config.validation_images
-            else []
-        )
+        self.places: list[int] = []
+        if unseen is not None and config.validation_images:
+            self.places = validation_places(unseen, config.validation_images)
         self.begun = False
 
     @property
@@ -73,81 +70,109 @@ class TrainingCallbacks:
         """What it has noted so far: step, and loss of all and by emotion."""
         return list(run_dir.read_jsonl(self.folder / run_dir.HISTORY))
 
-    def __call__(self, state: TrainingState) -> bool:
-        """Note what is due at this step; whether it is time to stop, the same on all processes."""
+    def on_step_end(self, state: TrainingState) -> bool:
+        """Validate and save a sheet where that is due at this step.
+
+        Args:
+            state: The run, before its first step or after any.
+
+        Returns:
+            Whether it is time to stop, the same on all processes.
+        """
         first, main = not self.begun, state.accelerator.is_main_process
         if first and main:
             self._start(state.step)
         self.begun = True
-        due = bool(self.places) and self._is_due(state.step, self.config.validate_every)
-        if main and due and state.step not in {row["step"] for row in self.rows}:
+        validates = bool(self.places) and self._is_due(state.step, self.config.validate_every)
+        if main and validates and not self._has_row(state.step):
             self._validate(state)
-        if (
-            main
-            and self.painter
-            and self.config.pictures_every
-            and self._is_due(state.step, self.config.pictures_every)
-        ):
+        if main and self.make_sheet and self._is_due(state.step, self.config.pictures_every):
             self._save_sheet(state)
-        if not self.config.patience or not (due or first):
+        if not self.config.patience or not (validates or first):
             return False
         verdict = [self._should_stop()]
-        return bool(broadcast_object_list(verdict)[0] if state.num_processes > 1 else verdict[0])
+        if state.num_processes > 1:
+            verdict = broadcast_object_list(verdict)
+        return bool(verdict[0])
 
-    def log_step(self, step: Step) -> None:
-        """Give the tracker a point of its curves now and then."""
+    def on_step(self, step: Step) -> None:
+        """Give the tracker a point of its curves, every tenth step.
+
+        Args:
+            step: The step that was done.
+        """
         if self.tracker and step.number % CURVES == 0:
             figures = {"loss": step.loss, "norm": step.norm, "lr": step.lr, "seconds": step.seconds}
             self.tracker.log(figures, step=step.number)
 
     def close(self) -> None:
-        """Let go of the tracker."""
+        """Finish the tracker's run."""
         if self.tracker and self.begun:
             self.tracker.finish()
 
     def _is_due(self, step: int, every: int) -> bool:
-        return step % every == 0 or step == self.config.steps
+        """Whether something happens at this step; `every` = 0 is never."""
+        return every > 0 and (step % every == 0 or step == self.config.steps)
+
+    def _has_row(self, step: int) -> bool:
+        return any(row["step"] == step for row in self.rows)
 
     def _start(self, step: int) -> None:
-        kept = [json.dumps(row) + "\n" for row in self.rows if row["step"] <= step]
-        if step or self.rows:
-            run_dir.write_atomic(self.folder / run_dir.HISTORY, "".join(kept if step else []).encode())
+        """Forget what was noted after the step at which the run begins or goes on, and start the tracker."""
+        rows = self.rows
+        if rows or step:
+            kept = [row for row in rows if step and row["step"] <= step]
+            run_dir.write_atomic(self.folder / run_dir.HISTORY, run_dir.to_jsonl(kept))
         if self.tracker:
             self.tracker.start()
             self.tracker.store_init_configuration(configs.to_dict(self.config))
 
     def _validate(self, state: TrainingState) -> None:
+        """Note the loss on the unseen images, and remember the weights where it is the lowest yet."""
         assert self.unseen is not None
         with state.averaged_weights() as learner, state.accelerator.autocast():
-            found = validation_losses(learner, self.unseen, self.places, state.accelerator.device)
-            best = min((row["loss"]["all"] for row in self.rows), default=float("inf"))
-            if self.config.patience and found["all"] < best:
+            losses = validation_losses(learner, self.unseen, self.places, state.accelerator.device)
+            lowest = min((row["loss"]["all"] for row in self.rows), default=float("inf"))
+            if self.config.patience and losses["all"] < lowest:
                 state.best = {name: p.detach().clone() for name, p in learner.trainable.items()}
-        run_dir.append_row(self.folder / run_dir.HISTORY, {"step": state.step, "loss": found})
-        told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "all")
-        self.on_message(f"step {state.step}: loss on {len(self.places)} unseen pictures {found['all']:.4f} ({told})")
+        run_dir.append_row(self.folder / run_dir.HISTORY, {"step": state.step, "loss": losses})
+        figures = dict(losses)
+        mean = figures.pop("all")
+        by_emotion = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self.on_message(f"step {state.step}: loss on {len(self.places)} unseen images {mean:.4f} ({by_emotion})")
         if self.tracker:
-            self.tracker.log({f"unseen/{name}": value for name, value in found.items()}, step=state.step)
+            self.tracker.log({f"unseen/{name}": value for name, value in losses.items()}, step=state.step)
 
     def _save_sheet(self, state: TrainingState) -> None:
-        assert self.painter is not None
+        assert self.make_sheet is not None
         buffer = BytesIO()
         with state.averaged_weights(), state.accelerator.autocast():
-            self.painter().save(buffer, "PNG")
+            self.make_sheet().save(buffer, "PNG")
         sheet = self.folder / "progress" / f"step-{state.step:06d}.png"
         sheet.parent.mkdir(parents=True, exist_ok=True)
         run_dir.write_atomic(sheet, buffer.getvalue())
 
     def _should_stop(self) -> bool:
-        figures = [row["loss"]["all"] for row in self.rows]
-        since = len(figures) - 1 - int(np.argmin(figures)) if figures else 0
+        """Whether the last `patience` validations were none of them the best."""
+        losses = [row["loss"]["all"] for row in self.rows]
+        if not losses:
+            return False
+        since = len(losses) - 1 - int(np.argmin(losses))
         if since >= self.config.patience:
             self.on_message(f"no better for {since} validations: it stops, and the best weights are kept")
         return since >= self.config.patience
 
 
 def validation_places(data: Data, number: int) -> list[int]:
-    """The first `number` places, all emotions alike as far as the pictures go."""
+    """Choose the images of a validation: as many of each emotion, as far as there are such.
+
+    Args:
+        data: The unseen images.
+        number: How many to take, from 1 on.
+
+    Returns:
+        Their places in `data`, at most `number`, the emotions taking turns.
+    """
     emotion = data.read(range(len(data)), ["emotion"])["emotion"].numpy()
     turn = np.zeros(len(emotion), int)
     for name in np.unique(emotion):
@@ -158,7 +183,17 @@ def validation_places(data: Data, number: int) -> list[int]:
 
 @torch.no_grad()
 def validation_losses(learner: Learner, data: Data, places: Sequence[int], device: torch.device) -> dict[str, float]:
-    """The mean loss of all these pictures and of each emotion's, at noise and timesteps that never change."""
+    """Measure the loss of images, at noise and timesteps that never change (seed 0, step -1).
+
+    Args:
+        learner: What is measured, on the device.
+        data: The images.
+        places: Which of them.
+        device: Where it is computed.
+
+    Returns:
+        The mean loss of all under `all`, and of each emotion that there is, to eight decimals.
+    """
     found, emotions = [], []
     for slots in _slots_by_shape(data, places):
         columns = data.read([places[slot] for slot in slots], [*learner.columns, "emotion"])
@@ -166,28 +201,49 @@ def validation_losses(learner: Learner, data: Data, places: Sequence[int], devic
         batch = Batch({name: move_to_device(value, device) for name, value in columns.items()}, 0, -1, slots, device)
         with learner.attach(), attention_kernel(device):
             found.append(learner(batch).float().cpu())
-    each, emotion = torch.cat(found), torch.cat(emotions)
-    own = {name: each[emotion == number] for number, name in enumerate(EMOTIONS)}
-    return {name: round(float(part.mean()), 8) for name, part in {"all": each, **own}.items() if len(part)}
+    losses, emotion = torch.cat(found), torch.cat(emotions)
+    means = {"all": round(float(losses.mean()), 8)}
+    for number, name in enumerate(EMOTIONS):
+        own = losses[emotion == number]
+        if len(own):
+            means[name] = round(float(own.mean()), 8)
+    return means
 
 
-def _slots_by_shape(data: Data, places: Sequence[int]) -> Iterator[list[int]]:
-    """The slots of these places, those of one shape together and at most so many at once."""
+def _slots_by_shape(data: Data, places: Sequence[int]) -> list[list[int]]:
+    """The slots of these places, those of one shape together and at most `AT_ONCE` at once."""
+    parts = []
     for rows in batches.group_by_shape(data):
         inside = set(rows)
         slots = [slot for slot, place in enumerate(places) if place in inside]
-        yield from (slots[first : first + AT_ONCE] for first in range(0, len(slots), AT_ONCE))
+        for first in range(0, len(slots), AT_ONCE):
+            parts.append(slots[first : first + AT_ONCE])
+    return parts
 
 
 def make_tracker(name: str, folder: Path) -> Any:
-    """Accelerate's tracker of this name, not yet begun; None for none. Raises Usage where it is not to be had."""
+    """Make one of Accelerate's trackers, not yet started.
+
+    Args:
+        name: `report_to`: tensorboard, wandb or another that Accelerate knows; empty for none.
+        folder: Where one that writes files puts them.
+
+    Returns:
+        The tracker, an `accelerate.tracking.GeneralTracker`; None for none.
+
+    Raises:
+        UsageError: Accelerate does not know it, or its package is not installed.
+    """
     if not name:
         return None
     known: dict[str, Any] = dict(LOGGER_TYPE_TO_CLASS)
     if name not in known:
         raise unknown_name("tracker", name, known)
-    if name not in {kind.value for kind in get_available_trackers()}:
+    installed = [kind.value for kind in get_available_trackers()]
+    if name not in installed:
         remedy = REMEDIES.get(name, f"pip install {name}")
         raise UsageError(f"report_to={name} needs a package that is not installed: {remedy}")
-    options = {"logging_dir": folder} if known[name].requires_logging_directory else {}
+    options = {}
+    if known[name].requires_logging_directory:
+        options["logging_dir"] = folder
     return known[name]("emoscene", **options)

@@ -28,10 +28,25 @@ def prefetch_batches(
     device: torch.device | str = "cpu",
     num_workers: int = 1,
 ) -> Iterator[Batch]:
-    """One process's part of each step's batch: the samples in `slots` of its `size`, read ahead by `num_workers`."""
+    """Read one process's part of each step's batch, ahead of the step.
+
+    Args:
+        data: The samples.
+        columns: What to read of them.
+        steps: The steps' numbers, from 0 on.
+        size: The samples of a step, over all processes.
+        seed: Of the order and of the samples' own randomness.
+        slots: This process's places among a step's samples, each in 0 .. size - 1.
+        device: Where the columns go.
+        num_workers: Threads that read.
+
+    Returns:
+        The batches, in the steps' order.
+    """
 
     def read(step: int) -> Batch:
         _, found = read_batch(data, columns, seed, step, size, slots)
-        return Batch({name: move_to_device(value, device) for name, value in found.items()}, seed, step, slots, device)
+        here = {name: move_to_device(value, device) for name, value in found.items()}
+        return Batch(here, seed, step, slots, device)
 
     return run_dir.prefetch_map(read, steps, num_workers, AHEAD)

@@ -22,16 +22,37 @@ WARM, TRIED = 2, 3  # steps
 
 
 def estimate_disk(learner: Learner, config: Config) -> tuple[int, int]:
-    """Bytes of the checkpoints while it runs, one that is being written among them, and of the learner that is kept."""
-    kept = sum(value.numel() for value in learner.state_dict().values()) * learner.save_dtype.itemsize
-    weights = sum(value.numel() * value.element_size() for value in learner.state_dict().values())
-    trained = 4 * sum(p.numel() for p in learner.trainable.values())
+    """Estimate the disk that a run takes.
+
+    Args:
+        learner: What trains.
+        config: How.
+
+    Returns:
+        Bytes of the checkpoints while it runs, one that is being written among them; and bytes of the learner that is
+        kept in the end.
+    """
+    kept = weights = trained = 0
+    for value in learner.state_dict().values():
+        kept += value.numel() * learner.save_dtype.itemsize
+        weights += value.numel() * value.element_size()
+    for parameter in learner.trainable.values():
+        trained += 4 * parameter.numel()
     copies = 2 + (config.ema_decay > 0) + (config.patience > 0)  # AdamW's two moments, the average, the best
     return (config.checkpoints_total_limit + 1) * (weights + copies * trained), kept
 
 
 def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
-    """Raises Failure where the disk has clearly no room for the run."""
+    """Check that the disk has room for the run.
+
+    Args:
+        learner: What trains.
+        config: How.
+        folder: On the disk in question; it exists.
+
+    Raises:
+        EmosceneError: It clearly has none.
+    """
     wanted, free = sum(estimate_disk(learner, config)), shutil.disk_usage(folder).free
     if wanted > free:
         raise EmosceneError(
@@ -41,8 +62,20 @@ def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
 
 
 def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> Iterator[str]:
-    """The report of `--dry-run`; the learner is not the same afterwards, and nothing is written."""
-    there = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    """Estimate a run by a few real steps: the report of `--dry-run`.
+
+    Args:
+        learner: What would train; it is not the same afterwards.
+        data: What it would learn from.
+        config: How.
+        folder: Where the run would be; nothing is written.
+
+    Yields:
+        Sentences on steps, memory, disk and time.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
     while_running, kept = estimate_disk(learner, config)
     state = TrainingState(learner, config)
     seconds, began = [], time.perf_counter()
@@ -51,18 +84,22 @@ def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> 
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
     each = sorted(seconds[min(WARM, len(seconds) - 1) :])[len(seconds[WARM:]) // 2]
-    pictures = config.steps * config.batch_size
-    yield f"steps: {config.steps} of {config.batch_size}, {pictures / len(data):.1f} times {len(data)} pictures"
-    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
+    passes = config.steps * config.batch_size / len(data)
+    yield f"steps: {config.steps} of {config.batch_size}, {passes:.1f} times {len(data)} images"
+    memory = peak_memory()
+    if torch.cuda.is_available():
+        memory = torch.cuda.max_memory_allocated()
     at_once = state.micro or config.batch_size // state.num_processes
     yield f"memory: {_format_bytes(memory)} so far, {at_once} samples at a time"
     free = _format_bytes(shutil.disk_usage(there).free)
     yield f"disk: {_format_bytes(while_running)} while it runs, {_format_bytes(kept)} in the end; {free} are free"
     yield (
         f"time: about {timedelta(seconds=round(each * config.steps))} here, {each:.3f} s a step, "
-        f"{config.batch_size / each:.0f} pictures a second; the loss is {loss:.4f}"
+        f"{config.batch_size / each:.0f} images a second; the loss is {loss:.4f}"
     )
 
 
 def _format_bytes(number: float) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} GB"
+    return f"{number / 1e6:.1f} MB"

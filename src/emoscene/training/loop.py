@@ -7,9 +7,9 @@
 `run_training` drains it with checkpoints; the verb is in `train`. A step's samples, noise and drop-outs are pure
 functions of (seed, step, slot): nothing else needs saving for a resumed run to be the same run.
 
-Processes share a step's batch and add their gradients up once, after the backward pass. So how many processes there
-are, and how many samples each takes at a time, is no part of what is computed. Nothing in the loop waits for a GPU:
-what a step came to is read when somebody asks, or a few steps late.
+The loss of a step is the mean over the global batch. Processes share a step's batch and add their gradients up once,
+after the backward pass. So how many processes there are, and how many samples each takes at a time, is no part of what
+is computed. Nothing in the loop waits for a GPU: what a step came to is read when somebody asks, or a few steps late.
 
 Why not DistributedDataParallel, by `Accelerator.prepare`, which adds up while the backward pass goes on: a process that
 runs out of memory in the middle of one tries again with half as many samples, and others do not. Of DDP's gradients
@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from emoscene.core import run_dir
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, TrainingDiverged
 from emoscene.core.progress import defer_interrupts, progress_bar
 from emoscene.data import batches
@@ -46,6 +47,7 @@ from emoscene.training.state import Config, Step, TrainingState
 
 BAD = 3  # steps running that may fail to be finite
 LATE = 2  # steps that a GPU may be behind
+SILENT = Callbacks()
 
 
 def train_steps(
@@ -58,9 +60,22 @@ def train_steps(
 ) -> Iterator[Step]:
     """Train from `state.step` to `config.steps`, a step at a time.
 
-    asked: whether this process shall stop; if one shall, all learn of it in `state.stopping`, after the same step.
-    Raises Diverged when loss or gradient stay non-finite for over three steps running; such a step changes neither the
-    weights nor their average.
+    The gradient is clipped to norm `max_grad_norm` (Pascanu et al. 2013). A step whose loss or gradient is not finite
+    changes neither the weights nor their average.
+
+    Args:
+        state: The run, which each step changes.
+        data: What it learns from.
+        config: How.
+        on_message: Receives a sentence where memory runs out and fewer samples are taken at a time.
+        asked: Whether this process shall stop; if one shall, all learn of it in `state.stopping`, after the same step.
+
+    Yields:
+        Each step once it is done; its figures may still be on their way from the device.
+
+    Raises:
+        TrainingDiverged: Loss or gradient were not finite for over three steps running.
+        EmosceneError: Memory runs out with a single sample.
     """
     slots = run_dir.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
@@ -68,11 +83,12 @@ def train_steps(
         data, reads, todo, config.batch_size, config.seed, slots=slots, device=where, num_workers=config.num_workers
     )
     under_way: deque[Step] = deque()
+    late = LATE if where.type == "cuda" else 0
     began = time.perf_counter()
     for batch in coming:
         loss = _compute_gradient(state, batch, config, on_message)
-        told = torch.stack([loss, torch.full_like(loss, float(asked()))])
-        loss, stopping = _sum_over_processes(state, told).unbind()
+        own = torch.stack([loss, torch.full_like(loss, float(asked()))])
+        loss, stopping = _sum_over_processes(state, own).unbind()
         norm = clip_grad_norm_(state.learner.trainable.values(), config.max_grad_norm)
         finite = norm.isfinite() & loss.isfinite()
         lr = config.lr * schedule_rate(config.schedule, state.step, config.steps, config.warmup)
@@ -86,7 +102,7 @@ def train_steps(
         figures = AsyncScalars(torch.stack([loss, norm, stopping, state.bad]))
         step = Step(state.step, lr, time.perf_counter() - began, figures)
         under_way.append(step)
-        if len(under_way) > (LATE if where.type == "cuda" else 0):
+        if len(under_way) > late:
             _check_step(under_way.popleft(), state, data, config)
         yield step
         began = time.perf_counter()
@@ -99,7 +115,8 @@ def _check_step(step: Step, state: TrainingState, data: Data, config: Config) ->
     _, _, stopping, bad = step.figures.wait()
     state.stopping |= stopping > 0
     if bad > BAD:
-        rows = batches.batch_indices(config.seed, step.number - 1, config.batch_size, batches.group_by_shape(data))[:8]
+        groups = batches.group_by_shape(data)
+        rows = batches.batch_indices(config.seed, step.number - 1, config.batch_size, groups)[:8]
         raise TrainingDiverged(f"loss or gradient not finite at step {step.number}, samples {rows}: try a smaller lr")
 
 
@@ -127,14 +144,21 @@ def _compute_gradient(state: TrainingState, batch: Batch, config: Config, on_mes
             torch.cuda.empty_cache()
         on_message(f"out of memory: {size} samples at a time from now on; the batch of {config.batch_size} stays")
     if state.num_processes > 1:
-        held = list(state.learner.trainable.values())
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
-        sizes = [p.numel() for p in held]
-        for p, part in zip(
-            held, _sum_over_processes(state, torch.cat([g.flatten() for g in gradients])).split(sizes), strict=True
-        ):
-            p.grad = part.view_as(p)
+        _add_up_gradients(state)
     return loss
+
+
+def _add_up_gradients(state: TrainingState) -> None:
+    """Give each parameter the sum of all processes' gradients, sent as one vector."""
+    parameters = list(state.learner.trainable.values())
+    flat, sizes = [], []
+    for p in parameters:
+        gradient = torch.zeros_like(p) if p.grad is None else p.grad
+        flat.append(gradient.flatten())
+        sizes.append(p.numel())
+    parts = _sum_over_processes(state, torch.cat(flat)).split(sizes)
+    for p, part in zip(parameters, parts, strict=True):
+        p.grad = part.view_as(p)
 
 
 def _accumulate(state: TrainingState, batch: Batch, size: int, whole: int) -> Tensor:
@@ -152,7 +176,9 @@ def _accumulate(state: TrainingState, batch: Batch, size: int, whole: int) -> Te
 
 def _sum_over_processes(state: TrainingState, values: Tensor) -> Tensor:
     """The sum over all processes."""
-    summed: Tensor = state.accelerator.reduce(values, "sum") if state.num_processes > 1 else values
+    if state.num_processes == 1:
+        return values
+    summed: Tensor = state.accelerator.reduce(values, "sum")
     return summed
 
 
@@ -160,7 +186,8 @@ def _sum_over_processes(state: TrainingState, values: Tensor) -> Tensor:
 def _update_average(state: TrainingState, config: Config, finite: Tensor) -> None:
     """Bring the average nearer to the weights, unless the step was not finite; nobody waits to learn whether it was.
 
-    The decay warms up, (1 + n) / (10 + n) at step n, until it is `ema_decay`; the update is then to the bit that of
+    The decay warms up, (1 + n) / (10 + n) at step n, until it is `ema_decay`, so that the first weights are soon
+    forgotten (TensorFlow's `ExponentialMovingAverage` has it as `num_updates`). The update is then to the bit that of
     `torch.optim.swa_utils.get_ema_multi_avg_fn` (tests/test_optimizers.py). Torch's own is not used, for three reasons
     that the same tests show: its decay is one number, which it reads on the host, so a step that was not finite could
     only be passed over by waiting for the device; its first update copies the weights instead of averaging; and
@@ -182,39 +209,53 @@ def run_training(
     folder: Path,
     *,
     resume: bool = False,
-    on_message: Callable[[str], None] = print,
-    on_step: Callable[[Step], None] | None = None,
-    on_step_end: Callable[[TrainingState], bool | None] | None = None,
+    callbacks: Callbacks = SILENT,
     about: Mapping[str, Any] | None = None,
 ) -> Learner:
-    """Train with checkpoints in `folder` (`resume`: go on from the newest); returns the averaged learner.
+    """Train with checkpoints.
 
-    on_progress: sees every step. look: sees the state before the first step and after each, and may say that it is
-    enough; it is called on every process, and what it raises ends the run where it stands. about: whose run it is.
-    Raises Failure, the work saved, when interrupted.
+    Args:
+        learner: What trains.
+        data: What it learns from.
+        config: How.
+        folder: Where the checkpoints are.
+        resume: Go on from the newest valid checkpoint, bit for bit on a CPU.
+        callbacks: Hear of messages and steps; `on_step_end` is called before the first step too, on every process, may
+            end the run by saying True, and what it raises ends it where it stands.
+        about: Whose run it is, which going on demands again.
+
+    Returns:
+        The learner, with the weights of the best validation or the average.
+
+    Raises:
+        UsageError: There is nothing to go on from, or it is another run's.
+        EmosceneError: Interrupted, the work saved; or the disk is full.
+        TrainingDiverged: As `train_steps` does.
     """
     state = TrainingState(learner, config, about)
     main = state.accelerator.is_main_process
     if main:
         checkpoints.remove_partial(folder)
     if resume:
-        state.restore(target := checkpoints.find_newest(folder, on_message), on_message)
-        on_message(f"resumed at step {state.step} from {target}")
+        target = checkpoints.find_newest(folder, callbacks.on_message)
+        state.restore(target, callbacks.on_message)
+        callbacks.on_message(f"resumed at step {state.step} from {target}")
 
-    def keep() -> None:
+    def save() -> None:
         if main:
             state.save(folder, config)
 
     with defer_interrupts() as asked, progress_bar("training", state.step, config.steps, main) as show:
-        enough = bool(on_step_end and on_step_end(state))
-        keep()
-        for step in () if enough else train_steps(state, data, config, on_message=on_message, asked=asked):
-            show(step.number, lambda step=step: f"loss {step.loss:.4f}")  # type: ignore[misc]
-            if on_step:
-                on_step(step)
-            enough = bool(on_step_end and on_step_end(state))
+        enough = bool(callbacks.on_step_end(state))
+        save()
+        if enough:
+            return state.final_learner()
+        for step in train_steps(state, data, config, on_message=callbacks.on_message, asked=asked):
+            show(step.number, step.describe)
+            callbacks.on_step(step)
+            enough = bool(callbacks.on_step_end(state))
             if step.number % config.checkpoint_every == 0 or step.number == config.steps or enough or state.stopping:
-                keep()
+                save()
             if enough:
                 break
             if state.stopping and step.number < config.steps:

@@ -48,11 +48,11 @@ class Config:
     checkpoint_every: int = option(250, "steps between two checkpoints", span=(1, 1_000_000))
     checkpoints_total_limit: int = option(2, "checkpoints to keep", span=(1, 1000))
     validation_images: int = option(
-        64, "unseen pictures of each validation, the selector's; 0 is none", span=(0, 100_000)
+        64, "unseen images of each validation, the selector's; 0 is none", span=(0, 100_000)
     )
     validate_every: int = option(250, "steps between two validations", span=(1, 1_000_000))
     patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
-    pictures_every: int = option(0, "steps between two sheets of pictures; 0 is none", span=(0, 1_000_000))
+    pictures_every: int = option(0, "steps between two sheets of images; 0 is none", span=(0, 1_000_000))
     report_to: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
 
 
@@ -75,16 +75,43 @@ class Step:
         """The gradient's norm before clipping."""
         return self.figures.wait()[1]
 
+    def describe(self) -> str:
+        """Describe the step beside a progress bar.
+
+        Returns:
+            Its loss, to four decimals.
+        """
+        return f"loss {self.loss:.4f}"
+
 
 class TrainingState:
-    """All that changes while training: the learner, the optimizers' memory, the averages, the number of steps done.
+    """All that changes while training, which a checkpoint keeps.
 
-    about: whose run it is, which a checkpoint remembers. micro: samples at a time. best: the weights of the best
-    validation, if that is what is kept in the end. stopping: whether somebody asked to stop. began: when the run would
-    have begun, in seconds of a clock, had it never been interrupted.
+    Attributes:
+        learner: What trains, in float32, on its device.
+        step: How many steps are done.
+        average: The moving average of the weights by name; empty where `ema_decay` is 0.
+        best: The weights of the best validation, if that is what is kept in the end; else empty.
+        optimizers: What moves the weights.
+        schedulers: Their rates.
+        micro: Samples at a time within a process; 0 is all of them.
+        bad: [], how many steps running were not finite.
+        about: Whose run it is, which a checkpoint remembers.
+        stopping: Whether somebody asked to stop.
+        began: When the run would have begun, in seconds of a clock, had it never been interrupted.
     """
 
     def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
+        """Begin a run at step 0, with the same weights on all processes.
+
+        Args:
+            learner: What trains.
+            config: How.
+            about: Whose run it is, such as the base's fingerprint; going on demands the same.
+
+        Raises:
+            UsageError: A process would get less than a sample of a step, or the optimizer is not to be had.
+        """
         self.step, self.micro, self.stopping, self.about = 0, config.micro_batch_size, False, dict(about or {})
         self.accelerator = make_accelerator(config.precision, learner.models)
         if config.batch_size < self.accelerator.num_processes:
@@ -100,7 +127,9 @@ class TrainingState:
         self.optimizers = make_optimizers(learner, config.lr, config.weight_decay, config.muon, config.optimizer)
         self.config = config
         self.schedulers = self._make_schedulers()
-        self.average = {n: p.detach().clone() for n, p in learner.trainable.items()} if config.ema_decay else {}
+        self.average: dict[str, Tensor] = {}
+        if config.ema_decay:
+            self.average = {name: p.detach().clone() for name, p in learner.trainable.items()}
         self.best: dict[str, Tensor] = {}
         self.bad = torch.zeros((), device=self.accelerator.device)
         self.began = time.monotonic()
@@ -116,17 +145,34 @@ class TrainingState:
         return time.monotonic() - self.began
 
     def save(self, folder: Path, config: Config) -> None:
-        """Add a checkpoint to `folder`, unless this step's is there."""
+        """Add a checkpoint, unless this step's is there.
+
+        Args:
+            folder: The run's checkpoints.
+            config: How it trains, which the checkpoint notes.
+
+        Raises:
+            EmosceneError: The disk is full or does not give back what it was given.
+        """
         moments, numbers = collect_state(self.optimizers, self.learner.trainable)
         parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
-        parts |= {"best": self.best} if self.best else {}
+        if self.best:
+            parts["best"] = self.best
         facts = {"about": self.about, "processes": self.num_processes, "seconds": self.seconds, "numbers": numbers}
         checkpoints.save_checkpoint(
             folder, self.step, parts, config.checkpoints_total_limit, **facts, config=configs.to_dict(config)
         )
 
     def restore(self, target: Path, on_message: Callable[[str], None] = print) -> None:
-        """Go on from a checkpoint, exactly. Raises Usage where it is another learner's, or on another base."""
+        """Go on from a checkpoint, exactly.
+
+        Args:
+            target: The checkpoint.
+            on_message: Receives a sentence where another number of processes began the run.
+
+        Raises:
+            UsageError: It is another learner's, or of another run (`about`).
+        """
         about, parts = checkpoints.read_checkpoint(target)
         mine, weights = self.learner.state_dict(), parts["weights"]
         for word, value in self.about.items():
@@ -134,8 +180,9 @@ class TrainingState:
                 raise UsageError(
                     f"{target} is of another {word}, {there} and not {value}: call as before, or with a new --out"
                 )
-        if odd := [name for name in {**mine, **weights} if _shape_of(mine, name) != _shape_of(weights, name)]:
-            raise UsageError(f"{target} is another learner's ({odd[0]} differs): call as before, or with a new --out")
+        for name in {**mine, **weights}:
+            if _shape_of(mine, name) != _shape_of(weights, name):
+                raise UsageError(f"{target} is another learner's ({name} differs): call as before, or with a new --out")
         if about["processes"] != self.num_processes:
             on_message(
                 f"{self.num_processes} processes go on with what {about['processes']} began: the global batch stays"
@@ -155,7 +202,11 @@ class TrainingState:
 
     @contextmanager
     def averaged_weights(self) -> Iterator[Learner]:
-        """The learner as it would be kept if training ended now, inside and no longer."""
+        """Give the learner its averaged weights inside the `with` block, and its own again afterwards.
+
+        Yields:
+            The learner as it would be kept if training ended now, in evaluation mode.
+        """
         trainable = self.learner.trainable
         own = {name: trainable[name].data for name in self.average}
         try:
@@ -169,11 +220,18 @@ class TrainingState:
 
     @torch.no_grad()
     def final_learner(self) -> Learner:
-        """The learner as it is kept: with the weights of the best validation, else with the average."""
+        """End the run.
+
+        Returns:
+            The learner as it is kept, in evaluation mode: with the weights of the best validation, else with the
+            average, else with its own.
+        """
         for name, value in (self.best or self.average).items():
             self.learner.trainable[name].copy_(value)
         return self.learner.eval()
 
 
 def _shape_of(state: Mapping[str, Tensor], name: str) -> torch.Size | None:
-    return state[name].shape if name in state else None
+    if name not in state:
+        return None
+    return state[name].shape

@@ -3,7 +3,7 @@
     artifact/
         manifest.json  learner.json      where it comes from, and what is needed to load it
         *.safetensors                    the weights
-        history.jsonl  progress/         its loss on unseen pictures, and sheets of pictures, as it learnt
+        history.jsonl  progress/         its loss on unseen images, and sheets of images, as it learnt
         logs/                            a tracker's own
 
 Here it is settled what a run stands on: its base, data that suit both, its settings. `training` does the work,
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from PIL import Image
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
+from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, count_images, is_miniature, suggest_captioner
 from emoscene.core.images import contact_sheet
@@ -52,12 +53,12 @@ NO_ROOM = (
     "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
     "smaller batch or a smaller learner takes less"
 )
-SCENES = 3  # captions that a sheet of pictures shows
+SCENES = 3  # captions that a sheet of images shows
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One call of the verb, settled."""
+    """One call of the verb, settled: a learner, its settings, what it stands on and what it learns from."""
 
     name: str
     cls: type[Learner]
@@ -65,10 +66,14 @@ class TrainJob:
     own: Any
     backbone: DiffusionModel
     data: PreparedDataset
-    on_message: Callable[[str], None]
+    callbacks: Callbacks
 
     def make_learner(self) -> Learner:
-        """The learner, new."""
+        """Make the learner, its first weights a function of the seed.
+
+        Returns:
+            The learner, untrained.
+        """
         torch.manual_seed(seeds.derive_seed(self.config.seed, "start") % 2**31)
         return self.cls.from_scratch(self.own, self.backbone, self.data)
 
@@ -83,17 +88,37 @@ def train(
     dry_run: bool = False,
     yes: bool = False,
     on_message: Callable[[str], None] = print,
-    on_step_end: Callable[[TrainingState], None] | None = None,
+    on_step_end: Callable[[TrainingState], bool | None] | None = None,
     **settings: Any,
 ) -> Path:
-    """Train the learner `name` on a prepared folder; returns the artifact's folder.
+    """Train a method or an encoder on a prepared folder.
 
-    dry_run: say what it would take, by a few steps, and write nothing. yes: make what the data lack for this learner,
-    captions or EmotionCLIP's vectors, in a folder beside them (not in a dry run). look: called with the run's state
-    before the first step and after each. settings: fields of `training.Config` or of the learner's own. Raises Usage
-    for words that are off, Failure when interrupted (the work is saved).
+    Example:
+        `emoscene.train("lora", data="prepared", out="runs/lora", steps=900)`
+
+    Args:
+        name: The learner: inversion, lora, guidance, multimodal, judge, emotion_clip, captioner or a plug-in.
+        data: A folder that `prepare` made.
+        out: The artifact's folder.
+        base: A base's name, a folder, a file or a hub id.
+        resume: Go on with a run that was stopped, exactly.
+        dry_run: Say what it would take, by a few steps, and write nothing.
+        yes: Make what the data lack for this learner, captions or EmotionCLIP's vectors, in a folder beside them; not
+            in a dry run.
+        on_message: Receives sentences about the progress.
+        on_step_end: Receives the run's state before the first step and after each; True ends the run, its work kept.
+        **settings: Fields of `training.state.Config` or of the learner's own `Config`.
+
+    Returns:
+        The artifact's folder.
+
+    Raises:
+        UsageError: The call's words are off, or the data are not for this base.
+        EmosceneError: It was interrupted, the work saved; memory or disk are full.
+        TrainingDiverged: Loss or gradient stayed non-finite.
     """
     cls, out = find_learner(name), Path(out)
+    callbacks = Callbacks(on_message=on_message, on_step_end=on_step_end or ignore_event)
     locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
@@ -102,7 +127,7 @@ def train(
         backbone = load_training_model(base, config, cls)
     whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
-    job = TrainJob(name, cls, config, own, backbone, prepared, on_message)
+    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
@@ -112,59 +137,50 @@ def train(
         return out
     opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed, migrate_config=migrate)
     if not opened.is_done:
-        _train_job(job, opened, resume, on_step_end)
-    if PartialState().is_main_process:
-        shutil.rmtree(
-            out / run_dir.CHECKPOINTS, ignore_errors=True
-        )  # once the done mark is there, also a killed call's
+        _train_job(job, opened, resume)
+    if PartialState().is_main_process:  # once the done mark is there, also a killed call's
+        shutil.rmtree(out / run_dir.CHECKPOINTS, ignore_errors=True)
     return out
 
 
-def _train_job(
-    job: TrainJob, opened: run_dir.RunDir, resume: bool, look: Callable[[TrainingState], None] | None
-) -> None:
+def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
+    """Train the learner into its folder, and put the done mark."""
     out, config, saved = opened.path, job.config, opened.path / run_dir.CHECKPOINTS
     if checkpoints.list_checkpoints(saved) and not resume:
         raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not checkpoints.list_checkpoints(saved):
         raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
     learner = job.make_learner()
-    where, total = training_device(), len(job.data)
+    where, on_message = training_device(), job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
-    job.on_message(f"{job.name}: {config.steps} steps of {config.batch_size}, {kind} on {where.type}, {total} pictures")
+    on_message(
+        f"{job.name}: {config.steps} steps of {config.batch_size}, {kind} on {where.type}, {len(job.data)} images"
+    )
     dry_runs.check_disk_space(learner, config, out)
     unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
-    journal = TrainingCallbacks(out, config, unseen, make_sheet_painter(job, learner, unseen), job.on_message)
-    about = {"learner": job.name, "base": recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint}
+    history = TrainingCallbacks(out, config, unseen, make_sheet_generator(job, learner, unseen), on_message)
+    base = recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
-    def both(state: TrainingState) -> bool:
-        enough = journal(state)
+    def end_step(state: TrainingState) -> bool:
+        enough = history.on_step_end(state)
         cost.update(pictures=state.step * config.batch_size, seconds=round(state.seconds, 1))
-        if look:
-            look(state)
-        return enough
+        return bool(job.callbacks.on_step_end(state)) or enough
 
+    callbacks = replace(job.callbacks, on_step=history.on_step, on_step_end=end_step)
+    about = {"learner": job.name, "base": base}
     with explain_full_memory(NO_ROOM):
-        run_training(
-            learner,
-            job.data,
-            config,
-            saved,
-            resume=resume,
-            on_message=job.on_message,
-            on_step=journal.log_step,
-            on_step_end=both,
-            about=about,
-        )
-    journal.close()
+        run_training(learner, job.data, config, saved, resume=resume, callbacks=callbacks, about=about)
+    history.close()
     if PartialState().is_main_process:
+        facts: dict[str, Any] = {"data": job.data.fingerprint}
         proof = learner.validate(unseen) if unseen else {}
-        facts = {"data": job.data.fingerprint, **({"proof": proof} if proof else {})}
+        if proof:
+            facts["proof"] = proof
         learners.save_learner(learner, job.name, out, job.backbone, **facts)
         if where.type == "cuda":
             cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
-        opened.finish(cost=cost, history=journal.rows)
+        opened.finish(cost=cost, history=history.rows)
 
 
 def migrate_call(recorded: Mapping[str, Any], cls: type[Learner]) -> dict[str, Any]:
@@ -188,8 +204,8 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
     """Read the base's fingerprint as the newest valid checkpoint has it, in the form of the version that began the run.
 
     Args:
-        saved: the folder of the run's checkpoints.
-        base: the one that is trained on now.
+        saved: The folder of the run's checkpoints.
+        base: The one that is trained on now.
 
     Returns:
         What was recorded where that is this base, else its fingerprint in today's form.
@@ -202,8 +218,18 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
 
 
 def load_training_model(base: str, config: Config, cls: type[Learner]) -> DiffusionModel:
-    """The base where it is trained on, prepared for that: rounded where it computes in bf16, compiled or sparing if
-    asked.
+    """Load the base to train on it: rounded where it computes in bf16, compiled or checkpointed if asked.
+
+    Args:
+        base: A name, a folder, a file or a hub id.
+        config: How it trains.
+        cls: What trains.
+
+    Returns:
+        The base, frozen, on the device of training.
+
+    Raises:
+        UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
     half = training_device().type == "cuda" and choose_precision(config.precision, training_device()) == "bf16"
     backbone = DiffusionModel.load(base, training_device(), torch.bfloat16 if half else torch.float32)
@@ -222,7 +248,14 @@ def load_training_model(base: str, config: Config, cls: type[Learner]) -> Diffus
 
 
 def check_data(job: TrainJob) -> None:
-    """Raises Usage where the data's latents are not the base's."""
+    """Check that the data's latents are the base's.
+
+    Args:
+        job: The call.
+
+    Raises:
+        UsageError: They come from another autoencoder, or from images of another size.
+    """
     if "latent" not in job.cls.columns:
         return
     folder, base = job.data.folder, job.backbone
@@ -233,9 +266,8 @@ def check_data(job: TrainJob) -> None:
     high, wide = job.data.read([0], ["latent"])["latent"].shape[2:]
     if not 0.5 < (share := high * wide * base.vae_scale_factor**2 / base.default_size**2) < 2:
         raise UsageError(
-            f"{folder} holds pictures of {wide * base.vae_scale_factor} x {high * base.vae_scale_factor} pixels, "
-            f"{share:.1f} times what "
-            f"--base {base.name} paints: prepare it with that base"
+            f"{folder} holds images of {wide * base.vae_scale_factor} x {high * base.vae_scale_factor} pixels, "
+            f"{share:.1f} times what --base {base.name} generates: prepare it with that base"
         )
 
 
@@ -248,13 +280,25 @@ def provide_data(
     yes: bool,
     on_message: Callable[[str], None],
 ) -> Path:
-    """The prepared folder, or with `yes` one beside it that has what this learner needs and the data lack."""
+    """Provide a prepared folder that has all that the learner reads.
+
+    Args:
+        name: The learner's name.
+        cls: Its class.
+        data: The prepared folder that was given.
+        base: The base's name.
+        backbone: The base.
+        yes: Prepare what lacks, in a folder beside it, where the images still lie.
+        on_message: Receives sentences about the progress.
+
+    Returns:
+        The folder that was given, or the one beside it.
+
+    Raises:
+        UsageError: Something lacks and `yes` is not given, or the base cannot caption these images.
+    """
     there, call = PreparedDataset(data), run_dir.read_manifest(data, "prepared")["config"]
-    lacking = {}
-    if "vector" in cls.columns and not there.emotion_clip:
-        lacking["emotion_clip"] = "EmotionCLIP's vectors"
-    if issubclass(cls, Method) and "caption" in cls.columns and not any(there.column("caption")):
-        lacking["captioner"] = "captions"
+    lacking = _list_lacking(cls, there)
     if not lacking:
         return data
     ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
@@ -266,52 +310,102 @@ def provide_data(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
             "and trains"
         )
-    options = [*registry.list_room_options("data/preparation"), *registry.list_options("sources", call["source"])]
-    known = {"source", "root", "limit", "per_emotion", "split", *(option.name for option in options)}
+    given = _preparation_call(call, lacking)
+    if trains:
+        given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, on_message=on_message))
+    if "captioner" in lacking:
+        _check_captioner(data, there, base, backbone)
+    on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
+    return prepare(out=ready, base=call["base"], on_message=on_message, **given)
+
+
+def _list_lacking(cls: type[Learner], there: PreparedDataset) -> dict[str, str]:
+    """What the learner reads and the data lack: in words, by the setting of `prepare` that provides it."""
+    lacking = {}
+    if "vector" in cls.columns and not there.emotion_clip:
+        lacking["emotion_clip"] = "EmotionCLIP's vectors"
+    if issubclass(cls, Method) and "caption" in cls.columns and not any(there.column("caption")):
+        lacking["captioner"] = "captions"
+    return lacking
+
+
+def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any]:
+    """The call of `prepare` that made the data, without the settings that left out what lacks."""
+    known = {"source", "root", "limit", "per_emotion", "split"}
+    for option in [*registry.list_room_options("data/preparation"), *registry.list_options("sources", call["source"])]:
+        known.add(option.name)
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
     if not given.get("captioner", True):
         given["captioner"] = "none"
     if is_miniature(given.get("captioner") or "") and not call.get("captioner_asked"):
         del given["captioner"]  # the base's, of the images that it knows
-    if trains:
-        given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, on_message=on_message))
-    if "captioner" in lacking and not backbone.spec.captioner:
+    return given
+
+
+def _check_captioner(data: Path, there: PreparedDataset, base: str, backbone: DiffusionModel) -> None:
+    """Refuse a base that has no captioner, or one that does not know such images."""
+    if not backbone.spec.captioner:
         raise UsageError(
             f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
         )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
-    if "captioner" in lacking and foreign and is_miniature(backbone.auxiliary_model("captioner")):
+    if foreign and is_miniature(backbone.auxiliary_model("captioner")):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
         raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
-    on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
-    return prepare(out=ready, base=call["base"], on_message=on_message, **given)
 
 
-def make_sheet_painter(
+def make_sheet_generator(
     job: TrainJob, learner: Learner, unseen: PreparedDataset | None
 ) -> Callable[[], Image.Image] | None:
-    """What draws some unseen captions in all emotions; None where nothing is to be drawn."""
+    """Make what generates the sheets of images of a run.
+
+    Args:
+        job: The call.
+        learner: The method that trains.
+        unseen: Where the captions come from; None for the data that it learns from.
+
+    Returns:
+        A function that generates an image of each of the first captions, with the base alone and in each emotion, as
+        the learner then is; None where no sheet is asked for.
+
+    Raises:
+        UsageError: Sheets are asked for, and the learner generates no images.
+    """
     if not job.config.pictures_every:
         return None
     if not isinstance(learner, Method):
-        raise UsageError(f"pictures_every: {job.name} paints nothing; leave it out")
+        raise UsageError(f"pictures_every: {job.name} generates no images; leave it out")
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
+    emotions: list[Any] = [None, *EMOTIONS]
 
-    columns: list[Any] = [None, *EMOTIONS]
-
-    def paint() -> Image.Image:
-        rows = pipe.plan(captions, emotion=columns)
-        images = [image for _, image in pipe.generate(rows, len(columns))]
-        lines = [images[first : first + len(columns)] for first in range(0, len(images), len(columns))]
+    def make_sheet() -> Image.Image:
+        rows = pipe.plan(captions, emotion=emotions)
+        images = [image for _, image in pipe.generate(rows, len(emotions))]
+        lines = []
+        for first in range(0, len(images), len(emotions)):
+            lines.append(images[first : first + len(emotions)])
         return contact_sheet(lines, columns=["base", *EMOTIONS])
 
-    return paint
+    return make_sheet
 
 
 def find_learner(name: str) -> type[Learner]:
-    """The method or encoder of this name. Raises Usage where nobody knows it, or it has nothing to learn."""
-    kinds = {known: kind for kind in ("encoders", "methods") for known in registry.list_names(kind)}
+    """Find the class of a learner.
+
+    Args:
+        name: A method or an encoder.
+
+    Returns:
+        Its class.
+
+    Raises:
+        UsageError: Nobody knows it, or it has nothing to learn.
+    """
+    kinds = {}
+    for kind in ("encoders", "methods"):
+        for known in registry.list_names(kind):
+            kinds[known] = kind
     if name not in kinds:
         raise unknown_name("learner", name, kinds, hint="emoscene ls methods, emoscene ls encoders")
     cls: type[Learner] = registry.load_plugin(kinds[name], name)
@@ -321,10 +415,20 @@ def find_learner(name: str) -> type[Learner]:
 
 
 def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
-    """What suits a learner on this base, by the base's architecture; nothing where there is no recipe.
+    """Find the settings that suit a learner on a base, by the base's architecture.
 
     A recipe is called NAME_FAMILY, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
-    `lora_sd15`. Raises UsageError for a base that nobody knows.
+    `lora_sd15`.
+
+    Args:
+        name: The learner.
+        base: The base.
+
+    Returns:
+        The settings; none where there is no recipe.
+
+    Raises:
+        UsageError: Nobody knows the base.
     """
     known = registry.list_names("recipes")
     for family in (find_spec(base).family, "sd15"):

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
+from emoscene.core.callbacks import ignore_event
 from emoscene.core.config import Option, option
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
 from emoscene.core.setting_names import migrate_settings
@@ -247,13 +248,13 @@ class TuningObjective:
         return float(getattr(seen, self.config.objective))
 
     def train_artifact(
-        self, chosen: Mapping[str, Any], look: Callable[[state.TrainingState], None] | None = None
+        self, chosen: Mapping[str, Any], on_step_end: Callable[[state.TrainingState], bool | None] = ignore_event
     ) -> Path:
         """Train the adapter of some settings, unless it is there; an interrupted training continues.
 
         Args:
             chosen: A value for every field.
-            look: Called after each step.
+            on_step_end: Receives the run's state before the first step and after each.
 
         Returns:
             The folder of the adapter.
@@ -276,7 +277,7 @@ class TuningObjective:
                 "on_message": self.on_message,
             }
             try:
-                return train.train(self.name, out=folder, on_step_end=look, **how, **plain)
+                return train.train(self.name, out=folder, on_step_end=on_step_end, **how, **plain)
             except (TrainingDiverged, TrialPruned) as error:
                 shutil.rmtree(folder)
                 raise TrialPruned(str(error)) from error
