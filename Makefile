@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow mutants bench docs reproduce
+.PHONY: help demo test check slow mutants bench docs notebooks reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,9 @@ bench: $(DEV_READY) ## seconds of an image and of a training step, beside diffus
 docs: $(USER_READY) ## the documentation: out/docs/index.html
 	$(PIP) -q -c constraints.txt -e ".[docs]"
 	$(BIN)/mkdocs build --strict --site-dir out/docs
+
+notebooks: $(DEV_READY) ## the notebooks with their outputs, executed on the miniature
+	$(BIN)/python notebooks/run.py
 
 reproduce: $(USER_READY) ## the miniature's weights, from nothing
 	$(BIN)/python -m emoscene_mini.build

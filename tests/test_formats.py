@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import emoscene
 import tiny
 from emoscene.cli import main
-from emoscene.cli.options import OPTIONS
+from emoscene.cli.options import CHOICES
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
@@ -295,7 +295,7 @@ def test_a_card_names_the_hub_s_data(made, revision, datasets):
     cost = {"trainable": 1, "pictures": 2, "seconds": 3}
     given = replace(open_artifact(made / "lora"), manifest={"parents": [parent], "cost": cost})
     assert header(given, "kohya").get("datasets") == datasets
-    assert f"8 pictures of `{datasets[0] if datasets else 'hub'}`" in card._about_text(given)
+    assert f"8 images of `{datasets[0] if datasets else 'hub'}`" in card._about_text(given)
 
 
 def header(given, to):
@@ -338,7 +338,7 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     given.manifest["fingerprint"] = "print"
     text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
-    assert "64 pictures of 1 prompts" in text
+    assert "64 images of 1 prompts" in text
     written = "".join(file.read_text() for file in (registry.HOME / "evaluation/metrics").glob("*.py"))
     assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
@@ -399,7 +399,7 @@ def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
     assert main.main(line) == 0
     assert (tmp_path / "out/manifest.json").read_bytes() == first
     assert run_dir.read_manifest(tmp_path / "out", "export")["state"] == "done"
-    assert tuple(registry.list_names("formats")) == OPTIONS["to"].choices
+    assert tuple(registry.list_names("formats")) == CHOICES["to"]
     assert len(list((tmp_path / "out/gallery").glob("*.png"))) == 9 * 2
     with Image.open(tmp_path / "out/gallery.png") as sheet:
         assert sheet.height > 2 * 64

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOR_DEVELOPERS = ["test", "check", "slow", "bench"]
+FOR_DEVELOPERS = ["test", "check", "slow", "bench", "notebooks"]
 FOR_USERS = ["demo", "docs", "reproduce"]
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -141,7 +141,7 @@ def test_the_same_as_markdown_and_csv(tmp_path):
 def test_differences_are_paired_and_corrected(tmp_path):
     found = load_entries([scored(tmp_path / "a", "lora", 0.75), scored(tmp_path / "b", "prompt", 0.5)])
     first, second = compare_all(found)
-    assert (first.one, first.other, first.what) == ("prompt", "lora", "emotion as asked")
+    assert (first.one, first.other, first.what) == ("prompt", "lora", "emotion accuracy")
     assert first.difference.value == pytest.approx(-0.25)
     assert first.difference.low <= -0.25 <= first.difference.high
     assert first.difference.n == 48
@@ -168,8 +168,8 @@ def test_every_judge_has_its_differences(tmp_path):
         folders.append(folder)
     found = load_entries(folders)
     made = {one.what: (one.difference.value, one.difference.p, one.p) for one in compare_all(found)}
-    assert made["emotion as asked, by emotion"] == (pytest.approx(-0.25), 0.25, 0.75)  # one question of three
-    assert made["emotion as asked, by words"] == (0, 1, 1)
+    assert made["emotion accuracy, by emotion"] == (pytest.approx(-0.25), 0.25, 0.75)  # one question of three
+    assert made["emotion accuracy, by words"] == (0, 1, 1)
     assert list(made)[2:] == ["scene kept"]
     text = (reporting.report(folders, out=tmp_path / "r", on_message=print) / "report.md").read_text()
     controls = text.partition("## Controls")[2].partition("##")[0]
@@ -180,7 +180,7 @@ def test_every_judge_has_its_differences(tmp_path):
 def test_distances_over_other_numbers_of_pictures_do_not_compare(tmp_path):
     few = {"frechet": {**figure(0.9), "n": 12}, "scene_accuracy": figure(0.5)}
     found = load_entries([scored(tmp_path / "a"), scored(tmp_path / "b", "none", metrics=few)])
-    assert "The Frechet distances are over 12 and 48 pictures" in " ".join(comparison_remarks(found))
+    assert "The Frechet distances are over 12 and 48 images" in " ".join(comparison_remarks(found))
     assert "Frechet" not in " ".join(comparison_remarks(found[:1]))
 
 
@@ -192,8 +192,8 @@ def test_what_does_not_compare_is_said(tmp_path):
     told = " ".join(comparison_remarks(found))
     for words in (
         "prompt: had other judges than lora",
-        "prompt: painted other prompts than lora",
-        "prompt: painted other seeds than lora",
+        "prompt: generated other prompts than lora",
+        "prompt: generated other seeds than lora",
         "none has no verdicts.jsonl",
         "none: the kernel distance needs 2 pictures.",
     ):
@@ -221,7 +221,7 @@ def test_scores_of_one_method_are_told_apart_and_make_a_curve(tmp_path):
     assert list(find_curves(found, "classifier_scale")) == ["guidance"]
     text = (reporting.report([*dial, *scale], out=tmp_path / "r", on_message=print) / "index.html").read_text()
     assert "scene kept against emotion scale" in text
-    assert "emotion as asked against classifier scale" in text
+    assert "emotion accuracy against classifier scale" in text
     assert "lora, emotion scale 0.5 to 1.5: a beach" in text
     assert text.count("<img") == 5 * 3 * 8 + 2 * 3  # the grids, and a strip of three strengths in two emotions
     again = load_entries([scored(tmp_path / "x"), scored(tmp_path / "y")])
@@ -343,7 +343,7 @@ def test_no_file_outside_of_the_scores_is_embedded(name, tmp_path):
     told = []
     out = reporting.report(folder, out=tmp_path / "report", on_message=told.append)
     assert 'width="37"' not in (out / "index.html").read_text()
-    assert f"lora: {len(rows)} of its pictures lie outside of {folder} and are not shown." in told
+    assert f"lora: {len(rows)} of its images lie outside of {folder} and are not shown." in told
 
 
 def test_a_verdict_that_is_none_is_said(tmp_path):

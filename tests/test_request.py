@@ -158,7 +158,7 @@ def test_help_has_groups_defaults_choices_and_short_names(
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["generate", "--help"]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    for words in ("─ Sampling ─", "─ From an image ─", "[default: 20]", "ddim, dpm++, euler", "[default: 0 1]"):
+    for words in ("─ Sampling ─", "─ From an image ─", "[default: 20]", "[one of ddim, dpm++,", "[default: 0 1]"):
         assert words in page
     assert "--num-inference-steps,--steps N" in page
     assert "--guidance-interval LOW HIGH" in page

@@ -8,7 +8,10 @@ import pytest
 from count_style import count_file, count_files, sum_styles
 
 PACKAGE = Path(__file__).parent.parent / "src/emoscene"
-ROOMS = ("core", "diffusion", "encoders", "data", "learning", "training", "evaluation", "exports", "tuning")
+ROOMS = (
+    *("core", "diffusion", "learning", "encoders", "data", "training"),
+    *("evaluation", "tuning", "reporting", "exports", "web", "cli"),
+)
 LATER = {"core/images.py", "core/limits.py", "core/request.py", "evaluation/evaluate.py"}
 FILES = count_files(PACKAGE)
 MOST_COMPREHENSIONS, MOST_CONDITIONALS = 3.25, 1.5  # per 100 lines of code: half of 6.5, and the bound

@@ -134,7 +134,7 @@ def test_a_search_from_end_to_end(call, tmp_path):
     assert "emoscene tune lora" in (out / "train.toml").read_text()
     if told_of["winner"]["trial"]:
         pair = compare_all(load_entries(sorted((out / "scores").iterdir())))
-        assert {found.what for found in pair} >= {"emotion as asked"}
+        assert {found.what for found in pair} >= {"emotion accuracy"}
 
 
 def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):

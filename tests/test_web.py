@@ -1,4 +1,4 @@
-"""The page without a browser: what it refuses, what it paints, what its door lets through."""
+"""The page without a browser: what it refuses, what it generates, which requests pass."""
 
 import asyncio
 import dataclasses
@@ -27,7 +27,7 @@ from emoscene.pipeline.generate import load
 from emoscene.web import form
 from emoscene.web.form import check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
-from emoscene.web.session import GLANCE, Session, Verdict
+from emoscene.web.session import PREVIEW_SIDE, Session, Verdict
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
@@ -111,9 +111,9 @@ def test_what_cannot_be_printed_is_no_word():
 
 def test_the_work_of_a_wish_is_bounded(studio):
     row = GenerationParams(width=64, height=64, num_inference_steps=25)
-    assert len(check_budget([row] * form.WORK, 64)) == form.WORK
-    with pytest.raises(UsageError, match="fewer pictures"):
-        check_budget([row] * (form.WORK + 1), 64)
+    assert len(check_budget([row] * form.MAX_IMAGES, 64)) == form.MAX_IMAGES
+    with pytest.raises(UsageError, match="fewer images"):
+        check_budget([row] * (form.MAX_IMAGES + 1), 64)
     with pytest.raises(UsageError, match="the work of"):
         studio.generate(dataclasses.replace(WISH, num_images_per_prompt=16, width=512))
 
@@ -161,7 +161,7 @@ def test_two_askers_at_once_each_get_their_own(studio):
 
 def test_a_preview_is_decoded_small(studio):
     [image] = studio._preview(studio.pipe(studio.methods[0]), torch.zeros(1, 4, 64, 64))
-    assert image.size == (GLANCE * studio.base.vae_scale_factor,) * 2
+    assert image.size == (PREVIEW_SIDE * studio.base.vae_scale_factor,) * 2
 
 
 def test_a_comparison_is_a_grid_with_names(studio):
@@ -253,7 +253,7 @@ def test_a_base_in_one_file_has_no_checker_and_that_is_said(folder, tmp_path, mo
     studio = Session(str(file))
     [(row, _)] = last(studio.generate(WISH)).finished
     assert row.settings == {"safety_checker": "absent"}
-    assert studio.remarks == ["one.safetensors is one file, with no safety checker in it, so pictures are not screened"]
+    assert studio.remarks == ["one.safetensors is one file, with no safety checker in it, so images are not screened"]
     assert Session(str(file), screen=False).screen.state == "off"
 
 
@@ -355,7 +355,7 @@ def test_the_page_offers_its_functions_to_programs_and_one_works_at_a_time(built
     public = {fn.api_name: fn for fn in built.fns.values() if fn.api_visibility == "public"}
     assert set(public) == {"generate", "compare", "edit", "judge", "restore"}
     painters = [fn for name, fn in public.items() if name != "restore"]
-    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in painters} == {("painter", 1)}
+    assert {(fn.concurrency_id, fn.concurrency_limit) for fn in painters} == {("generator", 1)}
     assert built._queue.max_size == page.QUEUE and built.api_open is False and built.analytics_enabled is False
 
 
@@ -372,7 +372,7 @@ def asked(built, name, data):
     [
         ("compare", ["a hill", ["none"], None, "1", 1, 1], "that is not what /compare takes"),
         ("compare", ["a hill", None, ["awe"], "1", 1, 1], "that is not what /compare takes"),
-        ("compare", ["a hill", ["none"], ["awe"], None, 1, 1], "a comparison needs one strength at least"),
+        ("compare", ["a hill", ["none"], ["awe"], None, 1, 1], "a comparison needs one emotion scale at least"),
         ("compare", ["a hill", ["none"], ["awe"]], "that is not what /compare takes"),
         ("compare", [None, ["none"], ["awe"], "1", 1, 1], "prompt=None is off"),
         ("compare", ["a hill", ["none"], ["awe"], "1", "many", 1], "that is not what /compare takes"),

@@ -236,7 +236,7 @@ SAID = "text => [...document.querySelectorAll('.status span')].some(s => s.offse
 def generate(tab, seed):
     tab.get_by_label("Seed").first.fill(str(seed))
     tab.click("button.go:visible")
-    tab.wait_for_function(SAID, arg="1 picture in")
+    tab.wait_for_function(SAID, arg="1 image in")
     tab.wait_for_selector(f".gallery img[alt*='seed {seed}'], .gallery :text('seed {seed}')", state="attached")
 
 
@@ -269,7 +269,7 @@ def seconds(page):
 def test_stop_stops(tab, page):
     alone = seconds(page)
     tab.get_by_text("More settings").click()
-    tab.get_by_label("Pictures", exact=True).first.fill("8")
+    tab.get_by_label("Images", exact=True).first.fill("8")
     tab.get_by_label("Steps").first.fill("100")
     tab.click("button.go:visible")
     tab.wait_for_function("Number(document.querySelector('.status progress')?.value) > 0.01")
@@ -304,7 +304,7 @@ def test_settings_come_back_and_a_bad_file_is_explained(tab, tmp_path):
     )
     save_image(Image.new("RGB", (128, 128)), tmp_path / "castle.png", row)
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    tab.get_by_text("Settings back from a picture").click()
+    tab.get_by_text("Restore settings from an image").click()
     drop = tab.locator("input[type=file]").first
     drop.set_input_files(tmp_path / "castle.png")
     tab.wait_for_function("document.querySelector('textarea').value === 'a castle on a hill'")
@@ -380,7 +380,7 @@ def test_a_crafted_picture_is_shown_as_text(tab, tmp_path, number):
         prompt=payload, base="mini", width=128, height=128, settings={payload: payload}, adapters=(payload,)
     )
     save_image(Image.new("RGB", (128, 128)), tmp_path / "settings.png", row)
-    tab.get_by_text("Settings back from a picture").click()
+    tab.get_by_text("Restore settings from an image").click()
     drop = tab.locator("input[type=file]").first
     name = payload.replace("/", "") + ".png"
     content = (tmp_path / "settings.png").read_bytes()
@@ -393,7 +393,7 @@ def test_a_crafted_picture_is_shown_as_text(tab, tmp_path, number):
     tab.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
     toast = tab.locator("[data-testid=toast-text]")
     toast.first.wait_for()
-    assert "was painted on" in toast.first.inner_text() and payload.split()[0] in toast.first.inner_text()
+    assert "was generated on" in toast.first.inner_text() and payload.split()[0] in toast.first.inner_text()
     assert toast.first.evaluate("text => text.children.length") == 0, toast.first.inner_html()
     box = toast.first.bounding_box()
     tab.mouse.click(box["x"] + 30, box["y"] + 10)
@@ -420,5 +420,5 @@ def test_two_people_at_once_see_their_own(browser, page):
         tab.click("button.go:visible")
         phone.click("button.go:visible")
         for one, seed in ((tab, 21), (phone, 22)):
-            one.wait_for_function(SAID, arg="1 picture in")
+            one.wait_for_function(SAID, arg="1 image in")
             one.wait_for_selector(f".gallery :text('seed {seed}')", state="attached")

@@ -7,7 +7,7 @@ read by the same rules. typer parses, prints help, and answers shells (`emoscene
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,8 @@ from emoscene.core.taxonomy import EMOTIONS
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 SENTENCE = "Generate images from a prompt and an emotion; train, compare and export the methods that do it."
 EPILOG = "emoscene VERB --help lists a verb's options. Begin with: emoscene demo"
+MARKS = {"emotion": ",", "method": "+"}
+"""What separates the parts of a value."""
 SETTINGS = "KEY=VALUE: a setting, anywhere in the line; emoscene show NAME lists them"
 
 
@@ -135,8 +137,8 @@ def _make_words(verb: Verb) -> inspect.Parameter:
     if verb.has_settings:
         labels.append("KEY=VALUE")
 
-    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
-        return complete_word(verb, ctx.params.get("words") or [], incomplete)
+    def complete(ctx: typer.Context) -> list[str]:
+        return complete_word(verb, ctx.params.get("words") or [])
 
     info = typer.Argument(metavar="|".join(labels), hidden=True, autocompletion=complete)
     return inspect.Parameter("words", KEYWORD, default=None, annotation=Annotated[list[str] | None, info])
@@ -159,7 +161,7 @@ def _make_option(verb: Verb, option: Parameter) -> inspect.Parameter:
     info = typer.Option(
         *flags,
         metavar=metavar,
-        help=_describe_option(option),
+        help=_describe_option(verb, option),
         rich_help_panel=option.group or None,
         show_default=False,
         autocompletion=complete,
@@ -169,24 +171,28 @@ def _make_option(verb: Verb, option: Parameter) -> inspect.Parameter:
 
 def _describe_verb(verb: Verb) -> str:
     """A verb's sentence, and what its words are."""
-    lines = [f"{name.upper()}: {word.help.rstrip('.')}" for name, word in verb.words.items() if word.help]
+    lines = []
+    for name, word in verb.words.items():
+        lines.append(f"{name.upper()}: {word.help}")
     if verb.has_settings:
         lines.append(SETTINGS)
     return escape("\n\n".join([verb.sentence, "\n".join(lines)]))
 
 
-def _describe_option(option: Parameter) -> str:
-    """An option's sentence, its choices and its default."""
+def _describe_option(verb: Verb, option: Parameter) -> str:
+    """An option's sentence, its choices, its default, and whether it must be given."""
     sentence, default = option.help, format_value(option.default)
     if option.choices is not None:
-        sentence = f"{sentence}: {', '.join(map(str, option.choices))}"
+        sentence = f"{sentence} [one of {', '.join(map(str, option.choices))}]"
+    if option.name in verb.needs:
+        sentence = f"{sentence} [required]"
     if default not in {"", "no"}:
         sentence = f"{sentence} [default: {default}]"
     return escape(sentence)
 
 
 def complete_value(option: Parameter, incomplete: str) -> list[str]:
-    """List what a shell offers as the value of an option.
+    """List what may be the value of an option; typer keeps what begins as the value does.
 
     Args:
         option: The option.
@@ -195,29 +201,26 @@ def complete_value(option: Parameter, incomplete: str) -> list[str]:
     Returns:
         Whole values. Of a mixture of emotions or a sum of methods, the last part is completed.
     """
-    names, mark = list(map(str, option.choices or ())), ""
+    names: Sequence[Any] = option.choices or ()
     if option.name == "emotion":
-        names, mark = ["all", *EMOTIONS], ","
-    elif option.name == "method":
-        names, mark = registry.list_names("methods"), "+"
+        names = ["all", *EMOTIONS]
     elif f"{option.name}s" in registry.KINDS:
         names = registry.list_names(f"{option.name}s")
-    before, _, _ = incomplete.rpartition(mark) if mark else ("", "", "")
-    return _list_matches(f"{before}{mark}" if before else "", names, incomplete)
+    before, mark, _ = incomplete.rpartition(MARKS.get(option.name, "\0"))
+    return [f"{before}{mark}{name}" for name in names]
 
 
-def complete_word(verb: Verb, words: Sequence[str], incomplete: str) -> list[str]:
-    """List what a shell offers as an argument or a setting.
+def complete_word(verb: Verb, words: Sequence[str]) -> list[str]:
+    """List what may be the next argument or setting.
 
     Args:
         verb: The verb.
         words: The arguments and settings that are there.
-        incomplete: The beginning of the next one.
 
     Returns:
-        Names for the first word, `key=` for later ones.
+        Names for the first argument, `key=` after it.
     """
-    known = {
+    names = {
         "train": [*registry.list_names("encoders"), *registry.list_names("methods")],
         "tune": registry.list_names("methods"),
         "prepare": registry.list_names("sources"),
@@ -225,18 +228,12 @@ def complete_word(verb: Verb, words: Sequence[str], incomplete: str) -> list[str
         "ls": list(KINDS),
     }
     plain = [word for word in words if "=" not in word]
-    if verb.name in known and not plain:
-        return _list_matches("", known[verb.name], incomplete)
+    if verb.name in names and not plain:
+        return names[verb.name]
     if not verb.has_settings:
         return []
-    given = dict(zip(verb.words, plain, strict=False))
-    fields = list_settings(verb.name, given) or []
-    return _list_matches("", [f"{field.name}=" for field in fields], incomplete)
-
-
-def _list_matches(before: str, names: Iterable[str], incomplete: str) -> list[str]:
-    whole = [f"{before}{name}" for name in names]
-    return [name for name in whole if name.startswith(incomplete)]
+    fields = list_settings(verb.name, dict(zip(verb.words, plain, strict=False)))
+    return [f"{field.name}=" for field in fields or ()]
 
 
 def _take_switches(verb: Verb, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -245,10 +242,12 @@ def _take_switches(verb: Verb, words: Sequence[str]) -> tuple[list[str], dict[st
     switches: dict[str, str] = {}
     for word in words:
         flag, equals, value = word.partition("=")
-        option = verb.find_option(flag) if equals and flag.startswith("-") else None
-        if option is not None and option.type == "bool":
+        option = verb.find_option(flag)
+        if not equals or not flag.startswith("-") or option is None:
+            rest.append(word)
+        elif option.type == "bool":
             switches[option.name] = value
-        elif option is not None and option.count == 2:
+        elif option.count == 2:
             rest += [flag, *value.replace(",", " ").split()]
         else:
             rest.append(word)

@@ -95,7 +95,10 @@ def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         UsageError: A value is wrong, or names a place outside of the recipe's folder and this one.
     """
-    table = config.read_toml(name) if Path(name).suffix == ".toml" else registry.load_table("recipes", name)
+    if Path(name).suffix == ".toml":
+        table = config.read_toml(name)
+    else:
+        table = registry.load_table("recipes", name)
     options: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     known = load_verb(verb)

@@ -30,7 +30,7 @@ GB = 1e9
 
 
 def doctor() -> dict[str, Any]:
-    """Find out what this machine has.
+    """Find out what this machine has, and the command for what is missing.
 
     Returns:
         The facts, ready for JSON: device, dtypes, versions, extras, models, disk, and `remedies`, a command each.

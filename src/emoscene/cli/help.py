@@ -179,9 +179,11 @@ def _list_options(kind: str, name: str) -> list[Option]:
 
 
 def _print_plugin(console: Console, kind: str, name: str) -> None:
-    sentence = ROOMS[name][1] if kind == "rooms" else registry.describe_plugin(kind, name)
     options = _list_options(kind, name)
-    _print_heading(console, kind, name, sentence)
+    if kind == "rooms":
+        _print_heading(console, kind, name, ROOMS[name][1])
+    else:
+        _print_heading(console, kind, name, registry.describe_plugin(kind, name))
     if options:
         _print_settings(console, options)
     else:
@@ -197,7 +199,9 @@ def _print_table(console: Console, kind: str, name: str) -> None:
         rows[key] = _format_value(value)
     _print_heading(console, kind, name, registry.describe_plugin(kind, name))
     console.print(_make_grid(rows.items()))
-    words = _read_vocabulary(name) if kind == "bases" else []
+    words = []
+    if kind == "bases":
+        words = _read_vocabulary(name)
     if words:
         console.print(f"\n    [bold]its {len(words)} words[/]\n")
         console.print(Padding(Columns(words, padding=(0, 2)), (0, 4)))

@@ -2,9 +2,8 @@
 
 An argument before the `*` of the function is a word of the line (`PROMPT`), any other one an option (`--out` is
 `out=`); one without a default is needed. The function is read as text, so that `--help` and a refusal import no torch.
-A verb of another package, an entry point of the group `emoscene.verbs`, is read in the same way: its sentence is the
-first of the function's docstring, its options are described under `Args`, and a line of the docstring that begins with
-`emoscene NAME` is its example.
+Its first sentence and what it says under `Args` are the help. A verb of another package, an entry point of the group
+`emoscene.verbs`, is read in the same way; a line of its docstring that begins with `emoscene NAME` is its example.
 """
 
 from __future__ import annotations
@@ -20,25 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import emoscene
-from emoscene.cli.options import JSON, OPTIONS, REPEATED
+from emoscene.cli.options import CHOICES, JSON, RANGES, RECIPE, REPEATED
 from emoscene.core.errors import EmosceneError
 from emoscene.core.parameter import CLI, EVALUATE, Parameter
-from emoscene.core.request import PARAMETERS, list_parameters
+from emoscene.core.request import BATCH_SIZE, PARAMETERS, SIZE, list_parameters
 
-VERBS = {
-    "generate": "Generate images from a prompt, with an emotion.",
-    "prepare": "Prepare a source's images for training.",
-    "train": "Train a method or an encoder on a prepared folder.",
-    "evaluate": "Score a method, or any folder of images.",
-    "tune": "Search a method's settings with Optuna: any number of workers, one database.",
-    "report": "Compare any number of scores on one page that needs no network.",
-    "export": "Write a trained method as files that other programs load, with a model card.",
-    "doctor": "Show what this machine has, and the command for what is missing.",
-    "web": "Serve a page to generate images, compare methods, edit emotions and ask judges, for this machine alone.",
-    "ls": "List what there is, by kind.",
-    "show": "Show one thing: its settings, its words, its place.",
-}
-"""The package's own verbs, and what each does."""
 EXAMPLES = {
     "generate": '"a village by a lake" --emotion awe --method lora --seed 7 --num 4 --out out/awe',
     "prepare": "mini --limit 6000 --out out/prepared",
@@ -47,6 +32,7 @@ EXAMPLES = {
     "tune": "guidance --data out/prepared --trials 12 --out out/tuned steps=300 classifier_scale=2..40",
     "report": "out/none out/lora --out out/report",
     "export": "runs/lora --to diffusers --out out/export",
+    "doctor": "",
     "web": "--port 7860",
     "ls": "methods",
     "show": "lora",
@@ -115,7 +101,8 @@ def list_verbs() -> list[str]:
     Returns:
         The names.
     """
-    return list(dict.fromkeys([*VERBS, *sorted(_list_points())]))
+    own = [name for name in emoscene.MODULES if name != "load"]
+    return list(dict.fromkeys([*own, *sorted(_list_points())]))
 
 
 @cache
@@ -133,15 +120,12 @@ def load_verb(name: str) -> Verb:
     """
     function = _find_function(name)
     text = ast.get_docstring(function) or ""
-    sentence, example = _describe(name, text)
-    if name in VERBS:
-        sentence, example = VERBS[name], f"emoscene {name} {EXAMPLES.get(name, '')}".rstrip()
     words, options, needs = {}, dict[str, Parameter](), []
     described = _read_args(text)
     for argument, default, positional in _list_arguments(function):
         option = _make_option(argument, default, described)
         if name in SCOPES and not positional:
-            option = _with_group(PARAMETERS.get(option.name, option))
+            option = _share_option(option)
         if default is None:
             needs.append(option.name)
         if positional:
@@ -149,11 +133,19 @@ def load_verb(name: str) -> Verb:
         else:
             options[option.name] = option
     if name in SCOPES:
-        options = {**list_parameters(SCOPES[name]), "size": OPTIONS["size"], **options}
+        options = {**list_parameters(SCOPES[name]), "size": SIZE, **options}
     if name in emoscene.RECIPES:
-        options["recipe"] = OPTIONS["recipe"]
+        options["recipe"] = RECIPE
     options["json"] = JSON
-    return Verb(name, sentence, example, words, options, tuple(needs), function.args.kwarg is not None)
+    return Verb(
+        name,
+        _first_sentence(text),
+        _find_example(name, text),
+        words,
+        options,
+        tuple(needs),
+        function.args.kwarg is not None,
+    )
 
 
 @cache
@@ -184,40 +176,52 @@ def _list_arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.ex
     pairs = [*zip(positional, [*lacking, *given.defaults], strict=True)]
     pairs += zip(given.kwonlyargs, given.kw_defaults, strict=True)
     for argument, default in pairs:
-        kind = ast.unparse(argument.annotation) if argument.annotation else ""
+        kind = ast.unparse(argument.annotation or ast.Constant(""))
         if argument.arg != "as_json" and not any(name in kind for name in NO_OPTION):
             yield argument, default, argument in positional
 
 
 def _make_option(argument: ast.arg, default: ast.expr | None, described: Mapping[str, str]) -> Parameter:
-    """The option of a function's argument; what its row does not say is read from the signature."""
+    """The option of a function's argument, as its signature and its docstring say it."""
     name, annotation = argument.arg, ast.unparse(argument.annotation or ast.Constant(""))
     value: Any = None
     if default is not None and not isinstance(default, ast.Name):
         value = ast.literal_eval(default)
-    if name in OPTIONS:
-        return dataclasses.replace(OPTIONS[name], default=value, annotation=annotation)
     kind = annotation.partition(" ")[0]
     if kind not in {"int", "float", "bool"}:
         kind = "str"
-    return Parameter(name, kind, value, described.get(name, ""), annotation=annotation, example=value or name.upper())
+    example: Any = {"int": 1, "float": 1.0}.get(kind, name.upper())
+    sentence = described.get(name, "").rstrip(".")
+    span, choices = RANGES.get(name), CHOICES.get(name)
+    return Parameter(
+        name, kind, value or None, sentence, span, choices, annotation=annotation, example=value or example
+    )
 
 
-def _with_group(option: Parameter) -> Parameter:
-    return dataclasses.replace(option, group=option.group or REST)
+def _share_option(option: Parameter) -> Parameter:
+    """The parameter of a generation, where an option is one; any other in a group of its own."""
+    if option.name == "batch":
+        return BATCH_SIZE
+    return PARAMETERS.get(option.name) or dataclasses.replace(option, group=REST)
 
 
-def _describe(name: str, text: str) -> tuple[str, str]:
-    """The first sentence of a docstring, and its example."""
+def _first_sentence(text: str) -> str:
     paragraph = " ".join(text.partition("\n\n")[0].split())
-    example = re.search(rf"^ *(emoscene {name}\b.*)$", text, re.MULTILINE)
+    return paragraph.partition(". ")[0].rstrip(".")
+
+
+def _find_example(name: str, text: str) -> str:
+    """The line of a docstring that begins with `emoscene NAME`, where there is no example here."""
+    example = re.search(rf"^ *emoscene {name} (.*)$", text, re.MULTILINE)
+    words = EXAMPLES.get(name, "--help")
     if example:
-        return paragraph.partition(". ")[0], example[1]
-    return paragraph.partition(". ")[0], f"emoscene {name} --help"
+        words = example[1]
+    return f"emoscene {name} {words}".rstrip()
 
 
 def _read_args(text: str) -> dict[str, str]:
     """What a docstring says of each argument under `Args`."""
-    section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
-    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section[1] if section else "", re.MULTILINE)
+    _, _, rest = text.partition("\nArgs:\n")
+    section, _, _ = rest.partition("\n\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
     return {name: " ".join(sentence.split()) for name, sentence in entries}

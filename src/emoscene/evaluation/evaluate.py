@@ -93,17 +93,37 @@ def evaluate(
     on_message: Callable[[str], None] = print,
     **painting: Any,
 ) -> Path:
-    """Score a method, or any folder of `images` (see `external`); returns the folder with `scores.json`.
+    """Score a method, or any folder of images. The same call continues where it stopped.
 
-    judge: beside the base's own, folders or hub ids (see `judges`). data: a prepared folder, whose held-out pictures
-    give the judges' ceiling and the distances. clip: a CLIP, for the alignment with the words and semantic diversity;
-    semantics: a classifier of objects, for semantic clarity; features: a vision model in whose space distances are
-    measured, or `inception`; lpips: the network of LPIPS between edits and their pictures. robust: judge the pictures
-    again after JPEG 75 and a small blur. keep_images: if not, they are judged as they are painted, batch by batch.
-    lora: LoRAs that the base wears. painting: the words in `PAINTING`, and settings of the method that may change at
-    use.
-    Raises Usage for words that are off and for a judge akin to what it judges, Failure once all is written if a metric
-    could not be measured.
+    Args:
+        out: The folder to write.
+        method: The method; left out, the adapters say it.
+        adapter: Folders that `train` wrote.
+        base: A base's name, a folder, a file or a hub id.
+        lora: LoRAs trained elsewhere, which the base loads, each with its scale: `style.safetensors:0.8`.
+        emotion_scale: The emotion scale of the images.
+        prompts: A file with one prompt a line.
+        seeds: The first and past-the-last seed of each prompt and emotion, such as `0:4`.
+        judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier.
+        data: A prepared folder, whose held-out images give the judges' ceiling and the distances.
+        images: A folder of images to judge, from anywhere, instead of a method.
+        clip: A CLIP for the alignment with the prompts and for semantic diversity: a folder or a hub id.
+        semantics: A classifier of objects, for semantic clarity: a folder or a hub id.
+        features: A vision model for distances: a folder, a hub id, or `inception`.
+        lpips: The network of LPIPS between edits and their images.
+        robust: Judge again after JPEG 75 and a small blur.
+        keep_images: Keep the images; if not (`=no`), each batch is judged as it is generated.
+        batch: How many images are generated at once.
+        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        on_message: Receives sentences about the progress.
+        painting: Parameters of the generation (`PAINTING`), and settings of the method that may change at use.
+
+    Returns:
+        The folder, with `scores.json`.
+
+    Raises:
+        UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
+        EmosceneError: A metric could not be measured; everything else is written.
     """
     asked = load_prompts(prompts)
     check_words((word for word in painting if word in ALIASES), ())

@@ -40,7 +40,7 @@ def export(
 
     Args:
         artifact: A folder that `train` made, or a base's own adapter such as `mini:lora`.
-        to: A name of `emoscene ls formats`: `diffusers`, `kohya`, `a1111`.
+        to: The program to write for, a name of `emoscene ls formats`.
         out: The folder to write.
         base: The base, if it has moved.
         device: Where the gallery is generated; the best device there is if left out.

@@ -48,11 +48,12 @@ TRAINER = {  # kohya's word for a setting of ours
     "noise_offset": "ss_noise_offset",
     "cond_drop_prob": "ss_caption_dropout_rate",
 }
-DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--emotion-scale s` does. An
-embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
-ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So text and
-update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has no counterpart but
-weighted embeddings. (The script above was run; the other programs were not: their published key maps were read.)"""
+SCALING = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--emotion-scale s`
+does. An embedding's weight, `({token}:s)`, is not the emotion scale: A1111 multiplies those positions of the text and
+mends the mean, ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E -
+E0). So text and update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has
+no counterpart but weighted embeddings. (The script above was run; the other programs were not: their published key
+maps were read.)"""
 SHAPE = """
 
 The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these programs load no other base of its kind:
@@ -97,8 +98,8 @@ def plan_lora_files(artifact: Artifact, lora: str = "", embeddings: str = "") ->
     named = f'weight_name="{Path(embeddings) / token_name(EMOTION)}.safetensors", token="<{token_name(EMOTION)}>"'
     loading.append(f"pipe.load_textual_inversion(here, {named})")
     script = example_script(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
-    dial = DIAL.format(name=artifact.name, token=token_name(EMOTION))
-    return ExportBundle("diffusers", parts, files, script, dial, _usage_text(artifact), token_name)
+    scaling = SCALING.format(name=artifact.name, token=token_name(EMOTION))
+    return ExportBundle("diffusers", parts, files, script, scaling, _usage_text(artifact), token_name)
 
 
 def layer_key(part: str, layer: str) -> str:
@@ -232,21 +233,21 @@ def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict
 def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
     """A file with its metadata, which are all text, and its hashes."""
     state = dict(tensors)
-    told = {}
+    texts = {}
     for name, value in about.items():
         if isinstance(value, dict):
-            told[name] = json.dumps(value)
+            texts[name] = json.dumps(value)
         elif value is not None:
-            told[name] = str(value)
-    trainers = {name: value for name, value in told.items() if name.startswith("ss_")}
+            texts[name] = str(value)
+    trainers = {name: value for name, value in texts.items() if name.startswith("ss_")}
     plain = save(state, trainers)
-    told["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
+    texts["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
     if trainers:
-        told |= {
+        texts |= {
             "sshs_model_hash": hash_tensors(plain),
             "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8],
         }
-    data: bytes = save(state, told)
+    data: bytes = save(state, texts)
     return data
 
 

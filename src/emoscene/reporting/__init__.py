@@ -1,7 +1,7 @@
-"""Scores become a page that can be mailed: the verb `report`, and what any such page is made of.
+"""The verb `report`: scores on a page that can be mailed, and the parts that any such page is made of.
 
     html        figures, grids, cells; fills a template        templates/  pages and their blocks
-    figures     SVG: points, curves, matrices                   scores      folders of scores, read
+    figures     SVG: points, curves, matrices                   scores      reads folders of scores
     drawings    what the report draws with them                 comparisons how they differ, paired
     tables      the report as tables                            text        Markdown and CSV
     page        the verb `report`

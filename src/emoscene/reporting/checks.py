@@ -1,7 +1,8 @@
-"""Whether a folder of scores holds what `evaluate` writes, for a stranger may have written it.
+"""Checks that a folder of scores holds what `evaluate` writes, since anybody may have written it.
 
-The report formats figures, multiplies costs and looks names up. So each value is checked once, where the files are
-read, to be of the kind that `evaluate` writes; what a later version may have added is left alone.
+The report formats figures, multiplies costs and looks names up. So the kind of each value is checked once, where the
+files are read; what a later version may have added is not looked at. A check raises one of Python's own errors, which
+`scores.load_entries` turns into a sentence with the file's name.
 """
 
 from collections.abc import Mapping
@@ -29,6 +30,9 @@ VERDICT = ("file", "prompt", "seed", "asked", "scene", "kept", "seen")
 
 def check_scores(scores: Any) -> None:
     """Check what `scores.json` holds.
+
+    Args:
+        scores: its content.
 
     Raises:
         TypeError: for a value of another kind.
@@ -61,23 +65,42 @@ def check_scores(scores: Any) -> None:
 
 
 def check_judge(judge: Any) -> None:
-    """Check what one judge says. Raises as `check_scores` does."""
-    for name, told in check_table(judge, "judges").items():
+    """Check the figures of one judge.
+
+    Args:
+        judge: its table in `judges`.
+
+    Raises:
+        TypeError: for a value of another kind.
+        KeyError: for a value that is missing.
+        ValueError: for a number that no figure can be.
+    """
+    for name, value in check_table(judge, "judges").items():
         if name == "per_emotion":
-            for one in check_table(told, name).values():
+            for one in check_table(value, name).values():
                 check_number(one["f1"], name)
         elif name == "confusion":
-            check_grid(told, name, len(EMOTIONS), len(EMOTIONS))
+            check_grid(value, name, len(EMOTIONS), len(EMOTIONS))
         elif name == "reliability":
-            check_grid(told, name, len(check_kind(told, list, name)), 3)
-        elif isinstance(told, dict) or told is None:
-            check_figure(told, name)
+            check_grid(value, name, len(check_kind(value, list, name)), 3)
+        elif isinstance(value, dict) or value is None:
+            check_figure(value, name)
         else:
-            check_kind(told, list, name)
+            check_kind(value, list, name)
 
 
 def check_figure(figure: Any, name: str) -> None:
-    """Check a figure with its interval; all three are null where it could not be measured."""
+    """Check a figure with its interval; all three numbers are null where it could not be measured.
+
+    Args:
+        figure: a table with `value`, `low`, `high` and `n`.
+        name: what it is called.
+
+    Raises:
+        TypeError: for a value of another kind.
+        KeyError: for a value that is missing.
+        ValueError: for a number that no figure can be.
+    """
     check_table(figure, name)
     check_kind(figure["n"], int, name)
     for end in ENDS:
@@ -86,7 +109,18 @@ def check_figure(figure: Any, name: str) -> None:
 
 
 def check_grid(rows: Any, name: str, high: int, wide: int) -> None:
-    """Check a list of `high` lists of `wide` numbers."""
+    """Check a list of lists of numbers.
+
+    Args:
+        rows: the lists.
+        name: what they are called.
+        high: how many lists there are.
+        wide: how many numbers each has.
+
+    Raises:
+        TypeError: for a value of another kind.
+        ValueError: for another number of them.
+    """
     if len(check_kind(rows, list, name)) != high:
         raise ValueError(f"{name} has {len(rows)} rows")
     for row in rows:
@@ -97,7 +131,16 @@ def check_grid(rows: Any, name: str, high: int, wide: int) -> None:
 
 
 def check_verdict(row: Mapping[str, Any]) -> None:
-    """Check a row of `verdicts.jsonl`. Raises as `check_scores` does."""
+    """Check a row of `verdicts.jsonl`.
+
+    Args:
+        row: its content.
+
+    Raises:
+        TypeError: for a value of another kind.
+        KeyError: for a value that is missing.
+        ValueError: for a number that no figure can be.
+    """
     for name in VERDICT:
         row[name]
     check_kind(row["prompt"], str, "prompt")
@@ -113,7 +156,16 @@ def check_verdict(row: Mapping[str, Any]) -> None:
 
 
 def check_manifest(manifest: Mapping[str, Any]) -> None:
-    """Check what a manifest, and those of the folders before it, say for the report. Raises as `check_scores` does."""
+    """Check what the report uses of a manifest, and of those of the folders before it.
+
+    Args:
+        manifest: its content.
+
+    Raises:
+        TypeError: for a value of another kind.
+        KeyError: for a value that is missing.
+        ValueError: for a number that no figure can be.
+    """
     for name in ("config", "versions"):
         check_table(manifest.get(name, {}), name)
     for parent in check_kind(manifest.get("parents", []), list, "parents"):
@@ -122,20 +174,52 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
 
 
 def check_table(value: Any, name: str) -> dict[str, Any]:
-    """Return a table. Raises TypeError for anything else."""
+    """Check that a value is a table.
+
+    Args:
+        value: any value.
+        name: what it is called.
+
+    Returns:
+        The table.
+
+    Raises:
+        TypeError: for anything else.
+    """
     table: dict[str, Any] = check_kind(value, dict, name)
     return table
 
 
 def check_number(value: Any, name: str) -> None:
-    """Raise TypeError for what is no number, OverflowError for one that no float can hold."""
+    """Check that a value is a number.
+
+    Args:
+        value: any value.
+        name: what it is called.
+
+    Raises:
+        TypeError: for what is no number, a boolean included.
+        OverflowError: for a number that no float can hold.
+    """
     if isinstance(value, bool):
         raise TypeError(f"{name} is {value} and no number")
     float(check_kind(value, (int, float), name))
 
 
 def check_kind(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
-    """Return a value of this kind. Raises TypeError for anything else."""
+    """Check that a value is of a kind.
+
+    Args:
+        value: any value.
+        kind: the kind, or several.
+        name: what the value is called.
+
+    Returns:
+        The value.
+
+    Raises:
+        TypeError: for a value of another kind.
+    """
     if not isinstance(value, kind):
         raise TypeError(f"{name} is of another kind")
     return value

@@ -1,6 +1,6 @@
 """How entries of a report differ, paired, and whether they may be compared at all.
 
-Two scores compare where the same judge saw pictures of the same prompts and seeds. Where they do not,
+Two scores compare where the same judge saw images of the same prompts and seeds. Where they do not,
 `comparison_remarks` says so; differences are taken over what both have, and never across judges.
 """
 
@@ -13,7 +13,7 @@ from itertools import combinations, product
 import numpy as np
 
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
-from emoscene.reporting.scores import SAME, ScoreEntry, judge_names, judged_rows
+from emoscene.reporting.scores import ACCURACY, SAME, ScoreEntry, judge_names, select_judged
 
 
 def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
@@ -34,14 +34,17 @@ def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
         apart = [entry.name for entry in others if entry.scores.get(key) != first.scores.get(key)]
         if apart:
             remarks.append(f"{'; '.join(apart)}: {sentence} than {first.name}, and part of any difference may be that.")
+    counts = set()
     for entry in entries:
         remarks += _own_remarks(entry)
-    distances = [entry.metric("frechet") for entry in entries]
-    counts = {figure["n"] for figure in distances if figure is not None}
+        distance = entry.metric("frechet")
+        if distance is not None:
+            counts.add(distance["n"])
     if len(counts) > 1:
+        numbers = " and ".join(map(str, sorted(counts)))
         remarks.append(
-            f"The Frechet distances are over {' and '.join(map(str, sorted(counts)))} pictures: fewer are farther, so "
-            "compare those of one number."
+            f"The Frechet distances are over {numbers} images: the distance grows with fewer, so compare those of one "
+            "number."
         )
     return remarks
 
@@ -51,16 +54,18 @@ def _own_remarks(entry: ScoreEntry) -> list[str]:
     remarks = []
     if not entry.rows:
         remarks.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
-    remarks += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("cautions", ())]
+    for sentence in entry.scores.get("cautions", ()):
+        remarks.append(f"{entry.name}: {sentence}.")
     outside = sum(not entry.holds(row) for row in entry.rows)
     if outside:
-        remarks.append(f"{entry.name}: {outside} of its pictures lie outside of {entry.folder} and are not shown.")
-    remarks += [f"{entry.name}: {sentence}." for sentence in entry.scores.get("missing", {}).values()]
+        remarks.append(f"{entry.name}: {outside} of its images lie outside of {entry.folder} and are not shown.")
+    for sentence in entry.scores.get("missing", {}).values():
+        remarks.append(f"{entry.name}: {sentence}.")
     return remarks
 
 
 def common_judges(one: ScoreEntry, other: ScoreEntry) -> list[tuple[str, str]]:
-    """Find the judges that saw the pictures of both entries.
+    """Find the judges that saw the images of both entries.
 
     Args:
         one: some scores.
@@ -69,8 +74,11 @@ def common_judges(one: ScoreEntry, other: ScoreEntry) -> list[tuple[str, str]]:
     Returns:
         The names of each judge, as the two entries call it; the weights tell whether it is the same.
     """
-    pairs = product(one.scores["judges"], other.scores["judges"])
-    return [(mine, its) for mine, its in pairs if one.mark(mine) is not None and one.mark(mine) == other.mark(its)]
+    judges = []
+    for mine, its in product(one.scores["judges"], other.scores["judges"]):
+        if one.mark(mine) is not None and one.mark(mine) == other.mark(its):
+            judges.append((mine, its))
+    return judges
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Comparison:
 
 
 Place = tuple[str, int, str]
-"""The prompt, the seed and the emotion asked of a picture."""
+"""The prompt, the seed and the emotion asked of an image."""
 
 
 def compare_all(entries: Sequence[ScoreEntry]) -> list[Comparison]:
@@ -95,7 +103,7 @@ def compare_all(entries: Sequence[ScoreEntry]) -> list[Comparison]:
         entries: the scores.
 
     Returns:
-        A comparison for each pair and respect in which both have a picture of one place; Holm's correction is over all.
+        A comparison for each pair and respect in which both have an image of one place; Holm's correction is over all.
     """
     several = len(judge_names(entries)) > 1
     made: list[tuple[str, str, str, Difference]] = []
@@ -111,9 +119,9 @@ def _compare_pair(one: ScoreEntry, other: ScoreEntry, several: bool) -> dict[str
     """The differences of two entries by what they are in; several: the judge's name is said."""
     differences = {}
     for mine, its in common_judges(one, other):
-        what = "emotion as asked"
+        what = ACCURACY
         if several:
-            what = f"emotion as asked, by {mine}"
+            what = f"{ACCURACY}, by {mine}"
         differences[what] = paired_values(_hits_by_place(one, mine), _hits_by_place(other, its))
     judge = _scene_judge(one)
     if judge and judge == _scene_judge(other):
@@ -131,18 +139,20 @@ def paired_values(one: Mapping[Place, float], other: Mapping[Place, float]) -> D
     Returns:
         The difference over the places that both have; its `n` is how many.
     """
-    places = sorted(one.keys() & other.keys())
-    ours = np.array([one[place] for place in places])
-    theirs = np.array([other[place] for place in places])
-    prompts = np.array([prompt for prompt, _, _ in places])
-    seeds = np.array([seed for _, seed, _ in places])
-    return paired_difference(ours, theirs, prompts, seeds)
+    ours, theirs, prompts, seeds = [], [], [], []
+    for place in sorted(one.keys() & other.keys()):
+        prompt, seed, _ = place
+        ours.append(one[place])
+        theirs.append(other[place])
+        prompts.append(prompt)
+        seeds.append(seed)
+    return paired_difference(np.array(ours), np.array(theirs), np.array(prompts), np.array(seeds))
 
 
 def _hits_by_place(entry: ScoreEntry, judge: str) -> dict[Place, float]:
     """1 where a judge sees the emotion asked, by place."""
     hits = {}
-    for row in judged_rows(entry.rows, judge):
+    for row in select_judged(entry.rows, judge):
         place = (row["prompt"], row["seed"], row["asked"])
         hits[place] = float(row["seen"][judge] == row["asked"])
     return hits
@@ -158,5 +168,8 @@ def _scene_judge(entry: ScoreEntry) -> str | None:
 
 def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
     """1 where the scene asked is there, by place."""
-    known = [row for row in entry.rows if row["kept"] is not None]
-    return {(row["prompt"], row["seed"], row["asked"] or ""): float(row["kept"]) for row in known}
+    values = {}
+    for row in entry.rows:
+        if row["kept"] is not None:
+            values[row["prompt"], row["seed"], row["asked"] or ""] = float(row["kept"])
+    return values

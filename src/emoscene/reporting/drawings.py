@@ -1,4 +1,8 @@
-"""What the report draws of its entries: accuracy against costs and along dials, what was seen, how sure judges are."""
+"""The drawings of the report: accuracy against costs and along settings, confusion, and how sure judges are.
+
+Each function takes the entries of a report and returns a row of drawings; it is empty where the entries lack the
+figures. `figures.py` makes the SVG.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,21 @@ from markupsafe import Markup
 
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.reporting.figures import Point, draw_lines, draw_matrix, draw_scatter, legend
-from emoscene.reporting.scores import ScoreEntry, find_curves, unique
+from emoscene.reporting.scores import ACCURACY, ScoreEntry, find_curves, setting_label, unique
 from emoscene.reporting.tables import CURVED
 
-AXES = {
-    "emotion_scale": "emotion scale",
-    "classifier_scale": "classifier scale",
-    "guidance.classifier_scale": "classifier scale",
-    "guidance_scale": "CFG scale",
-}
+AXES = ("emotion_scale", "classifier_scale", "guidance.classifier_scale", "guidance_scale")
+"""The settings along which curves are drawn."""
 COSTS = {
     "bytes": ("file size, MB", 1e-6),
-    "training_pictures": ("training pictures, thousands", 1e-3),
+    "training_pictures": ("training images, thousands", 1e-3),
     "training_seconds": ("training, minutes", 1 / 60),
-    "seconds_a_picture": ("seconds a picture", 1.0),
+    "seconds_a_picture": ("seconds per image", 1.0),
 }
 """The costs that are drawn: what the axis says, and the unit in which it counts."""
-UP = "emotion as asked"
 BETTER = "Up and to the left is better; in the last drawing, up and to the right."
-GAP = "Where the guide's own verdict runs ahead of the judges', more guidance pleases the guide and nobody else."
-SIDES = "Rows are what was asked, columns what the judge saw, in per cent."
+GAP = "Where the guide's own verdict rises above the judges', guidance fools the guide instead of adding the emotion."
+SIDES = "Rows are the emotion asked for, columns what the judge saw, in per cent."
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,18 @@ def draw_costs(entries: Sequence[ScoreEntry]) -> DrawingRow:
     for cost, (words, unit) in COSTS.items():
         points = []
         for entry in entries:
-            value, accuracy = entry.cost(cost), entry.judged("emotion_accuracy")
+            value, accuracy = entry.cost(cost), entry.figure_of_judge("emotion_accuracy")
             if value is not None and accuracy is not None:
                 points.append(make_point(entry.name, unit * value, accuracy))
         if points:
-            drawings.append(draw_scatter(points, names, words, UP))
+            drawings.append(draw_scatter(points, names, words, ACCURACY))
     points = []
     for entry in entries:
-        scene, accuracy = entry.metric("scene_accuracy"), entry.judged("emotion_accuracy")
+        scene, accuracy = entry.metric("scene_accuracy"), entry.figure_of_judge("emotion_accuracy")
         if scene is not None and accuracy is not None:
             points.append(make_point(entry.name, scene["value"], accuracy, scene["low"], scene["high"]))
     if points:
-        drawings.append(draw_scatter(points, names, "scene kept", UP, percent=True))
+        drawings.append(draw_scatter(points, names, "scene kept", ACCURACY, percent=True))
     return DrawingRow(drawings, legend(names), BETTER)
 
 
@@ -89,29 +88,29 @@ def make_point(
 
 
 def draw_curves(entries: Sequence[ScoreEntry]) -> DrawingRow:
-    """Draw accuracy and scene along each dial of which there are several scores.
+    """Draw accuracy and scene along each setting of which there are several values.
 
     Args:
         entries: the scores.
 
     Returns:
-        Two drawings for each dial; none where no two scores differ in a dial alone.
+        Two drawings for each setting; none where no two scores differ in a setting alone.
     """
     drawings: list[Markup] = []
     names: list[str] = []
-    for axis, across in AXES.items():
-        turned = find_curves(entries, axis)
-        names = unique([*names, *turned])
+    for axis in AXES:
+        found = find_curves(entries, axis)
+        names = unique([*names, *found])
         accuracy: dict[str, list[Point]] = {}
         scene: dict[str, list[Point]] = {}
-        for name, turns in turned.items():
-            for x, entry in turns:
-                _add_point(accuracy.setdefault(name, []), entry.name, x, entry.judged("emotion_accuracy"))
+        for name, values in found.items():
+            for x, entry in values:
+                _add_point(accuracy.setdefault(name, []), entry.name, x, entry.figure_of_judge("emotion_accuracy"))
                 _add_point(scene.setdefault(name, []), entry.name, x, entry.metric("scene_accuracy"))
-        for up, series in ((UP, accuracy), ("scene kept", scene)):
+        for up, series in ((ACCURACY, accuracy), ("scene kept", scene)):
             curves = {name: points for name, points in series.items() if len(points) > 1}
             if curves:
-                drawings.append(draw_lines(curves, names, across, up))
+                drawings.append(draw_lines(curves, names, setting_label(axis), up))
     return DrawingRow(drawings, legend(names))
 
 
@@ -122,7 +121,7 @@ def _add_point(points: list[Point], name: str, x: float, figure: Mapping[str, An
 
 
 def draw_confusion(entries: Sequence[ScoreEntry]) -> DrawingRow:
-    """Draw what each judge saw where an emotion was asked.
+    """Draw what each judge saw for each emotion asked for.
 
     Args:
         entries: the scores.
@@ -139,7 +138,7 @@ def draw_confusion(entries: Sequence[ScoreEntry]) -> DrawingRow:
 
 
 def draw_reliability(entries: Sequence[ScoreEntry]) -> DrawingRow:
-    """Draw how sure each judge is of real pictures, against how often it is right.
+    """Draw how sure each judge is of real images, against how often it is right.
 
     Args:
         entries: the scores; the first that has a judge's curve gives it.
@@ -166,20 +165,20 @@ def draw_guidance(entries: Sequence[ScoreEntry]) -> DrawingRow:
         entries: the scores.
 
     Returns:
-        One drawing with a curve for each method and each who tells; none without scores at several scales.
+        One drawing with a curve for each method and each judge of it; none without scores at several scales.
     """
     series: dict[str, list[Point]] = {}
     for axis in sorted(CURVED):
-        for name, turns in find_curves(entries, axis).items():
-            for x, entry in turns:
+        for name, values in find_curves(entries, axis).items():
+            for x, entry in values:
                 verdicts = {"the guide itself": entry.metric("guide_accuracy")}
                 for judge in entry.scores["judges"]:
-                    verdicts[judge] = entry.judged("emotion_accuracy", judge)
-                for teller, figure in verdicts.items():
-                    line = f"{name}, by {teller}"
+                    verdicts[judge] = entry.figure_of_judge("emotion_accuracy", judge)
+                for by, figure in verdicts.items():
+                    line = f"{name}, by {by}"
                     _add_point(series.setdefault(line, []), line, x, figure)
     series = {line: points for line, points in series.items() if points}
     if not series:
         return DrawingRow([])
     names = list(series)
-    return DrawingRow([draw_lines(series, names, "guidance scale", UP)], legend(names), GAP)
+    return DrawingRow([draw_lines(series, names, "guidance scale", ACCURACY)], legend(names), GAP)

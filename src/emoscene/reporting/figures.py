@@ -1,7 +1,7 @@
 """Drawings in SVG, for the page and for paper: points with their intervals, curves, and matrices of counts.
 
-A method is told by its shape as well as its colour; the colours are those of Okabe and Ito (2008), which the
-colour-blind tell apart. Places are computed here, in a frame of 320 x 230 units; the elements are in
+Each method has a shape and a colour; the colours are those of Okabe and Ito (2008), which the colour-blind tell
+apart. Places are computed here, in a frame of 320 x 230 units; the elements are in
 `templates/*.svg.j2`, and the look of lines is in `templates/page.html.j2`.
 """
 
@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 
 from markupsafe import Markup
 
@@ -99,7 +100,11 @@ class Frame:
         Returns:
             A tick for each round number, labelled in per cent.
         """
-        return [(*self.place(self.x[0], value), f"{value:.0%}") for value in axis_ticks(*self.y)]
+        ticks = []
+        for value in axis_ticks(*self.y):
+            x, y = self.place(self.x[0], value)
+            ticks.append((x, y, f"{value:.0%}"))
+        return ticks
 
     def ticks_across(self) -> list[Tick]:
         """List the ticks of the horizontal axis.
@@ -110,7 +115,11 @@ class Frame:
         form = ",g"
         if self.percent:
             form = ".0%"
-        return [(*self.place(value, self.y[0]), format(value, form)) for value in axis_ticks(*self.x)]
+        ticks = []
+        for value in axis_ticks(*self.x):
+            x, y = self.place(value, self.y[0])
+            ticks.append((x, y, format(value, form)))
+        return ticks
 
 
 def axis_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -144,8 +153,8 @@ def legend(names: Sequence[str]) -> Markup:
     Returns:
         A list in HTML.
     """
-    entries = [(name, make_mark(number)) for number, name in enumerate(names)]
-    return render_html("legend.html.j2", entries=entries)
+    marks = map(make_mark, range(len(names)))
+    return render_html("legend.html.j2", entries=zip(names, marks, strict=True))
 
 
 def series_colour(number: int) -> str:
@@ -194,7 +203,7 @@ def draw_scatter(points: Sequence[Point], names: Sequence[str], across: str, up:
     """Draw points with their intervals.
 
     Args:
-        points: the points; each name must be one of `names`.
+        points: the points, at least one; each name must be one of `names`.
         names: all methods, whose order decides shapes and colours.
         across: what the horizontal axis says.
         up: what the vertical axis says; it goes from 0 to 100 %.
@@ -203,8 +212,8 @@ def draw_scatter(points: Sequence[Point], names: Sequence[str], across: str, up:
     Returns:
         An SVG.
     """
-    largest = max([point.x for point in points] + [1e-9])
-    span = (0.0, 1.08 * largest)
+    largest = max(points, key=attrgetter("x")).x
+    span = (0.0, 1.08 * max(largest, 1e-9))
     if percent:
         span = (0.0, 1.0)
     frame = Frame(across, up, span, percent=percent)
@@ -290,8 +299,7 @@ def _clamp(value: float, span: tuple[float, float]) -> float:
 
 def _span_of(series: Mapping[str, Sequence[Point]]) -> tuple[float, float]:
     """From the least x to the greatest; 1 wide where they are one."""
-    points = chain.from_iterable(series.values())
-    xs = [point.x for point in points]
+    xs = list(map(attrgetter("x"), chain.from_iterable(series.values())))
     low, high = min(xs), max(xs)
     if high == low:
         high = low + 1

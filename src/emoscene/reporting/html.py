@@ -1,4 +1,4 @@
-"""What a page that needs nothing but itself is made of: its pictures lie inside, so it can be mailed.
+"""The parts of a self-contained page: its images lie inside the file, so it can be mailed.
 
     render_html("demo.html.j2", "emoscene_mini", figures=[Figure(image, "a village, awe")], ...)
 
@@ -24,14 +24,14 @@ PACKAGE = "emoscene.reporting"
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, what it shows in words, and perhaps a note to stand under it."""
+    """An image, its description, and perhaps a note to stand under it."""
 
     image: Image.Image
     words: str
     note: str = ""
 
     def data_uri(self) -> str:
-        """Write the picture into an address.
+        """Encode the image as an address.
 
         Returns:
             A `data:` URI of a WebP, as it is a fifth of a PNG.
@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ImageGrid:
-    """Small pictures with names on top and at the side; each row is its name and a figure a column."""
+    """Small images with names on top and at the side; each row is its name and a figure for each column."""
 
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Figure]]]

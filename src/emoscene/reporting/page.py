@@ -1,11 +1,11 @@
-"""The verb `report`: any number of scores on one page that needs nothing but itself, and as Markdown and CSV.
+"""The verb `report`: any number of scores on one self-contained page, and as Markdown and CSV.
 
     report/
         manifest.json  index.html
         report.md           the same tables
         scores.csv          a line a figure
 
-What is said first is what must be known before comparing: other judges, other prompts, figures that are missing.
+What must be known before comparing comes first: other judges, other prompts, figures that are missing.
 The page is `templates/report.html.j2`; what it shows comes from `tables` and `drawings`.
 """
 
@@ -29,22 +29,22 @@ from emoscene.reporting.html import Figure, ImageGrid, render_html
 from emoscene.reporting.scores import ScoreEntry, find_curves, load_entries, unique
 from emoscene.reporting.text import markdown, table_of_all
 
-TITLE = "Which emotion does a picture show?"
+TITLE = "Which emotion does an image show?"
 HEADINGS = {
-    "headline": "How often it is as asked, and what it cost",
+    "headline": "Emotion accuracy, and what it cost",
     "differences": "Differences",
-    "pictures": "Pictures",
-    "dials": "Dials",
+    "images": "Images",
+    "curves": "Along a setting",
     "guide": "Is the guide being fooled?",
     "portraits": "Faces and scenes",
-    "confusion": "What was asked, and what was seen",
+    "confusion": "Asked for, and seen",
     "controls": "Controls",
     "emotions": "Emotion by emotion",
     "provenance": "Where it comes from",
 }
-SHOWN = 3  # prompts in the grid of pictures
-SIDE = 160  # pixels of a picture in the grid, at most
-STRIPPED = ("awe", "fear")  # emotions in the strips of strength
+SHOWN = 3  # prompts in the grid of images
+SIDE = 160  # pixels of an image in the grid, at most
+STRIP_EMOTIONS = ("awe", "fear")  # in the strips over the emotion scale
 
 
 def report(
@@ -124,22 +124,26 @@ def render_page(
         The HTML.
     """
     first = entries[0].name
-    own = [one for one in comparisons if first in (one.one, one.other)]
-    others = [one for one in comparisons if first not in (one.one, one.other)]
+    own, others = [], []
+    for comparison in comparisons:
+        if first in (comparison.one, comparison.other):
+            own.append(comparison)
+        else:
+            others.append(comparison)
     return render_html(
         "report.html.j2",
         title=TITLE,
         headings=HEADINGS,
         version=__version__,
         entries=len(entries),
-        pictures=entries[0].scores["pictures"],
+        images=entries[0].scores["pictures"],
         remarks=remarks,
         tables=tables,
         costs=draw_costs(entries),
         own_differences=report_tables.difference_table(own),
         other_differences=report_tables.difference_table(others),
         grids=gallery(entries),
-        strips=strength_strips(entries),
+        strips=scale_strips(entries),
         curves=draw_curves(entries),
         guidance=draw_guidance(entries),
         confusion=draw_confusion(entries),
@@ -147,56 +151,56 @@ def render_page(
     )
 
 
-def strength_strips(entries: Sequence[ScoreEntry]) -> list[ImageGrid]:
-    """Lay out a strip a method and emotion, of one prompt and seed.
+def scale_strips(entries: Sequence[ScoreEntry]) -> list[ImageGrid]:
+    """Lay out a strip for each method and emotion, of one prompt and seed, over the emotion scale.
 
     Args:
         entries: the scores.
 
     Returns:
-        A grid for each method with several strengths, from the least to the greatest.
+        A grid for each method with several emotion scales, from the least to the greatest.
     """
     grids = []
-    for name, turns in find_curves(entries, "emotion_scale").items():
-        dial = [f"{strength:g}" for strength, _ in turns]
-        _, least = turns[0]
+    for name, values in find_curves(entries, "emotion_scale").items():
+        scales = [f"{scale:g}" for scale, _ in values]
+        _, least = values[0]
         strips: list[tuple[str, list[Figure]]] = []
         prompts: list[str] = []
-        for emotion in STRIPPED:
+        for emotion in STRIP_EMOTIONS:
             row = next((row for row in least.rows if row["asked"] == emotion), None)
             if row is None:
                 continue
             figures = []
-            for strength, (_, entry) in zip(dial, turns, strict=True):
-                words = f"{row['prompt']}, {name}, {emotion}, emotion scale {strength}"
+            for scale, (_, entry) in zip(scales, values, strict=True):
+                words = f"{row['prompt']}, {name}, {emotion}, emotion scale {scale}"
                 figures.append(_make_figure(_find_file(entry, row), words))
             strips.append((emotion, figures))
             prompts.append(row["prompt"])
         if strips:
-            caption = f"{name}, emotion scale {dial[0]} to {dial[-1]}: {prompts[0]}"
-            grids.append(ImageGrid(dial, strips, caption))
+            caption = f"{name}, emotion scale {scales[0]} to {scales[-1]}: {prompts[0]}"
+            grids.append(ImageGrid(scales, strips, caption))
     return grids
 
 
 def _find_file(entry: ScoreEntry, like: Mapping[str, Any]) -> Path | None:
-    """An entry's picture of the prompt, seed and emotion of a row; None where it has none."""
+    """An entry's image of the prompt, seed and emotion of a row; None where it has none."""
     wanted = (like["prompt"], like["seed"], like["asked"])
     for row in entry.rows:
         if (row["prompt"], row["seed"], row["asked"]) == wanted:
-            file = entry.picture(row)
+            file = entry.image_file(row)
             if file is not None:
                 return file
     return None
 
 
 def gallery(entries: Sequence[ScoreEntry]) -> list[ImageGrid]:
-    """Lay out a grid a prompt, methods x emotions: the first seed's pictures.
+    """Lay out a grid a prompt, methods x emotions: the first seed's images.
 
     Args:
         entries: the scores; the first one's prompts are shown.
 
     Returns:
-        At most `SHOWN` grids, of the pictures that are still in their folders.
+        At most `SHOWN` grids, of the images that are still in their folders.
     """
     prompts = unique([row["prompt"] for row in entries[0].rows if row["asked"]])
     grids = []
@@ -213,12 +217,12 @@ def gallery(entries: Sequence[ScoreEntry]) -> list[ImageGrid]:
 
 
 def _first_files(entry: ScoreEntry, prompt: str) -> dict[str, Path]:
-    """The first picture of each emotion of a prompt that is still there."""
+    """The first image of each emotion of a prompt that is still there."""
     files: dict[str, Path] = {}
     for row in entry.rows:
         if row["prompt"] != prompt or not row["asked"] or row["asked"] in files:
             continue
-        file = entry.picture(row)
+        file = entry.image_file(row)
         if file is not None:
             files[row["asked"]] = file
     return files
@@ -226,7 +230,7 @@ def _first_files(entry: ScoreEntry, prompt: str) -> dict[str, Path]:
 
 def _make_figure(file: Path | None, words: str) -> Figure:
     if file is None:
-        return Figure(Image.new("RGB", (1, 1), "white"), f"no picture: {words}")
-    picture = open_image(file)
-    picture.thumbnail((SIDE, SIDE))
-    return Figure(picture, words)
+        return Figure(Image.new("RGB", (1, 1), "white"), f"no image: {words}")
+    image = open_image(file)
+    image.thumbnail((SIDE, SIDE))
+    return Figure(image, words)

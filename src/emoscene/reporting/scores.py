@@ -1,11 +1,14 @@
-"""Folders of scores, read: what each is called, who judged it, and which of them differ in one setting alone."""
+"""Reads folders of scores: names them, finds their figures, and finds those that differ in one setting alone.
+
+A `ScoreEntry` is one folder that `evaluate` wrote. Entries of one method are told apart by the settings in which they
+differ (`name_entries`); entries that differ in a single number are the points of a curve (`find_curves`).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,17 +20,18 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.migration import migrate_scores
 from emoscene.core.parameter import COMPARE
 from emoscene.core.paths import fault_of_name, is_inside, resolve_inside
-from emoscene.core.request import list_parameters
+from emoscene.core.request import PARAMETERS, list_parameters
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
 from emoscene.reporting.checks import check_manifest, check_scores, check_verdict
 
+ACCURACY = "emotion accuracy"
 APART = ("base", *list_parameters(COMPARE), "adapters")
 """What may tell two scores of one method apart, in the order in which it is said; after it, the method's settings."""
 SAME = {
-    "prompts": "painted other prompts",
-    "seeds": "painted other seeds",
-    "base": "painted on another base",
+    "prompts": "generated other prompts",
+    "seeds": "generated other seeds",
+    "base": "generated on another base",
     "num_inference_steps": "took another number of steps",
     "sampler": "took another sampler",
 }
@@ -36,7 +40,7 @@ SAME = {
 
 @dataclass(frozen=True)
 class ScoreEntry:
-    """One folder of scores: its name in the report, `scores.json`, a row a picture, and its manifest."""
+    """One folder of scores: its name in the report, `scores.json`, a row an image, and its manifest."""
 
     name: str
     folder: Path
@@ -46,7 +50,7 @@ class ScoreEntry:
 
     @property
     def judge(self) -> str:
-        """The first judge: what is told once is told by it."""
+        """The first judge, by which a figure is that is shown once."""
         return next(iter(self.scores["judges"]))
 
     def mark(self, judge: str) -> str | None:
@@ -61,12 +65,12 @@ class ScoreEntry:
         fingerprint: str | None = self.scores.get("judged_by", {}).get(judge)
         return fingerprint
 
-    def judged(self, what: str, judge: str = "") -> Mapping[str, Any] | None:
+    def figure_of_judge(self, what: str, judge: str = "") -> Mapping[str, Any] | None:
         """Find a figure by a judge.
 
         Args:
             what: the figure's name in `scores.json`.
-            judge: who tells it; the first judge, if left out.
+            judge: the judge's name; the first judge, if left out.
 
         Returns:
             value, low and high; None where there is no such figure.
@@ -99,8 +103,8 @@ class ScoreEntry:
                 return float(value)
         return None
 
-    def picture(self, row: Mapping[str, Any]) -> Path | None:
-        """Find the file of a row's picture.
+    def image_file(self, row: Mapping[str, Any]) -> Path | None:
+        """Find the file of a row's image.
 
         Args:
             row: one of `self.rows`.
@@ -111,7 +115,9 @@ class ScoreEntry:
         if not self.holds(row):
             return None
         file = self.folder / row["file"]
-        return file if file.is_file() else None
+        if not file.is_file():
+            return None
+        return file
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a row names a file in the folder of these scores.
@@ -134,7 +140,9 @@ class ScoreEntry:
             The number; None where nobody counted.
         """
         value = self.scores.get("cost", {}).get(what, self.scores.get(what))
-        return None if value is None else float(value)
+        if value is None:
+            return None
+        return float(value)
 
 
 def _find_figure(figures: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
@@ -145,7 +153,7 @@ def _find_figure(figures: Mapping[str, Any], what: str) -> Mapping[str, Any] | N
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """Leave out what comes again.
+    """Remove repeated names.
 
     Args:
         names: any names.
@@ -165,7 +173,10 @@ def judge_names(entries: Iterable[ScoreEntry]) -> list[str]:
     Returns:
         Each judge once, the first entry's first.
     """
-    return unique(chain.from_iterable(entry.scores["judges"] for entry in entries))
+    names: list[str] = []
+    for entry in entries:
+        names += entry.scores["judges"]
+    return unique(names)
 
 
 def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
@@ -182,7 +193,7 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
         EmosceneError: for damaged scores.
     """
     entries = []
-    for folder in dict.fromkeys(Path(folder) for folder in folders):
+    for folder in dict.fromkeys(map(Path, folders)):
         manifest = run_dir.read_manifest(folder, "scores")
         if manifest["state"] != "done":
             raise UsageError(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
@@ -197,7 +208,7 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
             scores = migrate_scores(scores)
             name = str(scores.get("method") or Path(scores["from"]).name)
             entry = ScoreEntry(name, folder, scores, list(_read_verdicts(folder)), manifest)
-            entry.judged("emotion_accuracy")
+            entry.figure_of_judge("emotion_accuracy")
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
             raise EmosceneError(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
         entries.append(entry)
@@ -229,7 +240,7 @@ def name_entries(entries: Sequence[ScoreEntry]) -> list[ScoreEntry]:
         for key in _differing_keys(alike, APART, lambda one: one.scores):
             words.append(_format_setting(key, entry.scores.get(key)))
         for key in _differing_keys(alike, _settings(entry), _settings):
-            words.append(_format_setting(key.rpartition(".")[2], _settings(entry)[key]))
+            words.append(_format_setting(key, _settings(entry)[key]))
         named.append(replace(entry, name=", ".join(words)))
     names = [entry.name for entry in named]
     for place, entry in enumerate(named):
@@ -258,45 +269,65 @@ def _differing_keys(
 def _format_setting(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " + ".join(str(one)[:8] for one in value) or "no adapter"
-    words = key.replace("_", " ")
+    label = setting_label(key)
     if isinstance(value, float):
-        return f"{words} {value:g}"
-    return f"{words} {value}"
+        return f"{label} {value:g}"
+    return f"{label} {value}"
 
 
-def judged_rows(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
-    """Choose the rows that a judge has an answer to.
+def setting_label(key: str) -> str:
+    """Name a setting in the words of the report.
+
+    Args:
+        key: a parameter of a generation, or a method's own setting, as `guidance.classifier_scale`.
+
+    Returns:
+        The parameter's label in lower case (an abbreviation stays as it is), or the key's last part with spaces.
+    """
+    parameter = PARAMETERS.get(key)
+    if parameter is None or not parameter.label:
+        return key.rpartition(".")[2].replace("_", " ")
+    if parameter.label[:2].isupper():
+        return parameter.label
+    return parameter.label.lower()
+
+
+def select_judged(rows: Iterable[Mapping[str, Any]], judge: str) -> list[Mapping[str, Any]]:
+    """Select the rows that a judge has an answer to.
 
     Args:
         rows: rows of verdicts.
         judge: the judge's name.
 
     Returns:
-        The rows of pictures for which an emotion was asked that the judge has a word for.
+        The rows of images that were asked to have an emotion which is among the judge's labels.
     """
     return [row for row in rows if row["asked"] and judge in row["seen"]]
 
 
 def accuracy_of(rows: Sequence[Mapping[str, Any]], judge: str) -> Value | None:
-    """Compute how often a judge sees the emotion asked.
+    """Compute the emotion accuracy: how often a judge sees the emotion asked for.
 
     Args:
         rows: rows of verdicts.
         judge: the judge's name.
 
     Returns:
-        The share between 0 and 1 with its interval; None where the judge read none of these pictures.
+        The share between 0 and 1 with its interval; None where the judge read none of these images.
     """
-    rows = judged_rows(rows, judge)
-    count = len(rows)
+    prompts, seeds, hits = [], [], []
+    for row in select_judged(rows, judge):
+        prompts.append(row["prompt"])
+        seeds.append(row["seed"])
+        hits.append(float(row["seen"][judge] == row["asked"]))
+    count = len(hits)
     if not count:
         return None
-    prompts = np.array([row["prompt"] for row in rows])
-    seeds = np.array([row["seed"] for row in rows])
     unread = np.zeros((count, 0))
-    made = Predictions(prompts, seeds, np.zeros(count, np.int64), unread, unread, np.zeros(count), unread)
-    hit = np.array([float(row["seen"][judge] == row["asked"]) for row in rows])
-    return measure_share(hit, np.ones(count), made, by=judge)
+    predictions = Predictions(
+        np.array(prompts), np.array(seeds), np.zeros(count, np.int64), unread, unread, np.zeros(count), unread
+    )
+    return measure_share(np.array(hits), np.ones(count), predictions, by=judge)
 
 
 def find_curves(entries: Sequence[ScoreEntry], axis: str) -> dict[str, list[tuple[float, ScoreEntry]]]:
@@ -304,7 +335,7 @@ def find_curves(entries: Sequence[ScoreEntry], axis: str) -> dict[str, list[tupl
 
     Args:
         entries: the scores.
-        axis: the setting: strength, cfg, or one of a method's own.
+        axis: the setting: `emotion_scale`, `guidance_scale`, or one of a method's own.
 
     Returns:
         By method, the values of the setting and their entries in its order; at least two each.

@@ -1,6 +1,6 @@
 """The report as tables: the headline, the paired differences, and where each score comes from.
 
-A table here is its head and its rows of cells, as the macro `table` of the page takes them.
+A table here is its head and its rows of cells, as the macro `table` of the page takes them. An empty cell is "".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.reporting.comparisons import Comparison
 from emoscene.reporting.html import Cell, Quantity, Share
-from emoscene.reporting.scores import ScoreEntry, accuracy_of, judge_names, unique
+from emoscene.reporting.scores import ACCURACY, ScoreEntry, accuracy_of, judge_names, unique
 
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
@@ -28,9 +28,9 @@ CURVED = {"classifier_scale", "guidance.classifier_scale"}
 COSTS = {
     "trainable": "trainable parameters",
     "bytes": "file size, MB",
-    "training_pictures": "training pictures",
+    "training_pictures": "training images",
     "training_seconds": "training, s",
-    "seconds_a_picture": "s a picture",
+    "seconds_a_picture": "s per image",
     "peak_memory_mb": "peak memory, MB",
 }
 
@@ -42,42 +42,50 @@ def headline_table(entries: Sequence[ScoreEntry]) -> Table:
         entries: the scores.
 
     Returns:
-        A row an entry, and one of real pictures where a judge read some; a column for what any entry has.
+        A row an entry, and one of real images where a judge read some; a column for what any entry has.
     """
     judges = judge_names(entries)
     metrics = []
     for name in METRICS:
         if any(entry.metric(name) for entry in entries):
             metrics.append(name)
-    head = ["method", "emotion as asked"]
-    if len(judges) > 1:
-        head = ["method", *(f"emotion as asked ({name})" for name in judges)]
-    head += [METRICS[name] for name in metrics]
+
+    head = ["method"]
+    for judge in judges:
+        head.append(f"{ACCURACY} ({judge})" if len(judges) > 1 else ACCURACY)
+    head += map(METRICS.__getitem__, metrics)
     head += COSTS.values()
+
     rows = []
     for entry in entries:
-        row: list[Cell] = [entry.name]
-        row += [figure_cell(entry.judged("emotion_accuracy", name), CHANCE) for name in judges]
-        row += [figure_cell(entry.metric(name), share=name.endswith("accuracy")) for name in metrics]
-        row += [_format_cost(name, entry.cost(name)) for name in COSTS]
+        row = [entry.name, *_judge_cells(entry, "emotion_accuracy", judges)]
+        for name in metrics:
+            row.append(figure_cell(entry.metric(name), share=name.endswith("accuracy")))
+        for name in COSTS:
+            row.append(_format_cost(name, entry.cost(name)))
         rows.append(row)
-    read = [entry for entry in entries if entry.judged("ceiling")]
-    if read:
-        row = ["real pictures, held out", figure_cell(read[0].judged("ceiling"), CHANCE)]
-        row += [figure_cell(read[0].judged("ceiling", name), CHANCE) for name in judges[1:]]
-        row += [""] * (len(metrics) + len(COSTS))
-        rows.append(row)
+    for entry in entries:
+        if entry.figure_of_judge("ceiling"):
+            row = ["real images, held out", figure_cell(entry.figure_of_judge("ceiling"), CHANCE)]
+            row += _judge_cells(entry, "ceiling", judges[1:])
+            rows.append(row + [""] * (len(metrics) + len(COSTS)))
+            break
     return head, rows
 
 
+def _judge_cells(entry: ScoreEntry, what: str, judges: Sequence[str]) -> list[Cell]:
+    """A cell with a share for each judge."""
+    return [figure_cell(entry.figure_of_judge(what, judge), CHANCE) for judge in judges]
+
+
 def guide_table(entries: Sequence[ScoreEntry]) -> Table:
-    """Put each guide's own verdict on its pictures beside the judge's.
+    """Put each guide's own verdict on its images beside the judge's.
 
     Args:
         entries: the scores.
 
     Returns:
-        A row for each entry whose guide was asked, with the paired gap.
+        A row for each entry whose guide read its images, with the paired gap.
     """
     rows = []
     for entry in entries:
@@ -88,14 +96,14 @@ def guide_table(entries: Sequence[ScoreEntry]) -> Table:
         if scale is not None:
             row.append(f"{scale:g}")
         row.append(figure_cell(entry.metric("guide_accuracy"), CHANCE))
-        row.append(figure_cell(entry.judged("emotion_accuracy"), CHANCE))
+        row.append(figure_cell(entry.figure_of_judge("emotion_accuracy"), CHANCE))
         row.append(figure_cell(gap, share=False))
         rows.append(row)
     return ["method", "guidance scale", "by the guide itself", "by the judge", "gap"], rows
 
 
 def portrait_table(entries: Sequence[ScoreEntry]) -> Table:
-    """Put faces beside scenes: how often each judge sees the emotion asked.
+    """Put faces beside scenes: the emotion accuracy by each judge.
 
     Args:
         entries: the scores.
@@ -109,14 +117,18 @@ def portrait_table(entries: Sequence[ScoreEntry]) -> Table:
         head += [f"portraits, by {judge}", f"scenes, by {judge}"]
     rows = []
     for entry in entries:
-        portraits = [row for row in entry.rows if row["scene"] == FACES]
-        scenes = [row for row in entry.rows if row["scene"] and row["scene"] != FACES]
+        portraits, scenes = [], []
+        for row in entry.rows:
+            if row["scene"] == FACES:
+                portraits.append(row)
+            elif row["scene"]:
+                scenes.append(row)
         if not portraits:
             continue
-        row: list[Cell] = [entry.name]
+        cells: list[Cell] = [entry.name]
         for judge in judges:
-            row += [_accuracy_cell(portraits, judge), _accuracy_cell(scenes, judge)]
-        rows.append(row)
+            cells += [_accuracy_cell(portraits, judge), _accuracy_cell(scenes, judge)]
+        rows.append(cells)
     return head, rows
 
 
@@ -150,17 +162,21 @@ def control_table(entries: Sequence[ScoreEntry]) -> Table:
     treatments: list[str] = []
     for entry, judge, _ in judgements:
         treatments = unique([*treatments, *_robustness_of(entry, judge)])
-    head = ["method", "emotion as asked", "labels shuffled", *(f"after {name}" for name in treatments), "two classes"]
-    head += ["valence error", "arousal error", "judge's calibration error"]
+    head = ["method", ACCURACY, "labels shuffled"]
+    for treatment in treatments:
+        head.append(f"after {treatment}")
+    head += ["two classes", "valence error", "arousal error", "judge's calibration error"]
     rows = []
     for entry, judge, name in judgements:
         robustness = _robustness_of(entry, judge)
         row: list[Cell] = [name]
-        row += [figure_cell(entry.judged(what, judge), CHANCE) for what in ("emotion_accuracy", "shuffled")]
-        row += [figure_cell(robustness.get(treatment), CHANCE) for treatment in treatments]
-        row.append(figure_cell(entry.judged("two_class_accuracy", judge), 0.5))
+        for what in ("emotion_accuracy", "shuffled"):
+            row.append(figure_cell(entry.figure_of_judge(what, judge), CHANCE))
+        for treatment in treatments:
+            row.append(figure_cell(robustness.get(treatment), CHANCE))
+        row.append(figure_cell(entry.figure_of_judge("two_class_accuracy", judge), 0.5))
         for what in ("valence_error", "arousal_error", "calibration_error"):
-            row.append(figure_cell(entry.judged(what, judge), share=False))
+            row.append(figure_cell(entry.figure_of_judge(what, judge), share=False))
         rows.append(row)
     return drop_empty_columns(head, rows)
 
@@ -175,14 +191,15 @@ def drop_empty_columns(head: list[str], rows: list[list[Cell]]) -> Table:
     Returns:
         The table without them.
     """
-    keep = []
-    for place in range(len(head)):
-        if any(row[place] != "" for row in rows):
-            keep.append(place)
-    kept = []
-    for row in rows:
-        kept.append([row[place] for place in keep])
-    return [head[place] for place in keep], kept
+    kept_head: list[str] = []
+    kept_rows: list[list[Cell]] = [[] for _ in rows]
+    for place, name in enumerate(head):
+        column = [row[place] for row in rows]
+        if any(column):
+            kept_head.append(name)
+            for row, cell in zip(kept_rows, column, strict=True):
+                row.append(cell)
+    return kept_head, kept_rows
 
 
 def _robustness_of(entry: ScoreEntry, judge: str) -> Mapping[str, Any]:
@@ -235,7 +252,7 @@ def difference_table(comparisons: Sequence[Comparison]) -> Table:
             str(points.n),
         ]
         rows.append(row)
-    return ["pair", "in", "points, 95 % interval", "p, Holm", "pictures"], rows
+    return ["pair", "in", "points, 95 % interval", "p, Holm", "images"], rows
 
 
 def emotion_table(entries: Sequence[ScoreEntry]) -> Table:
@@ -273,18 +290,19 @@ def provenance_table(entries: Sequence[ScoreEntry]) -> Table:
     """
     rows = []
     for entry in entries:
-        versions = entry.manifest.get("versions", {})
-        known = [name for name in ("emoscene", "torch", "diffusers") if name in versions]
+        versions = []
+        for name in ("emoscene", "torch", "diffusers"):
+            if name in entry.manifest.get("versions", {}):
+                versions.append(f"{name} {entry.manifest['versions'][name]}")
         adapters = [str(mark)[:12] for mark in entry.scores.get("adapters", [])]
         row: list[Cell] = [entry.name, str(entry.folder), " ← ".join(lineage(entry.manifest))]
-        row.append(", ".join(adapters) or "none")
-        row.append(", ".join(f"{name} {versions[name]}" for name in known))
+        row += [", ".join(adapters) or "none", ", ".join(versions)]
         rows.append(row)
     return ["method", "scores", "made of", "adapters", "by"], rows
 
 
 def lineage(manifest: Mapping[str, Any]) -> list[str]:
-    """Tell a stage and all that it was made of.
+    """List a run folder and all that it was made of.
 
     Args:
         manifest: the manifest of a run folder, with those of its parents inside.
@@ -295,7 +313,7 @@ def lineage(manifest: Mapping[str, Any]) -> list[str]:
     config = manifest.get("config", {})
     name = config.get("name") or config.get("source") or config.get("method") or ""
     words = str(manifest["kind"]), str(name), str(manifest.get("fingerprint", ""))[:12]
-    lines = [" ".join(word for word in words if word)]
+    lines = [" ".join(filter(None, words))]
     for parent in manifest.get("parents", []):
         lines += lineage(parent)
     return lines

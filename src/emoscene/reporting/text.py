@@ -1,4 +1,4 @@
-"""The report as text: its tables as Markdown, and every figure as CSV."""
+"""The report as text: its tables as Markdown, and every figure as CSV, for spreadsheets and scripts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def markdown(title: str, remarks: Sequence[str], tables: Mapping[str, Table]) ->
         The text of `report.md`.
     """
     parts = [f"# {title}"]
-    parts += [f"> {remark}" for remark in remarks]
+    for remark in remarks:
+        parts.append(f"> {remark}")
     for name, (head, rows) in tables.items():
         lines = [_markdown_line(head), _markdown_line(["---"] * len(head))]
         for row in rows:
@@ -74,7 +75,7 @@ def table_of_all(entries: Sequence[ScoreEntry]) -> str:
 
 
 def _list_figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
-    """Who told a figure, its name, and itself."""
+    """By whom a figure is, its name, and the figure."""
     for judge, figures in entry.scores["judges"].items():
         for name, one in figures.items():
             if isinstance(one, dict) and "low" in one:

@@ -1,16 +1,17 @@
-"""The plane of valence and arousal, drawn: a picker of emotions, and what a judge read.
+"""The plane of valence and arousal, drawn: a picker of emotions, and the verdicts of judges.
 
-The picker's value is text, in the notation of `taxonomy.parse_emotion`. A click or a drag on the plane reads the place
-there as `taxonomy.weights_at` does; eight sliders say a mixture by its weights, below zero too; each name alone is a
-button, and the hand on the plane answers to the arrow keys. Its script, `plane.js`, holds no numbers of its own: places
-and power come from `emotions`. The elements are in `templates/`: `picker.html.j2`, `verdicts.html.j2`, and what both
-have in common in `plane.svg.j2`.
+The picker's value is text, in the notation of `taxonomy.parse_emotion`. A click or a drag on the plane chooses the
+weights of that place, as `taxonomy.weights_at` computes them; eight sliders set a mixture, below zero too; each name is
+a button, and the handle on the plane moves with the arrow keys. Its script, `plane.js`, holds no numbers of its own:
+places and power come from `taxonomy`. The elements are in `templates/`: `picker.html.j2`, `verdicts.html.j2`, and
+`plane.svg.j2` for what both share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import gradio as gr
@@ -21,7 +22,7 @@ from emoscene.reporting.figures import COLOURS
 from emoscene.web.session import Verdict
 
 SCRIPT = Path(__file__).with_name("plane.js").read_text(encoding="utf8")
-HUES = dict(zip(EMOTIONS, (COLOURS[n] for n in (5, 4, 2, 3, 1, 7, 6, 0)), strict=True))
+HUES = {name: COLOURS[number] for name, number in zip(EMOTIONS, (5, 4, 2, 3, 1, 7, 6, 0), strict=True)}
 """A colour for each emotion, of those that the colour-blind tell apart."""
 MIDDLE, REACH = 170, 140
 PACKAGE = "emoscene.web"
@@ -39,8 +40,17 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A verdict as it is drawn; bars: each emotion, its probability and its colour, the likeliest first."""
+class VerdictDrawing:
+    """What the template draws of a verdict.
+
+    Attributes:
+        figure: The image.
+        bars: Each emotion, its probability and its colour, the likeliest first.
+        x: The place on the plane, from the left.
+        y: The place on the plane, from the top.
+        words: The place in words.
+        caution: What limits the verdict; empty if nothing does.
+    """
 
     figure: Figure
     bars: Sequence[tuple[str, float, str]]
@@ -51,7 +61,15 @@ class Reading:
 
 
 def affect_picker(value: str = "awe", key: str = "plane") -> gr.HTML:
-    """The picker; key: a word for this one, as the page may have several."""
+    """Build the picker.
+
+    Args:
+        value: The emotion at first, as `parse_emotion` reads it.
+        key: A word for this picker, unique on the page.
+
+    Returns:
+        The component.
+    """
     return gr.HTML(
         value=value,
         html_template=str(render_html("picker.html.j2", PACKAGE, dots=_dots(), key=key)),
@@ -65,23 +83,30 @@ def affect_picker(value: str = "awe", key: str = "plane") -> gr.HTML:
     )
 
 
-def verdicts_html(found: dict[str, list[Verdict]]) -> str:
-    """What judges read, as HTML: each picture with its bars, and its place on the plane."""
+def verdicts_html(verdicts: dict[str, list[Verdict]]) -> str:
+    """Draw verdicts: each image with its bars, and its place on the plane.
+
+    Args:
+        verdicts: A verdict for each image, by the name of the judge.
+
+    Returns:
+        HTML, in which all text is escaped.
+    """
     judges = {}
-    for name, verdicts in found.items():
-        judges[name] = [_reading(verdict) for verdict in verdicts]
+    for name, mine in verdicts.items():
+        judges[name] = [_draw_verdict(verdict) for verdict in mine]
     return str(render_html("verdicts.html.j2", PACKAGE, judges=judges, dots=_dots()))
 
 
-def _reading(verdict: Verdict) -> Reading:
-    ranked = sorted(verdict.likely.items(), key=lambda pair: -pair[1])
+def _draw_verdict(verdict: Verdict) -> VerdictDrawing:
+    ranked = sorted(verdict.likely.items(), key=itemgetter(1), reverse=True)
     top, share = ranked[0]
     bars = [(name, probability, HUES.get(name, COLOURS[6])) for name, probability in ranked]
     valence, arousal = verdict.place
-    x, y = _place((valence, arousal))
+    x, y = _place(verdict.place)
     words = f"valence {valence:+.2f}, arousal {arousal:+.2f}"
-    figure = Figure(verdict.picture, f"a picture read as {top}, {share:.0%}")
-    return Reading(figure, bars, x, y, words, verdict.caution)
+    figure = Figure(verdict.image, f"an image read as {top}, {share:.0%}")
+    return VerdictDrawing(figure, bars, x, y, words, verdict.caution)
 
 
 def _dots() -> list[Dot]:

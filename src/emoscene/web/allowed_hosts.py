@@ -1,7 +1,7 @@
-"""Which names a request may use for this page, and from which pages it may come.
+"""Checks by which name a request asks for this page, and from which page it comes.
 
-A browser runs scripts of every page that is open in it, and each of them can send requests to this machine. Two checks
-keep them out. The header `Host` must be a name of this page: with DNS rebinding a stranger's name leads to this
+A browser runs the scripts of every page that is open in it, and each of them can send requests to this machine. Two
+checks keep them out. The header `Host` must be a name of this page: with DNS rebinding a stranger's name leads to this
 address, but the browser still sends that name (Jackson et al. 2007, Protecting Browsers from DNS Rebinding Attacks).
 `Origin` and `Sec-Fetch-Site` must say that the request comes from this page itself (W3C, Fetch Metadata Request
 Headers). A program sends neither, so it passes.
@@ -56,7 +56,14 @@ class AllowedHosts:
         return cls(names, added, ip_address(address).is_unspecified)
 
     def allow(self, host: str) -> bool:
-        """Tell whether this is a name of the page; host: as the header `Host` has it."""
+        """Tell whether this is a name of the page.
+
+        Args:
+            host: A value of the header `Host`.
+
+        Returns:
+            Whether it is one, whatever its port.
+        """
         name = host_name(host)
         return bool(name) and (name in self.names or (self.every_address and is_address(name)))
 
@@ -71,57 +78,106 @@ class AllowedHosts:
         Returns:
             Status and sentence of the refusal, or None where the request may pass.
         """
-        asked = headers.get("host", [])
-        if len(asked) != 1:
+        hosts = list(headers.get("host", []))
+        if len(hosts) != 1:
             return 400, "a request must have one header Host"
-        used = [*asked, *(first(value) for value in headers.get("x-forwarded-host", []))]
-        for host in used:
+        hosts += map(first_value, headers.get("x-forwarded-host", []))
+        for host in hosts:
             if not self.allow(host):
                 name = host_name(host)
-                remedy = f"start it with --allow-host {name}" if name else "open it at its own address"
+                remedy = "open it at its own address"
+                if name:
+                    remedy = f"start it with --allow-host {name}"
                 return 403, f"that is not a name of this page: {remedy}"
-        if any(first(value) not in PORTS for value in headers.get("x-forwarded-proto", [])):
+        if not set(map(first_value, headers.get("x-forwarded-proto", []))) <= PORTS.keys():
             return 400, "X-Forwarded-Proto must be http or https"
-        strange = "the request comes from another page: open this page at its own address"
-        if not all(self._is_own(origin, used) for origin in headers.get("origin", [])):
-            return 403, strange
-        opening = method in {"GET", "HEAD"} and path == "/"
-        if not opening and not set(headers.get("sec-fetch-site", [])) <= SELF:
-            return 403, strange
+
+        foreign = 403, "the request comes from another page: open this page at its own address"
+        for origin in headers.get("origin", []):
+            if not self._is_own(origin, hosts):
+                return foreign
+        opens_page = method in {"GET", "HEAD"} and path == "/"
+        if not opens_page and not set(headers.get("sec-fetch-site", [])) <= SELF:
+            return foreign
         return None
 
-    def _is_own(self, origin: str, used: Iterable[str]) -> bool:
-        """Tell whether an origin is this page, or one that the user added."""
+    def _is_own(self, origin: str, hosts: Iterable[str]) -> bool:
+        """Whether an origin is this page, or one that the user added."""
         scheme, _, place = origin.lower().partition("://")
         if scheme not in PORTS or not host_name(place):
             return False
-        return host_name(place) in self.extra or with_port(place, scheme) in {with_port(one, scheme) for one in used}
+        if host_name(place) in self.extra:
+            return True
+        return any(with_port(place, scheme) == with_port(host, scheme) for host in hosts)
 
 
 def host_name(host: str) -> str:
-    """Return the name in `name:port`, in lower case; nothing where that is no name."""
+    """Read the name in `name:port`.
+
+    Args:
+        host: A value of the header `Host`.
+
+    Returns:
+        The name in lower case, without brackets; empty where that is no name.
+    """
     match = NAME.fullmatch(host.strip())
-    return match[1].lower().strip("[]").removesuffix(".") if match else ""
+    if not match:
+        return ""
+    return match[1].lower().strip("[]").removesuffix(".")
 
 
 def with_port(host: str, scheme: str) -> str:
-    """Return `name:port`, with the scheme's own port where none is said."""
+    """Write `name:port`, with the scheme's own port where there is none.
+
+    Args:
+        host: A name, with or without a port.
+        scheme: `http` or `https`.
+
+    Returns:
+        The name with a port; empty where that is no name.
+    """
     match = NAME.fullmatch(host.strip())
-    return f"{host_name(host)}:{match[2] or PORTS[scheme]}" if match else ""
+    if not match:
+        return ""
+    return f"{host_name(host)}:{match[2] or PORTS[scheme]}"
 
 
 def is_address(name: str) -> bool:
-    """Tell whether this is a literal address rather than a name."""
+    """Tell whether this is a literal address.
+
+    Args:
+        name: A host name or an address.
+
+    Returns:
+        False for a host name.
+    """
     with suppress(ValueError):
         return bool(ip_address(name))
     return False
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only this machine reaches an address."""
+    """Tell whether an address is reached from this machine alone.
+
+    Args:
+        address: A literal address, with or without a zone.
+
+    Returns:
+        True for 127.0.0.0/8 and ::1.
+
+    Raises:
+        ValueError: For what is no address.
+    """
     return ip_address(address.partition("%")[0]).is_loopback
 
 
-def first(value: str) -> str:
-    """Return the first of the values that proxies joined with commas."""
+def first_value(value: str) -> str:
+    """Read the first of the values that proxies joined with commas.
+
+    Args:
+        value: Of a header.
+
+    Returns:
+        Its first part.
+    """
     return value.partition(",")[0].strip()

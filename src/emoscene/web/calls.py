@@ -1,8 +1,8 @@
-"""What the page's buttons and Gradio's API call: words in, a `GenerationRequest`, what the studio answers, components'
-values out.
+"""The functions behind the page's buttons and Gradio's API.
 
-Nothing is decided here. A sentence of refusal becomes the page's own, and no other error is shown. Those that paint are
-generators: a call that is stopped, or whose asker has gone, is closed at its next step.
+Each reads values of components as a `GenerationRequest`, asks the session, and returns values of components; nothing is
+decided here. A refusal is shown as the page's own message, and no other error's text is. The functions that generate
+are generators: a call that is stopped, or whose client has left, is closed at its next step.
 """
 
 from __future__ import annotations
@@ -27,32 +27,53 @@ from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.core.templates import render
 from emoscene.web import form
 from emoscene.web.affect_plane import PACKAGE, verdicts_html
-from emoscene.web.session import Painted, Session, Verdict
+from emoscene.web.session import FinishedImage, Session, Verdict, View
 
 FIELDS = tuple(name for name in form.FIELDS if name != "strength")
-"""The words of the tab *Generate*, in their order."""
-APART = ("adapters", "loras", "image", "strength", "emotion_image", "guidance_interval")
-"""What else a picture is a function of, besides its base and its settings."""
-
+"""The fields of the tab *Generate*, in order."""
+NOT_RESTORED = ("adapters", "loras", "image", "strength", "emotion_image", "guidance_interval")
+"""What an image is a function of beside its base, its settings and `FIELDS`."""
 TYPE = re.compile(r" \(type: <class '.*?'>\)")
 
 
 class PlainBlocks(gr.Blocks):
-    """Gradio's page, except that nobody who asks is answered in Python's words."""
+    """Gradio's page, with errors in plain sentences instead of Python's words."""
 
-    async def preprocess_data(self, block_fn: Any, *asked: Any, **more: Any) -> Any:
-        """What was sent, as the function takes it; what does not fit is refused."""
+    async def preprocess_data(self, block_fn: Any, *inputs: Any, **more: Any) -> Any:
+        """Convert what was sent into what a function takes.
+
+        Args:
+            block_fn: The function.
+            inputs: As Gradio has them.
+            more: As Gradio has them.
+
+        Returns:
+            The function's arguments.
+
+        Raises:
+            gradio.Error: For what does not fit.
+        """
         try:
-            return await super().preprocess_data(block_fn, *asked, **more)
+            return await super().preprocess_data(block_fn, *inputs, **more)
         except Exception as error:
-            raise gr.Error(
-                _explain_mismatch(error, block_fn.api_name), title="Not so", print_exception=False
-            ) from error
+            sentence = _explain_mismatch(error, block_fn.api_name)
+            raise gr.Error(sentence, title="Not so", print_exception=False) from error
 
-    async def process_api(self, *asked: Any, **more: Any) -> Any:
-        """A call's next answer; a mistake of ours is owned, and Gradio prints its traceback."""
+    async def process_api(self, *inputs: Any, **more: Any) -> Any:
+        """Compute the next answer of a call.
+
+        Args:
+            inputs: As Gradio has them.
+            more: As Gradio has them.
+
+        Returns:
+            The answer.
+
+        Raises:
+            gradio.Error: For a refusal, and for any other error, whose traceback Gradio prints.
+        """
         try:
-            return await super().process_api(*asked, **more)
+            return await super().process_api(*inputs, **more)
         except gr.Error:
             raise
         except Exception as error:
@@ -61,208 +82,376 @@ class PlainBlocks(gr.Blocks):
 
 
 @contextmanager
-def plain_errors(*files: str) -> Iterator[None]:
-    """What a call got wrong becomes the page's own sentence, files by their names alone."""
+def plain_errors(*files: str | None) -> Iterator[None]:
+    """Turn the errors of a call into messages of the page.
+
+    Args:
+        files: Paths that the user sent; a message has their names alone.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        gradio.Error: In place of UsageError and EmosceneError.
+    """
     try:
         yield
     except (UsageError, EmosceneError) as error:
         sentence = str(error)
         for file in files:
-            sentence = sentence.replace(file, Path(file).name)
+            if file:
+                sentence = sentence.replace(file, Path(file).name)
         raise gr.Error(sentence, title="Not so", print_exception=False, duration=12) from error
 
 
-def read_form(words: Sequence[Any]) -> GenerationRequest:
-    """The request in a tab's words, which stand in the order of `FIELDS`."""
-    pairs = dict(zip(FIELDS, words, strict=True))
-    pairs["method"] = "+".join(pairs["method"] or []) or "none"
-    return form.read_request(pairs)
+def read_form(values: Sequence[Any]) -> GenerationRequest:
+    """Read the fields of the tab *Generate* as a request.
+
+    Args:
+        values: In the order of `FIELDS`.
+
+    Returns:
+        The request.
+
+    Raises:
+        UsageError: For the first value that is off.
+    """
+    fields = dict(zip(FIELDS, values, strict=True))
+    return form.read_request(fields | {"method": join_methods(fields["method"])})
+
+
+def join_methods(names: Sequence[str] | None) -> str:
+    """Write chosen methods as one word.
+
+    Args:
+        names: One, two, or none.
+
+    Returns:
+        Such as `lora+guidance`; `none` for none.
+    """
+    return "+".join(names or []) or "none"
 
 
 def progress_html(share: float, words: str) -> str:
-    """How far it is, as HTML."""
+    """Draw a progress bar.
+
+    Args:
+        share: From 0 to 1.
+        words: What stands under it.
+
+    Returns:
+        HTML.
+    """
     return str(render((PACKAGE,), "progress.html.j2", share=share, words=words))
 
 
 def remarks_html(remarks: Sequence[str]) -> str:
-    """Remarks, as HTML."""
+    """Draw remarks.
+
+    Args:
+        remarks: A sentence each.
+
+    Returns:
+        HTML.
+    """
     return str(render((PACKAGE,), "remarks.html.j2", remarks=remarks))
 
 
 def masthead_html(base: str, remarks: Sequence[str]) -> str:
-    """The head of the page, as HTML: the base's name, and remarks under it."""
+    """Draw the head of the page.
+
+    Args:
+        base: The base's name.
+        remarks: A sentence each, under it.
+
+    Returns:
+        HTML.
+    """
     return str(render((PACKAGE,), "masthead.html.j2", base=base, remarks=remarks))
 
 
-def result_text(rows: Sequence[GenerationParams]) -> str:
-    """What to say of pictures that are made."""
-    seconds = sum(row.seconds or 0 for row in rows)
-    withheld = sum(row.settings.get("safety_checker") == "withheld" for row in rows)
-    kept = f"; {withheld} withheld by the safety checker" if withheld else ""
-    return f"{len(rows)} picture{'s' * (len(rows) > 1)} in {seconds:.1f} s{kept}"
+def result_text(finished: Sequence[FinishedImage]) -> str:
+    """Say how many images are finished, and what became of them.
+
+    Args:
+        finished: The images and their parameters.
+
+    Returns:
+        Such as `2 images in 3.1 s; 1 withheld by the safety checker`.
+    """
+    seconds, withheld = 0.0, 0
+    for row, _ in finished:
+        seconds += row.seconds or 0
+        withheld += row.settings.get("safety_checker") == "withheld"
+    noun = "image" if len(finished) == 1 else "images"
+    text = f"{len(finished)} {noun} in {seconds:.1f} s"
+    if withheld:
+        text += f"; {withheld} withheld by the safety checker"
+    return text
 
 
-def save_files(finished: Sequence[Painted], folder: str) -> list[tuple[str, str]]:
-    """The pictures as PNGs that carry their rows, and a caption each."""
+def save_files(finished: Sequence[FinishedImage], folder: str) -> list[tuple[str, str]]:
+    """Save images as PNGs that carry their parameters.
+
+    Args:
+        finished: The images and their parameters.
+        folder: Where to save them.
+
+    Returns:
+        The path and the caption of each.
+    """
+    files = []
     for row, image in finished:
-        save_image(image, Path(folder) / row.file, row)
-    return [(str(Path(folder) / row.file), caption_of(row)) for row, _ in finished]
+        path = Path(folder) / row.file
+        save_image(image, path, row)
+        files.append((str(path), caption_of(row)))
+    return files
 
 
 def caption_of(row: GenerationParams) -> str:
-    """A picture's seed, and the emotions that count in it."""
-    weights = {name: weight for name, weight in zip(EMOTIONS, row.emotion, strict=True) if abs(weight) >= 0.05}
-    felt = [
-        name if weights[name] == 1 else f"{name} {weights[name]:.2g}"
-        for name in sorted(weights, key=lambda name: -weights[name])
-    ]
-    return f"seed {row.seed} · {', '.join(felt) or 'no emotion'}"
+    """Write an image's caption.
+
+    Args:
+        row: The image's parameters.
+
+    Returns:
+        Its seed and its emotions, the strongest first, without those whose weight is below 0.05.
+    """
+    weights = dict(zip(EMOTIONS, row.emotion, strict=True))
+    emotions = []
+    for name in sorted(EMOTIONS, key=lambda name: -weights[name]):
+        if weights[name] == 1:
+            emotions.append(name)
+        elif abs(weights[name]) >= 0.05:
+            emotions.append(f"{name} {weights[name]:.2g}")
+    return f"seed {row.seed} · {', '.join(emotions) or 'no emotion'}"
 
 
-def make_generate(studio: Session) -> Callable[..., Iterator[Any]]:
-    """The function of the tab *Generate*."""
+def make_generate(session: Session) -> Callable[..., Iterator[Any]]:
+    """Make the function of the tab *Generate*.
 
-    def generate(*words: Any) -> Iterator[Any]:
+    Args:
+        session: What generates.
+
+    Returns:
+        A function of the values of `FIELDS`; it yields the gallery, the status and the parameters.
+    """
+
+    def generate(*values: Any) -> Iterator[Any]:
         with plain_errors():
-            request = read_form(words)
-            method, num = request.method or "none", request.num_images_per_prompt
-            remarks = [*studio.pipe(method).remarks(str(request.prompt)), *studio.remarks]
-            if request.emotion and method == "none":
-                remarks.append("the base alone hears no emotion: choose a method")
-            notes = remarks_html(remarks)
-            across = min(2, num)
-            yield gr.Gallery(columns=across), progress_html(0, "beginning") + notes, gr.skip()
+            request = read_form(values)
+            notes = remarks_html(_list_remarks(session, request))
+            num = request.num_images_per_prompt
+            yield gr.Gallery(columns=min(2, num)), progress_html(0, "starting") + notes, gr.skip()
             with TemporaryDirectory(prefix="emoscene-") as folder:
-                for view in studio.generate(request):
-                    rows = [row.to_dict() for row, _ in view.finished]
-                    last = view.share == 1 and len(rows) == num
-                    news = result_text([row for row, _ in view.finished]) if last else f"{view.share:.0%}"
-                    shown = last or view.previews
-                    pictures = [
-                        *save_files(view.finished, folder),
-                        *((image, "in the making") for image in view.previews),
-                    ]
-                    yield (
-                        pictures if shown else gr.skip(),
-                        progress_html(view.share, news) + notes,
-                        rows if last else gr.skip(),
-                    )
+                for view in session.generate(request):
+                    images, rows, status = gr.skip(), gr.skip(), f"{view.share:.0%}"
+                    if view.previews:
+                        previews = [(image, "in progress") for image in view.previews]
+                        images = [*save_files(view.finished, folder), *previews]
+                    if view.share == 1 and len(view.finished) == num:
+                        images = save_files(view.finished, folder)
+                        rows, status = _list_rows(view), result_text(view.finished)
+                    yield images, progress_html(view.share, status) + notes, rows
 
     parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in FIELDS]
-    generate.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # by which programs call it
+    generate.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # the names that the API shows
     return generate
 
 
-def make_compare(studio: Session) -> Callable[..., Iterator[Any]]:
-    """The function of the tab *Compare*."""
+def _list_remarks(session: Session, request: GenerationRequest) -> list[str]:
+    """What a user should know about a request, a sentence each."""
+    method = request.method or "none"
+    remarks = [*session.pipe(method).remarks(str(request.prompt)), *session.remarks]
+    if request.emotion and method == "none":
+        remarks.append("the base alone hears no emotion: choose a method")
+    return remarks
+
+
+def _list_rows(view: View) -> list[dict[str, Any]]:
+    """The parameters of the finished images, as the page and the API show them."""
+    return [row.to_dict() for row, _ in view.finished]
+
+
+def make_compare(session: Session) -> Callable[..., Iterator[Any]]:
+    """Make the function of the tab *Compare*.
+
+    Args:
+        session: What generates.
+
+    Returns:
+        A function that yields the grid, the status and the parameters.
+    """
 
     def compare(
         prompt: str,
         methods: list[str] | None,
         emotions: list[str] | None,
-        strengths: str | None,
+        emotion_scales: str | None,
         seed: float,
         steps: float,
     ) -> Iterator[Any]:
         with plain_errors():
             request = form.read_request({"prompt": prompt, "seed": seed, "num_inference_steps": steps})
             chosen = ["" if name == "none" else name for name in emotions or []]
-            grid = studio.compare(request, methods or [], chosen, parse_scales(strengths or ""))
+            grid = session.compare(request, methods or [], chosen, parse_scales(emotion_scales or ""))
             with TemporaryDirectory(prefix="emoscene-") as folder:
-                made = 0
+                shown = 0
                 for view in grid.views():
-                    fresh, made = len(view.finished) > made, len(view.finished)
-                    words = f"{made} of {len(grid.rows)} pictures"
-                    image = gr.skip()
-                    if fresh:
-                        image = str(Path(folder) / f"compare-{made}.png")
+                    image, rows, done = gr.skip(), gr.skip(), len(view.finished)
+                    if done > shown:
+                        shown, image = done, str(Path(folder) / f"compare-{done}.png")
                         grid.sheet(view.finished).save(image)
-                    rows = [row.to_dict() for row, _ in view.finished]
-                    yield image, progress_html(view.share, words), rows if made == len(grid.rows) else gr.skip()
+                    if done == len(grid.rows):
+                        rows = _list_rows(view)
+                    yield image, progress_html(view.share, f"{done} of {len(grid.rows)} images"), rows
 
     return compare
 
 
-def make_edit(studio: Session) -> Callable[..., Iterator[Any]]:
-    """The function of the tab *Edit emotion*."""
+def make_edit(session: Session) -> Callable[..., Iterator[Any]]:
+    """Make the function of the tab *Edit emotion*.
+
+    Args:
+        session: What generates.
+
+    Returns:
+        A function that yields the image before and after, the status and the parameters.
+    """
 
     def edit(
         file: str, prompt: str, emotion: str, strength: float, emotion_scale: float, method: list[str], seed: float
     ) -> Iterator[Any]:
-        with plain_errors(*[file] if file else []):
-            asked = {"prompt": prompt, "emotion": emotion, "emotion_scale": emotion_scale, "strength": strength}
-            asked |= {"seed": seed, "method": "+".join(method or []) or "none"}
-            before, views = studio.edit(form.read_request(asked), file)
+        with plain_errors(file):
+            fields = {"prompt": prompt, "emotion": emotion, "emotion_scale": emotion_scale, "strength": strength}
+            fields |= {"seed": seed, "method": join_methods(method)}
+            before, views = session.edit(form.read_request(fields), file)
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 for view in views:
-                    after = [path for path, _ in save_files(view.finished, folder)] or view.previews
-                    rows = [row.to_dict() for row, _ in view.finished]
-                    words = result_text([row for row, _ in view.finished]) if rows else f"{view.share:.0%}"
-                    news = progress_html(view.share, words) + remarks_html(view.cautions)
-                    yield (before, after[0]) if after else gr.skip(), news, rows or gr.skip()
+                    pair, rows, status = gr.skip(), gr.skip(), f"{view.share:.0%}"
+                    if view.previews:
+                        pair = before, view.previews[0]
+                    if view.finished:
+                        [(path, _)] = save_files(view.finished, folder)
+                        pair, rows, status = (before, path), _list_rows(view), result_text(view.finished)
+                    yield pair, progress_html(view.share, status) + remarks_html(view.cautions), rows
 
     return edit
 
 
-def make_judge(studio: Session) -> Callable[..., Any]:
-    """The function of the tab *Judge*."""
+def make_judge(session: Session) -> Callable[..., Any]:
+    """Make the function of the tab *Judge*.
 
-    def judge(pictures: list[str] | None) -> tuple[str, Any]:
-        with plain_errors(*pictures or []):
-            found = studio.judge(pictures or [])
-            read = {name: [cautions_html(one) for one in many] for name, many in found.items()}
-            return verdicts_html(found), read
+    Args:
+        session: What judges.
+
+    Returns:
+        A function of uploaded files; it returns HTML, and the verdicts as the API gives them.
+    """
+
+    def judge(images: list[str] | None) -> tuple[str, Any]:
+        files = images or []
+        with plain_errors(*files):
+            verdicts = session.judge(files)
+            tables = {}
+            for name, mine in verdicts.items():
+                tables[name] = [verdict_table(verdict) for verdict in mine]
+            return verdicts_html(verdicts), tables
 
     return judge
 
 
-def cautions_html(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as the API gives it; with its caution, where there is one."""
-    caution = {"caution": verdict.caution} if verdict.caution else {}
-    return {"likely": verdict.likely, "place": verdict.place, **caution}
+def verdict_table(verdict: Verdict) -> dict[str, Any]:
+    """Write a verdict as the API gives it.
+
+    Args:
+        verdict: The verdict.
+
+    Returns:
+        `likely`, `place`, and `caution` if there is one.
+    """
+    table = {"likely": verdict.likely, "place": verdict.place, "caution": verdict.caution}
+    if not verdict.caution:
+        del table["caution"]
+    return table
 
 
-def make_restore(studio: Session) -> Callable[[str | None], Any]:
-    """Reads the settings out of a picture that was painted here."""
+def make_restore(session: Session) -> Callable[[str | None], Any]:
+    """Make the function that reads the settings out of an image of this page.
+
+    Args:
+        session: What generates.
+
+    Returns:
+        A function of an uploaded file; it returns the values of `FIELDS`, and HTML that says what is lost.
+    """
 
     def restore(file: str | None) -> list[Any]:
-        with plain_errors(*[file] if file else []):
+        with plain_errors(file):
             if not file:
-                raise UsageError("there is no picture yet: drop one first")
+                raise UsageError("there is no image yet: drop one first")
             row = read_params(file)
-            if row.base != studio.base.name:
-                mine = Path(studio.base.name).name  # whoever asks need not know where the base lies
-                raise UsageError(f"{file} was painted on {row.base}, and this page has {mine}: emoscene web --base")
-            alone = {"emotion": format_emotion(row.emotion), "num_images_per_prompt": 1}
-            own = {name: getattr(row, name) for name in FIELDS if name not in alone}
-            request = form.read_request(own | alone)
-            methods = row.method.split("+")
-            for name in methods:
-                studio.pipe(name)
-            [here] = studio.pipe(row.method).plan()
-            gone = unrestored_text(row, here)
-            remarks = [f"this tab cannot take over {', '.join(gone)}: emoscene generate can"] if gone else []
-            back = asdict(request) | {"method": methods, "emotion": alone["emotion"]}
-            return [*(back[name] for name in FIELDS), remarks_html(remarks)]
+            if row.base != session.base.name:
+                own = Path(session.base.name).name  # a client need not know where the base lies
+                raise UsageError(f"{file} was generated on {row.base}, and this page has {own}: emoscene web --base")
+            changed = {"emotion": format_emotion(row.emotion), "num_images_per_prompt": 1}
+            fields = {name: getattr(row, name) for name in FIELDS if name not in changed}
+            request = form.read_request(fields | changed)
+            [planned] = session.pipe(row.method).plan()
+            lost = unrestored_text(row, planned)
+            remarks = []
+            if lost:
+                remarks.append(f"this tab cannot take over {', '.join(lost)}: emoscene generate can")
+            values = asdict(request) | {"method": row.method.split("+"), "emotion": changed["emotion"]}
+            return [*map(values.get, FIELDS), remarks_html(remarks)]
 
     return restore
 
 
 def unrestored_text(row: GenerationParams, own: GenerationParams) -> list[str]:
-    """What made a picture and does not make one here, in words; own: a row of the page's."""
-    theirs, ours = ({**{name: getattr(one, name) for name in APART}, **one.settings} for one in (row, own))
-    gone = {name: value for name, value in theirs.items() if name != "safety_checker" and value != ours.get(name)}
-    here = {name: f" (here {_format_value(name, ours[name])})" for name in gone if ours.get(name) not in (None, ())}
-    return [f"{name} {_format_value(name, value)}{here.get(name, '')}" for name, value in gone.items()]
+    """List what an image is a function of and the page does not set as the image has it.
+
+    Args:
+        row: The image's parameters.
+        own: The parameters of an image of the page.
+
+    Returns:
+        A name with its value, and the page's own value if it has one.
+    """
+    ours = _list_unrestored(own)
+    lost = []
+    for name, value in _list_unrestored(row).items():
+        here = ours.get(name)
+        if name == "safety_checker" or value == here:
+            continue
+        text = f"{name} {_format_value(name, value)}"
+        if here not in (None, ()):
+            text += f" (here {_format_value(name, here)})"
+        lost.append(text)
+    return lost
+
+
+def _list_unrestored(row: GenerationParams) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in NOT_RESTORED} | dict(row.settings)
 
 
 def parse_scales(text: str) -> list[float]:
-    """Emotion scales as they are written: `0, 0.5, 1`. Raises Usage for what is no number."""
+    """Read emotion scales.
+
+    Args:
+        text: Numbers with commas between them, such as `0, 0.5, 1`.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        UsageError: For what is no number, or out of range.
+    """
     return [read_number("emotion_scale", part) for part in text.split(",") if part.strip()]
 
 
 def _explain_mismatch(error: Exception, call: str) -> str:
-    """What to say where Gradio could not read what was sent to a call."""
+    """The message where Gradio could not read what was sent to a call."""
     if isinstance(error, gr.Error):
         return TYPE.sub("", error.message)
     if isinstance(error, InvalidPathError):
@@ -271,7 +460,9 @@ def _explain_mismatch(error: Exception, call: str) -> str:
 
 
 def _format_value(name: str, value: Any) -> str:
-    """A row's value in words; a file by its name alone."""
+    """A parameter's value in words; a file by its name alone."""
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    return Path(str(value)).name if name in ("image", "emotion_image") else str(value)
+    if name in ("image", "emotion_image"):
+        return Path(str(value)).name
+    return str(value)

@@ -1,11 +1,10 @@
-"""Gradio's queue, with three more rules.
+"""Gradio's queue with three more rules.
 
-Fairness    of the calls that wait, the next is of the client that was served longest ago; a client has at most `SHARE`
-            waiting.
-Attendance  a call whose answer nobody has listened to for `GRACE` seconds is dropped: it stops at its next step, or is
-            never begun. `RequestFilter` (door.py) says who listens.
-Text        every sentence that reaches the page passes `send_message`. The page shows such sentences as HTML, and they
-            quote file names and what images say of themselves, so they are escaped there.
+Fairness    the next call is one of the client that was served longest ago, and a client has at most `SHARE` waiting.
+Attendance  a call whose answer nobody has listened to for `GRACE` seconds is dropped: it stops at its next step, or
+            never starts. `RequestFilter` notes who listens.
+Escaping    the page shows messages as HTML, and they quote file names and what an image's metadata says, so
+            `send_message`, which every message passes, escapes them.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from gradio.queueing import Event, Queue
 
 from emoscene.web.login_brake import CLIENTS, client_key
 
-GRACE = 10.0  # seconds that a call waits for somebody who listens
+GRACE = 10.0  # seconds that a call waits for a listener
 SHARE = 16  # calls of one client that may wait
-MARKUP = ("error", "title", "log")
+HTML_FIELDS = ("error", "title", "log")
 """The fields of a message that the page shows as HTML."""
 
 
@@ -39,7 +38,14 @@ class FairQueue(Queue):
 
     @contextmanager
     def listening(self, key: str) -> Iterator[None]:
-        """Note that somebody listens to a session or call while this lasts."""
+        """Count a listener of a session or call while this lasts.
+
+        Args:
+            key: The session's or the call's id.
+
+        Yields:
+            Nothing.
+        """
         self.listeners[key] += 1
         try:
             yield
@@ -49,7 +55,14 @@ class FairQueue(Queue):
                 del self.listeners[key]
 
     def is_attended(self, event: Event) -> bool:
-        """Tell whether somebody listens to a call, or may still begin to."""
+        """Tell whether somebody listens to a call, or may still begin to.
+
+        Args:
+            event: The call.
+
+        Returns:
+            False for a call older than `GRACE` without a listener.
+        """
         now = time.monotonic()
         young = now - self.since.setdefault(event, now) <= GRACE
         return young or bool(self.listeners[event.session_hash] or self.listeners[event._id])
@@ -57,11 +70,11 @@ class FairQueue(Queue):
     def drop_unattended(self) -> None:
         """Take the calls that nobody listens to out of the queue."""
         for line in self.event_queue_per_concurrency_id.values():
-            gone = [event for event in line.queue if not self.is_attended(event)]
-            for event in gone:
-                line.queue.remove(event)
-                self.event_ids_to_events.pop(event._id, None)
-                self._end(event)
+            for event in list(line.queue):
+                if not self.is_attended(event):
+                    line.queue.remove(event)
+                    self.event_ids_to_events.pop(event._id, None)
+                    self._end(event)
 
     def _end(self, event: Event) -> None:
         """End a call that nobody listens to, and drop the messages that wait for its listener."""
@@ -74,17 +87,31 @@ class FairQueue(Queue):
                 del self.pending_messages_per_session[event.session_hash]
 
     async def push(self, body: Any, request: Any, username: str | None) -> Any:
-        """Queue a call, unless its client has too many already."""
+        """Queue a call, unless its client has too many already.
+
+        Args:
+            body: What is called, and with what.
+            request: The HTTP request.
+            username: Of who is logged in.
+
+        Returns:
+            Gradio's answer: whether it is queued, its id or a sentence, and a state.
+        """
         self.drop_unattended()
         client = client_of(request)
-        waiting = [event for line in self.event_queue_per_concurrency_id.values() for event in line.queue]
-        mine = [event for event in waiting if client_of(event.request) == client]
-        if len(mine) >= SHARE:
+        count = 0
+        for line in self.event_queue_per_concurrency_id.values():
+            count += sum(client_of(event.request) == client for event in line.queue)
+        if count >= SHARE:
             return False, f"{SHARE} calls from this address are waiting: wait until one of them is done", "queue_full"
         return await super().push(body, request, username)
 
     def get_events(self) -> Any:
-        """Return the next call, of the client that was served longest ago."""
+        """Choose the next call: one of the client that was served longest ago.
+
+        Returns:
+            What Gradio's own method returns: calls, whether they are a batch, and their function; None for no call.
+        """
         self.drop_unattended()
         for line in self.event_queue_per_concurrency_id.values():
             line.queue.sort(key=lambda event: self.served.get(client_of(event.request), 0.0))
@@ -98,11 +125,23 @@ class FairQueue(Queue):
         return chosen
 
     def compute_analytics_summary(self, records: Any) -> dict[str, Any]:
-        """Return no figures: Gradio would count all calls so far anew after each, for a page that is shut here."""
+        """Compute nothing: Gradio would go through all past calls after each one, for a page that is closed here.
+
+        Args:
+            records: The past calls.
+
+        Returns:
+            An empty table.
+        """
         return {}
 
     def send_message(self, event: Event, event_message: Any) -> None:
-        """Send a message to the page with its sentences escaped; what nobody listens to ends with it."""
+        """Send a message to the page, its HTML fields escaped; a call that nobody listens to ends here.
+
+        Args:
+            event: The call.
+            event_message: The message.
+        """
         if event.alive and not self.is_attended(event):
             self._end(event)
         for holder in (event_message, getattr(event_message, "output", None)):
@@ -117,15 +156,27 @@ def escape_fields(holder: Any) -> None:
         holder: A message of Gradio's, or what a completed message carries. Values of components are left alone: each
             component says for itself what is HTML in it.
     """
-    if isinstance(holder, dict):
-        texts = {name: holder[name] for name in MARKUP if isinstance(holder.get(name), str)}
-        holder.update({name: escape(text, quote=False) for name, text in texts.items()})
-        return
-    for name in MARKUP:
-        if isinstance(text := getattr(holder, name, None), str):
+    is_table = isinstance(holder, dict)
+    for name in HTML_FIELDS:
+        text = holder.get(name) if is_table else getattr(holder, name, None)
+        if not isinstance(text, str):
+            continue
+        if is_table:
+            holder[name] = escape(text, quote=False)
+        else:
             setattr(holder, name, escape(text, quote=False))
 
 
 def client_of(request: Any) -> str:
-    """Return the word for the client that sent a request."""
-    return client_key(request.client.host if request.client else "")
+    """Name the client that sent a request.
+
+    Args:
+        request: The HTTP request.
+
+    Returns:
+        What `client_key` makes of its address.
+    """
+    host = ""
+    if request.client:
+        host = request.client.host
+    return client_key(host)

@@ -1,7 +1,7 @@
-"""The page itself: four tabs, each a few settings, one button, and what comes of it.
+"""The page: four tabs, each with a few settings, a button, and the result.
 
-The same functions are there for programs, by Gradio's API: `/generate`, `/compare`, `/edit`, `/judge`, `/restore`.
-One call is worked on at a time, and `QUEUE` may wait (fair_queue.py).
+Programs call the same functions by Gradio's API: `/generate`, `/compare`, `/edit`, `/judge`, `/restore`. One call is
+computed at a time, and `QUEUE` may wait (fair_queue.py). Labels, ranges and help come from `core/request.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.web import calls
 from emoscene.web.affect_plane import affect_picker
 from emoscene.web.fair_queue import FairQueue
-from emoscene.web.form import PAIR
+from emoscene.web.form import MAX_METHODS, UPLOADS
 from emoscene.web.session import Session
 
 STYLE = Path(__file__).with_name("page.css")
 QUEUE = 64
-KEPT = 3600  # seconds that a file of the page is kept
+FILE_SECONDS = 3600  # that a file of the page is kept
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Liberation Sans", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Menlo", "Consolas", "Liberation Mono", "monospace"]
 SHADES = (
@@ -85,26 +85,34 @@ THEME = gr.themes.Base(
     button_secondary_text_color_dark="#ebe6dc",
 )
 OPTIONS = list_parameters(WEB)
-ONE = {"concurrency_id": "painter", "concurrency_limit": 1}
-SCENE = "a village by a lake"
+ONE_AT_A_TIME = {"concurrency_id": "generator", "concurrency_limit": 1}
+PROMPT = "a village by a lake"
 SHOW = """() => {
   if (innerWidth < 700) document.querySelector(".gallery")?.scrollIntoView({ behavior: "smooth", block: "center" });
 }"""
-"""On a narrow screen, what is painted comes into view."""
+"""On a narrow screen, the images come into view."""
 
 
-def build_page(studio: Session) -> gr.Blocks:
-    """The page, not served yet."""
-    with calls.PlainBlocks(title="emoscene", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
-        gr.HTML(calls.masthead_html(Path(studio.base.name).name, studio.remarks), apply_default_css=False)
+def build_page(session: Session) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        session: What generates and judges.
+
+    Returns:
+        The page, not served yet.
+    """
+    deletion = FILE_SECONDS // 4, FILE_SECONDS
+    with calls.PlainBlocks(title="emoscene", analytics_enabled=False, delete_cache=deletion) as page:
+        gr.HTML(calls.masthead_html(Path(session.base.name).name, session.remarks), apply_default_css=False)
         with gr.Tab("Generate"):
-            generate_tab(studio)
+            add_generate_tab(session)
         with gr.Tab("Compare"):
-            compare_tab(studio)
+            add_compare_tab(session)
         with gr.Tab("Edit emotion"):
-            edit_tab(studio)
+            add_edit_tab(session)
         with gr.Tab("Judge"):
-            judge_tab(studio)
+            add_judge_tab(session)
     page.queue(api_open=False)
     page._queue = FairQueue(
         live_updates=True,
@@ -117,28 +125,29 @@ def build_page(studio: Session) -> gr.Blocks:
     return page
 
 
-def generate_tab(studio: Session) -> None:
-    """The tab that paints."""
-    with gr.Row(equal_height=False):
+def add_generate_tab(session: Session) -> None:
+    """Add the tab that generates images.
+
+    Args:
+        session: What generates.
+    """
+    with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=4, min_width=320):
             fields: dict[str, Any] = {}
-            fields["prompt"] = gr.Textbox(SCENE, label="Words", lines=2, max_lines=4)
-            fields["emotion"] = affect_picker("awe", "paint")
-            fields["emotion_scale"] = slider("emotion_scale", 0.05, label="Emotion scale")
-            fields["method"] = method_choice(studio)
+            fields["prompt"] = gr.Textbox(PROMPT, label=label_of("prompt"), lines=2, max_lines=4)
+            fields["emotion"] = affect_picker("awe", "generate")
+            fields["emotion_scale"] = slider("emotion_scale", 0.05)
+            fields["method"] = method_choice(session)
             with gr.Row(elem_classes="numbers"):
-                fields["seed"] = number_field("seed", label="Seed")
-                dice = gr.Button("Dice", min_width=60, scale=0, elem_classes="dice")
-                fields["num_images_per_prompt"] = number_field("num_images_per_prompt", label="Pictures")
+                fields["seed"] = number_field("seed")
+                dice = gr.Button("Random", min_width=100, scale=0, elem_classes="dice")
+                fields["num_images_per_prompt"] = number_field("num_images_per_prompt", label="Images")
             with gr.Accordion("More settings", open=False):
                 for name in calls.FIELDS:
                     if name not in fields:
-                        fields[name] = any_field(name, studio)
+                        fields[name] = any_field(name, session)
         with gr.Column(scale=6, min_width=320):
-            with gr.Row(elem_classes="doing"):
-                go = gr.Button("Generate", variant="primary", elem_classes="go")
-                stop = gr.Button("Stop", elem_classes="stop")
-            state = status_panel()
+            go, stop, status = action_row("Generate")
             gallery = gr.Gallery(
                 show_label=False,
                 columns=1,
@@ -147,41 +156,49 @@ def generate_tab(studio: Session) -> None:
                 format="png",
                 buttons=["download"],
                 elem_classes="gallery",
-                label="Pictures",
+                label="Images",
             )
-            with gr.Accordion("Rows: what each picture is a function of", open=False):
-                rows = gr.JSON(show_label=False)
-            with gr.Accordion("Settings back from a picture", open=False):
-                drop = file_drop("Drop a PNG that was painted here", single=True)
-                lost = gr.HTML("", apply_default_css=False, label="What does not come back")
-    words = [fields[name] for name in calls.FIELDS]
-    run = {"fn": calls.make_generate(studio), "inputs": words, "outputs": [gallery, state, rows], **ONE}
-    event = gr.on([go.click, fields["prompt"].submit], **run, api_name="generate", show_progress="hidden")
-    stop_button(stop, state, event)
+            rows = parameters_panel()
+            with gr.Accordion("Restore settings from an image", open=False):
+                drop = file_drop("Drop a PNG that was generated here", single=True)
+                lost = gr.HTML("", apply_default_css=False, label="What cannot be restored")
+    inputs = [fields[name] for name in calls.FIELDS]
+    event = gr.on(
+        [go.click, fields["prompt"].submit],
+        calls.make_generate(session),
+        inputs,
+        [gallery, status, rows],
+        api_name="generate",
+        show_progress="hidden",
+        **ONE_AT_A_TIME,
+    )
+    connect_stop(stop, status, event)
     go.click(None, js=SHOW, api_visibility="private")
     dice.click(None, None, fields["seed"], js="() => Math.floor(Math.random() * 4294967296)", api_visibility="private")
-    drop.upload(calls.make_restore(studio), drop, [*words, lost], api_name="restore", show_progress="hidden")
+    drop.upload(calls.make_restore(session), drop, [*inputs, lost], api_name="restore", show_progress="hidden")
 
 
-def compare_tab(studio: Session) -> None:
-    """The tab that lays methods, emotions and strengths side by side."""
-    with gr.Row(equal_height=False):
+def add_compare_tab(session: Session) -> None:
+    """Add the tab that compares methods, emotions and emotion scales.
+
+    Args:
+        session: What generates.
+    """
+    with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=2, min_width=300):
-            prompt = gr.Textbox(SCENE, label="Words", lines=2)
-            chosen = list(studio.methods[:2])
-            lines = gr.CheckboxGroup(list(studio.methods), value=chosen, label="Methods, down")
-            across = gr.CheckboxGroup(
-                [*EMOTIONS, "none"], value=["awe", "contentment", "fear", "sadness"], label="Emotions, across"
+            prompt = gr.Textbox(PROMPT, label=label_of("prompt"), lines=2)
+            methods = gr.CheckboxGroup(
+                list(session.methods), value=list(session.methods[:2]), label="Methods, one a line"
             )
-            strengths = gr.Textbox("1", label="Emotion scales, down", info="one, or several as in 0, 0.5, 1")
+            emotions = gr.CheckboxGroup(
+                [*EMOTIONS, "none"], value=["awe", "contentment", "fear", "sadness"], label="Emotions, one a column"
+            )
+            scales = gr.Textbox("1", label="Emotion scales, one a line", info="one, or several such as 0, 0.5, 1")
             with gr.Row(elem_classes="numbers"):
-                seed = number_field("seed", label="Seed")
-                steps = number_field("num_inference_steps", label="Steps")
+                seed = number_field("seed")
+                steps = number_field("num_inference_steps")
         with gr.Column(scale=5, min_width=320):
-            with gr.Row(elem_classes="doing"):
-                go = gr.Button("Compare", variant="primary", elem_classes="go")
-                stop = gr.Button("Stop", elem_classes="stop")
-            state = status_panel()
+            go, stop, status = action_row("Compare")
             grid = gr.Image(
                 show_label=False,
                 format="png",
@@ -191,31 +208,35 @@ def compare_tab(studio: Session) -> None:
                 buttons=["download", "fullscreen"],
                 elem_classes="sheet",
             )
-            with gr.Accordion("Rows: what each picture is a function of", open=False):
-                rows = gr.JSON(show_label=False)
-    words = [prompt, lines, across, strengths, seed, steps]
-    event = go.click(
-        calls.make_compare(studio), words, [grid, state, rows], api_name="compare", show_progress="hidden", **ONE
-    )
-    stop_button(stop, state, event)
+            rows = parameters_panel()
+    inputs, function = [prompt, methods, emotions, scales, seed, steps], calls.make_compare(session)
+    outputs = [grid, status, rows]
+    event = go.click(function, inputs, outputs, api_name="compare", show_progress="hidden", **ONE_AT_A_TIME)
+    connect_stop(stop, status, event)
 
 
-def edit_tab(studio: Session) -> None:
-    """The tab that gives a picture another emotion."""
-    with gr.Row(equal_height=False):
+def add_edit_tab(session: Session) -> None:
+    """Add the tab that gives an image another emotion.
+
+    Args:
+        session: What generates.
+    """
+    with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=4, min_width=320):
-            file = file_drop("Drop a picture", single=True)
-            prompt = gr.Textbox("", label="Words", info="what the picture shows; empty: its caption", placeholder=SCENE)
-            emotion = affect_picker("sadness", "refeel")
-            strength = slider("strength", 0.05, DEFAULT_STRENGTH, label="Strength")
-            scale = slider("emotion_scale", 0.05, label="Emotion scale")
-            method = method_choice(studio)
-            seed = number_field("seed", label="Seed")
+            file = file_drop("Drop an image", single=True)
+            prompt = gr.Textbox(
+                "",
+                label=label_of("prompt"),
+                info="what the image shows; left empty, its caption",
+                placeholder=PROMPT,
+            )
+            emotion = affect_picker("sadness", "edit")
+            strength = slider("strength", 0.05, DEFAULT_STRENGTH)
+            scale = slider("emotion_scale", 0.05)
+            method = method_choice(session)
+            seed = number_field("seed")
         with gr.Column(scale=6, min_width=320):
-            with gr.Row(elem_classes="doing"):
-                go = gr.Button("Edit emotion", variant="primary", elem_classes="go")
-                stop = gr.Button("Stop", elem_classes="stop")
-            state = status_panel()
+            go, stop, status = action_row("Edit emotion")
             pair = gr.ImageSlider(
                 show_label=False,
                 label="Before and after",
@@ -225,82 +246,159 @@ def edit_tab(studio: Session) -> None:
                 buttons=["download", "fullscreen"],
                 elem_classes="pair",
             )
-            with gr.Accordion("Row: what the picture is a function of", open=False):
-                rows = gr.JSON(show_label=False)
-    words = [file, prompt, emotion, strength, scale, method, seed]
-    event = go.click(
-        calls.make_edit(studio), words, [pair, state, rows], api_name="edit", show_progress="hidden", **ONE
-    )
-    stop_button(stop, state, event)
+            rows = parameters_panel()
+    inputs, function = [file, prompt, emotion, strength, scale, method, seed], calls.make_edit(session)
+    outputs = [pair, status, rows]
+    event = go.click(function, inputs, outputs, api_name="edit", show_progress="hidden", **ONE_AT_A_TIME)
+    connect_stop(stop, status, event)
 
 
-def judge_tab(studio: Session) -> None:
-    """The tab that reads pictures."""
-    pictures = file_drop("Drop pictures, up to twelve", single=False)
+def add_judge_tab(session: Session) -> None:
+    """Add the tab that judges images.
+
+    Args:
+        session: What judges.
+    """
+    images = file_drop(f"Drop images, up to {UPLOADS}", single=False)
     go = gr.Button("Judge", variant="primary", elem_classes="go")
-    read = gr.HTML("", apply_default_css=False, label="What it reads")
-    facts = gr.JSON(visible=False)
-    go.click(calls.make_judge(studio), pictures, [read, facts], api_name="judge", show_progress="minimal", **ONE)
+    verdicts = gr.HTML("", apply_default_css=False, label="Verdicts")
+    table = gr.JSON(visible=False)
+    function, outputs = calls.make_judge(session), [verdicts, table]
+    go.click(function, images, outputs, api_name="judge", show_progress="minimal", **ONE_AT_A_TIME)
 
 
-def slider(name: str, step: float, value: float | None = None, **words: Any) -> gr.Slider:
-    """A slider over a parameter of a generation."""
+def label_of(name: str) -> str:
+    """Name a parameter of a generation as its field on the page.
+
+    Args:
+        name: In `OPTIONS`.
+
+    Returns:
+        The parameter's own label, or its name with spaces and a capital.
+    """
+    return OPTIONS[name].label or name.replace("_", " ").capitalize()
+
+
+def slider(name: str, step: float, value: float | None = None) -> gr.Slider:
+    """Make a slider of a parameter of a generation.
+
+    Args:
+        name: In `OPTIONS`.
+        step: Between two positions.
+        value: At first; the parameter's default, if left out.
+
+    Returns:
+        The component, over the parameter's range.
+    """
     option = OPTIONS[name]
     low, high = option.slider or (option.span or (0, 1))[:2]
-    return gr.Slider(
-        low, high, option.default if value is None else value, step=step, info=option.help, buttons=[], **words
-    )
+    if value is None:
+        value = option.default
+    return gr.Slider(low, high, value, step=step, info=option.help, label=label_of(name), buttons=[])
 
 
-def number_field(name: str, value: int | None = None, **words: Any) -> gr.Number:
-    """A number that is a parameter of a generation; never an empty one, which Gradio's page would send as 0."""
-    return gr.Number(OPTIONS[name].default if value is None else value, precision=0, min_width=90, **words)
+def number_field(name: str, value: int | None = None, label: str = "") -> gr.Number:
+    """Make a field of a whole number; it is never empty, which Gradio's page would send as 0.
+
+    Args:
+        name: In `OPTIONS`.
+        value: At first; the parameter's default, if left out.
+        label: What the field is called, where that is not `label_of` it.
+
+    Returns:
+        The component.
+    """
+    if value is None:
+        value = OPTIONS[name].default
+    return gr.Number(value, precision=0, min_width=90, label=label or label_of(name))
 
 
-LABELS = {"negative_prompt": "Not this", "num_inference_steps": "Steps", "guidance_scale": "Guidance"}
-"""What the page calls a parameter, where that is not its name."""
+def any_field(name: str, session: Session) -> Any:
+    """Make the component that fits a parameter of a generation.
 
+    Args:
+        name: In `OPTIONS`.
+        session: Its base has a size and a guidance scale of its own.
 
-def any_field(name: str, studio: Session) -> Any:
-    """A component for any parameter of a generation, by its choices, range and type."""
-    option = OPTIONS[name]
-    label = LABELS.get(name, name.replace("_", " ").capitalize())
-    owned = {"guidance_scale": studio.base.spec.guidance_scale}
-    owned |= {"width": studio.base.default_size, "height": studio.base.default_size}
-    value = owned.get(name, option.default)
+    Returns:
+        A dropdown, a slider, a number or a text, as the parameter's choices, range and type say.
+    """
+    option, base = OPTIONS[name], session.base
+    own = {"guidance_scale": base.spec.guidance_scale, "width": base.default_size, "height": base.default_size}
+    value = own.get(name, option.default)
     if option.choices:
-        return gr.Dropdown(list(option.choices), value=value, label=label, info=option.help)
+        return gr.Dropdown(list(option.choices), value=value, label=label_of(name), info=option.help)
     if option.slider:
-        return slider(name, 1 if option.type == "int" else 0.5, value, label=label)
+        return slider(name, 1 if option.type == "int" else 0.5, value)
     if option.type == "int":
-        return number_field(name, value, label=label)
-    return gr.Textbox(value, label=label, info=option.help)
+        return number_field(name, value)
+    return gr.Textbox(value, label=label_of(name), info=option.help)
 
 
-def method_choice(studio: Session) -> gr.Dropdown:
-    """One method, or two."""
+def method_choice(session: Session) -> gr.Dropdown:
+    """Make the choice of one method, or two.
+
+    Args:
+        session: Its methods are offered.
+
+    Returns:
+        The component.
+    """
     return gr.Dropdown(
-        list(studio.methods),
-        value=[studio.methods[0]],
+        list(session.methods),
+        value=[session.methods[0]],
         multiselect=True,
-        max_choices=PAIR,
-        label="Method",
+        max_choices=MAX_METHODS,
+        label=label_of("method"),
         info=OPTIONS["method"].help,
     )
 
 
 def file_drop(label: str, single: bool) -> gr.File:
-    """Where pictures are dropped. Gradio does not open them: `pictures.open_image` is the only one that does."""
-    return gr.File(
-        label=label, file_count="single" if single else "multiple", file_types=["image"], type="filepath", height=120
-    )
+    """Make a place to drop images. Gradio does not open them: `images.open_image` alone does.
+
+    Args:
+        label: What to drop.
+        single: Whether one file is taken, or several.
+
+    Returns:
+        The component.
+    """
+    count = "single" if single else "multiple"
+    return gr.File(label=label, file_count=count, file_types=["image"], type="filepath", height=120)
 
 
-def status_panel() -> gr.HTML:
-    """How far it is."""
-    return gr.HTML("", apply_default_css=False, elem_classes="status", label="Progress")
+def action_row(action: str) -> tuple[gr.Button, gr.Button, gr.HTML]:
+    """Make the buttons of a tab, and the status under them.
+
+    Args:
+        action: What the main button says.
+
+    Returns:
+        The main button, the button that stops, and the status.
+    """
+    with gr.Row(elem_classes="doing"):
+        go = gr.Button(action, variant="primary", elem_classes="go")
+        stop = gr.Button("Stop", elem_classes="stop")
+    return go, stop, gr.HTML("", apply_default_css=False, elem_classes="status", label="Progress")
 
 
-def stop_button(stop: gr.Button, state: gr.HTML, event: Any) -> None:
-    """The button that ends a call at its next step."""
-    stop.click(lambda: calls.progress_html(0, "stopped"), None, state, cancels=[event], api_visibility="private")
+def parameters_panel() -> gr.JSON:
+    """Make the panel with the parameters of the images.
+
+    Returns:
+        The component.
+    """
+    with gr.Accordion("Parameters of each image", open=False):
+        return gr.JSON(show_label=False)
+
+
+def connect_stop(stop: gr.Button, status: gr.HTML, event: Any) -> None:
+    """Let a button end a call at its next step.
+
+    Args:
+        stop: The button.
+        status: Where that is said.
+        event: The call.
+    """
+    stop.click(lambda: calls.progress_html(0, "stopped"), None, status, cancels=[event], api_visibility="private")

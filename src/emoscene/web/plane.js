@@ -1,4 +1,4 @@
-// The picker of emotions. `element` is its root, `props` what plane.py gave it: value, names, places, power.
+// The picker of emotions. `element` is its root, `props` what affect_plane.py gave it: value, names, places, power.
 const { names, places, power } = props;
 const MIDDLE = 170, REACH = 140, STEP = 0.05;
 const svg = element.querySelector("svg"), hand = svg.querySelector(".hand"), said = element.querySelector(".said");
@@ -23,7 +23,7 @@ const write = (weights) => {
   return some.length === 1 && weights[some[0]] === 1 ? some[0] : some.map((name) => name + ":" + weights[name]).join(",");
 };
 
-// Shepard's interpolation, as emotions.affect has it; the ninth point is the neutral origin.
+// Shepard's interpolation, as taxonomy.weights_at has it; the ninth point is the neutral origin.
 const affect = (valence, arousal) => {
   const points = [...names.map((name) => places[name]), [0, 0]];
   const far = points.map(([v, a]) => Math.max(Math.hypot(valence - v, arousal - a), 1e-9));

@@ -1,16 +1,16 @@
-"""What may go in and out of the page: a closed list of ways, known askers, bounded bodies, no outside addresses.
+"""Filters requests before Gradio sees them: known paths, known hosts, bounded bodies, no outside addresses.
 
-Gradio does the serving. In front of it stands this door, because Gradio's own are wider than one page needs: it
-answers whatever name and page a request comes from, some of its routes ask for no password, its log-in may be tried
-without end, it has routes that fetch any public address for whoever asks, no bound on a request's words, and a mounted
-app of it does not check that a file named in a request was uploaded (`has_launched` stands for that check). A policy in
-each answer's header keeps the browser from asking anyone else for anything.
+Gradio serves the page, and offers more than one page needs: it answers whatever host and page a request names, some of
+its routes ask for no password, its log-in may be tried without end, it has routes that fetch any public address for
+anybody, it sets no bound on a request's size, and a mounted app of it does not check that a file named in a request was
+uploaded (setting `has_launched` turns that check on). A policy in the header of each response keeps the browser from
+requesting anything elsewhere.
 
-    hosts.py        whose requests they may be
-    brake.py        how often a password may be tried
-    uploads.py      how much may be uploaded
-    fair_queue.py   whose call is next
-    server.py       the server behind which all that stands
+    allowed_hosts.py   by which name, and from which page, a request may come
+    login_brake.py     how often a password may be tried
+    uploads.py         how much may be uploaded
+    fair_queue.py      whose call is next
+    server.py          the server in front of the filter
 """
 
 from __future__ import annotations
@@ -32,11 +32,20 @@ from starlette.routing import Mount
 
 from emoscene.core.images import MAX_MEGABYTES
 from emoscene.web.allowed_hosts import AllowedHosts
-from emoscene.web.form import UPLOADS
 from emoscene.web.login_brake import LoginBrake, client_key
 from emoscene.web.page import STYLE, THEME, build_page
 from emoscene.web.session import Session
-from emoscene.web.uploads import UPLOAD_BYTES, Body, Refused, TemporarySpace, deadline, pieces, read_upload, replay
+from emoscene.web.uploads import (
+    TOO_MUCH,
+    UPLOAD_BYTES,
+    Body,
+    Refused,
+    TemporarySpace,
+    deadline,
+    pieces,
+    read_upload,
+    replay,
+)
 
 Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]
@@ -64,18 +73,20 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+HEADER_PAIRS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+UNDERSTOOD = "/gradio_api/info says what is understood"
 
 
 class RequestFilter:
     """An ASGI app in front of another.
 
     Attributes:
-        app: The other.
+        app: The other app.
         events: Numbers of the functions that may be called.
         hosts: Names of this page.
         space: Where uploads go.
         queue: Where calls wait, if it should know who listens.
-        brake: On guessing the password; None where there is none.
+        brake: Slows down guessing of the password; None where there is no password.
         is_user: Tells whether a request carries a log-in; None where nobody needs one.
     """
 
@@ -95,19 +106,22 @@ class RequestFilter:
         self.queue, self.brake, self.is_user = queue, brake, is_user
 
     async def __call__(self, scope: Scope, receive: Ask, send: Answer) -> None:
-        """Let a request through, or say in one sentence why not."""
+        """Let a request through, or answer in one sentence why not."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
         if scope["type"] != "http":
-            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _shut(send))
+            await send({"type": "websocket.close", "code": 1003})
             return
         body = Body(receive)
         try:
             self._check_head(scope)
-            await self._pass(clean_scope(scope), body, _add_headers(send))
+            await self._forward(clean_scope(scope), body, _add_headers(send))
         except Refused as refused:
-            await _say(body, send, refused.status, refused.sentence)
+            await _send_refusal(body, send, refused)
 
-    async def _pass(self, scope: Scope, receive: Ask, send: Answer) -> None:
-        """Read what a request says, and hand it on. Raises Refused, before anything is answered."""
+    async def _forward(self, scope: Scope, receive: Ask, send: Answer) -> None:
+        """Read a request's body, and hand the request on. Raises Refused before anything is answered."""
         path = scope["path"]
         if scope["method"] != "POST":
             with self._listening(scope):
@@ -117,43 +131,44 @@ class RequestFilter:
         elif path.startswith("/login"):
             await self._log_in(scope, receive, send)
         else:
-            body = await _read(receive)
-            self._check_words(body, path)
+            body = await _read_body(receive)
+            self._check_call(body, path)
             if path != "/gradio_api/cancel":
                 await self.space.measure()
             await self.app(scope, _replay_body(body, receive), send)
 
     def _check_head(self, scope: Scope) -> None:
-        """Raise Refused for a request that its first lines give away."""
+        """Raises Refused for a request whose method, path or headers are not allowed."""
         headers = every_header(scope)
-        refused = self.hosts.refuse(scope["method"], scope["path"], headers)
-        if refused:
-            raise Refused(*refused)
-        ways = {"GET": LOOK, "HEAD": LOOK, "POST": SEND}
-        if scope["method"] not in ways:
-            raise Refused(405, f"{scope['method']} is not understood here")
-        if not ways[scope["method"]].fullmatch(scope["path"]) or is_too_long(scope["path"]):
+        method, path = scope["method"], scope["path"]
+        refusal = self.hosts.refuse(method, path, headers)
+        if refusal:
+            raise Refused(*refusal)
+        paths = {"GET": LOOK, "HEAD": LOOK, "POST": SEND}
+        if method not in paths:
+            raise Refused(405, f"{method} is not understood here")
+        if not paths[method].fullmatch(path) or is_too_long(path):
             raise Refused(404, "there is nothing here: the page is at /")
         if headers["content-length"] and headers["transfer-encoding"]:
             raise Refused(400, "a request says its length or comes in chunks, and not both")
-        private = scope["path"].startswith("/gradio_api/") and scope["path"] not in OPEN
+        private = path.startswith("/gradio_api/") and path not in OPEN
         if private and self.is_user and not self.is_user(scope):
             raise Refused(401, "this page asks for a password: log in at / first")
 
-    def _check_words(self, body: bytes, path: str) -> None:
-        """Raise Refused for words that are off."""
+    def _check_call(self, body: bytes, path: str) -> None:
+        """Raises Refused for a body that is no call of the page's functions."""
         try:
-            asked = json.loads(body)
-            text = json.dumps(asked, ensure_ascii=False)
+            call = json.loads(body)
+            text = json.dumps(call, ensure_ascii=False)
         except (ValueError, RecursionError) as error:
-            raise Refused(400, "this is not JSON: /gradio_api/info says what is understood") from error
-        if not isinstance(asked, dict):
-            raise Refused(400, "this is no JSON object: /gradio_api/info says what is understood")
-        if json_depth(asked) > JSON_DEPTH:
-            raise Refused(400, f"this is nested more than {JSON_DEPTH} deep: /gradio_api/info says what is understood")
+            raise Refused(400, f"this is not JSON: {UNDERSTOOD}") from error
+        if not isinstance(call, dict):
+            raise Refused(400, f"this is no JSON object: {UNDERSTOOD}")
+        if json_depth(call) > JSON_DEPTH:
+            raise Refused(400, f"this is nested more than {JSON_DEPTH} deep: {UNDERSTOOD}")
         if FETCHED.search(text):
-            raise Refused(400, "this page fetches nothing from elsewhere: upload the picture itself")
-        if "/queue/join" in path and str(asked.get("fn_index")) not in self.events:
+            raise Refused(400, "this page fetches nothing from elsewhere: upload the image itself")
+        if "/queue/join" in path and str(call.get("fn_index")) not in self.events:
             raise Refused(400, "there is no such function: /gradio_api/info lists them")
 
     async def _upload(self, scope: Scope, receive: Ask, send: Answer) -> None:
@@ -163,7 +178,7 @@ class RequestFilter:
         if not length.isdigit():
             raise Refused(411, "an upload must say how long it is (Content-Length)")
         if int(length) > UPLOAD_BYTES:
-            raise Refused(413, f"that is too much: {UPLOADS} pictures of {MAX_MEGABYTES} MB at once")
+            raise Refused(413, TOO_MUCH)
         await self.space.measure()
         with self.space.receiving() as add:
             body = await read_upload(receive, "".join(headers["content-type"]), self.space, add)
@@ -172,21 +187,29 @@ class RequestFilter:
 
     async def _log_in(self, scope: Scope, receive: Ask, send: Answer) -> None:
         """Try a password, unless this client has to wait."""
-        body = await _read(receive)
+        body = await _read_body(receive)
+        receive = _replay_body(body, receive)
+        brake = self.brake
+        if brake is None:
+            await self.app(scope, receive, send)
+            return
         client = client_key((scope.get("client") or ("",))[0])
-        wait = self.brake.wait(client) if self.brake else 0.0
+        wait = brake.wait(client)
         if wait:
             raise Refused(429, f"too many wrong passwords: the next try is in {wait:.0f} s")
 
-        async def watched(message: Message) -> None:
-            if self.brake and message["type"] == "http.response.start":
-                (self.brake.succeed if message["status"] < 400 else self.brake.fail)(client)
+        async def send_and_count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] < 400:
+                    brake.forget(client)
+                else:
+                    brake.report_failure(client)
             await send(message)
 
-        await self.app(scope, _replay_body(body, receive), watched)
+        await self.app(scope, receive, send_and_count)
 
     def _listening(self, scope: Scope) -> AbstractContextManager[None]:
-        """Note who listens to a call, while this lasts."""
+        """Count a listener of a call, while this lasts."""
         match = LISTEN.fullmatch(scope["path"])
         if not match or self.queue is None:
             return nullcontext()
@@ -196,96 +219,125 @@ class RequestFilter:
 
 
 def every_header(scope: Scope) -> defaultdict[str, list[str]]:
-    """Return every value of every header, by its name in lower case."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    """Read the headers of a request.
+
+    Args:
+        scope: The request, as ASGI has it.
+
+    Returns:
+        All values of each header, by its name in lower case.
+    """
+    headers: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in scope["headers"]:
-        found[name.decode("latin-1").lower()].append(value.decode("latin-1"))
-    return found
+        headers[name.decode("latin-1").lower()].append(value.decode("latin-1"))
+    return headers
 
 
 def clean_scope(scope: Scope) -> Scope:
-    """Return a request without the header by which anyone could tell Gradio another address of its own."""
+    """Remove the header by which anybody could tell Gradio that its own address is another.
+
+    Args:
+        scope: The request, as ASGI has it.
+
+    Returns:
+        A copy without `X-Gradio-Server`.
+    """
     return {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != b"x-gradio-server"]}
 
 
 def is_too_long(path: str) -> bool:
-    """Tell whether a path is longer than the disk's may be."""
-    said = path.encode("utf8", "surrogateescape")
-    return len(said) > PATH_BYTES or max(map(len, said.split(b"/"))) > PART_BYTES
+    """Tell whether a path is longer than one on the disk may be.
+
+    Args:
+        path: Of a request.
+
+    Returns:
+        Whether the path has more than `PATH_BYTES` bytes, or a part of it more than `PART_BYTES`.
+    """
+    encoded = path.encode("utf8", "surrogateescape")
+    return len(encoded) > PATH_BYTES or max(map(len, encoded.split(b"/"))) > PART_BYTES
 
 
 def json_depth(value: Any) -> int:
-    """Return how deep lists and objects are nested."""
+    """Measure how deep lists and objects are nested.
+
+    Args:
+        value: What `json.loads` returned.
+
+    Returns:
+        1 for a value that is neither a list nor an object.
+    """
     depth, level = 0, [value]
     while level:
         depth += 1
         inner: list[Any] = []
         for one in level:
-            inner += one.values() if isinstance(one, dict) else one if isinstance(one, list) else []
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
         level = inner
     return depth
 
 
-async def _read(receive: Ask) -> bytes:
-    """Return the body, whole. Raises Refused where it is too long, too slow, or broken off."""
+async def _read_body(receive: Ask) -> bytes:
+    """The whole body. Raises Refused where it is too long, too slow, or incomplete."""
     body = b""
     async with deadline(JSON_SECONDS):
         async for piece in pieces(receive):
             body += piece
             if len(body) > JSON_BYTES:
-                remedy = "pictures go through /upload"
+                remedy = "images go through /upload"
                 raise Refused(413, f"the request is longer than {JSON_BYTES // 1024} kB: {remedy}")
     return body
 
 
 def _replay_body(body: bytes, receive: Ask) -> Ask:
-    """A body that was read, to be read again."""
-    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    """A `receive` that returns a body that was read, and then goes on with the request's own."""
+    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
-        return whole.pop() if whole else await receive()
+    async def receive_again() -> Message:
+        if unread:
+            return unread.pop()
+        return await receive()
 
-    return again
+    return receive_again
 
 
 def _add_headers(send: Answer) -> Answer:
-    async def marked(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *((k.encode(), v.encode()) for k, v in HEADERS.items())]
+            message["headers"] = [*message.get("headers", []), *HEADER_PAIRS]
         await send(message)
 
-    return marked
+    return send_with_headers
 
 
-async def _say(body: Body, send: Answer, status: int, sentence: str) -> None:
-    """Answer with a sentence, and close; what the client still sends is let by, or it would lose the answer."""
-    said = json.dumps({"detail": sentence}).encode()
+async def _send_refusal(body: Body, send: Answer, refused: Refused) -> None:
+    """Answer with a sentence, and close; the rest of the request is read first, or the client would lose the answer."""
+    content = json.dumps({"detail": refused.sentence}).encode()
     head = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(said)).encode()),
+        (b"content-length", str(len(content)).encode()),
         (b"connection", b"close"),
-        *((k.encode(), v.encode()) for k, v in HEADERS.items()),
+        *HEADER_PAIRS,
     ]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": said, "more_body": True})
+    await send({"type": "http.response.start", "status": refused.status, "headers": head})
+    await send({"type": "http.response.body", "body": content, "more_body": True})
     await body.drain()
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _shut(send: Answer) -> None:
-    await send({"type": "websocket.close", "code": 1003})
-
-
 def mount_page(
-    studio: Session,
+    session: Session,
     password: str | None = None,
     hosts: AllowedHosts | None = None,
     report: Callable[[str], None] = print,
 ) -> RequestFilter:
-    """Build the page behind its door.
+    """Build the page behind its filter.
 
     Args:
-        studio: What paints.
+        session: What generates and judges.
         password: Of the user `emoscene`; None where nobody is asked for one.
         hosts: Names of the page, loopback's if left out.
         report: Takes a sentence for whoever runs the page.
@@ -293,12 +345,15 @@ def mount_page(
     Returns:
         An ASGI app.
     """
-    page = build_page(studio)
+    page = build_page(session)
+    auth = None
+    if password is not None:
+        auth = "emoscene", password
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,
         path="/",
-        auth=None if password is None else ("emoscene", password),
+        auth=auth,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -310,15 +365,23 @@ def mount_page(
         css_paths=[STYLE],
     )
     page.has_launched = True
-    door = RequestFilter(app, page.fns, hosts, TemporarySpace(get_upload_folder()), page._queue)
+    request_filter = RequestFilter(app, page.fns, hosts, TemporarySpace(get_upload_folder()), page._queue)
     if password is not None:
         inner: Any = next(route.app for route in app.routes if isinstance(route, Mount))
-        door.brake, door.is_user = LoginBrake(report), partial(has_token, inner)
-    return door
+        request_filter.brake, request_filter.is_user = LoginBrake(report), partial(has_token, inner)
+    return request_filter
 
 
 def has_token(app: Any, scope: Scope) -> bool:
-    """Tell whether a request carries a cookie that Gradio's app gave to whoever knew the password."""
+    """Tell whether a request carries a cookie that Gradio gave to somebody who knew the password.
+
+    Args:
+        app: Gradio's app.
+        scope: The request, as ASGI has it.
+
+    Returns:
+        Whether one of its cookies is a token of the app.
+    """
     cookies = Request(scope).cookies
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
     return any(cookies.get(name) in app.tokens for name in names)

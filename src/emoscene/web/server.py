@@ -1,7 +1,7 @@
-"""The web server: uvicorn on one socket, with a bound on the time that the first lines of a request take.
+"""The web server: uvicorn on one socket, with a bound on how long the head of a request may take.
 
-uvicorn waits for the first lines of a request without an end, so connections that say half a line would pile up until
-no file can be opened. Its belief in X-Forwarded-For is off: whoever guesses passwords could write that header.
+uvicorn waits for a request's head without an end, so connections that send half a line would pile up until no file can
+be opened. Trust in X-Forwarded-For is off: whoever guesses passwords could write that header.
 """
 
 from __future__ import annotations
@@ -19,22 +19,34 @@ HEAD_SECONDS = 20.0
 
 
 class Connection(H11Protocol):
-    """HTTP/1.1, on which the first lines of each request come in time."""
+    """An HTTP/1.1 connection that closes if the head of a request does not arrive in `HEAD_SECONDS`."""
 
     head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first request."""
+        """Start to wait for the first request.
+
+        Args:
+            transport: Of the connection.
+        """
         super().connection_made(transport)
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, and go on waiting where they are not yet a request."""
+        """Take bytes, and go on waiting where they do not complete a head.
+
+        Args:
+            data: The bytes.
+        """
         super().data_received(data)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop waiting.
+
+        Args:
+            exc: Why the connection ended, if it broke.
+        """
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -55,14 +67,26 @@ class Connection(H11Protocol):
             self.transport.close()
 
 
-def serve_page(app: Any, place: socket.socket) -> None:
-    """Serve an ASGI app on this socket until Ctrl-C."""
+def serve_page(app: Any, listener: socket.socket) -> None:
+    """Serve an ASGI app until Ctrl-C.
+
+    Args:
+        app: The app.
+        listener: A socket that is bound.
+    """
     with suppress(KeyboardInterrupt):
-        build_server(app).run(sockets=[place])
+        build_server(app).run(sockets=[listener])
 
 
 def build_server(app: Any) -> uvicorn.Server:
-    """Build the server of an ASGI app."""
+    """Build the server of an ASGI app.
+
+    Args:
+        app: The app.
+
+    Returns:
+        The server, not started.
+    """
     settings = uvicorn.Config(
         app,
         http=Connection,

@@ -1,8 +1,8 @@
-"""Uploads: read whole before Gradio sees them, each within a size, all within what the folder may hold.
+"""Reads uploads whole before Gradio sees them, each within a size, all within what the folder may hold.
 
-Gradio writes what arrives into its folder at once, and leaves it there where a client breaks off. So an upload first
+Gradio writes what arrives into its folder at once, and leaves it there if the client disconnects. So an upload first
 goes to a file without a name, which vanishes with the request. Its bytes are counted as they are read, whatever its
-headers say; its parts are counted as well, since Gradio opens a file for each; a client that falls silent is let go.
+headers say; its parts are counted as well, since Gradio opens a file for each; a silent client is disconnected.
 """
 
 from __future__ import annotations
@@ -25,15 +25,21 @@ Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]
 
 UPLOAD_BYTES = UPLOADS * MAX_MEGABYTES * 2**20 + 2**16
-FOLDER_BYTES = 2 * 2**30  # of the temporary folder, what is being uploaded included
-SILENCE = 20.0  # seconds without a byte, after which a client is let go
+FOLDER_BYTES = 2 * 2**30  # of the temporary folder, uploads in progress included
+SILENCE = 20.0  # seconds without a byte, after which a client is disconnected
 SECONDS = 900.0  # of a whole upload
 PIECE = 2**16
 DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0  # that are read of a request after its refusal
+TOO_MUCH = f"that is too much: {UPLOADS} images of {MAX_MEGABYTES} MB at once"
 
 
 class Refused(Exception):
-    """A request that is not answered as asked; status and sentence say why."""
+    """A request that is refused.
+
+    Args:
+        status: The HTTP status.
+        sentence: Why, and what to do instead.
+    """
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -47,13 +53,13 @@ class Body:
         self.receive, self.ended = receive, False
 
     async def __call__(self) -> Message:
-        """Return the next message."""
+        """Receive the next message."""
         message = await self.receive()
         self.ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
     async def drain(self) -> None:
-        """Read on, a little, and keep nothing."""
+        """Read a little more of the body, and discard it."""
         read = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -64,7 +70,11 @@ class Body:
 class TemporarySpace:
     """The folder of the page's files, and how much it may hold.
 
-    Bytes that are arriving count twice, as Gradio copies them before the upload is let go.
+    Bytes that are arriving count twice, as Gradio copies them before the upload is deleted.
+
+    Args:
+        folder: Where Gradio keeps uploads and results.
+        limit: Bytes.
     """
 
     def __init__(self, folder: str | Path, limit: int = FOLDER_BYTES) -> None:
@@ -73,19 +83,31 @@ class TemporarySpace:
         self.stored = 0
 
     async def measure(self) -> None:
-        """Read from the disk how much the folder holds, and refuse where that is all it may."""
+        """Measure how much the folder holds.
+
+        Raises:
+            Refused: Where the folder is full.
+        """
         self.stored = await asyncio.to_thread(folder_bytes, self.folder)
         self.check()
 
     def check(self) -> None:
-        """Raise Refused where the folder is full."""
+        """Compare what the folder holds with its limit.
+
+        Raises:
+            Refused: Where the folder is full.
+        """
         if self.stored + 2 * self.arriving >= self.limit:
             gigabytes = f"{self.limit / 2**30:.2g} GB"
             raise Refused(507, f"this page's files have filled their {gigabytes}: they go after an hour, try then")
 
     @contextmanager
     def receiving(self) -> Iterator[Callable[[int], None]]:
-        """Count the bytes of one upload; what is yielded takes the length of each piece, and raises Refused."""
+        """Count the bytes of one upload while it arrives.
+
+        Yields:
+            A function that takes the length of each piece, and raises Refused where it is too much.
+        """
         mine = 0
 
         def add(length: int) -> None:
@@ -93,7 +115,7 @@ class TemporarySpace:
             mine += length
             self.arriving += length
             if mine > UPLOAD_BYTES:
-                raise Refused(413, f"that is too much: {UPLOADS} pictures of {MAX_MEGABYTES} MB at once")
+                raise Refused(413, TOO_MUCH)
             self.check()
 
         try:
@@ -104,7 +126,14 @@ class TemporarySpace:
 
 
 class PartCounter:
-    """Follows a multipart body, and refuses one with too many parts or with parts that are no files."""
+    """Parses a multipart body, and refuses one with too many parts or with parts that are no files.
+
+    Args:
+        content_type: Of the request.
+
+    Raises:
+        Refused: Where that is not multipart/form-data with a boundary.
+    """
 
     def __init__(self, content_type: str) -> None:
         kind, words = parse_options_header(content_type)
@@ -126,21 +155,32 @@ class PartCounter:
             raise Refused(400, "the upload's boundary is too long: send it with a shorter one") from error
 
     def write(self, piece: bytes) -> None:
-        """Follow the body for one more piece. Raises Refused."""
+        """Parse one more piece of the body.
+
+        Args:
+            piece: The bytes.
+
+        Raises:
+            Refused: Where the body is damaged, or a part is not allowed.
+        """
         try:
             self.parser.write(piece)
         except FormParserError as error:
             raise Refused(400, "the upload's multipart body is damaged: send it again") from error
 
     def finish(self) -> None:
-        """Raise Refused where the body ended too early."""
+        """Check that the body is complete.
+
+        Raises:
+            Refused: Where it ended too early.
+        """
         if not self.complete:
             raise Refused(400, "the upload's multipart body is damaged: send it again")
 
     def _begin(self) -> None:
         self.parts += 1
         if self.parts > UPLOADS:
-            raise Refused(413, f"that is too much: {UPLOADS} pictures of {MAX_MEGABYTES} MB at once")
+            raise Refused(413, TOO_MUCH)
 
     def _read_field(self, data: bytes, start: int, end: int) -> None:
         self.header += data[start:end]
@@ -169,10 +209,10 @@ async def read_upload(receive: Ask, content_type: str, space: TemporarySpace, ad
         add: What `TemporarySpace.receiving` yields.
 
     Returns:
-        The body, at its beginning. Whoever asked for it closes it.
+        The body, at its start. The caller closes it.
 
     Raises:
-        Refused: Where it is too large, damaged, too slow, or broken off.
+        Refused: Where it is too large, damaged, too slow, or incomplete.
     """
     counter = PartCounter(content_type)
     space.folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +236,17 @@ async def read_upload(receive: Ask, content_type: str, space: TemporarySpace, ad
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Raise Refused where the body of this takes longer."""
+    """Limit how long the block under `async with` may take.
+
+    Args:
+        seconds: The limit.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        Refused: Where it takes longer.
+    """
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -205,7 +255,17 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
 
 
 async def pieces(receive: Ask) -> AsyncIterator[bytes]:
-    """Yield a request's body. Raises Refused where the client breaks off or falls silent."""
+    """Read a request's body piece by piece.
+
+    Args:
+        receive: Of the request.
+
+    Yields:
+        The pieces.
+
+    Raises:
+        Refused: Where the client disconnects or falls silent.
+    """
     more = True
     while more:
         try:
@@ -220,10 +280,18 @@ async def pieces(receive: Ask) -> AsyncIterator[bytes]:
 
 
 def replay(body: IO[bytes], receive: Ask) -> Ask:
-    """Return a `receive` that gives a body that was read, and then goes on with the request's own."""
+    """Make a `receive` that returns a body that was read, and then goes on with the request's own.
+
+    Args:
+        body: The body, at its start.
+        receive: Of the request.
+
+    Returns:
+        The function.
+    """
     ended = False
 
-    async def again() -> Message:
+    async def receive_again() -> Message:
         nonlocal ended
         if ended:
             return await receive()
@@ -231,11 +299,18 @@ def replay(body: IO[bytes], receive: Ask) -> Ask:
         ended = len(piece) < PIECE
         return {"type": "http.request", "body": piece, "more_body": not ended}
 
-    return again
+    return receive_again
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return how many bytes the files in a folder have together."""
+    """Measure a folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        How many bytes its files have together, those of inner folders included.
+    """
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

@@ -97,9 +97,9 @@ def _plan_tokens(artifact: Artifact) -> ExportBundle:
     if artifact.low_rank_factors:
         scale, gain, whole = SCALE, GAIN[0], GAIN[1]
     asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.guidance_scale, "seed": SEED}
-    dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
+    scaling = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
     return ExportBundle(
-        "diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), dial, trigger=trigger_word
+        "diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), scaling, trigger=trigger_word
     )
 
 
@@ -137,13 +137,13 @@ def _lora_files(artifact: Artifact, file: Path) -> None:
 
 
 def _plan_ip_adapter(artifact: Artifact) -> ExportBundle:
-    """An adapter in the shape of IP-Adapter, and the vectors that take the picture's place."""
+    """An adapter in the shape of IP-Adapter, and the vectors that take the image's place."""
     prototypes = load_file(str(artifact.folder / "prototypes.safetensors"))["prototypes"]
     named = {}
     for emotion, vector in zip(EMOTIONS, prototypes, strict=True):
         named[emotion] = vector.contiguous()
     parts = {ADAPTER: (artifact.folder / ADAPTER).read_bytes(), VECTORS: save(named)}
-    files = {ADAPTER: "the adapter", VECTORS: "EmotionCLIP's mean vector of each emotion's pictures"}
+    files = {ADAPTER: "the adapter", VECTORS: "EmotionCLIP's mean vector of each emotion's images"}
     loading = f"""pipe.load_ip_adapter(here, subfolder="", weight_name="{ADAPTER}", image_encoder_folder=None)
 pipe.set_ip_adapter_scale(1.0)
 emotion = load_file(f"{{here}}/{VECTORS}")["{EMOTION}"].float()
