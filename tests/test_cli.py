@@ -81,6 +81,12 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("generate a --emotion-scale inf", "--emotion-scale is float"),
         ("evaluate --emotion-scale -inf --out o", "--emotion-scale is float"),
         ("generate a village", "put the prompt in quotes"),
+        ("demo a", "'a' is a word too many: emoscene demo --out out/demo"),
+        ("doctor x=1", "'x' cannot be set here"),
+        ("export a --to kohya --out o x=1", "'x' cannot be set here"),
+        ("web --port 70000", "--port=70000 is out of range"),
+        ("generate a --compile=perhaps", "--compile=perhaps is off"),
+        ("--jason", "no option '--jason'"),
         ("generate a --method lora rank=3", "cannot be set here"),
         ("generate a --recipe nowhere.toml", "nowhere.toml cannot be read"),
         ("train lora", "train needs --data: emoscene train lora"),
@@ -162,7 +168,7 @@ def test_a_verb_is_read_as_its_function_is(name):
 @pytest.mark.parametrize("name", list_verbs())
 def test_every_option_says_what_it_is_and_shows_a_value(name):
     for option in load_verb(name).options.values():
-        assert len(option.help) > 10 or option.name == "dtype"
+        assert len(option.help) > 6
         example = option.example if option.default in (None, (), "") else option.default
         assert option.read(example) is not None
 

@@ -116,7 +116,8 @@ def _make_command(verb: Verb) -> Any:
 
     def command(ctx: typer.Context, **values: Any) -> Call:
         line, literal, switches = ctx.obj
-        return make_call(verb, line, values.pop("words", None) or [], literal, {**values, **switches})
+        words = values.pop("words", None) or ctx.args
+        return make_call(verb, line, words, literal, {**values, **switches})
 
     parameters = [inspect.Parameter("ctx", KEYWORD, annotation=typer.Context)]
     if verb.words or verb.has_settings:
@@ -127,7 +128,10 @@ def _make_command(verb: Verb) -> Any:
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     epilog = escape(f"For example: {verb.example}")
-    app.command(verb.name, help=_describe_verb(verb), epilog=epilog, short_help=verb.sentence)(command)
+    settings = {"allow_extra_args": True}  # which `make_call` refuses in its own words
+    app.command(
+        verb.name, help=_describe_verb(verb), epilog=epilog, short_help=verb.sentence, context_settings=settings
+    )(command)
     return typer.main.get_command(app)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import emoscene
 from emoscene.cli.options import CHOICES, JSON, RANGES, RECIPE, REPEATED
+from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
 from emoscene.core.parameter import CLI, EVALUATE, Parameter
 from emoscene.core.request import BATCH_SIZE, PARAMETERS, SIZE, list_parameters
@@ -38,6 +39,8 @@ EXAMPLES = {
     "show": "lora",
 }
 """What may follow each on a line."""
+EXAMPLE_VALUES: dict[str, tuple[Any, ...]] = {"int": (1,), "float": (1.0,), "bool": (False,)}
+"""What a refusal shows of an option without a default, by type."""
 SCOPES = {"generate": CLI, "evaluate": EVALUATE}
 """The verbs that take parameters of a generation, and which."""
 REST = "Base, weights, device and files"
@@ -155,17 +158,26 @@ def _list_points() -> dict[str, EntryPoint]:
 
 
 def _find_function(name: str) -> ast.FunctionDef:
-    """The function of a verb; of one that is a package which can be called, its `__call__`."""
-    module, names = f"emoscene.{emoscene.MODULES.get(name)}", {name, "__call__"}
-    if name not in emoscene.MODULES:
-        point = _list_points()[name]
-        module, names = point.module, {point.attr}
-    spec = find_spec(module)
-    if spec is not None and spec.origin is not None:
-        for node in ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf8"))):
-            if isinstance(node, ast.FunctionDef) and node.name in names:
-                return node
-    raise EmosceneError(f"the module {module} of the verb {name} has no such function: install its package again")
+    """The function of a verb; of a package that can be called, its `__call__`."""
+    file, names = _find_file(name)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf8"))):
+        if isinstance(node, ast.FunctionDef) and node.name in names:
+            return node
+    raise EmosceneError(f"{file} has no function for the verb {name}: install its package again")
+
+
+def _find_file(name: str) -> tuple[Path, set[str]]:
+    """The file of a verb's function, and what the function may be called."""
+    if name in emoscene.MODULES:
+        place = registry.HOME / emoscene.MODULES[name].replace(".", "/")
+        if place.is_dir():
+            return place / "__init__.py", {"__call__"}
+        return place.with_suffix(".py"), {name}
+    point = _list_points()[name]
+    spec = find_spec(point.module)
+    if spec is None or spec.origin is None:
+        raise EmosceneError(f"the module {point.module} of the verb {name} is not there: install its package again")
+    return Path(spec.origin), {point.attr}
 
 
 def _list_arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None, bool]]:
@@ -190,12 +202,10 @@ def _make_option(argument: ast.arg, default: ast.expr | None, described: Mapping
     kind = annotation.partition(" ")[0]
     if kind not in {"int", "float", "bool"}:
         kind = "str"
-    example: Any = {"int": 1, "float": 1.0}.get(kind, name.upper())
-    sentence = described.get(name, "").rstrip(".")
     span, choices = RANGES.get(name), CHOICES.get(name)
-    return Parameter(
-        name, kind, value or None, sentence, span, choices, annotation=annotation, example=value or example
-    )
+    example = value or (choices or EXAMPLE_VALUES.get(kind, (name.upper(),)))[0]
+    sentence = described.get(name, "").rstrip(".")
+    return Parameter(name, kind, value or None, sentence, span, choices, annotation=annotation, example=example)
 
 
 def _share_option(option: Parameter) -> Parameter:
