@@ -231,6 +231,10 @@ def test_the_verbs_of_another_package_describe_themselves(capsys):
     assert (status, err) == (2, "emoscene: --num=0 is out of range: it goes from 1 to 1000000\n")
 
 
+def test_the_version_is_printed(capsys):
+    assert run("--version", capsys) == (0, f"{emoscene.__version__}\n", "")
+
+
 @pytest.mark.parametrize("line", ["", "help", "--help", "-h"])
 def test_the_first_page_lists_the_verbs(line, capsys):
     status, out, err = run(line, capsys)

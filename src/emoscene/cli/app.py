@@ -99,16 +99,15 @@ def make_program() -> Any:
     """
     settings = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda flag: flag.replace("_", "-")}
     app = typer.Typer(cls=VerbGroup, help=SENTENCE, epilog=EPILOG, rich_markup_mode="rich", context_settings=settings)
-    app.callback()(_print_version)
+    app.callback(invoke_without_command=True)(_print_version)
     return typer.main.get_command(app)
 
 
 def _print_version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         print(emoscene.__version__)
-        raise typer.Exit
 
 
 def _make_command(verb: Verb) -> Any:

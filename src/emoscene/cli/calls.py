@@ -76,7 +76,7 @@ def make_call(
     given = {**_place_words(verb, [*plain, *literal]), **options}
     for name in verb.needs:
         if name not in given:
-            wanted = name.upper() if name in verb.words else f"--{name}"
+            wanted = name.upper() if name in verb.words else spell_flags(verb.options[name])[0]
             raise UsageError(f"{verb.name} needs {wanted}: {verb.example}")
     taxonomy.check_one_source(*[given.get(name) for name in ("emotion", "valence", "arousal", "emotion_image")])
     return Call(verb.name, given, _read_settings(verb, given, pairs), as_json)
