@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,12 +41,13 @@ LIGHT = ["--help", "generate --help", "ls", "ls emotions", "show lora", "show pr
 
 def test_asking_loads_no_torch_and_answers_at_once():
     code = f"import sys; from emoscene.cli.main import main; [main(line.split()) for line in {LIGHT}]"
-    code = f"{code}; print('torch' in sys.modules)"
-    began = time.perf_counter()
+    code = f"{code}; import time; print(time.process_time()); print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.endswith("False\n")
     assert not answer.stderr
-    assert time.perf_counter() - began < 3  # all eight on a busy machine; one takes .2 s
+    assert (
+        float(answer.stdout.splitlines()[-2]) < 1.5
+    )  # of the processor, all eight; .6 here, and waiting does not count
 
 
 @pytest.mark.parametrize(
