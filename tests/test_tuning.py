@@ -19,6 +19,7 @@ import tiny
 from emoscene.cli.app import read_call
 from emoscene.core import config, registry, run_dir
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
+from emoscene.core.setting_names import RENAMED
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -280,6 +281,32 @@ def test_a_study_of_another_call_is_refused(call, seen, tmp_path):
         emoscene.tune("lora", trials=1, guidance_scale="1..9", storage=storage, **call)
 
 
+def as_version_1(call):
+    """A search's recorded call in the form of version 0.1: the same keys, settings by the names that they had."""
+    old = {today: name for name, today in RENAMED.items()} | {"guidance_scale": "cfg"}
+    renamed = {}
+    for part in ("search", "default"):
+        renamed[part] = {old.get(key, key): value for key, value in call[part].items()}
+    return {**call, **renamed}
+
+
+def test_a_search_that_version_1_began_is_refused_with_the_remedy(call, seen, tmp_path):
+    storage = f"sqlite:///{tmp_path}/all.db"
+    out = emoscene.tune("lora", trials=1, guidance_scale="1..8", storage=storage, **call)
+    manifest = run_dir.read_manifest(out)
+    (out / run_dir.MANIFEST).write_text(json.dumps({**manifest, "config": as_version_1(manifest["config"])}))
+    remedy = (
+        r"was begun by emoscene 0\.1, .*: finish it with that version, or search anew with another --out \(and --st"
+    )
+    with pytest.raises(UsageError, match=f"{out} {remedy}"):
+        emoscene.tune("lora", trials=1, guidance_scale="1..8", storage=storage, **call)
+    shutil.rmtree(out)
+    study = studies.optuna.load_study(storage=storage, study_name="tuned")
+    study.set_user_attr(studies.CALL, as_version_1(study.user_attrs[studies.CALL]))
+    with pytest.raises(UsageError, match=f"the study 'tuned' {remedy}"):
+        emoscene.tune("lora", trials=1, guidance_scale="1..8", storage=storage, **call)
+
+
 def test_who_picks_may_not_judge(encoders, data, tmp_path):
     prepared = PreparedDataset(data, role="selector")
     judges = [encoders / "emotion"]
@@ -290,7 +317,7 @@ def test_who_picks_may_not_judge(encoders, data, tmp_path):
     (tmp_path / "kin").mkdir()
     kin = Judge.from_scratch(learners.load_learner("encoders", encoders / "emotion", None).config, None)
     learners.save_learner(kin, "judge", tmp_path / "kin", None, data="the judges' own")
-    with pytest.raises(UsageError, match="learnt from the pictures of the judge"):
+    with pytest.raises(UsageError, match="learnt from the images of the judge"):
         check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)
     learners.save_learner(kin, "judge", tmp_path / "kin", None, data="others")
     check_disjoint(tmp_path / "kin", judges, ("latent",), prepared)

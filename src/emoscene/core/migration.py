@@ -87,3 +87,23 @@ def migrate_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     if "emotion_scale" in scores or scores.get("version", 1) >= VERSION:
         return dict(scores)
     return {RENAMED_SCORES.get(key, key): value for key, value in scores.items()}
+
+
+def check_search(call: Mapping[str, Any], place: str) -> None:
+    """Refuse to go on with a search for settings that version 0.1 began.
+
+    Its trials stand in a database under the names that settings had then, and its adapters in folders that are named by
+    a digest of these names: brought to today's, a study would be another one, for which every adapter is trained again.
+
+    Args:
+        call: The call that the folder or the study recorded.
+        place: What it is, for the sentence.
+
+    Raises:
+        UsageError: Version 0.1 began it.
+    """
+    if "cfg" in call.get("default", ()):  # today's `guidance_scale`
+        raise UsageError(
+            f"{place} was begun by emoscene 0.1, whose settings had other names: "
+            "finish it with that version, or search anew with another --out (and --storage, where one was given)"
+        )

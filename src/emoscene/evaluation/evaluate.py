@@ -220,9 +220,15 @@ def _write_scores(
 
 
 def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str | None) -> list[str]:
-    """What must be known where the miniature's judges, or its EmotionCLIP, read images that are not of its world.
+    """List what must be known where the miniature's judges, or its EmotionCLIP, read images not of its world.
 
-    base: what generated the samples; None where they are anybody's files.
+    Args:
+        call: The call of `evaluate`.
+        samples: What is scored.
+        base: What generated the samples; None where they are anybody's files.
+
+    Returns:
+        A sentence each.
     """
     names = name_miniature(call["base"], call["judge"])
     names += ["the CLIP"] if is_miniature(call.get("clip") or "") else []
@@ -246,20 +252,22 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
 
 
 def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool) -> See:
-    """What sees all that a call wants to know of pictures, before and after each treatment."""
+    """What sees all that a call wants to know of images, before and after each treatment."""
 
-    def seen(pictures: Sequence[Image.Image]) -> dict[str, Array]:
-        found = predict_images(pictures, eyes.judges, eyes.clip, guide)
-        for name, treatment in TREATED.items() if robust else ():
-            treated = predict_images([treatment(picture) for picture in pictures], eyes.judges)
+    def see_images(images: Sequence[Image.Image]) -> dict[str, Array]:
+        found = predict_images(images, eyes.judges, eyes.clip, guide)
+        if not robust:
+            return found
+        for name, treatment in TREATED.items():
+            treated = predict_images([treatment(image) for image in images], eyes.judges)
             found |= {f"{name} {key}": part for key, part in treated.items()}
         return found
 
-    return seen
+    return see_images
 
 
 def _finish_scores(folder: Path) -> Path:
-    """The folder of scores, finished. Raises Failure where a metric is missing in them."""
+    """The folder of scores, finished. Refuse it where a metric is missing."""
     if missing := json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]:
         raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
     return folder
@@ -271,7 +279,14 @@ def _run_dirs(folders: Iterable[str | Path | None]) -> list[str | Path]:
 
 
 def real_samples(folder: Path) -> list[Sample]:
-    """The held-out pictures of a prepared folder, each a prompt of its own."""
+    """List the held-out images of a prepared folder.
+
+    Args:
+        folder: The prepared folder.
+
+    Returns:
+        A sample an image, each a prompt of its own; one of mixed emotions asks for none.
+    """
     prepared = PreparedDataset(folder, "heldout")
     rows = prepared.read(range(len(prepared)), ["file", "weights", "emotion", "scene"])
     pure = rows["weights"].max(1).values == 1
@@ -288,7 +303,9 @@ def _describe_run(
     seconds = [one["seconds"] for one in made if one["seconds"] is not None]
     adapters = adapter_folders(pipe, call["adapter"])
     costs = [run_dir.read_manifest(path).get("cost", {}) for path in adapters]
-    sizes = [part.stat().st_size for path in adapters for part in path.glob("*.safetensors")]
+    size = 0
+    for path in adapters:
+        size += sum(part.stat().st_size for part in path.glob("*.safetensors"))
     return {
         "base": pipe.base.name,
         "method": pipe.method,
@@ -303,7 +320,7 @@ def _describe_run(
         "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
         "cost": {
             "trainable": sum(cost.get("trainable", 0) for cost in costs),
-            "bytes": sum(sizes),
+            "bytes": size,
             "training_pictures": sum(cost.get("pictures", 0) for cost in costs),
             "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
             "seconds_a_picture": round(float(np.mean(seconds)), 4) if seconds else None,
@@ -313,12 +330,15 @@ def _describe_run(
 
 def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:
     """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
-    return {
-        f"{name}.{key}" if len(pipe.methods) > 1 else key: value
-        for name, method in pipe.methods.items()
-        for key, value in runtime_settings(method.config).items()
-        if len(pipe.methods) > 1 or key not in SHARES
-    }
+    together = len(pipe.methods) > 1
+    settings = {}
+    for name, method in pipe.methods.items():
+        for key, value in runtime_settings(method.config).items():
+            if together:
+                settings[f"{name}.{key}"] = value
+            elif key not in SHARES:
+                settings[key] = value
+    return settings
 
 
 def _drop_unset(**words: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Config:
         "probability", "what is to be high: the asked emotion's mean, or its share", choices=("probability", "accuracy")
     )
     floor: float = option(0.9, "least content, as a share of what the base alone keeps", span=(0.0, 1.0))
-    looks: int = option(8, "prompts painted in all eight emotions at each look", span=(2, 10_000))
+    looks: int = option(8, "prompts generated in all eight emotions at each look", span=(2, 10_000))
     rungs: int = option(2, "looks during a training, at which it may be stopped; 0 is none", span=(0, 100))
     pulse: int = option(30, "seconds between a worker's signs of life; three missed, and it is dead", span=(1, 3600))
     guidance_scale: float | None = option(

@@ -1,6 +1,6 @@
 """The selector: what picks among settings, and may therefore judge nothing.
 
-Three roles never share weights or pictures: the guide gives a method its gradients or vectors, the selector picks, the
+Three roles never share weights or images: the guide gives a method its gradients or vectors, the selector picks, the
 judges only judge. Here the selector is the base's EmotionCLIP, which learnt from the methods' images and never from
 the judges'. A method that stands on that very encoder needs another, such as a judge trained on a folder that was
 prepared for nothing else.
@@ -38,7 +38,7 @@ FIRST = 1_000_000  # seed of the first prompt's images, far from those that judg
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen of a method's pictures: the mean probability of the emotion asked, the share of images in which
+    """What was seen of a method's images: the mean probability of the emotion asked, the share of images in which
     it is the likeliest, and the share whose prompt is kept.
     """
 
@@ -154,7 +154,7 @@ def check_disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str],
             )
         origin = judge_loading.training_history(selector)
         if any(origin) and origin == judge_loading.training_history(judge):
-            raise UsageError(f"{selector} learnt from the pictures of the judge {judge}: give another --selector")
+            raise UsageError(f"{selector} learnt from the images of the judge {judge}: give another --selector")
     if "vector" in reads and mark == data.emotion_clip:
         raise UsageError(f"the method stands on {selector} ({mark[:12]}), which must not pick: give another --selector")
 

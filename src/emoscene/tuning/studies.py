@@ -20,6 +20,7 @@ from typing import Any
 
 from emoscene.core import run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError, missing_extra
+from emoscene.core.migration import check_search
 
 try:
     import optuna
@@ -115,7 +116,7 @@ def open_study(
         The study, which is closed afterwards.
 
     Raises:
-        UsageError: The study belongs to another call.
+        UsageError: The study belongs to another call, or version 0.1 began it.
         EmosceneError: The database's driver is missing.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -133,6 +134,7 @@ def open_study(
     try:
         apart = ""
         if there is not None:
+            check_search(there, f"the study {name!r}")
             apart = run_dir.find_difference(there, here)
         if apart:
             raise UsageError(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")

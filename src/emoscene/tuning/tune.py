@@ -1,8 +1,8 @@
-"""The verb `tune`: settings are searched by training and painting with them, and the judges have the last word.
+"""The verb `tune`: settings are searched by training and generating with them, and the judges have the last word.
 
     tuned/
         manifest.json  study.db              the study, unless --storage names another place
-        trained/DIGEST/                      artifacts; trials that only paint differently share one
+        trained/DIGEST/                      artifacts; trials that only generate differently share one
         scores/trial-0  scores/trial-7       the default and the winner as the judges see them, for `report`
         comparison.json                      the paired difference of the two
         train.toml  evaluate.toml            the winner, as recipes
@@ -29,6 +29,7 @@ from typing import Any
 from emoscene.core import run_dir
 from emoscene.core.config import Option
 from emoscene.core.errors import UsageError
+from emoscene.core.migration import check_search
 from emoscene.evaluation.generate import PROMPTS, Prompt, load_prompts, parse_seeds
 from emoscene.tuning import studies
 from emoscene.tuning.final import FinalEvaluation, conclude_study
@@ -97,6 +98,8 @@ def tune(
         )
         call = bench.set_selector(selector, jury.judges)
         call |= {"prompts": [prompt.text for prompt in jury.prompts], "seeds": jury.seeds}
+        if (out / run_dir.MANIFEST).is_file():
+            check_search(run_dir.read_manifest(out, "tuning")["config"], str(out))
         opened = run_dir.RunDir.open(out, "tuning", call, parents=[data, *bench.adapters])
         known = {**call, "data": bench.selected.fingerprint}
         told = {"data": data, "base": base, "adapter": adapter, "selector": selector, "judge": judge, "out": out}
