@@ -30,20 +30,28 @@ ROOMS = [
 ]
 """The packages of `emoscene` in the order of the story: each imports only from those above it."""
 MINIATURE = "emoscene_mini"
-PLUGINS = ("emoscene.methods", "emoscene.encoders", "emoscene.evaluation.metrics", "emoscene.data.sources")
+PLUGINS = (
+    "emoscene.methods",
+    "emoscene.encoders",
+    "emoscene.evaluation.metrics",
+    "emoscene.data.sources",
+    "emoscene.exports.formats",
+)
 WITHOUT_TORCH = (
     "emoscene.core",
     "emoscene.reporting",
     "emoscene.cli.main",
+    "emoscene.cli.app",
+    "emoscene.cli.calls",
     "emoscene.cli.options",
-    "emoscene.cli.checks",
+    "emoscene.cli.verbs",
     "emoscene.cli.help",
     "emoscene_mini.world",
     "emoscene_mini.mini",
 )
 WITHOUT_TORCH_TOO = {"emoscene.diffusion.hub", "emoscene.evaluation.statistics", "emoscene"}
 IMPORTS_TORCH = {"emoscene.core.seeds"}  # inside one function
-NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.exports.diffusers", "emoscene.exports.artifact"}
+NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.exports.formats.diffusers", "emoscene.exports.artifact"}
 OWN_PIPELINES = {"EmotionPipeline"}
 IMPORTS_LATE = {"emoscene.core.seeds", "emoscene.core.registry", "emoscene", "emoscene.cli.main", "emoscene.web"}
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}

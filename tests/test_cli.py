@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,12 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene.cli import main
-from emoscene.cli.options import NEEDS, OPTIONS, VERBS, read_call
+from emoscene.cli.app import read_call
+from emoscene.cli.calls import PLACES
+from emoscene.cli.options import CHECKS, CHOICES, RANGES, REPEATED
+from emoscene.cli.verbs import SCOPES, list_verbs, load_verb
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.request import list_parameters
 from emoscene.core.taxonomy import EMOTIONS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -38,12 +41,13 @@ LIGHT = ["--help", "generate --help", "ls", "ls emotions", "show lora", "show pr
 
 def test_asking_loads_no_torch_and_answers_at_once():
     code = f"import sys; from emoscene.cli.main import main; [main(line.split()) for line in {LIGHT}]"
-    code = f"{code}; print('torch' in sys.modules)"
-    began = time.perf_counter()
+    code = f"{code}; import time; print(time.process_time()); print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.endswith("False\n")
     assert not answer.stderr
-    assert time.perf_counter() - began < 3  # all eight on a busy machine; one takes .2 s
+    assert (
+        float(answer.stdout.splitlines()[-2]) < 1.5
+    )  # of the processor, all eight; .6 here, and waiting does not count
 
 
 @pytest.mark.parametrize(
@@ -71,12 +75,18 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("generate a --guidance-interval 0.9 0.2", "0.9 is above 0.2"),
         (
             "generate a --guidance-interval 0.2",
-            "--guidance-interval needs 2 values, such as --guidance-interval 0.0 1.0",
+            "--guidance-interval needs 2 values, such as --guidance-interval 0 1",
         ),
         ("generate a --sampler dpm", "no --sampler 'dpm': did you mean 'dpm++'?"),
         ("generate a --emotion-scale inf", "--emotion-scale is float"),
         ("evaluate --emotion-scale -inf --out o", "--emotion-scale is float"),
         ("generate a village", "put the prompt in quotes"),
+        ("demo a", "'a' is a word too many: emoscene demo --out out/demo"),
+        ("doctor x=1", "'x' cannot be set here"),
+        ("export a --to kohya --out o x=1", "'x' cannot be set here"),
+        ("web --port 70000", "--port=70000 is out of range"),
+        ("generate a --compile=perhaps", "--compile=perhaps is off"),
+        ("--jason", "no option '--jason'"),
         ("generate a --method lora rank=3", "cannot be set here"),
         ("generate a --recipe nowhere.toml", "nowhere.toml cannot be read"),
         ("train lora", "train needs --data: emoscene train lora"),
@@ -103,7 +113,7 @@ def test_options_and_settings_stand_anywhere():
     )
     assert call.given == {"name": "lora", "out": "runs/lora", "data": "prepared", "resume": True}
     assert call.pairs == {"rank": 8, "steps": 900, "lr": 2e-3}
-    assert call.asked == {"json"}
+    assert call.as_json
 
 
 def test_what_is_said_again_is_a_list_or_replaces():
@@ -137,16 +147,30 @@ def test_a_recipe_is_words_that_come_before(tmp_path):
         read_call("generate", line)
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_every_option_is_an_argument_of_its_verb(name):
+@pytest.mark.parametrize("name", list_verbs())
+def test_a_verb_is_read_as_its_function_is(name):
+    """What the text of a function says is what Python says of it: arguments, defaults and what must be given."""
+    verb = load_verb(name)
     takes = inspect.signature(getattr(emoscene, name)).parameters
-    options = set(VERBS[name].options.split())
-    options |= {word.strip("?.").lower() for word in VERBS[name].words.split()}
-    assert "recipe" not in options or "recipe" in takes
-    if not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
-        assert options <= set(takes)
+    arguments = {**verb.words, **verb.options}
+    rest = set(arguments) - set(takes) - {"json", "size"}
+    assert rest <= set(list_parameters(SCOPES.get(name, "none")))
+    hidden = {key for key, one in takes.items() if re.search("Callable|Mapping", str(one.annotation))}
+    keywords = {key for key, one in takes.items() if one.kind is one.VAR_KEYWORD}
+    assert verb.has_settings == bool(keywords)
+    assert set(takes) - set(arguments) == hidden - {"emotion"} | keywords | ({"as_json"} & set(takes))
     needed = {key for key, one in takes.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
-    assert needed <= options
+    assert set(verb.needs) == needed
+    for key in set(arguments) & set(takes) - needed:
+        assert not arguments[key].default or arguments[key].default == takes[key].default
+
+
+@pytest.mark.parametrize("name", list_verbs())
+def test_every_option_says_what_it_is_and_shows_a_value(name):
+    for option in load_verb(name).options.values():
+        assert len(option.help) > 6
+        example = option.example if option.default in (None, (), "") else option.default
+        assert option.read(example) is not None
 
 
 def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
@@ -166,9 +190,9 @@ def test_a_recipe_is_taken_by_the_function_as_by_its_verb(base, tmp_path):
         emoscene.generate("a dog", recipe="fst", base=base, out=tmp_path / "other")
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", list_verbs())
 def test_every_example_can_be_read(name):
-    program, verb, *line = shlex.split(VERBS[name].example)
+    program, verb, *line = shlex.split(load_verb(name).example)
     assert (program, verb) == ("emoscene", name)
     assert read_call(name, line).verb == name
 
@@ -191,10 +215,50 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert "Emotion: " in capsys.readouterr().out
 
 
-def test_every_option_belongs_to_a_verb():
-    used = {name for verb in VERBS.values() for name in verb.options.split()}
-    assert set(OPTIONS) == used | {"json", "help"}
-    assert set(NEEDS) <= set(VERBS)
+def test_every_range_and_every_choice_is_of_an_option():
+    used = {option for name in list_verbs() for option in load_verb(name).options}
+    assert {*RANGES, *CHOICES, *REPEATED, *CHECKS, *PLACES} - {"recipe"} <= used
+
+
+def test_the_verbs_of_another_package_describe_themselves(capsys):
+    assert [name for name in list_verbs() if name not in emoscene.MODULES] == ["demo", "mini"]
+    assert load_verb("mini").example == "emoscene mini --layout emoset --num 800 --seed 1 --out out/world"
+    assert load_verb("mini").needs == ("layout", "out")
+    status, out, _ = run("mini --help", capsys)
+    assert status == 0
+    assert "Render images of the world into a folder" in " ".join(out.split())
+    status, _, err = run("mini --layout emoset --num 0 --out o", capsys)
+    assert (status, err) == (2, "emoscene: --num=0 is out of range: it goes from 1 to 1000000\n")
+
+
+def test_the_version_is_printed(capsys):
+    assert run("--version", capsys) == (0, f"{emoscene.__version__}\n", "")
+
+
+@pytest.mark.parametrize("line", ["", "help", "--help", "-h"])
+def test_the_first_page_lists_the_verbs(line, capsys):
+    status, out, err = run(line, capsys)
+    assert (status, err) == (0, "")
+    assert all(f" {name} " in out for name in list_verbs())
+
+
+def test_a_flag_says_yes_or_no_and_a_range_may_be_one_word():
+    assert read_call("evaluate", ["--out", "o", "--keep-images=no"]).given == {"out": "o", "keep_images": False}
+    assert read_call("evaluate", ["--out=o", "--keep_images", "--robust"]).given == {
+        "out": "o",
+        "keep_images": True,
+        "robust": True,
+    }
+    assert read_call("generate", ["a", "--guidance-interval=0.2,0.9"]).given["guidance_interval"] == (0.2, 0.9)
+    with pytest.raises(UsageError, match="--keep-images=maybe is off"):
+        read_call("evaluate", ["--out", "o", "--keep-images=maybe"])
+
+
+def test_a_negative_number_is_a_value():
+    call = read_call("generate", shlex.split("a --emotion-scale -1 --emotion fear:-0.3"))
+    assert call.given == {"prompt": "a", "emotion_scale": -1.0, "emotion": ["fear:-0.3"]}
+    call = read_call("generate", ["a", "--valence=-0.5", "--arousal", "-1"])
+    assert (call.given["valence"], call.given["arousal"]) == (-0.5, -1.0)
 
 
 def test_generate_prints_its_folder_and_is_done_once(base, tmp_path, capsys):

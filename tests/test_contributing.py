@@ -14,7 +14,18 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
 PATH = re.compile(r"`((?:src|tests|docs)/[\w./-]+|[\w-]+\.(?:md|toml|txt))`")
 NAMED = re.compile(r"`([A-Z]\w+)`[^`|]* (?:of|in) `(src/[\w/]+\.py)`")
 """A name and the file that it stands in: `FORMATS` of `src/...py`."""
-SAID = {"methods", "encoders", "sources", "metrics", "bases", "samplers", "optimizers", "recipes", "lexicons"}
+SAID = {
+    "methods",
+    "encoders",
+    "sources",
+    "metrics",
+    "bases",
+    "samplers",
+    "optimizers",
+    "recipes",
+    "lexicons",
+    "formats",
+}
 
 
 def list_rows():

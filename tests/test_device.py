@@ -15,7 +15,7 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import device
 from emoscene.evaluation import evaluate

@@ -13,7 +13,7 @@ import pytest
 
 import emoscene
 import tiny
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
 from emoscene.core import registry
 from emoscene.diffusion import device
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import emoscene
 import tiny
 from emoscene.cli import main
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import open_image, read_params

@@ -19,15 +19,15 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import emoscene
 import tiny
 from emoscene.cli import main
-from emoscene.cli.options import OPTIONS
+from emoscene.cli.options import CHOICES
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import loras
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.exports import artifact, card, diffusers, kohya
+from emoscene.exports import artifact, card, lora_files
 from emoscene.exports.artifact import PROMPT, SEED, open_artifact
-from emoscene.exports.export import FORMATS, export
+from emoscene.exports.export import export
 from emoscene.learning import learner as learners
 from emoscene.methods.lora import layer_pattern
 
@@ -60,6 +60,11 @@ def artifacts(request):
     if request.param == "mini":
         return registry.package_folder("bases", "mini") / "weights"
     return request.getfixturevalue("made")
+
+
+def plan(to, given):
+    """What a format writes of an artifact."""
+    return registry.load_plugin("formats", to)(given)
 
 
 def scripts(folder):
@@ -211,10 +216,10 @@ def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
         part: {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
         for part, model in named.items()
     }
-    keys = {part: {kohya.layer_key(part, name) for name in found} for part, found in layers.items()}
+    keys = {part: {lora_files.layer_key(part, name) for name in found} for part, found in layers.items()}
     assert keys["unet"] == golden("lora_unet_")
     assert keys["text_encoder"] == golden("lora_te_")
-    adapted = {kohya.layer_key("unet", name) for name in layers["unet"] if layer_pattern(LAYERS).search(name)}
+    adapted = {lora_files.layer_key("unet", name) for name in layers["unet"] if layer_pattern(LAYERS).search(name)}
     assert sum("attentions" in key for key in adapted) == 192
     assert len(keys["text_encoder"]) == 72
     assert len(adapted) == 192 + 2 * 22  # and two convolutions a residual block
@@ -227,11 +232,11 @@ def test_a_kohya_file_has_true_alphas_and_both_parts(made, tmp_path):
     draw = torch.Generator().manual_seed(2)
     place = "text_encoder", "encoder.layers.1.self_attn.q_proj"
     given.low_rank_factors[place] = torch.randn(16, 32, generator=draw), torch.randn(32, 16, generator=draw)
-    kohya.plan_files(given).write_files(tmp_path)
+    plan("kohya", given).write_files(tmp_path)
     file = tmp_path / f"{given.name}.safetensors"
     assert f"lora_te_text_model_{place[1].replace('.', '_')}.alpha" in load_file(file)
     assert {float(value) for key, value in load_file(file).items() if key.endswith("alpha")} == {4.0}
-    diffusers.plan_files(given).write_files(tmp_path)
+    plan("diffusers", given).write_files(tmp_path)
     for written in (file, tmp_path / "pytorch_lora_weights.safetensors"):
         back = loras.read_factors(written)
         assert back.keys() == given.low_rank_factors.keys()
@@ -247,7 +252,7 @@ def metadata(file):
 
 def test_files_say_what_they_are(tmp_path):
     given = open_artifact("mini:lora")
-    kohya.plan_webui(given).write_files(tmp_path)
+    plan("a1111", given).write_files(tmp_path)
     file = tmp_path / "models/Lora/emoscene-lora.safetensors"
     about = metadata(file)
     assert about["ss_network_dim"] == "16"
@@ -290,11 +295,11 @@ def test_a_card_names_the_hub_s_data(made, revision, datasets):
     cost = {"trainable": 1, "pictures": 2, "seconds": 3}
     given = replace(open_artifact(made / "lora"), manifest={"parents": [parent], "cost": cost})
     assert header(given, "kohya").get("datasets") == datasets
-    assert f"8 pictures of `{datasets[0] if datasets else 'hub'}`" in card._about_text(given)
+    assert f"8 images of `{datasets[0] if datasets else 'hub'}`" in card._about_text(given)
 
 
 def header(given, to):
-    return yaml.safe_load(card._yaml_header(given, FORMATS[to](given)))
+    return yaml.safe_load(card._yaml_header(given, plan(to, given)))
 
 
 def test_the_optimizer_is_the_one_that_was_used(made):
@@ -306,7 +311,7 @@ def test_the_optimizer_is_the_one_that_was_used(made):
         ({}, None),
     ):
         given = replace(open_artifact(made / "lora"), manifest={"config": {"training": own}})
-        assert kohya.network_metadata(given)["ss_optimizer"] == told
+        assert lora_files.network_metadata(given)["ss_optimizer"] == told
 
 
 def test_only_stable_diffusion_s_shape_is_called_so(made):
@@ -314,8 +319,8 @@ def test_only_stable_diffusion_s_shape_is_called_so(made):
     assert not given.is_sd15
     given.pipe.base.unet.register_to_config(block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768)
     assert given.is_sd15
-    assert kohya.network_metadata(given)["ss_base_model_version"] == "sd_v1"
-    assert kohya.modelspec_metadata(given, "lora")["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert lora_files.network_metadata(given)["ss_base_model_version"] == "sd_v1"
+    assert lora_files.modelspec_metadata(given, "lora")["modelspec.architecture"] == "stable-diffusion-v1/lora"
 
 
 def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
@@ -333,7 +338,7 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     given.manifest["fingerprint"] = "print"
     text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
-    assert "64 pictures of 1 prompts" in text
+    assert "64 images of 1 prompts" in text
     written = "".join(file.read_text() for file in (registry.HOME / "evaluation/metrics").glob("*.py"))
     assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}
@@ -369,7 +374,7 @@ def test_push_uploads_all_but_the_manifest(made, tmp_path, monkeypatch):
         export(made / "guidance", push="me/refused", **call)
     export(made / "guidance", push="me/emotions", on_message=said.append, **call)
     assert said == [
-        f"the card and the pictures name the base by its folder, {made / 'base'}",
+        f"the card and the images name the base by its folder, {made / 'base'}",
         "uploaded to https://hub/me/emotions",
     ]
     assert Hub.seen[-1]["folder_path"] == tmp_path / "out"
@@ -394,7 +399,7 @@ def test_the_verb_goes_on_and_says_what_is_off(made, tmp_path, capsys):
     assert main.main(line) == 0
     assert (tmp_path / "out/manifest.json").read_bytes() == first
     assert run_dir.read_manifest(tmp_path / "out", "export")["state"] == "done"
-    assert tuple(FORMATS) == OPTIONS["to"].choices
+    assert tuple(registry.list_names("formats")) == CHOICES["to"]
     assert len(list((tmp_path / "out/gallery").glob("*.png"))) == 9 * 2
     with Image.open(tmp_path / "out/gallery.png") as sheet:
         assert sheet.height > 2 * 64

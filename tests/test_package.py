@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import emoscene
-from emoscene.cli.options import VERBS
+from emoscene.cli.verbs import list_verbs, load_verb
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,8 +28,8 @@ def test_the_public_names_are_these():
 
 
 def test_every_verb_of_the_command_line_is_a_function():
-    assert set(emoscene.VERBS) - {"load"} == set(VERBS)
-    assert {name for name, verb in VERBS.items() if "recipe" in verb.options.split()} == emoscene.RECIPES
+    assert set(emoscene.VERBS) - {"load"} == set(list_verbs())
+    assert {name for name in list_verbs() if "recipe" in load_verb(name).options} == emoscene.RECIPES
 
 
 def test_ls_and_show_cost_no_torch():

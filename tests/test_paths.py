@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import emoscene
 import tiny
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import save_image
@@ -25,7 +25,7 @@ from emoscene.diffusion import loading
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.evaluation.external import find_samples
-from emoscene.exports.diffusers import _copy_artifact
+from emoscene.exports.formats.diffusers import _copy_artifact
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 

@@ -324,7 +324,7 @@ def test_a_drive_is_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_pipe_without_all_letters_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = TextIOWrapper(BytesIO(), encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", pipe)
-    monkeypatch.setattr(main, "run_line", lambda line: print("猫") or 0)
+    monkeypatch.setattr(main, "run_call", lambda call: print("猫"))
     assert main.main(["ls"]) == 0
     pipe.flush()
     assert pipe.buffer.getvalue().strip() == b"\\u732b"

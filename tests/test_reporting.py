@@ -13,7 +13,7 @@ from PIL import Image
 
 import tiny
 from emoscene import reporting
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS

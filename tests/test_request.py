@@ -13,7 +13,8 @@ from PIL import Image
 
 import emoscene
 import tiny
-from emoscene.cli.options import GENERATION, VERBS, read_call
+from emoscene.cli.app import read_call
+from emoscene.cli.verbs import load_verb
 from emoscene.core import request
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params, save_image
@@ -108,9 +109,9 @@ def test_the_typed_keywords_are_those_of_the_request(tmp_path: Path) -> None:
 
 
 def test_every_list_of_parameters_is_derived() -> None:
-    assert list(GENERATION) == list(list_parameters(CLI))
-    assert set(GENERATION) <= set(VERBS["generate"].options.split())
-    assert set(PAINTING) == set(list_parameters(EVALUATE)) <= set(VERBS["evaluate"].options.split())
+    offered = load_verb("generate").options
+    assert {name: offered[name] for name in list_parameters(CLI)} == list_parameters(CLI)
+    assert set(PAINTING) == set(list_parameters(EVALUATE)) <= set(load_verb("evaluate").options)
     assert set(list_parameters(COMPARE)) <= set(APART)
     fields = {field.name for field in dataclasses.fields(GenerationParams)}
     assert set(list_parameters(BATCH)) <= fields
@@ -156,13 +157,17 @@ def test_bounds_are_the_same_in_every_way_in(name: str) -> None:
             read_call("generate", ["a dog", f"--{name.replace('_', '-')}", *said])
 
 
-def test_help_has_groups_defaults_choices_and_short_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_groups_defaults_choices_and_short_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from emoscene.cli.main import main
 
+    monkeypatch.setenv("COLUMNS", "160")
     assert main(["generate", "--help"]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    for words in ("Sampling", "From an image", "default 20; short: --steps", "one of ddim, dpm++", "default 0 1"):
+    for words in ("─ Sampling ─", "─ From an image ─", "[default: 20]", "[one of ddim, dpm++,", "[default: 0 1]"):
         assert words in page
+    assert "--num-inference-steps,--steps N" in page
     assert "--guidance-interval LOW HIGH" in page
 
 

@@ -9,8 +9,8 @@ import torch
 
 import emoscene
 import tiny
-from emoscene.cli import options as cli_options
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
+from emoscene.cli.verbs import load_verb
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params
@@ -188,7 +188,7 @@ def test_words_that_are_off_name_the_nearest(folder: Path) -> None:
 def test_samplers_have_one_list() -> None:
     names = registry.list_names("samplers")
     assert names == ["ddim", "dpm++", "euler", "pndm", "unipc"]
-    lists = cli_options.OPTIONS["sampler"].choices, page.OPTIONS["sampler"].choices
+    lists = load_verb("generate").options["sampler"].choices, page.OPTIONS["sampler"].choices
     assert all(list(one) == names for one in lists)
     labels = [GenerationParams(sampler=name).to_a1111_text().split("Sampler: ")[1].split(",")[0] for name in names]
     assert labels == ["DDIM", "DPM++ 2M", "Euler", "PLMS", "UniPC"]

@@ -1,4 +1,4 @@
-"""A package of somebody else ships a base as the miniature does: by an entry point, with its files beside the table."""
+"""A package of somebody else adds a base, an export format and a verb as the miniature does: by entry points."""
 
 import os
 import subprocess
@@ -80,3 +80,68 @@ def test_a_table_that_its_package_lacks_is_one_sentence(tmp_path):
     assert done.returncode == 1
     assert "theirs.toml" in done.stderr and "install the package again" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+FORMAT = '''"""Plain: one file a token."""
+
+
+def plain(artifact):
+    """Plan the files."""
+    raise SystemExit(f"planned {artifact}")
+'''
+VERB = '''"""Greets."""
+
+
+def greet(name: str, *, times: int = 1, loud: bool = False, mood: str | None = None) -> None:
+    """Greet somebody. It is polite.
+
+        emoscene greet Ada --times 2
+
+    Args:
+        name: Whom to greet.
+        times: How often
+            it is said.
+        mood: In what mood.
+    """
+    print(" ".join([f"hello {name}{'!' * loud}"] * times))
+'''
+
+
+def write_plugins(site: Path) -> None:
+    """Write a package with an export format and a verb."""
+    package, metadata = site / "their_tools", site / "their_tools-1.0.dist-info"
+    package.mkdir()
+    metadata.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "plain.py").write_text(FORMAT)
+    (package / "greet.py").write_text(VERB)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-tools\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[emoscene.formats]\nplain = their_tools.plain:plain\n\n[emoscene.verbs]\ngreet = their_tools.greet:greet\n"
+    )
+
+
+def test_a_format_of_another_package_is_one_of_to(tmp_path):
+    write_plugins(tmp_path)
+    assert "Plain: one file a token." in run(tmp_path, "-m", "emoscene", "ls", "formats").stdout
+    page = " ".join(run(tmp_path, "-m", "emoscene", "export", "--help").stdout.replace("│", " ").split())
+    assert "[one of a1111, diffusers, kohya, plain]" in page
+    done = run(tmp_path, "-m", "emoscene", "export", "a", "--to", "plane", "--out", "o")
+    assert (done.returncode, done.stderr) == (2, "emoscene: no --to 'plane': did you mean 'plain'?\n")
+    code = "from emoscene.core import registry; registry.load_plugin('formats', 'plain')('it')"
+    assert run(tmp_path, "-c", code).stderr == "planned it\n"
+
+
+def test_a_verb_of_another_package_is_read_from_its_function(tmp_path):
+    write_plugins(tmp_path)
+    page = run(tmp_path, "-m", "emoscene", "greet", "--help").stdout
+    for words in ("Greet somebody", "NAME: Whom to greet", "How often it is said [default: 1]", "emoscene greet Ada"):
+        assert words in page
+    assert "polite" not in page
+    assert run(tmp_path, "-m", "emoscene", "greet", "Ada", "--times", "2", "--loud").stdout == "hello Ada! hello Ada!\n"
+    done = run(tmp_path, "-m", "emoscene", "greet")
+    assert (done.returncode, done.stderr) == (2, "emoscene: greet needs NAME: emoscene greet Ada --times 2\n")
+    done = run(tmp_path, "-m", "emoscene", "greet", "Ada", "--tims", "2")
+    assert "did you mean '--times'?" in done.stderr
+    assert "greet" in run(tmp_path, "-c", "import emoscene.cli.verbs as v; print(v.list_verbs())").stdout
+    assert run(tmp_path, "-c", "import emoscene; emoscene.greet('Bo')").stdout == "hello Bo\n"

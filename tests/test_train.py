@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import emoscene
 import tiny
-from emoscene.cli import options as cli_options
+from emoscene.cli.app import read_call
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
@@ -377,7 +377,7 @@ def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
 def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("rank = 4\nstepz = 9\n")
     with pytest.raises(UsageError, match="no option 'stepz': did you mean 'steps'"):
-        cli_options.read_call("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
+        read_call("train", ["lora", "--data", "x", "--out", "y", "--recipe", str(tmp_path / "mine.toml")])
 
 
 def test_latents_of_another_size_are_refused(data: Path, base: str, tmp_path: Path) -> None:

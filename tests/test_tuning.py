@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer
 
 import emoscene
 import tiny
-from emoscene.cli.options import read_call
+from emoscene.cli.app import read_call
 from emoscene.core import config, registry, run_dir
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
 from emoscene.core.setting_names import RENAMED

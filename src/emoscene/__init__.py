@@ -45,10 +45,8 @@ __all__ = ["__version__", *VERBS]
 
 
 def __getattr__(name: str) -> Any:
-    if name in PLUGGED:
-        return _load_verb(name)
     if name not in MODULES:
-        raise AttributeError(f"module 'emoscene' has no attribute {name!r}")
+        return _load_verb(name)
     room = import_module(f"emoscene.{MODULES[name]}")
     found: Any = room if MODULES[name] == name else getattr(room, name)
     return _with_recipe(name, found) if name in RECIPES else found
@@ -59,7 +57,9 @@ def _load_verb(name: str) -> Any:
     for point in entry_points(group="emoscene.verbs"):
         if point.name == name:
             return point.load()
-    raise AttributeError(f"no installed package registers the verb {name!r}: install emoscene again")
+    if name in PLUGGED:
+        raise AttributeError(f"no installed package registers the verb {name!r}: install emoscene again")
+    raise AttributeError(f"module 'emoscene' has no attribute {name!r}")
 
 
 def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,7 +67,7 @@ def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(verb)
     def call(*words: Any, recipe: str | Path | None = None, **given: Any) -> Any:
-        options, settings = import_module("emoscene.cli.options").read_recipe(name, str(recipe)) if recipe else ({}, {})
+        options, settings = import_module("emoscene.cli.calls").read_recipe(name, str(recipe)) if recipe else ({}, {})
         return verb(*words, **{**settings, **options, **given})
 
     told = signature(verb)

@@ -64,10 +64,27 @@ def demo(
     device: str | None = None,
     on_message: Callable[[str], None] = print,
 ) -> Path:
-    """Paint the demo into `out`; returns the folder. The same call goes on where it stopped, as long as nothing
-    that it is made with has changed; processes that were launched together share the painting, and one of them judges.
+    """Generate one scene in eight emotions by every method, and a page that shows them. The same call continues where
+    it stopped, as long as nothing that it is made with has changed; processes that were launched together share the
+    images, and one of them judges.
 
-    adapter, judge: folders that `train` made, beside those that the base brings along.
+        emoscene demo --out out/demo
+
+    Args:
+        out: The folder to write.
+        base: The base.
+        adapter: Folders that `train` wrote, beside the base's own.
+        judge: Folders that `train judge` wrote, beside the base's own.
+        steps: The number of inference steps.
+        batch: How many images are generated at once.
+        device: Where it computes; the best device there is if left out.
+        on_message: Receives sentences about the progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: An argument is wrong, or the folder is another call's.
     """
     prompts, backbone, more = choose_prompts(), load_model(base, device), [str(one) for one in judge]
     judged_by = judges_at(base, more) if backbone.spec.judges or judge else {}

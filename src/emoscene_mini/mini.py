@@ -10,6 +10,8 @@ from emoscene_mini.world.layouts import write_layout
 def mini(*, layout: str, out: str | Path, num: int = 800, seed: int = 0) -> Path:
     """Render images of the world into a folder, as EmoSet, RAF-DB or an imagefolder lays them out.
 
+        emoscene mini --layout emoset --num 800 --seed 1 --out out/world
+
     Args:
         layout: `emoset`, `raf-db` or `imagefolder`.
         out: the folder; the same call goes on where it stopped.

@@ -30,12 +30,18 @@ GB = 1e9
 
 
 def doctor() -> dict[str, Any]:
-    """The facts, ready for JSON: device, dtypes, versions, extras, models, disk, and `remedies`, a command each."""
-    place = best_device()
+    """Find out what this machine has, and the command for what is missing.
+
+    Returns:
+        The facts, ready for JSON: device, dtypes, versions, extras, models, disk, and `remedies`, a command each.
+    """
+    place = _choose_device()
     packages, extras = _package_facts()
     models = list(_model_facts())
-    broken = [f"pip install '{name}'" for name in packages["lacking"]]
-    wanting = [found["command"] for found in (*extras.values(), *models) if found.get("command")]
+    remedies = [f"pip install '{name}'" for name in packages["lacking"]]
+    for fact in (*extras.values(), *models):
+        if "command" in fact:
+            remedies.append(fact["command"])
     return {
         "device": _device_facts(place),
         "dtypes": {name: _can_multiply(place, getattr(torch, name)) for name in DTYPES},
@@ -44,22 +50,28 @@ def doctor() -> dict[str, Any]:
         "models": models,
         "disk": {"cache": constants.HF_HUB_CACHE, "free_gigabytes": _free_gigabytes(Path(constants.HF_HUB_CACHE))},
         "offline": constants.HF_HUB_OFFLINE,
-        "remedies": list(dict.fromkeys([*broken, *wanting])),
+        "remedies": list(dict.fromkeys(remedies)),
     }
 
 
-def best_device() -> str:
-    """The device that is used where none is named."""
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+def _choose_device() -> str:
+    """The device that is used where none is named; `diffusion.device` would load the model libraries."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
 
 
 def _device_facts(place: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": place, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    found["system"] = platform.platform(terse=True)
+    facts: dict[str, Any] = {"name": place, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    facts["system"] = platform.platform(terse=True)
     if place == "cuda":
-        cards = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        found["cards"] = [{"name": card.name, "gigabytes": round(card.total_memory / GB, 1)} for card in cards]
-    return found
+        facts["cards"] = []
+        for number in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(number)
+            facts["cards"].append({"name": card.name, "gigabytes": round(card.total_memory / GB, 1)})
+    return facts
 
 
 def _can_multiply(place: str, dtype: torch.dtype) -> bool:
@@ -81,21 +93,23 @@ def _package_facts() -> tuple[dict[str, Any], dict[str, Any]]:
         extra = _extra_of(need)
         found = _installed_version(need.name)
         fits = found != "" and need.specifier.contains(found, prereleases=True)
-        if extra:
-            about = extras.setdefault(extra, {"there": True, "lacking": []})
-            if not fits and need.name != "emoscene":
-                about |= {"there": False, "command": install_command(extra)}
-                about["lacking"].append(f"{need.name}{need.specifier}")
-        else:
+        wanted = f"{need.name}{need.specifier}"
+        if not extra:
             there[need.name] = found
-            lacking += [] if fits else [f"{need.name}{need.specifier}"]
+            if not fits:
+                lacking.append(wanted)
+            continue
+        about = extras.setdefault(extra, {"there": True, "lacking": []})
+        if not fits and need.name != "emoscene":
+            about |= {"there": False, "command": install_command(extra)}
+            about["lacking"].append(wanted)
     return {"there": there, "lacking": lacking}, extras
 
 
 def _extra_of(need: Requirement) -> str:
     """The extra that a requirement belongs to; nothing for what is always needed."""
-    words = str(need.marker or "").replace("'", '"').split('extra == "')
-    return words[1].partition('"')[0] if len(words) > 1 else ""
+    _, _, rest = str(need.marker or "").replace("'", '"').partition('extra == "')
+    return rest.partition('"')[0]
 
 
 def _installed_version(package: str) -> str:
@@ -106,14 +120,16 @@ def _installed_version(package: str) -> str:
 
 
 def _model_facts() -> Iterator[dict[str, Any]]:
-    """Each base and what reads pictures for it: where it is, and the command that fetches it."""
+    """Each base and the encoders that read images for it: where it is, or the command that downloads it."""
     for base in registry.list_names("bases"):
         table = registry.load_table("bases", base)
-        pinned = f"{table['source']}@{table['revision']}" if "revision" in table else table["source"]
-        places = {base: pinned} | {f"{base}'s {kind}": table.get(kind) for kind in ("captioner", "emotion_clip")}
-        for name, place in places.items():
-            if place:
-                yield {"name": name, **_model_fact(place)}
+        pinned = table["source"]
+        if "revision" in table:
+            pinned = f"{pinned}@{table['revision']}"
+        yield {"name": base, **_model_fact(pinned)}
+        for kind in ("captioner", "emotion_clip"):
+            if table.get(kind):
+                yield {"name": f"{base}'s {kind}", **_model_fact(table[kind])}
 
 
 def _model_fact(place: str) -> dict[str, Any]:

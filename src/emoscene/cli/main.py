@@ -1,9 +1,9 @@
-"""The command line: words in, one call of the verb of the same name, a path out.
+"""The entry point: a line in, one call of the verb's function, a path out.
 
     emoscene generate "a village by a lake" --emotion awe --emotion fear --seed 7 --out out/lake
 
-A face only translates. Messages and bars go to stderr, results to stdout, so that verbs can be piped. The status is 0
-when it is done, 1 when it failed, 2 when the words are off, 130 when it was interrupted.
+Messages and progress go to stderr, results to stdout, so that verbs can be piped. The status is 0 when it is done, 1
+when it failed, 2 when a word is wrong, 130 when it was interrupted.
 """
 
 from __future__ import annotations
@@ -13,23 +13,37 @@ import json
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
+from typing import Any
 
 import emoscene
 from emoscene.cli import help
-from emoscene.cli.options import OPTIONS, REPEATED, VERBS, Call, read_call
+from emoscene.cli.app import read_call
+from emoscene.cli.calls import Call
 from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.errors import EmosceneError, UsageError
 
-REPORTED = ("on_message", "on_progress")  # the events that a terminal shows
+REPORTED = ("on_message", "on_progress")
+"""The events that a terminal shows."""
 
 
 def main(line: Sequence[str] | None = None) -> int:
-    """Run a line; returns the exit status: 0 done, 1 failed, 2 the words are off, 130 interrupted."""
+    """Run a line.
+
+    Args:
+        line: Its words; those of the process if left out.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 a word is wrong, 130 interrupted.
+    """
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows has no letters but those of its region
         sys.stdout.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:] if line is None else list(line)
+    if not words or words == ["help"]:
+        words = ["--help"]
     try:
-        return run_line(list(sys.argv[1:] if line is None else line))
+        call = read_call(words[0], words[1:])
+        if call is not None:
+            run_call(call)
     except UsageError as error:
         return _print_error(str(error), 2)
     except EmosceneError as error:
@@ -40,44 +54,41 @@ def main(line: Sequence[str] | None = None) -> int:
         return _print_error(f"{error.filename}: {error.strerror}", 1)
     except KeyboardInterrupt:
         return _print_error("stopped: what is finished stays, and the same call goes on from there", 130)
-
-
-def run_line(line: list[str]) -> int:
-    """Read the line and do what it says."""
-    if not line or line[0] in {"-h", "--help", "help"}:
-        help.print_verbs(VERBS)
-        return 0
-    if line[0] == "--version":
-        print(emoscene.__version__)
-        return 0
-    if line[0] not in VERBS:
-        raise unknown_name("verb", line[0], VERBS, hint="emoscene --help")
-    call = read_call(line[0], line[1:])
-    if "help" in call.asked:
-        verb = VERBS[call.verb]
-        help.print_verb(call.verb, verb, [OPTIONS[name] for name in [*verb.options.split(), "json"]], REPEATED)
-    elif call.verb in {"ls", "show"}:
-        getattr(help, call.verb)(*call.given.values(), as_json="json" in call.asked)
-    elif call.verb == "doctor":
-        print(json.dumps(emoscene.doctor()) if "json" in call.asked else help.format_doctor(emoscene.doctor()))
-    else:
-        done = call_verb(call)
-        if done is not None and not call.given.get("dry_run"):
-            manifest = {"out": str(done), **run_dir.read_manifest(done)} if "json" in call.asked else {}
-            print(json.dumps(manifest, ensure_ascii=False) if manifest else done)
     return 0
 
 
-def call_verb(call: Call) -> Path | None:
-    """Call the verb's function, with bars and messages on stderr; returns the folder that it left, if any."""
+def run_call(call: Call) -> None:
+    """Call the verb's function and print its result: the folder that it wrote, or what was asked.
+
+    Args:
+        call: The call.
+    """
+    if call.verb in {"ls", "show"}:
+        getattr(emoscene, call.verb)(**call.given, as_json=call.as_json)
+        return
+    result = _call_function(call)
+    if isinstance(result, dict):
+        facts, text = result, help.format_doctor(result)
+    elif result is None or call.given.get("dry_run"):
+        return
+    else:
+        facts, text = {"out": str(result)}, str(result)
+        if call.as_json:
+            facts |= run_dir.read_manifest(result)
+    if call.as_json:
+        text = json.dumps(facts, ensure_ascii=False)
+    print(text)
+
+
+def _call_function(call: Call) -> Any:
+    """The result of the verb's function, with progress and messages on stderr."""
     from emoscene.core.progress import terminal_callbacks
 
     function = getattr(emoscene, call.verb)
-    takes = inspect.signature(function).parameters
+    arguments = inspect.signature(function).parameters
     with terminal_callbacks() as callbacks:
-        hears = {name: value for name, value in vars(callbacks).items() if name in takes and name in REPORTED}
-        made = function(**call.given, **call.pairs, **hears)
-    return None if made is None else Path(made)
+        heard = {name: getattr(callbacks, name) for name in REPORTED if name in arguments}
+        return function(**call.given, **call.pairs, **heard)
 
 
 def _print_error(sentence: str, status: int) -> int:

@@ -1,5 +1,5 @@
-"""Plug-ins by name: a method, an encoder, a metric or a source is one Python file, a base, a recipe or a sampler one
-TOML file.
+"""Plug-ins by name: a method, an encoder, a metric, a source or a format of exports is one Python file, a base, a
+recipe or a sampler one TOML file.
 
 There is no registry to keep. A file is found by its name, and what it offers is the class (or function) named as the
 file: `methods/lora.py` -> `Lora`, `encoders/emotion_clip.py` -> `EmotionCLIP`. `base.py` holds a kind's contract and is
@@ -38,6 +38,7 @@ KINDS = {
     "samplers": "core/samplers",
     "lexicons": "methods/lexicons",
     "prompts": "evaluation/prompts",
+    "formats": "exports/formats",
 }
 """Each kind and its folder in this package."""
 

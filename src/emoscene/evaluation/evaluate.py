@@ -99,37 +99,37 @@ def evaluate(
     on_message: Callable[[str], None] = print,
     **painting: Any,
 ) -> Path:
-    """Score a method, or any folder of images (see `external`).
+    """Score a method, or any folder of images. The same call continues where it stopped.
 
     Args:
-        out: The folder of scores.
-        method: As `load` has it; the adapter's own, if left out.
-        adapter: Folders that `train` made.
+        out: The folder to write.
+        method: The method; left out, the adapters say it.
+        adapter: Folders that `train` wrote.
         base: A base's name, a folder, a file or a hub id.
-        lora: LoRAs that are loaded into the base.
-        images: A folder of images to score instead of generating any.
-        emotion_scale: How strongly the emotion is expressed: 0 is the base alone, 1 the method as trained.
-        prompts: A file of prompts, or prompts that were read.
-        seeds: Seeds of each prompt, such as `0:8`.
-        judge: Folders or hub ids, beside the base's own judges (see `judges`).
+        lora: LoRAs trained elsewhere, which the base loads, each with its scale: `style.safetensors:0.8`.
+        emotion_scale: The emotion scale of the images.
+        prompts: A file with one prompt a line.
+        seeds: The first and past-the-last seed of each prompt and emotion, such as `0:4`.
+        judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier.
         data: A prepared folder, whose held-out images give the judges' ceiling and the distances.
-        clip: A CLIP, for the alignment with the words and for semantic diversity.
-        semantics: A classifier of objects, for semantic clarity.
-        features: A vision model in whose space distances are measured, or `inception`.
-        lpips: The network of LPIPS between edits and their originals.
-        robust: Judge the images again after JPEG 75 and a small blur.
-        keep_images: If not, they are judged as they are generated, batch by batch.
-        batch: Images at once, 1 to 1024.
-        device: The best there is, if left out.
+        images: A folder of images to judge, from anywhere, instead of a method.
+        clip: A CLIP for the alignment with the prompts and for semantic diversity: a folder or a hub id.
+        semantics: A classifier of objects, for semantic clarity: a folder or a hub id.
+        features: A vision model for distances: a folder, a hub id, or `inception`.
+        lpips: The network of LPIPS between edits and their images.
+        robust: Judge again after JPEG 75 and a small blur.
+        keep_images: Keep the images; if not (`=no`), each batch is judged as it is generated.
+        batch: How many images are generated at once.
+        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
         on_message: Receives sentences about the progress.
-        **painting: Parameters of a generation, those in `PAINTING`, and settings of the method that may change at use.
+        painting: Parameters of the generation (`PAINTING`), and settings of the method that may change at use.
 
     Returns:
-        The folder with `scores.json`.
+        The folder, with `scores.json`.
 
     Raises:
-        UsageError: A word is off, or a judge shares training data with what it judges.
-        EmosceneError: A metric could not be measured; all others are written.
+        UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
+        EmosceneError: A metric could not be measured; everything else is written.
     """
     asked = load_prompts(prompts)
     check_words((word for word in painting if word in ALIASES), ())

@@ -30,7 +30,7 @@ from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
-"""What the examples paint."""
+"""What the examples generate."""
 PEFT = "base_model.model."
 SD15 = (320, 640, 1280, 1280), 768
 """The channels of its UNet and the width of its text."""
@@ -138,17 +138,23 @@ class Artifact:
 
 @dataclass(frozen=True)
 class ExportBundle:
-    """An artifact in a format: the parts to write, and for the card what they are, an example, and what strength is.
+    """An artifact in a format: the parts to write, and what the card says of them.
 
-    parts: by name, bytes, or a function that writes to the path it is given. trigger: how an emotion is written in a
-    prompt; None where none is.
+    Attributes:
+        library: The hub's name of the library that loads them.
+        parts: Files and folders by name: bytes, or a function that writes to the path it is given.
+        files: What each file is, by name or pattern.
+        example: A script that generates the gallery's image of `EMOTION`.
+        scaling: How the other program scales the emotion.
+        use: How to write it in the other program.
+        trigger: Writes an emotion in a prompt; None where none is written.
     """
 
     library: str
     parts: Mapping[str, bytes | Callable[[Path], object]]
     files: Mapping[str, str]
     example: str
-    dial: str
+    scaling: str
     use: str = ""
     trigger: Callable[[str], str] | None = None
 

@@ -24,17 +24,17 @@ from emoscene.exports.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBun
 from emoscene.pipeline import image_folder
 
 GALLERY = "gallery"
-LIMITS = """Eight words are a coarse map of what people feel. A picture made for *fear* need not frighten anyone, and
+LIMITS = """Eight words are a coarse map of what people feel. An image made for *fear* need not frighten anyone, and
 people and cultures differ: do not use this to decide what somebody feels, or ought to. Whatever the data showed with an
 emotion comes with it."""
-MINIATURE = """The base is emoscene's miniature of a painted world at {size} px, which shows how the method works. It
+MINIATURE = """The base is emoscene's miniature, a rendered world at {size} px, which shows how the method works. It
 says nothing about how well the method does on photographs."""
 UNKNOWN = "The base's own licence holds, and this folder cannot tell which that is: write it here before you publish."
 METRICS = {
     "scene_accuracy": "scene kept",
     "alignment": "alignment with the words",
     "diversity": "diversity",
-    "frechet": "Frechet distance to real pictures",
+    "frechet": "Frechet distance to real images",
 }
 TAGS = ("text-to-image", "emotion", "stable-diffusion")
 
@@ -84,27 +84,28 @@ def generate_gallery(
     run_dir.write_atomic(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
 
 
-def write_card(artifact: Artifact, folder: Path, told: ExportBundle, measured: str) -> None:
+def write_card(artifact: Artifact, folder: Path, bundle: ExportBundle, measured: str) -> None:
     """Write the model card.
 
     Args:
         artifact: The artifact.
         folder: Where to write.
-        told: The exported files and their descriptions.
+        bundle: The exported files and their descriptions.
         measured: The results, as Markdown.
     """
     base, learner = artifact.pipe.base, artifact.learner
-    files = {**told.files, "gallery.png, gallery/": "pictures that it made, each with its own settings inside"}
+    files = {**bundle.files, "gallery.png, gallery/": "images that it generated, each with its own settings inside"}
     limits, licence = LIMITS, f"`{artifact.licence}`, the base's."
     if base.spec.family == "mini":
         limits += f"\n\n{MINIATURE.format(size=base.default_size)}"
     if artifact.licence == "other":
         licence = UNKNOWN
+    image = f"{GALLERY}/{EMOTION}-{SEED:04d}.png"
     parts = {
         "": f"{_about_text(artifact)}\n\n<Gallery />\n\n![{PROMPT}: the base, then eight emotions](gallery.png)",
         "Files": "\n".join(f"- `{name}`: {what}" for name, what in files.items()),
-        "Use": f"{told.use}\n\n```python\n{told.example}\n```\n\nIt paints `gallery/{EMOTION}-{SEED:04d}.png`.".strip(),
-        "Strength": told.dial,
+        "Use": f"{bundle.use}\n\n```python\n{bundle.example}\n```\n\nIt generates `{image}`.".strip(),
+        "Emotion scale": bundle.scaling,
         "Results": measured,
         "Limits": limits,
         "Licence": licence,
@@ -115,7 +116,7 @@ def write_card(artifact: Artifact, folder: Path, told: ExportBundle, measured: s
             content = f"## {title}\n\n{content}"
         sections.append(content)
     body = "\n\n".join(sections)
-    text = f"---\n{_yaml_header(artifact, told)}\n---\n\n# {artifact.name}: {learner} for {base.name}\n\n{body}\n"
+    text = f"---\n{_yaml_header(artifact, bundle)}\n---\n\n# {artifact.name}: {learner} for {base.name}\n\n{body}\n"
     run_dir.write_atomic(folder / "README.md", text.encode())
 
 
@@ -138,7 +139,7 @@ def result_table(artifact: Artifact, scores: str | Path | None) -> str:
     if proof and "accuracy" in proof:
         levels = "\n".join(f"| {t} | {a:.3f} |" for t, a in zip(proof["t"], proof["accuracy"], strict=True))
         return (
-            f"Accuracy of the classifier on {proof['pictures']} pictures that it did not learn from, by timestep; "
+            f"Accuracy of the classifier on {proof['pictures']} images that it did not learn from, by timestep; "
             f"chance is .125.\n\n| t | accuracy |\n| --- | --- |\n{levels}"
         )
     return "Nothing was measured for this card: `emoscene evaluate`, then `emoscene export ... --scores DIR`."
@@ -156,7 +157,7 @@ def _score_table(artifact: Artifact, folder: Path) -> str:
         if "emotion_accuracy" in seen:
             found[f"emotion as asked, by the judge `{judge}`"] = seen["emotion_accuracy"]
             if seen.get("ceiling"):
-                found |= {"the same judge on real held-out pictures": seen["ceiling"]}
+                found |= {"the same judge on real held-out images": seen["ceiling"]}
     for key, name in METRICS.items():
         if key in scores["metrics"]:
             found[name] = scores["metrics"][key]
@@ -164,7 +165,7 @@ def _score_table(artifact: Artifact, folder: Path) -> str:
     for name, value in found.items():
         lines.append(f"| {name} | {_format_figure(value)} |")
     how = (
-        f"{scores['pictures']} pictures of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
+        f"{scores['pictures']} images of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
         f"emotions, at emotion scale {scores['emotion_scale']:g}, guidance {scores['guidance_scale']:g}, "
         f"{scores['num_inference_steps']} steps of "
         f"{scores['sampler']}. Intervals are 95 %, over prompts and seeds."
@@ -184,22 +185,22 @@ def _format_figure(found: Mapping[str, Any]) -> str:
 def _about_text(artifact: Artifact) -> str:
     """What it is and what it learnt from, as far as is known."""
     known, base = artifact.training_facts, artifact.pipe.base
-    made = f"Words and an emotion in, pictures out: emoscene's `{artifact.learner}` on the base `{base.name}`."
+    made = f"Images from a prompt and an emotion: emoscene's `{artifact.learner}` on the base `{base.name}`."
     data = known["dataset"] or known["source"]
     cost = known["cost"]
     if cost and data and known["pictures"]:
         made += (
-            f" Trained on {known['pictures']:,} pictures of `{data}`: {cost['trainable']:,} parameters, "
+            f" Trained on {known['pictures']:,} images of `{data}`: {cost['trainable']:,} parameters, "
             f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
         )
     return f"{made} Its emotions are {', '.join(EMOTIONS[:-1])} and {EMOTIONS[-1]}."
 
 
-def _yaml_header(artifact: Artifact, told: ExportBundle) -> str:
+def _yaml_header(artifact: Artifact, bundle: ExportBundle) -> str:
     """The YAML that the hub reads."""
     triggers = {}
-    if told.trigger:
-        triggers = {name: told.trigger(name) for name in EMOTIONS}
+    if bundle.trigger:
+        triggers = {name: bundle.trigger(name) for name in EMOTIONS}
     shown = []
     for name in EMOTIONS:
         shown.append(
@@ -212,13 +213,13 @@ def _yaml_header(artifact: Artifact, told: ExportBundle) -> str:
     tags, datasets = list(TAGS), None
     if artifact.low_rank_factors:
         tags += ["lora", "template:sd-lora"]
-    if told.library == "diffusers":
+    if bundle.library == "diffusers":
         tags.append("stable-diffusion-diffusers")
     if dataset:
         datasets = [dataset]
     data = ModelCardData(
         base_model=artifact.hub,
-        library_name=told.library,
+        library_name=bundle.library,
         license=artifact.licence,
         pipeline_tag="text-to-image",
         tags=tags,

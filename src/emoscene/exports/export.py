@@ -2,11 +2,8 @@
 
     export("runs/lora", to="a1111", out="out/export")      emoscene export runs/lora --to a1111 --out out/export
 
-    diffusers.py   LoRA, tokens, IP-Adapter: each with a script of plain diffusers that generates the same image
-    kohya.py       LoRA and embeddings for kohya's scripts, ComfyUI and AUTOMATIC1111
-    card.py        README.md: images, use, what was measured, limits, licence
-
-A format is a function from an artifact to the files to write and what the card says of them.
+A format is a function from an artifact to the files to write and what the card says of them, found by its name like
+any other plug-in (`formats`).
 """
 
 from __future__ import annotations
@@ -18,16 +15,10 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.exports import card, diffusers, kohya
-from emoscene.exports.artifact import Artifact, ExportBundle, open_artifact
-
-FORMATS: dict[str, Callable[[Artifact], ExportBundle]] = {
-    "diffusers": diffusers.plan_files,
-    "kohya": kohya.plan_files,
-    "a1111": kohya.plan_webui,
-}
+from emoscene.core import registry, run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.exports import card
+from emoscene.exports.artifact import open_artifact
 
 
 def export(
@@ -49,7 +40,7 @@ def export(
 
     Args:
         artifact: A folder that `train` made, or a base's own adapter such as `mini:lora`.
-        to: `diffusers`, `kohya` or `a1111`.
+        to: The program to write for, a name of `emoscene ls formats`.
         out: The folder to write.
         base: The base, if it has moved.
         device: Where the gallery is generated; the best device there is if left out.
@@ -71,8 +62,7 @@ def export(
         >>> export("runs/lora", to="a1111", out="out/export")
         PosixPath('out/export')
     """
-    if to not in FORMATS:
-        raise unknown_name("format", to, FORMATS)
+    plan_files = registry.load_plugin("formats", to)
     if push and not get_token():
         raise UsageError(
             "--push needs a token of the hub and there is none here: `hf auth login` first, or leave out --push"
@@ -80,7 +70,7 @@ def export(
     given = open_artifact(artifact, base, device, steps)
     for remark in given.pipe.adapter_remarks:
         on_message(remark)
-    told, measured = FORMATS[to](given), card.result_table(given, scores)
+    bundle, measured = plan_files(given), card.result_table(given, scores)
     call = {
         "to": to,
         "artifact": given.manifest.get("fingerprint") or run_dir.fingerprint_folder(given.folder),
@@ -94,13 +84,13 @@ def export(
         parents.append(scores)
     made = run_dir.RunDir.open(out, "export", call, parents=parents)
     if not made.is_done:
-        told.write_files(made.path)
+        bundle.write_files(made.path)
         card.generate_gallery(given, made.path, num, on_progress)
-        card.write_card(given, made.path, told, measured)
+        card.write_card(given, made.path, bundle, measured)
         made.finish()
     if push:
         if Path(given.pipe.base.spec.source).is_dir() and given.pipe.base.name == given.pipe.base.spec.source:
-            on_message(f"the card and the pictures name the base by its folder, {given.pipe.base.name}")
+            on_message(f"the card and the images name the base by its folder, {given.pipe.base.name}")
         on_message(f"uploaded to {upload_folder(made.path, push)}")
     return made.path
 

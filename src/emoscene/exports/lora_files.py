@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -49,19 +48,20 @@ TRAINER = {  # kohya's word for a setting of ours
     "noise_offset": "ss_noise_offset",
     "cond_drop_prob": "ss_caption_dropout_rate",
 }
-DIAL = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--emotion-scale s` does. An
-embedding's weight, `({token}:s)`, is not our dial: A1111 multiplies those positions of the text and mends the mean,
-ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E - E0). So text and
-update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has no counterpart but
-weighted embeddings. (The script above was run; the other programs were not: their published key maps were read.)"""
+SCALING = """`<lora:{name}:s>` (`strength_model` of ComfyUI's LoraLoader) scales the update as `--emotion-scale s`
+does. An embedding's weight, `({token}:s)`, is not the emotion scale: A1111 multiplies those positions of the text and
+mends the mean, ComfyUI moves them from where an empty prompt has them, emoscene moves the whole text, E0 + s (E -
+E0). So text and update are the same where both are 1, and only similar elsewhere. A mixture (`awe:0.7,fear:0.3`) has
+no counterpart but weighted embeddings. (The script above was run; the other programs were not: their published key
+maps were read.)"""
 SHAPE = """
 
 The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these programs load no other base of its kind:
 the files show what an export for Stable Diffusion 1.5 looks like."""
 
 
-def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
-    """Plan the files for kohya's scripts and ComfyUI.
+def plan_lora_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
+    """Plan the files that kohya's scripts, ComfyUI and AUTOMATIC1111 load.
 
     Args:
         artifact: The artifact.
@@ -98,37 +98,8 @@ def plan_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> Expo
     named = f'weight_name="{Path(embeddings) / token_name(EMOTION)}.safetensors", token="<{token_name(EMOTION)}>"'
     loading.append(f"pipe.load_textual_inversion(here, {named})")
     script = example_script(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
-    dial = DIAL.format(name=artifact.name, token=token_name(EMOTION))
-    return ExportBundle("diffusers", parts, files, script, dial, _usage_text(artifact), token_name)
-
-
-def plan_webui(artifact: Artifact) -> ExportBundle:
-    """Plan the same files where AUTOMATIC1111 looks for them, with its own card beside the LoRA.
-
-    Args:
-        artifact: The artifact.
-
-    Returns:
-        The files and their descriptions.
-
-    Raises:
-        UsageError: The method has neither embeddings nor a LoRA.
-    """
-    told = plan_files(artifact, "models/Lora", "embeddings")
-    if not artifact.low_rank_factors:
-        return told
-    version = "Unknown"
-    if artifact.is_sd15:
-        version = "SD1"
-    about = {
-        "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
-        "sd version": version,
-        "activation text": token_name(EMOTION),
-        "preferred weight": 1.0,
-        "notes": f"write one of these after the prompt: {', '.join(map(token_name, artifact.tokens))}",
-    }
-    own = {f"models/Lora/{artifact.name}.json": json.dumps(about, indent=1).encode()}
-    return replace(told, parts={**told.parts, **own})
+    scaling = SCALING.format(name=artifact.name, token=token_name(EMOTION))
+    return ExportBundle("diffusers", parts, files, script, scaling, _usage_text(artifact), token_name)
 
 
 def layer_key(part: str, layer: str) -> str:
@@ -262,21 +233,21 @@ def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict
 def _file_with_metadata(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
     """A file with its metadata, which are all text, and its hashes."""
     state = dict(tensors)
-    told = {}
+    texts = {}
     for name, value in about.items():
         if isinstance(value, dict):
-            told[name] = json.dumps(value)
+            texts[name] = json.dumps(value)
         elif value is not None:
-            told[name] = str(value)
-    trainers = {name: value for name, value in told.items() if name.startswith("ss_")}
+            texts[name] = str(value)
+    trainers = {name: value for name, value in texts.items() if name.startswith("ss_")}
     plain = save(state, trainers)
-    told["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
+    texts["modelspec.hash_sha256"] = f"0x{hash_tensors(plain)}"
     if trainers:
-        told |= {
+        texts |= {
             "sshs_model_hash": hash_tensors(plain),
             "sshs_legacy_hash": sha256(plain[0x100000:0x110000]).hexdigest()[:8],
         }
-    data: bytes = save(state, told)
+    data: bytes = save(state, texts)
     return data
 
 

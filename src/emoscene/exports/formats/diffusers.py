@@ -1,4 +1,4 @@
-"""Files that plain diffusers loads, and what else a script needs to paint the same image.
+"""Plain diffusers: the files that it loads, and what else a script needs to generate the same image.
 
     pytorch_lora_weights.safetensors   the update, with its rank and alpha in the metadata     load_lora_weights
     emo-awe.safetensors                an emotion's vectors under the token <emo-awe>          load_textual_inversion
@@ -59,7 +59,7 @@ GRADIENT = """diffusers' pipelines have no place for a classifier's gradient (`c
 solver's step), so this one needs emoscene, where `--emotion-scale` is the weight of the gradient."""
 
 
-def plan_files(artifact: Artifact) -> ExportBundle:
+def diffusers(artifact: Artifact) -> ExportBundle:
     """Plan the files for diffusers.
 
     Args:
@@ -97,9 +97,9 @@ def _plan_tokens(artifact: Artifact) -> ExportBundle:
     if artifact.low_rank_factors:
         scale, gain, whole = SCALE, GAIN[0], GAIN[1]
     asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.guidance_scale, "seed": SEED}
-    dial = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
+    scaling = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
     return ExportBundle(
-        "diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), dial, trigger=trigger_word
+        "diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), scaling, trigger=trigger_word
     )
 
 
@@ -137,13 +137,13 @@ def _lora_files(artifact: Artifact, file: Path) -> None:
 
 
 def _plan_ip_adapter(artifact: Artifact) -> ExportBundle:
-    """An adapter in the shape of IP-Adapter, and the vectors that take the picture's place."""
+    """An adapter in the shape of IP-Adapter, and the vectors that take the image's place."""
     prototypes = load_file(str(artifact.folder / "prototypes.safetensors"))["prototypes"]
     named = {}
     for emotion, vector in zip(EMOTIONS, prototypes, strict=True):
         named[emotion] = vector.contiguous()
     parts = {ADAPTER: (artifact.folder / ADAPTER).read_bytes(), VECTORS: save(named)}
-    files = {ADAPTER: "the adapter", VECTORS: "EmotionCLIP's mean vector of each emotion's pictures"}
+    files = {ADAPTER: "the adapter", VECTORS: "EmotionCLIP's mean vector of each emotion's images"}
     loading = f"""pipe.load_ip_adapter(here, subfolder="", weight_name="{ADAPTER}", image_encoder_folder=None)
 pipe.set_ip_adapter_scale(1.0)
 emotion = load_file(f"{{here}}/{VECTORS}")["{EMOTION}"].float()

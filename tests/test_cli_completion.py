@@ -1,0 +1,88 @@
+"""Shell completion: what bash and zsh are offered, asked as their scripts ask it, in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from emoscene.cli.app import complete_value
+from emoscene.cli.verbs import list_verbs, load_verb
+from emoscene.core import registry
+from emoscene.core.taxonomy import EMOTIONS
+
+
+def ask(env, *words):
+    """Run the program as a shell's completion does."""
+    line = [sys.executable, "-m", "emoscene", *words]
+    return subprocess.run(line, env={**os.environ, **env}, capture_output=True, encoding="utf8")
+
+
+def complete(line):
+    """What bash is offered for the last word of a line."""
+    words = line.split(" ")
+    env = {"_EMOSCENE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    done = ask(env)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell):
+    done = ask({"_EMOSCENE_COMPLETE": f"source_{shell}"})
+    assert done.returncode == 0, done.stderr
+    assert f"_EMOSCENE_COMPLETE=complete_{shell}" in done.stdout
+
+
+def test_the_script_can_be_shown():
+    done = ask({"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}, "--show-completion", "bash")
+    assert done.returncode == 0, done.stderr
+    assert "complete -o default" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("emoscene ", [*list_verbs()]),
+        ("emoscene generate a --emotion ", ["all", *EMOTIONS]),
+        ("emoscene generate a --method ", registry.list_names("methods")),
+        ("emoscene generate a --sampler ", registry.list_names("samplers")),
+        ("emoscene export a --to ", registry.list_names("formats")),
+        ("emoscene generate a --steps 3 --emo", ["--emotion", "--emotion-image", "--emotion-scale"]),
+        ("emoscene train lor", ["lora"]),
+        ("emoscene train lora --data d ran", ["rank="]),
+        ("emoscene ls opt", ["optimizers"]),
+    ],
+)
+def test_a_shell_is_offered_what_there_is(line, offered):
+    assert complete(line) == offered
+
+
+def test_zsh_is_offered_the_same():
+    env = {"_EMOSCENE_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "emoscene generate a --emotion a"}
+    done = ask(env)
+    assert all(f'"{name}"' in done.stdout for name in ("all", "amusement", "anger", "awe"))
+    assert "contentment" not in done.stdout
+
+
+def test_the_last_part_of_a_mixture_is_completed():
+    options = load_verb("generate").options
+    assert "awe:0.7,fear" in complete_value(options["emotion"], "awe:0.7,fe")
+    assert complete("emoscene generate a --method lora+gui") == ["lora+guidance"]
+    assert "mini" in complete_value(options["base"], "")
+    assert complete_value(options["seed"], "") == []
+
+
+def test_completion_loads_no_torch():
+    code = (
+        "import sys\n"
+        "from emoscene.cli.main import main\n"
+        "try:\n    main([])\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    )
+    env = {
+        "_EMOSCENE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "emoscene generate a --method lora pul",
+        "COMP_CWORD": "5",
+    }
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, encoding="utf8")
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr
