@@ -43,7 +43,7 @@ from emoscene.diffusion.device import choose_precision
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.training import loop, state
-from emoscene_mini import folder, image_cache, judges
+from emoscene_mini import folder, image_cache, judges, warm_start
 from emoscene_mini import tokenizer as words
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import KINDS, Base
@@ -57,7 +57,17 @@ BITE = 40  # pictures encoded at a time
 
 @dataclass(frozen=True)
 class BuildJob:
-    """Where to work, where the result goes, the settings that differ, processes to train in, pictures to paint."""
+    """What one call builds.
+
+    Attributes:
+        work: Where pictures and checkpoints are kept.
+        out: Where the finished base goes.
+        pairs: Settings that differ from the recipe's, as `unet.steps`.
+        processes: Processes that train together.
+        pictures: Images to render.
+        on_message: Called with each message.
+        older: A base whose weights the new one begins with; none: from nothing.
+    """
 
     work: Path
     out: Path
@@ -65,6 +75,7 @@ class BuildJob:
     processes: int
     pictures: int
     on_message: Callable[[str], None]
+    older: Path | None = None
 
 
 def stage_configs(job: BuildJob, name: str) -> tuple[Any, state.Config]:
@@ -90,6 +101,8 @@ def train_part(job: BuildJob, name: str) -> None:
     seeds.seed_torch(config.seed, "start")
     data, saved, began = RenderedImages(job.work / "pictures"), job.work / "runs" / name, time.time()
     learner = kind.from_scratch(learning, None, data)
+    if job.older is not None and warm_start.begin_from(name, learner, job.older):
+        job.on_message(f"{name} begins with the weights of {job.older}")
     again = bool(checkpoints.list_checkpoints(saved))
     first = read_rank() == 0
     callbacks = Callbacks(on_message=job.on_message)
@@ -104,7 +117,9 @@ def train_part(job: BuildJob, name: str) -> None:
 
 def _train_in_processes(job: BuildJob, name: str) -> None:
     """Run a stage in several processes of one thread each."""
-    words = ["--stage", name, "--work", str(job.work), "--out", str(job.out)]
+    words = ["--stage", name, "--work", str(job.work), "--out", str(job.out), "--pictures", str(job.pictures)]
+    if job.older is not None:
+        words += ["--begin-from", str(job.older)]
     _torchrun(job, ["emoscene_mini.build", *words, *(f"{key}={value}" for key, value in job.pairs.items())], name)
 
 
@@ -306,6 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished base goes")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="processes that train together")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures to paint")
+    parser.add_argument(
+        "--begin-from", type=Path, metavar="BASE", help="an older base whose weights the new one begins with"
+    )
     parser.add_argument("pairs", nargs="*", metavar="stage.key=value", help="settings that differ")
     given = parser.parse_intermixed_args(arguments)
     on_message = partial(print, flush=True)
@@ -313,7 +331,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs = dict(_parse_pair(text) for text in given.pairs)
         chosen = [name for name in given.stage or STAGES if name != "all"] or list(STAGES)
         given.work.mkdir(parents=True, exist_ok=True)
-        job = BuildJob(given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, on_message)
+        older = given.begin_from and given.begin_from.absolute()
+        job = BuildJob(
+            given.work.absolute(), given.out.absolute(), pairs, given.processes, given.pictures, on_message, older
+        )
         for name in chosen:
             if name not in STAGES:
                 raise unknown_name("stage", name, STAGES)

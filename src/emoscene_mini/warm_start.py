@@ -1,0 +1,101 @@
+"""A new version of the miniature begins with the weights of an older one: most of what it has to know is the same.
+
+    python -m emoscene_mini.build --begin-from src/emoscene_mini/weights/base --stage unet unet.steps=4000
+
+Autoencoder and UNet have the same parts, whatever the world shows, and are taken over whole. The text encoder is taken
+over but for its words: a new tokenizer numbers them anew, so each word that both know keeps its vector, and a new word
+begins as chance has it. Positions, layers and the last norm stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from emoscene.core.errors import UsageError
+from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.learning.learner import Learner
+from emoscene_mini.autoencoder import Autoencoder
+from emoscene_mini.base import Base
+
+
+def begin_from(name: str, learner: Learner, folder: Path) -> bool:
+    """Give a learner the weights of an older base, where it has a part for them.
+
+    Args:
+        name: The stage, as `recipe.TRAINED` names it.
+        learner: A new learner of that stage; it is changed in place.
+        folder: The older base, a Stable Diffusion folder.
+
+    Returns:
+        Whether there was something to take over; the other stages begin from nothing.
+
+    Raises:
+        UsageError: The older part has other shapes than the new one.
+    """
+    if name not in PARTS:
+        return False
+    try:
+        PARTS[name](learner, folder)
+    except RuntimeError as error:  # torch's word for shapes that differ
+        raise UsageError(f"{folder} cannot begin {name}: {error}") from error
+    return True
+
+
+def _begin_autoencoder(learner: Learner, folder: Path) -> None:
+    assert isinstance(learner, Autoencoder)
+    older = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, local_files_only=True)
+    learner.vae.load_state_dict(older.state_dict())
+
+
+def _begin_unet(learner: Learner, folder: Path) -> None:
+    assert isinstance(learner, Base)
+    older = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
+    learner.unet.load_state_dict(older.state_dict())
+
+
+def _begin_text_encoder(learner: Learner, folder: Path) -> None:
+    assert isinstance(learner, EmotionCLIP)
+    assert learner.tokenizer is not None
+    older = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    known = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True).get_vocab()
+    state = older.state_dict()
+    name = next(key for key in state if key.endswith("token_embedding.weight"))
+    target = learner.model.text_model.state_dict()
+    own = next(key for key in target if key.endswith("token_embedding.weight"))
+    state[name] = carry_words(target[own], learner.tokenizer.get_vocab(), state[name], known)
+    prefix = name.removesuffix(own)
+    learner.model.text_model.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
+
+
+def carry_words(
+    vectors: torch.Tensor, numbers: dict[str, int], older: torch.Tensor, known: dict[str, int]
+) -> torch.Tensor:
+    """Vectors of a new vocabulary, those of the words that an older one knows taken from there.
+
+    Args:
+        vectors: The new vocabulary's vectors [V, D], as chance has them.
+        numbers: The number of each token of the new vocabulary.
+        older: The older vocabulary's vectors [U, D].
+        known: The number of each token of the older one.
+
+    Returns:
+        Vectors [V, D].
+    """
+    carried = vectors.clone()
+    for token, number in numbers.items():
+        if token in known:
+            carried[number] = older[known[token]]
+    return carried
+
+
+PARTS: dict[str, Callable[[Learner, Path], None]] = {
+    "vae": _begin_autoencoder,
+    "text_encoder": _begin_text_encoder,
+    "unet": _begin_unet,
+}
+"""The stages that an older base has a part for."""
