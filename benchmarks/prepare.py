@@ -34,8 +34,8 @@ from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.diffusion.model import DiffusionModel
-from emoscene_mini.world.layouts import write_layout
-from emoscene_mini.world.render_pool import render_image
+from emoscene_mini.world1.layouts import write_layout
+from emoscene_mini.world1.render_pool import render_image
 
 BATCH = 64
 

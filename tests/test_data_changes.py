@@ -24,7 +24,7 @@ from emoscene.data.records import LONGEST, Record
 from emoscene.data.sources.base import escape_unprintable, ids_of_paths
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 REMEDY = "give --out another folder, or delete this one and call again"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names of bytes, pipes and links are POSIX's")

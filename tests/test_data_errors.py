@@ -16,7 +16,7 @@ from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import device
 from emoscene.evaluation.evaluate import evaluate
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from emoscene.data.records import ROLES
 from emoscene.data.splits import GOLDEN, SHARES, assign_roles, sample_images, split_shares
 from emoscene.encoders.captioner import Captioner
 from emoscene.learning import learner
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from emoscene.data import encoding, workers
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
 from emoscene.data.workers import WorkerGroup
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 
 def joined(folder, rank, world, monkeypatch):

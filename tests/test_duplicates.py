@@ -11,7 +11,7 @@ import tiny
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.duplicates import group_duplicates, perceptual_hash
 from emoscene.data.preparation import prepare
-from emoscene_mini.world.render_pool import render_image
+from emoscene_mini.world1.render_pool import render_image
 
 ALIKE = 4
 

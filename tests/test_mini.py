@@ -21,7 +21,7 @@ from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base
 from emoscene_mini.decoder import Decoder, feature_distance
 from emoscene_mini.discriminator import Discriminator
-from emoscene_mini.world import SCENES
+from emoscene_mini.world1 import SCENES
 
 SD15 = {
     "_class_name": "PNDMScheduler",

@@ -27,9 +27,9 @@ from emoscene.exports.card import _score_table
 from emoscene.pipeline.generate import load
 from emoscene.reporting import report
 from emoscene.training.train import train
-from emoscene_mini.world.faces import render_face
-from emoscene_mini.world.layouts import write_layout
-from emoscene_mini.world.render_pool import render_image
+from emoscene_mini.world1.faces import render_face
+from emoscene_mini.world1.layouts import write_layout
+from emoscene_mini.world1.render_pool import render_image
 
 NAMES = ("coffee.png", "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png", "ihc.png", "retina.jpg")
 CAPTIONER = package_folder("bases", "mini") / "weights/captioner"

@@ -21,7 +21,7 @@ from emoscene.core.errors import UsageError
 from emoscene.diffusion import loras
 from emoscene.exports import artifact
 from emoscene.learning import precision
-from emoscene_mini.world import render_pool
+from emoscene_mini.world1 import render_pool
 
 SRC = Path(__file__).parent.parent / "src"
 FILES = sorted(SRC.rglob("*.py"))

@@ -29,7 +29,7 @@ from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.hub import Hub
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 INFO = Path(__file__).parent / "data/emoset/info.json"
 

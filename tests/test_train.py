@@ -30,7 +30,7 @@ from emoscene.training import train as train_verb
 from emoscene.training.callbacks import validation_places
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 FEW = {"steps": 4, "batch_size": 4, "precision": "fp32", "checkpoint_every": 2, "rank": 2}
 CLIP = str(registry.package_folder("bases", "mini") / "weights/emotion_clip")

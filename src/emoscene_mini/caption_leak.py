@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene_mini.world import roles
-from emoscene_mini.world.captions import captions
-from emoscene_mini.world.plan import plan
+from emoscene_mini.world1 import roles
+from emoscene_mini.world1.captions import captions
+from emoscene_mini.world1.plan import plan
 
 
 def caption_leak(learn: int = 6000, test: int = 2000) -> dict[str, float]:

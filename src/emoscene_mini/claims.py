@@ -29,7 +29,7 @@ from emoscene.evaluation.metrics.sharpness import psnr, sharpness
 from emoscene_mini import caption_leak, comparison, system_checks
 from emoscene_mini.claim import Claim, make_claim
 from emoscene_mini.experiment import Experiment
-from emoscene_mini.world.render_pool import RenderedImage
+from emoscene_mini.world1.render_pool import RenderedImage
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emoscene_mini.world.layouts import write_layout
+from emoscene_mini.world1.layouts import write_layout
 
 
 def mini(*, layout: str, out: str | Path, num: int = 800, seed: int = 0) -> Path:
