@@ -1,8 +1,9 @@
-"""What can be said of a picture: captions in a short and a long form, and EmoSet's attributes.
+"""What can be said of an image: captions in a short and a long form, and EmoSet's attributes.
 
-The short caption names scene and object alone. The long one adds what the eye sees: light, hour, weather, things,
-framing, face, pose. Neither names an emotion, nor a word that judges: what a method learns of an emotion it must learn
-from its labels and from the picture.
+The short caption names scene and object alone. The long one adds what a captioner may or may not mention: the weather,
+a bystander, what happens, and each thing. Neither names an emotion, a word that judges, a posture, a face, the
+composition, the light or the palette: what a method learns of an emotion it must learn from its labels and from the
+image. `emoscene_mini.readers` measures how much of the emotion the long caption gives away.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from emoscene_mini.world.faces import EXPRESSIONS
-from emoscene_mini.world.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
-from emoscene_mini.world.objects import LIVING, OBJECTS, POSES
+from emoscene_mini.world.events import EVENTS
+from emoscene_mini.world.moods import WEATHERS
+from emoscene_mini.world.objects import OBJECTS
 from emoscene_mini.world.plan import Plan
 from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world.things import THINGS
+
+WEATHER_SAID, FIGURE_SAID, EVENT_SAID, THING_SAID = 0.4, 0.5, 0.4, 0.4
+"""Chances that a long caption mentions the weather, a bystander, the event, and each of the things."""
 
 _SHORT = (
     "{scene} with {object}",
@@ -54,34 +58,35 @@ def _short(plan: Plan, rng: np.random.Generator) -> str:
     return str(rng.choice(_SHORT)).format(scene=SCENES[plan.scene], object=OBJECTS[plan.object])
 
 
-def _clauses(plan: Plan, rng: np.random.Generator) -> list[str]:
-    """One clause for each cue, in a fixed order."""
-    main = max(plan.palette, key=lambda pair: pair[1])[0]
-    form = str(rng.choice(["in {}", "with {}", "under {}"]))
-    weather = str(rng.choice(["{}", "with {}", "and {}"])).format(WEATHERS[plan.weather])
-    said = [TIMES[plan.time], form.format(PALETTES[main].words), weather]
-    if plan.things:
-        said.append("with " + " and ".join(THINGS[name][0] for name in plan.things))
-    if plan.scene == "portrait":
-        said.append("with " + EXPRESSIONS[plan.expression])
-    elif plan.object in LIVING and plan.pose != "standing":
-        said.append(f"the {OBJECTS[plan.object].split(' ', 1)[1]} {POSES[plan.pose]}")
-    if COMPOSITIONS[plan.composition].words:
-        said.append(COMPOSITIONS[plan.composition].words)
+def _clauses(plan: Plan) -> list[tuple[str, float]]:
+    """What else a captioner may say, each with its chance, in a fixed order."""
+    said = [("with " + WEATHERS[plan.weather], WEATHER_SAID)]
+    if plan.figure == "person" and plan.object != "person":
+        said.append(("with a person standing by", FIGURE_SAID))
+    if plan.event:
+        said.append((EVENTS[plan.event].words, EVENT_SAID))
+    for name in plan.things:
+        said.append(("with " + THINGS[name][0], THING_SAID))
     return said
 
 
 def captions(plan: Plan) -> tuple[str, str]:
-    """The short and the long caption of a plan."""
+    """Write the short and the long caption of a plan.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        The short caption (scene and object), and the long one, which begins with the short one.
+    """
     rng = np.random.default_rng([plan.seed, 100])
     short = _short(plan, rng)
-    said = [clause for clause in _clauses(plan, rng) if rng.random() < 0.75]
-    said = [said[i] for i in rng.permutation(len(said))]
-    long = ", ".join([short, *said])
-    while len(long.split()) > 45:
-        said.pop()
-        long = ", ".join([short, *said])
-    return short, long
+    said = []
+    for clause, chance in _clauses(plan):
+        if rng.random() < chance:
+            said.append(clause)
+    ordered = [said[place] for place in rng.permutation(len(said))]
+    return short, ", ".join([short, *ordered])
 
 
 def _tenth(value: float) -> float:

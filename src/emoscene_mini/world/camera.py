@@ -1,0 +1,103 @@
+"""What the camera does to a finished canvas: framing, lens and exposure.
+
+`apply_lens` moves pixels: turning, moving in, a fish-eye, streaks that run out of the middle. `apply_frame` darkens or
+pales the border. `expose` brings every image near to a brightness and a contrast that are drawn at random, as a
+camera's automatic exposure does, so that how bright or how flat an image is says little of its emotion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoscene_mini.world.canvas import SIZE, Canvas, Colour, grid, mix, smooth
+from emoscene_mini.world.moods import Composition
+
+LUMA = np.array([0.3, 0.59, 0.11], np.float32)
+BRIGHTNESS = (0.42, 0.56)
+CONTRAST = (0.17, 0.23)
+"""Mean and deviation of the luma that an exposure aims at, each drawn evenly."""
+AIM = 0.85
+"""How much of the way to its aim an exposure goes."""
+STREAKS = 6
+"""Copies of the image of which the streaks are made."""
+
+
+def apply_lens(canvas: Canvas, view: Composition, tilt: float, x: float, y: float) -> None:
+    """Turn by `tilt` degrees, move in on (x, y), bend as a fish-eye does and streak the border.
+
+    Args:
+        canvas: The finished canvas, changed in place.
+        view: The composition.
+        tilt: Degrees.
+        x: Where the figures' middle is, as a share of the width.
+        y: The same, of the height.
+    """
+    turn = np.radians(tilt)
+    spare = 1 / (np.cos(turn) + abs(np.sin(turn)))
+    gx, gy = grid()
+    dx, dy = gx - 0.5, gy - 0.5
+    if view.bulge:
+        r2 = (dx * dx + dy * dy) * 4
+        bend = (1 + view.bulge * r2) / (1 + view.bulge)
+        dx, dy = dx * bend, dy * bend
+    scale = spare / view.zoom
+    cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+    half = 0.5 / view.zoom
+    middle_x, middle_y = np.clip(x, half, 1 - half), np.clip(y, half, 1 - half)
+    if abs(tilt) > 0.3 or view.zoom > 1 or view.bulge:
+        canvas.rgb = _sample(canvas.rgb, middle_x + cos * dx - sin * dy, middle_y + sin * dx + cos * dy)
+    if view.rush:
+        _streak(canvas, view.rush)
+
+
+def _sample(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Read pixels [SIZE, SIZE, 3] at fractions of the canvas, linearly between neighbours."""
+    u = np.clip(x * SIZE - 0.5, 0, SIZE - 1.001)
+    v = np.clip(y * SIZE - 0.5, 0, SIZE - 1.001)
+    column, row = u.astype(np.int32), v.astype(np.int32)
+    right, down = (u - column).astype(np.float32)[..., None], (v - row).astype(np.float32)[..., None]
+    flat = pixels.reshape(-1, 3)
+    first = row * SIZE + column
+    above = flat[first] * (1 - right) + flat[first + 1] * right
+    below = flat[first + SIZE] * (1 - right) + flat[first + SIZE + 1] * right
+    return np.asarray(above * (1 - down) + below * down, np.float32)
+
+
+def _streak(canvas: Canvas, length: float) -> None:
+    """Smear the border along the radius, and let rays of light and dark run through it."""
+    gx, gy = grid()
+    dx, dy = gx - 0.5, gy - 0.5
+    smeared = np.zeros_like(canvas.rgb)
+    for scale in np.linspace(1, 1 - length, STREAKS):
+        column = ((0.5 + dx * scale) * SIZE).astype(np.int32)
+        row = ((0.5 + dy * scale) * SIZE).astype(np.int32)
+        smeared += canvas.rgb[row, column]
+    smeared /= STREAKS
+    angle = np.arctan2(dy, dx)
+    rays = np.sign(np.sin(angle * 13)) * np.sign(np.sin(angle * 21 + 1.0))
+    smeared *= (1 + 0.3 * rays)[..., None]
+    border = smooth(0.3, 0.5, np.hypot(dx, dy))
+    canvas.rgb += (smeared - canvas.rgb) * border[..., None]
+
+
+def apply_frame(canvas: Canvas, frame: float, x: float, y: float, pale: Colour) -> None:
+    """Darken (`frame` above 0) or pale (below 0) everything but an oval around (x, y)."""
+    gx, gy = grid()
+    away = np.hypot((gx - x) * 1.05, (gy - y) * 0.95)
+    if frame > 0:
+        canvas.rgb *= (1 - 0.94 * frame * smooth(0.26, 0.46, away))[..., None]
+    elif frame < 0:
+        canvas.paint(smooth(0.36, 0.5, away), mix(pale, (1, 1, 1), 0.5), -frame)
+
+
+def expose(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Bring the luma's mean and deviation near to a brightness and a contrast drawn at random."""
+    np.clip(canvas.rgb, 0, 1, out=canvas.rgb)
+    luma = canvas.rgb @ LUMA
+    mean, deviation = float(luma.mean()), float(luma.std())
+    aim_mean = mean + AIM * (float(rng.uniform(*BRIGHTNESS)) - mean)
+    aim_deviation = deviation + AIM * (float(rng.uniform(*CONTRAST)) - deviation)
+    gain = min(aim_deviation / max(deviation, 0.02), 3.0)
+    exposed = np.clip((luma - mean) * gain + aim_mean, 0.02, 0.98)
+    canvas.rgb *= (exposed / np.maximum(luma, 0.02))[..., None] ** 0.75
+    canvas.rgb += (exposed - canvas.rgb @ LUMA)[..., None]
