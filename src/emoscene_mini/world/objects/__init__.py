@@ -63,9 +63,10 @@ TALL: dict[str, float] = {
 ASPECT = {
     "person": 1.3,
     "child": 1.3,
-    "dog": 1.1,
-    "cat": 1.1,
-    "horse": 1.3,
+    "dog": 1.35,
+    "cat": 1.25,
+    "horse": 1.35,
+    "bird": 1.35,
     "bicycle": 1.4,
     "car": 1.5,
     "bench": 1.7,
