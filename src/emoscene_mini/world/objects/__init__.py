@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from emoscene_mini.world.brush import Brush
 from emoscene_mini.world.objects import animals, belongings, people
@@ -61,6 +61,8 @@ TALL: dict[str, float] = {
 """Heights that look right side by side, relative to a person's."""
 
 ASPECT = {
+    "person": 1.3,
+    "child": 1.3,
     "dog": 1.1,
     "cat": 1.1,
     "horse": 1.3,
@@ -75,6 +77,9 @@ ASPECT = {
 
 LEAN = {"jumping": 7.0, "charging": -8.0, "recoiling": 6.0, "slumped": -5.0, "crouching": 4.0}
 """Degrees by which a pose tips a thing."""
+
+RIM = 0.014  # width of a sprite's edge, relative to its height
+DARK_RIM, LIGHT_RIM = (44, 34, 40), (246, 240, 226)
 
 Painter = Callable[[Brush, np.random.Generator, str, str, float], None]
 PAINTERS: dict[str, Painter] = {
@@ -98,6 +103,30 @@ def sprite(
     flip = bool(rng.random() < 0.5)
     b = Brush(height, ASPECT.get(name, 1.0), -light_from if flip else light_from)
     PAINTERS[name](b, rng, pose, expression or POSE_EXPRESSION[pose], float(night))
-    turn = rng.uniform(0.5, 1.0) * LEAN.get(pose, 0.0) * (0.5 if name in LIVING else 1.0)
-    picture = b.image(float(turn))
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture
+    turn = 0.0
+    if name not in LIVING:
+        turn = float(rng.uniform(0.5, 1.0)) * LEAN.get(pose, 0.0)
+    image = b.image(turn)
+    image = _add_rim(image, night)
+    if flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image
+
+
+def _add_rim(image: Image.Image, night: float) -> Image.Image:
+    """Put a thin edge around a sprite that differs from it in brightness.
+
+    Either the sprite or its edge then differs from whatever is behind, fog and darkness included.
+    """
+    alpha = image.getchannel("A")
+    pixels = np.asarray(image.convert("RGB"), np.float32)[np.asarray(alpha) > 128]
+    brightness = float(pixels.mean()) / 255 if len(pixels) else 0.5
+    colour = DARK_RIM
+    if night > 0.4 or brightness < 0.36:
+        colour = LIGHT_RIM
+    reach = 2 * max(1, round(RIM * image.height)) + 1
+    wide = alpha.filter(ImageFilter.MaxFilter(reach)).filter(ImageFilter.GaussianBlur(0.8))
+    rim = Image.new("RGBA", image.size, (*colour, 0))
+    rim.putalpha(wide)
+    rim.alpha_composite(image)
+    return rim

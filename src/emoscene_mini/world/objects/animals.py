@@ -12,7 +12,7 @@ import numpy as np
 
 from emoscene_mini.world.brush import Brush, Shape, blob, jitter, limb, oval, poly
 from emoscene_mini.world.canvas import rgb
-from emoscene_mini.world.expressions import features
+from emoscene_mini.world.expressions import draw_features
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def dog(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: f
             volume=0.5,
         )
     b.part(coat * 0.4 + 0.57, oval(x, y + 0.52 * r, 0.55 * r, 0.46 * r), volume=0.5)
-    features(b, x, y, r, expression, 1.0, coat, DARK, DARK, 0.0)
+    draw_features(b, x, y, r, expression, 1.0, coat, DARK, DARK)
     b.part(DARK, oval(x, y + 0.26 * r, 0.22 * r, 0.15 * r), volume=0.8)
     b.part(rgb("c8433a"), limb([(x - 0.55 * r, y + 1.08 * r), (x + 0.55 * r, y + 1.08 * r)], 0.06), volume=0.4)
 
@@ -153,7 +153,7 @@ def cat(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: f
     )
     b.part(coat * 0.35 + 0.62, oval(x, y + 0.46 * r, 0.48 * r, 0.32 * r), volume=0.4)
     light = coat.mean() < 0.35
-    features(b, x, y - 0.03 * r, r, expression, 1.0, coat, DARK, rgb("d8cfc0") if light else DARK, 0.0)
+    draw_features(b, x, y - 0.03 * r, r, expression, 1.0, coat, DARK, rgb("d8cfc0") if light else DARK)
     b.part((0.85, 0.45, 0.45), oval(x, y + 0.24 * r, 0.12 * r, 0.09 * r), volume=0.5)
 
 
@@ -268,7 +268,7 @@ def bird(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: 
         *(limb([(x, y - 0.8 * r), (x + d, y - (1.0 + 0.25 * m.ears) * r)], 0.06, 0.05) for d in (-0.05, 0.04)),
         volume=0.85,
     )
-    features(b, x, y, r, expression if expression != "disgust" else "anger", 0.8, coat, DARK, DARK, 0.0)
+    draw_features(b, x, y, r, expression if expression != "disgust" else "anger", 0.8, coat, DARK, DARK)
     gape = 0.3 if expression in ("surprise", "happiness", "anger", "fear") else 0.06
     b.part(
         rgb("c87a1c"),
