@@ -14,8 +14,8 @@ import numpy as np
 from emoscene_mini.world.brush import Brush, Shape, blob, limb, oval
 from emoscene_mini.world.canvas import Colour
 from emoscene_mini.world.events.stage import EventBrush
-from emoscene_mini.world.expressions import features
-from emoscene_mini.world.faces import Who, head, someone
+from emoscene_mini.world.expressions import draw_features
+from emoscene_mini.world.faces import Character, draw_head, sample_character
 
 Joint = tuple[float, float]
 Path = tuple[Joint, ...]
@@ -71,7 +71,7 @@ def add_person(
         side: 1 to look to the right, -1 to the left.
         age: "child", "grown" or "old"; None draws a grown or an old person.
     """
-    who = someone(b.rng, age or str(b.rng.choice(["grown", "grown", "old"])))
+    who = sample_character(b.rng, age or str(b.rng.choice(["grown", "grown", "old"])))
 
     def at(joint: Joint) -> Joint:
         return x + side * joint[0] * tall, foot + (joint[1] - 1) * tall
@@ -98,19 +98,25 @@ def add_person(
         _add_arm(b, who, who.clothes * 0.88, near_arm, tall)
 
 
+def _add_limb(b: Brush, colour: np.ndarray, path: list[Joint], start: float, end: float, edge: float) -> None:
+    """A limb with a dark edge where it lies before the body."""
+    b.part(colour * 0.4, limb(path, start + edge, end + edge), volume=0, inside=True)
+    b.part(colour, limb(path, start, end), volume=0.6)
+
+
 def _add_leg(b: Brush, colour: np.ndarray, path: list[Joint], tall: float, side: float) -> None:
     foot = path[-1]
-    b.part(colour, limb(path, 0.125 * tall, 0.1 * tall), volume=0.6)
+    _add_limb(b, colour, path, 0.125 * tall, 0.1 * tall, 0.035 * tall)
     b.part((0.17, 0.13, 0.13), oval(foot[0] + side * 0.025 * tall, foot[1] - 0.005, 0.075 * tall, 0.042 * tall))
 
 
-def _add_arm(b: Brush, who: Who, colour: np.ndarray, path: list[Joint], tall: float) -> None:
-    b.part(colour, limb(path, 0.115 * tall, 0.09 * tall), volume=0.6)
+def _add_arm(b: Brush, who: Character, colour: np.ndarray, path: list[Joint], tall: float) -> None:
+    _add_limb(b, colour, path, 0.115 * tall, 0.09 * tall, 0.035 * tall)
     b.part(who.skin, oval(*path[-1], 0.056 * tall), volume=0.6)
 
 
 def _add_torso(
-    b: Brush, who: Who, neck: np.ndarray, hip: np.ndarray, across: np.ndarray, tall: float, wide: float
+    b: Brush, who: Character, neck: np.ndarray, hip: np.ndarray, across: np.ndarray, tall: float, wide: float
 ) -> None:
     top, hem = max(wide, 0.075) * tall, (max(wide, 0.085) + 0.035) * tall
     down = 0.05 * tall * np.array([-across[1], across[0]]) * (1 if across[0] > 0 else -1)
@@ -121,10 +127,11 @@ def _add_torso(
     b.part(who.clothes, blob([(float(p[0]), float(p[1])) for p in corners]), volume=0.7, to=who.clothes * 0.75)
 
 
-def _add_head(b: EventBrush, who: Who, middle: Joint, r: float, look: float, tilt: float) -> None:
+def _add_head(b: EventBrush, who: Character, middle: Joint, r: float, look: float, tilt: float) -> None:
     """A head on a sheet of its own, tipped by `tilt` degrees to the right."""
     sheet = Brush(round(4.2 * r * b.height), 1.0, b.light_from)
-    head(sheet, who, 0.0, 0.5, r * b.height / sheet.height, b.expression, b.intensity, look)
+    draw_head(sheet, who, 0.0, 0.5, r * b.height / sheet.height, b.expression, b.intensity, (look, 0.0))
+    b.part(who.clothes * 0.35, oval(*middle, 1.16 * r), volume=0, inside=True)
     image = sheet.image()
     if tilt:
         image = image.rotate(-tilt)
@@ -133,7 +140,7 @@ def _add_head(b: EventBrush, who: Who, middle: Joint, r: float, look: float, til
 
 def add_face(b: EventBrush, x: float, y: float, r: float, coat: Colour, ink: Colour, look: float = 0.0) -> None:
     """Draw the event's expression on an animal's head of radius `r` that is there already."""
-    features(b, x, y, r, b.expression, b.intensity, coat, ink, ink, look)
+    draw_features(b, x, y, r, b.expression, b.intensity, coat, ink, ink, (look, 0.0))
 
 
 def wave_line(x: float, top: float, bottom: float, sway: float, width: float) -> Shape:

@@ -54,22 +54,23 @@ def seesaw(b: EventBrush) -> None:
     """Two children on a tipped plank."""
     paint = b.pick_paint()
     b.cast_shadow(0.0, 0.5)
-    b.part(b.pick_wood() * 0.7, poly([(-0.17, 0.98), (0.17, 0.98), (0.05, 0.72), (-0.05, 0.72)]), volume=0.6)
+    b.part(b.pick_wood() * 0.7, poly([(-0.17, 0.98), (0.17, 0.98), (0.05, 0.74), (-0.05, 0.74)]), volume=0.6)
+    b.part(paint, limb([(-0.64, 0.92), (0.64, 0.62)], 0.09), volume=0.6)
+    legs = (((0.2, 0.76), (0.22, 0.96)), ((0.22, 0.74), (0.24, 0.94)))
     sitting = Bones(
         arms=(((0.18, 0.56), (0.2, 0.64)), ((0.2, 0.58), (0.22, 0.68))),
-        legs=(((0.2, 0.76), (0.22, 0.96)), ((0.22, 0.74), (0.24, 0.94))),
+        legs=legs,
         hip=(0.0, 0.72),
-        neck=(-0.02, 0.44),
+        neck=(-0.02, 0.46),
     )
     waving = Bones(
         arms=(((-0.22, 0.36), (-0.3, 0.14)), ((0.22, 0.36), (0.3, 0.14))),
-        legs=sitting.legs,
-        hip=sitting.hip,
-        neck=sitting.neck,
+        legs=legs,
+        hip=(0.0, 0.72),
+        neck=(-0.02, 0.46),
     )
-    b.part(paint, limb([(-0.7, 0.9), (0.7, 0.58)], 0.09), volume=0.6)
-    add_person(b, sitting, -0.54, foot=1.0, tall=0.6, age="child")
-    add_person(b, waving, 0.56, foot=0.73, tall=0.6, side=-1, age="child")
+    add_person(b, sitting, -0.44, foot=1.02, tall=0.7, age="child")
+    add_person(b, waving, 0.44, foot=0.77, tall=0.7, side=-1, age="child")
 
 
 def party_dog(b: EventBrush) -> None:

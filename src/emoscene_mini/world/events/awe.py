@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from emoscene_mini.world.brush import blob, limb, oval, poly
 from emoscene_mini.world.canvas import mix, rgb
 from emoscene_mini.world.events.stage import EventBrush

@@ -40,12 +40,12 @@ def add_beast(b: EventBrush, coat: np.ndarray, x: float, foot: float, tall: floa
 
 
 def _add_jaws(b: EventBrush, coat: np.ndarray, at, tall: float) -> None:  # type: ignore[no-untyped-def]
-    b.part(rgb("501018"), poly(at([(0.36, 0.26), (0.68, 0.24), (0.62, 0.46), (0.4, 0.42)])), volume=0)
-    b.part(coat * 0.9, limb(at([(0.38, 0.42), (0.62, 0.5)]), 0.11 * tall, 0.08 * tall), volume=0.6)
-    b.part(coat, limb(at([(0.38, 0.2), (0.7, 0.22)]), 0.18 * tall, 0.11 * tall), volume=0.7)
-    b.part((0.12, 0.1, 0.11), oval(*at([(0.75, 0.19)])[0], 0.045 * tall), volume=0.5)
-    upper = [poly(at([(u, 0.26), (u + 0.08, 0.26), (u + 0.04, 0.36)])) for u in (0.48, 0.57, 0.66)]
-    lower = [poly(at([(u, 0.46), (u + 0.08, 0.47), (u + 0.05, 0.37)])) for u in (0.46, 0.56)]
+    b.part(rgb("501018"), poly(at([(0.36, 0.24), (0.72, 0.22), (0.64, 0.56), (0.4, 0.46)])), volume=0)
+    b.part(coat * 0.9, limb(at([(0.36, 0.44), (0.62, 0.58)]), 0.13 * tall, 0.09 * tall), volume=0.6)
+    b.part(coat, limb(at([(0.36, 0.18), (0.72, 0.18)]), 0.22 * tall, 0.13 * tall), volume=0.7)
+    b.part((0.12, 0.1, 0.11), oval(*at([(0.77, 0.14)])[0], 0.05 * tall), volume=0.5)
+    upper = [poly(at([(u, 0.25), (u + 0.1, 0.25), (u + 0.05, 0.39)])) for u in (0.46, 0.57, 0.68)]
+    lower = [poly(at([(u, 0.52), (u + 0.09, 0.55), (u + 0.05, 0.41)])) for u in (0.47, 0.57)]
     b.part((0.97, 0.96, 0.92), *upper, *lower, volume=0.1)
     b.part(coat * 0.75, poly(at([(0.24, 0.16), (0.2, -0.02), (0.38, 0.1)])), volume=0.5)
     b.part((0.98, 0.93, 0.6), oval(*at([(0.46, 0.15)])[0], 0.05 * tall, 0.035 * tall), volume=0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from emoscene_mini.world.brush import blob, limb, oval, poly
 from emoscene_mini.world.canvas import mix, rgb
 from emoscene_mini.world.events.actors import Bones, add_person, wave_line
@@ -126,8 +124,8 @@ def lap_cat(b: EventBrush) -> None:
     b.part(cloth * 0.55, poly([(-0.4, 0.88), (0.4, 0.88), (0.36, 0.98), (-0.36, 0.98)]), volume=0.4)
     b.part(cloth, blob([(-0.3, 0.68), (0.3, 0.68), (0.32, 0.92), (-0.32, 0.92)]), volume=0.7)
     sitting = Bones(
-        arms=(((-0.24, 0.58), (-0.12, 0.7)), ((0.24, 0.58), (0.12, 0.68))),
-        legs=(((-0.13, 0.78), (-0.15, 0.98)), ((0.13, 0.78), (0.15, 0.98))),
+        arms=(((-0.24, 0.58), (-0.2, 0.72)), ((0.24, 0.58), (0.2, 0.62))),
+        legs=(((-0.13, 0.8), (-0.15, 0.97)), ((0.13, 0.8), (0.15, 0.97))),
         hip=(0.0, 0.7),
         neck=(0.0, 0.43),
         look=0.0,
@@ -135,12 +133,12 @@ def lap_cat(b: EventBrush) -> None:
     add_person(b, sitting, 0.0, foot=0.99, tall=0.92)
     for s in (-1, 1):
         b.part(cloth * 1.05, blob([(s * 0.26, 0.56), (s * 0.46, 0.54), (s * 0.47, 0.95), (s * 0.27, 0.95)]), volume=0.8)
-    coat = b.pick_wood() * 1.1
-    b.part(coat * 0.8, limb([(0.2, 0.72), (0.3, 0.8), (0.16, 0.85)], 0.07), volume=0.5)
-    b.part(coat, oval(0.02, 0.74, 0.24, 0.12), volume=0.9)
-    ears = [poly([(x - 0.05, 0.68), (x + 0.05, 0.68), (x, 0.56)]) for x in (-0.22, -0.09)]
-    b.part(coat, oval(-0.155, 0.73, 0.115, 0.1), *ears, volume=0.7)
-    closed = [limb([(x - 0.035, 0.73), (x, 0.75), (x + 0.035, 0.73)], 0.025) for x in (-0.2, -0.11)]
-    b.part(coat * 0.25, *closed, volume=0)
-    bands = [limb([(x, 0.62), (x + 0.03, 0.74)], 0.035) for x in np.linspace(0.04, 0.18, 3).tolist()]
-    b.part(coat * 0.55, *bands, volume=0, inside=True)
+    coat = mix(b.pick_wood(), (1, 1, 1), b.vary(0.1, 0.6))
+    b.part(coat * 0.75, limb([(0.2, 0.66), (0.34, 0.72), (0.32, 0.84), (0.1, 0.87)], 0.08), volume=0.5)
+    b.part(coat, blob([(-0.2, 0.7), (0.0, 0.6), (0.2, 0.62), (0.28, 0.76), (0.16, 0.85), (-0.16, 0.85)]), volume=0.9)
+    ears = [poly([(x - 0.07, 0.7), (x + 0.06, 0.66), (x - 0.02, 0.54)]) for x in (-0.25, -0.09)]
+    b.part(coat * 0.4, oval(-0.17, 0.76, 0.16, 0.135), volume=0, inside=True)
+    b.part(coat, oval(-0.17, 0.755, 0.145, 0.12), *ears, volume=0.7)
+    closed = [limb([(x - 0.04, 0.74), (x, 0.765), (x + 0.04, 0.74)], 0.026) for x in (-0.23, -0.11)]
+    b.part(coat * 0.2, *closed, volume=0)
+    b.part((0.8, 0.45, 0.45), oval(-0.17, 0.79, 0.03, 0.022), volume=0.2)

@@ -9,6 +9,8 @@ from emoscene_mini.world.canvas import mix, rgb
 from emoscene_mini.world.events.actors import Bones, add_person, wave_line
 from emoscene_mini.world.events.stage import EventBrush
 
+Spot = tuple[float, float]
+
 
 def pick_slime(b: EventBrush) -> np.ndarray:
     """A random muddy colour."""
@@ -16,21 +18,15 @@ def pick_slime(b: EventBrush) -> np.ndarray:
     return muds[int(b.rng.integers(len(muds)))] * b.vary(0.85, 1.15)
 
 
-def add_smell(b: EventBrush, xs: tuple[float, ...], top: float, bottom: float) -> None:
-    """Wavy lines that rise, and flies among them."""
-    pale = mix(pick_slime(b), (1, 1, 0.8), 0.45)
-    waves = [wave_line(x, top + 0.05 * (i % 2), bottom, 0.04, 0.055) for i, x in enumerate(xs)]
-    b.part(pale, *waves, volume=0.2)
-    for x in (xs[0] - 0.08, xs[-1] + 0.1):
-        add_fly(b, x, top + b.vary(0.02, 0.12))
-
-
-def add_fly(b: EventBrush, x: float, y: float) -> None:
-    """A fat fly."""
-    b.part(
-        (0.86, 0.9, 0.94), oval(x - 0.045, y - 0.035, 0.045, 0.028, 0.6), oval(x + 0.045, y - 0.035, 0.045, 0.028, -0.6)
-    )
-    b.part((0.1, 0.09, 0.12), oval(x, y, 0.042, 0.034), volume=0.5)
+def add_smell(b: EventBrush, xs: tuple[float, ...], top: float, bottom: float, flies: tuple[Spot, ...]) -> None:
+    """Wavy lines that rise, and fat flies."""
+    pale = mix(pick_slime(b), (1, 1, 0.9), 0.6)
+    waves = [wave_line(x, top + 0.06 * (i % 2), bottom, 0.035, 0.05) for i, x in enumerate(xs)]
+    b.part(pale, *waves, volume=0, opacity=0.85)
+    for x, y in flies:
+        wings = [oval(x - 0.03, y - 0.04, 0.045, 0.026, 0.9), oval(x + 0.04, y - 0.04, 0.045, 0.026, -0.9)]
+        b.part((0.62, 0.66, 0.72), *wings, volume=0)
+        b.part((0.08, 0.07, 0.1), oval(x, y, 0.055, 0.04), volume=0.3)
 
 
 def smelly_heap(b: EventBrush) -> None:
@@ -46,7 +42,7 @@ def smelly_heap(b: EventBrush) -> None:
     )
     b.cast_shadow(-0.4, 0.24)
     b.cast_shadow(0.36, 0.4)
-    add_smell(b, (0.2, 0.38, 0.56), 0.12, 0.5)
+    add_smell(b, (0.26, 0.48), 0.14, 0.56, ((0.12, 0.56), (0.64, 0.42), (0.37, 0.26)))
     mud = pick_slime(b)
     heap = [(0.0, 0.97), (0.08, 0.78), (0.2, 0.66), (0.3, 0.5), (0.44, 0.52), (0.56, 0.68), (0.66, 0.8), (0.72, 0.97)]
     b.part(mud, blob(heap), volume=0.9)
@@ -93,19 +89,21 @@ def rotten_fish(b: EventBrush) -> None:
     wood = b.pick_wood()
     b.cast_shadow(0.1, 0.56)
     add_person(b, averted, -0.36, foot=0.97, tall=0.94)
-    add_smell(b, (0.08, 0.26, 0.44), 0.14, 0.5)
+    add_smell(b, (0.14, 0.36), 0.06, 0.4, ((0.54, 0.3), (0.25, 0.2)))
     for x in (-0.2, 0.52):
         b.part(wood * 0.7, limb([(x, 0.74), (x, 0.96)], 0.09), volume=0.5)
     b.part(wood, poly([(-0.34, 0.68), (0.62, 0.68), (0.68, 0.78), (-0.38, 0.78)]), volume=0.5)
-    b.part(rgb("f0eee8"), oval(0.2, 0.67, 0.38, 0.06), volume=0.4)
-    bone = rgb("d8d2b8")
-    ribs = [limb([(x, 0.47), (x - 0.03, 0.63)], 0.04) for x in (0.06, 0.16, 0.26)]
-    b.part(bone, limb([(-0.04, 0.55), (0.4, 0.55)], 0.045), *ribs, volume=0.4)
+    b.part(rgb("f0eee8"), oval(0.2, 0.675, 0.42, 0.055), volume=0.4)
+    bone = rgb("e0dac4")
+    b.part(bone * 0.5, limb([(0.0, 0.52), (0.44, 0.52)], 0.08), volume=0)
+    ribs = [limb([(x, 0.41), (x - 0.03, 0.63)], 0.045) for x in (0.12, 0.23, 0.34)]
+    b.part(bone, limb([(-0.02, 0.52), (0.44, 0.52)], 0.05), *ribs, volume=0.4)
     skin = pick_slime(b)
-    b.part(skin, blob([(-0.2, 0.57), (-0.1, 0.44), (0.02, 0.46), (0.02, 0.64), (-0.1, 0.66)]), volume=0.8)
-    b.part(skin, poly([(0.36, 0.55), (0.52, 0.44), (0.48, 0.56), (0.52, 0.66)]), volume=0.6)
-    b.part((0.97, 0.97, 0.93), oval(-0.09, 0.53, 0.04), volume=0)
-    b.part((0.1, 0.08, 0.1), limb([(-0.11, 0.51), (-0.07, 0.55)], 0.02), limb([(-0.07, 0.51), (-0.11, 0.55)], 0.02))
+    b.part(skin, blob([(-0.22, 0.55), (-0.1, 0.39), (0.05, 0.4), (0.06, 0.64), (-0.1, 0.66)]), volume=0.8)
+    b.part(skin, poly([(0.4, 0.52), (0.6, 0.38), (0.55, 0.52), (0.6, 0.66)]), volume=0.6)
+    b.part((0.97, 0.97, 0.93), oval(-0.07, 0.5, 0.06), volume=0)
+    cross = [limb([(-0.1, 0.47), (-0.04, 0.53)], 0.024), limb([(-0.04, 0.47), (-0.1, 0.53)], 0.024)]
+    b.part((0.1, 0.08, 0.1), *cross, volume=0)
 
 
 def slime_step(b: EventBrush) -> None:
@@ -130,4 +128,4 @@ def slime_step(b: EventBrush) -> None:
     ]
     b.part(slime * 1.1, *strings, oval(0.16, 0.75, 0.14, 0.05), volume=0.7)
     b.part(mix(slime, (1, 1, 0.9), 0.6), oval(0.4, 0.91, 0.06, 0.025), oval(0.1, 0.95, 0.04, 0.016), volume=0)
-    add_smell(b, (0.42, 0.56), 0.5, 0.84)
+    add_smell(b, (0.36, 0.52), 0.5, 0.84, ((0.44, 0.42),))

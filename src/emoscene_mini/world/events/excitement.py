@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emoscene_mini.world.brush import blob, limb, oval, poly
+from emoscene_mini.world.brush import limb, oval, poly
 from emoscene_mini.world.canvas import mix, rgb
 from emoscene_mini.world.events.actors import Bones, add_person
 from emoscene_mini.world.events.stage import EventBrush
@@ -28,33 +28,30 @@ def finish(b: EventBrush) -> None:
     add_person(b, running, -0.06, foot=0.97, tall=0.94)
     b.part(ribbon, limb([(-0.56, 0.5), (-0.26, 0.54), (-0.04, 0.58)], 0.085), volume=0.3)
     b.part(ribbon, limb([(-0.04, 0.58), (0.1, 0.56), (0.26, 0.5), (0.56, 0.48)], 0.085), volume=0.3)
-    checks = [
-        poly([(x, 0.46 + 0.04), (x + 0.08, 0.46 + 0.04), (x + 0.08, 0.6), (x, 0.6)])
-        for x in (-0.52, -0.36, -0.2, -0.04, 0.12, 0.28, 0.44)
-    ]
-    b.part(mix(ribbon, (1, 1, 0.96), 0.85), *checks, volume=0, inside=True, opacity=0.0)
 
 
 def trophy(b: EventBrush) -> None:
     """Someone on a winner's step holds a cup overhead."""
     block, gold = b.pick_paint(), mix(rgb("e8b93c"), b.pick_paint(), b.vary(0.0, 0.35))
-    b.cast_shadow(0.0, 0.6)
-    for x, top in ((-0.36, 0.88), (0.36, 0.92)):
-        b.part(block * 0.7, poly([(x - 0.2, top), (x + 0.2, top), (x + 0.2, 0.98), (x - 0.2, 0.98)]), volume=0.4)
-    b.part(block, poly([(-0.2, 0.8), (0.2, 0.8), (0.2, 0.98), (-0.2, 0.98)]), volume=0.5)
-    b.part((0.98, 0.97, 0.93), poly([(-0.02, 0.83), (0.04, 0.83), (0.04, 0.96), (-0.02, 0.96)]), volume=0)
+    b.cast_shadow(0.0, 0.5)
+    b.part(block, poly([(-0.24, 0.82), (0.24, 0.82), (0.24, 0.98), (-0.24, 0.98)]), volume=0.5)
+    b.part(block * 0.7, poly([(-0.48, 0.89), (-0.24, 0.89), (-0.24, 0.98), (-0.48, 0.98)]), volume=0.4)
+    b.part(block * 0.7, poly([(0.48, 0.92), (0.24, 0.92), (0.24, 0.98), (0.48, 0.98)]), volume=0.4)
+    b.part((0.98, 0.97, 0.93), poly([(-0.03, 0.84), (0.04, 0.84), (0.04, 0.96), (-0.03, 0.96)]), volume=0)
     lifting = Bones(
-        arms=(((-0.24, 0.34), (-0.15, 0.06)), ((0.24, 0.34), (0.15, 0.06))),
+        arms=(((-0.26, 0.4), (-0.16, 0.08)), ((0.26, 0.4), (0.16, 0.08))),
         legs=(((-0.09, 0.83), (-0.13, 0.97)), ((0.1, 0.83), (0.13, 0.97))),
         look=0.0,
     )
-    b.part(gold, limb([(-0.19, 0.06), (-0.27, 0.1), (-0.16, 0.2)], 0.055), volume=0.6)
-    b.part(gold, limb([(0.19, 0.06), (0.27, 0.1), (0.16, 0.2)], 0.055), volume=0.6)
-    b.part(
-        gold, blob([(-0.2, 0.01), (0.2, 0.01), (0.17, 0.17), (0.05, 0.24), (-0.05, 0.24), (-0.17, 0.17)]), volume=0.9
-    )
-    b.part(gold * 0.8, poly([(-0.04, 0.22), (0.04, 0.22), (0.11, 0.31), (-0.11, 0.31)]), volume=0.6)
-    add_person(b, lifting, 0.0, foot=0.82, tall=0.62)
+    for s in (-1, 1):
+        b.part(
+            gold * 0.9, limb([(s * 0.12, 0.05), (s * 0.25, 0.05), (s * 0.23, 0.13), (s * 0.1, 0.18)], 0.045), volume=0.6
+        )
+    b.part(gold * 0.8, poly([(-0.04, 0.18), (0.04, 0.18), (0.05, 0.27), (0.12, 0.3), (-0.12, 0.3), (-0.05, 0.27)]))
+    bowl = [(-0.17, 0.0), (0.17, 0.0), (0.16, 0.1), (0.09, 0.19), (0.0, 0.22), (-0.09, 0.19), (-0.16, 0.1)]
+    b.part(gold, poly(bowl), volume=0.95)
+    b.part(gold * 0.55, limb([(-0.15, 0.015), (0.15, 0.015)], 0.03), volume=0)
+    add_person(b, lifting, 0.0, foot=0.84, tall=0.64)
 
 
 def skateboard(b: EventBrush) -> None:
@@ -96,16 +93,16 @@ def concert(b: EventBrush) -> None:
     b.part(rgb("3a2c24"), limb([(0.0, 0.52), (0.34, 0.3)], 0.055), volume=0.4)
     b.part(guitar, oval(-0.04, 0.56, 0.12, 0.1, -0.5), oval(0.05, 0.49, 0.08, 0.07, -0.5), volume=0.8)
     b.part((0.12, 0.1, 0.12), oval(0.0, 0.53, 0.035), volume=0)
-    for x in (-0.56, -0.28, 0.0, 0.28, 0.56):
+    for x in (-0.5, -0.17, 0.17, 0.5):
         _add_cheering(b, x + b.vary(-0.03, 0.03))
 
 
 def _add_cheering(b: EventBrush, x: float) -> None:
     """Someone of the crowd from behind: the back of a head and two raised arms."""
     skin, coat, hair = b.pick_wood(), b.pick_paint() * 0.7, b.pick_wood() * 0.4
-    top = 0.84 + b.vary(-0.02, 0.02)
+    top = 0.8 + b.vary(-0.02, 0.02)
     for s in (-1, 1):
-        b.part(coat, limb([(x + s * 0.09, 0.98), (x + s * 0.13, top)], 0.07), volume=0.5)
-        b.part(skin, oval(x + s * 0.13, top - 0.04, 0.04), volume=0.5)
-    b.part(coat, oval(x, 1.0, 0.12, 0.06), volume=0.5)
-    b.part(hair, oval(x, top + 0.06, 0.075, 0.08), volume=0.8)
+        b.part(coat, limb([(x + s * 0.1, 0.98), (x + s * 0.14, top)], 0.075), volume=0.5)
+        b.part(skin, oval(x + s * 0.14, top - 0.04, 0.045), volume=0.5)
+    b.part(coat, oval(x, 1.0, 0.14, 0.07), volume=0.5)
+    b.part(hair, oval(x, top + 0.08, 0.09, 0.095), volume=0.8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emoscene_mini.world.brush import blob, limb, oval, poly
+from emoscene_mini.world.brush import limb, oval, poly
 from emoscene_mini.world.canvas import mix, rgb
 from emoscene_mini.world.events.actors import Bones, add_person
 from emoscene_mini.world.events.beasts import add_beast
@@ -20,32 +20,30 @@ FLEEING = Bones(
 
 
 def clawed_hand(b: EventBrush) -> None:
-    """Someone runs from a huge dark hand that reaches down."""
-    dark = rgb("16121c")
-    b.cast_shadow(0.4, 0.26)
-    b.cast_shadow(-0.3, 0.3)
+    """A huge dark arm rises from the ground and reaches for someone who runs."""
+    dark = rgb("17131d")
+    b.cast_shadow(0.42, 0.24)
+    b.part(dark, oval(-0.46, 0.95, 0.26, 0.045), volume=0)
+    b.part(dark, limb([(-0.46, 0.95), (-0.52, 0.56), (-0.4, 0.26)], 0.36, 0.26), volume=0.3)
     fingers = [
-        [(-0.44, 0.24), (-0.16, 0.06), (0.08, 0.2), (0.12, 0.36)],
-        [(-0.44, 0.32), (-0.18, 0.24), (0.0, 0.4), (0.0, 0.56)],
-        [(-0.5, 0.4), (-0.28, 0.44), (-0.16, 0.6), (-0.2, 0.76)],
-        [(-0.6, 0.4), (-0.5, 0.6), (-0.42, 0.74), (-0.44, 0.88)],
+        [(-0.4, 0.2), (-0.2, 0.06), (0.04, 0.1), (0.16, 0.26)],
+        [(-0.36, 0.24), (-0.14, 0.2), (0.04, 0.3), (0.1, 0.46)],
+        [(-0.36, 0.3), (-0.16, 0.36), (-0.04, 0.48), (-0.02, 0.64)],
+        [(-0.44, 0.34), (-0.26, 0.48), (-0.2, 0.6), (-0.22, 0.72)],
     ]
-    b.part(dark, *(limb(points, 0.13, 0.07) for points in fingers), volume=0.25)
-    b.part(dark, limb([(-0.7, 0.04), (-0.5, 0.3)], 0.34, 0.38), volume=0.25)
-    claws = [
-        poly([(x - 0.045, y), (x + 0.045, y), (x + 0.01, y + 0.13)])
-        for x, y in ((0.12, 0.36), (0.0, 0.56), (-0.2, 0.76), (-0.44, 0.86))
-    ]
+    b.part(dark, oval(-0.38, 0.25, 0.19, 0.17), *(limb(points, 0.12, 0.075) for points in fingers), volume=0.3)
+    tips = ((0.17, 0.25), (0.11, 0.46), (-0.02, 0.64), (-0.22, 0.72))
+    claws = [poly([(x - 0.045, y), (x + 0.045, y), (x + 0.02, y + 0.13)]) for x, y in tips]
     b.part(rgb("e6e0cc"), *claws, volume=0.4)
-    add_person(b, FLEEING, 0.42, foot=0.98, tall=0.7)
+    add_person(b, FLEEING, 0.44, foot=0.98, tall=0.72)
 
 
 def wolf(b: EventBrush) -> None:
     """A wolf taller than the person before it."""
     coat = b.pick_stone() * 0.5
-    b.cast_shadow(-0.22, 0.5)
-    add_beast(b, coat, -0.2, 0.98, 0.98)
-    b.add_sprite("person", 0.54, 0.98, 0.56, "crouching")
+    b.cast_shadow(-0.3, 0.5)
+    add_beast(b, coat, -0.3, 0.98, 0.92)
+    b.add_sprite("person", 0.52, 0.99, 0.72, "crouching")
 
 
 def spider(b: EventBrush) -> None:
@@ -66,22 +64,23 @@ def spider(b: EventBrush) -> None:
     ]
     b.part((0.95, 0.93, 0.8), *eyes, volume=0.2)
     b.part((0.93, 0.9, 0.85), *(poly([(x - 0.03, 0.44), (x + 0.03, 0.44), (0.6 * x, 0.55)]) for x in (-0.06, 0.06)))
-    b.add_sprite("person", 0.0, 0.99, 0.46, "crouching")
+    b.add_sprite("person", 0.0, 0.99, 0.54, "crouching")
 
 
 def ledge(b: EventBrush) -> None:
-    """Someone hangs from a cliff by both hands, nothing below the feet."""
-    rock = b.pick_stone() * 0.85
-    cliff = [(-0.6, 0.16), (0.14, 0.16), (0.24, 0.24), (0.02, 0.32), (-0.12, 0.44), (-0.2, 0.66), (-0.16, 0.98)]
-    b.part(rock, poly([*cliff, (-0.6, 0.98)]), volume=0.7, to=rock * 0.7)
-    b.part(rock * 1.2, poly([(-0.6, 0.12), (0.12, 0.12), (0.24, 0.22), (-0.6, 0.22)]), volume=0.4)
+    """Someone hangs by both hands from a cliff above a gap."""
+    rock = b.pick_stone() * 0.9
+    gap = [(-0.34, 0.2), (0.62, 0.44), (0.62, 0.98), (-0.34, 0.98)]
+    b.part(rgb("39343e"), poly(gap), volume=0, to=rgb("0a080c"))
+    cliff = [(-0.62, 0.14), (0.0, 0.14), (0.1, 0.2), (-0.04, 0.34), (-0.16, 0.5), (-0.2, 0.72), (-0.14, 0.98)]
+    b.part(rock, poly([*cliff, (-0.62, 0.98)]), volume=0.7, to=rock * 0.7)
+    b.part(rock * 1.2, poly([(-0.62, 0.1), (-0.02, 0.1), (0.1, 0.2), (-0.62, 0.22)]), volume=0.4)
+    b.part(rock * 0.8, poly([(0.62, 0.4), (0.5, 0.44), (0.52, 0.66), (0.44, 0.98), (0.62, 0.98)]), volume=0.5)
     cracks = [limb([(-0.46, 0.4), (-0.3, 0.5), (-0.36, 0.62)], 0.03), limb([(-0.5, 0.74), (-0.34, 0.82)], 0.03)]
     b.part(rock * 0.55, *cracks, volume=0)
     hanging = Bones(
-        arms=(((-0.15, 0.18), (-0.16, -0.06)), ((0.15, 0.2), (0.08, -0.04))),
-        legs=(((-0.14, 0.8), (-0.2, 0.94)), ((0.12, 0.78), (0.2, 0.9))),
+        arms=(((-0.15, 0.2), (-0.2, 0.0)), ((0.14, 0.22), (0.02, 0.02))),
+        legs=(((-0.12, 0.82), (-0.2, 0.94)), ((0.14, 0.76), (0.26, 0.86))),
         look=-0.1,
     )
-    add_person(b, hanging, 0.2, foot=0.96, tall=0.74)
-    spikes = [(0.0, 0.99), (0.06, 0.9), (0.12, 0.99)]
-    b.part(rock * 0.6, *(poly([(x + d, y) for x, y in spikes]) for d in (0.0, 0.14, 0.28, 0.42)), volume=0.5)
+    add_person(b, hanging, 0.16, foot=0.92, tall=0.76)

@@ -37,21 +37,34 @@ def grave(b: EventBrush) -> None:
 
 
 def parting(b: EventBrush) -> None:
-    """Two people walk away from each other with bowed heads."""
-    walking = Bones(
-        arms=(((0.1, 0.54), (0.14, 0.68)), ((-0.06, 0.56), (-0.06, 0.72))),
-        legs=(((-0.1, 0.82), (-0.2, 0.96)), ((0.1, 0.82), (0.18, 0.97))),
+    """Someone walks away with a suitcase; another stays behind and reaches out."""
+    leaving = Bones(
+        arms=(((0.08, 0.56), (0.02, 0.7)), ((0.04, 0.58), (0.08, 0.74))),
+        legs=(((-0.1, 0.82), (-0.22, 0.95)), ((0.1, 0.82), (0.16, 0.97))),
+        neck=(0.02, 0.42),
+        hip=(-0.02, 0.68),
+        head=(0.5, -0.7),
+        tilt=28,
+        look=0.45,
+        wide=0.08,
+    )
+    staying = Bones(
+        arms=(((-0.06, 0.58), (-0.08, 0.74)), ((0.22, 0.46), (0.42, 0.42))),
         neck=(0.02, 0.4),
         hip=(-0.02, 0.68),
-        head=(0.45, -0.75),
-        tilt=26,
-        look=0.4,
-        wide=0.07,
+        head=(0.3, -0.85),
+        tilt=12,
+        look=0.35,
+        cover=True,
     )
-    for side in (-1, 1):
-        x = side * 0.48
-        b.cast_shadow(x, 0.22)
-        add_person(b, walking, x, tall=b.vary(0.86, 0.94), side=side)
+    b.cast_shadow(0.42, 0.24)
+    b.cast_shadow(-0.46, 0.22)
+    add_person(b, staying, -0.48, tall=0.9)
+    add_person(b, leaving, 0.4, tall=0.94)
+    leather = b.pick_paint() * 0.8
+    b.part(leather * 0.5, limb([(0.4, 0.74), (0.48, 0.69), (0.56, 0.74)], 0.035), volume=0.3)
+    b.part(leather, poly([(0.32, 0.74), (0.64, 0.74), (0.64, 0.93), (0.32, 0.93)]), volume=0.7)
+    b.part(leather * 0.55, limb([(0.4, 0.75), (0.4, 0.92)], 0.03), limb([(0.56, 0.75), (0.56, 0.92)], 0.03), volume=0)
 
 
 def empty_chair(b: EventBrush) -> None:
@@ -66,12 +79,12 @@ def empty_chair(b: EventBrush) -> None:
     b.part(wood * 0.9, limb([(0.34, 0.1), (0.34, 0.56)], 0.07), volume=0.5)
     b.part(b.pick_paint(), poly([(0.2, 0.62), (0.3, 0.54), (0.58, 0.54), (0.56, 0.64)]), volume=0.6)
     huddled = Bones(
-        arms=(((0.04, 0.72), (0.22, 0.76)), ((0.04, 0.76), (0.24, 0.8))),
-        legs=(((0.18, 0.66), (0.24, 0.96)), ((0.2, 0.68), (0.28, 0.97))),
-        neck=(-0.06, 0.54),
-        hip=(-0.16, 0.86),
-        head=(0.6, -0.65),
-        tilt=28,
+        arms=(((0.02, 0.8), (0.24, 0.84)), ((0.0, 0.82), (0.26, 0.86))),
+        legs=(((0.2, 0.66), (0.24, 0.96)), ((0.22, 0.68), (0.28, 0.97))),
+        neck=(-0.12, 0.6),
+        hip=(-0.2, 0.88),
+        head=(0.75, -0.55),
+        tilt=36,
         look=0.35,
     )
     add_person(b, huddled, -0.26, foot=0.98, tall=1.02)

@@ -1,8 +1,8 @@
 """Where an event is drawn: a brush that covers the event's whole box and knows whom and what the event shows.
 
 An event is drawn on one `EventBrush`, in units of the box's height: y from 0 at the top to 1 at the feet, x from
--aspect / 2 to aspect / 2. The sheet is then mirrored at random, outlined and stamped on the canvas in one piece, so that
-nothing but its shadow leaves the box.
+-aspect / 2 to aspect / 2. The sheet is then mirrored at random, outlined and stamped on the canvas in one piece, so
+that nothing but its shadow leaves the box.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from emoscene_mini.world import objects
 from emoscene_mini.world.brush import Brush, jitter
-from emoscene_mini.world.canvas import SIZE, Canvas, Light, mix, rgb
+from emoscene_mini.world.canvas import SIZE, Canvas, Light, rgb
 from emoscene_mini.world.objects.belongings import PAINTS, WOODS
 
 STONES = [rgb(code) for code in ("8a8c92", "a39a8c", "76808a", "b4b0a6", "6f6a72")]
@@ -146,9 +146,9 @@ def stamp_event(
 def _outline(image: Image.Image, light: Light) -> Image.Image:
     """Put a soft dark edge around what is drawn, a pale one by night, so that it stands out from any ground."""
     alpha = image.getchannel("A")
-    wide = alpha.filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.GaussianBlur(1.2))
-    ink = mix(rgb("1c141c"), rgb("c8d0e4"), float(light.night > 0.5))
+    wide = alpha.filter(ImageFilter.GaussianBlur(2.2))
+    ink = rgb("c8d0e4") if light.night > 0.4 else rgb("1c141c")
     r, g, b = (int(v) for v in ink * 255)
     under = Image.new("RGBA", image.size, (r, g, b, 0))
-    under.putalpha(wide.point(lambda v: int(v * 0.62)))
+    under.putalpha(wide.point([min(round(2.2 * v), 180) for v in range(256)]))
     return Image.alpha_composite(under, image)
