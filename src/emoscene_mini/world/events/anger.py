@@ -38,7 +38,7 @@ def quarrel(b: EventBrush) -> None:
 def hammer_blow(b: EventBrush) -> None:
     """Someone swings a hammer at a vase that bursts."""
     bones = Bones(
-        arms=(((-0.16, 0.24), (-0.24, 0.06)), ((-0.14, 0.4), (-0.3, 0.16))),
+        arms=(((-0.16, 0.26), (-0.32, 0.12)), ((-0.16, 0.44), (-0.24, 0.22))),
         legs=(((-0.16, 0.84), (-0.26, 0.97)), ((0.12, 0.82), (0.22, 0.97))),
         neck=(0.05, 0.44),
         hip=(-0.04, 0.7),
@@ -50,9 +50,9 @@ def hammer_blow(b: EventBrush) -> None:
     b.cast_shadow(-0.22, 0.26)
     b.cast_shadow(0.42, 0.24)
     wood, iron = b.pick_wood(), b.pick_stone() * 0.5
-    b.part(wood, limb([(-0.4, 0.2), (-0.54, 0.04)], 0.065), limb([(-0.4, 0.2), (-0.34, 0.3)], 0.065), volume=0.5)
-    b.part(iron, poly([(-0.68, 0.1), (-0.52, -0.04), (-0.4, 0.08), (-0.56, 0.24)]), volume=0.7)
-    add_person(b, bones, -0.2, tall=0.94)
+    b.part(wood, limb([(-0.32, 0.34), (-0.56, 0.16)], 0.065), volume=0.5)
+    b.part(iron, poly([(-0.72, 0.24), (-0.5, 0.02), (-0.4, 0.13), (-0.6, 0.35)]), volume=0.7)
+    add_person(b, bones, -0.14, tall=0.86)
     clay = b.pick_paint()
     low = [(0.26, 0.72), (0.34, 0.64), (0.4, 0.74), (0.48, 0.62), (0.54, 0.72), (0.6, 0.68)]
     b.part(clay, poly([*low, (0.62, 0.82), (0.52, 0.97), (0.34, 0.97), (0.24, 0.82)]), volume=0.8)

@@ -21,7 +21,7 @@ def pick_slime(b: EventBrush) -> np.ndarray:
 def add_smell(b: EventBrush, xs: tuple[float, ...], top: float, bottom: float, flies: tuple[Spot, ...]) -> None:
     """Wavy lines that rise, and fat flies."""
     pale = mix(pick_slime(b), (1, 1, 0.9), 0.6)
-    waves = [wave_line(x, top + 0.06 * (i % 2), bottom, 0.035, 0.05) for i, x in enumerate(xs)]
+    waves = [wave_line(x, top, bottom, 0.035, 0.05) for x in xs]
     b.part(pale, *waves, volume=0, opacity=0.85)
     for x, y in flies:
         wings = [oval(x - 0.03, y - 0.04, 0.045, 0.026, 0.9), oval(x + 0.04, y - 0.04, 0.045, 0.026, -0.9)]
@@ -42,7 +42,7 @@ def smelly_heap(b: EventBrush) -> None:
     )
     b.cast_shadow(-0.4, 0.24)
     b.cast_shadow(0.36, 0.4)
-    add_smell(b, (0.26, 0.48), 0.14, 0.56, ((0.12, 0.56), (0.64, 0.42), (0.37, 0.26)))
+    add_smell(b, (0.18, 0.36, 0.54), 0.12, 0.42, ((0.1, 0.6), (0.68, 0.56)))
     mud = pick_slime(b)
     heap = [(0.0, 0.97), (0.08, 0.78), (0.2, 0.66), (0.3, 0.5), (0.44, 0.52), (0.56, 0.68), (0.66, 0.8), (0.72, 0.97)]
     b.part(mud, blob(heap), volume=0.9)
@@ -79,17 +79,17 @@ def sick(b: EventBrush) -> None:
 def rotten_fish(b: EventBrush) -> None:
     """A table with half a fish, all bones, in a smell; someone behind it leans back."""
     averted = Bones(
-        arms=(((-0.14, 0.52), (0.0, 0.36)), ((0.26, 0.5), (0.38, 0.4))),
-        neck=(-0.1, 0.4),
-        hip=(-0.02, 0.68),
-        head=(-0.3, -0.9),
-        tilt=-14,
+        arms=(((-0.3, 0.56), (-0.32, 0.7)), ((0.08, 0.52), (0.04, 0.29))),
+        neck=(-0.12, 0.4),
+        hip=(0.0, 0.68),
+        head=(-0.4, -0.88),
+        tilt=-18,
         look=0.25,
     )
     wood = b.pick_wood()
     b.cast_shadow(0.1, 0.56)
-    add_person(b, averted, -0.36, foot=0.97, tall=0.94)
-    add_smell(b, (0.14, 0.36), 0.06, 0.4, ((0.54, 0.3), (0.25, 0.2)))
+    add_person(b, averted, -0.42, foot=0.97, tall=0.94)
+    add_smell(b, (0.08, 0.26, 0.44), 0.02, 0.3, ((0.62, 0.28),))
     for x in (-0.2, 0.52):
         b.part(wood * 0.7, limb([(x, 0.74), (x, 0.96)], 0.09), volume=0.5)
     b.part(wood, poly([(-0.34, 0.68), (0.62, 0.68), (0.68, 0.78), (-0.38, 0.78)]), volume=0.5)
