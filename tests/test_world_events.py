@@ -62,16 +62,14 @@ def test_event_is_a_pure_function_of_its_seed(name: str) -> None:
     assert np.isfinite(first).all()
 
 
-@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("name", ["fishing", "sick", "wolf", "grave"])
 def test_event_is_mirrored_for_some_seeds(name: str) -> None:
     """Both sides are drawn, so that left and right say nothing of the event."""
-    sides = {bool(np.random.default_rng(seed).random() < 0.5) for seed in range(6)}
-    assert sides == {True, False}
     centres = []
     for seed in range(6):
         weight = find_changed(draw(name, seed)).sum(0)
         centres.append(float((weight * np.arange(SIZE)).sum() / weight.sum()))
-    assert np.ptp(centres) > 0.5
+    assert np.ptp(centres) > 2
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -84,13 +82,7 @@ def test_event_scales_with_its_place(name: str) -> None:
 @pytest.mark.parametrize("name", EVENTS)
 def test_event_takes_every_expression(name: str) -> None:
     faces = {draw(name, 1, expression=expression).tobytes() for expression in expressions.EXPRESSIONS}
-    if name in WITHOUT_FACE:
-        assert len(faces) == 1
-    else:
-        assert len(faces) >= 5
-
-
-WITHOUT_FACE = ("chained_dog",)
+    assert len(faces) == 1 if name == "chained_dog" else len(faces) >= 5
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -114,7 +106,19 @@ def test_intensity_moves_the_face() -> None:
 
 
 def test_words_are_neutral_short_and_few() -> None:
-    emotional = {"happy", "sad", "angry", "afraid", "scary", "funny", "rotten", "lonely", "bowed", "vomiting", "fleeing"}
+    emotional = {
+        "happy",
+        "sad",
+        "angry",
+        "afraid",
+        "scary",
+        "funny",
+        "rotten",
+        "lonely",
+        "bowed",
+        "vomiting",
+        "fleeing",
+    }
     vocabulary = set()
     for event in EVENTS.values():
         words = event.words.split()

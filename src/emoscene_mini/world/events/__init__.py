@@ -63,7 +63,7 @@ EVENTS: dict[str, Event] = {
     "finish": Event("a person and a ribbon", excitement.finish, 1.35, 1, False),
     "trophy": Event("a person with a cup", excitement.trophy, 1.0),
     "skateboard": Event("a person on a skateboard", excitement.skateboard, 1.4, 1, False),
-    "concert": Event("a person with a guitar and a crowd", excitement.concert, 1.45, 6),
+    "concert": Event("a guitar player and a crowd", excitement.concert, 1.45, 6),
     "quarrel": Event("two people talking", anger.quarrel, 1.3, 2),
     "hammer_blow": Event("a person with a hammer", anger.hammer_blow, 1.5),
     "kicked_bin": Event("a person and a bin", anger.kicked_bin, 1.5),

@@ -64,11 +64,11 @@ def hammock(b: EventBrush) -> None:
             )
     b.cast_shadow(0.0, 0.4)
     lying = Bones(
-        arms=(((-0.3, 0.2), (-0.42, 0.3)), ((-0.04, 0.66), (0.08, 0.6))),
-        legs=(((0.26, 0.5), (0.42, 0.62)), ((0.2, 0.62), (0.46, 0.5))),
-        neck=(-0.2, 0.54),
-        hip=(0.04, 0.66),
-        head=(-0.7, -0.6),
+        arms=(((-0.42, 0.5), (-0.5, 0.36)), ((-0.06, 0.62), (0.08, 0.54))),
+        legs=(((0.26, 0.36), (0.38, 0.56)), ((0.24, 0.58), (0.52, 0.42))),
+        neck=(-0.2, 0.49),
+        hip=(0.04, 0.62),
+        head=(-0.6, -0.65),
         tilt=-38,
         look=0.1,
     )
@@ -133,12 +133,20 @@ def lap_cat(b: EventBrush) -> None:
     add_person(b, sitting, 0.0, foot=0.99, tall=0.92)
     for s in (-1, 1):
         b.part(cloth * 1.05, blob([(s * 0.26, 0.56), (s * 0.46, 0.54), (s * 0.47, 0.95), (s * 0.27, 0.95)]), volume=0.8)
-    coat = mix(b.pick_wood(), (1, 1, 1), b.vary(0.1, 0.6))
-    b.part(coat * 0.75, limb([(0.2, 0.66), (0.34, 0.72), (0.32, 0.84), (0.1, 0.87)], 0.08), volume=0.5)
-    b.part(coat, blob([(-0.2, 0.7), (0.0, 0.6), (0.2, 0.62), (0.28, 0.76), (0.16, 0.85), (-0.16, 0.85)]), volume=0.9)
-    ears = [poly([(x - 0.07, 0.7), (x + 0.06, 0.66), (x - 0.02, 0.54)]) for x in (-0.25, -0.09)]
-    b.part(coat * 0.4, oval(-0.17, 0.76, 0.16, 0.135), volume=0, inside=True)
-    b.part(coat, oval(-0.17, 0.755, 0.145, 0.12), *ears, volume=0.7)
-    closed = [limb([(x - 0.04, 0.74), (x, 0.765), (x + 0.04, 0.74)], 0.026) for x in (-0.23, -0.11)]
+    _add_sleepy_cat(b)
+
+
+def _add_sleepy_cat(b: EventBrush) -> None:
+    """A cat that sits on the lap with closed eyes, its tail over the knee."""
+    coat = mix(b.pick_wood(), (1, 1, 1), b.vary(0.0, 0.7))
+    b.part(coat * 0.35, oval(0.0, 0.77, 0.17, 0.15), oval(0.0, 0.6, 0.155, 0.13), volume=0, inside=True)
+    b.part(coat * 0.8, limb([(0.1, 0.84), (0.24, 0.84), (0.26, 0.7)], 0.075, 0.055), volume=0.6)
+    b.part(
+        coat, blob([(-0.09, 0.62), (0.09, 0.62), (0.15, 0.84), (0.08, 0.91), (-0.08, 0.91), (-0.15, 0.84)]), volume=0.8
+    )
+    ears = [poly([(side * 0.14, 0.6), (side * 0.03, 0.53), (side * 0.13, 0.42)]) for side in (-1, 1)]
+    b.part(coat, oval(0.0, 0.6, 0.14, 0.115), *ears, volume=0.7)
+    closed = [limb([(x - 0.04, 0.585), (x, 0.61), (x + 0.04, 0.585)], 0.026) for x in (-0.065, 0.065)]
     b.part(coat * 0.2, *closed, volume=0)
-    b.part((0.8, 0.45, 0.45), oval(-0.17, 0.79, 0.03, 0.022), volume=0.2)
+    b.part((0.8, 0.45, 0.45), oval(0.0, 0.635, 0.032, 0.024), volume=0.2)
+    b.part(coat * 0.75, limb([(0.0, 0.78), (0.0, 0.9)], 0.03), volume=0, inside=True)

@@ -39,7 +39,7 @@ def grave(b: EventBrush) -> None:
 def parting(b: EventBrush) -> None:
     """Someone walks away with a suitcase; another stays behind and reaches out."""
     leaving = Bones(
-        arms=(((0.08, 0.56), (0.02, 0.7)), ((0.04, 0.58), (0.08, 0.74))),
+        arms=(((0.08, 0.56), (0.02, 0.7)), ((0.14, 0.58), (0.24, 0.72))),
         legs=(((-0.1, 0.82), (-0.22, 0.95)), ((0.1, 0.82), (0.16, 0.97))),
         neck=(0.02, 0.42),
         hip=(-0.02, 0.68),
@@ -57,14 +57,16 @@ def parting(b: EventBrush) -> None:
         look=0.35,
         cover=True,
     )
-    b.cast_shadow(0.42, 0.24)
+    b.cast_shadow(0.4, 0.3)
     b.cast_shadow(-0.46, 0.22)
     add_person(b, staying, -0.48, tall=0.9)
-    add_person(b, leaving, 0.4, tall=0.94)
+    add_person(b, leaving, 0.3, tall=0.94)
     leather = b.pick_paint() * 0.8
-    b.part(leather * 0.5, limb([(0.4, 0.74), (0.48, 0.69), (0.56, 0.74)], 0.035), volume=0.3)
-    b.part(leather, poly([(0.32, 0.74), (0.64, 0.74), (0.64, 0.93), (0.32, 0.93)]), volume=0.7)
-    b.part(leather * 0.55, limb([(0.4, 0.75), (0.4, 0.92)], 0.03), limb([(0.56, 0.75), (0.56, 0.92)], 0.03), volume=0)
+    b.part(leather * 0.5, limb([(0.46, 0.77), (0.54, 0.71), (0.62, 0.77)], 0.04), volume=0.3)
+    b.part(leather, poly([(0.38, 0.77), (0.7, 0.77), (0.7, 0.97), (0.38, 0.97)]), volume=0.7)
+    b.part(
+        leather * 0.55, limb([(0.45, 0.78), (0.45, 0.96)], 0.035), limb([(0.63, 0.78), (0.63, 0.96)], 0.035), volume=0
+    )
 
 
 def empty_chair(b: EventBrush) -> None:
