@@ -18,6 +18,8 @@ CONTRAST = (0.17, 0.23)
 """Mean and deviation of the luma that an exposure aims at, each drawn evenly."""
 AIM = 0.85
 """How much of the way to its aim an exposure goes."""
+MOST_COLOUR = 0.3
+"""How colourful an image is at most: the mean distance of its three channels from its luma, all three together."""
 STREAKS = 6
 """Copies of the image of which the streaks are made."""
 
@@ -99,5 +101,7 @@ def expose(canvas: Canvas, rng: np.random.Generator) -> None:
     aim_deviation = deviation + AIM * (float(rng.uniform(*CONTRAST)) - deviation)
     gain = min(aim_deviation / max(deviation, 0.02), 3.0)
     exposed = np.clip((luma - mean) * gain + aim_mean, 0.02, 0.98)
-    canvas.rgb *= (exposed / np.maximum(luma, 0.02))[..., None] ** 0.75
-    canvas.rgb += (exposed - canvas.rgb @ LUMA)[..., None]
+    colour = canvas.rgb - luma[..., None]
+    strength = np.sqrt(np.clip(exposed / np.maximum(luma, 0.05), 0.3, 2))
+    limit = MOST_COLOUR / max(float(np.abs(colour).mean()) * 3, MOST_COLOUR)
+    canvas.rgb[:] = exposed[..., None] + colour * (strength * limit)[..., None]

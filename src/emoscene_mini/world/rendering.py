@@ -15,6 +15,8 @@ from emoscene_mini.world.placing import Placing, Stand, place_all
 from emoscene_mini.world.plan import Plan
 
 ONLOOKERS = ("person", "child", "person")
+FIGURE_LIGHT = 0.5
+"""How far the light on figures is lifted to white, so that no palette hides a face."""
 
 
 def render_plan(plan: Plan, size: int = 128) -> Image.Image:
@@ -64,15 +66,16 @@ def _draw_scene(canvas: Canvas, light: Light, plan: Plan, rng: list[np.random.Ge
     if view.empty:
         canvas.rgb += (mix(light.haze, light.horizon, 0.3) - canvas.rgb) * view.empty
     placing = place_all(plan, ground, rng[4])
+    scene_light, light = light, light.with_(ambient=mix(light.ambient, (1, 1, 1), FIGURE_LIGHT))
     if placing.object:
         _draw_object(canvas, light, plan, plan.object, placing.object, rng[4])
     _draw_onlookers(canvas, light, plan, placing, rng[4])
-    _draw_things(canvas, light, plan, rng[2], ("ground",))
+    _draw_things(canvas, scene_light, plan, rng[2], ("ground",))
     if placing.figure:
         _draw_object(canvas, light, plan, plan.figure, placing.figure, rng[4])
     if placing.event:
         _draw_event(canvas, light, plan, placing.event, rng[4])
-    _draw_things(canvas, light, plan, rng[2], ("air",))
+    _draw_things(canvas, scene_light, plan, rng[2], ("air",))
     front = placing.event or placing.figure
     assert front is not None, "a scene has an event or a figure"
     return front.x, front.feet - 0.55 * front.height
