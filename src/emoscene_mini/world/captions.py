@@ -94,8 +94,15 @@ def _tenth(value: float) -> float:
 
 
 def attributes(plan: Plan, picture: Image.Image) -> dict[str, object]:
-    """EmoSet's attributes of a rendered plan: brightness and colourfulness by tenths (Hasler and Suesstrunk's measure),
-    scene, objects, and the face and the action where there are any.
+    """Describe a rendered plan by EmoSet's attributes.
+
+    Args:
+        plan: The plan.
+        picture: What was rendered of it.
+
+    Returns:
+        Brightness and colourfulness by tenths (Hasler and Suesstrunk's measure), the scene, the objects, and the face
+        and the action of a person where there is one.
     """
     r, g, b = np.moveaxis(np.asarray(picture.convert("RGB"), np.float32), 2, 0)
     red_green, yellow_blue = r - g, (r + g) / 2 - b
@@ -106,12 +113,22 @@ def attributes(plan: Plan, picture: Image.Image) -> dict[str, object]:
     }
     if plan.scene != "portrait":
         found["scene"] = _EMOSET_SCENES.get(plan.scene, plan.scene)
-    names = ["Human face"] if plan.scene == "portrait" else [plan.object] if plan.object else []
-    if names:
+    if names := _list_objects(plan):
         found["object"] = [_EMOSET_OBJECTS.get(name, name.capitalize()) for name in names]
-    person = plan.object in ("person", "child")
-    if (plan.scene == "portrait" or person) and plan.expression in _EMOSET_FACES:
+    person = plan.figure in ("person", "child")
+    in_event = bool(plan.event) and EVENTS[plan.event].people > 0
+    if (plan.scene == "portrait" or person or in_event) and plan.expression in _EMOSET_FACES:
         found["facial_expression"] = plan.expression
     if person and plan.pose in _ACTIONS:
         found["human_action"] = _ACTIONS[plan.pose]
     return found
+
+
+def _list_objects(plan: Plan) -> list[str]:
+    """The object, and a bystander beside it."""
+    if plan.scene == "portrait":
+        return ["Human face"]
+    names = [plan.object] if plan.object else []
+    if plan.figure and plan.figure not in names:
+        names.append(plan.figure)
+    return names

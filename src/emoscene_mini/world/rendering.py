@@ -15,7 +15,7 @@ from emoscene_mini.world.placing import Placing, Stand, place_all
 from emoscene_mini.world.plan import Plan
 
 ONLOOKERS = ("person", "child", "person")
-FIGURE_LIGHT = 0.5
+FIGURE_LIGHT = 0.7
 """How far the light on figures is lifted to white, so that no palette hides a face."""
 
 
@@ -93,19 +93,15 @@ def _draw_event(canvas: Canvas, light: Light, plan: Plan, stand: Stand, rng: np.
     events.draw_event(plan.event, canvas, light, rng, place, plan.expression, _strength(plan), pose=plan.pose)
 
 
-def _draw_object(
-    canvas: Canvas, light: Light, plan: Plan, name: str, stand: Stand, rng: np.random.Generator
-) -> None:
+def _draw_object(canvas: Canvas, light: Light, plan: Plan, name: str, stand: Stand, rng: np.random.Generator) -> None:
     """An object with its shadow."""
     rows = round(stand.height * SIZE)
     sprite = objects.sprite(name, rng, rows, plan.pose, light.side, plan.expression, light.night)
     canvas.shadow(stand.x, stand.feet - 0.004, 0.42 * stand.height, light, 0.5)
-    canvas.stamp(sprite, stand.x, stand.feet, light, 0.03, 0.25 + 0.15 * light.night)
+    canvas.stamp(sprite, stand.x, stand.feet, light, 0.03, 0.4 + 0.2 * light.night)
 
 
-def _draw_onlookers(
-    canvas: Canvas, light: Light, plan: Plan, placing: Placing, rng: np.random.Generator
-) -> None:
+def _draw_onlookers(canvas: Canvas, light: Light, plan: Plan, placing: Placing, rng: np.random.Generator) -> None:
     """People behind what happens, where the composition is crowded."""
     count = COMPOSITIONS[plan.composition].crowd
     front = placing.event or placing.figure
