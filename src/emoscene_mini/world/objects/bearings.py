@@ -84,7 +84,7 @@ BEARINGS: dict[str, Bearing] = {
         tail=-1.0,
         arch=0.1,
     ),
-    "slumped": Bearing(hip=(0.0, 0.03), chest=(0.0, 0.05), head=(0.02, 0.32), nose=-48, ears=-0.4, tail=-1.0),
+    "slumped": Bearing(hip=(0.0, 0.03), chest=(-0.02, 0.05), head=(0.1, 0.29), nose=-38, ears=-0.4, tail=-1.0),
 }
 
 
