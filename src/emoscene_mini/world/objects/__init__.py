@@ -87,9 +87,19 @@ RIM = 0.014  # width of a sprite's edge, relative to its height
 DARK_RIM, LIGHT_RIM = (44, 34, 40), (246, 240, 226)
 
 Painter = Callable[[Brush, np.random.Generator, str, str, float], None]
-PAINTERS: dict[str, Painter] = {
-    name: getattr(module, name) for module in (people, animals, belongings) for name in OBJECTS if hasattr(module, name)
-}
+
+
+def _collect_painters() -> dict[str, Painter]:
+    """The function that draws an object bears its name, in one of the three modules."""
+    painters: dict[str, Painter] = {}
+    for module in (people, animals, belongings):
+        for name in OBJECTS:
+            if hasattr(module, name):
+                painters[name] = getattr(module, name)
+    return painters
+
+
+PAINTERS = _collect_painters()
 
 
 def sprite(

@@ -24,10 +24,23 @@ DOG = Skeleton(hip=(-0.34, 0.63), chest=(0.16, 0.61), head=(0.3, 0.33), thick=0.
 CAT = Skeleton(hip=(-0.26, 0.68), chest=(0.12, 0.67), head=(0.2, 0.42), thick=0.26, leg=0.105)
 HORSE = Skeleton(hip=(-0.32, 0.55), chest=(0.12, 0.54), head=(0.34, 0.24), thick=0.29, leg=0.105)
 
+CAT_BEARINGS = BEARINGS | {
+    "crouching": Bearing(hip=(0.08, 0.14), chest=(-0.02, 0.2), head=(0.0, 0.11), ears=-1.0, tail=-1.0, arch=0.12),
+    "slumped": Bearing(chest=(0.0, 0.06), head=(0.04, 0.22), nose=-30, ears=-0.6, tail=-1.0),
+}
+"""A cat's large head stays above the ground."""
+
 HORSE_BEARINGS = BEARINGS | {
-    "gazing": Bearing(chest=(0.0, -0.03), head=(-0.08, -0.02), nose=44, ears=0.8, tail=0.6),
+    "gazing": Bearing(hip=(0.04, 0.04), chest=(-0.04, -0.05), head=(-0.16, 0.03), nose=68, ears=0.8, tail=-0.4),
     "recoiling": Bearing(
-        hip=(0.02, 0.06), chest=(-0.06, -0.08), head=(-0.14, 0.02), nose=28, front=(0.2, -0.16), ears=-0.8, tail=-0.4
+        hip=(0.02, 0.04),
+        chest=(-0.06, -0.06),
+        head=(-0.18, 0.0),
+        nose=8,
+        back=True,
+        front=(0.2, -0.16),
+        ears=-0.8,
+        tail=-0.4,
     ),
 }
 """A horse neither sits nor lowers its rump."""
@@ -53,7 +66,7 @@ def dog(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: f
     bow = (rump[0] - 0.14, rump[1] - 0.06 * bearing.tail)
     b.part(coat * 0.8, limb([rump, bow, tip], 0.11, 0.09), volume=0.6)
     draw_body(b, coat, DOG, bearing)
-    head = Profile(x, y, 0.175, bearing.nose)
+    head = Profile(x, y, 0.175, bearing.nose, bearing.back)
     b.part(coat, limb([(chest[0] + 0.02, chest[1] - 0.02), (x - 0.03, y + 0.04)], 0.26, 0.2), volume=0.6)
     neck = ((x + chest[0]) / 2, (y + chest[1]) / 2 + 0.04)
     across = 0.13 * np.array([-(y - chest[1]), x - chest[0]]) / max(float(np.hypot(x - chest[0], y - chest[1])), 0.05)
@@ -92,7 +105,7 @@ def _draw_dog_head(b: Brush, head: Profile, coat: np.ndarray, ears: float, expre
 
 def cat(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: float) -> None:
     """Draw a cat."""
-    coat, bearing = _sample_coat(rng, CAT_COATS), BEARINGS[pose]
+    coat, bearing = _sample_coat(rng, CAT_COATS), CAT_BEARINGS[pose]
     hip, chest, (x, y) = CAT.bend(bearing)
     root, level = (hip[0] - 0.06, hip[1] - 0.02), bearing.tail
     tail = [root, (root[0] - 0.15, root[1] - 0.02 - 0.1 * level), (root[0] - 0.22, root[1] - 0.3 * level)]
@@ -101,6 +114,8 @@ def cat(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: f
     draw_body(b, coat, CAT, bearing)
     b.part(coat, limb([chest, (x, y)], 0.24, 0.26), volume=0.5)
     look = (0.1, -0.012 * bearing.nose)
+    if bearing.back:
+        look = (-0.34, 0.0)
     _draw_cat_head(b, x, y, 0.2, coat, bearing.ears, expression, look)
 
 
@@ -143,7 +158,7 @@ def horse(b: Brush, rng: np.random.Generator, pose: str, expression: str, night:
     poll = (x - 0.04, y - 0.02)
     b.part(coat, limb([(chest[0] + 0.03, chest[1]), poll], 0.27, 0.17), volume=0.7)
     b.part(mane, limb(_trace_crest(chest, poll), 0.13, 0.1), volume=0.5)
-    _draw_horse_head(b, Profile(x, y, 0.115, bearing.nose), coat, mane, bearing.ears, expression)
+    _draw_horse_head(b, Profile(x, y, 0.115, bearing.nose, bearing.back), coat, mane, bearing.ears, expression)
 
 
 def _trace_crest(chest: tuple[float, float], poll: tuple[float, float]) -> list[tuple[float, float]]:
@@ -192,6 +207,7 @@ class Flight:
         beak: Degrees by which the beak is raised.
         wings: Degrees by which the wings are raised from hanging at its side.
         legs: Whether it stands on its legs.
+        back: Whether the head is turned round, to look backwards.
     """
 
     at: tuple[float, float] = (-0.03, 0.62)
@@ -200,17 +216,18 @@ class Flight:
     beak: float = 0.0
     wings: float = 0.0
     legs: bool = True
+    back: bool = False
 
 
 FLIGHTS: dict[str, Flight] = {
     "standing": Flight(),
-    "jumping": Flight(at=(-0.02, 0.6), pitch=35, head=(0.17, -0.26), beak=12, wings=130),
-    "gazing": Flight(pitch=45, head=(0.1, -0.32), beak=48),
+    "jumping": Flight(at=(-0.02, 0.55), pitch=30, head=(0.19, -0.26), beak=12, wings=80),
+    "gazing": Flight(at=(-0.06, 0.63), pitch=72, head=(0.08, -0.38), beak=60, wings=30),
     "resting": Flight(at=(-0.03, 0.76), pitch=8, head=(0.16, -0.2), legs=False),
-    "charging": Flight(at=(-0.08, 0.56), pitch=-8, head=(0.32, 0.02), beak=-14, wings=110),
-    "recoiling": Flight(at=(-0.02, 0.66), pitch=60, head=(-0.06, -0.33), beak=24, wings=55),
+    "charging": Flight(at=(-0.08, 0.56), pitch=-8, head=(0.32, 0.02), beak=-14, wings=70),
+    "recoiling": Flight(at=(0.0, 0.64), pitch=58, head=(0.0, -0.34), beak=8, wings=40, back=True),
     "crouching": Flight(at=(-0.06, 0.77), pitch=-6, head=(0.27, 0.02), beak=-8, wings=28, legs=False),
-    "slumped": Flight(at=(-0.04, 0.64), pitch=30, head=(0.25, -0.04), beak=-62, wings=-25),
+    "slumped": Flight(at=(-0.06, 0.6), pitch=34, head=(0.28, 0.02), beak=-66, wings=-34),
 }
 
 
@@ -221,13 +238,14 @@ def bird(b: Brush, rng: np.random.Generator, pose: str, expression: str, night: 
     if flight.legs:
         x, y = flight.at
         for step in (-0.06, 0.08):
-            shin = [(x + step, y + 0.16), (x + step, 0.95), (x + step + 0.09, 0.955)]
+            sole = min(0.95, y + 0.34)
+            shin = [(x + step, y + 0.16), (x + step, sole), (x + step + 0.09, sole + 0.005)]
             b.part(BEAK * 0.85, limb(shin, 0.055, 0.05), volume=0.4)
-    _draw_wing(b, body, coat * 0.55, flight.wings - 12)
+    _draw_wing(b, body, coat * 0.55, 1.6 * flight.wings - 12)
     b.part(coat * 0.7, blob(body.place((-0.8, -0.3), (-2.0, -0.25), (-2.1, 0.3), (-1.8, 0.5), (-0.7, 0.5))), volume=0.5)
     b.part(coat, limb(body.place((-0.6, 0.0), (0.35, 0.0)), 0.4, 0.5), volume=0.85)
     b.part(coat * 0.3 + 0.66, oval(*body.place((0.55, 0.4))[0], 0.17, 0.15), volume=0.3, inside=True, soft=0.01)
-    head = Profile(flight.at[0] + flight.head[0], flight.at[1] + flight.head[1], 0.165, flight.beak)
+    head = Profile(flight.at[0] + flight.head[0], flight.at[1] + flight.head[1], 0.165, flight.beak, flight.back)
     b.part(coat, limb([body.place((0.4, -0.2))[0], (head.x, head.y)], 0.34, 0.28), volume=0.6)
     _draw_wing(b, body, coat * 0.72, flight.wings)
     _draw_bird_head(b, head, coat, expression)

@@ -24,6 +24,7 @@ class Bearing:
         chest: Shift of the chest, which neck and head follow.
         head: Shift of the head beyond the chest's.
         nose: Degrees by which the nose is raised.
+        back: Whether the head is turned round, to look backwards.
         front: Shift of the forefeet.
         rear: Shift of the hind feet.
         ears: 1 for pricked, 0 at rest, -1 for flat.
@@ -35,6 +36,7 @@ class Bearing:
     chest: Shift = (0.0, 0.0)
     head: Shift = (0.0, 0.0)
     nose: float = 0.0
+    back: bool = False
     front: Shift = (0.0, 0.0)
     rear: Shift = (0.0, 0.0)
     ears: float = 0.2
@@ -63,7 +65,14 @@ BEARINGS: dict[str, Bearing] = {
         tail=0.3,
     ),
     "recoiling": Bearing(
-        hip=(-0.02, 0.14), chest=(-0.1, -0.02), head=(-0.12, 0.0), nose=20, front=(0.16, 0.0), ears=-0.6, tail=-0.7
+        hip=(-0.02, 0.1),
+        chest=(-0.08, -0.02),
+        head=(-0.14, -0.02),
+        nose=12,
+        back=True,
+        front=(0.2, -0.08),
+        ears=-0.6,
+        tail=-0.7,
     ),
     "crouching": Bearing(
         hip=(0.08, 0.16),
@@ -75,7 +84,7 @@ BEARINGS: dict[str, Bearing] = {
         tail=-1.0,
         arch=0.1,
     ),
-    "slumped": Bearing(hip=(0.0, 0.03), chest=(0.0, 0.05), head=(0.02, 0.32), nose=-48, ears=-0.4, tail=-1.0),
+    "slumped": Bearing(hip=(0.0, 0.03), chest=(-0.02, 0.05), head=(0.1, 0.29), nose=-38, ears=-0.4, tail=-1.0),
 }
 
 

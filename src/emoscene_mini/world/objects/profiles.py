@@ -29,20 +29,32 @@ JAW: dict[str, float] = {
 
 @dataclass(frozen=True)
 class Profile:
-    """A head's middle and radius, in units of the brush's height, and by how many degrees its nose is raised."""
+    """A head seen from the side.
+
+    Args:
+        x: Its middle, in units of the brush's height.
+        y: Its middle, downwards.
+        r: Its radius.
+        pitch: Degrees by which the nose is raised.
+        back: Whether it looks to the left, away from where the body is going.
+    """
 
     x: float
     y: float
     r: float
     pitch: float = 0.0
+    back: bool = False
 
     def place(self, *points: Point) -> list[Point]:
         """Points in head radii, x to the nose and y down, in the brush's units."""
         angle = np.radians(-self.pitch)
         cos, sin = float(np.cos(angle)), float(np.sin(angle))
+        ahead = self.r
+        if self.back:
+            ahead = -self.r
         placed = []
         for u, v in points:
-            placed.append((self.x + self.r * (u * cos - v * sin), self.y + self.r * (u * sin + v * cos)))
+            placed.append((self.x + ahead * (u * cos - v * sin), self.y + self.r * (u * sin + v * cos)))
         return placed
 
 
