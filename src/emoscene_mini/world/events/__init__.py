@@ -59,7 +59,7 @@ EVENTS: dict[str, Event] = {
     "reading": Event("a person with a book", contentment.reading, 1.35, 1, False),
     "hammock": Event("a person in a hammock", contentment.hammock, 1.7, 1, False),
     "fishing": Event("a person with a fishing rod", contentment.fishing, 1.5, 1, False),
-    "lap_cat": Event("a person and a cat in a chair", contentment.lap_cat, 1.05, 1, True, ("cat",)),
+    "lap_cat": Event("a person and a cat", contentment.lap_cat, 1.05, 1, True, ("cat",)),
     "finish": Event("a person and a ribbon", excitement.finish, 1.35, 1, False),
     "trophy": Event("a person with a cup", excitement.trophy, 1.0),
     "skateboard": Event("a person on a skateboard", excitement.skateboard, 1.4, 1, False),
