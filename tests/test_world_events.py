@@ -10,6 +10,7 @@ import pytest
 from emoscene_mini.world import events, expressions, objects
 from emoscene_mini.world.canvas import SIZE, Canvas, Light, rgb
 from emoscene_mini.world.events import EVENTS, Place
+from emoscene_mini.world.events.stage import EventBrush
 
 DAY = Light(
     rgb("5a9fe0"), rgb("dcecf4"), np.ones(3, np.float32), rgb("cfe0ea"), rgb("fff0c0"), (0.3, 0.2), fog=0.3, night=0.0
@@ -50,6 +51,15 @@ def test_event_stays_in_its_place_and_fills_it(name: str) -> None:
         assert rows[-1] > PLACE.feet - 0.03, "it does not reach the ground"
         assert columns[-1] - columns[0] > 0.6 * tall * EVENTS[name].aspect, "it is much narrower than its box"
         assert changed.sum() > 0.25 * tall**2 * EVENTS[name].aspect * SIZE**2
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_is_not_cut_off_at_its_box(name: str) -> None:
+    for seed in range(6):
+        b = EventBrush(180, EVENTS[name].aspect, -1.0, np.random.default_rng(seed), "neutral", 1.0, None, 0.0)
+        EVENTS[name].draw(b)
+        for side in (b.alpha[:, 0], b.alpha[:, -1], b.alpha[0]):
+            assert (side > 0.5).sum() <= 5
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -106,19 +116,7 @@ def test_intensity_moves_the_face() -> None:
 
 
 def test_words_are_neutral_short_and_few() -> None:
-    emotional = {
-        "happy",
-        "sad",
-        "angry",
-        "afraid",
-        "scary",
-        "funny",
-        "rotten",
-        "lonely",
-        "bowed",
-        "vomiting",
-        "fleeing",
-    }
+    emotional = {"happy", "sad", "angry", "afraid", "scary", "funny", "lonely", "sick", "bowed"}
     vocabulary = set()
     for event in EVENTS.values():
         words = event.words.split()
@@ -133,10 +131,10 @@ def test_an_event_takes_at_most_25_ms() -> None:
     """Processor time, the best of three, averaged over the events."""
     spent = []
     for name in EVENTS:
-        best = np.inf
+        times = []
         for seed in range(3):
             start = time.process_time()
             draw(name, seed, Place(0.03, 0.97, 0.95, 0.7))
-            best = min(best, time.process_time() - start)
-        spent.append(best)
+            times.append(time.process_time() - start)
+        spent.append(min(times))
     assert np.mean(spent) < 0.025

@@ -10,10 +10,10 @@ from emoscene_mini.world.events.stage import EventBrush
 
 
 def quarrel(b: EventBrush) -> None:
-    """Two people lean at each other, one with a raised fist, one with a pointing arm."""
+    """Two people lean at each other, each with a raised fist."""
     legs = (((-0.2, 0.84), (-0.32, 0.97)), ((0.05, 0.82), (0.08, 0.97)))
     fist = Bones(
-        arms=(((-0.24, 0.36), (-0.2, 0.1)), ((-0.06, 0.58), (0.1, 0.64))),
+        arms=(((-0.24, 0.36), (-0.2, 0.1)), ((0.0, 0.6), (0.14, 0.66))),
         legs=legs,
         neck=(0.06, 0.4),
         hip=(-0.1, 0.68),
@@ -21,8 +21,8 @@ def quarrel(b: EventBrush) -> None:
         look=0.42,
         tilt=14,
     )
-    point = Bones(
-        arms=(((-0.22, 0.56), (-0.2, 0.72)), ((0.2, 0.56), (0.46, 0.54))),
+    answer = Bones(
+        arms=(((-0.26, 0.4), (-0.34, 0.18)), ((0.02, 0.62), (0.18, 0.56))),
         legs=legs,
         neck=(0.06, 0.4),
         hip=(-0.1, 0.68),
@@ -30,7 +30,7 @@ def quarrel(b: EventBrush) -> None:
         look=0.42,
         tilt=14,
     )
-    for x, bones, side in ((-0.33, fist, 1), (0.33, point, -1)):
+    for x, bones, side in ((-0.36, fist, 1), (0.36, answer, -1)):
         b.cast_shadow(x, 0.24)
         add_person(b, bones, x, tall=b.vary(0.9, 0.96), side=side)
 

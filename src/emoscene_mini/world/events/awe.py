@@ -15,16 +15,16 @@ def whale(b: EventBrush) -> None:
     back = mix(b.pick_stone() * 0.55, b.pick_paint(), 0.25)
     water, foam = rgb("5a8fb0"), rgb("f2f6f8")
     b.part(water, oval(0.12, 0.93, 0.52, 0.065), volume=0.3)
-    body = [(-0.3, 0.06), (-0.08, 0.0), (0.16, 0.14), (0.36, 0.5), (0.42, 0.92), (0.02, 0.92), (-0.08, 0.56)]
-    b.part(back, blob([*body, (-0.26, 0.26)]), volume=0.9)
-    belly = [(-0.36, 0.12), (-0.18, 0.2), (0.0, 0.44), (0.14, 0.92), (-0.04, 0.94), (-0.14, 0.6), (-0.32, 0.28)]
+    body = [(-0.3, 0.12), (-0.08, 0.08), (0.16, 0.2), (0.36, 0.5), (0.42, 0.92), (0.02, 0.92), (-0.08, 0.56)]
+    b.part(back, blob([*body, (-0.27, 0.3)]), volume=0.9)
+    belly = [(-0.36, 0.16), (-0.18, 0.24), (0.0, 0.44), (0.14, 0.92), (-0.04, 0.94), (-0.14, 0.6), (-0.32, 0.28)]
     b.part(mix(back, (1, 1, 1), 0.75), blob(belly), volume=0.5, inside=True)
     grooves = [limb([(-0.24 + d, 0.26), (-0.09 + d, 0.52), (0.0 + d, 0.88)], 0.02) for d in (-0.01, 0.06)]
     b.part(mix(back, (1, 1, 1), 0.35), *grooves, volume=0, inside=True)
     b.part(back * 0.8, blob([(0.24, 0.38), (0.52, 0.3), (0.62, 0.42), (0.34, 0.54)]), volume=0.6)
     b.part(back * 0.7, blob([(-0.06, 0.52), (-0.34, 0.62), (-0.38, 0.74), (-0.02, 0.64)]), volume=0.6)
-    b.part((1, 1, 1), oval(0.0, 0.23, 0.045), volume=0)
-    b.part((0.06, 0.05, 0.08), oval(-0.005, 0.235, 0.03), volume=0)
+    b.part((1, 1, 1), oval(0.0, 0.28, 0.045), volume=0)
+    b.part((0.06, 0.05, 0.08), oval(-0.005, 0.285, 0.03), volume=0)
     drops = [
         oval(x, 0.9 - h, r)
         for x, h, r in (
@@ -53,7 +53,7 @@ def stone_head(b: EventBrush) -> None:
     b.part(stone * 1.1, blob([(0.09, 0.28), (0.19, 0.28), (0.27, 0.62), (0.02, 0.62)]), volume=0.95)
     b.part(stone * 0.5, limb([(0.02, 0.74), (0.27, 0.74)], 0.045), volume=0)
     b.part(stone * 1.05, limb([(0.0, 0.8), (0.28, 0.8)], 0.06), volume=0.8)
-    b.part(stone * 0.8, poly([(-0.2, 0.34), (-0.29, 0.32), (-0.27, 0.72), (-0.16, 0.7)]), volume=0.6)
+    b.part(stone * 0.8, poly([(-0.2, 0.34), (-0.28, 0.32), (-0.26, 0.72), (-0.16, 0.7)]), volume=0.6)
     b.add_sprite("person", -0.42, 0.99, SMALL, "gazing")
 
 
@@ -68,7 +68,13 @@ def giant_tree(b: EventBrush) -> None:
     b.part(bark, *forks, volume=0.6)
     cracks = [limb([(0.1 + d, 0.42), (0.1 + 1.2 * d, 0.9)], 0.025) for d in (-0.1, 0.02, 0.13)]
     b.part(bark * 0.6, *cracks, volume=0, inside=True)
-    for x, y, r in ((-0.36, 0.27, 0.17), (0.5, 0.27, 0.18), (-0.14, 0.15, 0.16), (0.32, 0.14, 0.17), (0.09, 0.2, 0.21)):
+    for x, y, r in (
+        (-0.36, 0.27, 0.17),
+        (0.5, 0.27, 0.18),
+        (-0.14, 0.19, 0.16),
+        (0.32, 0.18, 0.17),
+        (0.09, 0.23, 0.21),
+    ):
         b.part(leaf * b.vary(0.85, 1.1), oval(x, y, 1.15 * r, 0.85 * r), volume=0.9)
     b.add_sprite("person", -0.4, 0.99, SMALL * 0.9, "gazing")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from emoscene_mini.world.brush import blob, limb, oval, poly
 from emoscene_mini.world.canvas import rgb
 from emoscene_mini.world.events.stage import EventBrush
+
+Placer = Callable[[list[tuple[float, float]]], list[tuple[float, float]]]
 
 
 def add_beast(b: EventBrush, coat: np.ndarray, x: float, foot: float, tall: float) -> None:
@@ -39,7 +43,8 @@ def add_beast(b: EventBrush, coat: np.ndarray, x: float, foot: float, tall: floa
     _add_jaws(b, coat, at, tall)
 
 
-def _add_jaws(b: EventBrush, coat: np.ndarray, at, tall: float) -> None:  # type: ignore[no-untyped-def]
+def _add_jaws(b: EventBrush, coat: np.ndarray, at: Placer, tall: float) -> None:
+    """The head with its open jaws; `at` places points of the animal on the event's brush."""
     b.part(rgb("501018"), poly(at([(0.36, 0.24), (0.72, 0.22), (0.64, 0.56), (0.4, 0.46)])), volume=0)
     b.part(coat * 0.9, limb(at([(0.36, 0.44), (0.62, 0.58)]), 0.13 * tall, 0.09 * tall), volume=0.6)
     b.part(coat, limb(at([(0.36, 0.18), (0.72, 0.18)]), 0.22 * tall, 0.13 * tall), volume=0.7)

@@ -117,36 +117,39 @@ def fishing(b: EventBrush) -> None:
 
 
 def lap_cat(b: EventBrush) -> None:
-    """Someone in an armchair, a cat asleep on the lap."""
+    """Someone in an armchair, seen from the side, with a cat on the lap."""
     cloth = b.pick_paint()
-    b.cast_shadow(0.0, 0.46)
-    b.part(cloth * 0.75, blob([(-0.36, 0.12), (0.0, 0.06), (0.36, 0.12), (0.4, 0.6), (0.34, 0.9), (-0.34, 0.9)]))
-    b.part(cloth * 0.55, poly([(-0.4, 0.88), (0.4, 0.88), (0.36, 0.98), (-0.36, 0.98)]), volume=0.4)
-    b.part(cloth, blob([(-0.3, 0.68), (0.3, 0.68), (0.32, 0.92), (-0.32, 0.92)]), volume=0.7)
-    sitting = Bones(
-        arms=(((-0.24, 0.58), (-0.2, 0.72)), ((0.24, 0.58), (0.2, 0.62))),
-        legs=(((-0.13, 0.8), (-0.15, 0.97)), ((0.13, 0.8), (0.15, 0.97))),
-        hip=(0.0, 0.7),
-        neck=(0.0, 0.43),
-        look=0.0,
-    )
-    add_person(b, sitting, 0.0, foot=0.99, tall=0.92)
-    for s in (-1, 1):
-        b.part(cloth * 1.05, blob([(s * 0.26, 0.56), (s * 0.46, 0.54), (s * 0.47, 0.95), (s * 0.27, 0.95)]), volume=0.8)
-    _add_sleepy_cat(b)
-
-
-def _add_sleepy_cat(b: EventBrush) -> None:
-    """A cat that sits on the lap with closed eyes, its tail over the knee."""
-    coat = mix(b.pick_wood(), (1, 1, 1), b.vary(0.0, 0.7))
-    b.part(coat * 0.35, oval(0.0, 0.77, 0.17, 0.15), oval(0.0, 0.6, 0.155, 0.13), volume=0, inside=True)
-    b.part(coat * 0.8, limb([(0.1, 0.84), (0.24, 0.84), (0.26, 0.7)], 0.075, 0.055), volume=0.6)
+    b.cast_shadow(-0.06, 0.5)
+    b.part(cloth * 0.7, blob([(-0.5, 0.1), (-0.3, 0.08), (-0.22, 0.5), (-0.2, 0.9), (-0.46, 0.9)]), volume=0.7)
     b.part(
-        coat, blob([(-0.09, 0.62), (0.09, 0.62), (0.15, 0.84), (0.08, 0.91), (-0.08, 0.91), (-0.15, 0.84)]), volume=0.8
+        cloth * 0.5, limb([(-0.38, 0.88), (-0.38, 0.97)], 0.08), limb([(0.06, 0.88), (0.06, 0.97)], 0.08), volume=0.4
     )
-    ears = [poly([(side * 0.14, 0.6), (side * 0.03, 0.53), (side * 0.13, 0.42)]) for side in (-1, 1)]
-    b.part(coat, oval(0.0, 0.6, 0.14, 0.115), *ears, volume=0.7)
-    closed = [limb([(x - 0.04, 0.585), (x, 0.61), (x + 0.04, 0.585)], 0.026) for x in (-0.065, 0.065)]
+    sitting = Bones(
+        arms=(((0.1, 0.58), (0.2, 0.6)), ((0.04, 0.66), (0.18, 0.62))),
+        legs=(((0.44, 0.75), (0.46, 0.95)), ((0.46, 0.77), (0.5, 0.97))),
+        hip=(0.0, 0.74),
+        neck=(-0.06, 0.44),
+        head=(0.0, -0.92),
+        tilt=8,
+        look=0.3,
+    )
+    add_person(b, sitting, -0.14, foot=0.98, tall=0.94)
+    b.part(cloth, blob([(-0.44, 0.7), (0.02, 0.7), (0.12, 0.76), (0.1, 0.92), (-0.44, 0.92)]), volume=0.8)
+    b.part(cloth * 1.15, limb([(-0.36, 0.71), (0.05, 0.71)], 0.1), volume=0.6)
+    _add_lying_cat(b)
+
+
+def _add_lying_cat(b: EventBrush) -> None:
+    """A cat in profile on the knees: a round back, two ears, closed eyes, a hanging tail."""
+    coat = mix(b.pick_wood(), (1, 1, 1), b.vary(0.0, 0.7))
+    body = blob([(0.0, 0.68), (0.04, 0.52), (0.18, 0.45), (0.32, 0.54), (0.36, 0.7)])
+    b.part(coat * 0.3, oval(0.16, 0.6, 0.19, 0.17), oval(0.36, 0.48, 0.155, 0.14), volume=0, inside=True)
+    b.part(coat * 0.85, limb([(0.04, 0.64), (-0.06, 0.56), (-0.02, 0.46)], 0.075, 0.055), volume=0.6)
+    b.part(coat, body, limb([(0.28, 0.68), (0.42, 0.7)], 0.09), volume=0.85)
+    ears = [poly([(x - 0.065, 0.44), (x + 0.065, 0.44), (x + lean, 0.28)]) for x, lean in ((0.29, -0.04), (0.43, 0.04))]
+    b.part(coat, oval(0.36, 0.48, 0.14, 0.12), *ears, volume=0.7)
+    closed = [limb([(x - 0.04, 0.47), (x, 0.495), (x + 0.04, 0.47)], 0.026) for x in (0.31, 0.43)]
     b.part(coat * 0.2, *closed, volume=0)
-    b.part((0.8, 0.45, 0.45), oval(0.0, 0.635, 0.032, 0.024), volume=0.2)
-    b.part(coat * 0.75, limb([(0.0, 0.78), (0.0, 0.9)], 0.03), volume=0, inside=True)
+    b.part((0.8, 0.45, 0.45), oval(0.37, 0.53, 0.032, 0.024), volume=0.2)
+    bands = [limb([(x, 0.46), (x + 0.02, 0.58)], 0.04) for x in (0.1, 0.2)]
+    b.part(coat * 0.6, *bands, volume=0, inside=True)

@@ -88,8 +88,8 @@ def rotten_fish(b: EventBrush) -> None:
     )
     wood = b.pick_wood()
     b.cast_shadow(0.1, 0.56)
-    add_person(b, averted, -0.42, foot=0.97, tall=0.94)
-    add_smell(b, (0.08, 0.26, 0.44), 0.02, 0.3, ((0.62, 0.28),))
+    add_person(b, averted, -0.42, foot=0.97, tall=0.9)
+    add_smell(b, (0.08, 0.26, 0.44), 0.05, 0.31, ((0.62, 0.28),))
     for x in (-0.2, 0.52):
         b.part(wood * 0.7, limb([(x, 0.74), (x, 0.96)], 0.09), volume=0.5)
     b.part(wood, poly([(-0.34, 0.68), (0.62, 0.68), (0.68, 0.78), (-0.38, 0.78)]), volume=0.5)
@@ -121,11 +121,11 @@ def slime_step(b: EventBrush) -> None:
     pool = [(-0.04, 0.93), (0.14, 0.87), (0.4, 0.87), (0.6, 0.92), (0.56, 0.98), (0.2, 1.0), (0.0, 0.99)]
     b.cast_shadow(-0.22, 0.22)
     b.part(slime, blob(pool), volume=0.7)
-    add_person(b, stepping, -0.12, foot=0.96, tall=0.96)
+    add_person(b, stepping, -0.12, foot=0.96, tall=0.91)
     strings = [
         limb([(x, 0.75), (0.14 + 0.5 * (x - 0.05), 0.84), (0.12 + 1.2 * (x - 0.05), 0.93)], 0.06, 0.08)
         for x in (0.08, 0.16, 0.24)
     ]
     b.part(slime * 1.1, *strings, oval(0.16, 0.75, 0.14, 0.05), volume=0.7)
     b.part(mix(slime, (1, 1, 0.9), 0.6), oval(0.4, 0.91, 0.06, 0.025), oval(0.1, 0.95, 0.04, 0.016), volume=0)
-    add_smell(b, (0.36, 0.52), 0.5, 0.84, ((0.44, 0.42),))
+    add_smell(b, (0.3, 0.43, 0.56), 0.5, 0.82, ())

@@ -44,12 +44,12 @@ def trophy(b: EventBrush) -> None:
         look=0.0,
     )
     for side in (-1, 1):
-        handle = [(side * 0.12, 0.05), (side * 0.25, 0.05), (side * 0.23, 0.13), (side * 0.1, 0.17)]
+        handle = [(side * 0.12, 0.07), (side * 0.25, 0.07), (side * 0.23, 0.13), (side * 0.1, 0.17)]
         b.part(gold * 0.9, limb(handle, 0.045), volume=0.6)
     b.part(gold * 0.8, poly([(-0.04, 0.16), (0.04, 0.16), (0.05, 0.21), (0.12, 0.25), (-0.12, 0.25), (-0.05, 0.21)]))
-    bowl = [(-0.17, 0.0), (0.17, 0.0), (0.16, 0.1), (0.09, 0.17), (0.0, 0.19), (-0.09, 0.17), (-0.16, 0.1)]
+    bowl = [(-0.17, 0.03), (0.17, 0.03), (0.16, 0.1), (0.09, 0.17), (0.0, 0.19), (-0.09, 0.17), (-0.16, 0.1)]
     b.part(gold, poly(bowl), volume=0.95)
-    b.part(gold * 0.55, limb([(-0.15, 0.015), (0.15, 0.015)], 0.03), volume=0)
+    b.part(gold * 0.55, limb([(-0.15, 0.045), (0.15, 0.045)], 0.03), volume=0)
     add_person(b, lifting, 0.0, foot=0.89, tall=0.74)
 
 
@@ -71,7 +71,7 @@ def skateboard(b: EventBrush) -> None:
     board = b.pick_paint()
     b.part(board, limb([(-0.52, 0.58), (-0.42, 0.67), (0.08, 0.59), (0.16, 0.48)], 0.08), volume=0.5)
     b.part(rgb("2c2a30"), oval(-0.36, 0.745, 0.06), oval(0.06, 0.68, 0.06), volume=0.7)
-    add_person(b, flying, -0.17, foot=0.68, tall=0.7)
+    add_person(b, flying, -0.17, foot=0.68, tall=0.65)
 
 
 def concert(b: EventBrush) -> None:
@@ -87,7 +87,7 @@ def concert(b: EventBrush) -> None:
         legs=(((-0.14, 0.82), (-0.24, 0.97)), ((0.16, 0.8), (0.24, 0.97))),
         look=0.0,
     )
-    add_person(b, playing, 0.0, foot=0.76, tall=0.76)
+    add_person(b, playing, 0.0, foot=0.76, tall=0.7)
     guitar = b.pick_paint()
     b.part(rgb("3a2c24"), limb([(0.0, 0.52), (0.34, 0.3)], 0.055), volume=0.4)
     b.part(guitar, oval(-0.04, 0.56, 0.12, 0.1, -0.5), oval(0.05, 0.49, 0.08, 0.07, -0.5), volume=0.8)

@@ -51,10 +51,10 @@ def spider(b: EventBrush) -> None:
     dark = mix(rgb("1c161c"), b.pick_wood() * 0.4, 0.4)
     b.cast_shadow(0.0, 0.6)
     for s in (-1, 1):
-        for reach, peak, foot in ((0.7, 0.1, 0.62), (0.66, 0.02, 0.84), (0.52, 0.14, 0.97), (0.32, 0.3, 0.9)):
+        for reach, peak, foot in ((0.7, 0.12, 0.62), (0.66, 0.07, 0.84), (0.52, 0.14, 0.97), (0.32, 0.3, 0.9)):
             path = [(s * 0.1, 0.3), (s * reach * 0.72, peak), (s * reach, foot)]
             b.part(dark, limb(path, 0.075, 0.05), volume=0.5)
-    b.part(dark * 1.3, oval(0.0, 0.18, 0.24, 0.18), volume=0.9)
+    b.part(dark * 1.3, oval(0.0, 0.2, 0.24, 0.17), volume=0.9)
     b.part(
         mix(dark, b.pick_paint(), 0.6), poly([(-0.07, 0.06), (0.07, 0.06), (0.0, 0.14), (0.07, 0.22), (-0.07, 0.22)])
     )

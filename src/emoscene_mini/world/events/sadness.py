@@ -104,7 +104,7 @@ def dropped_ice(b: EventBrush) -> None:
     )
     b.cast_shadow(-0.26, 0.24)
     b.cast_shadow(0.34, 0.28)
-    add_person(b, drooping, -0.26, foot=0.97, tall=0.98, age="child")
+    add_person(b, drooping, -0.26, foot=0.97, tall=0.94, age="child")
     ice = mix(b.pick_paint(), (1, 1, 0.98), 0.5)
     puddle = [(0.08, 0.93), (0.2, 0.88), (0.4, 0.87), (0.58, 0.9), (0.66, 0.95), (0.5, 0.99), (0.2, 0.99)]
     b.part(ice, blob(puddle), volume=0.6)
