@@ -125,7 +125,8 @@ def _outcome_chances(group: str, scene: str, mood: Mood) -> Mapping[Cue, float]:
     if group == "bearing":
         return bearings
     faces: dict[Cue, float] = {}
-    for (_, face), chance in bearings.items():
+    for bearing, chance in bearings.items():
+        face = bearing[1]
         faces[face] = faces.get(face, 0.0) + chance
     return faces
 
@@ -177,9 +178,9 @@ def _thing_chances(row: Weighted) -> dict[Cue, float]:
     return chances
 
 
-def _bearing_chances(mood: Mood) -> dict[tuple[str, str], float]:
+def _bearing_chances(mood: Mood) -> dict[Cue, float]:
     """Pose and face: the face is drawn by itself, or is the one that goes with the pose."""
-    chances: dict[tuple[str, str], float] = {}
+    chances: dict[Cue, float] = {}
     for pose, posed in _shares(mood.poses).items():
         assert isinstance(pose, str)
         for face, faced in _shares(mood.faces).items():

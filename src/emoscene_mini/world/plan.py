@@ -140,7 +140,7 @@ def read_cues(plan: Plan) -> dict[str, np.ndarray]:
         the face where there is a figure, and the face alone where the event or the portrait has one.
     """
     palette = max(plan.palette, key=lambda pair: pair[1])[0]
-    cues = {
+    cues: dict[str, Cue] = {
         "palette": palette,
         "weather": plan.weather,
         "things": plan.things,
