@@ -125,6 +125,16 @@ def test_every_object_and_thing_paints() -> None:
     assert used == set(world.THINGS)
 
 
+@pytest.mark.parametrize("composition", moods.COMPOSITIONS)
+def test_every_composition_can_hold_every_thing(composition: str) -> None:
+    view = moods.COMPOSITIONS[composition]
+    for number, name in enumerate(world.THINGS):
+        drawn = world.plan(number, scene="meadow", object="")
+        shown = replace(drawn, composition=composition, things=(name,), horizon=view.horizon[0], size=view.size[0])
+        without = replace(shown, things=())
+        assert world.render_plan(shown, 16).tobytes() != world.render_plan(without, 16).tobytes()
+
+
 def test_every_event_is_drawn_in_some_image() -> None:
     used = {name for mood in moods.MOODS.values() for name in mood.events if name}
     assert used == set(EVENTS)

@@ -134,7 +134,7 @@ def read_exactly(plans: Sequence[Plan], groups: Sequence[str] = tuple(GROUPS)) -
     answers = np.zeros(len(plans), int)
     for place, drawn in enumerate(plans):
         seen = read_cues(drawn)
-        answers[place] = exact_posterior({group: seen[group] for group in groups}).argmax()
+        answers[place] = exact_posterior({group: seen[group] for group in groups if group in seen}).argmax()
     return answers
 
 

@@ -16,7 +16,7 @@ LUMA = np.array([0.3, 0.59, 0.11], np.float32)
 BRIGHTNESS = (0.4, 0.56)
 CONTRAST = (0.18, 0.25)
 """Mean and deviation of the luma that an exposure aims at, each drawn evenly."""
-AIM = 0.75
+AIM = 0.88
 """How much of the way to its aim an exposure goes."""
 MOST_COLOUR = 0.3
 """How colourful an image is at most: the mean distance of its three channels from its luma, all three together."""

@@ -60,7 +60,9 @@ def _short(plan: Plan, rng: np.random.Generator) -> str:
 
 def _clauses(plan: Plan) -> list[tuple[str, float]]:
     """What else a captioner may say, each with its chance, in a fixed order."""
-    said = [("with " + WEATHERS[plan.weather], WEATHER_SAID)]
+    said = []
+    if plan.scene != "room":
+        said.append(("with " + WEATHERS[plan.weather], WEATHER_SAID))
     if plan.figure == "person" and plan.object != "person":
         said.append(("with a person standing by", FIGURE_SAID))
     if plan.event:

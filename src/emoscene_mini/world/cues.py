@@ -147,11 +147,12 @@ def _possible_events(row: Weighted, scene: str) -> Weighted:
 
 
 def _possible_things(row: Weighted, scene: str) -> Weighted:
-    """A room has nothing that belongs outdoors, a portrait nothing on the ground."""
+    """A room has nothing of the sky or that belongs outdoors, a portrait nothing on the ground."""
     possible: Weighted = {}
     for name, weight in row.items():
-        outdoors = scene == "room" and name in _OUTDOORS
-        on_ground = scene == "portrait" and name != "" and THINGS[name][1] == "ground"
+        where = THINGS[name][1] if name else ""
+        outdoors = scene == "room" and (name in _OUTDOORS or where == "sky")
+        on_ground = scene == "portrait" and where == "ground"
         if not outdoors and not on_ground:
             possible[name] = weight
     return possible or {"": 1.0}

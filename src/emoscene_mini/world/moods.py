@@ -122,7 +122,7 @@ class Composition:
     """
 
     horizon: tuple[float, float] = (0.46, 0.58)
-    size: tuple[float, float] = (0.52, 0.6)
+    size: tuple[float, float] = (0.58, 0.66)
     place: tuple[float, float] = (0.4, 0.6)
     tilt: tuple[float, float] = (0.0, 1.0)
     frame: float = 0.0
@@ -137,15 +137,15 @@ class Composition:
 COMPOSITIONS = {
     "plain": Composition(),
     "off_centre": Composition(place=(0.3, 0.7), tilt=(0, 2)),
-    "symmetric": Composition((0.5, 0.56), (0.5, 0.56), (0.5, 0.5), (0, 0), frame=-0.8, mirror=True),
+    "symmetric": Composition((0.5, 0.56), (0.54, 0.6), (0.5, 0.5), (0, 0), frame=-0.8, mirror=True),
     "vast": Composition((0.8, 0.86), (0.3, 0.36), (0.35, 0.65)),
-    "fisheye": Composition((0.48, 0.6), (0.56, 0.64), (0.44, 0.56), (0, 6), bulge=0.55),
-    "close": Composition((0.44, 0.56), (0.6, 0.66), (0.45, 0.55), (0, 2), zoom=1.4),
-    "rush": Composition((0.5, 0.6), (0.52, 0.6), (0.42, 0.58), (8, 14), rush=0.34),
+    "fisheye": Composition((0.48, 0.6), (0.6, 0.68), (0.44, 0.56), (0, 6), bulge=0.55),
+    "close": Composition((0.44, 0.56), (0.6, 0.66), (0.45, 0.55), (0, 2), zoom=1.3),
+    "rush": Composition((0.5, 0.6), (0.58, 0.66), (0.42, 0.58), (8, 14), rush=0.34),
     "looming": Composition((0.7, 0.8), (0.72, 0.78), (0.45, 0.55), (7, 12), zoom=1.2),
-    "crowded": Composition((0.4, 0.5), (0.5, 0.56), (0.35, 0.65), (0, 3), crowd=5),
-    "above": Composition((0.12, 0.18), (0.46, 0.54), (0.35, 0.65), (0, 4)),
-    "shrouded": Composition((0.46, 0.6), (0.48, 0.56), (0.44, 0.56), (0, 4), frame=1.0),
+    "crowded": Composition((0.4, 0.5), (0.54, 0.6), (0.35, 0.65), (0, 3), crowd=5),
+    "above": Composition((0.14, 0.2), (0.5, 0.58), (0.35, 0.65), (0, 4)),
+    "shrouded": Composition((0.46, 0.6), (0.5, 0.58), (0.44, 0.56), (0, 4), frame=1.0),
     "lonely": Composition((0.56, 0.66), (0.32, 0.38), (0.2, 0.3), (0, 1), empty=0.75),
 }  # fmt: skip
 
@@ -172,8 +172,8 @@ class Group:
 
 
 GROUPS = {
-    "palette": Group(0.18, 0.32, 0.8),
-    "weather": Group(0.5, 0.8, 0.3),
+    "palette": Group(0.12, 0.24, 0.8),
+    "weather": Group(0.55, 0.85, 0.3),
     "things": Group(0.35, 0.6, 0.35),
     "event": Group(0.34, 0.6, 0.5),
     "composition": Group(0.42, 0.68, 0.3),

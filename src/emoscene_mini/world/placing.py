@@ -18,7 +18,7 @@ from emoscene_mini.world.scenes.kit import Ground
 
 MARGIN = 0.03
 """Free space at either side of the image."""
-OVERLAP = 0.9
+OVERLAP = 0.82
 """Share of its width that a neighbour takes; the rest may be covered."""
 WIDEST = 0.62
 """An object's width at most."""

@@ -137,7 +137,8 @@ def read_cues(plan: Plan) -> dict[str, np.ndarray]:
 
     Returns:
         p(cue | emotion, intensity) [S, 8] by the names of `GROUPS`, for `cues.INTENSITIES`. The bearing is the pose and
-        the face where there is a figure, and the face alone where the event or the portrait has one.
+        the face where there is a figure, and the face alone where the event or the portrait has one; a room has no
+        weather.
     """
     palette = max(plan.palette, key=lambda pair: pair[1])[0]
     cues: dict[str, Cue] = {
@@ -154,6 +155,8 @@ def read_cues(plan: Plan) -> dict[str, np.ndarray]:
 def _read(cues: Mapping[str, Cue], scene: str, figure: str) -> dict[str, np.ndarray]:
     found = {}
     for group, cue in cues.items():
+        if group == "weather" and scene == "room":
+            continue
         if group == "bearing" and not figure and not _poses(str(cues["event"])):
             found[group] = cue_table("face", scene).read(cue[1])
         else:

@@ -14,6 +14,11 @@ from emoscene_mini.world.moods import COMPOSITIONS
 from emoscene_mini.world.placing import Placing, Stand, place_all
 from emoscene_mini.world.plan import Plan
 
+AT_FEET = 0.22
+"""Share of the figures' height that things on the ground may cover; above it they are behind."""
+LOW_HORIZON, SKY_ENDS = 0.3, 0.45
+"""A horizon nearer to the top leaves so little sky that what is in it is drawn over the scene; what flies does so down to
+`SKY_ENDS` at least."""
 ONLOOKERS = ("person", "child", "person")
 FIGURE_LIGHT = 0.7
 """How far the light on figures is lifted to white, so that no palette hides a face."""
@@ -35,10 +40,10 @@ def render_plan(plan: Plan, size: int = 128) -> Image.Image:
     light = sky.light(tone, plan.weather, plan.horizon, rng[0])
     canvas = Canvas()
     sky.sky(canvas, tone, light, plan.weather, rng[1], plan.horizon)
-    _draw_things(canvas, light, plan, rng[2], ("sky",))
+    _draw_things(canvas, light, plan, rng[2], "sky")
     if plan.scene == "portrait":
         x, y = 0.5, 0.5
-        _draw_things(canvas, light, plan, rng[2], ("air",))
+        _draw_things(canvas, light, plan, rng[2], "air")
         faces.portrait(canvas, light, rng[3], plan.expression, _strength(plan))
     else:
         x, y = _draw_scene(canvas, light, plan, rng)
@@ -65,26 +70,46 @@ def _draw_scene(canvas: Canvas, light: Light, plan: Plan, rng: list[np.random.Ge
         canvas.rgb[:, SIZE // 2 :] = canvas.rgb[:, : SIZE // 2][:, ::-1]
     if view.empty:
         canvas.rgb += (mix(light.haze, light.horizon, 0.3) - canvas.rgb) * view.empty
+    _draw_things(canvas, light, plan, rng[2], "over")
     placing = place_all(plan, ground, rng[4])
     scene_light, light = light, light.with_(ambient=mix(light.ambient, (1, 1, 1), FIGURE_LIGHT))
     if placing.object:
         _draw_object(canvas, light, plan, plan.object, placing.object, rng[4])
     _draw_onlookers(canvas, light, plan, placing, rng[4])
-    _draw_things(canvas, scene_light, plan, rng[2], ("ground",))
+    on_ground = rng[2].bit_generator.state
+    _draw_things(canvas, scene_light, plan, rng[2], "ground")
     if placing.figure:
         _draw_object(canvas, light, plan, plan.figure, placing.figure, rng[4])
     if placing.event:
         _draw_event(canvas, light, plan, placing.event, rng[4])
-    _draw_things(canvas, scene_light, plan, rng[2], ("air",))
     front = placing.event or placing.figure
     assert front is not None, "a scene has an event or a figure"
+    rng[2].bit_generator.state = on_ground
+    feet = round((front.feet - AT_FEET * front.height) * SIZE)
+    above = canvas.rgb[:feet].copy()
+    _draw_things(canvas, scene_light, plan, rng[2], "ground")
+    canvas.rgb[:feet] = above
+    _draw_things(canvas, scene_light, plan, rng[2], "air")
     return front.x, front.feet - 0.55 * front.height
 
 
-def _draw_things(canvas: Canvas, light: Light, plan: Plan, rng: np.random.Generator, where: tuple[str, ...]) -> None:
+def _draw_things(canvas: Canvas, light: Light, plan: Plan, rng: np.random.Generator, layer: str) -> None:
+    """Draw those of the plan's things that belong to a layer."""
     for name in plan.things:
-        if things.THINGS[name][1] in where:
-            things.paint(name, canvas, light, rng, _strength(plan) * float(rng.uniform(0.9, 1.1)), plan.horizon)
+        if _layer(name, plan) == layer:
+            horizon = plan.horizon
+            if layer in ("over", "air"):
+                horizon = max(horizon, SKY_ENDS)
+            things.paint(name, canvas, light, rng, _strength(plan) * float(rng.uniform(0.9, 1.1)), horizon)
+
+
+def _layer(name: str, plan: Plan) -> str:
+    """Where a thing is drawn: in the "sky", "over" the scene, on the "ground", or in the "air"."""
+    where = things.THINGS[name][1]
+    covered = plan.horizon < LOW_HORIZON or COMPOSITIONS[plan.composition].empty
+    if where == "sky" and covered and plan.scene != "portrait":
+        return "over"
+    return where
 
 
 def _draw_event(canvas: Canvas, light: Light, plan: Plan, stand: Stand, rng: np.random.Generator) -> None:
