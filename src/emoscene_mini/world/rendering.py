@@ -17,8 +17,8 @@ from emoscene_mini.world.plan import Plan
 AT_FEET = 0.22
 """Share of the figures' height that things on the ground may cover; above it they are behind."""
 LOW_HORIZON, SKY_ENDS = 0.3, 0.45
-"""A horizon nearer to the top leaves so little sky that what is in it is drawn over the scene; what flies does so down to
-`SKY_ENDS` at least."""
+"""A horizon nearer to the top leaves so little sky that what is in it is drawn over the scene, down to `SKY_ENDS`; what
+flies is drawn down to there at least."""
 ONLOOKERS = ("person", "child", "person")
 FIGURE_LIGHT = 0.7
 """How far the light on figures is lifted to white, so that no palette hides a face."""
