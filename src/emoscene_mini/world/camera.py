@@ -2,12 +2,14 @@
 
 `apply_lens` moves pixels: turning, moving in, a fish-eye, streaks that run out of the middle. `apply_frame` darkens or
 pales the border. `expose` brings every image near to a brightness and a contrast that are drawn at random, as a
-camera's automatic exposure does, so that how bright or how flat an image is says little of its emotion.
+camera's automatic exposure and white balance do, so that how bright, how flat or how tinted an image is says little of
+its emotion.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from emoscene_mini.world.canvas import SIZE, Canvas, Colour, grid, mix, smooth
 from emoscene_mini.world.moods import Composition
@@ -16,6 +18,8 @@ LUMA = np.array([0.3, 0.59, 0.11], np.float32)
 BRIGHTNESS = (0.4, 0.56)
 CONTRAST = (0.18, 0.25)
 """Mean and deviation of the luma that an exposure aims at, each drawn evenly."""
+BALANCE = (0.1, 0.8)
+"""How much of its cast of colour an image loses, as by a camera's white balance, drawn evenly."""
 AIM = 0.88
 """How much of the way to its aim an exposure goes."""
 MOST_COLOUR = 0.3
@@ -35,21 +39,32 @@ def apply_lens(canvas: Canvas, view: Composition, tilt: float, x: float, y: floa
         y: The same, of the height.
     """
     turn = np.radians(tilt)
-    spare = 1 / (np.cos(turn) + abs(np.sin(turn)))
-    gx, gy = grid()
-    dx, dy = gx - 0.5, gy - 0.5
-    if view.bulge:
-        r2 = (dx * dx + dy * dy) * 4
-        bend = (1 + view.bulge * r2) / (1 + view.bulge)
-        dx, dy = dx * bend, dy * bend
-    scale = spare / view.zoom
-    cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+    scale = 1 / (np.cos(turn) + abs(np.sin(turn))) / view.zoom
+    cos, sin = float(np.cos(turn) * scale), float(np.sin(turn) * scale)
     half = 0.5 / view.zoom
-    middle_x, middle_y = np.clip(x, half, 1 - half), np.clip(y, half, 1 - half)
-    if abs(tilt) > 0.3 or view.zoom > 1 or view.bulge:
+    middle_x, middle_y = min(max(x, half), 1 - half), min(max(y, half), 1 - half)
+    if view.bulge:
+        gx, gy = grid()
+        dx, dy = gx - 0.5, gy - 0.5
+        bend = (1 + view.bulge * 4 * (dx * dx + dy * dy)) / (1 + view.bulge)
+        dx, dy = dx * bend, dy * bend
         canvas.rgb = _sample(canvas.rgb, middle_x + cos * dx - sin * dy, middle_y + sin * dx + cos * dy)
+    elif abs(tilt) > 0.3 or view.zoom > 1:
+        left = SIZE * (middle_x - 0.5 * (cos - sin))
+        top = SIZE * (middle_y - 0.5 * (cos + sin))
+        canvas.rgb = _turn(canvas.rgb, (cos, -sin, left, sin, cos, top))
     if view.rush:
         _streak(canvas, view.rush)
+
+
+def _turn(pixels: np.ndarray, coefficients: tuple[float, float, float, float, float, float]) -> np.ndarray:
+    """Read pixels [SIZE, SIZE, 3] through an affine map, in Pillow's order of coefficients."""
+    turned = np.empty_like(pixels)
+    for channel in range(3):
+        image = Image.fromarray(np.ascontiguousarray(pixels[..., channel]))
+        moved = image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+        turned[..., channel] = np.asarray(moved)
+    return turned
 
 
 def _sample(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -93,7 +108,7 @@ def apply_frame(canvas: Canvas, frame: float, x: float, y: float, pale: Colour) 
 
 
 def expose(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Bring the luma's mean and deviation near to a brightness and a contrast drawn at random."""
+    """Bring brightness and contrast near to values drawn at random, and take away a random part of the cast."""
     np.clip(canvas.rgb, 0, 1, out=canvas.rgb)
     luma = canvas.rgb @ LUMA
     mean, deviation = float(luma.mean()), float(luma.std())
@@ -102,6 +117,7 @@ def expose(canvas: Canvas, rng: np.random.Generator) -> None:
     gain = min(aim_deviation / max(deviation, 0.02), 3.0)
     exposed = np.clip((luma - mean) * gain + aim_mean, 0.02, 0.98)
     colour = canvas.rgb - luma[..., None]
+    colour -= float(rng.uniform(*BALANCE)) * colour.mean((0, 1))
     strength = np.sqrt(np.clip(exposed / np.maximum(luma, 0.05), 0.3, 2))
     limit = MOST_COLOUR / max(float(np.abs(colour).mean()) * 3, MOST_COLOUR)
     canvas.rgb[:] = exposed[..., None] + colour * (strength * limit)[..., None]
