@@ -237,7 +237,7 @@ def _draw_bold_eyes(b: Brush, f: Frame) -> None:
     """Eyes of a small face: dots, with the white around them where the eyes are wide or the skin is dark."""
     m, k, r = f.muscles, f.intensity, f.r
     tall = 0.27 * r * (1 + 0.6 * k * m.eye)
-    ball = 0.17 * r * (1 + 0.6 * k * m.iris)
+    ball = 0.18 * r * (1 + 0.6 * k * m.iris)
     if k * m.eye > 0.2 or f.expression == "anger" or f.dark:
         b.part(INK, *(oval(x, f.y, 0.33 * r, tall + 0.06 * r) for x in f.both(0.42)), volume=0)
         b.part(WHITE, *(oval(x, f.y, 0.28 * r, tall) for x in f.both(0.42)), volume=0)

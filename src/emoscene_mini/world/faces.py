@@ -93,11 +93,12 @@ def sample_character(rng: np.random.Generator, age: str | None = None) -> Charac
     first, second = rng.choice(len(CLOTHES), 2, replace=False)
     grey = mix(rgb("c9c6c4"), rgb("eeeae4"), rng.random())
     hair = jitter(rng, HAIRS[rng.integers(len(HAIRS))], 0.04)
+    skin = jitter(rng, SKINS[rng.integers(len(SKINS))], 0.025)
     return Character(
-        skin=jitter(rng, SKINS[rng.integers(len(SKINS))], 0.025),
+        skin=skin,
         hair=grey if age == "old" else hair,
         iris=IRISES[rng.integers(len(IRISES))],
-        clothes=jitter(rng, CLOTHES[first]),
+        clothes=_contrast_clothes(jitter(rng, CLOTHES[first]), skin),
         accent=jitter(rng, CLOTHES[second]),
         age=age,
         style=style,
@@ -106,6 +107,15 @@ def sample_character(rng: np.random.Generator, age: str | None = None) -> Charac
         beard=bool(age != "child" and style in ("short", "bald") and rng.random() < 0.45),
         slim=float(rng.uniform(0.92, 1.04)),
     )
+
+
+def _contrast_clothes(clothes: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """Clothes as bright as the skin become brighter or darker, so that face and hands stand out in grey."""
+    if abs(float(clothes.mean() - skin.mean())) > 0.15:
+        return clothes
+    if skin.mean() < 0.5:
+        return mix(clothes, (1.0, 1.0, 1.0), 0.45)
+    return clothes * 0.6
 
 
 def _place(outline: Points, x: float, y: float, r: float, slim: float = 1.0) -> list[tuple[float, float]]:

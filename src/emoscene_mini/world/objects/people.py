@@ -16,6 +16,7 @@ from emoscene_mini.world.brush import Brush, Points, blob, limb, oval
 from emoscene_mini.world.faces import Character, draw_head, sample_character
 
 Joint = tuple[float, float]
+Limbs = tuple[tuple[Joint, Joint], tuple[Joint, Joint]]
 SOLE = 0.97  # the y on which feet stand
 
 
@@ -41,8 +42,8 @@ class Stance:
     neck: Joint
     hip: Joint
     head: Joint
-    arms: tuple[tuple[Joint, Joint], tuple[Joint, Joint]]
-    legs: tuple[tuple[Joint, Joint], tuple[Joint, Joint]]
+    arms: Limbs
+    legs: Limbs
     tilt: float = 0.0
     look: Joint = (0.0, 0.0)
     shoulder: float = 0.12
@@ -120,14 +121,14 @@ STANCES: dict[str, Stance] = {
         upright=False,
     ),
     "slumped": Stance(
-        neck=(0.1, 0.49),
-        hip=(-0.12, 0.68),
-        head=(0.8, -0.45),
-        arms=(((0.24, 0.66), (0.26, 0.87)), ((0.12, 0.68), (0.14, 0.9))),
-        legs=(((-0.04, 0.83), (-0.1, 0.95)), ((-0.13, 0.83), (-0.2, 0.95))),
-        tilt=-30.0,
+        neck=(0.08, 0.47),
+        hip=(-0.08, 0.68),
+        head=(0.75, -0.55),
+        arms=(((0.22, 0.66), (0.24, 0.84)), ((0.08, 0.68), (0.1, 0.87))),
+        legs=(((0.02, 0.82), (-0.03, 0.95)), ((-0.1, 0.83), (-0.18, 0.95))),
+        tilt=-28.0,
         look=(0.1, 0.24),
-        shoulder=0.08,
+        shoulder=0.09,
     ),
 }
 
@@ -167,9 +168,18 @@ def _scale_stance(s: Stance, scale: float) -> Stance:
     def move(at: Joint) -> Joint:
         return at[0] * scale, SOLE - (SOLE - at[1]) * scale
 
-    arms = tuple((move(elbow), move(hand)) for elbow, hand in s.arms)
-    legs = tuple((move(knee), move(foot)) for knee, foot in s.legs)
-    return replace(s, neck=move(s.neck), hip=move(s.hip), arms=arms, legs=legs, shoulder=s.shoulder * scale)
+    def move_pair(limbs: Limbs) -> Limbs:
+        (far_bend, far_end), (near_bend, near_end) = limbs
+        return (move(far_bend), move(far_end)), (move(near_bend), move(near_end))
+
+    return replace(
+        s,
+        neck=move(s.neck),
+        hip=move(s.hip),
+        arms=move_pair(s.arms),
+        legs=move_pair(s.legs),
+        shoulder=s.shoulder * scale,
+    )
 
 
 def _draw_limb(b: Brush, colour: np.ndarray, points: Points, width: float, end: float) -> None:
@@ -228,9 +238,9 @@ def _draw_tilted_head(b: Brush, person: Character, s: Stance, expression: str, r
 
 def _lay_image(b: Brush, image: Image.Image) -> None:
     """Composite an RGBA image of the brush's size over what is drawn."""
-    pixels = np.asarray(image, np.float32) / 255
+    pixels = np.asarray(image, np.float32) / np.float32(255)
     cover = pixels[..., 3]
     total = cover + b.alpha * (1 - cover)
     share = (cover / np.maximum(total, 1e-4))[..., None]
     b.rgb += (pixels[..., :3] - b.rgb) * share
-    b.alpha = total
+    b.alpha[:] = total
