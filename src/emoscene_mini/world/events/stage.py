@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from emoscene_mini.world import objects
 from emoscene_mini.world.brush import Brush, jitter
 from emoscene_mini.world.canvas import SIZE, Canvas, Light, rgb
-from emoscene_mini.world.objects.belongings import PAINTS, WOODS
+from emoscene_mini.world.objects.belongings import COLOURS, WOODS
 
 STONES = [rgb(code) for code in ("8a8c92", "a39a8c", "76808a", "b4b0a6", "6f6a72")]
 
@@ -68,9 +68,9 @@ class EventBrush(Brush):
         self.expression, self.intensity, self.pose, self.night = expression, intensity, pose, night
         self.shadows: list[tuple[float, float]] = []
 
-    def pick_paint(self) -> np.ndarray:
+    def pick_colour(self) -> np.ndarray:
         """A random colour for a painted or woven thing."""
-        return jitter(self.rng, PAINTS[self.rng.integers(len(PAINTS))], 0.05)
+        return jitter(self.rng, COLOURS[self.rng.integers(len(COLOURS))], 0.05)
 
     def pick_wood(self) -> np.ndarray:
         """A random colour for a wooden thing."""
