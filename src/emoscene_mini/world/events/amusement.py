@@ -12,7 +12,7 @@ from emoscene_mini.world.events.stage import EventBrush
 
 def add_ball(b: EventBrush, x: float, y: float, r: float) -> None:
     """A ball with a pale stripe."""
-    paint = b.pick_paint()
+    paint = b.pick_colour()
     b.part(paint, oval(x, y, r), volume=0.9)
     b.part(mix(paint, (1, 1, 0.95), 0.75), limb([(x - r, y + 0.3 * r), (x + r, y - 0.3 * r)], 0.5 * r), inside=True)
 
@@ -43,7 +43,7 @@ def banana_slip(b: EventBrush) -> None:
     b.cast_shadow(-0.05, 0.42)
     b.cast_shadow(0.5, 0.16)
     add_person(b, bones, -0.1, foot=0.92, tall=0.98)
-    peel = mix(rgb("f2cf3a"), b.pick_paint(), b.vary(0.0, 0.35))
+    peel = mix(rgb("f2cf3a"), b.pick_colour(), b.vary(0.0, 0.35))
     x = 0.5
     flaps = [limb([(x, 0.8), (x + d, 0.86), (x + 1.5 * d, 0.965)], 0.1, 0.06) for d in (-0.13, 0.0, 0.13)]
     b.part(peel, *flaps, volume=0.7)
@@ -52,7 +52,7 @@ def banana_slip(b: EventBrush) -> None:
 
 def seesaw(b: EventBrush) -> None:
     """Two children on a tipped plank."""
-    paint = b.pick_paint()
+    paint = b.pick_colour()
     b.cast_shadow(0.0, 0.5)
     b.part(b.pick_wood() * 0.7, poly([(-0.17, 0.98), (0.17, 0.98), (0.05, 0.74), (-0.05, 0.74)]), volume=0.6)
     b.part(paint, limb([(-0.64, 0.92), (0.64, 0.62)], 0.09), volume=0.6)
@@ -90,8 +90,8 @@ def party_dog(b: EventBrush) -> None:
         b.part(coat * 0.5, blob([(sign * 0.15, 0.24), (sign * 0.29, 0.3), (sign * 0.27, 0.54), (sign * 0.17, 0.44)]))
     add_face(b, 0.0, 0.37, 0.2, coat, rgb("2a1e1c"))
     b.part((0.14, 0.1, 0.11), oval(0.0, 0.405, 0.05, 0.036), volume=0.6)
-    paint = b.pick_paint()
+    paint = b.pick_colour()
     b.part(paint, poly([(-0.13, 0.24), (0.13, 0.24), (0.0, 0.04)]), volume=0.7)
     b.part(mix(paint, (1, 1, 0.95), 0.8), limb([(-0.12, 0.2), (0.09, 0.13)], 0.05), volume=0.2, inside=True)
-    b.part(mix(b.pick_paint(), (1, 1, 0.95), 0.5), oval(0.0, 0.065, 0.05), volume=0.6)
+    b.part(mix(b.pick_colour(), (1, 1, 0.95), 0.5), oval(0.0, 0.065, 0.05), volume=0.6)
     add_ball(b, -0.36, 0.87, 0.1)

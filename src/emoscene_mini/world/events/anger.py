@@ -53,7 +53,7 @@ def hammer_blow(b: EventBrush) -> None:
     b.part(wood, limb([(-0.32, 0.34), (-0.56, 0.16)], 0.065), volume=0.5)
     b.part(iron, poly([(-0.72, 0.24), (-0.5, 0.02), (-0.4, 0.13), (-0.6, 0.35)]), volume=0.7)
     add_person(b, bones, -0.14, tall=0.86)
-    clay = b.pick_paint()
+    clay = b.pick_colour()
     low = [(0.26, 0.72), (0.34, 0.64), (0.4, 0.74), (0.48, 0.62), (0.54, 0.72), (0.6, 0.68)]
     b.part(clay, poly([*low, (0.62, 0.82), (0.52, 0.97), (0.34, 0.97), (0.24, 0.82)]), volume=0.8)
     b.part(mix(clay, (1, 1, 0.95), 0.7), limb([(0.22, 0.84), (0.64, 0.84)], 0.055), volume=0.2, inside=True)
@@ -77,12 +77,12 @@ def kicked_bin(b: EventBrush) -> None:
     b.cast_shadow(-0.38, 0.24)
     b.cast_shadow(0.4, 0.2)
     add_person(b, bones, -0.3, tall=0.94)
-    paint = b.pick_paint() * 0.85
+    paint = b.pick_colour() * 0.85
     b.part(paint, poly([(0.2, 0.5), (0.42, 0.34), (0.62, 0.62), (0.4, 0.78)]), volume=0.8)
     b.part(paint * 0.45, oval(0.52, 0.48, 0.09, 0.19, -0.64), volume=0.3)
     b.part(paint * 1.15, limb([(0.2, 0.48), (0.42, 0.76)], 0.05), volume=0.5)
     for x, y in ((0.64, 0.34), (0.7, 0.56), (0.5, 0.2)):
-        b.part(b.pick_paint(), oval(x, y, 0.055, 0.045, b.vary(0, 3)), volume=0.6)
+        b.part(b.pick_colour(), oval(x, y, 0.055, 0.045, b.vary(0, 3)), volume=0.6)
 
 
 def chained_dog(b: EventBrush) -> None:
@@ -93,4 +93,4 @@ def chained_dog(b: EventBrush) -> None:
     links = [oval(-0.62 + 0.105 * i, 0.54 - 0.02 * i, 0.06, 0.042) for i in range(7)]
     add_beast(b, b.pick_wood(), 0.12, 0.98, 0.86)
     b.part(rgb("b8bcc4"), *links, volume=0.8)
-    b.part(b.pick_paint(), limb([(0.1, 0.28), (0.24, 0.6)], 0.085), volume=0.6)
+    b.part(b.pick_colour(), limb([(0.1, 0.28), (0.24, 0.6)], 0.085), volume=0.6)

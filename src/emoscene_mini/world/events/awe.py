@@ -12,7 +12,7 @@ SMALL = 0.38
 
 def whale(b: EventBrush) -> None:
     """A whale leaps out of the water, belly forward."""
-    back = mix(b.pick_stone() * 0.55, b.pick_paint(), 0.25)
+    back = mix(b.pick_stone() * 0.55, b.pick_colour(), 0.25)
     water, foam = rgb("5a8fb0"), rgb("f2f6f8")
     b.part(water, oval(0.12, 0.93, 0.52, 0.065), volume=0.3)
     body = [(-0.3, 0.12), (-0.08, 0.08), (0.16, 0.2), (0.36, 0.5), (0.42, 0.92), (0.02, 0.92), (-0.08, 0.56)]
@@ -60,7 +60,7 @@ def stone_head(b: EventBrush) -> None:
 def giant_tree(b: EventBrush) -> None:
     """A person at the foot of a trunk as wide as a house."""
     bark = b.pick_wood() * 0.75
-    leaf = mix(rgb("4f7a42"), b.pick_paint(), b.vary(0.0, 0.4))
+    leaf = mix(rgb("4f7a42"), b.pick_colour(), b.vary(0.0, 0.4))
     b.cast_shadow(0.1, 0.6)
     roots = [limb([(0.1 + d, 0.76), (0.1 + 1.7 * d, 0.97)], 0.16, 0.06) for d in (-0.2, -0.08, 0.1, 0.22)]
     b.part(bark, blob([(-0.08, 0.3), (0.28, 0.3), (0.3, 0.7), (0.38, 0.96), (-0.2, 0.96), (-0.1, 0.7)]), *roots)
@@ -81,7 +81,7 @@ def giant_tree(b: EventBrush) -> None:
 
 def rocket(b: EventBrush) -> None:
     """A rocket lifts off on fire and smoke; a person looks on."""
-    paint = b.pick_paint()
+    paint = b.pick_colour()
     b.cast_shadow(0.14, 0.5)
     for x, y, r in ((-0.12, 0.88, 0.1), (0.42, 0.88, 0.11), (0.02, 0.86, 0.11), (0.28, 0.86, 0.12), (0.15, 0.88, 0.11)):
         b.part(rgb("d8d6d4") * b.vary(0.85, 1.0), oval(x, y, 1.15 * r, r), volume=0.8)

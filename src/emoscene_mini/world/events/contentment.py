@@ -20,7 +20,7 @@ RECLINED = Bones(
 
 def reading(b: EventBrush) -> None:
     """Someone leans back in a deck chair below a parasol, with an open book and a cup."""
-    cloth, pale = b.pick_paint(), mix(b.pick_paint(), (1, 1, 0.96), 0.7)
+    cloth, pale = b.pick_colour(), mix(b.pick_colour(), (1, 1, 0.96), 0.7)
     wood = b.pick_wood()
     b.cast_shadow(0.0, 0.55)
     b.part(rgb("d8d0c0"), limb([(-0.42, 0.1), (-0.42, 0.96)], 0.055), volume=0.5)
@@ -28,7 +28,7 @@ def reading(b: EventBrush) -> None:
     b.part(wood, limb([(-0.5, 0.44), (-0.02, 0.88), (0.42, 0.9)], 0.09), volume=0.6)
     b.part(wood * 0.7, limb([(-0.3, 0.68), (-0.36, 0.97)], 0.07), limb([(0.34, 0.9), (0.34, 0.97)], 0.07), volume=0.5)
     add_person(b, RECLINED, -0.1, foot=0.97, tall=0.88)
-    book = b.pick_paint()
+    book = b.pick_colour()
     b.part(book, poly([(0.02, 0.5), (0.14, 0.56), (0.28, 0.46), (0.28, 0.72), (0.14, 0.8), (0.02, 0.74)]), volume=0.4)
     b.part(book * 0.6, limb([(0.14, 0.56), (0.14, 0.78)], 0.03), volume=0)
     b.part(rgb("f6f2e6"), limb([(0.02, 0.495), (0.14, 0.555), (0.28, 0.455)], 0.035), volume=0.2)
@@ -41,7 +41,7 @@ def reading(b: EventBrush) -> None:
 def add_cup(b: EventBrush, x: float, y: float) -> None:
     """A steaming cup on a stool, its middle at (x, y - .1)."""
     b.part(b.pick_wood() * 0.8, poly([(x - 0.11, y - 0.05), (x + 0.11, y - 0.05), (x + 0.13, 0.98), (x - 0.13, 0.98)]))
-    paint = mix(b.pick_paint(), (1, 1, 1), 0.5)
+    paint = mix(b.pick_colour(), (1, 1, 1), 0.5)
     b.part(paint * 0.85, oval(x + 0.08, y - 0.12, 0.05), volume=0.3)
     b.part(paint, poly([(x - 0.08, y - 0.19), (x + 0.08, y - 0.19), (x + 0.06, y - 0.05), (x - 0.06, y - 0.05)]))
     b.part((0.98, 0.98, 1.0), wave_line(x, y - 0.4, y - 0.23, 0.03, 0.045), volume=0, opacity=0.85)
@@ -50,7 +50,7 @@ def add_cup(b: EventBrush, x: float, y: float) -> None:
 def hammock(b: EventBrush) -> None:
     """Someone lies in a hammock between two palms."""
     bark = b.pick_wood() * 0.85
-    leaf = mix(rgb("4f8a48"), b.pick_paint(), b.vary(0, 0.3))
+    leaf = mix(rgb("4f8a48"), b.pick_colour(), b.vary(0, 0.3))
     for s in (-1, 1):
         b.cast_shadow(s * 0.62, 0.14)
         b.part(bark, limb([(s * 0.6, 0.97), (s * 0.66, 0.5), (s * 0.58, 0.12)], 0.12, 0.085), volume=0.7)
@@ -73,7 +73,7 @@ def hammock(b: EventBrush) -> None:
         look=0.1,
     )
     add_person(b, lying, 0.02, foot=0.98, tall=0.84)
-    cloth = b.pick_paint()
+    cloth = b.pick_colour()
     sling = [
         (-0.62, 0.42),
         (-0.4, 0.6),
@@ -111,14 +111,14 @@ def fishing(b: EventBrush) -> None:
     add_person(b, sitting, -0.3, foot=0.94, tall=0.84)
     b.part(b.pick_wood() * 0.8, limb([(-0.18, 0.62), (0.2, 0.2), (0.44, 0.1)], 0.055, 0.045), volume=0.4)
     b.part((0.95, 0.95, 0.93), limb([(0.45, 0.1), (0.48, 0.86)], 0.026), volume=0)
-    b.part(b.pick_paint(), oval(0.48, 0.87, 0.06), volume=0.8)
-    paint = b.pick_paint()
+    b.part(b.pick_colour(), oval(0.48, 0.87, 0.06), volume=0.8)
+    paint = b.pick_colour()
     b.part(paint, poly([(-0.66, 0.52), (-0.48, 0.52), (-0.51, 0.71), (-0.63, 0.71)]), volume=0.7)
 
 
 def lap_cat(b: EventBrush) -> None:
     """Someone in an armchair, seen from the side, with a cat on the lap."""
-    cloth = b.pick_paint()
+    cloth = b.pick_colour()
     b.cast_shadow(-0.06, 0.5)
     b.part(cloth * 0.7, blob([(-0.5, 0.1), (-0.3, 0.08), (-0.22, 0.5), (-0.2, 0.9), (-0.46, 0.9)]), volume=0.7)
     b.part(

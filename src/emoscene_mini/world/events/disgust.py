@@ -48,7 +48,7 @@ def smelly_heap(b: EventBrush) -> None:
     b.part(mud, blob(heap), volume=0.9)
     b.part(b.pick_stone(), poly([(0.1, 0.72), (0.22, 0.66), (0.28, 0.84), (0.16, 0.88)]), volume=0.7)
     b.part(rgb("ece8da"), limb([(0.36, 0.66), (0.54, 0.78)], 0.05), oval(0.35, 0.64, 0.04), oval(0.56, 0.77, 0.045))
-    b.part(b.pick_paint(), oval(0.4, 0.88, 0.08, 0.06, 0.4), oval(0.6, 0.9, 0.06), volume=0.7)
+    b.part(b.pick_colour(), oval(0.4, 0.88, 0.08, 0.06, 0.4), oval(0.6, 0.9, 0.06), volume=0.7)
     add_person(b, averted, -0.34, tall=0.94)
 
 
@@ -67,7 +67,7 @@ def sick(b: EventBrush) -> None:
     b.cast_shadow(-0.3, 0.28)
     b.cast_shadow(0.34, 0.24)
     spew = mix(pick_slime(b), rgb("c8cc5a"), 0.5)
-    paint = b.pick_paint()
+    paint = b.pick_colour()
     b.part(paint * 0.5, oval(0.36, 0.72, 0.2, 0.06), volume=0.2)
     add_person(b, bent, -0.26, foot=0.97, tall=1.0)
     b.part(spew, limb([(0.28, 0.5), (0.35, 0.58), (0.36, 0.74)], 0.09, 0.14), volume=0.6)

@@ -10,7 +10,7 @@ from emoscene_mini.world.events.stage import EventBrush
 
 def finish(b: EventBrush) -> None:
     """A runner with raised arms breaks the ribbon between two flag poles."""
-    ribbon = b.pick_paint()
+    ribbon = b.pick_colour()
     pole = rgb("e8e4da")
     b.cast_shadow(-0.04, 0.34)
     running = Bones(
@@ -32,7 +32,7 @@ def finish(b: EventBrush) -> None:
 
 def trophy(b: EventBrush) -> None:
     """Someone on a winner's step holds a cup overhead."""
-    block, gold = b.pick_paint(), mix(rgb("e8b93c"), b.pick_paint(), b.vary(0.0, 0.35))
+    block, gold = b.pick_colour(), mix(rgb("e8b93c"), b.pick_colour(), b.vary(0.0, 0.35))
     b.cast_shadow(0.0, 0.5)
     b.part(block, poly([(-0.24, 0.86), (0.24, 0.86), (0.24, 0.98), (-0.24, 0.98)]), volume=0.5)
     b.part(block * 0.7, poly([(-0.48, 0.91), (-0.24, 0.91), (-0.24, 0.98), (-0.48, 0.98)]), volume=0.4)
@@ -68,7 +68,7 @@ def skateboard(b: EventBrush) -> None:
         look=0.2,
         tilt=6,
     )
-    board = b.pick_paint()
+    board = b.pick_colour()
     b.part(board, limb([(-0.52, 0.58), (-0.42, 0.67), (0.08, 0.59), (0.16, 0.48)], 0.08), volume=0.5)
     b.part(rgb("2c2a30"), oval(-0.36, 0.745, 0.06), oval(0.06, 0.68, 0.06), volume=0.7)
     add_person(b, flying, -0.17, foot=0.68, tall=0.65)
@@ -88,7 +88,7 @@ def concert(b: EventBrush) -> None:
         look=0.0,
     )
     add_person(b, playing, 0.0, foot=0.76, tall=0.7)
-    guitar = b.pick_paint()
+    guitar = b.pick_colour()
     b.part(rgb("3a2c24"), limb([(0.0, 0.52), (0.34, 0.3)], 0.055), volume=0.4)
     b.part(guitar, oval(-0.04, 0.56, 0.12, 0.1, -0.5), oval(0.05, 0.49, 0.08, 0.07, -0.5), volume=0.8)
     b.part((0.12, 0.1, 0.12), oval(0.0, 0.53, 0.035), volume=0)
@@ -98,7 +98,7 @@ def concert(b: EventBrush) -> None:
 
 def _add_cheering(b: EventBrush, x: float) -> None:
     """Someone of the crowd from behind: the back of a head and two raised arms."""
-    skin, coat, hair = b.pick_wood(), b.pick_paint() * 0.7, b.pick_wood() * 0.4
+    skin, coat, hair = b.pick_wood(), b.pick_colour() * 0.7, b.pick_wood() * 0.4
     top = 0.8 + b.vary(-0.02, 0.02)
     for s in (-1, 1):
         b.part(coat, limb([(x + s * 0.1, 0.98), (x + s * 0.14, top)], 0.075), volume=0.5)

@@ -56,7 +56,7 @@ def spider(b: EventBrush) -> None:
             b.part(dark, limb(path, 0.075, 0.05), volume=0.5)
     b.part(dark * 1.3, oval(0.0, 0.2, 0.24, 0.17), volume=0.9)
     b.part(
-        mix(dark, b.pick_paint(), 0.6), poly([(-0.07, 0.06), (0.07, 0.06), (0.0, 0.14), (0.07, 0.22), (-0.07, 0.22)])
+        mix(dark, b.pick_colour(), 0.6), poly([(-0.07, 0.06), (0.07, 0.06), (0.0, 0.14), (0.07, 0.22), (-0.07, 0.22)])
     )
     b.part(dark * 1.1, oval(0.0, 0.37, 0.16, 0.12), volume=0.8)
     eyes = [

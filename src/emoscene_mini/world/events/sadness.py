@@ -23,7 +23,7 @@ def grave(b: EventBrush) -> None:
     earth = rgb("6a5442")
     b.part(earth, blob([(0.06, 0.97), (0.14, 0.87), (0.4, 0.83), (0.64, 0.88), (0.7, 0.97)]), volume=0.6)
     for x in (0.18, 0.28):
-        b.part(b.pick_paint(), oval(x, 0.83, 0.05), oval(x + 0.04, 0.88, 0.045), volume=0.6)
+        b.part(b.pick_colour(), oval(x, 0.83, 0.05), oval(x + 0.04, 0.88, 0.045), volume=0.6)
     kneeling = Bones(
         arms=(((0.08, 0.62), (0.24, 0.6)), ((0.1, 0.66), (0.25, 0.62))),
         legs=(((0.16, 0.92), (-0.16, 0.95)), ((0.2, 0.93), (-0.14, 0.96))),
@@ -61,7 +61,7 @@ def parting(b: EventBrush) -> None:
     b.cast_shadow(-0.46, 0.22)
     add_person(b, staying, -0.48, tall=0.9)
     add_person(b, leaving, 0.3, tall=0.94)
-    leather = b.pick_paint() * 0.8
+    leather = b.pick_colour() * 0.8
     b.part(leather * 0.5, limb([(0.46, 0.77), (0.54, 0.71), (0.62, 0.77)], 0.04), volume=0.3)
     b.part(leather, poly([(0.38, 0.77), (0.7, 0.77), (0.7, 0.97), (0.38, 0.97)]), volume=0.7)
     b.part(
@@ -79,7 +79,7 @@ def empty_chair(b: EventBrush) -> None:
     for y in (0.13, 0.28, 0.43):
         b.part(wood * 0.9, limb([(0.34, y), (0.56, y)], 0.075), volume=0.5)
     b.part(wood * 0.9, limb([(0.34, 0.1), (0.34, 0.56)], 0.07), volume=0.5)
-    b.part(b.pick_paint(), poly([(0.2, 0.62), (0.3, 0.54), (0.58, 0.54), (0.56, 0.64)]), volume=0.6)
+    b.part(b.pick_colour(), poly([(0.2, 0.62), (0.3, 0.54), (0.58, 0.54), (0.56, 0.64)]), volume=0.6)
     huddled = Bones(
         arms=(((0.02, 0.8), (0.24, 0.84)), ((0.0, 0.82), (0.26, 0.86))),
         legs=(((0.2, 0.66), (0.24, 0.96)), ((0.22, 0.68), (0.28, 0.97))),
@@ -105,7 +105,7 @@ def dropped_ice(b: EventBrush) -> None:
     b.cast_shadow(-0.26, 0.24)
     b.cast_shadow(0.34, 0.28)
     add_person(b, drooping, -0.26, foot=0.97, tall=0.94, age="child")
-    ice = mix(b.pick_paint(), (1, 1, 0.98), 0.5)
+    ice = mix(b.pick_colour(), (1, 1, 0.98), 0.5)
     puddle = [(0.08, 0.93), (0.2, 0.88), (0.4, 0.87), (0.58, 0.9), (0.66, 0.95), (0.5, 0.99), (0.2, 0.99)]
     b.part(ice, blob(puddle), volume=0.6)
     b.part(ice * 0.95, oval(0.36, 0.84, 0.19, 0.12), volume=0.9)

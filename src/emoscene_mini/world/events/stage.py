@@ -68,7 +68,7 @@ class EventBrush(Brush):
         self.expression, self.intensity, self.pose, self.night = expression, intensity, pose, night
         self.shadows: list[tuple[float, float]] = []
 
-    def pick_paint(self) -> np.ndarray:
+    def pick_colour(self) -> np.ndarray:
         """A random colour for a painted or woven thing."""
         return jitter(self.rng, COLOURS[self.rng.integers(len(COLOURS))], 0.05)
 
