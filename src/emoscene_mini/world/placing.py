@@ -18,8 +18,8 @@ from emoscene_mini.world.scenes.kit import Ground
 
 MARGIN = 0.03
 """Free space at either side of the image."""
-OVERLAP = 0.82
-"""Share of its width that a neighbour takes; the rest may be covered."""
+OVERLAP = 0.3
+"""Share of the narrower neighbour's width by which two may cover each other."""
 WIDEST = 0.62
 """An object's width at most."""
 
@@ -59,14 +59,15 @@ def place_all(plan: Plan, ground: Ground, rng: np.random.Generator) -> Placing:
     names = list(heights)
     if side < 0:
         names.reverse()
-    widths = [heights[name] * _aspect(name, plan) * OVERLAP for name in names]
-    total = sum(widths)
+    widths = [heights[name] * _aspect(name, plan) for name in names]
+    covered = OVERLAP * min(widths) * (len(widths) - 1)
+    total = sum(widths) - covered
     shrink = min(1.0, (1 - 2 * MARGIN) / total)
     left = _clamp(plan.place - shrink * total / 2, MARGIN, 1 - MARGIN - shrink * total)
     stands: dict[str, Stand] = {}
     for name, width in zip(names, widths, strict=True):
         stands[name] = Stand(left + shrink * width / 2, feet, shrink * heights[name])
-        left += shrink * width
+        left += shrink * (width - covered)
     front = stands["event"] if "event" in stands else stands["figure"]
     return Placing(stands.get("event"), stands.get("figure"), _object_stand(plan, front, feet, side))
 
