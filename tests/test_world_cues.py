@@ -38,7 +38,11 @@ def test_things_are_drawn_without_replacement() -> None:
 def test_a_room_and_a_portrait_leave_out_what_cannot_be() -> None:
     room, portrait = cues.cue_table("things", "room"), cues.cue_table("things", "portrait")
     assert not any("bare_trees" in outcome or "comet" in outcome for outcome in room.outcomes)
-    assert not any("flames" in outcome for outcome in portrait.outcomes)
+    assert not any("flames" in outcome or "aurora" in outcome for outcome in portrait.outcomes)
+    views = cues.cue_table("composition", "portrait")
+    plain, weights = views.outcomes.index("plain"), MOODS["awe"].compositions
+    assert "vast" not in views.outcomes
+    assert views.rows[1, plain] == pytest.approx(weights["vast"] / sum(weights.values()))
     assert cues.cue_table("event", "portrait").outcomes == ("",)
     assert "seesaw" not in cues.cue_table("event", "room").outcomes
     assert "seesaw" in cues.cue_table("event", "beach").outcomes

@@ -47,6 +47,7 @@ _OUTDOORS = (
     "leaves",
     "kites",
 )
+_IN_PORTRAITS = ("symmetric", "fisheye", "close", "rush", "looming", "shrouded")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def _outcome_chances(group: str, scene: str, mood: Mood) -> Mapping[Cue, float]:
     if group == "weather":
         return _shares(mood.weathers)
     if group == "composition":
-        return _shares(mood.compositions)
+        return _shares(_possible_compositions(mood.compositions, scene))
     if group == "event":
         return _shares(_possible_events(mood.events, scene))
     if group == "things":
@@ -146,14 +147,25 @@ def _possible_events(row: Weighted, scene: str) -> Weighted:
     return possible or {"": 1.0}
 
 
+def _possible_compositions(row: Weighted, scene: str) -> Weighted:
+    """A portrait shows neither horizon nor distance: compositions that differ by these are plain there."""
+    if scene != "portrait":
+        return row
+    possible: Weighted = {}
+    for name, weight in row.items():
+        shown = name if name in _IN_PORTRAITS else "plain"
+        possible[shown] = possible.get(shown, 0.0) + weight
+    return possible
+
+
 def _possible_things(row: Weighted, scene: str) -> Weighted:
-    """A room has nothing of the sky or that belongs outdoors, a portrait nothing on the ground."""
+    """A room has nothing of the sky or that belongs outdoors, a portrait only what flies."""
     possible: Weighted = {}
     for name, weight in row.items():
         where = THINGS[name][1] if name else ""
         outdoors = scene == "room" and (name in _OUTDOORS or where == "sky")
-        on_ground = scene == "portrait" and where == "ground"
-        if not outdoors and not on_ground:
+        hidden = scene == "portrait" and where in ("sky", "ground")
+        if not outdoors and not hidden:
             possible[name] = weight
     return possible or {"": 1.0}
 
