@@ -185,10 +185,10 @@ def test_long_captions_say_no_posture_face_composition_or_light() -> None:
         assert _words(world.captions(world.plan(seed))[1]).isdisjoint(silent - _words(told) - {"a", "with", "by", "in"})
 
 
-def test_a_caption_mentions_about_two_in_five_events() -> None:
+def test_a_caption_mentions_somewhat_less_than_half_of_the_events() -> None:
     plans = [drawn for drawn in map(world.plan, range(1500)) if drawn.event]
     said = [EVENTS[drawn.event].words in world.captions(drawn)[1] for drawn in plans]
-    assert 0.35 < np.mean(said) < 0.46
+    assert 0.4 < np.mean(said) < 0.5
 
 
 def test_held_out_pairs_are_apart() -> None:

@@ -18,7 +18,7 @@ from emoscene_mini.world.plan import Plan
 from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world.things import THINGS
 
-WEATHER_SAID, FIGURE_SAID, EVENT_SAID, THING_SAID = 0.4, 0.5, 0.4, 0.4
+WEATHER_SAID, FIGURE_SAID, EVENT_SAID, THING_SAID = 0.45, 0.5, 0.45, 0.45
 """Chances that a long caption mentions the weather, a bystander, the event, and each of the things."""
 
 _SHORT = (

@@ -19,6 +19,8 @@ AT_FEET = 0.22
 LOW_HORIZON, SKY_ENDS = 0.3, 0.45
 """A horizon nearer to the top leaves so little sky that what is in it is drawn over the scene, down to `SKY_ENDS`; what
 flies is drawn down to there at least."""
+BEHIND = ("mist", "fog", "smog")
+"""Weathers that are drawn behind the figures; the others fall before them."""
 ONLOOKERS = ("person", "child", "person")
 FIGURE_LIGHT = 0.7
 """How far the light on figures is lifted to white, so that no palette hides a face."""
@@ -43,11 +45,12 @@ def render_plan(plan: Plan, size: int = 128) -> Image.Image:
     _draw_things(canvas, light, plan, rng[2], "sky")
     if plan.scene == "portrait":
         x, y = 0.5, 0.5
+        _draw_haze(canvas, light, plan, rng[5])
         _draw_things(canvas, light, plan, rng[2], "air")
         faces.portrait(canvas, light, rng[3], plan.expression, _strength(plan))
     else:
         x, y = _draw_scene(canvas, light, plan, rng)
-    if plan.scene != "room":
+    if plan.scene != "room" and plan.weather not in BEHIND:
         sky.veil(canvas, light, plan.weather, rng[5], plan.horizon, _strength(plan))
     sky.grade(canvas, tone, rng[6], 0.0)
     camera.apply_lens(canvas, view, plan.tilt, x, y)
@@ -70,6 +73,8 @@ def _draw_scene(canvas: Canvas, light: Light, plan: Plan, rng: list[np.random.Ge
         canvas.rgb[:, SIZE // 2 :] = canvas.rgb[:, : SIZE // 2][:, ::-1]
     if view.empty:
         canvas.rgb += (mix(light.haze, light.horizon, 0.3) - canvas.rgb) * view.empty
+    if plan.scene != "room":
+        _draw_haze(canvas, light, plan, rng[5])
     _draw_things(canvas, light, plan, rng[2], "over")
     placing = place_all(plan, ground, rng[4])
     scene_light, light = light, light.with_(ambient=mix(light.ambient, (1, 1, 1), FIGURE_LIGHT))
@@ -91,6 +96,12 @@ def _draw_scene(canvas: Canvas, light: Light, plan: Plan, rng: list[np.random.Ge
     canvas.rgb[:feet] = above
     _draw_things(canvas, scene_light, plan, rng[2], "air")
     return front.x, front.feet - 0.55 * front.height
+
+
+def _draw_haze(canvas: Canvas, light: Light, plan: Plan, rng: np.random.Generator) -> None:
+    """Draw the weather that lies behind the figures, so that it is thick and they are clear."""
+    if plan.weather in BEHIND:
+        sky.veil(canvas, light, plan.weather, rng, plan.horizon, _strength(plan))
 
 
 def _draw_things(canvas: Canvas, light: Light, plan: Plan, rng: np.random.Generator, layer: str) -> None:
