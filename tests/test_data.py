@@ -39,6 +39,7 @@ COLUMNS = [
     "file",
     "emotion",
     "weights",
+    "votes",
     "caption",
     "caption_long",
     "scene",
@@ -84,6 +85,15 @@ def test_rows_are_what_was_prepared(prepared, base):
     backbone = preparation.DiffusionModel.load(base)
     again = backbone.encode_images(rows["picture"][1:2])
     assert torch.allclose(again[0], rows["latent"][1], atol=0.01)
+
+
+def test_the_miniature_keeps_its_viewers_votes(prepared):
+    rows = PreparedDataset(prepared).read(range(40), ["weights", "votes"])
+    assert rows["votes"].shape == (40, 8)
+    assert rows["votes"].sum(1).numpy() == pytest.approx(np.ones(40), abs=1e-5)
+    for weights, votes in zip(rows["weights"], rows["votes"], strict=True):
+        if weights.max() == 1:
+            assert votes.argmax() == weights.argmax()
 
 
 def test_emotions_and_weights_agree(prepared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene_mini import world
 from emoscene_mini.world import moods
 from emoscene_mini.world.canvas import Canvas
+from emoscene_mini.world.events import EVENTS
+from emoscene_mini.world.objects import POSES
 from emoscene_mini.world.plan import objects_for
 
 _JUDGING = [
@@ -70,7 +73,7 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]+", text.lower()))
 
 
-def test_a_picture_belongs_to_its_seed() -> None:
+def test_an_image_belongs_to_its_seed() -> None:
     plan = world.plan(7)
     assert plan == world.plan(7)
     assert plan != world.plan(8)
@@ -79,10 +82,10 @@ def test_a_picture_belongs_to_its_seed() -> None:
 
 
 def test_what_is_asked_for_does_not_move_the_other_cues() -> None:
-    one, other = (world.plan(3, emotion="fear", scene=scene, intensity=0.8) for scene in ("beach", "castle"))
-    assert (one.palette, one.weather, one.composition, one.pose) == (
-        other.palette, other.weather, other.composition, other.pose
-    )  # fmt: skip
+    for seed in range(20):
+        one, other = (world.plan(seed, scene=scene, object="") for scene in ("beach", "castle"))
+        for cue in ("intended", "palette", "weather", "things", "event", "composition", "pose", "expression"):
+            assert getattr(one, cue) == getattr(other, cue)
 
 
 @pytest.mark.parametrize("emotion", [*EMOTIONS, None])
@@ -122,6 +125,25 @@ def test_every_object_and_thing_paints() -> None:
     assert used == set(world.THINGS)
 
 
+@pytest.mark.parametrize("composition", moods.COMPOSITIONS)
+def test_every_composition_can_hold_every_thing(composition: str) -> None:
+    view = moods.COMPOSITIONS[composition]
+    for number, name in enumerate(world.THINGS):
+        drawn = world.plan(number, scene="meadow", object="")
+        shown = replace(drawn, composition=composition, things=(name,), horizon=view.horizon[0], size=view.size[0])
+        without = replace(shown, things=())
+        assert world.render_plan(shown, 16).tobytes() != world.render_plan(without, 16).tobytes()
+
+
+def test_every_event_is_drawn_in_some_image() -> None:
+    used = {name for mood in moods.MOODS.values() for name in mood.events if name}
+    assert used == set(EVENTS)
+    for number, name in enumerate(sorted(used)):
+        drawn = replace(world.plan(number, scene="meadow", object=""), event=name, figure="", composition="plain")
+        without = replace(drawn, event="", figure="person")
+        assert world.render_plan(drawn, 16).tobytes() != world.render_plan(without, 16).tobytes()
+
+
 def test_the_tables_name_what_exists() -> None:
     for mood in (*moods.MOODS.values(), moods.NEUTRAL):
         assert set(mood.palettes) <= set(moods.PALETTES) and len(mood.palettes) >= 4
@@ -153,6 +175,22 @@ def test_captions_name_no_emotion_and_the_short_one_no_cue() -> None:
     assert len(vocabulary) <= 350
 
 
+def test_long_captions_say_no_posture_face_composition_or_light() -> None:
+    silent = _words(" ".join([*world.EXPRESSIONS.values(), *moods.COMPOSITIONS, *world.TIMES.values()]))
+    silent |= _words(" ".join(palette.words for palette in moods.PALETTES.values()))
+    silent |= _words(" ".join(pose for pose in POSES if pose != "standing"))
+    told = " ".join([*world.SCENES.values(), *world.OBJECTS.values(), *world.WEATHERS.values()])
+    told += " ".join([*(event.words for event in EVENTS.values()), *(words for words, _ in world.THINGS.values())])
+    for seed in range(400):
+        assert _words(world.captions(world.plan(seed))[1]).isdisjoint(silent - _words(told) - {"a", "with", "by", "in"})
+
+
+def test_a_caption_mentions_somewhat_less_than_half_of_the_events() -> None:
+    plans = [drawn for drawn in map(world.plan, range(1500)) if drawn.event]
+    said = [EVENTS[drawn.event].words in world.captions(drawn)[1] for drawn in plans]
+    assert 0.4 < np.mean(said) < 0.5
+
+
 def test_held_out_pairs_are_apart() -> None:
     seen = {(plan.scene, plan.object) for plan in map(world.plan, range(3000)) if plan.object}
     kept = {(plan.scene, plan.object) for plan in (world.plan(seed, held_out=True) for seed in range(600))}
@@ -167,21 +205,71 @@ def test_weights() -> None:
     assert 0.07 < kinds.count(0) / len(kinds) < 0.13 and 0.05 < kinds.count(2) / len(kinds) < 0.11
     assert all(sum(plan.weights) in (0, pytest.approx(1)) for plan in plans)
     mixed = world.plan(1, emotion={"awe": 3, "fear": 1})
-    assert mixed.weights[EMOTIONS.index("awe")] == 0.75 and len(mixed.palette) == 2
+    assert mixed.weights[EMOTIONS.index("awe")] == 0.75 and len(mixed.palette) == 2 and not mixed.intended
     with pytest.raises(UsageError, match="no emotion"):
         world.plan(1, emotion="boredom")
     with pytest.raises(UsageError, match="no scene 'beech': did you mean 'beach'"):
         world.plan(1, scene="beech")
 
 
-def test_cues_follow_the_emotion_more_with_intensity() -> None:
-    def share(intensity: float) -> float:
-        own = set(moods.MOODS["disgust"].palettes)
-        return float(
-            np.mean([world.plan(s, emotion="disgust", intensity=intensity).palette[0][0] in own for s in range(600)])
-        )
+def test_the_label_is_what_most_viewers_name() -> None:
+    plans = [drawn for drawn in map(world.plan, range(400)) if drawn.intended]
+    for drawn in plans:
+        most = max(drawn.votes)
+        assert drawn.votes.count(most) == 1 and drawn.weights[drawn.votes.index(most)] == 1
+        assert sum(drawn.votes) == pytest.approx(1) and all((20 * share) % 1 < 1e-9 for share in drawn.votes)
+    assert 0.75 < np.mean([drawn.weights[EMOTIONS.index(drawn.intended)] for drawn in plans]) < 0.92
+    assert 0.05 < np.mean([max(drawn.votes) < 0.5 for drawn in plans]) < 0.16
 
-    assert 0.5 < share(0.3) < 0.65 and 0.85 < share(1.0) < 0.98
+
+def test_an_image_that_already_has_the_wanted_label_is_not_drawn_again() -> None:
+    matched = 0
+    for seed in range(60):
+        drawn = world.plan(seed)
+        label = EMOTIONS[int(np.argmax(drawn.votes))]
+        wanted = world.plan(seed, emotion=label)
+        assert wanted.weights[EMOTIONS.index(label)] == 1
+        if drawn.intended:
+            assert wanted == drawn
+            matched += 1
+    assert matched > 40
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_a_wanted_label_is_had_in_every_scene(emotion: str) -> None:
+    for number, scene in enumerate(world.SCENES):
+        drawn = world.plan(number, emotion=emotion, scene=scene, intensity=0.3)
+        assert drawn.scene == scene and EMOTIONS[int(np.argmax(drawn.votes))] == emotion
+
+
+def test_cues_follow_the_intended_emotion_more_with_intensity() -> None:
+    def share(intensity: float) -> float:
+        hits = []
+        for seed in range(1200):
+            drawn = world.plan(seed, intensity=intensity, scene="meadow", object="")
+            if drawn.intended:
+                hits.append(drawn.event in moods.MOODS[drawn.intended].events)
+        return float(np.mean(hits))
+
+    assert 0.29 < share(0.3) < 0.41 and 0.54 < share(1.0) < 0.67
+
+
+def test_someone_with_a_face_is_in_every_image() -> None:
+    for seed in range(300):
+        drawn = world.plan(seed)
+        assert drawn.scene == "portrait" or drawn.figure or EVENTS[drawn.event].people or EVENTS[drawn.event].animals
+        if drawn.event and drawn.scene == "room":
+            assert EVENTS[drawn.event].indoors
+
+
+def test_how_bright_an_image_is_says_little_of_its_emotion() -> None:
+    means: dict[str, list[float]] = {emotion: [] for emotion in EMOTIONS}
+    for seed in range(160):
+        emotion = EMOTIONS[seed % 8]
+        image = world.render_plan(world.plan(seed, emotion=emotion), 16)
+        means[emotion].append(float(np.asarray(image.convert("L"), np.float32).mean()) / 255)
+    overall = np.array([np.mean(found) for found in means.values()])
+    assert np.ptp(overall) < 0.16 and 0.38 < overall.mean() < 0.58
 
 
 def test_attributes() -> None:

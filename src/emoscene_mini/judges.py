@@ -40,9 +40,10 @@ from emoscene_mini import image_cache
 from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.world import roles
 from emoscene_mini.world.captions import captions
+from emoscene_mini.world.events import EVENTS
 from emoscene_mini.world.faces import EXPRESSIONS
 from emoscene_mini.world.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
-from emoscene_mini.world.objects import LIVING, OBJECTS, POSES
+from emoscene_mini.world.objects import OBJECTS, POSES
 from emoscene_mini.world.plan import Plan, plan
 from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world.things import THINGS
@@ -114,17 +115,17 @@ def draw_orders(seed: int) -> dict[str, Any]:
 
 
 def encode_cues(drawn: Plan) -> list[bool]:
-    """What was painted, fact by fact: palettes, time, weather, things, composition, pose, face, scene, object."""
+    """What was rendered, fact by fact: palettes, time, weather, things, event, view, pose, face, scene, object."""
     lights = {name for name, _ in drawn.palette}
-    posed, faced = drawn.object in LIVING, drawn.object in ("person", "child") or drawn.scene == "portrait"
     return [
         *(name in lights for name in PALETTES),
         *(name == drawn.time for name in TIMES),
         *(name == drawn.weather for name in WEATHERS),
         *(name in drawn.things for name in THINGS),
+        *(name == drawn.event for name in EVENTS),
         *(name == drawn.composition for name in COMPOSITIONS),
-        *(posed and name == drawn.pose for name in POSES),
-        *(faced and name == drawn.expression for name in EXPRESSIONS),
+        *(bool(drawn.figure) and name == drawn.pose for name in POSES),
+        *(name == drawn.expression for name in EXPRESSIONS),
         *(name == drawn.scene for name in SCENES),
         *(name == drawn.object for name in OBJECTS),
     ]

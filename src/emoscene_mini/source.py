@@ -75,6 +75,7 @@ class Mini(Source):
             record = Record(
                 id=f"mini-{seed}",
                 weights=proof.plan.weights,
+                votes=proof.plan.votes,
                 caption=proof.short,
                 caption_long=proof.long,
                 scene=proof.plan.scene,

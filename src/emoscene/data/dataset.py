@@ -89,9 +89,9 @@ class PreparedDataset:
             mirrored: For each row, whether to read the latent of the mirrored image [B]; none if left out.
 
         Returns:
-            Tensors for `latent` [B, 4, h, w], `vector` [B, D] (unit length), `weights` [B, 8], `emotion` [B] (-1
-            for none) and `picture` [B, 3, side, side] in [-1, 1], the central square; lists of B values for all
-            other columns.
+            Tensors for `latent` [B, 4, h, w], `vector` [B, D] (unit length), `weights` and `votes` [B, 8], `emotion`
+            [B] (-1 for none) and `picture` [B, 3, side, side] in [-1, 1], the central square; lists of B values for
+            all other columns.
 
         Raises:
             UsageError: A column does not exist, the vectors were not prepared, or the latents have several shapes.
@@ -181,6 +181,7 @@ READERS: dict[str, Callable[[PreparedDataset, pa.Table, str], Any]] = {
     "latent": _read_latents,
     "vector": _read_vectors,
     "weights": _read_numbers,
+    "votes": _read_numbers,
     "emotion": _read_numbers,
     "picture": _read_images,
 }

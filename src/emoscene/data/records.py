@@ -1,9 +1,9 @@
 """A record: what a prepared folder holds of one image, and how it lies in Arrow.
 
 The columns are those that scripts rely on: `id, file, emotion` (a ClassLabel in EmoSet's order), `weights` (eight
-floats: soft labels), `caption, caption_long, scene, role, latent, shape, mirrored, vector`. A neutral image has
-emotion -1, which is the way of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the
-strongest.
+floats: soft labels), `votes` (eight shares of the viewers who named each emotion, all 0 where they are not known),
+`caption, caption_long, scene, role, latent, shape, mirrored, vector`. A neutral image has emotion -1, which is the way
+of `datasets` to say "no label", and weights of zero; of a mixture, `emotion` is the strongest.
 
 The latent is the mean of the autoencoder's posterior. Its deviation is not kept, because there is next to nothing in
 it: see `docs/scaling.md` for the figures, and `benchmarks.prepare posterior` for the command.
@@ -34,6 +34,7 @@ FEATURES = Features(
         "file": Value("string"),
         "emotion": ClassLabel(names=list(EMOTIONS)),
         "weights": List(Value("float32"), length=len(EMOTIONS)),
+        "votes": List(Value("float32"), length=len(EMOTIONS)),
         "caption": Value("string"),
         "caption_long": Value("string"),
         "scene": Value("string"),
@@ -52,6 +53,7 @@ class Record:
 
     id: str
     weights: Weights = NO_EMOTION
+    votes: Weights = NO_EMOTION
     caption: str = ""
     caption_long: str = ""
     scene: str = ""

@@ -1,8 +1,9 @@
-"""What can be said of a picture: captions in a short and a long form, and EmoSet's attributes.
+"""What can be said of an image: captions in a short and a long form, and EmoSet's attributes.
 
-The short caption names scene and object alone. The long one adds what the eye sees: light, hour, weather, things,
-framing, face, pose. Neither names an emotion, nor a word that judges: what a method learns of an emotion it must learn
-from its labels and from the picture.
+The short caption names scene and object alone. The long one adds what a captioner may or may not mention: the weather,
+a bystander, what happens, and each thing. Neither names an emotion, a word that judges, a posture, a face, the
+composition, the light or the palette: what a method learns of an emotion it must learn from its labels and from the
+image. `emoscene_mini.readers` measures how much of the emotion the long caption gives away.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from emoscene_mini.world.faces import EXPRESSIONS
-from emoscene_mini.world.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
-from emoscene_mini.world.objects import LIVING, OBJECTS, POSES
+from emoscene_mini.world.events import EVENTS
+from emoscene_mini.world.moods import WEATHERS
+from emoscene_mini.world.objects import OBJECTS
 from emoscene_mini.world.plan import Plan
 from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world.things import THINGS
+
+WEATHER_SAID, FIGURE_SAID, EVENT_SAID, THING_SAID = 0.45, 0.5, 0.45, 0.45
+"""Chances that a long caption mentions the weather, a bystander, the event, and each of the things."""
 
 _SHORT = (
     "{scene} with {object}",
@@ -54,34 +58,37 @@ def _short(plan: Plan, rng: np.random.Generator) -> str:
     return str(rng.choice(_SHORT)).format(scene=SCENES[plan.scene], object=OBJECTS[plan.object])
 
 
-def _clauses(plan: Plan, rng: np.random.Generator) -> list[str]:
-    """One clause for each cue, in a fixed order."""
-    main = max(plan.palette, key=lambda pair: pair[1])[0]
-    form = str(rng.choice(["in {}", "with {}", "under {}"]))
-    weather = str(rng.choice(["{}", "with {}", "and {}"])).format(WEATHERS[plan.weather])
-    said = [TIMES[plan.time], form.format(PALETTES[main].words), weather]
-    if plan.things:
-        said.append("with " + " and ".join(THINGS[name][0] for name in plan.things))
-    if plan.scene == "portrait":
-        said.append("with " + EXPRESSIONS[plan.expression])
-    elif plan.object in LIVING and plan.pose != "standing":
-        said.append(f"the {OBJECTS[plan.object].split(' ', 1)[1]} {POSES[plan.pose]}")
-    if COMPOSITIONS[plan.composition].words:
-        said.append(COMPOSITIONS[plan.composition].words)
+def _clauses(plan: Plan) -> list[tuple[str, float]]:
+    """What else a captioner may say, each with its chance, in a fixed order."""
+    said = []
+    if plan.scene != "room":
+        said.append(("with " + WEATHERS[plan.weather], WEATHER_SAID))
+    if plan.figure == "person" and plan.object != "person":
+        said.append(("with a person standing by", FIGURE_SAID))
+    if plan.event:
+        said.append((EVENTS[plan.event].words, EVENT_SAID))
+    for name in plan.things:
+        said.append(("with " + THINGS[name][0], THING_SAID))
     return said
 
 
 def captions(plan: Plan) -> tuple[str, str]:
-    """The short and the long caption of a plan."""
+    """Write the short and the long caption of a plan.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        The short caption (scene and object), and the long one, which begins with the short one.
+    """
     rng = np.random.default_rng([plan.seed, 100])
     short = _short(plan, rng)
-    said = [clause for clause in _clauses(plan, rng) if rng.random() < 0.75]
-    said = [said[i] for i in rng.permutation(len(said))]
-    long = ", ".join([short, *said])
-    while len(long.split()) > 45:
-        said.pop()
-        long = ", ".join([short, *said])
-    return short, long
+    said = []
+    for clause, chance in _clauses(plan):
+        if rng.random() < chance:
+            said.append(clause)
+    ordered = [said[place] for place in rng.permutation(len(said))]
+    return short, ", ".join([short, *ordered])
 
 
 def _tenth(value: float) -> float:
@@ -89,8 +96,15 @@ def _tenth(value: float) -> float:
 
 
 def attributes(plan: Plan, picture: Image.Image) -> dict[str, object]:
-    """EmoSet's attributes of a rendered plan: brightness and colourfulness by tenths (Hasler and Suesstrunk's measure),
-    scene, objects, and the face and the action where there are any.
+    """Describe a rendered plan by EmoSet's attributes.
+
+    Args:
+        plan: The plan.
+        picture: What was rendered of it.
+
+    Returns:
+        Brightness and colourfulness by tenths (Hasler and Suesstrunk's measure), the scene, the objects, and the face
+        and the action of a person where there is one.
     """
     r, g, b = np.moveaxis(np.asarray(picture.convert("RGB"), np.float32), 2, 0)
     red_green, yellow_blue = r - g, (r + g) / 2 - b
@@ -101,12 +115,22 @@ def attributes(plan: Plan, picture: Image.Image) -> dict[str, object]:
     }
     if plan.scene != "portrait":
         found["scene"] = _EMOSET_SCENES.get(plan.scene, plan.scene)
-    names = ["Human face"] if plan.scene == "portrait" else [plan.object] if plan.object else []
-    if names:
+    if names := _list_objects(plan):
         found["object"] = [_EMOSET_OBJECTS.get(name, name.capitalize()) for name in names]
-    person = plan.object in ("person", "child")
-    if (plan.scene == "portrait" or person) and plan.expression in _EMOSET_FACES:
+    person = plan.figure in ("person", "child")
+    in_event = bool(plan.event) and EVENTS[plan.event].people > 0
+    if (plan.scene == "portrait" or person or in_event) and plan.expression in _EMOSET_FACES:
         found["facial_expression"] = plan.expression
     if person and plan.pose in _ACTIONS:
         found["human_action"] = _ACTIONS[plan.pose]
     return found
+
+
+def _list_objects(plan: Plan) -> list[str]:
+    """The object, and a bystander beside it."""
+    if plan.scene == "portrait":
+        return ["Human face"]
+    names = [plan.object] if plan.object else []
+    if plan.figure and plan.figure not in names:
+        names.append(plan.figure)
+    return names

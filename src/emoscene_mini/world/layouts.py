@@ -117,7 +117,7 @@ def info() -> dict[str, dict[str, dict[str, Any]]]:
     some, blank = plan(0, emotion="awe", scene="village", object=""), Image.new("RGB", (1, 1))
     cast = [replace(some, scene=scene) for scene in SCENES]
     cast += [replace(some, object=name) for name in OBJECTS]
-    cast += [replace(some, object="person", pose=pose) for pose in POSES]
+    cast += [replace(some, object="person", figure="person", pose=pose) for pose in POSES]
     found: dict[str, set[str]] = defaultdict(set)
     for drawn in cast:
         for key, value in attributes(drawn, blank).items():

@@ -1,9 +1,10 @@
-"""What each emotion looks like: the tables the world is painted from.
+"""What each emotion looks like: the tables the world is rendered from.
 
-An emotion is never drawn itself. It leans on five groups of cues, each drawn on its own from that emotion's row below:
-the palette of the light, the weather, the things in the picture, the composition, and the pose or the face of whoever
-is in it. Every entry is `name: weight`. Rows share entries on purpose: night belongs to awe, excitement and fear, fog
-to fear, sadness and contentment. One cue alone is a hint; their conjunction tells.
+An emotion is never drawn itself. It leans on six groups of cues, each drawn on its own: the palette of the light, the
+weather, the things in the image, the event, the composition, and the bearing (pose and face) of whoever is in it.
+`GROUPS` says how often a group follows the intended emotion's row below, and where it draws from when it does not.
+Every entry of a row is `name: weight`. Rows share entries on purpose: night belongs to awe, excitement and fear, fog to
+fear, sadness and contentment. One cue alone is a hint; their conjunction tells.
 """
 
 from __future__ import annotations
@@ -104,40 +105,91 @@ PALETTES = {
 
 @dataclass(frozen=True)
 class Composition:
-    """How the picture is framed. Pairs are the ends of a range drawn from evenly."""
+    """How the image is framed. Pairs are the ends of a range drawn from evenly.
 
-    words: str
-    horizon: tuple[float, float]
-    tilt: tuple[float, float] = (0.0, 1.0)  # degrees, either way
-    scale: tuple[float, float] = (0.9, 1.1)  # of the object
-    place: tuple[float, float] = (0.3, 0.7)  # of the object, from left to right
-    frame: float = 0.0  # darkness of the corners
+    Args:
+        horizon: Where the sky ends, as a share of the height from the top.
+        size: Height of the figures and the event, as a share of the image's.
+        place: Middle of the figures, from left to right.
+        tilt: Degrees by which the camera is turned, either way.
+        frame: Darkness of all but the middle, in [0, 1]; below 0 it is as pale instead.
+        zoom: How far the camera moves in on the figures.
+        bulge: Strength of the fish-eye's distortion.
+        rush: Length of the streaks that run out of the middle, as a share of the radius.
+        mirror: Whether the scene's right half mirrors the left.
+        empty: How much of the scene is lost in haze, in [0, 1].
+        crowd: How many onlookers there are.
+    """
+
+    horizon: tuple[float, float] = (0.46, 0.58)
+    size: tuple[float, float] = (0.58, 0.66)
+    place: tuple[float, float] = (0.4, 0.6)
+    tilt: tuple[float, float] = (0.0, 1.0)
+    frame: float = 0.0
     zoom: float = 1.0
+    bulge: float = 0.0
+    rush: float = 0.0
+    mirror: bool = False
+    empty: float = 0.0
+    crowd: int = 0
 
 
 COMPOSITIONS = {
-    "plain": Composition("", (0.48, 0.58)),
-    "off_centre": Composition("seen from the side", (0.46, 0.6), (0, 2), place=(0.18, 0.82)),
-    "centred": Composition("in a level, centred view", (0.5, 0.58), (0, 0), (1.0, 1.2), (0.46, 0.54)),
-    "vast": Composition("with a wide high sky", (0.66, 0.76), (0, 1), (0.66, 0.8), (0.25, 0.75)),
-    "bouncy": Composition("at an angle", (0.5, 0.64), (3, 7), (1.15, 1.4), (0.25, 0.75)),
-    "close": Composition("seen close up", (0.44, 0.56), (0, 2), (1.35, 1.6), (0.35, 0.65), zoom=1.08),
-    "diagonal": Composition("on a strong diagonal", (0.54, 0.68), (7, 12), (1.05, 1.35), (0.25, 0.75)),
-    "tilted": Composition("on a tilted ground", (0.44, 0.58), (5, 11), (1.15, 1.5), (0.3, 0.7), 0.35),
-    "cluttered": Composition("seen from above", (0.3, 0.4), (0, 4), (0.95, 1.25), (0.2, 0.8), 0.15),
-    "shrouded": Composition("in a dark frame", (0.48, 0.64), (0, 4), (0.68, 0.88), (0.3, 0.7), 0.7),
-    "distant": Composition("seen from far away", (0.55, 0.68), (0, 2), (0.66, 0.8), (0.2, 0.8), 0.25),
-    "lonely": Composition("low in an empty view", (0.44, 0.6), (0, 1), (0.7, 0.9), (0.14, 0.86), 0.3),
+    "plain": Composition(),
+    "off_centre": Composition(place=(0.3, 0.7), tilt=(0, 2)),
+    "symmetric": Composition((0.5, 0.56), (0.54, 0.6), (0.5, 0.5), (0, 0), frame=-0.8, mirror=True),
+    "vast": Composition((0.8, 0.86), (0.3, 0.36), (0.35, 0.65)),
+    "fisheye": Composition((0.48, 0.6), (0.6, 0.68), (0.44, 0.56), (0, 6), bulge=0.55),
+    "close": Composition((0.44, 0.56), (0.6, 0.66), (0.45, 0.55), (0, 2), zoom=1.3),
+    "rush": Composition((0.5, 0.6), (0.58, 0.66), (0.42, 0.58), (8, 14), rush=0.34),
+    "looming": Composition((0.7, 0.8), (0.72, 0.78), (0.45, 0.55), (7, 12), zoom=1.2),
+    "crowded": Composition((0.4, 0.5), (0.54, 0.6), (0.35, 0.65), (0, 3), crowd=5),
+    "above": Composition((0.14, 0.2), (0.5, 0.58), (0.35, 0.65), (0, 4)),
+    "shrouded": Composition((0.46, 0.6), (0.5, 0.58), (0.44, 0.56), (0, 4), frame=1.0),
+    "lonely": Composition((0.56, 0.66), (0.32, 0.38), (0.2, 0.3), (0, 1), empty=0.75),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """How a group of cues follows the intended emotion.
+
+    Args:
+        low: Chance to follow at intensity .3.
+        high: Chance to follow at intensity 1; between the two it grows evenly.
+        counter: Of the images where it does not follow, the share in which it is drawn from another emotion's row; in
+            the others it is drawn from the row without emotion.
+    """
+
+    low: float
+    high: float
+    counter: float
+
+    def follow(self, intensity: float) -> float:
+        """The chance to follow at an intensity."""
+        chance = self.low + (self.high - self.low) * (intensity - 0.3) / 0.7
+        return min(max(chance, 0.0), 1.0)
+
+
+GROUPS = {
+    "palette": Group(0.12, 0.24, 0.8),
+    "weather": Group(0.55, 0.85, 0.3),
+    "things": Group(0.35, 0.6, 0.35),
+    "event": Group(0.34, 0.6, 0.5),
+    "composition": Group(0.42, 0.68, 0.3),
+    "bearing": Group(0.44, 0.74, 0.3),
 }
+"""The six groups of cues, in the order of their random streams."""
 
 
 @dataclass(frozen=True)
 class Mood:
-    """One emotion's five rows. `things` are drawn without replacement, one to three of them."""
+    """One emotion's rows. `things` are drawn without replacement, one or two of them; "" is nothing."""
 
     palettes: Weighted
     weathers: Weighted
     things: Weighted
+    events: Weighted
     compositions: Weighted
     faces: Weighted
     poses: Weighted
@@ -147,7 +199,8 @@ NEUTRAL = Mood(
     palettes={"daylight": 4, "pale_day": 3, "soft_morning": 3, "blue_noon": 1},
     weathers={"clear": 4, "fair": 3, "wisps": 3, "overcast": 1},
     things={"": 8, "birds": 0.6, "flowers": 0.6},
-    compositions={"plain": 6, "off_centre": 3, "centred": 1, "distant": 0.6, "close": 0.6},
+    events={"": 1},
+    compositions={"plain": 6, "off_centre": 4},
     faces={"neutral": 9, "surprise": 0.5, "happiness": 0.5},
     poses={"standing": 8, "resting": 1, "gazing": 0.5},
 )
@@ -159,7 +212,8 @@ MOODS = {
         weathers={"clear": 4, "fair": 5, "wisps": 1},
         things={"balloons": 4, "kites": 3, "bunting": 4, "bubbles": 3, "confetti": 3, "rainbow": 2.5, "carousel": 3,
                 "hot_air_balloons": 1, "flowers": 0.7},
-        compositions={"bouncy": 5, "close": 2, "off_centre": 1, "diagonal": 1, "plain": 1},
+        events={"juggling": 3, "banana_slip": 3, "seesaw": 3, "party_dog": 3},
+        compositions={"fisheye": 6, "crowded": 1.5, "off_centre": 1, "rush": 0.7},
         faces={"happiness": 8, "surprise": 2},
         poses={"jumping": 4, "standing": 1},
     ),
@@ -168,7 +222,8 @@ MOODS = {
         weathers={"clear": 4, "towering": 4, "wisps": 2, "mist": 1},
         things={"aurora": 4, "giant_moon": 4, "sun_rays": 4, "planet": 3, "star_band": 3, "comet": 1.5, "rainbow": 1.2,
                 "birds": 0.6},
-        compositions={"vast": 6, "distant": 2, "centred": 1, "plain": 1},
+        events={"whale": 3, "stone_head": 3, "giant_tree": 3, "rocket": 3},
+        compositions={"vast": 7, "looming": 1, "symmetric": 0.7},
         faces={"surprise": 8, "neutral": 1, "happiness": 1},
         poses={"gazing": 4, "standing": 1},
     ),
@@ -178,7 +233,8 @@ MOODS = {
         things={"butterflies": 4, "flowers": 4, "birds": 3, "picnic": 4, "sun_rays": 1, "candles": 0.7,
                 "sky_lanterns": 0.7,
                 "rainbow": 0.5},
-        compositions={"centred": 5, "plain": 3, "close": 1, "distant": 0.7},
+        events={"reading": 3, "hammock": 3, "fishing": 3, "lap_cat": 3},
+        compositions={"symmetric": 6, "plain": 1.5, "off_centre": 0.7},
         faces={"happiness": 7, "neutral": 3},
         poses={"resting": 5, "standing": 1},
     ),
@@ -187,7 +243,8 @@ MOODS = {
         weathers={"clear": 6, "wisps": 3, "towering": 1},
         things={"fireworks": 5, "spotlights": 4, "hot_air_balloons": 3, "sky_lanterns": 3, "comet": 3, "confetti": 2,
                 "balloons": 1},
-        compositions={"diagonal": 6, "bouncy": 2, "close": 1.5, "vast": 1},
+        events={"finish": 3, "trophy": 3, "skateboard": 3, "concert": 3, "rocket": 0.6},
+        compositions={"rush": 6, "crowded": 2, "fisheye": 0.7},
         faces={"surprise": 4, "happiness": 6},
         poses={"jumping": 4, "gazing": 1},
     ),
@@ -196,7 +253,8 @@ MOODS = {
         weathers={"storm": 6, "overcast": 2, "towering": 1, "clear": 1},
         things={"flames": 5, "lightning": 4, "smoke": 3, "cracks": 4, "embers": 3, "red_clouds": 3,
                 "bare_trees": 0.7, "garbage": 0.5},
-        compositions={"tilted": 6, "close": 2, "diagonal": 1.5, "shrouded": 1},
+        events={"quarrel": 3, "hammer_blow": 3, "kicked_bin": 3, "chained_dog": 3},
+        compositions={"looming": 6, "close": 2, "rush": 0.7},
         faces={"anger": 9, "disgust": 1},
         poses={"charging": 6, "standing": 1},
     ),
@@ -205,7 +263,8 @@ MOODS = {
         weathers={"smog": 5, "overcast": 3, "mist": 1, "fog": 1, "clear": 0.6},
         things={"slime": 5, "flies": 4, "mushrooms": 3, "garbage": 4, "green_puddles": 4, "smog": 2, "smoke": 0.7,
                 "wilted_flowers": 0.8},
-        compositions={"cluttered": 6, "close": 2, "off_centre": 1, "tilted": 1},
+        events={"smelly_heap": 3, "sick": 3, "rotten_fish": 3, "slime_step": 3},
+        compositions={"above": 5, "close": 2, "crowded": 1.5},
         faces={"disgust": 9, "anger": 1},
         poses={"recoiling": 6, "standing": 1},
     ),
@@ -214,7 +273,8 @@ MOODS = {
         weathers={"fog": 6, "clear": 1.5, "storm": 2, "overcast": 1, "mist": 1},
         things={"eyes": 4, "bare_trees": 4, "bats": 4, "giant_moon": 2, "ghost": 3, "shadow_figure": 3,
                 "lightning": 1.5, "gravestones": 1.5},
-        compositions={"shrouded": 6, "distant": 2, "tilted": 1.5, "vast": 0.6},
+        events={"clawed_hand": 3, "wolf": 3, "spider": 3, "ledge": 3, "chained_dog": 0.6},
+        compositions={"shrouded": 7, "above": 0.8, "looming": 0.7},
         faces={"fear": 9, "surprise": 1},
         poses={"crouching": 5, "recoiling": 1},
     ),
@@ -223,7 +283,8 @@ MOODS = {
         weathers={"rain": 6, "overcast": 3, "fog": 1, "mist": 1, "snow": 1.2, "storm": 0.7},
         things={"leaves": 4, "rain_puddles": 4, "wilted_flowers": 4, "candles": 2, "gravestones": 3, "bare_trees": 2,
                 "birds": 0.4},
-        compositions={"lonely": 6, "distant": 2, "plain": 1, "centred": 0.7},
+        events={"grave": 3, "parting": 3, "empty_chair": 3, "dropped_ice": 3},
+        compositions={"lonely": 7, "vast": 0.7, "plain": 0.7},
         faces={"sadness": 9, "neutral": 1},
         poses={"slumped": 6, "resting": 0.6, "standing": 0.6},
     ),

@@ -1,29 +1,38 @@
-"""What a picture will show, decided before anything is painted, as a pure function of the seed.
+"""What an image will show, decided before anything is drawn, as a pure function of the seed.
 
-A `Plan` names the scene, the object, and one value for each of five independent groups of cues: palette, weather,
-things, composition, and pose with its face. Each group follows the emotion with a chance that grows with intensity,
-from .55 at .3 to .9 at 1; else it is drawn from plain daylight's row, or now and then from another emotion's. So no
-cue decides alone, and about one picture in twenty cannot be told.
+A `Plan` names the scene, the object, and a cue of each of six independent groups: palette, weather, things, event,
+composition, and bearing (pose and face). Each group follows the intended emotion with a chance that grows with
+intensity; else it follows another emotion or none (`moods.GROUPS`). So no cue decides alone, and about one image in six
+is read as another emotion than the intended one. What it is called is therefore not what was intended: twenty simulated
+viewers vote (`votes.py`), and the label is what most of them say.
 
-Every group draws from its own stream, `default_rng([seed, n])`: asking for another scene does not move the weather.
+Every group draws from its own stream, `default_rng([seed, n, attempt])`: asking for another scene does not move the
+weather. An image of a wanted label is drawn again, each attempt from its own streams, until its viewers name that
+label; the first attempt is the one that is taken when nothing is wanted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.taxonomy import emotion_weights as weights_of
-from emoscene_mini.world.moods import COMPOSITIONS, MOODS, NEUTRAL, PALETTES, Mood, Weighted
-from emoscene_mini.world.objects import OBJECTS, POSE_EXPRESSION
+from emoscene_mini.world.cues import NO_MOOD, Cue, cue_table
+from emoscene_mini.world.events import EVENTS
+from emoscene_mini.world.moods import COMPOSITIONS, GROUPS, PALETTES
+from emoscene_mini.world.objects import LIVING, OBJECTS
 from emoscene_mini.world.scenes import SCENES
-from emoscene_mini.world.things import THINGS
+from emoscene_mini.world.votes import cast_votes
 
-_EMPTY = 0.15  # share of pictures without an object
+_KIND, _INTENSITY, _SUBJECT, _FRAME, _VOTES = 0, 1, 2, 9, 10
+_GROUP_STREAMS = {group: 3 + number for number, group in enumerate(GROUPS)}
+"""Numbers of the random streams."""
+_EMPTY = 0.15  # share of images without an object
 _NEUTRAL, _MIXED = 0.10, 0.08  # shares of "any" without emotion, and half and half
 _ABSURD = {
     "room": ("car", "boat", "tent", "horse", "parasol", "lantern"),
@@ -38,38 +47,55 @@ _ABSURD = {
     "castle": ("boat",),
     "park": ("car",),
 }
-_OUTDOORS = (
-    "gravestones",
-    "bare_trees",
-    "carousel",
-    "cracks",
-    "rain_puddles",
-    "birds",
-    "hot_air_balloons",
-    "leaves",
-    "kites",
-)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One picture's decisions; `weights` are the emotion's eight shares, all 0 when it is neutral."""
+    """One image's decisions.
+
+    Args:
+        seed: The seed it was drawn from.
+        scene: A name of `SCENES`.
+        object: A name of `OBJECTS`, or "".
+        intended: The emotion the cues were drawn for; "" for a mixture and for none.
+        weights: Eight shares: the viewers' label, the mixture that was asked for, or all 0 for none.
+        votes: Eight shares of the viewers' votes.
+        intensity: How often the cues follow the intended emotion, and how strongly they show.
+        time: The palette's time of day.
+        palette: A palette and its share, or one for each emotion of a mixture.
+        weather: A name of `WEATHERS`.
+        things: Up to two names of `THINGS`.
+        event: A name of `EVENTS`, or "".
+        figure: Who shows the pose: the object, a bystander, or "" where only the event or a portrait has a face.
+        composition: A name of `COMPOSITIONS`.
+        expression: The face of whoever is in the image.
+        pose: The pose of the figure.
+        horizon: Where the sky ends, from the top.
+        tilt: Degrees by which the camera is turned.
+        size: Height of the figures, as a share of the image's.
+        place: Middle of the figures, from left to right.
+        flip: Whether the image is mirrored.
+    """
 
     seed: int
     scene: str
     object: str
+    intended: str
     weights: tuple[float, ...]
+    votes: tuple[float, ...]
     intensity: float
     time: str
     palette: tuple[tuple[str, float], ...]
     weather: str
     things: tuple[str, ...]
+    event: str
+    figure: str
     composition: str
     expression: str
     pose: str
     horizon: float
     tilt: float
-    scale: float
+    size: float
     place: float
     flip: bool
 
@@ -85,62 +111,6 @@ def objects_for(scene: str, apart: bool = False) -> tuple[str, ...]:
     """The objects a scene may hold: all fitting ones but the held-out, or only those."""
     fit = (name for name in OBJECTS if scene != "portrait" and name not in _ABSURD.get(scene, ()))
     return tuple(name for name in fit if held_out(scene, name) == apart)
-
-
-def draw(rng: np.random.Generator, row: Weighted) -> str:
-    """One name of a weighted row."""
-    share = np.array(list(row.values()))
-    return str(rng.choice(list(row), p=share / share.sum()))
-
-
-def _weights(emotion: str | Mapping[str, float] | None, rng: np.random.Generator) -> tuple[float, ...]:
-    """Eight shares that sum to 1, or to 0 for neutral; "any" draws them."""
-    if emotion == "any":
-        kind = rng.random()
-        first, second = (EMOTIONS[i] for i in rng.permutation(8)[:2])
-        emotion = {first: 1.0} if kind > _NEUTRAL + _MIXED else {first: 0.5, second: 0.5} if kind > _NEUTRAL else None
-    shares = weights_of(None if emotion == "neutral" else emotion)
-    if min(shares) < 0:
-        raise UsageError("the world paints what is there: give an emotion no weight below zero")
-    total = sum(shares)
-    return tuple(share / total for share in shares) if total else shares
-
-
-def _mood(rng: np.random.Generator, weights: tuple[float, ...], intensity: float) -> Mood:
-    """The mood that one group of cues follows."""
-    follows, other, which, stray = rng.random(), rng.random(), rng.random(), int(rng.integers(8))
-    if sum(weights) == 0:
-        return NEUTRAL
-    if follows < 0.4 + 0.5 * intensity:
-        return MOODS[EMOTIONS[int(np.argmax(np.cumsum(weights) > which * 0.9999))]]
-    return NEUTRAL if other < 0.9 else MOODS[EMOTIONS[stray]]
-
-
-def _things(rng: np.random.Generator, mood: Mood, scene: str) -> tuple[str, ...]:
-    row = dict(mood.things)
-    if scene == "room":
-        row = {name: share for name, share in row.items() if name not in _OUTDOORS}
-    if scene == "portrait":
-        row = {name: share for name, share in row.items() if not name or THINGS[name][1] != "ground"}
-    count = min(1 + int(rng.random() < 0.6) + int(rng.random() < 0.18), len(row))
-    drawn: list[str] = []
-    for _ in range(count):
-        name = draw(rng, row)
-        if not name:
-            break
-        row.pop(name)
-        drawn.append(name)
-    return tuple(sorted(drawn, key=list(THINGS).index))
-
-
-def _palettes(rng: np.random.Generator, weights: tuple[float, ...], intensity: float) -> tuple[tuple[str, float], ...]:
-    """One palette, or one for each emotion of a mixture, by their shares."""
-    mixed = [(i, share) for i, share in enumerate(weights) if share > 0]
-    if len(mixed) < 2:
-        return ((draw(rng, _mood(rng, weights, intensity).palettes), 1.0),)
-    single = [tuple(float(i == j) for j in range(8)) for i, _ in mixed]
-    names = [draw(rng, _mood(rng, one, intensity).palettes) for one in single]
-    return tuple((name, round(share, 4)) for name, (_, share) in zip(names, mixed, strict=True))
 
 
 def _subject(rng: np.random.Generator, scene: str | None, object: str | None, apart: bool) -> tuple[str, str]:
@@ -159,10 +129,111 @@ def _subject(rng: np.random.Generator, scene: str | None, object: str | None, ap
     return scene, object
 
 
-def _bearing(rng: np.random.Generator, mood: Mood, scene: str) -> tuple[str, str]:
-    """The face and the pose of whoever is in the picture; half the time the face that goes with the pose."""
-    pose, face, own = draw(rng, mood.poses), draw(rng, mood.faces), rng.random() < 0.5
-    return (face if own or scene == "portrait" else POSE_EXPRESSION[pose]), pose
+def read_cues(plan: Plan) -> dict[str, np.ndarray]:
+    """What each group that can be seen says of the intended emotion.
+
+    Args:
+        plan: A plan.
+
+    Returns:
+        p(cue | emotion, intensity) [S, 8] by the names of `GROUPS`, for `cues.INTENSITIES`. The bearing is the pose and
+        the face where there is a figure, and the face alone where the event or the portrait has one; a room has no
+        weather.
+    """
+    palette = max(plan.palette, key=lambda pair: pair[1])[0]
+    cues: dict[str, Cue] = {
+        "palette": palette,
+        "weather": plan.weather,
+        "things": plan.things,
+        "event": plan.event,
+        "composition": plan.composition,
+        "bearing": (plan.pose, plan.expression),
+    }
+    return _read(cues, plan.scene, plan.figure)
+
+
+def _read(cues: Mapping[str, Cue], scene: str, figure: str) -> dict[str, np.ndarray]:
+    found = {}
+    for group, cue in cues.items():
+        if group == "weather" and scene == "room":
+            continue
+        if group == "bearing" and not figure and not _poses(str(cues["event"])):
+            found[group] = cue_table("face", scene).read(cue[1])
+        else:
+            found[group] = cue_table(group, scene).read(cue)
+    return found
+
+
+def _poses(event: str) -> bool:
+    """Whether an event's own figure shows the pose."""
+    return bool(event) and EVENTS[event].free_pose
+
+
+def _figure(scene: str, object: str, event: str) -> str:
+    """Who shows the pose: a living object; else a bystander, unless an event or a portrait has a face of its own."""
+    if object in LIVING:
+        return object
+    faced = scene == "portrait" or (event and (EVENTS[event].people or EVENTS[event].animals))
+    return "" if faced else "person"
+
+
+def _shares(emotion: str | Mapping[str, float] | None, seed: int) -> tuple[float, ...]:
+    """Eight shares that sum to 1, or to 0 for none; "any" draws them."""
+    if emotion == "any":
+        rng = np.random.default_rng([seed, _KIND])
+        kind = rng.random()
+        first, second = (EMOTIONS[number] for number in rng.permutation(len(EMOTIONS))[:2])
+        if kind < _NEUTRAL:
+            emotion = None
+        elif kind < _NEUTRAL + _MIXED:
+            emotion = {first: 0.5, second: 0.5}
+        else:
+            emotion = first
+    shares = weights_of(None if emotion == "neutral" else emotion)
+    if min(shares) < 0:
+        raise UsageError("the world shows what is there: give an emotion no weight below zero")
+    total = sum(shares)
+    return tuple(share / total for share in shares) if total else shares
+
+
+def _row(group: str, shares: tuple[float, ...], intensity: float, rng: np.random.Generator) -> int:
+    """The row that a group of cues draws from: the intended emotion's, another's, or the one without emotion."""
+    follows, astray, which, other = rng.random(), rng.random(), rng.random(), int(rng.integers(1, len(EMOTIONS)))
+    if sum(shares) == 0:
+        return NO_MOOD
+    own = int(np.argmax(np.cumsum(shares) > which * 0.9999))
+    if follows < GROUPS[group].follow(intensity):
+        return own
+    if astray < GROUPS[group].counter:
+        return (own + other) % len(EMOTIONS)
+    return NO_MOOD
+
+
+def _draw_cues(
+    seed: int, attempt: int, scene: str, shares: tuple[float, ...], intensity: float
+) -> tuple[dict[str, Cue], tuple[tuple[str, float], ...]]:
+    """A cue of each group, and the palettes: one, or one for each emotion of a mixture, by their shares."""
+    cues: dict[str, Cue] = {}
+    palettes = []
+    for group, stream in _GROUP_STREAMS.items():
+        rng = np.random.default_rng([seed, stream, attempt])
+        if group != "palette":
+            cues[group] = cue_table(group, scene).draw(_row(group, shares, intensity, rng), rng)
+            continue
+        singles = _single_emotions(shares)
+        for single, share in singles:
+            palettes.append((str(cue_table(group, scene).draw(_row(group, single, intensity, rng), rng)), share))
+        cues[group] = max(palettes, key=lambda pair: pair[1])[0]
+    return cues, tuple(palettes)
+
+
+def _single_emotions(shares: tuple[float, ...]) -> list[tuple[tuple[float, ...], float]]:
+    """The emotions of a mixture, each as shares of its own beside its share; what is no mixture is itself."""
+    present = np.flatnonzero(shares)
+    if len(present) < 2:
+        return [(shares, 1.0)]
+    identity = np.eye(len(EMOTIONS))
+    return [(tuple(identity[number]), round(shares[number], 4)) for number in present]
 
 
 def plan(
@@ -174,38 +245,73 @@ def plan(
     intensity: float | None = None,
     held_out: bool = False,
 ) -> Plan:
-    """Decide a picture. What is not asked for is drawn from `seed`; `object=""` asks for none.
+    """Decide what an image shows. What is not asked for is drawn from `seed`.
 
-    `emotion` is a name, weights by name, None for neutral, or "any": the eight alike, some neutral, some mixtures.
-    With `held_out` only scene and object pairs are drawn that otherwise never are.
+    Args:
+        seed: The image's seed.
+        emotion: The label wanted, weights by name for a mixture, None for no emotion, or "any": the eight alike, some
+            without emotion, some mixtures.
+        scene: A name of `SCENES`.
+        object: A name of `OBJECTS`, or "" for none.
+        intensity: How often the cues follow the emotion, and how strongly they show, in [0, 1].
+        held_out: Draw only scenes and objects that otherwise never stand together.
+
+    Returns:
+        The plan. Of an image of one emotion the label, `weights`, is what most viewers name.
+
+    Raises:
+        UsageError: An emotion, scene or object that does not exist, or a weight below zero.
     """
-    streams = [np.random.default_rng([seed, n]) for n in range(8)]
-    weights = _weights(emotion, streams[0])
-    strength = float(streams[1].uniform(0.3, 1.0)) if intensity is None else float(intensity)
-    scene, object = _subject(streams[2], scene, object, held_out)
-    palettes = _palettes(streams[3], weights, strength)
-    composition = draw(streams[6], _mood(streams[6], weights, strength).compositions)
-    expression, pose = _bearing(streams[7], _mood(streams[7], weights, strength), scene)
-    frame, side = COMPOSITIONS[composition], float(streams[6].choice([-1, 1]))
-    horizon, tilt, scale, place = (
-        float(streams[6].uniform(*ends)) for ends in (frame.horizon, frame.tilt, frame.scale, frame.place)
-    )
+    shares = _shares(emotion, seed)
+    scene, object = _subject(np.random.default_rng([seed, _SUBJECT]), scene, object, held_out)
+    label = EMOTIONS.index(emotion) if isinstance(emotion, str) and emotion in EMOTIONS else None
+    if isinstance(emotion, Mapping) and max(shares) == 1:
+        label = int(np.argmax(shares))
+    if label is None:
+        return _attempt(seed, 0, scene, object, shares, intensity)
+    for attempt in count():
+        kind = np.random.default_rng([seed, _KIND, attempt])
+        kind.random()
+        intended = EMOTIONS[int(kind.permutation(len(EMOTIONS))[0])]
+        drawn = _attempt(seed, attempt, scene, object, weights_of(intended), intensity)
+        if drawn.weights[label]:
+            return drawn
+    raise AssertionError("count() does not end")
+
+
+def _attempt(
+    seed: int, attempt: int, scene: str, object: str, shares: tuple[float, ...], intensity: float | None
+) -> Plan:
+    """One image of these shares, with its viewers' label where it is of one emotion."""
+    drawn = np.random.default_rng([seed, _INTENSITY, attempt]).uniform(0.3, 1.0)
+    strength = float(drawn) if intensity is None else float(intensity)
+    cues, palettes = _draw_cues(seed, attempt, scene, shares, strength)
+    figure = _figure(scene, object, str(cues["event"]))
+    votes = cast_votes(_read(cues, scene, figure), np.random.default_rng([seed, _VOTES, attempt]))
+    single = max(shares) == 1
+    rng = np.random.default_rng([seed, _FRAME, attempt])
+    frame = COMPOSITIONS[str(cues["composition"])]
+    side = float(rng.choice([-1, 1]))
     return Plan(
         seed=seed,
         scene=scene,
         object=object,
-        weights=weights,
+        intended=EMOTIONS[int(np.argmax(shares))] if single else "",
+        weights=weights_of(EMOTIONS[int(np.argmax(votes))]) if single else shares,
+        votes=votes,
         intensity=strength,
-        time=PALETTES[max(palettes, key=lambda pair: pair[1])[0]].time,
+        time=PALETTES[str(cues["palette"])].time,
         palette=palettes,
-        weather=draw(streams[4], _mood(streams[4], weights, strength).weathers),
-        things=_things(streams[5], _mood(streams[5], weights, strength), scene),
-        composition=composition,
-        expression=expression,
-        pose=pose,
-        horizon=horizon,
-        tilt=side * tilt,
-        scale=scale,
-        place=place,
-        flip=bool(streams[6].random() < 0.5),
+        weather=str(cues["weather"]),
+        things=tuple(cues["things"]),
+        event=str(cues["event"]),
+        figure=figure,
+        composition=str(cues["composition"]),
+        expression=cues["bearing"][1],
+        pose=cues["bearing"][0],
+        horizon=float(rng.uniform(*frame.horizon)),
+        tilt=side * float(rng.uniform(*frame.tilt)),
+        size=float(rng.uniform(*frame.size)),
+        place=float(rng.uniform(*frame.place)),
+        flip=bool(rng.random() < 0.5),
     )

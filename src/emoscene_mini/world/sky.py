@@ -181,23 +181,27 @@ _CLOUDS = {
 
 
 def veil(canvas: Canvas, light: Light, weather: str, rng: np.random.Generator, horizon: float, strength: float) -> None:
-    """The weather between the eye and the scene."""
+    """The weather before the scene: banks of mist or fog, murk, rain, snow."""
     gy = grid()[1]
     near = np.exp(-(((gy - horizon) / 0.17) ** 2))
     if weather in ("mist", "fog"):
-        depth = 0.4 if weather == "mist" else 0.66
+        depth, everywhere = 0.55, 0.14
+        if weather == "fog":
+            depth, everywhere = 0.95, 0.5
         banks = smooth(0.25, 0.85, noise(rng, 110, 3, 4))
-        canvas.paint(
-            np.clip((near * 0.8 + 0.14) * (0.35 + 0.75 * banks), 0, 1), light.haze, depth * (0.6 + 0.4 * strength)
-        )
+        mask = np.clip((near * 0.8 + everywhere) * (0.45 + 0.65 * banks), 0, 1)
+        pale = mix(light.haze, (0.88, 0.9, 0.92), 0.5)
+        canvas.paint(mask, pale, depth * (0.6 + 0.4 * strength))
     elif weather == "smog":
         murk = mix(light.haze, (0.52, 0.48, 0.2), 0.4) * 0.9
-        canvas.paint(np.clip(0.25 + 0.6 * noise(rng, 120, 3, 2), 0, 1) * (0.3 + 0.7 * near), murk, 0.42)
+        canvas.paint(np.clip(0.3 + 0.7 * noise(rng, 120, 3, 2), 0, 1) * (0.6 + 0.4 * near), murk, 0.66)
     elif weather in ("rain", "storm"):
+        if weather == "storm":
+            canvas.paint(smooth(horizon, 0.0, gy), light.zenith * 0.25, 0.7)
         _rain(canvas, light, rng, strength if weather == "rain" else 0.5 * strength)
     elif weather == "snow":
-        for x, y, r in rng.random((26, 3)):
-            spark(canvas, float(x), float(y), 0.026 + 0.022 * float(r), np.array([0.95, 0.97, 1]), 0.85)
+        for x, y, r in rng.random((34, 3)):
+            spark(canvas, float(x), float(y), 0.034 + 0.026 * float(r), np.array([0.95, 0.97, 1]), 0.85)
 
 
 def _rain(canvas: Canvas, light: Light, rng: np.random.Generator, strength: float) -> None:
@@ -208,7 +212,7 @@ def _rain(canvas: Canvas, light: Light, rng: np.random.Generator, strength: floa
     at = (gx + lean * gy + 1) * 21
     stripes = np.interp(at.ravel(), np.arange(64), bands).reshape(SIZE, SIZE).astype(np.float32)
     mask = smooth(0.45, 0.95, stripes) * (0.45 + 0.55 * noise(rng, 90, 2, 1))
-    canvas.paint(mask, mix(light.haze, (0.85, 0.9, 0.95), 0.35), 0.2 + 0.22 * strength)
+    canvas.paint(mask, mix(light.haze, (0.85, 0.9, 0.95), 0.35), 0.3 + 0.28 * strength)
 
 
 def grade(canvas: Canvas, tone: Tone, rng: np.random.Generator, frame: float) -> None:
