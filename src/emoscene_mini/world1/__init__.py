@@ -1,4 +1,6 @@
-"""A procedurally painted world of emotional scenes, from NumPy and Pillow alone: the data that ships with the code.
+"""The first world, which the shipped weights know; it goes when those of `emoscene_mini.world` are trained.
+
+A procedurally painted world of emotional scenes, from NumPy and Pillow alone: the data that ships with the code.
 
     plan(seed, emotion="awe")  ─▶  Plan  ─▶  render(plan, size)  ─▶  picture
                                      └────▶  captions(plan), attributes(plan, picture)

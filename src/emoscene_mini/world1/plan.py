@@ -73,6 +73,11 @@ class Plan:
     place: float
     flip: bool
 
+    @property
+    def votes(self) -> tuple[float, ...]:
+        """Nobody was asked what emotion this world's images convey."""
+        return (0.0,) * len(EMOTIONS)
+
 
 def held_out(scene: str, object: str) -> bool:
     """Whether a pair is kept from training: one in eight, spread evenly over scenes and objects."""
