@@ -337,3 +337,21 @@ def test_the_dial_is_exact_at_its_ends(base: DiffusionModel) -> None:
     torch.testing.assert_close(text[2], (plain.base_embeds[0] + whole[0]) / 2, atol=1e-6, rtol=0)
     assert EMOTIONS[1] == "awe"
     assert emotion_weights(None) == NO_EMOTION
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [
+        ("inversion", {"conditioning_share"}),
+        ("lora", {"conditioning_share"}),
+        ("multimodal", {"conditioning_share"}),
+        ("prompt", {"conditioning_share", "lexicon"}),
+        (
+            "guidance",
+            {"classifier_scale", "entropy", "guidance_share", "interval_start", "interval_end", "rescale"}
+            | {"suppression_scale", "whole"},
+        ),
+    ],
+)
+def test_these_settings_may_change_at_use_and_no_others(name: str, free: set[str]) -> None:
+    assert {option.name for option in registry.list_options("methods", name) if option.runtime} == free

@@ -84,6 +84,14 @@ def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
     assert 1000 <= again.seconds < 1100
 
 
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    torn = tmp_path / ".aside-0000000001"
+    torn.mkdir()
+    (torn / "model.safetensors").touch()
+    loop.run_training(Line(), Points(), FAST, tmp_path)
+    assert not torn.exists()
+
+
 def test_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
         loop.run_training(Line(), Points(), FAST, tmp_path, resume=True)

@@ -241,3 +241,11 @@ def test_the_card_holds_what_a_learner_measured_of_itself(folder: str, tmp_path:
     plain = train_verb.train("lora", data=data, out=tmp_path / "lora", rank=2, **few)
     assert "proof" not in read_card(plain)
     assert read_card(plain)["data"] == read_card(guided)["data"] != ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(950_050_001, "950.1 MB"), (999_999_999, "1000.0 MB"), (1e9, "1.0 GB"), (1_250_000_001, "1.3 GB"), (0, "0.0 MB")],
+)
+def test_sizes_are_in_decimal_units(number, text):
+    assert dry_run._format_bytes(number) == text
