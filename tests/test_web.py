@@ -367,9 +367,17 @@ def asked(built, name, data):
     return caught.value.message, caught.value.print_exception
 
 
+def odd_generation(**odd):
+    """The values of a call of `generate`, some of them odd."""
+    return list((dict(zip(calls.FIELDS, ASKED, strict=True)) | odd).values())
+
+
 @pytest.mark.parametrize(
     ("name", "data", "sentence"),
     [
+        ("generate", odd_generation(sampler=None), "sampler=None is off: it is text"),
+        ("generate", odd_generation(sampler=[]), "sampler=[] is off: it is text"),
+        ("generate", odd_generation(sampler=["dpm++"]), "sampler=['dpm++'] is off: it is text"),
         ("compare", ["a hill", ["none"], None, "1", 1, 1], "that is not what /compare takes"),
         ("compare", ["a hill", None, ["awe"], "1", 1, 1], "that is not what /compare takes"),
         ("compare", ["a hill", ["none"], ["awe"], None, 1, 1], "a comparison needs one emotion scale at least"),
