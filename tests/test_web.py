@@ -393,6 +393,19 @@ def test_a_call_that_does_not_fit_is_refused_in_words(built, name, data, sentenc
     assert sentence in said and not logged
 
 
+@pytest.mark.parametrize("field", calls.FIELDS)
+def test_a_value_of_any_kind_is_taken_or_refused_and_is_no_mistake_of_ours(built, field):
+    [call] = [fn for fn in built.fns.values() if fn.api_name == "generate"]
+    mistakes = []
+    for odd in (None, True, -1, 1e308, "", "x", [], ["awe"], ["dpm++"], [None], {}, {"awe": 1}):
+        try:
+            asyncio.run(built.process_api(call, odd_generation(**{field: odd})))
+        except gr.Error as refused:
+            if refused.print_exception:
+                mistakes.append(odd)
+    assert not mistakes
+
+
 def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):
     monkeypatch.setattr(form, "read_request", lambda pairs: pairs.nothing)
     said, logged = asked(built, "compare", ["a hill", ["none"], ["awe"], "1", 1, 1])
