@@ -1,4 +1,5 @@
 import json
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import contact_sheet, open_image, read_params, save_image, to_upright_rgb
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import emotion_weights
+from emoscene.pipeline.image_inputs import ImageInputs
 
 ROW = GenerationParams(
     file="0007.png",
@@ -107,6 +109,29 @@ def test_a_picture_in_memory_is_turned_and_laid_on_white(tmp_path):
     with Image.open(tmp_path / "a.jpg") as lying:
         assert np.array_equal(to_upright_rgb(lying), open_image(tmp_path / "a.jpg"))
     assert to_upright_rgb(Image.new("RGBA", (2, 2), (255, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
+
+
+SIDEWAYS = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+"""An entry of EXIF: the orientation, a short integer."""
+WORDY = struct.pack(">HHI4s", 0x0100, 2, 4, b"ten")
+"""An entry of EXIF: the width, which should be a number, as text."""
+
+
+HEADLESS = b"Exif\0\0MM\xff*\0\0\0\x08"
+MISTYPED = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + WORDY + SIDEWAYS + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("exif", "ending"),
+    [(HEADLESS, "png"), (HEADLESS, "webp"), (MISTYPED, "png"), (MISTYPED, "webp"), (MISTYPED, "jpg")],
+)
+def test_damaged_exif_is_refused_in_words(tmp_path, exif, ending):
+    file = tmp_path / f"a.{ending}"
+    painted().save(file, exif=exif)
+    with pytest.raises(UsageError, match=rf"a\.{ending} cannot be used \(its EXIF data is damaged\): save it anew"):
+        open_image(file)
+    with Image.open(file) as image, pytest.raises(UsageError, match="the image cannot be used"):
+        ImageInputs(None).register(image)
 
 
 def test_an_animation_is_its_first_frame(tmp_path):

@@ -367,9 +367,17 @@ def asked(built, name, data):
     return caught.value.message, caught.value.print_exception
 
 
+def odd_generation(**odd):
+    """The values of a call of `generate`, some of them odd."""
+    return list((dict(zip(calls.FIELDS, ASKED, strict=True)) | odd).values())
+
+
 @pytest.mark.parametrize(
     ("name", "data", "sentence"),
     [
+        ("generate", odd_generation(sampler=None), "sampler=None is off: it is text"),
+        ("generate", odd_generation(sampler=[]), "sampler=[] is off: it is text"),
+        ("generate", odd_generation(sampler=["dpm++"]), "sampler=['dpm++'] is off: it is text"),
         ("compare", ["a hill", ["none"], None, "1", 1, 1], "that is not what /compare takes"),
         ("compare", ["a hill", None, ["awe"], "1", 1, 1], "that is not what /compare takes"),
         ("compare", ["a hill", ["none"], ["awe"], None, 1, 1], "a comparison needs one emotion scale at least"),
@@ -383,6 +391,19 @@ def asked(built, name, data):
 def test_a_call_that_does_not_fit_is_refused_in_words(built, name, data, sentence):
     said, logged = asked(built, name, data)
     assert sentence in said and not logged
+
+
+@pytest.mark.parametrize("field", calls.FIELDS)
+def test_a_value_of_any_kind_is_taken_or_refused_and_is_no_mistake_of_ours(built, field):
+    [call] = [fn for fn in built.fns.values() if fn.api_name == "generate"]
+    mistakes = []
+    for odd in (None, True, -1, 1e308, "", "x", [], ["awe"], ["dpm++"], [None], {}, {"awe": 1}):
+        try:
+            asyncio.run(built.process_api(call, odd_generation(**{field: odd})))
+        except gr.Error as refused:
+            if refused.print_exception:
+                mistakes.append(odd)
+    assert not mistakes
 
 
 def test_a_mistake_of_ours_is_owned_and_logged(built, monkeypatch):

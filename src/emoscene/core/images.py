@@ -178,7 +178,7 @@ def open_image(path: Path | str) -> Image.Image:
     try:
         return to_upright_rgb(image)
     except ValueError as error:
-        raise UsageError(f"{path} cannot be used ({error}): save it with whole numbers as its pixels") from error
+        raise UsageError(f"{path} cannot be used ({error}): save it anew as an 8-bit PNG") from error
 
 
 def to_upright_rgb(image: Image.Image) -> Image.Image:
@@ -191,15 +191,26 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
         The image.
 
     Raises:
-        ValueError: Pixels are not finite numbers.
+        ValueError: The EXIF data is damaged, or pixels are not finite numbers.
     """
-    image = ImageOps.exif_transpose(image)
+    image = _turn_upright(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _reduce_depth(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer)
     return image.convert("RGB")
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF says, whose orientation is then taken out. Raises ValueError for damaged EXIF."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # of damaged EXIF, Pillow raises SyntaxError, struct.error, TypeError and more
+        raise ValueError("its EXIF data is damaged") from error
 
 
 def _reduce_depth(image: Image.Image) -> Image.Image:

@@ -201,8 +201,10 @@ class GenerationRequest:
         check_one_source(self.emotion, self.valence, self.arousal, self.emotion_image)
         for name in NUMBERS:
             object.__setattr__(self, name, read_number(name, getattr(self, name)))
-        if not isinstance(self.negative_prompt, str):
-            raise UsageError(f"negative_prompt={self.negative_prompt} is off: it is text")
+        for name in ("negative_prompt", "sampler"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise UsageError(f"{name}={value} is off: it is text")
         if self.height is not None and self.width is None:
             raise UsageError(f"height={self.height} without a width is off: give both, or the width alone")
         registry.source_file("samplers", self.sampler)

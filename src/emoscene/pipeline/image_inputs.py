@@ -90,9 +90,7 @@ class ImageInputs:
         try:
             image = to_upright_rgb(image)
         except ValueError as error:
-            raise UsageError(
-                f"the image cannot be used ({error}): give one with whole numbers as its pixels"
-            ) from error
+            raise UsageError(f"the image cannot be used ({error}): give it as an 8-bit image without EXIF") from error
         digest = sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
         name = f"memory:{digest[:16]}"
         self.held[name] = image
