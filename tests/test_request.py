@@ -85,7 +85,7 @@ def test_rows_of_today_and_of_later_versions_stay_as_they_are() -> None:
 
 def test_old_scores_have_todays_names() -> None:
     old = {"strength": 0.5, "cfg": 3.0, "steps": 20, "sampler": "ddim"}
-    new = {"emotion_scale": 0.5, "guidance_scale": 3.0, "num_inference_steps": 20, "sampler": "ddim"}
+    new = {"emotion_scale": 0.5, "guidance_scale": 3.0, "num_inference_steps": 20, "sampler": "ddim", "version": 3}
     assert migrate_scores(old) == new
     assert migrate_scores(new) == new
 

@@ -31,7 +31,7 @@ from emoscene.core.image_origin import (
     is_of_rendered_world,
     list_worlds,
 )
-from emoscene.core.migration import VERSION, migrate_row
+from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import COMPARE, EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
@@ -219,7 +219,12 @@ def _write_scores(
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)
-    told = {**about, **score_predictions(made, real), "peak_memory_mb": round(peak_memory() / 2**20, 1)}
+    told = {
+        "version": SCORES_VERSION,
+        **about,
+        **score_predictions(made, real),
+        "peak_memory_mb": round(peak_memory() / 2**20, 1),
+    }
     told["missing"] = {**lost, **told["missing"]}
     run_dir.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
@@ -317,19 +322,18 @@ def _describe_run(
         "method": pipe.method,
         "adapters": [run_dir.read_manifest(path).get("fingerprint") for path in adapters],
         "loras": row.loras,
-        "version": VERSION,
         **{name: getattr(row, name) for name in list_parameters(COMPARE)},
         "settings": _runtime_settings(pipe),
         **_drop_unset(remarks=pipe.adapter_remarks),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
-        "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
+        "images_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
         "cost": {
             "trainable": sum(cost.get("trainable", 0) for cost in costs),
             "bytes": size,
-            "training_pictures": sum(cost.get("pictures", 0) for cost in costs),
+            "training_images": sum(cost.get("pictures", 0) for cost in costs),
             "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
-            "seconds_a_picture": round(float(np.mean(seconds)), 4) if seconds else None,
+            "seconds_per_image": round(float(np.mean(seconds)), 4) if seconds else None,
         },
     }
 

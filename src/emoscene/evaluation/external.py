@@ -355,7 +355,7 @@ def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> 
     told = {}
     if lost:
         names = ", ".join([*map(str, lost[:3]), *["..."] * bool(lost[3:])])
-        told["pictures"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
+        told["images"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
     if gone:
         told["originals"] = (
             f"the pictures that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "

@@ -372,7 +372,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
     metrics = _run_metrics(rest, made[first], there, missing)
     return {
-        "pictures": len(made[first]),
+        "images": len(made[first]),
         "emotions": list(EMOTIONS),
         "judges": judges,
         "metrics": metrics,
