@@ -14,7 +14,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import device
+from emoscene.diffusion import device_choice
 from emoscene.evaluation.evaluate import evaluate
 from emoscene_mini.world1.layouts import write_layout
 
@@ -105,7 +105,7 @@ def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsy
 
 
 def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
     sentence = "--device cuda is not here: there is cpu; left out, the best is taken"
     assert said("emoset", emoset, "--device=cuda") == (2, sentence)
     assert not (tmp_path / "out").exists()

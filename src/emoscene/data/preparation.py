@@ -43,7 +43,8 @@ from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.data.workers import WorkerGroup
-from emoscene.diffusion import device as devices
+from emoscene.diffusion.device import NO_ROOM, explain_full_memory
+from emoscene.diffusion.device_choice import choose_device
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
@@ -113,8 +114,8 @@ def prepare(
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
     _check_choice(source, cls, limit, per_emotion, split)
-    place = devices.choose_device(device)
-    with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
+    place = choose_device(device)
+    with explain_full_memory(NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place)
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
     mark = {}

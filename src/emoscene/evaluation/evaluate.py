@@ -39,7 +39,7 @@ from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
-from emoscene.diffusion.device import choose_device
+from emoscene.diffusion.device_choice import choose_device
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
     PROMPTS,
