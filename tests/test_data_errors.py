@@ -75,7 +75,7 @@ def test_a_row_that_points_nowhere(emoset, said, tmp_path):
     shutil.rmtree(emoset / "image/awe")
     shutil.rmtree(emoset / "image/fear")
     status, sentence = said("emoset", emoset, f"--out={tmp_path / 'other'}")
-    assert status == 1 and "of 25 pictures are refused, such as" in sentence
+    assert status == 1 and "of 25 images are refused, such as" in sentence
     assert "mend them and prepare into another folder, or allow more with spoilt=" in sentence
 
 
@@ -95,13 +95,13 @@ def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsy
     call = {"root": emoset, "out": tmp_path / "out", "base": base, "workers": 0}
     heard = []
     preparation.prepare("emoset", **call, on_message=heard.append)
-    assert "no picture shows awe, fear: what learns from this set will not know it" in heard
+    assert "no image shows awe, fear: what learns from this set will not know it" in heard
     folder = shutil.copytree(world["imagefolder"], tmp_path / "folder")
     (folder / "metadata.jsonl").unlink()
     for picture in (folder / "train/awe" if (folder / "train").exists() else folder / "awe").iterdir():
         picture.unlink()
         place = picture.parent
-    assert said("imagefolder", folder) == (2, f"{place} holds no picture: fill it, or take the folder away")
+    assert said("imagefolder", folder) == (2, f"{place} holds no image: fill it, or take the folder away")
 
 
 def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):

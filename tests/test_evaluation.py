@@ -224,7 +224,7 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
     assert scores["judges"]["emotion"]["per_emotion"]["awe"]["support"] == 4
     assert scores["metrics"]["diversity"]["value"] > 0
     (tmp_path / "from/Awe").rename(tmp_path / "from/things")
-    with pytest.raises(EmosceneError, match="no emotion was asked of any picture"):
+    with pytest.raises(EmosceneError, match="no emotion was asked of any image"):
         evaluate(out=tmp_path / "other", robust=True, **call)
     assert "scene_clarity" in json.loads((tmp_path / "other/scores.json").read_text())["metrics"]
 
@@ -254,7 +254,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
     (tmp_path / "nothing").mkdir()
     line = f"evaluate --base {base} --judge {judges[0]} --images {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
     assert main.main(shlex.split(line)) == 2
-    assert "no pictures in" in capsys.readouterr().err
+    assert "no images in" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

@@ -99,7 +99,7 @@ class Hub(FileSource):
         else:
             data = cell
         if not isinstance(data, bytes):
-            raise ImageRefused("the row holds no picture's bytes")
+            raise ImageRefused("the row holds no image's bytes")
         return data
 
     def facts(self) -> dict[str, Any]:
