@@ -247,5 +247,5 @@ def test_images_that_a_judge_has_no_room_for_are_one_sentence(tmp_path: Path) ->
         assert judge.read(images).probabilities.shape == (8, 8)
     with use_card(small_card(room)):
         judge = load_encoder("judge", judges[0], "cuda")
-        with pytest.raises(EmosceneError, match="does not suffice to read 8 pictures at once: give --device cpu"):
+        with pytest.raises(EmosceneError, match="does not suffice to read 8 images at once: give --device cpu"):
             judge.read(images)

@@ -15,7 +15,7 @@ import emoscene
 import tiny
 from emoscene.cli import main
 from emoscene.cli.app import read_call
-from emoscene.cli.calls import PLACES
+from emoscene.cli.calls import PLACES, Call, name_options
 from emoscene.cli.options import CHECKS, CHOICES, RANGES, REPEATED
 from emoscene.cli.verbs import SCOPES, list_verbs, load_verb
 from emoscene.core.errors import EmosceneError, UsageError
@@ -229,6 +229,27 @@ def test_the_verbs_of_another_package_describe_themselves(capsys):
     assert "Render images of the world into a folder" in " ".join(out.split())
     status, _, err = run("mini --layout emoset --num 0 --out o", capsys)
     assert (status, err) == (2, "emoscene: --num=0 is out of range: it goes from 1 to 1000000\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--num 3 --seed 4294967295", "--seed=4294967295 and --num=3 count past the last seed"),
+        ("--num=3 --seed 4294967295", "--seed=4294967295 and --num=3 count past the last seed"),
+        ("--num-images-per-prompt 3 --seed 4294967295", "and --num-images-per-prompt=3 count past the last seed"),
+    ],
+)
+def test_an_error_about_several_options_spells_them_as_the_line_does(words, said, base, capsys, tmp_path):
+    status, _, err = run(f"generate lake --base {base} --method none {words} --out {tmp_path / 'o'}", capsys)
+    assert (status, said in err) == (2, True), err
+
+
+def test_only_what_the_call_gave_is_spelt_as_an_option():
+    call = Call("generate", {"seed": 7, "num_images_per_prompt": 3}, {})
+    line = ["generate", "--num", "3", "--seed", "7"]
+    for sentence in ("seed=70 of a file is off", "own.seed=7 is off", "num_inference_steps=7 is off"):
+        assert name_options(sentence, call, line) == sentence
+    assert name_options("seed=7: num_images_per_prompt=3", call, line) == "--seed=7: --num=3"
 
 
 def test_the_version_is_printed(capsys):

@@ -105,7 +105,7 @@ def test_each_role_has_its_own_pictures(prepared):
         assert set(data.column("role")) == {role}
         assert {roles.role_of_seed(int(name.removeprefix("mini-"))) for name in data.column("id")} == {role}
     assert sum(counts.values()) == whole == 40
-    with pytest.raises(UsageError, match="no pictures for anyone"):
+    with pytest.raises(UsageError, match="no images for anyone"):
         PreparedDataset(prepared, "anyone")
     with pytest.raises(UsageError, match="did you mean 'latent'"):
         PreparedDataset(prepared).read([0], ["latnt"])

@@ -107,7 +107,7 @@ def test_what_changed_is_not_passed_off_as_prepared(change, root, said, tmp_path
     if change in {rewrite, exchange, damage}:
         assert f"from files that have changed since, such as {root / 'awe/00.bmp'}" in sentence
     else:
-        assert f"(12 pictures then, {12 + (change is add) - (change is remove)} now)" in sentence
+        assert f"(12 images then, {12 + (change is add) - (change is remove)} now)" in sentence
     assert run_dir.fingerprint_folder(tmp_path / "out") == before
     assert said(f"--out={tmp_path / 'other'}") == (0, "")
 
@@ -183,7 +183,7 @@ def test_a_set_of_an_older_version_is_not_taken_for_the_same(root, said, tmp_pat
     del manifest["config"]["listing"]
     (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
     assert said() == (
-        2, f"{tmp_path / 'out'} was prepared by a version that did not note which pictures it read: {REMEDY}"
+        2, f"{tmp_path / 'out'} was prepared by a version that did not note which images it read: {REMEDY}"
     )  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def test_captions_in_metadata_are_part_of_the_call(root, said):
         changed = [{**rows[0], key: value}, *rows[1:]]
         (root / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in changed))
         status, sentence = said()
-        assert status == 2 and "other pictures, labels or captions than are there now" in sentence
+        assert status == 2 and "other images, labels or captions than are there now" in sentence
     (root / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert said() == (0, "")
     status, sentence = said("caption=text")
@@ -243,7 +243,7 @@ def test_a_folder_that_was_emptied(root, said, tmp_path):
     for file in root.rglob("*.bmp"):
         file.unlink()
     status, sentence = said()
-    assert status == 2 and "holds no picture: fill it, or take the folder away" in sentence
+    assert status == 2 and "holds no image: fill it, or take the folder away" in sentence
     shutil.rmtree(root)
     root.mkdir()
     assert said()[0] == 2

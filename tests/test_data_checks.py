@@ -47,21 +47,21 @@ def bad():
         yield f"empty.{ending}", b"", "empty"
         for share in (0.02, 0.3, 0.45, 0.6):
             yield f"torn-{share}.{ending}", data[: max(4, int(len(data) * share))], "damaged"
-        yield f"text.{ending}", b"this is a letter and no picture\n" * 20, "no picture"
-        yield f"zeros.{ending}", bytes(500), "no picture"
+        yield f"text.{ending}", b"this is a letter and no picture\n" * 20, "no image"
+        yield f"zeros.{ending}", bytes(500), "no image"
         yield f"tiny.{ending}", saved(noise(number, (3, 40)), kind), "pixels, fewer than 16"
     png = saved(noise(99), "PNG")
     yield "bomb.png", huge(60_000, 60_000), "pixels"
     yield "large.png", huge(9_000, 9_000), "more than 25 million"
     yield "flipped.png", png[:60] + bytes(255 - byte for byte in png[60:90]) + png[90:], "damaged"
     yield "heavy.bmp", b"BM" + bytes(21 * 2**20), "larger than 20 MB"
-    yield "page.png", b"<html><script>alert(1)</script></html>", "no picture"
-    yield "vector.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture"
-    yield "paper.jpg", b"%PDF-1.4\n%%EOF", "no picture"
-    yield "print.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n", "no picture"
-    yield "archive.png", b"PK\x03\x04" + bytes(100), "no picture"
-    yield "pickle.png", b"\x80\x04\x95" + bytes(100), "no picture"
-    yield "icon.png", saved(noise(1, (32, 32)), "ICO"), "no picture"
+    yield "page.png", b"<html><script>alert(1)</script></html>", "no image"
+    yield "vector.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"
+    yield "paper.jpg", b"%PDF-1.4\n%%EOF", "no image"
+    yield "print.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n", "no image"
+    yield "archive.png", b"PK\x03\x04" + bytes(100), "no image"
+    yield "pickle.png", b"\x80\x04\x95" + bytes(100), "no image"
+    yield "icon.png", saved(noise(1, (32, 32)), "ICO"), "no image"
     yield "header.jpg", b"\xff\xd8\xff\xe0" + bytes(60), "damaged"
     yield "header.gif", b"GIF89a" + bytes(4), "damaged"
     yield "header.webp", b"RIFF\x10\x00\x00\x00WEBPVP8 ", "damaged"
@@ -108,7 +108,7 @@ def test_each_bad_one_is_named_and_every_good_one_kept(folder, tmp_path):
     assert len(wrong) >= 60
     before = {path.name: path.read_bytes() for path in folder.glob("awe/*") if path.exists()}
     call = {"root": folder, "out": tmp_path / "prepared", "base": base, "workers": 3}
-    with pytest.raises(EmosceneError, match=r"\d+ of \d+ pictures are refused, such as .*spoilt="):
+    with pytest.raises(EmosceneError, match=r"\d+ of \d+ images are refused, such as .*spoilt="):
         prepare("imagefolder", **call)
     out = prepare("imagefolder", **call, spoilt=0.9)
     rows = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
@@ -157,5 +157,5 @@ def test_nothing_but_bad_ones_is_an_error(tmp_path):
     (tmp_path / "raw/awe").mkdir(parents=True)
     (tmp_path / "raw/awe/a.png").write_bytes(b"")
     base = str(tiny.make(tmp_path / "base"))
-    with pytest.raises(UsageError, match="not one picture is sound"):
+    with pytest.raises(UsageError, match="not one image is sound"):
         prepare("imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, spoilt=1)

@@ -14,7 +14,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import device
+from emoscene.diffusion import device_choice
 from emoscene.evaluation.evaluate import evaluate
 from emoscene_mini.world1.layouts import write_layout
 
@@ -75,7 +75,7 @@ def test_a_row_that_points_nowhere(emoset, said, tmp_path):
     shutil.rmtree(emoset / "image/awe")
     shutil.rmtree(emoset / "image/fear")
     status, sentence = said("emoset", emoset, f"--out={tmp_path / 'other'}")
-    assert status == 1 and "of 25 pictures are refused, such as" in sentence
+    assert status == 1 and "of 25 images are refused, such as" in sentence
     assert "mend them and prepare into another folder, or allow more with spoilt=" in sentence
 
 
@@ -95,17 +95,17 @@ def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsy
     call = {"root": emoset, "out": tmp_path / "out", "base": base, "workers": 0}
     heard = []
     preparation.prepare("emoset", **call, on_message=heard.append)
-    assert "no picture shows awe, fear: what learns from this set will not know it" in heard
+    assert "no image shows awe, fear: what learns from this set will not know it" in heard
     folder = shutil.copytree(world["imagefolder"], tmp_path / "folder")
     (folder / "metadata.jsonl").unlink()
     for picture in (folder / "train/awe" if (folder / "train").exists() else folder / "awe").iterdir():
         picture.unlink()
         place = picture.parent
-    assert said("imagefolder", folder) == (2, f"{place} holds no picture: fill it, or take the folder away")
+    assert said("imagefolder", folder) == (2, f"{place} holds no image: fill it, or take the folder away")
 
 
 def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
     sentence = "--device cuda is not here: there is cpu; left out, the best is taken"
     assert said("emoset", emoset, "--device=cuda") == (2, sentence)
     assert not (tmp_path / "out").exists()

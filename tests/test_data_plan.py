@@ -73,7 +73,7 @@ def test_an_official_split_is_kept():
     for text, said in (("judge:1", "did you mean 'judges'"), ("methods", "number above 0"), ("methods:2", "up to 1")):
         with pytest.raises(UsageError, match=said):
             splits.parse_shares(text)
-    with pytest.raises(UsageError, match="needs pictures that their own lists call train"):
+    with pytest.raises(UsageError, match="needs images that their own lists call train"):
         split_shares("official", {""})
     assert splits.official_split("Validation") == "val" and 0.618 < GOLDEN < 0.6181
 
@@ -103,9 +103,9 @@ def test_limit_and_per_emotion_reach_the_set(world, base, tmp_path):
     each = prepare("emoset", root=world, out=tmp_path / "each", base=base, workers=0, per_emotion=2, kind="jpeg")
     assert Counter(PreparedDataset(each).column("emotion").tolist()) == dict.fromkeys(range(8), 2)
     assert len(list((each / "pictures/00000").glob("*.jpeg"))) == 16
-    with pytest.raises(UsageError, match="--per-emotion 0 leaves no picture"):
+    with pytest.raises(UsageError, match="--per-emotion 0 leaves no image"):
         prepare("emoset", root=world, out=tmp_path / "none", base=base, per_emotion=0)
-    with pytest.raises(UsageError, match="mini deals its pictures itself"):
+    with pytest.raises(UsageError, match="mini deals its images itself"):
         prepare("mini", out=tmp_path / "none", base=base, split="official")
     with pytest.raises(UsageError, match="per_emotion is 2 there and 3 here"):
         prepare("emoset", root=world, out=each, base=base, workers=0, per_emotion=3, kind="jpeg")
@@ -116,7 +116,7 @@ def test_a_dry_run_writes_nothing(world, base, tmp_path, capsys):
     line = f"prepare emoset --root {world} --base {base} --out {tmp_path / 'out'} --dry-run --limit 40 workers=0"
     assert main(line.split()) == 0
     told = capsys.readouterr().err
-    assert "80 pictures, of which at most 40 are taken" in told
+    assert "80 images, of which at most 40 are taken" in told
     assert "awe 12%" in told and "splits: test 20%, train 70%, val 10%" in told
     assert "disk: about" in told and "ms to encode a" in told
     assert list(tmp_path.iterdir()) == []

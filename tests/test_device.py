@@ -17,7 +17,7 @@ import emoscene
 import tiny
 from emoscene.cli.app import read_call
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.diffusion import device
+from emoscene.diffusion import device, device_choice
 from emoscene.evaluation import evaluate
 from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import precision
@@ -44,22 +44,22 @@ def plain(folder: Path) -> list[np.ndarray]:
 def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
     for here, best in (({"cuda": 1, "mps": 1}, "cuda"), ({"cuda": 0, "mps": 1}, "mps"), ({}, "cpu")):
         counts = {"cuda": 0, "mps": 0, "cpu": 1} | here
-        monkeypatch.setattr(device, "DEVICES", {kind: lambda n=n: n for kind, n in counts.items()})
-        assert device.choose_device() == torch.device(best)
+        monkeypatch.setattr(device_choice, "DEVICES", {kind: lambda n=n: n for kind, n in counts.items()})
+        assert device_choice.choose_device() == torch.device(best)
         half = torch.float16 if best == "cuda" else torch.float32
-        assert device.choose_dtype(None, device.choose_device()) == half
+        assert device_choice.choose_dtype(None, device_choice.choose_device()) == half
     told: list[str] = []
     emoscene.generate("a dog", base=str(folder), out=tmp_path / "out", num_inference_steps=1, on_message=told.append)
     assert told[0] == "generating on cpu in float32"
 
 
 def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 0, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 0, "cpu": lambda: 1})
     for rank, own in (("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0"), ("", "cuda")):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        assert device.choose_device() == device.choose_device("cuda") == torch.device(own)
-        assert device.choose_device("cuda:1") == torch.device("cuda:1")
-        assert device.choose_device("cpu") == torch.device("cpu")
+        assert device_choice.choose_device() == device_choice.choose_device("cuda") == torch.device(own)
+        assert device_choice.choose_device("cuda:1") == torch.device("cuda:1")
+        assert device_choice.choose_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(("place", "seat"), [("mps", "cpu"), ("cuda", "cuda:1"), ("cpu", "cpu")])
@@ -72,7 +72,7 @@ def test_judges_sit_where_it_is_painted_but_not_on_mps(
     def judges(base: str, more: list, kin: list, pictures: Path, device: str) -> None:
         raise Seen(device)
 
-    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
     monkeypatch.setattr(judge_loading, "load_judges", judges)
     monkeypatch.setenv("LOCAL_RANK", "1")
     Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
@@ -107,7 +107,7 @@ def test_a_large_parent_is_not_taken_for_its_child() -> None:
     ],
 )
 def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
     with pytest.raises(UsageError, match=remedy) as told:
         emoscene.load("mini", **words)
     assert "\n" not in str(told.value)

@@ -18,7 +18,7 @@ import tiny
 from emoscene.cli import doctor, main
 from emoscene.core import errors, registry
 from emoscene.core.errors import EmosceneError
-from emoscene.diffusion import hub
+from emoscene.diffusion import device_choice, hub
 from emoscene.diffusion import model as diffusion_model
 
 NEEDS = [
@@ -104,6 +104,13 @@ def test_devices_and_disk():
     assert facts["dtypes"]["float32"]
     assert facts["device"]["cores"] >= 1
     assert facts["disk"]["free_gigabytes"] > 0
+
+
+def test_the_device_is_the_one_that_generating_takes(monkeypatch):
+    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 1, "cpu": lambda: 1})
+    facts = emoscene.doctor()
+    assert facts["device"]["name"] == device_choice.choose_device().type == "mps"
+    assert facts["dtypes"].keys() == device_choice.DTYPES.keys()
 
 
 def test_the_page_says_each_thing_once(packages, capsys):

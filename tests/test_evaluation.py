@@ -20,6 +20,7 @@ from emoscene.cli import main
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params, save_image
+from emoscene.core.migration import SCORES_VERSION
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -71,11 +72,14 @@ def test_scores_have_every_field(call, tmp_path):
         "sampler",
         "prompts",
         "seeds",
-        "cost",
+        "judges",
+        "metrics",
     ):
         assert key in scores
-    assert scores["pictures"] == 2 * 8 * 2
-    assert scores["peak_memory_mb"] > 0 < scores["pictures_per_second"]
+    assert scores["version"] == SCORES_VERSION
+    assert set(scores["cost"]) == {"trainable", "bytes", "training_images", "training_seconds", "seconds_per_image"}
+    assert scores["images"] == 2 * 8 * 2
+    assert scores["peak_memory_mb"] > 0 < scores["images_per_second"]
     judge = scores["judges"]["emotion"]
     assert np.sum(judge["confusion"]) == 32
     assert np.sum(judge["confusion"], axis=1).tolist() == [4] * 8
@@ -93,7 +97,7 @@ def test_the_base_alone_paints_a_prompt_once(call, tmp_path):
     scores = json.loads((out / "scores.json").read_text())
     assert len(list((out / "pictures").glob("*.png"))) == 4
     assert scores["judges"]["emotion"]["emotion_accuracy"]["value"] == 1 / 8
-    assert scores["pictures"] == 32
+    assert scores["images"] == 32
 
 
 def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
@@ -124,8 +128,8 @@ def test_two_processes_share_an_evaluation(call, tmp_path):
         done = subprocess.run([*torchrun, *script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         scores = json.loads((tmp_path / f"out{ranks}/scores.json").read_text())
-        assert scores.pop("peak_memory_mb") > 0 < scores.pop("pictures_per_second")
-        assert scores["cost"].pop("seconds_a_picture") > 0
+        assert scores.pop("peak_memory_mb") > 0 < scores.pop("images_per_second")
+        assert scores["cost"].pop("seconds_per_image") > 0
         told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
     assert told[0] == told[1]
     assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["images.jsonl"]
@@ -157,7 +161,7 @@ def test_any_folder_of_pictures(judges, base, tmp_path):
         evaluate(out=tmp_path / "out", images=tmp_path / "from", base=base, judge=judges, on_message=print)
     out = tmp_path / "out"
     scores = json.loads((out / "scores.json").read_text())
-    assert scores["pictures"] == 3
+    assert scores["images"] == 3
     assert np.sum(scores["judges"]["emotion"]["confusion"]) == 2
 
 
@@ -202,7 +206,7 @@ def test_what_a_method_cost_is_told_of_the_bases_own_adapter_too(tmp_path):
     )
     cost = json.loads((out / "scores.json").read_text())["cost"]
     assert cost["trainable"] > 100_000
-    assert cost["training_pictures"] == 48_000
+    assert cost["training_images"] == 48_000
     assert cost["bytes"] > 1_000_000
 
 
@@ -220,7 +224,7 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
     assert scores["judges"]["emotion"]["per_emotion"]["awe"]["support"] == 4
     assert scores["metrics"]["diversity"]["value"] > 0
     (tmp_path / "from/Awe").rename(tmp_path / "from/things")
-    with pytest.raises(EmosceneError, match="no emotion was asked of any picture"):
+    with pytest.raises(EmosceneError, match="no emotion was asked of any image"):
         evaluate(out=tmp_path / "other", robust=True, **call)
     assert "scene_clarity" in json.loads((tmp_path / "other/scores.json").read_text())["metrics"]
 
@@ -250,7 +254,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
     (tmp_path / "nothing").mkdir()
     line = f"evaluate --base {base} --judge {judges[0]} --images {tmp_path / 'nothing'} --out {tmp_path / 'other'}"
     assert main.main(shlex.split(line)) == 2
-    assert "no pictures in" in capsys.readouterr().err
+    assert "no images in" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

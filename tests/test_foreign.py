@@ -121,9 +121,9 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
     (tmp_path / "a.csv").write_text("file\nawe/1.png\nawe/4.png\n")
     samples, missing = find_samples(tmp_path)
     assert [sample.file.name for sample in samples] == ["1.png"]
-    assert missing["pictures"].startswith("3 of 4 pictures cannot be read and were left out: ")
+    assert missing["images"].startswith("3 of 4 images cannot be read and were left out: ")
     for name in ("2.png", "3.jpg", "4.png"):
-        assert name in missing["pictures"]
+        assert name in missing["images"]
     (tmp_path / "awe/1.png").unlink()
     with pytest.raises(UsageError, match=r"none of 2 can be read, such as .*2\.png"):
         find_samples(tmp_path)
@@ -145,8 +145,8 @@ def test_edits_whose_picture_is_gone_or_another_are_said(tmp_path):
     (tmp_path / "from/2.jpg").write_text("x")
     samples, missing = find_samples(tmp_path / "from")
     assert [sample.original is not None for sample in samples] == [False, False, True, True]
-    assert missing["originals"].startswith("the pictures that 2 edits were made from are gone, or no longer the same")
-    assert set(missing) == {"pictures", "originals"}
+    assert missing["originals"].startswith("the images that 2 edits were made from are gone, or no longer the same")
+    assert set(missing) == {"images", "originals"}
 
 
 def test_the_metrics_that_can_be_measured_come_out(tmp_path):
@@ -161,11 +161,11 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     (tmp_path / "from/was/1.png").unlink()
     (tmp_path / "from/awe/x.png").write_text("no picture")
     call = {"images": tmp_path / "from", "base": base, "judge": judges}
-    with pytest.raises(EmosceneError, match="1 of 5 pictures cannot be read") as caught:
+    with pytest.raises(EmosceneError, match="1 of 5 images cannot be read") as caught:
         evaluate(out=tmp_path / "out", **call)
-    assert "the pictures that 1 edits were made from" in str(caught.value)
+    assert "the images that 1 edits were made from" in str(caught.value)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert set(scores["missing"]) == {"pictures", "originals", "sharpness"}
+    assert set(scores["missing"]) == {"images", "originals", "sharpness"}
     assert scores["metrics"]["psnr"]["n"] == scores["metrics"]["emotion_gained"]["n"] == 2
     assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4
     picture(tmp_path / "from/was/3.png", 3, 5)

@@ -18,6 +18,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core import setting_names as migration
 from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params
+from emoscene.core.migration import SCORES_VERSION, migrate_scores
 from emoscene.data.preparation import prepare
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.exports.artifact import Artifact
@@ -26,10 +27,12 @@ from emoscene.methods.guidance import Guidance
 from emoscene.methods.inversion import Inversion
 from emoscene.methods.lora import LoRA
 from emoscene.pipeline.adapters import update_weights
+from emoscene.reporting.scores import load_entries
 from emoscene.training.state import Config, TrainingState
 from emoscene.training.train import migrate_call
 
-OLD = Path(__file__).parent / "data/v0.1/training"
+DATA = Path(__file__).parent / "data"
+OLD = DATA / "v0.1/training"
 WEIGHTS = registry.package_folder("bases", "mini") / "weights"
 
 
@@ -178,3 +181,30 @@ def test_a_call_of_generate_or_evaluate_that_0_1_recorded_has_todays_names() -> 
     recorded = {"settings": {"scale": 9.0, "guidance.away": 2.0}}
     today = {"classifier_scale": 9.0, "guidance.suppression_scale": 2.0}
     assert update_weights(recorded, DiffusionModel.load("mini"))["settings"] == today
+
+
+@pytest.mark.parametrize("form", ["v0.1/scores", "scores_form_2"])
+def test_scores_of_older_forms_are_reported_under_todays_names(form: str, tmp_path: Path) -> None:
+    folder = DATA / form
+    there = json.loads((folder / "scores.json").read_text())
+    assert (there["pictures"], "images" in there) == (16, False), "it is as that version wrote it"
+    [entry] = load_entries([folder])
+    scores = entry.scores
+    assert scores["version"] == SCORES_VERSION
+    assert (scores["images"], scores["emotion_scale"], scores["num_inference_steps"]) == (16, 0.5, 2)
+    assert scores["images_per_second"] == there["pictures_per_second"]
+    assert entry.cost("training_images") == 48_000
+    assert entry.cost("seconds_per_image") == there["cost"]["seconds_a_picture"]
+    assert scores["judges"] == there["judges"]
+    assert not {"pictures", "pictures_per_second"} & scores.keys()
+    emoscene.report(folder, out=tmp_path / "report", on_message=str)
+    figures = (tmp_path / "report/scores.csv").read_text()
+    assert "lora,cost,training_images,48000.0" in figures
+
+
+def test_what_scores_lack_has_todays_names_too() -> None:
+    sentences = {"pictures": "1 of 2 cannot be read", "diversity": "too few"}
+    migrated = migrate_scores({"from": "folder", "pictures": 1, "missing": sentences})
+    assert migrated["missing"] == {"images": "1 of 2 cannot be read", "diversity": "too few"}
+    with pytest.raises(UsageError, match="version='three' is off"):
+        migrate_scores({"version": "three"})

@@ -153,7 +153,7 @@ def test_what_is_no_judge(tmp_path, base, clip):
         load_judge(tmp_path / "nowhere")
     with pytest.raises(EmosceneError, match="hf download nobody/nothing --revision v1"):
         load_judge("nobody/nothing@v1")
-    with pytest.raises(UsageError, match=r"does not read pictures alone"):
+    with pytest.raises(UsageError, match=r"does not read images alone"):
         load_encoder("vision", clip)
     (tmp_path / "empty/config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UsageError, match="holds no image classifier"):
@@ -181,7 +181,7 @@ def test_three_roles_share_no_pictures(tmp_path, faces):
     adapter = card(tmp_path / "lora", learner="lora", data="d" * 64)
     for learner, config in (("judge", {}), ("emotion_clip", {"role": "judges"})):
         check_unrelated(card(tmp_path / "judge", learner=learner, data="d" * 64, config=config), [str(adapter)])
-    with pytest.raises(UsageError, match=r"learnt from the pictures that .* \(dddddddddddd\).*role=judges"):
+    with pytest.raises(UsageError, match=r"learnt from the images that .* \(dddddddddddd\).*role=judges"):
         check_unrelated(card(tmp_path / "clip", learner="emotion_clip", data="d" * 64), [str(adapter)])
     manifest = {"kind": "prepared", "state": "done", "fingerprint": "d" * 64}
     (tmp_path / "lora" / run_dir.MANIFEST).write_text(json.dumps(manifest))

@@ -270,7 +270,7 @@ def test_a_gallery_reads_no_link_that_leads_out(tmp_path):
     (tmp_path / "in/3.png").symlink_to("3.png")
     [sample], missing = find_samples(tmp_path / "in")
     assert sample.file.name == "1.png"
-    assert missing["pictures"].startswith("2 of 3 pictures cannot be read")
+    assert missing["images"].startswith("2 of 3 images cannot be read")
     (tmp_path / "in/list.csv").symlink_to(tmp_path / "secret/list.csv")
     with pytest.raises(EmosceneError, match="a link that leads out of its folder"):
         find_samples(tmp_path / "in")

@@ -152,7 +152,7 @@ def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, c
     told = " ".join(capsys.readouterr().err.split())
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
     (sentence,) = scores["cautions"]
-    count = scores["pictures"]
+    count = scores["images"]
     assert sentence.startswith(f"{LIMIT}, and {count} of {count} images are not known to be of it: what its judges say")
     assert "(emotion, scene, clip)" in sentence and sentence in told
     out = report(tmp_path / "scores", out=tmp_path / "report", on_message=str)
@@ -163,7 +163,7 @@ def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, c
 def test_the_cards_results_carry_it(tmp_path):
     made = SimpleNamespace(manifest={"fingerprint": "abc"}, folder=tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "scores", "state": "done"}))
-    about = {"adapters": ["abc"], "judges": {}, "metrics": {}, "pictures": 1, "prompts": [], "seeds": []}
+    about = {"adapters": ["abc"], "judges": {}, "metrics": {}, "images": 1, "prompts": [], "seeds": []}
     about |= {
         "emotion_scale": 1.0,
         "guidance_scale": 1.0,

@@ -72,6 +72,7 @@ def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more)
         "reliability": [[0.4, 0.3, 9], [0.9, 0.95, 9]],
     }
     scores = {
+        "version": 3,
         "base": "tiny",
         "method": method,
         "adapters": [],
@@ -84,7 +85,7 @@ def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more)
         "settings": {},
         "prompts": PROMPTS,
         "seeds": seeds,
-        "pictures": len(lines),
+        "images": len(lines),
         "judged_by": {"emotion": judge},
     }
     scores |= {"judges": {"emotion": verdict}, "missing": {}, "judged_by": {"emotion": judge}}
@@ -94,7 +95,7 @@ def scored(folder, method="lora", right=0.75, judge="abc", seeds=(0, 1), **more)
         "frechet": figure(0.9),
         "diversity": {**figure(0), "value": None},
     }
-    scores["cost"] = {"trainable": 1000, "bytes": 2_000_000, "training_pictures": 48, "seconds_a_picture": 0.25}
+    scores["cost"] = {"trainable": 1000, "bytes": 2_000_000, "training_images": 48, "seconds_per_image": 0.25}
     (folder / "scores.json").write_text(json.dumps(scores | more))
     opened.finish()
     return folder
@@ -368,7 +369,7 @@ def test_a_verdict_that_is_none_is_said(tmp_path):
         (("cost",), "much"),
         (("peak_memory_mb",), "<script>"),
         (("judged_by",), ["abc"]),
-        (("pictures",), "many"),
+        (("images",), "many"),
         (("missing", "kernel"), {"a": 1}),
         (("judges", "emotion", "emotion_accuracy", "low"), "<script>"),
         (("judges", "emotion", "emotion_accuracy", "value"), 10**400),

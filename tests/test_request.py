@@ -22,7 +22,7 @@ from emoscene.core.migration import VERSION, migrate_row, migrate_scores
 from emoscene.core.parameter import BATCH, CALL, CLI, COMPARE, EVALUATE, WEB
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import PARAMETERS, GenerationRequest, list_parameters
-from emoscene.evaluation.evaluate import PAINTING
+from emoscene.evaluation.evaluate import GENERATION
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.reporting.scores import APART
@@ -85,7 +85,7 @@ def test_rows_of_today_and_of_later_versions_stay_as_they_are() -> None:
 
 def test_old_scores_have_todays_names() -> None:
     old = {"strength": 0.5, "cfg": 3.0, "steps": 20, "sampler": "ddim"}
-    new = {"emotion_scale": 0.5, "guidance_scale": 3.0, "num_inference_steps": 20, "sampler": "ddim"}
+    new = {"emotion_scale": 0.5, "guidance_scale": 3.0, "num_inference_steps": 20, "sampler": "ddim", "version": 3}
     assert migrate_scores(old) == new
     assert migrate_scores(new) == new
 
@@ -111,7 +111,7 @@ def test_the_typed_keywords_are_those_of_the_request(tmp_path: Path) -> None:
 def test_every_list_of_parameters_is_derived() -> None:
     offered = load_verb("generate").options
     assert {name: offered[name] for name in list_parameters(CLI)} == list_parameters(CLI)
-    assert set(PAINTING) == set(list_parameters(EVALUATE)) <= set(load_verb("evaluate").options)
+    assert set(GENERATION) == set(list_parameters(EVALUATE)) <= set(load_verb("evaluate").options)
     assert set(list_parameters(COMPARE)) <= set(APART)
     fields = {field.name for field in dataclasses.fields(GenerationParams)}
     assert set(list_parameters(BATCH)) <= fields

@@ -253,7 +253,7 @@ def test_an_imagefolder_of_folders(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'sadness'"):
         opened(ImageFolder, tmp_path)
     (tmp_path / "train/sadnes").rename(tmp_path / "train/sadness")
-    with pytest.raises(UsageError, match="sadness holds no picture: fill it"):
+    with pytest.raises(UsageError, match="sadness holds no image: fill it"):
         opened(ImageFolder, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="has neither metadata nor folders"):

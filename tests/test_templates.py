@@ -109,7 +109,7 @@ def entry():
     row = {"file": "../x", "prompt": HOSTILE, "seed": 0, "asked": "awe", "scene": "portrait", "kept": 1}
     row["seen"] = {HOSTILE: "awe"}
     metrics = dict.fromkeys(("scene_accuracy", "guide_accuracy", "guide_gap"), figure)
-    told = {"judges": {HOSTILE: verdicts}, "metrics": metrics, "settings": {"scale": 2.0}, "pictures": 8}
+    told = {"judges": {HOSTILE: verdicts}, "metrics": metrics, "settings": {"scale": 2.0}, "images": 8}
     told |= {"judged_by": {HOSTILE: "abc"}, "cost": {"bytes": 1000}, "robustness": {HOSTILE: {HOSTILE: figure}}}
     told |= {"adapters": [HOSTILE], "cautions": [HOSTILE]}
     manifest = {"kind": HOSTILE, "config": {"name": HOSTILE}, "versions": {"torch": HOSTILE}}

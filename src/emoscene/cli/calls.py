@@ -17,6 +17,7 @@ from emoscene.cli.verbs import Verb, load_verb
 from emoscene.core import config, paths, registry, taxonomy
 from emoscene.core.config import Option
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.parameter import Parameter
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 PLACES = {"image", "emotion_image", "prompts", "images", "root", "out", "recipe", "storage"}
@@ -154,13 +155,46 @@ def _list_training_settings(verb: str, name: str) -> list[Option]:
     return fields
 
 
-def _read_flagged(options: dict[str, Any], verb: Verb, name: str, value: Any, line: Sequence[str]) -> None:
-    """Read what the line says of an option into `options`."""
-    option = verb.options[name]
+def find_flag(option: Parameter, line: Sequence[str]) -> str:
+    """Find how a line spells an option.
+
+    Args:
+        option: The option.
+        line: The words of the line.
+
+    Returns:
+        The alias that the line has, such as `--num`; else the option's own flag.
+    """
     flag, *aliases = spell_flags(option)
     for alias in aliases:
         if alias in line or any(word.startswith(f"{alias}=") for word in line):
             flag = alias
+    return flag
+
+
+def name_options(sentence: str, call: Call, line: Sequence[str]) -> str:
+    """Write the options of a call in an error as the line spells them; the verb's function knows its arguments alone.
+
+    Args:
+        sentence: The error, which may say `num_images_per_prompt=3`.
+        call: The call that was refused.
+        line: Its words.
+
+    Returns:
+        The sentence with `--num=3`, where the call gave that value to that argument.
+    """
+    options = load_verb(call.verb).options
+    for name, value in call.given.items():
+        if name in options:
+            given = re.escape(f"={value}")
+            sentence = re.sub(rf"(?<![\w.-]){name}(?={given}(?!\w))", find_flag(options[name], line), sentence)
+    return sentence
+
+
+def _read_flagged(options: dict[str, Any], verb: Verb, name: str, value: Any, line: Sequence[str]) -> None:
+    """Read what the line says of an option into `options`."""
+    option = verb.options[name]
+    flag = find_flag(option, line)
     for one in _as_values(verb, name, value):
         texts = [one] if isinstance(one, str) else one
         if option.type != "bool" and any(text.startswith("--") for text in texts):

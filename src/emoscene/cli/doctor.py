@@ -24,8 +24,8 @@ from packaging.requirements import Requirement
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import download_command, install_command
 from emoscene.diffusion import hub
+from emoscene.diffusion.device_choice import DTYPES, choose_device
 
-DTYPES = ("float32", "float16", "bfloat16")
 GB = 1e9
 
 
@@ -35,7 +35,7 @@ def doctor() -> dict[str, Any]:
     Returns:
         The facts, ready for JSON: device, dtypes, versions, extras, models, disk, and `remedies`, a command each.
     """
-    place = _choose_device()
+    place = choose_device().type
     packages, extras = _package_facts()
     models = list(_model_facts())
     remedies = [f"pip install '{name}'" for name in packages["lacking"]]
@@ -44,7 +44,7 @@ def doctor() -> dict[str, Any]:
             remedies.append(fact["command"])
     return {
         "device": _device_facts(place),
-        "dtypes": {name: _can_multiply(place, getattr(torch, name)) for name in DTYPES},
+        "dtypes": {name: _can_multiply(place, dtype) for name, dtype in DTYPES.items()},
         "versions": {**run_dir.read_versions(), **packages["there"]},
         "extras": extras,
         "models": models,
@@ -52,15 +52,6 @@ def doctor() -> dict[str, Any]:
         "offline": constants.HF_HUB_OFFLINE,
         "remedies": list(dict.fromkeys(remedies)),
     }
-
-
-def _choose_device() -> str:
-    """The device that is used where none is named; `diffusion.device` would load the model libraries."""
-    if torch.cuda.is_available():
-        return "cuda"
-    if torch.backends.mps.is_available():
-        return "mps"
-    return "cpu"
 
 
 def _device_facts(place: str) -> dict[str, Any]:

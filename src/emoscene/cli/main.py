@@ -18,7 +18,7 @@ from typing import Any
 import emoscene
 from emoscene.cli import help
 from emoscene.cli.app import read_call
-from emoscene.cli.calls import Call
+from emoscene.cli.calls import Call, name_options
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 
@@ -40,12 +40,16 @@ def main(line: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if line is None else list(line)
     if not words or words == ["help"]:
         words = ["--help"]
+    call = None
     try:
         call = read_call(words[0], words[1:])
         if call is not None:
             run_call(call)
     except UsageError as error:
-        return _print_error(str(error), 2)
+        sentence = str(error)
+        if call is not None:
+            sentence = name_options(sentence, call, words)
+        return _print_error(sentence, 2)
     except EmosceneError as error:
         return _print_error(str(error), 1)
     except OSError as error:

@@ -1,9 +1,10 @@
 """Rows and scores that older versions wrote, brought to today's names.
 
-A row says by `version` which form it has:
+A row says by `version` which form it has, and so does a `scores.json`:
 
     1    emoscene 0.1: `strength` was the emotion scale, `keep` = 1 - strength, and `negative like size steps cfg ...`
     2    the names of diffusers and A1111
+    3    of scores alone: `images`, `images_per_second`, and costs per image, where form 2 still said `pictures`
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +14,9 @@ from emoscene.core.config import Option
 from emoscene.core.errors import UsageError
 
 VERSION = 2
+"""The form of a row."""
+SCORES_VERSION = 3
+"""The form of a `scores.json`."""
 
 KEEP = Option("keep", "float", 0.5, "share of an image that stays", span=(0.0, 1.0))
 RENAMED_IN_2 = {
@@ -37,13 +41,18 @@ def migrate_row(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: for a version that is no number, and for a value of an old row that is off.
     """
-    version = row.get("version", 1)
-    if type(version) is not int or version < 1:
-        raise UsageError(f"version={version!r} is off: it is 1 or more")
     migrated = dict(row)
-    for form in range(version, VERSION):
+    for form in range(_read_version(row), VERSION):
         migrated = MIGRATIONS[form](migrated)
     return migrated
+
+
+def _read_version(table: Mapping[str, Any]) -> int:
+    """The form of a row or of scores; the first did not say it."""
+    version: Any = table.get("version", 1)
+    if type(version) is not int or version < 1:
+        raise UsageError(f"version={version!r} is off: it is 1 or more")
+    return version
 
 
 def _migrate_1_to_2(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,21 +81,45 @@ MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _migr
 """From each version to the next."""
 
 
-RENAMED_SCORES = {"strength": "emotion_scale", "cfg": "guidance_scale", "steps": "num_inference_steps"}
+RENAMED_SCORES: dict[int, dict[str, str]] = {
+    1: {"strength": "emotion_scale", "cfg": "guidance_scale", "steps": "num_inference_steps"},
+    2: {"pictures": "images", "pictures_per_second": "images_per_second"},
+}
+"""By the form of a `scores.json`: what its keys are called in the next form."""
+RENAMED_PARTS = {
+    "cost": {"training_pictures": "training_images", "seconds_a_picture": "seconds_per_image"},
+    "missing": {"pictures": "images"},
+}
+"""The keys of tables within it that form 3 renamed."""
 
 
 def migrate_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the table of a `scores.json` of any version into the form of today's.
 
     Args:
-        scores: The table, as the file has it.
+        scores: The table, as the file has it; without `version` it is of form 1, or judges a folder of images.
 
     Returns:
-        The same values under today's names.
+        The same values under today's names, and the version of today's form.
+
+    Raises:
+        UsageError: for a version that is no number.
     """
-    if "emotion_scale" in scores or scores.get("version", 1) >= VERSION:
+    version = _read_version(scores)
+    if version >= SCORES_VERSION:
         return dict(scores)
-    return {RENAMED_SCORES.get(key, key): value for key, value in scores.items()}
+
+    migrated = dict(scores)
+    for form in range(version, SCORES_VERSION):
+        migrated = _rename_keys(migrated, RENAMED_SCORES[form])
+    for part, names in RENAMED_PARTS.items():
+        if isinstance(migrated.get(part), dict):
+            migrated[part] = _rename_keys(migrated[part], names)
+    return {**migrated, "version": SCORES_VERSION}
+
+
+def _rename_keys(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in table.items()}
 
 
 def check_search(call: Mapping[str, Any], place: str) -> None:

@@ -52,7 +52,7 @@ def write_card(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Bar:
-    """The pictures of one emotion in one role, as a bar: where it begins and how wide it is."""
+    """The images of one emotion in one role, as a bar: where it begins and how wide it is."""
 
     role: str
     x: float
@@ -61,7 +61,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """An emotion's bars: how far down they are, where they end, and how many pictures they are."""
+    """An emotion's bars: how far down they are, where they end, and how many images they are."""
 
     name: str
     y: int
@@ -135,20 +135,20 @@ def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list
     shapes = _count_list(facts["shapes"], "{} pixels ({})")
     mirrored = ""
     if facts["flips"]:
-        mirrored = ", and `mirrored` that of the mirrored picture"
+        mirrored = ", and `mirrored` that of the mirrored image"
     mixtures = []
     if facts["mixtures"]:
         mixtures = [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
     lines = [
-        f"# {facts['pictures']} pictures from `{facts['source']}`, prepared for emoscene {__version__}",
+        f"# {facts['pictures']} images from `{facts['source']}`, prepared for emoscene {__version__}",
         "",
         licence,
         "",
         "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.PreparedDataset(FOLDER)`.",
-        f"Pictures have {shapes}; `latent` is raw half precision, to be shaped by",
+        f"Images have {shapes}; `latent` is raw half precision, to be shaped by",
         f"`shape`{mirrored}.",
         "",
-        "![a few pictures of each emotion](card/pictures.jpg)",
+        "![a few images of each emotion](card/pictures.jpg)",
         "",
         "![the class balance](card/classes.svg)",
         "",
@@ -169,12 +169,12 @@ def _list_findings(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
         f"- unusual and mended: {_count_list(facts['mended'])}",
-        f"- duplicates: {alike['groups']} groups, {alike['pictures']} pictures beyond the first of each, "
+        f"- duplicates: {alike['groups']} groups, {alike['pictures']} images beyond the first of each, "
         f"{alike['pairs across official splits']} pairs across official splits (`duplicates.jsonl`)",
         f"- captions: {_count_list(facts['captions'])}",
     ]
     for name, count in facts.get("rules", {}).items():
-        lines.append(f"- {name}: {count} pictures")
+        lines.append(f"- {name}: {count} images")
     if "revision" in facts:
         lines.append(f"- revision {facts['revision']}")
     for sentence in facts.get("cautions", ()):

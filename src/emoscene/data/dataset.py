@@ -65,7 +65,7 @@ class PreparedDataset:
         else:
             self.places = np.arange(len(roles))
         if not len(self.places):
-            raise UsageError(f"{folder} has no pictures for {role}: prepare more, or with a larger share (--split)")
+            raise UsageError(f"{folder} has no images for {role}: prepare more, or with a larger share (--split)")
 
     def __len__(self) -> int:
         return len(self.places)
@@ -101,7 +101,7 @@ class PreparedDataset:
                 raise unknown_name("column", column, known)
         if "vector" in columns and not self.emotion_clip:
             raise UsageError(
-                f"{self.folder} has no EmotionCLIP vectors: prepare the pictures into another folder, with a base that "
+                f"{self.folder} has no EmotionCLIP vectors: prepare the images into another folder, with a base that "
                 "has an emotion_clip or with emotion_clip=FOLDER (emoscene train emotion_clip makes one)"
             )
         stored = set(columns)

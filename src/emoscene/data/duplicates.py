@@ -26,16 +26,16 @@ _K, _N = np.arange(LOW)[:, None], np.arange(GREY)[None, :]
 COSINES = np.cos(np.pi * _K * (2 * _N + 1) / (2 * GREY)) * np.sqrt(2 / GREY)  # DCT-II, without the constant
 
 
-def perceptual_hash(picture: Image.Image) -> int:
+def perceptual_hash(image: Image.Image) -> int:
     """Compute the perceptual hash of an image (pHash, Zauner 2010).
 
     Args:
-        picture: The image, of any size and mode.
+        image: The image, of any size and mode.
 
     Returns:
         64 bits; 0 for an image without structure, which is like no other.
     """
-    grey = picture.convert("L").resize((GREY, GREY), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    grey = image.convert("L").resize((GREY, GREY), Image.Resampling.LANCZOS, reducing_gap=2.0)
     spectrum = COSINES @ np.asarray(grey, np.float64) @ COSINES.T
     spectrum[0, 0] = 0  # the mean, which says how bright the image is and not what it shows
     if np.abs(spectrum).mean() < FLAT:

@@ -76,12 +76,12 @@ class Networks:
         Raises:
             EmosceneError: Memory does not suffice.
         """
-        with explain_full_memory(f"memory does not suffice to encode {BATCH} pictures at once: give --device cpu"):
+        with explain_full_memory(f"memory does not suffice to encode {BATCH} images at once: give --device cpu"):
             return self._read(part)
 
     def _read(self, part: list[Item]) -> list[tuple[Record, float]]:
         records = [record for _, record, _ in part]
-        images = pad_batch([picture for _, _, picture in part]).to(self.backbone.device)
+        images = pad_batch([image for _, _, image in part]).to(self.backbone.device)
         inside = center_square(images)
         said = self._caption(part, images)
         latents = pack_arrays(_source_numbers(self.backbone.encode_images(images)))
@@ -168,16 +168,16 @@ def encode_shards(
     wanted: list[int] = []
     for run in runs:
         wanted += plan.numbers[run.start : run.stop].tolist()
-    pictures = source.pictures(wanted)
+    images = source.pictures(wanted)
     for shard, run in zip(shards, runs, strict=True):
         (folder / f"pictures/{shard:05d}").mkdir(parents=True, exist_ok=True)
         dealt = (
             (place, replace(record, role=plan.roles[place]), image)
-            for place, (record, image) in zip(run, pictures, strict=False)
+            for place, (record, image) in zip(run, images, strict=False)
         )
         made = records_table(_encode_shard(folder, shard, dealt, networks, count))
         run_dir.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
-        on_message(f"{run.stop} of {len(plan)} pictures")
+        on_message(f"{run.stop} of {len(plan)} images")
 
 
 def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -213,30 +213,30 @@ def center_square(images: Tensor) -> Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-def pad_batch(pictures: list[Image.Image]) -> Tensor:
+def pad_batch(images: list[Image.Image]) -> Tensor:
     """Stack images to a batch of fixed size; the last image is repeated where there are too few.
 
     Args:
-        pictures: From 1 to `BATCH` images of one size (W, H).
+        images: From 1 to `BATCH` images of one size (W, H).
 
     Returns:
         Images [BATCH, 3, H, W] in [-1, 1].
     """
-    return to_tensor(pictures + pictures[-1:] * (BATCH - len(pictures)))
+    return to_tensor(images + images[-1:] * (BATCH - len(images)))
 
 
-def encode_file(picture: Image.Image, kind: str) -> bytes:
+def encode_file(image: Image.Image, kind: str) -> bytes:
     """Encode an image as the file that the prepared folder keeps.
 
     Args:
-        picture: The image.
+        image: The image.
         kind: `png`, `jpeg` or `webp`.
 
     Returns:
         The bytes of the file.
     """
     buffer = BytesIO()
-    picture.save(buffer, kind, **KINDS[kind], **encode_mark(picture))
+    image.save(buffer, kind, **KINDS[kind], **encode_mark(image))
     return buffer.getvalue()
 
 

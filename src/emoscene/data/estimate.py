@@ -22,12 +22,12 @@ BYTES = {"png": 1.5, "jpeg": 0.5, "webp": 0.4}  # of a pixel, as a photograph ta
 NOTED = 2000  # bytes of a row and its note, beside latent and vector
 
 
-def check_disk_space(folder: Path, pictures: int, size: int, kind: str) -> None:
+def check_disk_space(folder: Path, images: int, size: int, kind: str) -> None:
     """Check that the disk has room for the images that are still missing.
 
     Args:
         folder: The prepared folder.
-        pictures: The number of images of the plan.
+        images: The number of images of the plan.
         size: The side of an image in pixels.
         kind: The file format: `png`, `jpeg` or `webp`.
 
@@ -35,7 +35,7 @@ def check_disk_space(folder: Path, pictures: int, size: int, kind: str) -> None:
         EmosceneError: There is clearly not enough room.
     """
     there = len(list(folder.glob("pictures/*/*")))
-    wanted = max(0, pictures - there) * int(size * size * BYTES[kind] / 2 + NOTED)
+    wanted = max(0, images - there) * int(size * size * BYTES[kind] / 2 + NOTED)
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise EmosceneError(
@@ -60,13 +60,13 @@ def limit_plan(found: int, limit: int | None, each: int | None) -> int:
     return min(found, limit or found)
 
 
-def report_lines(source: Source, networks: Networks, pictures: int) -> Iterator[str]:
+def report_lines(source: Source, networks: Networks, images: int) -> Iterator[str]:
     """Report what `prepare` would do (`--dry-run`), measured on a few images.
 
     Args:
         source: Where the images come from.
         networks: The models that read the images.
-        pictures: The largest number of images that is taken.
+        images: The largest number of images that is taken.
 
     Yields:
         The lines of the report.
@@ -85,7 +85,7 @@ def report_lines(source: Source, networks: Networks, pictures: int) -> Iterator[
     for note in found:
         if not note.reason:
             sound.append(note)
-    yield f"{total} pictures, of which at most {pictures} are taken; {len(found)} were looked at for what follows"
+    yield f"{total} images, of which at most {images} are taken; {len(found)} were looked at for what follows"
     if len(sound) < len(found):
         first = next(note for note in found if note.reason)
         yield f"refused: {len(found) - len(sound)} of {len(found)}, such as {first.origin}: {first.reason}"
@@ -99,18 +99,18 @@ def report_lines(source: Source, networks: Networks, pictures: int) -> Iterator[
     rendered = np.array([note.rendered for note in sound], dtype=bool)
     yield from list_cautions(networks, rendered, np.array(worded, dtype=str))
     encoding, size = _measure_batch(source, networks, [note.number for note in sound])
-    seconds = total * checking + pictures * encoding
-    yield f"disk: about {pictures * size / 1e9:.2f} GB"
+    seconds = total * checking + images * encoding
+    yield f"disk: about {images * size / 1e9:.2f} GB"
     yield (
         f"time: about {_format_seconds(seconds)} for one process here ({checking * 1000:.0f} ms to check and "
-        f"{encoding * 1000:.0f} ms to encode a picture); processes share it"
+        f"{encoding * 1000:.0f} ms to encode an image); processes share it"
     )
 
 
 def _measure_batch(source: Source, networks: Networks, numbers: Sequence[int]) -> tuple[float, float]:
     """Seconds and bytes of an image, by one batch that is not kept."""
     if not numbers:
-        raise EmosceneError("not one of the pictures looked at is sound: mend the data first")
+        raise EmosceneError("not one of the images looked at is sound: mend the data first")
     networks.encode_batch(list(_read_items(source, numbers[:1])))
     began = time.perf_counter()
     parts = list(batch_by_shape(_read_items(source, numbers[:BATCH])))
@@ -120,8 +120,8 @@ def _measure_batch(source: Source, networks: Networks, numbers: Sequence[int]) -
     seconds = (time.perf_counter() - began) / (BATCH * len(parts))  # a batch that is not full takes as long
     files = []
     for part in parts:
-        for _, _, picture in part:
-            files.append(encode_file(picture, networks.kind))
+        for _, _, image in part:
+            files.append(encode_file(image, networks.kind))
     record, _ = rows[0]
     kept = len(record.latent) + len(record.mirrored) + len(record.vector)
     return seconds, sum(map(len, files)) / len(files) + kept + NOTED

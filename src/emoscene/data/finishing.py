@@ -29,7 +29,7 @@ def finish_dataset(
     chosen: Plan,
     parts: list[Path],
     networks: Networks,
-    pictures: Source,
+    images: Source,
     facts: Mapping[str, Any],
 ) -> None:
     """Write the files beside the shards, and mark the folder as done.
@@ -39,7 +39,7 @@ def finish_dataset(
         chosen: The plan that was carried out.
         parts: The shards' files.
         networks: The models that read the images.
-        pictures: The source of the images.
+        images: The source of the images.
         facts: Entries for the manifest, beside those found here.
     """
     folder = opened.path
@@ -49,7 +49,7 @@ def finish_dataset(
     kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "weights", "shape"])[:]
     count, factor = len(kept["role"]), networks.backbone.vae_scale_factor
     shapes = Counter(f"{wide * factor}x{high * factor}" for _, high, wide in kept["shape"])
-    about = {**chosen.facts(), **count_classes(kept["role"], kept["emotion"]), **facts, **pictures.facts()}
+    about = {**chosen.facts(), **count_classes(kept["role"], kept["emotion"]), **facts, **images.facts()}
     if networks.captioner is not None:
         about["captions"] = count_captions(chosen, networks.spares)
     if networks.fitting is not None:
@@ -59,7 +59,7 @@ def finish_dataset(
     about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}
     if sentences := list_cautions(networks, chosen.find_rendered(), chosen.list_caption_sources()):
         about["cautions"] = sentences
-    card.write_card(folder, pictures.licence, about)
+    card.write_card(folder, images.licence, about)
     opened.finish(**about)
 
 

@@ -68,7 +68,7 @@ def open_checked(data: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRefused(f"it has more than {MAX_MEGAPIXELS} million pixels") from error
     except UnidentifiedImageError as error:
-        raise ImageRefused(f"it is no picture ({', '.join(FORMATS)}) or its beginning is damaged") from error
+        raise ImageRefused(f"it is no image ({', '.join(FORMATS)}) or its beginning is damaged") from error
     except Exception as error:  # damaged files make Pillow raise nearly everything
         raise ImageRefused(f"it is damaged ({_first_line(error)})") from error
 

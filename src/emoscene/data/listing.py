@@ -63,10 +63,10 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
     if now == before or run_dir.find_difference(there, here):
         return
     if before is None:
-        raise UsageError(f"{folder} was prepared by a version that did not note which pictures it read: {REMEDY}")
-    counts = f" ({before['pictures']} pictures then, {now['pictures']} now)"
+        raise UsageError(f"{folder} was prepared by a version that did not note which images it read: {REMEDY}")
+    counts = f" ({before['pictures']} images then, {now['pictures']} now)"
     raise UsageError(
-        f"{folder} was prepared from other pictures, labels or captions than are there now{counts}: {REMEDY}"
+        f"{folder} was prepared from other images, labels or captions than are there now{counts}: {REMEDY}"
     )
 
 

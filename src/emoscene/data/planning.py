@@ -87,7 +87,7 @@ class Plan:
         felt = _read_weights(self.notes)[self.numbers].any(0)
         missing = [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]
         if missing:
-            yield f"no picture shows {', '.join(missing)}: what learns from this set will not know it"
+            yield f"no image shows {', '.join(missing)}: what learns from this set will not know it"
 
     def duplicates(self) -> dict[str, int]:
         """Count the duplicates.
@@ -157,13 +157,13 @@ def make_plan(
     if bad > spoilt * len(notes):
         first = list_refused(notes)[0]
         raise EmosceneError(
-            f"{bad} of {len(notes)} pictures are refused, such as {first['file']} ({first['reason']}): mend them and "
+            f"{bad} of {len(notes)} images are refused, such as {first['file']} ({first['reason']}): mend them and "
             f"prepare into another folder, or allow more with spoilt={min(1.0, bad / len(notes) + 0.01):.2f} "
             "(quarantine.jsonl names them all)"
         )
     sound = np.flatnonzero(good)
     if not len(sound):
-        raise UsageError("not one picture is sound: quarantine.jsonl says why")
+        raise UsageError("not one image is sound: quarantine.jsonl says why")
     ids = notes["id"].take(pa.array(sound)).to_pylist()
     key = np.array([_hash_text(id.encode()) for id in ids], np.uint64)
     digests = notes["digest"].take(pa.array(sound)).to_pylist()

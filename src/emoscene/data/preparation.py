@@ -43,7 +43,8 @@ from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.data.workers import WorkerGroup
-from emoscene.diffusion import device as devices
+from emoscene.diffusion.device import NO_ROOM, explain_full_memory
+from emoscene.diffusion.device_choice import choose_device
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
@@ -56,15 +57,15 @@ LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 class Config:
     """What is done with any source's images."""
 
-    captioner: str = option("", "a BLIP, folder or hub id, for pictures without a caption; empty or base: the base's")
+    captioner: str = option("", "a BLIP, folder or hub id, for images without a caption; empty or base: the base's")
     emotion_clip: str = option("", "folder of the EmotionCLIP whose vectors are kept; empty: the base's own, if any")
     balanced: bool = option(False, "a --limit is shared equally by the emotions, and not as they are found")
     alike: int = option(4, "bits of 64 in which near duplicates may differ; -1: exact ones alone", span=(-1, 8))
-    spoilt: float = option(0.2, "share of refused pictures above which the job stops", span=(0.0, 1.0), runtime=True)
-    kind: str = option("png", "format of the pictures kept", choices=("png", "jpeg", "webp"))
-    flips: bool = option(False, "keep the latents of the mirrored pictures too; training then takes either")
+    spoilt: float = option(0.2, "share of refused images above which the job stops", span=(0.0, 1.0), runtime=True)
+    kind: str = option("png", "format of the images kept", choices=("png", "jpeg", "webp"))
+    flips: bool = option(False, "keep the latents of the mirrored images too; training then takes either")
     buckets: bool = option(False, "cut to the nearest of a few shapes of about equal area, not to the middle square")
-    misfits: float = option(0.0, "share of captions that fit least, dropped with their pictures", span=(0.0, 0.9))
+    misfits: float = option(0.0, "share of captions that fit least, dropped with their images", span=(0.0, 0.9))
     clip: str = option("", "folder of the CLIP that tells how captions fit; empty: the EmotionCLIP")
 
 
@@ -113,8 +114,8 @@ def prepare(
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
     _check_choice(source, cls, limit, per_emotion, split)
-    place = devices.choose_device(device)
-    with devices.explain_full_memory(devices.NO_ROOM.format(base=base)):
+    place = choose_device(device)
+    with explain_full_memory(NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place)
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
     mark = {}
@@ -124,24 +125,24 @@ def prepare(
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
     if is_of_rendered_world(voice) and config.captioner:
         call |= {"captioner_asked": True}
-    pictures = _open_source(source, cls, root, own, config, backbone, limit)
-    call |= {**pictures.facts(), **digest_listing(pictures)}  # a hub's commit above all, and what its files held
+    images = _open_source(source, cls, root, own, config, backbone, limit)
+    call |= {**images.facts(), **digest_listing(images)}  # a hub's commit above all, and what its files held
     eyed = _networks(config, backbone, eyes, voice)
     if dry_run:
-        taken = estimate.limit_plan(len(pictures), limit, per_emotion)
-        for line in estimate.report_lines(pictures, eyed, taken):
+        taken = estimate.limit_plan(len(images), limit, per_emotion)
+        for line in estimate.report_lines(images, eyed, taken):
             on_message(line)
         return Path(out)
     with silence_pillow(), _check_writable(Path(out)):
         check_listing(Path(out), call)
         begun = run_dir.RunDir.open(out, "prepared", call)
-        check_files(begun.path, pictures, _notes(begun.path, len(pictures)), on_message)
+        check_files(begun.path, images, _notes(begun.path, len(images)), on_message)
         if not begun.is_done:
             choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
             if cls.deals:
                 choice["limit"] = None
             callbacks = Callbacks(on_message=on_message, on_progress=on_progress or ignore_event)
-            _run_job(PrepareJob(begun, pictures, eyed, config, choice, source, mark, callbacks))
+            _run_job(PrepareJob(begun, images, eyed, config, choice, source, mark, callbacks))
     return begun.path
 
 
@@ -149,11 +150,9 @@ def _check_choice(source: str, cls: type[Source], limit: int | None, per_emotion
     """Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
-            raise UsageError(f"{word} {number} leaves no picture: give 1 or more")
+            raise UsageError(f"{word} {number} leaves no image: give 1 or more")
     if cls.deals and (split != "roles" or per_emotion):
-        raise UsageError(
-            f"{source} deals its pictures itself: leave out --split and --per-emotion, and see its settings"
-        )
+        raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
     splits.parse_shares(split)
 
 
@@ -172,7 +171,7 @@ def _open_source(
         folder = Path(root)
     source = cls(folder, own, backbone.default_size, limit)
     if not len(source):
-        raise UsageError(f"{name} has no picture at {root}: is it the right folder?")
+        raise UsageError(f"{name} has no image at {root}: is it the right folder?")
     if config.buckets:
         source.sizes = bucket_sizes(backbone.default_size, backbone.size_multiple)
     return source
@@ -183,7 +182,7 @@ class PrepareJob:
     """One call of the verb under way."""
 
     stage: run_dir.RunDir
-    pictures: Source
+    images: Source
     networks: Networks
     config: Config
     choice: Mapping[str, Any]
@@ -213,20 +212,20 @@ class PrepareJob:
 
 
 def _run_job(job: PrepareJob) -> None:
-    folder, total = job.stage.path, len(job.pictures)
+    folder, total = job.stage.path, len(job.images)
     with WorkerGroup(folder) as crew:
         if crew.rank:
             job = replace(job, callbacks=Callbacks())  # the first process speaks for all
         found = _notes(folder, total)
         if not all(path.exists() for path in found):
-            job.callbacks.on_message(f"{job.source}: checking {total} pictures")
+            job.callbacks.on_message(f"{job.source}: checking {total} images")
         found[0].parent.mkdir(exist_ok=True)
         crew.complete(
             found,
             partial(_survey_shards, job, found, job.count_progress(total, SHARD * _count_existing(found), crew.world)),
         )
-        job.pictures.noted = notes.load_notes(found)
-        chosen = _make_plan(job, job.pictures.noted, crew.rank == 0)
+        job.images.noted = notes.load_notes(found)
+        chosen = _make_plan(job, job.images.noted, crew.rank == 0)
         estimate.check_disk_space(folder, len(chosen), job.networks.backbone.default_size, job.config.kind)
         parts = []
         for name in encoding.shard_names(len(chosen), SHARD):
@@ -235,13 +234,13 @@ def _run_job(job: PrepareJob) -> None:
         crew.complete(
             parts,
             lambda mine: encoding.encode_shards(
-                folder, job.pictures, chosen, SHARD, mine, job.networks, job.callbacks.on_message, count
+                folder, job.images, chosen, SHARD, mine, job.networks, job.callbacks.on_message, count
             ),
         )
         crew.close(
             lambda: run_dir.read_manifest(folder)["state"] == "done",
             lambda: finish_dataset(
-                job.stage, chosen, parts, job.networks, job.pictures, {"source": job.source, **job.mark}
+                job.stage, chosen, parts, job.networks, job.images, {"source": job.source, **job.mark}
             ),
         )
 
@@ -262,15 +261,15 @@ def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], No
     """The first pass over these shards."""
 
     def count_notes(run: range) -> Iterator[ImageNote]:
-        for note in job.pictures.survey(run):
+        for note in job.images.survey(run):
             yield note
             count(1)
 
     for shard in shards:
-        run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.pictures)))
+        run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.images)))
         run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(count_notes(run), path))  # type: ignore[misc]
-        if not job.pictures.deals:
-            job.callbacks.on_message(f"{run.stop} of {len(job.pictures)} pictures checked")
+        if not job.images.deals:
+            job.callbacks.on_message(f"{run.stop} of {len(job.images)} images checked")
 
 
 def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
@@ -281,7 +280,7 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
     chosen = make_plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
     if bad:
         job.callbacks.on_message(
-            f"{len(bad)} pictures are refused: {job.stage.path / 'quarantine.jsonl'} says which and why"
+            f"{len(bad)} images are refused: {job.stage.path / 'quarantine.jsonl'} says which and why"
         )
     for line in [
         *chosen.report_lines(),
@@ -289,8 +288,8 @@ def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
     ]:
         job.callbacks.on_message(line)
     backbone = job.networks.backbone
-    sizes = ", ".join(f"{wide}x{high}" for wide, high in job.pictures.sizes)
-    job.callbacks.on_message(f"{len(chosen)} pictures of {sizes} pixels: words, latents by {backbone.name}, vectors")
+    sizes = ", ".join(f"{wide}x{high}" for wide, high in job.images.sizes)
+    job.callbacks.on_message(f"{len(chosen)} images of {sizes} pixels: words, latents by {backbone.name}, vectors")
     return chosen
 
 

@@ -108,7 +108,7 @@ def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
     """
     if len({len(latent) for latent in latents}) > 1:
         raise EmosceneError(
-            "the latents or vectors of one batch have several sizes: prepare the pictures again, at one size"
+            "the latents or vectors of one batch have several sizes: prepare the images again, at one size"
         )
     return np.frombuffer(b"".join(latents), "<f2").reshape(-1, *shape).astype(np.float32)
 

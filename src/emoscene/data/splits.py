@@ -64,9 +64,7 @@ def split_shares(split: str, splits: set[str]) -> Shares:
         return shares
     if split == "official":
         if splits - {"train"} == set() or not splits <= {"train", *ROLE_OF}:
-            raise UsageError(
-                "--split official needs pictures that their own lists call train and val or test: use roles"
-            )
+            raise UsageError("--split official needs images that their own lists call train and val or test: use roles")
         return {name: {ROLE_OF.get(name, "methods"): 1.0} for name in splits}
     own = parse_shares(split)
     return dict.fromkeys(splits, own)

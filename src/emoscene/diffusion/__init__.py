@@ -5,6 +5,7 @@
     compatibility checks before loading                      loading        a folder or a single file becomes its parts
     digests       a base is known by its weights             model          `DiffusionModel`: encode, predict, decode
     loras         LoRAs of other programs                    device         where it computes, and memory that runs out
+    device_choice which device and precision it takes
     decoding      latents become images that are finite      preview        a tiny decoder
     bases/        the bases by name
 

@@ -1,8 +1,7 @@
-"""Where it is computed, in what precision, and what to do when memory runs out: for generating and for training.
+"""A base on its device, and what to do when memory runs out: for generating and for training.
 
-The device is CUDA where there is one, else MPS, else the CPU; the precision is half on CUDA (or bfloat16, where asked)
-and single elsewhere. Training takes CUDA or the CPU, and multiplies in bfloat16 where that pays
-(`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
+Device and precision are those of `device_choice`. Training takes CUDA or the CPU, and multiplies in bfloat16 where that
+pays (`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
 compiled: the first image then waits for the compiler, and so does the first of each new shape.
 
 `OutOfMemoryFallback` continues where memory runs out: fewer images at once; then the autoencoder in tiles of the base's
@@ -22,75 +21,16 @@ import torch._dynamo
 from accelerate import cpu_offload_with_hook
 from torch import nn
 
-from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.core.processes import read_local_rank
+from emoscene.core.errors import EmosceneError
+from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-DEVICES: dict[str, Callable[[], int]] = {
-    "cuda": lambda: torch.cuda.device_count() * torch.cuda.is_available(),
-    "mps": lambda: int(torch.backends.mps.is_available()),
-    "cpu": lambda: 1,
-}
-"""The kinds of device, best first, and how many of each are here."""
 TRAINING_DEVICES = ("cuda", "cpu")
 NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
-
-
-def choose_device(device: str | None = None, kinds: Sequence[str] = tuple(DEVICES)) -> torch.device:
-    """Choose the device to compute on.
-
-    Under a launcher, `cuda` is the process's own GPU; where there are fewer GPUs than processes, they share them.
-
-    Args:
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
-        kinds: The kinds to choose the best from.
-
-    Returns:
-        The device.
-
-    Raises:
-        UsageError: The name is none of these, or the machine has no such device.
-    """
-    name = device or next(kind for kind in kinds if DEVICES[kind]())
-    kind, colon, number = name.partition(":")
-    if kind not in DEVICES or (colon and not number.isdigit()):
-        raise unknown_name("device", name, DEVICES)
-    count, rank = DEVICES[kind](), read_local_rank()
-    if int(number or 0) >= count:
-        here = ", ".join(name for name, count in DEVICES.items() if count())
-        raise UsageError(f"--device {device} is not here: there is {here}; left out, the best is taken")
-    if name == "cuda" and rank is not None:
-        return torch.device(f"cuda:{rank % count}")
-    return torch.device(name)
-
-
-def choose_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
-    """Choose the precision to compute in.
-
-    Args:
-        dtype: A dtype, or `float32`, `float16` or `bfloat16`; half on CUDA and single elsewhere if left out.
-        device: The device.
-
-    Returns:
-        The dtype.
-
-    Raises:
-        UsageError: The name is none of these.
-    """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype is not None and dtype not in DTYPES:
-        raise unknown_name("dtype", dtype, DTYPES)
-    if dtype is not None:
-        return DTYPES[dtype]
-    if device.type == "cuda":
-        return torch.float16
-    return torch.float32
 
 
 def choose_training_device() -> torch.device:

@@ -1,1 +1,1 @@
-"""What reads pictures: judges that tell emotion or scene, and whatever else sees. One file, one encoder."""
+"""What reads images: judges that tell emotion or scene, and whatever else sees. One file, one encoder."""

@@ -39,7 +39,7 @@ from emoscene.learning.learner import AGAIN, Learner
 
 @dataclass(frozen=True)
 class Reading:
-    """What an encoder saw in N pictures: probabilities [N, K] of its K labels, features [N, D]."""
+    """What an encoder saw in N images: probabilities [N, K] of its K labels, features [N, D]."""
 
     probabilities: np.ndarray
     features: np.ndarray
@@ -70,11 +70,11 @@ class Encoder(Learner):
 
     @final
     @torch.no_grad()
-    def read(self, pictures: Iterable[Image.Image], batch: int = 64) -> Reading:
+    def read(self, images: Iterable[Image.Image], batch: int = 64) -> Reading:
         """Read Pillow's images, a batch at a time.
 
         Args:
-            pictures: The images; those of one batch have one size.
+            images: The images; those of one batch have one size.
             batch: The size of a batch, at least 1.
 
         Returns:
@@ -84,14 +84,12 @@ class Encoder(Learner):
             EmosceneError: Memory does not suffice.
         """
         device = next(self.parameters()).device
-        probabilities, features, source = [], [], iter(pictures)
+        probabilities, features, source = [], [], iter(images)
         while True:
             some = list(islice(source, batch))
             if not some:
                 break
-            with explain_full_memory(
-                f"memory does not suffice to read {len(some)} pictures at once: give --device cpu"
-            ):
+            with explain_full_memory(f"memory does not suffice to read {len(some)} images at once: give --device cpu"):
                 likely, seen = self.encode(to_tensor(some).to(device))
             probabilities.append(likely.float().cpu().numpy())
             features.append(seen.float().cpu().numpy())
@@ -220,7 +218,7 @@ def read_model_config(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a model wants its pictures: the side of a square, and each colour's mean and deviation."""
+    """How a model wants its images: the side of a square, and each colour's mean and deviation."""
 
     side: int = 224
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -289,14 +287,14 @@ def resize_square(images: Tensor, side: int) -> Tensor:
     return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
-def to_tensor(pictures: Iterable[Image.Image]) -> Tensor:
+def to_tensor(images: Iterable[Image.Image]) -> Tensor:
     """Convert Pillow's images to a tensor.
 
     Args:
-        pictures: Images of one size (W, H).
+        images: Images of one size (W, H).
 
     Returns:
         Images [B, 3, H, W] in [-1, 1].
     """
-    pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+    pixels = np.stack([np.asarray(image.convert("RGB")) for image in images])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,6 +1,6 @@
 """A captioner: BLIP (Li et al. 2022), a vision transformer whose patches a small text decoder looks at while it writes.
 
-    captioner.caption(pictures) -> ["a village by a lake with a dog in front", ...]
+    captioner.caption(images) -> ["a village by a lake with a dog in front", ...]
 
 It says what an image shows, so that the image can be generated again with other emotions. It learns from a prepared
 set's images and their short captions, which name scene and object and no mood; any mood in the caption would be kept
@@ -45,7 +45,7 @@ class Captioner(Learner):
 
         blip: str = option("", "a BLIP to start from, a folder or a hub id; empty: a new one of the sizes below")
         words: tuple[str, ...] = option((), "its tokens in their order; empty: the words of its data's captions")
-        side: int = option(128, "pictures are brought to this side, in pixels", span=(16, 1024))
+        side: int = option(128, "images are brought to this side, in pixels", span=(16, 1024))
         patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
         width: int = option(144, "of the eye: size of the hidden state", span=(16, 4096))
         layers: int = option(6, "of the eye: transformer blocks", span=(1, 48))

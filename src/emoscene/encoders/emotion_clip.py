@@ -6,7 +6,7 @@ finds its (soft) label among the texts of the eight emotions, such as "an image 
 names the light, the weather and the things in an image, and so teaches what there is to see with far fewer images
 than eight labels could.
 
-A picture's reading is the similarity to each emotion's texts, as probabilities, and the picture's vector of unit
+An image's reading is the similarity to each emotion's texts, as probabilities, and the image's vector of unit
 length, which `multimodal` turns into tokens. No judge may see the images that it learns from, so it takes those of
 the methods; one that is itself to judge takes the judges' (`role=judges`). Its folder is an ordinary CLIP's, which
 `CLIPModel.from_pretrained` loads.
@@ -54,20 +54,18 @@ class EmotionCLIP(Encoder):
 
         begun: str = option("", "a CLIP to go on from, a folder or a hub id; empty: a new one of the sizes below")
         tokenizer: str = option("", "folder of a new one's tokenizer; empty: the base's")
-        side: int = option(128, "pictures are brought to this side, in pixels", span=(32, 1024))
+        side: int = option(128, "images are brought to this side, in pixels", span=(32, 1024))
         patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
         width: int = option(128, "size of the vision tower's hidden state", span=(16, 4096))
         layers: int = option(4, "blocks of the vision tower", span=(1, 48))
         text_width: int = option(128, "size of the text tower's hidden state", span=(16, 4096))
         text_layers: int = option(2, "blocks of the text tower", span=(1, 48))
         heads: int = option(4, "attention heads of each tower", span=(1, 64))
-        vector: int = option(64, "numbers in a picture's vector", span=(8, 4096))
+        vector: int = option(64, "numbers in an image's vector", span=(8, 4096))
         caption: float = option(1.0, "weight of the contrast with captions", span=(0.0, 100.0))
         emotion: float = option(0.5, "weight of the contrast with emotions", span=(0.0, 100.0))
         long: float = option(0.8, "share of the samples that read the long caption", span=(0.0, 1.0))
-        role: str = option(
-            "methods", "whose pictures it learns from; to judge, `judges`", choices=("methods", "judges")
-        )
+        role: str = option("methods", "whose images it learns from; to judge, `judges`", choices=("methods", "judges"))
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
 
     config: Config
@@ -199,7 +197,7 @@ class EmotionCLIP(Encoder):
             return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ told.T
 
     def _tokenize(self, texts: list[str], padding: str = "longest") -> Tensor:
-        assert self.tokenizer is not None, "a loaded EmotionCLIP reads pictures and learns no more"
+        assert self.tokenizer is not None, "a loaded EmotionCLIP reads images and learns no more"
         found = self.tokenizer(
             texts, padding=padding, truncation=True, max_length=min(self.length, LENGTH), return_tensors="pt"
         )
@@ -210,7 +208,7 @@ class EmotionCLIP(Encoder):
         return F.normalize(self.model.get_text_features(ids).pooler_output.float(), dim=1)
 
     def _encode_pixels(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] -> unit vectors [B, D]."""
+        """Images [B, 3, H, W] in [-1, 1] -> unit vectors [B, D]."""
         return F.normalize(self.model.get_image_features(self.pixels.transform(images)).pooler_output.float(), dim=1)
 
 

@@ -1,4 +1,4 @@
-"""A judge: a small vision transformer (Dosovitskiy et al. 2021) that tells a picture's emotion, or its scene.
+"""A judge: a small vision transformer (Dosovitskiy et al. 2021) that tells an image's emotion, or its scene.
 
 It only ever judges: it learns from images that no method trains on, and no method may import it. Its folder is an
 ordinary Hugging Face image classifier, which `AutoModelForImageClassification.from_pretrained` loads with its labels by
@@ -46,15 +46,15 @@ class Judge(Encoder):
 
         target: str = option("emotion", "what it tells", choices=("emotion", "scene"))
         labels: tuple[str, ...] = option((), "the names it tells apart; empty: all that its data has")
-        side: int = option(128, "pictures are brought to this side, in pixels", span=(32, 1024))
+        side: int = option(128, "images are brought to this side, in pixels", span=(32, 1024))
         patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
         width: int = option(144, "size of the hidden state", span=(16, 4096))
         layers: int = option(6, "transformer blocks", span=(1, 48))
         heads: int = option(4, "attention heads", span=(1, 64))
         smoothing: float = option(0.05, "share of each label spread over all others", span=(0.0, 0.5))
-        hints: int = option(0, "how many yes-or-no facts of each picture help it learn", span=(0, 4096))
+        hints: int = option(0, "how many yes-or-no facts of each image help it learn", span=(0, 4096))
         firm: float = option(0.0, "weight of saying the same of two blemished views; 0: one view", span=(0.0, 10.0))
-        again: bool = option(False, "the data bring the second view, such as what a decoder made of the picture")
+        again: bool = option(False, "the data bring the second view, such as what a decoder made of the image")
 
     config: Config
     columns: ClassVar[tuple[str, ...]] = ("picture", "weights", "scene")

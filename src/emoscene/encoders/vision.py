@@ -50,7 +50,7 @@ class Vision(Encoder):
         model, missing = load_pretrained(AutoModel, config.model, "vision model", spare="pooler")
         if model.main_input_name != "pixel_values":
             raise UsageError(
-                f"{config.model} does not read pictures alone: give a vision model, such as facebook/dinov2-base"
+                f"{config.model} does not read images alone: give a vision model, such as facebook/dinov2-base"
             )
         return cls(config, model, PixelFormat.from_folder(locate_model(config.model)), pooled=not missing)
 

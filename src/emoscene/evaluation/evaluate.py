@@ -1,13 +1,13 @@
-"""The verb `evaluate`: prompts x emotions x seeds are painted, judges read them, `scores.json` says what came of it.
+"""The verb `evaluate`: prompts x emotions x seeds are generated, judges read them, `scores.json` says what came of it.
 
     scores/
         manifest.json  scores.json
-        verdicts.jsonl                  a row a picture: what was asked and what each judge saw
-        pictures/*.png  pictures/images.jsonl       (of pictures that are not kept: what was seen in them)
+        verdicts.jsonl                  a row an image: what was asked and what each judge saw
+        pictures/*.png  pictures/images.jsonl       (of images that are not kept: what was seen in them)
 
-Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it paints a
-prompt and a seed once, and that picture is held against each of the eight. The same call goes on where it stopped.
-Any number of processes may be launched for one call: they share the painting, and one of them judges.
+Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it generates
+a prompt and a seed once, and that image is held against each of the eight. The same call goes on where it stopped.
+Any number of processes may be launched for one call: they share the generating, and one of them judges.
 A metric that could not be measured leaves a sentence under "missing"; all others are written before the call fails.
 """
 
@@ -31,7 +31,7 @@ from emoscene.core.image_origin import (
     is_of_rendered_world,
     list_worlds,
 )
-from emoscene.core.migration import VERSION, migrate_row
+from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import COMPARE, EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
@@ -39,7 +39,7 @@ from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
-from emoscene.diffusion.device import choose_device
+from emoscene.diffusion.device_choice import choose_device
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
     PROMPTS,
@@ -72,7 +72,7 @@ from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PAINTING = tuple(list_parameters(EVALUATE))
+GENERATION = tuple(list_parameters(EVALUATE))
 
 
 def evaluate(
@@ -97,7 +97,7 @@ def evaluate(
     batch: int = 8,
     device: str | None = None,
     on_message: Callable[[str], None] = print,
-    **painting: Any,
+    **generation: Any,
 ) -> Path:
     """Score a method, or any folder of images. The same call continues where it stopped.
 
@@ -122,7 +122,7 @@ def evaluate(
         batch: How many images are generated at once.
         device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
         on_message: Receives sentences about the progress.
-        painting: Parameters of the generation (`PAINTING`), and settings of the method that may change at use.
+        generation: Parameters of the generation (`GENERATION`), and settings of the method that may change at use.
 
     Returns:
         The folder, with `scores.json`.
@@ -132,17 +132,19 @@ def evaluate(
         EmosceneError: A metric could not be measured; everything else is written.
     """
     asked = load_prompts(prompts)
-    check_words((word for word in painting if word in ALIASES), ())
-    late = {key: painting.pop(key) for key in list(painting) if key not in PAINTING}
+    check_words((word for word in generation if word in ALIASES), ())
+    late = {key: generation.pop(key) for key in list(generation) if key not in GENERATION}
     call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base}
     call |= {"version": VERSION, "emotion_scale": emotion_scale}
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": run_dir.as_list(judge)}
-    call |= {"data": data, "pictures": images, "settings": late, **painting}
+    call |= {"data": data, "pictures": images, "settings": late, **generation}
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
     call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_images)
     where = str(choose_device(device))
     pipe = None if images else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
-    planned = [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **painting)
+    planned = (
+        [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
+    )
     samples, lost = find_samples(Path(images)) if images else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
@@ -203,7 +205,7 @@ def _write_scores(
     planned: Sequence[tuple[Sample, GenerationParams]],
     on_message: Callable[[str], None],
 ) -> None:
-    """Write what the judges saw in each picture, and the scores that come of it; then the folder is done."""
+    """Write what the judges saw in each image, and the scores that come of it; then the folder is done."""
     about = (
         {"from": str(call["pictures"])}
         if pipe is None
@@ -219,7 +221,12 @@ def _write_scores(
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)
-    told = {**about, **score_predictions(made, real), "peak_memory_mb": round(peak_memory() / 2**20, 1)}
+    told = {
+        "version": SCORES_VERSION,
+        **about,
+        **score_predictions(made, real),
+        "peak_memory_mb": round(peak_memory() / 2**20, 1),
+    }
     told["missing"] = {**lost, **told["missing"]}
     run_dir.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
@@ -304,7 +311,7 @@ def real_samples(folder: Path) -> list[Sample]:
 def _describe_run(
     pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was painted, how, and at what cost."""
+    """What was generated, how, and at what cost."""
     row, made = planned[0][1], image_folder.gather_rows(folder, sorted({row.file for _, row in planned}))
     seconds = [one["seconds"] for one in made if one["seconds"] is not None]
     adapters = adapter_folders(pipe, call["adapter"])
@@ -317,19 +324,18 @@ def _describe_run(
         "method": pipe.method,
         "adapters": [run_dir.read_manifest(path).get("fingerprint") for path in adapters],
         "loras": row.loras,
-        "version": VERSION,
         **{name: getattr(row, name) for name in list_parameters(COMPARE)},
         "settings": _runtime_settings(pipe),
         **_drop_unset(remarks=pipe.adapter_remarks),
         "prompts": call["prompts"],
         "seeds": call["seeds"],
-        "pictures_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
+        "images_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
         "cost": {
             "trainable": sum(cost.get("trainable", 0) for cost in costs),
             "bytes": size,
-            "training_pictures": sum(cost.get("pictures", 0) for cost in costs),
+            "training_images": sum(cost.get("pictures", 0) for cost in costs),
             "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
-            "seconds_a_picture": round(float(np.mean(seconds)), 4) if seconds else None,
+            "seconds_per_image": round(float(np.mean(seconds)), 4) if seconds else None,
         },
     }
 

@@ -1,4 +1,4 @@
-"""Anybody's pictures: a folder of them becomes samples to judge, and what could not be read is said.
+"""Anybody's images: a folder of them becomes samples to judge, and what could not be read is said.
 
 What was asked of an image is told in three ways, the later above the earlier:
 
@@ -51,12 +51,12 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         EmosceneError: A list is damaged.
     """
     if not folder.is_dir():
-        raise UsageError(f"no pictures in {folder}: it is not there")
+        raise UsageError(f"no images in {folder}: it is not there")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     outside = [file for file in files if not is_inside(folder, file)]
     files = [file for file in files if file not in outside]
     if not files:
-        raise UsageError(f"no pictures in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
+        raise UsageError(f"no images in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
     lists: list[Path] = []
     for name in LISTS:
         lists += folder.rglob(name)
@@ -86,7 +86,7 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
             prompt = texts.setdefault(told["prompt"], len(files) + len(texts))
         samples.append(make_sample(file, told, prompt))
     if not samples:
-        raise UsageError(f"no pictures in {folder}: none of {len(files)} can be read, such as {lost[0]}")
+        raise UsageError(f"no images in {folder}: none of {len(files)} can be read, such as {lost[0]}")
     lost += outside
     return samples, missing_sentences([*lost, *listed], gone, len(files) + len(outside) + len(listed))
 
@@ -355,10 +355,10 @@ def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> 
     told = {}
     if lost:
         names = ", ".join([*map(str, lost[:3]), *["..."] * bool(lost[3:])])
-        told["pictures"] = f"{len(lost)} of {count} pictures cannot be read and were left out: {names}"
+        told["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {names}"
     if gone:
         told["originals"] = (
-            f"the pictures that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "
+            f"the images that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "
             f"the folder without their sha256: bring back {gone[0]}"
         )
     return told

@@ -1,7 +1,7 @@
-"""Painting what is to be measured: prompts x emotions x seeds become samples and rows, and rows a folder of images.
+"""Generates what is to be measured: prompts x emotions x seeds become samples and rows, and rows a folder of images.
 
     planned = plan(pipe, prompts_of("prompts.txt"), span("0:4"))
-    samples = paint(pipe, planned, folder)
+    samples = generate_samples(pipe, planned, folder)
 
 The base alone knows no emotion, so it has one row for all eight. An interrupted folder is continued by any number of
 processes, in the same batches and to the same images.
@@ -33,7 +33,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 PROMPTS = "mini"  # those that evaluate and tune take where none are given
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
-"""Pictures in, whatever is seen in them out, a row an image."""
+"""Images in, whatever is seen in them out, a row an image."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: P
 def _progress_callback(batch: int, on_message: Callable[[str], None]) -> Callable[[int, int], None]:
     def on_progress(done: int, total: int) -> None:
         if done % (TOLD * batch) == 0 or done == total:
-            on_message(f"{done} of {total} pictures painted")
+            on_message(f"{done} of {total} images generated")
 
     return on_progress
 

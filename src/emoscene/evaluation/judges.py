@@ -3,7 +3,7 @@
     panel = judges_of("mini", ["runs/judge", "owner/face-expression"], adapters=["runs/lora"])
 
 A judge is a folder that `train judge` or `train emotion_clip` made, any CLIP (it reads emotions by their templates), or
-any image classifier whose labels name emotions. Three roles share neither weights nor training pictures: the guide, the
+any image classifier whose labels name emotions. Three roles share neither weights nor training images: the guide, the
 selector and the judges. So a judge is refused whose fingerprint stands in an adapter's history, that learnt from the
 images that an adapter learnt from, or from those that it is given to judge.
 """
@@ -33,7 +33,7 @@ TRAINED = ("judge", "emotion_clip")
 
 @dataclass(frozen=True)
 class Judges:
-    """All that looks at the pictures: judges and readers of objects and features by name, a CLIP, LPIPS, and marks."""
+    """All that looks at the images: judges and readers of objects and features by name, a CLIP, LPIPS, and marks."""
 
     judges: Mapping[str, Encoder]
     clip: EmotionCLIP | None
@@ -99,7 +99,7 @@ def load_judges(
     base: str,
     more: Sequence[str] = (),
     adapters: Sequence[str] = (),
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     device: str = "cpu",
 ) -> dict[str, Encoder]:
     """Load the base's own judges and others.
@@ -108,7 +108,7 @@ def load_judges(
         base: The base.
         more: Folders or hub ids of further judges.
         adapters: The adapters whose images are judged.
-        pictures: The folder of images that are judged, if any.
+        images: The folder of images that are judged, if any.
         device: Where they compute.
 
     Returns:
@@ -120,7 +120,7 @@ def load_judges(
     """
     found = {}
     for name, place in _judge_places(base, more).items():
-        check_unrelated(place, adapters, pictures)
+        check_unrelated(place, adapters, images)
         found[name] = load_judge(place, device)
     if not any(judge.target == "emotion" for judge in found.values()):
         raise UsageError(f"the base {base!r} has no judge of emotions: give one with --judge DIR")
@@ -221,13 +221,13 @@ def _unused_name(name: str, taken: Container[str]) -> str:
     return unused
 
 
-def check_unrelated(place: str | Path, adapters: Sequence[str], pictures: str | Path | None = None) -> None:
+def check_unrelated(place: str | Path, adapters: Sequence[str], images: str | Path | None = None) -> None:
     """Check that a judge has no part in what it judges.
 
     Args:
         place: The judge.
         adapters: The adapters whose images are judged.
-        pictures: The folder of images that are judged, if any.
+        images: The folder of images that are judged, if any.
 
     Raises:
         UsageError: The judge shares weights or training images with an adapter, or learned from the images.
@@ -242,14 +242,14 @@ def check_unrelated(place: str | Path, adapters: Sequence[str], pictures: str | 
             )
         if data and role == "methods" and data in past:
             raise UsageError(
-                f"{place} learnt from the pictures that {adapter} learnt from ({data[:12]}) and cannot judge it: train "
+                f"{place} learnt from the images that {adapter} learnt from ({data[:12]}) and cannot judge it: train "
                 "one with role=judges"
             )
     given = None
-    if pictures and (Path(pictures) / run_dir.MANIFEST).is_file():
-        given = run_dir.read_manifest(pictures).get("fingerprint")
+    if images and (Path(images) / run_dir.MANIFEST).is_file():
+        given = run_dir.read_manifest(images).get("fingerprint")
     if given and given == data:
-        raise UsageError(f"{place} learnt from {pictures} ({given[:12]}) and cannot judge it: give another --judge")
+        raise UsageError(f"{place} learnt from {images} ({given[:12]}) and cannot judge it: give another --judge")
 
 
 def training_history(folder: Path) -> tuple[str, str]:

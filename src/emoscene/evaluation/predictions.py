@@ -1,4 +1,4 @@
-"""Pictures under the judges' eyes: samples in, readings out, and the scores that metrics make of them.
+"""Images under the judges' eyes: samples in, readings out, and the scores that metrics make of them.
 
 judges = load_judges("mini")              see `judges`
 made = readings(samples, judges)          what each emotion judge (and the scene judge) read
@@ -34,7 +34,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 
 CHUNK = 64  # images held in memory at once
 GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
-"""Pictures of one size in, their eight probabilities [N, 8] out."""
+"""Images of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
 """The metrics that every judge has for itself."""
 
@@ -159,8 +159,8 @@ def guidance_classifier(pipe: EmotionPipeline) -> GuidanceClassifier | None:
     if all(type(method).classify is Method.classify for method in pipe.chain.methods):
         return None
 
-    def guide(pictures: Sequence[Image.Image]) -> Array:
-        logs = pipe.chain.classify(pipe.base.encode_images(to_tensor(pictures)))
+    def guide(images: Sequence[Image.Image]) -> Array:
+        logs = pipe.chain.classify(pipe.base.encode_images(to_tensor(images)))
         assert logs is not None, "a method that classifies returns log-probabilities"
         return logs.exp().cpu().numpy()
 
@@ -196,7 +196,7 @@ def predict_files(
     for group in group_by_size(files):
         opened = [open_image(files[place]) for place in group]
         if through:
-            opened = [through(picture) for picture in opened]
+            opened = [through(image) for image in opened]
         for name, part in predict_images(opened, judges, clip, guide).items():
             seen.setdefault(name, []).append(part)
         back += group
@@ -206,7 +206,7 @@ def predict_files(
 
 
 def predict_images(
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     judges: Mapping[str, Encoder],
     clip: EmotionCLIP | None = None,
     guide: GuidanceClassifier | None = None,
@@ -214,7 +214,7 @@ def predict_images(
     """Let all judges read images of one size.
 
     Args:
-        pictures: N images.
+        images: N images.
         judges: The judges and other models, by name.
         clip: Encodes images.
         guide: The guidance classifier.
@@ -223,14 +223,14 @@ def predict_images(
         Arrays [N, ...]: `gradient`, `spectrum`, `vectors`, `guide`, and `likely JUDGE` and `features JUDGE` of each
         judge.
     """
-    pixels = np.stack([np.asarray(picture) for picture in pictures])
+    pixels = np.stack([np.asarray(image) for image in images])
     parts = {"gradient": gradient_magnitude(pixels), "spectrum": power_spectrum(pixels)}
     if clip:
-        parts |= {"vectors": clip.read(pictures).features}
+        parts |= {"vectors": clip.read(images).features}
     if guide:
-        parts |= {"guide": guide(pictures)}
+        parts |= {"guide": guide(images)}
     for name, judge in judges.items():
-        read = judge.read(pictures)
+        read = judge.read(images)
         parts |= {f"likely {name}": read.probabilities, f"features {name}": read.features}
     return parts
 
@@ -284,30 +284,30 @@ def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
             yield group[first : first + CHUNK]
 
 
-def recompress_jpeg(picture: Image.Image) -> Image.Image:
+def recompress_jpeg(image: Image.Image) -> Image.Image:
     """Compress an image as a JPEG of quality 75.
 
     Args:
-        picture: The image.
+        image: The image.
 
     Returns:
         What is left of it.
     """
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=75)
+    image.save(buffer, "JPEG", quality=75)
     return Image.open(buffer).convert("RGB")
 
 
-def blur(picture: Image.Image) -> Image.Image:
+def blur(image: Image.Image) -> Image.Image:
     """Blur an image with a Gaussian of 1/128 of its shorter side.
 
     Args:
-        picture: The image.
+        image: The image.
 
     Returns:
         The blurred image.
     """
-    return picture.filter(ImageFilter.GaussianBlur(min(picture.size) / 128))
+    return image.filter(ImageFilter.GaussianBlur(min(image.size) / 128))
 
 
 TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": recompress_jpeg, "blur": blur}
@@ -353,7 +353,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     verdicts: tuple[str, ...] = VERDICTS
     if not labelled:
         verdicts = ()
-        missing["emotion"] = "no emotion was asked of any picture: name their folders after emotions"
+        missing["emotion"] = "no emotion was asked of any image: name their folders after emotions"
     for name, read in made.items():
         read, there = read.only_judged, None
         if real is not None:
@@ -372,7 +372,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
     metrics = _run_metrics(rest, made[first], there, missing)
     return {
-        "pictures": len(made[first]),
+        "images": len(made[first]),
         "emotions": list(EMOTIONS),
         "judges": judges,
         "metrics": metrics,

@@ -165,7 +165,7 @@ def _score_table(artifact: Artifact, folder: Path) -> str:
     for name, value in found.items():
         lines.append(f"| {name} | {_format_figure(value)} |")
     how = (
-        f"{scores['pictures']} images of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
+        f"{scores['images']} images of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
         f"emotions, at emotion scale {scores['emotion_scale']:g}, guidance {scores['guidance_scale']:g}, "
         f"{scores['num_inference_steps']} steps of "
         f"{scores['sampler']}. Intervals are 95 %, over prompts and seeds."

@@ -17,10 +17,10 @@ LISTS = ("cautions", "adapters", "remarks")
 COSTS = (
     "trainable",
     "bytes",
-    "training_pictures",
+    "training_images",
     "training_seconds",
-    "seconds_a_picture",
-    "pictures_per_second",
+    "seconds_per_image",
+    "images_per_second",
     "peak_memory_mb",
 )
 ENDS = ("value", "low", "high")
@@ -32,7 +32,7 @@ def check_scores(scores: Any) -> None:
     """Check what `scores.json` holds.
 
     Args:
-        scores: its content.
+        scores: its content, in today's form (`core.migration.migrate_scores`).
 
     Raises:
         TypeError: for a value of another kind.
@@ -48,7 +48,7 @@ def check_scores(scores: Any) -> None:
             check_kind(sentence, str, name)
     for sentence in scores.get("missing", {}).values():
         check_kind(sentence, str, "missing")
-    check_kind(scores["pictures"], int, "pictures")
+    check_kind(scores["images"], int, "images")
     for costs in (scores, scores.get("cost", {})):
         for name in COSTS:
             if costs.get(name) is not None:

@@ -21,9 +21,9 @@ AXES = ("emotion_scale", "classifier_scale", "guidance.classifier_scale", "guida
 """The settings along which curves are drawn."""
 COSTS = {
     "bytes": ("file size, MB", 1e-6),
-    "training_pictures": ("training images, thousands", 1e-3),
+    "training_images": ("training images, thousands", 1e-3),
     "training_seconds": ("training, minutes", 1 / 60),
-    "seconds_a_picture": ("seconds per image", 1.0),
+    "seconds_per_image": ("seconds per image", 1.0),
 }
 """The costs that are drawn: what the axis says, and the unit in which it counts."""
 BETTER = "Up and to the left is better; in the last drawing, up and to the right."

@@ -136,7 +136,7 @@ def render_page(
         headings=HEADINGS,
         version=__version__,
         entries=len(entries),
-        images=entries[0].scores["pictures"],
+        images=entries[0].scores["images"],
         remarks=remarks,
         tables=tables,
         costs=draw_costs(entries),

@@ -202,10 +202,9 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
             if file.exists() and not file.is_file():
                 raise EmosceneError(f"{file} is no file: evaluate into the folder again")
         try:
-            scores = run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8"))
+            scores = migrate_scores(run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8")))
             check_scores(scores)
             check_manifest(manifest)
-            scores = migrate_scores(scores)
             name = str(scores.get("method") or Path(scores["from"]).name)
             entry = ScoreEntry(name, folder, scores, list(_read_verdicts(folder)), manifest)
             entry.figure_of_judge("emotion_accuracy")

@@ -28,9 +28,9 @@ CURVED = {"classifier_scale", "guidance.classifier_scale"}
 COSTS = {
     "trainable": "trainable parameters",
     "bytes": "file size, MB",
-    "training_pictures": "training images",
+    "training_images": "training images",
     "training_seconds": "training, s",
-    "seconds_a_picture": "s per image",
+    "seconds_per_image": "s per image",
     "peak_memory_mb": "peak memory, MB",
 }
 

@@ -143,9 +143,7 @@ class FileSource(Source):
     class Config:
         """How files are read."""
 
-        workers: int = option(
-            -1, "pictures read at once; -1 as many as there are threads", span=(-1, 1024), runtime=True
-        )
+        workers: int = option(-1, "images read at once; -1 as many as there are threads", span=(-1, 1024), runtime=True)
 
     config: Any
 

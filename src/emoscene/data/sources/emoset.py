@@ -35,7 +35,7 @@ SPLITS = ("train", "val", "test")
 class EmoSet(FileSource):
     """EmoSet's lists in order: train, val, test."""
 
-    licence: ClassVar[str] = "EmoSet states no licence for its pictures: for research only, never to be passed on."
+    licence: ClassVar[str] = "EmoSet states no licence for its images: for research only, never to be passed on."
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
@@ -55,7 +55,7 @@ class EmoSet(FileSource):
         if len(set(self.ids)) < len(self.ids):
             self.ids = ids_of_paths(images)
         if len(set(self.ids)) < len(self.ids):
-            raise UsageError(f"a picture stands twice in the lists of {self.folder}: take its second row out")
+            raise UsageError(f"an image stands twice in the lists of {self.folder}: take its second row out")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -47,7 +47,7 @@ class Hub(FileSource):
 
         revision: str = option("", "the commit, tag or branch to read; empty: the newest commit, which is then kept")
         subset: str = option("", "only files whose path holds this, as in subset=train")
-        image: str = option("", "the column of the picture; empty: image, picture or img")
+        image: str = option("", "the column of the image; empty: image, picture or img")
         label: str = option("", "the column of the emotion; empty: label or emotion")
         caption: str = option("", "the column of the caption; empty: caption or text")
         labels: tuple[str, ...] = option((), "names of the labels' numbers from 0 on, where the file has none")
@@ -99,7 +99,7 @@ class Hub(FileSource):
         else:
             data = cell
         if not isinstance(data, bytes):
-            raise ImageRefused("the row holds no picture's bytes")
+            raise ImageRefused("the row holds no image's bytes")
         return data
 
     def facts(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from emoscene.data.splits import official_split
 SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
-PICTURES = frozenset().union(*ENDINGS.values())
+IMAGE_SUFFIXES = frozenset().union(*ENDINGS.values())
 ROLES = {"file_name": ("file_name", "file", "image"), "label": ("label", "emotion"), "caption": ("caption", "text")}
 
 
@@ -71,11 +71,11 @@ class ImageFolder(FileSource):
             self.rows += self._scan_folders()
         if not self.rows:
             raise UsageError(
-                f"{root} has neither metadata nor folders of pictures named {', '.join(EMOTIONS)}: name them so"
+                f"{root} has neither metadata nor folders of images named {', '.join(EMOTIONS)}: name them so"
             )
         self.ids = ids_of_paths([row["file_name"] for row in self.rows])
         if len(set(self.ids)) < len(self.ids):
-            raise UsageError(f"a picture stands twice in the metadata of {root}: take its second row out")
+            raise UsageError(f"an image stands twice in the metadata of {root}: take its second row out")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -126,9 +126,9 @@ class ImageFolder(FileSource):
         for folder, split in _class_folders(self.folder):
             weights = weights_of_label(folder.name, f"the folder {folder}")
             files = sorted(path for path in folder.rglob("*") if not path.is_dir())
-            found = [path for path in files if path.suffix.lower() in PICTURES]
+            found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
             if not found:
-                raise UsageError(f"{folder} holds no picture: fill it, or take the folder away")
+                raise UsageError(f"{folder} holds no image: fill it, or take the folder away")
             texts = {path for path in files if path.suffix == ".txt"}
             for path in found:
                 beside = path.with_suffix(".txt")

@@ -44,7 +44,7 @@ class RAFDB(FileSource):
         neutral: str = option("", "what neutral becomes; empty: as emotions.EKMAN has it")
 
     config: Config
-    licence: ClassVar[str] = "RAF-DB is for non-commercial research only; its pictures must not be passed on."
+    licence: ClassVar[str] = "RAF-DB is for non-commercial research only; its images must not be passed on."
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
@@ -55,9 +55,7 @@ class RAFDB(FileSource):
         self.counts = Counter(label for _, label in found)
         self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
         if not self.rows:
-            raise UsageError(
-                f"the rules leave no picture of {root}: say what becomes of a label, as in neutral=neutral"
-            )
+            raise UsageError(f"the rules leave no image of {root}: say what becomes of a label, as in neutral=neutral")
         self.files: list[str] = []
         self.splits: list[str] = []
         stems = []
@@ -166,6 +164,6 @@ def _scan_folders(root: Path) -> list[tuple[Path, str]]:
             raise unknown_name("label of RAF-DB", folder.name, LABELS, hint=str(folder))
         inside = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
         if not inside:
-            raise UsageError(f"{folder} holds no picture: fill it, or take the folder away")
+            raise UsageError(f"{folder} holds no image: fill it, or take the folder away")
         found += [(path, LABELS[folder.name]) for path in inside]
     return found
