@@ -115,8 +115,8 @@ def test_diversity_is_scipys():
 def test_diversity_sees_collapse():
     made, alike = readings(), readings()
     alike.features[:] = alike.features[alike.asked]
-    assert diversity.diversity_statistic(alike.features, alike.asked)(np.ones(96)) == pytest.approx(0, abs=1e-6)
-    assert diversity.diversity_statistic(made.features, made.asked)(np.ones(96)) > 1
+    assert diversity.diversity_statistic(alike.features, alike.asked)(np.ones((1, 96))) == pytest.approx(0, abs=1e-6)
+    assert diversity.diversity_statistic(made.features, made.asked)(np.ones((1, 96))) > 1
 
 
 def test_psnr_is_scikit_images():

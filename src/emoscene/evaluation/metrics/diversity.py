@@ -13,13 +13,13 @@ from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.metrics.base import (
     Array,
     Predictions,
-    Statistic,
     Value,
-    mean_within_emotion,
-    measure,
+    WeightedValues,
     require_images,
-    squared_distances,
+    resample,
+    summarize_draws,
 )
+from emoscene.evaluation.pairs import mean_within_emotion, squared_distances, sum_pairs
 
 
 def diversity(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
@@ -41,15 +41,16 @@ def diversity(made: Predictions, real: Predictions | None = None, draws: int = 2
         require_images("diversity", 2, real.features)
     if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
         raise EmosceneError("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
-    ours = diversity_statistic(made.features, made.asked)
-    found = {"diversity": measure(ours, made, draws, centred=True, by=made.space)}
+    by = made.space or made.by
+    drawn = resample(diversity_statistic(made.features, made.asked), made.prompt, made.seed, draws)
+    found = {"diversity": summarize_draws(drawn, len(made), by, centred=True)}
     if real is not None:
-        theirs = diversity_statistic(real.features, real.asked)(np.ones(len(real)))
-        found["diversity_share"] = measure(lambda w: ours(w) / theirs, made, draws, centred=True, by=made.space)
+        theirs = diversity_statistic(real.features, real.asked)(np.ones((1, len(real))))
+        found["diversity_share"] = summarize_draws(drawn / theirs, len(made), by, centred=True)
     return found
 
 
-def diversity_statistic(features: Array, asked: Array) -> Statistic:
+def diversity_statistic(features: Array, asked: Array) -> WeightedValues:
     """Make the statistic of diversity.
 
     Args:
@@ -57,18 +58,24 @@ def diversity_statistic(features: Array, asked: Array) -> Statistic:
         asked: The emotion asked, -1 for none [N].
 
     Returns:
-        A function of weights [N]: the mean distance within an emotion.
+        A function of weights [K, N]: the mean distance within an emotion, in each of K draws.
     """
-    return mean_within_emotion(features, asked, pairwise_distances)
+
+    def sum_distances(members: Array, weights: Array) -> Array:
+        return sum_pairs(features[members].astype(np.float64), pairwise_distances, weights)
+
+    return mean_within_emotion(asked, sum_distances)
 
 
-def pairwise_distances(features: Array) -> Array:
+def pairwise_distances(one: Array, other: Array) -> Array:
     """Compute Euclidean distances of all pairs.
 
     Args:
-        features: Vectors [N, D].
+        one: Vectors [N, D].
+        other: Vectors [M, D].
 
     Returns:
-        Distances [N, N]; the diagonal is exactly 0.
+        Distances [N, M].
     """
-    return np.sqrt(squared_distances(features, features))
+    found = squared_distances(one, other)
+    return np.asarray(np.sqrt(found, out=found))
