@@ -95,7 +95,7 @@ def sign_flips(gap: Array, blocks: Array, draws: int = 9999, start: int = 0) -> 
     seen, slack = abs(sums.sum()), 1e-9 * np.abs(sums).sum()  # sums of the same numbers in another order are the same
     as_far = int((np.abs(flipped) >= seen - slack).sum())
     if few:
-        return as_far / len(signs)
+        return as_far / len(flipped)
     return (as_far + 1) / (draws + 1)
 
 

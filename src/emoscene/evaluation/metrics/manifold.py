@@ -24,6 +24,8 @@ from emoscene.evaluation.metrics.base import (
 from emoscene.evaluation.pairs import choose_precision, divide, split_rows, squared_distances
 
 NEIGHBOURS = 3
+PART = 64
+"""Of how many numbers of a row `find_smallest` takes the minimum."""
 
 
 def manifold(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
@@ -94,8 +96,32 @@ def neighbour_radii(features: Array) -> Array:
     for rows in split_rows(len(features), len(features)):
         away = squared_distances(features[rows], features)
         np.fill_diagonal(away[:, rows], 0)
-        radii[rows] = np.partition(away, NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+        radii[rows] = find_smallest(away, NEIGHBOURS)
     return radii
+
+
+def find_smallest(values: Array, rank: int) -> Array:
+    """Find the number of a rank in each row, faster than `np.partition` where rows are long.
+
+    The minima of many parts of a row are numbers of that row, so the number of a rank among them is at least the one
+    looked for: only the few that are not above it need to be sorted.
+
+    Args:
+        values: Numbers [N, M], M > rank.
+        rank: 0 for the smallest, 1 for the next, and so on.
+
+    Returns:
+        The numbers [N].
+    """
+    parts = values.shape[1] // PART
+    if parts <= rank:
+        return np.asarray(np.partition(values, rank, axis=1)[:, rank])
+    minima = values[:, : parts * PART].reshape(len(values), PART, parts).min(1)
+    bound = np.partition(minima, rank, axis=1)[:, rank]
+    rows, columns = np.nonzero(values <= bound[:, None])
+    kept = values[rows, columns]
+    firsts = np.searchsorted(rows, np.arange(len(values)))
+    return np.asarray(kept[np.lexsort((kept, rows))][firsts + rank])
 
 
 def _clip_interval(value: Value) -> Value:

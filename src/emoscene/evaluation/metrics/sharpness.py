@@ -132,7 +132,7 @@ def power_spectrum(pictures: Array) -> Array:
     return 10 * np.log10(spectra + 1e-6)
 
 
-def spectrum_gap(made: Array, real: Array, weights: Array) -> float:
+def spectrum_gap(made: Array, real: Array, weights: Array) -> Array:
     """Compute the largest difference between a mean spectrum and another, up to half of Nyquist.
 
     Args:
