@@ -212,11 +212,10 @@ def test_mixed_sizes_and_names_that_match_nothing(judges, base, tmp_path):
         (tmp_path / "from/Awe").mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (side, 64, 3), np.uint8)).save(tmp_path / f"from/Awe/{number}.png")
     call = {"images": tmp_path / "from", "base": base, "judge": judges}
-    for _ in range(2):
-        with pytest.raises(EmosceneError, match="sharpness compares pictures of one size"):
-            evaluate(out=tmp_path / "out", **call)
+    evaluate(out=tmp_path / "out", **call)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert list(scores["missing"]) == ["sharpness"]
+    assert scores["missing"] == {}
+    assert scores["metrics"]["gradient"]["n"] == 4
     assert scores["judges"]["emotion"]["per_emotion"]["awe"]["support"] == 4
     assert scores["metrics"]["diversity"]["value"] > 0
     (tmp_path / "from/Awe").rename(tmp_path / "from/things")
@@ -268,7 +267,9 @@ def test_sizes_do_not_change_what_is_read(judges, base, tmp_path):
         alone = predictions.predict([predictions.Sample(file, 0, 0, 1)], known)["emotion"]
         assert together.likely[place] == pytest.approx(alone.likely[0], abs=1e-6)
         assert together.gradient[place] == alone.gradient[0]
-    assert together.spectrum.shape == (3, 0)
+    assert together.spectrum.shape == (3, 24)
+    alone = predictions.predict([predictions.Sample(files[1], 0, 0, 1)], known)["emotion"]
+    assert np.array_equal(together.spectrum[1], alone.spectrum[0])
 
 
 def test_one_file_for_eight_emotions_is_one_picture_of_a_cloud(judges, base, tmp_path):

@@ -27,7 +27,7 @@ from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, pr
 from emoscene.evaluation.metrics.calibration import reliability_curve
 from emoscene.evaluation.metrics.editing import ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
-from emoscene.evaluation.metrics.sharpness import gradient_magnitude, power_spectrum, psnr
+from emoscene.evaluation.metrics.sharpness import gradient_magnitude, match_spectra, power_spectrum, psnr
 from emoscene.evaluation.perceptual import Perceptual
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -189,7 +189,7 @@ def predict_files(
         guide: The guidance classifier.
 
     Returns:
-        Arrays [N, ...], by the names of `predict_images`; spectra of mixed sizes are empty.
+        Arrays [N, ...], by the names of `predict_images`; spectra have as many rings as that of the smallest image.
     """
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
@@ -200,8 +200,7 @@ def predict_files(
         for name, part in predict_images(opened, judges, clip, guide).items():
             seen.setdefault(name, []).append(part)
         back += group
-    if len({part.shape[1] for part in seen["spectrum"]}) > 1:
-        seen["spectrum"] = [np.zeros((len(files), 0))]
+    seen["spectrum"] = match_spectra(seen["spectrum"])
     return {name: np.concatenate(parts)[np.argsort(back)] for name, parts in seen.items()}
 
 

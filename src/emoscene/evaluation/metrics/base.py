@@ -66,7 +66,7 @@ class Predictions:
         likely: An emotion judge's probabilities [N, 8].
         features: The vectors that distances are measured with [N, D].
         gradient: Mean gradient magnitudes, in grey levels a pixel [N].
-        spectrum: Radial power spectra in dB [N, R]; R = 0 where sizes are mixed.
+        spectrum: Radial power spectra in dB, up to Nyquist [N, R]; R is half the side of the smallest image.
         scene: A scene judge's probabilities [N, S].
         place: The scene asked, -1 where unknown [N].
         by: The judge's name.
