@@ -26,6 +26,10 @@ WeightedValues = Callable[[Array], Array]
 """Weights [K, N] of K bootstrap draws in, K numbers out."""
 
 
+class NotMeasurable(EmosceneError):
+    """A metric cannot be had of these images, and nothing is wrong with them: they are too few, or too small."""
+
+
 @dataclass(frozen=True)
 class Value:
     """A figure with its 95 % interval, what computed it, and over how many images."""
@@ -400,11 +404,12 @@ def require_images(name: str, least: int, *clouds: Array) -> None:
         clouds: Arrays [N, ...].
 
     Raises:
-        EmosceneError: An array has too few rows, or numbers that are not finite.
+        NotMeasurable: An array has too few rows.
+        EmosceneError: An array has numbers that are not finite.
     """
     for cloud in clouds:
         if len(cloud) < least:
-            raise EmosceneError(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
+            raise NotMeasurable(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
         odd = int((~np.isfinite(cloud.reshape(len(cloud), -1))).any(1).sum())
         if odd:
             raise EmosceneError(

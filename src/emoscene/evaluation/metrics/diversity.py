@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.metrics.base import (
     Array,
+    NotMeasurable,
     Predictions,
     Value,
     WeightedValues,
@@ -34,13 +34,13 @@ def diversity(made: Predictions, real: Predictions | None = None, draws: int = 2
         `diversity`, and with real images `diversity_share`, relative to their diversity.
 
     Raises:
-        EmosceneError: No emotion has two images.
+        NotMeasurable: No emotion has two images.
     """
     require_images("diversity", 2, made.features)
     if real is not None:
         require_images("diversity", 2, real.features)
     if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
-        raise EmosceneError("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
+        raise NotMeasurable("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
     by = made.space or made.by
     drawn = resample(diversity_statistic(made.features, made.asked), made.prompt, made.seed, draws)
     found = {"diversity": summarize_draws(drawn, len(made), by, centred=True)}

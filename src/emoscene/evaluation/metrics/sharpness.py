@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.metrics.base import (
     Array,
+    NotMeasurable,
     Predictions,
     Value,
     measure,
@@ -44,13 +44,13 @@ def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1
         of the mean spectra up to half of Nyquist.
 
     Raises:
-        EmosceneError: An image is smaller than 4 pixels a side.
+        NotMeasurable: An image is smaller than 4 pixels a side.
     """
     clouds = [made]
     if real is not None:
         clouds.append(real)
     if min(cloud.spectrum.shape[1] for cloud in clouds) < LEAST_RINGS:
-        raise EmosceneError(
+        raise NotMeasurable(
             f"sharpness needs pictures of {2 * LEAST_RINGS} pixels a side or more, and there are smaller ones: "
             "take them away"
         )
