@@ -56,8 +56,7 @@ def cubic_kernel(one: Array, other: Array) -> Array:
     Returns:
         p (3 + p (3 + p)) with p = x . y / D [N, M].
     """
-    product = one @ other.T
-    product /= one.shape[1]
+    product = (one / one.shape[1]) @ other.T
     found = product + 3
     found *= product
     found += 3
