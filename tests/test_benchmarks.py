@@ -10,7 +10,9 @@ import torch
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import adapters, training, turns
+from benchmarks import adapters, metrics, training, turns
+
+from emoscene.core import registry
 
 
 def test_contenders_take_turns_and_the_first_are_not_counted() -> None:
@@ -73,3 +75,10 @@ def test_the_drawing_of_trainings_has_every_curve() -> None:
     ways = [node for node in root.iter("{http://www.w3.org/2000/svg}path") if node.get("class") == "way"]
     assert len(ways) == 3
     assert root.find("{*}rect").get("class") == "paper"  # or a dark page shows through
+
+
+def test_every_metric_and_the_paired_difference_are_timed_with_their_memory() -> None:
+    rows = metrics.measure_metrics(48, 8, folder=False)
+    assert set(rows) == {*registry.list_names("metrics"), "paired difference"}
+    assert all(row["seconds"] > 0 and row["peak"] > 0 for row in rows.values())
+    assert metrics.measure_cost(lambda: bytes(10**6))["peak"] >= 10**6

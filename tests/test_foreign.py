@@ -165,7 +165,8 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
         evaluate(out=tmp_path / "out", **call)
     assert "the images that 1 edits were made from" in str(caught.value)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert set(scores["missing"]) == {"images", "originals", "sharpness"}
+    assert set(scores["missing"]) == {"images", "originals"}
+    assert scores["metrics"]["gradient"]["n"] == 4  # of two sizes
     assert scores["metrics"]["psnr"]["n"] == scores["metrics"]["emotion_gained"]["n"] == 2
     assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4
     picture(tmp_path / "from/was/3.png", 3, 5)

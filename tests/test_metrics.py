@@ -115,8 +115,8 @@ def test_diversity_is_scipys():
 def test_diversity_sees_collapse():
     made, alike = readings(), readings()
     alike.features[:] = alike.features[alike.asked]
-    assert diversity.diversity_statistic(alike.features, alike.asked)(np.ones(96)) == pytest.approx(0, abs=1e-6)
-    assert diversity.diversity_statistic(made.features, made.asked)(np.ones(96)) > 1
+    assert diversity.diversity_statistic(alike.features, alike.asked)(np.ones((1, 96))) == pytest.approx(0, abs=1e-6)
+    assert diversity.diversity_statistic(made.features, made.asked)(np.ones((1, 96))) > 1
 
 
 def test_psnr_is_scikit_images():
@@ -359,7 +359,7 @@ def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_the
     for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum", "guide"):
         getattr(odd, field)[3] = np.nan
     odd = replace(odd, edits=np.arange(96), originals=readings(), alike=odd.gradient, near=odd.gradient)
-    with pytest.raises(EmosceneError, match="of 96 pictures were read as NaN"):
+    with pytest.raises(EmosceneError, match="of 96 images were read as NaN"):
         metric(odd, odd, draws=5)
     if name in NEEDY:
         with pytest.raises(EmosceneError, match="needs"):

@@ -187,7 +187,7 @@ def test_distances_over_other_numbers_of_pictures_do_not_compare(tmp_path):
 
 def test_what_does_not_compare_is_said(tmp_path):
     one, other = scored(tmp_path / "a"), scored(tmp_path / "b", "prompt", judge="xyz", seeds=(1, 2), prompts=["a sea"])
-    lost = scored(tmp_path / "c", "none", missing={"kernel": "the kernel distance needs 2 pictures"})
+    lost = scored(tmp_path / "c", "none", missing={"kernel": "the kernel distance needs 2 images"})
     (lost / "verdicts.jsonl").unlink()
     found = load_entries([one, other, lost])
     told = " ".join(comparison_remarks(found))
@@ -196,7 +196,7 @@ def test_what_does_not_compare_is_said(tmp_path):
         "prompt: generated other prompts than lora",
         "prompt: generated other seeds than lora",
         "none has no verdicts.jsonl",
-        "none: the kernel distance needs 2 pictures.",
+        "none: the kernel distance needs 2 images.",
     ):
         assert words in told
     assert "none: had" not in told

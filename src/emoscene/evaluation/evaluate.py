@@ -8,7 +8,8 @@
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it generates
 a prompt and a seed once, and that image is held against each of the eight. The same call goes on where it stopped.
 Any number of processes may be launched for one call: they share the generating, and one of them judges.
-A metric that could not be measured leaves a sentence under "missing"; all others are written before the call fails.
+A metric that could not be measured leaves a sentence under "missing", and the call says it. It fails, with all else
+written, only where something is wrong: an image that cannot be read, a judge that reads NaN.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def evaluate(
 
     Raises:
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
-        EmosceneError: A metric could not be measured; everything else is written.
+        EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
     asked = load_prompts(prompts)
     check_words((word for word in generation if word in ALIASES), ())
@@ -155,7 +156,7 @@ def evaluate(
         write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
         with workers.WorkerGroup(scores.path) as together:
             together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
-    return _finish_scores(scores.path)
+    return _finish_scores(scores.path, on_message)
 
 
 def _make_images(
@@ -228,6 +229,7 @@ def _write_scores(
         "peak_memory_mb": round(peak_memory() / 2**20, 1),
     }
     told["missing"] = {**lost, **told["missing"]}
+    told["faults"] = [*lost, *told["faults"]]
     run_dir.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())
     scores.finish(pictures=len(samples))
 
@@ -279,10 +281,14 @@ def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool
     return see_images
 
 
-def _finish_scores(folder: Path) -> Path:
-    """The folder of scores, finished. Refuse it where a metric is missing."""
-    if missing := json.loads((folder / "scores.json").read_text(encoding="utf8"))["missing"]:
+def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
+    """The folder of scores, finished. Tell what could not be measured; refuse the folder where something is wrong."""
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
+    missing = scores["missing"]
+    if scores.get("faults", missing):  # scores of an earlier version do not tell them apart
         raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+    for sentence in missing.values():
+        on_message(sentence)
     return folder
 
 

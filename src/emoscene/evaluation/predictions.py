@@ -23,11 +23,11 @@ from emoscene.core.images import open_image
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, predicted_labels
+from emoscene.evaluation.metrics.base import Array, NotMeasurable, Predictions, Value, hits, predicted_labels
 from emoscene.evaluation.metrics.calibration import reliability_curve
 from emoscene.evaluation.metrics.editing import ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
-from emoscene.evaluation.metrics.sharpness import gradient_magnitude, power_spectrum, psnr
+from emoscene.evaluation.metrics.sharpness import gradient_magnitude, match_spectra, power_spectrum, psnr
 from emoscene.evaluation.perceptual import Perceptual
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -189,7 +189,7 @@ def predict_files(
         guide: The guidance classifier.
 
     Returns:
-        Arrays [N, ...], by the names of `predict_images`; spectra of mixed sizes are empty.
+        Arrays [N, ...], by the names of `predict_images`; spectra have as many rings as that of the smallest image.
     """
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
@@ -200,8 +200,7 @@ def predict_files(
         for name, part in predict_images(opened, judges, clip, guide).items():
             seen.setdefault(name, []).append(part)
         back += group
-    if len({part.shape[1] for part in seen["spectrum"]}) > 1:
-        seen["spectrum"] = [np.zeros((len(files), 0))]
+    seen["spectrum"] = match_spectra(seen["spectrum"])
     return {name: np.concatenate(parts)[np.argsort(back)] for name, parts in seen.items()}
 
 
@@ -331,7 +330,7 @@ def measure_robustness(
     for name, treatment in TREATED.items():
         own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
         for judge, read in predict(samples, judges, treatment, seen=own).items():
-            accuracy = _run_metrics(("emotion",), read.only_judged, None, {}).get("emotion_accuracy")
+            accuracy = _run_metrics(("emotion",), read.only_judged, None, {}, []).get("emotion_accuracy")
             if accuracy:
                 found.setdefault(judge, {})[name] = accuracy
     return found
@@ -345,9 +344,11 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
         real: The predictions of real images, by judge.
 
     Returns:
-        The parts "judges", "metrics" and "missing" of `scores.json`; "missing" says why a metric could not be computed.
+        The parts "judges", "metrics", "missing" and "faults" of `scores.json`; "missing" says why a metric could not be
+        computed, and "faults" names those of them where something is wrong, rather than too little there.
     """
     missing: dict[str, str] = {}
+    faults: list[str] = []
     judges: dict[str, dict[str, Any]] = {}
     labelled = any((read.asked >= 0).any() for read in made.values())
     verdicts: tuple[str, ...] = VERDICTS
@@ -358,7 +359,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
         read, there = read.only_judged, None
         if real is not None:
             there = real[name].only_judged
-        judges[name] = _run_metrics(verdicts, read, there, missing, f" of {name}")
+        judges[name] = _run_metrics(verdicts, read, there, missing, faults, f" of {name}")
         if len(read.says) < len(EMOTIONS):
             judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
@@ -370,26 +371,34 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     if real is not None:
         there = real[first]
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
-    metrics = _run_metrics(rest, made[first], there, missing)
+    metrics = _run_metrics(rest, made[first], there, missing, faults)
     return {
         "images": len(made[first]),
         "emotions": list(EMOTIONS),
         "judges": judges,
         "metrics": metrics,
         "missing": missing,
+        "faults": faults,
     }
 
 
 def _run_metrics(
-    names: Iterable[str], made: Predictions, real: Predictions | None, missing: dict[str, str], whose: str = ""
+    names: Iterable[str],
+    made: Predictions,
+    real: Predictions | None,
+    missing: dict[str, str],
+    faults: list[str],
+    whose: str = "",
 ) -> dict[str, Any]:
-    """What the metrics of these names say; the sentence of one that could not goes to `missing`."""
+    """What the metrics of these names say; of one that could not, `missing` gets the sentence, `faults` the name."""
     found: dict[str, Any] = {}
     for name in names:
         try:
             found |= _plain_value(registry.load_plugin("metrics", name)(made, real))
         except EmosceneError as error:
             missing[f"{name}{whose}"] = str(error)
+            if not isinstance(error, NotMeasurable):
+                faults.append(f"{name}{whose}")
     return found
 
 

@@ -22,6 +22,7 @@ from itertools import product
 import numpy as np
 
 from emoscene.evaluation.metrics.base import Array, bootstrap_interval, weighted_mean
+from emoscene.evaluation.pairs import split_rows
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,17 @@ def sign_flips(gap: Array, blocks: Array, draws: int = 9999, start: int = 0) -> 
     sums = np.bincount(places, gap)
     few = 2 ** len(sums) <= draws
     if few:
-        signs = np.array(list(product((-1.0, 1.0), repeat=len(sums))))
+        flipped = np.array(list(product((-1.0, 1.0), repeat=len(sums)))) @ sums
     else:
-        signs = np.random.default_rng(start).choice((-1.0, 1.0), (draws, len(sums)))
+        rng, parts = np.random.default_rng(start), []
+        for rows in split_rows(draws, len(sums)):
+            signs = rng.choice((-1.0, 1.0), (rows.stop - rows.start, len(sums)))
+            parts.append(signs @ sums)
+        flipped = np.concatenate(parts)
     seen, slack = abs(sums.sum()), 1e-9 * np.abs(sums).sum()  # sums of the same numbers in another order are the same
-    as_far = int((np.abs(signs @ sums) >= seen - slack).sum())
+    as_far = int((np.abs(flipped) >= seen - slack).sum())
     if few:
-        return as_far / len(signs)
+        return as_far / len(flipped)
     return (as_far + 1) / (draws + 1)
 
 

@@ -1,4 +1,4 @@
-"""How far a picture's valence and arousal lie from those asked, on the scale from -3 to 3 of the continuous literature.
+"""How far an image's valence and arousal lie from those asked, on the scale from -3 to 3 of the continuous literature.
 
 A judge of eight emotions says where an image stands by its probabilities: the mean of the emotions' own places on the
 circumplex (`emotions.AFFECT`, a stated table). What was asked stands at its emotion's place. The error is the mean

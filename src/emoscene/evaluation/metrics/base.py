@@ -3,12 +3,13 @@
 An image belongs to a prompt and a seed. Images of one prompt resemble each other, and so do images of one seed, so
 resampling single images makes intervals far too narrow. `bootstrap_interval` resamples prompts and seeds, crossed (Owen
 2007): each prompt gets a count and each seed gets a count, and an image weighs the product of its two. Hence every
-statistic here takes weights, one an image; all ones give the value itself.
+statistic here takes weights, one an image; all ones give the value itself. A statistic of pairs takes the weights of
+all draws at once (`resample`), so that its pairs are computed once (`evaluation.pairs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -21,6 +22,12 @@ from emoscene.core.taxonomy import EMOTIONS
 Array = np.ndarray
 Statistic = Callable[[Array], float]
 """Weights [N] in, one number out."""
+WeightedValues = Callable[[Array], Array]
+"""Weights [K, N] of K bootstrap draws in, K numbers out."""
+
+
+class NotMeasurable(EmosceneError):
+    """A metric cannot be had of these images, and nothing is wrong with them: they are too few, or too small."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Predictions:
         likely: An emotion judge's probabilities [N, 8].
         features: The vectors that distances are measured with [N, D].
         gradient: Mean gradient magnitudes, in grey levels a pixel [N].
-        spectrum: Radial power spectra in dB [N, R]; R = 0 where sizes are mixed.
+        spectrum: Radial power spectra in dB, up to Nyquist [N, R]; R is half the side of the smallest image.
         scene: A scene judge's probabilities [N, S].
         place: The scene asked, -1 where unknown [N].
         by: The judge's name.
@@ -172,13 +179,41 @@ def bootstrap_interval(
     Returns:
         The ends of the interval; nan where no draw is finite.
     """
+    drawn = np.zeros(draws)
+    for number, weights in enumerate(draw_weights(prompt, seed, draws, start)):
+        drawn[number] = statistic(weights)
+    return percentile_interval(drawn, centre)
+
+
+def draw_weights(prompt: Array, seed: Array, draws: int = 1000, start: int = 0) -> Iterator[Array]:
+    """Resample prompts and seeds, crossed: an image weighs how often its prompt was drawn times how often its seed was.
+
+    Args:
+        prompt: The prompt of each image [N].
+        seed: The seed of each image [N].
+        draws: The number of draws.
+        start: The seed of the random numbers.
+
+    Yields:
+        The weights of a draw [N].
+    """
     _, prompts = np.unique(prompt, return_inverse=True)
     _, seeds = np.unique(seed, return_inverse=True)
     rng = np.random.default_rng(start)
-    drawn = np.zeros(draws)
-    for number in range(draws):
-        weights = _draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]
-        drawn[number] = statistic(weights)
+    for _ in range(draws):
+        yield _draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]
+
+
+def percentile_interval(drawn: Array, centre: float | None = None) -> tuple[float, float]:
+    """Compute the 95 % percentile interval of bootstrap draws; those that are nan are left out.
+
+    Args:
+        drawn: The statistic of each draw [K].
+        centre: Shift the draws so that their mean is this value, for statistics that repetition biases.
+
+    Returns:
+        The ends of the interval; nan where no draw is finite.
+    """
     values = drawn[np.isfinite(drawn)]
     if not len(values):
         return float("nan"), float("nan")
@@ -186,6 +221,43 @@ def bootstrap_interval(
     if centre is not None:
         ends = ends + (centre - values.mean())
     return float(ends[0]), float(ends[1])
+
+
+def resample(statistic: WeightedValues, prompt: Array, seed: Array, draws: int = 1000) -> Array:
+    """Compute a statistic and all its bootstrap draws in one call; the draws are those of `bootstrap_interval`.
+
+    Args:
+        statistic: Maps weights [K, N] to K numbers.
+        prompt: The prompt of each image [N].
+        seed: The seed of each image [N].
+        draws: The number of draws.
+
+    Returns:
+        The value itself, and then the value of each draw [1 + draws].
+    """
+    weights = np.ones((1 + draws, len(prompt)))
+    for number, drawn in enumerate(draw_weights(prompt, seed, draws)):
+        weights[1 + number] = drawn
+    return statistic(weights)
+
+
+def summarize_draws(values: Array, count: int, by: str, centred: bool = False) -> Value:
+    """Make a figure of a statistic's value and its bootstrap draws.
+
+    Args:
+        values: What `resample` returned [1 + draws].
+        count: The number of images.
+        by: The name of the model behind it.
+        centred: Whether to centre the interval, for a statistic that repetition biases.
+
+    Returns:
+        The value.
+    """
+    value, centre = float(values[0]), None
+    if centred:
+        centre = value
+    low, high = percentile_interval(values[1:], centre)
+    return Value(value, low, high, count, by)
 
 
 def measure(
@@ -332,15 +404,16 @@ def require_images(name: str, least: int, *clouds: Array) -> None:
         clouds: Arrays [N, ...].
 
     Raises:
-        EmosceneError: An array has too few rows, or numbers that are not finite.
+        NotMeasurable: An array has too few rows.
+        EmosceneError: An array has numbers that are not finite.
     """
     for cloud in clouds:
         if len(cloud) < least:
-            raise EmosceneError(f"{name} needs {least} pictures and there are {len(cloud)}: give more prompts or seeds")
+            raise NotMeasurable(f"{name} needs {least} images and there are {len(cloud)}: give more prompts or seeds")
         odd = int((~np.isfinite(cloud.reshape(len(cloud), -1))).any(1).sum())
         if odd:
             raise EmosceneError(
-                f"{name} was left out: {odd} of {len(cloud)} pictures were read as NaN; mend their encoder"
+                f"{name} was left out: {odd} of {len(cloud)} images were read as NaN; mend their encoder"
             )
 
 
@@ -368,56 +441,6 @@ def normalize_rows(vectors: Array) -> Array:
     """
     vectors = vectors.astype(np.float64)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12))
-
-
-def squared_distances(one: Array, other: Array) -> Array:
-    """Compute squared Euclidean distances.
-
-    Args:
-        one: Points [N, D].
-        other: Points [M, D].
-
-    Returns:
-        Distances [N, M]; the diagonal is exactly 0 where both arrays are equal.
-    """
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    found = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
-    if one.shape == other.shape and np.array_equal(one, other):
-        np.fill_diagonal(found, 0)
-    return np.asarray(found.clip(min=0))
-
-
-def mean_within_emotion(features: Array, asked: Array, apart: Callable[[Array], Array]) -> Statistic:
-    """Make the statistic that averages a distance over all pairs within an emotion, and then over emotions.
-
-    A pair is never an image with itself or with its own copies in a bootstrap draw.
-
-    Args:
-        features: Vectors [N, D].
-        asked: The emotion asked, -1 for none [N].
-        apart: Computes the distances [n, n] of vectors [n, D].
-
-    Returns:
-        A function of weights [N].
-    """
-    between = []
-    for label in np.unique(asked[asked >= 0]):
-        members = np.flatnonzero(asked == label)
-        if len(members) > 1:
-            between.append((members, apart(features[members])))
-
-    def value(weights: Array) -> float:
-        means = []
-        for group, pairs in between:
-            shares = weights[group]
-            count = shares.sum() ** 2 - (shares**2).sum()
-            if count > 0:
-                means.append(float((shares @ pairs @ shares - shares**2 @ np.diag(pairs)) / count))
-        if means:
-            return float(np.mean(means))
-        return float("nan")
-
-    return value
 
 
 def _draw_counts(rng: np.random.Generator, groups: Array) -> Array:

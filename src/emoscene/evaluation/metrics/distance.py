@@ -40,12 +40,13 @@ def distance(made: Predictions, real: Predictions | None = None, draws: int = 10
     require_images("the Frechet distance", 2, made.features, real.features)
     count = min(len(made), len(real))
     ours, theirs = spaced_places(len(made), count), spaced_places(len(real), count)
-    there = moments(real.features[theirs])
+    mean, covariance = moments(real.features[theirs])
+    root, features = matrix_root(covariance), made.features[ours].astype(np.float64)
 
     def statistic(weights: Array) -> float:
         if weights.sum() < 2:
             return float("nan")
-        return frechet_distance(*moments(made.features[ours], weights), *there)
+        return frechet_distance(*moments(features, weights), mean, covariance, root)
 
     value = statistic(np.ones(count))
     low, high = bootstrap_interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
@@ -62,30 +63,47 @@ def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array
     Returns:
         The mean [D] and the covariance [D, D].
     """
-    features = features.astype(np.float64)
+    features = np.asarray(features, np.float64)
     if weights is None:
         weights = np.ones(len(features))
+    drawn = weights > 0
+    features, weights = features[drawn], weights[drawn]
     total = weights.sum()
     mean = weights @ features / total
     centred = features - mean
-    return mean, (centred * weights[:, None]).T @ centred / (total - 1)
+    centred *= np.sqrt(weights)[:, None]
+    return mean, centred.T @ centred / (total - 1)  # a product with its own transpose costs half of one
 
 
-def frechet_distance(mean_1: Array, cov_1: Array, mean_2: Array, cov_2: Array) -> float:
+def matrix_root(covariance: Array) -> Array:
+    """Compute the symmetric root of a covariance.
+
+    Args:
+        covariance: A symmetric matrix without negative eigenvalues [D, D].
+
+    Returns:
+        The root [D, D]: its product with itself is the covariance.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(values.clip(min=0))) @ vectors.T)
+
+
+def frechet_distance(mean_1: Array, cov_1: Array, mean_2: Array, cov_2: Array, root_2: Array | None = None) -> float:
     """Compute the Frechet distance of two Gaussians (Dowson & Landau 1982).
 
-    The trace of (C_1 C_2)^(1/2) is that of (C_1^(1/2) C_2 C_1^(1/2))^(1/2), which is symmetric.
+    The trace of (C_1 C_2)^(1/2) is that of (C_2^(1/2) C_1 C_2^(1/2))^(1/2), which is symmetric.
 
     Args:
         mean_1: The mean of the first [D].
         cov_1: The covariance of the first [D, D].
         mean_2: The mean of the second [D].
         cov_2: The covariance of the second [D, D].
+        root_2: The root of `cov_2`, where many are held against one; computed if left out.
 
     Returns:
         The distance, at least 0 up to rounding.
     """
-    values, vectors = np.linalg.eigh(cov_1)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_2 @ root).clip(min=0)).sum()
+    if root_2 is None:
+        root_2 = matrix_root(cov_2)
+    cross = np.sqrt(np.linalg.eigvalsh(root_2 @ cov_1 @ root_2).clip(min=0)).sum()
     return float(((mean_1 - mean_2) ** 2).sum() + np.trace(cov_1) + np.trace(cov_2) - 2 * cross)

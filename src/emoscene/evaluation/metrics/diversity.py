@@ -2,24 +2,24 @@
 
 Every pair counts, not a sample of ten; the list starts anew for each emotion; an image is never paired with itself,
 nor with its own copies in a bootstrap draw, whose intervals are centred on the value all the same: a prompt drawn twice
-is paired with itself more often. Beside the value stands its share of the real pictures' own diversity.
+is paired with itself more often. Beside the value stands its share of the real images' own diversity.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.metrics.base import (
     Array,
+    NotMeasurable,
     Predictions,
-    Statistic,
     Value,
-    mean_within_emotion,
-    measure,
+    WeightedValues,
     require_images,
-    squared_distances,
+    resample,
+    summarize_draws,
 )
+from emoscene.evaluation.pairs import mean_within_emotion, squared_distances, sum_pairs
 
 
 def diversity(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
@@ -34,22 +34,23 @@ def diversity(made: Predictions, real: Predictions | None = None, draws: int = 2
         `diversity`, and with real images `diversity_share`, relative to their diversity.
 
     Raises:
-        EmosceneError: No emotion has two images.
+        NotMeasurable: No emotion has two images.
     """
     require_images("diversity", 2, made.features)
     if real is not None:
         require_images("diversity", 2, real.features)
     if np.bincount(made.asked[made.asked >= 0], minlength=1).max() < 2:
-        raise EmosceneError("diversity needs 2 pictures of one emotion and there are none: give more prompts or seeds")
-    ours = diversity_statistic(made.features, made.asked)
-    found = {"diversity": measure(ours, made, draws, centred=True, by=made.space)}
+        raise NotMeasurable("diversity needs 2 images of one emotion and there are none: give more prompts or seeds")
+    by = made.space or made.by
+    drawn = resample(diversity_statistic(made.features, made.asked), made.prompt, made.seed, draws)
+    found = {"diversity": summarize_draws(drawn, len(made), by, centred=True)}
     if real is not None:
-        theirs = diversity_statistic(real.features, real.asked)(np.ones(len(real)))
-        found["diversity_share"] = measure(lambda w: ours(w) / theirs, made, draws, centred=True, by=made.space)
+        theirs = diversity_statistic(real.features, real.asked)(np.ones((1, len(real))))
+        found["diversity_share"] = summarize_draws(drawn / theirs, len(made), by, centred=True)
     return found
 
 
-def diversity_statistic(features: Array, asked: Array) -> Statistic:
+def diversity_statistic(features: Array, asked: Array) -> WeightedValues:
     """Make the statistic of diversity.
 
     Args:
@@ -57,18 +58,24 @@ def diversity_statistic(features: Array, asked: Array) -> Statistic:
         asked: The emotion asked, -1 for none [N].
 
     Returns:
-        A function of weights [N]: the mean distance within an emotion.
+        A function of weights [K, N]: the mean distance within an emotion, in each of K draws.
     """
-    return mean_within_emotion(features, asked, pairwise_distances)
+
+    def sum_distances(members: Array, weights: Array) -> Array:
+        return sum_pairs(features[members].astype(np.float64), pairwise_distances, weights)
+
+    return mean_within_emotion(asked, sum_distances)
 
 
-def pairwise_distances(features: Array) -> Array:
+def pairwise_distances(one: Array, other: Array) -> Array:
     """Compute Euclidean distances of all pairs.
 
     Args:
-        features: Vectors [N, D].
+        one: Vectors [N, D].
+        other: Vectors [M, D].
 
     Returns:
-        Distances [N, N]; the diagonal is exactly 0.
+        Distances [N, M].
     """
-    return np.sqrt(squared_distances(features, features))
+    found = squared_distances(one, other)
+    return np.asarray(np.sqrt(found, out=found))

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.metrics.base import (
     Array,
+    NotMeasurable,
     Predictions,
     Value,
     asked_probability,
@@ -43,7 +43,7 @@ def editing(made: Predictions, real: Predictions | None = None, draws: int = 100
         empty where no image is an edit.
 
     Raises:
-        EmosceneError: An image is too small for SSIM.
+        NotMeasurable: An image is too small for SSIM.
     """
     if made.originals is None:
         return {}
@@ -55,7 +55,7 @@ def editing(made: Predictions, real: Predictions | None = None, draws: int = 100
     require_images("editing", 1, ours, theirs)
     small = int(np.isnan(alike).sum())
     if small:
-        raise EmosceneError(
+        raise NotMeasurable(
             f"editing was left out: {small} of {len(made)} edits are smaller than SSIM's window of {WINDOW} pixels; "
             "take them away"
         )

@@ -8,21 +8,24 @@ of recall is centred on the value.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from emoscene.evaluation.metrics.base import (
     Array,
     Predictions,
-    Statistic,
     Value,
-    bootstrap_interval,
     require_images,
+    resample,
     spaced_places,
-    squared_distances,
-    weighted_mean,
+    summarize_draws,
 )
+from emoscene.evaluation.pairs import choose_precision, divide, split_rows, squared_distances
 
 NEIGHBOURS = 3
+PART = 64
+"""Of how many numbers of a row `find_smallest` takes the minimum."""
 
 
 def manifold(made: Predictions, real: Predictions | None = None, draws: int = 200) -> dict[str, Value]:
@@ -45,29 +48,39 @@ def manifold(made: Predictions, real: Predictions | None = None, draws: int = 20
     require_images("precision and recall", NEIGHBOURS + 1, made.features, real.features)
     count = min(len(made), len(real))
     ours, theirs = spaced_places(len(made), count), spaced_places(len(real), count)
-    one, other = made.features[ours], real.features[theirs]
-    across = squared_distances(one, other)
-    inside = (across <= neighbour_radii(other)).any(1).astype(float)
-    covers = across <= neighbour_radii(one)[:, None]
-    prompt, seed = made.prompt[ours], made.seed[ours]
-
-    def measure_clipped(statistic: Statistic, centred: bool) -> Value:
-        value = statistic(np.ones(count))
-        centre = None
-        if centred:
-            centre = value
-        low, high = bootstrap_interval(statistic, prompt, seed, draws, centre=centre)
-        return Value(value, max(low, 0.0), min(high, 1.0), count, made.space or made.by)
-
-    def compute_recall(weights: Array) -> float:
-        if weights.any():
-            return float(covers[weights > 0].any(0).mean())
-        return float("nan")
-
+    origin = real.features[theirs].mean(0, dtype=np.float64)  # near the points, so that distances lose no digits
+    one, other = choose_precision(made.features[ours] - origin, real.features[theirs] - origin)
+    prompt, seed, by = made.prompt[ours], made.seed[ours], made.space or made.by
+    shares = resample(lambda weights: np.hstack(compare_clouds(one, other, weights)), prompt, seed, draws)
+    precision, recall = np.split(shares, 2)
     return {
-        "manifold_precision": measure_clipped(lambda weights: weighted_mean(inside, weights), False),
-        "manifold_recall": measure_clipped(compute_recall, True),
+        "manifold_precision": _clip_interval(summarize_draws(precision, count, by)),
+        "manifold_recall": _clip_interval(summarize_draws(recall, count, by, centred=True)),
     }
+
+
+def compare_clouds(one: Array, other: Array, weights: Array) -> tuple[Array, Array]:
+    """Compute precision and recall of weighted points against others (Kynkaanniemi et al. 2019).
+
+    Args:
+        one: Made points [N, D].
+        other: Real points [M, D].
+        weights: How often each made point counts, a row a draw [K, N].
+
+    Returns:
+        The weighted share of made points within the real ones' balls, and the share of real points within the balls of
+        made points that count [K] each; nan where none counts.
+    """
+    here, there = neighbour_radii(one), neighbour_radii(other)
+    counted = (weights > 0).astype(np.float32)
+    inside, balls = np.zeros(len(one)), np.zeros((len(weights), len(other)), np.float32)  # how many balls hold a point
+    for rows in split_rows(len(one), len(other)):
+        away = squared_distances(one[rows], other)
+        inside[rows] = (away <= there).any(1)
+        balls += counted[:, rows] @ (away <= here[rows, None]).astype(np.float32)
+    precision = divide(weights @ inside, weights.sum(1))
+    recall = np.where(counted.any(1), (balls > 0).mean(1), np.nan)
+    return precision, recall
 
 
 def neighbour_radii(features: Array) -> Array:
@@ -79,4 +92,37 @@ def neighbour_radii(features: Array) -> Array:
     Returns:
         Squared distances [N].
     """
-    return np.asarray(np.sort(squared_distances(features, features), 1)[:, NEIGHBOURS])
+    radii = np.zeros(len(features), features.dtype)
+    for rows in split_rows(len(features), len(features)):
+        away = squared_distances(features[rows], features)
+        np.fill_diagonal(away[:, rows], 0)
+        radii[rows] = find_smallest(away, NEIGHBOURS)
+    return radii
+
+
+def find_smallest(values: Array, rank: int) -> Array:
+    """Find the number of a rank in each row, faster than `np.partition` where rows are long.
+
+    The minima of many parts of a row are numbers of that row, so the number of a rank among them is at least the one
+    looked for: only the few that are not above it need to be sorted.
+
+    Args:
+        values: Numbers [N, M], M > rank.
+        rank: 0 for the smallest, 1 for the next, and so on.
+
+    Returns:
+        The numbers [N].
+    """
+    parts = values.shape[1] // PART
+    if parts <= rank:
+        return np.asarray(np.partition(values, rank, axis=1)[:, rank])
+    minima = values[:, : parts * PART].reshape(len(values), PART, parts).min(1)
+    bound = np.partition(minima, rank, axis=1)[:, rank]
+    rows, columns = np.nonzero(values <= bound[:, None])
+    kept = values[rows, columns]
+    firsts = np.searchsorted(rows, np.arange(len(values)))
+    return np.asarray(kept[np.lexsort((kept, rows))][firsts + rank])
+
+
+def _clip_interval(value: Value) -> Value:
+    return replace(value, low=max(value.low, 0.0), high=min(value.high, 1.0))

@@ -12,14 +12,17 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.evaluation.metrics.base import (
+    Array,
     Predictions,
     Value,
     mean_statistic,
-    mean_within_emotion,
     measure,
     normalize_rows,
     require_images,
+    resample,
+    summarize_draws,
 )
+from emoscene.evaluation.pairs import count_pairs, mean_within_emotion
 
 
 def semantics(made: Predictions, real: Predictions | None = None, draws: int = 500) -> dict[str, Value]:
@@ -48,6 +51,27 @@ def semantics(made: Predictions, real: Predictions | None = None, draws: int = 5
     if made.vectors.size:
         require_images("semantic diversity", 2, made.vectors)
         vectors = normalize_rows(made.vectors)
-        spread = mean_within_emotion(vectors, made.asked, lambda group: 1 - group @ group.T)
-        found["sem_d"] = measure(spread, made, draws, centred=True, by=made.clip)
+
+        def sum_members(members: Array, weights: Array) -> Array:
+            return sum_cosine_distances(vectors[members], weights)
+
+        drawn = resample(mean_within_emotion(made.asked, sum_members), made.prompt, made.seed, draws)
+        found["sem_d"] = summarize_draws(drawn, len(made), made.clip or made.by, centred=True)
     return found
+
+
+def sum_cosine_distances(vectors: Array, weights: Array) -> Array:
+    """Sum 1 - cosine over all ordered pairs of different images, without computing any pair.
+
+    The cosines of all pairs, an image with itself among them, sum to |sum_i w_i x_i|^2; of the latter each is 1.
+
+    Args:
+        vectors: Unit vectors [N, D].
+        weights: How often each image counts, a row a draw [K, N].
+
+    Returns:
+        The sum of each draw [K].
+    """
+    alone = (weights**2) @ (vectors**2).sum(1)
+    cosines = ((weights @ vectors) ** 2).sum(1) - alone
+    return np.asarray(count_pairs(weights) - cosines)

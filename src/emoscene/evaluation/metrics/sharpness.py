@@ -1,17 +1,34 @@
 """Whether images are as sharp as real ones, told from pixels alone: gradients, the power spectrum, PSNR.
 
 The mean gradient magnitude falls with blur and rises with noise and ringing, so it stands with the power at each
-spatial frequency: both must match the real pictures' for an image to be neither blurred nor noisy.
+spatial frequency: both must match the real images' for an image to be neither blurred nor noisy.
+
+Both are of pixels, not of what is shown. Spectra of images of several sizes are compared at equal shares of the Nyquist
+frequency, that is, at equal cycles a pixel, at as many places as the smallest image has rings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from emoscene.core.errors import EmosceneError
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, measure, require_images, weighted_mean
+from emoscene.evaluation.metrics.base import (
+    Array,
+    NotMeasurable,
+    Predictions,
+    Value,
+    measure,
+    require_images,
+    resample,
+    summarize_draws,
+    weighted_mean,
+)
+from emoscene.evaluation.pairs import divide
 
 LUMA = np.array([0.299, 0.587, 0.114])
+LEAST_RINGS = 2
+"""The fewest rings of a spectrum that has one up to half of Nyquist: 4 pixels a side."""
 
 
 def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:
@@ -27,72 +44,108 @@ def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1
         of the mean spectra up to half of Nyquist.
 
     Raises:
-        EmosceneError: The images have several sizes, or another size than the real ones.
+        NotMeasurable: An image is smaller than 4 pixels a side.
     """
-    if not made.spectrum.size or (real is not None and real.spectrum.shape[1] != made.spectrum.shape[1]):
-        raise EmosceneError(
-            "sharpness compares pictures of one size, and these are of several: bring them to one size first"
+    clouds = [made]
+    if real is not None:
+        clouds.append(real)
+    if min(cloud.spectrum.shape[1] for cloud in clouds) < LEAST_RINGS:
+        raise NotMeasurable(
+            f"sharpness needs images of {2 * LEAST_RINGS} pixels a side or more, and there are smaller ones: "
+            "take them away"
         )
     require_images("sharpness", 1, made.spectrum, made.gradient)
     found = {"gradient": measure(lambda w: weighted_mean(made.gradient, w), made, draws)}
     if real is not None:
-        sharp, power = float(real.gradient.mean()), real.spectrum.mean(0)
+        sharp = float(real.gradient.mean())
+        ours, theirs = match_spectra([made.spectrum, real.spectrum])
+        power = theirs.mean(0)
         found["gradient_ratio"] = measure(lambda w: weighted_mean(made.gradient, w) / sharp, made, draws)
-        found["spectrum_db"] = measure(lambda w: spectrum_gap(made.spectrum, power, w), made, draws, centred=True)
+        gaps = resample(lambda weights: spectrum_gap(ours, power, weights), made.prompt, made.seed, draws)
+        found["spectrum_db"] = summarize_draws(gaps, len(made), made.by, centred=True)
     return found
 
 
-def gradient_magnitude(pictures: Array) -> Array:
+def match_spectra(spectra: Sequence[Array]) -> list[Array]:
+    """Bring spectra of images of several sizes to as many rings as the shortest has, at equal shares of Nyquist.
+
+    Args:
+        spectra: Spectra in dB [N, R], each array with an R of its own.
+
+    Returns:
+        Spectra in dB [N, R] with the smallest R; those that have it already are left as they are.
+    """
+    fewest = min(spectrum.shape[1] for spectrum in spectra)
+    matched = []
+    for spectrum in spectra:
+        rings = spectrum.shape[1]
+        if rings > fewest:
+            places = np.arange(1, fewest + 1) * rings / fewest - 1
+            below = places.astype(int)
+            above = np.minimum(below + 1, rings - 1)
+            spectrum = spectrum[:, below] + (places - below) * (spectrum[:, above] - spectrum[:, below])
+        matched.append(spectrum)
+    return matched
+
+
+def gradient_magnitude(images: Array) -> Array:
     """Compute the mean magnitude of the gradient.
 
     Args:
-        pictures: Images [N, H, W, 3] in 0 .. 255.
+        images: Images [N, H, W, 3] in 0 .. 255.
 
     Returns:
         Grey levels a pixel [N].
     """
-    grey = pictures.astype(np.float64) @ LUMA
-    down, right = np.diff(grey, axis=1)[:, :, :-1], np.diff(grey, axis=2)[:, :-1]
-    return np.asarray(np.hypot(down, right).mean((1, 2)))
+    means = np.zeros(len(images))
+    for number, image in enumerate(images):
+        grey = image.astype(np.float64) @ LUMA
+        means[number] = np.hypot(np.diff(grey, axis=0)[:, :-1], np.diff(grey, axis=1)[:-1]).mean()
+    return means
 
 
-def power_spectrum(pictures: Array) -> Array:
+def power_spectrum(images: Array) -> Array:
     """Compute the radially averaged power spectrum, with a Hann window.
 
     Args:
-        pictures: Images [N, H, W, 3] in 0 .. 255.
+        images: Images [N, H, W, 3] in 0 .. 255.
 
     Returns:
         Power in dB at 1, 2, ... cycles an image up to Nyquist [N, R].
     """
-    grey = pictures.astype(np.float64) @ LUMA
-    grey = grey - grey.mean((1, 2), keepdims=True)
-    side = min(grey.shape[1:])
-    grey = grey[:, :side, :side] * np.hanning(side)[:, None] * np.hanning(side)
-    power = np.abs(np.fft.fft2(grey)) ** 2 / side**2
-    cycles = np.fft.fftfreq(side, 1 / side)
-    radius = np.hypot(cycles[:, None], cycles).round().astype(int)
-    rings = []
-    for r in range(1, side // 2 + 1):
-        rings.append(power[:, radius == r].mean(1))
-    return 10 * np.log10(np.stack(rings, 1) + 1e-6)
+    side = min(images.shape[1:3])
+    window = np.hanning(side)
+    rows, columns = np.fft.fftfreq(side, 1 / side), np.fft.rfftfreq(side, 1 / side)
+    rings = np.hypot(rows[:, None], columns).round().astype(np.int64).ravel()
+    twice = np.full(len(columns), 2.0)  # a column stands for its mirror too; the first, and Nyquist's, are their own
+    twice[0] = 1
+    if side % 2 == 0:
+        twice[-1] = 1
+    wanted = slice(1, side // 2 + 1)
+    counts = np.bincount(rings, np.broadcast_to(twice, (side, len(columns))).ravel())[wanted]
+    spectra = np.zeros((len(images), side // 2))
+    for number, image in enumerate(images):
+        grey = image.astype(np.float64) @ LUMA
+        grey = (grey - grey.mean())[:side, :side] * window[:, None] * window
+        power = np.abs(np.fft.rfft2(grey)) ** 2 * twice
+        spectra[number] = np.bincount(rings, power.ravel())[wanted] / counts / side**2
+    return 10 * np.log10(spectra + 1e-6)
 
 
-def spectrum_gap(made: Array, real: Array, weights: Array) -> float:
+def spectrum_gap(made: Array, real: Array, weights: Array) -> Array:
     """Compute the largest difference between a mean spectrum and another, up to half of Nyquist.
 
     Args:
         made: Spectra in dB [N, R].
         real: A spectrum in dB [R].
-        weights: The weight of each row of `made` [N].
+        weights: The weight of each row of `made`, a row a draw [K, N].
 
     Returns:
-        The difference in dB; nan where all weights are 0.
+        The difference of each draw in dB [K]; nan where all weights are 0.
     """
-    if not weights.sum():
-        return float("nan")
-    half = len(real) // 2
-    return float(np.abs(weights @ made[:, :half] / weights.sum() - real[:half]).max())
+    half, total = len(real) // 2, weights.sum(1)
+    gaps = weights @ made[:, :half] - total[:, None] * real[:half]
+    return divide(np.abs(gaps).max(1), total)
 
 
 def psnr(one: Array, other: Array) -> Array:
