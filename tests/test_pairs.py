@@ -157,7 +157,7 @@ def test_the_frechet_distance_takes_either_root(count):
 def test_one_image_is_a_sentence_and_one_prompt_or_seed_is_no_fault():
     alone, real = make_readings(1), make_readings(40, 1)
     for name in CLOUDS:
-        with pytest.raises(EmosceneError, match=r"needs \d pictures"):
+        with pytest.raises(EmosceneError, match=r"needs \d images"):
             run(name, alone, real)
     assert run("sharpness", alone, real)["spectrum_db"].n == 1
     made = replace(make_readings(40), prompt=np.zeros(40, int), seed=np.zeros(40, int))
