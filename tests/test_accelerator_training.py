@@ -246,7 +246,7 @@ def test_images_that_a_card_has_no_room_for_are_one_sentence(base: str, tmp_path
         DiffusionModel.load(base, "cuda")
     with (
         use_card(small_card(record.memory.peak)),
-        pytest.raises(EmosceneError, match=r"does not suffice to encode 32 pic"),
+        pytest.raises(EmosceneError, match=r"does not suffice to encode 32 images"),
     ):
         emoscene.prepare("mini", out=tmp_path / "few", base=base, limit=8, workers=0, on_message=str)
 

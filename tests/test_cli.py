@@ -331,9 +331,10 @@ def test_show_lists_the_words_of_the_miniature(capsys):
     assert not set(words) & set(EMOTIONS)
 
 
-def test_an_emotion_that_nothing_hears_is_said(base, tmp_path, capsys):
+def test_an_emotion_without_a_method_is_conveyed_all_the_same(base, tmp_path, capsys):
     line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
-    assert "ignores the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
+    assert "no --method was given: prompt conveys the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
+    assert json.loads((tmp_path / "a/images.jsonl").read_text().splitlines()[0])["method"] == "prompt"
     assert run(f"{line}/b", capsys)[2] == "generating on cpu in float32\n"
     assert run(f"{line}/c --emotion awe --method none", capsys)[2] == "generating on cpu in float32\n"
 

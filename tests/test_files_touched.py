@@ -74,6 +74,10 @@ again = pipe("a dog", num_inference_steps=1, seed=3, noise_scale=0.5)
 said["python"] = again.images[0].tobytes() == Image.open(files[0]).tobytes()
 said["typed"] = typing.get_type_hints(GenerationWords)["noise_scale"] is float
 said["old"] = GenerationParams.from_dict({"prompt": "a dog"}).noise_scale
+try:
+    said["row"] = str(GenerationParams.from_dict({"prompt": "a dog", "noise_scale": "boo"}))
+except UsageError as error:
+    said["row"] = str(error)
 for words in ({"noise_scale": 3}, {"noise_scal": 1}):
     try:
         pipe.plan("a dog", **words)
@@ -187,6 +191,7 @@ def test_a_generation_parameter_touches_three_files(package: Path) -> None:
     assert "--noise-scale" in said["help"] and "how strong the noise is that an image starts from" in said["help"]
     assert said["codes"] == [0, 0]
     assert (said["rows"], said["index"], said["old"]) == ([0.5, 1.0], [0.5], 1.0)
+    assert "noise_scale=boo is off" in said["row"]
     assert "Noise scale: 0.5" in said["a1111"]
     assert not said["same"] and said["python"] and said["typed"]
     assert said["refused"] == [

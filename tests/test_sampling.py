@@ -40,6 +40,18 @@ def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipelin
     assert np.abs(np.asarray(one[0], int) - np.asarray(one[1], int)).max() > 5
 
 
+@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "DDPMScheduler"])
+def test_a_stochastic_solver_draws_from_its_image_s_seed(
+    name: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "load_table", lambda kind, sampler: {"scheduler": name, "label": name})
+    both = pipe("a dog", num_images_per_prompt=2, num_inference_steps=4, seed=5, batch=2).images
+    torch.manual_seed(1)
+    alone = pipe("a dog", num_inference_steps=4, seed=6).images[0]
+    assert np.abs(np.asarray(alone, int) - np.asarray(both[1], int)).max() <= 1
+    assert np.abs(np.asarray(alone, int) - np.asarray(both[0], int)).max() > 5
+
+
 @pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, folder: Path) -> None:
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
@@ -107,6 +119,7 @@ def test_a_base_that_can_say_no_eps_is_refused(more: dict[str, Any]) -> None:
 def test_generate_writes_rows_that_make_the_pictures_again(pipe: EmotionPipeline, folder: Path, tmp_path: Path) -> None:
     call = {
         "base": str(folder),
+        "method": "none",
         "emotion": ["awe", "fear"],
         "num_images_per_prompt": 2,
         "seed": 3,

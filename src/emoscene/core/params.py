@@ -15,13 +15,12 @@ from emoscene.core import registry
 from emoscene.core.errors import UsageError
 from emoscene.core.migration import VERSION, migrate_row
 from emoscene.core.paths import fault_of_name
-from emoscene.core.request import BATCHED, PARAMETERS, read_number, read_size
+from emoscene.core.request import BATCHED, NUMBERS, PARAMETERS, read_number, read_size
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights, format_emotion
 
 LABELS = {name: one.label for name, one in PARAMETERS.items() if one.label}
 TEXT = ("file", "prompt", "negative_prompt", "method", "base", "sampler")
-COUNTED = ("emotion_scale", "strength", "guidance_scale", "guidance_interval", "seed", "num_inference_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +28,7 @@ class GenerationParams:
     """One image: all that it is a function of, and the file that it went to.
 
     Args:
-        loras: those that the base wears, each `name:scale:digest`.
+        loras: those that the base has on it, each `name:scale:digest`.
         image: the image that it was made from, at the denoising strength `strength`.
         emotion_image: the image that its emotion was read from.
         digests: the sha256 of each of these images, by name.
@@ -71,7 +70,10 @@ class GenerationParams:
         for name in ("digests", "settings"):
             if not isinstance(value := getattr(self, name), dict):
                 raise UsageError(f"{name}={value} is off: it is a table")
-        read = {name: read_number(name, getattr(self, name)) for name in COUNTED}
+        read: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            if field.name in NUMBERS and field.name not in {"width", "height"}:
+                read[field.name] = read_number(field.name, getattr(self, field.name))
         if read["guidance_scale"] is None:
             raise UsageError("guidance_scale=None is off: an image has a number")
         read["emotion"] = emotion_weights(self.emotion)

@@ -73,6 +73,18 @@ def _choose_methods(method: str | None, folders: Mapping[str, Path]) -> list[str
     return [name for name in wanted if name != "none"]
 
 
+def choose_default_method(base: DiffusionModel) -> str:
+    """Choose what conveys an emotion where neither a method nor an adapter was named.
+
+    Args:
+        base: The base.
+
+    Returns:
+        The method of the base's best adapter, which its table lists first; `prompt` where it has none.
+    """
+    return next(iter(base.spec.adapters), "prompt")
+
+
 def _check_settings(names: Sequence[str], late: Mapping[str, Any], arguments: Sequence[str]) -> None:
     """Raises UsageError for a setting that none of these methods has, with the nearest name."""
     keys: list[str] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from emoscene.core import run_dir
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
@@ -20,7 +21,7 @@ from emoscene.diffusion import loras
 from emoscene.diffusion.device import compile_unet, describe_device, load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import load_methods, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import choose_default_method, load_methods, update_weights, weight_fingerprints
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CALLED = list_parameters(CALL)
@@ -113,7 +114,8 @@ def generate(
         prompt: What the images show.
         out: The folder.
         emotion: A name, a mixture, or a list of these.
-        method: As `load` has it, and so are the next five.
+        method: As `load` has it, and so are the next five; where an emotion is asked for with neither a method nor an
+            adapter, the base's best adapter, or `prompt`.
         adapter: Folders that `train` made.
         base: A name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere.
@@ -142,11 +144,17 @@ def generate(
     backbone = load_model(base, device, dtype)
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
+    default = ""
+    if method is None and not run_dir.as_list(adapter) and _asks_for_emotion(emotion, request):
+        method = choose_default_method(backbone)
+        default = f"no --method was given: {method} conveys the emotion"
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
     pipe.on_message = on_message = on_message or _ignore_message
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
-    _report_plan(pipe, prompt, rows, method, request, on_message)
+    if default:
+        on_message(default)
+    _report_plan(pipe, prompt, rows, request, on_message)
     marks = weight_fingerprints(backbone, pipe.trained, adapter)
     opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
     _fill_folder(opened, pipe, rows, batch, on_progress)
@@ -172,7 +180,6 @@ def _report_plan(
     pipe: EmotionPipeline,
     prompt: str,
     rows: Sequence[GenerationParams],
-    method: str | None,
     request: Mapping[str, Any],
     on_message: Callable[[str], None],
 ) -> None:
@@ -188,8 +195,14 @@ def _report_plan(
     if request.get("valence") is not None:
         place = format_emotion(rows[0].emotion) or "no emotion at all"
         on_message(f"valence {request['valence']:g} and arousal {request['arousal']:g} are {place}")
-    if method is None and pipe.method == "none" and any(any(row.emotion) for row in rows):
-        on_message("the base alone generates, and ignores the emotion: give --method lora, or an --adapter")
+
+
+def _asks_for_emotion(emotion: Emotion | list[Emotion], request: Mapping[str, Any]) -> bool:
+    """Whether a call asks for any emotion, by its name, by its place or by an image."""
+    several = emotion if isinstance(emotion, list) else [emotion]
+    if any(one and one != "neutral" for one in several):
+        return True
+    return any(request.get(name) is not None for name in ("valence", "arousal", "emotion_image"))
 
 
 def _ignore_message(remark: str) -> None:

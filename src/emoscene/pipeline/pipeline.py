@@ -341,7 +341,8 @@ class EmotionPipeline:
             return iter([(x, x)])
         positive, negative = self.encode_conditions(rows)
         scales = torch.tensor([row.guidance_scale for row in rows], device=self.base.device)
-        return sample(self.base, self.chain, positive, negative, scales, x, solver, rows[0].guidance_interval)
+        seeds = [row.seed for row in rows]
+        return sample(self.base, self.chain, positive, negative, scales, x, solver, rows[0].guidance_interval, seeds)
 
     @torch.no_grad()
     def encode_conditions(self, rows: Sequence[GenerationParams]) -> tuple[Condition, Condition | None]:

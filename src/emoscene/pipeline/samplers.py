@@ -16,7 +16,8 @@ image: outside it the positive half is used alone, the negative half is not comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from inspect import signature
 from typing import Any
 
 import diffusers
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from emoscene.core import registry
+from emoscene.core import seeds as streams
 from emoscene.core.errors import UsageError
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import MethodChain
@@ -127,6 +129,7 @@ def sample(
     x: Tensor,
     solver: Any,
     interval: tuple[float, float] = (0.0, 1.0),
+    seeds: Sequence[int] = (),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Run a solver over its remaining timesteps.
 
@@ -139,6 +142,7 @@ def sample(
         x: The noisy latents at the solver's first timestep, in its own units [B, 4, h, w].
         solver: The scheduler, which this uses up.
         interval: The lowest and the highest noise level t / T at which guidance acts, in [0, 1].
+        seeds: The seed of each sample, from which a stochastic solver draws its noise; none for any other solver.
 
     Yields:
         After each step, the latents x and the estimate of the finished ones x_0, each [B, 4, h, w].
@@ -146,6 +150,7 @@ def sample(
     both = positive
     if negative is not None:
         both = negative.concat(positive)
+    draws = _noise_source(solver, seeds)
     levels = (remaining_timesteps(solver) / len(base.alphas_cumprod)).tolist()
     for t, level in zip(remaining_timesteps(solver), levels, strict=True):
         is_guided = negative is not None and interval[0] <= level <= interval[1]
@@ -163,5 +168,12 @@ def sample(
             noise = chain.apply_guidance(noise, x_t, t, positive)
             alphabar = base.alphabar(t)
             x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
-            x = solver.step(noise, t, x, return_dict=False)[0]
+            x = solver.step(noise, t, x, return_dict=False, **draws)[0]
         yield x, x_0
+
+
+def _noise_source(solver: Any, seeds: Sequence[int]) -> dict[str, Any]:
+    """The generators of a solver that draws noise at its steps: one an image, apart from that of its first noise."""
+    if not seeds or "generator" not in signature(solver.step).parameters:
+        return {}
+    return {"generator": [streams.torch_generator(seed, "sampler") for seed in seeds]}
