@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -125,16 +123,3 @@ def test_words_are_neutral_short_and_few() -> None:
     assert not vocabulary & emotional
     assert len(vocabulary) < 80
     assert len({event.words for event in EVENTS.values()}) == len(EVENTS)
-
-
-def test_an_event_takes_at_most_25_ms() -> None:
-    """Processor time, the best of three, averaged over the events."""
-    spent = []
-    for name in EVENTS:
-        times = []
-        for seed in range(3):
-            start = time.process_time()
-            draw(name, seed, Place(0.03, 0.97, 0.95, 0.7))
-            times.append(time.process_time() - start)
-        spent.append(min(times))
-    assert np.mean(spent) < 0.025
