@@ -16,7 +16,7 @@ from emoscene.evaluation.generate import plan_samples
 from emoscene.evaluation.metrics.base import Predictions
 from emoscene.pipeline import pipeline
 from emoscene_mini import caption_leak, claims, comparison, experiment
-from emoscene_mini.world1 import roles
+from emoscene_mini.world import roles
 
 
 @pytest.fixture

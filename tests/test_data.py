@@ -21,7 +21,7 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner
 from emoscene_mini.source import Mini
-from emoscene_mini.world1 import roles
+from emoscene_mini.world import roles
 from emoscene_mini.world1.layouts import write_layout
 from emoscene_mini.world1.render_pool import render_image, render_images
 

@@ -31,8 +31,8 @@ from emoscene.evaluation.judges import load_clip, load_judges
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world1.plan import held_out
-from emoscene_mini.world1.scenes import SCENES
 
 
 @pytest.fixture(scope="module")

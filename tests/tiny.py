@@ -16,7 +16,7 @@ from emoscene.learning import learner as learners
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import Method
 from emoscene_mini.folder import SCHEDULER
-from emoscene_mini.world1.scenes import SCENES
+from emoscene_mini.world.scenes import SCENES
 
 
 def make(folder: Path, prediction: str | None = None) -> Path:

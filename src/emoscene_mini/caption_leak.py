@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene_mini.world1 import roles
+from emoscene_mini.world import roles
 from emoscene_mini.world1.captions import captions
 from emoscene_mini.world1.plan import plan
 

@@ -29,7 +29,7 @@ from emoscene.methods.prompt import read_lexicon
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene_mini.claim import Claim, make_claim
 from emoscene_mini.experiment import Experiment
-from emoscene_mini.world1 import roles
+from emoscene_mini.world import roles
 
 LEARNED = ("inversion", "lora", "guidance", "multimodal")
 TOGETHER = ("lora+guidance", "multimodal+guidance", "lora+multimodal")

@@ -28,7 +28,7 @@ from emoscene.evaluation.predictions import Sample, predict
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene_mini.world1 import roles
+from emoscene_mini.world import roles
 from emoscene_mini.world1.render_pool import RenderedImage, render_images
 
 SEEDS = 4  # of each prompt and emotion

@@ -14,9 +14,9 @@ from emoscene.core.config import option
 from emoscene.data.notes import ImageNote
 from emoscene.data.records import ROLES, Record
 from emoscene.data.sources.base import Source
+from emoscene_mini.world.roles import role_seeds
 from emoscene_mini.world1.plan import plan
 from emoscene_mini.world1.render_pool import render_images
-from emoscene_mini.world1.roles import role_seeds
 
 DEFAULT = 6000
 

@@ -7,10 +7,8 @@ A procedurally painted world of emotional scenes, from NumPy and Pillow alone: t
 
 Read in this order:
 
-    canvas.py      the canvas, colours, noise, light
-    brush.py       small things with volume
     moods.py       the tables: what each emotion looks like
-    objects/ faces.py things/ scenes/    painters
+    objects/ faces.py    painters; canvas, brush, scenes and things are those of `emoscene_mini.world`
     sky.py         light, clouds, weather, grading
     plan.py        a picture's decisions, drawn from its seed
     captions.py    what can be said of it
@@ -19,14 +17,14 @@ Read in this order:
 
 from __future__ import annotations
 
+from emoscene_mini.world.scenes import SCENES
+from emoscene_mini.world.things import THINGS
 from emoscene_mini.world1.captions import attributes, captions
 from emoscene_mini.world1.faces import EXPRESSIONS, render_face
 from emoscene_mini.world1.moods import TIMES, WEATHERS
 from emoscene_mini.world1.objects import OBJECTS
 from emoscene_mini.world1.plan import Plan, held_out, plan
 from emoscene_mini.world1.rendering import render_plan
-from emoscene_mini.world1.scenes import SCENES
-from emoscene_mini.world1.things import THINGS
 
 __all__ = [
     "EXPRESSIONS",

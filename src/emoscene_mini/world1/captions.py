@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from emoscene_mini.world.scenes import SCENES
+from emoscene_mini.world.things import THINGS
 from emoscene_mini.world1.faces import EXPRESSIONS
 from emoscene_mini.world1.moods import COMPOSITIONS, PALETTES, TIMES, WEATHERS
 from emoscene_mini.world1.objects import LIVING, OBJECTS, POSES
 from emoscene_mini.world1.plan import Plan
-from emoscene_mini.world1.scenes import SCENES
-from emoscene_mini.world1.things import THINGS
 
 _SHORT = (
     "{scene} with {object}",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoscene_mini.world1.brush import Brush, blob, bow, limb, oval
-from emoscene_mini.world1.canvas import Colour, mix
+from emoscene_mini.world.brush import Brush, blob, bow, limb, oval
+from emoscene_mini.world.canvas import Colour, mix
 
 EXPRESSIONS: dict[str, str] = {
     "surprise": "an open-mouthed face with raised brows",

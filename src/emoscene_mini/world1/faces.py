@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from emoscene_mini.world1.brush import Brush, blob, halo, jitter, limb, oval, poly
-from emoscene_mini.world1.canvas import SIZE, Canvas, Light, mix, rgb
+from emoscene_mini.world.brush import Brush, blob, halo, jitter, limb, oval, poly
+from emoscene_mini.world.canvas import SIZE, Canvas, Light, mix, rgb
 from emoscene_mini.world1.expressions import EXPRESSIONS, features
 
 __all__ = ["EXPRESSIONS", "Who", "face", "head", "portrait", "render_face", "someone"]

@@ -25,12 +25,12 @@ from emoscene.core.image_origin import encode_mark, mark_rendered
 from emoscene.core.run_dir import RunDir
 from emoscene.core.run_dir import write_atomic as write_whole
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world1.captions import attributes
 from emoscene_mini.world1.faces import EXPRESSIONS, render_face
 from emoscene_mini.world1.objects import OBJECTS, POSES
 from emoscene_mini.world1.plan import plan
 from emoscene_mini.world1.render_pool import RenderedImage, render_images
-from emoscene_mini.world1.scenes import SCENES
 
 SPLITS = ("train", "train", "train", "train", "test", "train", "train", "val", "train", "test")
 """Of every ten pictures of an emotion: 7 to train, 1 to validate, 2 to test."""

@@ -18,10 +18,10 @@ import numpy as np
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.taxonomy import emotion_weights as weights_of
+from emoscene_mini.world.scenes import SCENES
+from emoscene_mini.world.things import THINGS
 from emoscene_mini.world1.moods import COMPOSITIONS, MOODS, NEUTRAL, PALETTES, Mood, Weighted
 from emoscene_mini.world1.objects import OBJECTS, POSE_EXPRESSION
-from emoscene_mini.world1.scenes import SCENES
-from emoscene_mini.world1.things import THINGS
 
 _EMPTY = 0.15  # share of pictures without an object
 _NEUTRAL, _MIXED = 0.10, 0.08  # shares of "any" without emotion, and half and half

@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from emoscene_mini.world1 import faces, objects, scenes, sky, things
-from emoscene_mini.world1.canvas import SIZE, Canvas, Light
+from emoscene_mini.world import scenes, things
+from emoscene_mini.world.canvas import SIZE, Canvas, Light
+from emoscene_mini.world.scenes.kit import Ground
+from emoscene_mini.world1 import faces, objects, sky
 from emoscene_mini.world1.moods import COMPOSITIONS
 from emoscene_mini.world1.plan import Plan
-from emoscene_mini.world1.scenes.kit import Ground
 
 
 def render_plan(plan: Plan, size: int = 128) -> Image.Image:

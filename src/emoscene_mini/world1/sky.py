@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from emoscene_mini.world1.canvas import SIZE, Canvas, Field, Light, bytes_of, grid, mix, noise, rgb, smooth
+from emoscene_mini.world.canvas import SIZE, Canvas, Field, Light, bytes_of, grid, mix, noise, rgb, smooth
 from emoscene_mini.world1.moods import PALETTES
 
 _DIM = {"overcast": 0.86, "rain": 0.78, "storm": 0.66, "fog": 0.88, "smog": 0.86, "snow": 0.95}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from emoscene_mini.world1.brush import Brush
+from emoscene_mini.world.brush import Brush
 from emoscene_mini.world1.objects import animals, belongings, people
 
 OBJECTS: dict[str, str] = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoscene_mini.world1.brush import Brush, Shape, blob, jitter, limb, oval, poly
-from emoscene_mini.world1.canvas import rgb
+from emoscene_mini.world.brush import Brush, Shape, blob, jitter, limb, oval, poly
+from emoscene_mini.world.canvas import rgb
 from emoscene_mini.world1.expressions import features
 
 

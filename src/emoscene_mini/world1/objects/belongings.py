@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene_mini.world1.brush import Brush, Shape, blob, jitter, limb, oval, poly
-from emoscene_mini.world1.canvas import mix, rgb
+from emoscene_mini.world.brush import Brush, Shape, blob, jitter, limb, oval, poly
+from emoscene_mini.world.canvas import mix, rgb
 
 PAINTS = [rgb(c) for c in ("c8433a", "2f7fae", "e3a93a", "3f8f63", "8a5aa0", "e9e2d4", "e0703c", "3f4f6a")]
 WOODS = [rgb(c) for c in ("9a6a3e", "7a4f2e", "c09060", "8a7a68")]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoscene_mini.world1.brush import Brush, blob, limb, oval
+from emoscene_mini.world.brush import Brush, blob, limb, oval
 from emoscene_mini.world1.faces import Who, head, someone
 
 Joint = tuple[float, float]
