@@ -44,11 +44,14 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=200, help="mutants to try (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
     parser.add_argument("--only", default="", help="part of a module's path: only its mutants are drawn from")
+    parser.add_argument("--part", default="1/1", help="of the sample, for several processes: 1/2 and 2/2 are the whole")
     parser.add_argument("--list", action="store_true", help="list the sample and try nothing")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many; the score is of what was tried")
     asked = parser.parse_args()
     every = [(name, one) for name in MODULES if asked.only in name for one in mutations_of(name)]
     sample = random.Random(asked.seed).sample(every, min(asked.number, len(every)))
+    part, parts = (int(number) for number in asked.part.split("/"))
+    sample = sample[part - 1 :: parts]
     print(f"{len(every)} mutants in {len(MODULES)} modules; {len(sample)} are tried (seed {asked.seed})", flush=True)
     if asked.list:
         for name, one in sample:
