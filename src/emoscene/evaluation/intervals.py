@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 Array = np.ndarray
 Statistic = Callable[[Array], float]
@@ -113,7 +113,7 @@ def share_interval(hit: Array, prompt: Array, seed: Array) -> Interval:
     share = float(hit.mean())
     inflation, freedom = _estimate_inflation(hit, prompt, seed)
     effective = len(hit) / inflation
-    quantile = float(stats.t.ppf((1 + COVERAGE) / 2, freedom))
+    quantile = float(stdtrit(freedom, (1 + COVERAGE) / 2))
     whole = 1 + quantile**2 / effective
     centre = (share + quantile**2 / (2 * effective)) / whole
     spread = quantile / whole * np.sqrt(share * (1 - share) / effective + quantile**2 / (4 * effective**2))
@@ -230,8 +230,8 @@ def percentile_interval(drawn: Array, clusters: int, centre: float | None = None
     values = drawn[np.isfinite(drawn)]
     if clusters < MIN_CLUSTERS or not len(values) or np.ptp(values) <= 1e-12 * np.abs(values).max():
         return NO_INTERVAL
-    quantile = stats.t.ppf((1 + COVERAGE) / 2, clusters - 1)
-    tail = float(stats.norm.cdf(-quantile * np.sqrt(clusters / (clusters - 1))))
+    quantile = float(stdtrit(clusters - 1, (1 + COVERAGE) / 2))
+    tail = float(ndtr(-quantile * np.sqrt(clusters / (clusters - 1))))
     ends = np.quantile(values, [tail, 1 - tail])
     if centre is not None:
         ends = ends + (centre - values.mean())
