@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from emoscene.core import registry
+from emoscene.core.callbacks import Callbacks
 from emoscene.core.config import list_options
 from emoscene.core.errors import TrainingDiverged, UsageError
 from emoscene.core.taxonomy import EMOTIONS
@@ -404,6 +405,15 @@ def test_the_samples_that_a_diverged_run_names_are_those_of_its_last_step() -> N
         for _ in loop.train_steps(TrainingState(learner, config), Six(), config):
             pass
     assert f"samples {drawn[3]}:" in str(caught.value)
+
+
+def test_a_run_that_is_enough_before_its_first_step_returns_the_learner_as_it_is(tmp_path: Path) -> None:
+    learner = Plane()
+    before = {name: value.clone() for name, value in learner.trainable.items()}
+    at_once = Callbacks(on_step_end=lambda state: True)
+    after = loop.run_training(learner, Six(), config_of(), tmp_path, callbacks=at_once)
+    assert isinstance(after, Plane)
+    assert all(torch.equal(value, before[name]) for name, value in after.trainable.items())
 
 
 class Many:

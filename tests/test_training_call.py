@@ -249,3 +249,12 @@ def test_the_card_holds_what_a_learner_measured_of_itself(folder: str, tmp_path:
 )
 def test_sizes_are_in_decimal_units(number, text):
     assert dry_run._format_bytes(number) == text
+
+
+def test_data_of_version_0_1_without_captions_are_prepared_again_without_them() -> None:
+    """Its manifests said captioner: false; true and a name stay as they are."""
+    lacking = {"emotion_clip": "EmotionCLIP's vectors"}
+    for said, meant in ((False, "none"), ("some/blip", "some/blip")):
+        call = {"source": "imagefolder", "root": "photos", "captioner": said, "base": "mini", "out": "there"}
+        given = train_verb._preparation_call(call, lacking)
+        assert given == {"source": "imagefolder", "root": "photos", "captioner": meant}
