@@ -168,7 +168,9 @@ def test_what_checkpoints_take_by_hand() -> None:
     weights, trained = 15 * 4, 10 * 4
     cases = [((0.0, 0, 1), 2), ((0.9, 0, 1), 3), ((0.0, 3, 1), 3), ((0.9, 3, 4), 4)]
     for (decay, patience, kept), copies in cases:
-        config = config_of(ema_decay=decay, patience=patience, checkpoints_total_limit=kept)
+        config = config_of(
+            ema_decay=decay, patience=patience, checkpoints_total_limit=kept, load_best_model_at_end=False
+        )
         assert dry_run.estimate_disk(Two(), config) == ((kept + 1) * (weights + copies * trained), 15 * 2)
 
 

@@ -31,7 +31,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import workers
 from emoscene.diffusion.device import load_model
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.generate import Prompt, generate_samples, load_prompts, plan_samples
 from emoscene.evaluation.judges import judge_fingerprints as judges_at
 from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Value, asked_probability
@@ -142,7 +142,7 @@ def write_page(
 
 def choose_prompts() -> list[Prompt]:
     """The first prompt of each scene shown."""
-    every = load_prompts(PROMPTS)
+    every = load_prompts("mini")
     return [next(prompt for prompt in every if prompt.scene == scene) for scene in SCENES]
 
 

@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, is_rendered
 from emoscene.core.images import PAPER, contact_sheet, name_files
@@ -35,7 +34,7 @@ from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
 from emoscene.diffusion.device import load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
-from emoscene.learning import learner as learners
+from emoscene.pipeline.adapters import folders_by_method
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -109,7 +108,7 @@ class Session:
         dtype: str | None = None,
     ) -> None:
         self.base = load_model(base, device, dtype)
-        self.adapters = {learners.read_card(Path(folder))["learner"]: folder for folder in run_dir.as_list(adapter)}
+        self.adapters = {name: str(folder) for name, folder in folders_by_method(adapter).items()}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more_judges = tuple(judge)
         self.screen = SafetyFilter(self.base, screen)
