@@ -21,7 +21,7 @@ from emoscene.data.preparation import prepare
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.pipeline.generate import load
 
-PACKAGES = {"skimage": "data", "sklearn": "datasets/images", "gradio": "", "matplotlib": "mpl-data/sample_data"}
+PACKAGES = {"skimage": "data", "sklearn": "datasets/images", "gradio": "media_assets/images", "matplotlib": "mpl-data/sample_data"}
 LARGEST = 300  # files of one package
 
 
