@@ -307,3 +307,12 @@ def test_nothing_to_judge_says_why(tmp_path):
     (tmp_path / "a.svg").write_text("<svg/>")
     with pytest.raises((UsageError, EmosceneError), match=r"none of 1 can be read, such as .*a\.svg: it is an SVG"):
         find_samples(tmp_path)
+
+
+def test_an_image_too_small_to_judge_is_named(tmp_path):
+    """One of a single pixel has no gradient and no spectrum, and would take those of all others."""
+    blobs().save(tmp_path / "a.jpg")
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.jpg")
+    samples, missing = find_samples(tmp_path)
+    assert [sample.file.name for sample in samples] == ["a.jpg"]
+    assert "dot.jpg (it has 1 x 1 pixels, fewer than 16 a side)" in missing["images"]

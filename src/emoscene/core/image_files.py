@@ -155,7 +155,7 @@ def decode_image(data: bytes, name: str = "", enough: int | None = None, smalles
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRefused(f"it has more than {MAX_MEGAPIXELS} megapixels", MAKE_SMALLER) from error
     except UnidentifiedImageError as error:
-        raise _explain_unread(data) from error
+        raise _explain_unread(data, ending) from error
     except UnusualPixels as error:
         raise ImageRefused(str(error)) from error
     except Exception as error:  # damaged files make Pillow raise nearly everything
@@ -242,7 +242,7 @@ def _find_kind(data: bytes) -> str:
     return ""
 
 
-def _explain_unread(data: bytes) -> ImageRefused:
+def _explain_unread(data: bytes, ending: str) -> ImageRefused:
     """The reason why Pillow does not open a file."""
     kind = _find_kind(data)
     if kind in PLUGINS:
@@ -262,6 +262,8 @@ def _explain_unread(data: bytes) -> ImageRefused:
         return ImageRefused(f"it is damaged, or a kind of {kind} that Pillow does not read")
     if kind:
         return ImageRefused(f"it is a {kind}, which is not read")
+    if ending in RASTER:
+        return ImageRefused(f"it is a {ending} file, which is not read")
     return ImageRefused(f"it is no image ({', '.join(FORMATS)}) or its beginning is damaged")
 
 

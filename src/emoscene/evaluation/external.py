@@ -24,7 +24,7 @@ from typing import Any
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
-from emoscene.core.images import open_image, read_params
+from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.core.request import read_number
@@ -32,6 +32,7 @@ from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weight
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline.image_folder import INDEX, OLD_INDEX
 
+SMALLEST = 16  # pixels of a side
 NAMED = 50  # images that were left out and are named
 LISTS = (INDEX, OLD_INDEX, "*.csv")
 ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
@@ -132,13 +133,14 @@ def read_chunk(file: Path) -> dict[str, Any]:
         The columns; empty where there is no chunk.
 
     Raises:
-        UsageError: The file is not an image.
+        UsageError: The file is not an image, or too small to be judged.
     """
-    try:
-        row = read_params(file)
-    except UsageError:
-        open_image(file)
+    read = read_image(file, enough=1)
+    if min(read.size) < SMALLEST:
+        raise UsageError("it has {} x {} pixels, fewer than {} a side".format(*read.size, SMALLEST))
+    if CHUNKS[1] not in read.image.info:
         return {}
+    row = read_params(file)
     return {**read_columns(row.to_dict(), str(file)), "place": str(file.parent)}
 
 
