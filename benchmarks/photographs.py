@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def overlap(one: Image.Image, other: Image.Image) -> float:
     return float(np.minimum(*counts).sum())
 
 
-def measure_edits(folder: Path, base: str, emotion: str, number: int) -> None:
+def measure_edits(folder: Path, base: str, emotion: str, number: int, strengths: Sequence[float]) -> None:
     """Print how like the photographs their edits are.
 
     Args:
@@ -108,6 +108,7 @@ def measure_edits(folder: Path, base: str, emotion: str, number: int) -> None:
         base: The base.
         emotion: What they are given.
         number: How many photographs.
+        strengths: The denoising strengths.
     """
     from skimage.metrics import structural_similarity
 
@@ -120,7 +121,7 @@ def measure_edits(folder: Path, base: str, emotion: str, number: int) -> None:
         except UsageError as error:
             print(error, file=sys.stderr)
     files = [files[int(place)] for place in np.unique(np.linspace(0, len(files) - 1, number))]
-    for strength in STRENGTHS:
+    for strength in strengths:
         found: dict[str, list[float]] = {"ssim": [], "histogram": [], "encoder": []}
         for file in files:
             rows = pipe.plan("", image=file, emotion=emotion, strength=strength)
@@ -144,13 +145,14 @@ def main() -> None:
     parser.add_argument("--base", default="mini")
     parser.add_argument("--emotion", default="sadness")
     parser.add_argument("--number", type=int, default=24)
+    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS)
     asked = parser.parse_args()
     if asked.what == "memory":
         measure_memory()
     elif asked.folder is None:
         parser.error("edit needs a folder of photographs")
     else:
-        measure_edits(asked.folder, asked.base, asked.emotion, asked.number)
+        measure_edits(asked.folder, asked.base, asked.emotion, asked.number, asked.strengths)
 
 
 if __name__ == "__main__":
