@@ -38,7 +38,7 @@ from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_listing, digest_listing
+from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
@@ -138,6 +138,7 @@ def prepare(
         check_listing(Path(out), call)
         begun = run_dir.RunDir.open(out, "prepared", call)
         check_files(begun.path, images, _notes(begun.path, len(images)), on_message)
+        report_unused(images, on_message)
         if not begun.is_done:
             choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
             if cls.deals:
