@@ -96,7 +96,7 @@ def write_card(artifact: Artifact, folder: Path, bundle: ExportBundle, measured:
     base, learner = artifact.pipe.base, artifact.learner
     files = {**bundle.files, "gallery.png, gallery/": "images that it generated, each with its own settings inside"}
     limits, licence = LIMITS, f"`{artifact.licence}`, the base's."
-    if base.spec.family == "mini":
+    if base.spec.architecture == "mini":
         limits += f"\n\n{MINIATURE.format(size=base.default_size)}"
     if artifact.licence == "other":
         licence = UNKNOWN

@@ -36,6 +36,7 @@ from emoscene.diffusion.device import load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
 from emoscene.learning import learner as learners
+from emoscene.pipeline.adapters import check_call
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -108,6 +109,7 @@ class Session:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
+        check_call(base, adapter=adapter)
         self.base = load_model(base, device, dtype)
         self.adapters = {learners.read_card(Path(folder))["learner"]: folder for folder in run_dir.as_list(adapter)}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
