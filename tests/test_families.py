@@ -15,6 +15,7 @@ import tiny
 from emoscene.cli.main import main
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.diffusion.clip_tokenizer import make_clip_tokenizer
 from emoscene.diffusion.families.base import find_family, load_family
@@ -160,12 +161,9 @@ def test_a_stranger_of_the_hub_is_refused_before_its_weights_are_fetched(
     def snapshot(source: str, allow_patterns: list[str], **options: object) -> str:
         asked.append(allow_patterns)
         if options.get("local_files_only"):
-            raise registry_error
+            raise hub.LocalEntryNotFoundError("nothing")
         return str(folder)
 
-    from emoscene.diffusion import hub
-
-    registry_error = hub.LocalEntryNotFoundError("nothing")
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     with pytest.raises(UsageError, match="it is a Stable Diffusion XL"):
         DiffusionModel.load("somebody/their-model")
@@ -184,7 +182,7 @@ CALLS = {
     "no adapter": (["generate", "a lake", "--adapter", "nowhere"], "no artifact in nowhere"),
     "no image": (["generate", "--image", "nowhere.png"], "nowhere.png"),
     "no emotion image": (["generate", "a lake", "--emotion-image", "nowhere.png"], "nowhere.png"),
-    "a text": (["generate", "--image", "{text}"], "is no image that is read here"),
+    "a text": (["generate", "--image", "{text}"], "text.png"),
     "no LoRA": (["generate", "a lake", "--lora", "nowhere.safetensors"], "nowhere.safetensors is not there"),
     "a setting": (["generate", "a lake", "--method", "guidance", "clasifier_scale=3"], "did you mean"),
     "no own adapter": (["generate", "a lake", "--base", "{tiny}", "--method", "lora"], "has no lora of its own"),
@@ -259,8 +257,6 @@ def test_a_declaration_that_is_none_is_damaged(architecture: object, tmp_path: P
 
 FAMILY = '''
 """A made-up family."""
-
-from emoscene.diffusion.families.sd1 import SD1
 
 
 class Cascade:

@@ -16,8 +16,8 @@ from emoscene.diffusion.families.base import find_family, name_architecture
 class ModelSpec:
     """Where a base comes from: a row of `bases/*.toml`, or a folder or hub id named by the user.
 
-    `architecture` is the row whose family and shapes it has; empty for a checkpoint that has those of none. `configs` is
-    a folder with the configs of one that is not on this machine.
+    `architecture` is the row whose family and shapes it has; empty for a checkpoint that has those of none. `configs`
+    is a folder with the configs of one that is not on this machine.
     """
 
     source: str
