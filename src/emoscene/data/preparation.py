@@ -43,6 +43,8 @@ from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.data.workers import WorkerGroup
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.device import NO_ROOM, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device
 from emoscene.diffusion.model import DiffusionModel
@@ -115,6 +117,9 @@ def prepare(
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
     split = _choose_split(source, cls, limit, per_emotion, split)
+    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
+        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
+    check_base(base)
     place = choose_device(device)
     with explain_full_memory(NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place)

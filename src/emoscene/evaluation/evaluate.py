@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
     count_images,
@@ -39,7 +39,7 @@ from emoscene.core.paths import resolve_inside
 from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import loras
+from emoscene.diffusion import hub, loras
 from emoscene.diffusion.device_choice import choose_device
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
@@ -144,6 +144,7 @@ def evaluate(
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
     call |= _drop_unset(label_maps=digest_label_maps(call["judge"]))
     call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_images)
+    _check_places(call)
     where = str(choose_device(device))
     pipe = None if images else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
     planned = (
@@ -160,6 +161,15 @@ def evaluate(
         with workers.WorkerGroup(scores.path) as together:
             together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
     return _finish_scores(scores.path, on_message)
+
+
+def _check_places(call: Mapping[str, Any]) -> None:
+    """Look at the folders of a call before anything is loaded. Raises UsageError for one that is not there."""
+    if call["data"]:
+        run_dir.read_manifest(call["data"], "prepared")
+    for place in (*call["judge"], call.get("clip")):
+        if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
+            raise UsageError(f"no model in {place}, for there is no such folder: check the path")
 
 
 def _make_images(

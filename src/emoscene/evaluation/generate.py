@@ -54,11 +54,11 @@ def default_prompts(base: str) -> str:
         base: The base.
 
     Returns:
-        The name of the set that its package registers under its family's name, else that of the everyday prompts.
+        The name of the set that its package registers under its architecture's name, else that of the everyday prompts.
     """
-    family = find_spec(base).family
-    if family in registry.list_names("prompts"):
-        return family
+    architecture = find_spec(base).architecture
+    if architecture in registry.list_names("prompts"):
+        return architecture
     return EVERYDAY
 
 

@@ -21,7 +21,14 @@ from emoscene.diffusion import loras
 from emoscene.diffusion.device import compile_unet, describe_device, load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import choose_default_method, load_methods, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import (
+    check_call,
+    choose_default_method,
+    load_methods,
+    update_weights,
+    weight_fingerprints,
+)
+from emoscene.pipeline.image_inputs import check_image
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CALLED = list_parameters(CALL)
@@ -69,10 +76,14 @@ def load(
         (128, 128)
     """
     late = {**(settings or {}), **late}
-    backbone = base if isinstance(base, DiffusionModel) else load_model(base, device, dtype)
-    backbone = _prepare_base(backbone, lora, compile)
     arguments = list(signature(load).parameters)
     arguments.remove("late")
+    if isinstance(base, DiffusionModel):
+        backbone = base
+    else:
+        check_call(base, method, adapter, lora, late, arguments)
+        backbone = load_model(base, device, dtype)
+    backbone = _prepare_base(backbone, lora, compile)
     return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late, arguments), tiny)
 
 
@@ -141,9 +152,12 @@ def generate(
             request[key] = value
         else:
             late[key] = value
-    backbone = load_model(base, device, dtype)
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
+    check_call(base, method, adapter, lora, late, arguments)
+    for name in ("image", "emotion_image"):
+        check_image(request.get(name))
+    backbone = load_model(base, device, dtype)
     default = ""
     if method is None and not run_dir.as_list(adapter) and _asks_for_emotion(emotion, request):
         method = choose_default_method(backbone)

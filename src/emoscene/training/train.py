@@ -33,7 +33,7 @@ from emoscene.core.images import contact_sheet
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.diffusion.base_spec import find_spec, locate_weights
+from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.device import (
     choose_precision,
     choose_training_device,
@@ -125,7 +125,8 @@ def train(
     """
     cls, out = find_learner(name), Path(out)
     callbacks = Callbacks(on_message=on_message, on_step_end=on_step_end or ignore_event)
-    locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
+    run_dir.read_manifest(data, "prepared")
+    check_base(base)  # of a model of the hub the configs are fetched: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
     PartialState(cpu=choose_training_device().type == "cpu")
@@ -460,7 +461,7 @@ def find_learner(name: str) -> type[Learner]:
 def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
     """Find the settings that suit a learner on a base, by the base's architecture.
 
-    A recipe is called NAME_FAMILY, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
+    A recipe is called NAME_ARCHITECTURE, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
     `lora_sd15`.
 
     Args:
@@ -474,7 +475,7 @@ def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
         UsageError: Nobody knows the base.
     """
     known = registry.list_names("recipes")
-    for family in (find_spec(base).family, "sd15"):
-        if f"{name}_{family}" in known:
-            return registry.load_table("recipes", f"{name}_{family}")
+    for architecture in (find_spec(base).architecture, "sd15"):
+        if f"{name}_{architecture}" in known:
+            return registry.load_table("recipes", f"{name}_{architecture}")
     return {}
