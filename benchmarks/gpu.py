@@ -45,19 +45,23 @@ from emoscene.training.state import Config, TrainingState
 from emoscene.training.train import load_training_model
 
 FAR = 1e-2  # of the CPU's own size, in float32
-TURN = 8.0  # seconds that a row is measured, or a single turn where that takes longer
 WAITED = "called a synchronizing"  # how CUDA begins its warning
 STEPS = 3  # of training, of which the first is warm-up
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is: the base, steps of an image, batches, and the side of what is held against the CPU."""
+    """How large everything is.
+
+    base: what generates. steps: of an image. batches: images, or samples, at once. side: pixels of what is held against
+    the CPU. seconds: that a row is measured, or a single turn where that takes longer.
+    """
 
     base: str
     steps: int
     batches: tuple[int, ...]
     side: int
+    seconds: float
 
 
 @dataclass
@@ -103,11 +107,13 @@ def peak_arithmetic(device: torch.device, dtype: torch.dtype) -> float:
     return reachable_arithmetic(device, dtype)
 
 
-def measure(run: Callable[[int], object], number: int, row: Row, device: torch.device, dtype: torch.dtype) -> None:
+def measure(
+    run: Callable[[int], object], number: int, row: Row, scale: Scale, device: torch.device, dtype: torch.dtype
+) -> None:
     """Put a row's speed, memory and share of the peak in place; run: makes `number` images, or trains on as many."""
     run(0)
     spent: list[float] = []
-    while sum(spent) < TURN and len(spent) < 5:
+    while sum(spent) < scale.seconds and len(spent) < 5:
         spent.append(turns.timed(run, len(spent)))
     seconds = sorted(spent)[len(spent) // 2]
     row.per_second = number / seconds
@@ -126,7 +132,7 @@ def measure_sampling(pipe: EmotionPipeline, row: Row, scale: Scale) -> None:
             pass
 
     device = pipe.base.device
-    measure(generate, row.batch, row, device, pipe.base.dtype)
+    measure(generate, row.batch, row, scale, device, pipe.base.dtype)
     steps = iter(pipe.denoise(pipe.plan(PROMPT, emotion="awe", num_images_per_prompt=row.batch, num_inference_steps=4)))
     next(steps)
     with count_waits(device) as waits:
@@ -135,7 +141,7 @@ def measure_sampling(pipe: EmotionPipeline, row: Row, scale: Scale) -> None:
         row.waits = len(waits)
 
 
-def measure_training(base: DiffusionModel, row: Row, data: true_size.RandomSamples) -> None:
+def measure_training(base: DiffusionModel, row: Row, scale: Scale, data: true_size.RandomSamples) -> None:
     """One method's steps at one batch size, from new weights."""
     config = Config(steps=10_000, batch_size=row.batch)
     state = TrainingState(make_method(base, row.method), config, device=base.device)
@@ -147,7 +153,7 @@ def measure_training(base: DiffusionModel, row: Row, data: true_size.RandomSampl
 
     mixed = state.accelerator.mixed_precision
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[mixed]
-    measure(train, STEPS * row.batch, row, base.device, dtype)
+    measure(train, STEPS * row.batch, row, scale, base.device, dtype)
     with count_waits(base.device) as waits:
         next(steps)
     if base.device.type == "cuda":
@@ -213,7 +219,7 @@ def run_all(scale: Scale, device: torch.device, on_row: Callable[[Row], None] = 
         data = true_size.RandomSamples(base.default_size // base.vae_scale_factor)
         for batch in scale.batches:
             rows.append(Row("training", name, batch))
-            attempt(rows[-1], lambda base=base, data=data, row=rows[-1]: measure_training(base, row, data))
+            attempt(rows[-1], lambda base=base, data=data, row=rows[-1]: measure_training(base, row, scale, data))
             on_row(rows[-1])
     compare(rows, scale, device)
     return rows
@@ -244,9 +250,9 @@ def main(line: Sequence[str] | None = None) -> int:
         parser.error("no accelerator is found here: give --tiny --device cpu to walk the rows on the miniature")
     began = time.perf_counter()
     if asked.tiny:
-        scale = Scale("mini", 2, (1, 2), 64)
+        scale = Scale("mini", 2, (1, 2), 64, 0.5)
     else:
-        scale = Scale(str(true_size.make_true_size_base(asked.out / "base")), 20, (1, 8), 256)
+        scale = Scale(str(true_size.make_true_size_base(asked.out / "base")), 20, (1, 8), 256, 8.0)
     rows = run_all(scale, device, lambda row: print(row, file=sys.stderr))
     seconds = time.perf_counter() - began
     about: dict[str, Any] = {"device": describe_device(device), "torch": torch.__version__, "seconds": round(seconds)}

@@ -42,8 +42,9 @@ from peft import LoraConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from emoscene.core import registry, run_dir, seeds
 from emoscene.data import encoding, finishing, records
@@ -275,9 +276,25 @@ def reachable_arithmetic(device: torch.device, dtype: torch.dtype) -> float:
 
 def operations(run: Callable[[int], None]) -> int:
     """Of a step, its backward pass too: those of products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
+    with OperationCounter() as counter:
         run(1)
-    return counter.get_total_flops()
+    return counter.total
+
+
+class OperationCounter(TorchDispatchMode):
+    """FLOPs by the formulas of torch's own FlopCounterMode, whose tracking of modules `autograd.grad` does not bear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute, and count by the operator's formula where it has one."""
+        made = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=made)
+        return made
 
 
 def held(row: dict[str, Any], promise: str) -> dict[str, Any]:

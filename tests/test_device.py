@@ -103,7 +103,7 @@ def test_a_large_parent_is_not_taken_for_its_child() -> None:
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ({"device": "gpu"}, "no device 'gpu': did you mean 'cpu'"),
+        ({"device": "gpu"}, "no device 'gpu': there is cuda, xpu, mps, cpu; the second of several is cuda:1"),
         ({"device": "cuda:x"}, "no device 'cuda:x'"),
         ({"device": "cuda:7"}, "--device cuda:7 is not here: there is cpu"),
         ({"dtype": "float8"}, "no dtype 'float8': did you mean 'float"),
@@ -176,7 +176,9 @@ def test_the_command_line_says_so_without_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-c", line, "generate", "a", "--device", "gpu"], capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (2, "emoscene: no device 'gpu': did you mean 'cpu'?\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("emoscene: no device 'gpu': there is cuda, xpu, mps, cpu")
+    assert done.stderr.count("\n") == 1
     with pytest.raises(UsageError, match="bfloat16"):
         read_call("generate", ["a", "--dtype", "bfloat"])
 

@@ -120,6 +120,7 @@ def test_a_file_that_only_the_launcher_reads_is_named(
     assert len(told) == bool(asked)
 
 
+@pytest.mark.slow
 def test_accelerate_launch_trains(base: str, data: Path, tmp_path: Path) -> None:
     """With the words of the guide; what it asks for stands in the run's manifest."""
     options = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "bf16", "--dynamo_backend", "no"]

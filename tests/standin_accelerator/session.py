@@ -178,6 +178,7 @@ def describe_accelerator(record: Record) -> dict[str, Any]:
         "device_count": lambda: 1,
         "set_device_index": lambda device: None,
         "current_device_index": lambda: 0,
+        "current_stream": lambda device=None: SimpleNamespace(is_capturing=lambda: False),
         "empty_cache": lambda: None,
         "memory_allocated": lambda device=None: record.memory.allocated,
         "max_memory_allocated": lambda device=None: record.memory.peak,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from emoscene.core.errors import unknown_name
+from emoscene.core.errors import UsageError
 
 DEVICES = ("cuda", "xpu", "mps", "cpu")
 """Kinds of device as torch calls them. AMD's ROCm is `cuda` there, Intel's GPUs are `xpu`, Apple's are `mps`."""
@@ -25,7 +25,7 @@ def parse_device(text: str) -> tuple[str, int | None]:
     """
     match = re.fullmatch(r"([a-z]+)(?::(\d{1,4}))?", text)
     if not match or match[1] not in DEVICES:
-        raise unknown_name("device", text, DEVICES)
+        raise UsageError(f"no device {text!r}: there is {', '.join(DEVICES)}; the second of several is cuda:1")
     if match[2] is None:
         return match[1], None
     return match[1], int(match[2])

@@ -197,8 +197,10 @@ def _explain_precision(device: torch.device, precision: str) -> str:
         return "it gains nothing by bf16"
     if device.type == "cpu":
         return "this CPU has instructions for it"
-    if precision in ("float16", "fp16"):
+    if precision == "float16":
         return "an accelerator's default"
+    if precision == "fp16":
+        return "it has no bf16 of its own"
     return "it computes in bf16 natively"
 
 

@@ -159,7 +159,8 @@ def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
 class BackgroundWriter:
     """A thread that finishes what was generated, in order, while the next images are computed.
 
-    Leaving it waits until all is finished; an error of its work is raised there, or at the next call.
+    Leaving it waits until all is finished; an error of its work is raised there, or at the next call, and what comes
+    after it is not begun.
 
     Args:
         ahead: How much may wait to be finished before a call waits.
@@ -168,6 +169,7 @@ class BackgroundWriter:
     def __init__(self, ahead: int = 32) -> None:
         self.ahead = ahead
         self.waiting: deque[Future[None]] = deque()
+        self.failed = False
 
     def __enter__(self) -> Self:
         self.pool = ThreadPoolExecutor(1)
@@ -181,7 +183,16 @@ class BackgroundWriter:
         """
         while self.waiting and (self.waiting[0].done() or len(self.waiting) >= self.ahead):
             self.waiting.popleft().result()
-        self.waiting.append(self.pool.submit(work))
+        self.waiting.append(self.pool.submit(self._finish, work))
+
+    def _finish(self, work: Callable[[], None]) -> None:
+        if self.failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self.failed = True
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
