@@ -19,6 +19,7 @@ from emoscene.core import registry
 from emoscene.core.config import list_options
 from emoscene.core.errors import TrainingDiverged, UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.data.batches import batch_indices
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import make_optimizers
 from emoscene.methods.base import choose_captions, denoising_loss, min_snr_loss
@@ -391,6 +392,18 @@ def test_a_run_ends_at_the_fourth_step_running_that_is_not_finite() -> None:
     assert seen == list(range(1, 13))
     named = str(caught.value).partition("[")[2].partition("]")[0].split(", ")
     assert sorted(named) == list("012345")
+
+
+def test_the_samples_that_a_diverged_run_names_are_those_of_its_last_step() -> None:
+    config = config_of(steps=20, ema_decay=0.0, batch_size=2)
+    learner = Plane()
+    learner.factor = float("nan")
+    drawn = [batch_indices(config.seed, step, 2, [range(6)]) for step in range(6)]
+    assert drawn[3] not in (drawn[2], drawn[4], drawn[5])
+    with pytest.raises(TrainingDiverged, match="at step 4") as caught:
+        for _ in loop.train_steps(TrainingState(learner, config), Six(), config):
+            pass
+    assert f"samples {drawn[3]}:" in str(caught.value)
 
 
 class Many:

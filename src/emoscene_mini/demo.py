@@ -9,7 +9,7 @@
         pictures/METHOD/    every picture, with the row that makes it again
 
 Which methods appear is not written here: those that need no training, and those whose weights the base brings along.
-The figures are a taste, from few prompts and seeds, each with its interval; `evaluate` is the full measurement.
+The figures are a taste, from few prompts and seeds, without intervals; `evaluate` is the full measurement.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ from emoscene.evaluation.generate import (
     parse_seeds,
     plan_samples,
 )
+from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import Judges, name_miniature
-from emoscene.evaluation.metrics.base import Array
 from emoscene.evaluation.predictions import (
     TREATED,
     GuidanceClassifier,
@@ -234,6 +234,9 @@ def _write_scores(
     lines = (json.dumps(row) for row in verdict_rows(samples, made, scores.path))
     run_dir.write_atomic(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
+    unknown = explain_missing(len({one.prompt for one in samples}), len({one.seed for one in samples}))
+    if unknown:
+        cautions.append(unknown)
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)

@@ -25,7 +25,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
-from emoscene.evaluation.metrics.base import Array
+from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import find_adapter, folders_by_method

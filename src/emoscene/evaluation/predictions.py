@@ -23,7 +23,8 @@ from emoscene.core.images import open_image
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.evaluation.metrics.base import Array, NotMeasurable, Predictions, Value, hits, predicted_labels
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import NotMeasurable, Predictions, Value, hits, predicted_labels
 from emoscene.evaluation.metrics.calibration import reliability_curve
 from emoscene.evaluation.metrics.editing import ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
