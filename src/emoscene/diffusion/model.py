@@ -176,6 +176,7 @@ class DiffusionModel:
         self.alphas_cumprod = alphas_cumprod.to(self.device)
         self.current_condition: Condition | None = None
         self.loras: tuple[str, ...] = ()  # those it has loaded: `loras.apply_loras`
+        self.memory_is_short = False  # whether methods must keep no copies of weights: `device.OutOfMemoryFallback`
 
     @classmethod
     def load(

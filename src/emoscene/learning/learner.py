@@ -30,6 +30,7 @@ from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture
+from emoscene.diffusion.device_choice import PINNED
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import Condition, DiffusionModel
 
@@ -265,7 +266,7 @@ def move_to_device(value: Any, device: torch.device | str) -> Any:
     """
     if not isinstance(value, Tensor):
         return value
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type in PINNED:
         return value.pin_memory().to(device, non_blocking=True)
     return value.to(device)
 

@@ -31,7 +31,7 @@ from emoscene.core.images import PAPER, contact_sheet, name_files
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
 from emoscene.pipeline.adapters import check_call, folders_by_method
@@ -109,6 +109,7 @@ class Session:
     ) -> None:
         check_call(base, adapter=adapter)
         self.base = load_model(base, device, dtype)
+        self.where = explain_base(self.base, device, dtype)
         self.adapters = {name: str(folder) for name, folder in folders_by_method(adapter).items()}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more_judges = tuple(judge)
