@@ -145,7 +145,14 @@ class Judge(Encoder):
         return cls(replace(config, side=pixels.side, shape=json.dumps(shape, default=str)), model)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode. What was pretrained stays in evaluation: drop-out and running means are no sample's own."""
+        """Set the mode. What was pretrained stays in evaluation: drop-out and running means are no sample's own.
+
+        Args:
+            mode: Whether to train.
+
+        Returns:
+            The judge itself.
+        """
         super().train(mode)
         if self.config.shape:
             self.model.eval()
