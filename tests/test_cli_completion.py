@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from emoscene.cli.app import complete_value
+from emoscene.cli.main import main
 from emoscene.cli.verbs import list_verbs, load_verb
 from emoscene.core import registry
 from emoscene.core.taxonomy import EMOTIONS
@@ -34,10 +35,21 @@ def test_each_shell_gets_its_script(shell):
     assert f"_EMOSCENE_COMPLETE=complete_{shell}" in done.stdout
 
 
-def test_the_script_can_be_shown():
-    done = ask({"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}, "--show-completion", "bash")
-    assert done.returncode == 0, done.stderr
-    assert "complete -o default" in done.stdout
+@pytest.mark.parametrize(
+    ("shell", "part"),
+    [("bash", "complete -o default"), ("zsh", "#compdef emoscene"), ("fish", "complete --command emoscene")],
+)
+def test_the_script_of_a_named_shell_is_shown(shell, part, capsys):
+    assert main(["--show-completion", shell]) == 0
+    assert part in capsys.readouterr().out
+
+
+def test_completion_is_installed_for_the_named_shell(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--install-completion=fish"]) == 0
+    [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert file.name == "emoscene.fish"
+    assert str(file) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,17 @@ def test_a_users_script_is_checked_by_mypy(tmp_path: Path) -> None:
     errors = [line for line in lines if ": error:" in line]
     assert "EmotionPipeline" in next(line for line in lines if "Revealed type" in line), done.stdout
     assert [int(line.split(":")[1]) for line in errors] == [9, 10, 11], done.stdout + done.stderr
+
+
+def test_a_call_may_draw_its_seed_and_an_image_has_one(monkeypatch):
+    seeds = {GenerationRequest(seed=-1, num_images_per_prompt=2).seed for _ in range(4)}
+    assert len(seeds) > 1 and min(seeds) >= 0
+    monkeypatch.setattr(request.secrets, "randbelow", lambda count: count - 1)
+    assert GenerationRequest(seed=-1, num_images_per_prompt=2).seed == request.LAST_SEED - 1
+    with pytest.raises(UsageError, match="seed=-1 is out of range: it goes from 0"):
+        GenerationParams(seed=-1)
+    with pytest.raises(UsageError, match="seed=-1 is out of range: it goes from 0"):
+        request.read_seed_list([-1])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="another seed in each of several processes"):
+        GenerationRequest(seed=-1)

@@ -24,7 +24,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
-from emoscene.web import form
+from emoscene.web import form, session
 from emoscene.web.form import check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 from emoscene.web.session import PREVIEW_SIDE, Session, Verdict
@@ -185,6 +185,21 @@ def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
     assert not studio.pipe("prompt").image_inputs.held
     with pytest.raises(UsageError, match="give a PROMPT"):
         studio.edit(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
+
+
+def test_a_method_may_be_sent_as_text():
+    assert calls.join_methods("lora") == "lora"
+    assert calls.join_methods(["lora", "guidance"]) == "lora+guidance"
+    assert calls.join_methods(None) == calls.join_methods([]) == "none"
+
+
+def test_the_least_recently_used_pipeline_is_dropped(studio, monkeypatch):
+    monkeypatch.setattr(session, "MAX_PIPELINES", 2)
+    monkeypatch.setattr(studio, "pipes", {})
+    monkeypatch.setattr(session, "load", lambda base, method, adapter: method)
+    for method in ("none", "prompt", "none", "prompt+none"):
+        assert studio.pipe(method) == method
+    assert list(studio.pipes) == ["none", "prompt+none"]
 
 
 def test_a_judge_reads_every_picture(studio, tmp_path):

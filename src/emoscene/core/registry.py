@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core.config import Option, read_toml
-from emoscene.core.errors import EmosceneError, unknown_name
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 
 HOME = Path(__file__).parent.parent
 KINDS = {
@@ -81,6 +81,26 @@ def source_file(kind: str, name: str) -> Path:
     if _is_table(point):
         return _resource_file(point)
     return _module_file(point.module)
+
+
+def split_methods(method: str) -> list[str]:
+    """Read the names of the methods of one call.
+
+    Args:
+        method: A name, or names joined by `+`.
+
+    Returns:
+        The names, in order.
+
+    Raises:
+        UsageError: A name is not known, or stands twice.
+    """
+    names = method.split("+")
+    for name in names:
+        source_file("methods", name)
+        if names.count(name) > 1:
+            raise UsageError(f"method={method} is off: {name} stands in it twice")
+    return names
 
 
 def load_plugin(kind: str, name: str) -> Any:

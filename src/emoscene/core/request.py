@@ -11,6 +11,7 @@ depends on it.
 """
 
 import dataclasses
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -33,9 +34,12 @@ from emoscene.core.parameter import (
     Parameter,
     parameter,
 )
+from emoscene.core.processes import count_processes
 from emoscene.core.taxonomy import LARGEST, check_one_source
 
 LAST_SEED = 2**32 - 1
+DRAW_SEED = -1
+"""The seed of a call that draws one."""
 MOST_IMAGES = 1_000_000
 DEFAULT_STRENGTH = 0.75  # where an image is given and no strength
 TIMESTEPS = 1000  # of Stable Diffusion's schedule; `samplers.make_scheduler` knows the base's own
@@ -155,7 +159,13 @@ class GenerationRequest:
         count=2,
     )
     seed: int = parameter(
-        0, "of the first image; the others count up", "int", SAMPLING, EVERYWHERE, span=(0, LAST_SEED), label="Seed"
+        0,
+        "of the first image; the others count up; -1 draws one, which the image records",
+        "int",
+        SAMPLING,
+        EVERYWHERE,
+        span=(DRAW_SEED, LAST_SEED),
+        label="Seed",
     )
     num_images_per_prompt: int = parameter(
         1, "how many; seeds count up", "int", OUTPUT, EVERYWHERE, span=(1, MOST_IMAGES), aliases=("num",)
@@ -208,6 +218,8 @@ class GenerationRequest:
         if self.height is not None and self.width is None:
             raise UsageError(f"height={self.height} without a width is off: give both, or the width alone")
         registry.source_file("samplers", self.sampler)
+        if self.seed == DRAW_SEED:
+            object.__setattr__(self, "seed", draw_seed(self.num_images_per_prompt))
         read_seeds(self.seed, self.num_images_per_prompt)
 
     @classmethod
@@ -294,6 +306,8 @@ def _annotation(kind: Any) -> str:
 
 PARAMETERS = list_parameters()
 NUMBERS = {name: one for name, one in PARAMETERS.items() if one.type in {"int", "float"}}
+SEED = dataclasses.replace(NUMBERS["seed"], span=(0, LAST_SEED))
+"""The seed of one image."""
 ALIASES = _list_aliases()
 BATCHED = tuple(list_parameters(BATCH))
 BATCH_SIZE = Parameter(
@@ -338,6 +352,39 @@ def read_number(name: str, value: Any) -> Any:
     return NUMBERS[name].read(value)
 
 
+def draw_seed(num: int = 1) -> int:
+    """Draw the first seed of a call at random.
+
+    Args:
+        num: How many seeds count up from it.
+
+    Returns:
+        The seed, from 0 to 2^32 - `num`.
+
+    Raises:
+        UsageError: Several processes were launched for the call: each would draw another.
+    """
+    if count_processes() > 1:
+        raise UsageError(f"seed={DRAW_SEED} draws another seed in each of several processes: give one from 0 up")
+    return secrets.randbelow(LAST_SEED + 2 - num)
+
+
+def read_seed(value: Any) -> int:
+    """Read the seed of one image.
+
+    Args:
+        value: A whole number, or its text.
+
+    Returns:
+        The seed, from 0 to 2^32 - 1.
+
+    Raises:
+        UsageError: It is no whole number, or out of bounds.
+    """
+    seed: int = SEED.read(value)
+    return seed
+
+
 def read_seeds(first: Any, num: Any = 1) -> range:
     """Count up seeds.
 
@@ -351,7 +398,7 @@ def read_seeds(first: Any, num: Any = 1) -> range:
     Raises:
         UsageError: One of the two is out of bounds, or the seeds count past the last one.
     """
-    first, num = read_number("seed", first), read_number("num_images_per_prompt", num)
+    first, num = read_seed(first), read_number("num_images_per_prompt", num)
     if first + num - 1 > LAST_SEED:
         raise UsageError(
             f"seed={first} and num_images_per_prompt={num} count past the last seed, {LAST_SEED}: give a lower seed, "
@@ -374,7 +421,7 @@ def read_seed_list(seeds: Iterable[Any]) -> list[int]:
     """
     if isinstance(seeds, range) and len(seeds) > MOST_IMAGES:
         raise UsageError(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
-    return [read_number("seed", seed) for seed in seeds]
+    return [read_seed(seed) for seed in seeds]
 
 
 def read_size(size: Any) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from emoscene.core import run_dir
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
-from emoscene.core.request import Emotion, list_parameters
+from emoscene.core.request import DRAW_SEED, Emotion, list_parameters
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
@@ -186,6 +186,8 @@ def _report_plan(
     """Say where it runs, what is odd about the call, and what was read from its words and images."""
     on_message(describe_device(pipe.base))
     first = rows[0]
+    if request.get("seed") == DRAW_SEED:
+        on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
         *pipe.remarks(prompt),
         *pipe.image_inputs.remarks(first, prompt),
