@@ -1,7 +1,7 @@
 """How many files an addition touches: each one is made in a copy of the package, used from end to end, and counted.
 
-    a generation parameter     three files: its field, the image's field, and where it acts
-    a sampler, an optimizer    one new file each
+    a generation parameter                       three files: its field, the image's field, and where it acts
+    a sampler, an optimizer, an export format    one new file each
 
 The edits below are all that is done to the copy. If another file had a list of its own, what was added would be missing
 there: in the help, in the command line, in Python's keywords and their types, in a PNG, or in training. So the test
@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import tiny
+from emoscene.core.taxonomy import EMOTIONS
 
 ROOT = Path(__file__).parent.parent
 PARAMETER = {
@@ -42,6 +43,17 @@ PARAMETER = {
 """Of each file, the text before which something is written, and what."""
 SAMPLER = '# DEIS: a multistep method.\nlabel = "DEIS"\nscheduler = "DEISMultistepScheduler"\n'
 OPTIMIZER = '# RMSprop.\nclass = "torch.optim.RMSprop"\n\n[settings]\nalpha = 0.9\n'
+
+FORMAT = '''"""The words of an inversion as one text file."""
+
+from emoscene.exports.artifact import Artifact, ExportBundle
+
+
+def words(artifact: Artifact) -> ExportBundle:
+    """Plan the file."""
+    text = "\\n".join(artifact.tokens).encode()
+    return ExportBundle("emoscene", {"words.txt": text}, {"words.txt": "the words"}, "print('awe')", "not at all")
+'''
 
 USE_PARAMETER = """
 import contextlib, io, json, sys, typing
@@ -107,6 +119,34 @@ with contextlib.redirect_stdout(io.StringIO()):
 said["row"], said["a1111"] = read_params(file).sampler, Image.open(file).info["parameters"]
 again = emoscene.load(base, device="cpu")("a dog", num_inference_steps=3, sampler="deis")
 said["python"] = again.images[0].tobytes() == Image.open(file).tobytes()
+print(json.dumps(said))
+"""
+USE_FORMAT = """
+import contextlib, io, json, sys
+from pathlib import Path
+
+import emoscene
+from emoscene.cli.main import main
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import learner
+from emoscene.methods.inversion import Inversion
+
+base, out = sys.argv[1:]
+said = {"package": emoscene.__file__}
+with contextlib.redirect_stdout(io.StringIO()) as shown:
+    main(["export", "--help"])
+    main(["ls", "formats"])
+said["help"] = " ".join(shown.getvalue().split())
+trained = Path(out, "trained")
+trained.mkdir(parents=True)
+model = DiffusionModel.load(base)
+learner.save_learner(Inversion.from_scratch(Inversion.Config(), model), "inversion", trained, model)
+with contextlib.redirect_stdout(io.StringIO()):
+    line = ["export", str(trained), "--to=words", f"--base={base}", "--steps=1", "--device=cpu", f"--out={out}/line"]
+    said["code"] = main(line)
+emoscene.export(trained, to="words", base=base, steps=1, device="cpu", out=f"{out}/python", on_message=str)
+said["files"] = [Path(out, name, "words.txt").read_text().split() for name in ("line", "python")]
+said["card"] = Path(out, "line", "README.md").read_text()
 print(json.dumps(said))
 """
 USE_OPTIMIZER = """
@@ -219,6 +259,16 @@ def test_an_optimizer_is_one_file(package: Path) -> None:
     assert "rmsprop" in said["help"]
     assert said["moved"] and said["made"] == ["RMSprop", 0.9]
     assert list_touched(before, package) == ["learning/optimizer_specs/rmsprop.toml"]
+
+
+def test_an_export_format_is_one_file(package: Path) -> None:
+    before = digest_files(package)
+    (package / "exports/formats/words.py").write_text(FORMAT, encoding="utf8")
+    said = use(package, USE_FORMAT)
+    assert said["help"].count("words") >= 2
+    assert (said["code"], said["files"]) == (0, [list(EMOTIONS)] * 2)
+    assert "words.txt" in said["card"]
+    assert list_touched(before, package) == ["exports/formats/words.py"]
 
 
 def test_a_file_too_few_is_noticed(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,8 +193,10 @@ def encode_captions(job: BuildJob) -> None:
     shape = (len(data), len(KINDS), *base.silence.shape)
 
     def part(first: int) -> np.ndarray:
-        notes = data.notes[first : first + BITE]
-        texts = base.encode_captions([note[kind] for note in notes for kind in KINDS])
+        captions: list[str] = []
+        for note in data.notes[first : first + BITE]:
+            captions += [note[kind] for kind in KINDS]
+        texts = base.encode_captions(captions)
         return texts.view(-1, *shape[1:]).half().numpy()
 
     run_dir.write_atomic(target, lambda path: _fill(path, np.float16, part, shape))
@@ -279,7 +281,7 @@ def _decode_some(job: BuildJob, data: RenderedImages, count: int) -> None:
     vae = _autoencoder(job, _newest_base(job, "decoder", "vae")).vae
 
     def part(first: int) -> np.ndarray:
-        pixels = data.read(range(first, min(first + BITE, count)), ["picture"])["picture"]
+        pixels = data.read(range(first, min(first + BITE, count)), ["image"])["image"]
         with torch.inference_mode():
             made = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
         return ((made / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()

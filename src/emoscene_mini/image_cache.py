@@ -61,7 +61,7 @@ class RenderedImages:
         return self._column(column, list(range(len(self))))
 
     def _column(self, column: str, indices: list[int]) -> Any:
-        if column in ("pixels", "picture"):
+        if column in ("pixels", "image"):
             pixels = torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()
             return pixels if column == "pixels" else pixels.float() / 127.5 - 1
         if column == "again":

@@ -232,7 +232,7 @@ def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
         places = list(range(len(data)))
         truth = [judge.labels.index(data.pictures.notes[place]["scene"]) for place in places]
     with torch.no_grad():
-        parts = [data.read(places[i : i + 64], ["picture"])["picture"] for i in range(0, len(places), 64)]
+        parts = [data.read(places[i : i + 64], ["image"])["image"] for i in range(0, len(places), 64)]
         answers = torch.cat([judge.encode(part)[0].argmax(1) for part in parts])
     return float((answers == torch.tensor(truth)).float().mean())
 

@@ -66,7 +66,7 @@ class Mini(Source):
                 rendered=True,
             )
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
+    def read_images(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """Rendered in order, several at once."""
         dealt = [self.seed(number) for number in numbers]
         workers = None if self.config.workers < 0 else self.config.workers

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,9 +26,11 @@ _WORD = re.compile(r"[a-z]+|[^\sa-z]+")
 def world_vocabulary(count: int = PLANS) -> list[str]:
     """The world's vocabulary: the words of these many pictures' captions, pairs kept from training among them."""
     seeds = roles.role_seeds("base", count)
-    said = (captions(plan(seed, held_out=seed % 8 == 0)) for seed in seeds)
-    counted = Counter(word for both in said for text in both for word in _WORD.findall(text.lower()))
-    return sorted(word for word in counted if word.isalpha())
+    words: set[str] = set()
+    for seed in seeds:
+        for caption in captions(plan(seed, held_out=seed % 8 == 0)):
+            words.update(_WORD.findall(caption.lower()))
+    return sorted(word for word in words if word.isalpha())
 
 
 def train_tokenizer(vocabulary: Iterable[str]) -> CLIPTokenizer:

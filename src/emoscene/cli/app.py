@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.completion import Shells, get_completion_script, install
+from typer._completion_shared import Shells, get_completion_script, install
 from typer.core import TyperGroup
 
 import emoscene
@@ -63,10 +63,10 @@ def read_call(verb: str, line: Sequence[str]) -> Call | None:
         words, switches = _take_switches(load_verb(verb), words)
     try:
         extra = words, literal, switches
-        found = make_program().main([verb, *words], prog_name="emoscene", standalone_mode=False, obj=extra)
+        call = make_program().main([verb, *words], prog_name="emoscene", standalone_mode=False, obj=extra)
     except typer.TyperException as error:
         raise _explain_refusal(verb, line, error) from None
-    return found if isinstance(found, Call) else None
+    return call if isinstance(call, Call) else None
 
 
 class VerbGroup(TyperGroup):

@@ -51,7 +51,15 @@ R = TypeVar("R", bound="GenerationRequest")
 
 
 EVERYWHERE = (CALL, CLI, WEB)
-HEADING = "class GenerationWords(TypedDict, total=False):"
+WRITTEN = "# both written by `python -m emoscene.core.request`\n"
+TYPED = {
+    "EvaluationWords": (EVALUATE, "What `evaluate` takes beside its own arguments: fields of `GenerationRequest`."),
+    "GenerationWords": (
+        CALL,
+        "What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`.",
+    ),
+}
+"""The classes of keywords: the parameters of each, and its sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +254,19 @@ class GenerationRequest:
         return self.width, self.height
 
 
-# written by `python -m emoscene.core.request`
+# both written by `python -m emoscene.core.request`
+class EvaluationWords(TypedDict, total=False):
+    """What `evaluate` takes beside its own arguments: fields of `GenerationRequest`."""
+
+    negative_prompt: str
+    num_inference_steps: int
+    sampler: str
+    guidance_scale: float | None
+    guidance_interval: tuple[float, float]
+    width: int | None
+    height: int | None
+
+
 class GenerationWords(TypedDict, total=False):
     """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""
 
@@ -445,30 +465,30 @@ def read_size(size: Any) -> tuple[int, int]:
 
 
 def typed_words() -> str:
-    """Write the class `GenerationWords`: the keywords of a pipeline, for editors and type checkers.
+    """Write the classes of keywords, for editors and type checkers.
 
     Returns:
-        Its text, as this file has it.
+        Their text, as this file has it.
     """
-    lines = [
-        HEADING,
-        '    """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""',
-        "",
-    ]
-    for name, one in list_parameters(CALL).items():
-        lines.append(f"    {name}: {one.annotation}")
-    return "\n".join(lines) + "\n"
+    classes = []
+    for name, (scope, sentence) in TYPED.items():
+        lines = [f"class {name}(TypedDict, total=False):", f'    """{sentence}"""', ""]
+        for key, one in list_parameters(scope).items():
+            lines.append(f"    {key}: {one.annotation}")
+        classes.append("\n".join(lines))
+    return "\n\n\n".join(classes) + "\n"
 
 
 def write_typed_words(file: Path) -> None:
-    """Bring the class `GenerationWords` in this module's file to what the request has.
+    """Bring the classes of keywords in this module's file to what the request has.
 
     Args:
         file: The file.
     """
-    before, _, after = file.read_text(encoding="utf8").partition(f"\n{HEADING}\n")
-    _, gap, rest = after.partition("\n\n\n")
-    file.write_text(f"{before}\n{typed_words()}{gap[1:]}{rest}", encoding="utf8", newline="\n")
+    before, _, after = file.read_text(encoding="utf8").partition(f"\n{WRITTEN}")
+    _, following, rest = after.partition("\n\n\ndef list_parameters")
+    text = f"{before}\n{WRITTEN}{typed_words()}{following[1:]}{rest}"
+    file.write_text(text, encoding="utf8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.data.workers import WorkerGroup
 from emoscene.diffusion.device import NO_ROOM, explain_full_memory
-from emoscene.diffusion.device_choice import choose_device
+from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
@@ -80,6 +80,7 @@ def prepare(
     dry_run: bool = False,
     base: str = "mini",
     device: str | None = None,
+    dtype: str | None = None,
     on_message: Callable[[str], None] = print,
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
@@ -96,6 +97,7 @@ def prepare(
         dry_run: Report what would be done, and write nothing.
         base: The base whose autoencoder encodes the images.
         device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        dtype: In which the autoencoder encodes: `float32`, `float16` or `bfloat16`; `float32` if left out.
         on_message: Receives sentences about the progress.
         on_progress: Receives the numbers of images done and in total, in each pass.
         settings: Fields of `Config` and of the source's own `Config`.
@@ -116,13 +118,15 @@ def prepare(
     _check_choice(source, cls, limit, per_emotion, split)
     place = choose_device(device)
     with explain_full_memory(NO_ROOM.format(base=base)):
-        backbone = DiffusionModel.load(base, place)
+        backbone = DiffusionModel.load(base, place, choose_dtype(dtype or "float32", place))
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
     mark = {}
     if eyes:
         mark["emotion_clip"] = run_dir.fingerprint_folder(locate_model(eyes))
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
+    if dtype not in {None, "float32"}:
+        call["dtype"] = dtype
     if is_of_rendered_world(voice) and config.captioner:
         call |= {"captioner_asked": True}
     images = _open_source(source, cls, root, own, config, backbone, limit)

@@ -315,13 +315,13 @@ def measure_share(hit: Array, keep: Array, readings: Predictions, draws: int = 1
     Returns:
         The value, from 0 to 1.
     """
-    found = measure_mean(hit, keep, readings, draws, by)
+    share = measure_mean(hit, keep, readings, draws, by)
     edge = 0.025 ** (1 / max(1, len(np.unique(readings.prompt[keep > 0]))))
-    if found.value == 1:
-        return replace(found, low=edge, high=1.0)
-    if found.value == 0:
-        return replace(found, low=0.0, high=1 - edge)
-    return found
+    if share.value == 1:
+        return replace(share, low=edge, high=1.0)
+    if share.value == 0:
+        return replace(share, low=0.0, high=1 - edge)
+    return share
 
 
 def weighted_mean(values: Array, weights: Array) -> float:
