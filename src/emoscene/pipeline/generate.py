@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from emoscene.core import run_dir
+from emoscene.core.callbacks import ignore_event
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
@@ -150,7 +151,7 @@ def generate(
         default = f"no --method was given: {method} conveys the emotion"
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
-    pipe.on_message = on_message = on_message or _ignore_message
+    pipe.on_message = on_message = on_message or ignore_event
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
     if default:
         on_message(default)
@@ -205,7 +206,3 @@ def _asks_for_emotion(emotion: Emotion | list[Emotion], request: Mapping[str, An
     if any(one and one != "neutral" for one in several):
         return True
     return any(request.get(name) is not None for name in ("valence", "arousal", "emotion_image"))
-
-
-def _ignore_message(remark: str) -> None:
-    """Say nothing."""
