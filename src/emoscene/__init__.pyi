@@ -63,7 +63,7 @@ def evaluate(
     base: str = "mini",
     lora: str | Path | Sequence[str | Path] | None = None,
     emotion_scale: float = 1.0,
-    prompts: str | Path | Sequence[Prompt] = ...,
+    prompts: str | Path | Sequence[Prompt] | None = None,
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
