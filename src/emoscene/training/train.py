@@ -422,10 +422,10 @@ def make_sheet_generator(
     Raises:
         UsageError: Sheets are asked for, and the learner generates no images.
     """
-    if not job.config.pictures_every:
+    if not job.config.images_every:
         return None
     if not isinstance(learner, Method):
-        raise UsageError(f"pictures_every: {job.name} generates no images; leave it out")
+        raise UsageError(f"images_every: {job.name} generates no images; leave it out")
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
     emotions: list[Any] = [None, *EMOTIONS]
