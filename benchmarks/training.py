@@ -55,7 +55,7 @@ from emoscene.diffusion.device import choose_training_device as training_device
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation import true_size
 from emoscene.learning.learner import Batch, Learner
-from emoscene.learning.precision import attention_kernel
+from emoscene.learning.precision import training_kernels
 from emoscene.methods.base import denoising_loss
 from emoscene.training import loop
 from emoscene.training.dataloader import prefetch_batches
@@ -160,7 +160,7 @@ def bare(learner: Learner, data: PreparedDataset, config: Config, kind: str) -> 
 
     def run(count: int) -> None:
         for _ in range(count):
-            with learner.attach(), attention_kernel(training_device()):
+            with learner.attach(), training_kernels(training_device()):
                 with torch.autocast(training_device().type, torch.bfloat16, enabled=kind == "bf16"):
                     loss = learner(batch).mean()
                 loss.backward()

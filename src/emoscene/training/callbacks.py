@@ -25,8 +25,8 @@ from emoscene.core.errors import UsageError, install_command, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.learning.learner import Batch, Learner, move_to_device
-from emoscene.learning.precision import attention_kernel
+from emoscene.learning.learner import Batch, Learner
+from emoscene.learning.precision import training_kernels
 from emoscene.training.state import Config, Step, TrainingState
 
 AT_ONCE = 32  # images of a validation
@@ -198,8 +198,8 @@ def validation_losses(learner: Learner, data: Data, places: Sequence[int], devic
     for slots in _slots_by_shape(data, places):
         columns = data.read([places[slot] for slot in slots], [*learner.columns, "emotion"])
         emotions.append(columns["emotion"])
-        batch = Batch({name: move_to_device(value, device) for name, value in columns.items()}, 0, -1, slots, device)
-        with learner.attach(), attention_kernel(device):
+        batch = Batch(columns, 0, -1, slots).to(device)
+        with learner.attach(), training_kernels(device):
             found.append(learner(batch).float().cpu())
     losses, emotion = torch.cat(found), torch.cat(emotions)
     means = {"all": round(float(losses.mean()), 8)}

@@ -41,7 +41,7 @@ from emoscene.diffusion.device import (
     explain_full_memory,
     round_weights,
 )
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.model import PARTS, DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
@@ -54,6 +54,8 @@ from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
 
 UNSEEN = "selector"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a base is loaded in on a GPU."""
 NO_ROOM = (
     "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
     "smaller batch or a smaller learner takes less"
@@ -223,7 +225,9 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
 
 
 def load_training_model(base: str, config: Config, cls: type[Learner]) -> DiffusionModel:
-    """Load the base to train on it: rounded where it computes in bf16, compiled or checkpointed if asked.
+    """Load the base to train on it: in the precision that it computes in, compiled or checkpointed if asked.
+
+    What training does not use stays in main memory.
 
     Args:
         base: A name, a folder, a file or a hub id.
@@ -237,9 +241,14 @@ def load_training_model(base: str, config: Config, cls: type[Learner]) -> Diffus
         UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
     device = choose_training_device()
-    half = device.type == "cuda" and choose_precision(config.precision, device) == "bf16"
-    backbone = DiffusionModel.load(base, device, torch.bfloat16 if half else torch.float32)
     through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    dtype = torch.float32
+    if device.type == "cuda":
+        dtype = DTYPES[choose_precision(config.precision, device)]
+    used = cls.base_parts
+    if config.pictures_every:
+        used = PARTS
+    backbone = DiffusionModel.load(base, device, dtype, used)
     if (config.checkpointing or config.compile) and not through_unet:
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device.type == "cuda":
