@@ -458,7 +458,7 @@ class DiffusionModel:
         Returns:
             alphabar [B, 1, 1, 1] in (0, 1).
         """
-        t = torch.as_tensor(t, device=self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
+        t = move_to_device(torch.as_tensor(t), self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
         low, high = t.floor().long(), t.ceil().long()
         logs = self.alphas_cumprod.log()
         return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)
