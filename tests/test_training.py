@@ -345,17 +345,17 @@ def test_noise_is_drawn_by_the_readers(tmp_path: Path, monkeypatch: pytest.Monke
     """Every random number of a step of `guidance` comes from a thread that reads ahead, and is the one asked for."""
     cls = registry.load_plugin("methods", "guidance")
     learner = cls.from_scratch(cls.Config(width=16), DiffusionModel.load(str(tiny.make(tmp_path))))
-    plain, threads, make = [], set(), seeds.torch_generator
+    plain, threads, derive = [], set(), seeds.derive_seed
     for step in range(3):
         batch = Batch(tiny.columns(6), FAST.seed, step, range(6))
         plain.append((batch.normal("noise", 4, 8, 8), batch.timesteps()))
 
-    def make_generator(seed: int, *words: str | int, device: str = "cpu") -> torch.Generator:
+    def derive_seed(seed: int, *words: str | int) -> int:
         if words[0] in ("noise", "timestep"):
             threads.add(threading.current_thread())
-        return make(seed, *words, device=device)
+        return derive(seed, *words)
 
-    monkeypatch.setattr(seeds, "torch_generator", make_generator)
+    monkeypatch.setattr(seeds, "derive_seed", derive_seed)
     asked: list[Batch] = []
     compute = cls.compute_loss
     monkeypatch.setattr(cls, "compute_loss", lambda self, batch: asked.append(batch) or compute(self, batch))

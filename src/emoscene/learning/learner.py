@@ -64,9 +64,9 @@ class Batch:
     def _draw(self, word: str, fill: Any, shape: tuple[int, ...]) -> Tensor:
         key = fill, word, shape
         if key not in self.drawn:
-            numbers = torch.empty(len(self.slots), *shape)
+            numbers, generator = torch.empty(len(self.slots), *shape), torch.Generator()
             for row, slot in zip(numbers, self.slots, strict=True):
-                fill(row, generator=seeds.torch_generator(self.seed, word, self.step, slot))
+                fill(row, generator=generator.manual_seed(seeds.derive_seed(self.seed, word, self.step, slot)))
             self.drawn[key] = move_to_device(numbers, self.device)
         return self.drawn[key]
 
