@@ -375,6 +375,8 @@ def test_a_sample_draws_the_same_alone_and_in_any_batch() -> None:
     """To the bit what torch's own functions draw from the sample's generator."""
     batch = Batch({}, 3, 7, [0, 2, 5])
     for place, slot in enumerate(batch.slots):
+        draw = seeds.torch_generator(3, "offset", 7, slot)
+        assert torch.equal(batch.normal("offset", 1)[place], torch.randn(1, generator=draw))
         draw = seeds.torch_generator(3, "noise", 7, slot)
         assert torch.equal(batch.normal("noise", 4, 6, 5)[place], torch.randn(4, 6, 5, generator=draw))
         draw = seeds.torch_generator(3, "timestep", 7, slot)
