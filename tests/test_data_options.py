@@ -20,7 +20,7 @@ from emoscene.data.preparation import prepare
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.learning.learner import load_learner, save_learner
-from emoscene.training.callbacks import validation_losses
+from emoscene.training.callbacks import image_losses, mean_losses
 from emoscene.training.train import train
 
 SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
@@ -96,7 +96,9 @@ def test_rows_of_a_shape_go_together(shaped, base):
 def losses_by_shape(learner, data):
     """The loss of all images of each shape, at noise and timesteps that are always the same."""
     learner.eval()
-    return np.array([validation_losses(learner, data, rows, torch.device("cpu"))["all"] for rows in data.rows_by_shape])
+    return np.array(
+        [mean_losses(*image_losses(learner, data, rows, torch.device("cpu")))["all"] for rows in data.rows_by_shape]
+    )
 
 
 @pytest.mark.parametrize(("name", "steps", "mean", "worst"), [("lora", 40, 0.7, 0.7), ("guidance", 120, 0.9, 1.1)])

@@ -168,7 +168,9 @@ def test_what_checkpoints_take_by_hand() -> None:
     weights, trained = 15 * 4, 10 * 4
     cases = [((0.0, 0, 1), 2), ((0.9, 0, 1), 3), ((0.0, 3, 1), 3), ((0.9, 3, 4), 4)]
     for (decay, patience, kept), copies in cases:
-        config = config_of(ema_decay=decay, patience=patience, checkpoints_total_limit=kept)
+        config = config_of(
+            ema_decay=decay, patience=patience, checkpoints_total_limit=kept, load_best_model_at_end=False
+        )
         assert dry_run.estimate_disk(Two(), config) == ((kept + 1) * (weights + copies * trained), 15 * 2)
 
 
@@ -249,3 +251,12 @@ def test_the_card_holds_what_a_learner_measured_of_itself(folder: str, tmp_path:
 )
 def test_sizes_are_in_decimal_units(number, text):
     assert dry_run._format_bytes(number) == text
+
+
+def test_data_of_version_0_1_without_captions_are_prepared_again_without_them() -> None:
+    """Its manifests said captioner: false; true and a name stay as they are."""
+    lacking = {"emotion_clip": "EmotionCLIP's vectors"}
+    for said, meant in ((False, "none"), ("some/blip", "some/blip")):
+        call = {"source": "imagefolder", "root": "photos", "captioner": said, "base": "mini", "out": "there"}
+        given = train_verb._preparation_call(call, lacking)
+        assert given == {"source": "imagefolder", "root": "photos", "captioner": meant}

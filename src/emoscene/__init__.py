@@ -32,6 +32,7 @@ MODULES = {
     "doctor": "cli.doctor",
     "web": "web",
     "ls": "cli.help",
+    "clean": "cli.storage",
     "show": "cli.help",
 }
 """Where each function lives. `web` is a package as well, and callable: the package itself is the verb."""

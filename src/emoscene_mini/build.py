@@ -52,6 +52,7 @@ from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
+LAST = "load_best_model_at_end=no"  # the shipped adapters are those of the last step
 BITE = 40  # pictures encoded at a time
 
 
@@ -250,7 +251,7 @@ def train_adapters(job: BuildJob) -> None:
     _torchrun(job, [*words, f"emotion_clip={eyes}", "workers=0", "flips=yes"], "prepare")
     for name in ADAPTERS:
         saved = job.work / name
-        words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]
+        words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base, LAST]
         _torchrun(job, words + ["--resume"] * (saved / "checkpoints").exists(), name)
         _ship_part(job, name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 
 from emoscene.evaluation.metrics.base import Value
 
@@ -24,6 +25,9 @@ def make_claim(what: str, value: Value | float, target: str, met: bool | None, f
     """A claim from a figure, with its interval where it has one."""
     met = None if met is None else bool(met)  # not NumPy's
     if isinstance(value, Value):
-        figure = f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
+        figure = f"{value.value:{form}}"
+        if isnan(value.low):
+            return Claim(what, figure, target, met, value.value)
+        figure += f" [{value.low:{form}}, {value.high:{form}}]"
         return Claim(what, figure, target, met, value.value, value.low, value.high)
     return Claim(what, f"{value:{form}}", target, met, float(value))

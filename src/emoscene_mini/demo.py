@@ -9,7 +9,7 @@
         pictures/METHOD/    every picture, with the row that makes it again
 
 Which methods appear is not written here: those that need no training, and those whose weights the base brings along.
-The figures are a taste, from few prompts and seeds, each with its interval; `evaluate` is the full measurement.
+The figures are a taste, from few prompts and seeds, without intervals; `evaluate` is the full measurement.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import workers
 from emoscene.diffusion.device import load_model
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.generate import Prompt, generate_samples, load_prompts, plan_samples
 from emoscene.evaluation.judges import judge_fingerprints as judges_at
 from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Value, asked_probability
@@ -142,7 +142,7 @@ def write_page(
 
 def choose_prompts() -> list[Prompt]:
     """The first prompt of each scene shown."""
-    every = load_prompts(PROMPTS)
+    every = load_prompts("mini")
     return [next(prompt for prompt in every if prompt.scene == scene) for scene in SCENES]
 
 

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import emoscene
 from emoscene.cli.calls import Call, list_settings, make_call
-from emoscene.cli.help import KINDS, list_things
+from emoscene.cli.help import KINDS, STORED, list_things
 from emoscene.cli.options import format_value, lacks_value, spell_flags
 from emoscene.cli.verbs import Verb, list_verbs, load_verb
 from emoscene.core import registry
@@ -228,7 +228,8 @@ def complete_word(verb: Verb, words: Sequence[str]) -> list[str]:
         "tune": registry.list_names("methods"),
         "prepare": registry.list_names("sources"),
         "show": list_things(),
-        "ls": list(KINDS),
+        "ls": [*KINDS, *STORED],
+        "clean": list(STORED),
     }
     plain = [word for word in words if "=" not in word]
     if verb.name in names and not plain:

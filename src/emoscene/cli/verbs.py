@@ -36,6 +36,7 @@ EXAMPLES = {
     "doctor": "",
     "web": "--port 7860",
     "ls": "methods",
+    "clean": "runs --root out",
     "show": "lora",
 }
 """What may follow each on a line."""

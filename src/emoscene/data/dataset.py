@@ -66,7 +66,10 @@ class PreparedDataset:
         else:
             self.places = np.arange(len(roles))
         if not len(self.places):
-            raise UsageError(f"{folder} has no images for {role}: prepare more, or with a larger share (--split)")
+            remedy = "prepare more, or with a larger share (--split)"
+            if role == "judges":
+                remedy = "prepare them with --split roles, or use a published judge (--judge)"
+            raise UsageError(f"{folder} has no images for {role}: {remedy}")
 
     def __len__(self) -> int:
         return len(self.places)

@@ -15,6 +15,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode_file
 from emoscene.data.image_checks import silence_pillow
+from emoscene.data.listing import report_unused
 from emoscene.data.sources.base import Source
 
 LOOKED = 512  # images whose labels are counted
@@ -85,6 +86,9 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     for note in found:
         if not note.reason:
             sound.append(note)
+    on_message: list[str] = []
+    report_unused(source, on_message.append)
+    yield from on_message
     yield f"{total} images, of which at most {images} are taken; {len(found)} were looked at for what follows"
     if len(sound) < len(found):
         first = next(note for note in found if note.reason)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,35 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
             raise UsageError(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")
     kept.parent.mkdir(exist_ok=True)
     run_dir.write_atomic(kept, stamp.encode())
+
+
+def count_unused(source: Source) -> dict[str, int]:
+    """Count the files that lie among a source's images and are not used.
+
+    Args:
+        source: The source.
+
+    Returns:
+        Their number by ending; "none" for files without one.
+    """
+    counts: Counter[str] = Counter()
+    for path in source.unused_files():
+        counts[path.suffix.lower() or "none"] += 1
+    return dict(sorted(counts.items()))
+
+
+def report_unused(source: Source, on_message: Callable[[str], None]) -> None:
+    """Say how many files that lie among a source's images are not used.
+
+    Args:
+        source: The source.
+        on_message: Receives the sentence, if there are such files.
+    """
+    files = source.unused_files()
+    if files:
+        counts = ", ".join(f"{ending} {count}" for ending, count in count_unused(source).items())
+        whose = "files are neither images of this source nor their captions, and are not used"
+        on_message(f"{len(files)} {whose} ({counts}), such as {files[0]}")
 
 
 def stamp_files(paths: Iterable[Path]) -> str:

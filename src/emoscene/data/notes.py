@@ -35,6 +35,9 @@ SCHEMA = pa.schema(
     }
 )
 
+PANORAMA = "a panorama, of which less than half is kept"
+"""What is said of an image in `mended` where the cut to the wanted size takes most of it."""
+
 
 @dataclass(frozen=True)
 class ImageNote:

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from emoscene.core.errors import EmosceneError, UsageError, download_command
+from emoscene.core.paths import SNAPSHOTS
 from emoscene.core.run_dir import DISK_FULL_ERRORS
 
 ID = re.compile(r"(?![^@]*(?:--|\.\.))(\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git))(?:@([\w./-]+))?")
@@ -58,6 +59,21 @@ def resolve_folder(place: str | Path, wanted: Sequence[str] = WEIGHTS) -> Path:
     if Path(place).exists() or not named:
         return Path(place)
     return fetch(named[1], named[2], wanted)
+
+
+def name_snapshot(folder: Path) -> str:
+    """Name a folder as a row of images does.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        `owner/name@COMMIT` for one of the hub's cache, else the folder's own name.
+    """
+    kind, _, model = folder.parent.parent.name.partition("--")
+    if folder.parent.name == SNAPSHOTS and kind == "models":
+        return f"{model.replace('--', '/')}@{folder.name}"
+    return folder.name
 
 
 def find_cached(source: str, revision: str | None = None, wanted: Sequence[str] = WEIGHTS) -> Path | None:

@@ -38,6 +38,7 @@ from emoscene.encoders.base import (
     load_pretrained,
     load_tokenizer,
     locate_model,
+    measure_accuracy,
     read_model_config,
 )
 from emoscene.learning.learner import Batch
@@ -163,17 +164,9 @@ class EmotionCLIP(Encoder):
         """
         return self._encode_tokens(move_to_device(self._tokenize(texts), self.ids.device))
 
-    @torch.no_grad()
     def validate(self, data: Any) -> dict[str, Any]:
         """Share of right answers, over the images of one emotion alone."""
-        right, counted = 0, 0
-        for first in range(0, len(data), 64):
-            rows = data.read(range(first, min(first + 64, len(data))), ["picture", "weights"])
-            answers = self.encode(rows["picture"].to(self.ids.device))[0].argmax(1).cpu()
-            pure = rows["weights"].max(1).values == 1
-            right += int((answers == rows["weights"].argmax(1))[pure].sum())
-            counted += int(pure.sum())
-        return {"accuracy": round(right / max(counted, 1), 4), "pictures": counted}
+        return measure_accuracy(self, data)
 
     def extra_files(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights; the tokenizer's files where it has just been trained."""

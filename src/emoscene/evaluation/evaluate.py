@@ -43,18 +43,18 @@ from emoscene.diffusion import loras
 from emoscene.diffusion.device_choice import choose_device
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
-    PROMPTS,
     Prompt,
     See,
     adapter_folders,
+    default_prompts,
     generate_and_predict,
     generate_samples,
     load_prompts,
     parse_seeds,
     plan_samples,
 )
-from emoscene.evaluation.judges import Judges, name_miniature
-from emoscene.evaluation.metrics.base import Array
+from emoscene.evaluation.intervals import Array, explain_missing
+from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
 from emoscene.evaluation.predictions import (
     TREATED,
     GuidanceClassifier,
@@ -69,7 +69,7 @@ from emoscene.evaluation.predictions import (
 from emoscene.learning.precision import peak_memory
 from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import locate_adapter, runtime_settings, update_weights, weight_fingerprints
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
 
@@ -84,7 +84,7 @@ def evaluate(
     base: str = "mini",
     lora: str | Path | Sequence[str | Path] | None = None,
     emotion_scale: float = 1.0,
-    prompts: str | Path | Sequence[Prompt] = PROMPTS,
+    prompts: str | Path | Sequence[Prompt] | None = None,
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
@@ -105,13 +105,15 @@ def evaluate(
     Args:
         out: The folder to write.
         method: The method; left out, the adapters say it.
-        adapter: Folders that `train` wrote.
+        adapter: Folders that `train` wrote, or adapters of the hub, `owner/name@COMMIT`.
         base: A base's name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere, which the base loads, each with its scale: `style.safetensors:0.8`.
         emotion_scale: The emotion scale of the images.
-        prompts: A file with one prompt a line.
+        prompts: A file with one prompt a line, or a name of `emoscene ls prompts`; left out, those of the base's own
+            world, else 60 everyday ones.
         seeds: The first and past-the-last seed of each prompt and emotion, such as `0:4`.
-        judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier.
+        judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier;
+            `=LABELS.toml` after a classifier says which emotions its labels are.
         data: A prepared folder, whose held-out images give the judges' ceiling and the distances.
         images: A folder of images to judge, from anywhere, instead of a method.
         clip: A CLIP for the alignment with the prompts and for semantic diversity: a folder or a hub id.
@@ -132,7 +134,7 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    asked = load_prompts(prompts)
+    asked = load_prompts(prompts or default_prompts(base))
     check_words((word for word in generation if word in ALIASES), ())
     late = {key: generation.pop(key) for key in list(generation) if key not in GENERATION}
     call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base}
@@ -140,6 +142,7 @@ def evaluate(
     call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": run_dir.as_list(judge)}
     call |= {"data": data, "pictures": images, "settings": late, **generation}
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
+    call |= _drop_unset(label_maps=digest_label_maps(call["judge"]))
     call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_images)
     where = str(choose_device(device))
     pipe = None if images else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
@@ -149,7 +152,7 @@ def evaluate(
     samples, lost = find_samples(Path(images)) if images else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = _begin(out, call, _run_dirs([*call["adapter"], data, images]), pipe, on_message)
+    scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
     if not scores.is_done:
         predictor = None if keep_images or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
         samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message)
@@ -219,6 +222,9 @@ def _write_scores(
     lines = (json.dumps(row) for row in verdict_rows(samples, made, scores.path))
     run_dir.write_atomic(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
+    unknown = explain_missing(len({one.prompt for one in samples}), len({one.seed for one in samples}))
+    if unknown:
+        cautions.append(unknown)
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)

@@ -23,7 +23,8 @@ from typing import Any
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import open_image, read_params
+from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
+from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.core.request import read_number
@@ -31,7 +32,8 @@ from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weight
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline.image_folder import INDEX, OLD_INDEX
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+SMALLEST = 16  # pixels of a side
+NAMED = 50  # images that were left out and are named
 LISTS = (INDEX, OLD_INDEX, "*.csv")
 ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
 """What others call our columns."""
@@ -52,11 +54,11 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     """
     if not folder.is_dir():
         raise UsageError(f"no images in {folder}: it is not there")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
     outside = [file for file in files if not is_inside(folder, file)]
     files = [file for file in files if file not in outside]
     if not files:
-        raise UsageError(f"no images in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
+        raise UsageError(f"no images in {folder}: {', '.join(FORMATS)} are read, and no links that lead out")
     lists: list[Path] = []
     for name in LISTS:
         lists += folder.rglob(name)
@@ -68,12 +70,12 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         if "image" in row and is_inside(folder, Path(row["place"], row["image"])):
             originals.add(real_path(Path(row["place"], row["image"])))
     files = [file for file in files if real_path(file) in listed or real_path(file) not in originals]
-    samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
+    samples, texts, lost, gone = list[Sample](), dict[str, int](), dict[Path, str](), list[str]()
     for number, file in enumerate(files):
         try:
             told = read_chunk(file) | listed.pop(real_path(file), {})
-        except (UsageError, EmosceneError):
-            lost.append(file)
+        except (UsageError, EmosceneError) as error:
+            lost[file] = str(error.__cause__ or error)
             continue
         if "image" in told:
             original = original_of(told)
@@ -86,9 +88,13 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
             prompt = texts.setdefault(told["prompt"], len(files) + len(texts))
         samples.append(make_sample(file, told, prompt))
     if not samples:
-        raise UsageError(f"no images in {folder}: none of {len(files)} can be read, such as {lost[0]}")
-    lost += outside
-    return samples, missing_sentences([*lost, *listed], gone, len(files) + len(outside) + len(listed))
+        first = next(iter(lost))
+        raise UsageError(f"no images in {folder}: none of {len(files)} can be read, such as {first}: {lost[first]}")
+    for file in outside:
+        lost[file] = "it is a link that leads out of the folder"
+    for file in listed:
+        lost[file] = "it is in a list and not in the folder"
+    return samples, missing_sentences(lost, gone, len(files) + len(outside) + len(listed))
 
 
 def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
@@ -127,13 +133,14 @@ def read_chunk(file: Path) -> dict[str, Any]:
         The columns; empty where there is no chunk.
 
     Raises:
-        UsageError: The file is not an image.
+        UsageError: The file is not an image, or too small to be judged.
     """
-    try:
-        row = read_params(file)
-    except UsageError:
-        open_image(file)
+    read = read_image(file, enough=1)
+    if min(read.size) < SMALLEST:
+        raise UsageError("it has {} x {} pixels, fewer than {} a side".format(*read.size, SMALLEST))
+    if CHUNKS[1] not in read.image.info:
         return {}
+    row = read_params(file)
     return {**read_columns(row.to_dict(), str(file)), "place": str(file.parent)}
 
 
@@ -341,11 +348,11 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
+def missing_sentences(lost: Mapping[Path, str], gone: Sequence[str], count: int) -> dict[str, str]:
     """Describe what was left out.
 
     Args:
-        lost: The files that cannot be read.
+        lost: Why each file cannot be read.
         gone: The originals that were not found.
         count: The number of images.
 
@@ -354,8 +361,10 @@ def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> 
     """
     told = {}
     if lost:
-        names = ", ".join([*map(str, lost[:3]), *["..."] * bool(lost[3:])])
-        told["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {names}"
+        names = [f"{file} ({reason})" for file, reason in list(lost.items())[:NAMED]]
+        if len(lost) > NAMED:
+            names.append(f"and {len(lost) - NAMED} more")
+        told["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {', '.join(names)}"
     if gone:
         told["originals"] = (
             f"the images that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "

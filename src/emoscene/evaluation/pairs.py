@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, WeightedValues
+from emoscene.evaluation.intervals import Array, WeightedValues
 
 PAIRS = 2**22
 """The most pairs that are held at once."""

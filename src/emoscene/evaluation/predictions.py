@@ -7,6 +7,7 @@ score(made, real)                         the "judges" and "metrics" of scores.j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -23,7 +24,8 @@ from emoscene.core.images import open_image
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.evaluation.metrics.base import Array, NotMeasurable, Predictions, Value, hits, predicted_labels
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import NotMeasurable, Predictions, Value, hits, predicted_labels
 from emoscene.evaluation.metrics.calibration import reliability_curve
 from emoscene.evaluation.metrics.editing import ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
@@ -33,6 +35,8 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CHUNK = 64  # images held in memory at once
+CHUNK_PIXELS = CHUNK * 512 * 512  # of these images together
+MOST_PIXELS = 4_000_000  # of an image; a larger one, such as a camera's, is judged at this size
 GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
 """Images of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
@@ -194,7 +198,7 @@ def predict_files(
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
     for group in group_by_size(files):
-        opened = [open_image(files[place]) for place in group]
+        opened = [open_judged(files[place]) for place in group]
         if through:
             opened = [through(image) for image in opened]
         for name, part in predict_images(opened, judges, clip, guide).items():
@@ -256,7 +260,7 @@ def predict_edits(
     if perceptual:
         near["lpips"] = []
     for sample, original in zip(samples, originals, strict=True):
-        after, before = open_image(sample.file), open_image(original.file)
+        after, before = open_judged(sample.file), open_judged(original.file)
         before = before.resize(after.size, Image.Resampling.LANCZOS)
         edited, unedited = np.asarray(after)[None], np.asarray(before)[None]
         near["alike"].append(ssim(edited, unedited)[0])
@@ -277,10 +281,32 @@ def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
     """
     sizes: dict[tuple[int, int], list[int]] = {}
     for place, file in enumerate(files):
-        sizes.setdefault(open_image(file).size, []).append(place)
-    for group in sizes.values():
-        for first in range(0, len(group), CHUNK):
-            yield group[first : first + CHUNK]
+        sizes.setdefault(open_judged(file).size, []).append(place)
+    for (wide, high), group in sizes.items():
+        count = min(CHUNK, max(1, CHUNK_PIXELS // (wide * high)))
+        for first in range(0, len(group), count):
+            yield group[first : first + count]
+
+
+def open_judged(file: Path) -> Image.Image:
+    """Open an image at the size at which it is judged.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The image in RGB, of at most `MOST_PIXELS` pixels.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    side = math.isqrt(MOST_PIXELS)
+    image = open_image(file, enough=side)
+    scale = side / math.sqrt(image.width * image.height)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def recompress_jpeg(image: Image.Image) -> Image.Image:

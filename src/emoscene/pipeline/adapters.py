@@ -1,7 +1,8 @@
 """Which methods, with whose weights: names, folders and settings become methods on a base.
 
 A method with weights takes them from the folder that was given for it, else from the base's own. Folders name their
-method, so that `--adapter DIR` alone says enough.
+method, so that `--adapter DIR` alone says enough. A folder may lie on the hub, `owner/name@COMMIT`: it is pinned, so
+that nobody changes it between two calls, and only safetensors, JSON and text are fetched.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.request import ALIASES
 from emoscene.core.setting_names import migrate_runtime_settings, migrate_settings, unknown_setting
+from emoscene.diffusion import hub
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
@@ -32,7 +34,7 @@ def load_methods(
     Args:
         base: The base.
         method: Names joined by `+`; left out, the folders say it.
-        adapter: Folders that `train` made, one or several.
+        adapter: Folders that `train` made, or `owner/name@COMMIT` of the hub, one or several.
         late: Settings that may change at use, as `key` or `method.key`.
         arguments: What else the caller takes, offered where one of them was misspelt.
 
@@ -52,7 +54,7 @@ def load_methods(
     for name in names:
         methods[name] = _load_method(name, base, folders, method_settings(name, names, late))
         if methods[name].columns and name in folders:
-            labels.append(folders[name].name)
+            labels.append(hub.name_snapshot(folders[name]))
         elif methods[name].columns:
             labels.append(f"{base.name}:{name}")
     return methods, labels, _changed_settings(methods, base, folders)
@@ -104,7 +106,7 @@ def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict
     """Sort adapter folders by the method that each was trained for.
 
     Args:
-        adapter: Folders that `train` made, one or several.
+        adapter: Folders that `train` made, or `owner/name@COMMIT` of the hub, one or several.
 
     Returns:
         The folders by method.
@@ -113,12 +115,36 @@ def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict
         UsageError: Two are of one method, or one holds no adapter.
     """
     folders: dict[str, Path] = {}
-    for folder in map(Path, run_dir.as_list(adapter)):
+    for folder in map(locate_adapter, run_dir.as_list(adapter)):
         name = learners.read_card(folder)["learner"]
         if name in folders:
             raise UsageError(f"{folders[name]} and {folder} are both {name}: give one of them")
         folders[name] = folder
     return folders
+
+
+def locate_adapter(place: str | Path) -> Path:
+    """Find the folder of an adapter; one of the hub is downloaded or taken from the cache.
+
+    Args:
+        place: A folder, or `owner/name@COMMIT`.
+
+    Returns:
+        The folder, which may not exist if `place` is a path.
+
+    Raises:
+        UsageError: It is of the hub and not pinned, or the hub does not know it, or it has no safetensors.
+        EmosceneError: The hub cannot be reached.
+    """
+    named = hub.ID.fullmatch(str(place))
+    if Path(place).exists() or not named or named[2] is None:
+        return Path(place)
+    if not hub.COMMIT.fullmatch(named[2]):
+        raise UsageError(
+            f"{place} may change from one day to the next: pin it, as {named[1]}@ and the 40 digits of a commit of its "
+            "page"
+        )
+    return hub.fetch(named[1], named[2], hub.ARTIFACT)
 
 
 def method_settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def generate(
         emotion: A name, a mixture, or a list of these.
         method: As `load` has it, and so are the next five; where an emotion is asked for with neither a method nor an
             adapter, the base's best adapter, or `prompt`.
-        adapter: Folders that `train` made.
+        adapter: Folders that `train` made, or adapters of the hub, `owner/name@COMMIT`.
         base: A name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere.
         device: The best there is, if left out.

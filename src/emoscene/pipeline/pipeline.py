@@ -18,7 +18,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice, product
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -274,7 +273,7 @@ class EmotionPipeline:
             EmosceneError: Memory does not suffice, or an image came out as numbers that are not finite.
         """
         batch = read_number("batch", batch)
-        for _, alike in groupby(rows, key=attrgetter("batching_key")):
+        for _, alike in groupby(rows, key=self._group_key):
             while group := list(islice(alike, batch)):
                 began = time.perf_counter()
                 images = self.memory_policy(self._generate_group, group)
@@ -283,6 +282,10 @@ class EmotionPipeline:
                     if image.size != row.size:
                         image = image.resize(row.size, Image.Resampling.LANCZOS)
                     yield dataclasses.replace(row, seconds=seconds), GeneratedImage.from_image(image, row)
+
+    def _group_key(self, row: GenerationParams) -> tuple[Any, ...]:
+        """What the rows of a batch share."""
+        return row.batching_key, self.image_inputs.working_size(row)
 
     def _generate_group(self, rows: Sequence[GenerationParams]) -> list[Image.Image]:
         *_, x = self.denoise(rows)

@@ -50,6 +50,7 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
+from emoscene.training.cautions import caution_data
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
 
@@ -134,12 +135,16 @@ def train(
         backbone = load_training_model(base, config, cls)
     whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
+    if "steps" not in settings:
+        config = _suit_steps(config, len(prepared), on_message)
     job = TrainJob(name, cls, config, own, backbone, prepared, callbacks)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
     if dry_run:
-        for line in dry_runs.report_lines(job.make_learner(), job.data, config, out):
+        unseen = find_unseen(prepared)
+        cautions = caution_data(config, len(prepared), min(config.validation_images, len(unseen or ())))
+        for line in dry_runs.report_lines(job.make_learner(), prepared, config, out, cautions):
             on_message(line)
         return out
     opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed, migrate_config=migrate)
@@ -164,8 +169,10 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
         f"{job.name}: {config.steps} steps of {config.batch_size}, {kind} on {where.type}, {len(job.data)} images"
     )
     dry_runs.check_disk_space(learner, config, out)
-    unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
+    unseen = find_unseen(job.data)
     history = TrainingCallbacks(out, config, unseen, make_sheet_generator(job, learner, unseen), on_message)
+    if PartialState().is_main_process:
+        history.warn_of_data(len(job.data))
     base = recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
@@ -180,14 +187,44 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
         run_training(learner, job.data, config, saved, resume=resume, callbacks=callbacks, about=about)
     history.close()
     if PartialState().is_main_process:
-        facts: dict[str, Any] = {"data": job.data.fingerprint}
+        about_data: dict[str, Any] = {"data": job.data.fingerprint}
         proof = learner.validate(unseen) if unseen else {}
         if proof:
-            facts["proof"] = proof
-        learners.save_learner(learner, job.name, out, job.backbone, **facts)
+            about_data["proof"] = proof
+        learners.save_learner(learner, job.name, out, job.backbone, **about_data)
+        facts: dict[str, Any] = {"cost": cost, "history": history.rows}
         if where.type == "cuda":
             cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
-        opened.finish(cost=cost, history=history.rows)
+        cautions = history.list_cautions()
+        if cautions:
+            facts["cautions"] = cautions
+        opened.finish(**facts)
+
+
+def _suit_steps(config: Config, images: int, on_message: Callable[[str], None]) -> Config:
+    """The settings with as many steps as suit the data, which is said where they are fewer than the recipe's."""
+    suited = dry_runs.propose_steps(config, images)
+    if suited != config:
+        passes = suited.steps * suited.batch_size / images
+        on_message(
+            f"{suited.steps} steps suit {images} images, each seen {passes:.0f} times, better than the recipe's "
+            f"{config.steps}: steps=N sets another number"
+        )
+    return suited
+
+
+def find_unseen(data: PreparedDataset) -> PreparedDataset | None:
+    """Find the images that a run validates on.
+
+    Args:
+        data: What it learns from.
+
+    Returns:
+        The selector's images of the same folder; None where there are none.
+    """
+    if UNSEEN not in data.table.unique("role"):
+        return None
+    return PreparedDataset(data.folder, UNSEEN)
 
 
 def migrate_call(recorded: Mapping[str, Any], cls: type[Learner]) -> dict[str, Any]:

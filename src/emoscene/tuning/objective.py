@@ -153,7 +153,7 @@ class TuningObjective:
                 f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector"
             )
         judge_loading.load_judges(self.backbone.name, judges)
-        places = [*map(Path, spec.judges.values()), *map(Path, judges)]
+        places = [*map(Path, spec.judges.values()), *map(judge_loading.locate_judge, judges)]
         check_disjoint(folder, places, self.cls.columns, self.selected)
         self.selector = Selector(folder, clip, choose_captions(self.selected, self.config.looks))
         self.mark = run_dir.fingerprint_folder(folder)

@@ -29,7 +29,8 @@ from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.encoders.judge import Judge
 from emoscene.evaluation import judges as judge_loading
 from emoscene.evaluation import predictions
-from emoscene.evaluation.metrics.base import Array, asked_probability, hits
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import asked_probability, hits
 from emoscene.learning import learner as learners
 from emoscene.pipeline.pipeline import EmotionPipeline
 

@@ -36,21 +36,22 @@ from PIL import Image
 from emoscene.core import run_dir
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.image_files import ImageRefused, check_bytes
 from emoscene.core.image_origin import is_rendered
-from emoscene.core.images import MAX_MEGABYTES
 from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
-from emoscene.data.aspect_buckets import crop_to_bucket
+from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
 from emoscene.data.duplicates import perceptual_hash
-from emoscene.data.image_checks import ImageRefused, open_checked
-from emoscene.data.notes import ImageNote
+from emoscene.data.image_checks import open_checked
+from emoscene.data.notes import PANORAMA, ImageNote
 from emoscene.data.records import Record
 
 S = TypeVar("S")
 T = TypeVar("T")
 TOGETHER = 32  # images under way at once, a batch of the networks
 STEM = 100  # bytes of an id that are the path's own
+LEAST_KEPT = 0.5  # share of an image below which the cut to a size is said
 
 
 class Source(ABC):
@@ -126,6 +127,14 @@ class Source(ABC):
         """
         return iter(())
 
+    def unused_files(self) -> list[Path]:
+        """List the files that lie among the images and are neither images nor their words.
+
+        Returns:
+            The paths; nothing for a source that a list names every file of.
+        """
+        return []
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -200,7 +209,9 @@ class FileSource(Source):
             note = ImageNote(number, record.id, entry.origin, record.weights, record.scene, entry.split)
             note = replace(note, words=digest_words(record))
             data = self.read_bytes(number)
-            image, mended = open_checked(data, entry.origin)
+            image, mended = open_checked(data, entry.origin, self._enough())
+            if share_kept(image.size, self.sizes) < LEAST_KEPT:
+                mended = (*mended, PANORAMA)
         except ImageRefused as error:
             return replace(note, reason=escape_unprintable(str(error)))
         except OSError as error:
@@ -220,7 +231,7 @@ class FileSource(Source):
         try:
             entry = self._entry(number)
             origin, data = entry.origin, self.read_bytes(number)
-            image, _ = open_checked(data, origin)
+            image, _ = open_checked(data, origin, self._enough())
         except (ImageRefused, OSError) as error:
             reason = escape_unprintable(str(error))
             raise EmosceneError(
@@ -232,6 +243,10 @@ class FileSource(Source):
                 f"{origin} has changed since it was checked: prepare into a new folder, from files that stay"
             )
         return entry.record, crop_to_bucket(image, self.sizes)
+
+    def _enough(self) -> int:
+        """The side in pixels at which any image suffices."""
+        return max(max(size) for size in self.sizes)
 
     def _entry(self, number: int) -> Entry:
         """What the set says of this image, in text that every file and every terminal can hold."""
@@ -329,8 +344,7 @@ def read_file(root: Path, path: str) -> bytes:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise ImageRefused("it is no regular file")
-        if about.st_size > MAX_MEGABYTES * 2**20:
-            raise ImageRefused(f"it is larger than {MAX_MEGABYTES} MB")
+        check_bytes(about.st_size)
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     finally:

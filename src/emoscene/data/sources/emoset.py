@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
 from emoscene.core.run_dir import parse_json
 from emoscene.data.captions import describe_attributes
-from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
     Entry,

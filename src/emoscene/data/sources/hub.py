@@ -26,9 +26,9 @@ from pyarrow import parquet
 
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
 from emoscene.core.taxonomy import Weights
-from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, weights_of_any
 from emoscene.data.splits import official_split

@@ -8,15 +8,8 @@ measured is that the content stays, not the emotion.
 
 from __future__ import annotations
 
-from emoscene.evaluation.metrics.base import (
-    Array,
-    Predictions,
-    Value,
-    mean_statistic,
-    measure,
-    normalize_rows,
-    require_images,
-)
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import Predictions, Value, mean_statistic, measure, normalize_rows, require_images
 
 
 def alignment(made: Predictions, real: Predictions | None = None, draws: int = 1000) -> dict[str, Value]:

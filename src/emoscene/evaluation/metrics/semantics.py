@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from emoscene.evaluation.intervals import Array, resample
 from emoscene.evaluation.metrics.base import (
-    Array,
     Predictions,
     Value,
     mean_statistic,
     measure,
     normalize_rows,
     require_images,
-    resample,
     summarize_draws,
 )
 from emoscene.evaluation.pairs import count_pairs, mean_within_emotion
@@ -56,7 +55,7 @@ def semantics(made: Predictions, real: Predictions | None = None, draws: int = 5
             return sum_cosine_distances(vectors[members], weights)
 
         drawn = resample(mean_within_emotion(made.asked, sum_members), made.prompt, made.seed, draws)
-        found["sem_d"] = summarize_draws(drawn, len(made), made.clip or made.by, centred=True)
+        found["sem_d"] = summarize_draws(drawn, made, made.clip or made.by, centred=True)
     return found
 
 

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emoscene.evaluation.intervals import Array, resample
 from emoscene.evaluation.metrics.base import (
-    Array,
     NotMeasurable,
     Predictions,
     Value,
     measure,
     require_images,
-    resample,
     summarize_draws,
     weighted_mean,
 )
@@ -62,7 +61,7 @@ def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1
         power = theirs.mean(0)
         found["gradient_ratio"] = measure(lambda w: weighted_mean(made.gradient, w) / sharp, made, draws)
         gaps = resample(lambda weights: spectrum_gap(ours, power, weights), made.prompt, made.seed, draws)
-        found["spectrum_db"] = summarize_draws(gaps, len(made), made.by, centred=True)
+        found["spectrum_db"] = summarize_draws(gaps, made, made.by, centred=True)
     return found
 
 
