@@ -298,7 +298,7 @@ def test_a_t4_trains_in_half_precision(base: str, data: Path, tmp_path: Path) ->
     told: list[str] = []
     with use_card(T4) as record:
         out = train("lora", data, base, tmp_path / "t4", on_message=told.append)
-    assert any("fp16 on cuda" in line for line in told)
+    assert any(f"training on cuda ({T4.name}) in fp16 (" in line for line in told)
     assert record.dtypes[torch.bfloat16] == 0
     assert record.dtypes[torch.float16] > record.dtypes[torch.float32] / 2
     assert all(map(math.isfinite, read_losses(out)))
@@ -339,5 +339,5 @@ def test_an_h100_trains_in_bfloat16(base: str, data: Path, tmp_path: Path) -> No
     told: list[str] = []
     with use_card(H100) as record:
         train("lora", data, base, tmp_path / "h100", on_message=told.append)
-    assert any("bf16 on cuda" in line for line in told)
+    assert any(f"training on cuda ({H100.name}) in bf16" in line for line in told)
     assert record.dtypes[torch.bfloat16] > record.dtypes[torch.float32] / 2

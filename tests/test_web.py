@@ -250,6 +250,7 @@ def test_a_base_in_one_file_has_no_checker_and_that_is_said(folder, tmp_path, mo
     (file := tmp_path / "one.safetensors").write_bytes(b"weights")
     parts = loading.load_parts
     monkeypatch.setattr(loading, "load_parts", lambda place, dtype: parts(folder, dtype))
+    monkeypatch.setattr("emoscene.web.session.check_call", lambda base, **given: None)
     studio = Session(str(file))
     [(row, _)] = last(studio.generate(WISH)).finished
     assert row.settings == {"safety_checker": "absent"}

@@ -29,7 +29,7 @@ from emoscene.core.images import contact_sheet, open_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import workers
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation.generate import Prompt, generate_samples, load_prompts, plan_samples
 from emoscene.evaluation.judges import judge_fingerprints as judges_at
@@ -101,6 +101,7 @@ def demo(
         ),
         "judged_by": judged_by,
     }
+    on_message(explain_base(backbone, device, None))
     opened = run_dir.RunDir.open(out, "demo", call, migrate_config=partial(update_weights, base=backbone))
     if opened.is_done:
         return opened.path

@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from emoscene.core import run_dir
-from emoscene.diffusion.loading import PIPELINE
+from emoscene.diffusion.families.sd1 import PIPELINE
 from emoscene_mini import tokenizer as words
 from emoscene_mini.base import Base
 

@@ -252,7 +252,7 @@ PAGES: dict[str, Callable[[Console, str, str], None]] = {
 
 
 def _print_heading(console: Console, kind: str, name: str, sentence: str) -> None:
-    console.print(f"\n[bold]{name}[/]  [dim]{kind.removesuffix('s')}[/]")
+    console.print(f"\n[bold]{name}[/]  [dim]{registry.name_singular(kind)}[/]")
     console.print(Padding(sentence, (0, 0, 1, 4)), markup=False)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import registry, request, taxonomy
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core import device_names, registry, request, taxonomy
+from emoscene.core.errors import UsageError
 from emoscene.core.parameter import Parameter
 
 MOST = 1_000_000_000
@@ -31,7 +31,7 @@ RANGES = {
     "port": (0, 65535),
 }
 CHOICES = {
-    "dtype": ("float32", "float16", "bfloat16"),
+    "dtype": device_names.DTYPES,
     "lpips": ("alex", "vgg"),
     "to": tuple(registry.list_names("formats")),
 }
@@ -139,8 +139,7 @@ def _check_size(text: str) -> list[int]:
 
 
 def _check_device(text: str) -> str:
-    if not re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", text):
-        raise unknown_name("device", text, ("cuda", "mps", "cpu"))
+    device_names.parse_device(text)
     return text
 
 

@@ -1,5 +1,5 @@
-"""Plug-ins by name: a method, an encoder, a metric, a source or a format of exports is one Python file, a base, a
-recipe or a sampler one TOML file.
+"""Plug-ins by name: a method, an encoder, a metric, a source, a family of bases or a format of exports is one Python
+file, a base, a recipe or a sampler one TOML file.
 
 There is no registry to keep. A file is found by its name, and what it offers is the class (or function) named as the
 file: `methods/lora.py` -> `Lora`, `encoders/emotion_clip.py` -> `EmotionCLIP`. `base.py` holds a kind's contract and is
@@ -32,6 +32,7 @@ KINDS = {
     "encoders": "encoders",
     "metrics": "evaluation/metrics",
     "sources": "data/sources",
+    "families": "diffusion/families",
     "bases": "diffusion/bases",
     "recipes": "core/recipes",
     "optimizers": "learning/optimizer_specs",
@@ -58,6 +59,20 @@ def list_names(kind: str) -> list[str]:
     return sorted({*_list_files(kind), *_list_entry_points(kind)})
 
 
+def name_singular(kind: str) -> str:
+    """Name one plug-in of a kind.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Returns:
+        The word, such as `method` or `family`.
+    """
+    if kind.endswith("ies"):
+        return f"{kind.removesuffix('ies')}y"
+    return kind.removesuffix("s")
+
+
 def source_file(kind: str, name: str) -> Path:
     """Find the file of a plug-in, without importing it.
 
@@ -76,7 +91,7 @@ def source_file(kind: str, name: str) -> Path:
     if name in _list_files(kind):
         return _list_files(kind)[name]
     if name not in _list_entry_points(kind):
-        raise unknown_name(kind.removesuffix("s"), name, list_names(kind), hint=f"emoscene ls {kind}")
+        raise unknown_name(name_singular(kind), name, list_names(kind), hint=f"emoscene ls {kind}")
     point = _list_entry_points(kind)[name]
     if _is_table(point):
         return _resource_file(point)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emoscene.diffusion.device_choice import PINNED
+
 
 def move_to_device(value: Any, device: torch.device | str) -> Any:
     """Move numbers to the device that computes with them; a tensor's way to a GPU keeps nobody waiting.
@@ -20,6 +22,6 @@ def move_to_device(value: Any, device: torch.device | str) -> Any:
     """
     if not isinstance(value, Tensor):
         return value
-    if torch.device(device).type == "cuda" and not value.is_cuda:
+    if torch.device(device).type in PINNED and value.device.type == "cpu":
         return value.pin_memory().to(device, non_blocking=True)
     return value.to(device)

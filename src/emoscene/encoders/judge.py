@@ -140,11 +140,19 @@ class Judge(Encoder):
                 )
         model, pixels = load_backbone(config.pretrained, config.labels)
         wants = {"crop_size": pixels.side, "image_mean": pixels.mean, "image_std": pixels.deviation}
-        shape = {**model.config.to_dict(), **wants}
+        published: Any = model.config
+        shape = {**published.to_dict(), **wants}
         return cls(replace(config, side=pixels.side, shape=json.dumps(shape, default=str)), model)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode. What was pretrained stays in evaluation: drop-out and running means are no sample's own."""
+        """Set the mode. What was pretrained stays in evaluation: drop-out and running means are no sample's own.
+
+        Args:
+            mode: Whether to train.
+
+        Returns:
+            The judge itself.
+        """
         super().train(mode)
         if self.config.shape:
             self.model.eval()
@@ -333,7 +341,7 @@ def build_backbone(shape: dict[str, Any], labels: int) -> nn.Module:
         return ClipProbe(CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(shape)), labels)
     model = AutoModelForImageClassification.from_config(AutoConfig.for_model(**shape))
     model.classifier = nn.Linear(model.classifier.in_features, labels)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _name_labels(labels: tuple[str, ...]) -> dict[str, Any]:

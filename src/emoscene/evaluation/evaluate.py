@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
     count_images,
@@ -39,7 +39,8 @@ from emoscene.core.paths import resolve_inside
 from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import loras
+from emoscene.diffusion import hub, loras
+from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
@@ -97,6 +98,7 @@ def evaluate(
     keep_images: bool = True,
     batch: int = 8,
     device: str | None = None,
+    dtype: str | None = None,
     on_message: Callable[[str], None] = print,
     **generation: Any,
 ) -> Path:
@@ -123,7 +125,9 @@ def evaluate(
         robust: Judge again after JPEG 75 and a small blur.
         keep_images: Keep the images; if not (`=no`), each batch is judged as it is generated.
         batch: How many images are generated at once.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+        dtype: `float32`, `float16` or `bfloat16`, of the base's weights; half on an accelerator and single on a CPU if
+            left out.
         on_message: Receives sentences about the progress.
         generation: Parameters of the generation (`GENERATION`), and settings of the method that may change at use.
 
@@ -144,8 +148,13 @@ def evaluate(
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
     call |= _drop_unset(label_maps=digest_label_maps(call["judge"]))
     call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_images)
+    _check_places(call)
+    call |= _drop_unset(dtype=dtype)
     where = str(choose_device(device))
-    pipe = None if images else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
+    pipe = None
+    if not images:
+        pipe = load(base, method=method, adapter=adapter, lora=lora, device=where, dtype=dtype, **late)
+        on_message(explain_base(pipe.base, device, dtype))
     planned = (
         [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
     )
@@ -154,12 +163,24 @@ def evaluate(
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
     scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
     if not scores.is_done:
-        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
-        samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message)
+        guide = None if keep_images or pipe is None else guidance_classifier(pipe)
+        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guide, robust)
+        samples, seen = _make_images(
+            scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message, guide is not None
+        )
         write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
         with workers.WorkerGroup(scores.path) as together:
             together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
     return _finish_scores(scores.path, on_message)
+
+
+def _check_places(call: Mapping[str, Any]) -> None:
+    """Look at the folders of a call before anything is loaded. Raises UsageError for one that is not there."""
+    if call["data"]:
+        run_dir.read_manifest(call["data"], "prepared")
+    for place in (*call["judge"], call.get("clip")):
+        if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
+            raise UsageError(f"no model in {place}, for there is no such folder: check the path")
 
 
 def _make_images(
@@ -170,13 +191,17 @@ def _make_images(
     predictor: See | None,
     batch: int,
     on_message: Callable[[str], None],
+    alone: bool,
 ) -> tuple[list[Sample], Any]:
-    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image."""
+    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image.
+
+    It looks beside generation, unless it does so alone because it uses the same base.
+    """
     if pipe is None:
         return samples, None
     if predictor is None:
         return generate_samples(pipe, planned, folder, batch, on_message), None
-    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message)
+    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message, alone)
 
 
 def _begin(

@@ -231,9 +231,9 @@ def restore_layer_name(part: str, layer: str) -> str:
 
 def _package_of(base: DiffusionModel) -> Path | None:
     """The folder of the installed package that ships a base; None for any other base."""
-    if base.spec.family not in registry.list_names("bases"):
+    if base.spec.architecture not in registry.list_names("bases"):
         return None
-    package = registry.package_folder("bases", base.spec.family)
+    package = registry.package_folder("bases", base.spec.architecture)
     return package if Path(base.spec.source).is_relative_to(package) else None
 
 

@@ -102,7 +102,7 @@ def write_card(artifact: Artifact, folder: Path, bundle: ExportBundle, measured:
     base, learner = artifact.pipe.base, artifact.learner
     files = {**bundle.files, "gallery.png, gallery/": "images that it generated, each with its own settings inside"}
     limits, licence = f"{LIMITS}\n\n{BIASES}", f"`{artifact.licence}`, the base's."
-    if base.spec.family == "mini":
+    if base.spec.architecture == "mini":
         limits += f"\n\n{MINIATURE.format(size=base.default_size)}"
     for sentence in artifact.manifest.get("cautions", ()):
         limits += f"\n\n> Take care: {sentence}."

@@ -16,7 +16,9 @@ from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.request import ALIASES
 from emoscene.core.setting_names import migrate_runtime_settings, migrate_settings, unknown_setting
-from emoscene.diffusion import hub
+from emoscene.diffusion import hub, loras
+from emoscene.diffusion.base_spec import ModelSpec, check_base, find_place, find_spec
+from emoscene.diffusion.families.base import find_architecture
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
@@ -58,6 +60,49 @@ def load_methods(
         elif methods[name].columns:
             labels.append(f"{base.name}:{name}")
     return methods, labels, _changed_settings(methods, base, folders)
+
+
+def check_call(
+    base: str,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    lora: str | Path | Sequence[str | Path] | None = None,
+    late: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> None:
+    """Check what a call names before the base is downloaded or loaded, by cards, configs and headers alone.
+
+    Args:
+        base: A name, a folder, a file, or a hub id.
+        method: Names joined by `+`; left out, the folders say it.
+        adapter: Folders that `train` made, one or several.
+        lora: LoRAs trained elsewhere.
+        late: Settings that may change at use.
+        arguments: What else the caller takes, offered where one of them was misspelt.
+
+    Raises:
+        UsageError: A name is not known, a file is not there, the base is of another family, or an adapter of another
+            architecture.
+        EmosceneError: A file is damaged.
+    """
+    folders = folders_by_method(adapter)
+    names = _choose_methods(method, folders)
+    _check_settings(names, late or {}, arguments)
+    for one in run_dir.as_list(lora):
+        loras.parse_lora(one)
+    check_base(base)
+    chosen = find_spec(base)
+    place = find_place(chosen)
+    here = None
+    if place:
+        here = find_architecture(place)
+    for name in names:
+        if name in folders:
+            made_for = learners.read_card(folders[name])["base"]
+            if here and made_for:
+                learners.check_architecture(folders[name], made_for, here, base)
+        elif (here or chosen.architecture) and registry.load_plugin("methods", name).columns:
+            _find_own(name, base, chosen)
 
 
 def _choose_methods(method: str | None, folders: Mapping[str, Path]) -> list[str]:
@@ -196,9 +241,14 @@ def find_adapter(name: str, base: DiffusionModel, folders: Mapping[str, Path]) -
     """
     if name in folders:
         return folders[name]
-    if name not in base.spec.adapters:
-        raise UsageError(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
-    return Path(base.spec.adapters[name])
+    return _find_own(name, base.name, base.spec)
+
+
+def _find_own(name: str, base: str, chosen: ModelSpec) -> Path:
+    """The adapter that a base has of its own. Raises UsageError where it has none."""
+    if name not in chosen.adapters:
+        raise UsageError(f"the base '{base}' has no {name} of its own: train one, and give it with --adapter DIR")
+    return Path(chosen.adapters[name])
 
 
 def weight_fingerprints(

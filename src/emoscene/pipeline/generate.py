@@ -18,10 +18,17 @@ from emoscene.core.request import Emotion, list_parameters
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
-from emoscene.diffusion.device import compile_unet, describe_device, load_model
+from emoscene.diffusion.device import compile_unet, explain_base, load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import choose_default_method, load_methods, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import (
+    check_call,
+    choose_default_method,
+    load_methods,
+    update_weights,
+    weight_fingerprints,
+)
+from emoscene.pipeline.image_inputs import check_image
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CALLED = list_parameters(CALL)
@@ -49,8 +56,8 @@ def load(
         adapter: Folders that `train` made; a method without one takes the base's own.
         lora: LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; a base that was given
             loaded stays as it is.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is, if left out.
-        dtype: `float32`, `float16` or `bfloat16`; half on CUDA and single elsewhere, if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is, if left out.
+        dtype: `float32`, `float16` or `bfloat16`; half on an accelerator and single on a CPU, if left out.
         compile: Compile the UNet, which pays for many images of one size.
         tiny: The folder of an AutoencoderTiny for previews.
         settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
@@ -69,10 +76,14 @@ def load(
         (128, 128)
     """
     late = {**(settings or {}), **late}
-    backbone = base if isinstance(base, DiffusionModel) else load_model(base, device, dtype)
-    backbone = _prepare_base(backbone, lora, compile)
     arguments = list(signature(load).parameters)
     arguments.remove("late")
+    if isinstance(base, DiffusionModel):
+        backbone = base
+    else:
+        check_call(base, method, adapter, lora, late, arguments)
+        backbone = load_model(base, device, dtype)
+    backbone = _prepare_base(backbone, lora, compile)
     return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late, arguments), tiny)
 
 
@@ -141,9 +152,12 @@ def generate(
             request[key] = value
         else:
             late[key] = value
-    backbone = load_model(base, device, dtype)
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
+    check_call(base, method, adapter, lora, late, arguments)
+    for name in ("image", "emotion_image"):
+        check_image(request.get(name))
+    backbone = load_model(base, device, dtype)
     default = ""
     if method is None and not run_dir.as_list(adapter) and _asks_for_emotion(emotion, request):
         method = choose_default_method(backbone)
@@ -154,7 +168,7 @@ def generate(
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
     if default:
         on_message(default)
-    _report_plan(pipe, prompt, rows, request, on_message)
+    _report_plan(pipe, explain_base(backbone, device, dtype), prompt, rows, request, on_message)
     marks = weight_fingerprints(backbone, pipe.trained, adapter)
     opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
     _fill_folder(opened, pipe, rows, batch, on_progress)
@@ -178,13 +192,14 @@ def _fill_folder(
 
 def _report_plan(
     pipe: EmotionPipeline,
+    where: str,
     prompt: str,
     rows: Sequence[GenerationParams],
     request: Mapping[str, Any],
     on_message: Callable[[str], None],
 ) -> None:
     """Say where it runs, what is odd about the call, and what was read from its words and images."""
-    on_message(describe_device(pipe.base))
+    on_message(where)
     first = rows[0]
     for remark in [
         *pipe.remarks(prompt),

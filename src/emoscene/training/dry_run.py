@@ -14,6 +14,7 @@ import torch
 
 from emoscene.core.errors import EmosceneError
 from emoscene.data.batches import Data
+from emoscene.diffusion.device_choice import peak_device_memory
 from emoscene.learning.learner import Learner
 from emoscene.learning.precision import peak_memory
 from emoscene.training.loop import train_steps
@@ -85,7 +86,12 @@ def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
 
 
 def report_lines(
-    learner: Learner, data: Data, config: Config, folder: Path, cautions: Sequence[str] = ()
+    learner: Learner,
+    data: Data,
+    config: Config,
+    folder: Path,
+    cautions: Sequence[str] = (),
+    device: torch.device | None = None,
 ) -> Iterator[str]:
     """Estimate a run by a few real steps: the report of `--dry-run`.
 
@@ -95,6 +101,7 @@ def report_lines(
         config: How.
         folder: Where the run would be; nothing is written.
         cautions: Sentences that `cautions` has on it.
+        device: Where it computes; the best there is if left out.
 
     Yields:
         Sentences on steps, memory, disk and time, and then the cautions.
@@ -103,7 +110,7 @@ def report_lines(
     while not there.exists():
         there = there.parent
     while_running, kept = estimate_disk(learner, config)
-    state = TrainingState(learner, config)
+    state = TrainingState(learner, config, device=device)
     seconds, began = [], time.perf_counter()
     for step in islice(train_steps(state, data, config), WARM + TRIED):
         loss = step.loss
@@ -112,9 +119,7 @@ def report_lines(
     each = sorted(seconds[min(WARM, len(seconds) - 1) :])[len(seconds[WARM:]) // 2]
     passes = config.steps * config.batch_size / len(data)
     yield f"steps: {config.steps} of {config.batch_size}, {passes:.1f} times {len(data)} images"
-    memory = peak_memory()
-    if torch.cuda.is_available():
-        memory = torch.cuda.max_memory_allocated()
+    memory = peak_device_memory(state.accelerator.device) or peak_memory()
     at_once = state.micro or config.batch_size // state.num_processes
     yield f"memory: {_format_bytes(memory)} so far, {at_once} samples at a time"
     free = _format_bytes(shutil.disk_usage(there).free)

@@ -113,19 +113,26 @@ class TrainingState:
         began: When the run would have begun, in seconds of a clock, had it never been interrupted.
     """
 
-    def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        config: Config,
+        about: Mapping[str, Any] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         """Begin a run at step 0, with the same weights on all processes.
 
         Args:
             learner: What trains.
             config: How.
             about: Whose run it is, such as the base's fingerprint; going on demands the same.
+            device: Where it computes; the best there is if left out.
 
         Raises:
             UsageError: A process would get less than a sample of a step, or the optimizer is not to be had.
         """
         self.step, self.micro, self.stopping, self.about = 0, config.micro_batch_size, False, dict(about or {})
-        self.accelerator = make_accelerator(config.precision, learner.models)
+        self.accelerator = make_accelerator(config.precision, learner.models, device)
         self.scaler: torch.amp.GradScaler | None = self.accelerator.scaler
         if config.batch_size < self.accelerator.num_processes:
             raise UsageError(

@@ -57,8 +57,8 @@ class _Room(ModuleType):
             adapter: Folders that `train` made.
             judge: More judges: folders that `train` made, or hub ids.
             screen: Whether the base's safety checker looks at images, where the base has one.
-            device: `cpu`, `cuda`, `mps`; the best one here, if left out.
-            dtype: `float32`, `float16`, `bfloat16`; the device's own, if left out.
+            device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+            dtype: `float32`, `float16` or `bfloat16`; half on an accelerator and single on a CPU if left out.
             allow_host: More names by which the page may be asked, such as a proxy's.
             on_message: Takes each sentence for whoever runs the page.
 
@@ -79,7 +79,7 @@ class _Room(ModuleType):
         with listener, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             session = import_module("emoscene.web.session").Session(base, adapter, judge, screen, device, dtype)
-            for remark in session.remarks:
+            for remark in [session.where, *session.remarks]:
                 on_message(remark)
             names = hosts.AllowedHosts.of(host, address, as_list(allow_host))
             app = import_module("emoscene.web.request_filter").mount_page(session, password, names, on_message)

@@ -31,10 +31,10 @@ from emoscene.core.images import PAPER, contact_sheet, name_files
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
-from emoscene.pipeline.adapters import folders_by_method
+from emoscene.pipeline.adapters import check_call, folders_by_method
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -107,7 +107,9 @@ class Session:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
+        check_call(base, adapter=adapter)
         self.base = load_model(base, device, dtype)
+        self.where = explain_base(self.base, device, dtype)
         self.adapters = {name: str(folder) for name, folder in folders_by_method(adapter).items()}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more_judges = tuple(judge)
