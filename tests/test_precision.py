@@ -131,7 +131,7 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
 
 def test_fp16_is_refused_on_a_cpu_in_one_sentence(base: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="precision=fp16 is for GPUs: leave it out, or give bf16"):
-        emoscene.train("lora", data=data, base=base, out=tmp_path / "out", precision="fp16", on_message=str)
+        emoscene.train("guidance", data=data, base=base, out=tmp_path / "out", precision="fp16", on_message=str)
     assert not (tmp_path / "out").exists()
 
 

@@ -138,6 +138,7 @@ def train(
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
     config = apply_launcher(config)
+    choose_precision(config.precision, place)  # refuses what is not for this device
     if config.precision != "auto":
         check_dtype(PRECISIONS[config.precision], place, "precision={}")
     remark_config_file(on_message)
