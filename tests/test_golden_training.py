@@ -351,7 +351,7 @@ SETTINGS = {
     "weight_decay": (0.01, (0.0, 1.0)),
     "max_grad_norm": (1.0, (1e-3, 1e3, "log")),
     "ema_decay": (0.999, (0.0, 0.99999)),
-    "precision": ("auto", ("auto", "fp32", "bf16")),
+    "precision": ("auto", ("auto", "fp32", "bf16", "fp16")),
     "checkpointing": (False, None),
     "compile": (False, None),
     "seed": (0, None),

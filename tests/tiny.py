@@ -75,6 +75,20 @@ def columns(count: int = 4) -> dict:
     }
 
 
+class Columns:
+    """As many samples as data to read from."""
+
+    def __init__(self, count: int) -> None:
+        self.every = columns(count)
+
+    def __len__(self) -> int:
+        return len(self.every["caption"])
+
+    def read(self, indices: list[int], names: tuple[str, ...]) -> dict:
+        """The named columns of some rows; the rows of a batch in the order of their numbers."""
+        return {name: self.every[name][: len(indices)] for name in names}
+
+
 def batch(step: int = 0, count: int = 4) -> Batch:
     return Batch(columns(count), seed=5, step=step, slots=range(count))
 

@@ -7,6 +7,7 @@
     digests       a base is known by its weights             model          `DiffusionModel`: encode, predict, decode
     loras         LoRAs of other programs                    device         where it computes, and memory that runs out
     device_choice which device and precision it takes
+    transfer      numbers go to the device, and nobody waits
     decoding      latents become images that are finite      preview        a tiny decoder
     bases/        the bases by name
 

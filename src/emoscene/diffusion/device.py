@@ -21,7 +21,7 @@ import torch._dynamo
 from accelerate import cpu_offload_with_hook
 from torch import nn
 
-from emoscene.core.errors import EmosceneError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion.device_choice import (
     choose_device,
     choose_dtype,
@@ -39,10 +39,11 @@ WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than r
 
 
 def choose_precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
-    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it, else "fp32".
+    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it.
 
-    A GPU gains whatever the model's size. A CPU gains with wide models; for narrow ones it depends on the CPU, and
-    fp32 is the same on all of them. Nothing is timed, so that a resumed run computes as it began.
+    A GPU gains whatever the model's size; one without bf16 of its own computes in fp16. A CPU gains with wide models;
+    for narrow ones it depends on the CPU, and fp32 is the same on all of them. Nothing is timed, so that a resumed run
+    computes as it began.
 
     Args:
         choice: "auto", or the answer itself.
@@ -50,16 +51,23 @@ def choose_precision(choice: str, device: torch.device | str = "cpu", models: It
         models: What it computes with, which a CPU's answer depends on.
 
     Returns:
-        "fp32" or "bf16".
+        "fp32", "bf16" or "fp16".
+
+    Raises:
+        UsageError: A CPU is to train in fp16.
     """
+    kind = torch.device(device).type
+    if choice == "fp16" and kind == "cpu":
+        raise UsageError("precision=fp16 is for GPUs: leave it out, or give bf16, which a CPU computes in as well")
     if choice != "auto":
         return choice
-    place = torch.device(device)
-    if place.type != "cpu":
-        gains = has_native_bf16(place)
-    else:
-        gains = max_width(models) >= WIDE and has_cpu_bf16()
-    return "bf16" if gains else "fp32"
+    if kind != "cpu" and has_native_bf16(torch.device(device)):
+        return "bf16"
+    if kind == "cuda":
+        return "fp16"
+    if kind == "cpu" and max_width(models) >= WIDE and has_cpu_bf16():
+        return "bf16"
+    return "fp32"
 
 
 def max_width(models: Iterable[nn.Module]) -> int:
@@ -101,7 +109,7 @@ def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | 
     Args:
         base: A name, a folder, a file, or a hub id.
         device: See `choose_device`.
-        dtype: See `choose_dtype`.
+        dtype: See `choose_dtype`; left out, a CPU computes a wide UNet in bfloat16 where it has instructions for it.
 
     Returns:
         The base.
@@ -118,6 +126,8 @@ def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | 
     place = choose_device(device)
     with explain_full_memory(NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place, choose_dtype(dtype, place))
+    if dtype is None and place.type == "cpu" and choose_precision("auto", place, [backbone.unet]) == "bf16":
+        round_weights(backbone, torch.bfloat16)
     if place.type != "mps":
         for model in (backbone.unet, backbone.vae):
             model.to(memory_format=torch.channels_last)

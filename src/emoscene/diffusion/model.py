@@ -17,7 +17,7 @@ reads the Condition in `current_condition`: so one batch can mix emotions and sc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +34,10 @@ from emoscene.diffusion import compatibility, digests, loading
 from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
 from emoscene.diffusion.families.base import Parts, find_family
+from emoscene.diffusion.transfer import move_to_device
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+PARTS = ("text_encoder", "unet", "vae")
 LENGTH = compatibility.POSITIONS  # of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
@@ -47,7 +49,8 @@ class Condition:
     Attributes:
         base_embeds: The text embeddings E0 of the prompts alone [B, 77, D].
         prompt_embeds: The text embeddings that are used [B, 77, D].
-        emotion_weights: emotion_scale x weights, a [B, 8]; zeros leave the base as it is.
+        emotion_weights: emotion_scale x weights, a [B, 8]; zeros leave the base as it is. In main memory, as the gain
+            is: they decide which work a GPU is asked for, and nobody waits for it to learn them.
         emotion_gain: How far attachments are switched on, g = sum_i |a_i| [B].
         prompts: The prompts, for methods that append to them.
         extra: Tensors [B, ...] that a method prepared for its own attachments.
@@ -64,9 +67,10 @@ class Condition:
         return len(self.prompt_embeds)
 
     @cached_property
-    def gain_values(self) -> tuple[float, ...]:
-        """`g` as numbers; a device is waited for once."""
-        return tuple(self.emotion_gain.tolist())
+    def gain_on_device(self) -> Tensor:
+        """`g` where the text is, for attachments that compute with it [B]."""
+        gain: Tensor = move_to_device(self.emotion_gain, self.prompt_embeds.device)
+        return gain
 
     def concat(self, other: Condition) -> Condition:
         """Append the rows of another condition.
@@ -151,6 +155,7 @@ class DiffusionModel:
         chosen: Its specification.
         device: Where it computes.
         dtype: In what precision.
+        used: Its parts that will be used, of `PARTS`; the others stay in main memory.
 
     Raises:
         UsageError: It is of no family that is read here.
@@ -158,7 +163,13 @@ class DiffusionModel:
     """
 
     def __init__(
-        self, folder: Path, name: str, chosen: ModelSpec, device: torch.device | str, dtype: torch.dtype
+        self,
+        folder: Path,
+        name: str,
+        chosen: ModelSpec,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        used: Collection[str] = PARTS,
     ) -> None:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
@@ -169,8 +180,10 @@ class DiffusionModel:
         remedy = "fetch it again"
         if dtype != torch.float32:
             remedy = "give --dtype float32, or fetch it again"
-        for model in (self.text_encoder, self.unet, self.vae):
-            model.requires_grad_(False).eval().to(self.device)
+        for part in PARTS:
+            model = getattr(self, part).requires_grad_(False).eval()
+            if part in used:
+                model.to(self.device)
             loading.check_finite(model.state_dict(), folder, remedy)
         self.prediction, alphas_cumprod = read_noise_schedule(self.scheduler_config, folder)
         self.alphas_cumprod = alphas_cumprod.to(self.device)
@@ -180,7 +193,11 @@ class DiffusionModel:
 
     @classmethod
     def load(
-        cls, base: str = "mini", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        base: str = "mini",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        used: Collection[str] = PARTS,
     ) -> DiffusionModel:
         """Load a base.
 
@@ -188,6 +205,7 @@ class DiffusionModel:
             base: A name, a folder, a file, or a hub id.
             device: Where it computes.
             dtype: In what precision.
+            used: Its parts that will be used, of `PARTS`; the others stay in main memory.
 
         Returns:
             The base.
@@ -203,7 +221,8 @@ class DiffusionModel:
             torch.Size([1, 4, 16, 16])
         """
         place = locate_weights(find_spec(base))
-        return cls(place, base, find_spec(base), device, dtype)  # asked again: what came from the hub is known by now
+        spec = find_spec(base)  # asked again: what came from the hub is known by now
+        return cls(place, base, spec, device, dtype, used)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -319,20 +338,18 @@ class DiffusionModel:
 
         Args:
             prompts: The prompts [B].
-            a: emotion_scale x weights [B, 8]; zeros if left out.
-            g: The gain of attachments [B]; the sum of |a| if left out.
+            a: emotion_scale x weights, in main memory [B, 8]; zeros if left out.
+            g: The gain of attachments, in main memory [B]; the sum of |a| if left out.
 
         Returns:
             The condition, which a method may change.
         """
         e0 = self.encode_prompt(prompts)
         if a is None:
-            a = torch.zeros(len(e0), len(EMOTIONS), device=self.device)
-        else:
-            a = a.to(self.device)
+            a = torch.zeros(len(e0), len(EMOTIONS))
         if g is None:
             g = a.abs().sum(1)
-        return Condition(e0, e0, a, g, tuple(prompts))
+        return Condition(e0, e0, a.cpu(), g.cpu(), tuple(prompts))
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -369,11 +386,12 @@ class DiffusionModel:
         Returns:
             Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
         """
+        before = self.vae.dtype
         self.vae.to(torch.float32)
         try:
             decoded: Tensor = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample
         finally:
-            self.vae.to(self.dtype)
+            self.vae.to(before)
         return decoded
 
     def predict_noise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -417,8 +435,11 @@ class DiffusionModel:
         self.unet.enable_gradient_checkpointing(sparing)
 
     def _to_epsilon(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`)."""
-        alphabar = self.alphabar(t).to(output.dtype)
+        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`).
+
+        In single precision whatever the UNet computes in: in bfloat16 alphabar_1 rounds to 1, which makes eps infinite.
+        """
+        alphabar, output, x_t = self.alphabar(t), output.float(), x_t.float()
         if self.prediction == "sample":
             return (x_t - alphabar.sqrt() * output) / (1 - alphabar).sqrt()
         return alphabar.sqrt() * output + (1 - alphabar).sqrt() * x_t
@@ -432,7 +453,7 @@ class DiffusionModel:
         Returns:
             alphabar [B, 1, 1, 1] in (0, 1).
         """
-        t = torch.as_tensor(t, device=self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
+        t = move_to_device(torch.as_tensor(t), self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
         low, high = t.floor().long(), t.ceil().long()
         logs = self.alphas_cumprod.log()
         return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)

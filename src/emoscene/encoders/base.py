@@ -33,6 +33,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.device import explain_full_memory
 from emoscene.diffusion.loading import check_finite, silence_libraries
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import AGAIN, Learner
 
@@ -53,6 +54,7 @@ class Encoder(Learner):
     """
 
     split: ClassVar[str] = "judges"
+    base_parts: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...] = ()
     target: str = "emotion"
     explains: tuple[str, ...] = EMOTIONS
@@ -320,8 +322,8 @@ class PixelFormat:
             Normalized images [B, 3, side, side].
         """
         images = resize_square(images, self.side)
-        mean = images.new_tensor(self.mean).view(3, 1, 1)
-        deviation = images.new_tensor(self.deviation).view(3, 1, 1)
+        numbers = torch.tensor([self.mean, self.deviation], dtype=images.dtype)
+        mean, deviation = move_to_device(numbers, images.device).view(2, 3, 1, 1)
         return (images / 2 + 0.5 - mean) / deviation
 
 

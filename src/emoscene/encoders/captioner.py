@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForCondit
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
 from emoscene.learning.learner import Batch, Learner
 
@@ -59,6 +60,7 @@ class Captioner(Learner):
 
     config: Config
     columns: ClassVar[tuple[str, ...]] = ("image", "caption")
+    base_parts: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
     borrows: ClassVar[str] = "blip"
 
@@ -157,7 +159,8 @@ class Captioner(Learner):
             rows.append(torch.cat([start, torch.tensor(row[:room], dtype=torch.long), end]))
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         padding = self.tokenizer.convert_tokens_to_ids(PAD)
-        return nn.utils.rnn.pad_sequence(rows, True, padding).to(device), mask.to(device)
+        tokens = nn.utils.rnn.pad_sequence(rows, True, padding)
+        return move_to_device(tokens, device), move_to_device(mask, device)
 
 
 def build_vocabulary(captions: Iterable[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self, final
@@ -30,6 +31,7 @@ from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.encoders.base import (
     Encoder,
     PixelFormat,
@@ -122,12 +124,12 @@ class EmotionCLIP(Encoder):
         images, die = batch["image"], batch.uniform("flip")[:, None, None, None]
         seen = self._encode_pixels(torch.where(die < 0.5, images, images.flip(-1)))
         captions = list(batch["caption"])
-        for row, number in enumerate(batch.uniform("caption").tolist()):
+        for row, number in enumerate(batch.on_host.uniform("caption").tolist()):
             if number < self.config.long:
                 captions[row] = batch["caption_long"][row]
         logits = self._similarities(seen, self.encode_texts(captions))
         numbers = torch.tensor([captions.index(caption) for caption in captions])
-        same = (numbers[:, None] == numbers).to(logits)
+        same = move_to_device(numbers[:, None] == numbers, logits.device).to(logits)
         worded = contrastive_loss(logits, same) + contrastive_loss(logits.T, same)
         felt = contrastive_loss(self._similarities(seen, self.emotion_vectors()), batch["weights"].clamp(min=0))
         return self.config.caption * worded / 2 + self.config.emotion * felt
@@ -137,14 +139,18 @@ class EmotionCLIP(Encoder):
         seen = self._encode_pixels(images)
         return self._similarities(seen, self.emotion_vectors()).softmax(1), seen
 
+    @cached_property
+    def _length(self) -> int:
+        """Tokens of the longest of the emotions' texts; a device is waited for once."""
+        return int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
+
     def emotion_vectors(self) -> Tensor:
         """Encode the eight emotions, each as the mean of its texts.
 
         Returns:
             Unit vectors [8, D].
         """
-        length = int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
-        texts = self._encode_tokens(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
+        texts = self._encode_tokens(self.ids[:, : self._length]).unflatten(0, (len(EMOTIONS), -1))
         return F.normalize(texts.mean(1), dim=1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
@@ -156,7 +162,7 @@ class EmotionCLIP(Encoder):
         Returns:
             Unit vectors [N, D].
         """
-        return self._encode_tokens(self._tokenize(texts).to(self.ids.device))
+        return self._encode_tokens(move_to_device(self._tokenize(texts), self.ids.device))
 
     def validate(self, data: Any) -> dict[str, Any]:
         """Share of right answers, over the images of one emotion alone."""

@@ -375,11 +375,12 @@ def augment(images: Tensor, batch: Batch, again: str = "") -> Tensor:
     Returns:
         Images [B, 3, H, H] in [-1, 1].
     """
+    corners = batch.on_host.uniform(f"blemish{again}", 8)[:, 1:3]
     dice = batch.uniform(f"blemish{again}", 8)[:, :, None, None, None].unbind(1)
     images = torch.where(dice[0] < 0.5, images, images.flip(-1))
     side = images.shape[-1]
     padded = F.pad(images, (SHIFT,) * 4, mode="reflect")
-    tops, lefts = [((2 * SHIFT + 1) * die).long().flatten().tolist() for die in dice[1:3]]
+    tops, lefts = ((2 * SHIFT + 1) * corners).long().T.tolist()
     shifted = []
     for image, top, left in zip(padded, tops, lefts, strict=True):
         shifted.append(image[:, top : top + side, left : left + side])

@@ -14,7 +14,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -30,9 +30,9 @@ from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture
-from emoscene.diffusion.device_choice import PINNED
 from emoscene.diffusion.loading import check_finite
-from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.model import PARTS, Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 
 CARD = "learner.json"
 DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded
@@ -43,7 +43,9 @@ AGAIN = "train or fetch it again"
 class Batch:
     """Columns of some samples, and the samples' own randomness.
 
-    columns: tensors [B, ...] or lists of B; slots: each sample's place in the global batch, 0 .. batch - 1.
+    columns: tensors [B, ...] or lists of B; slots: each sample's place in the global batch, 0 .. batch - 1. drawn: the
+    random numbers that were asked for already, by their kind, word and shape; source: the batch in main memory that
+    this one on a device is a copy of.
     """
 
     columns: Mapping[str, Any]
@@ -51,6 +53,8 @@ class Batch:
     step: int
     slots: Sequence[int]
     device: torch.device | str = "cpu"
+    drawn: dict[tuple[Any, str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    source: Batch | None = None
 
     def __getitem__(self, column: str) -> Any:
         return self.columns[column]
@@ -58,12 +62,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def _draw(self, word: str, kind: Any, *shape: int) -> Tensor:
-        numbers = []
-        for slot in self.slots:
-            generator = seeds.torch_generator(self.seed, word, self.step, slot)
-            numbers.append(kind(shape, generator=generator))
-        return move_to_device(torch.stack(numbers), self.device)
+    def _draw(self, word: str, fill: Any, shape: tuple[int, ...]) -> Tensor:
+        key = fill, word, shape
+        if key not in self.drawn:
+            numbers, generator = torch.empty(len(self.slots), *shape), torch.Generator()
+            for row, slot in zip(numbers, self.slots, strict=True):
+                fill(row, generator=generator.manual_seed(seeds.derive_seed(self.seed, word, self.step, slot)))
+            self.drawn[key] = move_to_device(numbers, self.device)
+        return self.drawn[key]
 
     def normal(self, word: str, *shape: int) -> Tensor:
         """Draw standard normal numbers, the same for the same (seed, word, step, slot).
@@ -75,7 +81,7 @@ class Batch:
         Returns:
             [B, *shape], on the batch's device.
         """
-        return self._draw(word, torch.randn, *shape)
+        return self._draw(word, Tensor.normal_, shape)
 
     def uniform(self, word: str, *shape: int) -> Tensor:
         """Draw uniform numbers, the same for the same (seed, word, step, slot).
@@ -87,7 +93,7 @@ class Batch:
         Returns:
             [B, *shape] in [0, 1), on the batch's device.
         """
-        return self._draw(word, torch.rand, *shape)
+        return self._draw(word, Tensor.uniform_, shape)
 
     def timesteps(self, total: int = 1000) -> Tensor:
         """Draw a timestep a sample, all equally likely.
@@ -110,7 +116,34 @@ class Batch:
             These samples; they keep their slots and so their randomness.
         """
         columns = {name: value[index] for name, value in self.columns.items()}
-        return Batch(columns, self.seed, self.step, self.slots[index], self.device)
+        drawn = {key: value[index] for key, value in self.drawn.items()}
+        source = None
+        if self.source is not None:
+            source = self.source.select(index)
+        return Batch(columns, self.seed, self.step, self.slots[index], self.device, drawn, source)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy the batch to a device, with what was drawn of it; a GPU is not waited for.
+
+        Args:
+            device: The device.
+
+        Returns:
+            The batch there, which keeps this one as its `source`; this one for the CPU.
+        """
+        if torch.device(device).type == "cpu":
+            return self
+        columns = {name: move_to_device(value, device) for name, value in self.columns.items()}
+        drawn = {key: move_to_device(value, device) for key, value in self.drawn.items()}
+        return Batch(columns, self.seed, self.step, self.slots, device, drawn, self)
+
+    @property
+    def on_host(self) -> Batch:
+        """The same samples in main memory: what decides which work is asked of a device is read and drawn there."""
+        if self.source is not None or torch.device(self.device).type == "cpu":
+            return self.source or self
+        columns = {name: move_to_device(value, "cpu") for name, value in self.columns.items()}
+        return Batch(columns, self.seed, self.step, self.slots)
 
 
 class Learner(nn.Module, ABC):
@@ -126,6 +159,8 @@ class Learner(nn.Module, ABC):
         files: Which part of the state goes to which file: file name -> (prefix of the state's names, prefix in the
             file).
         save_dtype: The type of the numbers in its files.
+        base_parts: The parts of the base, of `PARTS`, that its loss computes with; training leaves the others in main
+            memory, unless it makes sheets of images.
         separable: Whether a sample's loss is the same in any batch. That of a contrast is not, so its batch cannot be
             taken in parts when memory is short.
         history: What the folder that it was loaded from says of its origin, as text; None for a new one.
@@ -137,6 +172,7 @@ class Learner(nn.Module, ABC):
     split: ClassVar[str] = "methods"
     files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
     save_dtype: ClassVar[torch.dtype] = torch.float32
+    base_parts: ClassVar[tuple[str, ...]] = PARTS
     separable: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:
@@ -176,6 +212,15 @@ class Learner(nn.Module, ABC):
 
         Returns:
             [B] floats, whose mean over the global batch is what training lowers.
+        """
+
+    def draw_ahead(self, batch: Batch) -> None:
+        """Draw random numbers that `compute_loss` will ask the batch for; those who read ahead call it.
+
+        What is not drawn here is drawn when it is asked for, and is the same.
+
+        Args:
+            batch: B samples in main memory, which remember what was drawn.
         """
 
     def forward(self, batch: Batch) -> Tensor:
@@ -252,23 +297,6 @@ class Learner(nn.Module, ABC):
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
-
-
-def move_to_device(value: Any, device: torch.device | str) -> Any:
-    """Move a column to the device that computes with it; a tensor's way to the GPU keeps nobody waiting.
-
-    Args:
-        value: A tensor [B, ...], or a list, which stays where it is.
-        device: The device.
-
-    Returns:
-        The column.
-    """
-    if not isinstance(value, Tensor):
-        return value
-    if torch.device(device).type in PINNED:
-        return value.pin_memory().to(device, non_blocking=True)
-    return value.to(device)
 
 
 def save_learner(learner: Learner, name: str, folder: Path, base: DiffusionModel | None, **facts: Any) -> None:

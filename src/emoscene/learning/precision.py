@@ -8,8 +8,8 @@ arrived.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ from emoscene.diffusion.device_choice import PINNED, choose_device
 
 resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 STATUS = Path("/proc/self/status")
-MIXED = {"fp32": "no", "bf16": "bf16"}  # in Accelerate's words
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # in Accelerate's words
 
 
 def join_processes(device: torch.device) -> None:
@@ -80,18 +80,29 @@ def make_accelerator(choice: str, models: Iterable[nn.Module] = (), device: torc
     return accelerator
 
 
-def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
-    """Choose how attention is computed: on a CPU by its plain formula, as the fused kernel's backward is slower there.
+@contextmanager
+def training_kernels(device: torch.device) -> Iterator[None]:
+    """Choose how training computes: attention on a CPU by its plain formula, as the fused kernel's backward is slower.
+
+    On CUDA each convolution is tried by all of cuDNN's ways when its shape comes first, as shapes come again. Products
+    of float32 stay exact: where a GPU has TF32 it has bf16 too, and whoever asks for fp32 by name wants it.
 
     Args:
         device: Where it is computed.
 
-    Returns:
-        A context in which that is so; on a GPU torch chooses.
+    Yields:
+        Nothing.
     """
     if device.type == "cpu":
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+        return
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def peak_memory() -> int:

@@ -37,6 +37,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import GuidanceShare, Method, normalize_mixture
 
@@ -56,6 +57,7 @@ class Guidance(Method):
     """
 
     columns = ("latent", "weights")
+    base_parts = ()
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
 
     @dataclass(frozen=True)
@@ -153,14 +155,15 @@ class Guidance(Method):
 
         Rows that ask for none, and all rows outside the interval, keep their prediction bit for bit.
         """
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = torch.as_tensor(t, device="cpu").expand(len(x_t))
         level = t / len(self.base.alphas_cumprod)
         inside = (self.config.interval_start <= level) & (level <= self.config.interval_end)
         rows = (condition.emotion_weights.any(1) & inside).nonzero()[:, 0]
         if not len(rows):
             return noise
-        a = condition.emotion_weights[rows].float()
-        term = self._guidance_term(noise[rows].float(), x_t[rows], t[rows], a)
+        a, times = condition.emotion_weights[rows].float(), t[rows]
+        rows, times, a = (move_to_device(numbers, x_t.device) for numbers in (rows, times, a))
+        term = self._guidance_term(noise[rows].float(), x_t[rows], times, a)
         return noise.index_add(0, rows, term.to(noise.dtype), alpha=-1)
 
     def _guidance_term(self, noise: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:

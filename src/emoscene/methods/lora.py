@@ -29,6 +29,7 @@ from emoscene.core.errors import unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.device_choice import has_room
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
@@ -145,13 +146,13 @@ class LoRA(Method):
         return interpolate_embeds(plain, self._encode_with_vectors)
 
     def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        return self.base.encode_prompt(prompts, self.tokens[emotions])
+        return self.base.encode_prompt(prompts, self.tokens[move_to_device(emotions, self.tokens.device)])
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the denoising loss [B]; a dropped emotion keeps its gain, as the negative half of guidance does."""
         captions, dropped = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
-        a: Tensor = batch["weights"]
-        lost = dropped | (batch.uniform("emotion") < self.config.emotion_drop_prob)
+        a: Tensor = batch.on_host["weights"]
+        lost = dropped | (batch.on_host.uniform("emotion") < self.config.emotion_drop_prob)
         plain = self.base.encode_condition(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
         loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
@@ -164,7 +165,7 @@ class LoRA(Method):
         """
         gains: set[float] = set()
         if condition is not None and not self.tokens.requires_grad:
-            gains = set(condition.gain_values)
+            gains = set(condition.emotion_gain.tolist())
         if gains == {0.0}:
             yield
             return
@@ -182,7 +183,7 @@ class LoRA(Method):
             shown = self.base.current_condition
             if shown is None:
                 return output
-            gain = shown.emotion_gain.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
+            gain = shown.gain_on_device.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
             if pair.lora_A.weight.dtype == self.base.dtype:
                 return output + gain * pair(args[0])
             with torch.autocast(output.device.type, self.base.dtype):

@@ -207,7 +207,7 @@ class ImageInputs:
             self._check_emotion_clip()
             probabilities, vector = self._auxiliary("emotion_clip").encode(self._small_view(name, digest))
             weights = tuple(round(p, 4) for p in probabilities[0].tolist())
-            self.readings[name, digest] = weights, vector[0]
+            self.readings[name, digest] = weights, vector[0].cpu()
         return self.readings[name, digest]
 
     def emotion_vectors(self, rows: Sequence[GenerationParams]) -> Tensor | None:
@@ -217,7 +217,7 @@ class ImageInputs:
             rows: B rows.
 
         Returns:
-            The vectors [B, D], zeros for a row without an emotion image; None where no row has one.
+            The vectors in main memory [B, D], zeros for a row without an emotion image; None where no row has one.
 
         Raises:
             UsageError: As `read_emotion`, and for an image that is not the one that the row was planned with.

@@ -356,9 +356,8 @@ class EmotionPipeline:
             The positive half; and the negative half, or None where no row asks for guidance. Suppressed emotions stand
             in the negative half with their sign turned.
         """
-        device = self.base.device
-        scales = torch.tensor([[row.emotion_scale] for row in rows], device=device)
-        a = torch.tensor([row.emotion for row in rows], device=device) * scales
+        scales = torch.tensor([[row.emotion_scale] for row in rows])
+        a = torch.tensor([row.emotion for row in rows]) * scales
         plain = self.base.encode_condition([row.prompt for row in rows], a)
         vectors = self.image_inputs.emotion_vectors(rows)
         if vectors is not None:

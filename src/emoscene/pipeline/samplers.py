@@ -148,11 +148,12 @@ def sample(
     both = positive
     if negative is not None:
         both = negative.concat(positive)
-    scales = torch.tensor([row.guidance_scale for row in rows], device=x.device).view(-1, 1, 1, 1)
+    scales = torch.tensor([row.guidance_scale for row in rows]).to(x.device).view(-1, 1, 1, 1)
     low, high = rows[0].guidance_interval
     draws = _noise_source(solver, [row.seed for row in rows])
-    levels = (remaining_timesteps(solver) / len(base.alphas_cumprod)).tolist()
-    for t, level in zip(remaining_timesteps(solver), levels, strict=True):
+    times = remaining_timesteps(solver).cpu()  # the device is waited for once, before the first step
+    levels = (times / len(base.alphas_cumprod)).tolist()
+    for t, time, level in zip(remaining_timesteps(solver), times, levels, strict=True):
         is_guided = negative is not None and low <= level <= high
         condition = positive
         if is_guided:
@@ -165,7 +166,7 @@ def sample(
                 noise = away + scales * (towards - away)
             else:
                 noise = base.predict_noise(x_t, t, condition).float()
-            noise = chain.apply_guidance(noise, x_t, t, positive)
+            noise = chain.apply_guidance(noise, x_t, time, positive)
             alphabar = base.alphabar(t)
             x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
             x = solver.step(noise, t, x, return_dict=False, **draws)[0]

@@ -1,6 +1,6 @@
 """One loop for all that learns, and the verb `train`.
 
-dataloader    batches read ahead by threads
+dataloader    batches read ahead, and their noise drawn, by threads
 loop          the loop: a generator of steps, its state, its settings
 callbacks     validation, sheets of images, trackers, early stopping
 cautions      what makes a run's result worth little, a sentence each

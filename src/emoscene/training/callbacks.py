@@ -26,8 +26,8 @@ from emoscene.core.errors import UsageError, install_command, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.learning.learner import Batch, Learner, move_to_device
-from emoscene.learning.precision import attention_kernel
+from emoscene.learning.learner import Batch, Learner
+from emoscene.learning.precision import training_kernels
 from emoscene.training.cautions import caution_data, caution_gradient, caution_history
 from emoscene.training.loop import LATE
 from emoscene.training.state import Config, Step, TrainingState
@@ -271,8 +271,8 @@ def image_losses(learner: Learner, data: Data, places: Sequence[int], device: to
     for slots in _slots_by_shape(data, places):
         columns = data.read([places[slot] for slot in slots], [*learner.columns, "emotion"])
         emotions.append(columns["emotion"])
-        batch = Batch({name: move_to_device(value, device) for name, value in columns.items()}, 0, -1, slots, device)
-        with learner.attach(), attention_kernel(device):
+        batch = Batch(columns, 0, -1, slots).to(device)
+        with learner.attach(), training_kernels(device):
             found.append(learner(batch).float().cpu())
     return torch.cat(found), torch.cat(emotions)
 

@@ -42,7 +42,7 @@ from emoscene.diffusion.device_choice import PINNED, empty_cache
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import apply_step, schedule_rate
-from emoscene.learning.precision import AsyncScalars, attention_kernel
+from emoscene.learning.precision import AsyncScalars, training_kernels
 from emoscene.training.dataloader import prefetch_batches
 from emoscene.training.state import Config, Step, TrainingState
 
@@ -81,7 +81,15 @@ def train_steps(
     slots = run_dir.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
     coming = prefetch_batches(
-        data, reads, todo, config.batch_size, config.seed, slots=slots, device=where, num_workers=config.num_workers
+        data,
+        reads,
+        todo,
+        config.batch_size,
+        config.seed,
+        slots=slots,
+        device=where,
+        num_workers=config.num_workers,
+        draw_ahead=state.learner.draw_ahead,
     )
     under_way: deque[Step] = deque()
     late = LATE if where.type in PINNED else 0
@@ -90,6 +98,7 @@ def train_steps(
         loss = _compute_gradient(state, batch, config, on_message)
         own = torch.stack([loss, torch.full_like(loss, float(asked()))])
         loss, stopping = _sum_over_processes(state, own).unbind()
+        _unscale_gradients(state)
         norm = clip_grad_norm_(state.learner.trainable.values(), config.max_grad_norm)
         finite = norm.isfinite() & loss.isfinite()
         lr = config.lr * schedule_rate(config.schedule, state.step, config.steps, config.warmup)
@@ -97,7 +106,7 @@ def train_steps(
             apply_step(optimizer, finite)
             optimizer.zero_grad()
             scheduler.step()
-        state.bad = torch.where(finite, 0.0, state.bad + 1)
+        state.bad = torch.where(finite, 0.0, state.bad + _is_bad(state, loss))
         state.step += 1
         _update_average(state, config, finite)
         figures = AsyncScalars(torch.stack([loss, norm, stopping, state.bad]))
@@ -165,13 +174,36 @@ def _accumulate(state: TrainingState, batch: Batch, size: int, whole: int) -> Te
     """The batch's part of the mean loss over `whole` samples, `size` at a time; its gradient is added up."""
     total = torch.zeros((), device=state.accelerator.device)
     for first in range(0, len(batch), size):
-        with state.learner.attach(), attention_kernel(state.accelerator.device):
+        with state.learner.attach(), training_kernels(state.accelerator.device):
             with state.accelerator.autocast():
                 losses = state.learner(batch.select(slice(first, first + size)))
             loss = losses.float().sum() / whole
-            loss.backward()
+            scaled = loss
+            if state.scaler is not None:
+                scaled = state.scaler.scale(loss)
+            scaled.backward()
         total += loss.detach()
     return total
+
+
+def _unscale_gradients(state: TrainingState) -> None:
+    """Take the loss's scale out of the gradients, and choose the next step's (Micikevicius et al. 2018).
+
+    What is not finite halves it, 2,000 finite steps double it. The optimizers learn of it by `apply_step`, not from the
+    scaler, whose `step` would wait for the answer where an optimizer is not fused.
+    """
+    if state.scaler is not None:
+        for optimizer in state.optimizers:
+            state.scaler.unscale_(optimizer)
+        state.scaler.update()
+
+
+def _is_bad(state: TrainingState, loss: Tensor) -> Tensor:
+    """Whether a step that was not finite tells of trouble []: not where the gradient overflowed by its scale alone."""
+    if state.scaler is None:
+        return torch.ones_like(loss)
+    next_scale = state.scaler.scale(torch.ones_like(loss))
+    return (~loss.isfinite() | (next_scale < 1)).float()
 
 
 def _sum_over_processes(state: TrainingState, values: Tensor) -> Tensor:

@@ -40,7 +40,11 @@ class Config:
     weight_decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
     max_grad_norm: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
     ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
-    precision: str = option("auto", "arithmetic: bf16 where the hardware gains by it", choices=("auto", "fp32", "bf16"))
+    precision: str = option(
+        "auto",
+        "arithmetic: bf16 where the hardware gains by it, fp16 on GPUs that have no bf16",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
     checkpointing: bool = option(False, "recompute the UNet's activations: a third more time, far less memory")
     compile: bool = option(False, "compile the UNet's blocks first, which pays in long runs on a GPU")
     seed: int = option(0, "of the order, the noise, the drop-outs")
@@ -101,6 +105,7 @@ class TrainingState:
         lowest: `losses`, each image's at the validation whose mean was the lowest; empty where there is no best.
         optimizers: What moves the weights.
         schedulers: Their rates.
+        scaler: What scales the loss in fp16, so that small gradients do not vanish; None in other precisions.
         micro: Samples at a time within a process; 0 is all of them.
         bad: [], how many steps running were not finite.
         about: Whose run it is, which a checkpoint remembers.
@@ -128,6 +133,7 @@ class TrainingState:
         """
         self.step, self.micro, self.stopping, self.about = 0, config.micro_batch_size, False, dict(about or {})
         self.accelerator = make_accelerator(config.precision, learner.models, device)
+        self.scaler: torch.amp.GradScaler | None = self.accelerator.scaler
         if config.batch_size < self.accelerator.num_processes:
             raise UsageError(
                 f"batch_size={config.batch_size} is less than a sample for each process: "
@@ -174,6 +180,8 @@ class TrainingState:
         if self.best:
             parts |= {"best": self.best, "lowest": self.lowest}
         facts = {"about": self.about, "processes": self.num_processes, "seconds": self.seconds, "numbers": numbers}
+        if self.scaler is not None:
+            facts["scaler"] = self.scaler.state_dict()
         checkpoints.save_checkpoint(
             folder, self.step, parts, config.checkpoints_total_limit, **facts, config=configs.to_dict(config)
         )
@@ -208,6 +216,8 @@ class TrainingState:
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
         self.best, self.lowest = parts.get("best", {}), parts.get("lowest", {})
         restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        if self.scaler is not None and "scaler" in about:
+            self.scaler.load_state_dict(about["scaler"])
         self.schedulers = self._make_schedulers()
 
     def _make_schedulers(self) -> list[LambdaLR]:

@@ -41,7 +41,7 @@ from emoscene.diffusion.device import (
     round_weights,
 )
 from emoscene.diffusion.device_choice import PINNED, check_dtype, choose_device, explain_choice, peak_device_memory
-from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.model import PARTS, DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
@@ -57,7 +57,7 @@ from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
 
 UNSEEN = "selector"
-PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 NO_ROOM = (
     "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
     "smaller batch or a smaller learner takes less"
@@ -138,7 +138,8 @@ def train(
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
     config = apply_launcher(config)
-    if config.precision in PRECISIONS:
+    choose_precision(config.precision, place)  # refuses what is not for this device
+    if config.precision != "auto":
         check_dtype(PRECISIONS[config.precision], place, "precision={}")
     remark_config_file(on_message)
     join_processes(place)
@@ -264,7 +265,9 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
 def load_training_model(
     base: str, config: Config, cls: type[Learner], device: torch.device | None = None
 ) -> DiffusionModel:
-    """Load the base to train on it: rounded where it computes in bf16, compiled or checkpointed if asked.
+    """Load the base to train on it: in the precision that it computes in, compiled or checkpointed if asked.
+
+    What training does not use stays in main memory.
 
     Args:
         base: A name, a folder, a file or a hub id.
@@ -279,9 +282,14 @@ def load_training_model(
         UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
     device = device or choose_device()
-    half = device.type != "cpu" and choose_precision(config.precision, device) == "bf16"
-    backbone = DiffusionModel.load(base, device, torch.bfloat16 if half else torch.float32)
     through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    dtype = torch.float32
+    if device.type != "cpu":
+        dtype = PRECISIONS[choose_precision(config.precision, device)]
+    used = cls.base_parts
+    if config.pictures_every:
+        used = PARTS
+    backbone = DiffusionModel.load(base, device, dtype, used)
     if (config.checkpointing or config.compile) and not through_unet:
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device.type in PINNED:

@@ -44,6 +44,7 @@ from emoscene.diffusion.architecture import (
 from emoscene.diffusion.clip_tokenizer import make_clip_tokenizer
 from emoscene.diffusion.families.base import ExportNames, Family, Parts, TextEncoding, find_configs
 from emoscene.diffusion.loading import describe_count, load_part, silence_libraries
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.diffusion.weight_files import deepen_name
 
 CONFIGS = registry.HOME / "diffusion/bases/sd15"
@@ -127,10 +128,10 @@ class SD1(Family):
         ids = []
         for words in tokens:
             ids.append([start, *words, *[end] * (n + 1)] + [padding] * (compatibility.POSITIONS - 2 - n - len(words)))
-        inputs = torch.tensor(ids, device=device)
+        inputs = move_to_device(torch.tensor(ids), device)
         if suffix is None:
             return TextEncoding(encoder(inputs).last_hidden_state)
-        ends = torch.tensor([1 + len(words) for words in tokens], device=device)
+        ends = move_to_device(torch.tensor([1 + len(words) for words in tokens]), device)
         at = ends[:, None] + torch.arange(n, device=device)
         rows = torch.arange(len(tokens), device=device)[:, None]
 
