@@ -7,7 +7,7 @@
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it generates
 a prompt and a seed once, and that image is held against each of the eight. The same call goes on where it stopped.
-Any number of processes may be launched for one call: they share the generating, and one of them judges.
+The workers of a Ray cluster may share the generating (`core.cluster`); this process judges.
 A metric that could not be measured leaves a sentence under "missing", and the call says it. It fails, with all else
 written, only where something is wrong: an image that cannot be read, a judge that reads NaN.
 """
@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError
+from emoscene.core.cluster import Cluster, open_cluster
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
     count_images,
@@ -36,8 +37,8 @@ from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import COMPARE, EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
+from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import ALIASES, check_words, list_parameters
-from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
 from emoscene.diffusion.device_choice import choose_device
@@ -57,7 +58,6 @@ from emoscene.evaluation.judges import Judges, name_miniature
 from emoscene.evaluation.metrics.base import Array
 from emoscene.evaluation.predictions import (
     TREATED,
-    GuidanceClassifier,
     Sample,
     guidance_classifier,
     measure_robustness,
@@ -70,7 +70,7 @@ from emoscene.learning.precision import peak_memory
 from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_fingerprints
-from emoscene.pipeline.generate import load
+from emoscene.pipeline.generate import load, load_generator
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 GENERATION = tuple(list_parameters(EVALUATE))
@@ -97,6 +97,7 @@ def evaluate(
     keep_images: bool = True,
     batch: int = 8,
     device: str | None = None,
+    ray: str | None = None,
     on_message: Callable[[str], None] = print,
     **generation: Any,
 ) -> Path:
@@ -122,6 +123,7 @@ def evaluate(
         keep_images: Keep the images; if not (`=no`), each batch is judged as it is generated.
         batch: How many images are generated at once.
         device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        ray: The Ray cluster whose workers share the generating: `auto`, or its address.
         on_message: Receives sentences about the progress.
         generation: Parameters of the generation (`GENERATION`), and settings of the method that may change at use.
 
@@ -132,6 +134,9 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
+    check_single("evaluate", BY_RAY)
+    if ray is not None and images is not None:
+        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
     asked = load_prompts(prompts)
     check_words((word for word in generation if word in ALIASES), ())
     late = {key: generation.pop(key) for key in list(generation) if key not in GENERATION}
@@ -149,13 +154,17 @@ def evaluate(
     samples, lost = find_samples(Path(images)) if images else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = _begin(out, call, _run_dirs([*call["adapter"], data, images]), pipe, on_message)
-    if not scores.is_done:
-        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
-        samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message)
-        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
-        with workers.WorkerGroup(scores.path) as together:
-            together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
+    words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora}
+    words |= {"device": device, "settings": late}
+    loader, see = partial(load_generator, **words), None
+    if pipe is not None and not keep_images:
+        loader, see = partial(_load_predictor, words, call), _make_predictor(eyes, pipe, robust)
+    with open_cluster(ray, loader, device) as cluster:
+        scores = _begin(out, call, _run_dirs([*call["adapter"], data, images]), pipe, on_message)
+        if scores.is_done:
+            return _finish_scores(scores.path, on_message)
+        samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, see, batch, on_message, cluster)
+    _write_scores(scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
 
 
@@ -167,13 +176,14 @@ def _make_images(
     predictor: See | None,
     batch: int,
     on_message: Callable[[str], None],
+    cluster: Cluster | None,
 ) -> tuple[list[Sample], Any]:
     """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image."""
     if pipe is None:
         return samples, None
     if predictor is None:
-        return generate_samples(pipe, planned, folder, batch, on_message), None
-    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message)
+        return generate_samples(pipe, planned, folder, batch, on_message, cluster), None
+    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message, cluster)
 
 
 def _begin(
@@ -266,8 +276,16 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
     return found
 
 
-def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool) -> See:
+def _load_predictor(words: Mapping[str, Any], call: Mapping[str, Any]) -> tuple[image_folder.Generate, See]:
+    """What generates in a worker, and what sees the images there."""
+    pipe = load(**words)
+    eyes = Judges.load(call, adapter_folders(pipe, call["adapter"]), str(pipe.base.device))
+    return pipe.generate, _make_predictor(eyes, pipe, bool(call.get("robust")))
+
+
+def _make_predictor(eyes: Judges, pipe: EmotionPipeline, robust: bool) -> See:
     """What sees all that a call wants to know of images, before and after each treatment."""
+    guide = guidance_classifier(pipe)
 
     def see_images(images: Sequence[Image.Image]) -> dict[str, Array]:
         found = predict_images(images, eyes.judges, eyes.clip, guide)
