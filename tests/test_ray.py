@@ -149,14 +149,13 @@ def test_images_that_are_there_need_no_workers(tmp_path):
         emoscene.evaluate(out=tmp_path / "out", images=tmp_path, ray="auto")
 
 
-@pytest.mark.slow
-def test_an_address_without_a_cluster(tmp_path):
-    """A process of its own, since this one may be in a cluster."""
-    pytest.importorskip("ray", reason="the extra ray is not installed")
-    line = [sys.executable, "-m", "emoscene", "generate", "a lake", "--ray", "127.0.0.1:1", "--out", tmp_path / "out"]
-    done = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "there is no Ray cluster at 127.0.0.1:1" in done.stderr.splitlines()[-1]
-    assert not (tmp_path / "out").exists()
+def test_an_address_without_a_cluster(monkeypatch):
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "atuo"):
+        with pytest.raises(EmosceneError, match=f"no Ray cluster at {address}: "), open_cluster(address, str):
+            pass
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(EmosceneError, match=r"no Ray cluster at 127\.0\.0\.1:1: "), open_cluster("auto", str):
+        pass
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ node, goes to another one. An error that is raised in a worker is raised here.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ Load = Callable[[], Any]
 """Makes the job, what all parts need, in a worker."""
 Make = Callable[[Any, Sequence[int], str], Iterator[int]]
 """Takes the job, the numbers of parts, and the worker's name, empty in this process; yields each that is written."""
+ANSWER = 10.0  # seconds in which a cluster answers
 LOOK = 1.0  # seconds between looks at the nodes
 DELAY = 60.0  # seconds after which a file that another node wrote is seen here, or never
 DEATHS = 5  # of each worker in a row, while no part is finished
@@ -88,10 +90,12 @@ def open_cluster(address: str | None, load: Load, device: str | None = None) -> 
     if address is None:
         yield None
         return
+    place = _find_address(address)
     ray = import_extra("ray", "ray")
     begun = not ray.is_initialized()
     if begun:
-        _join(ray, address)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(place, log_to_driver=False)
     try:
         cluster = Cluster(ray, load, device)
         try:
@@ -103,17 +107,24 @@ def open_cluster(address: str | None, load: Load, device: str | None = None) -> 
             ray.shutdown()
 
 
-def _join(ray: Any, address: str) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    place = None  # Ray looks for a cluster itself
-    if address != "auto":
-        place = address
+def _find_address(address: str) -> str | None:
+    """The address for `ray.init`; None where it looks for a cluster itself.
+
+    Raises EmosceneError where nothing answers: Ray itself would wait for it.
+    """
+    place: str | None = address
+    if address == "auto":
+        place = os.environ.get("RAY_ADDRESS")
+    if place in {None, "local"}:
+        return place
+    host, _, port = str(place).rpartition("://")[2].rpartition(":")
     try:
-        ray.init(place, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        socket.create_connection((host, int(port)), ANSWER).close()
+    except (OSError, ValueError) as error:
         raise EmosceneError(
-            f"there is no Ray cluster at {address} ({error}): start one by `ray start --head`, or give --ray auto"
+            f"there is no Ray cluster at {place}: start one by `ray start --head` and give its HOST:PORT, or --ray auto"
         ) from error
+    return place
 
 
 class Cluster:
