@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from scipy.stats import binomtest
 
 import tiny
 from emoscene.core.images import read_params
@@ -56,7 +55,8 @@ def test_every_claim_but_speed_can_be_measured(bench):
     assert "prompt, captioned: asked emotion" in figures
     captioned = (bench.out / "pictures/prompt-captioned-edited").glob("*.png")
     assert {read_params(file).prompt for file in captioned} == {"a dog"}
-    assert figures["scene kept: none"].low <= figures["scene kept: none"].value <= figures["scene kept: none"].high
+    assert figures["scene kept: none"].low is None  # two prompts
+    assert 0 <= figures["scene kept: none"].value <= 1
     kept = json.loads((bench.out / "claims.json").read_text())
     assert set(kept) == set(claims.CLAIMS) - {"speed"}
     assert len(list((bench.out / "real").glob("*.png"))) == len(bench.real_predictions) == 2 * 8 * 2
@@ -93,11 +93,11 @@ def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch
 
 
 def test_a_share_of_all_is_no_certainty():
-    whole = Predictions(np.repeat(np.arange(4), 2), np.zeros(8), *(np.zeros(8, np.int64),) * 5)
-    kept = comparison.share_of(np.ones(8), whole)
+    whole = Predictions(np.repeat(np.arange(8), 2), np.zeros(16), *(np.zeros(16, np.int64),) * 5)
+    kept = comparison.share_of(np.ones(16), whole)
     assert (kept.value, kept.high) == (1, 1)
-    assert kept.low == pytest.approx(binomtest(4, 4).proportion_ci().low)
-    assert comparison.share_of(np.ones(8), whole, 0.8).low == pytest.approx(kept.low / 0.8)
+    assert 0.6 < kept.low < 0.9
+    assert comparison.share_of(np.ones(16), whole, 0.8).low == pytest.approx(kept.low / 0.8)
 
 
 def test_captions_alone_tell_little_when_short():

@@ -355,3 +355,46 @@ def test_the_dial_is_exact_at_its_ends(base: DiffusionModel) -> None:
 )
 def test_these_settings_may_change_at_use_and_no_others(name: str, free: set[str]) -> None:
     assert {option.name for option in registry.list_options("methods", name) if option.runtime} == free
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(LEARNING)))
+def test_a_method_without_a_loss_says_so(name: str, base: DiffusionModel) -> None:
+    with pytest.raises(NotImplementedError, match="has nothing to learn"):
+        made(name, base).compute_loss(batch())
+
+
+def test_a_pair_classifies_with_the_method_that_can(pipes: dict[str, EmotionPipeline]) -> None:
+    x_0 = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    alone = pipes["guidance"].chain.classify(x_0)
+    assert alone is not None
+    for name in ("guidance+lora", "guidance+multimodal"):
+        found = pipes[name].chain.classify(x_0)
+        assert found is not None and torch.equal(found, alone)
+    assert pipes["lora+multimodal"].chain.classify(x_0) is None
+
+
+def test_the_method_with_the_most_tokens_limits_the_prompt(base: DiffusionModel) -> None:
+    methods = {name: made(name, base) for name in ("inversion", "guidance")}
+    assert methods["inversion"].num_tokens > methods["guidance"].num_tokens == 0
+    room = 75 - methods["inversion"].num_tokens
+    [remark] = [one for one in EmotionPipeline(base, methods).remarks("a dog " * 60) if "room for" in one]
+    assert f"inversion+guidance has room for {room}" in remark
+
+
+@pytest.mark.parametrize("name", ["guidance_share", "conditioning_share"])
+def test_shares_of_the_emotion_scale_are_between_0_and_1(name: str) -> None:
+    cls = registry.load_plugin("methods", "guidance" if name == "guidance_share" else "lora")
+    for value in (0.0, 1.0):
+        assert getattr(config.replace_fields(cls.Config(), {name: value}), name) == value
+    for value in (-0.01, 1.01):
+        with pytest.raises(UsageError, match=name):
+            config.replace_fields(cls.Config(), {name: value})
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_the_unet_goes_with_those_that_train_through_it(name: str, base: DiffusionModel) -> None:
+    """Only guidance learns from latents alone: the others need the UNet on the device and in its arithmetic."""
+    method = made(name, base)
+    through = name != "guidance"
+    assert method.trains_through_unet() is through
+    assert any(model is base.unet for model in method.models) is through

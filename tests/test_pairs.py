@@ -8,8 +8,9 @@ import pytest
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
 from emoscene.evaluation import pairs
+from emoscene.evaluation.intervals import bootstrap_interval, draw_weights
 from emoscene.evaluation.metrics import distance, manifold, sharpness
-from emoscene.evaluation.metrics.base import Predictions, bootstrap_interval, draw_weights
+from emoscene.evaluation.metrics.base import Predictions
 from emoscene.evaluation.statistics import sign_flips
 
 DRAWS = 12
@@ -17,12 +18,12 @@ CLOUDS = ("diversity", "kernel", "manifold", "semantics")
 
 
 def make_readings(count, seed=0, shift=0.0, dim=24):
-    """Images of eight emotions x prompts x 3 seeds, in float32 as encoders read them."""
+    """Images of eight emotions x prompts x 2 seeds, in float32 as encoders read them."""
     rng, numbers = np.random.default_rng(seed), np.arange(count)
     features = rng.normal(shift, 1, (count, dim)) + rng.normal(size=(8, dim))[numbers % 8]
     return Predictions(
-        prompt=numbers // 24,
-        seed=numbers // 8 % 3,
+        prompt=numbers // 16,
+        seed=numbers // 8 % 2,
         asked=numbers % 8,
         likely=np.full((count, 8), 1 / 8),
         features=features.astype(np.float32),
@@ -163,17 +164,18 @@ def test_one_image_is_a_sentence_and_one_prompt_or_seed_is_no_fault():
     made = replace(make_readings(40), prompt=np.zeros(40, int), seed=np.zeros(40, int))
     for name in CLOUDS:
         for value in run(name, made, real).values():
-            assert value.low == pytest.approx(value.value) == value.high
+            assert np.isnan([value.low, value.high]).all()
     mixed = replace(make_readings(9), asked=np.arange(9) % 8)  # one emotion has two images, the others one
     assert np.isfinite(run("diversity", mixed, None)["diversity"].value)
 
 
 def test_draws_without_an_image_are_left_out():
     """In a design that is not crossed a draw may weigh no image at all."""
-    made = replace(make_readings(4), prompt=np.arange(4), seed=np.arange(4), asked=np.zeros(4, int))
-    assert not all(weights.any() for weights in draw_weights(made.prompt, made.seed, 200))
+    seeds = np.arange(8) // 7  # the second seed has one image, whose prompt may not be drawn
+    made = replace(make_readings(8), prompt=np.arange(8), seed=seeds, asked=np.zeros(8, int))
+    assert not all(weights.any() for weights in draw_weights(made.prompt, made.seed, 100))
     for name in (*CLOUDS, "sharpness"):
-        assert np.isfinite(numbers_of(run(name, made, make_readings(9, 1), 200))).all()
+        assert np.isfinite(numbers_of(run(name, made, make_readings(9, 1), 100))).all()
 
 
 def direct_spectrum(picture):

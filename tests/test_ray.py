@@ -111,7 +111,11 @@ def test_a_device_that_the_cluster_lacks(monkeypatch):
         nodes=lambda: [{"Alive": True, "Resources": resources}, {"Alive": False, "Resources": resources}],
         remote=lambda **words: lambda actor: words,
     )
-    for device, words in (("cuda", "the Ray cluster has no GPU"), ("cuda:1", "--device cuda$")):
+    for device, words in (
+        ("cuda", "the Ray cluster has no GPU"),
+        ("cuda:1", "--device cuda$"),
+        ("gpu", "no device 'gpu'"),
+    ):
         with pytest.raises(UsageError, match=words):
             Cluster(ray, str, device)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

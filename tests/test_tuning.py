@@ -124,7 +124,7 @@ def test_a_search_from_end_to_end(call, tmp_path):
     assert told_of["default"]["trial"] == 0
     gap = told_of["differences"]["emotion as asked, by emotion"]
     assert gap["n"] == 16
-    assert gap["low"] <= gap["value"] <= gap["high"]
+    assert gap["low"] is None is gap["high"]  # too few prompts
     assert any("less the default" in line for line in told)
     taken = read_call("train", ["lora", "--data", "d", "--out", "o", "--recipe", str(out / "train.toml")])
     assert taken.pairs["lr"] == pytest.approx(trials[told_of["winner"]["trial"]].params["lr"], rel=1e-4)

@@ -20,7 +20,8 @@ from emoscene.core.images import open_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.evaluation.generate import Prompt
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, measure, measure_share, weighted_mean
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import Predictions, Value, hits, measure, measure_share, weighted_mean
 from emoscene.evaluation.metrics.distance import frechet_distance, moments
 from emoscene.evaluation.metrics.diversity import diversity
 from emoscene.evaluation.metrics.editing import ssim

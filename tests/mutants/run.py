@@ -32,8 +32,18 @@ MODULES = {
     "learning/optimizers.py": ("golden_training", "optimizers", "training"),
     "pipeline/image_inputs.py": ("golden_generation", "editing", "foreign"),
     "pipeline/samplers.py": ("golden_generation", "sampling", "editing"),
-    "pipeline/pipeline.py": ("golden_generation", "sampling", "dial", "editing", "emotions", "finite"),
-    "methods/base.py": ("golden_generation", "golden_training", "methods", "multimodal"),
+    "pipeline/pipeline.py": (
+        "golden_generation",
+        "sampling",
+        "dial",
+        "editing",
+        "emotions",
+        "finite",
+        "results",
+        "digests",
+        "accelerator_generation",
+    ),
+    "methods/base.py": ("golden_generation", "golden_training", "methods", "multimodal", "accelerator_training"),
 }
 """Of each module, under `src/emoscene`, the test files that cover it, the quickest first."""
 

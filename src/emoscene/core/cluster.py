@@ -23,6 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 import emoscene
+from emoscene.core.device_names import parse_device
 from emoscene.core.errors import EmosceneError, UsageError, import_extra
 
 Load = Callable[[], Any]
@@ -132,12 +133,14 @@ class Cluster:
 
     def __init__(self, ray: Any, load: Load, device: str | None) -> None:
         self.ray, self.load = ray, load
-        kind, _, number = (device or "").partition(":")
-        if number:
+        kind, number = None, None
+        if device is not None:
+            kind, number = parse_device(device)
+        if number is not None:
             raise UsageError(f"--device {device} names one GPU, and --ray gives each worker its own: --device {kind}")
         self.threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
         self.gpus = int(kind not in {"cpu", "mps"} and ray.cluster_resources().get("GPU", 0) >= 1)
-        if kind not in {"", "cpu", "mps"} and not self.gpus:
+        if kind in {"cuda", "xpu"} and not self.gpus:
             raise UsageError(f"--device {device} is not here: the Ray cluster has no GPU")
         if not self._count_places():
             raise UsageError(f"no node of the Ray cluster has {self.threads} CPUs: set OMP_NUM_THREADS to fewer")

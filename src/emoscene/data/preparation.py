@@ -38,12 +38,14 @@ from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_listing, digest_listing
+from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.device import NO_ROOM, explain_full_memory
-from emoscene.diffusion.device_choice import choose_device
+from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
@@ -75,10 +77,11 @@ def prepare(
     root: str | Path | None = None,
     limit: int | None = None,
     per_emotion: int | None = None,
-    split: str = "roles",
+    split: str | None = None,
     dry_run: bool = False,
     base: str = "mini",
     device: str | None = None,
+    dtype: str | None = None,
     ray: str | None = None,
     on_message: Callable[[str], None] = print,
     on_progress: Callable[[int, int], None] | None = None,
@@ -92,10 +95,13 @@ def prepare(
         root: Where the source reads: a folder or a hub id.
         limit: The largest number of images, at least 1; all if left out.
         per_emotion: The largest number of images of each emotion, at least 1; all if left out.
-        split: `roles`, `official`, or shares such as `methods:0.8,heldout:0.2`.
+        split: `no-judge` (if left out) leaves judges no image, `roles` as many as methods; `official`; or shares such
+            as `methods:0.8,heldout:0.2`.
         dry_run: Report what would be done, and write nothing.
         base: The base whose autoencoder encodes the images.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+        dtype: `float32`, `float16` or `bfloat16`, in which the autoencoder computes; single if left out, since latents
+            are made once.
         ray: The Ray cluster whose workers share the images: `auto`, or its address.
         on_message: Receives sentences about the progress.
         on_progress: Receives the numbers of images done and in total, in each pass.
@@ -115,12 +121,14 @@ def prepare(
     check_single("prepare", BY_RAY)
     load = partial(_load_job, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
     if ray is None or dry_run:
-        job = load(device)
+        job = load(device, dtype)
     else:
-        job = load("cpu")  # GPUs are the workers'
+        job = load("cpu", None)  # GPUs are the workers'
     job = replace(job, callbacks=Callbacks(on_message=on_message, on_progress=on_progress or ignore_event))
-    call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split}
+    call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion}
     call |= {"base": base, **job.describe_call()}
+    if dtype not in {None, "float32"}:
+        call["dtype"] = dtype
     if dry_run:
         taken = estimate.limit_plan(len(job.images), limit, per_emotion)
         for line in estimate.report_lines(job.images, job.networks, taken):
@@ -128,9 +136,10 @@ def prepare(
         return Path(out)
     with silence_pillow(), _check_writable(Path(out)):
         check_listing(job.folder, call)
-        with open_cluster(ray, partial(load, device), device) as cluster:
+        with open_cluster(ray, partial(load, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
             check_files(begun.path, job.images, job.notes, on_message)
+            report_unused(job.images, on_message)
             if not begun.is_done:
                 _run_job(job, begun, cluster)
     return begun.path
@@ -143,18 +152,23 @@ def _load_job(
     root: str | Path | None,
     limit: int | None,
     per_emotion: int | None,
-    split: str,
+    split: str | None,
     base: str,
     settings: Mapping[str, Any],
     device: str | None,
+    dtype: str | None,
 ) -> PrepareJob:
     """All that a process needs to make shards, from the words of the call."""
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
-    _check_choice(source, cls, limit, per_emotion, split)
+    split = _choose_split(source, cls, limit, per_emotion, split)
+    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
+        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
+    check_base(base)
     place = choose_device(device)
+    precision = choose_dtype(dtype or "float32", place)
     with explain_full_memory(NO_ROOM.format(base=base)):
-        backbone = DiffusionModel.load(base, place)
+        backbone = DiffusionModel.load(base, place, precision)
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
     images = _open_source(source, cls, root, own, config, backbone, limit)
     choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
@@ -164,14 +178,17 @@ def _load_job(
     return PrepareJob(shard, folder, images, networks, config, choice, source, eyes, voice)
 
 
-def _check_choice(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
-    """Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
+def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
+    """The split. Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
             raise UsageError(f"{word} {number} leaves no image: give 1 or more")
-    if cls.deals and (split != "roles" or per_emotion):
+    if not cls.deals:
+        splits.parse_shares(split or splits.DEFAULT)
+        return split or splits.DEFAULT
+    if split not in {None, "roles"} or per_emotion:
         raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
-    splits.parse_shares(split)
+    return "roles"
 
 
 def _open_source(
@@ -226,7 +243,12 @@ class PrepareJob:
         Returns:
             The settings, and what the source is: a hub's commit above all, and what its files held.
         """
-        call = {**_identity_config(self.config), **_identity_config(self.images.config), **self.mark}
+        call = {
+            "split": self.choice["split"],
+            **_identity_config(self.config),
+            **_identity_config(self.images.config),
+            **self.mark,
+        }
         call["captioner"] = self.voice
         if is_of_rendered_world(self.voice) and self.config.captioner:
             call["captioner_asked"] = True

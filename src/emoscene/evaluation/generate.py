@@ -26,13 +26,14 @@ from emoscene.core.errors import UsageError
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
-from emoscene.evaluation.metrics.base import Array
+from emoscene.diffusion.base_spec import find_spec
+from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import find_adapter, folders_by_method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PROMPTS = "mini"  # those that evaluate and tune take where none are given
+EVERYDAY = "everyday"
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Images in, whatever is seen in them out, a row an image."""
@@ -46,6 +47,21 @@ class Prompt:
     scene: str = ""
     object: str = ""
     held_out: bool = False
+
+
+def default_prompts(base: str) -> str:
+    """Choose the prompts where none are given.
+
+    Args:
+        base: The base.
+
+    Returns:
+        The name of the set that its package registers under its architecture's name, else that of the everyday prompts.
+    """
+    architecture = find_spec(base).architecture
+    if architecture in registry.list_names("prompts"):
+        return architecture
+    return EVERYDAY
 
 
 def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
@@ -193,6 +209,7 @@ def generate_and_predict(
     see: See,
     batch: int = 8,
     on_message: Callable[[str], None] = print,
+    alone: bool = False,
     cluster: Cluster | None = None,
 ) -> tuple[list[Sample], dict[str, Array]]:
     """Generate images and keep only their parameters and what was read of them.
@@ -204,8 +221,8 @@ def generate_and_predict(
         see: Reads images.
         batch: The size of a batch, at least 1.
         on_message: Receives a sentence every few batches.
-        cluster: Workers that generate and read, of which each loads `pipe.generate` and `see`; this process if left
-            out.
+        alone: Whether `see` uses the pipeline's base, and so must not read while it generates.
+        cluster: Workers that generate and read, of which each loads these three of its own; this process if left out.
 
     Returns:
         The samples, and what was read: arrays with a row for each image, in the order in which the samples first
@@ -219,8 +236,7 @@ def generate_and_predict(
         batches.append(rows[first : first + batch])
         parts.append(folder / f"seen-{batch}-{number:06d}.npz")
     make = partial(_predict_batches, folder, batches, parts, batch)
-    for done in image_folder.complete_batches(batches, parts, make, (pipe.generate, see), cluster):
-        on_progress(done, len(rows))
+    image_folder.complete_batches(batches, parts, make, (pipe.generate, see, alone), on_progress, cluster)
     found = []
     for part in parts:
         with np.load(part) as file:
@@ -236,19 +252,30 @@ def _predict_batches(
     batches: Sequence[Sequence[GenerationParams]],
     parts: Sequence[Path],
     size: int,
-    job: tuple[image_folder.Generate, See],
+    on_progress: Callable[[int, int], None],
+    job: tuple[image_folder.Generate, See, bool],
     numbers: Sequence[int],
     worker: str,
 ) -> Iterator[int]:
-    """Generate these batches and keep what is seen of them; yield the number of each that is written."""
-    generate, see = job
-    for number in numbers:
-        drawn, images = zip(*generate(batches[number], size), strict=True)
-        for row in drawn:
-            run_dir.append_row(image_folder.name_index(folder, worker), row.to_dict())
-        seen = see(images)
-        run_dir.write_atomic(parts[number], lambda path, seen=seen: np.savez(path, **seen))  # type: ignore[misc]
-        yield number
+    """Generate these batches and keep what is seen of them; yield their numbers once all is written."""
+    (generate, see, alone), index = job, image_folder.name_index(folder, worker)
+    total = sum(map(len, batches))
+
+    def read(number: int, made: Sequence[tuple[GenerationParams, Image.Image]]) -> None:
+        for row, _ in made:
+            run_dir.append_row(index, row.to_dict())
+        seen = see([image for _, image in made])
+        run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
+        on_progress(number * size + len(made), total)
+
+    with image_folder.BackgroundWriter() as finish:
+        for number in numbers:
+            made = list(generate(batches[number], size))
+            if alone:
+                read(number, made)
+            else:
+                finish(partial(read, number, made))
+    yield from numbers
 
 
 def _planned_params(planned: Sequence[tuple[Sample, GenerationParams]]) -> list[GenerationParams]:

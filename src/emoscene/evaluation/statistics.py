@@ -16,24 +16,38 @@ they are few, else `draws` of them, with the one seen among them (Phipson and Sm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, bootstrap_interval, weighted_mean
+from emoscene.evaluation.intervals import Array, bootstrap_interval
+from emoscene.evaluation.metrics.base import weighted_mean
 from emoscene.evaluation.pairs import split_rows
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One method's mean less another's over n pairs, the 95 % interval, and the two-sided probability of as much."""
+    """One method's mean less another's over n pairs, the 95 % interval (nan: none), and the two-sided p-value."""
 
     value: float
     low: float
     high: float
     p: float
     n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON's types.
+
+        Returns:
+            The fields; None for what is not finite.
+        """
+        row = asdict(self)
+        for key, part in row.items():
+            if not np.isfinite(part):
+                row[key] = None
+        return row
 
 
 def paired_difference(
@@ -108,10 +122,10 @@ def holm(chances: Sequence[float]) -> list[float]:
     Returns:
         The corrected p-values, in the same order.
     """
-    found = np.array(chances, float)
-    asked = np.flatnonzero(np.isfinite(found))
-    order = asked[np.argsort(found[asked], kind="stable")]
-    steps = found[order] * np.arange(len(order), 0, -1)
+    adjusted = np.array(chances, float)
+    asked = np.flatnonzero(np.isfinite(adjusted))
+    order = asked[np.argsort(adjusted[asked], kind="stable")]
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
     if len(order):
-        found[order] = np.maximum.accumulate(steps).clip(max=1)
-    return found.tolist()
+        adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted.tolist()

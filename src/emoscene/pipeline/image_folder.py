@@ -4,22 +4,27 @@
     fill_folder(opened, pipe.generate, rows)                 an image that is there is not generated again
 
 `images.jsonl` has a line for each image. Each worker of a cluster keeps an `images-NAME.jsonl` of its own; these are
-gathered before the done mark is written.
+gathered before the done mark is written. Files are encoded and flushed to the disk in a thread, beside the images that
+are computed next.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from PIL import Image
 
 from emoscene.core import run_dir
-from emoscene.core.cluster import Cluster, Make, complete_parts
+from emoscene.core.callbacks import ignore_event
+from emoscene.core.cluster import Cluster, complete_parts
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import encode_png, read_params, save_image
 from emoscene.core.migration import migrate_row
@@ -29,6 +34,8 @@ from emoscene.core.request import read_number
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
 Generate = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
+Finish = Callable[[Callable[[], None]], None]
+"""What takes work that is to be finished beside generation, such as encoding and writing a PNG."""
 
 
 def open_folder(
@@ -127,34 +134,33 @@ def generate_missing(
     for first in range(0, len(rows), batch):
         batches.append(rows[first : first + batch])
         parts.append(_last_missing_file(folder, batches[-1]))
-    if cluster is None:
-        make = partial(_generate_batches, folder, batches, batch, on_progress)
-    else:
-        make = partial(_generate_batches, folder, batches, batch, None)
-    for done in complete_batches(batches, parts, make, generate, cluster):
-        if cluster is not None and on_progress:
-            on_progress(done, len(rows))
+    make = partial(_generate_batches, folder, batches, batch)
+    complete_batches(batches, parts, make, generate, on_progress or ignore_event, cluster)
 
 
 def _generate_batches(
     folder: Path,
     batches: Sequence[Sequence[GenerationParams]],
     size: int,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: Callable[[int, int], None],
     generate: Generate,
     numbers: Sequence[int],
     worker: str,
 ) -> Iterator[int]:
-    """Generate these batches, and yield the number of each whose images are all there."""
+    """Generate these batches; yield their numbers once all images are there."""
     index, total = name_index(folder, worker), sum(map(len, batches))
-    for number in numbers:
-        for place, (row, image) in enumerate(generate(batches[number], size), number * size + 1):
-            if not (folder / row.file).exists():
-                run_dir.append_row(index, row.to_dict())
-                save_image(image, folder / row.file, row)
-                if on_progress:
-                    on_progress(place, total)
-        yield number
+
+    def write(place: int, row: GenerationParams, image: Image.Image) -> None:
+        if not (folder / row.file).exists():
+            run_dir.append_row(index, row.to_dict())
+            save_image(image, folder / row.file, row)
+            on_progress(place, total)
+
+    with BackgroundWriter() as finish:
+        for number in numbers:
+            for place, (row, image) in enumerate(generate(batches[number], size), number * size + 1):
+                finish(partial(write, place, row, image))
+    yield from numbers
 
 
 def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
@@ -165,32 +171,82 @@ def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
     return folder / rows[-1].file
 
 
+class BackgroundWriter:
+    """A thread that finishes what was generated, in order, while the next images are computed.
+
+    Leaving it waits until all is finished; an error of its work is raised there, or at the next call, and what comes
+    after it is not begun.
+
+    Args:
+        ahead: How much may wait to be finished before a call waits.
+    """
+
+    def __init__(self, ahead: int = 32) -> None:
+        self.ahead = ahead
+        self.waiting: deque[Future[None]] = deque()
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        self.pool = ThreadPoolExecutor(1)
+        return self
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        """Finish something in the thread.
+
+        Args:
+            work: What finishes it.
+        """
+        while self.waiting and (self.waiting[0].done() or len(self.waiting) >= self.ahead):
+            self.waiting.popleft().result()
+        self.waiting.append(self.pool.submit(self._finish, work))
+
+    def _finish(self, work: Callable[[], None]) -> None:
+        if self.failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self.failed = True
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pool.shutdown()
+        if error is None:
+            for one in self.waiting:
+                one.result()
+
+
 def complete_batches(
     batches: Sequence[Sequence[GenerationParams]],
     parts: Sequence[Path],
-    make: Make,
+    make: Callable[..., Iterator[int]],
     job: Any,
+    on_progress: Callable[[int, int], None],
     cluster: Cluster | None = None,
-) -> Iterator[int]:
+) -> None:
     """Make the batches that are not there.
 
     Args:
         batches: The rows of each batch.
         parts: The last file of each batch.
-        make: Writes batches, as `core.cluster.complete_parts` has it.
-        job: The first argument of `make` in this process.
+        make: Takes what reports progress, and then as `core.cluster.Make` does.
+        job: What `make` needs in this process.
+        on_progress: Takes an image's place among all and their number; of a cluster, how many there are.
         cluster: The workers; this process if left out.
-
-    Yields:
-        The number of rows of all batches that are there, after each.
     """
     done = 0
     for rows, part in zip(batches, parts, strict=True):
         if part.exists():
             done += len(rows)
-    for number in complete_parts(parts, make, job, cluster):
+    heard = on_progress
+    if cluster is not None:
+        heard = ignore_event  # in the workers
+    for number in complete_parts(parts, partial(make, heard), job, cluster):
         done += len(batches[number])
-        yield done
+        if cluster is not None:
+            on_progress(done, sum(map(len, batches)))
 
 
 def name_index(folder: Path, worker: str) -> Path:

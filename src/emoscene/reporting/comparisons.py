@@ -56,11 +56,28 @@ def _own_remarks(entry: ScoreEntry) -> list[str]:
         remarks.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
     for sentence in entry.scores.get("cautions", ()):
         remarks.append(f"{entry.name}: {sentence}.")
+    remarks += _above_ceiling(entry)
     outside = sum(not entry.holds(row) for row in entry.rows)
     if outside:
         remarks.append(f"{entry.name}: {outside} of its images lie outside of {entry.folder} and are not shown.")
     for sentence in entry.scores.get("missing", {}).values():
         remarks.append(f"{entry.name}: {sentence}.")
+    return remarks
+
+
+def _above_ceiling(entry: ScoreEntry) -> list[str]:
+    """What an accuracy says that is higher than the same judge's on real images."""
+    remarks = []
+    for judge in judge_names([entry]):
+        figures = entry.scores["judges"].get(judge, {})
+        accuracy, ceiling = figures.get("emotion_accuracy"), figures.get("ceiling")
+        if not accuracy or not ceiling or accuracy["value"] is None or ceiling["value"] is None:
+            continue
+        if accuracy["value"] > ceiling["value"]:
+            remarks.append(
+                f"{entry.name}: {judge} reads more of these images as asked ({accuracy['value']:.1%}) than of real "
+                f"images ({ceiling['value']:.1%}): they exaggerate the emotion, which is no merit."
+            )
     return remarks
 
 

@@ -15,6 +15,7 @@ from operator import attrgetter
 
 from markupsafe import Markup
 
+from emoscene.evaluation.intervals import interval_text
 from emoscene.reporting.html import render_html
 
 WIDE, HIGH = 320, 230
@@ -39,8 +40,8 @@ class Point:
     name: str
     x: float
     y: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     left: float | None = None
     right: float | None = None
 
@@ -282,14 +283,16 @@ def place_mark(frame: Frame, point: Point, number: int) -> Mark:
         The mark.
     """
     x, y = frame.place(point.x, point.y)
-    _, top = frame.place(point.x, _clamp(point.high, frame.y))
-    _, bottom = frame.place(point.x, _clamp(point.low, frame.y))
-    bars = f"M{x} {top}V{bottom}"
+    bars = ""
+    if point.low is not None and point.high is not None:
+        _, top = frame.place(point.x, _clamp(point.high, frame.y))
+        _, bottom = frame.place(point.x, _clamp(point.low, frame.y))
+        bars = f"M{x} {top}V{bottom}"
     if point.left is not None and point.right is not None:
         left, _ = frame.place(_clamp(point.left, frame.x), point.y)
         right, _ = frame.place(_clamp(point.right, frame.x), point.y)
         bars += f"M{left} {y}H{right}"
-    words = f"{point.name}: {point.y:.1%} ({point.low:.1%} to {point.high:.1%})"
+    words = f"{point.name}: {point.y:.1%}{interval_text(point.low, point.high, '.1%')}"
     return make_mark(number, x, y, bars, words)
 
 

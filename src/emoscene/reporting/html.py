@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from math import isnan
 from typing import Any, ClassVar
 
 from markupsafe import Markup
@@ -52,26 +53,28 @@ class ImageGrid:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share between 0 and 1 with its interval; `chance` is what guessing would reach."""
-
-    kind: ClassVar[str] = "share"
-
-    value: float
-    low: float
-    high: float
-    chance: float | None = None
-
-
-@dataclass(frozen=True)
 class Quantity:
-    """A figure of any size with its interval; it is shown to three digits."""
+    """A figure of any size with its interval, if it has one; it is shown to three digits."""
 
     kind: ClassVar[str] = "quantity"
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends are numbers."""
+        return self.low is not None and self.high is not None and not isnan(self.low + self.high)
+
+
+@dataclass(frozen=True)
+class Share(Quantity):
+    """A share between 0 and 1 with its interval, if it has one; `chance` is what guessing would reach."""
+
+    kind: ClassVar[str] = "share"
+
+    chance: float | None = None
 
 
 Cell = str | Share | Quantity

@@ -147,7 +147,7 @@ class ScoreEntry:
 
 def _find_figure(figures: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
     figure: Mapping[str, Any] | None = figures.get(what)
-    if figure is None or None in (figure["value"], figure["low"], figure["high"]):
+    if figure is None or figure["value"] is None:
         return None
     return figure
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.evaluation.intervals import interval_text
 from emoscene.reporting.comparisons import Comparison
 from emoscene.reporting.html import Cell, Quantity, Share
 from emoscene.reporting.scores import ACCURACY, ScoreEntry, accuracy_of, judge_names, unique
@@ -247,7 +248,7 @@ def difference_table(comparisons: Sequence[Comparison]) -> Table:
         row: list[Cell] = [
             f"{one.one} − {one.other}",
             one.what,
-            f"{100 * points.value:+.1f} ({100 * points.low:+.1f} to {100 * points.high:+.1f})",
+            f"{100 * points.value:+.1f}{interval_text(points.low, points.high, '+.1f', 100)}",
             probability,
             str(points.n),
         ]

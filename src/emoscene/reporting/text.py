@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
+from emoscene.evaluation.intervals import interval_text
 from emoscene.reporting.html import Cell, Quantity, Share
 from emoscene.reporting.scores import ScoreEntry
 from emoscene.reporting.tables import COSTS, Table
@@ -22,9 +23,9 @@ def cell_text(cell: Cell) -> str:
         Its text, with the interval in brackets.
     """
     if isinstance(cell, Share):
-        return f"{cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
+        return f"{cell.value:.1%}{interval_text(cell.low, cell.high, '.1%')}"
     if isinstance(cell, Quantity):
-        return f"{cell.value:.3g} ({cell.low:.3g} to {cell.high:.3g})"
+        return f"{cell.value:.3g}{interval_text(cell.low, cell.high, '.3g')}"
     return cell
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import Prompt
-from emoscene.evaluation.metrics.base import Array
+from emoscene.evaluation.intervals import Array, interval_text
 from emoscene.evaluation.statistics import Difference, paired_difference
 from emoscene.training import state
 from emoscene.tuning import studies
@@ -73,14 +73,14 @@ def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, 
     differences = compare_verdicts(best_rows, list(run_dir.read_jsonl(default_folder / "verdicts.jsonl")))
     scores = [f"selector: {bench.config.objective} {best.value:.3f}, the default's {default.value:.3f}"]
     for what, gap in differences.items():
-        found = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], p {gap.p:.3f}, n {gap.n}"
+        found = f"{gap.value:+.3f}{interval_text(gap.low, gap.high, '+.3f')}, p {gap.p:.3f}, n {gap.n}"
         scores.append(f"{what}: trial {best.number} less the default {found}")
     for line in scores:
         bench.on_message(line)
     gist = {}
     for name, trial in (("winner", best), ("default", default)):
         gist[name] = {"trial": trial.number, "params": trial.params, **trial_observation(trial)}
-    facts = {**gist, "differences": {what: asdict(difference) for what, difference in differences.items()}}
+    facts = {**gist, "differences": {what: difference.to_dict() for what, difference in differences.items()}}
     run_dir.write_atomic(bench.out / "comparison.json", json.dumps(facts, indent=1).encode())
     spent = sum((trial.duration.total_seconds() for trial in done if trial.duration), 0.0)
     write_recipes(bench, best, [command, f"cost: {len(done)} trials, {spent:.0f} s of work", *scores])

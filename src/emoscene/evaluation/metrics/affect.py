@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, measure_mean, require_images
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import Predictions, Value, measure_mean, require_images
 
 PLACES = 3 * np.array([AFFECT[name] for name in EMOTIONS])
 """Valence and arousal of each emotion [8, 2], each in [-3, 3]."""

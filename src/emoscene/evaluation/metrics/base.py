@@ -1,15 +1,12 @@
-"""What metrics are functions of, what they return, and how intervals are computed.
+"""What metrics are functions of, what they return, and the figures that many of them share.
 
-An image belongs to a prompt and a seed. Images of one prompt resemble each other, and so do images of one seed, so
-resampling single images makes intervals far too narrow. `bootstrap_interval` resamples prompts and seeds, crossed (Owen
-2007): each prompt gets a count and each seed gets a count, and an image weighs the product of its two. Hence every
-statistic here takes weights, one an image; all ones give the value itself. A statistic of pairs takes the weights of
-all draws at once (`resample`), so that its pairs are computed once (`evaluation.pairs`).
+Every statistic here takes weights, one an image, for its interval counts some images more often and others less
+(`evaluation.intervals`); all ones give the value itself. A statistic of pairs takes the weights of all draws at once
+(`resample`), so that its pairs are computed once (`evaluation.pairs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -18,12 +15,14 @@ import numpy as np
 
 from emoscene.core.errors import EmosceneError
 from emoscene.core.taxonomy import EMOTIONS
-
-Array = np.ndarray
-Statistic = Callable[[Array], float]
-"""Weights [N] in, one number out."""
-WeightedValues = Callable[[Array], Array]
-"""Weights [K, N] of K bootstrap draws in, K numbers out."""
+from emoscene.evaluation.intervals import (
+    Array,
+    Statistic,
+    bootstrap_interval,
+    count_clusters,
+    percentile_interval,
+    share_interval,
+)
 
 
 class NotMeasurable(EmosceneError):
@@ -32,7 +31,7 @@ class NotMeasurable(EmosceneError):
 
 @dataclass(frozen=True)
 class Value:
-    """A figure with its 95 % interval, what computed it, and over how many images."""
+    """A figure with its 95 % interval (nan: none), what computed it, and over how many images."""
 
     value: float
     low: float
@@ -156,97 +155,12 @@ EDITED = {"edits", "originals", "alike", "near", "lpips"}
 """The fields of `Predictions` that tell of edits alone."""
 
 
-def bootstrap_interval(
-    statistic: Statistic,
-    prompt: Array,
-    seed: Array,
-    draws: int = 1000,
-    start: int = 0,
-    centre: float | None = None,
-) -> tuple[float, float]:
-    """Compute the 95 % percentile interval of a statistic, resampling prompts and seeds, crossed (Owen 2007).
-
-    Draws whose statistic is nan are left out. Where there is one seed, only prompts are resampled, and vice versa.
-
-    Args:
-        statistic: Maps weights [N] to a number.
-        prompt: The prompt of each image [N].
-        seed: The seed of each image [N].
-        draws: The number of draws.
-        start: The seed of the random numbers.
-        centre: Shift the draws so that their mean is this value, for statistics that repetition biases.
-
-    Returns:
-        The ends of the interval; nan where no draw is finite.
-    """
-    drawn = np.zeros(draws)
-    for number, weights in enumerate(draw_weights(prompt, seed, draws, start)):
-        drawn[number] = statistic(weights)
-    return percentile_interval(drawn, centre)
-
-
-def draw_weights(prompt: Array, seed: Array, draws: int = 1000, start: int = 0) -> Iterator[Array]:
-    """Resample prompts and seeds, crossed: an image weighs how often its prompt was drawn times how often its seed was.
-
-    Args:
-        prompt: The prompt of each image [N].
-        seed: The seed of each image [N].
-        draws: The number of draws.
-        start: The seed of the random numbers.
-
-    Yields:
-        The weights of a draw [N].
-    """
-    _, prompts = np.unique(prompt, return_inverse=True)
-    _, seeds = np.unique(seed, return_inverse=True)
-    rng = np.random.default_rng(start)
-    for _ in range(draws):
-        yield _draw_counts(rng, prompts)[prompts] * _draw_counts(rng, seeds)[seeds]
-
-
-def percentile_interval(drawn: Array, centre: float | None = None) -> tuple[float, float]:
-    """Compute the 95 % percentile interval of bootstrap draws; those that are nan are left out.
-
-    Args:
-        drawn: The statistic of each draw [K].
-        centre: Shift the draws so that their mean is this value, for statistics that repetition biases.
-
-    Returns:
-        The ends of the interval; nan where no draw is finite.
-    """
-    values = drawn[np.isfinite(drawn)]
-    if not len(values):
-        return float("nan"), float("nan")
-    ends = np.quantile(values, [0.025, 0.975])
-    if centre is not None:
-        ends = ends + (centre - values.mean())
-    return float(ends[0]), float(ends[1])
-
-
-def resample(statistic: WeightedValues, prompt: Array, seed: Array, draws: int = 1000) -> Array:
-    """Compute a statistic and all its bootstrap draws in one call; the draws are those of `bootstrap_interval`.
-
-    Args:
-        statistic: Maps weights [K, N] to K numbers.
-        prompt: The prompt of each image [N].
-        seed: The seed of each image [N].
-        draws: The number of draws.
-
-    Returns:
-        The value itself, and then the value of each draw [1 + draws].
-    """
-    weights = np.ones((1 + draws, len(prompt)))
-    for number, drawn in enumerate(draw_weights(prompt, seed, draws)):
-        weights[1 + number] = drawn
-    return statistic(weights)
-
-
-def summarize_draws(values: Array, count: int, by: str, centred: bool = False) -> Value:
+def summarize_draws(values: Array, made: Predictions, by: str, centred: bool = False) -> Value:
     """Make a figure of a statistic's value and its bootstrap draws.
 
     Args:
         values: What `resample` returned [1 + draws].
-        count: The number of images.
+        made: The images that were resampled.
         by: The name of the model behind it.
         centred: Whether to centre the interval, for a statistic that repetition biases.
 
@@ -256,8 +170,8 @@ def summarize_draws(values: Array, count: int, by: str, centred: bool = False) -
     value, centre = float(values[0]), None
     if centred:
         centre = value
-    low, high = percentile_interval(values[1:], centre)
-    return Value(value, low, high, count, by)
+    low, high = percentile_interval(values[1:], count_clusters(made.prompt, made.seed), centre)
+    return Value(value, low, high, len(made), by)
 
 
 def measure(
@@ -296,32 +210,29 @@ def measure_mean(values: Array, keep: Array, readings: Predictions, draws: int =
     Returns:
         The value.
     """
-    return replace(measure(mean_statistic(values, keep), readings, draws, by=by), n=int(keep.sum()))
+    kept = np.flatnonzero(keep > 0)
+    return measure(mean_statistic(values[kept]), readings.select(kept), draws, by=by or readings.by)
 
 
-def measure_share(hit: Array, keep: Array, readings: Predictions, draws: int = 1000, by: str = "") -> Value:
+def measure_share(hit: Array, keep: Array, readings: Predictions, by: str = "") -> Value:
     """Compute a share, with its interval.
-
-    A share of 0 or 1 has the exact interval of as many independent images as there are prompts (Clopper & Pearson
-    1934).
 
     Args:
         hit: 1 for a hit, 0 otherwise [N].
         keep: 1 for the images that count, 0 for the others [N].
         readings: The images.
-        draws: The number of bootstrap draws.
         by: The name of the model behind it; the judge's if left out.
 
     Returns:
         The value, from 0 to 1.
     """
-    found = measure_mean(hit, keep, readings, draws, by)
-    edge = 0.025 ** (1 / max(1, len(np.unique(readings.prompt[keep > 0]))))
-    if found.value == 1:
-        return replace(found, low=edge, high=1.0)
-    if found.value == 0:
-        return replace(found, low=0.0, high=1 - edge)
-    return found
+    counted = keep > 0
+    count = int(counted.sum())
+    if not count:
+        return Value(float("nan"), float("nan"), float("nan"), 0, by or readings.by)
+    chosen = hit[counted]
+    low, high = share_interval(chosen, readings.prompt[counted], readings.seed[counted])
+    return Value(float(chosen.mean()), low, high, count, by or readings.by)
 
 
 def weighted_mean(values: Array, weights: Array) -> float:
@@ -441,11 +352,3 @@ def normalize_rows(vectors: Array) -> Array:
     """
     vectors = vectors.astype(np.float64)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12))
-
-
-def _draw_counts(rng: np.random.Generator, groups: Array) -> Array:
-    """How often each group is drawn when as many are drawn as there are; one alone stays."""
-    count = int(groups.max()) + 1
-    if count == 1:
-        return np.ones(1)
-    return np.bincount(rng.integers(0, count, count), minlength=count).astype(float)

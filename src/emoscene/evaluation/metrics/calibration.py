@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, hits, measure, require_images
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import Predictions, Value, hits, measure, require_images
 
 BINS = 10
 

@@ -23,4 +23,4 @@ def content(made: Predictions, real: Predictions | None = None, draws: int = 100
         return {}
     require_images("the scene kept", 1, made.scene)
     kept, known = hits(made.scene, made.place), (made.place >= 0).astype(float)
-    return {"scene_accuracy": measure_share(kept, known, made, draws, made.scene_by)}
+    return {"scene_accuracy": measure_share(kept, known, made, made.scene_by)}

@@ -10,14 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import (
-    Array,
-    Predictions,
-    Value,
-    bootstrap_interval,
-    require_images,
-    spaced_places,
-)
+from emoscene.evaluation.intervals import Array, bootstrap_interval
+from emoscene.evaluation.metrics.base import Predictions, Value, require_images, spaced_places
 
 
 def distance(made: Predictions, real: Predictions | None = None, draws: int = 100) -> dict[str, Value]:

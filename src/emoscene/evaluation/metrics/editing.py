@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.metrics.base import (
-    Array,
     NotMeasurable,
     Predictions,
     Value,

@@ -31,6 +31,6 @@ def gap(made: Predictions, real: Predictions | None = None, draws: int = 1000) -
     require_images("the gap between guide and judge", 1, made.guide, made.likely)
     own, judged, asked = hits(made.guide, made.asked), hits(made.likely, made.asked), (made.asked >= 0).astype(float)
     return {
-        "guide_accuracy": measure_share(own, asked, made, draws, by="the guide"),
+        "guide_accuracy": measure_share(own, asked, made, by="the guide"),
         "guide_gap": measure_mean(own - judged, asked, made, draws, by=f"the guide - {made.by}"),
     }

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, require_images, resample, summarize_draws
+from emoscene.evaluation.intervals import Array, resample
+from emoscene.evaluation.metrics.base import Predictions, Value, require_images, summarize_draws
 from emoscene.evaluation.pairs import choose_precision, count_pairs, divide, split_rows, sum_pairs
 
 
@@ -43,7 +44,7 @@ def kernel(made: Predictions, real: Predictions | None = None, draws: int = 200)
         return mean_within(ours, weights) + there - 2 * divide(weights @ across, weights.sum(1))
 
     drawn = resample(compute_distances, made.prompt, made.seed, draws)
-    return {"kernel": summarize_draws(drawn, len(made), made.space or made.by, centred=True)}
+    return {"kernel": summarize_draws(drawn, made, made.space or made.by, centred=True)}
 
 
 def cubic_kernel(one: Array, other: Array) -> Array:

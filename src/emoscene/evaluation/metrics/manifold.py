@@ -12,15 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from emoscene.evaluation.metrics.base import (
-    Array,
-    Predictions,
-    Value,
-    require_images,
-    resample,
-    spaced_places,
-    summarize_draws,
-)
+from emoscene.evaluation.intervals import Array, resample
+from emoscene.evaluation.metrics.base import Predictions, Value, require_images, spaced_places, summarize_draws
 from emoscene.evaluation.pairs import choose_precision, divide, split_rows, squared_distances
 
 NEIGHBOURS = 3
@@ -49,13 +42,13 @@ def manifold(made: Predictions, real: Predictions | None = None, draws: int = 20
     count = min(len(made), len(real))
     ours, theirs = spaced_places(len(made), count), spaced_places(len(real), count)
     origin = real.features[theirs].mean(0, dtype=np.float64)  # near the points, so that distances lose no digits
-    one, other = choose_precision(made.features[ours] - origin, real.features[theirs] - origin)
-    prompt, seed, by = made.prompt[ours], made.seed[ours], made.space or made.by
-    shares = resample(lambda weights: np.hstack(compare_clouds(one, other, weights)), prompt, seed, draws)
+    made, by = made.select(ours), made.space or made.by
+    one, other = choose_precision(made.features - origin, real.features[theirs] - origin)
+    shares = resample(lambda weights: np.hstack(compare_clouds(one, other, weights)), made.prompt, made.seed, draws)
     precision, recall = np.split(shares, 2)
     return {
-        "manifold_precision": _clip_interval(summarize_draws(precision, count, by)),
-        "manifold_recall": _clip_interval(summarize_draws(recall, count, by, centred=True)),
+        "manifold_precision": _clip_interval(summarize_draws(precision, made, by)),
+        "manifold_recall": _clip_interval(summarize_draws(recall, made, by, centred=True)),
     }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
-from emoscene.evaluation.metrics.base import Array, Predictions, Value, measure_share, require_images
+from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.metrics.base import Predictions, Value, measure_share, require_images
 
 POSITIVE = np.array([AFFECT[name][0] > 0 for name in EMOTIONS])
 
@@ -30,7 +31,7 @@ def polarity(made: Predictions, real: Predictions | None = None, draws: int = 10
     """
     require_images("the two-class accuracy", 1, made.likely[made.asked >= 0])
     right, asked = same_side(made.likely, made.asked), (made.asked >= 0).astype(float)
-    return {"two_class_accuracy": measure_share(right, asked, made, draws)}
+    return {"two_class_accuracy": measure_share(right, asked, made)}
 
 
 def same_side(likely: Array, asked: Array) -> Array:
