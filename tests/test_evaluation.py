@@ -4,10 +4,7 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,28 +119,6 @@ def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in (out / "pictures").glob("*.png")}
     with pytest.raises(UsageError, match="emotion_scale"):
         evaluate(out=out, method="none", emotion_scale=0.5, **call)
-
-
-@pytest.mark.slow
-def test_two_processes_share_an_evaluation(call, tmp_path):
-    """Scores of two ranks are those of one, to the last digit, but for speeds and memory."""
-    words = {**call, "judge": [str(judge) for judge in call["judge"]], "prompts": str(call["prompts"])}
-    del words["on_message"]
-    told = []
-    for ranks in (1, 2):
-        asked = {**words, "method": "prompt", "out": str(tmp_path / f"out{ranks}")}
-        (tmp_path / "call.json").write_text(json.dumps(asked))
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        script = [str(Path(__file__).with_name("ranks.py")), str(ranks), str(tmp_path / "call.json")]
-        done = subprocess.run([*torchrun, *script], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        scores = json.loads((tmp_path / f"out{ranks}/scores.json").read_text())
-        assert scores.pop("peak_memory_mb") > 0 < scores.pop("images_per_second")
-        assert scores["cost"].pop("seconds_per_image") > 0
-        told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
-    assert told[0] == told[1]
-    assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["images.jsonl"]
-    assert len(list(run_dir.read_jsonl(tmp_path / "out2/pictures/images.jsonl"))) == 32
 
 
 def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):

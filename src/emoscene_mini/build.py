@@ -39,6 +39,7 @@ from emoscene.core import run_dir, seeds
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.processes import read_local_rank, read_rank
+from emoscene.data.preparation import prepare
 from emoscene.diffusion.device import choose_precision
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
@@ -281,8 +282,7 @@ def train_adapters(job: BuildJob) -> None:
     """
     base, eyes = "mini" if job.out == WEIGHTS else str(job.out), job.out.parent / "emotion_clip"
     data = job.work / "prepared"
-    words = ["emoscene", "prepare", "mini", "--out", str(data), "--limit", str(ADAPTING), "--base", base]
-    _torchrun(job, [*words, f"emotion_clip={eyes}", "workers=0", "flips=yes"], "prepare")
+    prepare("mini", out=data, limit=ADAPTING, base=base, on_message=job.on_message, emotion_clip=str(eyes), flips=True)
     for name in ADAPTERS:
         saved = job.work / name
         words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base, LAST]

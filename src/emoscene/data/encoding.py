@@ -1,14 +1,14 @@
 """The second pass: what the frozen networks make of an image, shard by shard, in batches of one fixed size.
 
 A shard is a part of the plan, and its batches start with it; each has images of one shape, and the last ones are
-padded. So a row's bytes depend neither on how many images were asked for after it nor on how many processes share the
+padded. So a row's bytes depend neither on how many images were asked for after it nor on how many workers share the
 work. Its captions, latents and vectors are computed in one go from pixels that are decoded once; threads of the source
 decode ahead of them. A shard is written whole after its images, and one that lies there is not made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -146,11 +146,10 @@ def encode_shards(
     source: Source,
     plan: Plan,
     size: int,
-    shards: list[int],
+    shards: Sequence[int],
     networks: Networks,
-    on_message: Callable[[str], None],
     count: Callable[[int], None],
-) -> None:
+) -> Iterator[int]:
     """Encode some shards and write them, in order.
 
     Args:
@@ -160,8 +159,10 @@ def encode_shards(
         size: The number of images in a shard.
         shards: The numbers of the shards to write.
         networks: The models that read the images.
-        on_message: Receives a sentence after each shard.
         count: Receives the number of images encoded since its last call.
+
+    Yields:
+        The number of each shard that is written.
     """
     files = shard_names(len(plan), size)
     runs = [range(shard * size, min((shard + 1) * size, len(plan))) for shard in shards]
@@ -177,7 +178,7 @@ def encode_shards(
         )
         made = records_table(_encode_shard(folder, shard, dealt, networks, count))
         run_dir.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
-        on_message(f"{run.stop} of {len(plan)} images")
+        yield shard
 
 
 def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -107,7 +107,7 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     yield f"disk: about {images * size / 1e9:.2f} GB"
     yield (
         f"time: about {_format_seconds(seconds)} for one process here ({checking * 1000:.0f} ms to check and "
-        f"{encoding * 1000:.0f} ms to encode an image); processes share it"
+        f"{encoding * 1000:.0f} ms to encode an image); with --ray, workers share it"
     )
 
 

@@ -7,7 +7,7 @@
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it generates
 a prompt and a seed once, and that image is held against each of the eight. The same call goes on where it stopped.
-Any number of processes may be launched for one call: they share the generating, and one of them judges.
+The workers of a Ray cluster may share the generating (`core.cluster`); this process judges.
 A metric that could not be measured leaves a sentence under "missing", and the call says it. It fails, with all else
 written, only where something is wrong: an image that cannot be read, a judge that reads NaN.
 """
@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from emoscene.core import registry, run_dir
+from emoscene.core.cluster import Cluster, open_cluster
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
@@ -37,9 +38,9 @@ from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import COMPARE, EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
+from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.core.setting_names import unknown_setting
-from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import hub, loras
 from emoscene.diffusion.device import explain_base
@@ -60,7 +61,6 @@ from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
 from emoscene.evaluation.predictions import (
     TREATED,
-    GuidanceClassifier,
     Sample,
     guidance_classifier,
     measure_robustness,
@@ -73,7 +73,7 @@ from emoscene.learning.precision import peak_memory
 from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import locate_adapter, runtime_settings, update_weights, weight_fingerprints
-from emoscene.pipeline.generate import load
+from emoscene.pipeline.generate import load, load_generator
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 GENERATION = tuple(list_parameters(EVALUATE))
@@ -101,6 +101,7 @@ def evaluate(
     batch: int = 8,
     device: str | None = None,
     dtype: str | None = None,
+    ray: str | None = None,
     settings: Mapping[str, Any] | None = None,
     on_message: Callable[[str], None] = print,
     **generation: Any,
@@ -131,6 +132,7 @@ def evaluate(
         device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
         dtype: `float32`, `float16` or `bfloat16`, of the base's weights; half on an accelerator and single on a CPU if
             left out.
+        ray: The Ray cluster whose workers share the generating: `auto`, or its address.
         settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
         on_message: Receives sentences about the progress.
         generation: Parameters of the generation (`core.request.EvaluationWords`), and settings as keywords.
@@ -142,6 +144,9 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
+    check_single("evaluate", BY_RAY)
+    if ray is not None and images is not None:
+        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
     generation, late = _split_words(generation, settings)
     asked = load_prompts(prompts or default_prompts(base))
     call: dict[str, Any] = {
@@ -174,16 +179,26 @@ def evaluate(
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     if pipe is not None:
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
-    scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
-    if not scores.is_done:
-        guide = None if keep_images or pipe is None else guidance_classifier(pipe)
-        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guide, robust)
+    words: dict[str, Any] = {
+        "base": base,
+        "method": method,
+        "adapter": adapter,
+        "lora": lora,
+        "device": device,
+        "dtype": dtype,
+    }
+    words["settings"] = late
+    loader, seeing = partial(load_generator, **words), None
+    if pipe is not None and not keep_images:
+        loader, seeing = partial(_load_predictor, words, call), _make_predictor(eyes, pipe, robust)
+    with open_cluster(ray, loader, device) as cluster:
+        scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
+        if scores.is_done:
+            return _finish_scores(scores.path, on_message)
         samples, seen = _make_images(
-            scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message, guide is not None
+            scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
         )
-        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
-        with workers.WorkerGroup(scores.path) as together:
-            together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
+    _write_scores(scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
 
 
@@ -221,10 +236,10 @@ def _make_images(
     pipe: EmotionPipeline | None,
     planned: Sequence[Any],
     samples: list[Sample],
-    predictor: See | None,
+    predictor: tuple[See, bool] | None,
     batch: int,
     on_message: Callable[[str], None],
-    alone: bool,
+    cluster: Cluster | None,
 ) -> tuple[list[Sample], Any]:
     """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image.
 
@@ -233,8 +248,9 @@ def _make_images(
     if pipe is None:
         return samples, None
     if predictor is None:
-        return generate_samples(pipe, planned, folder, batch, on_message), None
-    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message, alone)
+        return generate_samples(pipe, planned, folder, batch, on_message, cluster), None
+    see, alone = predictor
+    return generate_and_predict(pipe, planned, folder, see, batch, on_message, alone, cluster)
 
 
 def _begin(
@@ -330,8 +346,16 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
     return cautions
 
 
-def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool) -> See:
-    """What sees all that a call wants to know of images, before and after each treatment."""
+def _load_predictor(words: Mapping[str, Any], call: Mapping[str, Any]) -> tuple[image_folder.Generate, See, bool]:
+    """What generates in a worker, and what sees the images there."""
+    pipe = load(**words)
+    eyes = Judges.load(call, adapter_folders(pipe, call["adapter"]), str(pipe.base.device))
+    return pipe.generate, *_make_predictor(eyes, pipe, bool(call.get("robust")))
+
+
+def _make_predictor(eyes: Judges, pipe: EmotionPipeline, robust: bool) -> tuple[See, bool]:
+    """What sees all that a call wants to know of images, before and after each treatment; whether it uses the base."""
+    guide = guidance_classifier(pipe)
 
     def see_images(images: Sequence[Image.Image]) -> dict[str, Array]:
         predictions = predict_images(images, eyes.judges, eyes.clip, guide)
@@ -342,7 +366,7 @@ def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool
             predictions |= {f"{name} {key}": part for key, part in treated.items()}
         return predictions
 
-    return see_images
+    return see_images, guide is not None
 
 
 def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:

@@ -12,9 +12,11 @@ import torch
 
 from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
+from emoscene.core.cluster import Cluster, open_cluster
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
+from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import DRAW_SEED, Emotion, list_parameters
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
@@ -112,6 +114,7 @@ def generate(
     device: str | None = None,
     dtype: str | None = None,
     compile: bool = False,
+    ray: str | None = None,
     settings: Mapping[str, Any] | None = None,
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -119,8 +122,7 @@ def generate(
 ) -> Path:
     """Generate into a folder: a PNG for each image, and `images.jsonl`.
 
-    The same call continues where it stopped; an image that is there is not generated again. Processes that were
-    launched together share the work.
+    The same call continues where it stopped; an image that is there is not generated again.
 
     Args:
         prompt: What the images show.
@@ -135,6 +137,7 @@ def generate(
         dtype: Of the weights.
         compile: Compile the UNet.
         batch: Images at once, 1 to 1024.
+        ray: The Ray cluster whose workers share the images: `auto`, or its address.
         on_message: Takes a sentence for the user.
         on_progress: Takes the number of images done, and of all.
         settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
@@ -147,6 +150,7 @@ def generate(
         UsageError: An argument is off, or the folder belongs to another call.
         EmosceneError: The folder is damaged.
     """
+    check_single("generate", BY_RAY)
     request, late = {}, dict(settings or {})
     for key, value in asked.items():
         if key in CALLED:
@@ -158,7 +162,12 @@ def generate(
     check_call(base, method, adapter, lora, late, arguments)
     for name in ("image", "emotion_image"):
         check_image(request.get(name))
-    backbone = load_model(base, device, dtype)
+    if ray is None:
+        backbone = load_model(base, device, dtype)
+        where = explain_base(backbone, device, dtype)
+    else:
+        backbone = load_model(base, "cpu")  # GPUs are the workers'
+        where = "generating on the workers of a Ray cluster"
     default = ""
     if method is None and not run_dir.as_list(adapter) and _asks_for_emotion(emotion, request):
         method = choose_default_method(backbone)
@@ -169,11 +178,28 @@ def generate(
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
     if default:
         on_message(default)
-    _report_plan(pipe, explain_base(backbone, device, dtype), prompt, rows, request, on_message)
+    _report_plan(pipe, where, prompt, rows, request, on_message)
     marks = weight_fingerprints(backbone, pipe.trained, adapter)
-    opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
-    _fill_folder(opened, pipe, rows, batch, on_progress)
+    loader = partial(
+        load_generator, base, method=method, adapter=adapter, lora=lora, device=device, dtype=dtype, compile=compile
+    )
+    with open_cluster(ray, partial(loader, settings=late), device) as cluster:
+        opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
+        _fill_folder(opened, pipe, rows, batch, on_progress, cluster)
     return opened.path
+
+
+def load_generator(base: str, **words: Any) -> image_folder.Generate:
+    """Load what generates in a worker.
+
+    Args:
+        base: As `load` has it.
+        words: Other arguments of `load`.
+
+    Returns:
+        `EmotionPipeline.generate`.
+    """
+    return load(base, **words).generate
 
 
 def _fill_folder(
@@ -182,13 +208,14 @@ def _fill_folder(
     rows: Sequence[GenerationParams],
     batch: int,
     on_progress: Callable[[int, int], None] | None,
+    cluster: Cluster | None,
 ) -> None:
     """Generate what the folder lacks; one that is done stays as it is."""
     if not opened.is_done:
         facts = {}
         if pipe.adapter_remarks:
             facts["remarks"] = pipe.adapter_remarks
-        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
+        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts, cluster)
 
 
 def _report_plan(
