@@ -87,7 +87,7 @@ def test_rows_of_a_shape_go_together(shaped, base):
         assert list(images.shape[2:]) == [8 * side for side in some["shape"][0][1:]]
         images[1] = images[1].flip(-1)
         torch.testing.assert_close(backbone.encode_images(images), some["latent"], atol=0.01, rtol=0.01)
-    assert data.column("picture").shape == (40, 3, 64, 64)
+    assert data.column("image").shape == (40, 3, 64, 64)
     manifest = json.loads((shaped / "manifest.json").read_text())
     assert manifest["shapes"] == {"80x48": 20, "64x64": 11, "48x80": 9} and manifest["flips"]
     assert "80x48 pixels (20)" in (shaped / "README.md").read_text()
@@ -149,7 +149,7 @@ def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
     assert {row["id"] for row in gone} == set(learnt) - set(data.column("id"))
     reader = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(clip)), None).eval()
     with torch.no_grad():
-        seen = reader.encode(whole.column("picture"))[1]
+        seen = reader.encode(whole.column("image"))[1]
         told = reader.encode_texts([caption for _, caption in words.values()])
     fits = dict(zip(words, (seen * told).sum(1).tolist(), strict=True))
     assert sorted(learnt, key=fits.get)[: len(gone)] == [row["id"] for row in gone]

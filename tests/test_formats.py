@@ -280,6 +280,16 @@ def test_files_say_what_they_are(tmp_path):
     assert json.loads(file.with_suffix(".json").read_text())["sd version"] == "Unknown"
 
 
+def test_comfyui_has_the_same_files_in_its_folders(made, tmp_path):
+    given = open_artifact(made / "lora")
+    for to in ("kohya", "comfyui"):
+        plan(to, given).write_files(tmp_path / to)
+    loras_of_comfyui = tmp_path / f"comfyui/models/loras/{given.name}.safetensors"
+    assert loras_of_comfyui.read_bytes() == (tmp_path / f"kohya/{given.name}.safetensors").read_bytes()
+    names = {path.stem for path in (tmp_path / "comfyui/models/embeddings").iterdir()}
+    assert names == {f"emo-{emotion}" for emotion in EMOTIONS}
+
+
 def test_the_hub_is_told_the_words_that_each_format_needs(made, tmp_path):
     given = open_artifact(made / "lora")
     for to, word in (("diffusers", "<emo-awe>"), ("kohya", "emo-awe"), ("a1111", "emo-awe")):

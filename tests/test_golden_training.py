@@ -235,7 +235,7 @@ def test_validation_measures_the_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_images_shows_the_averaged_weights(tmp_path: Path) -> None:
-    config = config_of(ema_decay=0.9, validation_images=0, pictures_every=5)
+    config = config_of(ema_decay=0.9, validation_images=0, images_every=5)
     state = averaged_state(config)
     own = numbers_of(state.learner)
     shown: list[list[float]] = []
@@ -362,7 +362,7 @@ SETTINGS = {
     "validate_every": (250, (1, 1_000_000)),
     "patience": (0, (0, 1000)),
     "load_best_model_at_end": (True, None),
-    "pictures_every": (0, (0, 1_000_000)),
+    "images_every": (0, (0, 1_000_000)),
     "report_to": ("", None),
 }
 """What an artifact's manifest relies on: of each setting the default, and its span or choices."""

@@ -79,7 +79,7 @@ def test_it_learns_all_of_the_model_or_the_last_layer_alone(kind, frozen, models
     assert (moved == heads) == frozen
     learners.save_learner(judge, "judge", tmp_path, None)
     again = load_judge(tmp_path)
-    images = Shades().read(range(4), ["picture"])["picture"]
+    images = Shades().read(range(4), ["image"])["image"]
     with torch.no_grad():
         likely, features = judge.encode(images)
         for there, here in zip(again.encode(images), (likely, features), strict=True):
@@ -98,7 +98,7 @@ def test_it_learns_all_of_the_model_or_the_last_layer_alone(kind, frozen, models
 
 def test_a_probe_of_clip_stands_on_its_image_vectors(models):
     judge = begin(models["clip"], freeze_backbone=True)
-    images = Shades().read(range(3), ["picture"])["picture"]
+    images = Shades().read(range(3), ["image"])["image"]
     clip = CLIPModel.from_pretrained(models["clip"])
     with torch.no_grad():
         vectors = clip.get_image_features(judge.pixels.transform(images)).pooler_output

@@ -110,7 +110,7 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
 )
 def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: str, tmp_path: Path) -> None:
     cls = registry.load_plugin("methods", name)
-    own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
+    own = {"steps": 8, "validate_every": 3, "images_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
     if "vector" in cls.columns:
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, on_message=str)
 

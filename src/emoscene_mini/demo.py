@@ -218,7 +218,9 @@ def write_sheets(
     first = prompts[0].text
     by_method = [[one.picture(0, name) for name in EMOTIONS] for one in shown.values()]
     by_scene = [[star.picture(number, name) for name in EMOTIONS] for number in range(len(prompts))]
-    dials = [(one.method, name, turned) for one in shown.values() for name, turned in one.dial.items()]
+    dials = []
+    for one in shown.values():
+        dials += [(one.method, name, turned) for name, turned in one.dial.items()]
     strips = [[open_image(sample.file) for sample in turned] for _, _, turned in dials]
     made = {
         "sheet.png": contact_sheet(by_method, list(shown), EMOTIONS, f"{first}, seed {SEEDS[0]}"),

@@ -36,7 +36,17 @@ SCHEDULER = {
 
 
 def write_folder(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Iterable[str]) -> Path:
-    """Write the whole folder aside, then put it in the place of an older one."""
+    """Write a base's whole folder aside, then put it in the place of an older one.
+
+    Args:
+        folder: Where it goes.
+        base: The UNet, the text encoder and the tokenizer.
+        vae: The autoencoder.
+        vocabulary: The words that the base knows.
+
+    Returns:
+        The folder.
+    """
     aside = folder.with_name(f"{run_dir.TEMPORARY_PREFIX}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "scheduler").mkdir(parents=True)

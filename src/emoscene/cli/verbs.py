@@ -80,8 +80,8 @@ class Verb:
         Returns:
             Whether it may.
         """
-        found = self.words.get(name) or self.options[name]
-        return name in REPEATED or "Sequence[str" in found.annotation
+        argument = self.words.get(name) or self.options[name]
+        return name in REPEATED or "Sequence[str" in argument.annotation
 
     def find_option(self, name: str) -> Parameter | None:
         """Find an option by its name or an alias.

@@ -96,7 +96,7 @@ def parse_shares(split: str) -> dict[str, float]:
     """
     if split in {*SHARES, "official"}:
         return {}
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for part in split.split(","):
         role, _, share = map(str.strip, part.partition(":"))
         if role not in ROLES:
@@ -104,12 +104,12 @@ def parse_shares(split: str) -> dict[str, float]:
                 "role", role, [*ROLES, *SHARES, "official"], hint="as in --split methods:0.8,heldout:0.2"
             )
         try:
-            found[role] = float(share)
+            shares[role] = float(share)
         except ValueError:
-            found[role] = -1.0
-        if not 0 < found[role] <= 1:
+            shares[role] = -1.0
+        if not 0 < shares[role] <= 1:
             raise UsageError(f"--split {split}: the share of {role} is a number above 0, up to 1, as in {role}:0.8")
-    return found
+    return shares
 
 
 def assign_roles(

@@ -128,8 +128,8 @@ def measure_accuracy(encoder: Encoder, data: Any) -> dict[str, Any]:
     device = next(encoder.parameters()).device
     right, counted = 0, 0
     for first in range(0, len(data), 64):
-        rows = data.read(range(first, min(first + 64, len(data))), ["picture", "weights"])
-        answers = encoder.encode(rows["picture"].to(device))[0].argmax(1).cpu()
+        rows = data.read(range(first, min(first + 64, len(data))), ["image", "weights"])
+        answers = encoder.encode(rows["image"].to(device))[0].argmax(1).cpu()
         pure = rows["weights"].max(1).values == 1
         right += int((answers == rows["weights"].argmax(1))[pure].sum())
         counted += int(pure.sum())
@@ -160,12 +160,12 @@ def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu
     cls = registry.load_plugin("encoders", kind)
     folder = locate_model(place)
     if (folder / learners.CARD).is_file():
-        found = learners.load_learner("encoders", folder, None)
-        if not isinstance(found, cls):
+        encoder = learners.load_learner("encoders", folder, None)
+        if not isinstance(encoder, cls):
             raise UsageError(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
     else:
-        found = cls.from_scratch(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
-    return found.requires_grad_(False).eval().to(device)
+        encoder = cls.from_scratch(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
+    return encoder.requires_grad_(False).eval().to(device)
 
 
 def locate_model(place: str | Path) -> Path:
@@ -229,13 +229,15 @@ def load_tokenizer(cls: Any, place: str, what: str) -> Any:
     """
     folder = str(locate_model(place))
     try:
-        found = cls.from_pretrained(folder, local_files_only=True)
-        lost = len(found) <= len(found.all_special_ids)  # without files, transformers makes one of the marks alone
+        tokenizer = cls.from_pretrained(folder, local_files_only=True)
+        lost = len(tokenizer) <= len(
+            tokenizer.all_special_ids
+        )  # without files, transformers makes one of the marks alone
     except (OSError, ValueError):
         lost = True
     if lost:
         raise UsageError(f"the {what} in {place} lacks its tokenizer: save it there too")
-    return found
+    return tokenizer
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:

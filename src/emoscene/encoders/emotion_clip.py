@@ -72,7 +72,7 @@ class EmotionCLIP(Encoder):
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
 
     config: Config
-    columns: ClassVar[tuple[str, ...]] = ("picture", "weights", "caption", "caption_long")
+    columns: ClassVar[tuple[str, ...]] = ("image", "weights", "caption", "caption_long")
     split: ClassVar[str] = "methods"
     files: ClassVar[dict[str, tuple[str, str]]] = {
         "model.safetensors": ("model.", ""),
@@ -121,7 +121,7 @@ class EmotionCLIP(Encoder):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """The two contrasts, weighted [B]; an image without an emotion has only its caption's."""
-        images, die = batch["picture"], batch.uniform("flip")[:, None, None, None]
+        images, die = batch["image"], batch.uniform("flip")[:, None, None, None]
         seen = self._encode_pixels(torch.where(die < 0.5, images, images.flip(-1)))
         captions = list(batch["caption"])
         for row, number in enumerate(batch.on_host.uniform("caption").tolist()):
@@ -150,8 +150,8 @@ class EmotionCLIP(Encoder):
         Returns:
             Unit vectors [8, D].
         """
-        told = self._encode_tokens(self.ids[:, : self._length]).unflatten(0, (len(EMOTIONS), -1))
-        return F.normalize(told.mean(1), dim=1)
+        texts = self._encode_tokens(self.ids[:, : self._length]).unflatten(0, (len(EMOTIONS), -1))
+        return F.normalize(texts.mean(1), dim=1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Encode texts.
@@ -190,17 +190,17 @@ class EmotionCLIP(Encoder):
             words = _tokenizer_files(self.tokenizer)
         return {"config.json": about, "preprocessor_config.json": processor, **words}
 
-    def _similarities(self, seen: Tensor, told: Tensor) -> Tensor:
+    def _similarities(self, seen: Tensor, texts: Tensor) -> Tensor:
         """Similarities, as CLIP scales them [B, K], in full precision even where the towers are not."""
         with torch.autocast(seen.device.type, enabled=False):
-            return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ told.T
+            return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ texts.T
 
     def _tokenize(self, texts: list[str], padding: str = "longest") -> Tensor:
         assert self.tokenizer is not None, "a loaded EmotionCLIP reads images and learns no more"
-        found = self.tokenizer(
+        tokens = self.tokenizer(
             texts, padding=padding, truncation=True, max_length=min(self.length, LENGTH), return_tensors="pt"
         )
-        return found["input_ids"]
+        return tokens["input_ids"]
 
     def _encode_tokens(self, ids: Tensor) -> Tensor:
         """Token numbers [B, L] -> unit vectors [B, D]."""

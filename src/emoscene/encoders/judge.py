@@ -93,7 +93,7 @@ class Judge(Encoder):
 
     config: Config
     borrows: ClassVar[str] = "pretrained"
-    columns: ClassVar[tuple[str, ...]] = ("picture", "weights", "scene")
+    columns: ClassVar[tuple[str, ...]] = ("image", "weights", "scene")
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
 
     def __init__(self, config: Config, model: nn.Module | None = None) -> None:
@@ -174,7 +174,7 @@ class Judge(Encoder):
 
         An image without a label counts nothing in the cross entropy.
         """
-        images = resize_square(batch["picture"], self.config.side)
+        images = resize_square(batch["image"], self.config.side)
         loss, logits = self._view_loss(augment(images, batch), batch)
         if not self.config.firm:
             return loss

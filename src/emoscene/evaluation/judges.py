@@ -89,11 +89,11 @@ def load_reader(kind: str, place: str | Path, device: str = "cpu", **settings: A
     name, _, file = str(place).partition(":")
     if name != INCEPTION:
         return load_encoder(kind, place, device, **settings), run_dir.fingerprint_folder(locate_model(place))
-    found = Inception.from_scratch(Inception.Config(file), None)
+    encoder = Inception.from_scratch(Inception.Config(file), None)
     mark = INCEPTION
     if file:
         mark = sha256(Path(file).read_bytes()).hexdigest()
-    return found.requires_grad_(False).eval().to(device), mark
+    return encoder.requires_grad_(False).eval().to(device), mark
 
 
 def load_judges(
@@ -119,13 +119,13 @@ def load_judges(
         UsageError: A place holds no judge, a judge shares weights or training images with an adapter or learned
             from the images, or none of them judges emotions.
     """
-    found = {}
+    judges = {}
     for name, place in _judge_places(base, more).items():
         check_unrelated(place, adapters, images)
-        found[name] = load_judge(place, device)
-    if not any(judge.target == "emotion" for judge in found.values()):
+        judges[name] = load_judge(place, device)
+    if not any(judge.target == "emotion" for judge in judges.values()):
         raise UsageError(f"the base {base!r} has no judge of emotions: give one with --judge DIR")
-    return found
+    return judges
 
 
 def load_judge(place: str | Path, device: str = "cpu") -> Encoder:

@@ -196,9 +196,9 @@ def _about_text(artifact: Artifact) -> str:
     made = f"Images from a prompt and an emotion: emoscene's `{artifact.learner}` on the base `{base.name}`."
     data = known["dataset"] or known["source"]
     cost = known["cost"]
-    if cost and data and known["pictures"]:
+    if cost and data and known["images"]:
         made += (
-            f" Trained on {known['pictures']:,} images of `{data}`: {cost['trainable']:,} parameters, "
+            f" Trained on {known['images']:,} images of `{data}`: {cost['trainable']:,} parameters, "
             f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
         )
     return f"{made} Its emotions are {', '.join(EMOTIONS[:-1])} and {EMOTIONS[-1]}."

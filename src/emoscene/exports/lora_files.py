@@ -124,12 +124,12 @@ def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
     Returns:
         The factors and alphas by these programs' keys.
     """
-    alpha, found = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
+    alpha, tensors = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
     prefixes = artifact.pipe.base.family.export_names.lora_prefixes
     for (part, layer), (a, b) in artifact.low_rank_factors.items():
         name = layer_key(prefixes, part, layer)
-        found |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
-    return found
+        tensors |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
+    return tensors
 
 
 def network_metadata(artifact: Artifact) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,
         "ss_network_args": arguments,
-        "ss_num_train_images": known["pictures"],
+        "ss_num_train_images": known["images"],
         "ss_tag_frequency": {"emoscene": {token_name(name): count for name, count in known["emotions"].items()}},
         "ss_resolution": f"({base.default_size}, {base.default_size})",
         "ss_optimizer": optimizer_name(known["settings"]),

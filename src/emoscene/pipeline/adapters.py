@@ -109,7 +109,7 @@ def _choose_methods(method: str | None, folders: Mapping[str, Path]) -> list[str
     """The names of the methods to load; raises UsageError for an unknown one, and for a folder that none uses."""
     wanted = list(folders)
     if method:
-        wanted = method.split("+")
+        wanted = registry.split_methods(method)
     for name in wanted:
         registry.source_file("methods", name)
     for name, folder in folders.items():

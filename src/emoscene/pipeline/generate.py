@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from emoscene.core import run_dir
+from emoscene.core.callbacks import ignore_event
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
-from emoscene.core.request import Emotion, list_parameters
+from emoscene.core.request import DRAW_SEED, Emotion, list_parameters
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
@@ -164,7 +165,7 @@ def generate(
         default = f"no --method was given: {method} conveys the emotion"
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
-    pipe.on_message = on_message = on_message or _ignore_message
+    pipe.on_message = on_message = on_message or ignore_event
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
     if default:
         on_message(default)
@@ -201,6 +202,8 @@ def _report_plan(
     """Say where it runs, what is odd about the call, and what was read from its words and images."""
     on_message(where)
     first = rows[0]
+    if request.get("seed") == DRAW_SEED:
+        on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
         *pipe.remarks(prompt),
         *pipe.image_inputs.remarks(first, prompt),
@@ -218,7 +221,3 @@ def _asks_for_emotion(emotion: Emotion | list[Emotion], request: Mapping[str, An
     if any(one and one != "neutral" for one in several):
         return True
     return any(request.get(name) is not None for name in ("valence", "arousal", "emotion_image"))
-
-
-def _ignore_message(remark: str) -> None:
-    """Say nothing."""

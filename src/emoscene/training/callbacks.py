@@ -93,7 +93,7 @@ class TrainingCallbacks:
         if main and validates and not self._has_row(state.step):
             self._validate(state)
             self._watch_history()
-        if main and self.make_sheet and self._is_due(state.step, self.config.pictures_every):
+        if main and self.make_sheet and self._is_due(state.step, self.config.images_every):
             self._save_sheet(state)
         if not self.config.patience or not (validates or first):
             return False

@@ -57,7 +57,7 @@ class Config:
     validate_every: int = option(250, "steps between two validations", span=(1, 1_000_000))
     patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
     load_best_model_at_end: bool = option(True, "keep the weights of the best validation, not the last ones")
-    pictures_every: int = option(0, "steps between two sheets of images; 0 is none", span=(0, 1_000_000))
+    images_every: int = option(0, "steps between two sheets of images; 0 is none", span=(0, 1_000_000))
     report_to: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
 
     @property

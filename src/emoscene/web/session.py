@@ -148,12 +148,14 @@ class Session:
             if name not in self.methods:
                 raise unknown_name("method", name, self.methods)
         with self.lock:
-            if method not in self.pipes:
+            pipe = self.pipes.pop(method, None)
+            if pipe is None:
                 adapters = [folder for name, folder in self.adapters.items() if name in names]
-                self.pipes[method] = load(self.base, method=method, adapter=adapters)
+                pipe = load(self.base, method=method, adapter=adapters)
+            self.pipes[method] = pipe  # the last; the first is the least recently used
             while len(self.pipes) > MAX_PIPELINES:
                 del self.pipes[next(iter(self.pipes))]
-            return self.pipes[method]
+            return pipe
 
     def plan(self, request: GenerationRequest) -> list[GenerationParams]:
         """Plan the images that a request means.
