@@ -96,7 +96,7 @@ class Pictures(Dataset[dict[str, Any]]):
     """The prepared pictures as the example's data set gives them: opened, flipped, as tensors, their words as ids."""
 
     def __init__(self, data: PreparedDataset, base: DiffusionModel, cached: bool) -> None:
-        self.data, self.base, self.column = data, base, "latent" if cached else "picture"
+        self.data, self.base, self.column = data, base, "latent" if cached else "image"
 
     def __len__(self) -> int:
         return len(self.data)
@@ -106,7 +106,7 @@ class Pictures(Dataset[dict[str, Any]]):
         picture = row[self.column][0]
         options = {"max_length": 77, "padding": "max_length", "truncation": True, "return_tensors": "pt"}
         ids = self.base.tokenizer(row["caption"][0], **options).input_ids[0]
-        return {"picture": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
+        return {"image": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
 
 
 def endless(data: Dataset[dict[str, Any]], batch: int) -> Iterator[dict[str, Any]]:
@@ -128,7 +128,7 @@ def published(
 
     def run(count: int) -> None:
         for given in islice(batches, count):
-            pixels, ids = given["picture"].to(base.device, weight), given["ids"].to(base.device)
+            pixels, ids = given["image"].to(base.device, weight), given["ids"].to(base.device)
             with torch.no_grad():
                 latents = (
                     pixels if cached else base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor

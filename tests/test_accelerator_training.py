@@ -38,7 +38,7 @@ RUN = {
 SMALL = {
     "lora": {"rank": 2, "layers": "attention"},
     "guidance": {"width": 16},
-    "judge": {"side": 64, "width": 32, "layers": 1, "heads": 2},
+    "judge": {"pretrained": "", "side": 64, "width": 32, "layers": 1, "heads": 2},
     "emotion_clip": {"side": 64, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2},
     "captioner": {
         "side": 64,

@@ -458,7 +458,9 @@ def test_pixels_are_finite(value, pipe, tmp_path):
     pixels[3, 5] = value
     image = Image.fromarray(pixels)
     image.save(tmp_path / "x.tiff")
-    with pytest.raises(UsageError, match=r"x.tiff cannot be used \(it has pixels that are not finite numbers\)"):
+    with pytest.raises(
+        UsageError, match=r"x.tiff cannot be read as an image \(it has pixels that are not finite numbers\)"
+    ):
         open_image(tmp_path / "x.tiff")
     with pytest.raises(UsageError, match="pixels that are not finite numbers"):
         pipe.plan("a dog", image=image)

@@ -39,11 +39,13 @@ from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_listing, digest_listing
+from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.data.workers import WorkerGroup
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.device import NO_ROOM, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
@@ -77,7 +79,7 @@ def prepare(
     root: str | Path | None = None,
     limit: int | None = None,
     per_emotion: int | None = None,
-    split: str = "roles",
+    split: str | None = None,
     dry_run: bool = False,
     base: str = "mini",
     device: str | None = None,
@@ -94,7 +96,8 @@ def prepare(
         root: Where the source reads: a folder or a hub id.
         limit: The largest number of images, at least 1; all if left out.
         per_emotion: The largest number of images of each emotion, at least 1; all if left out.
-        split: `roles`, `official`, or shares such as `methods:0.8,heldout:0.2`.
+        split: `no-judge` (if left out) leaves judges no image, `roles` as many as methods; `official`; or shares such
+            as `methods:0.8,heldout:0.2`.
         dry_run: Report what would be done, and write nothing.
         base: The base whose autoencoder encodes the images.
         device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
@@ -117,7 +120,10 @@ def prepare(
     """
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
-    _check_choice(source, cls, limit, per_emotion, split)
+    split = _choose_split(source, cls, limit, per_emotion, split)
+    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
+        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
+    check_base(base)
     place = choose_device(device)
     precision = choose_dtype(dtype or "float32", place)
     with explain_full_memory(NO_ROOM.format(base=base)):
@@ -144,6 +150,7 @@ def prepare(
         check_listing(Path(out), call)
         begun = run_dir.RunDir.open(out, "prepared", call)
         check_files(begun.path, images, _notes(begun.path, len(images)), on_message)
+        report_unused(images, on_message)
         if not begun.is_done:
             choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
             if cls.deals:
@@ -153,14 +160,17 @@ def prepare(
     return begun.path
 
 
-def _check_choice(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
-    """Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
+def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
+    """The split. Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
             raise UsageError(f"{word} {number} leaves no image: give 1 or more")
-    if cls.deals and (split != "roles" or per_emotion):
+    if not cls.deals:
+        splits.parse_shares(split or splits.DEFAULT)
+        return split or splits.DEFAULT
+    if split not in {None, "roles"} or per_emotion:
         raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
-    splits.parse_shares(split)
+    return "roles"
 
 
 def _open_source(

@@ -25,13 +25,14 @@ from emoscene.core.errors import UsageError
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.diffusion.base_spec import find_spec
 from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import find_adapter, folders_by_method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PROMPTS = "mini"  # those that evaluate and tune take where none are given
+EVERYDAY = "everyday"
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Images in, whatever is seen in them out, a row an image."""
@@ -45,6 +46,21 @@ class Prompt:
     scene: str = ""
     object: str = ""
     held_out: bool = False
+
+
+def default_prompts(base: str) -> str:
+    """Choose the prompts where none are given.
+
+    Args:
+        base: The base.
+
+    Returns:
+        The name of the set that its package registers under its architecture's name, else that of the everyday prompts.
+    """
+    architecture = find_spec(base).architecture
+    if architecture in registry.list_names("prompts"):
+        return architecture
+    return EVERYDAY
 
 
 def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:

@@ -29,7 +29,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.base_spec import find_spec, locate_weights
-from emoscene.diffusion.loading import CONFIGS, PIPELINE
+from emoscene.diffusion.families.sd1 import CONFIGS, PIPELINE
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.learning.precision import peak_memory

@@ -71,13 +71,13 @@ def make_accelerator(choice: str, models: Iterable[nn.Module] = (), device: torc
     kind = choose_precision(choice, device, models)
     join_processes(device)
     AcceleratorState._reset_state()  # else the precision of a process's first run is that of all
-    found = Accelerator(mixed_precision=MIXED[kind], cpu=device.type == "cpu")
-    if count_processes() != found.num_processes:
+    accelerator = Accelerator(mixed_precision=MIXED[kind], cpu=device.type == "cpu")
+    if count_processes() != accelerator.num_processes:
         raise EmosceneError(
-            f"WORLD_SIZE is {count_processes()} and Accelerate sees {found.num_processes}: start with "
+            f"WORLD_SIZE is {count_processes()} and Accelerate sees {accelerator.num_processes}: start with "
             "`torchrun --nproc_per_node N -m emoscene train ...`, or unset WORLD_SIZE"
         )
-    return found
+    return accelerator
 
 
 def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:

@@ -15,7 +15,7 @@ precision), so where the device's memory is short the hooks stay. The file forma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -33,12 +33,6 @@ from emoscene.learning.learner import Batch
 from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
 Layer = nn.Linear | nn.Conv2d
-LAYERS = {
-    "attention": r"\.to_(q|k|v|out\.0)$",
-    "feedforward": r"\.ff\.net\.(0\.proj|2)$",
-    "projections": r"\.attentions\.\d+\.proj_(in|out)$",
-    "convolutions": r"\.conv[12]$",
-}
 
 
 class LowRankPair(nn.Module):
@@ -121,7 +115,7 @@ class LoRA(Method):
 
     def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        pattern = layer_pattern(config.layers)
+        pattern = layer_pattern(config.layers, base.family.adapter_layers)
         self.update = nn.Module()
         self.layers: list[tuple[Layer, LowRankPair]] = []
         for name, layer in base.unet.named_modules():
@@ -253,24 +247,25 @@ def add_delta(weight: Tensor, delta: Tensor, gain: float) -> Tensor:
     return torch.add(weight, delta, alpha=gain, out=torch.empty_like(weight))
 
 
-def layer_pattern(layers: str) -> re.Pattern[str]:
+def layer_pattern(layers: str, known: Mapping[str, str]) -> re.Pattern[str]:
     """Make the pattern that the names of the layers to adapt match.
 
     Args:
-        layers: Kinds of layers, those of `LAYERS`, comma between.
+        layers: Kinds of layers, comma between.
+        known: The kinds that the base's family has, and the pattern of each.
 
     Returns:
         The pattern.
 
     Raises:
-        UsageError: A word is not in `LAYERS`.
+        UsageError: A word is no such kind.
     """
     patterns = []
     for word in layers.split(","):
         kind = word.strip()
-        if kind not in LAYERS:
-            raise unknown_name("layer", kind, LAYERS, hint="emoscene show lora")
-        patterns.append(LAYERS[kind])
+        if kind not in known:
+            raise unknown_name("layer", kind, known, hint="emoscene show lora")
+        patterns.append(known[kind])
     return re.compile("|".join(patterns))
 
 

@@ -33,7 +33,7 @@ from emoscene.core.images import contact_sheet
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.diffusion.base_spec import find_spec, locate_weights
+from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.device import (
     choose_precision,
     compile_unet,
@@ -51,6 +51,7 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
+from emoscene.training.cautions import caution_data
 from emoscene.training.launcher import apply_launcher, read_launcher_device, remark_config_file
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
@@ -132,7 +133,8 @@ def train(
     device = read_launcher_device(device)
     place = choose_device(device)
     callbacks = Callbacks(on_message=on_message, on_step_end=on_step_end or ignore_event)
-    locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
+    run_dir.read_manifest(data, "prepared")
+    check_base(base)  # of a model of the hub the configs are fetched: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
     config = apply_launcher(config)
@@ -144,12 +146,16 @@ def train(
         backbone = load_training_model(base, config, cls, place)
     whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
+    if "steps" not in settings:
+        config = dry_runs.suit_steps(config, len(prepared), on_message)
     job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
     if dry_run:
-        for line in dry_runs.report_lines(job.make_learner(), job.data, config, out, place):
+        unseen = find_unseen(prepared)
+        cautions = caution_data(config, len(prepared), min(config.validation_images, len(unseen or ())))
+        for line in dry_runs.report_lines(job.make_learner(), job.data, config, out, cautions, place):
             on_message(line)
         return out
     opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed, migrate_config=migrate)
@@ -174,8 +180,10 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     asked_kind = None if config.precision == "auto" else kind
     on_message(explain_choice("training", where, kind, job.device, asked_kind))
     dry_runs.check_disk_space(learner, config, out)
-    unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
+    unseen = find_unseen(job.data)
     history = TrainingCallbacks(out, config, unseen, make_sheet_generator(job, learner, unseen), on_message)
+    if PartialState().is_main_process:
+        history.warn_of_data(len(job.data))
     base = recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
@@ -190,15 +198,33 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
         run_training(learner, job.data, config, saved, resume=resume, callbacks=callbacks, about=about, device=where)
     history.close()
     if PartialState().is_main_process:
-        facts: dict[str, Any] = {"data": job.data.fingerprint}
+        about_data: dict[str, Any] = {"data": job.data.fingerprint}
         proof = learner.validate(unseen) if unseen else {}
         if proof:
-            facts["proof"] = proof
-        learners.save_learner(learner, job.name, out, job.backbone, **facts)
+            about_data["proof"] = proof
+        learners.save_learner(learner, job.name, out, job.backbone, **about_data)
+        facts: dict[str, Any] = {"cost": cost, "history": history.rows}
         held = peak_device_memory(where)
         if held is not None:
             cost["peak_gb"] = round(held / 1e9, 2)
-        opened.finish(cost=cost, history=history.rows)
+        cautions = history.list_cautions()
+        if cautions:
+            facts["cautions"] = cautions
+        opened.finish(**facts)
+
+
+def find_unseen(data: PreparedDataset) -> PreparedDataset | None:
+    """Find the images that a run validates on.
+
+    Args:
+        data: What it learns from.
+
+    Returns:
+        The selector's images of the same folder; None where there are none.
+    """
+    if UNSEEN not in data.table.unique("role"):
+        return None
+    return PreparedDataset(data.folder, UNSEEN)
 
 
 def migrate_call(recorded: Mapping[str, Any], cls: type[Learner]) -> dict[str, Any]:
@@ -396,10 +422,10 @@ def make_sheet_generator(
     Raises:
         UsageError: Sheets are asked for, and the learner generates no images.
     """
-    if not job.config.pictures_every:
+    if not job.config.images_every:
         return None
     if not isinstance(learner, Method):
-        raise UsageError(f"pictures_every: {job.name} generates no images; leave it out")
+        raise UsageError(f"images_every: {job.name} generates no images; leave it out")
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
     emotions: list[Any] = [None, *EMOTIONS]
@@ -442,7 +468,7 @@ def find_learner(name: str) -> type[Learner]:
 def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
     """Find the settings that suit a learner on a base, by the base's architecture.
 
-    A recipe is called NAME_FAMILY, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
+    A recipe is called NAME_ARCHITECTURE, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
     `lora_sd15`.
 
     Args:
@@ -456,7 +482,7 @@ def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
         UsageError: Nobody knows the base.
     """
     known = registry.list_names("recipes")
-    for family in (find_spec(base).family, "sd15"):
-        if f"{name}_{family}" in known:
-            return registry.load_table("recipes", f"{name}_{family}")
+    for architecture in (find_spec(base).architecture, "sd15"):
+        if f"{name}_{architecture}" in known:
+            return registry.load_table("recipes", f"{name}_{architecture}")
     return {}
