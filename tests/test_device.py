@@ -16,6 +16,7 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene.cli.app import read_call
+from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import device, device_choice
 from emoscene.diffusion.model import DiffusionModel
@@ -133,8 +134,9 @@ def test_a_device_or_a_dtype_that_is_not_there_is_refused_before_anything_loads(
         "generate": {"prompt": "a dog"},
         "evaluate": {"seeds": "0:1"},
         "prepare": {"source": "mini"},
-        "train": {"name": "lora", "data": tmp_path},
+        "train": {"name": "lora", "data": tmp_path / "data"},
     }[verb]
+    run_dir.RunDir.open(tmp_path / "data", "prepared", {}).finish()
     if set(words) & {"dtype", "precision"} != set() and ("precision" in words) != (verb == "train"):
         pytest.skip("another verb's word")
 
