@@ -73,7 +73,7 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
 def decoded(root: Path, backbone: DiffusionModel, number: int) -> list[encoding.Item]:
     """Some pictures as the pipeline reads them."""
     source = ImageFolder(root, ImageFolder.Config(), backbone.default_size)
-    return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.pictures(range(number)))]
+    return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.read_images(range(number)))]
 
 
 def processes(asked: argparse.Namespace, folder: Path) -> dict:

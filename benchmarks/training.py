@@ -42,8 +42,9 @@ from peft import LoraConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from emoscene.core import registry, run_dir, seeds
 from emoscene.data import encoding, finishing, records
@@ -51,7 +52,7 @@ from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
 from emoscene.diffusion.device import choose_precision
-from emoscene.diffusion.device import choose_training_device as training_device
+from emoscene.diffusion.device_choice import choose_device as training_device
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation import true_size
 from emoscene.learning.learner import Batch, Learner
@@ -95,7 +96,7 @@ class Pictures(Dataset[dict[str, Any]]):
     """The prepared pictures as the example's data set gives them: opened, flipped, as tensors, their words as ids."""
 
     def __init__(self, data: PreparedDataset, base: DiffusionModel, cached: bool) -> None:
-        self.data, self.base, self.column = data, base, "latent" if cached else "picture"
+        self.data, self.base, self.column = data, base, "latent" if cached else "image"
 
     def __len__(self) -> int:
         return len(self.data)
@@ -105,7 +106,7 @@ class Pictures(Dataset[dict[str, Any]]):
         picture = row[self.column][0]
         options = {"max_length": 77, "padding": "max_length", "truncation": True, "return_tensors": "pt"}
         ids = self.base.tokenizer(row["caption"][0], **options).input_ids[0]
-        return {"picture": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
+        return {"image": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
 
 
 def endless(data: Dataset[dict[str, Any]], batch: int) -> Iterator[dict[str, Any]]:
@@ -127,7 +128,7 @@ def published(
 
     def run(count: int) -> None:
         for given in islice(batches, count):
-            pixels, ids = given["picture"].to(base.device, weight), given["ids"].to(base.device)
+            pixels, ids = given["image"].to(base.device, weight), given["ids"].to(base.device)
             with torch.no_grad():
                 latents = (
                     pixels if cached else base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
@@ -256,23 +257,44 @@ def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def throughput(run: Callable[[int], None], batch: int, seconds: float) -> dict[str, float]:
     """Pictures a second, and a step's share of the arithmetic that a product of large matrices reaches here."""
-    side = 8192 if training_device().type == "cuda" else 512
-    matrix = torch.randn(side, side, device=training_device(), dtype=torch.bfloat16)
+    peak = reachable_arithmetic(training_device(), torch.bfloat16)
+    return {"pictures a second": batch / seconds, "share of peak": operations(run) / seconds / peak}
+
+
+def reachable_arithmetic(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s that a product of large matrices reaches on a device in a precision."""
+    side = 512 if device.type == "cpu" else 8192
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
 
     def multiply(count: int) -> None:
         for _ in range(count):
             matrix @ matrix
 
     multiply(3)
-    peak = 2 * side**3 / timed(multiply, 20)[0]
-    return {"pictures a second": batch / seconds, "share of peak": operations(run) / seconds / peak}
+    return 2 * side**3 / timed(multiply, 20)[0]
 
 
 def operations(run: Callable[[int], None]) -> int:
     """Of a step, its backward pass too: those of products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
+    with OperationCounter() as counter:
         run(1)
-    return counter.get_total_flops()
+    return counter.total
+
+
+class OperationCounter(TorchDispatchMode):
+    """FLOPs by the formulas of torch's own FlopCounterMode, whose tracking of modules `autograd.grad` does not bear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute, and count by the operator's formula where it has one."""
+        made = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=made)
+        return made
 
 
 def held(row: dict[str, Any], promise: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ RUN = {
 SMALL = {
     "lora": {"rank": 2, "layers": "attention"},
     "guidance": {"width": 16},
-    "judge": {"side": 64, "width": 32, "layers": 1, "heads": 2},
+    "judge": {"pretrained": "", "side": 64, "width": 32, "layers": 1, "heads": 2},
     "emotion_clip": {"side": 64, "width": 32, "layers": 1, "text_width": 32, "text_layers": 1, "heads": 2},
     "captioner": {
         "side": 64,
@@ -255,7 +255,7 @@ def test_a_t4_trains_in_single_precision(base: str, data: Path, tmp_path: Path) 
     told: list[str] = []
     with use_card(T4) as record:
         out = train("lora", data, base, tmp_path / "t4", on_message=told.append)
-    assert any("fp32 on cuda" in line for line in told)
+    assert any(f"training on cuda ({T4.name}) in fp32" in line for line in told)
     assert record.dtypes[torch.bfloat16] == 0
     assert all(map(math.isfinite, read_losses(out)))
 
@@ -264,5 +264,5 @@ def test_an_h100_trains_in_bfloat16(base: str, data: Path, tmp_path: Path) -> No
     told: list[str] = []
     with use_card(H100) as record:
         train("lora", data, base, tmp_path / "h100", on_message=told.append)
-    assert any("bf16 on cuda" in line for line in told)
+    assert any(f"training on cuda ({H100.name}) in bf16" in line for line in told)
     assert record.dtypes[torch.bfloat16] > record.dtypes[torch.float32] / 2

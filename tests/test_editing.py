@@ -201,7 +201,7 @@ def test_a_row_is_enough_to_make_it_again(base: DiffusionModel, tmp_path: Path) 
     with Image.open(out / "base-0003.png") as kept:
         assert np.abs(pixels(kept) - pixels(again)).max() <= 1
         assert "Denoising strength: 0.5" in kept.text["parameters"]
-    assert told == ["generating on cpu in float32"]
+    assert told == ["generating on cpu in float32 (no accelerator is found here; a CPU's default)"]
     painted(seed=1).save(tmp_path / "lake.png")
     with pytest.raises(UsageError, match="not the image that it was"):
         list(EmotionPipeline(base, {}).generate([row]))

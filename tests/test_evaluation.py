@@ -1,6 +1,7 @@
 """The verb `evaluate`, on a tiny base and judge: what is asked is counted, what is kin refused, all kept."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,16 +18,23 @@ from transformers import CLIPTokenizer
 
 import tiny
 from emoscene.cli import main
-from emoscene.core import run_dir
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.migration import SCORES_VERSION
 from emoscene.core.params import GenerationParams
-from emoscene.core.taxonomy import EMOTIONS, emotion_weights
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.evaluation import predictions
 from emoscene.evaluation.evaluate import evaluate
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, parse_seeds, plan_samples
+from emoscene.evaluation.generate import (
+    Prompt,
+    default_prompts,
+    generate_samples,
+    load_prompts,
+    parse_seeds,
+    plan_samples,
+)
 from emoscene.evaluation.judges import load_clip, load_judges
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
@@ -191,7 +199,7 @@ def test_words_that_are_off(tmp_path):
 
 
 def test_the_miniatures_prompts_say_what_they_are():
-    prompts = load_prompts(PROMPTS)
+    prompts = load_prompts("mini")
     assert len(prompts) >= 24
     for prompt in prompts:
         assert prompt.scene in SCENES
@@ -386,3 +394,23 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
     (tmp_path / learners.CARD).write_text(json.dumps({"guided by": run_dir.fingerprint_folder(tmp_path / "clip")}))
     with pytest.raises(UsageError, match="cannot judge it"):
         load_clip(tmp_path / "clip", [str(tmp_path)])
+
+
+def test_the_everyday_prompts_say_nothing_that_is_felt():
+    """Sixty, each once, ten of each of six kinds, and none with an emotion, a synonym or a word of a lexicon in it."""
+    file = registry.source_file("prompts", "everyday")
+    prompts = [prompt.text for prompt in load_prompts("everyday")]
+    assert len(set(prompts)) == len(prompts) == 60
+    kinds = [part.count("text =") for part in file.read_text().partition("prompt = [")[2].split("# ")[1:]]
+    assert kinds == [10] * 6
+    felt = {*EMOTIONS, *SYNONYMS, *EKMAN}
+    for emotion in EMOTIONS:
+        felt |= set(re.findall(r"\w+", str(registry.load_table("lexicons", "english")[emotion]).lower()))
+    common = {"a", "an", "and", "the", "of", "in", "on", "at", "with", "to"}
+    for text in prompts:
+        assert not (set(re.findall(r"\w+", text.lower())) - common) & felt, text
+
+
+def test_a_base_without_a_world_of_its_own_is_asked_the_everyday_prompts():
+    assert default_prompts("mini") == "mini"
+    assert default_prompts("sd15") == "everyday"

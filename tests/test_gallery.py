@@ -235,3 +235,51 @@ def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
     assert pair.methods["guidance"].config.classifier_scale == 90.0
     with pytest.raises(UsageError, match="did you mean 'classifier_scale'"):
         emoscene.load(base, method="prompt+guidance", adapter=folder, classifier_scael=3)
+
+
+def test_files_are_written_while_the_next_images_are_generated(tmp_path, monkeypatch):
+    """The first batch is on its way to the disk until the second is asked for."""
+    second = threading.Event()
+
+    def generate(rows, batch):
+        if rows[0] is not ROWS[0]:
+            second.set()
+        yield from draw(rows, batch)
+
+    def save(image, path, row):
+        assert second.wait(10), "generation waits for the disk"
+        path.write_bytes(b"image")
+
+    monkeypatch.setattr(image_folder, "save_image", save)
+    told = []
+    image_folder.generate_missing(generate, ROWS, tmp_path, 4, lambda done, total: told.append(done))
+    assert told == list(range(1, 9))
+    assert [row["file"] for row in index(tmp_path)] == [row.file for row in ROWS]
+
+
+def test_a_disk_that_fails_ends_the_generation(tmp_path, monkeypatch):
+    asked = []
+
+    def generate(rows, batch):
+        asked.append(len(rows))
+        yield from draw(rows, batch)
+
+    def save(image, path, row):
+        raise EmosceneError("the disk is full")
+
+    monkeypatch.setattr(image_folder, "save_image", save)
+    monkeypatch.setattr(image_folder.BackgroundWriter.__init__, "__defaults__", (1,))
+    with pytest.raises(EmosceneError, match="the disk is full"):
+        image_folder.generate_missing(generate, ROWS, tmp_path, 1)
+    assert len(asked) < len(ROWS)
+
+
+def test_what_was_generated_before_an_error_is_written(tmp_path):
+    def generate(rows, batch):
+        if rows[0] is not ROWS[0]:
+            raise EmosceneError("not finite")
+        yield from draw(rows, batch)
+
+    with pytest.raises(EmosceneError, match="not finite"):
+        image_folder.generate_missing(generate, ROWS, tmp_path, 4)
+    assert len(list(tmp_path.glob("*.png"))) == 4

@@ -389,3 +389,12 @@ def test_shares_of_the_emotion_scale_are_between_0_and_1(name: str) -> None:
     for value in (-0.01, 1.01):
         with pytest.raises(UsageError, match=name):
             config.replace_fields(cls.Config(), {name: value})
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_the_unet_goes_with_those_that_train_through_it(name: str, base: DiffusionModel) -> None:
+    """Only guidance learns from latents alone: the others need the UNet on the device and in its arithmetic."""
+    method = made(name, base)
+    through = name != "guidance"
+    assert method.trains_through_unet() is through
+    assert any(model is base.unet for model in method.models) is through

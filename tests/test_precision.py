@@ -116,7 +116,7 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
         "batch_size": 4,
         "rank": 2,
         "validate_every": 3,
-        "pictures_every": 3,
+        "images_every": 3,
         "ema_decay": 0.0,
         "lr": 1e-3,
     }

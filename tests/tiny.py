@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoscene.core import registry
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.diffusion.loading import PIPELINE
+from emoscene.diffusion.families.sd1 import PIPELINE
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners

@@ -29,9 +29,9 @@ from emoscene.core.images import contact_sheet, open_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import workers
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.generate import Prompt, generate_samples, load_prompts, plan_samples
 from emoscene.evaluation.judges import judge_fingerprints as judges_at
 from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Value, asked_probability
@@ -101,6 +101,7 @@ def demo(
         ),
         "judged_by": judged_by,
     }
+    on_message(explain_base(backbone, device, None))
     opened = run_dir.RunDir.open(out, "demo", call, migrate_config=partial(update_weights, base=backbone))
     if opened.is_done:
         return opened.path
@@ -142,7 +143,7 @@ def write_page(
 
 def choose_prompts() -> list[Prompt]:
     """The first prompt of each scene shown."""
-    every = load_prompts(PROMPTS)
+    every = load_prompts("mini")
     return [next(prompt for prompt in every if prompt.scene == scene) for scene in SCENES]
 
 
@@ -217,7 +218,9 @@ def write_sheets(
     first = prompts[0].text
     by_method = [[one.picture(0, name) for name in EMOTIONS] for one in shown.values()]
     by_scene = [[star.picture(number, name) for name in EMOTIONS] for number in range(len(prompts))]
-    dials = [(one.method, name, turned) for one in shown.values() for name, turned in one.dial.items()]
+    dials = []
+    for one in shown.values():
+        dials += [(one.method, name, turned) for name, turned in one.dial.items()]
     strips = [[open_image(sample.file) for sample in turned] for _, _, turned in dials]
     made = {
         "sheet.png": contact_sheet(by_method, list(shown), EMOTIONS, f"{first}, seed {SEEDS[0]}"),

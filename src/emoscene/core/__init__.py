@@ -7,6 +7,7 @@
     images        image files, their parameters, contact sheets     progress   a bar, and Ctrl-C
     image_origin  which images are of a rendered world              seeds      randomness by (seed, words)
     templates     HTML and SVG out of files `templates/*.j2`        processes  those that were launched together
+    device_names  how devices and precisions are called
 
 The next room, `diffusion`, takes configs, errors and run folders from here.
 """

@@ -102,9 +102,10 @@ def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:
         if row.emotion_image:
             word = f"like-{Path(row.emotion_image).stem}"
         stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', word)[:60]}-{row.seed:04d}"
-        counts[stem] = counts.get(stem, 0) + 1
-        if counts[stem] > 1:
-            stem = f"{stem}-{counts[stem]}"
+        key = stem.casefold()  # macOS and Windows take names that differ in case for one
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] > 1:
+            stem = f"{stem}-{counts[key]}"
         named.append(dataclasses.replace(row, file=f"{stem}.png"))
     return named
 

@@ -25,12 +25,12 @@ def bucket_sizes(side: int, unit: int) -> tuple[tuple[int, int], ...]:
     Returns:
         Sizes (W, H), each of about side x side pixels: the square first, then landscape and portrait formats.
     """
-    found = [(side, side)]
+    sizes = [(side, side)]
     for wide in range(side + unit, int(side * LONGEST) + 1, unit):
         high = round(side * side / wide / unit) * unit
         if high and wide <= LONGEST * high and abs(wide * high / side**2 - 1) < NEAR:
-            found += [(wide, high), (high, wide)]
-    return tuple(found)
+            sizes += [(wide, high), (high, wide)]
+    return tuple(sizes)
 
 
 def choose_bucket(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -65,7 +65,10 @@ class PreparedDataset:
         else:
             self.places = np.arange(len(roles))
         if not len(self.places):
-            raise UsageError(f"{folder} has no images for {role}: prepare more, or with a larger share (--split)")
+            remedy = "prepare more, or with a larger share (--split)"
+            if role == "judges":
+                remedy = "prepare them with --split roles, or use a published judge (--judge)"
+            raise UsageError(f"{folder} has no images for {role}: {remedy}")
 
     def __len__(self) -> int:
         return len(self.places)
@@ -85,19 +88,19 @@ class PreparedDataset:
 
         Args:
             indices: The rows [B], each from 0 to len - 1.
-            columns: Names of `records.FEATURES`, or `picture` for the pixels of the file.
+            columns: Names of `records.FEATURES`, or `image` for the pixels of the file.
             mirrored: For each row, whether to read the latent of the mirrored image [B]; none if left out.
 
         Returns:
             Tensors for `latent` [B, 4, h, w], `vector` [B, D] (unit length), `weights` and `votes` [B, 8], `emotion`
-            [B] (-1 for none) and `picture` [B, 3, side, side] in [-1, 1], the central square; lists of B values for
+            [B] (-1 for none) and `image` [B, 3, side, side] in [-1, 1], the central square; lists of B values for
             all other columns.
 
         Raises:
             UsageError: A column does not exist, the vectors were not prepared, or the latents have several shapes.
         """
         for column in columns:
-            if column not in (known := [*FEATURES, "picture"]):
+            if column not in (known := [*FEATURES, "image"]):
                 raise unknown_name("column", column, known)
         if "vector" in columns and not self.emotion_clip:
             raise UsageError(
@@ -105,18 +108,18 @@ class PreparedDataset:
                 "has an emotion_clip or with emotion_clip=FOLDER (emoscene train emotion_clip makes one)"
             )
         stored = set(columns)
-        if "picture" in stored:
-            stored = (stored - {"picture"}) | {"file"}
+        if "image" in stored:
+            stored = (stored - {"image"}) | {"file"}
         if "latent" in columns:
             stored |= {"shape"}
         if "latent" in columns and any(mirrored):
             stored |= {"mirrored"}
         some = self.table.select_columns(sorted(stored))[self.places[np.asarray(indices, dtype=np.int64)]]
-        found = {column: READERS.get(column, _read_list)(self, some, column) for column in columns}
+        values = {column: READERS.get(column, _read_list)(self, some, column) for column in columns}
         if "mirrored" in stored and "latent" in columns:
             turned = torch.tensor(mirrored)[:, None, None, None]
-            found["latent"] = torch.where(turned, _read_latents(self, some, "mirrored"), found["latent"])
-        return found
+            values["latent"] = torch.where(turned, _read_latents(self, some, "mirrored"), values["latent"])
+        return values
 
     def column(self, column: str) -> Any:
         """Read one column of all rows.
@@ -183,5 +186,5 @@ READERS: dict[str, Callable[[PreparedDataset, pa.Table, str], Any]] = {
     "weights": _read_numbers,
     "votes": _read_numbers,
     "emotion": _read_numbers,
-    "picture": _read_images,
+    "image": _read_images,
 }

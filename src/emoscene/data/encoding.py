@@ -168,7 +168,7 @@ def encode_shards(
     wanted: list[int] = []
     for run in runs:
         wanted += plan.numbers[run.start : run.stop].tolist()
-    images = source.pictures(wanted)
+    images = source.read_images(wanted)
     for shard, run in zip(shards, runs, strict=True):
         (folder / f"pictures/{shard:05d}").mkdir(parents=True, exist_ok=True)
         dealt = (
@@ -244,7 +244,7 @@ def _encode_shard(
     folder: Path, shard: int, items: Iterable[Item], networks: Networks, count: Callable[[int], None]
 ) -> list[Record]:
     """The records of a shard in order, their images written; those whose captions fit least are left out."""
-    found: dict[int, Record] = {}
+    records: dict[int, Record] = {}
     fits: dict[int, float] = {}
 
     def keep(item: Item) -> str:
@@ -257,7 +257,7 @@ def _encode_shard(
     for part in batch_by_shape(items):
         files = map_threads(keep, part, torch.get_num_threads())
         for (place, _, _), (record, fit), file in zip(part, networks.encode_batch(part), files, strict=True):
-            found[place] = replace(record, file=file)
+            records[place] = replace(record, file=file)
             if record.caption and record.role != "heldout":
                 fits[place] = fit
         count(len(part))
@@ -265,12 +265,12 @@ def _encode_shard(
         gone = networks.fitting.find_misfits(fits)
         rows = []
         for place in gone:
-            rows.append({"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)})
+            rows.append({"id": records[place].id, "caption": records[place].caption, "fit": round(fits[place], 4)})
         (folder / MISFITS).mkdir(exist_ok=True)
         run_dir.write_atomic(folder / MISFITS / f"{shard:05d}.jsonl", run_dir.to_jsonl(rows))
         for place in gone:
-            (folder / found.pop(place).file).unlink(missing_ok=True)
-    return [found[place] for place in sorted(found)]
+            (folder / records.pop(place).file).unlink(missing_ok=True)
+    return [records[place] for place in sorted(records)]
 
 
 def _source_numbers(values: Tensor) -> np.ndarray:

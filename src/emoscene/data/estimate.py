@@ -45,11 +45,11 @@ def check_disk_space(folder: Path, images: int, size: int, kind: str) -> None:
         )
 
 
-def limit_plan(found: int, limit: int | None, each: int | None) -> int:
+def limit_plan(count: int, limit: int | None, each: int | None) -> int:
     """Compute the largest number of images that a plan can have.
 
     Args:
-        found: The number of images of the source.
+        count: The number of images of the source.
         limit: The largest number of images, if limited.
         each: The largest number of images of each emotion, if limited.
 
@@ -57,8 +57,8 @@ def limit_plan(found: int, limit: int | None, each: int | None) -> int:
         The number of images.
     """
     if each:
-        found = min(found, each * (len(EMOTIONS) + 1))
-    return min(found, limit or found)
+        count = min(count, each * (len(EMOTIONS) + 1))
+    return min(count, limit or count)
 
 
 def report_lines(source: Source, networks: Networks, images: int) -> Iterator[str]:
@@ -80,19 +80,19 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     numbers = [int((place + 0.5) * total / looked) for place in range(looked)]
     began = time.perf_counter()
     with silence_pillow():
-        found = list(source.survey(numbers))
-    checking = (time.perf_counter() - began) / len(found)
+        notes = list(source.survey(numbers))
+    checking = (time.perf_counter() - began) / len(notes)
     sound = []
-    for note in found:
+    for note in notes:
         if not note.reason:
             sound.append(note)
     on_message: list[str] = []
     report_unused(source, on_message.append)
     yield from on_message
-    yield f"{total} images, of which at most {images} are taken; {len(found)} were looked at for what follows"
-    if len(sound) < len(found):
-        first = next(note for note in found if note.reason)
-        yield f"refused: {len(found) - len(sound)} of {len(found)}, such as {first.origin}: {first.reason}"
+    yield f"{total} images, of which at most {images} are taken; {len(notes)} were looked at for what follows"
+    if len(sound) < len(notes):
+        first = next(note for note in notes if note.reason)
+        yield f"refused: {len(notes) - len(sound)} of {len(notes)}, such as {first.origin}: {first.reason}"
     yield _format_shares("emotions", [_weights_name(note.weights) for note in sound])
     for word, attribute in (("splits", "split"), ("roles", "role")):
         values = [getattr(note, attribute) for note in sound]
@@ -132,7 +132,7 @@ def _measure_batch(source: Source, networks: Networks, numbers: Sequence[int]) -
 
 
 def _read_items(source: Source, numbers: Sequence[int]) -> Iterator[Item]:
-    for place, (record, image) in enumerate(source.pictures(numbers)):
+    for place, (record, image) in enumerate(source.read_images(numbers)):
         yield place, record, image
 
 

@@ -72,9 +72,9 @@ def save_notes(notes: Iterable[ImageNote], path: Path) -> None:
         notes: The notes.
         path: The file to write.
     """
-    found = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
+    table = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-        writer.write_table(found)
+        writer.write_table(table)
 
 
 def load_notes(paths: Sequence[Path]) -> pa.Table:

@@ -134,7 +134,7 @@ class Plan:
 def make_plan(
     notes: pa.Table,
     *,
-    split: str = "roles",
+    split: str = splits.DEFAULT,
     limit: int | None = None,
     each: int | None = None,
     balanced: bool = False,

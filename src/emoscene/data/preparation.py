@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
@@ -43,8 +44,10 @@ from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.data.workers import WorkerGroup
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.device import NO_ROOM, explain_full_memory
-from emoscene.diffusion.device_choice import choose_device
+from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
@@ -76,10 +79,11 @@ def prepare(
     root: str | Path | None = None,
     limit: int | None = None,
     per_emotion: int | None = None,
-    split: str = "roles",
+    split: str | None = None,
     dry_run: bool = False,
     base: str = "mini",
     device: str | None = None,
+    dtype: str | None = None,
     on_message: Callable[[str], None] = print,
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
@@ -92,10 +96,13 @@ def prepare(
         root: Where the source reads: a folder or a hub id.
         limit: The largest number of images, at least 1; all if left out.
         per_emotion: The largest number of images of each emotion, at least 1; all if left out.
-        split: `roles`, `official`, or shares such as `methods:0.8,heldout:0.2`.
+        split: `no-judge` (if left out) leaves judges no image, `roles` as many as methods; `official`; or shares such
+            as `methods:0.8,heldout:0.2`.
         dry_run: Report what would be done, and write nothing.
         base: The base whose autoencoder encodes the images.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+        dtype: `float32`, `float16` or `bfloat16`, in which the autoencoder computes; single if left out, since latents
+            are made once.
         on_message: Receives sentences about the progress.
         on_progress: Receives the numbers of images done and in total, in each pass.
         settings: Fields of `Config` and of the source's own `Config`.
@@ -113,16 +120,22 @@ def prepare(
     """
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
-    _check_choice(source, cls, limit, per_emotion, split)
+    split = _choose_split(source, cls, limit, per_emotion, split)
+    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
+        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
+    check_base(base)
     place = choose_device(device)
+    precision = choose_dtype(dtype or "float32", place)
     with explain_full_memory(NO_ROOM.format(base=base)):
-        backbone = DiffusionModel.load(base, place)
+        backbone = DiffusionModel.load(base, place, precision)
     eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
     mark = {}
     if eyes:
         mark["emotion_clip"] = run_dir.fingerprint_folder(locate_model(eyes))
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
     call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
+    if precision != torch.float32:
+        call |= {"dtype": dtype}
     if is_of_rendered_world(voice) and config.captioner:
         call |= {"captioner_asked": True}
     images = _open_source(source, cls, root, own, config, backbone, limit)
@@ -147,14 +160,17 @@ def prepare(
     return begun.path
 
 
-def _check_choice(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
-    """Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
+def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
+    """The split. Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
             raise UsageError(f"{word} {number} leaves no image: give 1 or more")
-    if cls.deals and (split != "roles" or per_emotion):
+    if not cls.deals:
+        splits.parse_shares(split or splits.DEFAULT)
+        return split or splits.DEFAULT
+    if split not in {None, "roles"} or per_emotion:
         raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
-    splits.parse_shares(split)
+    return "roles"
 
 
 def _open_source(

@@ -1,7 +1,7 @@
 """A base on its device, and what to do when memory runs out: for generating and for training.
 
-Device and precision are those of `device_choice`. Training takes CUDA or the CPU, and multiplies in bfloat16 where that
-pays (`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
+Device and precision are those of `device_choice`. Training multiplies in bfloat16 where that pays
+(`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
 compiled: the first image then waits for the compiler, and so does the first of each new shape.
 
 `OutOfMemoryFallback` continues where memory runs out: fewer images at once; then the autoencoder in tiles of the base's
@@ -22,24 +22,20 @@ from accelerate import cpu_offload_with_hook
 from torch import nn
 
 from emoscene.core.errors import EmosceneError
-from emoscene.diffusion.device_choice import choose_device, choose_dtype
+from emoscene.diffusion.device_choice import (
+    choose_device,
+    choose_dtype,
+    empty_cache,
+    explain_choice,
+    has_native_bf16,
+)
 from emoscene.diffusion.model import DiffusionModel
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-TRAINING_DEVICES = ("cuda", "cpu")
 NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
 WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
-
-
-def choose_training_device() -> torch.device:
-    """Choose the device to train on.
-
-    Returns:
-        CUDA where there is any, else the CPU; under a launcher, each process's own.
-    """
-    return choose_device(kinds=TRAINING_DEVICES)
 
 
 def choose_precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
@@ -58,8 +54,9 @@ def choose_precision(choice: str, device: torch.device | str = "cpu", models: It
     """
     if choice != "auto":
         return choice
-    if torch.device(device).type == "cuda":  # Turing and Volta only imitate bf16, slower than fp32
-        gains = torch.cuda.is_bf16_supported(including_emulation=False)
+    place = torch.device(device)
+    if place.type != "cpu":
+        gains = has_native_bf16(place)
     else:
         gains = max_width(models) >= WIDE and has_cpu_bf16()
     return "bf16" if gains else "fp32"
@@ -183,20 +180,19 @@ def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
     base.dtype = dtype
 
 
-def describe_device(base: DiffusionModel) -> str:
-    """Say where a base computes: "generating on cuda (NVIDIA H100) in float16".
+def explain_base(base: DiffusionModel, device: object, dtype: object, work: str = "generating") -> str:
+    """Say where and in what precision a base computes, and why.
 
     Args:
         base: The base.
+        device: What the user asked for, or None.
+        dtype: The same.
+        work: What it does.
 
     Returns:
-        The sentence.
+        The sentence, as `device_choice.explain_choice` writes it.
     """
-    kind = base.device.type
-    what = ""
-    if kind == "cuda":
-        what = f" ({torch.cuda.get_device_name(base.device)})"
-    return f"generating on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
+    return explain_choice(work, base.device, str(base.dtype).removeprefix("torch."), device, dtype)
 
 
 class OutOfMemoryFallback:
@@ -240,8 +236,7 @@ class OutOfMemoryFallback:
         return done
 
     def _reduce_memory(self, count: int) -> None:
-        if self.base.device.type == "cuda":
-            torch.cuda.empty_cache()
+        empty_cache(self.base.device)
         if count > 1:
             self.most = count // 2
             self.on_message(f"memory ran out over {count} images at once: going on with {self.most}")
@@ -254,6 +249,7 @@ class OutOfMemoryFallback:
         vae, side = self.base.vae, self.base.default_size
         vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // self.base.vae_scale_factor
         vae.enable_tiling()
+        self.base.memory_is_short = True
         return "going on with the autoencoder in tiles"
 
     def _enable_offload(self) -> str:

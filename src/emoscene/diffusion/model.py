@@ -31,10 +31,12 @@ from torch.utils.checkpoint import checkpoint
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import compatibility, digests, loading
+from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
+from emoscene.diffusion.families.base import Parts, find_family
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-LENGTH = 77  # positions of CLIP's text encoder: start, 75 for words, end
+LENGTH = compatibility.POSITIONS  # of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
 
@@ -151,7 +153,7 @@ class DiffusionModel:
         dtype: In what precision.
 
     Raises:
-        UsageError: It is not a Stable Diffusion of the kind that is read here.
+        UsageError: It is of no family that is read here.
         EmosceneError: Files are damaged, or weights are not finite in this precision.
     """
 
@@ -160,6 +162,7 @@ class DiffusionModel:
     ) -> None:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
+        self.family = find_family(folder)
         self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(
             folder, dtype
         )
@@ -173,6 +176,7 @@ class DiffusionModel:
         self.alphas_cumprod = alphas_cumprod.to(self.device)
         self.current_condition: Condition | None = None
         self.loras: tuple[str, ...] = ()  # those it has loaded: `loras.apply_loras`
+        self.memory_is_short = False  # whether methods must keep no copies of weights: `device.OutOfMemoryFallback`
 
     @classmethod
     def load(
@@ -210,6 +214,16 @@ class DiffusionModel:
     def vae_fingerprint(self) -> str:
         """A digest of what latents depend on, the autoencoder's encoding half: prepared ones remember it."""
         return digests.compute_vae_fingerprint(self.folder, self.vae)
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of, as it is now: a LoRA may have taken the place of a part."""
+        return Parts(self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its family and shapes; an adapter remembers which it was trained on."""
+        return Architecture(self.family.name, tuple(self.unet.config.block_out_channels), self.text_dim)
 
     @cached_property
     def shapes(self) -> str:
@@ -289,35 +303,16 @@ class DiffusionModel:
             endings: Words to append to each prompt [B]; none if left out.
 
         Returns:
-            The text embeddings [B, 77, D]: CLIP's last hidden state after its final norm.
+            The text embeddings [B, 77, D], as the base's family has them.
         """
         n = 0
         if suffix is not None:
             n = suffix.shape[1]
-        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         tails = [self.tokenize(ending) for ending in endings] or [[]] * len(prompts)
         words = []
         for prompt, tail in zip(prompts, tails, strict=True):
             words.append(self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail)
-        padding = self.tokenizer.pad_token_id
-        ids = []
-        for w in words:
-            ids.append([start, *w, *[end] * (n + 1)] + [padding] * (LENGTH - 2 - n - len(w)))
-        tokens = torch.tensor(ids, device=self.device)
-        if suffix is None:
-            return self.text_encoder(tokens).last_hidden_state
-        ends = torch.tensor([1 + len(w) for w in words], device=self.device)
-        at = ends[:, None] + torch.arange(n, device=self.device)
-        rows = torch.arange(len(words), device=self.device)[:, None]
-
-        def place(module: torch.nn.Module, args: Any, output: Tensor) -> Tensor:
-            return output.index_put((rows, at), suffix.to(output.dtype))
-
-        hook = self.text_encoder.get_input_embeddings().register_forward_hook(place)
-        try:
-            return self.text_encoder(tokens).last_hidden_state
-        finally:
-            hook.remove()
+        return self.family.encode_prompt(self.parts, words, self.device, suffix).embeds
 
     def encode_condition(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
         """Encode prompts as the condition of the base alone.

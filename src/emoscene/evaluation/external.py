@@ -73,20 +73,20 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     samples, texts, lost, gone = list[Sample](), dict[str, int](), dict[Path, str](), list[str]()
     for number, file in enumerate(files):
         try:
-            told = read_chunk(file) | listed.pop(real_path(file), {})
+            columns = read_chunk(file) | listed.pop(real_path(file), {})
         except (UsageError, EmosceneError) as error:
             lost[file] = str(error.__cause__ or error)
             continue
-        if "image" in told:
-            original = original_of(told)
+        if "image" in columns:
+            original = original_of(columns)
             if original is None:
-                gone.append(told.pop("image"))
+                gone.append(columns.pop("image"))
             else:
-                told["image"] = str(original)
+                columns["image"] = str(original)
         prompt = number
-        if "prompt" in told:
-            prompt = texts.setdefault(told["prompt"], len(files) + len(texts))
-        samples.append(make_sample(file, told, prompt))
+        if "prompt" in columns:
+            prompt = texts.setdefault(columns["prompt"], len(files) + len(texts))
+        samples.append(make_sample(file, columns, prompt))
     if not samples:
         first = next(iter(lost))
         raise UsageError(f"no images in {folder}: none of {len(files)} can be read, such as {first}: {lost[first]}")
@@ -97,12 +97,12 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     return samples, missing_sentences(lost, gone, len(files) + len(outside) + len(listed))
 
 
-def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
+def make_sample(file: Path, columns: Mapping[str, Any], prompt: int) -> Sample:
     """Make a sample of an image.
 
     Args:
         file: The image.
-        told: The columns that its chunk and its row in a list give.
+        columns: The columns that its chunk and its row in a list give.
         prompt: The number of its prompt.
 
     Returns:
@@ -112,15 +112,17 @@ def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
     asked, original = -1, None
     if name in EMOTIONS:
         asked = EMOTIONS.index(name)
-    weights = told.get("emotion", NO_EMOTION)
+    weights = columns.get("emotion", NO_EMOTION)
     if any(weights):
         asked = -1
         above = [place for place, weight in enumerate(weights) if weight > 0]
-        if len(above) == 1 and told.get("emotion_scale", 1.0) > 0:
+        if len(above) == 1 and columns.get("emotion_scale", 1.0) > 0:
             asked = above[0]
-    if "image" in told:
-        original = Path(told["image"])
-    return Sample(file, prompt, told.get("seed", 0), asked, told.get("scene", ""), told.get("prompt", ""), original)
+    if "image" in columns:
+        original = Path(columns["image"])
+    return Sample(
+        file, prompt, columns.get("seed", 0), asked, columns.get("scene", ""), columns.get("prompt", ""), original
+    )
 
 
 def read_chunk(file: Path) -> dict[str, Any]:
@@ -189,16 +191,16 @@ def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         EmosceneError: The list is damaged.
     """
     for number, row in enumerate(read_list_rows(path), 1):
-        told = read_columns(row, f"{path}, row {number}")
-        if "file" not in told:
+        columns = read_columns(row, f"{path}, row {number}")
+        if "file" not in columns:
             raise UsageError(
                 f"{path}, row {number} names no file: name the column `file` (it has {', '.join(map(str, row))}), or "
                 "take the list away"
             )
-        file = resolve_inside(path.parent, told.pop("file"), f"{path}, row {number}")
-        if "image" in told:
-            told["place"] = str(path.parent)
-        yield real_path(file), told
+        file = resolve_inside(path.parent, columns.pop("file"), f"{path}, row {number}")
+        if "image" in columns:
+            columns["place"] = str(path.parent)
+        yield real_path(file), columns
 
 
 def read_list_rows(path: Path) -> list[dict[str, Any]]:
@@ -241,23 +243,23 @@ def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     called = ALSO if "version" in row else {**ALSO, **RENAMED_IN_2}  # without one, `strength` was the emotion scale
     named = {called.get(key, key): value for key, value in row.items() if value not in (None, "")}
-    told = {}
+    columns = {}
     for key, kind in COLUMNS.items():
         if key in named:
             try:
-                told[key] = kind(named[key])
+                columns[key] = kind(named[key])
             except UsageError as error:
                 raise UsageError(f"{where}: {error}") from error
             except (TypeError, ValueError) as error:
                 raise UsageError(f"{where}: {named[key]!r} is no {key}; mend it, or leave it out") from error
-    return told
+    return columns
 
 
-def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
+def parse_emotion_cell(emotion: str | Mapping[str, float] | Sequence[float]) -> Weights:
     """Convert an emotion to weights.
 
     Args:
-        said: A name, a mixture in words, a mapping, or 8 numbers.
+        emotion: A name, a mixture in words, a mapping, or 8 numbers.
 
     Returns:
         8 weights; zeros for `neutral`.
@@ -265,16 +267,16 @@ def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Wei
     Raises:
         UsageError: The emotion is not understood.
     """
-    if isinstance(said, str) and said.strip().lower() == "neutral":
+    if isinstance(emotion, str) and emotion.strip().lower() == "neutral":
         return NO_EMOTION
-    return emotion_weights(said)
+    return emotion_weights(emotion)
 
 
-def words(said: Any) -> str:
+def words(value: Any) -> str:
     """Convert a value to text.
 
     Args:
-        said: Text or a number.
+        value: Text or a number.
 
     Returns:
         The text.
@@ -282,16 +284,16 @@ def words(said: Any) -> str:
     Raises:
         TypeError: It is a table or a list.
     """
-    if not isinstance(said, str | int | float):
-        raise TypeError(said)
-    return str(said)
+    if not isinstance(value, str | int | float):
+        raise TypeError(value)
+    return str(value)
 
 
-def whole(said: Any) -> int:
+def whole(value: Any) -> int:
     """Convert a value to a whole number.
 
     Args:
-        said: The value.
+        value: The value.
 
     Returns:
         The number.
@@ -300,9 +302,9 @@ def whole(said: Any) -> int:
         TypeError: It is of another type.
         ValueError: It is not a number.
     """
-    if isinstance(said, bool | float):
-        raise TypeError(said)
-    return int(said)
+    if isinstance(value, bool | float):
+        raise TypeError(value)
+    return int(value)
 
 
 COLUMNS: dict[str, Callable[[Any], Any]] = {
@@ -318,20 +320,20 @@ COLUMNS: dict[str, Callable[[Any], Any]] = {
 """The columns that are read, and what reads them."""
 
 
-def original_of(told: Mapping[str, Any]) -> Path | None:
+def original_of(columns: Mapping[str, Any]) -> Path | None:
     """Find the image that an edit was made from.
 
     A name is relative to the folder of the list or image that gives it, and must stay inside, because a third party may
     have written it. With the sha256 of the file beside it, as `generate` records it, it may be anywhere.
 
     Args:
-        told: The columns of the edit.
+        columns: The columns of the edit.
 
     Returns:
         The file; None where it does not exist, has changed, or must not be read.
     """
-    name, digest = told["image"], told.get("digests", {}).get(told["image"])
-    place = Path(told["place"])
+    name, digest = columns["image"], columns.get("digests", {}).get(columns["image"])
+    place = Path(columns["place"])
     file = None
     if not fault_of_name(name):
         file = place / name
@@ -359,15 +361,15 @@ def missing_sentences(lost: Mapping[Path, str], gone: Sequence[str], count: int)
     Returns:
         Sentences for the part "missing" of the scores.
     """
-    told = {}
+    sentences = {}
     if lost:
         names = [f"{file} ({reason})" for file, reason in list(lost.items())[:NAMED]]
         if len(lost) > NAMED:
             names.append(f"and {len(lost) - NAMED} more")
-        told["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {', '.join(names)}"
+        sentences["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {', '.join(names)}"
     if gone:
-        told["originals"] = (
+        sentences["originals"] = (
             f"the images that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "
             f"the folder without their sha256: bring back {gone[0]}"
         )
-    return told
+    return sentences

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from emoscene.core.errors import UsageError
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.diffusion.base_spec import find_spec
 from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import find_adapter, folders_by_method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PROMPTS = "mini"  # those that evaluate and tune take where none are given
+EVERYDAY = "everyday"
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Images in, whatever is seen in them out, a row an image."""
@@ -44,6 +46,21 @@ class Prompt:
     scene: str = ""
     object: str = ""
     held_out: bool = False
+
+
+def default_prompts(base: str) -> str:
+    """Choose the prompts where none are given.
+
+    Args:
+        base: The base.
+
+    Returns:
+        The name of the set that its package registers under its architecture's name, else that of the everyday prompts.
+    """
+    architecture = find_spec(base).architecture
+    if architecture in registry.list_names("prompts"):
+        return architecture
+    return EVERYDAY
 
 
 def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
@@ -189,6 +206,7 @@ def generate_and_predict(
     see: See,
     batch: int = 8,
     on_message: Callable[[str], None] = print,
+    alone: bool = False,
 ) -> tuple[list[Sample], dict[str, Array]]:
     """Generate images and keep only their parameters and what was read of them.
 
@@ -199,6 +217,7 @@ def generate_and_predict(
         see: Reads images.
         batch: The size of a batch, at least 1.
         on_message: Receives a sentence every few batches.
+        alone: Whether `see` uses the pipeline's base, and so must not read while it generates.
 
     Returns:
         The samples, and what was read: arrays with a row for each image, in the order in which the samples first
@@ -210,14 +229,19 @@ def generate_and_predict(
     starts = range(0, len(rows), batch)
     parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]
 
-    def keep(number: int, index: Path) -> None:
-        group = rows[starts[number] : starts[number] + batch]
-        drawn, images = zip(*pipe.generate(group, batch), strict=True)
-        for row in drawn:
+    def read(number: int, index: Path, made: Sequence[tuple[GenerationParams, Image.Image]]) -> None:
+        for row, _ in made:
             run_dir.append_row(index, row.to_dict())
-        seen = see(images)
+        seen = see([image for _, image in made])
         run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
-        on_progress(starts[number] + len(group), len(rows))
+        on_progress(starts[number] + len(made), len(rows))
+
+    def keep(number: int, index: Path, finish: image_folder.Finish) -> None:
+        made = list(pipe.generate(rows[starts[number] : starts[number] + batch], batch))
+        if alone:
+            read(number, index, made)
+        else:
+            finish(partial(read, number, index, made))
 
     image_folder.share_parts(folder, parts, keep)
     found = []

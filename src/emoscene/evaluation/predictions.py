@@ -104,30 +104,8 @@ def predict(
     if seen is None:
         seen = predict_files(files, judges, through, clip, guide)
     seen = {name: values[places] for name, values in seen.items()}
-    shared: dict[str, Any] = {
-        "prompt": np.array([sample.prompt for sample in samples]),
-        "seed": np.array([sample.seed for sample in samples]),
-        "asked": np.array([sample.asked for sample in samples]),
-        "file": places,
-        "gradient": seen["gradient"],
-        "spectrum": seen["spectrum"],
-    }
-    scenes, objects = _first_with_target(judges, "scene"), _first_with_target(judges, "object")
+    shared = _shared_columns(samples, places, seen, judges, clip, guide)
     space = _first_with_target(judges, "")
-    if scenes:
-        labels = judges[scenes].labels
-        shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
-        numbers = dict(zip(labels, range(len(labels)), strict=True))
-        shared["place"] = np.array([numbers.get(sample.scene, -1) for sample in samples])
-    if objects:
-        shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
-    if clip is not None:
-        words = [sample.text for sample in samples]
-        shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
-        if all(words):
-            shared |= {"texts": encode_texts(clip, words)}
-    if guide:
-        shared |= {"guide": seen["guide"]}
     befores: dict[str, Predictions] = {}
     edits = []
     for place, sample in enumerate(samples):
@@ -149,6 +127,41 @@ def predict(
                 by=name,
             )
     return result
+
+
+def _shared_columns(
+    samples: Sequence[Sample],
+    places: Array,
+    seen: Mapping[str, Array],
+    judges: Mapping[str, Encoder],
+    clip: EmotionCLIP | None,
+    guide: GuidanceClassifier | None,
+) -> dict[str, Any]:
+    """What the predictions of all judges share: what was asked, and what the other models saw."""
+    shared: dict[str, Any] = {
+        "prompt": np.array([sample.prompt for sample in samples]),
+        "seed": np.array([sample.seed for sample in samples]),
+        "asked": np.array([sample.asked for sample in samples]),
+        "file": places,
+        "gradient": seen["gradient"],
+        "spectrum": seen["spectrum"],
+    }
+    scenes, objects = _first_with_target(judges, "scene"), _first_with_target(judges, "object")
+    if scenes:
+        labels = judges[scenes].labels
+        shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
+        numbers = dict(zip(labels, range(len(labels)), strict=True))
+        shared["place"] = np.array([numbers.get(sample.scene, -1) for sample in samples])
+    if objects:
+        shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
+    if clip is not None:
+        words = [sample.text for sample in samples]
+        shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
+        if all(words):
+            shared |= {"texts": encode_texts(clip, words)}
+    if guide:
+        shared |= {"guide": seen["guide"]}
+    return shared
 
 
 def guidance_classifier(pipe: EmotionPipeline) -> GuidanceClassifier | None:
@@ -352,14 +365,14 @@ def measure_robustness(
     Returns:
         The accuracy by judge and degradation; empty where no emotion was asked.
     """
-    found: dict[str, dict[str, Any]] = {}
+    accuracies: dict[str, dict[str, Any]] = {}
     for name, treatment in TREATED.items():
         own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
         for judge, read in predict(samples, judges, treatment, seen=own).items():
             accuracy = _run_metrics(("emotion",), read.only_judged, None, {}, []).get("emotion_accuracy")
             if accuracy:
-                found.setdefault(judge, {})[name] = accuracy
-    return found
+                accuracies.setdefault(judge, {})[name] = accuracy
+    return accuracies
 
 
 def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:
@@ -382,22 +395,22 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
         verdicts = ()
         missing["emotion"] = "no emotion was asked of any image: name their folders after emotions"
     for name, read in made.items():
-        read, there = read.only_judged, None
+        read, reference = read.only_judged, None
         if real is not None:
-            there = real[name].only_judged
-        judges[name] = _run_metrics(verdicts, read, there, missing, faults, f" of {name}")
+            reference = real[name].only_judged
+        judges[name] = _run_metrics(verdicts, read, reference, missing, faults, f" of {name}")
         if len(read.says) < len(EMOTIONS):
             judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
             judges[name]["per_emotion"] = per_emotion(read.likely, read.asked)
             judges[name]["confusion"] = count_confusions(read.likely, read.asked).astype(int).tolist()
-        if "calibration_error" in judges[name] and there is not None:
-            judges[name]["reliability"] = reliability_curve(there.likely, there.asked)
-    first, there = next(iter(made)), None
+        if "calibration_error" in judges[name] and reference is not None:
+            judges[name]["reliability"] = reliability_curve(reference.likely, reference.asked)
+    first, reference = next(iter(made)), None
     if real is not None:
-        there = real[first]
+        reference = real[first]
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
-    metrics = _run_metrics(rest, made[first], there, missing, faults)
+    metrics = _run_metrics(rest, made[first], reference, missing, faults)
     return {
         "images": len(made[first]),
         "emotions": list(EMOTIONS),
@@ -417,15 +430,15 @@ def _run_metrics(
     whose: str = "",
 ) -> dict[str, Any]:
     """What the metrics of these names say; of one that could not, `missing` gets the sentence, `faults` the name."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in names:
         try:
-            found |= _plain_value(registry.load_plugin("metrics", name)(made, real))
+            values |= _plain_value(registry.load_plugin("metrics", name)(made, real))
         except EmosceneError as error:
             missing[f"{name}{whose}"] = str(error)
             if not isinstance(error, NotMeasurable):
                 faults.append(f"{name}{whose}")
-    return found
+    return values
 
 
 def verdict_rows(samples: Sequence[Sample], made: Mapping[str, Predictions], folder: Path) -> list[dict[str, Any]]:

@@ -29,6 +29,8 @@ from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.architecture import Architecture
+from emoscene.diffusion.device_choice import PINNED
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import Condition, DiffusionModel
 
@@ -264,7 +266,7 @@ def move_to_device(value: Any, device: torch.device | str) -> Any:
     """
     if not isinstance(value, Tensor):
         return value
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type in PINNED:
         return value.pin_memory().to(device, non_blocking=True)
     return value.to(device)
 
@@ -308,9 +310,15 @@ def base_facts(base: DiffusionModel) -> dict[str, Any]:
         base: The base.
 
     Returns:
-        Its name, fingerprint, the shapes of its weights and the width of its text.
+        Its name, fingerprint, architecture, the shapes of its weights and the width of its text.
     """
-    return {"name": base.name, "fingerprint": base.fingerprint, "shapes": base.shapes, "width": base.text_dim}
+    return {
+        "name": base.name,
+        "fingerprint": base.fingerprint,
+        "architecture": base.architecture._asdict(),
+        "shapes": base.shapes,
+        "width": base.text_dim,
+    }
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -353,6 +361,9 @@ def check_card(card: Any) -> None:
     if card["base"] is None:
         return
     itemgetter("width")(card["base"])
+    there = card["base"].get("architecture")
+    if there is not None:
+        Architecture(str(there["family"]), tuple(there["channels"]), int(there["text_dim"]))
     for name in ("name", "fingerprint"):
         if not isinstance(card["base"][name], str):
             raise TypeError(f"{name} of the base is no text")
@@ -409,7 +420,7 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
         _load_weights(learner, folder)
     except MismatchError as error:
         if base is not None and remark and "shapes" not in about["base"]:
-            raise _refusal(folder, about["base"], base, str(error)) from error
+            raise _refusal(folder, about["base"], base.name, str(error)) from error
         raise EmosceneError(f"{folder} holds other weights than its {CARD} says ({error}): {AGAIN}") from error
     learner.remark = remark
     learner.history = read_history(folder)
@@ -441,19 +452,42 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
     Raises:
         UsageError: It is another architecture.
     """
-    if made_for["width"] != base.text_dim:
-        raise _refusal(folder, made_for, base, f"its text is {made_for['width']} wide there and {base.text_dim} here")
+    check_architecture(folder, made_for, base.architecture, base.name)
     if made_for.get("shapes", base.shapes) != base.shapes:
-        raise _refusal(folder, made_for, base, "its weights have other shapes")
+        raise _refusal(folder, made_for, base.name, "its weights have other shapes")
     return (
         f"{folder} was trained on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
         "architecture is the same: its effect may differ"
     )
 
 
-def _refusal(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel, reason: str) -> UsageError:
+def check_architecture(folder: Path, made_for: Mapping[str, Any], here: Architecture, name: str) -> None:
+    """Check that a saved learner is for a base's architecture, as far as its card tells; no weight is needed.
+
+    Args:
+        folder: The saved learner's.
+        made_for: What its card says of the base it was trained on; older cards say the width of its text alone.
+        here: The architecture of the base that it is to be used on.
+        name: What the user calls that base.
+
+    Raises:
+        UsageError: It is for another architecture.
+    """
+    there = Architecture(here.family, here.channels, made_for["width"])
+    recorded = made_for.get("architecture")
+    if recorded:
+        there = Architecture(recorded["family"], tuple(recorded["channels"]), recorded["text_dim"])
+    if there.family != here.family:
+        raise _refusal(folder, made_for, name, f"it is of the family {there.family} there and of {here.family} here")
+    if there.text_dim != here.text_dim:
+        raise _refusal(folder, made_for, name, f"its text is {there.text_dim} wide there and {here.text_dim} here")
+    if there.channels != here.channels:
+        raise _refusal(folder, made_for, name, f"its UNet is {there.channels} wide there and {here.channels} here")
+
+
+def _refusal(folder: Path, made_for: Mapping[str, Any], name: str, reason: str) -> UsageError:
     return UsageError(
-        f"{folder} was trained on the base '{made_for['name']}', and '{base.name}' is of another architecture "
+        f"{folder} was trained on the base '{made_for['name']}', and '{name}' is of another architecture "
         f"({reason}): give --base {made_for['name']}"
     )
 

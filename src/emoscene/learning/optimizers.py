@@ -112,11 +112,11 @@ class OptimizerSpec:
         """
         module, _, name = self.path.rpartition(".")
         try:
-            found: Callable[..., Optimizer] = getattr(import_module(module), name)
+            optimizer: Callable[..., Optimizer] = getattr(import_module(module), name)
         except ImportError as error:
             remedy = self.install or f"install {module.partition('.')[0]}"
             raise UsageError(f"optimizer={self.name} needs a package that is not installed: {remedy}") from error
-        return found
+        return optimizer
 
 
 def check_optimizer(name: str, lr: float) -> OptimizerSpec:

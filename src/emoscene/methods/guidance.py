@@ -66,26 +66,28 @@ class Guidance(Method):
             64, "channels at the latent's own size; twice, three, four times as many below", choices=(16, 32, 64, 96)
         )
         smoothing: float = option(0.05, "share of each label spread over all eight", span=(0.0, 0.5))
-        classifier_scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), runtime=True)
+        classifier_scale: float = option(5.0, "factor of the classifier's gradient", span=(0.0, 100.0), runtime=True)
         suppression_scale: float = option(
-            3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), runtime=True
+            3.0, "factor of the gradient away from a suppressed emotion", span=(0.0, 100.0), runtime=True
         )
         whole: bool = option(
-            True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", runtime=True
+            True, "scale a mixture's gradient to that of one emotion; no: Bayes' rule as written", runtime=True
         )
         interval_start: float = option(
-            0.2, "noise level t / T below which it lets go; 0 is the image", span=(0.0, 1.0), runtime=True
+            0.2, "noise level t / T below which guidance ends; 0 is the image", span=(0.0, 1.0), runtime=True
         )
         interval_end: float = option(
-            0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), runtime=True
+            0.9, "noise level t / T at which guidance begins; 1 is noise", span=(0.0, 1.0), runtime=True
         )
         rescale: float = option(
             0.0,
-            "norm of the pull as a share of the noise prediction's; 0: as `classifier_scale` has it",
+            "norm of the gradient as a share of the noise prediction's; 0: as `classifier_scale` has it",
             span=(0.0, 10.0),
             runtime=True,
         )
-        entropy: bool = option(False, "pull harder the surer the classifier is (ED-DPM)", runtime=True)
+        entropy: bool = option(
+            False, "divide the gradient by the entropy of the classifier's answer (ED-DPM)", runtime=True
+        )
 
     config: Config
 

@@ -11,17 +11,25 @@ from typing import Any
 import torch
 
 from emoscene.core import run_dir
+from emoscene.core.callbacks import ignore_event
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
-from emoscene.core.request import Emotion, list_parameters
+from emoscene.core.request import DRAW_SEED, Emotion, list_parameters
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
-from emoscene.diffusion.device import compile_unet, describe_device, load_model
+from emoscene.diffusion.device import compile_unet, explain_base, load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import choose_default_method, load_methods, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import (
+    check_call,
+    choose_default_method,
+    load_methods,
+    update_weights,
+    weight_fingerprints,
+)
+from emoscene.pipeline.image_inputs import check_image
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CALLED = list_parameters(CALL)
@@ -49,8 +57,8 @@ def load(
         adapter: Folders that `train` made; a method without one takes the base's own.
         lora: LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; a base that was given
             loaded stays as it is.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is, if left out.
-        dtype: `float32`, `float16` or `bfloat16`; half on CUDA and single elsewhere, if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is, if left out.
+        dtype: `float32`, `float16` or `bfloat16`; half on an accelerator and single on a CPU, if left out.
         compile: Compile the UNet, which pays for many images of one size.
         tiny: The folder of an AutoencoderTiny for previews.
         settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
@@ -69,10 +77,14 @@ def load(
         (128, 128)
     """
     late = {**(settings or {}), **late}
-    backbone = base if isinstance(base, DiffusionModel) else load_model(base, device, dtype)
-    backbone = _prepare_base(backbone, lora, compile)
     arguments = list(signature(load).parameters)
     arguments.remove("late")
+    if isinstance(base, DiffusionModel):
+        backbone = base
+    else:
+        check_call(base, method, adapter, lora, late, arguments)
+        backbone = load_model(base, device, dtype)
+    backbone = _prepare_base(backbone, lora, compile)
     return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late, arguments), tiny)
 
 
@@ -116,7 +128,7 @@ def generate(
         emotion: A name, a mixture, or a list of these.
         method: As `load` has it, and so are the next five; where an emotion is asked for with neither a method nor an
             adapter, the base's best adapter, or `prompt`.
-        adapter: Folders that `train` made.
+        adapter: Folders that `train` made, or adapters of the hub, `owner/name@COMMIT`.
         base: A name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere.
         device: The best there is, if left out.
@@ -141,20 +153,23 @@ def generate(
             request[key] = value
         else:
             late[key] = value
-    backbone = load_model(base, device, dtype)
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
+    check_call(base, method, adapter, lora, late, arguments)
+    for name in ("image", "emotion_image"):
+        check_image(request.get(name))
+    backbone = load_model(base, device, dtype)
     default = ""
     if method is None and not run_dir.as_list(adapter) and _asks_for_emotion(emotion, request):
         method = choose_default_method(backbone)
         default = f"no --method was given: {method} conveys the emotion"
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
-    pipe.on_message = on_message = on_message or _ignore_message
+    pipe.on_message = on_message = on_message or ignore_event
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
     if default:
         on_message(default)
-    _report_plan(pipe, prompt, rows, request, on_message)
+    _report_plan(pipe, explain_base(backbone, device, dtype), prompt, rows, request, on_message)
     marks = weight_fingerprints(backbone, pipe.trained, adapter)
     opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
     _fill_folder(opened, pipe, rows, batch, on_progress)
@@ -178,14 +193,17 @@ def _fill_folder(
 
 def _report_plan(
     pipe: EmotionPipeline,
+    where: str,
     prompt: str,
     rows: Sequence[GenerationParams],
     request: Mapping[str, Any],
     on_message: Callable[[str], None],
 ) -> None:
     """Say where it runs, what is odd about the call, and what was read from its words and images."""
-    on_message(describe_device(pipe.base))
+    on_message(where)
     first = rows[0]
+    if request.get("seed") == DRAW_SEED:
+        on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
         *pipe.remarks(prompt),
         *pipe.image_inputs.remarks(first, prompt),
@@ -203,7 +221,3 @@ def _asks_for_emotion(emotion: Emotion | list[Emotion], request: Mapping[str, An
     if any(one and one != "neutral" for one in several):
         return True
     return any(request.get(name) is not None for name in ("valence", "arousal", "emotion_image"))
-
-
-def _ignore_message(remark: str) -> None:
-    """Say nothing."""

@@ -4,16 +4,21 @@
     fill_folder(opened, pipe.generate, rows)                 an image that is there is not generated again
 
 `images.jsonl` has a line for each image. Of many processes each but the first keeps an `images-RANK.jsonl` of its own
-while they generate; the one that writes the done mark gathers them.
+while they generate; the one that writes the done mark gathers them. Files are encoded and flushed to the disk in a
+thread, beside the images that are computed next.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from PIL import Image
 
@@ -28,6 +33,8 @@ from emoscene.data.workers import WorkerGroup
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
 Generate = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
+Finish = Callable[[Callable[[], None]], None]
+"""What takes work that is to be finished beside generation, such as encoding and writing a PNG."""
 
 
 def open_folder(
@@ -127,13 +134,16 @@ def generate_missing(
         batches.append(rows[first : first + batch])
         parts.append(_last_missing_file(folder, batches[-1]))
 
-    def generate_part(number: int, index: Path) -> None:
+    def write(index: Path, place: int, row: GenerationParams, image: Image.Image) -> None:
+        if not (folder / row.file).exists():
+            run_dir.append_row(index, row.to_dict())
+            save_image(image, folder / row.file, row)
+            if on_progress:
+                on_progress(place, len(rows))
+
+    def generate_part(number: int, index: Path, finish: Finish) -> None:
         for place, (row, image) in enumerate(generate(batches[number], batch), number * batch + 1):
-            if not (folder / row.file).exists():
-                run_dir.append_row(index, row.to_dict())
-                save_image(image, folder / row.file, row)
-                if on_progress:
-                    on_progress(place, len(rows))
+            finish(partial(write, index, place, row, image))
 
     share_parts(folder, parts, generate_part)
 
@@ -146,18 +156,67 @@ def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
     return folder / rows[-1].file
 
 
-def share_parts(folder: Path, parts: Sequence[Path], make_part: Callable[[int, Path], None]) -> None:
+class BackgroundWriter:
+    """A thread that finishes what was generated, in order, while the next images are computed.
+
+    Leaving it waits until all is finished; an error of its work is raised there, or at the next call, and what comes
+    after it is not begun.
+
+    Args:
+        ahead: How much may wait to be finished before a call waits.
+    """
+
+    def __init__(self, ahead: int = 32) -> None:
+        self.ahead = ahead
+        self.waiting: deque[Future[None]] = deque()
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        self.pool = ThreadPoolExecutor(1)
+        return self
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        """Finish something in the thread.
+
+        Args:
+            work: What finishes it.
+        """
+        while self.waiting and (self.waiting[0].done() or len(self.waiting) >= self.ahead):
+            self.waiting.popleft().result()
+        self.waiting.append(self.pool.submit(self._finish, work))
+
+    def _finish(self, work: Callable[[], None]) -> None:
+        if self.failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self.failed = True
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pool.shutdown()
+        if error is None:
+            for one in self.waiting:
+                one.result()
+
+
+def share_parts(folder: Path, parts: Sequence[Path], make_part: Callable[[int, Path, Finish], None]) -> None:
     """Make the parts that are not there, among all processes that were launched for a folder.
 
     Args:
         folder: The folder.
         parts: The last file of each part.
-        make_part: Takes the number of a part and the index that its rows go to, and writes its files.
+        make_part: Takes the number of a part, the index that its rows go to, and what finishes work in a thread; writes
+            the part's files.
     """
 
     def make(numbers: list[int]) -> None:
-        for number in numbers:
-            make_part(number, index)
+        with BackgroundWriter() as finish:
+            for number in numbers:
+                make_part(number, index, finish)
 
     with WorkerGroup(folder) as together:
         index = folder / INDEX

@@ -363,6 +363,19 @@ class ImageInputs:
         return to_tensor([image]).to(self.base.device)
 
 
+def check_image(image: object) -> None:
+    """Check that the file of an image can be read, before a base is loaded to use it.
+
+    Args:
+        image: A file's name; anything else, None among it, is looked at when it is used.
+
+    Raises:
+        UsageError: It is not there, or is no image that can be used.
+    """
+    if isinstance(image, str | Path):
+        read_image(image, enough=1)
+
+
 def _display_name(name: str) -> str:
     if name.startswith("memory:"):
         return "the image"

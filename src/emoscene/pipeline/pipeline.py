@@ -343,9 +343,7 @@ class EmotionPipeline:
         if not num_steps_run(rows[0]):
             return iter([(x, x)])
         positive, negative = self.encode_conditions(rows)
-        scales = torch.tensor([row.guidance_scale for row in rows], device=self.base.device)
-        seeds = [row.seed for row in rows]
-        return sample(self.base, self.chain, positive, negative, scales, x, solver, rows[0].guidance_interval, seeds)
+        return sample(self.base, self.chain, positive, negative, x, solver, rows)
 
     @torch.no_grad()
     def encode_conditions(self, rows: Sequence[GenerationParams]) -> tuple[Condition, Condition | None]:

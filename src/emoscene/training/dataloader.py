@@ -45,8 +45,8 @@ def prefetch_batches(
     """
 
     def read(step: int) -> Batch:
-        _, found = read_batch(data, columns, seed, step, size, slots)
-        here = {name: move_to_device(value, device) for name, value in found.items()}
+        _, batch = read_batch(data, columns, seed, step, size, slots)
+        here = {name: move_to_device(value, device) for name, value in batch.items()}
         return Batch(here, seed, step, slots, device)
 
     return run_dir.prefetch_map(read, steps, num_workers, AHEAD)

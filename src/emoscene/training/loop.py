@@ -38,6 +38,7 @@ from emoscene.core.progress import defer_interrupts, progress_bar
 from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.diffusion.device import is_out_of_memory
+from emoscene.diffusion.device_choice import PINNED, empty_cache
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import apply_step, schedule_rate
@@ -83,7 +84,7 @@ def train_steps(
         data, reads, todo, config.batch_size, config.seed, slots=slots, device=where, num_workers=config.num_workers
     )
     under_way: deque[Step] = deque()
-    late = LATE if where.type == "cuda" else 0
+    late = LATE if where.type in PINNED else 0
     began = time.perf_counter()
     for batch in coming:
         loss = _compute_gradient(state, batch, config, on_message)
@@ -140,8 +141,7 @@ def _compute_gradient(state: TrainingState, batch: Batch, config: Config, on_mes
                 ) from error
         size = state.micro = -(-size // 2)
         state.learner.zero_grad()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        empty_cache(state.accelerator.device)
         on_message(f"out of memory: {size} samples at a time from now on; the batch of {config.batch_size} stays")
     if state.num_processes > 1:
         _add_up_gradients(state)
@@ -198,7 +198,7 @@ def _update_average(state: TrainingState, config: Config, finite: Tensor) -> Non
         names = list(state.average)
         now = state.learner.trainable
         # A CPU answers at once, and is quicker with a number; a GPU is not asked.
-        nearer = [finite * (1 - decay)] * len(names) if finite.is_cuda else bool(finite) * (1 - decay)
+        nearer = [finite * (1 - decay)] * len(names) if finite.device.type != "cpu" else bool(finite) * (1 - decay)
         torch._foreach_lerp_([state.average[n] for n in names], [now[n].data for n in names], nearer)
 
 
@@ -211,6 +211,7 @@ def run_training(
     resume: bool = False,
     callbacks: Callbacks = SILENT,
     about: Mapping[str, Any] | None = None,
+    device: torch.device | None = None,
 ) -> Learner:
     """Train with checkpoints.
 
@@ -223,6 +224,7 @@ def run_training(
         callbacks: Hear of messages and steps; `on_step_end` is called before the first step too, on every process, may
             end the run by saying True, and what it raises ends it where it stands.
         about: Whose run it is, which going on demands again.
+        device: Where it computes; the best there is if left out.
 
     Returns:
         The learner, with the weights of the best validation or the average.
@@ -232,7 +234,7 @@ def run_training(
         EmosceneError: Interrupted, the work saved; or the disk is full.
         TrainingDiverged: As `train_steps` does.
     """
-    state = TrainingState(learner, config, about)
+    state = TrainingState(learner, config, about, device)
     main = state.accelerator.is_main_process
     if main:
         checkpoints.remove_partial(folder)

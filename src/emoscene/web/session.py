@@ -25,17 +25,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, is_rendered
 from emoscene.core.images import PAPER, contact_sheet, name_files
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
-from emoscene.learning import learner as learners
+from emoscene.pipeline.adapters import check_call, folders_by_method
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -108,8 +107,10 @@ class Session:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
+        check_call(base, adapter=adapter)
         self.base = load_model(base, device, dtype)
-        self.adapters = {learners.read_card(Path(folder))["learner"]: folder for folder in run_dir.as_list(adapter)}
+        self.where = explain_base(self.base, device, dtype)
+        self.adapters = {name: str(folder) for name, folder in folders_by_method(adapter).items()}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more_judges = tuple(judge)
         self.screen = SafetyFilter(self.base, screen)
@@ -147,12 +148,14 @@ class Session:
             if name not in self.methods:
                 raise unknown_name("method", name, self.methods)
         with self.lock:
-            if method not in self.pipes:
+            pipe = self.pipes.pop(method, None)
+            if pipe is None:
                 adapters = [folder for name, folder in self.adapters.items() if name in names]
-                self.pipes[method] = load(self.base, method=method, adapter=adapters)
+                pipe = load(self.base, method=method, adapter=adapters)
+            self.pipes[method] = pipe  # the last; the first is the least recently used
             while len(self.pipes) > MAX_PIPELINES:
                 del self.pipes[next(iter(self.pipes))]
-            return self.pipes[method]
+            return pipe
 
     def plan(self, request: GenerationRequest) -> list[GenerationParams]:
         """Plan the images that a request means.

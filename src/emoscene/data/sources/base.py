@@ -3,8 +3,8 @@
 Preparing numbers the images 0 .. len - 1 and asks for some of them, in any process, again after a crash: so a
 source is a function of (root, config, number), with no state of its own. It is asked twice:
 
-    survey     first pass: a `ImageNote` of every image, its labels, whether it is sound, what it is like
-    pictures   second pass: those that the plan took, at the wanted size
+    survey        first pass: a `ImageNote` of every image, its labels, whether it is sound, what it is like
+    read_images   second pass: those that the plan took, at the wanted size
 
 What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same
 call continues: see `listing`. One bad file costs one image at most; the reason is that of an `ImageRefused`.
@@ -91,7 +91,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
+    def read_images(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """Load images (second pass).
 
         Args:
@@ -191,7 +191,7 @@ class FileSource(Source):
         return self._map_threads(self._survey_one, numbers)
 
     @final
-    def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
+    def read_images(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """The middle of each image, in the nearest of `sizes`."""
         return self._map_threads(self._load_one, numbers)
 
@@ -430,14 +430,14 @@ def unique_ids(stems: Sequence[str], paths: Sequence[str]) -> list[str]:
     plain = [re.sub(r"[^\w.-]", "_", stem) for stem in stems]
     keys = [unicodedata.normalize("NFC", name).casefold() for name in plain]
     counts = Counter(keys)
-    found: list[str] = []
+    ids: list[str] = []
     for path, name, key in zip(paths, plain, keys, strict=True):
         encoded = name.encode()
         if counts[key] > 1 or len(encoded) > STEM:
             digest = hashlib.sha256(path.encode("utf8", "surrogatepass")).hexdigest()[:12]
             name = f"{encoded[:STEM].decode(errors='ignore')}-{digest}"
-        found.append(name)
-    return found
+        ids.append(name)
+    return ids
 
 
 def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
