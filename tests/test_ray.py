@@ -19,6 +19,7 @@ from emoscene.core import cluster as clusters
 from emoscene.core import run_dir
 from emoscene.core.cluster import Cluster, complete_parts, open_cluster
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.processes import read_rank
 from emoscene.data import encoding, preparation
 from emoscene.data.preparation import prepare
 from emoscene.data.records import Record
@@ -146,6 +147,13 @@ def test_a_launcher_is_refused(verb, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=f"^{verb} runs in one process and was launched in 2: .*{remedy}"):
         getattr(emoscene, verb)(**words, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_launchers_numbers_that_do_not_go_together(monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="launch with torchrun"):
+        read_rank()
 
 
 def test_images_that_are_there_need_no_workers(tmp_path):

@@ -133,18 +133,19 @@ class Cluster:
 
     def __init__(self, ray: Any, load: Load, device: str | None) -> None:
         self.ray, self.load = ray, load
-        kind, number = None, None
-        if device is not None:
-            kind, number = parse_device(device)
+        kind, number = parse_device(device or "cuda")
         if number is not None:
             raise UsageError(f"--device {device} names one GPU, and --ray gives each worker its own: --device {kind}")
-        self.threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
-        self.gpus = int(kind not in {"cpu", "mps"} and ray.cluster_resources().get("GPU", 0) >= 1)
-        if kind in {"cuda", "xpu"} and not self.gpus:
+        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+        gpus = int(kind in {"cuda", "xpu"} and ray.cluster_resources().get("GPU", 0) >= 1)
+        if device in {"cuda", "xpu"} and not gpus:
             raise UsageError(f"--device {device} is not here: the Ray cluster has no GPU")
+        self.needs = {"CPU": threads}
+        if gpus:
+            self.needs["GPU"] = gpus
         if not self._count_places():
-            raise UsageError(f"no node of the Ray cluster has {self.threads} CPUs: set OMP_NUM_THREADS to fewer")
-        self.actor = ray.remote(num_cpus=self.threads, num_gpus=self.gpus)(Worker)
+            raise UsageError(f"no node of the Ray cluster has {threads} CPUs: set OMP_NUM_THREADS to fewer")
+        self.actor = ray.remote(num_cpus=threads, num_gpus=gpus)(Worker)
         self.idle: list[Any] = []
         self.busy: dict[Any, tuple[Any, int | None]] = {}  # by call: the worker, and its part unless it is starting
 
@@ -193,11 +194,9 @@ class Cluster:
         """How many workers the living nodes have room for."""
         places = 0
         for node in self.ray.nodes():
-            has = node["Resources"]
-            if node["Alive"] and self.gpus:
-                places += int(min(has.get("GPU", 0), has.get("CPU", 0) // self.threads))
-            elif node["Alive"]:
-                places += int(has.get("CPU", 0) // self.threads)
+            if node["Alive"]:
+                has = node["Resources"]
+                places += int(min(has.get(name, 0) // count for name, count in self.needs.items()))
         return places
 
     def _start_workers(self, count: int) -> None:
