@@ -17,7 +17,7 @@ import emoscene
 import tiny
 from emoscene.cli.app import read_call
 from emoscene.cli.verbs import load_verb
-from emoscene.core import request
+from emoscene.core import request, typed_words
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.migration import VERSION, migrate_row, migrate_scores
@@ -102,11 +102,11 @@ def test_the_typed_keywords_are_those_of_the_request(tmp_path: Path) -> None:
     file = tmp_path / "request.py"
     shutil.copy(request.__file__, file)
     before = file.read_text(encoding="utf8")
-    assert request.typed_words() in before, "run python -m emoscene.core.request"
-    request.write_typed_words(file)
+    assert typed_words.typed_words() in before, "run python -m emoscene.core.typed_words"
+    typed_words.write_typed_words(file)
     assert file.read_text(encoding="utf8") == before
     file.write_text(before.replace("    negative_prompt: str\n    emotion:", "    emotion:"), encoding="utf8")
-    request.write_typed_words(file)
+    typed_words.write_typed_words(file)
     assert file.read_text(encoding="utf8") == before
 
 

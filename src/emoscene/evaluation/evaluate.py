@@ -21,7 +21,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from emoscene.core import registry, run_dir
@@ -35,7 +34,7 @@ from emoscene.core.image_origin import (
     list_worlds,
 )
 from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
-from emoscene.core.parameter import COMPARE, EVALUATE
+from emoscene.core.parameter import EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
 from emoscene.core.processes import BY_RAY, check_single
@@ -60,19 +59,18 @@ from emoscene.evaluation.generate import (
 from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
 from emoscene.evaluation.predictions import (
-    TREATED,
     Sample,
     guidance_classifier,
-    measure_robustness,
     predict,
     predict_images,
     score_predictions,
     verdict_rows,
 )
+from emoscene.evaluation.run_facts import describe_run
+from emoscene.evaluation.treatments import TREATED, measure_robustness
 from emoscene.learning.precision import peak_memory
-from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import locate_adapter, runtime_settings, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import locate_adapter, update_weights, weight_fingerprints
 from emoscene.pipeline.generate import load, load_generator
 from emoscene.pipeline.pipeline import EmotionPipeline
 
@@ -285,9 +283,7 @@ def _write_scores(
 ) -> None:
     """Write what the judges saw in each image, and the scores that come of it; then the folder is done."""
     about = (
-        {"from": str(call["pictures"])}
-        if pipe is None
-        else _describe_run(pipe, planned, scores.path / "pictures", call)
+        {"from": str(call["pictures"])} if pipe is None else describe_run(pipe, planned, scores.path / "pictures", call)
     )
     guide = None if pipe is None else guidance_classifier(pipe)
     made = predict(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
@@ -400,51 +396,6 @@ def real_samples(folder: Path) -> list[Sample]:
     asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
     files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
     return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
-
-
-def _describe_run(
-    pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What was generated, how, and at what cost."""
-    row, made = planned[0][1], image_folder.gather_rows(folder, sorted({row.file for _, row in planned}))
-    seconds = [one["seconds"] for one in made if one["seconds"] is not None]
-    adapters = adapter_folders(pipe, call["adapter"])
-    costs = [run_dir.read_manifest(path).get("cost", {}) for path in adapters]
-    size = 0
-    for path in adapters:
-        size += sum(part.stat().st_size for part in path.glob("*.safetensors"))
-    return {
-        "base": pipe.base.name,
-        "method": pipe.method,
-        "adapters": [run_dir.read_manifest(path).get("fingerprint") for path in adapters],
-        "loras": row.loras,
-        **{name: getattr(row, name) for name in list_parameters(COMPARE)},
-        "settings": _runtime_settings(pipe),
-        **_drop_unset(remarks=pipe.adapter_remarks),
-        "prompts": call["prompts"],
-        "seeds": call["seeds"],
-        "images_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
-        "cost": {
-            "trainable": sum(cost.get("trainable", 0) for cost in costs),
-            "bytes": size,
-            "training_images": sum(cost.get("pictures", 0) for cost in costs),
-            "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
-            "seconds_per_image": round(float(np.mean(seconds)), 4) if seconds else None,
-        },
-    }
-
-
-def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:
-    """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
-    together = len(pipe.methods) > 1
-    settings = {}
-    for name, method in pipe.methods.items():
-        for key, value in runtime_settings(method.config).items():
-            if together:
-                settings[f"{name}.{key}"] = value
-            elif key not in SHARES:
-                settings[key] = value
-    return settings
 
 
 def _drop_unset(**words: Any) -> dict[str, Any]:

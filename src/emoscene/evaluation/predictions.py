@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
@@ -322,59 +321,6 @@ def open_judged(file: Path) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def recompress_jpeg(image: Image.Image) -> Image.Image:
-    """Compress an image as a JPEG of quality 75.
-
-    Args:
-        image: The image.
-
-    Returns:
-        What is left of it.
-    """
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return Image.open(buffer).convert("RGB")
-
-
-def blur(image: Image.Image) -> Image.Image:
-    """Blur an image with a Gaussian of 1/128 of its shorter side.
-
-    Args:
-        image: The image.
-
-    Returns:
-        The blurred image.
-    """
-    return image.filter(ImageFilter.GaussianBlur(min(image.size) / 128))
-
-
-TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": recompress_jpeg, "blur": blur}
-"""What an image should survive: a gain that vanishes here was noise that only the judge could see."""
-
-
-def measure_robustness(
-    samples: Sequence[Sample], judges: Mapping[str, Encoder], seen: Mapping[str, Array] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Measure each judge's emotion accuracy on degraded images.
-
-    Args:
-        samples: The images.
-        judges: The judges and other models, by name.
-        seen: What each judge read of degraded images, where the files were not kept.
-
-    Returns:
-        The accuracy by judge and degradation; empty where no emotion was asked.
-    """
-    accuracies: dict[str, dict[str, Any]] = {}
-    for name, treatment in TREATED.items():
-        own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
-        for judge, read in predict(samples, judges, treatment, seen=own).items():
-            accuracy = _run_metrics(("emotion",), read.only_judged, None, {}, []).get("emotion_accuracy")
-            if accuracy:
-                accuracies.setdefault(judge, {})[name] = accuracy
-    return accuracies
-
-
 def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:
     """Compute all metrics.
 
@@ -398,7 +344,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
         read, reference = read.only_judged, None
         if real is not None:
             reference = real[name].only_judged
-        judges[name] = _run_metrics(verdicts, read, reference, missing, faults, f" of {name}")
+        judges[name] = run_metrics(verdicts, read, reference, missing, faults, f" of {name}")
         if len(read.says) < len(EMOTIONS):
             judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
@@ -410,7 +356,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     if real is not None:
         reference = real[first]
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
-    metrics = _run_metrics(rest, made[first], reference, missing, faults)
+    metrics = run_metrics(rest, made[first], reference, missing, faults)
     return {
         "images": len(made[first]),
         "emotions": list(EMOTIONS),
@@ -421,7 +367,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     }
 
 
-def _run_metrics(
+def run_metrics(
     names: Iterable[str],
     made: Predictions,
     real: Predictions | None,
@@ -429,7 +375,19 @@ def _run_metrics(
     faults: list[str],
     whose: str = "",
 ) -> dict[str, Any]:
-    """What the metrics of these names say; of one that could not, `missing` gets the sentence, `faults` the name."""
+    """Run metrics; one that cannot be had leaves a sentence instead of figures.
+
+    Args:
+        names: The metrics.
+        made: What was read of the images.
+        real: What was read of real images, if there are any.
+        missing: Receives the sentences, by metric.
+        faults: Receives the names of those that something is wrong with.
+        whose: What stands behind a metric's name in the sentences.
+
+    Returns:
+        The figures, by name.
+    """
     values: dict[str, Any] = {}
     for name in names:
         try:
