@@ -128,19 +128,19 @@ def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatc
     monkeypatch.setattr(preparation, "SHARD", 8)
     monkeypatch.setattr(encoding, "BATCH", 4)
     whole = prepare("mini", out=tmp_path / "whole", limit=20, base=base, workers=0)
-    kept = Mini.pictures
+    kept = Mini.read_images
 
     def torn(self, numbers):
         yield from list(kept(self, numbers[:11]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Mini, "pictures", torn)
+    monkeypatch.setattr(Mini, "read_images", torn)
     with pytest.raises(KeyboardInterrupt):
         prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
     with pytest.raises(UsageError, match="not finished"):
         PreparedDataset(tmp_path / "part")
     asked = []
-    monkeypatch.setattr(Mini, "pictures", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
+    monkeypatch.setattr(Mini, "read_images", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
     part = prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
     assert asked == list(range(8, 20))
     for column in ("id", "latent", "caption"):

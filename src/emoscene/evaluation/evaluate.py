@@ -186,7 +186,8 @@ def evaluate(
         "dtype": dtype,
     }
     words["settings"] = late
-    loader, seeing = partial(load_generator, **words), None
+    loader: Callable[[], Any] = partial(load_generator, **words)
+    seeing: tuple[See, bool] | None = None
     if pipe is not None and not keep_images:
         loader, seeing = partial(_load_predictor, words, call), _make_predictor(eyes, pipe, robust)
     with open_cluster(ray, loader, device) as cluster:
