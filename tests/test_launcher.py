@@ -76,8 +76,9 @@ def test_what_is_not_honoured_is_refused_by_name_before_anything_loads(
     for name, value in variables.items():
         monkeypatch.setenv(f"ACCELERATE_{name}", value)
     monkeypatch.setattr(launcher, "default_config_file", str(tmp_path / "none"))
+    run_dir.RunDir.open(tmp_path / "data", "prepared", {}).finish()
     with pytest.raises(UsageError, match=sentence) as told:
-        emoscene.train("lora", data=tmp_path, out=tmp_path / "out", **{"batch_size": 32, **settings})
+        emoscene.train("lora", data=tmp_path / "data", out=tmp_path / "out", **{"batch_size": 32, **settings})
     assert "\n" not in str(told.value)
     assert not (tmp_path / "out").exists()
 

@@ -17,8 +17,8 @@ from typer.core import TyperGroup
 
 import emoscene
 from emoscene.cli.calls import Call, list_settings, make_call
-from emoscene.cli.help import KINDS, STORED, list_things
-from emoscene.cli.options import format_value, lacks_value, spell_flags
+from emoscene.cli.help import KINDS, list_things
+from emoscene.cli.options import STORED, format_value, lacks_value, spell_flags
 from emoscene.cli.verbs import Verb, list_verbs, load_verb
 from emoscene.core import registry
 from emoscene.core.errors import UsageError, unknown_name

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from emoscene.cli.options import STORED
 from emoscene.core import registry
 from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
@@ -29,10 +30,6 @@ ROOMS = {
 }
 """What can be shown beside the plug-ins: a file whose `Config` it is, and a sentence."""
 WIDTH = 110
-
-
-STORED = ("runs", "cache")
-"""What lies on the disk: see `storage`."""
 
 
 def ls(kind: str | None = None, *, root: str | Path = ".", as_json: bool = False) -> None:

@@ -18,6 +18,8 @@ from emoscene.core.errors import UsageError
 from emoscene.core.parameter import Parameter
 
 MOST = 1_000_000_000
+STORED = ("runs", "cache")
+"""What lies on the disk and takes room: see `storage`."""
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 """Options that may stand in a line several times."""
 RANGES = {

@@ -21,7 +21,7 @@ from pathlib import Path
 from huggingface_hub import DeleteCacheStrategy, HFCacheInfo, constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
-from emoscene.cli.help import STORED
+from emoscene.cli.options import STORED
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.diffusion import hub

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
@@ -43,6 +43,27 @@ def propose_steps(config: Config, images: int) -> Config:
     if steps >= config.steps:
         return config
     return replace(config, steps=steps, validate_every=min(config.validate_every, max(1, steps // LOOKS)))
+
+
+def suit_steps(config: Config, images: int, on_message: Callable[[str], None]) -> Config:
+    """Take as many steps as suit the data, and say so where they are fewer than the recipe's.
+
+    Args:
+        config: How it trains.
+        images: The number of images that it learns from.
+        on_message: Receives the sentence.
+
+    Returns:
+        The settings of `propose_steps`.
+    """
+    suited = propose_steps(config, images)
+    if suited != config:
+        passes = suited.steps * suited.batch_size / images
+        on_message(
+            f"{suited.steps} steps suit {images} images, each seen {passes:.0f} times, better than the recipe's "
+            f"{config.steps}: steps=N sets another number"
+        )
+    return suited
 
 
 def estimate_disk(learner: Learner, config: Config) -> tuple[int, int]:

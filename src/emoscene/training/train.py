@@ -147,7 +147,7 @@ def train(
     whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
     if "steps" not in settings:
-        config = _suit_steps(config, len(prepared), on_message)
+        config = dry_runs.suit_steps(config, len(prepared), on_message)
     job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
@@ -211,18 +211,6 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
         if cautions:
             facts["cautions"] = cautions
         opened.finish(**facts)
-
-
-def _suit_steps(config: Config, images: int, on_message: Callable[[str], None]) -> Config:
-    """The settings with as many steps as suit the data, which is said where they are fewer than the recipe's."""
-    suited = dry_runs.propose_steps(config, images)
-    if suited != config:
-        passes = suited.steps * suited.batch_size / images
-        on_message(
-            f"{suited.steps} steps suit {images} images, each seen {passes:.0f} times, better than the recipe's "
-            f"{config.steps}: steps=N sets another number"
-        )
-    return suited
 
 
 def find_unseen(data: PreparedDataset) -> PreparedDataset | None:
