@@ -25,7 +25,7 @@ from emoscene.core.migration import SCORES_VERSION
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.evaluation import predictions
+from emoscene.evaluation import predictions, treatments
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import (
     Prompt,
@@ -312,7 +312,7 @@ def test_verdicts_and_robustness(call, tmp_path):
     assert np.mean(right) == scores["judges"]["emotion"]["emotion_accuracy"]["value"]
     assert np.mean([row["kept"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
     assert all((out / row["file"]).is_file() for row in rows)
-    assert set(scores["robustness"]["emotion"]) == set(predictions.TREATED)
+    assert set(scores["robustness"]["emotion"]) == set(treatments.TREATED)
     assert scores["judged_by"]["emotion"] == run_dir.fingerprint_folder(call["judge"][0])
     assert scores["missing"] == {}
 
@@ -348,7 +348,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
 
 def test_treatments_change_a_picture_a_little():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    for treatment in predictions.TREATED.values():
+    for treatment in treatments.TREATED.values():
         changed = np.asarray(treatment(Image.fromarray(noise))).astype(float)
         assert 1 < np.abs(changed - noise).mean() < 60
 
@@ -363,7 +363,7 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
         row = GenerationParams(
             file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed
         )
-        save_image(predictions.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
+        save_image(treatments.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
     out = evaluate(out=tmp_path / "out", images=tmp_path / "from", base=base, judge=judges)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
     assert 0.5 < metrics["ssim"]["value"] < 1

@@ -196,7 +196,7 @@ def add_parameter(package: Path) -> None:
         text = (package / name).read_text(encoding="utf8")
         assert text.count(place) == 1, f"{name} changed: write the example anew"
         (package / name).write_text(text.replace(place, addition + place), encoding="utf8")
-    run(package, "-m", "emoscene.core.request")
+    run(package, "-m", "emoscene.core.keywords")
 
 
 def test_a_generation_parameter_touches_three_files(package: Path) -> None:

@@ -17,14 +17,14 @@ import emoscene
 import tiny
 from emoscene.cli.app import read_call
 from emoscene.cli.verbs import load_verb
-from emoscene.core import request
+from emoscene.core import keywords, request
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.migration import VERSION, migrate_row, migrate_scores
 from emoscene.core.parameter import BATCH, CALL, CLI, COMPARE, EVALUATE, WEB
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import PARAMETERS, GenerationRequest, list_parameters
-from emoscene.evaluation.evaluate import GENERATION
+from emoscene.evaluation.generate import GENERATION
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.reporting.scores import APART
@@ -102,11 +102,11 @@ def test_the_typed_keywords_are_those_of_the_request(tmp_path: Path) -> None:
     file = tmp_path / "request.py"
     shutil.copy(request.__file__, file)
     before = file.read_text(encoding="utf8")
-    assert request.typed_words() in before, "run python -m emoscene.core.request"
-    request.write_typed_words(file)
+    assert keywords.typed_words() in before, "run python -m emoscene.core.keywords"
+    keywords.write_typed_words(file)
     assert file.read_text(encoding="utf8") == before
     file.write_text(before.replace("    negative_prompt: str\n    emotion:", "    emotion:"), encoding="utf8")
-    request.write_typed_words(file)
+    keywords.write_typed_words(file)
     assert file.read_text(encoding="utf8") == before
 
 

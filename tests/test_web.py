@@ -86,7 +86,7 @@ def picture(path, wide=80, high=48):
         ({"emotion_scale": 101}, "out of range"),
         ({"emotion_scale": "nan"}, "is off"),
         ({"guidance_scale": 10**400}, "is off"),
-        ({"seed": -1}, "out of range"),
+        ({"seed": -2}, "out of range"),
         ({"seed": 1.5}, "is off"),
         ({"num_images_per_prompt": 10**7}, "out of range"),
         ({"width": 10**7}, "out of range"),

@@ -6,7 +6,7 @@
 Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline`
 (`GenerationWords`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
 of one batch share, what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field
-to `GenerationRequest`, to run `python -m emoscene.core.request`, and to add one to `GenerationParams` where the image
+to `GenerationRequest`, to run `python -m emoscene.core.keywords`, and to add one to `GenerationParams` where the image
 depends on it.
 """
 
@@ -51,15 +51,6 @@ R = TypeVar("R", bound="GenerationRequest")
 
 
 EVERYWHERE = (CALL, CLI, WEB)
-WRITTEN = "# both written by `python -m emoscene.core.request`\n"
-TYPED = {
-    "EvaluationWords": (EVALUATE, "What `evaluate` takes beside its own arguments: fields of `GenerationRequest`."),
-    "GenerationWords": (
-        CALL,
-        "What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`.",
-    ),
-}
-"""The classes of keywords: the parameters of each, and its sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +245,7 @@ class GenerationRequest:
         return self.width, self.height
 
 
-# both written by `python -m emoscene.core.request`
+# both written by `python -m emoscene.core.keywords`
 class EvaluationWords(TypedDict, total=False):
     """What `evaluate` takes beside its own arguments: fields of `GenerationRequest`."""
 
@@ -462,34 +453,3 @@ def read_size(size: Any) -> tuple[int, int]:
     if len(sides) != 2 or None in sides:
         raise UsageError(f"size={size} is off: give a width and a height in pixels, such as (192, 128)")
     return read_number("width", sides[0]), read_number("height", sides[1])
-
-
-def typed_words() -> str:
-    """Write the classes of keywords, for editors and type checkers.
-
-    Returns:
-        Their text, as this file has it.
-    """
-    classes = []
-    for name, (scope, sentence) in TYPED.items():
-        lines = [f"class {name}(TypedDict, total=False):", f'    """{sentence}"""', ""]
-        for key, one in list_parameters(scope).items():
-            lines.append(f"    {key}: {one.annotation}")
-        classes.append("\n".join(lines))
-    return "\n\n\n".join(classes) + "\n"
-
-
-def write_typed_words(file: Path) -> None:
-    """Bring the classes of keywords in this module's file to what the request has.
-
-    Args:
-        file: The file.
-    """
-    before, _, after = file.read_text(encoding="utf8").partition(f"\n{WRITTEN}")
-    _, following, rest = after.partition("\n\n\ndef list_parameters")
-    text = f"{before}\n{WRITTEN}{typed_words()}{following[1:]}{rest}"
-    file.write_text(text, encoding="utf8", newline="\n")
-
-
-if __name__ == "__main__":
-    write_typed_words(Path(__file__))

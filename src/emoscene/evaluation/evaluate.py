@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emoscene.core import registry, run_dir
+from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
@@ -34,11 +34,10 @@ from emoscene.core.image_origin import (
     list_worlds,
 )
 from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
-from emoscene.core.parameter import COMPARE, EVALUATE
+from emoscene.core.parameter import COMPARE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
-from emoscene.core.request import ALIASES, check_words, list_parameters
-from emoscene.core.setting_names import unknown_setting
+from emoscene.core.request import list_parameters
 from emoscene.data import workers
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import hub, loras
@@ -55,11 +54,11 @@ from emoscene.evaluation.generate import (
     load_prompts,
     parse_seeds,
     plan_samples,
+    split_keywords,
 )
 from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
 from emoscene.evaluation.predictions import (
-    TREATED,
     GuidanceClassifier,
     Sample,
     guidance_classifier,
@@ -69,14 +68,13 @@ from emoscene.evaluation.predictions import (
     score_predictions,
     verdict_rows,
 )
+from emoscene.evaluation.treatments import TREATED
 from emoscene.learning.precision import peak_memory
 from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import locate_adapter, runtime_settings, update_weights, weight_fingerprints
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
-
-GENERATION = tuple(list_parameters(EVALUATE))
 
 
 def evaluate(
@@ -142,7 +140,7 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    generation, late = _split_words(generation, settings)
+    generation, late = split_keywords(generation, settings, list(signature(evaluate).parameters))
     asked = load_prompts(prompts or default_prompts(base))
     call: dict[str, Any] = {
         "method": method,
@@ -163,48 +161,18 @@ def evaluate(
     }
     _check_places(call)
     where = str(choose_device(device))
-    pipe = None
+    pipe: EmotionPipeline | None = None
+    planned: list[tuple[Sample, GenerationParams]] = []
+    samples, lost = find_samples(Path(images)) if images else ([], {})
     if not images:
         pipe = load(base, method=method, adapter=adapter, lora=lora, device=where, dtype=dtype, settings=late)
         on_message(explain_base(pipe.base, device, dtype))
-    planned = (
-        [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
-    )
-    samples, lost = find_samples(Path(images)) if images else ([], {})
+        planned = plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
-    if pipe is not None:
-        call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
-    scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
+    scores = _begin(out, call, pipe, on_message)
     if not scores.is_done:
-        guide = None if keep_images or pipe is None else guidance_classifier(pipe)
-        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guide, robust)
-        samples, seen = _make_images(
-            scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message, guide is not None
-        )
-        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
-        with workers.WorkerGroup(scores.path) as together:
-            together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
+        _fill_scores(scores, call, eyes, pipe, planned, samples, lost, batch, on_message)
     return _finish_scores(scores.path, on_message)
-
-
-def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keywords of a call: parameters of the generation, and settings of methods with those given as a mapping."""
-    known = [*signature(evaluate).parameters, *GENERATION]
-    for name in registry.list_names("methods"):
-        for option in registry.list_options("methods", name):
-            known += [option.name, f"{name}.{option.name}"]
-    generation: dict[str, Any] = {}
-    late = dict(settings or {})
-    for key, value in words.items():
-        if key in GENERATION:
-            generation[key] = value
-        elif key in known:
-            late[key] = value
-        elif key in ALIASES:
-            check_words([key], known)
-        else:
-            raise unknown_setting("argument", key, known)
-    return generation, late
 
 
 def _check_places(call: Mapping[str, Any]) -> None:
@@ -216,35 +184,39 @@ def _check_places(call: Mapping[str, Any]) -> None:
             raise UsageError(f"no model in {place}, for there is no such folder: check the path")
 
 
-def _make_images(
-    folder: Path,
+def _fill_scores(
+    scores: run_dir.RunDir,
+    call: Mapping[str, Any],
+    eyes: Judges,
     pipe: EmotionPipeline | None,
-    planned: Sequence[Any],
+    planned: Sequence[tuple[Sample, GenerationParams]],
     samples: list[Sample],
-    predictor: See | None,
+    lost: Mapping[str, str],
     batch: int,
     on_message: Callable[[str], None],
-    alone: bool,
-) -> tuple[list[Sample], Any]:
-    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image.
-
-    It looks beside generation, unless it does so alone because it uses the same base.
-    """
-    if pipe is None:
-        return samples, None
-    if predictor is None:
-        return generate_samples(pipe, planned, folder, batch, on_message), None
-    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message, alone)
+) -> None:
+    """Generate what was planned, judge it or the samples that are there, and write the scores."""
+    seen, folder = None, scores.path / "pictures"
+    if pipe is not None and call.get("streamed"):
+        guide = guidance_classifier(pipe)
+        predictor = _make_predictor(eyes, guide, call.get("robust", False))
+        # the judges look beside generation, unless a classifier of the method looks too, which uses the same base
+        samples, seen = generate_and_predict(pipe, planned, folder, predictor, batch, on_message, guide is not None)
+    elif pipe is not None:
+        samples = generate_samples(pipe, planned, folder, batch, on_message)
+    write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
+    with workers.WorkerGroup(scores.path) as together:
+        together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
 
 
 def _begin(
     out: str | Path,
     call: Mapping[str, Any],
-    parents: Sequence[str | Path],
     pipe: EmotionPipeline | None,
     on_message: Callable[[str], None],
 ) -> run_dir.RunDir:
     """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    parents = _run_dirs([*map(locate_adapter, call["adapter"]), call["data"], call["pictures"]])
     if pipe is None:
         return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate_row)
     for remark in pipe.adapter_remarks:
@@ -253,6 +225,7 @@ def _begin(
     def migrate(recorded: Mapping[str, Any]) -> dict[str, Any]:
         return update_weights(migrate_row(recorded), pipe.base)
 
+    call = {**call, "weights": weight_fingerprints(pipe.base, pipe.trained, call["adapter"])}
     return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate)
 
 

@@ -9,7 +9,7 @@ processes, in the same batches and to the same images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import product
@@ -22,8 +22,10 @@ from PIL import Image
 from emoscene.core import registry, run_dir
 from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
+from emoscene.core.parameter import EVALUATE
 from emoscene.core.params import GenerationParams
-from emoscene.core.request import read_number, read_seed_list
+from emoscene.core.request import ALIASES, check_words, list_parameters, read_number, read_seed_list
+from emoscene.core.setting_names import unknown_setting
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.evaluation.intervals import Array
@@ -33,6 +35,8 @@ from emoscene.pipeline.adapters import find_adapter, folders_by_method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 EVERYDAY = "everyday"
+GENERATION = tuple(list_parameters(EVALUATE))
+"""The parameters of a generation that `evaluate` sets."""
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Images in, whatever is seen in them out, a row an image."""
@@ -46,6 +50,40 @@ class Prompt:
     scene: str = ""
     object: str = ""
     held_out: bool = False
+
+
+def split_keywords(
+    keywords: Mapping[str, Any], settings: Mapping[str, Any] | None, arguments: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell the keywords of a call of `evaluate` apart.
+
+    Args:
+        keywords: Values by name: parameters of the generation, and settings of methods.
+        settings: More settings of methods.
+        arguments: The other arguments of `evaluate`, offered where one of them was misspelt.
+
+    Returns:
+        The parameters of the generation, and the settings.
+
+    Raises:
+        UsageError: A keyword is neither; the message has the nearest name.
+    """
+    known = [*arguments, *GENERATION]
+    for name in registry.list_names("methods"):
+        for option in registry.list_options("methods", name):
+            known += [option.name, f"{name}.{option.name}"]
+    generation: dict[str, Any] = {}
+    late = dict(settings or {})
+    for key, value in keywords.items():
+        if key in GENERATION:
+            generation[key] = value
+        elif key in known:
+            late[key] = value
+        elif key in ALIASES:
+            check_words([key], known)
+        else:
+            raise unknown_setting("argument", key, known)
+    return generation, late
 
 
 def default_prompts(base: str) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
@@ -31,6 +30,7 @@ from emoscene.evaluation.metrics.editing import ssim
 from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
 from emoscene.evaluation.metrics.sharpness import gradient_magnitude, match_spectra, power_spectrum, psnr
 from emoscene.evaluation.perceptual import Perceptual
+from emoscene.evaluation.treatments import TREATED
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
@@ -107,10 +107,7 @@ def predict(
     shared = _shared_columns(samples, places, seen, judges, clip, guide)
     space = _first_with_target(judges, "")
     befores: dict[str, Predictions] = {}
-    edits = []
-    for place, sample in enumerate(samples):
-        if sample.original:
-            edits.append(place)
+    edits = [place for place, sample in enumerate(samples) if sample.original]
     if through is None and edits:
         befores, closeness = predict_edits([samples[place] for place in edits], judges, clip, perceptual)
         shared |= {"edits": np.array(edits), **closeness}
@@ -320,36 +317,6 @@ def open_judged(file: Path) -> Image.Image:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-
-
-def recompress_jpeg(image: Image.Image) -> Image.Image:
-    """Compress an image as a JPEG of quality 75.
-
-    Args:
-        image: The image.
-
-    Returns:
-        What is left of it.
-    """
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return Image.open(buffer).convert("RGB")
-
-
-def blur(image: Image.Image) -> Image.Image:
-    """Blur an image with a Gaussian of 1/128 of its shorter side.
-
-    Args:
-        image: The image.
-
-    Returns:
-        The blurred image.
-    """
-    return image.filter(ImageFilter.GaussianBlur(min(image.size) / 128))
-
-
-TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": recompress_jpeg, "blur": blur}
-"""What an image should survive: a gain that vanishes here was noise that only the judge could see."""
 
 
 def measure_robustness(
