@@ -305,14 +305,14 @@ def test_a_t4_trains_in_half_precision(base: str, data: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures_every", "on_card"),
+    ("name", "images_every", "on_card"),
     [("lora", 0, {"text_encoder", "unet"}), ("guidance", 0, set()), ("lora", 1, {"text_encoder", "unet", "vae"})],
 )
 def test_what_training_does_not_use_stays_in_main_memory(
-    name: str, pictures_every: int, on_card: set[str], base: str
+    name: str, images_every: int, on_card: set[str], base: str
 ) -> None:
     """Latents are prepared: the autoencoder makes nothing but sheets of images."""
-    config, cls = Config(pictures_every=pictures_every), registry.load_plugin("methods", name)
+    config, cls = Config(images_every=images_every), registry.load_plugin("methods", name)
     with use_card(H100):
         model = load_training_model(base, config, cls)
         found = {part for part in PARTS if next(getattr(model, part).parameters()).is_cuda}

@@ -287,7 +287,7 @@ def load_training_model(
     if device.type != "cpu":
         dtype = PRECISIONS[choose_precision(config.precision, device)]
     used = cls.base_parts
-    if config.pictures_every:
+    if config.images_every:
         used = PARTS
     backbone = DiffusionModel.load(base, device, dtype, used)
     if (config.checkpointing or config.compile) and not through_unet:
