@@ -210,7 +210,7 @@ def test_settings_are_tuned_on_the_card(base: str, data: Path, tmp_path: Path) -
     tiny.judges(tmp_path, data="the judges' own")
     (tmp_path / "prompts.txt").write_text("a beach\n")
     call = {"selector": CLIP, "judge": [tmp_path / "emotion", tmp_path / "scene"], "prompts": tmp_path / "prompts.txt"}
-    few = {"steps": 2, "batch_size": 4, "rank": 2, "looks": 1, "rungs": 1, "pulse": 1, "precision": "fp32"}
+    few = {"steps": 2, "batch_size": 4, "rank": 2, "looks": 2, "rungs": 1, "pulse": 1, "precision": "fp32"}
     with use_card(H100) as record:
         out = emoscene.tune(
             "lora",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -345,17 +346,17 @@ def test_noise_is_drawn_by_the_readers(tmp_path: Path, monkeypatch: pytest.Monke
     """Every random number of a step of `guidance` comes from a thread that reads ahead, and is the one asked for."""
     cls = registry.load_plugin("methods", "guidance")
     learner = cls.from_scratch(cls.Config(width=16), DiffusionModel.load(str(tiny.make(tmp_path))))
-    plain, threads, derive = [], set(), seeds.derive_seed
+    plain, threads, derive = [], set(), seeds.derive_seeds
     for step in range(3):
         batch = Batch(tiny.columns(6), FAST.seed, step, range(6))
         plain.append((batch.normal("noise", 4, 8, 8), batch.timesteps()))
 
-    def derive_seed(seed: int, *words: str | int) -> int:
+    def derive_seeds(seed: int, *words: str | int, last: Iterable[int]) -> list[int]:
         if words[0] in ("noise", "timestep"):
             threads.add(threading.current_thread())
-        return derive(seed, *words)
+        return derive(seed, *words, last=last)
 
-    monkeypatch.setattr(seeds, "derive_seed", derive_seed)
+    monkeypatch.setattr(seeds, "derive_seeds", derive_seeds)
     asked: list[Batch] = []
     compute = cls.compute_loss
     monkeypatch.setattr(cls, "compute_loss", lambda self, batch: asked.append(batch) or compute(self, batch))

@@ -66,8 +66,9 @@ class Batch:
         key = fill, word, shape
         if key not in self.drawn:
             numbers, generator = torch.empty(len(self.slots), *shape), torch.Generator()
-            for row, slot in zip(numbers, self.slots, strict=True):
-                fill(row, generator=generator.manual_seed(seeds.derive_seed(self.seed, word, self.step, slot)))
+            derived = seeds.derive_seeds(self.seed, word, self.step, last=self.slots)
+            for row, seed in zip(numbers, derived, strict=True):
+                fill(row, generator=generator.manual_seed(seed))
             self.drawn[key] = move_to_device(numbers, self.device)
         return self.drawn[key]
 
