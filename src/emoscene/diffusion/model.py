@@ -155,7 +155,7 @@ class DiffusionModel:
         chosen: Its specification.
         device: Where it computes.
         dtype: In what precision.
-        used: Its parts that will be used, of `PARTS`; the others stay in main memory.
+        used: Its parts that go to the device at once, of `PARTS`; each other one does when it is first used.
 
     Raises:
         UsageError: It is of no family that is read here.
@@ -180,10 +180,10 @@ class DiffusionModel:
         remedy = "fetch it again"
         if dtype != torch.float32:
             remedy = "give --dtype float32, or fetch it again"
+        self.left = {*PARTS}  # the parts that are not on the device yet
+        self.fetch(*used)
         for part in PARTS:
             model = getattr(self, part).requires_grad_(False).eval()
-            if part in used:
-                model.to(self.device)
             loading.check_finite(model.state_dict(), folder, remedy)
         self.prediction, alphas_cumprod = read_noise_schedule(self.scheduler_config, folder)
         self.alphas_cumprod = alphas_cumprod.to(self.device)
@@ -205,7 +205,7 @@ class DiffusionModel:
             base: A name, a folder, a file, or a hub id.
             device: Where it computes.
             dtype: In what precision.
-            used: Its parts that will be used, of `PARTS`; the others stay in main memory.
+            used: Its parts that go to the device at once, of `PARTS`; each other one does when it is first used.
 
         Returns:
             The base.
@@ -223,6 +223,16 @@ class DiffusionModel:
         place = locate_weights(find_spec(base))
         spec = find_spec(base)  # asked again: what came from the hub is known by now
         return cls(place, base, spec, device, dtype, used)
+
+    def fetch(self, *parts: str) -> None:
+        """Bring parts to the device, if they are not there yet.
+
+        Args:
+            parts: Which ones, of `PARTS`.
+        """
+        for part in self.left.intersection(parts):
+            getattr(self, part).to(self.device)
+            self.left.remove(part)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -331,6 +341,7 @@ class DiffusionModel:
         words = []
         for prompt, tail in zip(prompts, tails, strict=True):
             words.append(self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail)
+        self.fetch("text_encoder")
         return self.family.encode_prompt(self.parts, words, self.device, suffix).embeds
 
     def encode_condition(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
@@ -361,6 +372,7 @@ class DiffusionModel:
         Returns:
             The mean of the posterior, scaled to unit variance [B, 4, H/8, W/8].
         """
+        self.fetch("vae")
         posterior = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist
         return posterior.mode() * self.vae.config.scaling_factor
 
@@ -374,6 +386,7 @@ class DiffusionModel:
         Returns:
             Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
         """
+        self.fetch("vae")
         return self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
 
     @torch.no_grad()
@@ -386,6 +399,7 @@ class DiffusionModel:
         Returns:
             Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
         """
+        self.fetch("vae")
         before = self.vae.dtype
         self.vae.to(torch.float32)
         try:
@@ -405,6 +419,7 @@ class DiffusionModel:
         Returns:
             The estimate of eps [B, 4, h, w].
         """
+        self.fetch("unet")
         self.current_condition = condition
         try:
             output = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample

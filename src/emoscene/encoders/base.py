@@ -54,7 +54,6 @@ class Encoder(Learner):
     """
 
     split: ClassVar[str] = "judges"
-    base_parts: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...] = ()
     target: str = "emotion"
     explains: tuple[str, ...] = EMOTIONS

@@ -60,7 +60,6 @@ class Captioner(Learner):
 
     config: Config
     columns: ClassVar[tuple[str, ...]] = ("image", "caption")
-    base_parts: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
     borrows: ClassVar[str] = "blip"
 

@@ -31,7 +31,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.loading import check_finite
-from emoscene.diffusion.model import PARTS, Condition, DiffusionModel
+from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 
 CARD = "learner.json"
@@ -160,8 +160,8 @@ class Learner(nn.Module, ABC):
         files: Which part of the state goes to which file: file name -> (prefix of the state's names, prefix in the
             file).
         save_dtype: The type of the numbers in its files.
-        base_parts: The parts of the base, of `PARTS`, that its loss computes with; training leaves the others in main
-            memory, unless it makes sheets of images.
+        base_parts: The parts of the base that its loss computes with: they are on the device before training begins,
+            and others come when they are first used.
         separable: Whether a sample's loss is the same in any batch. That of a contrast is not, so its batch cannot be
             taken in parts when memory is short.
         history: What the folder that it was loaded from says of its origin, as text; None for a new one.
@@ -173,7 +173,7 @@ class Learner(nn.Module, ABC):
     split: ClassVar[str] = "methods"
     files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
     save_dtype: ClassVar[torch.dtype] = torch.float32
-    base_parts: ClassVar[tuple[str, ...]] = PARTS
+    base_parts: ClassVar[tuple[str, ...]] = ()
     separable: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:

@@ -41,7 +41,7 @@ from emoscene.diffusion.device import (
     round_weights,
 )
 from emoscene.diffusion.device_choice import PINNED, check_dtype, choose_device, explain_choice, peak_device_memory
-from emoscene.diffusion.model import PARTS, DiffusionModel
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
@@ -267,7 +267,7 @@ def load_training_model(
 ) -> DiffusionModel:
     """Load the base to train on it: in the precision that it computes in, compiled or checkpointed if asked.
 
-    What training does not use stays in main memory.
+    What training does not use stays in main memory, such as the autoencoder: latents are prepared.
 
     Args:
         base: A name, a folder, a file or a hub id.
@@ -286,10 +286,7 @@ def load_training_model(
     dtype = torch.float32
     if device.type != "cpu":
         dtype = PRECISIONS[choose_precision(config.precision, device)]
-    used = cls.base_parts
-    if config.images_every:
-        used = PARTS
-    backbone = DiffusionModel.load(base, device, dtype, used)
+    backbone = DiffusionModel.load(base, device, dtype, cls.base_parts)
     if (config.checkpointing or config.compile) and not through_unet:
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device.type in PINNED:
