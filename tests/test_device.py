@@ -78,7 +78,7 @@ def test_judges_sit_where_it_is_painted_but_not_on_mps(
     monkeypatch.setattr(device_choice, "count_devices", lambda: {"cuda": 2, "mps": 1, "cpu": 1})
     monkeypatch.setattr(judge_loading, "load_judges", judges)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "awe.png")
     with pytest.raises(Seen, match=seat):
         evaluate.evaluate(out=tmp_path / "scores", images=tmp_path, device=place)
 

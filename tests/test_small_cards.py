@@ -80,13 +80,14 @@ def test_where_memory_is_short_a_lora_is_not_folded(tmp_path: Path) -> None:
     assert np.abs(folded - hooked).max() <= 1
 
 
-def test_a_folded_copy_is_given_up_once_memory_ran_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["_enable_tiling", "_enable_offload"])
+def test_a_folded_copy_is_given_up_once_memory_ran_out(way: str, tmp_path: Path) -> None:
     base = device.load_model(str(tiny.make(tmp_path / "base")), "cpu")
     lora = tiny.made("lora", base)
     pipe = EmotionPipeline(base, {"lora": lora})
     before = np.asarray(pipe("a dog", emotion="awe", num_inference_steps=2).images[0], float)
     assert lora.folded[1]
-    pipe.memory_policy._enable_tiling()
+    getattr(pipe.memory_policy, way)()
     after = np.asarray(pipe("a dog", emotion="awe", num_inference_steps=2).images[0], float)
     assert not lora.folded[1]
     assert np.abs(before - after).max() <= 1

@@ -253,6 +253,7 @@ class OutOfMemoryFallback:
         return "going on with the autoencoder in tiles"
 
     def _enable_offload(self) -> str:
+        self.base.memory_is_short = True
         models = (self.base.vae, self.base.text_encoder, self.base.unet)
         hooks = []
         for model in models:
