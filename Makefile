@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow mutants bench docs notebooks reproduce
+.PHONY: help demo test check slow mutants bench gpu docs notebooks reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ bench: $(DEV_READY) ## seconds of an image and of a training step, beside diffus
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.training steps --count 8
 	$(BIN)/python -m benchmarks.training loader --number 118102 --batch 32 --turns 400 --warm 20
+
+gpu: $(DEV_READY) ## Stable Diffusion 1.5's shape on this machine's GPU, within ten minutes: speed, memory, waits, equality
+	$(BIN)/python -m benchmarks.gpu
 
 docs: $(USER_READY) ## the documentation: out/docs/index.html
 	$(PIP) -q -c constraints.txt -e ".[docs]"

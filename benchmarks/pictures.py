@@ -30,6 +30,7 @@ from emoscene.core import registry
 from emoscene.diffusion.device import load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation import true_size
+from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 PROMPT, WARM = "a village by a lake", 2
@@ -50,6 +51,15 @@ class Stock:
         return np.asarray(made.images[0], int)
 
 
+def make_method(base: DiffusionModel, method: str) -> Method:
+    """A method that nobody trained, in the shape that its recipe for Stable Diffusion 1.5 gives it."""
+    cls = registry.load_plugin("methods", method)
+    own = {field.name for field in configs.list_options(cls.Config)}
+    recipe = registry.load_table("recipes", true_size.METHODS[method]) if cls.columns else {}
+    config = configs.replace_fields(cls.Config(), {key: value for key, value in recipe.items() if key in own})
+    return cls.from_scratch(config, base, true_size.RandomSamples()).to(base.device)
+
+
 class Ours:
     """The base with a method on it: its own adapter, or an untrained one of the true shape."""
 
@@ -57,13 +67,7 @@ class Ours:
         if method == "none" or method in base.spec.adapters:
             self.pipe = emoscene.load(base, method=method)
         else:
-            cls = registry.load_plugin("methods", method)
-            own = {field.name for field in configs.list_options(cls.Config)}
-            recipe = registry.load_table("recipes", true_size.METHODS[method]) if cls.columns else {}
-            config = configs.replace_fields(cls.Config(), {key: value for key, value in recipe.items() if key in own})
-            made = (
-                cls.from_scratch(config, base, true_size.RandomSamples()).to(base.device).requires_grad_(False).eval()
-            )
+            made = make_method(base, method).requires_grad_(False).eval()
             self.pipe = EmotionPipeline(base, {method: made})
         self.steps = steps
 

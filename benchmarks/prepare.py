@@ -1,7 +1,8 @@
 """What `prepare` costs, and how fast its folder is read: `python -m benchmarks.prepare WHAT`.
 
 passes      the whole pipeline, beside the bare networks on decoded batches in memory, same threads, in turns (<= 1.18)
-processes   two processes of one thread each, beside one of one thread (>= 1.8)
+ray         images a second of Ray workers on this machine, one thread each, beside one process of one thread and,
+            with --beside SRC, two by torchrun of the version before Ray (>= .85 of those); start-up apart
 access      random batches of synthetic latents (>= 10,000 a second), and how much private memory, RssAnon, they add
             (<= 200 MB)
 parts       processor time of what is done beside the networks: reading, hashing, cutting, writing, grouping
@@ -38,6 +39,7 @@ from emoscene_mini.world1.layouts import write_layout
 from emoscene_mini.world1.render_pool import render_image
 
 BATCH = 64
+FEW = 64  # images of a call that is start-up above all
 
 
 def world(folder: Path, number: int) -> Path:
@@ -73,29 +75,38 @@ def passes(asked: argparse.Namespace, folder: Path) -> dict:
 def decoded(root: Path, backbone: DiffusionModel, number: int) -> list[encoding.Item]:
     """Some pictures as the pipeline reads them."""
     source = ImageFolder(root, ImageFolder.Config(), backbone.default_size)
-    return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.pictures(range(number)))]
+    return [(place, Record(id=str(place)), image) for place, (_, image) in enumerate(source.read_images(range(number)))]
 
 
-def processes(asked: argparse.Namespace, folder: Path) -> dict:
-    """Seconds of one process over those of two, from the start of the work to its end."""
-    root = world(folder, asked.number)
-    line = [sys.executable, "-m", "emoscene", "prepare", "imagefolder", f"--root={root}", f"--base={asked.base}"]
-    seconds = {}
-    for count in (1, 2):
-        began = time.perf_counter()
-        hands = [
-            subprocess.Popen(
-                [*line, f"--out={folder / f'by-{count}'}", "workers=1", "captioner=none"],
-                env=os.environ | {"RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for rank in range(count)
-        ]
-        assert [hand.wait() for hand in hands] == [0] * count
-        seconds[count] = time.perf_counter() - began
-    same = len({run_dir.read_manifest(folder / f"by-{count}")["fingerprint"] for count in (1, 2)}) == 1
-    return {"speed-up": seconds[1] / seconds[2], "seconds": seconds, "same bytes": same, "pictures": asked.number}
+def ray(asked: argparse.Namespace, folder: Path) -> dict:
+    """Images a second by contender and turn; what the same call takes for few images is its start-up."""
+    roots = {asked.number: asked.root or world(folder, asked.number), FEW: world(folder / "few", FEW)}
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    contenders = {"one process": ([], [], "src"), "ray": ([], ["--ray", "local"], "src")}
+    if asked.beside:
+        contenders["torchrun"] = (torchrun, [], asked.beside)
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    marks = set()
+    for turn in range(asked.turns):
+        for name, (launcher, more, source) in contenders.items():
+            seconds = {}
+            for number, root in roots.items():
+                out = folder / f"{name}-{turn}-{number}"
+                words = ["emoscene", "prepare", "imagefolder", f"--root={root}", f"--out={out}", f"--base={asked.base}"]
+                began = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-m", *launcher, *words, "captioner=none", *more],
+                    env=os.environ | {"PYTHONPATH": str(Path(source).absolute()), "OMP_NUM_THREADS": "1"},
+                    capture_output=True,
+                    check=True,
+                )
+                seconds[number] = time.perf_counter() - began
+                marks.add((number, run_dir.read_manifest(out)["fingerprint"]))
+            rates[name].append((asked.number - FEW) / (seconds[asked.number] - seconds[FEW]))
+            print(name, seconds, os.getloadavg()[0], file=sys.stderr, flush=True)
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    beside = {f"ray to {name}": middle["ray"] / rate for name, rate in middle.items() if name != "ray"}
+    return {**beside, "images a second": rates, "same bytes": len(marks) == len(roots), "pictures": asked.number}
 
 
 def access(asked: argparse.Namespace, folder: Path) -> dict:
@@ -194,7 +205,7 @@ def private() -> float:
 def main() -> int:
     """Run one of the five."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
-    parser.add_argument("what", choices=("passes", "processes", "access", "parts", "posterior"))
+    parser.add_argument("what", choices=("passes", "ray", "access", "parts", "posterior"))
     parser.add_argument("--base", default="mini")
     parser.add_argument("--emotion-clip", default="")
     parser.add_argument("--captioner", default="")
@@ -203,6 +214,8 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=64, help="of a synthetic latent; Stable Diffusion's is 64")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--root", help="for ray: an imagefolder of --number pictures, in place of a new one")
+    parser.add_argument("--beside", help="for ray: the folder src of a version that shares its work under torchrun")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(globals()[asked.what](asked, Path(folder)), indent=1))

@@ -1,4 +1,4 @@
-"""What training pays for besides the UNet's arithmetic: `python -m benchmarks.training steps|loader`.
+"""What training pays for besides the UNet's arithmetic: `python -m benchmarks.training steps|loader|feed`.
 
 steps   one model, data, batch and precision; who trains it takes turns, a few steps each, in one process:
           bare              forward, backward, optimizer on one batch that is there: the limit
@@ -9,6 +9,8 @@ steps   one model, data, batch and precision; who trains it takes turns, a few s
           lora              the method `lora` as it ships, with learned vectors, which go through the text encoder
           lora, bare        its limit
 loader  seconds that a step waits for 118,102 latents on disk, at 300 samples a second
+feed    samples a second that readers hand to the training of `guidance`, noise drawn (--readers 2 --batch 256); on a
+        machine that others use too, the clock's figure falls, and that of the cores' own seconds stays
 
 The published loop restates what examples/text_to_image/train_text_to_image_lora.py of huggingface/diffusers (commit
 000280f5, Apache-2.0) does, in its order: encode, noise, timesteps, words, UNet, loss, gather for the log, backward,
@@ -28,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,8 +45,9 @@ from peft import LoraConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from emoscene.core import registry, run_dir, seeds
 from emoscene.data import encoding, finishing, records
@@ -51,14 +55,14 @@ from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
 from emoscene.diffusion.device import choose_precision
-from emoscene.diffusion.device import choose_training_device as training_device
+from emoscene.diffusion.device_choice import choose_device as training_device
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation import true_size
 from emoscene.learning.learner import Batch, Learner
-from emoscene.learning.precision import attention_kernel
+from emoscene.learning.precision import training_kernels
 from emoscene.methods.base import denoising_loss
 from emoscene.training import loop
-from emoscene.training.dataloader import prefetch_batches
+from emoscene.training.dataloader import AHEAD, prefetch_batches
 from emoscene.training.state import Config, TrainingState
 
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
@@ -95,7 +99,7 @@ class Pictures(Dataset[dict[str, Any]]):
     """The prepared pictures as the example's data set gives them: opened, flipped, as tensors, their words as ids."""
 
     def __init__(self, data: PreparedDataset, base: DiffusionModel, cached: bool) -> None:
-        self.data, self.base, self.column = data, base, "latent" if cached else "picture"
+        self.data, self.base, self.column = data, base, "latent" if cached else "image"
 
     def __len__(self) -> int:
         return len(self.data)
@@ -105,7 +109,7 @@ class Pictures(Dataset[dict[str, Any]]):
         picture = row[self.column][0]
         options = {"max_length": 77, "padding": "max_length", "truncation": True, "return_tensors": "pt"}
         ids = self.base.tokenizer(row["caption"][0], **options).input_ids[0]
-        return {"picture": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
+        return {"image": picture.flip(-1) if torch.rand(()) < 0.5 else picture, "ids": ids}
 
 
 def endless(data: Dataset[dict[str, Any]], batch: int) -> Iterator[dict[str, Any]]:
@@ -127,7 +131,7 @@ def published(
 
     def run(count: int) -> None:
         for given in islice(batches, count):
-            pixels, ids = given["picture"].to(base.device, weight), given["ids"].to(base.device)
+            pixels, ids = given["image"].to(base.device, weight), given["ids"].to(base.device)
             with torch.no_grad():
                 latents = (
                     pixels if cached else base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
@@ -160,7 +164,7 @@ def bare(learner: Learner, data: PreparedDataset, config: Config, kind: str) -> 
 
     def run(count: int) -> None:
         for _ in range(count):
-            with learner.attach(), attention_kernel(training_device()):
+            with learner.attach(), training_kernels(training_device()):
                 with torch.autocast(training_device().type, torch.bfloat16, enabled=kind == "bf16"):
                     loss = learner(batch).mean()
                 loss.backward()
@@ -256,23 +260,44 @@ def steps(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def throughput(run: Callable[[int], None], batch: int, seconds: float) -> dict[str, float]:
     """Pictures a second, and a step's share of the arithmetic that a product of large matrices reaches here."""
-    side = 8192 if training_device().type == "cuda" else 512
-    matrix = torch.randn(side, side, device=training_device(), dtype=torch.bfloat16)
+    peak = reachable_arithmetic(training_device(), torch.bfloat16)
+    return {"pictures a second": batch / seconds, "share of peak": operations(run) / seconds / peak}
+
+
+def reachable_arithmetic(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s that a product of large matrices reaches on a device in a precision."""
+    side = 512 if device.type == "cpu" else 8192
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
 
     def multiply(count: int) -> None:
         for _ in range(count):
             matrix @ matrix
 
     multiply(3)
-    peak = 2 * side**3 / timed(multiply, 20)[0]
-    return {"pictures a second": batch / seconds, "share of peak": operations(run) / seconds / peak}
+    return 2 * side**3 / timed(multiply, 20)[0]
 
 
 def operations(run: Callable[[int], None]) -> int:
     """Of a step, its backward pass too: those of products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
+    with OperationCounter() as counter:
         run(1)
-    return counter.get_total_flops()
+    return counter.total
+
+
+class OperationCounter(TorchDispatchMode):
+    """FLOPs by the formulas of torch's own FlopCounterMode, whose tracking of modules `autograd.grad` does not bear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute, and count by the operator's formula where it has one."""
+        made = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=made)
+        return made
 
 
 def held(row: dict[str, Any], promise: str) -> dict[str, Any]:
@@ -329,6 +354,39 @@ def loader(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"latents": asked.number, "samples a second": asked.rate, "ratios": {"share of a step that waits": found}}
 
 
+def feed(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """How fast batches come when nothing else is done, and what of it is left to the main thread."""
+    data, cls = synthetic(folder, min(asked.number, 8192), asked.side), registry.load_plugin("methods", "guidance")
+    ahead = AHEAD * asked.readers + asked.warm  # batches that are drawn before the clock starts, and as many after it
+    coming = prefetch_batches(
+        data,
+        cls.columns,
+        range(asked.turns + ahead),
+        asked.batch,
+        0,
+        slots=range(asked.batch),
+        num_workers=asked.readers,
+        draw_ahead=partial(cls.draw_ahead, cls),
+    )
+    for _ in range(asked.warm):
+        next(coming)
+    clocks = time.perf_counter, time.process_time, time.thread_time
+    began = [clock() for clock in clocks]
+    for _ in range(asked.turns):
+        batch = next(coming)
+    passed, cores, main_thread = (clock() - start for clock, start in zip(clocks, began, strict=True))
+    coming.close()
+    before = time.thread_time()
+    batch.normal("noise", *batch["latent"].shape[1:])
+    batch.timesteps()
+    main_thread += (time.thread_time() - before) * asked.turns
+    samples = asked.turns * asked.batch
+    rates = {"by the clock": samples / passed, "by the cores' own seconds": asked.readers * samples / cores}
+    rows = {f"samples a second, {name}": held({"median": rate}, ">= 12000") for name, rate in rates.items()}
+    share = held({"median": main_thread / cores}, "<= 0.05")
+    return {"samples": samples, "ratios": {**rows, "the main thread's share of the work": share}}
+
+
 def told(found: dict[str, Any]) -> Table:
     """The table that is printed."""
     table = Table("", "median", "quartiles", "promised")
@@ -362,7 +420,7 @@ def drawn(rows: dict[str, dict[str, Any]]) -> str:
 def main() -> int:
     """Measure, print the table, write the JSON and the plot; the status is 1 where a promise is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("what", choices=("steps", "loader"))
+    parser.add_argument("what", choices=("steps", "loader", "feed"))
     parser.add_argument("--base", default="mini")
     parser.add_argument("--true", action="store_true", help="Stable Diffusion 1.5's shape, random weights")
     parser.add_argument("--weights", type=Path, default=Path("out/truesize/base"), help="where these weights are kept")
@@ -380,7 +438,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = {"steps": steps, "loader": loader}[asked.what](asked, Path(folder))
+        found = {"steps": steps, "loader": loader, "feed": feed}[asked.what](asked, Path(folder))
     about = {"device": str(training_device()), "threads": torch.get_num_threads(), "torch": torch.__version__}
     settings = {key: value for key, value in vars(asked).items() if isinstance(value, int | float | str)}
     asked.out.mkdir(parents=True, exist_ok=True)

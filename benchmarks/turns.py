@@ -12,6 +12,8 @@ from html import escape
 
 import torch
 
+from emoscene.diffusion.device_choice import PINNED, choose_device, peak_device_memory
+
 WIDE, LEFT, ROW = 720, 150, 34  # pixels of the plot
 
 
@@ -39,28 +41,29 @@ def take(runners: Mapping[str, Callable[[int], object]], count: int, warm: int) 
 
 
 def timed(run: Callable[[int], object], turn: int) -> float:
-    """Seconds of one turn: by CUDA's own events where it is at work, else by the clock."""
-    if not torch.cuda.is_initialized():
-        began = time.perf_counter()
-        run(turn)
-        return time.perf_counter() - began
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    first.record()
+    """Seconds of one turn, by the clock; an accelerator has nothing left to do before and after."""
+    wait_for_accelerator()
+    began = time.perf_counter()
     run(turn)
-    last.record()
-    torch.cuda.synchronize()
-    return first.elapsed_time(last) / 1000
+    wait_for_accelerator()
+    return time.perf_counter() - began
+
+
+def wait_for_accelerator() -> None:
+    """Wait until the accelerator, where there is one, has done what it was asked."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def peak(run: Callable[[int], object]) -> float | None:
-    """GB that a turn needs of CUDA's memory at its height; None without CUDA."""
-    if not torch.cuda.is_initialized():
+    """GiB that a turn needs of the accelerator's memory at its height; None where none is counted."""
+    device = choose_device()
+    if device.type not in PINNED:
         return None
-    torch.cuda.reset_peak_memory_stats()
+    torch.get_device_module(device).reset_peak_memory_stats()
     run(0)
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() / 2**30
+    wait_for_accelerator()
+    return peak_device_memory(device) / 2**30
 
 
 def ratios(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@
 
 Each runs in an empty folder, so that its paths are relative. Controls need a running kernel, so what a control shows at
 first is stored in its place. Images become JPEGs at most `SIDE` pixels wide. Progress bars, and lines that tell how
-fast this machine is, are left out.
+fast this machine is, are left out. The sixth wants a GPU and photographs; where these are missing, its cells say so.
 """
 
 import base64

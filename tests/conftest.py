@@ -14,6 +14,27 @@ os.environ |= {
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--without-posix` runs all tests on an emoscene that has what Windows has."""
+    parser.addoption("--without-posix", action="store_true", help="take away what only POSIX has (posix_removal.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take it away before a test imports emoscene, in pytest's own workers too."""
+    if config.getoption("--without-posix"):
+        import posix_removal
+
+        posix_removal.take_away()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what tests a call of POSIX itself."""
+    if config.getoption("--without-posix"):
+        for item in items:
+            if item.get_closest_marker("posix"):
+                item.add_marker(pytest.mark.skip(reason="tests what --without-posix takes away"))
+
+
 @pytest.fixture(autouse=True)
 def _few_threads() -> None:
     """On a shared machine, default thread counts make tiny models many times slower."""

@@ -33,7 +33,7 @@ class Eight:
 
     def read(self, indices: Any, names: Any) -> dict[str, Any]:
         every = tiny.columns(len(self))
-        every["picture"] = torch.rand(8, 3, 32, 32, generator=seeds.torch_generator(0, "picture")) * 2 - 1
+        every["image"] = torch.rand(8, 3, 32, 32, generator=seeds.torch_generator(0, "picture")) * 2 - 1
         every |= {"scene": ["lake", "hill"] * 4, "caption": ["a dog", "a cat"] * 4}
         kept = list(indices)
         return {k: v[kept] if isinstance(v, torch.Tensor) else [v[i] for i in kept] for k, v in every.items()}

@@ -24,13 +24,15 @@ RESNET = {
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
 }
+ATTENDED = r"up_blocks\.(\d+)\.attentions\."
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
 def state(base):
     """A single file's weights, for a base whose autoencoder and UNet have as many blocks as they have widths."""
     layers, widths = base.unet.config.layers_per_block, len(base.unet.config.block_out_channels)
-    found = {f"model.diffusion_model.{unet(k, layers)}": v for k, v in base.unet.state_dict().items()}
+    attended = {int(found[1]) for key in base.unet.state_dict() if (found := re.match(ATTENDED, key))}
+    found = {f"model.diffusion_model.{unet(k, layers, attended)}": v for k, v in base.unet.state_dict().items()}
     for key, value in base.vae.state_dict().items():
         square = value[..., None, None] if "attentions" in key and "norm" not in key and value.ndim == 2 else value
         found[f"first_stage_model.{vae(key, len(base.vae.config.block_out_channels))}"] = square
@@ -40,8 +42,8 @@ def state(base):
     return {key: value.clone().contiguous() for key, value in found.items()}
 
 
-def unet(key, layers):
-    """A weight of the UNet."""
+def unet(key, layers, attended=frozenset({1, 2, 3})):
+    """A weight of the UNet; attended: the blocks of its way up that have attention."""
     for theirs, name in UNET.items():
         key = re.sub(rf"^{re.escape(theirs)}\.", f"{name}.", key)
     if block := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", key):
@@ -51,7 +53,7 @@ def unet(key, layers):
             return f"input_blocks.{(i + 1) * (layers + 1)}.0.{rest.replace('conv', 'op')}"
         if kind == "upsamplers":
             last = i * (layers + 1) + layers
-            return f"output_blocks.{last}.{1 if i == 0 else 2}.{rest}"
+            return f"output_blocks.{last}.{1 + (i in attended)}.{rest}"
         number = 1 + i * (layers + 1) + j if way == "down" else i * (layers + 1) + j
         key = f"{'input' if way == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}.{rest}"
     for theirs, name in RESNET.items():

@@ -31,6 +31,7 @@ ROOMS = [
 """The packages of `emoscene` in the order of the story: each imports only from those above it."""
 MINIATURE = "emoscene_mini"
 PLUGINS = (
+    "emoscene.diffusion.families",
     "emoscene.methods",
     "emoscene.encoders",
     "emoscene.evaluation.metrics",
@@ -51,9 +52,16 @@ WITHOUT_TORCH = (
 )
 WITHOUT_TORCH_TOO = {"emoscene.diffusion.hub", "emoscene.evaluation.statistics", "emoscene"}
 IMPORTS_TORCH = {"emoscene.core.seeds"}  # inside one function
-NAMES_PIPELINES = {"emoscene.diffusion.loading", "emoscene.exports.formats.diffusers", "emoscene.exports.artifact"}
+NAMES_PIPELINES = {"emoscene.diffusion.families.sd1", "emoscene.exports.formats.diffusers", "emoscene.exports.artifact"}
 OWN_PIPELINES = {"EmotionPipeline"}
-IMPORTS_LATE = {"emoscene.core.seeds", "emoscene.core.registry", "emoscene", "emoscene.cli.main", "emoscene.web"}
+IMPORTS_LATE = {
+    "emoscene",
+    "emoscene.cli.help",
+    "emoscene.cli.main",
+    "emoscene.core.registry",
+    "emoscene.core.seeds",
+    "emoscene.web",
+}
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}
 FILE, FUNCTION = 300, 60  # lines, without docstrings; of a file, without comments and blank lines too
 

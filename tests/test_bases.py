@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 import tiny
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
-from emoscene.diffusion.architecture import Architecture, find_family, read_architecture
+from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec
+from emoscene.diffusion.families.base import find_architecture, name_architecture
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline.generate import load
 from emoscene.training import train
@@ -49,7 +50,8 @@ def write_header(file: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
 def stable_diffusion_shapes() -> dict[str, tuple[int, ...]]:
     """The names of Stable Diffusion v1.5's single file that tell its channels and its text."""
     unet = "model.diffusion_model.input_blocks"
-    shapes = {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (49408, 768)}
+    first = {f"{unet}.0.0.weight": (320, 4, 3, 3)}
+    shapes = {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (49408, 768), **first}
     for level, channels in enumerate((320, 640, 1280, 1280)):
         for number in (3 * level + 1, 3 * level + 2):
             shapes[f"{unet}.{number}.0.out_layers.3.weight"] = (channels, channels, 3, 3)
@@ -73,7 +75,7 @@ def test_it_has_the_guidance_and_the_companions_of_sd15_too(tmp_path: Path) -> N
 
 def test_one_file_is_known_by_the_shapes_of_its_tensors(tmp_path: Path) -> None:
     file = write_header(tmp_path / "dreamy.safetensors", stable_diffusion_shapes())
-    assert read_architecture(file) == Architecture((320, 640, 1280, 1280), 768)
+    assert find_architecture(file) == Architecture("sd1", (320, 640, 1280, 1280), 768)
     assert find_spec(str(file)) == replace(find_spec("sd15"), source=str(file), revision=None)
     assert train.find_recipe("lora", str(file)) == train.find_recipe("lora", "sd15")
 
@@ -109,19 +111,19 @@ def test_an_unknown_shape_has_the_usual_recipe_and_no_companions(tmp_path: Path)
 
 @pytest.mark.parametrize("unet", [{"block_out_channels": [320, 640]}, {"block_out_channels": None}])
 def test_another_width_is_another_family(unet: dict[str, object], tmp_path: Path) -> None:
-    assert find_family(write_configs(tmp_path / "base", **unet)) == ""
+    assert name_architecture(write_configs(tmp_path / "base", **unet)) == ""
 
 
 def test_what_tells_no_architecture_has_no_family(tmp_path: Path) -> None:
     save_file({}, tmp_path / "empty.safetensors")
     (tmp_path / "old.ckpt").write_bytes(b"\x80\x04")
     for place in ("empty.safetensors", "old.ckpt", "nowhere", "."):
-        assert find_family(tmp_path / place) == ""
+        assert name_architecture(tmp_path / place) == ""
 
 
 def test_every_named_base_that_is_here_has_its_own_architecture() -> None:
-    assert find_family(MINIATURE) == "mini"
-    assert find_family(registry.HOME / "diffusion/bases/sd15") == "sd15"
+    assert name_architecture(MINIATURE) == "mini"
+    assert name_architecture(registry.HOME / "diffusion/bases/sd15") == "sd15"
 
 
 def test_a_name_is_a_name_where_a_folder_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """What benchmarks share: turns, ratios, and a plot."""
 
+import json
 import sys
+import warnings
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +12,7 @@ import torch
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import adapters, metrics, training, turns
+from benchmarks import adapters, gpu, metrics, training, turns
 
 from emoscene.core import registry
 
@@ -82,3 +84,60 @@ def test_every_metric_and_the_paired_difference_are_timed_with_their_memory() ->
     assert set(rows) == {*registry.list_names("metrics"), "paired difference"}
     assert all(row["seconds"] > 0 and row["peak"] > 0 for row in rows.values())
     assert metrics.measure_cost(lambda: bytes(10**6))["peak"] >= 10**6
+
+
+def test_the_table_of_a_gpu_says_which_row_failed() -> None:
+    rows = [
+        gpu.Row("sampling", "lora", 1, per_second=2.5, peak_gib=3.25, share=0.41, waits=0, difference=1e-5),
+        gpu.Row("sampling", "guidance", 8, per_second=2.5, difference=0.5),
+        gpu.Row("training", "lora", 1),
+    ]
+
+    def fail() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nand a lot more")
+
+    gpu.attempt(rows[2], fail)
+    assert [row.met for row in rows] == [True, False, False]
+    console = Console(record=True, width=160, file=StringIO())
+    console.print(gpu.format_table(rows, "none"))
+    good, far, full = [line for line in console.export_text().splitlines() if "lora" in line or "guidance" in line]
+    assert all(word in good for word in ("2.5", "3.25", "41.0%", "1.0e-05", "ok"))
+    assert "further than" in far
+    assert "OutOfMemoryError: CUDA out of memory." in full
+    assert "a lot more" not in full
+
+
+def test_what_cuda_says_of_waits_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with gpu.count_waits(torch.device("cuda")) as waits:
+        for words in (
+            "called a synchronizing CUDA operation",
+            "something else",
+            "called a synchronizing CUDA operation",
+        ):
+            warnings.warn(words, stacklevel=1)
+    assert len(waits) == 2
+    assert modes == ["warn", "default"]
+
+
+def test_without_a_gpu_the_rows_are_walked_only_on_the_miniature(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        gpu.main(["--device", "cpu"])
+    assert "--tiny --device cpu" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_row_of_the_gpus_table_runs(tmp_path: Path) -> None:
+    """On a CPU and the miniature, which is nearer to itself than anything."""
+    assert gpu.main(["--tiny", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    kinds = {(row["work"], row["method"]) for row in rows}
+    methods = set(registry.list_names("methods"))
+    assert kinds == {("sampling", name) for name in methods} | {
+        ("training", name) for name in methods - {"none", "prompt"}
+    }
+    for row in rows:
+        assert row["per_second"] > 0
+        assert row["share"] > 0
+        assert row["difference"] == 0

@@ -27,7 +27,7 @@ class Two:
     def read(self, indices, columns):
         red, blue = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
         pictures = [(blue if index % 2 else red)[:, None, None].expand(3, 16, 16) for index in indices]
-        found = {"picture": torch.stack(pictures), "caption": [SAID[index % 2] for index in indices]}
+        found = {"image": torch.stack(pictures), "caption": [SAID[index % 2] for index in indices]}
         return {column: found[column] for column in columns}
 
     def column(self, column):
@@ -63,7 +63,7 @@ def test_it_learns_to_say_what_it_sees():
     captioner = made()
     losses = taught(captioner)
     assert losses[-1] < 0.1 * losses[0]
-    pictures = Two().read([0, 1, 2], ["picture"])["picture"]
+    pictures = Two().read([0, 1, 2], ["image"])["image"]
     assert captioner.caption(pictures) == [SAID[0], SAID[1], SAID[0]]
     larger = torch.nn.functional.interpolate(pictures, (40, 24))
     assert captioner.caption(larger) == [SAID[0], SAID[1], SAID[0]]
@@ -84,7 +84,7 @@ def test_its_folder_is_an_ordinary_blip(tmp_path):
     captioner = made()
     taught(captioner, 12)
     learners.save_learner(captioner, "captioner", tmp_path, None)
-    pictures = Two().read([0, 1], ["picture"])["picture"]
+    pictures = Two().read([0, 1], ["image"])["image"]
     again = learners.load_learner("encoders", tmp_path, None)
     assert captioner.eval().caption(pictures) == again.caption(pictures)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in captioner.state_dict().items())
@@ -104,7 +104,7 @@ def test_its_processor_sees_as_it_does(tmp_path):
     red = Image.new("RGB", (16, 16), (255, 0, 0))
     theirs = AutoProcessor.from_pretrained(tmp_path, backend="pil")(images=red, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(
-        theirs, captioner.pixels.transform(Two().read([0], ["picture"])["picture"]), atol=1e-5, rtol=0
+        theirs, captioner.pixels.transform(Two().read([0], ["image"])["image"]), atol=1e-5, rtol=0
     )
 
 
@@ -170,7 +170,7 @@ def test_a_caption_is_cut_where_there_is_no_room():
     captioner = made()
     tokens, _ = captioner._tokens(["dog " * 200])
     assert tokens.shape == (1, captioner.config.positions)
-    assert torch.isfinite(captioner(Batch({"picture": batch()["picture"][:1], "caption": ["dog " * 200]}, 0, 0, [0])))
+    assert torch.isfinite(captioner(Batch({"image": batch()["image"][:1], "caption": ["dog " * 200]}, 0, 0, [0])))
 
 
 def test_agreement_counts_words():

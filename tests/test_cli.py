@@ -18,6 +18,7 @@ from emoscene.cli.app import read_call
 from emoscene.cli.calls import PLACES, Call, name_options
 from emoscene.cli.options import CHECKS, CHOICES, RANGES, REPEATED
 from emoscene.cli.verbs import SCOPES, list_verbs, load_verb
+from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.request import list_parameters
 from emoscene.core.taxonomy import EMOTIONS
@@ -95,6 +96,23 @@ def test_asking_loads_no_torch_and_answers_at_once():
         ("train lora --data a --out b rnak=3", "did you mean 'rank'?"),
         ("train lora --data a --out b steps=x", "steps is int, such as 1000"),
         ("prepare nothing --out b x=1", "no source 'nothing'"),
+        ("generate a steps=3", "'steps' is an option and no setting: write --steps 3"),
+        ("generate a --method guidance stps=3 ", "there is classifier_scale"),
+        ("generate a --method guidance classifier_scale=4 classifier_scale=5", "classifier_scale is set twice"),
+        ("train lora --data a --out b rank=3 rank=4", "rank is set twice, to '3' and to '4'"),
+        ("generate a --method lora+lora", "lora stands in it twice"),
+        ("generate a --size 192 --width 64", "--size and --width both say"),
+        ("generate a --size 192 --height 64", "--size and --height both say"),
+        ("generate a --size 0x0", "--size 0x0 is off"),
+        ("generate a --out ''", "--out '' is off: name a folder"),
+        ("generate a --seed -2", "--seed=-2 is out of range"),
+        ("mini --layout emoset --num 1 --seed -1 --out o", "--seed=-1 is out of range: it goes from 0"),
+        ("--help=1", "--help takes no value"),
+        ("generate --help=1", "--help takes no value"),
+        ("--json ls", "--json stands after the verb, as in `emoscene ls ... --json`"),
+        ("--seed 3 generate a", "--seed stands after the verb"),
+        ("--show-completion tcsh", "no shell 'tcsh': did you mean 'zsh'?"),
+        ("--install-completion nosh", "no shell 'nosh'"),
         ("show lroa", "did you mean 'lora'?"),
         ("ls metric", "did you mean 'metrics'?"),
     ],
@@ -256,6 +274,31 @@ def test_the_version_is_printed(capsys):
     assert run("--version", capsys) == (0, f"{emoscene.__version__}\n", "")
 
 
+def test_a_recipe_takes_what_the_option_takes(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("size = 192\n", encoding="utf8")
+    assert read_call("generate", ["a", "--recipe", str(recipe)]).given == {"prompt": "a", "width": 192}
+    recipe.write_text("size = '192x128'\n", encoding="utf8")
+    given = read_call("generate", ["a", "--recipe", str(recipe), "--size", "64"]).given
+    assert given == {"prompt": "a", "width": 64}  # a square, not 64x128
+    recipe.write_text("size = 192\nwidth = 64\n", encoding="utf8")
+    with pytest.raises(UsageError, match="--size and --width both say"):
+        read_call("generate", ["a", "--recipe", str(recipe)])
+
+
+def test_a_seed_of_minus_one_is_drawn_and_recorded(base, tmp_path, capsys):
+    line = f"generate a --base {base} --steps 1 --seed"
+    status, _, err = run(f"{line} -1 --num 2 --out {tmp_path / 'drawn'}", capsys)
+    assert status == 0, err
+    rows = list(run_dir.read_jsonl(tmp_path / "drawn/images.jsonl"))
+    first = rows[0]["seed"]
+    assert [row["seed"] for row in rows] == [first, first + 1]
+    assert f"seed {first} was drawn" in err
+    assert run(f"{line} {first} --num 2 --out {tmp_path / 'again'}", capsys)[0] == 0
+    drawn = [(tmp_path / "drawn" / row["file"]).read_bytes() for row in rows]
+    assert drawn == [(tmp_path / "again" / row["file"]).read_bytes() for row in rows]
+
+
 @pytest.mark.parametrize("line", ["", "help", "--help", "-h"])
 def test_the_first_page_lists_the_verbs(line, capsys):
     status, out, err = run(line, capsys)
@@ -335,8 +378,9 @@ def test_an_emotion_without_a_method_is_conveyed_all_the_same(base, tmp_path, ca
     line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
     assert "no --method was given: prompt conveys the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
     assert json.loads((tmp_path / "a/images.jsonl").read_text().splitlines()[0])["method"] == "prompt"
-    assert run(f"{line}/b", capsys)[2] == "generating on cpu in float32\n"
-    assert run(f"{line}/c --emotion awe --method none", capsys)[2] == "generating on cpu in float32\n"
+    for more in ("/b", "/c --emotion awe --method none"):
+        [said] = run(f"{line}{more}", capsys)[2].splitlines()
+        assert said.startswith("generating on cpu in float32 (")
 
 
 @pytest.mark.parametrize(

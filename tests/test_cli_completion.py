@@ -1,4 +1,4 @@
-"""Shell completion: what bash and zsh are offered, asked as their scripts ask it, in a process of its own."""
+"""Shell completion: what bash and zsh are offered, asked as their scripts ask it."""
 
 import os
 import subprocess
@@ -7,37 +7,60 @@ import sys
 import pytest
 
 from emoscene.cli.app import complete_value
+from emoscene.cli.main import main
 from emoscene.cli.verbs import list_verbs, load_verb
 from emoscene.core import registry
 from emoscene.core.taxonomy import EMOTIONS
 
 
-def ask(env, *words):
-    """Run the program as a shell's completion does."""
-    line = [sys.executable, "-m", "emoscene", *words]
-    return subprocess.run(line, env={**os.environ, **env}, capture_output=True, encoding="utf8")
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    """Ask the program as a shell's completion does: by variables of the environment."""
+
+    def answer(env):
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main([])
+        out, err = capsys.readouterr()
+        assert (ended.value.code, err) == (0, "")
+        return out
+
+    return answer
 
 
-def complete(line):
+@pytest.fixture
+def complete(ask):
     """What bash is offered for the last word of a line."""
-    words = line.split(" ")
-    env = {"_EMOSCENE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = ask(env)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+
+    def offer(line):
+        words = line.split(" ")
+        env = {"_EMOSCENE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+        return ask(env).split()
+
+    return offer
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_script(shell):
-    done = ask({"_EMOSCENE_COMPLETE": f"source_{shell}"})
-    assert done.returncode == 0, done.stderr
-    assert f"_EMOSCENE_COMPLETE=complete_{shell}" in done.stdout
+def test_each_shell_gets_its_script(shell, ask):
+    assert f"_EMOSCENE_COMPLETE=complete_{shell}" in ask({"_EMOSCENE_COMPLETE": f"source_{shell}"})
 
 
-def test_the_script_can_be_shown():
-    done = ask({"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}, "--show-completion", "bash")
-    assert done.returncode == 0, done.stderr
-    assert "complete -o default" in done.stdout
+@pytest.mark.parametrize(
+    ("shell", "part"),
+    [("bash", "complete -o default"), ("zsh", "#compdef emoscene"), ("fish", "complete --command emoscene")],
+)
+def test_the_script_of_a_named_shell_is_shown(shell, part, capsys):
+    assert main(["--show-completion", shell]) == 0
+    assert part in capsys.readouterr().out
+
+
+def test_completion_is_installed_for_the_named_shell(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--install-completion=fish"]) == 0
+    [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert file.name == "emoscene.fish"
+    assert str(file) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -54,18 +77,18 @@ def test_the_script_can_be_shown():
         ("emoscene ls opt", ["optimizers"]),
     ],
 )
-def test_a_shell_is_offered_what_there_is(line, offered):
+def test_a_shell_is_offered_what_there_is(line, offered, complete):
     assert complete(line) == offered
 
 
-def test_zsh_is_offered_the_same():
+def test_zsh_is_offered_the_same(ask):
     env = {"_EMOSCENE_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "emoscene generate a --emotion a"}
-    done = ask(env)
-    assert all(f'"{name}"' in done.stdout for name in ("all", "amusement", "anger", "awe"))
-    assert "contentment" not in done.stdout
+    out = ask(env)
+    assert all(f'"{name}"' in out for name in ("all", "amusement", "anger", "awe"))
+    assert "contentment" not in out
 
 
-def test_the_last_part_of_a_mixture_is_completed():
+def test_the_last_part_of_a_mixture_is_completed(complete):
     options = load_verb("generate").options
     assert "awe:0.7,fear" in complete_value(options["emotion"], "awe:0.7,fe")
     assert complete("emoscene generate a --method lora+gui") == ["lora+guidance"]

@@ -17,7 +17,7 @@ import ldm
 import tiny
 from emoscene.cli.main import main
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.diffusion import loading
+from emoscene.diffusion.families import sd1
 from emoscene.diffusion.model import DiffusionModel
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -379,7 +379,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8}
     attention = {"cross_attention_dim": 32, "attention_head_dim": 2, "sample_size": 8}
     for kind, part, own in ((UNet2DConditionModel, "unet", attention), (AutoencoderKL, "vae", {})):
-        settings = {**kind.load_config(str(loading.CONFIGS), subfolder=part), **size, **own}
+        settings = {**kind.load_config(str(sd1.CONFIGS), subfolder=part), **size, **own}
         kind.from_config(settings).save_pretrained(folder / part)
     return folder
 
@@ -392,7 +392,7 @@ def state(narrow: Path) -> dict[str, Tensor]:
 @pytest.fixture
 def save(narrow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Write a single file, with a tokenizer beside it and configs of that width in the place of the package's."""
-    monkeypatch.setattr(loading, "CONFIGS", narrow)
+    monkeypatch.setattr(sd1.SD1, "configs", narrow)
     shutil.copytree(narrow / "tokenizer", tmp_path / "tokenizer")
 
     def write(state: dict[str, Tensor], name: str = "one.safetensors", **metadata: str) -> str:
@@ -462,7 +462,7 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
             {"conditioner.embedders.0.x": MARK},
             {},
             UsageError,
-            "no UNet .*by its names it is a Stable Diffusion XL",
+            "is no Stable Diffusion 1: by its names it is a Stable Diffusion XL; give another --base",
         ),
         "SD2": (
             {**textless, "cond_stage_model.model.x": MARK},

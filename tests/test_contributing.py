@@ -20,6 +20,7 @@ SAID = {
     "sources",
     "metrics",
     "bases",
+    "families",
     "samplers",
     "optimizers",
     "recipes",

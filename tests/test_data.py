@@ -71,19 +71,32 @@ def test_a_prepared_folder_opens_with_datasets(prepared):
     assert json.loads((prepared / "manifest.json").read_text())["state"] == "done"
 
 
+def test_latents_may_be_encoded_in_half_precision(prepared, base, tmp_path):
+    call = {"limit": 4, "base": base, "workers": 0, "on_message": str}
+    half = prepare("mini", out=tmp_path / "half", dtype="bfloat16", **call)
+    whole = prepare("mini", out=tmp_path / "whole", **call)
+    one, other = (PreparedDataset(folder).column("latent") for folder in (half, whole))
+    assert not torch.equal(one, other)
+    assert (one - other).abs().max() < 0.05 * other.abs().max()
+    marks = [run_dir.read_manifest(folder)["config"].get("dtype") for folder in (half, whole)]
+    assert marks == ["bfloat16", None]
+    with pytest.raises(UsageError, match="no dtype 'half'"):
+        prepare("mini", out=tmp_path / "off", dtype="half", **call)
+
+
 def test_rows_are_what_was_prepared(prepared, base):
     data = PreparedDataset(prepared)
-    rows = data.read([5, 0, 5], ["latent", "weights", "emotion", "caption", "caption_long", "id", "picture"])
+    rows = data.read([5, 0, 5], ["latent", "weights", "emotion", "caption", "caption_long", "id", "image"])
     assert rows["latent"].shape == (3, 4, 8, 8)
-    assert rows["latent"].dtype == rows["weights"].dtype == rows["picture"].dtype == torch.float32
+    assert rows["latent"].dtype == rows["weights"].dtype == rows["image"].dtype == torch.float32
     assert torch.equal(rows["latent"][0], rows["latent"][2])
     seed = int(rows["id"][1].removeprefix("mini-"))
     made = render_image({"seed": seed}, 64)
     assert (rows["caption"][1], rows["caption_long"][1]) == (made.short, made.long)
-    pixels = ((rows["picture"][1] + 1) * 127.5).round().byte().permute(1, 2, 0)
+    pixels = ((rows["image"][1] + 1) * 127.5).round().byte().permute(1, 2, 0)
     assert np.array_equal(pixels.numpy(), made.pixels)
     backbone = preparation.DiffusionModel.load(base)
-    again = backbone.encode_images(rows["picture"][1:2])
+    again = backbone.encode_images(rows["image"][1:2])
     assert torch.allclose(again[0], rows["latent"][1], atol=0.01)
 
 
@@ -115,19 +128,19 @@ def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatc
     monkeypatch.setattr(preparation, "SHARD", 8)
     monkeypatch.setattr(encoding, "BATCH", 4)
     whole = prepare("mini", out=tmp_path / "whole", limit=20, base=base, workers=0)
-    kept = Mini.pictures
+    kept = Mini.read_images
 
     def torn(self, numbers):
         yield from list(kept(self, numbers[:11]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Mini, "pictures", torn)
+    monkeypatch.setattr(Mini, "read_images", torn)
     with pytest.raises(KeyboardInterrupt):
         prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
     with pytest.raises(UsageError, match="not finished"):
         PreparedDataset(tmp_path / "part")
     asked = []
-    monkeypatch.setattr(Mini, "pictures", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
+    monkeypatch.setattr(Mini, "read_images", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
     part = prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
     assert asked == list(range(8, 20))
     for column in ("id", "latent", "caption"):
@@ -157,9 +170,9 @@ def test_vectors_are_emotion_clips_own(prepared, base, tmp_path):
     call = {"limit": 40, "base": base, "workers": 0}
     folder = prepare("mini", out=tmp_path / "prepared", emotion_clip=str(tmp_path / "clip"), **call)
     data = PreparedDataset(folder, "methods")
-    rows = data.read([4, 0], ["vector", "picture"])
+    rows = data.read([4, 0], ["vector", "image"])
     with torch.no_grad():
-        vectors = clip.eval().encode(rows["picture"])[1]
+        vectors = clip.eval().encode(rows["image"])[1]
     assert rows["vector"].shape == (2, 16)
     torch.testing.assert_close(rows["vector"], vectors, atol=2e-3, rtol=0)
     torch.testing.assert_close(data.column("vector").norm(dim=1), torch.ones(len(data)))

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 import tiny
+from emoscene.core import image_files
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import ImageRefused
 from emoscene.data import image_checks
 from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.dataset import PreparedDataset
-from emoscene.data.image_checks import ImageRefused, open_checked
+from emoscene.data.image_checks import open_checked
 from emoscene.data.preparation import prepare
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
@@ -52,13 +54,13 @@ def bad():
         yield f"tiny.{ending}", saved(noise(number, (3, 40)), kind), "pixels, fewer than 16"
     png = saved(noise(99), "PNG")
     yield "bomb.png", huge(60_000, 60_000), "pixels"
-    yield "large.png", huge(9_000, 9_000), "more than 25 million"
+    yield "large.png", huge(9_000, 9_000), "more than 61 megapixels"
     yield "flipped.png", png[:60] + bytes(255 - byte for byte in png[60:90]) + png[90:], "damaged"
-    yield "heavy.bmp", b"BM" + bytes(21 * 2**20), "larger than 20 MB"
+    yield "heavy.bmp", b"BM" + bytes(61 * 2**20), "larger than 60 MB"
     yield "page.png", b"<html><script>alert(1)</script></html>", "no image"
-    yield "vector.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"
-    yield "paper.jpg", b"%PDF-1.4\n%%EOF", "no image"
-    yield "print.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n", "no image"
+    yield "vector.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG, a drawing without pixels"
+    yield "paper.jpg", b"%PDF-1.4\n%%EOF", "a PDF, which is not read"
+    yield "print.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n", "a PostScript file, which is not read"
     yield "archive.png", b"PK\x03\x04" + bytes(100), "no image"
     yield "pickle.png", b"\x80\x04\x95" + bytes(100), "no image"
     yield "icon.png", saved(noise(1, (32, 32)), "ICO"), "no image"
@@ -71,7 +73,7 @@ def bad():
 def good():
     """Names, bytes and what is said of them; all show the same kind of noise."""
     turned = Image.Exif()
-    turned[image_checks.ORIENTATION] = 6
+    turned[image_files.ORIENTATION] = 6
     yield "plain.png", saved(noise(200), "PNG"), ""
     yield "plain.jpg", saved(noise(201), "JPEG"), ""
     yield "grey.png", saved(noise(202, mode="L"), "PNG"), ""
@@ -137,7 +139,7 @@ def test_what_was_done_to_a_good_one_is_said(name, data, said):
 
 def test_a_turned_picture_stands_upright():
     exif = Image.Exif()
-    exif[image_checks.ORIENTATION] = 6
+    exif[image_files.ORIENTATION] = 6
     picture = Image.new("RGB", (60, 20), "black")
     picture.paste("white", (0, 0, 20, 20))  # the left is up, once it is turned
     image, _ = open_checked(saved(picture, "PNG", exif=exif), "a.png")

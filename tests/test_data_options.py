@@ -20,7 +20,7 @@ from emoscene.data.preparation import prepare
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.learning.learner import load_learner, save_learner
-from emoscene.training.callbacks import validation_losses
+from emoscene.training.callbacks import image_losses, mean_losses
 from emoscene.training.train import train
 
 SIZES = [(90, 60)] * 20 + [(60, 96)] * 9 + [(64, 70)] * 11
@@ -87,7 +87,7 @@ def test_rows_of_a_shape_go_together(shaped, base):
         assert list(images.shape[2:]) == [8 * side for side in some["shape"][0][1:]]
         images[1] = images[1].flip(-1)
         torch.testing.assert_close(backbone.encode_images(images), some["latent"], atol=0.01, rtol=0.01)
-    assert data.column("picture").shape == (40, 3, 64, 64)
+    assert data.column("image").shape == (40, 3, 64, 64)
     manifest = json.loads((shaped / "manifest.json").read_text())
     assert manifest["shapes"] == {"80x48": 20, "64x64": 11, "48x80": 9} and manifest["flips"]
     assert "80x48 pixels (20)" in (shaped / "README.md").read_text()
@@ -96,7 +96,9 @@ def test_rows_of_a_shape_go_together(shaped, base):
 def losses_by_shape(learner, data):
     """The loss of all images of each shape, at noise and timesteps that are always the same."""
     learner.eval()
-    return np.array([validation_losses(learner, data, rows, torch.device("cpu"))["all"] for rows in data.rows_by_shape])
+    return np.array(
+        [mean_losses(*image_losses(learner, data, rows, torch.device("cpu")))["all"] for rows in data.rows_by_shape]
+    )
 
 
 @pytest.mark.parametrize(("name", "steps", "mean", "worst"), [("lora", 40, 0.7, 0.7), ("guidance", 120, 0.9, 1.1)])
@@ -147,7 +149,7 @@ def test_captions_that_fit_least_are_dropped(raw, base, clip, tmp_path):
     assert {row["id"] for row in gone} == set(learnt) - set(data.column("id"))
     reader = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(clip)), None).eval()
     with torch.no_grad():
-        seen = reader.encode(whole.column("picture"))[1]
+        seen = reader.encode(whole.column("image"))[1]
         told = reader.encode_texts([caption for _, caption in words.values()])
     fits = dict(zip(words, (seen * told).sum(1).tolist(), strict=True))
     assert sorted(learnt, key=fits.get)[: len(gone)] == [row["id"] for row in gone]

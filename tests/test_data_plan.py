@@ -49,12 +49,26 @@ def test_every_emotion_is_dealt_in_the_same_shares(many):
     for number in range(8):
         inside = roles[emotion == number]
         for place, role in enumerate(ROLES):
-            assert abs(float((inside == place).mean()) - SHARES[role]) < 0.05 + 2 / len(inside)
+            assert abs(float((inside == place).mean()) - SHARES["roles"][role]) < 0.05 + 2 / len(inside)
     assert all(len(set(roles[group == one].tolist())) == 1 for one in np.unique(group))
     shuffled = np.random.default_rng(1).permutation(1000)
     again = assign_roles(split, emotion[shuffled], group[shuffled], key[shuffled], split_shares("roles", {""}))
     alone = group == np.arange(1000)
     assert (again == roles[shuffled])[alone[shuffled]].mean() > 0.9
+
+
+def test_by_default_methods_have_what_no_judge_learns_from():
+    """At least seven tenths, with an official split and without one, and nothing is left for judges."""
+    emotion = np.arange(1000) % 8
+    key = np.random.default_rng(2).integers(0, 2**63, 1000, dtype=np.uint64)
+    for counts in ({"": 1000}, {"train": 850, "test": 150}, {"train": 800, "val": 50, "test": 150}):
+        split = np.repeat(list(counts), list(counts.values()))
+        roles = assign_roles(split, emotion, np.arange(1000), key, split_shares(splits.DEFAULT, set(counts)))
+        shares = np.bincount(roles, minlength=len(ROLES)) / 1000
+        assert shares[ROLES.index("methods")] > 0.78
+        assert shares[ROLES.index("judges")] == 0
+        assert 0.03 < shares[ROLES.index("selector")] < 0.06
+        assert 0.13 < shares[ROLES.index("heldout")] < 0.17
 
 
 def test_an_official_split_is_kept():

@@ -16,8 +16,10 @@ from PIL import Image
 import emoscene
 import tiny
 from emoscene.cli.app import read_call
+from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import device, device_choice
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.evaluation import evaluate
 from emoscene.evaluation import judges as judge_loading
 from emoscene.learning import precision
@@ -42,19 +44,20 @@ def plain(folder: Path) -> list[np.ndarray]:
 
 
 def test_the_best_device_is_taken_and_said(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
-    for here, best in (({"cuda": 1, "mps": 1}, "cuda"), ({"cuda": 0, "mps": 1}, "mps"), ({}, "cpu")):
-        counts = {"cuda": 0, "mps": 0, "cpu": 1} | here
-        monkeypatch.setattr(device_choice, "DEVICES", {kind: lambda n=n: n for kind, n in counts.items()})
+    for best in ("cuda", "xpu", "mps", "cpu"):
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda best=best: best != "cpu")
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda best=best: torch.device(best))
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
         assert device_choice.choose_device() == torch.device(best)
-        half = torch.float16 if best == "cuda" else torch.float32
+        half = torch.float32 if best == "cpu" else torch.float16
         assert device_choice.choose_dtype(None, device_choice.choose_device()) == half
     told: list[str] = []
     emoscene.generate("a dog", base=str(folder), out=tmp_path / "out", num_inference_steps=1, on_message=told.append)
-    assert told[0] == "generating on cpu in float32"
+    assert told[0] == "generating on cpu in float32 (no accelerator is found here; a CPU's default)"
 
 
 def test_a_launched_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 0, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "count_devices", lambda: {"cuda": 2, "cpu": 1})
     for rank, own in (("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0"), ("", "cuda")):
         monkeypatch.setenv("LOCAL_RANK", rank)
         assert device_choice.choose_device() == device_choice.choose_device("cuda") == torch.device(own)
@@ -72,14 +75,15 @@ def test_judges_sit_where_it_is_painted_but_not_on_mps(
     def judges(base: str, more: list, kin: list, pictures: Path, device: str) -> None:
         raise Seen(device)
 
-    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 2, "mps": lambda: 1, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "count_devices", lambda: {"cuda": 2, "mps": 1, "cpu": 1})
     monkeypatch.setattr(judge_loading, "load_judges", judges)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    Image.new("RGB", (8, 8)).save(tmp_path / "awe.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "awe.png")
     with pytest.raises(Seen, match=seat):
         evaluate.evaluate(out=tmp_path / "scores", images=tmp_path, device=place)
 
 
+@pytest.mark.posix
 def test_memory_is_told_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=2048))
     for system, found in (("linux", 2048 * 1024), ("darwin", 2048)):
@@ -100,17 +104,73 @@ def test_a_large_parent_is_not_taken_for_its_child() -> None:
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ({"device": "gpu"}, "no device 'gpu': did you mean 'cpu'"),
+        ({"device": "gpu"}, "no device 'gpu': there is cuda, xpu, mps, cpu; the second of several is cuda:1"),
         ({"device": "cuda:x"}, "no device 'cuda:x'"),
         ({"device": "cuda:7"}, "--device cuda:7 is not here: there is cpu"),
         ({"dtype": "float8"}, "no dtype 'float8': did you mean 'float"),
     ],
 )
 def test_words_that_are_off_are_one_sentence(words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_choice, "DEVICES", {"cuda": lambda: 0, "mps": lambda: 0, "cpu": lambda: 1})
+    monkeypatch.setattr(device_choice, "count_devices", lambda: {"cpu": 1})
     with pytest.raises(UsageError, match=remedy) as told:
         emoscene.load("mini", **words)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("verb", ["generate", "evaluate", "prepare", "train"])
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ({"device": "cuda:7"}, "--device cuda:7 is not here: there is cpu"),
+        ({"dtype": "float16"}, r"--dtype float16: cpu computes in float32 alone"),
+        ({"precision": "bf16"}, r"precision=bfloat16: cpu computes in float32 alone"),
+    ],
+)
+def test_a_device_or_a_dtype_that_is_not_there_is_refused_before_anything_loads(
+    verb: str, words: dict, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a base that would take hours to download."""
+    call: dict = {
+        "generate": {"prompt": "a dog"},
+        "evaluate": {"seeds": "0:1"},
+        "prepare": {"source": "mini"},
+        "train": {"name": "lora", "data": tmp_path / "data"},
+    }[verb]
+    run_dir.RunDir.open(tmp_path / "data", "prepared", {}).finish()
+    if set(words) & {"dtype", "precision"} != set() and ("precision" in words) != (verb == "train"):
+        pytest.skip("another verb's word")
+
+    def fail(*given: object, **named: object) -> None:
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(DiffusionModel, "load", fail)
+    monkeypatch.setattr(device_choice, "count_devices", lambda: {"cpu": 1})
+    monkeypatch.setattr(device_choice, "can_multiply", lambda device, dtype: dtype == torch.float32)
+    with pytest.raises(UsageError, match=remedy) as told:
+        getattr(emoscene, verb)(**call, **words, out=tmp_path / "out")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "asked", "sentence"),
+    [
+        ("cpu", "float32", (None, None), "on cpu in float32 (no accelerator is found here; a CPU's default)"),
+        ("cpu", "bfloat16", ("cpu", None), "on cpu in bfloat16 (this CPU has instructions for it)"),
+        ("mps", "float16", (None, None), "on mps in float16 (the accelerator that is found here; an accel"),
+        ("mps", "fp32", (None, None), "on mps in fp32 (the accelerator that is found here; it gains nothing by bf16)"),
+        ("mps", "float32", ("mps", "float32"), "on mps in float32 (as asked)"),
+    ],
+)
+def test_what_was_chosen_is_said_with_its_reason(device: str, precision: str, asked: tuple, sentence: str) -> None:
+    assert sentence in device_choice.explain_choice("generating", torch.device(device), precision, *asked)
+
+
+def test_a_build_without_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_choice, "count_devices", lambda: {"cpu": 1})
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(UsageError, match=r"--device cuda is not here: there is cpu \(this PyTorch, .* without cuda\)"):
+        device_choice.choose_device("cuda")
 
 
 def test_the_command_line_says_so_without_torch() -> None:
@@ -118,7 +178,9 @@ def test_the_command_line_says_so_without_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-c", line, "generate", "a", "--device", "gpu"], capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (2, "emoscene: no device 'gpu': did you mean 'cpu'?\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("emoscene: no device 'gpu': there is cuda, xpu, mps, cpu")
+    assert done.stderr.count("\n") == 1
     with pytest.raises(UsageError, match="bfloat16"):
         read_call("generate", ["a", "--dtype", "bfloat"])
 

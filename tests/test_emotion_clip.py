@@ -54,7 +54,7 @@ class Colours:
         up = [index // 8 % 2 for index in indices]
         pictures = [0.5 * shades[i % 8][:, None, None] + light * (1 - 2 * u) for i, u in zip(indices, up, strict=True)]
         found = {
-            "picture": torch.stack(pictures),
+            "image": torch.stack(pictures),
             "weights": torch.eye(8)[[index % 8 for index in indices]],
             "caption": ["a dog"] * len(up),
             "caption_long": [("sun", "snow")[u] for u in up],
@@ -71,7 +71,7 @@ def test_it_learns_emotions_and_captions(base, tmp_path):
     clip = loop.run_training(made(base, long=1.0), Colours(), settings, tmp_path)
     assert clip.validate(Colours()) == {"accuracy": 1.0, "pictures": 32}
     with torch.no_grad():
-        seen = clip.encode(Colours().read(range(32), ["picture"])["picture"])[1]
+        seen = clip.encode(Colours().read(range(32), ["image"])["image"])[1]
         told = clip._encode_tokens(clip._tokenize(["sun", "snow"]))
     assert ((seen @ told.T).argmax(1) == torch.arange(32) // 8 % 2).float().mean() > 0.9
 
@@ -113,7 +113,7 @@ def test_it_goes_on_from_another_clip(base, tmp_path):
     before.model.save_pretrained(tmp_path / "clip")
     before.tokenizer.save_pretrained(tmp_path / "clip")
     after = EmotionCLIP.from_scratch(EmotionCLIP.Config(begun=str(tmp_path / "clip")), None)
-    pictures = batch()["picture"]
+    pictures = batch()["image"]
     with torch.no_grad():
         assert torch.equal(before.eval().encode(pictures)[0], after.eval().encode(pictures)[0])
     assert after.config.vector == 16
@@ -141,7 +141,7 @@ def test_each_sample_has_its_own_loss_and_equal_captions_are_one(base):
     assert losses[0] == 0
     assert (losses[1:] > 0).all()
     alike = made(base, caption=1.0, emotion=0.0, long=0.0)
-    one = batch(picture=batch()["picture"][:1].expand(16, 3, 32, 32))
+    one = batch(image=batch()["image"][:1].expand(16, 3, 32, 32))
     torch.testing.assert_close(alike(one), F.cross_entropy(torch.zeros(1, 16), torch.tensor([0])).expand(16))
 
 

@@ -1,12 +1,10 @@
 """The verb `evaluate`, on a tiny base and judge: what is asked is counted, what is kin refused, all kept."""
 
 import json
+import re
 import shlex
 import shutil
-import subprocess
-import sys
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +15,23 @@ from transformers import CLIPTokenizer
 
 import tiny
 from emoscene.cli import main
-from emoscene.core import run_dir
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.migration import SCORES_VERSION
 from emoscene.core.params import GenerationParams
-from emoscene.core.taxonomy import EMOTIONS, emotion_weights
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.evaluation import predictions
+from emoscene.evaluation import predictions, treatments
 from emoscene.evaluation.evaluate import evaluate
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, parse_seeds, plan_samples
+from emoscene.evaluation.generate import (
+    Prompt,
+    default_prompts,
+    generate_samples,
+    load_prompts,
+    parse_seeds,
+    plan_samples,
+)
 from emoscene.evaluation.judges import load_clip, load_judges
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
@@ -116,28 +121,6 @@ def test_the_same_call_goes_on(call, tmp_path, monkeypatch):
         evaluate(out=out, method="none", emotion_scale=0.5, **call)
 
 
-@pytest.mark.slow
-def test_two_processes_share_an_evaluation(call, tmp_path):
-    """Scores of two ranks are those of one, to the last digit, but for speeds and memory."""
-    words = {**call, "judge": [str(judge) for judge in call["judge"]], "prompts": str(call["prompts"])}
-    del words["on_message"]
-    told = []
-    for ranks in (1, 2):
-        asked = {**words, "method": "prompt", "out": str(tmp_path / f"out{ranks}")}
-        (tmp_path / "call.json").write_text(json.dumps(asked))
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        script = [str(Path(__file__).with_name("ranks.py")), str(ranks), str(tmp_path / "call.json")]
-        done = subprocess.run([*torchrun, *script], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        scores = json.loads((tmp_path / f"out{ranks}/scores.json").read_text())
-        assert scores.pop("peak_memory_mb") > 0 < scores.pop("images_per_second")
-        assert scores["cost"].pop("seconds_per_image") > 0
-        told.append((scores, (tmp_path / f"out{ranks}/verdicts.jsonl").read_text()))
-    assert told[0] == told[1]
-    assert [path.name for path in (tmp_path / "out2/pictures").glob("*.jsonl")] == ["images.jsonl"]
-    assert len(list(run_dir.read_jsonl(tmp_path / "out2/pictures/images.jsonl"))) == 32
-
-
 def test_a_picture_that_is_lost_is_painted_again_in_its_batch(call, tmp_path):
     out = tmp_path / "scores"
     pipe = load(call["base"], method="prompt")
@@ -191,7 +174,7 @@ def test_words_that_are_off(tmp_path):
 
 
 def test_the_miniatures_prompts_say_what_they_are():
-    prompts = load_prompts(PROMPTS)
+    prompts = load_prompts("mini")
     assert len(prompts) >= 24
     for prompt in prompts:
         assert prompt.scene in SCENES
@@ -304,7 +287,7 @@ def test_verdicts_and_robustness(call, tmp_path):
     assert np.mean(right) == scores["judges"]["emotion"]["emotion_accuracy"]["value"]
     assert np.mean([row["kept"] for row in rows]) == scores["metrics"]["scene_accuracy"]["value"]
     assert all((out / row["file"]).is_file() for row in rows)
-    assert set(scores["robustness"]["emotion"]) == set(predictions.TREATED)
+    assert set(scores["robustness"]["emotion"]) == set(treatments.TREATED)
     assert scores["judged_by"]["emotion"] == run_dir.fingerprint_folder(call["judge"][0])
     assert scores["missing"] == {}
 
@@ -340,7 +323,7 @@ def test_no_picture_needs_to_be_kept(call, tmp_path, monkeypatch):
 
 def test_treatments_change_a_picture_a_little():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    for treatment in predictions.TREATED.values():
+    for treatment in treatments.TREATED.values():
         changed = np.asarray(treatment(Image.fromarray(noise))).astype(float)
         assert 1 < np.abs(changed - noise).mean() < 60
 
@@ -355,7 +338,7 @@ def test_edits_are_told_beside_their_pictures(judges, base, tmp_path):
         row = GenerationParams(
             file=f"{seed}.png", prompt="a beach", emotion=emotion_weights("awe"), image=was, digests=digests, seed=seed
         )
-        save_image(predictions.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
+        save_image(treatments.blur(picture) if seed else picture, tmp_path / "from" / row.file, row)
     out = evaluate(out=tmp_path / "out", images=tmp_path / "from", base=base, judge=judges)
     metrics = json.loads((out / "scores.json").read_text())["metrics"]
     assert 0.5 < metrics["ssim"]["value"] < 1
@@ -386,3 +369,23 @@ def test_a_clip_tells_whether_the_words_are_kept(call, base, tmp_path):
     (tmp_path / learners.CARD).write_text(json.dumps({"guided by": run_dir.fingerprint_folder(tmp_path / "clip")}))
     with pytest.raises(UsageError, match="cannot judge it"):
         load_clip(tmp_path / "clip", [str(tmp_path)])
+
+
+def test_the_everyday_prompts_say_nothing_that_is_felt():
+    """Sixty, each once, ten of each of six kinds, and none with an emotion, a synonym or a word of a lexicon in it."""
+    file = registry.source_file("prompts", "everyday")
+    prompts = [prompt.text for prompt in load_prompts("everyday")]
+    assert len(set(prompts)) == len(prompts) == 60
+    kinds = [part.count("text =") for part in file.read_text().partition("prompt = [")[2].split("# ")[1:]]
+    assert kinds == [10] * 6
+    felt = {*EMOTIONS, *SYNONYMS, *EKMAN}
+    for emotion in EMOTIONS:
+        felt |= set(re.findall(r"\w+", str(registry.load_table("lexicons", "english")[emotion]).lower()))
+    common = {"a", "an", "and", "the", "of", "in", "on", "at", "with", "to"}
+    for text in prompts:
+        assert not (set(re.findall(r"\w+", text.lower())) - common) & felt, text
+
+
+def test_a_base_without_a_world_of_its_own_is_asked_the_everyday_prompts():
+    assert default_prompts("mini") == "mini"
+    assert default_prompts("sd15") == "everyday"

@@ -1,7 +1,7 @@
 """How many files an addition touches: each one is made in a copy of the package, used from end to end, and counted.
 
-    a generation parameter     three files: its field, the image's field, and where it acts
-    a sampler, an optimizer    one new file each
+    a generation parameter                       three files: its field, the image's field, and where it acts
+    a sampler, an optimizer, an export format    one new file each
 
 The edits below are all that is done to the copy. If another file had a list of its own, what was added would be missing
 there: in the help, in the command line, in Python's keywords and their types, in a PNG, or in training. So the test
@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 
 import tiny
+from emoscene.core.taxonomy import EMOTIONS
 
 ROOT = Path(__file__).parent.parent
 PARAMETER = {
     "core/request.py": (
         '    image: ImageInput | None = parameter(\n        None,\n        "an image to change;',
         "    noise_scale: float = parameter(\n"
-        '        1.0, "how strong the noise is that an image starts from", "float", SAMPLING, EVERYWHERE[:2],\n'
+        '        1.0, "factor of the noise prediction", "float", SAMPLING, EVERYWHERE[:2],\n'
         '        span=(0.0, 2.0), label="Noise scale", aliases=("noise",),\n'
         "    )\n",
     ),
@@ -34,14 +35,25 @@ PARAMETER = {
         "    seconds: float | None = None\n",
         '    noise_scale: float = PARAMETERS["noise_scale"].default\n',
     ),
-    "pipeline/image_inputs.py": (
-        "        if count == steps:\n            return noises",
-        "        for noise, row in zip(noises, rows, strict=True):\n            noise *= row.noise_scale\n",
+    "pipeline/samplers.py": (
+        "            noise = chain.apply_guidance(noise, x_t, t, positive)\n",
+        "            noise *= torch.tensor([row.noise_scale for row in rows]).view(-1, 1, 1, 1)\n",
     ),
 }
 """Of each file, the text before which something is written, and what."""
 SAMPLER = '# DEIS: a multistep method.\nlabel = "DEIS"\nscheduler = "DEISMultistepScheduler"\n'
 OPTIMIZER = '# RMSprop.\nclass = "torch.optim.RMSprop"\n\n[settings]\nalpha = 0.9\n'
+
+FORMAT = '''"""The words of an inversion as one text file."""
+
+from emoscene.exports.artifact import Artifact, ExportBundle
+
+
+def words(artifact: Artifact) -> ExportBundle:
+    """Plan the file."""
+    text = "\\n".join(artifact.tokens).encode()
+    return ExportBundle("emoscene", {"words.txt": text}, {"words.txt": "the words"}, "print('awe')", "not at all")
+'''
 
 USE_PARAMETER = """
 import contextlib, io, json, sys, typing
@@ -85,54 +97,57 @@ for words in ({"noise_scale": 3}, {"noise_scal": 1}):
         said.setdefault("refused", []).append(str(error))
 print(json.dumps(said))
 """
-USE_SAMPLER = """
-import contextlib, io, json, sys
-from pathlib import Path
-
-import emoscene
-from emoscene.cli.main import main
-from emoscene.core.images import read_params
-from PIL import Image
-
-base, out = sys.argv[1:]
-said = {"package": emoscene.__file__}
-with contextlib.redirect_stdout(io.StringIO()) as shown:
-    main(["generate", "--help"])
-    main(["ls", "samplers"])
-said["help"] = " ".join(shown.getvalue().split())
-with contextlib.redirect_stdout(io.StringIO()):
-    line = ["generate", "a dog", f"--base={base}", "--device=cpu", "--steps=3", "--sampler=deis", f"--out={out}"]
-    said["code"] = main(line)
-[file] = Path(out).glob("*.png")
-said["row"], said["a1111"] = read_params(file).sampler, Image.open(file).info["parameters"]
-again = emoscene.load(base, device="cpu")("a dog", num_inference_steps=3, sampler="deis")
-said["python"] = again.images[0].tobytes() == Image.open(file).tobytes()
-print(json.dumps(said))
-"""
-USE_OPTIMIZER = """
+USE_FILES = """
 import contextlib, io, json, sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 import emoscene
 import lines
 from emoscene.cli.main import main
+from emoscene.core.images import read_params
+from emoscene.diffusion.model import DiffusionModel
+from emoscene.learning import learner
 from emoscene.learning.optimizers import make_optimizers
+from emoscene.methods.inversion import Inversion
 from emoscene.training.loop import run_training
 
+base, out = sys.argv[1:]
 said = {"package": emoscene.__file__}
-with contextlib.redirect_stdout(io.StringIO()) as shown:
-    main(["ls", "optimizers"])
-said["help"] = " ".join(shown.getvalue().split())
+for line in (["generate", "--help"], ["ls", "samplers"], ["ls", "optimizers"], ["export", "--help"], ["ls", "formats"]):
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        main(line)
+    said[" ".join(line)] = " ".join(shown.getvalue().split())
+
+with contextlib.redirect_stdout(io.StringIO()):
+    line = ["generate", "a dog", f"--base={base}", "--device=cpu", "--steps=3", "--sampler=deis", f"--out={out}/deis"]
+    said["generated"] = main(line)
+[file] = Path(out, "deis").glob("*.png")
+said["row"], said["a1111"] = read_params(file).sampler, Image.open(file).info["parameters"]
+again = emoscene.load(base, device="cpu")("a dog", num_inference_steps=3, sampler="deis")
+said["python"] = again.images[0].tobytes() == Image.open(file).tobytes()
+
 config = replace(lines.FAST, optimizer="rmsprop", steps=3)
-learner = lines.Line()
-before = learner.layer.weight.detach().clone()
-run_training(learner, lines.Points(), config, Path(sys.argv[2]))
-said["moved"] = not torch.equal(before, learner.layer.weight)
+line_learner = lines.Line()
+before = line_learner.layer.weight.detach().clone()
+run_training(line_learner, lines.Points(), config, Path(out, "rmsprop"))
+said["moved"] = not torch.equal(before, line_learner.layer.weight)
 [made] = make_optimizers(lines.Line(), 1e-3, 0.0, 0.0, "rmsprop")
 said["made"] = [type(made).__name__, made.defaults["alpha"]]
+
+trained = Path(out, "trained")
+trained.mkdir()
+model = DiffusionModel.load(base)
+learner.save_learner(Inversion.from_scratch(Inversion.Config(), model), "inversion", trained, model)
+with contextlib.redirect_stdout(io.StringIO()):
+    line = ["export", str(trained), "--to=words", f"--base={base}", "--steps=1", "--device=cpu", f"--out={out}/line"]
+    said["exported"] = main(line)
+emoscene.export(trained, to="words", base=base, steps=1, device="cpu", out=f"{out}/python", on_message=str)
+said["files"] = [Path(out, name, "words.txt").read_text().split() for name in ("line", "python")]
+said["card"] = Path(out, "line", "README.md").read_text()
 print(json.dumps(said))
 """
 
@@ -181,14 +196,14 @@ def add_parameter(package: Path) -> None:
         text = (package / name).read_text(encoding="utf8")
         assert text.count(place) == 1, f"{name} changed: write the example anew"
         (package / name).write_text(text.replace(place, addition + place), encoding="utf8")
-    run(package, "-m", "emoscene.core.request")
+    run(package, "-m", "emoscene.core.typed_words")
 
 
 def test_a_generation_parameter_touches_three_files(package: Path) -> None:
     before = digest_files(package)
     add_parameter(package)
     said = use(package, USE_PARAMETER)
-    assert "--noise-scale" in said["help"] and "how strong the noise is that an image starts from" in said["help"]
+    assert "--noise-scale" in said["help"] and "factor of the noise prediction" in said["help"]
     assert said["codes"] == [0, 0]
     assert (said["rows"], said["index"], said["old"]) == ([0.5, 1.0], [0.5], 1.0)
     assert "noise_scale=boo is off" in said["row"]
@@ -202,25 +217,34 @@ def test_a_generation_parameter_touches_three_files(package: Path) -> None:
     assert len(PARAMETER) <= 3
 
 
-def test_a_sampler_is_one_file(package: Path) -> None:
+def test_a_sampler_an_optimizer_and_an_export_format_are_one_file_each(package: Path) -> None:
+    added = {
+        "core/samplers/deis.toml": SAMPLER,
+        "learning/optimizer_specs/rmsprop.toml": OPTIMIZER,
+        "exports/formats/words.py": FORMAT,
+    }
     before = digest_files(package)
-    (package / "core/samplers/deis.toml").write_text(SAMPLER, encoding="utf8")
-    said = use(package, USE_SAMPLER)
-    assert "deis" in said["help"].partition("--sampler")[2][:200]
-    assert (said["code"], said["row"], said["python"]) == (0, "deis", True)
+    for name, text in added.items():
+        (package / name).write_text(text, encoding="utf8")
+    said = use(package, USE_FILES)
+
+    assert "deis" in said["generate --help"].partition("--sampler")[2][:200]
+    assert "deis" in said["ls samplers"]
+    assert (said["generated"], said["row"], said["python"]) == (0, "deis", True)
     assert "Sampler: DEIS" in said["a1111"]
-    assert list_touched(before, package) == ["core/samplers/deis.toml"]
 
-
-def test_an_optimizer_is_one_file(package: Path) -> None:
-    before = digest_files(package)
-    (package / "learning/optimizer_specs/rmsprop.toml").write_text(OPTIMIZER, encoding="utf8")
-    said = use(package, USE_OPTIMIZER)
-    assert "rmsprop" in said["help"]
+    assert "rmsprop" in said["ls optimizers"]
     assert said["moved"] and said["made"] == ["RMSprop", 0.9]
-    assert list_touched(before, package) == ["learning/optimizer_specs/rmsprop.toml"]
+
+    assert "words" in said["export --help"].partition("--to")[2][:200]
+    assert "words" in said["ls formats"]
+    assert (said["exported"], said["files"]) == (0, [list(EMOTIONS)] * 2)
+    assert "words.txt" in said["card"]
+
+    assert list_touched(before, package) == sorted(added)
 
 
+@pytest.mark.slow
 def test_a_file_too_few_is_noticed(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the image's own field, the parameter is in no row."""
     monkeypatch.delitem(PARAMETER, "core/params.py")

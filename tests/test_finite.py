@@ -136,7 +136,6 @@ def test_a_place_on_the_plane_is_two_numbers(place, pipe):
         {"num_images_per_prompt": 1.5},
         {"num_images_per_prompt": True},
         {"seed": 2**32 - 2, "num_images_per_prompt": 4},
-        {"seed": -1},
         {"width": 0},
         {"width": -64},
         {"width": 10**7},
@@ -189,7 +188,6 @@ def test_seeds_of_an_evaluation_are_bounded(seeds):
         "--steps 1000",
         "--steps 0",
         "--steps=-1",
-        "--seed=-1",
         "--seed 4294967296",
         "--num 0",
         "--num 99999999999",
@@ -214,7 +212,6 @@ def test_the_command_line_refuses_with_status_2(words, folder, tmp_path, capsys)
         "emotion_scale = inf",
         "cfg = nan",
         "steps = 1000",
-        "seed = -1",
         'emotion = "awe:inf"',
         "classifier_scale = inf",
         "classifier_scale = nan",
@@ -458,7 +455,9 @@ def test_pixels_are_finite(value, pipe, tmp_path):
     pixels[3, 5] = value
     image = Image.fromarray(pixels)
     image.save(tmp_path / "x.tiff")
-    with pytest.raises(UsageError, match=r"x.tiff cannot be used \(it has pixels that are not finite numbers\)"):
+    with pytest.raises(
+        UsageError, match=r"x.tiff cannot be read as an image \(it has pixels that are not finite numbers\)"
+    ):
         open_image(tmp_path / "x.tiff")
     with pytest.raises(UsageError, match="pixels that are not finite numbers"):
         pipe.plan("a dog", image=image)

@@ -24,6 +24,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import loras
+from emoscene.diffusion.families.sd1 import SD1
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.exports import artifact, card, lora_files
 from emoscene.exports.artifact import PROMPT, SEED, open_artifact
@@ -35,6 +36,7 @@ SLOW = pytest.mark.slow
 DATA = Path(__file__).parent / "data/formats"
 METHODS = ("lora", "inversion", "multimodal", "guidance")
 LAYERS = "attention,feedforward,projections,convolutions"
+PREFIXES = SD1.export_names.lora_prefixes
 
 
 @pytest.fixture(scope="module")
@@ -216,10 +218,11 @@ def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
         part: {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
         for part, model in named.items()
     }
-    keys = {part: {lora_files.layer_key(part, name) for name in found} for part, found in layers.items()}
+    keys = {part: {lora_files.layer_key(PREFIXES, part, name) for name in found} for part, found in layers.items()}
     assert keys["unet"] == golden("lora_unet_")
     assert keys["text_encoder"] == golden("lora_te_")
-    adapted = {lora_files.layer_key("unet", name) for name in layers["unet"] if layer_pattern(LAYERS).search(name)}
+    pattern = layer_pattern(LAYERS, SD1.adapter_layers)
+    adapted = {lora_files.layer_key(PREFIXES, "unet", name) for name in layers["unet"] if pattern.search(name)}
     assert sum("attentions" in key for key in adapted) == 192
     assert len(keys["text_encoder"]) == 72
     assert len(adapted) == 192 + 2 * 22  # and two convolutions a residual block
@@ -275,6 +278,18 @@ def test_files_say_what_they_are(tmp_path):
         [(name, vectors)] = load_file(tmp_path / f"embeddings/emo-{emotion}.safetensors").items()
         assert (name, vectors.shape) == ("emb_params", (4, 128))
     assert json.loads(file.with_suffix(".json").read_text())["sd version"] == "Unknown"
+
+
+def test_comfyui_has_the_same_files_in_its_folders(made, tmp_path):
+    given = open_artifact(made / "lora")
+    for to in ("kohya", "comfyui"):
+        plan(to, given).write_files(tmp_path / to)
+    one = load_file(tmp_path / f"comfyui/models/loras/{given.name}.safetensors")
+    other = load_file(tmp_path / f"kohya/{given.name}.safetensors")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    names = {path.stem for path in (tmp_path / "comfyui/models/embeddings").iterdir()}
+    assert names == {f"emo-{emotion}" for emotion in EMOTIONS}
 
 
 def test_the_hub_is_told_the_words_that_each_format_needs(made, tmp_path):

@@ -1,12 +1,9 @@
-"""Folders of pictures: whose call they are, which weights painted them, and how several processes fill one."""
+"""Folders of pictures: whose call they are, and which weights painted them."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +18,6 @@ from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import name_files, read_params
 from emoscene.core.params import GenerationParams
-from emoscene.data.workers import WorkerGroup
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.pipeline import image_folder
@@ -126,64 +122,6 @@ def test_a_batch_that_was_cut_short_keeps_its_pictures_and_each_has_one_row(tmp_
     assert run_dir.read_manifest(tmp_path)["pictures"] == 8
 
 
-def test_two_share_a_folder(tmp_path, monkeypatch):
-    def member(folder):
-        crew = WorkerGroup(folder)
-        crew.rank, crew.world = int(threading.current_thread().name), 2
-        return crew
-
-    monkeypatch.setattr(image_folder, "WorkerGroup", member)
-    opened, painted = image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS), {"0": [], "1": []}
-
-    def mine(rows, batch):
-        painted[threading.current_thread().name] += [row.seed for row in rows]
-        return draw(rows, batch)
-
-    threads = [
-        threading.Thread(target=image_folder.fill_folder, args=[opened, mine, ROWS, 2], name=name) for name in painted
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert painted == {"0": [0, 1, 4, 5], "1": [2, 3, 6, 7]}
-    assert [row["seed"] for row in index(tmp_path)] == list(range(8))
-    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "images.jsonl", *(r.file for r in ROWS)}
-    assert run_dir.read_manifest(tmp_path)["state"] == "done"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("verb", ["generate", "demo"])
-def test_two_processes_share_a_verb(base, tmp_path, verb):
-    judges = [*map(str, tiny.judges(tmp_path))]
-    call = {
-        "generate": "emoscene.generate('a dog', emotion='all', num_images_per_prompt=2, batch=2, "
-        f"num_inference_steps=2, base={base.name!r}, out=out)",
-        "demo": f"emoscene.demo(steps=1, batch=4, base={base.name!r}, judge={judges}, out=out)",
-    }[verb]
-    code = f"""
-import sys, emoscene
-from emoscene.pipeline.pipeline import EmotionPipeline
-out, draw, painted = sys.argv[1], EmotionPipeline.generate, []
-EmotionPipeline.generate = lambda self, rows, batch=8: draw(self, painted.append(list(rows)) or painted[-1], batch)
-{call}
-print(*(row.method + row.file for rows in painted for row in rows))
-"""
-    line, places = [sys.executable, "-c", code, str(tmp_path / "out")], [{"RANK": rank} for rank in "01"]
-    ranks = [
-        subprocess.Popen(line, env={**os.environ, "WORLD_SIZE": "2", **place}, stdout=subprocess.PIPE, text=True)
-        for place in places
-    ]
-    said = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0]
-    assert all(said), "a process painted nothing"
-    assert not set(said[0]) & set(said[1]), "a picture was painted twice"
-    assert run_dir.read_manifest(tmp_path / "out")["state"] == "done"
-    for place in (path.parent for path in (tmp_path / "out").rglob("images.jsonl")):
-        assert sorted(row["file"] for row in index(place)) == sorted(path.name for path in place.glob("*.png"))
-    assert not list((tmp_path / "out").rglob("images-*.jsonl"))
-
-
 def trained(base, folder, name, seed, **settings):
     method = tiny.made(name, base)
     for parameter in method.parameters():
@@ -235,3 +173,51 @@ def test_a_picture_is_made_again_from_its_chunk_alone(base, tmp_path):
     assert pair.methods["guidance"].config.classifier_scale == 90.0
     with pytest.raises(UsageError, match="did you mean 'classifier_scale'"):
         emoscene.load(base, method="prompt+guidance", adapter=folder, classifier_scael=3)
+
+
+def test_files_are_written_while_the_next_images_are_generated(tmp_path, monkeypatch):
+    """The first batch is on its way to the disk until the second is asked for."""
+    second = threading.Event()
+
+    def generate(rows, batch):
+        if rows[0] is not ROWS[0]:
+            second.set()
+        yield from draw(rows, batch)
+
+    def save(image, path, row):
+        assert second.wait(10), "generation waits for the disk"
+        path.write_bytes(b"image")
+
+    monkeypatch.setattr(image_folder, "save_image", save)
+    told = []
+    image_folder.generate_missing(generate, ROWS, tmp_path, 4, lambda done, total: told.append(done))
+    assert told == list(range(1, 9))
+    assert [row["file"] for row in index(tmp_path)] == [row.file for row in ROWS]
+
+
+def test_a_disk_that_fails_ends_the_generation(tmp_path, monkeypatch):
+    asked = []
+
+    def generate(rows, batch):
+        asked.append(len(rows))
+        yield from draw(rows, batch)
+
+    def save(image, path, row):
+        raise EmosceneError("the disk is full")
+
+    monkeypatch.setattr(image_folder, "save_image", save)
+    monkeypatch.setattr(image_folder.BackgroundWriter.__init__, "__defaults__", (1,))
+    with pytest.raises(EmosceneError, match="the disk is full"):
+        image_folder.generate_missing(generate, ROWS, tmp_path, 1)
+    assert len(asked) < len(ROWS)
+
+
+def test_what_was_generated_before_an_error_is_written(tmp_path):
+    def generate(rows, batch):
+        if rows[0] is not ROWS[0]:
+            raise EmosceneError("not finite")
+        yield from draw(rows, batch)
+
+    with pytest.raises(EmosceneError, match="not finite"):
+        image_folder.generate_missing(generate, ROWS, tmp_path, 4)
+    assert len(list(tmp_path.glob("*.png"))) == 4

@@ -477,7 +477,7 @@ def test_guidance_acts_at_all_noise_levels_unless_told(pipe: EmotionPipeline) ->
     positive, negative = pipe.encode_conditions([row])
     solver = samplers.make_scheduler(pipe.base, "ddim", 3)
     start = pipe.image_inputs.start_latents(solver, [row])
-    found = list(samplers.sample(pipe.base, pipe.chain, positive, negative, torch.tensor([3.0]), start, solver))
+    found = list(samplers.sample(pipe.base, pipe.chain, positive, negative, start, solver, [row]))
     expected = denoise_by_hand(pipe.base, "a dog", "", 3.0, 0, 3)
     for (x, x_0), (wanted, wanted_0) in zip(found, expected, strict=True):
         torch.testing.assert_close(x, wanted.float(), rtol=1e-3, atol=1e-3)

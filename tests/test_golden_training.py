@@ -235,7 +235,7 @@ def test_validation_measures_the_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_images_shows_the_averaged_weights(tmp_path: Path) -> None:
-    config = config_of(ema_decay=0.9, validation_images=0, pictures_every=5)
+    config = config_of(ema_decay=0.9, validation_images=0, images_every=5)
     state = averaged_state(config)
     own = numbers_of(state.learner)
     shown: list[list[float]] = []
@@ -264,7 +264,7 @@ def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Pat
     state = averaged_state(config)
     look = callbacks.TrainingCallbacks(tmp_path, config, Six(), None, quiet)
     verdicts = []
-    for step, shift in enumerate([0.0, 0.25, 4.0, 5.0, 6.0]):
+    for step, shift in enumerate([0.0, 0.25, 4.0, 5.0, 6.0], 1):
         state.step = step
         state.average = {"matrix": torch.tensor(AVERAGED[:4]).view(2, 2), "vector": torch.tensor(AVERAGED[4:]) + shift}
         verdicts.append(look.on_step_end(state))
@@ -285,11 +285,13 @@ def test_the_best_weights_are_the_averaged_ones_of_the_lowest_loss(tmp_path: Pat
 def test_of_two_validations_that_are_equally_good_the_first_is_kept(tmp_path: Path) -> None:
     state = averaged_state(config_of(ema_decay=0.9, validation_images=6, validate_every=1, patience=5))
     look = callbacks.TrainingCallbacks(tmp_path, state.config, Six(), None, quiet)
-    look.on_step_end(state)
-    first = state.best
     state.step = 1
     look.on_step_end(state)
-    assert [row["step"] for row in look.rows] == [0, 1]
+    first = state.best
+    state.step = 2
+    look.on_step_end(state)
+    assert first
+    assert [row["step"] for row in look.rows] == [1, 2]
     assert look.rows[0]["loss"] == look.rows[1]["loss"]
     assert state.best is first
 
@@ -349,7 +351,7 @@ SETTINGS = {
     "weight_decay": (0.01, (0.0, 1.0)),
     "max_grad_norm": (1.0, (1e-3, 1e3, "log")),
     "ema_decay": (0.999, (0.0, 0.99999)),
-    "precision": ("auto", ("auto", "fp32", "bf16")),
+    "precision": ("auto", ("auto", "fp32", "bf16", "fp16")),
     "checkpointing": (False, None),
     "compile": (False, None),
     "seed": (0, None),
@@ -359,7 +361,8 @@ SETTINGS = {
     "validation_images": (64, (0, 100_000)),
     "validate_every": (250, (1, 1_000_000)),
     "patience": (0, (0, 1000)),
-    "pictures_every": (0, (0, 1_000_000)),
+    "load_best_model_at_end": (True, None),
+    "images_every": (0, (0, 1_000_000)),
     "report_to": ("", None),
 }
 """What an artifact's manifest relies on: of each setting the default, and its span or choices."""
@@ -439,7 +442,7 @@ class Many:
 def test_a_validation_is_the_mean_over_all_its_images_a_few_at_a_time() -> None:
     data = Many()
     learner = Plane()
-    found = callbacks.validation_losses(learner, data, range(70), torch.device("cpu"))
+    found = callbacks.mean_losses(*callbacks.image_losses(learner, data, range(70), torch.device("cpu")))
     each: dict[int, list[float]] = {0: [], 2: [], 4: []}
     for place in range(70):
         x = [place / 10, place % 7 - 3.0]
@@ -574,7 +577,7 @@ def test_a_validation_always_draws_the_same_numbers() -> None:
         def compute_loss(self, batch: Batch) -> Tensor:
             return batch.uniform("timestep")
 
-    found = callbacks.validation_losses(Drawn(), Six(), [4, 1, 0], torch.device("cpu"))
+    found = callbacks.mean_losses(*callbacks.image_losses(Drawn(), Six(), [4, 1, 0], torch.device("cpu")))
     numbers = [uniform_by_hand(0, "timestep", -1, slot) for slot in range(3)]
     expected = {"all": sum(numbers) / 3, EMOTIONS[3]: numbers[0], EMOTIONS[0]: (numbers[1] + numbers[2]) / 2}
     assert found == pytest.approx(expected, rel=1e-6)

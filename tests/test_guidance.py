@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import tiny
 from emoscene.core import seeds
 from emoscene.core.errors import UsageError
+from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning import learner
@@ -79,7 +80,8 @@ def posterior_means(base: DiffusionModel, sampler: str, monkeypatch: pytest.Monk
     condition = asked(*(wish for wish in wishes for _ in range(500)))
     solver = make_scheduler(base, sampler, 50)
     x = latents(len(condition), 2) * solver.init_noise_sigma
-    *_, (x, _) = sample(base, MethodChain([guidance]), condition, None, torch.ones(len(condition)), x, solver)
+    rows = [GenerationParams()] * len(condition)
+    *_, (x, _) = sample(base, MethodChain([guidance]), condition, None, x, solver, rows)
     return [float(part.mean()) for part in x.chunk(len(wishes))]
 
 

@@ -221,9 +221,9 @@ def test_the_command_line_by_hf_endpoint(model, tmp_path):
 
 def test_a_copy_of_the_miniature_on_the_hub_is_known_once_it_is_here(stand_in):
     stand_in.folder = registry.package_folder("bases", "mini") / "weights/base"
-    assert find_spec(NAME).family == ""
+    assert find_spec(NAME).architecture == ""
     base = DiffusionModel.load(NAME)
-    assert (base.spec.family, base.spec.guidance_scale, base.spec.lexicon) == ("mini", 5.0, "mini")
+    assert (base.spec.architecture, base.spec.guidance_scale, base.spec.lexicon) == ("mini", 5.0, "mini")
     assert train.find_recipe("lora", NAME) == train.find_recipe("lora", "mini")
 
 

@@ -47,7 +47,7 @@ class Shades:
             pictures.append(picture.clamp(-1, 1))
             weights.append(torch.eye(8)[index % 8] if index % 16 else torch.zeros(8))
             scenes.append(("up", "down")[index // 8 % 2])
-        found = {"picture": torch.stack(pictures), "weights": torch.stack(weights), "scene": scenes}
+        found = {"image": torch.stack(pictures), "weights": torch.stack(weights), "scene": scenes}
         return {column: found[column] for column in columns}
 
 
@@ -62,7 +62,7 @@ def test_a_judge_learns(target, tmp_path):
     judge = loop.run_training(Judge.from_scratch(small(target=target), None, Shades()), Shades(), settings, tmp_path)
     assert judge.labels == (EMOTIONS if target == "emotion" else ("down", "up"))
     with torch.no_grad():
-        answers = judge.encode(Shades().read(range(64), ["picture"])["picture"])[0].argmax(1)
+        answers = judge.encode(Shades().read(range(64), ["image"])["image"])[0].argmax(1)
     truth = torch.arange(64) % 8 if target == "emotion" else 1 - torch.arange(64) // 8 % 2
     assert (answers == truth).float().mean() > 0.9
 
@@ -96,11 +96,11 @@ def test_a_picture_without_a_label_counts_nothing():
 
 
 def test_blemishes_belong_to_the_sample():
-    whole = augment(batch()["picture"], batch())
+    whole = augment(batch()["image"], batch())
     some = Batch(Shades().read([3, 9], Judge.columns), 0, 0, [3, 9])
-    assert torch.equal(augment(some["picture"], some), whole[[3, 9]])
+    assert torch.equal(augment(some["image"], some), whole[[3, 9]])
     other = batch(step=1)
-    assert not torch.equal(augment(other["picture"], other), whole)
+    assert not torch.equal(augment(other["image"], other), whole)
     assert whole.abs().max() <= 1
 
 

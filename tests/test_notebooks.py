@@ -16,7 +16,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SMALL = {"STEPS": "2", "IMAGES": "64", "SEEDS": "0:1", "INFERENCE_STEPS": "2"}
 # How many images each shows; controls show one at once.
-IMAGES = {"01": 1 + 4 + 1, "02": 1, "03": 3 * (3 + 1), "04": 1, "05": 1 + 3 + 1 + 2}
+IMAGES = {"01": 1 + 4 + 1, "02": 1, "03": 3 * (3 + 1), "04": 1, "05": 1 + 3 + 1 + 2, "06": 0}
 MAX_BYTES = 1_500_000  # of all notebooks
 MACHINE = re.compile(r"/(home|root|tmp|work|Users|usr)/|[A-Z]:\\\\|\bms\b|[0-9] s(econds)?\b|━|u001b")
 """Absolute paths, timings and progress bars."""
@@ -27,8 +27,8 @@ def cells(path, kind="code"):
     return ["".join(cell["source"]) for cell in found if cell["cell_type"] == kind]
 
 
-def test_there_are_five_and_each_opens_with_its_title():
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+def test_there_are_six_and_each_opens_with_its_title():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
     assert all(cells(path, "markdown")[0].startswith("# ") for path in NOTEBOOKS)
 
 
@@ -70,6 +70,13 @@ def test_the_strength_of_an_edit_is_the_default_and_its_neighbours():
     low, default, high = sorted(ast.literal_eval(re.search(r"for strength in (\(.*\)):", loop)[1]))
     assert low < default == DEFAULT_STRENGTH < high
     assert f'slider("strength", {DEFAULT_STRENGTH}, ' in sliders
+
+
+def test_the_first_adapter_says_what_it_skips_where_there_is_no_gpu():
+    notebook = json.loads((FOLDER / "06_first_adapter.ipynb").read_text(encoding="utf8"))
+    said = "".join("".join(output["text"]) for cell in notebook["cells"] for output in cell.get("outputs", []))
+    assert said.count("Skipped: ") == 4
+    assert "(estimated)" in said
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from PIL import Image
 
 from emoscene.core import images
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import contact_sheet, open_image, read_params, save_image, to_upright_rgb
+from emoscene.core.image_files import MAX_MEGABYTES, to_upright_rgb
+from emoscene.core.images import contact_sheet, open_image, read_params, save_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import emotion_weights
 from emoscene.pipeline.image_inputs import ImageInputs
@@ -128,7 +129,9 @@ MISTYPED = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + WORDY + SIDEWAYS + bytes(4)
 def test_damaged_exif_is_refused_in_words(tmp_path, exif, ending):
     file = tmp_path / f"a.{ending}"
     painted().save(file, exif=exif)
-    with pytest.raises(UsageError, match=rf"a\.{ending} cannot be used \(its EXIF data is damaged\): save it anew"):
+    with pytest.raises(
+        UsageError, match=rf"a\.{ending} cannot be read as an image \(its EXIF data is damaged\): save it anew"
+    ):
         open_image(file)
     with Image.open(file) as image, pytest.raises(UsageError, match="the image cannot be used"):
         ImageInputs(None).register(image)
@@ -156,9 +159,9 @@ def spoil(path, what):
         painted(64, 64).save(path, "PNG")
         path.write_bytes(path.read_bytes()[:-3000])
     elif what == "heavy":
-        path.write_bytes(b"\0" * (images.MAX_MEGABYTES * 2**20 + 1))
+        path.write_bytes(b"\0" * (MAX_MEGABYTES * 2**20 + 1))
     elif what == "wide":
-        Image.new("1", (6000, 5000)).save(path, "PNG")
+        Image.new("1", (8000, 8000)).save(path, "PNG")
     elif what == "bomb":
         Image.new("1", (20000, 20000)).save(path, "PNG")
 

@@ -7,6 +7,8 @@ import ast
 import errno
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
@@ -16,37 +18,18 @@ import pytest
 
 import tiny
 from emoscene.cli import main
-from emoscene.core import run_dir
-from emoscene.core.errors import UsageError
+from emoscene.core import paths, progress, run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.images import name_files
+from emoscene.core.params import GenerationParams
 from emoscene.diffusion import loras
 from emoscene.exports import artifact
 from emoscene.learning import precision
 from emoscene_mini.world1 import render_pool
+from posix_removal import CALLS, MODULES
 
 SRC = Path(__file__).parent.parent / "src"
 FILES = sorted(SRC.rglob("*.py"))
-OF_OS = """
-O_CLOEXEC O_DIRECTORY O_NOFOLLOW WNOHANG chown chroot ctermid fchdir fchmod fchown fdatasync fork forkpty getegid
-geteuid getgid getgroups getloadavg getpgid getpgrp getpriority getsid getuid initgroups kill killpg lchown link
-memfd_create mkfifo mknod nice openpty posix_fadvise posix_fallocate posix_spawn pread pwrite readlink
-sched_getaffinity sched_setaffinity sched_yield sendfile setegid seteuid setgid setpgid setpriority setsid setuid
-statvfs symlink sync sysconf ttyname uname wait wait3 wait4 waitid
-"""
-OF_SIGNAL = """
-SIGALRM SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1
-SIGUSR2 SIGWINCH alarm getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigtimedwait
-sigwait sigwaitinfo
-"""
-MODULES = {"crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline", "resource", "spwd", "syslog"}
-MODULES |= {"termios", "tty"}
-CALLS = {
-    "os": set(OF_OS.split()),
-    "signal": set(OF_SIGNAL.split()),
-    "socket": {"AF_UNIX", "SO_REUSEPORT", "socketpair"},
-    "time": {"clock_settime", "pthread_getcpuclockid", "tzset"},
-    "select": {"epoll", "kqueue", "poll"},
-}
-TAKEN = ["sched_getaffinity", "killpg", "getuid", "geteuid", "symlink", "getloadavg", "nice"]  # shutil needs the rest
 METHODS = {"symlink_to", "hardlink_to", "lchmod"}  # of a Path
 KEYWORDS = {"preexec_fn", "start_new_session", "pass_fds", "process_group", "umask"}  # of subprocess
 STARTS = {"fork", "forkserver"}  # of multiprocessing
@@ -86,9 +69,16 @@ def find_local_text(tree: ast.AST) -> list[str]:
         text = text or (name in {"run", "Popen", "check_output"} and bool(given & {"text", "universal_newlines"}))
         if text and "encoding" not in given:
             found.append(f"line {node.lineno}: {name} without an encoding")
-        if name == "write_text" and "newline" not in given:
-            found.append(f"line {node.lineno}: write_text without a newline")
+        writes = name == "write_text" or (name == "open" and opens_text(node) and writes_file(node))
+        if writes and "newline" not in given:
+            found.append(f"line {node.lineno}: {name} without a newline")
     return found
+
+
+def writes_file(call: ast.Call) -> bool:
+    """Whether a call of `open` is given a mode that writes."""
+    values = [getattr(argument, "value", None) for argument in call.args]
+    return any(isinstance(value, str) and set(value) & set("wax") and set(value) <= set("rwax+t") for value in values)
 
 
 def opens_text(call: ast.Call) -> bool:
@@ -135,6 +125,8 @@ def test_the_reader_of_the_sources_finds_names(line: str) -> None:
         "path.write_text(text, encoding='utf8')",
         "open(path)",
         "path.open('w')",
+        "path.open('w', encoding='utf8')",
+        "open(path, 'a', encoding='utf8')",
         "subprocess.run(words, text=True)",
     ],
 )
@@ -143,63 +135,23 @@ def test_the_reader_of_the_sources_finds_local_text(line: str) -> None:
 
 
 WITHOUT_POSIX = """
-import builtins, errno, fcntl, importlib.util, json, os, shutil, signal, sys
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil, torch
-import emoscene.training.train  # and with it all packages that it needs, which know Windows by themselves
+import posix_removal
 
-for name in [name for name in sys.modules if name.startswith("emoscene")]:
-    del sys.modules[name]
-
-base, data, out = sys.argv[1:]
-opened, replaced, flushed, flags = os.open, os.replace, os.fsync, fcntl.fcntl
-
-def open_file(path, *options, **named):
-    if isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-    return opened(path, *options, **named)
-
-def flush(handle):
-    if flags(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-        raise OSError(errno.EBADF, "Bad file descriptor")
-    flushed(handle)
-
-def replace(source, target, **named):
-    if os.path.isdir(target):
-        raise PermissionError(errno.EACCES, "Access is denied", str(source), 5, str(target))
-    replaced(source, target, **named)
-
-os.open, os.fsync, os.replace = open_file, flush, replace
-shutil._use_fd_functions = False
-absent, imported, sought = set(json.loads(os.environ["MODULES"])), builtins.__import__, importlib.util.find_spec
-
-def ours(depth):
-    return sys._getframe(depth).f_globals.get("__name__", "").startswith("emoscene")
-
-def import_module(name, *options, **named):
-    if name in absent and ours(2):
-        raise ModuleNotFoundError("No module named " + name)
-    return imported(name, *options, **named)
-
-def find_spec(name, *options):
-    return None if name in absent and ours(2) else sought(name, *options)
-
-builtins.__import__, importlib.util.find_spec = import_module, find_spec
-for name in json.loads(os.environ["SIGNALS"]):
-    delattr(signal, name)
-for name in json.loads(os.environ["CALLS"]):
-    delattr(os, name)
-torch.ops.mkldnn = SimpleNamespace()
-
+posix_removal.take_away()
+import torch
 import emoscene
 from emoscene.learning import precision
 from emoscene.data.preparation import prepare
 
+base, data, out = sys.argv[1:]
+assert precision.resource is None
+assert not hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
 precision.STATUS = Path("/nowhere")
 prepare("mini", out=data, limit=24, base=base, workers=0, on_message=str)
-words = dict(data=data, base=base, steps=2, batch_size=2, rank=2, checkpoint_every=1, on_message=str)
+words = dict(data=data, base=base, steps=3, batch_size=4, validate_every=2, checkpoint_every=1, on_message=str)
 emoscene.train("lora", out=out, **words, dry_run=True)
 print(emoscene.train("lora", out=out, **words))
 """
@@ -207,17 +159,92 @@ print(emoscene.train("lora", out=out, **words))
 
 def test_training_runs_where_posix_is_not(tmp_path: Path) -> None:
     base = tiny.make(tmp_path / "base")
-    names = {
-        "MODULES": sorted(MODULES),
-        "SIGNALS": sorted(name for name in CALLS["signal"] if name.startswith("SIG") and name != "SIGCHLD"),
-        "CALLS": TAKEN,
-    }
-    environment = {**os.environ, **{key: json.dumps(value) for key, value in names.items()}}
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path)
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     line = [sys.executable, "-c", WITHOUT_POSIX, *map(str, (base, tmp_path / "data", tmp_path / "out"))]
-    done = subprocess.run(line, env=environment, capture_output=True, encoding="utf8")
+    done = subprocess.run(line, env=environment, capture_output=True, encoding="utf8", cwd=Path(__file__).parent)
     assert done.returncode == 0, done.stderr[-3000:]
     assert run_dir.read_manifest(tmp_path / "out", "artifact")["state"] == "done"
+
+
+TAKEN = [
+    "import fcntl",
+    "import importlib; importlib.import_module('resource')",
+    "import signal; signal.SIGTERM",
+    "from os import fork",
+    "import os; os.open('.', os.O_RDONLY)",
+    "import os; os.fsync(os.open('file', os.O_RDONLY))",
+    "import os; os.mkdir('a'); os.mkdir('b'); os.replace('a', 'b')",
+]
+FOR_ALL = TAKEN[-1:]  # pathlib calls it for everybody
+TRY = """
+import json, os, shutil, subprocess, sys
+
+import posix_removal
+
+def list_missed(name):
+    missed = []
+    for line in json.loads(sys.argv[1]):
+        try:
+            exec(line, {"__name__": name})
+        except (ImportError, AttributeError, OSError):
+            missed.append(line)
+        for folder in ("a", "b"):
+            shutil.rmtree(folder, ignore_errors=True)
+    return missed
+
+if len(sys.argv) == 2:
+    posix_removal.take_away()
+print(json.dumps([list_missed("emoscene.invented"), list_missed("somebody")]))
+if len(sys.argv) == 2:
+    subprocess.run([sys.executable, *sys.orig_argv[1:], "child"], check=True)
+"""
+
+
+def test_what_is_taken_away_is_missed_by_emoscene_alone(tmp_path: Path) -> None:
+    """Here, and in a Python that is started from here."""
+    (tmp_path / "file").write_bytes(b"")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    line = [sys.executable, "-c", TRY, json.dumps(TAKEN)]
+    done = subprocess.run(line, env=environment, capture_output=True, encoding="utf8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(found) for found in done.stdout.splitlines()] == [[TAKEN, FOR_ALL]] * 2
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "docs", "notebooks"])
+def test_every_system_can_hold_the_files(folder: str) -> None:
+    """No two names differ only in case, none is reserved or too long, none holds a letter that Windows refuses."""
+    root = SRC.parent
+    names = [path.relative_to(root) for path in (root / folder).rglob("*") if "__pycache__" not in path.parts]
+    assert len({name.as_posix().casefold() for name in names}) == len(names)
+    for name in names:
+        assert not paths.fault_of_name(name.as_posix()), name
+        assert name.as_posix().isascii(), name
+        assert not re.search(r'[<>:"|?*]|[. ]$', name.name), name
+        assert len(name.as_posix()) < 160, name
+
+
+@pytest.mark.parametrize("name", ["CON", "nul.png", "a/aux.jpg", "COM1", "a/lpt9.tar.gz", "prn .png", "con./b.png"])
+def test_a_name_that_windows_keeps_for_itself_is_refused_everywhere(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EmosceneError, match="Windows keeps for itself"):
+        paths.resolve_inside(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["icon.png", "con-0001.png", "a/com10.jpg", "console/nullable.png"])
+def test_a_name_that_only_resembles_one_is_not(name: str, tmp_path: Path) -> None:
+    assert paths.resolve_inside(tmp_path, name) == tmp_path / name
+
+
+def test_files_of_images_differ_in_more_than_case() -> None:
+    rows = [GenerationParams(emotion_image=name, seed=1) for name in ("Lake.png", "lake.png", "LAKE.png")]
+    files = [row.file for row in name_files(rows)]
+    assert files == ["like-Lake-0001.png", "like-lake-0001-2.png", "like-LAKE-0001-3.png"]
+
+
+def test_interrupts_are_deferred_without_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGTERM")
+    with progress.defer_interrupts() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
 
 
 def test_memory_is_told_without_getrusage(monkeypatch: pytest.MonkeyPatch) -> None:

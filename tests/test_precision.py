@@ -50,8 +50,8 @@ def play_cpu(monkeypatch: pytest.MonkeyPatch, machine: str = "x86_64", onednn: b
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: own == "amx")
 
 
-@pytest.mark.parametrize(("native", "kind"), [(True, "bf16"), (False, "fp32")])
-def test_a_gpu_that_only_imitates_bf16_is_not_asked_for_it(
+@pytest.mark.parametrize(("native", "kind"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_that_only_imitates_bf16_computes_in_fp16(
     native: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
@@ -116,7 +116,7 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
         "batch_size": 4,
         "rank": 2,
         "validate_every": 3,
-        "pictures_every": 3,
+        "images_every": 3,
         "ema_decay": 0.0,
         "lr": 1e-3,
     }
@@ -129,9 +129,41 @@ def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, t
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
 
 
-def test_fp16_is_refused_in_one_sentence(base: str, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no precision 'fp16': did you mean 'bf16'"):
-        emoscene.train("lora", data=data, base=base, out=tmp_path / "out", precision="fp16", on_message=str)
+def test_fp16_is_refused_on_a_cpu_in_one_sentence(base: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="precision=fp16 is for GPUs: leave it out, or give bf16"):
+        emoscene.train("guidance", data=data, base=base, out=tmp_path / "out", precision="fp16", on_message=str)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cpu_generates_in_bf16_where_the_unet_is_wide_and_it_has_instructions(
+    base: str, cpu: functools.partial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu(own="avx512_bf16")
+    assert device.load_model(base, "cpu").dtype == torch.float32, "this UNet is narrow"
+    monkeypatch.setattr(device, "WIDE", 32)
+    wide = device.load_model(base, "cpu")
+    assert wide.dtype == wide.unet.dtype == wide.text_encoder.dtype == torch.bfloat16
+    assert wide.vae.dtype == torch.float32
+    assert torch.isfinite(wide.decode_in_float32(torch.zeros(1, 4, 8, 8))).all()
+    assert wide.vae.dtype == torch.float32
+    assert device.load_model(base, "cpu", "float32").dtype == torch.float32, "as asked"
+    cpu(own="")
+    assert device.load_model(base, "cpu").dtype == torch.float32, "bf16 would be imitated"
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_eps_from_another_prediction_is_finite_in_half_precision(
+    prediction: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """At the first timesteps 1 - alphabar is .00085: in bf16 alphabar rounds to 1, and the division is by zero."""
+    folder = str(tiny.make(tmp_path / "base", prediction))
+    half, single = DiffusionModel.load(folder, dtype=dtype), DiffusionModel.load(folder)
+    x_t, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    found = half.predict_noise(x_t, t, half.encode_condition(["a dog"] * 2))
+    expected = single.predict_noise(x_t, t, single.encode_condition(["a dog"] * 2))
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def compile_without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

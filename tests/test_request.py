@@ -1,6 +1,8 @@
 """One list of a generation's parameters, what is derived from it, and the rows that older versions wrote."""
 
+import ast
 import dataclasses
+import inspect
 import json
 import shutil
 import subprocess
@@ -15,7 +17,7 @@ import emoscene
 import tiny
 from emoscene.cli.app import read_call
 from emoscene.cli.verbs import load_verb
-from emoscene.core import request
+from emoscene.core import request, typed_words
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.migration import VERSION, migrate_row, migrate_scores
@@ -100,11 +102,11 @@ def test_the_typed_keywords_are_those_of_the_request(tmp_path: Path) -> None:
     file = tmp_path / "request.py"
     shutil.copy(request.__file__, file)
     before = file.read_text(encoding="utf8")
-    assert request.typed_words() in before, "run python -m emoscene.core.request"
-    request.write_typed_words(file)
+    assert typed_words.typed_words() in before, "run python -m emoscene.core.typed_words"
+    typed_words.write_typed_words(file)
     assert file.read_text(encoding="utf8") == before
     file.write_text(before.replace("    negative_prompt: str\n    emotion:", "    emotion:"), encoding="utf8")
-    request.write_typed_words(file)
+    typed_words.write_typed_words(file)
     assert file.read_text(encoding="utf8") == before
 
 
@@ -203,6 +205,30 @@ def test_generate_tells_the_neighbour_too(pipe: EmotionPipeline, tmp_path: Path)
     assert issubclass(UsageError, ValueError) and issubclass(EmosceneError, RuntimeError)
 
 
+def test_evaluate_tells_the_neighbour_too(tmp_path: Path) -> None:
+    """Before anything is loaded: of its own arguments, of the parameters of a generation, and of settings."""
+    for word, sentence in (
+        ("promts", "no argument 'promts': did you mean 'prompts'"),
+        ("emotion_scal", "did you mean 'emotion_scale'"),
+        ("classifier_scal", "did you mean 'classifier_scale'"),
+        ("steps", "its name is 'num_inference_steps'"),
+        ("away", "'away' is now called 'suppression_scale'"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            emoscene.evaluate(out=tmp_path / "out", base="nowhere", **{word: 1})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_stub_has_the_arguments_of_each_function() -> None:
+    stub = ast.parse(Path(emoscene.__file__).with_suffix(".pyi").read_text(encoding="utf8"))
+    functions = [node for node in stub.body if isinstance(node, ast.FunctionDef)]
+    assert {node.name for node in functions} == {"load", "generate", "evaluate", "demo", "mini"}
+    for node in functions[:3]:
+        arguments = inspect.signature(getattr(emoscene, node.name)).parameters
+        rest = {name for name, one in arguments.items() if one.kind is one.VAR_KEYWORD} | {"emotion"}
+        assert {one.arg for one in [*node.args.args, *node.args.kwonlyargs]} == set(arguments) - rest
+
+
 SCRIPT = """
 import emoscene
 
@@ -215,6 +241,8 @@ emoscene.load("mini", methd="lora")
 pipe("a lake", emotoin="awe")
 emoscene.generate("a lake", cfg=3.0)
 emoscene.train("lora", data="prepared", out="runs/lora", steps=900)
+emoscene.evaluate(out="scores", method="lora", num_inference_steps=3, settings={"conditioning_share": 0.5})
+emoscene.evaluate(out="scores", promts="prompts.txt")
 """
 
 
@@ -228,4 +256,18 @@ def test_a_users_script_is_checked_by_mypy(tmp_path: Path) -> None:
     lines = [line for line in done.stdout.splitlines() if line.startswith("script.py")]
     errors = [line for line in lines if ": error:" in line]
     assert "EmotionPipeline" in next(line for line in lines if "Revealed type" in line), done.stdout
-    assert [int(line.split(":")[1]) for line in errors] == [9, 10, 11], done.stdout + done.stderr
+    assert [int(line.split(":")[1]) for line in errors] == [9, 10, 11, 14], done.stdout + done.stderr
+
+
+def test_a_call_may_draw_its_seed_and_an_image_has_one(monkeypatch):
+    seeds = {GenerationRequest(seed=-1, num_images_per_prompt=2).seed for _ in range(4)}
+    assert len(seeds) > 1 and min(seeds) >= 0
+    monkeypatch.setattr(request.secrets, "randbelow", lambda count: count - 1)
+    assert GenerationRequest(seed=-1, num_images_per_prompt=2).seed == request.LAST_SEED - 1
+    with pytest.raises(UsageError, match="seed=-1 is out of range: it goes from 0"):
+        GenerationParams(seed=-1)
+    with pytest.raises(UsageError, match="seed=-1 is out of range: it goes from 0"):
+        request.read_seed_list([-1])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="another seed in each of several processes"):
+        GenerationRequest(seed=-1)

@@ -21,6 +21,14 @@ def test_whole_numbers_of_any_make_are_the_same_word():
         seeds.derive_seed(0, 1.5)
 
 
+def test_many_seeds_are_those_of_one_by_one():
+    numbers = [0, 3, np.int64(70000)]
+    found = seeds.derive_seeds(7, "noise", 5, last=numbers)
+    assert found == [seeds.derive_seed(7, "noise", 5, number) for number in numbers]
+    with pytest.raises(TypeError):
+        seeds.derive_seeds(0, "noise", last=[1.5])
+
+
 def test_streams_repeat_and_differ():
     assert seeds.numpy_generator(1, "x").random(4).tolist() == seeds.numpy_generator(1, "x").random(4).tolist()
     assert seeds.numpy_generator(1, "x").random() != seeds.numpy_generator(1, "y").random()

@@ -79,8 +79,8 @@ def everything(source):
 def test_each_layout_becomes_a_set_that_trains(world, base, tmp_path, name):
     out = prepare(name, root=world[name], out=tmp_path / "prepared", base=base, split="roles", workers=0)
     data = PreparedDataset(out, "methods")
-    rows = data.read(range(3), ["latent", "weights", "caption", "caption_long", "picture"])
-    assert rows["latent"].shape == (3, 4, 8, 8) and rows["picture"].shape == (3, 3, 64, 64)
+    rows = data.read(range(3), ["latent", "weights", "caption", "caption_long", "image"])
+    assert rows["latent"].shape == (3, 4, 8, 8) and rows["image"].shape == (3, 3, 64, 64)
     assert all(rows["caption"]) and all(rows["caption_long"])
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["refused"] == 0 and manifest["pictures"] == len(PreparedDataset(out)) == sum(

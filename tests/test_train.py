@@ -110,7 +110,7 @@ def test_a_run_that_version_0_1_began_goes_on(data: Path, base: str, tmp_path: P
 )
 def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: str, tmp_path: Path) -> None:
     cls = registry.load_plugin("methods", name)
-    own = {"steps": 8, "validate_every": 3, "pictures_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
+    own = {"steps": 8, "validate_every": 3, "images_every": 5, "patience": 9, "rank": 2 if name == "lora" else None}
     if "vector" in cls.columns:
         data = prepare("mini", out=tmp_path / "seen", limit=24, base=base, workers=0, emotion_clip=CLIP, on_message=str)
 
@@ -202,11 +202,11 @@ def test_it_stops_early_and_keeps_the_best(
     figures = iter([3.0, 1.0, 2.0, 2.0, 9.0])
     kept: list[torch.Tensor] = []
 
-    def found(learner: Learner, *rest: object) -> dict[str, float]:
+    def found(learner: Learner, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
         kept.append(next(iter(learner.trainable.values())).detach().clone())
-        return {"all": next(figures)}
+        return torch.full((2,), next(figures)), torch.zeros(2)
 
-    monkeypatch.setattr(callbacks, "validation_losses", found)
+    monkeypatch.setattr(callbacks, "image_losses", found)
     told: list[str] = []
     out = train(
         data,
@@ -234,7 +234,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(data: Path, base: str, 
     out = train(data, tmp_path / "out", base, dry_run=True, steps=1000, on_message=told.append)
     assert out == tmp_path / "out"
     assert sorted(tmp_path.rglob("*")) == before
-    assert [line.partition(":")[0] for line in told] == ["steps", "memory", "disk", "time"]
+    assert [line.partition(":")[0] for line in told] == ["steps", "memory", "disk", "time", "take care"]
     pictures = len(PreparedDataset(data, "methods"))
     assert told[0] == f"steps: 1000 of 4, {4000 / pictures:.1f} times {pictures} images"
 

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from torch import Tensor
 
 import tiny
 from emoscene.core import config as configs
-from emoscene.core import registry, run_dir
+from emoscene.core import registry, run_dir, seeds
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.data import batches
+from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch
 from emoscene.learning.optimizers import schedule_rate
@@ -326,7 +329,7 @@ def test_prodigy_resumes_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in registry.list_names("recipes") if name not in ("fast", "best")])
 def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
-    learner = name.removesuffix("_sd15").removesuffix("_mini")
+    learner = name.removesuffix("_sd15").removesuffix("_mini").removesuffix("_clip_probe")
     kind = "methods" if learner in registry.list_names("methods") else "encoders"
     known = {
         option.name for option in [*registry.list_options(kind, learner), *registry.list_room_options("training/state")]
@@ -337,3 +340,47 @@ def test_a_recipe_says_how_what_it_costs_and_what_to_expect(name: str) -> None:
     header = [line for line in registry.source_file("recipes", name).read_text().splitlines() if line.startswith("#")]
     assert any(f"`emoscene train {learner} " in line for line in header)
     assert {"# Cost", "# Expect"} <= {line.partition(":")[0] for line in header}
+
+
+def test_noise_is_drawn_by_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every random number of a step of `guidance` comes from a thread that reads ahead, and is the one asked for."""
+    cls = registry.load_plugin("methods", "guidance")
+    learner = cls.from_scratch(cls.Config(width=16), DiffusionModel.load(str(tiny.make(tmp_path))))
+    plain, threads, derive = [], set(), seeds.derive_seeds
+    for step in range(3):
+        batch = Batch(tiny.columns(6), FAST.seed, step, range(6))
+        plain.append((batch.normal("noise", 4, 8, 8), batch.timesteps()))
+
+    def derive_seeds(seed: int, *words: str | int, last: Iterable[int]) -> list[int]:
+        if words[0] in ("noise", "timestep"):
+            threads.add(threading.current_thread())
+        return derive(seed, *words, last=last)
+
+    monkeypatch.setattr(seeds, "derive_seeds", derive_seeds)
+    asked: list[Batch] = []
+    compute = cls.compute_loss
+    monkeypatch.setattr(cls, "compute_loss", lambda self, batch: asked.append(batch) or compute(self, batch))
+    config = configs.replace_fields(FAST, {"steps": 3, "micro_batch_size": 4})
+    for _ in loop.train_steps(TrainingState(learner, config), tiny.Columns(6), config):
+        pass
+    assert threads
+    assert threading.main_thread() not in threads
+    assert [len(batch) for batch in asked] == [4, 2] * 3
+    for step, (noise, times) in enumerate(plain):
+        parts = asked[2 * step : 2 * step + 2]
+        assert torch.equal(torch.cat([part.normal("noise", 4, 8, 8) for part in parts]), noise)
+        assert torch.equal(torch.cat([part.timesteps() for part in parts]), times)
+
+
+def test_a_sample_draws_the_same_alone_and_in_any_batch() -> None:
+    """To the bit what torch's own functions draw from the sample's generator."""
+    batch = Batch({}, 3, 7, [0, 2, 5])
+    for place, slot in enumerate(batch.slots):
+        draw = seeds.torch_generator(3, "offset", 7, slot)
+        assert torch.equal(batch.normal("offset", 1)[place], torch.randn(1, generator=draw))
+        draw = seeds.torch_generator(3, "noise", 7, slot)
+        assert torch.equal(batch.normal("noise", 4, 6, 5)[place], torch.randn(4, 6, 5, generator=draw))
+        draw = seeds.torch_generator(3, "timestep", 7, slot)
+        assert torch.equal(batch.uniform("timestep")[place], torch.rand((), generator=draw))
+        alone = Batch({}, 3, 7, [slot])
+        assert torch.equal(alone.normal("noise", 4, 6, 5)[0], batch.normal("noise", 4, 6, 5)[place])

@@ -93,7 +93,7 @@ def test_a_sheet_has_three_captions_without_and_with_each_emotion(
     sheets: list[Any] = []
     monkeypatch.setattr(train_verb, "contact_sheet", lambda lines, columns: sheets.append((lines, columns)) or lines)
     method = tiny.made("lora", base)
-    job = SimpleNamespace(config=config_of(pictures_every=2), name="lora", backbone=base, data=Captions())
+    job = SimpleNamespace(config=config_of(images_every=2), name="lora", backbone=base, data=Captions())
     paint = train_verb.make_sheet_generator(job, method, None)
     paint()
     expected = []
@@ -108,9 +108,9 @@ def test_a_sheet_has_three_captions_without_and_with_each_emotion(
     assert [[image.getpixel((0, 0))[0] for image in line] for line in lines] == [
         list(range(first, first + 9)) for first in (1, 10, 19)
     ]
-    job.config = config_of(pictures_every=0)
+    job.config = config_of(images_every=0)
     assert train_verb.make_sheet_generator(job, method, None) is None
-    job.config = config_of(pictures_every=2)
+    job.config = config_of(images_every=2)
     with pytest.raises(UsageError, match="lora generates no images"):
         train_verb.make_sheet_generator(job, torch.nn.Linear(1, 1), None)
 
@@ -168,7 +168,9 @@ def test_what_checkpoints_take_by_hand() -> None:
     weights, trained = 15 * 4, 10 * 4
     cases = [((0.0, 0, 1), 2), ((0.9, 0, 1), 3), ((0.0, 3, 1), 3), ((0.9, 3, 4), 4)]
     for (decay, patience, kept), copies in cases:
-        config = config_of(ema_decay=decay, patience=patience, checkpoints_total_limit=kept)
+        config = config_of(
+            ema_decay=decay, patience=patience, checkpoints_total_limit=kept, load_best_model_at_end=False
+        )
         assert dry_run.estimate_disk(Two(), config) == ((kept + 1) * (weights + copies * trained), 15 * 2)
 
 

@@ -24,7 +24,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
-from emoscene.web import form
+from emoscene.web import form, read_password, session
 from emoscene.web.form import check_budget, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 from emoscene.web.session import PREVIEW_SIDE, Session, Verdict
@@ -86,7 +86,7 @@ def picture(path, wide=80, high=48):
         ({"emotion_scale": 101}, "out of range"),
         ({"emotion_scale": "nan"}, "is off"),
         ({"guidance_scale": 10**400}, "is off"),
-        ({"seed": -1}, "out of range"),
+        ({"seed": -2}, "out of range"),
         ({"seed": 1.5}, "is off"),
         ({"num_images_per_prompt": 10**7}, "out of range"),
         ({"width": 10**7}, "out of range"),
@@ -187,6 +187,21 @@ def test_a_picture_felt_anew_keeps_its_framing_and_is_let_go(studio, tmp_path):
         studio.edit(dataclasses.replace(WISH, prompt=""), picture(tmp_path / "lake.png"))
 
 
+def test_a_method_may_be_sent_as_text():
+    assert calls.join_methods("lora") == "lora"
+    assert calls.join_methods(["lora", "guidance"]) == "lora+guidance"
+    assert calls.join_methods(None) == calls.join_methods([]) == "none"
+
+
+def test_the_least_recently_used_pipeline_is_dropped(studio, monkeypatch):
+    monkeypatch.setattr(session, "MAX_PIPELINES", 2)
+    monkeypatch.setattr(studio, "pipes", {})
+    monkeypatch.setattr(session, "load", lambda base, method, adapter: method)
+    for method in ("none", "prompt", "none", "prompt+none"):
+        assert studio.pipe(method) == method
+    assert list(studio.pipes) == ["none", "prompt+none"]
+
+
 def test_a_judge_reads_every_picture(studio, tmp_path):
     [read] = studio.judge([picture(tmp_path / "a.png"), picture(tmp_path / "b.png", 40, 40)]).values()
     assert [sum(one.likely.values()) for one in read] == pytest.approx([1, 1], abs=1e-5)
@@ -250,6 +265,7 @@ def test_a_base_in_one_file_has_no_checker_and_that_is_said(folder, tmp_path, mo
     (file := tmp_path / "one.safetensors").write_bytes(b"weights")
     parts = loading.load_parts
     monkeypatch.setattr(loading, "load_parts", lambda place, dtype: parts(folder, dtype))
+    monkeypatch.setattr("emoscene.web.session.check_call", lambda base, **given: None)
     studio = Session(str(file))
     [(row, _)] = last(studio.generate(WISH)).finished
     assert row.settings == {"safety_checker": "absent"}
@@ -511,6 +527,21 @@ def test_a_missing_extra_and_a_taken_port_are_said(monkeypatch):
     monkeypatch.setattr("emoscene.web.find_spec", lambda name: None)
     with pytest.raises(EmosceneError, match=r"pip install 'emoscene\[web\]'"):
         emoscene.web(port=0)
+
+
+def test_a_password_may_stand_in_a_file(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("correct horse\n# of the page\n", encoding="utf8")
+    assert read_password(None, file) == "correct horse"
+    assert (read_password("staple", None), read_password(None, None)) == ("staple", None)
+    file.write_text("\n", encoding="utf8")
+    for words, sentence in (
+        (("staple", file), "--password and --password-file"),
+        ((None, file), "password is empty, and would"),
+        ((None, tmp_path / "nowhere"), "cannot be read"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            read_password(*words)
 
 
 def test_a_password_stands_before_the_page_and_its_calls(studio):

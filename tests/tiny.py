@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoscene.core import registry
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.diffusion.loading import PIPELINE
+from emoscene.diffusion.families.sd1 import PIPELINE
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.judge import Judge
 from emoscene.learning import learner as learners
@@ -73,6 +73,20 @@ def columns(count: int = 4) -> dict:
         "caption": ["a dog"] * count,
         "caption_long": ["a dog, at night"] * count,
     }
+
+
+class Columns:
+    """As many samples as data to read from."""
+
+    def __init__(self, count: int) -> None:
+        self.every = columns(count)
+
+    def __len__(self) -> int:
+        return len(self.every["caption"])
+
+    def read(self, indices: list[int], names: tuple[str, ...]) -> dict:
+        """The named columns of some rows; the rows of a batch in the order of their numbers."""
+        return {name: self.every[name][: len(indices)] for name in names}
 
 
 def batch(step: int = 0, count: int = 4) -> Batch:

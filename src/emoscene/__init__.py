@@ -1,4 +1,4 @@
-"""emoscene: words and an emotion in, pictures out.
+"""emoscene: words and an emotion in, images out.
 
     import emoscene
 
@@ -32,6 +32,7 @@ MODULES = {
     "doctor": "cli.doctor",
     "web": "web",
     "ls": "cli.help",
+    "clean": "cli.storage",
     "show": "cli.help",
 }
 """Where each function lives. `web` is a package as well, and callable: the package itself is the verb."""
@@ -48,8 +49,8 @@ def __getattr__(name: str) -> Any:
     if name not in MODULES:
         return _load_verb(name)
     room = import_module(f"emoscene.{MODULES[name]}")
-    found: Any = room if MODULES[name] == name else getattr(room, name)
-    return _with_recipe(name, found) if name in RECIPES else found
+    verb: Any = room if MODULES[name] == name else getattr(room, name)
+    return _with_recipe(name, verb) if name in RECIPES else verb
 
 
 def _load_verb(name: str) -> Any:
@@ -70,10 +71,10 @@ def _with_recipe(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         options, settings = import_module("emoscene.cli.calls").read_recipe(name, str(recipe)) if recipe else ({}, {})
         return verb(*words, **{**settings, **options, **given})
 
-    told = signature(verb)
-    *first, rest = told.parameters.values()
+    own = signature(verb)
+    *first, rest = own.parameters.values()
     extra = Parameter("recipe", Parameter.KEYWORD_ONLY, default=None, annotation="str | Path | None")
-    call.__signature__ = told.replace(parameters=[*first, extra, rest])  # type: ignore[attr-defined]
+    call.__signature__ = own.replace(parameters=[*first, extra, rest])  # type: ignore[attr-defined]
     return call
 
 

@@ -1,6 +1,6 @@
 """What the package offers, typed: each verb is looked up when it is first used, which a type checker cannot follow."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -9,10 +9,10 @@ import torch
 from emoscene.cli.doctor import doctor as doctor
 from emoscene.cli.help import ls as ls
 from emoscene.cli.help import show as show
-from emoscene.core.request import GenerationWords
+from emoscene.core.request import EvaluationWords, GenerationWords
 from emoscene.data.preparation import prepare as prepare
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.evaluation.evaluate import evaluate as evaluate
+from emoscene.evaluation.generate import Prompt
 from emoscene.exports.export import export as export
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.reporting.page import report as report
@@ -54,6 +54,33 @@ def generate(
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     **asked: Unpack[GenerationWords],
+) -> Path: ...
+def evaluate(
+    *,
+    out: str | Path,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    base: str = "mini",
+    lora: str | Path | Sequence[str | Path] | None = None,
+    emotion_scale: float = 1.0,
+    prompts: str | Path | Sequence[Prompt] | None = None,
+    seeds: str | Iterable[int] = "0:4",
+    judge: str | Path | Sequence[str | Path] | None = None,
+    data: str | Path | None = None,
+    images: str | Path | None = None,
+    clip: str | Path | None = None,
+    semantics: str | Path | None = None,
+    features: str | Path | None = None,
+    lpips: str | None = None,
+    robust: bool = False,
+    keep_images: bool = True,
+    batch: int = 8,
+    device: str | None = None,
+    dtype: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
+    on_message: Callable[[str], None] = ...,
+    **generation: Unpack[EvaluationWords],
 ) -> Path: ...
 def demo(*words: Any, **asked: Any) -> Path: ...
 def mini(*words: Any, **asked: Any) -> Path: ...

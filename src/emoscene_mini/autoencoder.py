@@ -57,7 +57,16 @@ class Weights(Protocol):
 
 
 def reconstruction_loss(made: Tensor, wanted: Tensor, weights: Weights) -> Tensor:
-    """How far made pictures are from those wanted, in pixels and edges [B]."""
+    """Measure how far made images are from those wanted, in pixels and in edges.
+
+    Args:
+        made: Images [B, 3, H, W] in [-1, 1].
+        wanted: Images [B, 3, H, W] in [-1, 1].
+        weights: The weights of the parts.
+
+    Returns:
+        The loss [B].
+    """
     far = (made - wanted).abs().mean((1, 2, 3))
     far = far + weights.tones * F.avg_pool2d(made - wanted, 4).abs().mean((1, 2, 3))
     for one, other in ((made, wanted), (F.avg_pool2d(made, 2), F.avg_pool2d(wanted, 2))):
@@ -92,11 +101,27 @@ class Autoencoder(Learner):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """A new one; it stands on nothing."""
+        """Make a new autoencoder.
+
+        Args:
+            config: Its sizes and weights.
+            base: Not used: it stands on nothing.
+            data: Not used.
+
+        Returns:
+            The learner.
+        """
         return cls(config)
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The weighted sum of all that is asked [B]."""
+        """Compute the weighted sum of the losses: pixels, edges, and the divergence of the latents.
+
+        Args:
+            batch: Samples with `pixels` [B, 3, H, W], whole numbers from 0 to 255.
+
+        Returns:
+            The loss [B].
+        """
         wanted = self._crop_batch(batch["pixels"].float() / 127.5 - 1, batch)
         posterior = self.vae.encode(wanted).latent_dist
         mean, spread = posterior.mean.float(), posterior.std.float()

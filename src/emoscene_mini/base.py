@@ -61,12 +61,31 @@ class Base(Learner):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """A new one, which reads as the CLIP in the folder `text` does. Raises Usage where there is none."""
+        """Make a new UNet, with the text encoder of the CLIP in the folder `config.text`.
+
+        Args:
+            config: Its sizes, and the folder.
+            base: Not used: it stands on nothing.
+            data: Not used.
+
+        Returns:
+            The learner.
+
+        Raises:
+            UsageError: There is no CLIP in the folder.
+        """
         clip, tokenizer = load_borrowed(config.text)
         return cls(config, clip.text_model.eval(), tokenizer)
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """The weighted squared error of the noise [B]."""
+        """Compute the squared error of the predicted noise, weighted by min-SNR.
+
+        Args:
+            batch: Samples with `latents` [B, 2, 4, h, w], as rendered and mirrored, and `texts`.
+
+        Returns:
+            The loss [B].
+        """
         mirrored = (batch.uniform("mirror") < 0.5).long()
         clean = batch["latents"][torch.arange(len(batch)), mirrored].float()
         noise, t = batch.normal("noise", *clean.shape[1:]), batch.timesteps(TOTAL)
@@ -77,7 +96,14 @@ class Base(Learner):
 
     @torch.no_grad()
     def encode_captions(self, captions: list[str]) -> Tensor:
-        """Captions -> text [B, 77, D], as `DiffusionModel.encode_prompt` gives it."""
+        """Encode captions, as `DiffusionModel.encode_prompt` does.
+
+        Args:
+            captions: B captions.
+
+        Returns:
+            The text encoder's last hidden state [B, 77, D].
+        """
         found = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
         text: Tensor = self.text_encoder(found["input_ids"].to(self.alphabar.device)).last_hidden_state
         return text

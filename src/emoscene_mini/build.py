@@ -39,6 +39,7 @@ from emoscene.core import run_dir, seeds
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.processes import read_local_rank, read_rank
+from emoscene.data.preparation import prepare
 from emoscene.diffusion.device import choose_precision
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
@@ -52,6 +53,7 @@ from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
+LAST = "load_best_model_at_end=no"  # the shipped adapters are those of the last step
 BITE = 40  # pictures encoded at a time
 
 
@@ -79,7 +81,15 @@ class BuildJob:
 
 
 def stage_configs(job: BuildJob, name: str) -> tuple[Any, state.Config]:
-    """A stage's learner's settings and training's, with the call's own in their places."""
+    """Read the settings of a stage, with the call's own in their places.
+
+    Args:
+        job: The build.
+        name: The stage.
+
+    Returns:
+        The learner's settings and the training's.
+    """
     kind, own, given = TRAINED[name]
     own = {key: str(job.work / value) if key in FOLDERS else value for key, value in own.items()}
     if kind is Decoder:
@@ -146,7 +156,11 @@ def _report_steps(name: str, on_message: Callable[[str], None]) -> Callbacks:
 
 
 def tokenize(job: BuildJob) -> None:
-    """Learn the tokenizer from the world's captions."""
+    """Train the tokenizer from the world's captions.
+
+    Args:
+        job: The build; what this writes goes into its folder.
+    """
     target = job.work / "tokenizer"
     if not target.exists():
         known = words.world_vocabulary()
@@ -155,12 +169,20 @@ def tokenize(job: BuildJob) -> None:
 
 
 def render_images(job: BuildJob) -> None:
-    """Render the pictures."""
+    """Render the images.
+
+    Args:
+        job: The build; what this writes goes into its folder.
+    """
     image_cache.build_cache(job.work / "pictures", "base", job.pictures, None, job.on_message)
 
 
 def encode_latents(job: BuildJob) -> None:
-    """Every picture's latents, as painted and mirrored, scaled to unit variance."""
+    """Encode every image, as rendered and mirrored, as latents of unit variance.
+
+    Args:
+        job: The build; what this writes goes into its folder.
+    """
     data = RenderedImages(job.work / "pictures")
     if data.latents is not None:
         return
@@ -185,7 +207,11 @@ def encode_latents(job: BuildJob) -> None:
 
 
 def encode_captions(job: BuildJob) -> None:
-    """What the text encoder makes of every caption."""
+    """Encode every caption with the text encoder.
+
+    Args:
+        job: The build; what this writes goes into its folder.
+    """
     target = job.work / "pictures" / image_cache.TEXTS
     if target.exists():
         return
@@ -193,8 +219,10 @@ def encode_captions(job: BuildJob) -> None:
     shape = (len(data), len(KINDS), *base.silence.shape)
 
     def part(first: int) -> np.ndarray:
-        notes = data.notes[first : first + BITE]
-        texts = base.encode_captions([note[kind] for note in notes for kind in KINDS])
+        captions: list[str] = []
+        for note in data.notes[first : first + BITE]:
+            captions += [note[kind] for kind in KINDS]
+        texts = base.encode_captions(captions)
         return texts.view(-1, *shape[1:]).half().numpy()
 
     run_dir.write_atomic(target, lambda path: _fill(path, np.float16, part, shape))
@@ -229,7 +257,11 @@ def _autoencoder(job: BuildJob, name: str) -> Autoencoder:
 
 
 def assemble(job: BuildJob) -> None:
-    """Put the parts together, the decoder's last state if it is there, else the autoencoder's."""
+    """Put the parts together: the decoder's last state if it is there, else the autoencoder's.
+
+    Args:
+        job: The build; what this writes goes into its folder.
+    """
     vae = _autoencoder(job, _newest_base(job, "decoder", "vae")).vae
     vae.register_to_config(scaling_factor=latent_scale(job.work))
     base = Base.from_scratch(stage_configs(job, "unet")[0], None)
@@ -243,14 +275,17 @@ def assemble(job: BuildJob) -> None:
 
 
 def train_adapters(job: BuildJob) -> None:
-    """Train the adapters that ship with the base, with the settings of their recipes."""
+    """Train the adapters that ship with the base, with the settings of their recipes.
+
+    Args:
+        job: The build; what this writes goes into its folder.
+    """
     base, eyes = "mini" if job.out == WEIGHTS else str(job.out), job.out.parent / "emotion_clip"
     data = job.work / "prepared"
-    words = ["emoscene", "prepare", "mini", "--out", str(data), "--limit", str(ADAPTING), "--base", base]
-    _torchrun(job, [*words, f"emotion_clip={eyes}", "workers=0", "flips=yes"], "prepare")
+    prepare("mini", out=data, limit=ADAPTING, base=base, on_message=job.on_message, emotion_clip=str(eyes), flips=True)
     for name in ADAPTERS:
         saved = job.work / name
-        words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base]
+        words = ["emoscene", "train", name, "--data", str(data), "--out", str(saved), "--base", base, LAST]
         _torchrun(job, words + ["--resume"] * (saved / "checkpoints").exists(), name)
         _ship_part(job, name)
 
@@ -279,7 +314,7 @@ def _decode_some(job: BuildJob, data: RenderedImages, count: int) -> None:
     vae = _autoencoder(job, _newest_base(job, "decoder", "vae")).vae
 
     def part(first: int) -> np.ndarray:
-        pixels = data.read(range(first, min(first + BITE, count)), ["picture"])["picture"]
+        pixels = data.read(range(first, min(first + BITE, count)), ["image"])["image"]
         with torch.inference_mode():
             made = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
         return ((made / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()

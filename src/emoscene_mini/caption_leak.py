@@ -16,7 +16,15 @@ from emoscene_mini.world1.plan import plan
 
 
 def caption_leak(learn: int = 6000, test: int = 2000) -> dict[str, float]:
-    """The share of emotions that a classifier reads right from the "short" and the "long" captions it has not seen."""
+    """Measure how often a classifier of words reads the emotion of a caption that it has not seen.
+
+    Args:
+        learn: The number of captions that it learns from.
+        test: The number that it is tested on.
+
+    Returns:
+        The share read right, of the `short` and of the `long` captions, from 0 to 1.
+    """
     (seen, seen_labels), (new, new_labels) = _caption_samples("methods", learn), _caption_samples("heldout", test)
     found = {}
     for place, kind in enumerate(("short", "long")):

@@ -22,7 +22,18 @@ class Claim:
 
 
 def make_claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:
-    """A claim from a figure, with its interval where it has one."""
+    """Make a claim from a figure, with its interval where it has one.
+
+    Args:
+        what: What is measured.
+        value: The figure.
+        target: What was asked for, as text; empty for nothing.
+        met: Whether it was reached; None where nothing was asked.
+        form: The format of the figure.
+
+    Returns:
+        The claim.
+    """
     met = None if met is None else bool(met)  # not NumPy's
     if isinstance(value, Value):
         figure = f"{value.value:{form}}"

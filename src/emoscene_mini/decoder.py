@@ -59,7 +59,16 @@ class Decoder(Learner):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """A new one, which paints as the autoencoder that it goes on from."""
+        """Make the learner of a decoder, which starts as the autoencoder that it goes on from.
+
+        Args:
+            config: Its weights, and the folder `begun` of that autoencoder.
+            base: Not used: it stands on nothing.
+            data: Not used.
+
+        Returns:
+            The learner.
+        """
         learner = cls(config)
         if config.begun:
             state = load_file(str(Path(config.begun) / "model.safetensors"))
@@ -67,7 +76,14 @@ class Decoder(Learner):
         return learner
 
     def compute_loss(self, batch: Batch) -> Tensor:
-        """What is wrong with the picture, to the pixel, to the critic and to the CLIP, and with the critic [B]."""
+        """Compute the decoder's loss (pixels, discriminator and CLIP) together with the discriminator's own.
+
+        Args:
+            batch: Samples with `pixels` [B, 3, H, W] from 0 to 255 and `latents` [B, 2, 4, h, w].
+
+        Returns:
+            The loss [B].
+        """
         wanted, mirrored = batch["pixels"].float() / 127.5 - 1, batch.uniform("mirror") < 0.5
         wanted = torch.where(mirrored[:, None, None, None], wanted.flip(-1), wanted)
         latents = batch["latents"][torch.arange(len(batch)), mirrored.long()].float()
@@ -80,7 +96,16 @@ class Decoder(Learner):
 
 
 def feature_distance(eyes: EmotionCLIP, made: Tensor, wanted: Tensor) -> Tensor:
-    """How far apart two pictures are in what the blocks of a CLIP's vision tower make of their patches [B]."""
+    """Compare two images by what the blocks of a CLIP's vision encoder make of their patches.
+
+    Args:
+        eyes: The CLIP.
+        made: Images [B, 3, H, W] in [-1, 1].
+        wanted: Images [B, 3, H, W] in [-1, 1]; no gradient passes through them.
+
+    Returns:
+        The mean absolute difference of normalized hidden states [B].
+    """
 
     def seen(pictures: Tensor) -> list[Tensor]:
         found = eyes.model.vision_model(eyes.pixels.transform(pictures), output_hidden_states=True).hidden_states[1:]

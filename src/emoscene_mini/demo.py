@@ -27,11 +27,11 @@ import numpy as np
 from emoscene.core import registry, run_dir
 from emoscene.core.images import contact_sheet, open_image
 from emoscene.core.params import GenerationParams
+from emoscene.core.processes import check_single
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.data import workers
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.evaluation.generate import PROMPTS, Prompt, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.generate import Prompt, generate_samples, load_prompts, plan_samples
 from emoscene.evaluation.judges import judge_fingerprints as judges_at
 from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Value, asked_probability
@@ -65,8 +65,7 @@ def demo(
     on_message: Callable[[str], None] = print,
 ) -> Path:
     """Generate one scene in eight emotions by every method, and a page that shows them. The same call continues where
-    it stopped, as long as nothing that it is made with has changed; processes that were launched together share the
-    images, and one of them judges.
+    it stopped, as long as nothing that it is made with has changed.
 
         emoscene demo --out out/demo
 
@@ -86,6 +85,7 @@ def demo(
     Raises:
         UsageError: An argument is wrong, or the folder is another call's.
     """
+    check_single("demo", "call it without a launcher")
     prompts, backbone, more = choose_prompts(), load_model(base, device), [str(one) for one in judge]
     judged_by = judges_at(base, more) if backbone.spec.judges or judge else {}
     call = {
@@ -101,6 +101,7 @@ def demo(
         ),
         "judged_by": judged_by,
     }
+    on_message(explain_base(backbone, device, None))
     opened = run_dir.RunDir.open(out, "demo", call, migrate_config=partial(update_weights, base=backbone))
     if opened.is_done:
         return opened.path
@@ -112,14 +113,9 @@ def demo(
             on_message(remark)
         folder = opened.path / "pictures" / pipe.method
         made[pipe.method] = generate_set(pipe, prompts, folder, made.get("none"), steps, batch, on_message)
-
-    def finish() -> None:
-        write_page(opened.path, prompts, made, judges, backbone.name)
-        opened.finish(seconds=round(time.perf_counter() - began, 1))
-        on_message(f"open {opened.path / 'index.html'} in a browser")
-
-    with workers.WorkerGroup(opened.path) as together:
-        together.close(lambda: run_dir.read_manifest(opened.path)["state"] == "done", finish)
+    write_page(opened.path, prompts, made, judges, backbone.name)
+    opened.finish(seconds=round(time.perf_counter() - began, 1))
+    on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
 
 
@@ -142,7 +138,7 @@ def write_page(
 
 def choose_prompts() -> list[Prompt]:
     """The first prompt of each scene shown."""
-    every = load_prompts(PROMPTS)
+    every = load_prompts("mini")
     return [next(prompt for prompt in every if prompt.scene == scene) for scene in SCENES]
 
 
@@ -217,7 +213,9 @@ def write_sheets(
     first = prompts[0].text
     by_method = [[one.picture(0, name) for name in EMOTIONS] for one in shown.values()]
     by_scene = [[star.picture(number, name) for name in EMOTIONS] for number in range(len(prompts))]
-    dials = [(one.method, name, turned) for one in shown.values() for name, turned in one.dial.items()]
+    dials = []
+    for one in shown.values():
+        dials += [(one.method, name, turned) for name, turned in one.dial.items()]
     strips = [[open_image(sample.file) for sample in turned] for _, _, turned in dials]
     made = {
         "sheet.png": contact_sheet(by_method, list(shown), EMOTIONS, f"{first}, seed {SEEDS[0]}"),

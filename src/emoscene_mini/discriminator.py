@@ -35,16 +35,38 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """The mean verdict on the patches of pictures [B, 3, H, W] in [-1, 1]: [B, 1, H / 4, W / 4]."""
+        """Judge the patches of images: high where a patch looks rendered.
+
+        Args:
+            pictures: Images [B, 3, H, W] in [-1, 1].
+
+        Returns:
+            The mean verdicts [B, 1, H / 4, W / 4].
+        """
         verdict: Tensor = self.layers(pictures)
         return verdict
 
     def generator_loss(self, made: Tensor) -> Tensor:
-        """How little it believes made pictures [B]; the gradient goes to them alone, and not to the critic."""
+        """Compute the generator's loss; its gradient reaches the images alone, and not the discriminator.
+
+        Args:
+            made: The generator's images [B, 3, H, W] in [-1, 1].
+
+        Returns:
+            The loss [B]; low where the images look rendered.
+        """
         frozen = {name: value.detach() for name, value in self.state_dict(keep_vars=True).items()}
         return -functional_call(self, frozen, made).float().mean((1, 2, 3))
 
     def discriminator_loss(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """Its own hinge loss [B] on made and rendered pictures; the gradient goes to the critic alone."""
+        """Compute the discriminator's hinge loss; its gradient reaches the discriminator alone.
+
+        Args:
+            made: The generator's images [B, 3, H, W] in [-1, 1].
+            wanted: Rendered images [B, 3, H, W] in [-1, 1].
+
+        Returns:
+            The loss [B].
+        """
         rendered, painted = self(wanted).float(), self(made.detach()).float()
         return (F.relu(1 - rendered) + F.relu(1 + painted)).mean((1, 2, 3))

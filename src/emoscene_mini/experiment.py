@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ class Experiment:
     @cached_property
     def real_predictions(self) -> Predictions:
         """Rendered pictures with the same captions and emotions as the painted ones, from held-out seeds."""
-        asked = [(p, e, s) for p in range(len(self.prompts)) for e in range(len(EMOTIONS)) for s in self.seeds]
+        asked = list(product(range(len(self.prompts)), range(len(EMOTIONS)), self.seeds))
         seeds = roles.role_seeds("heldout", len(asked), MATCHED)
         orders = [
             {"seed": seed, "emotion": EMOTIONS[e], "scene": self.prompts[p].scene, "object": self.prompts[p].object}

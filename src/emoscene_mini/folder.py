@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from emoscene.core import run_dir
-from emoscene.diffusion.loading import PIPELINE
+from emoscene.diffusion.families.sd1 import PIPELINE
 from emoscene_mini import tokenizer as words
 from emoscene_mini.base import Base
 
@@ -36,7 +36,17 @@ SCHEDULER = {
 
 
 def write_folder(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Iterable[str]) -> Path:
-    """Write the whole folder aside, then put it in the place of an older one."""
+    """Write a base's whole folder aside, then put it in the place of an older one.
+
+    Args:
+        folder: Where it goes.
+        base: The UNet, the text encoder and the tokenizer.
+        vae: The autoencoder.
+        vocabulary: The words that the base knows.
+
+    Returns:
+        The folder.
+    """
     aside = folder.with_name(f"{run_dir.TEMPORARY_PREFIX}{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "scheduler").mkdir(parents=True)

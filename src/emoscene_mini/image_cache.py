@@ -53,15 +53,30 @@ class RenderedImages:
         return len(self.notes)
 
     def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
-        """The named columns of these rows."""
+        """Read columns of some rows.
+
+        Args:
+            indices: B rows.
+            columns: The names of the columns.
+
+        Returns:
+            Tensors [B, ...], or lists of B values, by column.
+        """
         return {column: self._column(column, list(indices)) for column in columns}
 
     def column(self, column: str) -> Any:
-        """One column of every row."""
+        """Read one column of every row.
+
+        Args:
+            column: Its name.
+
+        Returns:
+            A tensor [N, ...], or a list of N values.
+        """
         return self._column(column, list(range(len(self))))
 
     def _column(self, column: str, indices: list[int]) -> Any:
-        if column in ("pixels", "picture"):
+        if column in ("pixels", "image"):
             pixels = torch.from_numpy(self.pixels[indices]).permute(0, 3, 1, 2).contiguous()
             return pixels if column == "pixels" else pixels.float() / 127.5 - 1
         if column == "again":

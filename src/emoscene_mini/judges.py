@@ -92,13 +92,28 @@ class JudgeData:
         return self.count
 
     def first(self, count: int) -> Self:
-        """These pictures, up to that many."""
+        """Take the first of these images.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            Data with these images.
+        """
         some = copy(self)
         some.count = min(count, len(self))
         return some
 
     def read(self, indices: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
-        """The named columns of these rows."""
+        """Read columns of some rows.
+
+        Args:
+            indices: B rows.
+            columns: The names of the columns.
+
+        Returns:
+            Tensors [B, ...], or lists of B values, by column.
+        """
         drawn = {"hints", "caption", "caption_long"} & {*columns}
         found = self.pictures.read(indices, [column for column in columns if column not in drawn])
         if "hints" in drawn:
@@ -110,12 +125,26 @@ class JudgeData:
 
 
 def draw_orders(seed: int) -> dict[str, Any]:
-    """What the world is asked for: one in eight is a pair that other training never shows."""
+    """Write what the world is asked for: one image in eight is of a pair that other training never shows.
+
+    Args:
+        seed: The image's seed.
+
+    Returns:
+        The arguments of `plan`.
+    """
     return {"seed": seed, "held_out": seed % 8 == 0}
 
 
 def encode_cues(drawn: Plan) -> list[bool]:
-    """What was rendered, fact by fact: palettes, time, weather, things, event, view, pose, face, scene, object."""
+    """Write what an image shows, fact by fact: palettes, time, weather, things, event, view, pose and so on.
+
+    Args:
+        drawn: The image's plan.
+
+    Returns:
+        Whether each of H facts holds.
+    """
     lights = {name for name, _ in drawn.palette}
     return [
         *(name in lights for name in PALETTES),
@@ -224,7 +253,15 @@ def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -
 
 
 def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
-    """Share of right answers, over pictures of one emotion for an emotion judge, over all for a scene judge."""
+    """Measure the share of right answers.
+
+    Args:
+        judge: A judge of emotions or of scenes.
+        data: Rendered images; a judge of emotions sees those of one emotion alone.
+
+    Returns:
+        The share, from 0 to 1.
+    """
     if judge.target == "emotion":
         places = [place for place, note in enumerate(data.pictures.notes) if max(note["weights"]) == 1]
         truth = [int(np.argmax(data.pictures.notes[place]["weights"])) for place in places]
@@ -232,7 +269,7 @@ def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
         places = list(range(len(data)))
         truth = [judge.labels.index(data.pictures.notes[place]["scene"]) for place in places]
     with torch.no_grad():
-        parts = [data.read(places[i : i + 64], ["picture"])["picture"] for i in range(0, len(places), 64)]
+        parts = [data.read(places[i : i + 64], ["image"])["image"] for i in range(0, len(places), 64)]
         answers = torch.cat([judge.encode(part)[0].argmax(1) for part in parts])
     return float((answers == torch.tensor(truth)).float().mean())
 

@@ -112,12 +112,26 @@ def draw_plans(role: str, number: int) -> list[Plan]:
 
 
 def intended_emotions(plans: Sequence[Plan]) -> np.ndarray:
-    """The number of the emotion each plan was drawn for [N]."""
+    """List the emotion that each plan was drawn for.
+
+    Args:
+        plans: N plans.
+
+    Returns:
+        Places in `EMOTIONS` [N].
+    """
     return np.array([EMOTIONS.index(drawn.intended) for drawn in plans])
 
 
 def voted_emotions(plans: Sequence[Plan]) -> np.ndarray:
-    """The number of the emotion most viewers named [N]: the label."""
+    """List the emotion that most viewers named: the label.
+
+    Args:
+        plans: N plans.
+
+    Returns:
+        Places in `EMOTIONS` [N].
+    """
     return np.array([int(np.argmax(drawn.votes)) for drawn in plans])
 
 
@@ -155,7 +169,14 @@ def read_captions(known: Sequence[Plan], new: Sequence[Plan]) -> np.ndarray:
 
 
 def split_clauses(caption: str) -> list[str]:
-    """Split a long caption into its clauses."""
+    """Split a long caption into its clauses.
+
+    Args:
+        caption: The caption.
+
+    Returns:
+        The clauses, in order.
+    """
     return caption.split(", ")
 
 
@@ -189,7 +210,15 @@ def colour_grid(pixels: np.ndarray, cells: int = 4) -> np.ndarray:
 
 
 def grey_grid(pixels: np.ndarray, cells: int = 4) -> np.ndarray:
-    """Compute the mean grey of each cell of a grid, as `colour_grid` does for colours; features [N, cells * cells]."""
+    """Compute the mean grey of each cell of a grid, as `colour_grid` does for colours.
+
+    Args:
+        pixels: Images [N, H, W, 3], 0 to 255; H and W multiples of `cells`.
+        cells: Cells a side.
+
+    Returns:
+        Features [N, cells * cells].
+    """
     grid = colour_grid(pixels, cells).reshape(len(pixels), -1, 3)
     grey: np.ndarray = grid @ LUMA
     return grey

@@ -42,7 +42,14 @@ class Mini(Source):
         return DEFAULT if self.limit is None else self.limit
 
     def seed(self, number: int) -> tuple[str, int]:
-        """The role and the world's seed of a picture; methods come first, so that a limit of a few has some."""
+        """Find the role and the world's seed of an image; methods come first, so that a small limit has some.
+
+        Args:
+            number: The image's number.
+
+        Returns:
+            The role, and the seed.
+        """
         shares = {role: round(len(self) * getattr(self.config, role)) for role in ROLES[1:]}
         counts = [len(self) - sum(shares.values()), *shares.values()]
         ends = list(accumulate(counts))
@@ -51,7 +58,14 @@ class Mini(Source):
         return role, role_seeds(role, 1, self.config.start + number - first)[0]
 
     def survey(self, numbers: Sequence[int]) -> Iterator[ImageNote]:
-        """What the plans say; nothing is rendered, as a rendered picture is sound and like no other."""
+        """Describe images from their plans; nothing is rendered, as a rendered image is sound.
+
+        Args:
+            numbers: The images.
+
+        Returns:
+            A note an image, in order.
+        """
         for number in numbers:
             role, seed = self.seed(number)
             drawn = plan(seed)
@@ -66,8 +80,15 @@ class Mini(Source):
                 rendered=True,
             )
 
-    def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
-        """Rendered in order, several at once."""
+    def read_images(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
+        """Render images, several at once.
+
+        Args:
+            numbers: The images.
+
+        Returns:
+            The record and the image of each, in order.
+        """
         dealt = [self.seed(number) for number in numbers]
         workers = None if self.config.workers < 0 else self.config.workers
         orders = ({"seed": seed} for _, seed in dealt)

@@ -32,7 +32,14 @@ print(json.dumps({"seconds": statistics.median(seconds[2:]), "gigabytes": peak_m
 
 
 def measure_one_image(base: str) -> dict[str, float]:
-    """Median seconds of a picture once warm, peak gigabytes, and the quickest of three calls for help."""
+    """Measure what one image costs, in a process of its own.
+
+    Args:
+        base: The base.
+
+    Returns:
+        The median `seconds` once warm, the peak `gigabytes`, and the quickest of three calls for `help` in seconds.
+    """
     found: dict[str, float] = json.loads(_run("-c", PROBE, base).splitlines()[-1])
     helps = []
     for _ in range(3):
@@ -52,7 +59,16 @@ def _run(*words: str) -> str:
 def difference_to_diffusers(
     pipe: EmotionPipeline, prompts: tuple[str, ...] = ("a village by a lake", "a forest"), steps: int = 20
 ) -> float:
-    """The largest difference of a pixel, as a share of the range, to diffusers' pipeline on the same folder."""
+    """Compare the images of a pipeline with those of diffusers' pipeline on the same folder.
+
+    Args:
+        pipe: The pipeline, of the base alone.
+        prompts: The prompts, one image each.
+        steps: The number of inference steps.
+
+    Returns:
+        The largest difference of a pixel, as a share of the range.
+    """
     rows = [pipe.plan(prompt, seed=seed, num_inference_steps=steps)[0] for seed, prompt in enumerate(prompts)]
     *_, latents = pipe.denoise(rows)
     ours = (pipe.base.decode_latents(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
@@ -66,7 +82,15 @@ def difference_to_diffusers(
 
 
 def difference_across_batches(pipe: EmotionPipeline, steps: int = 20) -> float:
-    """The largest difference of a pixel between pictures painted alone and eight at a time."""
+    """Compare images that are generated alone and eight at a time.
+
+    Args:
+        pipe: The pipeline.
+        steps: The number of inference steps.
+
+    Returns:
+        The largest difference of a pixel, as a share of the range.
+    """
     rows = pipe.plan("a village by a lake", emotion=list(ASKED), num_images_per_prompt=2, num_inference_steps=steps)
     alone, together = ([np.asarray(image, np.float32) for _, image in pipe.generate(rows, batch)] for batch in (1, 8))
     return float(max(np.abs(a - b).max() for a, b in zip(alone, together, strict=True)) / 255)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,15 +24,31 @@ _WORD = re.compile(r"[a-z]+|[^\sa-z]+")
 
 
 def world_vocabulary(count: int = PLANS) -> list[str]:
-    """The world's vocabulary: the words of these many pictures' captions, pairs kept from training among them."""
+    """List the words of the world's captions, those of pairs that training never shows among them.
+
+    Args:
+        count: The number of images whose captions are read.
+
+    Returns:
+        The words, sorted.
+    """
     seeds = roles.role_seeds("base", count)
-    said = (captions(plan(seed, held_out=seed % 8 == 0)) for seed in seeds)
-    counted = Counter(word for both in said for text in both for word in _WORD.findall(text.lower()))
-    return sorted(word for word in counted if word.isalpha())
+    words: set[str] = set()
+    for seed in seeds:
+        for caption in captions(plan(seed, held_out=seed % 8 == 0)):
+            words.update(_WORD.findall(caption.lower()))
+    return sorted(word for word in words if word.isalpha())
 
 
 def train_tokenizer(vocabulary: Iterable[str]) -> CLIPTokenizer:
-    """A tokenizer in which each of these words is one token."""
+    """Train a tokenizer in which each word is one token.
+
+    Args:
+        vocabulary: The words.
+
+    Returns:
+        The tokenizer.
+    """
     known = list(vocabulary)
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -46,7 +61,12 @@ def train_tokenizer(vocabulary: Iterable[str]) -> CLIPTokenizer:
 
 
 def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:
-    """Write the tokenizer's folder."""
+    """Write a tokenizer's folder.
+
+    Args:
+        folder: The folder.
+        tokenizer: The tokenizer.
+    """
     tokenizer.save_pretrained(folder)
 
 

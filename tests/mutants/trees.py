@@ -9,16 +9,17 @@ from __future__ import annotations
 import compileall
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "safetensors.torch", "scipy", "pytest")
@@ -92,9 +93,17 @@ def run_tests(
         if late:
             break
         time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
+    _kill_tree(child)
     os.waitpid(child, 0)
     return Trial(None, time.monotonic() - began, ())
+
+
+def _kill_tree(child: int) -> None:
+    """End a process and all that it started, also those that left its group: a bug may have them compute for ever."""
+    root = psutil.Process(child)
+    for process in [*root.children(recursive=True), root]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _become_trial(tree: Path, call: list[str]) -> None:

@@ -58,7 +58,8 @@ class Record:
     not arrived, oldest first.
     """
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, computes: bool = True) -> None:
+        self.computes = computes
         self.waits: Waits = Counter()
         self.late_waits: Waits = Counter()
         self.errors: list[str] = []

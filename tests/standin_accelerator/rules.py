@@ -35,6 +35,13 @@ WAITING = {
 """Operators whose answer the host has to know: name -> kind of wait."""
 
 
+HEAVY = {
+    *("convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm"),
+    *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"),
+}
+"""Operators of which a card that does not compute makes the results' shapes alone."""
+
+
 def find_foreign(name: str, args: Sequence[Any], foreign: Sequence[torch.Tensor], kind: type) -> list[torch.Tensor]:
     """The tensors of the CPU that CUDA would refuse in this operator.
 

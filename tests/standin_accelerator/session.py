@@ -170,6 +170,21 @@ def describe_cuda(card: Card, record: Record) -> dict[str, Any]:
     }
 
 
+def describe_accelerator(record: Record) -> dict[str, Any]:
+    """What torch.accelerator answers, by function."""
+    return {
+        "is_available": lambda: True,
+        "current_accelerator": lambda check_available=False: torch.device("cuda"),
+        "device_count": lambda: 1,
+        "set_device_index": lambda device: None,
+        "current_device_index": lambda: 0,
+        "current_stream": lambda device=None: SimpleNamespace(is_capturing=lambda: False),
+        "empty_cache": lambda: None,
+        "memory_allocated": lambda device=None: record.memory.allocated,
+        "max_memory_allocated": lambda device=None: record.memory.peak,
+    }
+
+
 def pin(value: torch.Tensor, device: Any = None) -> torch.Tensor:
     """`.pin_memory()` of a CPU tensor: a copy that the device may read by itself."""
     if isinstance(value, DeviceTensor):
@@ -229,10 +244,11 @@ def use_card(card: Card) -> Iterator[Record]:
     Yields:
         The record of what happens on it.
     """
-    record = Record(card.memory)
+    record = Record(card.memory, card.computes)
     forget_accelerate()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.multiple(torch.cuda, create=True, **describe_cuda(card, record)))
+        stack.enter_context(mock.patch.multiple(torch.accelerator, create=True, **describe_accelerator(record)))
         stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", pin))
         stack.enter_context(mock.patch.object(threading.Thread, "_bootstrap_inner", start_thread))
         stack.enter_context(mock.patch.object(torch._C, "_group_tensors_by_device_and_dtype", group_tensors))

@@ -247,7 +247,10 @@ def compute(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     host = [leave(one) if isinstance(one, DeviceTensor) else one for one in flat]
     host_args, host_kwargs = tree_unflatten(host, shape)
     host_kwargs.pop("pin_memory", None)
-    result = func(*host_args, **host_kwargs)
+    if record.computes or name not in rules.HEAVY:
+        result = func(*host_args, **host_kwargs)
+    else:
+        result = make_zeros(func, host_args, host_kwargs)
 
     same = {id(after): before for before, after in zip(flat, host, strict=True) if isinstance(after, torch.Tensor)}
     on_device = isinstance(args[0], DeviceTensor) if name == "copy_" else bool(ours)
@@ -261,6 +264,20 @@ def compute(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return enter(value) if on_device else value
 
     return tree_map(give_back, result)
+
+
+def make_zeros(func: Any, args: Any, kwargs: Any) -> Any:
+    """An operator's results as zeros, whose shapes and layout torch knows without computing them."""
+
+    def drop(value: Any) -> Any:
+        return value.to("meta") if isinstance(value, torch.Tensor) else value
+
+    def fill(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype).zero_()
+
+    return tree_map(fill, func(*tree_map(drop, args), **tree_map(drop, kwargs)))
 
 
 def check_devices(name: str, args: Sequence[Any], tensors: Sequence[torch.Tensor]) -> None:

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer._completion_shared import Shells, get_completion_script, install
 from typer.core import TyperGroup
 
 import emoscene
 from emoscene.cli.calls import Call, list_settings, make_call
 from emoscene.cli.help import KINDS, list_things
-from emoscene.cli.options import format_value, lacks_value, spell_flags
+from emoscene.cli.options import STORED, format_value, lacks_value, spell_flags
 from emoscene.cli.verbs import Verb, list_verbs, load_verb
 from emoscene.core import registry
 from emoscene.core.errors import UsageError, unknown_name
@@ -30,6 +31,8 @@ EPILOG = "emoscene VERB --help lists a verb's options. Begin with: emoscene demo
 MARKS = {"emotion": ",", "method": "+"}
 """What separates the parts of a value."""
 SETTINGS = "KEY=VALUE: a setting, anywhere in the line; emoscene show NAME lists them"
+COMPLETION = ("--install-completion", "--show-completion")
+"""Options of the program that take a shell; typer finds out which shell it is where none is named."""
 
 
 def read_call(verb: str, line: Sequence[str]) -> Call | None:
@@ -47,6 +50,10 @@ def read_call(verb: str, line: Sequence[str]) -> Call | None:
     """
     if not verb.startswith("-") and verb not in list_verbs():
         raise unknown_name("verb", verb, list_verbs(), hint="emoscene --help")
+    flag, _, shell = verb.partition("=")
+    if flag in COMPLETION and (shell or line):
+        _complete_in_shell(flag, shell or line[0])
+        return None
     words, literal = list(line), []
     if "--" in words:
         at = words.index("--")
@@ -56,10 +63,10 @@ def read_call(verb: str, line: Sequence[str]) -> Call | None:
         words, switches = _take_switches(load_verb(verb), words)
     try:
         extra = words, literal, switches
-        found = make_program().main([verb, *words], prog_name="emoscene", standalone_mode=False, obj=extra)
+        call = make_program().main([verb, *words], prog_name="emoscene", standalone_mode=False, obj=extra)
     except typer.TyperException as error:
-        raise _explain_refusal(verb, error) from None
-    return found if isinstance(found, Call) else None
+        raise _explain_refusal(verb, line, error) from None
+    return call if isinstance(call, Call) else None
 
 
 class VerbGroup(TyperGroup):
@@ -101,6 +108,19 @@ def make_program() -> Any:
     app = typer.Typer(cls=VerbGroup, help=SENTENCE, epilog=EPILOG, rich_markup_mode="rich", context_settings=settings)
     app.callback(invoke_without_command=True)(_print_version)
     return typer.main.get_command(app)
+
+
+def _complete_in_shell(flag: str, shell: str) -> None:
+    """Print or install the completion of one shell."""
+    shells = [one.value for one in Shells]
+    if shell not in shells:
+        raise unknown_name("shell", shell, shells)
+    program, variable = "emoscene", "_EMOSCENE_COMPLETE"
+    if flag == "--show-completion":
+        print(get_completion_script(prog_name=program, complete_var=variable, shell=shell))
+        return
+    _, path = install(shell=shell, prog_name=program, complete_var=variable)
+    print(f"{shell} completion installed in {path}: it works in the next terminal")
 
 
 def _print_version(
@@ -228,7 +248,8 @@ def complete_word(verb: Verb, words: Sequence[str]) -> list[str]:
         "tune": registry.list_names("methods"),
         "prepare": registry.list_names("sources"),
         "show": list_things(),
-        "ls": list(KINDS),
+        "ls": [*KINDS, *STORED],
+        "clean": list(STORED),
     }
     plain = [word for word in words if "=" not in word]
     if verb.name in names and not plain:
@@ -257,11 +278,13 @@ def _take_switches(verb: Verb, words: Sequence[str]) -> tuple[list[str], dict[st
     return rest, switches
 
 
-def _explain_refusal(verb: str, error: typer.TyperException) -> UsageError:
+def _explain_refusal(verb: str, line: Sequence[str], error: typer.TyperException) -> UsageError:
     """What typer refuses, in the words of the package."""
     flag: str = getattr(error, "option_name", "")
+    if flag in {"-h", "--help", "--version", *COMPLETION}:
+        return UsageError(f"{flag} takes no value: write {flag} alone")
     if verb not in list_verbs():
-        return unknown_name("option", flag, ("--help", "--version"), hint="emoscene --help")
+        return _explain_early_option(flag, line)
     known = load_verb(verb)
     option = known.find_option(flag)
     if option is not None:
@@ -270,3 +293,12 @@ def _explain_refusal(verb: str, error: typer.TyperException) -> UsageError:
     for one in known.options.values():
         spellings += spell_flags(one)
     return unknown_name("option", flag, [*spellings, "--help"], hint=f"emoscene {verb} --help")
+
+
+def _explain_early_option(flag: str, line: Sequence[str]) -> UsageError:
+    """The error for an option that the program does not have; one of a verb stands after it."""
+    verbs = [word for word in line if word in list_verbs()]
+    for verb in verbs[:1] or list_verbs():
+        if load_verb(verb).find_option(flag):
+            return UsageError(f"{flag} stands after the verb, as in `emoscene {verb} ... {flag}`")
+    return unknown_name("option", flag, ("--help", "--version", *COMPLETION), hint="emoscene --help")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +59,16 @@ def make_call(
     Raises:
         UsageError: The first part that is wrong.
     """
-    plain, pairs = [], {}
-    for word in words:
-        pair = PAIR.fullmatch(word)
-        if pair:
-            pairs[pair[1]] = pair[2]
-        else:
-            plain.append(word)
+    plain, pairs = _split_pairs(words)
     options: dict[str, Any] = {}
+    _check_size_once([name for name, value in flagged.items() if value is not None])
     for name, value in flagged.items():
         if value is not None:
             _read_flagged(options, verb, name, value, line)
     if "recipe" in options:
         more, settings = read_recipe(verb.name, options.pop("recipe"))
+        if flagged.get("size") is not None:  # a square where it says one side
+            more.pop("height", None)
         options, pairs = {**more, **options}, {**settings, **pairs}
     as_json = options.pop("json", False)
     given = {**_place_words(verb, [*plain, *literal]), **options}
@@ -103,6 +100,7 @@ def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     options: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     known = load_verb(verb)
+    _check_size_once(table)
     for key, value in table.items():
         option = known.find_option(key)
         if option is None:
@@ -111,6 +109,8 @@ def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         for one in _as_values(known, option.name, value):
             if option.name in PLACES and isinstance(one, str):
                 _check_place(Path(name), option.name, one)
+            if option.type == "str" and type(one) in {int, float}:  # `size = 192` is `--size 192`
+                one = str(one)
             _add_value(options, known, option.name, read_value(option, one, f"--{key.replace('_', '-')}"))
     return options, settings
 
@@ -191,6 +191,28 @@ def name_options(sentence: str, call: Call, line: Sequence[str]) -> str:
     return sentence
 
 
+def _split_pairs(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without a flag: arguments, and settings by name."""
+    plain: list[str] = []
+    pairs: dict[str, str] = {}
+    for word in words:
+        pair = PAIR.fullmatch(word)
+        if pair is None:
+            plain.append(word)
+        elif pair[1] in pairs:
+            raise UsageError(f"{pair[1]} is set twice, to {pairs[pair[1]]!r} and to {pair[2]!r}: leave one of them out")
+        else:
+            pairs[pair[1]] = pair[2]
+    return plain, pairs
+
+
+def _check_size_once(names: Collection[str]) -> None:
+    """Raises UsageError where a line, or a recipe, says the size in both ways."""
+    for side in ("width", "height"):
+        if "size" in names and side in names:
+            raise UsageError(f"--size and --{side} both say how large an image is: leave one of them out")
+
+
 def _read_flagged(options: dict[str, Any], verb: Verb, name: str, value: Any, line: Sequence[str]) -> None:
     """Read what the line says of an option into `options`."""
     option = verb.options[name]
@@ -236,6 +258,12 @@ def _read_settings(verb: Verb, given: Mapping[str, Any], pairs: Mapping[str, Any
     if not pairs and "name" not in given and "source" not in given:
         return {}
     known = list_settings(verb.name, given)
+    names = {option.name for option in known or ()}
+    for key in pairs:
+        option = verb.find_option(key)
+        if option is not None and key not in names:
+            value = pairs[key]
+            raise UsageError(f"{key!r} is an option and no setting: write --{key.replace('_', '-')} {value}")
     if known is None:
         return dict(pairs)
     fixed = set()
@@ -244,7 +272,10 @@ def _read_settings(verb: Verb, given: Mapping[str, Any], pairs: Mapping[str, Any
             fixed |= {option.name for option in registry.list_options("methods", method) if not option.runtime}
     for key in pairs:
         if not known or key.rpartition(".")[2] in fixed:
-            raise UsageError(f"{key!r} cannot be set here: `emoscene show NAME` tells what may change at use")
+            fields = ""
+            if names:
+                fields = f"; here it is {', '.join(sorted(names))}"
+            raise UsageError(f"{key!r} cannot be set here: `emoscene show NAME` tells what may change at use{fields}")
     narrow = config.narrow_option if verb.name == "tune" else Option.read
     return config.read_settings(known, pairs, narrow)
 

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import download_command, install_command
 from emoscene.diffusion import hub
-from emoscene.diffusion.device_choice import DTYPES, choose_device
+from emoscene.diffusion.device_choice import DTYPES, PINNED, can_multiply, choose_device, count_devices
 
 GB = 1e9
 
@@ -44,7 +44,7 @@ def doctor() -> dict[str, Any]:
             remedies.append(fact["command"])
     return {
         "device": _device_facts(place),
-        "dtypes": {name: _can_multiply(place, dtype) for name, dtype in DTYPES.items()},
+        "dtypes": {name: can_multiply(place, dtype) for name, dtype in DTYPES.items()},
         "versions": {**run_dir.read_versions(), **packages["there"]},
         "extras": extras,
         "models": models,
@@ -57,21 +57,12 @@ def doctor() -> dict[str, Any]:
 def _device_facts(place: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": place, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     facts["system"] = platform.platform(terse=True)
-    if place == "cuda":
+    if place in PINNED:
         facts["cards"] = []
-        for number in range(torch.cuda.device_count()):
-            card = torch.cuda.get_device_properties(number)
+        for number in range(count_devices()[place]):
+            card = torch.get_device_module(place).get_device_properties(number)
             facts["cards"].append({"name": card.name, "gigabytes": round(card.total_memory / GB, 1)})
     return facts
-
-
-def _can_multiply(place: str, dtype: torch.dtype) -> bool:
-    """Whether two small matrices of this precision can be multiplied there."""
-    try:
-        one = torch.ones(2, 2, device=place, dtype=dtype)
-        return bool((one @ one).sum() == 8)
-    except (RuntimeError, TypeError):
-        return False
 
 
 def _package_facts() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What there is, in tables: the plug-ins by kind, and one thing at a time. Nothing heavy is imported.
 
-emoscene ls [KIND]    emoscene show NAME
+emoscene ls [KIND]    emoscene ls runs|cache    emoscene show NAME
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from emoscene.cli.options import STORED
 from emoscene.core import registry
 from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
@@ -31,18 +32,22 @@ ROOMS = {
 WIDTH = 110
 
 
-def ls(kind: str | None = None, as_json: bool = False) -> None:
-    """Print the names of a kind, or of all kinds.
+def ls(kind: str | None = None, *, root: str | Path = ".", as_json: bool = False) -> None:
+    """Print the names of a kind, or of all kinds; or what lies on the disk.
 
     Args:
-        kind: The kind, such as `methods`; all if left out.
+        kind: The kind, such as `methods`; all if left out. `runs` and `cache` are what takes room.
+        root: The folder below which `runs` are looked for.
         as_json: Print one JSON object.
 
     Raises:
-        UsageError: There is no such kind.
+        UsageError: There is no such kind or folder.
     """
+    if kind in STORED:
+        _print_stored(kind, root, as_json)
+        return
     if kind is not None and kind not in KINDS:
-        raise unknown_name("kind", kind, KINDS, hint="emoscene ls")
+        raise unknown_name("kind", kind, (*KINDS, *STORED), hint="emoscene ls")
     wanted = KINDS if kind is None else (kind,)
     names = {each: describe_names(each) for each in wanted}
     if as_json:
@@ -55,6 +60,19 @@ def ls(kind: str | None = None, as_json: bool = False) -> None:
         elif kind:
             console.print(f"\n[bold]{each}[/]\n    none yet")
     console.print()
+
+
+def _print_stored(kind: str, root: str | Path, as_json: bool) -> None:
+    """Print the run folders below a folder, or emoscene's models in the hub's cache, with their sizes."""
+    from emoscene.cli import storage
+
+    items = storage.list_runs(root) if kind == "runs" else storage.list_cache()
+    if as_json:
+        facts = [{"path": str(item.path), "bytes": item.size, "about": item.about} for item in items]
+        print(json.dumps({kind: facts}, ensure_ascii=False))
+    else:
+        total = storage.format_size(sum(item.size for item in items))
+        print("\n".join([*storage.format_lines(items), f"{total:>9}  in all"]))
 
 
 def show(name: str, as_json: bool = False) -> None:
@@ -231,7 +249,7 @@ PAGES: dict[str, Callable[[Console, str, str], None]] = {
 
 
 def _print_heading(console: Console, kind: str, name: str, sentence: str) -> None:
-    console.print(f"\n[bold]{name}[/]  [dim]{kind.removesuffix('s')}[/]")
+    console.print(f"\n[bold]{name}[/]  [dim]{registry.name_singular(kind)}[/]")
     console.print(Padding(sentence, (0, 0, 1, 4)), markup=False)
 
 

@@ -13,25 +13,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import registry, request, taxonomy
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core import device_names, registry, request, taxonomy
+from emoscene.core.errors import UsageError
 from emoscene.core.parameter import Parameter
 
 MOST = 1_000_000_000
+STORED = ("runs", "cache")
+"""What lies on the disk and takes room: see `storage`."""
 REPEATED = {"emotion", "adapter", "judge", "lora", "allow_host"}
 """Options that may stand in a line several times."""
 RANGES = {
     "batch": request.BATCH_SIZE.span,
     "num": request.PARAMETERS["num_images_per_prompt"].span,
     "steps": request.PARAMETERS["num_inference_steps"].span,
-    "seed": request.PARAMETERS["seed"].span,
+    "seed": request.SEED.span,
     "limit": (1, MOST),
     "per_emotion": (1, MOST),
     "trials": (1, 1_000_000),
     "port": (0, 65535),
 }
 CHOICES = {
-    "dtype": ("float32", "float16", "bfloat16"),
+    "dtype": device_names.DTYPES,
     "lpips": ("alex", "vgg"),
     "to": tuple(registry.list_names("formats")),
 }
@@ -120,8 +122,7 @@ def _check_emotion(text: str) -> str:
 
 
 def _check_method(text: str) -> str:
-    for name in text.split("+"):
-        registry.source_file("methods", name)
+    registry.split_methods(text)
     return text
 
 
@@ -132,21 +133,26 @@ def _check_base(text: str) -> str:
 
 
 def _check_size(text: str) -> list[int]:
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
     if not match:
-        raise UsageError(f"--size {text} is off: write 128, or 192x128")
+        raise UsageError(f"--size {text} is off: write 128, or 192x128, in pixels")
     return [int(side) for side in match.groups() if side]
 
 
 def _check_device(text: str) -> str:
-    if not re.fullmatch(r"(cuda|mps|cpu)(:\d+)?", text):
-        raise unknown_name("device", text, ("cuda", "mps", "cpu"))
+    device_names.parse_device(text)
     return text
 
 
 def _check_file(text: str) -> str:
     if not Path(text).is_file():
         raise UsageError(f"{text} is not there: give an image's file")
+    return text
+
+
+def _check_folder(text: str) -> str:
+    if not text.strip():
+        raise UsageError("--out '' is off: name a folder, such as --out out")
     return text
 
 
@@ -166,4 +172,5 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "image": _check_file,
     "emotion_image": _check_file,
     "lora": _check_lora,
+    "out": _check_folder,
 }

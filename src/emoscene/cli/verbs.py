@@ -36,6 +36,7 @@ EXAMPLES = {
     "doctor": "",
     "web": "--port 7860",
     "ls": "methods",
+    "clean": "runs --root out",
     "show": "lora",
 }
 """What may follow each on a line."""
@@ -79,8 +80,8 @@ class Verb:
         Returns:
             Whether it may.
         """
-        found = self.words.get(name) or self.options[name]
-        return name in REPEATED or "Sequence[str" in found.annotation
+        argument = self.words.get(name) or self.options[name]
+        return name in REPEATED or "Sequence[str" in argument.annotation
 
     def find_option(self, name: str) -> Parameter | None:
         """Find an option by its name or an alias.

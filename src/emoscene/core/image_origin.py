@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from emoscene.core.errors import download_command
-from emoscene.core.images import FORMATS
+from emoscene.core.image_files import FORMATS
 from emoscene.core.registry import list_names, load_table, package_folder
 
 SOFTWARE = 0x0131  # the EXIF tag

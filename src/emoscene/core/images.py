@@ -14,20 +14,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import SAVE_ANEW, ImageRefused, ReadImage, check_bytes, decode_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.run_dir import parse_json, write_atomic
 from emoscene.core.taxonomy import format_emotion
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 CHUNKS = ("parameters", "emoscene")
 """The text chunks of a PNG, and the keys of `Image.info` under which Pillow reads them."""
-MAX_MEGAPIXELS = 25
-MAX_MEGABYTES = 20
 INK, FAINT, PAPER = "#2b2a28", "#77736c", "#faf8f4"
 
 
@@ -105,9 +102,10 @@ def name_files(rows: Sequence[GenerationParams]) -> list[GenerationParams]:
         if row.emotion_image:
             word = f"like-{Path(row.emotion_image).stem}"
         stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', word)[:60]}-{row.seed:04d}"
-        counts[stem] = counts.get(stem, 0) + 1
-        if counts[stem] > 1:
-            stem = f"{stem}-{counts[stem]}"
+        key = stem.casefold()  # macOS and Windows take names that differ in case for one
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] > 1:
+            stem = f"{stem}-{counts[key]}"
         named.append(dataclasses.replace(row, file=f"{stem}.png"))
     return named
 
@@ -151,7 +149,7 @@ def read_params(path: Path | str) -> GenerationParams:
         UsageError: The file carries none.
         EmosceneError: They are damaged.
     """
-    text = _open_checked(Path(path)).info.get("emoscene")
+    text = open_image(path).info.get("emoscene")
     if not isinstance(text, str):
         raise UsageError(f"{path} carries no row: it is not a PNG that emoscene made")
     try:
@@ -162,11 +160,12 @@ def read_params(path: Path | str) -> GenerationParams:
         raise EmosceneError(f"the row in {path} is damaged") from error
 
 
-def open_image(path: Path | str) -> Image.Image:
+def open_image(path: Path | str, enough: int | None = None) -> Image.Image:
     """Open somebody's image: formats by an allow-list, bounded in bytes and pixels.
 
     Args:
         path: The file.
+        enough: The side in pixels that it is needed at; see `decode_image`.
 
     Returns:
         The image in RGB, upright, on white.
@@ -174,54 +173,35 @@ def open_image(path: Path | str) -> Image.Image:
     Raises:
         UsageError: The file is not there, is too large, or cannot be read.
     """
-    image = _open_checked(Path(path))
-    try:
-        return to_upright_rgb(image)
-    except ValueError as error:
-        raise UsageError(f"{path} cannot be used ({error}): save it anew as an 8-bit PNG") from error
+    return read_image(path, enough).image
 
 
-def to_upright_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB, turned as its EXIF says, transparent parts on white.
+def read_image(path: Path | str, enough: int | None = None) -> ReadImage:
+    """Open somebody's image as `open_image` does, and tell its size in the file.
 
     Args:
-        image: An image of any mode; deep ones (16 or 32 bits) are scaled to 8.
+        path: The file.
+        enough: The side in pixels that it is needed at; see `decode_image`.
 
     Returns:
-        The image.
+        The image, its size, and what was corrected.
 
     Raises:
-        ValueError: The EXIF data is damaged, or pixels are not finite numbers.
+        UsageError: The file is not there, is too large, or cannot be read.
     """
-    image = _turn_upright(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _reduce_depth(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer)
-    return image.convert("RGB")
-
-
-def _turn_upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF says, whose orientation is then taken out. Raises ValueError for damaged EXIF."""
-    image.load()
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path} is not there")
     try:
-        return ImageOps.exif_transpose(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # of damaged EXIF, Pillow raises SyntaxError, struct.error, TypeError and more
-        raise ValueError("its EXIF data is damaged") from error
-
-
-def _reduce_depth(image: Image.Image) -> Image.Image:
-    """A deep image in 8 bits."""
-    deep = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(deep).all():
-        raise ValueError("it has pixels that are not finite numbers")
-    scale = 1.0
-    if deep.max(initial=0) > 255:
-        scale = 255 / 65535
-    return Image.fromarray((deep * scale).clip(0, 255).round().astype(np.uint8))
+        check_bytes(path.stat().st_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return decode_image(path.read_bytes(), path.name, enough)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}): see to its permissions") from error
+    except ImageRefused as error:
+        remedy = error.remedy or SAVE_ANEW
+        raise UsageError(f"{path} cannot be read as an image ({error.reason}): {remedy}") from error
 
 
 def contact_sheet(
@@ -270,24 +250,3 @@ def contact_sheet(
         for x, image in enumerate(line):
             canvas.paste(image, (round(left + x * (wide + gap)), round(above + y * (high + gap))))
     return canvas
-
-
-def _open_checked(path: Path) -> Image.Image:
-    """The file's image, loaded; whatever is wrong with it is a `UsageError`."""
-    if not path.is_file():
-        raise UsageError(f"{path} is not there")
-    if path.stat().st_size > MAX_MEGABYTES * 2**20:
-        raise UsageError(f"{path} is larger than {MAX_MEGABYTES} MB: make it smaller first")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(path.read_bytes()), formats=FORMATS)
-            if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
-                raise Image.DecompressionBombError
-            image.load()
-            return image
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UsageError(f"{path} has more than {MAX_MEGAPIXELS} megapixels: make it smaller first") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        formats = ", ".join(FORMATS)
-        raise UsageError(f"{path} cannot be read as an image ({formats}): it is damaged or something else") from error

@@ -58,14 +58,14 @@ def _read_version(table: Mapping[str, Any]) -> int:
 def _migrate_1_to_2(row: Mapping[str, Any]) -> dict[str, Any]:
     """Version 1: `strength` was the emotion scale, and `keep` the share of an image that stays."""
     old = {"keep", "size", "cfg_low", "cfg_high"}
-    found = {RENAMED_IN_2.get(key, key): value for key, value in row.items() if key not in old}
+    migrated = {RENAMED_IN_2.get(key, key): value for key, value in row.items() if key not in old}
     if row.get("keep") is not None:
-        found["strength"] = 1 - KEEP.read(row["keep"])
+        migrated["strength"] = 1 - KEEP.read(row["keep"])
     if "size" in row:
-        found["width"], found["height"] = _read_sides(row["size"])
+        migrated["width"], migrated["height"] = _read_sides(row["size"])
     if "cfg_low" in row or "cfg_high" in row:
-        found["guidance_interval"] = (row.get("cfg_low", 0.0), row.get("cfg_high", 1.0))
-    return {**found, "version": 2}
+        migrated["guidance_interval"] = (row.get("cfg_low", 0.0), row.get("cfg_high", 1.0))
+    return {**migrated, "version": 2}
 
 
 def _read_sides(size: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from emoscene.core import registry
 from emoscene.core.errors import UsageError
 from emoscene.core.migration import VERSION, migrate_row
 from emoscene.core.paths import fault_of_name
-from emoscene.core.request import BATCHED, NUMBERS, PARAMETERS, read_number, read_size
+from emoscene.core.request import BATCHED, NUMBERS, PARAMETERS, read_number, read_seed, read_size
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights, format_emotion
 
@@ -72,11 +72,12 @@ class GenerationParams:
                 raise UsageError(f"{name}={value} is off: it is a table")
         read: dict[str, Any] = {}
         for field in dataclasses.fields(self):
-            if field.name in NUMBERS and field.name not in {"width", "height"}:
+            if field.name in NUMBERS and field.name not in {"width", "height", "seed"}:
                 read[field.name] = read_number(field.name, getattr(self, field.name))
         if read["guidance_scale"] is None:
             raise UsageError("guidance_scale=None is off: an image has a number")
         read["emotion"] = emotion_weights(self.emotion)
+        read["seed"] = read_seed(self.seed)
         read["width"], read["height"] = read_size((self.width, self.height))
         for name, value in read.items():
             object.__setattr__(self, name, value)

@@ -14,6 +14,7 @@ from typing import Any
 from emoscene.core.errors import EmosceneError
 
 DRIVE = re.compile(r"[A-Za-z]:")
+RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[1-9]|lpt[1-9])[ .]*(\.|$)")
 LEADS_OUT = "leads out of its folder"
 SHOWN = 80  # characters of a name in a message
 SNAPSHOTS, BLOBS = "snapshots", "blobs"  # of the hub's cache, whose snapshots link to files beside them
@@ -36,6 +37,8 @@ def fault_of_name(name: Any) -> str:
         return "holds a backslash, and folders are parted by /"
     if name.startswith("/") or DRIVE.match(name) or ".." in PurePosixPath(name).parts:
         return LEADS_OUT
+    if any(RESERVED.match(part) for part in PurePosixPath(name).parts):
+        return "Windows keeps for itself"
     return ""
 
 
@@ -51,8 +54,8 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
         `root / name`; whether there is a file is not looked at.
 
     Raises:
-        EmosceneError: for a name that is absolute, has `..`, a backslash, a drive letter or NUL in it, and for one that
-            a link leads out of the folder.
+        EmosceneError: for a name that is absolute, has `..`, a backslash, a drive letter, NUL or a word that Windows
+            keeps for itself (`con`, `aux.png`) in it, and for one that a link leads out of the folder.
     """
     fault = fault_of_name(name)
     if not fault and not is_inside(root, Path(root) / name):

@@ -7,6 +7,9 @@ import os
 
 from emoscene.core.errors import UsageError
 
+BY_RAY = "call it without a launcher, and with --ray auto for more workers"
+"""What to do where a verb has workers of its own."""
+
 
 def read_rank() -> int:
     """Read the number of this process among those that were launched together.
@@ -30,6 +33,20 @@ def count_processes() -> int:
         Their number, at least 1 where nothing else is in the environment.
     """
     return _read_number("WORLD_SIZE", 1)
+
+
+def check_single(verb: str, remedy: str) -> None:
+    """Check that a verb that does not share its work among such processes was not launched in several.
+
+    Args:
+        verb: The verb.
+        remedy: What to do instead.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if count_processes() > 1:
+        raise UsageError(f"{verb} runs in one process and was launched in {count_processes()}: {remedy}")
 
 
 def read_local_rank() -> int | None:

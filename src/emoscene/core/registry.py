@@ -1,5 +1,5 @@
-"""Plug-ins by name: a method, an encoder, a metric, a source or a format of exports is one Python file, a base, a
-recipe or a sampler one TOML file.
+"""Plug-ins by name: a method, an encoder, a metric, a source, a family of bases or a format of exports is one Python
+file, a base, a recipe or a sampler one TOML file.
 
 There is no registry to keep. A file is found by its name, and what it offers is the class (or function) named as the
 file: `methods/lora.py` -> `Lora`, `encoders/emotion_clip.py` -> `EmotionCLIP`. `base.py` holds a kind's contract and is
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core.config import Option, read_toml
-from emoscene.core.errors import EmosceneError, unknown_name
+from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 
 HOME = Path(__file__).parent.parent
 KINDS = {
@@ -32,6 +32,7 @@ KINDS = {
     "encoders": "encoders",
     "metrics": "evaluation/metrics",
     "sources": "data/sources",
+    "families": "diffusion/families",
     "bases": "diffusion/bases",
     "recipes": "core/recipes",
     "optimizers": "learning/optimizer_specs",
@@ -58,6 +59,20 @@ def list_names(kind: str) -> list[str]:
     return sorted({*_list_files(kind), *_list_entry_points(kind)})
 
 
+def name_singular(kind: str) -> str:
+    """Name one plug-in of a kind.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Returns:
+        The word, such as `method` or `family`.
+    """
+    if kind.endswith("ies"):
+        return f"{kind.removesuffix('ies')}y"
+    return kind.removesuffix("s")
+
+
 def source_file(kind: str, name: str) -> Path:
     """Find the file of a plug-in, without importing it.
 
@@ -76,11 +91,31 @@ def source_file(kind: str, name: str) -> Path:
     if name in _list_files(kind):
         return _list_files(kind)[name]
     if name not in _list_entry_points(kind):
-        raise unknown_name(kind.removesuffix("s"), name, list_names(kind), hint=f"emoscene ls {kind}")
+        raise unknown_name(name_singular(kind), name, list_names(kind), hint=f"emoscene ls {kind}")
     point = _list_entry_points(kind)[name]
     if _is_table(point):
         return _resource_file(point)
     return _module_file(point.module)
+
+
+def split_methods(method: str) -> list[str]:
+    """Read the names of the methods of one call.
+
+    Args:
+        method: A name, or names joined by `+`.
+
+    Returns:
+        The names, in order.
+
+    Raises:
+        UsageError: A name is not known, or stands twice.
+    """
+    names = method.split("+")
+    for name in names:
+        source_file("methods", name)
+        if names.count(name) > 1:
+            raise UsageError(f"method={method} is off: {name} stands in it twice")
+    return names
 
 
 def load_plugin(kind: str, name: str) -> Any:
@@ -203,9 +238,9 @@ def list_room_options(name: str) -> list[Option]:
 def _list_files(kind: str) -> dict[str, Path]:
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS, hint="emoscene ls")
-    found = sorted((HOME / KINDS[kind]).glob("[!_]*.*"))
+    files = sorted((HOME / KINDS[kind]).glob("[!_]*.*"))
     plugins = {}
-    for file in found:
+    for file in files:
         if file.suffix in {".py", ".toml"} and file.name != "base.py":
             plugins[file.stem] = file
     return plugins
@@ -276,14 +311,14 @@ def _find_bases(file: Path, node: ast.ClassDef) -> Iterator[tuple[Path, ast.Clas
     for base in node.bases:
         head, *rest = ast.unparse(base).split(".")
         classes, imports = _parse_file(file)
-        there = file
+        base_file = file
         if head not in classes and imports.get(head, "").startswith("emoscene."):
-            there = _module_file(imports[head])
-            classes, _ = _parse_file(there)
+            base_file = _module_file(imports[head])
+            classes, _ = _parse_file(base_file)
         if head in classes and rest:
-            yield from _find_members(there, classes[head], rest[0])
+            yield from _find_members(base_file, classes[head], rest[0])
         elif head in classes:
-            yield there, classes[head]
+            yield base_file, classes[head]
 
 
 def _find_members(file: Path, node: ast.ClassDef, name: str) -> Iterator[tuple[Path, ast.ClassDef]]:
@@ -296,19 +331,19 @@ def _find_members(file: Path, node: ast.ClassDef, name: str) -> Iterator[tuple[P
             alias = ast.ClassDef(name, bases=[statement.value], keywords=[], body=[], decorator_list=[])
             yield file, alias
             return
-    for there, base in _find_bases(file, node):
-        yield from _find_members(there, base, name)
+    for base_file, base in _find_bases(file, node):
+        yield from _find_members(base_file, base, name)
 
 
 def _read_fields(file: Path, node: ast.ClassDef) -> dict[str, Option]:
-    found: dict[str, Option] = {}
-    for there, base in _find_bases(file, node):
-        found |= _read_fields(there, base)
+    fields: dict[str, Option] = {}
+    for base_file, base in _find_bases(file, node):
+        fields |= _read_fields(base_file, base)
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
             name = ast.unparse(statement.target)
-            found[name] = _read_option(file, name, ast.unparse(statement.annotation), statement.value)
-    return found
+            fields[name] = _read_option(file, name, ast.unparse(statement.annotation), statement.value)
+    return fields
 
 
 def _read_option(file: Path, name: str, kind: str, value: ast.expr) -> Option:

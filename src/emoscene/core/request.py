@@ -6,11 +6,12 @@
 Whatever lists the parameters of a generation derives it from here: the arguments of `EmotionPipeline`
 (`GenerationWords`), the options of `emoscene generate`, the page's form, the row and A1111's text in a PNG, what images
 of one batch share, what `evaluate` sets, and by what a report tells scores apart. To add a parameter is to add a field
-to `GenerationRequest`, to run `python -m emoscene.core.request`, and to add one to `GenerationParams` where the image
-depends on it.
+to `GenerationRequest`, to run `python -m emoscene.core.typed_words`, and to add one to `GenerationParams` where the
+image depends on it.
 """
 
 import dataclasses
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -33,9 +34,12 @@ from emoscene.core.parameter import (
     Parameter,
     parameter,
 )
+from emoscene.core.processes import count_processes
 from emoscene.core.taxonomy import LARGEST, check_one_source
 
 LAST_SEED = 2**32 - 1
+DRAW_SEED = -1
+"""The seed of a call that draws one."""
 MOST_IMAGES = 1_000_000
 DEFAULT_STRENGTH = 0.75  # where an image is given and no strength
 TIMESTEPS = 1000  # of Stable Diffusion's schedule; `samplers.make_scheduler` knows the base's own
@@ -47,7 +51,6 @@ R = TypeVar("R", bound="GenerationRequest")
 
 
 EVERYWHERE = (CALL, CLI, WEB)
-HEADING = "class GenerationWords(TypedDict, total=False):"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +158,13 @@ class GenerationRequest:
         count=2,
     )
     seed: int = parameter(
-        0, "of the first image; the others count up", "int", SAMPLING, EVERYWHERE, span=(0, LAST_SEED), label="Seed"
+        0,
+        "of the first image; the others count up; -1 draws one, which the image records",
+        "int",
+        SAMPLING,
+        EVERYWHERE,
+        span=(DRAW_SEED, LAST_SEED),
+        label="Seed",
     )
     num_images_per_prompt: int = parameter(
         1, "how many; seeds count up", "int", OUTPUT, EVERYWHERE, span=(1, MOST_IMAGES), aliases=("num",)
@@ -208,6 +217,8 @@ class GenerationRequest:
         if self.height is not None and self.width is None:
             raise UsageError(f"height={self.height} without a width is off: give both, or the width alone")
         registry.source_file("samplers", self.sampler)
+        if self.seed == DRAW_SEED:
+            object.__setattr__(self, "seed", draw_seed(self.num_images_per_prompt))
         read_seeds(self.seed, self.num_images_per_prompt)
 
     @classmethod
@@ -234,7 +245,19 @@ class GenerationRequest:
         return self.width, self.height
 
 
-# written by `python -m emoscene.core.request`
+# both written by `python -m emoscene.core.typed_words`
+class EvaluationWords(TypedDict, total=False):
+    """What `evaluate` takes beside its own arguments: fields of `GenerationRequest`."""
+
+    negative_prompt: str
+    num_inference_steps: int
+    sampler: str
+    guidance_scale: float | None
+    guidance_interval: tuple[float, float]
+    width: int | None
+    height: int | None
+
+
 class GenerationWords(TypedDict, total=False):
     """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""
 
@@ -294,6 +317,8 @@ def _annotation(kind: Any) -> str:
 
 PARAMETERS = list_parameters()
 NUMBERS = {name: one for name, one in PARAMETERS.items() if one.type in {"int", "float"}}
+SEED = dataclasses.replace(NUMBERS["seed"], span=(0, LAST_SEED))
+"""The seed of one image."""
 ALIASES = _list_aliases()
 BATCHED = tuple(list_parameters(BATCH))
 BATCH_SIZE = Parameter(
@@ -338,6 +363,39 @@ def read_number(name: str, value: Any) -> Any:
     return NUMBERS[name].read(value)
 
 
+def draw_seed(num: int = 1) -> int:
+    """Draw the first seed of a call at random.
+
+    Args:
+        num: How many seeds count up from it.
+
+    Returns:
+        The seed, from 0 to 2^32 - `num`.
+
+    Raises:
+        UsageError: Several processes were launched for the call: each would draw another.
+    """
+    if count_processes() > 1:
+        raise UsageError(f"seed={DRAW_SEED} draws another seed in each of several processes: give one from 0 up")
+    return secrets.randbelow(LAST_SEED + 2 - num)
+
+
+def read_seed(value: Any) -> int:
+    """Read the seed of one image.
+
+    Args:
+        value: A whole number, or its text.
+
+    Returns:
+        The seed, from 0 to 2^32 - 1.
+
+    Raises:
+        UsageError: It is no whole number, or out of bounds.
+    """
+    seed: int = SEED.read(value)
+    return seed
+
+
 def read_seeds(first: Any, num: Any = 1) -> range:
     """Count up seeds.
 
@@ -351,7 +409,7 @@ def read_seeds(first: Any, num: Any = 1) -> range:
     Raises:
         UsageError: One of the two is out of bounds, or the seeds count past the last one.
     """
-    first, num = read_number("seed", first), read_number("num_images_per_prompt", num)
+    first, num = read_seed(first), read_number("num_images_per_prompt", num)
     if first + num - 1 > LAST_SEED:
         raise UsageError(
             f"seed={first} and num_images_per_prompt={num} count past the last seed, {LAST_SEED}: give a lower seed, "
@@ -374,7 +432,7 @@ def read_seed_list(seeds: Iterable[Any]) -> list[int]:
     """
     if isinstance(seeds, range) and len(seeds) > MOST_IMAGES:
         raise UsageError(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
-    return [read_number("seed", seed) for seed in seeds]
+    return [read_seed(seed) for seed in seeds]
 
 
 def read_size(size: Any) -> tuple[int, int]:
@@ -395,34 +453,3 @@ def read_size(size: Any) -> tuple[int, int]:
     if len(sides) != 2 or None in sides:
         raise UsageError(f"size={size} is off: give a width and a height in pixels, such as (192, 128)")
     return read_number("width", sides[0]), read_number("height", sides[1])
-
-
-def typed_words() -> str:
-    """Write the class `GenerationWords`: the keywords of a pipeline, for editors and type checkers.
-
-    Returns:
-        Its text, as this file has it.
-    """
-    lines = [
-        HEADING,
-        '    """What `EmotionPipeline` and `generate` take beside the prompt: fields of `GenerationRequest`."""',
-        "",
-    ]
-    for name, one in list_parameters(CALL).items():
-        lines.append(f"    {name}: {one.annotation}")
-    return "\n".join(lines) + "\n"
-
-
-def write_typed_words(file: Path) -> None:
-    """Bring the class `GenerationWords` in this module's file to what the request has.
-
-    Args:
-        file: The file.
-    """
-    before, _, after = file.read_text(encoding="utf8").partition(f"\n{HEADING}\n")
-    _, gap, rest = after.partition("\n\n\n")
-    file.write_text(f"{before}\n{typed_words()}{gap[1:]}{rest}", encoding="utf8", newline="\n")
-
-
-if __name__ == "__main__":
-    write_typed_words(Path(__file__))

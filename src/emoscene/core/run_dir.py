@@ -93,15 +93,15 @@ class RunDir:
             path.mkdir(parents=True, exist_ok=True)
             stage._write_manifest()
             return stage
-        there = read_manifest(path)
+        recorded = read_manifest(path)
         try:
-            before = _call_identity({**there, "config": migrate_config(there["config"])})
+            before = _call_identity({**recorded, "config": migrate_config(recorded["config"])})
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise EmosceneError(f"{path / MANIFEST} is damaged: make the folder again") from error
         apart = find_difference(before, _call_identity(asked))
         if apart:
             raise UsageError(f"{path} is another call's: {apart}; choose another folder, or call as before")
-        return cls(path, there)
+        return cls(path, recorded)
 
     @property
     def is_done(self) -> bool:
@@ -381,13 +381,13 @@ def read_versions() -> dict[str, str]:
     Returns:
         Versions by name.
     """
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def _is_run_dir(path: Path) -> bool:
@@ -412,28 +412,32 @@ def _call_identity(call: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
 
 
-def find_difference(there: Any, here: Any, where: str = "") -> str:
+def find_difference(recorded: Any, asked: Any, where: str = "") -> str:
     """Find the first setting in which two calls differ; of long lists, the element is named.
 
     Args:
-        there: The settings of one call.
-        here: The settings of the other.
+        recorded: The settings of one call.
+        asked: The settings of the other.
         where: The name of the setting.
 
     Returns:
         The setting and both values; empty where the calls are the same.
     """
-    if isinstance(there, list) and isinstance(here, list) and max(map(len, map(json.dumps, (there, here)))) > SHOWN:
-        there, here = dict(enumerate(there)), dict(enumerate(here))
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys([*there, *here]):
-            difference = find_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip("."))
+    if (
+        isinstance(recorded, list)
+        and isinstance(asked, list)
+        and max(map(len, map(json.dumps, (recorded, asked)))) > SHOWN
+    ):
+        recorded, asked = dict(enumerate(recorded)), dict(enumerate(asked))
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for key in dict.fromkeys([*recorded, *asked]):
+            difference = find_difference(recorded.get(key), asked.get(key), f"{where}.{key}".lstrip("."))
             if difference:
                 return difference
         return ""
-    if there == here:
+    if recorded == asked:
         return ""
-    return f"{where} is {_shorten(there)} there and {_shorten(here)} here"
+    return f"{where} is {_shorten(recorded)} there and {_shorten(asked)} here"
 
 
 def _shorten(value: Any) -> str:

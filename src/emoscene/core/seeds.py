@@ -7,6 +7,7 @@ torch is imported inside the functions that need it, because the world and the c
 """
 
 import json
+from collections.abc import Iterable
 from hashlib import blake2b
 from operator import index
 from typing import TYPE_CHECKING
@@ -27,13 +28,37 @@ def derive_seed(seed: int, *words: str | int) -> int:
     Returns:
         A whole number from 0 to 2^63 - 1.
     """
+    return _hash_words(_encode_words(seed, *words))
+
+
+def derive_seeds(seed: int, *words: str | int, last: Iterable[int]) -> list[int]:
+    """Derive many seeds whose last word is a number, in less time than one by one.
+
+    Args:
+        seed: A seed.
+        words: What the random numbers are for.
+        last: The last word of each.
+
+    Returns:
+        What `derive_seed(seed, *words, number)` is for each number.
+    """
+    beginning = _encode_words(seed, *words)[:-1]
+    return [_hash_words(f"{beginning}, {index(number)}]") for number in last]
+
+
+def _encode_words(*words: str | int) -> str:
+    """The words as a JSON list."""
     parts: list[str | int] = []
-    for word in (seed, *words):
+    for word in words:
         if isinstance(word, str):
             parts.append(word)
         else:
             parts.append(int(index(word)))
-    encoding = json.dumps(parts)
+    return json.dumps(parts)
+
+
+def _hash_words(encoding: str) -> int:
+    """63 bits of the digest of a list of words."""
     return int.from_bytes(blake2b(encoding.encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -21,6 +21,7 @@ TRAINING = {
     "readers": "num_workers",
     "keep": "checkpoints_total_limit",
     "validate": "validation_images",
+    "pictures_every": "images_every",
     "tracker": "report_to",
 }
 METHODS = {

@@ -25,12 +25,41 @@ def bucket_sizes(side: int, unit: int) -> tuple[tuple[int, int], ...]:
     Returns:
         Sizes (W, H), each of about side x side pixels: the square first, then landscape and portrait formats.
     """
-    found = [(side, side)]
+    sizes = [(side, side)]
     for wide in range(side + unit, int(side * LONGEST) + 1, unit):
         high = round(side * side / wide / unit) * unit
         if high and wide <= LONGEST * high and abs(wide * high / side**2 - 1) < NEAR:
-            found += [(wide, high), (high, wide)]
-    return tuple(found)
+            sizes += [(wide, high), (high, wide)]
+    return tuple(sizes)
+
+
+def choose_bucket(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Choose the size whose aspect ratio is nearest to that of an image.
+
+    Args:
+        size: The image's width and height.
+        sizes: The sizes (W, H) to choose from.
+
+    Returns:
+        One of `sizes`.
+    """
+    aspect = math.log(size[0] / size[1])
+    return min(sizes, key=lambda one: abs(math.log(one[0] / one[1]) - aspect))
+
+
+def share_kept(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> float:
+    """Compute how much of an image `crop_to_bucket` keeps.
+
+    Args:
+        size: The image's width and height.
+        sizes: The sizes (W, H) to choose from.
+
+    Returns:
+        The share of its area, in (0, 1].
+    """
+    wide, high = choose_bucket(size, sizes)
+    ratio = size[0] / size[1] * high / wide
+    return min(ratio, 1 / ratio)
 
 
 def crop_to_bucket(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:
@@ -43,8 +72,7 @@ def crop_to_bucket(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Imag
     Returns:
         The centre, resized to one of `sizes`.
     """
-    aspect = math.log(image.width / image.height)
-    wide, high = min(sizes, key=lambda size: abs(math.log(size[0] / size[1]) - aspect))
+    wide, high = choose_bucket(image.size, sizes)
     scale = min(image.width / wide, image.height / high)
     left, top = (image.width - wide * scale) / 2, (image.height - high * scale) / 2
     box = (left, top, left + wide * scale, top + high * scale)

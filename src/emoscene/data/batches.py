@@ -76,10 +76,10 @@ def group_by_shape(data: Data) -> Sequence[Sequence[int]]:
     Returns:
         The rows of each latent shape; one list of all rows where the data has no shapes.
     """
-    found: Sequence[Sequence[int]] | None = getattr(data, "rows_by_shape", None)
-    if found is None:
+    rows: Sequence[Sequence[int]] | None = getattr(data, "rows_by_shape", None)
+    if rows is None:
         return [range(len(data))]
-    return found
+    return rows
 
 
 def batch_indices(seed: int, step: int, batch: int, shapes: Sequence[Sequence[int]]) -> list[int]:

@@ -5,11 +5,14 @@ README.md  card/pictures.jpg  card/classes.svg
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from datasets import Dataset, load_from_disk
@@ -24,6 +27,7 @@ from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.records import ROLES
 
 SHOWN, SIDE = 6, 128  # images of each emotion, and their side
+CAPTIONS = 20  # images that are shown beside their captions
 NAMES = (*EMOTIONS, "none")
 COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
 
@@ -47,7 +51,8 @@ def write_card(folder: Path, licence: str, facts: Mapping[str, Any]) -> None:
     (folder / "card").mkdir(exist_ok=True)
     run_dir.write_atomic(folder / "card/classes.svg", plot_classes(counts).encode())
     run_dir.write_atomic(folder / "card/pictures.jpg", image_grid(folder, data, emotions))
-    run_dir.write_atomic(folder / "README.md", _card_text(licence, facts, counts).encode())
+    lines = [*_card_lines(licence, facts, counts), *_list_captions(data, emotions, facts), ""]
+    run_dir.write_atomic(folder / "README.md", "\n".join(lines).encode())
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def _thumbnail(path: Path) -> Image.Image:
     return crop_square(open_image(path), SIDE)
 
 
-def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> str:
+def _card_lines(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list[int]]) -> list[str]:
     totals = []
     for column in zip(*counts.values(), strict=True):
         totals.append(sum(column))
@@ -139,7 +144,7 @@ def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list
     mixtures = []
     if facts["mixtures"]:
         mixtures = [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
-    lines = [
+    return [
         f"# {facts['pictures']} images from `{facts['source']}`, prepared for emoscene {__version__}",
         "",
         licence,
@@ -160,7 +165,29 @@ def _card_text(licence: str, facts: Mapping[str, Any], counts: Mapping[str, list
         *_list_findings(facts),
         "",
     ]
-    return "\n".join(lines)
+
+
+def _list_captions(data: Dataset, emotions: np.ndarray, facts: Mapping[str, Any]) -> list[str]:
+    """A few images beside their captions, from the whole set, as lines of a Markdown table."""
+    places = np.unique(np.linspace(0, len(data) - 1, CAPTIONS).astype(int))
+    shown = data.select_columns(["file", "caption"])
+    lines = [f"## {len(places)} images and their captions", ""]
+    for sentence in facts.get("cautions", ()):
+        if "captioner" in sentence:
+            lines += [f"Take care: {sentence}.", ""]
+    lines += ["| image | emotion | caption |", "|---|---|---|"]
+    for place in places.tolist():
+        row = shown[place]
+        image = f'<img src="{quote(row["file"])}" width="{SIDE}" alt="">'
+        caption = _escape_cell(row["caption"]) or "*none*"
+        lines.append(f"| {image} | {NAMES[emotions[place]]} | {caption} |")
+    return lines
+
+
+def _escape_cell(text: str) -> str:
+    """A caption, which anybody may have written, as plain text in a cell of a Markdown table."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`*_\[\]|~#!]", lambda sign: f"&#{ord(sign[0])};", escaped)
 
 
 def _list_findings(facts: Mapping[str, Any]) -> list[str]:
@@ -173,6 +200,8 @@ def _list_findings(facts: Mapping[str, Any]) -> list[str]:
         f"{alike['pairs across official splits']} pairs across official splits (`duplicates.jsonl`)",
         f"- captions: {_count_list(facts['captions'])}",
     ]
+    if "unused" in facts:
+        lines.append(f"- other files among the images, not used: {_count_list(facts['unused'])}")
     for name, count in facts.get("rules", {}).items():
         lines.append(f"- {name}: {count} images")
     if "revision" in facts:

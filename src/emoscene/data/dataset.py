@@ -59,13 +59,17 @@ class PreparedDataset:
         self.side: int = manifest["size"]
         self.flips: bool = manifest.get("flips", False)
         self.table: Dataset = opened.with_format("arrow")
+        self.selected: dict[tuple[str, ...], Dataset] = {}
         roles = self.table.select_columns(["role"])[:]["role"].to_numpy(zero_copy_only=False)
         if role:
             self.places = np.flatnonzero(roles == role)
         else:
             self.places = np.arange(len(roles))
         if not len(self.places):
-            raise UsageError(f"{folder} has no images for {role}: prepare more, or with a larger share (--split)")
+            remedy = "prepare more, or with a larger share (--split)"
+            if role == "judges":
+                remedy = "prepare them with --split roles, or use a published judge (--judge)"
+            raise UsageError(f"{folder} has no images for {role}: {remedy}")
 
     def __len__(self) -> int:
         return len(self.places)
@@ -85,19 +89,19 @@ class PreparedDataset:
 
         Args:
             indices: The rows [B], each from 0 to len - 1.
-            columns: Names of `records.FEATURES`, or `picture` for the pixels of the file.
+            columns: Names of `records.FEATURES`, or `image` for the pixels of the file.
             mirrored: For each row, whether to read the latent of the mirrored image [B]; none if left out.
 
         Returns:
             Tensors for `latent` [B, 4, h, w], `vector` [B, D] (unit length), `weights` and `votes` [B, 8], `emotion`
-            [B] (-1 for none) and `picture` [B, 3, side, side] in [-1, 1], the central square; lists of B values for
+            [B] (-1 for none) and `image` [B, 3, side, side] in [-1, 1], the central square; lists of B values for
             all other columns.
 
         Raises:
             UsageError: A column does not exist, the vectors were not prepared, or the latents have several shapes.
         """
         for column in columns:
-            if column not in (known := [*FEATURES, "picture"]):
+            if column not in (known := [*FEATURES, "image"]):
                 raise unknown_name("column", column, known)
         if "vector" in columns and not self.emotion_clip:
             raise UsageError(
@@ -105,18 +109,24 @@ class PreparedDataset:
                 "has an emotion_clip or with emotion_clip=FOLDER (emoscene train emotion_clip makes one)"
             )
         stored = set(columns)
-        if "picture" in stored:
-            stored = (stored - {"picture"}) | {"file"}
+        if "image" in stored:
+            stored = (stored - {"image"}) | {"file"}
         if "latent" in columns:
             stored |= {"shape"}
         if "latent" in columns and any(mirrored):
             stored |= {"mirrored"}
-        some = self.table.select_columns(sorted(stored))[self.places[np.asarray(indices, dtype=np.int64)]]
-        found = {column: READERS.get(column, _read_list)(self, some, column) for column in columns}
+        some = self._select(tuple(sorted(stored)))[self.places[np.asarray(indices, dtype=np.int64)]]
+        values = {column: READERS.get(column, _read_list)(self, some, column) for column in columns}
         if "mirrored" in stored and "latent" in columns:
             turned = torch.tensor(mirrored)[:, None, None, None]
-            found["latent"] = torch.where(turned, _read_latents(self, some, "mirrored"), found["latent"])
-        return found
+            values["latent"] = torch.where(turned, _read_latents(self, some, "mirrored"), values["latent"])
+        return values
+
+    def _select(self, columns: tuple[str, ...]) -> Dataset:
+        """The table of some columns; making it takes as long as reading two hundred latents from it."""
+        if columns not in self.selected:
+            self.selected[columns] = self.table.select_columns(list(columns))
+        return self.selected[columns]
 
     def column(self, column: str) -> Any:
         """Read one column of all rows.
@@ -151,13 +161,13 @@ def _read_latents(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
         raise UsageError(
             f"{data.folder} has latents of several shapes: read those of one at a time, as `rows_by_shape` lists them"
         )
-    return torch.from_numpy(unpack_arrays(some[column].to_pylist(), shapes[0].tolist()))
+    return unpack_arrays(some[column].to_pylist(), shapes[0].tolist())
 
 
 def _read_vectors(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
     stored = some["vector"].to_pylist()
     halves = len(stored[0]) // 2  # of two bytes each
-    return F.normalize(torch.from_numpy(unpack_arrays(stored, (halves,))), dim=1)
+    return F.normalize(unpack_arrays(stored, (halves,)), dim=1)
 
 
 def _read_numbers(data: PreparedDataset, some: pa.Table, column: str) -> Tensor:
@@ -183,5 +193,5 @@ READERS: dict[str, Callable[[PreparedDataset, pa.Table, str], Any]] = {
     "weights": _read_numbers,
     "votes": _read_numbers,
     "emotion": _read_numbers,
-    "picture": _read_images,
+    "image": _read_images,
 }

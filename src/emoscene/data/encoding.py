@@ -1,14 +1,14 @@
 """The second pass: what the frozen networks make of an image, shard by shard, in batches of one fixed size.
 
 A shard is a part of the plan, and its batches start with it; each has images of one shape, and the last ones are
-padded. So a row's bytes depend neither on how many images were asked for after it nor on how many processes share the
+padded. So a row's bytes depend neither on how many images were asked for after it nor on how many workers share the
 work. Its captions, latents and vectors are computed in one go from pixels that are decoded once; threads of the source
 decode ahead of them. A shard is written whole after its images, and one that lies there is not made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -146,11 +146,10 @@ def encode_shards(
     source: Source,
     plan: Plan,
     size: int,
-    shards: list[int],
+    shards: Sequence[int],
     networks: Networks,
-    on_message: Callable[[str], None],
     count: Callable[[int], None],
-) -> None:
+) -> Iterator[int]:
     """Encode some shards and write them, in order.
 
     Args:
@@ -160,15 +159,17 @@ def encode_shards(
         size: The number of images in a shard.
         shards: The numbers of the shards to write.
         networks: The models that read the images.
-        on_message: Receives a sentence after each shard.
         count: Receives the number of images encoded since its last call.
+
+    Yields:
+        The number of each shard that is written.
     """
     files = shard_names(len(plan), size)
     runs = [range(shard * size, min((shard + 1) * size, len(plan))) for shard in shards]
     wanted: list[int] = []
     for run in runs:
         wanted += plan.numbers[run.start : run.stop].tolist()
-    images = source.pictures(wanted)
+    images = source.read_images(wanted)
     for shard, run in zip(shards, runs, strict=True):
         (folder / f"pictures/{shard:05d}").mkdir(parents=True, exist_ok=True)
         dealt = (
@@ -177,7 +178,7 @@ def encode_shards(
         )
         made = records_table(_encode_shard(folder, shard, dealt, networks, count))
         run_dir.write_atomic(folder / files[shard], lambda path, made=made: _write_stream(made, path))  # type: ignore[misc]
-        on_message(f"{run.stop} of {len(plan)} images")
+        yield shard
 
 
 def batch_by_shape(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -244,7 +245,7 @@ def _encode_shard(
     folder: Path, shard: int, items: Iterable[Item], networks: Networks, count: Callable[[int], None]
 ) -> list[Record]:
     """The records of a shard in order, their images written; those whose captions fit least are left out."""
-    found: dict[int, Record] = {}
+    records: dict[int, Record] = {}
     fits: dict[int, float] = {}
 
     def keep(item: Item) -> str:
@@ -257,7 +258,7 @@ def _encode_shard(
     for part in batch_by_shape(items):
         files = map_threads(keep, part, torch.get_num_threads())
         for (place, _, _), (record, fit), file in zip(part, networks.encode_batch(part), files, strict=True):
-            found[place] = replace(record, file=file)
+            records[place] = replace(record, file=file)
             if record.caption and record.role != "heldout":
                 fits[place] = fit
         count(len(part))
@@ -265,12 +266,12 @@ def _encode_shard(
         gone = networks.fitting.find_misfits(fits)
         rows = []
         for place in gone:
-            rows.append({"id": found[place].id, "caption": found[place].caption, "fit": round(fits[place], 4)})
+            rows.append({"id": records[place].id, "caption": records[place].caption, "fit": round(fits[place], 4)})
         (folder / MISFITS).mkdir(exist_ok=True)
         run_dir.write_atomic(folder / MISFITS / f"{shard:05d}.jsonl", run_dir.to_jsonl(rows))
         for place in gone:
-            (folder / found.pop(place).file).unlink(missing_ok=True)
-    return [found[place] for place in sorted(found)]
+            (folder / records.pop(place).file).unlink(missing_ok=True)
+    return [records[place] for place in sorted(records)]
 
 
 def _source_numbers(values: Tensor) -> np.ndarray:

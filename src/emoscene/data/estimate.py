@@ -15,6 +15,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode_file
 from emoscene.data.image_checks import silence_pillow
+from emoscene.data.listing import report_unused
 from emoscene.data.sources.base import Source
 
 LOOKED = 512  # images whose labels are counted
@@ -44,11 +45,11 @@ def check_disk_space(folder: Path, images: int, size: int, kind: str) -> None:
         )
 
 
-def limit_plan(found: int, limit: int | None, each: int | None) -> int:
+def limit_plan(count: int, limit: int | None, each: int | None) -> int:
     """Compute the largest number of images that a plan can have.
 
     Args:
-        found: The number of images of the source.
+        count: The number of images of the source.
         limit: The largest number of images, if limited.
         each: The largest number of images of each emotion, if limited.
 
@@ -56,8 +57,8 @@ def limit_plan(found: int, limit: int | None, each: int | None) -> int:
         The number of images.
     """
     if each:
-        found = min(found, each * (len(EMOTIONS) + 1))
-    return min(found, limit or found)
+        count = min(count, each * (len(EMOTIONS) + 1))
+    return min(count, limit or count)
 
 
 def report_lines(source: Source, networks: Networks, images: int) -> Iterator[str]:
@@ -79,16 +80,19 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     numbers = [int((place + 0.5) * total / looked) for place in range(looked)]
     began = time.perf_counter()
     with silence_pillow():
-        found = list(source.survey(numbers))
-    checking = (time.perf_counter() - began) / len(found)
+        notes = list(source.survey(numbers))
+    checking = (time.perf_counter() - began) / len(notes)
     sound = []
-    for note in found:
+    for note in notes:
         if not note.reason:
             sound.append(note)
-    yield f"{total} images, of which at most {images} are taken; {len(found)} were looked at for what follows"
-    if len(sound) < len(found):
-        first = next(note for note in found if note.reason)
-        yield f"refused: {len(found) - len(sound)} of {len(found)}, such as {first.origin}: {first.reason}"
+    on_message: list[str] = []
+    report_unused(source, on_message.append)
+    yield from on_message
+    yield f"{total} images, of which at most {images} are taken; {len(notes)} were looked at for what follows"
+    if len(sound) < len(notes):
+        first = next(note for note in notes if note.reason)
+        yield f"refused: {len(notes) - len(sound)} of {len(notes)}, such as {first.origin}: {first.reason}"
     yield _format_shares("emotions", [_weights_name(note.weights) for note in sound])
     for word, attribute in (("splits", "split"), ("roles", "role")):
         values = [getattr(note, attribute) for note in sound]
@@ -103,7 +107,7 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     yield f"disk: about {images * size / 1e9:.2f} GB"
     yield (
         f"time: about {_format_seconds(seconds)} for one process here ({checking * 1000:.0f} ms to check and "
-        f"{encoding * 1000:.0f} ms to encode an image); processes share it"
+        f"{encoding * 1000:.0f} ms to encode an image); with --ray, workers share it"
     )
 
 
@@ -128,7 +132,7 @@ def _measure_batch(source: Source, networks: Networks, numbers: Sequence[int]) -
 
 
 def _read_items(source: Source, numbers: Sequence[int]) -> Iterator[Item]:
-    for place, (record, image) in enumerate(source.pictures(numbers)):
+    for place, (record, image) in enumerate(source.read_images(numbers)):
         yield place, record, image
 
 

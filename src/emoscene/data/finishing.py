@@ -19,6 +19,7 @@ from emoscene.core import run_dir
 from emoscene.data import card
 from emoscene.data.cautions import count_captions, list_cautions
 from emoscene.data.encoding import Networks
+from emoscene.data.listing import count_unused
 from emoscene.data.planning import Plan, count_classes, list_refused
 from emoscene.data.records import FEATURES
 from emoscene.data.sources.base import Source
@@ -56,6 +57,8 @@ def finish_dataset(
         about["captions"]["dropped"] = len(chosen) - count
     about |= {"pictures": count, "size": networks.backbone.default_size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
+    if unused := count_unused(images):
+        about["unused"] = unused
     about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}
     if sentences := list_cautions(networks, chosen.find_rendered(), chosen.list_caption_sources()):
         about["cautions"] = sentences

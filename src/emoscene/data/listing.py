@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
     """
     if "listing" not in call or not (folder / run_dir.MANIFEST).is_file():
         return
-    here, there = json.loads(json.dumps(call, default=str)), run_dir.read_manifest(folder, "prepared")["config"]
-    now, before = here.pop("listing"), there.pop("listing", None)
-    if now == before or run_dir.find_difference(there, here):
+    asked, recorded = json.loads(json.dumps(call, default=str)), run_dir.read_manifest(folder, "prepared")["config"]
+    now, before = asked.pop("listing"), recorded.pop("listing", None)
+    if now == before or run_dir.find_difference(recorded, asked):
         return
     if before is None:
         raise UsageError(f"{folder} was prepared by a version that did not note which images it read: {REMEDY}")
@@ -85,17 +86,46 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
     stamp, kept = stamp_files(source.paths()), folder / run_dir.LOGS / "files.json"
     if not stamp:
         return
-    there = []
+    existing = []
     for path in taken:
         if path.exists():
-            there.append(path)
-    if there and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
+            existing.append(path)
+    if existing and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
         on_message("sizes or times of the files are not what they were: comparing each with its note")
-        changed = next(find_changes(source, notes.load_notes(there)), None)
+        changed = next(find_changes(source, notes.load_notes(existing)), None)
         if changed:
             raise UsageError(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")
     kept.parent.mkdir(exist_ok=True)
     run_dir.write_atomic(kept, stamp.encode())
+
+
+def count_unused(source: Source) -> dict[str, int]:
+    """Count the files that lie among a source's images and are not used.
+
+    Args:
+        source: The source.
+
+    Returns:
+        Their number by ending; "none" for files without one.
+    """
+    counts: Counter[str] = Counter()
+    for path in source.unused_files():
+        counts[path.suffix.lower() or "none"] += 1
+    return dict(sorted(counts.items()))
+
+
+def report_unused(source: Source, on_message: Callable[[str], None]) -> None:
+    """Say how many files that lie among a source's images are not used.
+
+    Args:
+        source: The source.
+        on_message: Receives the sentence, if there are such files.
+    """
+    files = source.unused_files()
+    if files:
+        counts = ", ".join(f"{ending} {count}" for ending, count in count_unused(source).items())
+        whose = "files are neither images of this source nor their captions, and are not used"
+        on_message(f"{len(files)} {whose} ({counts}), such as {files[0]}")
 
 
 def stamp_files(paths: Iterable[Path]) -> str:

@@ -35,6 +35,9 @@ SCHEMA = pa.schema(
     }
 )
 
+PANORAMA = "a panorama, of which less than half is kept"
+"""What is said of an image in `mended` where the cut to the wanted size takes most of it."""
+
 
 @dataclass(frozen=True)
 class ImageNote:
@@ -69,9 +72,9 @@ def save_notes(notes: Iterable[ImageNote], path: Path) -> None:
         notes: The notes.
         path: The file to write.
     """
-    found = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
+    table = pa.Table.from_pylist([asdict(note) for note in notes], schema=SCHEMA)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-        writer.write_table(found)
+        writer.write_table(table)
 
 
 def load_notes(paths: Sequence[Path]) -> pa.Table:

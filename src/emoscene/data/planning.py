@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
+from emoscene.data.notes import PANORAMA
 from emoscene.data.records import ROLES
 
 
@@ -84,6 +85,12 @@ class Plan:
         alike, about = self.duplicates(), count_classes(self.roles, self.emotion)
         yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
+        panoramas = self.facts()["mended"].get(PANORAMA, 0)
+        if panoramas:
+            yield (
+                f"{panoramas} images are panoramas, and the cut to their middle takes more than half of each: "
+                "buckets=true keeps up to 2:1, or cut them yourself"
+            )
         felt = _read_weights(self.notes)[self.numbers].any(0)
         missing = [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]
         if missing:
@@ -127,7 +134,7 @@ class Plan:
 def make_plan(
     notes: pa.Table,
     *,
-    split: str = "roles",
+    split: str = splits.DEFAULT,
     limit: int | None = None,
     each: int | None = None,
     balanced: bool = False,

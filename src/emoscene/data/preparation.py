@@ -8,9 +8,9 @@
         logs/files.json                                                  the files' sizes and times: see `listing`
         misfits/00000.jsonl                                              captions that were dropped, if that was asked
 
-Two passes, both in shards that any number of processes share (`workers`). The first reads every image, checks and
-hashes it. Then each process makes the same plan of all notes: duplicates grouped, roles assigned, a sample taken. The
-second pass encodes what the plan took. Only images of one shard are ever in memory.
+Two passes, both in shards, which the workers of a Ray cluster may share (`core.cluster`). The first reads every image,
+checks and hashes it. Then each process makes the same plan of all notes: duplicates grouped, roles assigned, a sample
+taken. The second pass encodes what the plan took. Only images of one shard are ever in memory.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
+from emoscene.core.cluster import Cluster, Make, complete_parts, open_cluster
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import is_of_rendered_world
+from emoscene.core.processes import BY_RAY, check_single
 from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.aspect_buckets import bucket_sizes
 from emoscene.data.caption_filter import CaptionFilter
@@ -38,13 +38,14 @@ from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_listing, digest_listing
+from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
-from emoscene.data.workers import WorkerGroup
+from emoscene.diffusion import hub
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.device import NO_ROOM, explain_full_memory
-from emoscene.diffusion.device_choice import choose_device
+from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
@@ -76,10 +77,12 @@ def prepare(
     root: str | Path | None = None,
     limit: int | None = None,
     per_emotion: int | None = None,
-    split: str = "roles",
+    split: str | None = None,
     dry_run: bool = False,
     base: str = "mini",
     device: str | None = None,
+    dtype: str | None = None,
+    ray: str | None = None,
     on_message: Callable[[str], None] = print,
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
@@ -92,10 +95,14 @@ def prepare(
         root: Where the source reads: a folder or a hub id.
         limit: The largest number of images, at least 1; all if left out.
         per_emotion: The largest number of images of each emotion, at least 1; all if left out.
-        split: `roles`, `official`, or shares such as `methods:0.8,heldout:0.2`.
+        split: `no-judge` (if left out) leaves judges no image, `roles` as many as methods; `official`; or shares such
+            as `methods:0.8,heldout:0.2`.
         dry_run: Report what would be done, and write nothing.
         base: The base whose autoencoder encodes the images.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+        dtype: `float32`, `float16` or `bfloat16`, in which the autoencoder computes; single if left out, since latents
+            are made once.
+        ray: The Ray cluster whose workers share the images: `auto`, or its address.
         on_message: Receives sentences about the progress.
         on_progress: Receives the numbers of images done and in total, in each pass.
         settings: Fields of `Config` and of the source's own `Config`.
@@ -111,49 +118,77 @@ def prepare(
         >>> prepare("imagefolder", root="photos", out="prepared", limit=1000)
         PosixPath('prepared')
     """
-    cls: type[Source] = registry.load_plugin("sources", source)
-    config, own = configs.split_settings(settings, Config(), cls.Config())
-    _check_choice(source, cls, limit, per_emotion, split)
-    place = choose_device(device)
-    with explain_full_memory(NO_ROOM.format(base=base)):
-        backbone = DiffusionModel.load(base, place)
-    eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
-    mark = {}
-    if eyes:
-        mark["emotion_clip"] = run_dir.fingerprint_folder(locate_model(eyes))
-    call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion, "split": split, "base": base}
-    call |= {**_identity_config(config), **_identity_config(own), **mark, "captioner": voice}
-    if is_of_rendered_world(voice) and config.captioner:
-        call |= {"captioner_asked": True}
-    images = _open_source(source, cls, root, own, config, backbone, limit)
-    call |= {**images.facts(), **digest_listing(images)}  # a hub's commit above all, and what its files held
-    eyed = _networks(config, backbone, eyes, voice)
+    check_single("prepare", BY_RAY)
+    load = partial(_load_job, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
+    if ray is None or dry_run:
+        job = load(device, dtype)
+    else:
+        job = load("cpu", None)  # GPUs are the workers'
+    job = replace(job, callbacks=Callbacks(on_message=on_message, on_progress=on_progress or ignore_event))
+    call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion}
+    call |= {"base": base, **job.describe_call()}
+    if dtype not in {None, "float32"}:
+        call["dtype"] = dtype
     if dry_run:
-        taken = estimate.limit_plan(len(images), limit, per_emotion)
-        for line in estimate.report_lines(images, eyed, taken):
+        taken = estimate.limit_plan(len(job.images), limit, per_emotion)
+        for line in estimate.report_lines(job.images, job.networks, taken):
             on_message(line)
         return Path(out)
     with silence_pillow(), _check_writable(Path(out)):
-        check_listing(Path(out), call)
-        begun = run_dir.RunDir.open(out, "prepared", call)
-        check_files(begun.path, images, _notes(begun.path, len(images)), on_message)
-        if not begun.is_done:
-            choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
-            if cls.deals:
-                choice["limit"] = None
-            callbacks = Callbacks(on_message=on_message, on_progress=on_progress or ignore_event)
-            _run_job(PrepareJob(begun, images, eyed, config, choice, source, mark, callbacks))
+        check_listing(job.folder, call)
+        with open_cluster(ray, partial(load, device, dtype), device) as cluster:
+            begun = run_dir.RunDir.open(out, "prepared", call)
+            check_files(begun.path, job.images, job.notes, on_message)
+            report_unused(job.images, on_message)
+            if not begun.is_done:
+                _run_job(job, begun, cluster)
     return begun.path
 
 
-def _check_choice(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str) -> None:
-    """Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
+def _load_job(
+    shard: int,
+    source: str,
+    folder: Path,
+    root: str | Path | None,
+    limit: int | None,
+    per_emotion: int | None,
+    split: str | None,
+    base: str,
+    settings: Mapping[str, Any],
+    device: str | None,
+    dtype: str | None,
+) -> PrepareJob:
+    """All that a process needs to make shards, from the words of the call."""
+    cls: type[Source] = registry.load_plugin("sources", source)
+    config, own = configs.split_settings(settings, Config(), cls.Config())
+    split = _choose_split(source, cls, limit, per_emotion, split)
+    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
+        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
+    check_base(base)
+    place = choose_device(device)
+    precision = choose_dtype(dtype or "float32", place)
+    with explain_full_memory(NO_ROOM.format(base=base)):
+        backbone = DiffusionModel.load(base, place, precision)
+    eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
+    images = _open_source(source, cls, root, own, config, backbone, limit)
+    choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
+    if cls.deals:
+        choice["limit"] = None
+    networks = _networks(config, backbone, eyes, voice)
+    return PrepareJob(shard, folder, images, networks, config, choice, source, eyes, voice)
+
+
+def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
+    """The split. Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
     for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
         if number is not None and number < 1:
             raise UsageError(f"{word} {number} leaves no image: give 1 or more")
-    if cls.deals and (split != "roles" or per_emotion):
+    if not cls.deals:
+        splits.parse_shares(split or splits.DEFAULT)
+        return split or splits.DEFAULT
+    if split not in {None, "roles"} or per_emotion:
         raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
-    splits.parse_shares(split)
+    return "roles"
 
 
 def _open_source(
@@ -179,86 +214,135 @@ def _open_source(
 
 @dataclass(frozen=True)
 class PrepareJob:
-    """One call of the verb under way."""
+    """One call of the verb under way, in the process that was called or in a worker.
 
-    stage: run_dir.RunDir
+    shard: images in a shard; eyes, voice: the places of the EmotionCLIP and of the captioner.
+    """
+
+    shard: int
+    folder: Path
     images: Source
     networks: Networks
     config: Config
     choice: Mapping[str, Any]
     source: str
-    mark: Mapping[str, str]
-    callbacks: Callbacks
+    eyes: str
+    voice: str
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
-    def count_progress(self, total: int, there: int, world: int) -> Callable[[int], None]:
-        """Make a function that counts images and reports progress, assuming that all processes are equally fast.
+    @cached_property
+    def mark(self) -> dict[str, str]:
+        """Which EmotionCLIP it is, if any."""
+        if not self.eyes:
+            return {}
+        return {"emotion_clip": run_dir.fingerprint_folder(locate_model(self.eyes))}
+
+    def describe_call(self) -> dict[str, Any]:
+        """Describe what was asked for, which a continued folder is held against.
+
+        Returns:
+            The settings, and what the source is: a hub's commit above all, and what its files held.
+        """
+        call = {
+            "split": self.choice["split"],
+            **_identity_config(self.config),
+            **_identity_config(self.images.config),
+            **self.mark,
+        }
+        call["captioner"] = self.voice
+        if is_of_rendered_world(self.voice) and self.config.captioner:
+            call["captioner_asked"] = True
+        return {**call, **self.images.facts(), **digest_listing(self.images)}
+
+    @property
+    def notes(self) -> list[Path]:
+        """The files of the first pass."""
+        paths = []
+        for name in encoding.shard_names(len(self.images), self.shard):
+            paths.append(self.folder / "notes" / name.replace("data", "notes"))
+        return paths
+
+    @property
+    def parts(self) -> list[Path]:
+        """The files of the second pass."""
+        return [self.folder / name for name in encoding.shard_names(len(self.plan), self.shard)]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What is made of the notes, once all are there; the images are held against them from then on."""
+        self.images.noted = notes.load_notes(self.notes)
+        return make_plan(self.images.noted, **self.choice, alike=self.config.alike, spoilt=self.config.spoilt)
+
+    def complete(self, parts: Sequence[Path], make: Make, total: int, what: str, cluster: Cluster | None) -> None:
+        """Make the shards of a pass that are not there, and say how far it is.
 
         Args:
+            parts: The files.
+            make: `survey_shards` or `encode_shards`.
             total: The number of images.
-            there: The number of images done before.
-            world: The number of processes.
+            what: What is said of them; nothing is if it is empty.
+            cluster: The workers, if others than this process.
+        """
+        there = _count_existing(parts)
+        for done, _ in enumerate(complete_parts(parts, make, self, cluster), there + 1):
+            images = min(total, self.shard * done)
+            if cluster is not None:  # this process counts image by image
+                self.callbacks.on_progress(images, total)
+            if what:
+                self.callbacks.on_message(f"{images} of {total} {what}")
+
+    def count_progress(self, parts: Sequence[Path], total: int) -> Callable[[int], None]:
+        """Make a function that counts images and reports progress.
+
+        Args:
+            parts: The files of the pass; those that are there count as done.
+            total: The number of images.
 
         Returns:
             A function that takes the number of further images done.
         """
-        done = there
+        done = self.shard * _count_existing(parts)
 
         def count(more: int) -> None:
             nonlocal done
-            done = min(total, done + more * world)
+            done = min(total, done + more)
             self.callbacks.on_progress(done, total)
 
         return count
 
 
-def _run_job(job: PrepareJob) -> None:
-    folder, total = job.stage.path, len(job.images)
-    with WorkerGroup(folder) as crew:
-        if crew.rank:
-            job = replace(job, callbacks=Callbacks())  # the first process speaks for all
-        found = _notes(folder, total)
-        if not all(path.exists() for path in found):
-            job.callbacks.on_message(f"{job.source}: checking {total} images")
-        found[0].parent.mkdir(exist_ok=True)
-        crew.complete(
-            found,
-            partial(_survey_shards, job, found, job.count_progress(total, SHARD * _count_existing(found), crew.world)),
-        )
-        job.images.noted = notes.load_notes(found)
-        chosen = _make_plan(job, job.images.noted, crew.rank == 0)
-        estimate.check_disk_space(folder, len(chosen), job.networks.backbone.default_size, job.config.kind)
-        parts = []
-        for name in encoding.shard_names(len(chosen), SHARD):
-            parts.append(folder / name)
-        count = job.count_progress(len(chosen), SHARD * _count_existing(parts), crew.world)
-        crew.complete(
-            parts,
-            lambda mine: encoding.encode_shards(
-                folder, job.images, chosen, SHARD, mine, job.networks, job.callbacks.on_message, count
-            ),
-        )
-        crew.close(
-            lambda: run_dir.read_manifest(folder)["state"] == "done",
-            lambda: finish_dataset(
-                job.stage, chosen, parts, job.networks, job.images, {"source": job.source, **job.mark}
-            ),
-        )
-
-
-def _notes(folder: Path, total: int) -> list[Path]:
-    """The files of the first pass."""
-    paths = []
-    for name in encoding.shard_names(total, SHARD):
-        paths.append(folder / "notes" / name.replace("data", "notes"))
-    return paths
+def _run_job(job: PrepareJob, begun: run_dir.RunDir, cluster: Cluster | None) -> None:
+    total, found = len(job.images), job.notes
+    if not all(path.exists() for path in found):
+        job.callbacks.on_message(f"{job.source}: checking {total} images")
+    found[0].parent.mkdir(exist_ok=True)
+    checked = "images checked"
+    if job.images.deals:
+        checked = ""
+    job.complete(found, survey_shards, total, checked, cluster)
+    _report_plan(job)
+    estimate.check_disk_space(job.folder, len(job.plan), job.networks.backbone.default_size, job.config.kind)
+    job.complete(job.parts, encode_shards, len(job.plan), "images", cluster)
+    finish_dataset(begun, job.plan, job.parts, job.networks, job.images, {"source": job.source, **job.mark})
 
 
 def _count_existing(parts: Sequence[Path]) -> int:
     return sum(part.exists() for part in parts)
 
 
-def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], None], shards: list[int]) -> None:
-    """The first pass over these shards."""
+def survey_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterator[int]:
+    """Check and note the images of some shards: the first pass.
+
+    Args:
+        job: The job.
+        shards: The numbers of the shards.
+        worker: The name of the process.
+
+    Yields:
+        The number of each shard that is written.
+    """
+    paths, total = job.notes, len(job.images)
+    count = job.count_progress(paths, total)
 
     def count_notes(run: range) -> Iterator[ImageNote]:
         for note in job.images.survey(run):
@@ -266,38 +350,48 @@ def _survey_shards(job: PrepareJob, paths: list[Path], count: Callable[[int], No
             count(1)
 
     for shard in shards:
-        run = range(shard * SHARD, min((shard + 1) * SHARD, len(job.images)))
+        run = range(shard * job.shard, min((shard + 1) * job.shard, total))
         run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(count_notes(run), path))  # type: ignore[misc]
-        if not job.images.deals:
-            job.callbacks.on_message(f"{run.stop} of {len(job.images)} images checked")
+        yield shard
 
 
-def _make_plan(job: PrepareJob, found: pa.Table, first: bool) -> Plan:
-    """The plan; the first process reports on what was refused and what is alike, also where that is too much."""
-    bad = list_refused(found)
-    if first:
-        run_dir.write_atomic(job.stage.path / "quarantine.jsonl", run_dir.to_jsonl(bad))
-    chosen = make_plan(found, **job.choice, alike=job.config.alike, spoilt=job.config.spoilt)
+def encode_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterator[int]:
+    """Encode and write the images of some shards: the second pass.
+
+    Args:
+        job: The job.
+        shards: The numbers of the shards.
+        worker: The name of the process.
+
+    Yields:
+        The number of each shard that is written.
+    """
+    count = job.count_progress(job.parts, len(job.plan))
+    yield from encoding.encode_shards(job.folder, job.images, job.plan, job.shard, shards, job.networks, count)
+
+
+def _report_plan(job: PrepareJob) -> None:
+    """Make the plan; say what was refused and what is alike, also where that is too much."""
+    bad, said = list_refused(notes.load_notes(job.notes)), job.callbacks.on_message
+    quarantine = job.folder / "quarantine.jsonl"
+    run_dir.write_atomic(quarantine, run_dir.to_jsonl(bad))
+    chosen = job.plan
     if bad:
-        job.callbacks.on_message(
-            f"{len(bad)} images are refused: {job.stage.path / 'quarantine.jsonl'} says which and why"
-        )
+        said(f"{len(bad)} images are refused: {quarantine} says which and why")
     for line in [
         *chosen.report_lines(),
         *list_cautions(job.networks, chosen.find_rendered(), chosen.list_caption_sources()),
     ]:
-        job.callbacks.on_message(line)
-    backbone = job.networks.backbone
+        said(line)
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.images.sizes)
-    job.callbacks.on_message(f"{len(chosen)} images of {sizes} pixels: words, latents by {backbone.name}, vectors")
-    return chosen
+    said(f"{len(chosen)} images of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
 
 
 def _identity_config(config: Any) -> dict[str, Any]:
     identity = {}
-    for field in configs.list_options(config):
-        if not field.runtime:
-            identity[field.name] = getattr(config, field.name)
+    for each in configs.list_options(config):
+        if not each.runtime:
+            identity[each.name] = getattr(config, each.name)
     return identity
 
 

@@ -20,8 +20,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 from datasets import ClassLabel, Features, List, Value
 from pyarrow import Table
+from torch import Tensor
 
 from emoscene.core.errors import EmosceneError
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
@@ -93,8 +95,8 @@ def pack_arrays(latents: np.ndarray) -> list[tuple[bytes, tuple[int, ...]]]:
     return [(latent.tobytes(), latent.shape) for latent in half]
 
 
-def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
-    """Convert bytes in half precision to arrays, the inverse of `pack_arrays`.
+def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> Tensor:
+    """Convert bytes in half precision to numbers, the inverse of `pack_arrays`; torch converts faster than NumPy.
 
     Args:
         latents: The bytes of each row [B].
@@ -110,7 +112,8 @@ def unpack_arrays(latents: Sequence[bytes], shape: Sequence[int]) -> np.ndarray:
         raise EmosceneError(
             "the latents or vectors of one batch have several sizes: prepare the images again, at one size"
         )
-    return np.frombuffer(b"".join(latents), "<f2").reshape(-1, *shape).astype(np.float32)
+    half = np.frombuffer(bytearray().join(latents), "<f2").reshape(-1, *shape)
+    return torch.from_numpy(half).float()
 
 
 def records_table(records: Iterable[Record]) -> Table:

@@ -1,10 +1,14 @@
 """Who may learn from which image, and which images are taken at all.
 
 Methods and guide, selector, judges, and what is held out each get their own images, because a judge that saw what a
-method learnt from is no judge. A data set's own split is kept: its test images are held out, its validation images
-are the selector's, and its training images are shared by the rest, so that EmoSet's are halved between methods and
-judges. Where there is no split, the same shares hold for all images. A group of duplicates goes to one role, as far
-as an official split lets it.
+method learnt from is no judge. Most people bring their judge, or use a published one; so by default (`no-judge`) no
+image goes to judges, and methods have four fifths. `roles` is for those who train a judge on the same data: methods and
+judges then have equal shares.
+
+A data set's own split is kept: its test images are held out, its validation images are the selector's, and its training
+images are shared by the rest, so that EmoSet's are all the methods', or with `roles` halved between methods and judges.
+Where there is no split, the same shares hold for all images. A group of duplicates goes to one role, as far as an
+official split lets it.
 
 A group's role is a function of its place among the groups, in the order of emotion and of a hash: the multiples of the
 golden ratio, modulo 1, fill every interval evenly (Weyl 1916) on any run of consecutive numbers. So all emotions are
@@ -20,7 +24,12 @@ import numpy as np
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.data.records import ROLES
 
-SHARES = {"methods": 0.4, "selector": 0.05, "judges": 0.4, "heldout": 0.15}
+DEFAULT = "no-judge"
+SHARES = {
+    "no-judge": {"methods": 0.8, "selector": 0.05, "heldout": 0.15},
+    "roles": {"methods": 0.4, "selector": 0.05, "judges": 0.4, "heldout": 0.15},
+}
+"""The share of each role by the word that asks for it; what an official split says of a role comes before it."""
 ROLE_OF = {"val": "selector", "test": "heldout"}
 NAMES = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
 GOLDEN = (5**0.5 - 1) / 2
@@ -45,8 +54,9 @@ def split_shares(split: str, splits: set[str]) -> Shares:
     """Compute the share of each role in each official split.
 
     Args:
-        split: `roles` keeps the set's own test and validation splits; `official` maps train to methods, val to selector
-            and test to heldout; `methods:0.8,heldout:0.2` assigns all images anew.
+        split: `no-judge` and `roles` keep the set's own test and validation splits, and leave the judges no image or as
+            many as the methods; `official` maps train to methods, val to selector and test to heldout;
+            `methods:0.8,heldout:0.2` assigns all images anew.
         splits: The official splits of the set; an empty name stands for none.
 
     Returns:
@@ -55,16 +65,18 @@ def split_shares(split: str, splits: set[str]) -> Shares:
     Raises:
         UsageError: `split` is not understood, or does not suit the set.
     """
-    if split == "roles":
+    if split in SHARES:
         claimed = {name: role for name, role in ROLE_OF.items() if name in splits}
-        rest = {role: share for role, share in SHARES.items() if role not in claimed.values()}
+        rest = {role: share for role, share in SHARES[split].items() if role not in claimed.values()}
         shares = dict.fromkeys(splits, rest)
         for name, role in claimed.items():
             shares[name] = {role: 1.0}
         return shares
     if split == "official":
         if splits - {"train"} == set() or not splits <= {"train", *ROLE_OF}:
-            raise UsageError("--split official needs images that their own lists call train and val or test: use roles")
+            raise UsageError(
+                "--split official needs images that their own lists call train and val or test: use no-judge"
+            )
         return {name: {ROLE_OF.get(name, "methods"): 1.0} for name in splits}
     own = parse_shares(split)
     return dict.fromkeys(splits, own)
@@ -77,27 +89,27 @@ def parse_shares(split: str) -> dict[str, float]:
         split: The text.
 
     Returns:
-        The share of each role, above 0 and at most 1; empty for the words `roles` and `official`.
+        The share of each role, above 0 and at most 1; empty for the words `no-judge`, `roles` and `official`.
 
     Raises:
         UsageError: A role does not exist, or a share is out of range.
     """
-    if split in {"roles", "official"}:
+    if split in {*SHARES, "official"}:
         return {}
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for part in split.split(","):
         role, _, share = map(str.strip, part.partition(":"))
         if role not in ROLES:
             raise unknown_name(
-                "role", role, [*ROLES, "roles", "official"], hint="as in --split methods:0.8,heldout:0.2"
+                "role", role, [*ROLES, *SHARES, "official"], hint="as in --split methods:0.8,heldout:0.2"
             )
         try:
-            found[role] = float(share)
+            shares[role] = float(share)
         except ValueError:
-            found[role] = -1.0
-        if not 0 < found[role] <= 1:
+            shares[role] = -1.0
+        if not 0 < shares[role] <= 1:
             raise UsageError(f"--split {split}: the share of {role} is a number above 0, up to 1, as in {role}:0.8")
-    return found
+    return shares
 
 
 def assign_roles(

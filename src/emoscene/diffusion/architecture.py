@@ -1,23 +1,22 @@
-"""What a checkpoint is, told by its configs and its file headers before any weight is read.
+"""The headers and configs of a checkpoint, which tell what it is before any weight is read.
 
-    read_header(FILE.safetensors)         names, number types and shapes of its tensors, and its metadata
-    read_architecture(place)              the UNet's channels and the width of its text
-    find_family(place)                    the base of `bases/*.toml` that has this architecture: `mini`, `sd15`
+    read_header(FILE.safetensors)     names, number types and shapes of its tensors, and its metadata
+    read_config(FILE.json)            the settings of a part
+    Architecture                      the family and the shapes that settle what suits a checkpoint
 
-A place is a folder as diffusers writes it, or one safetensors file under the names of the original code
-(`model.diffusion_model.`, `cond_stage_model.`). A family settles what suits a checkpoint: the recipe, the guidance
-scale, the captioner. So a fine-tuned Stable Diffusion is treated as Stable Diffusion, whatever it is called.
+A checkpoint is a folder as diffusers writes it, or one safetensors file under the names of the original code
+(`model.diffusion_model.`, `cond_stage_model.`).
 """
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emoscene.core import registry, run_dir
+from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
 
+INDEX = "model_index.json"
 LARGEST_HEADER = 100_000_000
 """Bytes; safetensors itself reads no longer one."""
 UNET, TEXT, AUTOENCODER = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
@@ -46,8 +45,9 @@ class Header(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """The UNet's channels, level by level, and the width of the text vectors that it attends to."""
+    """What a checkpoint is: its family, the UNet's channels level by level, and the width of the text it attends to."""
 
+    family: str
     channels: tuple[int, ...]
     text_dim: int
 
@@ -98,64 +98,6 @@ def is_safetensors(file: Path) -> bool:
     with file.open("rb") as stream:
         begin = stream.read(9)
     return len(begin) == 9 and begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER
-
-
-def read_architecture(place: Path) -> Architecture | None:
-    """Read what shape a checkpoint has.
-
-    Args:
-        place: a folder or a single file.
-
-    Returns:
-        Its architecture; None where the place does not tell it, which `compatibility` explains.
-    """
-    try:
-        if place.is_file():
-            if is_safetensors(place):
-                return _architecture_of(read_header(place))
-            return None
-        unet = read_config(place / "unet/config.json")
-        text = read_config(place / "text_encoder/config.json")
-        return Architecture(tuple(unet["block_out_channels"]), text_settings(text)["hidden_size"])
-    except (EmosceneError, OSError, KeyError, TypeError):
-        return None
-
-
-def _architecture_of(header: Header) -> Architecture | None:
-    """The architecture of a single file: the original code counts blocks, and a downsampler ends a level."""
-    levels: list[int] = []
-    width = 0
-    for number in count(1):
-        convolution = header.tensors.get(f"{UNET}input_blocks.{number}.0.out_layers.3.weight")
-        if convolution:
-            width = convolution.shape[0]
-        elif f"{UNET}input_blocks.{number}.0.op.weight" in header.tensors:
-            levels.append(width)
-        else:
-            break
-    embedding = header.tensors.get(FIRST["text encoder"]) or header.tensors.get(FLAT_TEXT)
-    if width and embedding:
-        return Architecture((*levels, width), embedding.shape[1])
-    return None
-
-
-def find_family(place: Path) -> str:
-    """Find the base of `bases/*.toml` that a checkpoint is a relative of, by its architecture.
-
-    Args:
-        place: a folder or a single file.
-
-    Returns:
-        The base's name, or nothing for a shape that none of them has.
-    """
-    found = read_architecture(place)
-    if found is None:
-        return ""
-    for name in registry.list_names("bases"):
-        shape = registry.load_table("bases", name).get("architecture", {})
-        if list(found.channels) == shape.get("channels") and found.text_dim in shape.get("text", []):
-            return name
-    return ""
 
 
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:

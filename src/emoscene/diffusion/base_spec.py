@@ -7,18 +7,23 @@ from pathlib import Path
 
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
-from emoscene.diffusion import architecture, compatibility, hub
-
-INDEX = "model_index.json"
+from emoscene.diffusion import compatibility, hub
+from emoscene.diffusion.architecture import INDEX
+from emoscene.diffusion.families.base import find_family, name_architecture
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Where a base comes from: a row of `bases/*.toml`, or a folder or hub id named by the user."""
+    """Where a base comes from: a row of `bases/*.toml`, or a folder or hub id named by the user.
+
+    `architecture` is the row whose family and shapes it has; empty for a checkpoint that has those of none. `configs`
+    is a folder with the configs of one that is not on this machine.
+    """
 
     source: str
     revision: str | None = None
-    family: str = ""
+    architecture: str = ""
+    configs: str = ""
     guidance_scale: float = 7.5
     lexicon: str = "english"
     vocabulary: str = ""
@@ -54,7 +59,7 @@ def find_spec(base: str) -> ModelSpec:
         return _read_row(base)
     model = hub.ID.fullmatch(base)
     if model and not exists:
-        return _spec_of_checkpoint(model[1], model[2], hub.find_cached(model[1], model[2]))
+        return _spec_of_checkpoint(model[1], model[2], hub.find_cached(model[1], model[2], hub.CONFIGS))
     if base.startswith("~"):
         return _spec_of_checkpoint(str(there), None, there)
     return _spec_of_checkpoint(base, None, there)
@@ -63,26 +68,63 @@ def find_spec(base: str) -> ModelSpec:
 def _read_row(name: str) -> ModelSpec:
     """The row of `bases/*.toml`."""
     known = {f.name for f in fields(ModelSpec)}
-    table = {"family": name, **registry.load_table("bases", name)}
+    table = {**registry.load_table("bases", name), "architecture": name}
     return ModelSpec(**{key: value for key, value in table.items() if key in known})
 
 
 def _spec_of_checkpoint(source: str, revision: str | None, place: Path | None) -> ModelSpec:
-    """What suits the checkpoint at a place: what its family has; for an unknown shape the guidance that is usual."""
-    if not place:
+    """What suits the checkpoint at a place: what its architecture has; else the guidance that is usual."""
+    name = name_architecture(place) if place else ""
+    if place is None or not name:
         return ModelSpec(source, revision)
-    family = architecture.find_family(place)
-    if not family:
-        return ModelSpec(source, revision)
-    own = _read_row(family)
+    own = _read_row(name)
     words = ""
-    if own.vocabulary and (place / own.vocabulary).is_file():
+    if own.vocabulary and place.is_file():
+        words = str(Path(own.source) / own.vocabulary)  # a single file has that base's tokenizer too
+    elif own.vocabulary and (place / own.vocabulary).is_file():
         words = own.vocabulary
     return replace(own, source=source, revision=revision, vocabulary=words)
 
 
+def check_base(base: str) -> None:
+    """Check that a base can be read, as far as configs and headers tell, before anything else is done with it.
+
+    Of a model of the hub that is not on this machine only the configs are fetched.
+
+    Args:
+        base: A name in `bases/`, a folder, a file, or a hub id `owner/name[@revision]`.
+
+    Raises:
+        UsageError: There is no such base, or it is of another family, which is named.
+        EmosceneError: A file is damaged.
+    """
+    chosen = find_spec(base)
+    place = _find_local(chosen)
+    if place:
+        find_family(place).check(place)
+    elif base not in registry.list_names("bases"):
+        _check_configs(chosen)
+
+
+def find_place(chosen: ModelSpec) -> Path | None:
+    """Find what tells the architecture of a base, without using the network.
+
+    Args:
+        chosen: The specification of the base.
+
+    Returns:
+        The folder, which may hold the configs alone, or the single file; None where nothing of it is on this machine.
+    """
+    place = _find_local(chosen) or hub.find_cached(chosen.source, chosen.revision, hub.CONFIGS)
+    if place is None and chosen.configs:
+        return Path(chosen.configs)
+    return place
+
+
 def locate_weights(chosen: ModelSpec) -> Path:
     """Find the weights of a base; those of a hub id are downloaded or taken from the cache.
+
+    Before the weights of a model of the hub are downloaded, its configs are, and checked.
 
     Args:
         chosen: The specification of the base.
@@ -91,14 +133,36 @@ def locate_weights(chosen: ModelSpec) -> Path:
         The folder, or the single file.
 
     Raises:
-        UsageError: There is no Stable Diffusion.
+        UsageError: There is no Stable Diffusion, or one of another family.
         EmosceneError: The hub cannot be reached.
     """
-    folder = Path(chosen.source)
-    if folder.is_file() or (folder / INDEX).is_file():
+    place = _find_local(chosen)
+    if place:
+        return place
+    if hub.find_cached(chosen.source, chosen.revision) is None:
+        _check_configs(chosen)
+    folder = hub.fetch(chosen.source, chosen.revision)
+    if (folder / INDEX).is_file():
         return folder
-    if not folder.is_dir() and hub.ID.fullmatch(chosen.source):
-        folder = hub.fetch(chosen.source, chosen.revision)
-        if (folder / INDEX).is_file():
-            return folder
     raise UsageError(compatibility.describe_absence(chosen.source))
+
+
+def _is_of_hub(chosen: ModelSpec) -> bool:
+    return not Path(chosen.source).is_dir() and hub.ID.fullmatch(chosen.source) is not None
+
+
+def _find_local(chosen: ModelSpec) -> Path | None:
+    """The folder or the file of a base; None for one of the hub. Raises UsageError where there is none."""
+    place = Path(chosen.source)
+    if place.is_file() or (place / INDEX).is_file():
+        return place
+    if _is_of_hub(chosen):
+        return None
+    raise UsageError(compatibility.describe_absence(chosen.source))
+
+
+def _check_configs(chosen: ModelSpec) -> None:
+    """Look at the configs of a model of the hub; where the hub does not give them, the download will say why."""
+    folder = hub.fetch_configs(chosen.source, chosen.revision)
+    if folder and (folder / INDEX).is_file():
+        find_family(folder).check_configs(folder)

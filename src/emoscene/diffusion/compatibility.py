@@ -1,6 +1,7 @@
 """Whether a checkpoint can serve as a base, told before any weight is read: an error names the part and the remedy.
 
-    check_folder(folder), check_file(file)     is it a Stable Diffusion of the kind that is read here, and whole
+    check_configs(folder)                      is it a Stable Diffusion of the kind that is read here
+    check_folder(folder), check_file(file)     and is it whole
     check_schedule(config), read_prediction    the noise that it was trained with, and what it predicts of it
 
 What is read here is a UNet that turns four latent channels and one sequence of text into four channels. Its relatives
@@ -21,6 +22,7 @@ from emoscene.diffusion.architecture import (
     AUTOENCODER,
     FIRST,
     FLAT_TEXT,
+    INDEX,
     TEXT,
     UNET,
     Header,
@@ -40,18 +42,6 @@ WEIGHTS = {
 }
 """The file that holds each part's weights, without its ending."""
 LATENTS, POSITIONS = 4, 77
-OTHERS = {
-    "conditioner.embedders.": "a Stable Diffusion XL",
-    "cond_stage_model.model.": "a Stable Diffusion 2, which is read from a folder that diffusers wrote",
-    f"{UNET}joint_blocks.": "a Stable Diffusion 3",
-    f"{UNET}double_blocks.": "a Flux",
-    "double_blocks.": "a Flux",
-    "lora_unet_": "a LoRA, which goes to --lora",
-    "lora_te_": "a LoRA, which goes to --lora",
-    "down_blocks.": "a part alone, under diffusers' names",
-    "text_model.": "a part alone, under diffusers' names",
-}
-"""Beginnings of names that tell what else a single file is."""
 CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
 SPACINGS = ("leading", "linspace", "trailing")
 MOST_TIMESTEPS = 100_000  # Stable Diffusion has 1,000; each takes memory
@@ -96,6 +86,25 @@ def describe_absence(place: str) -> str:
     return f"{said}: model_index.json is missing{more}; the offline base is 'mini'"
 
 
+def check_configs(folder: Path) -> None:
+    """Check that a folder's configs are those of a Stable Diffusion of the kind that is read here.
+
+    Args:
+        folder: a folder that diffusers wrote; the weights may be missing yet.
+
+    Raises:
+        UsageError: for another architecture; it names the part.
+        EmosceneError: for a part or a config that is missing or damaged.
+    """
+    read_config(folder / INDEX)
+    for part in ("tokenizer", *WEIGHTS):
+        if not (folder / part).is_dir():
+            raise EmosceneError(f"{folder} has no folder {part}: fetch or install the base again")
+    text = _check_text_encoder(folder / "text_encoder")
+    _check_unet(folder / "unet", text)
+    _check_autoencoder(folder / "vae")
+
+
 def check_folder(folder: Path) -> None:
     """Check that a folder holds a Stable Diffusion of the kind that is read here, whole, as far as no weight is read.
 
@@ -106,13 +115,7 @@ def check_folder(folder: Path) -> None:
         UsageError: for another architecture, and for weights in another form; it names the part.
         EmosceneError: for a part that is missing or damaged.
     """
-    read_config(folder / "model_index.json")
-    for part in ("tokenizer", *WEIGHTS):
-        if not (folder / part).is_dir():
-            raise EmosceneError(f"{folder} has no folder {part}: fetch or install the base again")
-    text = _check_text_encoder(folder / "text_encoder")
-    _check_unet(folder / "unet", text)
-    _check_autoencoder(folder / "vae")
+    check_configs(folder)
     for part, stem in WEIGHTS.items():
         for file in _weight_files(folder / part, stem):
             check_numbers(file, read_header(file, folder / part))
@@ -266,14 +269,11 @@ def check_numbers(file: Path, header: Header) -> None:
             raise UsageError(f"{file} stores {name} as {entry.dtype}, which is not read: save it in float16 or float32")
 
 
-def check_file(file: Path) -> Header:
+def check_file(file: Path) -> None:
     """Check that a single file holds a Stable Diffusion 1, as far as its header tells.
 
     Args:
         file: the file.
-
-    Returns:
-        Its header.
 
     Raises:
         UsageError: for a pickle, and for another architecture, which is named where it is known.
@@ -289,9 +289,6 @@ def check_file(file: Path) -> Header:
             lacking.append(part)
     if lacking:
         lacks = f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}"
-        for begin, kind in OTHERS.items():
-            if any(name.startswith(begin) for name in header.tensors):
-                raise UsageError(f"{lacks}: by its names it is {kind}; give another --base")
         raise UsageError(f"{lacks}: give another")
     read = {}
     for name, entry in header.tensors.items():
@@ -307,7 +304,6 @@ def check_file(file: Path) -> Header:
         raise UsageError(
             f"the UNet in {file} reads more than words (label_emb), as Stable Diffusion XL's does: give another"
         )
-    return header
 
 
 def read_prediction(file: Path, header: Header) -> dict[str, Any]:

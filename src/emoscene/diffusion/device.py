@@ -1,7 +1,7 @@
 """A base on its device, and what to do when memory runs out: for generating and for training.
 
-Device and precision are those of `device_choice`. Training takes CUDA or the CPU, and multiplies in bfloat16 where that
-pays (`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
+Device and precision are those of `device_choice`. Training multiplies in bfloat16 where that pays
+(`choose_precision`). Convolutions are laid out channels last, as cuDNN and oneDNN like them best. A UNet may be
 compiled: the first image then waits for the compiler, and so does the first of each new shape.
 
 `OutOfMemoryFallback` continues where memory runs out: fewer images at once; then the autoencoder in tiles of the base's
@@ -21,32 +21,29 @@ import torch._dynamo
 from accelerate import cpu_offload_with_hook
 from torch import nn
 
-from emoscene.core.errors import EmosceneError
-from emoscene.diffusion.device_choice import choose_device, choose_dtype
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.device_choice import (
+    choose_device,
+    choose_dtype,
+    empty_cache,
+    explain_choice,
+    has_native_bf16,
+)
 from emoscene.diffusion.model import DiffusionModel
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-TRAINING_DEVICES = ("cuda", "cpu")
 NO_ROOM = "the base '{base}' does not fit into the device's memory: free some of it, or take --device cpu"
 WIDE = 512  # from this width on, a CPU saves more by multiplying in bf16 than rounding to it costs
 
 
-def choose_training_device() -> torch.device:
-    """Choose the device to train on.
-
-    Returns:
-        CUDA where there is any, else the CPU; under a launcher, each process's own.
-    """
-    return choose_device(kinds=TRAINING_DEVICES)
-
-
 def choose_precision(choice: str, device: torch.device | str = "cpu", models: Iterable[nn.Module] = ()) -> str:
-    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it, else "fp32".
+    """The arithmetic that "auto" comes to here: "bf16" where the hardware computes in it and gains by it.
 
-    A GPU gains whatever the model's size. A CPU gains with wide models; for narrow ones it depends on the CPU, and
-    fp32 is the same on all of them. Nothing is timed, so that a resumed run computes as it began.
+    A GPU gains whatever the model's size; one without bf16 of its own computes in fp16. A CPU gains with wide models;
+    for narrow ones it depends on the CPU, and fp32 is the same on all of them. Nothing is timed, so that a resumed run
+    computes as it began.
 
     Args:
         choice: "auto", or the answer itself.
@@ -54,15 +51,23 @@ def choose_precision(choice: str, device: torch.device | str = "cpu", models: It
         models: What it computes with, which a CPU's answer depends on.
 
     Returns:
-        "fp32" or "bf16".
+        "fp32", "bf16" or "fp16".
+
+    Raises:
+        UsageError: A CPU is to train in fp16.
     """
+    kind = torch.device(device).type
+    if choice == "fp16" and kind == "cpu":
+        raise UsageError("precision=fp16 is for GPUs: leave it out, or give bf16, which a CPU computes in as well")
     if choice != "auto":
         return choice
-    if torch.device(device).type == "cuda":  # Turing and Volta only imitate bf16, slower than fp32
-        gains = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        gains = max_width(models) >= WIDE and has_cpu_bf16()
-    return "bf16" if gains else "fp32"
+    if kind != "cpu" and has_native_bf16(torch.device(device)):
+        return "bf16"
+    if kind == "cuda":
+        return "fp16"
+    if kind == "cpu" and max_width(models) >= WIDE and has_cpu_bf16():
+        return "bf16"
+    return "fp32"
 
 
 def max_width(models: Iterable[nn.Module]) -> int:
@@ -104,7 +109,7 @@ def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | 
     Args:
         base: A name, a folder, a file, or a hub id.
         device: See `choose_device`.
-        dtype: See `choose_dtype`.
+        dtype: See `choose_dtype`; left out, a CPU computes a wide UNet in bfloat16 where it has instructions for it.
 
     Returns:
         The base.
@@ -121,6 +126,8 @@ def load_model(base: str, device: str | None = None, dtype: torch.dtype | str | 
     place = choose_device(device)
     with explain_full_memory(NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place, choose_dtype(dtype, place))
+    if dtype is None and place.type == "cpu" and choose_precision("auto", place, [backbone.unet]) == "bf16":
+        round_weights(backbone, torch.bfloat16)
     if place.type != "mps":
         for model in (backbone.unet, backbone.vae):
             model.to(memory_format=torch.channels_last)
@@ -183,20 +190,19 @@ def round_weights(base: DiffusionModel, dtype: torch.dtype) -> None:
     base.dtype = dtype
 
 
-def describe_device(base: DiffusionModel) -> str:
-    """Say where a base computes: "generating on cuda (NVIDIA H100) in float16".
+def explain_base(base: DiffusionModel, device: object, dtype: object, work: str = "generating") -> str:
+    """Say where and in what precision a base computes, and why.
 
     Args:
         base: The base.
+        device: What the user asked for, or None.
+        dtype: The same.
+        work: What it does.
 
     Returns:
-        The sentence.
+        The sentence, as `device_choice.explain_choice` writes it.
     """
-    kind = base.device.type
-    what = ""
-    if kind == "cuda":
-        what = f" ({torch.cuda.get_device_name(base.device)})"
-    return f"generating on {kind}{what} in {str(base.dtype).removeprefix('torch.')}"
+    return explain_choice(work, base.device, str(base.dtype).removeprefix("torch."), device, dtype)
 
 
 class OutOfMemoryFallback:
@@ -240,8 +246,7 @@ class OutOfMemoryFallback:
         return done
 
     def _reduce_memory(self, count: int) -> None:
-        if self.base.device.type == "cuda":
-            torch.cuda.empty_cache()
+        empty_cache(self.base.device)
         if count > 1:
             self.most = count // 2
             self.on_message(f"memory ran out over {count} images at once: going on with {self.most}")
@@ -254,9 +259,11 @@ class OutOfMemoryFallback:
         vae, side = self.base.vae, self.base.default_size
         vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // self.base.vae_scale_factor
         vae.enable_tiling()
+        self.base.memory_is_short = True
         return "going on with the autoencoder in tiles"
 
     def _enable_offload(self) -> str:
+        self.base.memory_is_short = True
         models = (self.base.vae, self.base.text_encoder, self.base.unet)
         hooks = []
         for model in models:

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from emoscene.core.errors import EmosceneError, UsageError, download_command
+from emoscene.core.paths import SNAPSHOTS
 from emoscene.core.run_dir import DISK_FULL_ERRORS
 
 ID = re.compile(r"(?![^@]*(?:--|\.\.))(\w(?:[\w.-]*\w)?/\w(?:[\w.-]{0,94}\w)?(?<!\.git))(?:@([\w./-]+))?")
@@ -36,6 +37,8 @@ WEIGHTS = ("*.json", "*.txt", "*model.safetensors")
 """A model's files in full precision: not the half-precision twins (`model.fp16.safetensors`), nor the pipeline again in
 one file. fnmatch's star passes folders, so these hold for a pipeline's parts too."""
 
+CONFIGS = ("*.json", "*.txt")
+"""A few kilobytes that tell what a model is."""
 ARTIFACT = ("*.json", "*.txt", "*.safetensors")
 """A folder that `train` made, whose files are all small and all read."""
 
@@ -58,6 +61,21 @@ def resolve_folder(place: str | Path, wanted: Sequence[str] = WEIGHTS) -> Path:
     if Path(place).exists() or not named:
         return Path(place)
     return fetch(named[1], named[2], wanted)
+
+
+def name_snapshot(folder: Path) -> str:
+    """Name a folder as a row of images does.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        `owner/name@COMMIT` for one of the hub's cache, else the folder's own name.
+    """
+    kind, _, model = folder.parent.parent.name.partition("--")
+    if folder.parent.name == SNAPSHOTS and kind == "models":
+        return f"{model.replace('--', '/')}@{folder.name}"
+    return folder.name
 
 
 def find_cached(source: str, revision: str | None = None, wanted: Sequence[str] = WEIGHTS) -> Path | None:
@@ -109,6 +127,22 @@ def fetch(source: str, revision: str | None = None, wanted: Sequence[str] = WEIG
             f"{source} at {found.name[:12]} has no safetensors, and pickles are not read: name another revision"
         )
     return found
+
+
+def fetch_configs(source: str, revision: str | None = None) -> Path | None:
+    """Fetch what tells what a model is, before its weights are.
+
+    Args:
+        source: The hub id.
+        revision: A commit, tag or branch; the main branch if left out.
+
+    Returns:
+        The folder; None where the hub does not give it, which `fetch` explains.
+    """
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[*CONFIGS]))
+    except (HTTPError, OSError):
+        return find_cached(source, revision, CONFIGS)
 
 
 def _explain_failure(source: str, revision: str | None, wanted: Sequence[str], error: Exception) -> Exception:

@@ -1,11 +1,10 @@
-"""The parts of a Stable Diffusion, read from the disk: a diffusers folder, or one file as other programs save it.
+"""What all families need to read the parts of a checkpoint: loading one part, and checking what came of it.
 
-A folder has a part in each of its folders. A single file (`--base FILE.safetensors`) holds the same weights under the
-names of the original code: `model.diffusion_model.` the UNet, `first_stage_model.` the autoencoder and
-`cond_stage_model.transformer.` the text encoder. It says nothing of their shapes, so Stable Diffusion v1.5's lie in
-`bases/sd15`; diffusers' own converters rename the weights. It has no tokenizer either: CLIP's is taken from a folder
-`tokenizer` beside the file, else from the cache or the hub. Nothing is fetched for the weights, and a pickle (`.ckpt`)
-is refused, for reading one runs what it says.
+    load_parts(place)      the parts of a checkpoint, checked by its family before and by their weights afterwards
+    load_part              one part of a folder that diffusers wrote
+    check_tokenizer, check_weights, check_finite
+
+An error names the part and the remedy. Progress bars and remarks of diffusers and transformers are kept quiet.
 """
 
 from __future__ import annotations
@@ -14,63 +13,30 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import (
-    convert_ldm_unet_checkpoint,
-    convert_ldm_vae_checkpoint,
-    create_diffusers_clip_model_from_ldm,
-)
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTokenizer
 
-from emoscene.core import registry, run_dir
-from emoscene.core.errors import EmosceneError, UsageError, download_command
-from emoscene.diffusion import compatibility, hub
-from emoscene.diffusion.architecture import read_config, read_header
-from emoscene.diffusion.weight_files import deepen_name, find_files
+from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion import hub
+from emoscene.diffusion.families.base import Parts, find_family
+from emoscene.diffusion.weight_files import find_files
 
 T = TypeVar("T")
 LOGS = (diffusers.utils.logging, transformers.utils.logging)
-PIPELINE = {
-    "_class_name": "StableDiffusionPipeline",
-    "feature_extractor": [None, None],
-    "requires_safety_checker": False,
-    "safety_checker": [None, None],
-    "scheduler": ["diffusers", "PNDMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
-"""`model_index.json` of a folder that plain diffusers loads."""
-CONFIGS = registry.HOME / "diffusion/bases/sd15"
-SCHEDULER = "scheduler/scheduler_config.json"
 EXTENSIONS = {"add_embedding", "class_embedding", "encoder_hid_proj", "position_net", "post_quant_conv", "quant_conv"}
 """Modules that some UNets and autoencoders have, and that a config may leave out."""
 LEGACY_END = 2
 """What old configs of CLIP say of its end token, whatever that is."""
-VOCABULARY = ("tokenizer/*.json", "tokenizer/*.txt")
-
-
-class Parts(NamedTuple):
-    """What a Stable Diffusion is made of; scheduler: the config of the noise that it was trained with."""
-
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
-    scheduler: dict[str, Any]
 
 
 def load_parts(place: Path, dtype: torch.dtype) -> Parts:
-    """Load the parts of a Stable Diffusion.
+    """Load the parts of a checkpoint.
 
     Args:
         place: A folder that diffusers wrote, or a single safetensors file.
@@ -80,13 +46,12 @@ def load_parts(place: Path, dtype: torch.dtype) -> Parts:
         The parts, on the CPU.
 
     Raises:
-        UsageError: It is not a Stable Diffusion of the kind that is read here.
-        EmosceneError: A file is damaged, or there is no tokenizer.
+        UsageError: It is of no family that is read here.
+        EmosceneError: A file is damaged.
     """
-    if place.is_file():
-        found = _load_file(place, dtype)
-    else:
-        found = _load_folder(place, dtype)
+    family = find_family(place)
+    family.check(place)
+    found = family.load_parts(place, dtype)
     check_tokenizer(found.tokenizer, found.text_encoder.config, place)
     for name, model in (("text encoder", found.text_encoder), ("UNet", found.unet), ("autoencoder", found.vae)):
         check_weights(model, name, place)
@@ -145,20 +110,21 @@ def _can_overflow(value: Tensor) -> bool:
     return value.is_floating_point() and value.numel() > 0 and not value.is_meta
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> Parts:
-    compatibility.check_folder(folder)
-    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    return Parts(
-        _load_part(CLIPTokenizer, folder, "tokenizer", local_files_only=True),
-        _load_part(CLIPTextModel, folder, "text_encoder", dtype=dtype, ignore_mismatched_sizes=True, **options),
-        _load_part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options),
-        _load_part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options),
-        read_config(folder / SCHEDULER),
-    )
+def load_part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
+    """Load one part of a folder that diffusers wrote.
 
+    Args:
+        kind: The class of diffusers or transformers.
+        folder: The checkpoint's folder.
+        part: The part's folder in it.
+        **options: Of `from_pretrained`; with `output_loading_info` the weights are compared with the config.
 
-def _load_part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
-    """One model of the folder; a damaged file is named, and so are a missing weight and an index that leads out."""
+    Returns:
+        The part.
+
+    Raises:
+        EmosceneError: A file is damaged, a weight is missing, or an index leads out of the folder.
+    """
     reported = options.get("output_loading_info", False)
     if "use_safetensors" in options:
         options |= {"variant": find_files(folder / part).variant}
@@ -177,76 +143,6 @@ def _load_part(kind: type[T], folder: Path, part: str, **options: Any) -> T:
     return model
 
 
-def _load_file(file: Path, dtype: torch.dtype) -> Parts:
-    header = compatibility.check_file(file)
-    schedule = read_config(CONFIGS / SCHEDULER) | compatibility.read_prediction(file, header)
-    tokenizer = _load_part(CLIPTokenizer, _find_tokenizer(file), "tokenizer", local_files_only=True)
-    try:
-        state = {}
-        for key, value in load_file(str(file)).items():
-            state[deepen_name(key)] = value
-    except (SafetensorError, OSError) as error:
-        raise EmosceneError(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
-    try:
-        with silence_libraries(
-            remarks=False
-        ):  # diffusers warns of its own cast, and what it could not place is an error here
-            return Parts(tokenizer, *_convert_state(state, dtype), schedule)
-    except (UsageError, EmosceneError):
-        raise
-    except NotImplementedError as error:  # diffusers casts weights that it did not find
-        raise EmosceneError(f"{file} is not whole, for {_missing_weight(file)}: fetch it again") from error
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise UsageError(
-            f"{file} is not of Stable Diffusion v1.5's shape ({str(error).splitlines()[0][:120]}): give one of that "
-            "family, or a folder that diffusers wrote"
-        ) from error
-
-
-def _convert_state(
-    state: dict[str, Tensor], dtype: torch.dtype
-) -> tuple[CLIPTextModel, UNet2DConditionModel, AutoencoderKL]:
-    there = {"config": str(CONFIGS), "local_files_only": True, "torch_dtype": dtype}
-    return (
-        create_diffusers_clip_model_from_ldm(CLIPTextModel, state, subfolder="text_encoder", **there),
-        UNet2DConditionModel.from_single_file(state, subfolder="unet", **there),
-        AutoencoderKL.from_single_file(state, subfolder="vae", **there),
-    )
-
-
-def _missing_weight(file: Path) -> str:
-    """Which part of a single file lacks what, in diffusers' names; by the header alone."""
-    header = read_header(file).tensors
-    kinds: Any = (
-        ("UNet", "unet", UNet2DConditionModel, convert_ldm_unet_checkpoint),
-        ("autoencoder", "vae", AutoencoderKL, convert_ldm_vae_checkpoint),
-    )
-    for part, folder, kind, convert in kinds:
-        config = kind.load_config(str(CONFIGS), subfolder=folder)
-        with torch.device("meta"):
-            expected = kind.from_config(config).state_dict().keys()
-            found = convert({name: torch.empty(entry.shape) for name, entry in header.items()}, config=config)
-        missing = sorted(expected - found.keys())
-        if missing:
-            return f"its {part} lacks {missing[0]}{_count(missing)}"
-    return "its weights are not those of Stable Diffusion v1.5"
-
-
-def _find_tokenizer(file: Path) -> Path:
-    """The folder that has a folder `tokenizer` for a single file."""
-    if (file.parent / "tokenizer").is_dir():
-        return file.parent
-    known = registry.load_table("bases", "sd15")
-    source, revision = known["source"], known["revision"]
-    try:
-        return hub.fetch(source, revision, VOCABULARY)
-    except EmosceneError as error:
-        raise EmosceneError(
-            f"{file} has no tokenizer in it: put CLIP's vocab.json and merges.txt into {file.parent / 'tokenizer'}, "
-            f"or run `{download_command(source, revision, VOCABULARY)}` where there is a network"
-        ) from error
-
-
 def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -> None:
     """Check that the weights in a part's files are those of the model that its config describes.
 
@@ -262,8 +158,8 @@ def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -
     missing = sorted(report["missing_keys"])
     if missing:
         raise EmosceneError(
-            f"the weights in {folder} lack {missing[0]}{_count(missing)}, which its config.json has: fetch or install "
-            "it again"
+            f"the weights in {folder} lack {missing[0]}{describe_count(missing)}, which its config.json has: fetch or "
+            "install it again"
         )
     for name, there, expected in report["mismatched_keys"]:
         raise EmosceneError(
@@ -275,12 +171,20 @@ def check_report(model: torch.nn.Module, report: dict[str, Any], folder: Path) -
     beyond = [name for name in named if name.partition(".")[0] in modules and not name.endswith("position_ids")]
     if beyond:
         raise EmosceneError(
-            f"the weights in {folder} have {beyond[0]}{_count(beyond)}, and the model of its config.json does "
+            f"the weights in {folder} have {beyond[0]}{describe_count(beyond)}, and the model of its config.json does "
             "not: fetch the config.json of that base"
         )
 
 
-def _count(names: list[str]) -> str:
+def describe_count(names: list[str]) -> str:
+    """Say how many names follow the first.
+
+    Args:
+        names: The names, the first of which was said.
+
+    Returns:
+        The end of a list, such as ` and 3 more`; empty where there is no other.
+    """
     if len(names) > 1:
         return f" and {len(names) - 1} more"
     return ""

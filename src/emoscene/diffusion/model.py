@@ -17,7 +17,7 @@ reads the Condition in `current_condition`: so one batch can mix emotions and sc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -31,10 +31,14 @@ from torch.utils.checkpoint import checkpoint
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import compatibility, digests, loading
+from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
+from emoscene.diffusion.families.base import Parts, find_family
+from emoscene.diffusion.transfer import move_to_device
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-LENGTH = 77  # positions of CLIP's text encoder: start, 75 for words, end
+PARTS = ("text_encoder", "unet", "vae")
+LENGTH = compatibility.POSITIONS  # of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
 
@@ -45,7 +49,8 @@ class Condition:
     Attributes:
         base_embeds: The text embeddings E0 of the prompts alone [B, 77, D].
         prompt_embeds: The text embeddings that are used [B, 77, D].
-        emotion_weights: emotion_scale x weights, a [B, 8]; zeros leave the base as it is.
+        emotion_weights: emotion_scale x weights, a [B, 8]; zeros leave the base as it is. In main memory, as the gain
+            is: they decide which work a GPU is asked for, and nobody waits for it to learn them.
         emotion_gain: How far attachments are switched on, g = sum_i |a_i| [B].
         prompts: The prompts, for methods that append to them.
         extra: Tensors [B, ...] that a method prepared for its own attachments.
@@ -62,9 +67,10 @@ class Condition:
         return len(self.prompt_embeds)
 
     @cached_property
-    def gain_values(self) -> tuple[float, ...]:
-        """`g` as numbers; a device is waited for once."""
-        return tuple(self.emotion_gain.tolist())
+    def gain_on_device(self) -> Tensor:
+        """`g` where the text is, for attachments that compute with it [B]."""
+        gain: Tensor = move_to_device(self.emotion_gain, self.prompt_embeds.device)
+        return gain
 
     def concat(self, other: Condition) -> Condition:
         """Append the rows of another condition.
@@ -149,34 +155,49 @@ class DiffusionModel:
         chosen: Its specification.
         device: Where it computes.
         dtype: In what precision.
+        used: Its parts that go to the device at once, of `PARTS`; each other one does when it is first used.
 
     Raises:
-        UsageError: It is not a Stable Diffusion of the kind that is read here.
+        UsageError: It is of no family that is read here.
         EmosceneError: Files are damaged, or weights are not finite in this precision.
     """
 
     def __init__(
-        self, folder: Path, name: str, chosen: ModelSpec, device: torch.device | str, dtype: torch.dtype
+        self,
+        folder: Path,
+        name: str,
+        chosen: ModelSpec,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        used: Collection[str] = PARTS,
     ) -> None:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
+        self.family = find_family(folder)
         self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(
             folder, dtype
         )
         remedy = "fetch it again"
         if dtype != torch.float32:
             remedy = "give --dtype float32, or fetch it again"
-        for model in (self.text_encoder, self.unet, self.vae):
-            model.requires_grad_(False).eval().to(self.device)
+        self.left = {*PARTS}  # the parts that are not on the device yet
+        self.fetch(*used)
+        for part in PARTS:
+            model = getattr(self, part).requires_grad_(False).eval()
             loading.check_finite(model.state_dict(), folder, remedy)
         self.prediction, alphas_cumprod = read_noise_schedule(self.scheduler_config, folder)
         self.alphas_cumprod = alphas_cumprod.to(self.device)
         self.current_condition: Condition | None = None
         self.loras: tuple[str, ...] = ()  # those it has loaded: `loras.apply_loras`
+        self.memory_is_short = False  # whether methods must keep no copies of weights: `device.OutOfMemoryFallback`
 
     @classmethod
     def load(
-        cls, base: str = "mini", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        base: str = "mini",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        used: Collection[str] = PARTS,
     ) -> DiffusionModel:
         """Load a base.
 
@@ -184,6 +205,7 @@ class DiffusionModel:
             base: A name, a folder, a file, or a hub id.
             device: Where it computes.
             dtype: In what precision.
+            used: Its parts that go to the device at once, of `PARTS`; each other one does when it is first used.
 
         Returns:
             The base.
@@ -199,7 +221,18 @@ class DiffusionModel:
             torch.Size([1, 4, 16, 16])
         """
         place = locate_weights(find_spec(base))
-        return cls(place, base, find_spec(base), device, dtype)  # asked again: what came from the hub is known by now
+        spec = find_spec(base)  # asked again: what came from the hub is known by now
+        return cls(place, base, spec, device, dtype, used)
+
+    def fetch(self, *parts: str) -> None:
+        """Bring parts to the device, if they are not there yet.
+
+        Args:
+            parts: Which ones, of `PARTS`.
+        """
+        for part in self.left.intersection(parts):
+            getattr(self, part).to(self.device)
+            self.left.remove(part)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -210,6 +243,16 @@ class DiffusionModel:
     def vae_fingerprint(self) -> str:
         """A digest of what latents depend on, the autoencoder's encoding half: prepared ones remember it."""
         return digests.compute_vae_fingerprint(self.folder, self.vae)
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of, as it is now: a LoRA may have taken the place of a part."""
+        return Parts(self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its family and shapes; an adapter remembers which it was trained on."""
+        return Architecture(self.family.name, tuple(self.unet.config.block_out_channels), self.text_dim)
 
     @cached_property
     def shapes(self) -> str:
@@ -289,55 +332,35 @@ class DiffusionModel:
             endings: Words to append to each prompt [B]; none if left out.
 
         Returns:
-            The text embeddings [B, 77, D]: CLIP's last hidden state after its final norm.
+            The text embeddings [B, 77, D], as the base's family has them.
         """
         n = 0
         if suffix is not None:
             n = suffix.shape[1]
-        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         tails = [self.tokenize(ending) for ending in endings] or [[]] * len(prompts)
         words = []
         for prompt, tail in zip(prompts, tails, strict=True):
             words.append(self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail)
-        padding = self.tokenizer.pad_token_id
-        ids = []
-        for w in words:
-            ids.append([start, *w, *[end] * (n + 1)] + [padding] * (LENGTH - 2 - n - len(w)))
-        tokens = torch.tensor(ids, device=self.device)
-        if suffix is None:
-            return self.text_encoder(tokens).last_hidden_state
-        ends = torch.tensor([1 + len(w) for w in words], device=self.device)
-        at = ends[:, None] + torch.arange(n, device=self.device)
-        rows = torch.arange(len(words), device=self.device)[:, None]
-
-        def place(module: torch.nn.Module, args: Any, output: Tensor) -> Tensor:
-            return output.index_put((rows, at), suffix.to(output.dtype))
-
-        hook = self.text_encoder.get_input_embeddings().register_forward_hook(place)
-        try:
-            return self.text_encoder(tokens).last_hidden_state
-        finally:
-            hook.remove()
+        self.fetch("text_encoder")
+        return self.family.encode_prompt(self.parts, words, self.device, suffix).embeds
 
     def encode_condition(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
         """Encode prompts as the condition of the base alone.
 
         Args:
             prompts: The prompts [B].
-            a: emotion_scale x weights [B, 8]; zeros if left out.
-            g: The gain of attachments [B]; the sum of |a| if left out.
+            a: emotion_scale x weights, in main memory [B, 8]; zeros if left out.
+            g: The gain of attachments, in main memory [B]; the sum of |a| if left out.
 
         Returns:
             The condition, which a method may change.
         """
         e0 = self.encode_prompt(prompts)
         if a is None:
-            a = torch.zeros(len(e0), len(EMOTIONS), device=self.device)
-        else:
-            a = a.to(self.device)
+            a = torch.zeros(len(e0), len(EMOTIONS))
         if g is None:
             g = a.abs().sum(1)
-        return Condition(e0, e0, a, g, tuple(prompts))
+        return Condition(e0, e0, a.cpu(), g.cpu(), tuple(prompts))
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -349,6 +372,7 @@ class DiffusionModel:
         Returns:
             The mean of the posterior, scaled to unit variance [B, 4, H/8, W/8].
         """
+        self.fetch("vae")
         posterior = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist
         return posterior.mode() * self.vae.config.scaling_factor
 
@@ -362,6 +386,7 @@ class DiffusionModel:
         Returns:
             Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
         """
+        self.fetch("vae")
         return self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
 
     @torch.no_grad()
@@ -374,11 +399,13 @@ class DiffusionModel:
         Returns:
             Images [B, 3, 8 h, 8 w], about in [-1, 1], not clipped.
         """
+        self.fetch("vae")
+        before = self.vae.dtype
         self.vae.to(torch.float32)
         try:
             decoded: Tensor = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample
         finally:
-            self.vae.to(self.dtype)
+            self.vae.to(before)
         return decoded
 
     def predict_noise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -392,6 +419,7 @@ class DiffusionModel:
         Returns:
             The estimate of eps [B, 4, h, w].
         """
+        self.fetch("unet")
         self.current_condition = condition
         try:
             output = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample
@@ -422,8 +450,11 @@ class DiffusionModel:
         self.unet.enable_gradient_checkpointing(sparing)
 
     def _to_epsilon(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`)."""
-        alphabar = self.alphabar(t).to(output.dtype)
+        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`).
+
+        In single precision whatever the UNet computes in: in bfloat16 alphabar_1 rounds to 1, which makes eps infinite.
+        """
+        alphabar, output, x_t = self.alphabar(t), output.float(), x_t.float()
         if self.prediction == "sample":
             return (x_t - alphabar.sqrt() * output) / (1 - alphabar).sqrt()
         return alphabar.sqrt() * output + (1 - alphabar).sqrt() * x_t
@@ -437,7 +468,7 @@ class DiffusionModel:
         Returns:
             alphabar [B, 1, 1, 1] in (0, 1).
         """
-        t = torch.as_tensor(t, device=self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
+        t = move_to_device(torch.as_tensor(t), self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
         low, high = t.floor().long(), t.ceil().long()
         logs = self.alphas_cumprod.log()
         return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)

@@ -33,6 +33,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.device import explain_full_memory
 from emoscene.diffusion.loading import check_finite, silence_libraries
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import AGAIN, Learner
 
@@ -98,6 +99,42 @@ class Encoder(Learner):
         return Reading(np.concatenate(probabilities), np.concatenate(features))
 
 
+def mean_place(hidden: Tensor) -> Tensor:
+    """Average a hidden state over all places.
+
+    Args:
+        hidden: [B, N, D] of a transformer, or [B, D, h, w] of a convolutional network.
+
+    Returns:
+        The means [B, D].
+    """
+    if hidden.ndim == 4:
+        return hidden.flatten(2).mean(2)
+    return hidden.mean(1)
+
+
+@torch.no_grad()
+def measure_accuracy(encoder: Encoder, data: Any) -> dict[str, Any]:
+    """Measure an encoder of emotions on images that it did not learn from.
+
+    Args:
+        encoder: The encoder.
+        data: These images, a `PreparedDataset`.
+
+    Returns:
+        `accuracy`, the share of right answers over the images of one emotion alone, and `pictures`, how many these are.
+    """
+    device = next(encoder.parameters()).device
+    right, counted = 0, 0
+    for first in range(0, len(data), 64):
+        rows = data.read(range(first, min(first + 64, len(data))), ["image", "weights"])
+        answers = encoder.encode(rows["image"].to(device))[0].argmax(1).cpu()
+        pure = rows["weights"].max(1).values == 1
+        right += int((answers == rows["weights"].argmax(1))[pure].sum())
+        counted += int(pure.sum())
+    return {"accuracy": round(right / max(counted, 1), 4), "pictures": counted}
+
+
 def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu", **settings: Any) -> Any:
     """Load a finished encoder.
 
@@ -122,12 +159,12 @@ def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu
     cls = registry.load_plugin("encoders", kind)
     folder = locate_model(place)
     if (folder / learners.CARD).is_file():
-        found = learners.load_learner("encoders", folder, None)
-        if not isinstance(found, cls):
+        encoder = learners.load_learner("encoders", folder, None)
+        if not isinstance(encoder, cls):
             raise UsageError(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
     else:
-        found = cls.from_scratch(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
-    return found.requires_grad_(False).eval().to(device)
+        encoder = cls.from_scratch(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
+    return encoder.requires_grad_(False).eval().to(device)
 
 
 def locate_model(place: str | Path) -> Path:
@@ -191,13 +228,15 @@ def load_tokenizer(cls: Any, place: str, what: str) -> Any:
     """
     folder = str(locate_model(place))
     try:
-        found = cls.from_pretrained(folder, local_files_only=True)
-        lost = len(found) <= len(found.all_special_ids)  # without files, transformers makes one of the marks alone
+        tokenizer = cls.from_pretrained(folder, local_files_only=True)
+        lost = len(tokenizer) <= len(
+            tokenizer.all_special_ids
+        )  # without files, transformers makes one of the marks alone
     except (OSError, ValueError):
         lost = True
     if lost:
         raise UsageError(f"the {what} in {place} lacks its tokenizer: save it there too")
-    return found
+    return tokenizer
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:
@@ -238,7 +277,22 @@ class PixelFormat:
         config: dict[str, Any] = {}
         if file.is_file():
             config = json.loads(file.read_text(encoding="utf8"))
-        size = config.get("crop_size") or config.get("size") or read_model_config(folder).get("image_size", cls.side)
+        model = read_model_config(folder)
+        side = model.get("image_size") or model.get("vision_config", {}).get("image_size", cls.side)
+        config.setdefault("image_size", side)
+        return cls.from_config(config)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PixelFormat:
+        """Read the words of a `preprocessor_config.json`.
+
+        Args:
+            config: What it says; `image_size` is the side where it says none.
+
+        Returns:
+            The format.
+        """
+        size = config.get("crop_size") or config.get("size") or config.get("image_size", cls.side)
         if isinstance(size, dict):
             size = next(iter(size.values()))
         mean = tuple(config.get("image_mean", cls.mean))
@@ -267,8 +321,8 @@ class PixelFormat:
             Normalized images [B, 3, side, side].
         """
         images = resize_square(images, self.side)
-        mean = images.new_tensor(self.mean).view(3, 1, 1)
-        deviation = images.new_tensor(self.deviation).view(3, 1, 1)
+        numbers = torch.tensor([self.mean, self.deviation], dtype=images.dtype)
+        mean, deviation = move_to_device(numbers, images.device).view(2, 3, 1, 1)
         return (images / 2 + 0.5 - mean) / deviation
 
 

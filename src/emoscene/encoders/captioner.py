@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, BertTokenizer, BlipConfig, BlipForCondit
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
 from emoscene.learning.learner import Batch, Learner
 
@@ -41,24 +42,24 @@ class Captioner(Learner):
 
     @dataclass(frozen=True)
     class Config:
-        """How large its eye and its tongue are, and what words it knows."""
+        """The sizes of its vision encoder and its text decoder, and the words it knows."""
 
         blip: str = option("", "a BLIP to start from, a folder or a hub id; empty: a new one of the sizes below")
         words: tuple[str, ...] = option((), "its tokens in their order; empty: the words of its data's captions")
         side: int = option(128, "images are brought to this side, in pixels", span=(16, 1024))
         patch: int = option(16, "side of a patch, in pixels", span=(4, 64))
-        width: int = option(144, "of the eye: size of the hidden state", span=(16, 4096))
-        layers: int = option(6, "of the eye: transformer blocks", span=(1, 48))
-        heads: int = option(4, "of the eye: attention heads", span=(1, 64))
-        text_width: int = option(144, "of the tongue: size of the hidden state", span=(16, 4096))
-        text_layers: int = option(3, "of the tongue: transformer blocks", span=(1, 48))
-        text_heads: int = option(4, "of the tongue: attention heads", span=(1, 64))
-        positions: int = option(64, "of the tongue: tokens of the longest caption", span=(4, 4096))
+        width: int = option(144, "vision encoder: size of the hidden state", span=(16, 4096))
+        layers: int = option(6, "vision encoder: transformer blocks", span=(1, 48))
+        heads: int = option(4, "vision encoder: attention heads", span=(1, 64))
+        text_width: int = option(144, "text decoder: size of the hidden state", span=(16, 4096))
+        text_layers: int = option(3, "text decoder: transformer blocks", span=(1, 48))
+        text_heads: int = option(4, "text decoder: attention heads", span=(1, 64))
+        positions: int = option(64, "text decoder: tokens of the longest caption", span=(4, 4096))
         length: int = option(30, "new tokens at most when it writes", span=(1, 512), runtime=True)
         beams: int = option(3, "beginnings of a caption followed at once; 1 is greedy", span=(1, 64), runtime=True)
 
     config: Config
-    columns: ClassVar[tuple[str, ...]] = ("picture", "caption")
+    columns: ClassVar[tuple[str, ...]] = ("image", "caption")
     files: ClassVar[dict[str, tuple[str, str]]] = {"model.safetensors": ("model.", "")}
     borrows: ClassVar[str] = "blip"
 
@@ -84,12 +85,12 @@ class Captioner(Learner):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Cross entropy of each caption's tokens, their mean [B]; an image is mirrored every other time."""
-        images = torch.where(batch.uniform("mirror", 1, 1, 1) < 0.5, batch["picture"], batch["picture"].flip(-1))
-        tokens, there = self._tokens(batch["caption"])
+        images = torch.where(batch.uniform("mirror", 1, 1, 1) < 0.5, batch["image"], batch["image"].flip(-1))
+        tokens, mask = self._tokens(batch["caption"])
         seen = self.model.vision_model(pixel_values=self.pixels.transform(images)).last_hidden_state
-        said = self.model.text_decoder(tokens, attention_mask=there, encoder_hidden_states=seen, use_cache=False)
-        wrong = F.cross_entropy(said.logits[:, :-1].float().mT, tokens[:, 1:], reduction="none")
-        return (wrong * there[:, 1:]).sum(1) / there[:, 1:].sum(1)
+        output = self.model.text_decoder(tokens, attention_mask=mask, encoder_hidden_states=seen, use_cache=False)
+        wrong = F.cross_entropy(output.logits[:, :-1].float().mT, tokens[:, 1:], reduction="none")
+        return (wrong * mask[:, 1:]).sum(1) / mask[:, 1:].sum(1)
 
     @torch.no_grad()
     def caption(self, images: Tensor) -> list[str]:
@@ -115,9 +116,9 @@ class Captioner(Learner):
         self.eval()
         device, scores = next(self.parameters()).device, []
         for first in range(0, min(len(data), PROVEN), 32):
-            rows = data.read(range(first, min(first + 32, len(data), PROVEN)), ["picture", "caption"])
-            for said, meant in zip(self.caption(rows["picture"].to(device)), rows["caption"], strict=True):
-                scores.append(caption_agreement(said, meant))
+            rows = data.read(range(first, min(first + 32, len(data), PROVEN)), ["image", "caption"])
+            for written, expected in zip(self.caption(rows["image"].to(device)), rows["caption"], strict=True):
+                scores.append(caption_agreement(written, expected))
         exact = sum(score[0] for score in scores) / len(scores)
         words = sum(score[1] for score in scores) / len(scores)
         return {"exact": round(exact, 4), "words": round(words, 4), "pictures": len(scores)}
@@ -155,9 +156,10 @@ class Captioner(Learner):
         rows = []
         for row in ids:
             rows.append(torch.cat([start, torch.tensor(row[:room], dtype=torch.long), end]))
-        there = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         padding = self.tokenizer.convert_tokens_to_ids(PAD)
-        return nn.utils.rnn.pad_sequence(rows, True, padding).to(device), there.to(device)
+        tokens = nn.utils.rnn.pad_sequence(rows, True, padding)
+        return move_to_device(tokens, device), move_to_device(mask, device)
 
 
 def build_vocabulary(captions: Iterable[str]) -> tuple[str, ...]:
@@ -271,19 +273,19 @@ def load_borrowed(config: Captioner.Config) -> tuple[Captioner.Config, BlipForCo
     return described, model
 
 
-def caption_agreement(said: str, meant: str) -> tuple[float, float]:
+def caption_agreement(written: str, wanted: str) -> tuple[float, float]:
     """Compare a generated caption with the expected one.
 
     Args:
-        said: The generated caption.
-        meant: The expected caption.
+        written: The generated caption.
+        wanted: The expected caption.
 
     Returns:
         1 if they are the same and 0 otherwise, and the share of the expected words that were generated, from 0 to 1.
     """
-    generated = set(said.lower().replace(",", " ").split())
-    expected = set(meant.lower().replace(",", " ").split())
-    return float(said.split() == meant.lower().split()), len(generated & expected) / max(1, len(expected))
+    generated = set(written.lower().replace(",", " ").split())
+    expected = set(wanted.lower().replace(",", " ").split())
+    return float(written.split() == wanted.lower().split()), len(generated & expected) / max(1, len(expected))
 
 
 def _drop_tied_weights(module: nn.Module, state: dict[str, Tensor], prefix: str, local: Any) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self, final
@@ -30,12 +31,14 @@ from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.encoders.base import (
     Encoder,
     PixelFormat,
     load_pretrained,
     load_tokenizer,
     locate_model,
+    measure_accuracy,
     read_model_config,
 )
 from emoscene.learning.learner import Batch
@@ -69,7 +72,7 @@ class EmotionCLIP(Encoder):
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
 
     config: Config
-    columns: ClassVar[tuple[str, ...]] = ("picture", "weights", "caption", "caption_long")
+    columns: ClassVar[tuple[str, ...]] = ("image", "weights", "caption", "caption_long")
     split: ClassVar[str] = "methods"
     files: ClassVar[dict[str, tuple[str, str]]] = {
         "model.safetensors": ("model.", ""),
@@ -118,15 +121,15 @@ class EmotionCLIP(Encoder):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """The two contrasts, weighted [B]; an image without an emotion has only its caption's."""
-        images, die = batch["picture"], batch.uniform("flip")[:, None, None, None]
+        images, die = batch["image"], batch.uniform("flip")[:, None, None, None]
         seen = self._encode_pixels(torch.where(die < 0.5, images, images.flip(-1)))
         captions = list(batch["caption"])
-        for row, number in enumerate(batch.uniform("caption").tolist()):
+        for row, number in enumerate(batch.on_host.uniform("caption").tolist()):
             if number < self.config.long:
                 captions[row] = batch["caption_long"][row]
         logits = self._similarities(seen, self.encode_texts(captions))
         numbers = torch.tensor([captions.index(caption) for caption in captions])
-        same = (numbers[:, None] == numbers).to(logits)
+        same = move_to_device(numbers[:, None] == numbers, logits.device).to(logits)
         worded = contrastive_loss(logits, same) + contrastive_loss(logits.T, same)
         felt = contrastive_loss(self._similarities(seen, self.emotion_vectors()), batch["weights"].clamp(min=0))
         return self.config.caption * worded / 2 + self.config.emotion * felt
@@ -136,15 +139,19 @@ class EmotionCLIP(Encoder):
         seen = self._encode_pixels(images)
         return self._similarities(seen, self.emotion_vectors()).softmax(1), seen
 
+    @cached_property
+    def _length(self) -> int:
+        """Tokens of the longest of the emotions' texts; a device is waited for once."""
+        return int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
+
     def emotion_vectors(self) -> Tensor:
         """Encode the eight emotions, each as the mean of its texts.
 
         Returns:
             Unit vectors [8, D].
         """
-        length = int((self.ids != self.ids[:, -1:]).sum(1).max()) + 1
-        told = self._encode_tokens(self.ids[:, :length]).unflatten(0, (len(EMOTIONS), -1))
-        return F.normalize(told.mean(1), dim=1)
+        texts = self._encode_tokens(self.ids[:, : self._length]).unflatten(0, (len(EMOTIONS), -1))
+        return F.normalize(texts.mean(1), dim=1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Encode texts.
@@ -155,19 +162,11 @@ class EmotionCLIP(Encoder):
         Returns:
             Unit vectors [N, D].
         """
-        return self._encode_tokens(self._tokenize(texts).to(self.ids.device))
+        return self._encode_tokens(move_to_device(self._tokenize(texts), self.ids.device))
 
-    @torch.no_grad()
     def validate(self, data: Any) -> dict[str, Any]:
         """Share of right answers, over the images of one emotion alone."""
-        right, counted = 0, 0
-        for first in range(0, len(data), 64):
-            rows = data.read(range(first, min(first + 64, len(data))), ["picture", "weights"])
-            answers = self.encode(rows["picture"].to(self.ids.device))[0].argmax(1).cpu()
-            pure = rows["weights"].max(1).values == 1
-            right += int((answers == rows["weights"].argmax(1))[pure].sum())
-            counted += int(pure.sum())
-        return {"accuracy": round(right / max(counted, 1), 4), "pictures": counted}
+        return measure_accuracy(self, data)
 
     def extra_files(self) -> dict[str, dict[str, Any]]:
         """What transformers needs beside the weights; the tokenizer's files where it has just been trained."""
@@ -191,17 +190,17 @@ class EmotionCLIP(Encoder):
             words = _tokenizer_files(self.tokenizer)
         return {"config.json": about, "preprocessor_config.json": processor, **words}
 
-    def _similarities(self, seen: Tensor, told: Tensor) -> Tensor:
+    def _similarities(self, seen: Tensor, texts: Tensor) -> Tensor:
         """Similarities, as CLIP scales them [B, K], in full precision even where the towers are not."""
         with torch.autocast(seen.device.type, enabled=False):
-            return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ told.T
+            return self.model.logit_scale.clamp(max=SHARPEST).exp() * seen @ texts.T
 
     def _tokenize(self, texts: list[str], padding: str = "longest") -> Tensor:
         assert self.tokenizer is not None, "a loaded EmotionCLIP reads images and learns no more"
-        found = self.tokenizer(
+        tokens = self.tokenizer(
             texts, padding=padding, truncation=True, max_length=min(self.length, LENGTH), return_tensors="pt"
         )
-        return found["input_ids"]
+        return tokens["input_ids"]
 
     def _encode_tokens(self, ids: Tensor) -> Tensor:
         """Token numbers [B, L] -> unit vectors [B, D]."""

@@ -7,7 +7,7 @@
 
 Every figure has an interval that resamples prompts and seeds, crossed. The base alone knows no emotion, so it generates
 a prompt and a seed once, and that image is held against each of the eight. The same call goes on where it stopped.
-Any number of processes may be launched for one call: they share the generating, and one of them judges.
+The workers of a Ray cluster may share the generating (`core.cluster`); this process judges.
 A metric that could not be measured leaves a sentence under "missing", and the call says it. It fails, with all else
 written, only where something is wrong: an image that cannot be read, a judge that reads NaN.
 """
@@ -17,14 +17,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from emoscene.core import run_dir
-from emoscene.core.errors import EmosceneError
+from emoscene.core import registry, run_dir
+from emoscene.core.cluster import Cluster, open_cluster
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
     count_images,
@@ -33,20 +34,22 @@ from emoscene.core.image_origin import (
     list_worlds,
 )
 from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
-from emoscene.core.parameter import COMPARE, EVALUATE
+from emoscene.core.parameter import EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
+from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import ALIASES, check_words, list_parameters
-from emoscene.data import workers
+from emoscene.core.setting_names import unknown_setting
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import loras
+from emoscene.diffusion import hub, loras
+from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
-    PROMPTS,
     Prompt,
     See,
     adapter_folders,
+    default_prompts,
     generate_and_predict,
     generate_samples,
     load_prompts,
@@ -54,23 +57,21 @@ from emoscene.evaluation.generate import (
     plan_samples,
 )
 from emoscene.evaluation.intervals import Array, explain_missing
-from emoscene.evaluation.judges import Judges, name_miniature
+from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
 from emoscene.evaluation.predictions import (
-    TREATED,
-    GuidanceClassifier,
     Sample,
     guidance_classifier,
-    measure_robustness,
     predict,
     predict_images,
     score_predictions,
     verdict_rows,
 )
+from emoscene.evaluation.run_facts import describe_run
+from emoscene.evaluation.treatments import TREATED, measure_robustness
 from emoscene.learning.precision import peak_memory
-from emoscene.methods.base import SHARES
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import runtime_settings, update_weights, weight_fingerprints
-from emoscene.pipeline.generate import load
+from emoscene.pipeline.adapters import locate_adapter, update_weights, weight_fingerprints
+from emoscene.pipeline.generate import load, load_generator
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 GENERATION = tuple(list_parameters(EVALUATE))
@@ -84,7 +85,7 @@ def evaluate(
     base: str = "mini",
     lora: str | Path | Sequence[str | Path] | None = None,
     emotion_scale: float = 1.0,
-    prompts: str | Path | Sequence[Prompt] = PROMPTS,
+    prompts: str | Path | Sequence[Prompt] | None = None,
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
@@ -97,6 +98,9 @@ def evaluate(
     keep_images: bool = True,
     batch: int = 8,
     device: str | None = None,
+    dtype: str | None = None,
+    ray: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     on_message: Callable[[str], None] = print,
     **generation: Any,
 ) -> Path:
@@ -105,13 +109,15 @@ def evaluate(
     Args:
         out: The folder to write.
         method: The method; left out, the adapters say it.
-        adapter: Folders that `train` wrote.
+        adapter: Folders that `train` wrote, or adapters of the hub, `owner/name@COMMIT`.
         base: A base's name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere, which the base loads, each with its scale: `style.safetensors:0.8`.
         emotion_scale: The emotion scale of the images.
-        prompts: A file with one prompt a line.
+        prompts: A file with one prompt a line, or a name of `emoscene ls prompts`; left out, those of the base's own
+            world, else 60 everyday ones.
         seeds: The first and past-the-last seed of each prompt and emotion, such as `0:4`.
-        judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier.
+        judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier;
+            `=LABELS.toml` after a classifier says which emotions its labels are.
         data: A prepared folder, whose held-out images give the judges' ceiling and the distances.
         images: A folder of images to judge, from anywhere, instead of a method.
         clip: A CLIP for the alignment with the prompts and for semantic diversity: a folder or a hub id.
@@ -121,9 +127,13 @@ def evaluate(
         robust: Judge again after JPEG 75 and a small blur.
         keep_images: Keep the images; if not (`=no`), each batch is judged as it is generated.
         batch: How many images are generated at once.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+        dtype: `float32`, `float16` or `bfloat16`, of the base's weights; half on an accelerator and single on a CPU if
+            left out.
+        ray: The Ray cluster whose workers share the generating: `auto`, or its address.
+        settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
         on_message: Receives sentences about the progress.
-        generation: Parameters of the generation (`GENERATION`), and settings of the method that may change at use.
+        generation: Parameters of the generation (`core.request.EvaluationWords`), and settings as keywords.
 
     Returns:
         The folder, with `scores.json`.
@@ -132,31 +142,92 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    asked = load_prompts(prompts)
-    check_words((word for word in generation if word in ALIASES), ())
-    late = {key: generation.pop(key) for key in list(generation) if key not in GENERATION}
-    call: dict[str, Any] = {"method": method, "adapter": run_dir.as_list(adapter), "base": base}
-    call |= {"version": VERSION, "emotion_scale": emotion_scale}
-    call |= {"prompts": [prompt.text for prompt in asked], "seeds": parse_seeds(seeds), "judge": run_dir.as_list(judge)}
-    call |= {"data": data, "pictures": images, "settings": late, **generation}
-    call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips)
-    call |= _drop_unset(robust=robust, lora=_lora_digests(lora), streamed=not keep_images)
+    check_single("evaluate", BY_RAY)
+    if ray is not None and images is not None:
+        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
+    generation, late = _split_words(generation, settings)
+    asked = load_prompts(prompts or default_prompts(base))
+    call: dict[str, Any] = {
+        "method": method,
+        "adapter": run_dir.as_list(adapter),
+        "base": base,
+        "version": VERSION,
+        "emotion_scale": emotion_scale,
+        "prompts": [prompt.text for prompt in asked],
+        "seeds": parse_seeds(seeds),
+        "judge": run_dir.as_list(judge),
+        "data": data,
+        "pictures": images,
+        "settings": late,
+        **generation,
+        **_drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust, dtype=dtype),
+        **_drop_unset(label_maps=digest_label_maps(run_dir.as_list(judge))),
+        **_drop_unset(lora=_lora_digests(lora), streamed=not keep_images),
+    }
+    _check_places(call)
     where = str(choose_device(device))
-    pipe = None if images else load(base, method=method, adapter=adapter, lora=lora, device=where, **late)
+    pipe = None
+    if not images:
+        pipe = load(base, method=method, adapter=adapter, lora=lora, device=where, dtype=dtype, settings=late)
+        on_message(explain_base(pipe.base, device, dtype))
     planned = (
         [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
     )
     samples, lost = find_samples(Path(images)) if images else ([], {})
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
-    call |= {"weights": weight_fingerprints(pipe.base, pipe.trained, adapter)} if pipe else {}
-    scores = _begin(out, call, _run_dirs([*call["adapter"], data, images]), pipe, on_message)
-    if not scores.is_done:
-        predictor = None if keep_images or pipe is None else _make_predictor(eyes, guidance_classifier(pipe), robust)
-        samples, seen = _make_images(scores.path / "pictures", pipe, planned, samples, predictor, batch, on_message)
-        write = partial(_write_scores, scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
-        with workers.WorkerGroup(scores.path) as together:
-            together.close(lambda: run_dir.read_manifest(scores.path)["state"] == "done", write)
+    if pipe is not None:
+        call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
+    words: dict[str, Any] = {
+        "base": base,
+        "method": method,
+        "adapter": adapter,
+        "lora": lora,
+        "device": device,
+        "dtype": dtype,
+    }
+    words["settings"] = late
+    loader: Callable[[], Any] = partial(load_generator, **words)
+    seeing: tuple[See, bool] | None = None
+    if pipe is not None and not keep_images:
+        loader, seeing = partial(_load_predictor, words, call), _make_predictor(eyes, pipe, robust)
+    with open_cluster(ray, loader, device) as cluster:
+        scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
+        if scores.is_done:
+            return _finish_scores(scores.path, on_message)
+        samples, seen = _make_images(
+            scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
+        )
+    _write_scores(scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
+
+
+def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords of a call: parameters of the generation, and settings of methods with those given as a mapping."""
+    known = [*signature(evaluate).parameters, *GENERATION]
+    for name in registry.list_names("methods"):
+        for option in registry.list_options("methods", name):
+            known += [option.name, f"{name}.{option.name}"]
+    generation: dict[str, Any] = {}
+    late = dict(settings or {})
+    for key, value in words.items():
+        if key in GENERATION:
+            generation[key] = value
+        elif key in known:
+            late[key] = value
+        elif key in ALIASES:
+            check_words([key], known)
+        else:
+            raise unknown_setting("argument", key, known)
+    return generation, late
+
+
+def _check_places(call: Mapping[str, Any]) -> None:
+    """Look at the folders of a call before anything is loaded. Raises UsageError for one that is not there."""
+    if call["data"]:
+        run_dir.read_manifest(call["data"], "prepared")
+    for place in (*call["judge"], call.get("clip")):
+        if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
+            raise UsageError(f"no model in {place}, for there is no such folder: check the path")
 
 
 def _make_images(
@@ -164,16 +235,21 @@ def _make_images(
     pipe: EmotionPipeline | None,
     planned: Sequence[Any],
     samples: list[Sample],
-    predictor: See | None,
+    predictor: tuple[See, bool] | None,
     batch: int,
     on_message: Callable[[str], None],
+    cluster: Cluster | None,
 ) -> tuple[list[Sample], Any]:
-    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image."""
+    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image.
+
+    It looks beside generation, unless it does so alone because it uses the same base.
+    """
     if pipe is None:
         return samples, None
     if predictor is None:
-        return generate_samples(pipe, planned, folder, batch, on_message), None
-    return generate_and_predict(pipe, planned, folder, predictor, batch, on_message)
+        return generate_samples(pipe, planned, folder, batch, on_message, cluster), None
+    see, alone = predictor
+    return generate_and_predict(pipe, planned, folder, see, batch, on_message, alone, cluster)
 
 
 def _begin(
@@ -189,8 +265,8 @@ def _begin(
     for remark in pipe.adapter_remarks:
         on_message(remark)
 
-    def migrate(there: Mapping[str, Any]) -> dict[str, Any]:
-        return update_weights(migrate_row(there), pipe.base)
+    def migrate(recorded: Mapping[str, Any]) -> dict[str, Any]:
+        return update_weights(migrate_row(recorded), pipe.base)
 
     return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate)
 
@@ -208,9 +284,7 @@ def _write_scores(
 ) -> None:
     """Write what the judges saw in each image, and the scores that come of it; then the folder is done."""
     about = (
-        {"from": str(call["pictures"])}
-        if pipe is None
-        else _describe_run(pipe, planned, scores.path / "pictures", call)
+        {"from": str(call["pictures"])} if pipe is None else describe_run(pipe, planned, scores.path / "pictures", call)
     )
     guide = None if pipe is None else guidance_classifier(pipe)
     made = predict(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
@@ -225,15 +299,15 @@ def _write_scores(
     about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)
-    told = {
+    table = {
         "version": SCORES_VERSION,
         **about,
         **score_predictions(made, real),
         "peak_memory_mb": round(peak_memory() / 2**20, 1),
     }
-    told["missing"] = {**lost, **told["missing"]}
-    told["faults"] = [*lost, *told["faults"]]
-    run_dir.write_atomic(scores.path / "scores.json", json.dumps(told, indent=1).encode())
+    table["missing"] = {**lost, **table["missing"]}
+    table["faults"] = [*lost, *table["faults"]]
+    run_dir.write_atomic(scores.path / "scores.json", json.dumps(table, indent=1).encode())
     scores.finish(pictures=len(samples))
 
 
@@ -254,34 +328,42 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
         return []
     what = f"what its judges say of them ({', '.join(names)}) means nothing"
     remedy = "give --judge, one that learnt from such images"
-    foreign, found = 0 if base in list_worlds() else len(samples), []
+    foreign, cautions = 0 if base in list_worlds() else len(samples), []
     if base is None:
         foreign = sum(not is_file_rendered(sample.file, sample.original) for sample in samples)
     if foreign:
-        found.append(caution_for(count_images(foreign, len(samples)), what, remedy))
+        cautions.append(caution_for(count_images(foreign, len(samples)), what, remedy))
     if call["data"]:
         manifest = run_dir.read_manifest(call["data"], "prepared")
         total = manifest["pictures"]
         rendered = manifest.get("rendered", total if manifest["config"]["source"] in list_worlds() else 0)
         if rendered < total:
             whose = f"in {call['data']} {count_images(total - rendered, total)}"
-            found.append(caution_for(whose, what, remedy))
-    return found
+            cautions.append(caution_for(whose, what, remedy))
+    return cautions
 
 
-def _make_predictor(eyes: Judges, guide: GuidanceClassifier | None, robust: bool) -> See:
-    """What sees all that a call wants to know of images, before and after each treatment."""
+def _load_predictor(words: Mapping[str, Any], call: Mapping[str, Any]) -> tuple[image_folder.Generate, See, bool]:
+    """What generates in a worker, and what sees the images there."""
+    pipe = load(**words)
+    eyes = Judges.load(call, adapter_folders(pipe, call["adapter"]), str(pipe.base.device))
+    return pipe.generate, *_make_predictor(eyes, pipe, bool(call.get("robust")))
+
+
+def _make_predictor(eyes: Judges, pipe: EmotionPipeline, robust: bool) -> tuple[See, bool]:
+    """What sees all that a call wants to know of images, before and after each treatment; whether it uses the base."""
+    guide = guidance_classifier(pipe)
 
     def see_images(images: Sequence[Image.Image]) -> dict[str, Array]:
-        found = predict_images(images, eyes.judges, eyes.clip, guide)
+        predictions = predict_images(images, eyes.judges, eyes.clip, guide)
         if not robust:
-            return found
+            return predictions
         for name, treatment in TREATED.items():
             treated = predict_images([treatment(image) for image in images], eyes.judges)
-            found |= {f"{name} {key}": part for key, part in treated.items()}
-        return found
+            predictions |= {f"{name} {key}": part for key, part in treated.items()}
+        return predictions
 
-    return see_images
+    return see_images, guide is not None
 
 
 def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
@@ -315,51 +397,6 @@ def real_samples(folder: Path) -> list[Sample]:
     asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
     files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
     return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
-
-
-def _describe_run(
-    pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]], folder: Path, call: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What was generated, how, and at what cost."""
-    row, made = planned[0][1], image_folder.gather_rows(folder, sorted({row.file for _, row in planned}))
-    seconds = [one["seconds"] for one in made if one["seconds"] is not None]
-    adapters = adapter_folders(pipe, call["adapter"])
-    costs = [run_dir.read_manifest(path).get("cost", {}) for path in adapters]
-    size = 0
-    for path in adapters:
-        size += sum(part.stat().st_size for part in path.glob("*.safetensors"))
-    return {
-        "base": pipe.base.name,
-        "method": pipe.method,
-        "adapters": [run_dir.read_manifest(path).get("fingerprint") for path in adapters],
-        "loras": row.loras,
-        **{name: getattr(row, name) for name in list_parameters(COMPARE)},
-        "settings": _runtime_settings(pipe),
-        **_drop_unset(remarks=pipe.adapter_remarks),
-        "prompts": call["prompts"],
-        "seeds": call["seeds"],
-        "images_per_second": round(len(seconds) / max(sum(seconds), 1e-9), 3),
-        "cost": {
-            "trainable": sum(cost.get("trainable", 0) for cost in costs),
-            "bytes": size,
-            "training_images": sum(cost.get("pictures", 0) for cost in costs),
-            "training_seconds": sum(cost.get("seconds", 0) for cost in costs),
-            "seconds_per_image": round(float(np.mean(seconds)), 4) if seconds else None,
-        },
-    }
-
-
-def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:
-    """What may change at use in a pipe's methods, as it was; each under its method's name where there are several."""
-    together = len(pipe.methods) > 1
-    settings = {}
-    for name, method in pipe.methods.items():
-        for key, value in runtime_settings(method.config).items():
-            if together:
-                settings[f"{name}.{key}"] = value
-            elif key not in SHARES:
-                settings[key] = value
-    return settings
 
 
 def _drop_unset(**words: Any) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from typing import Any
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import open_image, read_params
+from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
+from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.core.request import read_number
@@ -31,7 +32,8 @@ from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weight
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline.image_folder import INDEX, OLD_INDEX
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+SMALLEST = 16  # pixels of a side
+NAMED = 50  # images that were left out and are named
 LISTS = (INDEX, OLD_INDEX, "*.csv")
 ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
 """What others call our columns."""
@@ -52,11 +54,11 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
     """
     if not folder.is_dir():
         raise UsageError(f"no images in {folder}: it is not there")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
     outside = [file for file in files if not is_inside(folder, file)]
     files = [file for file in files if file not in outside]
     if not files:
-        raise UsageError(f"no images in {folder}: {', '.join(sorted(SUFFIXES))} are read, and no links that lead out")
+        raise UsageError(f"no images in {folder}: {', '.join(FORMATS)} are read, and no links that lead out")
     lists: list[Path] = []
     for name in LISTS:
         lists += folder.rglob(name)
@@ -68,35 +70,39 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         if "image" in row and is_inside(folder, Path(row["place"], row["image"])):
             originals.add(real_path(Path(row["place"], row["image"])))
     files = [file for file in files if real_path(file) in listed or real_path(file) not in originals]
-    samples, texts, lost, gone = list[Sample](), dict[str, int](), list[Path](), list[str]()
+    samples, texts, lost, gone = list[Sample](), dict[str, int](), dict[Path, str](), list[str]()
     for number, file in enumerate(files):
         try:
-            told = read_chunk(file) | listed.pop(real_path(file), {})
-        except (UsageError, EmosceneError):
-            lost.append(file)
+            columns = read_chunk(file) | listed.pop(real_path(file), {})
+        except (UsageError, EmosceneError) as error:
+            lost[file] = str(error.__cause__ or error)
             continue
-        if "image" in told:
-            original = original_of(told)
+        if "image" in columns:
+            original = original_of(columns)
             if original is None:
-                gone.append(told.pop("image"))
+                gone.append(columns.pop("image"))
             else:
-                told["image"] = str(original)
+                columns["image"] = str(original)
         prompt = number
-        if "prompt" in told:
-            prompt = texts.setdefault(told["prompt"], len(files) + len(texts))
-        samples.append(make_sample(file, told, prompt))
+        if "prompt" in columns:
+            prompt = texts.setdefault(columns["prompt"], len(files) + len(texts))
+        samples.append(make_sample(file, columns, prompt))
     if not samples:
-        raise UsageError(f"no images in {folder}: none of {len(files)} can be read, such as {lost[0]}")
-    lost += outside
-    return samples, missing_sentences([*lost, *listed], gone, len(files) + len(outside) + len(listed))
+        first = next(iter(lost))
+        raise UsageError(f"no images in {folder}: none of {len(files)} can be read, such as {first}: {lost[first]}")
+    for file in outside:
+        lost[file] = "it is a link that leads out of the folder"
+    for file in listed:
+        lost[file] = "it is in a list and not in the folder"
+    return samples, missing_sentences(lost, gone, len(files) + len(outside) + len(listed))
 
 
-def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
+def make_sample(file: Path, columns: Mapping[str, Any], prompt: int) -> Sample:
     """Make a sample of an image.
 
     Args:
         file: The image.
-        told: The columns that its chunk and its row in a list give.
+        columns: The columns that its chunk and its row in a list give.
         prompt: The number of its prompt.
 
     Returns:
@@ -106,15 +112,17 @@ def make_sample(file: Path, told: Mapping[str, Any], prompt: int) -> Sample:
     asked, original = -1, None
     if name in EMOTIONS:
         asked = EMOTIONS.index(name)
-    weights = told.get("emotion", NO_EMOTION)
+    weights = columns.get("emotion", NO_EMOTION)
     if any(weights):
         asked = -1
         above = [place for place, weight in enumerate(weights) if weight > 0]
-        if len(above) == 1 and told.get("emotion_scale", 1.0) > 0:
+        if len(above) == 1 and columns.get("emotion_scale", 1.0) > 0:
             asked = above[0]
-    if "image" in told:
-        original = Path(told["image"])
-    return Sample(file, prompt, told.get("seed", 0), asked, told.get("scene", ""), told.get("prompt", ""), original)
+    if "image" in columns:
+        original = Path(columns["image"])
+    return Sample(
+        file, prompt, columns.get("seed", 0), asked, columns.get("scene", ""), columns.get("prompt", ""), original
+    )
 
 
 def read_chunk(file: Path) -> dict[str, Any]:
@@ -127,13 +135,14 @@ def read_chunk(file: Path) -> dict[str, Any]:
         The columns; empty where there is no chunk.
 
     Raises:
-        UsageError: The file is not an image.
+        UsageError: The file is not an image, or too small to be judged.
     """
-    try:
-        row = read_params(file)
-    except UsageError:
-        open_image(file)
+    read = read_image(file, enough=1)
+    if min(read.size) < SMALLEST:
+        raise UsageError("it has {} x {} pixels, fewer than {} a side".format(*read.size, SMALLEST))
+    if CHUNKS[1] not in read.image.info:
         return {}
+    row = read_params(file)
     return {**read_columns(row.to_dict(), str(file)), "place": str(file.parent)}
 
 
@@ -182,16 +191,16 @@ def read_list(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         EmosceneError: The list is damaged.
     """
     for number, row in enumerate(read_list_rows(path), 1):
-        told = read_columns(row, f"{path}, row {number}")
-        if "file" not in told:
+        columns = read_columns(row, f"{path}, row {number}")
+        if "file" not in columns:
             raise UsageError(
                 f"{path}, row {number} names no file: name the column `file` (it has {', '.join(map(str, row))}), or "
                 "take the list away"
             )
-        file = resolve_inside(path.parent, told.pop("file"), f"{path}, row {number}")
-        if "image" in told:
-            told["place"] = str(path.parent)
-        yield real_path(file), told
+        file = resolve_inside(path.parent, columns.pop("file"), f"{path}, row {number}")
+        if "image" in columns:
+            columns["place"] = str(path.parent)
+        yield real_path(file), columns
 
 
 def read_list_rows(path: Path) -> list[dict[str, Any]]:
@@ -234,23 +243,23 @@ def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     called = ALSO if "version" in row else {**ALSO, **RENAMED_IN_2}  # without one, `strength` was the emotion scale
     named = {called.get(key, key): value for key, value in row.items() if value not in (None, "")}
-    told = {}
+    columns = {}
     for key, kind in COLUMNS.items():
         if key in named:
             try:
-                told[key] = kind(named[key])
+                columns[key] = kind(named[key])
             except UsageError as error:
                 raise UsageError(f"{where}: {error}") from error
             except (TypeError, ValueError) as error:
                 raise UsageError(f"{where}: {named[key]!r} is no {key}; mend it, or leave it out") from error
-    return told
+    return columns
 
 
-def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Weights:
+def parse_emotion_cell(emotion: str | Mapping[str, float] | Sequence[float]) -> Weights:
     """Convert an emotion to weights.
 
     Args:
-        said: A name, a mixture in words, a mapping, or 8 numbers.
+        emotion: A name, a mixture in words, a mapping, or 8 numbers.
 
     Returns:
         8 weights; zeros for `neutral`.
@@ -258,16 +267,16 @@ def parse_emotion_cell(said: str | Mapping[str, float] | Sequence[float]) -> Wei
     Raises:
         UsageError: The emotion is not understood.
     """
-    if isinstance(said, str) and said.strip().lower() == "neutral":
+    if isinstance(emotion, str) and emotion.strip().lower() == "neutral":
         return NO_EMOTION
-    return emotion_weights(said)
+    return emotion_weights(emotion)
 
 
-def words(said: Any) -> str:
+def words(value: Any) -> str:
     """Convert a value to text.
 
     Args:
-        said: Text or a number.
+        value: Text or a number.
 
     Returns:
         The text.
@@ -275,16 +284,16 @@ def words(said: Any) -> str:
     Raises:
         TypeError: It is a table or a list.
     """
-    if not isinstance(said, str | int | float):
-        raise TypeError(said)
-    return str(said)
+    if not isinstance(value, str | int | float):
+        raise TypeError(value)
+    return str(value)
 
 
-def whole(said: Any) -> int:
+def whole(value: Any) -> int:
     """Convert a value to a whole number.
 
     Args:
-        said: The value.
+        value: The value.
 
     Returns:
         The number.
@@ -293,9 +302,9 @@ def whole(said: Any) -> int:
         TypeError: It is of another type.
         ValueError: It is not a number.
     """
-    if isinstance(said, bool | float):
-        raise TypeError(said)
-    return int(said)
+    if isinstance(value, bool | float):
+        raise TypeError(value)
+    return int(value)
 
 
 COLUMNS: dict[str, Callable[[Any], Any]] = {
@@ -311,20 +320,20 @@ COLUMNS: dict[str, Callable[[Any], Any]] = {
 """The columns that are read, and what reads them."""
 
 
-def original_of(told: Mapping[str, Any]) -> Path | None:
+def original_of(columns: Mapping[str, Any]) -> Path | None:
     """Find the image that an edit was made from.
 
     A name is relative to the folder of the list or image that gives it, and must stay inside, because a third party may
     have written it. With the sha256 of the file beside it, as `generate` records it, it may be anywhere.
 
     Args:
-        told: The columns of the edit.
+        columns: The columns of the edit.
 
     Returns:
         The file; None where it does not exist, has changed, or must not be read.
     """
-    name, digest = told["image"], told.get("digests", {}).get(told["image"])
-    place = Path(told["place"])
+    name, digest = columns["image"], columns.get("digests", {}).get(columns["image"])
+    place = Path(columns["place"])
     file = None
     if not fault_of_name(name):
         file = place / name
@@ -341,24 +350,26 @@ def original_of(told: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def missing_sentences(lost: Sequence[Path], gone: Sequence[str], count: int) -> dict[str, str]:
+def missing_sentences(lost: Mapping[Path, str], gone: Sequence[str], count: int) -> dict[str, str]:
     """Describe what was left out.
 
     Args:
-        lost: The files that cannot be read.
+        lost: Why each file cannot be read.
         gone: The originals that were not found.
         count: The number of images.
 
     Returns:
         Sentences for the part "missing" of the scores.
     """
-    told = {}
+    sentences = {}
     if lost:
-        names = ", ".join([*map(str, lost[:3]), *["..."] * bool(lost[3:])])
-        told["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {names}"
+        names = [f"{file} ({reason})" for file, reason in list(lost.items())[:NAMED]]
+        if len(lost) > NAMED:
+            names.append(f"and {len(lost) - NAMED} more")
+        sentences["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {', '.join(names)}"
     if gone:
-        told["originals"] = (
+        sentences["originals"] = (
             f"the images that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "
             f"the folder without their sha256: bring back {gone[0]}"
         )
-    return told
+    return sentences

@@ -3,14 +3,15 @@
     planned = plan(pipe, prompts_of("prompts.txt"), span("0:4"))
     samples = generate_samples(pipe, planned, folder)
 
-The base alone knows no emotion, so it has one row for all eight. An interrupted folder is continued by any number of
-processes, in the same batches and to the same images.
+The base alone knows no emotion, so it has one row for all eight. An interrupted folder is continued, by this process or
+by the workers of a cluster, in the same batches and to the same images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,20 @@ import numpy as np
 from PIL import Image
 
 from emoscene.core import registry, run_dir
+from emoscene.core.cluster import Cluster
 from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.diffusion.base_spec import find_spec
 from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import find_adapter, folders_by_method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
-PROMPTS = "mini"  # those that evaluate and tune take where none are given
+EVERYDAY = "everyday"
 TOLD = 8  # batches between two messages
 See = Callable[[Sequence[Image.Image]], dict[str, Array]]
 """Images in, whatever is seen in them out, a row an image."""
@@ -44,6 +47,21 @@ class Prompt:
     scene: str = ""
     object: str = ""
     held_out: bool = False
+
+
+def default_prompts(base: str) -> str:
+    """Choose the prompts where none are given.
+
+    Args:
+        base: The base.
+
+    Returns:
+        The name of the set that its package registers under its architecture's name, else that of the everyday prompts.
+    """
+    architecture = find_spec(base).architecture
+    if architecture in registry.list_names("prompts"):
+        return architecture
+    return EVERYDAY
 
 
 def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
@@ -163,6 +181,7 @@ def generate_samples(
     folder: Path,
     batch: int = 8,
     on_message: Callable[[str], None] = print,
+    cluster: Cluster | None = None,
 ) -> list[Sample]:
     """Generate the images that are not in the folder yet.
 
@@ -172,12 +191,13 @@ def generate_samples(
         folder: Where to write.
         batch: The size of a batch, at least 1.
         on_message: Receives a sentence every few batches.
+        cluster: Workers that generate; this process if left out.
 
     Returns:
         The samples, with the paths of their files.
     """
     image_folder.generate_missing(
-        pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, on_message)
+        pipe.generate, _planned_params(planned), folder, batch, _progress_callback(batch, on_message), cluster
     )
     return _place_samples(planned, folder)
 
@@ -189,6 +209,8 @@ def generate_and_predict(
     see: See,
     batch: int = 8,
     on_message: Callable[[str], None] = print,
+    alone: bool = False,
+    cluster: Cluster | None = None,
 ) -> tuple[list[Sample], dict[str, Array]]:
     """Generate images and keep only their parameters and what was read of them.
 
@@ -199,6 +221,8 @@ def generate_and_predict(
         see: Reads images.
         batch: The size of a batch, at least 1.
         on_message: Receives a sentence every few batches.
+        alone: Whether `see` uses the pipeline's base, and so must not read while it generates.
+        cluster: Workers that generate and read, of which each loads these three of its own; this process if left out.
 
     Returns:
         The samples, and what was read: arrays with a row for each image, in the order in which the samples first
@@ -207,19 +231,12 @@ def generate_and_predict(
     folder.mkdir(parents=True, exist_ok=True)
     batch = read_number("batch", batch)
     rows, on_progress = _planned_params(planned), _progress_callback(batch, on_message)
-    starts = range(0, len(rows), batch)
-    parts = [folder / f"seen-{batch}-{number:06d}.npz" for number in range(len(starts))]
-
-    def keep(number: int, index: Path) -> None:
-        group = rows[starts[number] : starts[number] + batch]
-        drawn, images = zip(*pipe.generate(group, batch), strict=True)
-        for row in drawn:
-            run_dir.append_row(index, row.to_dict())
-        seen = see(images)
-        run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
-        on_progress(starts[number] + len(group), len(rows))
-
-    image_folder.share_parts(folder, parts, keep)
+    batches, parts = [], []
+    for number, first in enumerate(range(0, len(rows), batch)):
+        batches.append(rows[first : first + batch])
+        parts.append(folder / f"seen-{batch}-{number:06d}.npz")
+    make = partial(_predict_batches, folder, batches, parts, batch)
+    image_folder.complete_batches(batches, parts, make, (pipe.generate, see, alone), on_progress, cluster)
     found = []
     for part in parts:
         with np.load(part) as file:
@@ -228,6 +245,37 @@ def generate_and_predict(
     for name in found[0]:
         together[name] = np.concatenate([seen[name] for seen in found])
     return _place_samples(planned, folder), together
+
+
+def _predict_batches(
+    folder: Path,
+    batches: Sequence[Sequence[GenerationParams]],
+    parts: Sequence[Path],
+    size: int,
+    on_progress: Callable[[int, int], None],
+    job: tuple[image_folder.Generate, See, bool],
+    numbers: Sequence[int],
+    worker: str,
+) -> Iterator[int]:
+    """Generate these batches and keep what is seen of them; yield their numbers once all is written."""
+    (generate, see, alone), index = job, image_folder.name_index(folder, worker)
+    total = sum(map(len, batches))
+
+    def read(number: int, made: Sequence[tuple[GenerationParams, Image.Image]]) -> None:
+        for row, _ in made:
+            run_dir.append_row(index, row.to_dict())
+        seen = see([image for _, image in made])
+        run_dir.write_atomic(parts[number], lambda path: np.savez(path, **seen))  # type: ignore[arg-type]
+        on_progress(number * size + len(made), total)
+
+    with image_folder.BackgroundWriter() as finish:
+        for number in numbers:
+            made = list(generate(batches[number], size))
+            if alone:
+                read(number, made)
+            else:
+                finish(partial(read, number, made))
+    yield from numbers
 
 
 def _planned_params(planned: Sequence[tuple[Sample, GenerationParams]]) -> list[GenerationParams]:

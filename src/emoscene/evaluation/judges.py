@@ -3,9 +3,10 @@
     panel = judges_of("mini", ["runs/judge", "owner/face-expression"], adapters=["runs/lora"])
 
 A judge is a folder that `train judge` or `train emotion_clip` made, any CLIP (it reads emotions by their templates), or
-any image classifier whose labels name emotions. Three roles share neither weights nor training images: the guide, the
-selector and the judges. So a judge is refused whose fingerprint stands in an adapter's history, that learnt from the
-images that an adapter learnt from, or from those that it is given to judge.
+any image classifier whose labels name emotions, or are named so by a file: `owner/classifier=LABELS.toml`. Three roles
+share neither weights nor training images: the guide, the selector and the judges. So a judge is refused whose
+fingerprint stands in an adapter's history, that learnt from the images that an adapter learnt from, or from those that
+it is given to judge.
 """
 
 from __future__ import annotations
@@ -88,11 +89,11 @@ def load_reader(kind: str, place: str | Path, device: str = "cpu", **settings: A
     name, _, file = str(place).partition(":")
     if name != INCEPTION:
         return load_encoder(kind, place, device, **settings), run_dir.fingerprint_folder(locate_model(place))
-    found = Inception.from_scratch(Inception.Config(file), None)
+    encoder = Inception.from_scratch(Inception.Config(file), None)
     mark = INCEPTION
     if file:
         mark = sha256(Path(file).read_bytes()).hexdigest()
-    return found.requires_grad_(False).eval().to(device), mark
+    return encoder.requires_grad_(False).eval().to(device), mark
 
 
 def load_judges(
@@ -106,7 +107,7 @@ def load_judges(
 
     Args:
         base: The base.
-        more: Folders or hub ids of further judges.
+        more: Folders or hub ids of further judges; `=LABELS.toml` after a classifier says what its labels mean.
         adapters: The adapters whose images are judged.
         images: The folder of images that are judged, if any.
         device: Where they compute.
@@ -118,20 +119,20 @@ def load_judges(
         UsageError: A place holds no judge, a judge shares weights or training images with an adapter or learned
             from the images, or none of them judges emotions.
     """
-    found = {}
+    judges = {}
     for name, place in _judge_places(base, more).items():
         check_unrelated(place, adapters, images)
-        found[name] = load_judge(place, device)
-    if not any(judge.target == "emotion" for judge in found.values()):
+        judges[name] = load_judge(place, device)
+    if not any(judge.target == "emotion" for judge in judges.values()):
         raise UsageError(f"the base {base!r} has no judge of emotions: give one with --judge DIR")
-    return found
+    return judges
 
 
 def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
     """Load a judge of any kind.
 
     Args:
-        place: A folder or a hub id.
+        place: A folder or a hub id; `=LABELS.toml` after it says what a classifier's labels mean.
         device: Where it computes.
 
     Returns:
@@ -140,6 +141,7 @@ def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
     Raises:
         UsageError: There is no judge.
     """
+    place, labels = split_label_map(place)
     folder = locate_model(place)
     if (folder / learners.CARD).is_file():
         kind = learners.read_card(folder)["learner"]
@@ -152,8 +154,62 @@ def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
             kind = "classifier"
     if kind not in (*TRAINED, "classifier"):
         raise UsageError(f"{place} is no judge: emoscene train judge makes one")
-    judge: Encoder = load_encoder(kind, folder, device)
+    settings = {}
+    if labels:
+        if kind != "classifier":
+            raise UsageError(f"{place} says the eight emotions itself: leave out ={labels}")
+        settings["label_map"] = labels
+    judge: Encoder = load_encoder(kind, folder, device, **settings)
     return judge
+
+
+def locate_judge(place: str | Path) -> Path:
+    """Find the folder of a judge.
+
+    Args:
+        place: A folder or a hub id, perhaps with a label map.
+
+    Returns:
+        The folder.
+    """
+    return locate_model(split_label_map(place)[0])
+
+
+def digest_label_maps(more: Sequence[str]) -> dict[str, str]:
+    """Digest the label maps of judges: with other maps, a call is another one.
+
+    Args:
+        more: Folders or hub ids of judges, perhaps with label maps.
+
+    Returns:
+        The SHA-256 digest of each file by its name.
+    """
+    digests = {}
+    for place in more:
+        _, file = split_label_map(place)
+        if file:
+            digests[file] = sha256(Path(file).read_bytes()).hexdigest()
+    return digests
+
+
+def split_label_map(place: str | Path) -> tuple[str, str]:
+    """Split `owner/classifier=LABELS.toml`.
+
+    Args:
+        place: A folder or a hub id, perhaps with a label map.
+
+    Returns:
+        The folder or the hub id, and the file of the label map; empty where there is none.
+
+    Raises:
+        UsageError: The file is not there.
+    """
+    model, equals, file = str(place).rpartition("=")
+    if not equals or not file.endswith(".toml"):
+        return str(place), ""
+    if not Path(file).is_file():
+        raise UsageError(f"{file} is not there: it says which emotions the labels of {model} are")
+    return model, file
 
 
 def load_clip(place: str | Path, adapters: Sequence[str] = (), device: str = "cpu") -> EmotionCLIP:
@@ -186,7 +242,10 @@ def judge_fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
     """
     fingerprints = {}
     for name, place in _judge_places(base, more).items():
-        fingerprints[name] = run_dir.fingerprint_folder(locate_model(place))
+        model, labels = split_label_map(place)
+        fingerprints[name] = run_dir.fingerprint_folder(locate_model(model))
+        if labels:
+            fingerprints[name] = sha256(fingerprints[name].encode() + Path(labels).read_bytes()).hexdigest()
     return fingerprints
 
 
@@ -208,7 +267,8 @@ def _judge_places(base: str, more: Sequence[str]) -> dict[str, str]:
     """Where each judge is; two of one name are told apart by a number."""
     found = dict(find_spec(base).judges)
     for place in dict.fromkeys(more):
-        found[_unused_name(Path(place).name.partition("@")[0], found)] = place
+        model, _ = split_label_map(place)
+        found[_unused_name(Path(model).name.partition("@")[0], found)] = place
     return found
 
 
@@ -232,7 +292,7 @@ def check_unrelated(place: str | Path, adapters: Sequence[str], images: str | Pa
     Raises:
         UsageError: The judge shares weights or training images with an adapter, or learned from the images.
     """
-    folder = locate_model(place)
+    folder = locate_judge(place)
     mark, (role, data) = run_dir.fingerprint_folder(folder), training_history(folder)
     for adapter in adapters:
         past = learners.read_history(Path(adapter))

@@ -116,10 +116,10 @@ def squared_distances(one: Array, other: Array) -> Array:
     Returns:
         Distances [N, M], at least 0, in the precision of the points.
     """
-    found = (-2 * one) @ other.T  # a pass over the few rows costs less than one over the pairs
-    found += np.einsum("nd,nd->n", one, one)[:, None]
-    found += np.einsum("nd,nd->n", other, other)
-    return np.asarray(np.maximum(found, 0, out=found))
+    distances = (-2 * one) @ other.T  # a pass over the few rows costs less than one over the pairs
+    distances += np.einsum("nd,nd->n", one, one)[:, None]
+    distances += np.einsum("nd,nd->n", other, other)
+    return np.asarray(np.maximum(distances, 0, out=distances))
 
 
 def mean_within_emotion(asked: Array, total: Callable[[Array, Array], Array]) -> WeightedValues:

@@ -7,15 +7,15 @@ score(made, real)                         the "judges" and "metrics" of scores.j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
@@ -34,6 +34,8 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CHUNK = 64  # images held in memory at once
+CHUNK_PIXELS = CHUNK * 512 * 512  # of these images together
+MOST_PIXELS = 4_000_000  # of an image; a larger one, such as a camera's, is judged at this size
 GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
 """Images of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
@@ -101,30 +103,8 @@ def predict(
     if seen is None:
         seen = predict_files(files, judges, through, clip, guide)
     seen = {name: values[places] for name, values in seen.items()}
-    shared: dict[str, Any] = {
-        "prompt": np.array([sample.prompt for sample in samples]),
-        "seed": np.array([sample.seed for sample in samples]),
-        "asked": np.array([sample.asked for sample in samples]),
-        "file": places,
-        "gradient": seen["gradient"],
-        "spectrum": seen["spectrum"],
-    }
-    scenes, objects = _first_with_target(judges, "scene"), _first_with_target(judges, "object")
+    shared = _shared_columns(samples, places, seen, judges, clip, guide)
     space = _first_with_target(judges, "")
-    if scenes:
-        labels = judges[scenes].labels
-        shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
-        numbers = dict(zip(labels, range(len(labels)), strict=True))
-        shared["place"] = np.array([numbers.get(sample.scene, -1) for sample in samples])
-    if objects:
-        shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
-    if clip is not None:
-        words = [sample.text for sample in samples]
-        shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
-        if all(words):
-            shared |= {"texts": encode_texts(clip, words)}
-    if guide:
-        shared |= {"guide": seen["guide"]}
     befores: dict[str, Predictions] = {}
     edits = []
     for place, sample in enumerate(samples):
@@ -146,6 +126,41 @@ def predict(
                 by=name,
             )
     return result
+
+
+def _shared_columns(
+    samples: Sequence[Sample],
+    places: Array,
+    seen: Mapping[str, Array],
+    judges: Mapping[str, Encoder],
+    clip: EmotionCLIP | None,
+    guide: GuidanceClassifier | None,
+) -> dict[str, Any]:
+    """What the predictions of all judges share: what was asked, and what the other models saw."""
+    shared: dict[str, Any] = {
+        "prompt": np.array([sample.prompt for sample in samples]),
+        "seed": np.array([sample.seed for sample in samples]),
+        "asked": np.array([sample.asked for sample in samples]),
+        "file": places,
+        "gradient": seen["gradient"],
+        "spectrum": seen["spectrum"],
+    }
+    scenes, objects = _first_with_target(judges, "scene"), _first_with_target(judges, "object")
+    if scenes:
+        labels = judges[scenes].labels
+        shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
+        numbers = dict(zip(labels, range(len(labels)), strict=True))
+        shared["place"] = np.array([numbers.get(sample.scene, -1) for sample in samples])
+    if objects:
+        shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
+    if clip is not None:
+        words = [sample.text for sample in samples]
+        shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
+        if all(words):
+            shared |= {"texts": encode_texts(clip, words)}
+    if guide:
+        shared |= {"guide": seen["guide"]}
+    return shared
 
 
 def guidance_classifier(pipe: EmotionPipeline) -> GuidanceClassifier | None:
@@ -195,7 +210,7 @@ def predict_files(
     seen: dict[str, list[Array]] = {}
     back: list[int] = []
     for group in group_by_size(files):
-        opened = [open_image(files[place]) for place in group]
+        opened = [open_judged(files[place]) for place in group]
         if through:
             opened = [through(image) for image in opened]
         for name, part in predict_images(opened, judges, clip, guide).items():
@@ -257,7 +272,7 @@ def predict_edits(
     if perceptual:
         near["lpips"] = []
     for sample, original in zip(samples, originals, strict=True):
-        after, before = open_image(sample.file), open_image(original.file)
+        after, before = open_judged(sample.file), open_judged(original.file)
         before = before.resize(after.size, Image.Resampling.LANCZOS)
         edited, unedited = np.asarray(after)[None], np.asarray(before)[None]
         near["alike"].append(ssim(edited, unedited)[0])
@@ -278,63 +293,32 @@ def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
     """
     sizes: dict[tuple[int, int], list[int]] = {}
     for place, file in enumerate(files):
-        sizes.setdefault(open_image(file).size, []).append(place)
-    for group in sizes.values():
-        for first in range(0, len(group), CHUNK):
-            yield group[first : first + CHUNK]
+        sizes.setdefault(open_judged(file).size, []).append(place)
+    for (wide, high), group in sizes.items():
+        count = min(CHUNK, max(1, CHUNK_PIXELS // (wide * high)))
+        for first in range(0, len(group), count):
+            yield group[first : first + count]
 
 
-def recompress_jpeg(image: Image.Image) -> Image.Image:
-    """Compress an image as a JPEG of quality 75.
-
-    Args:
-        image: The image.
-
-    Returns:
-        What is left of it.
-    """
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return Image.open(buffer).convert("RGB")
-
-
-def blur(image: Image.Image) -> Image.Image:
-    """Blur an image with a Gaussian of 1/128 of its shorter side.
+def open_judged(file: Path) -> Image.Image:
+    """Open an image at the size at which it is judged.
 
     Args:
-        image: The image.
+        file: The file.
 
     Returns:
-        The blurred image.
+        The image in RGB, of at most `MOST_PIXELS` pixels.
+
+    Raises:
+        UsageError: The file cannot be read.
     """
-    return image.filter(ImageFilter.GaussianBlur(min(image.size) / 128))
-
-
-TREATED: dict[str, Callable[[Image.Image], Image.Image]] = {"jpeg75": recompress_jpeg, "blur": blur}
-"""What an image should survive: a gain that vanishes here was noise that only the judge could see."""
-
-
-def measure_robustness(
-    samples: Sequence[Sample], judges: Mapping[str, Encoder], seen: Mapping[str, Array] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Measure each judge's emotion accuracy on degraded images.
-
-    Args:
-        samples: The images.
-        judges: The judges and other models, by name.
-        seen: What each judge read of degraded images, where the files were not kept.
-
-    Returns:
-        The accuracy by judge and degradation; empty where no emotion was asked.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for name, treatment in TREATED.items():
-        own = seen and {key.removeprefix(f"{name} "): part for key, part in seen.items() if key.startswith(f"{name} ")}
-        for judge, read in predict(samples, judges, treatment, seen=own).items():
-            accuracy = _run_metrics(("emotion",), read.only_judged, None, {}, []).get("emotion_accuracy")
-            if accuracy:
-                found.setdefault(judge, {})[name] = accuracy
-    return found
+    side = math.isqrt(MOST_PIXELS)
+    image = open_image(file, enough=side)
+    scale = side / math.sqrt(image.width * image.height)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:
@@ -357,22 +341,22 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
         verdicts = ()
         missing["emotion"] = "no emotion was asked of any image: name their folders after emotions"
     for name, read in made.items():
-        read, there = read.only_judged, None
+        read, reference = read.only_judged, None
         if real is not None:
-            there = real[name].only_judged
-        judges[name] = _run_metrics(verdicts, read, there, missing, faults, f" of {name}")
+            reference = real[name].only_judged
+        judges[name] = run_metrics(verdicts, read, reference, missing, faults, f" of {name}")
         if len(read.says) < len(EMOTIONS):
             judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
         if "emotion_accuracy" in judges[name]:
             judges[name]["per_emotion"] = per_emotion(read.likely, read.asked)
             judges[name]["confusion"] = count_confusions(read.likely, read.asked).astype(int).tolist()
-        if "calibration_error" in judges[name] and there is not None:
-            judges[name]["reliability"] = reliability_curve(there.likely, there.asked)
-    first, there = next(iter(made)), None
+        if "calibration_error" in judges[name] and reference is not None:
+            judges[name]["reliability"] = reliability_curve(reference.likely, reference.asked)
+    first, reference = next(iter(made)), None
     if real is not None:
-        there = real[first]
+        reference = real[first]
     rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
-    metrics = _run_metrics(rest, made[first], there, missing, faults)
+    metrics = run_metrics(rest, made[first], reference, missing, faults)
     return {
         "images": len(made[first]),
         "emotions": list(EMOTIONS),
@@ -383,7 +367,7 @@ def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predic
     }
 
 
-def _run_metrics(
+def run_metrics(
     names: Iterable[str],
     made: Predictions,
     real: Predictions | None,
@@ -391,16 +375,28 @@ def _run_metrics(
     faults: list[str],
     whose: str = "",
 ) -> dict[str, Any]:
-    """What the metrics of these names say; of one that could not, `missing` gets the sentence, `faults` the name."""
-    found: dict[str, Any] = {}
+    """Run metrics; one that cannot be had leaves a sentence instead of figures.
+
+    Args:
+        names: The metrics.
+        made: What was read of the images.
+        real: What was read of real images, if there are any.
+        missing: Receives the sentences, by metric.
+        faults: Receives the names of those that something is wrong with.
+        whose: What stands behind a metric's name in the sentences.
+
+    Returns:
+        The figures, by name.
+    """
+    values: dict[str, Any] = {}
     for name in names:
         try:
-            found |= _plain_value(registry.load_plugin("metrics", name)(made, real))
+            values |= _plain_value(registry.load_plugin("metrics", name)(made, real))
         except EmosceneError as error:
             missing[f"{name}{whose}"] = str(error)
             if not isinstance(error, NotMeasurable):
                 faults.append(f"{name}{whose}")
-    return found
+    return values
 
 
 def verdict_rows(samples: Sequence[Sample], made: Mapping[str, Predictions], folder: Path) -> list[dict[str, Any]]:

@@ -122,10 +122,10 @@ def holm(chances: Sequence[float]) -> list[float]:
     Returns:
         The corrected p-values, in the same order.
     """
-    found = np.array(chances, float)
-    asked = np.flatnonzero(np.isfinite(found))
-    order = asked[np.argsort(found[asked], kind="stable")]
-    steps = found[order] * np.arange(len(order), 0, -1)
+    adjusted = np.array(chances, float)
+    asked = np.flatnonzero(np.isfinite(adjusted))
+    order = asked[np.argsort(adjusted[asked], kind="stable")]
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
     if len(order):
-        found[order] = np.maximum.accumulate(steps).clip(max=1)
-    return found.tolist()
+        adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted.tolist()

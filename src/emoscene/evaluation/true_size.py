@@ -29,7 +29,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.base_spec import find_spec, locate_weights
-from emoscene.diffusion.loading import CONFIGS, PIPELINE
+from emoscene.diffusion.families.sd1 import CONFIGS, PIPELINE
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.learning.precision import peak_memory
@@ -73,7 +73,14 @@ def make_true_size_base(folder: Path) -> Path:
 
 
 class RandomSamples:
-    """Eight samples of a prepared set's shape, an emotion each."""
+    """Eight samples of a prepared set's shape, an emotion each.
+
+    Args:
+        side: The side of a latent.
+    """
+
+    def __init__(self, side: int = 64) -> None:
+        self.side = side
 
     def __len__(self) -> int:
         return len(EMOTIONS)
@@ -101,7 +108,7 @@ class RandomSamples:
         """
         draw = torch.Generator().manual_seed(0)
         shapes: dict[str, Tensor] = {
-            "latent": torch.randn(len(self), 4, 64, 64, generator=draw),
+            "latent": torch.randn(len(self), 4, self.side, self.side, generator=draw),
             "vector": torch.nn.functional.normalize(torch.randn(len(self), VECTOR, generator=draw)),
             "weights": torch.eye(len(self)),
         }

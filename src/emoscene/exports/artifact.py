@@ -96,7 +96,7 @@ class Artifact:
         if not file.is_file():
             return {}
         state = load_file(str(file))
-        found = {}
+        factors = {}
         for key, a in state.items():
             if key.endswith(".lora_A.weight"):
                 layer = key.removesuffix(".lora_A.weight")
@@ -104,8 +104,8 @@ class Artifact:
                 part = "unet"
                 if name.startswith("text_encoder."):
                     part = "text_encoder"
-                found[part, name.removeprefix("text_encoder.")] = a, state[f"{layer}.lora_B.weight"]
-        return found
+                factors[part, name.removeprefix("text_encoder.")] = a, state[f"{layer}.lora_B.weight"]
+        return factors
 
     @cached_property
     def tokens(self) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ class Artifact:
             "cost": self.manifest.get("cost", {}),
             "source": call.get("source"),
             "dataset": dataset,
-            "pictures": data.get("roles", {}).get("methods"),
+            "images": data.get("roles", {}).get("methods"),
             "emotions": data.get("emotions", {}),
         }
 
@@ -231,9 +231,9 @@ def restore_layer_name(part: str, layer: str) -> str:
 
 def _package_of(base: DiffusionModel) -> Path | None:
     """The folder of the installed package that ships a base; None for any other base."""
-    if base.spec.family not in registry.list_names("bases"):
+    if base.spec.architecture not in registry.list_names("bases"):
         return None
-    package = registry.package_folder("bases", base.spec.family)
+    package = registry.package_folder("bases", base.spec.architecture)
     return package if Path(base.spec.source).is_relative_to(package) else None
 
 

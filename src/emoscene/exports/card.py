@@ -27,6 +27,12 @@ GALLERY = "gallery"
 LIMITS = """Eight words are a coarse map of what people feel. An image made for *fear* need not frighten anyone, and
 people and cultures differ: do not use this to decide what somebody feels, or ought to. Whatever the data showed with an
 emotion comes with it."""
+BIASES = """Known biases of text-to-image models come with it. They lean towards fear, whatever the prompt says
+([arXiv 2411.05985](https://arxiv.org/abs/2411.05985)). Asked for sadness or fear, they change who is shown (56,000
+faces of eight models, [arXiv 2602.00032](https://arxiv.org/abs/2602.00032)), and reward models shift this further
+([arXiv 2604.13305](https://arxiv.org/abs/2604.13305)). Look at what a prompt shows with an emotion and without one.
+
+No figure that emoscene publishes was measured on real photographs: its own are those of a rendered world."""
 MINIATURE = """The base is emoscene's miniature, a rendered world at {size} px, which shows how the method works. It
 says nothing about how well the method does on photographs."""
 UNKNOWN = "The base's own licence holds, and this folder cannot tell which that is: write it here before you publish."
@@ -95,9 +101,11 @@ def write_card(artifact: Artifact, folder: Path, bundle: ExportBundle, measured:
     """
     base, learner = artifact.pipe.base, artifact.learner
     files = {**bundle.files, "gallery.png, gallery/": "images that it generated, each with its own settings inside"}
-    limits, licence = LIMITS, f"`{artifact.licence}`, the base's."
-    if base.spec.family == "mini":
+    limits, licence = f"{LIMITS}\n\n{BIASES}", f"`{artifact.licence}`, the base's."
+    if base.spec.architecture == "mini":
         limits += f"\n\n{MINIATURE.format(size=base.default_size)}"
+    for sentence in artifact.manifest.get("cautions", ()):
+        limits += f"\n\n> Take care: {sentence}."
     if artifact.licence == "other":
         licence = UNKNOWN
     image = f"{GALLERY}/{EMOTION}-{SEED:04d}.png"
@@ -188,9 +196,9 @@ def _about_text(artifact: Artifact) -> str:
     made = f"Images from a prompt and an emotion: emoscene's `{artifact.learner}` on the base `{base.name}`."
     data = known["dataset"] or known["source"]
     cost = known["cost"]
-    if cost and data and known["pictures"]:
+    if cost and data and known["images"]:
         made += (
-            f" Trained on {known['pictures']:,} images of `{data}`: {cost['trainable']:,} parameters, "
+            f" Trained on {known['images']:,} images of `{data}`: {cost['trainable']:,} parameters, "
             f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
         )
     return f"{made} Its emotions are {', '.join(EMOTIONS[:-1])} and {EMOTIONS[-1]}."

@@ -36,7 +36,6 @@ from emoscene.exports.artifact import (
     token_name,
 )
 
-PREFIX = {"unet": "lora_unet", "text_encoder": "lora_te"}
 TRAINER = {  # kohya's word for a setting of ours
     "seed": "ss_seed",
     "lr": "ss_learning_rate",
@@ -102,17 +101,18 @@ def plan_lora_files(artifact: Artifact, lora: str = "", embeddings: str = "") ->
     return ExportBundle("diffusers", parts, files, script, scaling, _usage_text(artifact), token_name)
 
 
-def layer_key(part: str, layer: str) -> str:
+def layer_key(prefixes: Mapping[str, str], part: str, layer: str) -> str:
     """Name a layer as these programs do.
 
     Args:
+        prefixes: The beginning of the name by part, which the base's family has.
         part: `unet` or `text_encoder`.
         layer: The layer's name in the model.
 
     Returns:
         The key.
     """
-    return f"{PREFIX[part]}_{restore_layer_name(part, layer).replace('.', '_')}"
+    return f"{prefixes[part]}_{restore_layer_name(part, layer).replace('.', '_')}"
 
 
 def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
@@ -124,11 +124,12 @@ def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
     Returns:
         The factors and alphas by these programs' keys.
     """
-    alpha, found = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
+    alpha, tensors = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
+    prefixes = artifact.pipe.base.family.export_names.lora_prefixes
     for (part, layer), (a, b) in artifact.low_rank_factors.items():
-        name = layer_key(part, layer)
-        found |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
-    return found
+        name = layer_key(prefixes, part, layer)
+        tensors |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
+    return tensors
 
 
 def network_metadata(artifact: Artifact) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
     if convolutions:
         arguments = {"conv_dim": rank, "conv_alpha": alpha}
     if artifact.is_sd15:
-        base_version = "sd_v1"
+        base_version = base.family.export_names.kohya
     settings = {}
     for name, value in known["settings"].items():
         if name in TRAINER:
@@ -162,7 +163,7 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,
         "ss_network_args": arguments,
-        "ss_num_train_images": known["pictures"],
+        "ss_num_train_images": known["images"],
         "ss_tag_frequency": {"emoscene": {token_name(name): count for name, count in known["emotions"].items()}},
         "ss_resolution": f"({base.default_size}, {base.default_size})",
         "ss_optimizer": optimizer_name(known["settings"]),
@@ -204,7 +205,7 @@ def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict
         triggers = [token_name(emotion)]
     architecture, prediction = Path(base.name).name, "epsilon"
     if artifact.is_sd15:
-        architecture = "stable-diffusion-v1"
+        architecture = base.family.export_names.modelspec
     if base.scheduler_config.get("prediction_type") == "v_prediction":
         prediction = "v"
     implementation = "https://github.com/Stability-AI/generative-models"

@@ -14,7 +14,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -29,8 +29,10 @@ from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 
 CARD = "learner.json"
 DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded
@@ -41,7 +43,9 @@ AGAIN = "train or fetch it again"
 class Batch:
     """Columns of some samples, and the samples' own randomness.
 
-    columns: tensors [B, ...] or lists of B; slots: each sample's place in the global batch, 0 .. batch - 1.
+    columns: tensors [B, ...] or lists of B; slots: each sample's place in the global batch, 0 .. batch - 1. drawn: the
+    random numbers that were asked for already, by their kind, word and shape; source: the batch in main memory that
+    this one on a device is a copy of.
     """
 
     columns: Mapping[str, Any]
@@ -49,6 +53,8 @@ class Batch:
     step: int
     slots: Sequence[int]
     device: torch.device | str = "cpu"
+    drawn: dict[tuple[Any, str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    source: Batch | None = None
 
     def __getitem__(self, column: str) -> Any:
         return self.columns[column]
@@ -56,12 +62,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def _draw(self, word: str, kind: Any, *shape: int) -> Tensor:
-        numbers = []
-        for slot in self.slots:
-            generator = seeds.torch_generator(self.seed, word, self.step, slot)
-            numbers.append(kind(shape, generator=generator))
-        return move_to_device(torch.stack(numbers), self.device)
+    def _draw(self, word: str, fill: Any, shape: tuple[int, ...]) -> Tensor:
+        key = fill, word, shape
+        if key not in self.drawn:
+            numbers, generator = torch.empty(len(self.slots), *shape), torch.Generator()
+            derived = seeds.derive_seeds(self.seed, word, self.step, last=self.slots)
+            for row, seed in zip(numbers, derived, strict=True):
+                fill(row, generator=generator.manual_seed(seed))
+            self.drawn[key] = move_to_device(numbers, self.device)
+        return self.drawn[key]
 
     def normal(self, word: str, *shape: int) -> Tensor:
         """Draw standard normal numbers, the same for the same (seed, word, step, slot).
@@ -73,7 +82,7 @@ class Batch:
         Returns:
             [B, *shape], on the batch's device.
         """
-        return self._draw(word, torch.randn, *shape)
+        return self._draw(word, Tensor.normal_, shape)
 
     def uniform(self, word: str, *shape: int) -> Tensor:
         """Draw uniform numbers, the same for the same (seed, word, step, slot).
@@ -85,7 +94,7 @@ class Batch:
         Returns:
             [B, *shape] in [0, 1), on the batch's device.
         """
-        return self._draw(word, torch.rand, *shape)
+        return self._draw(word, Tensor.uniform_, shape)
 
     def timesteps(self, total: int = 1000) -> Tensor:
         """Draw a timestep a sample, all equally likely.
@@ -108,7 +117,34 @@ class Batch:
             These samples; they keep their slots and so their randomness.
         """
         columns = {name: value[index] for name, value in self.columns.items()}
-        return Batch(columns, self.seed, self.step, self.slots[index], self.device)
+        drawn = {key: value[index] for key, value in self.drawn.items()}
+        source = None
+        if self.source is not None:
+            source = self.source.select(index)
+        return Batch(columns, self.seed, self.step, self.slots[index], self.device, drawn, source)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy the batch to a device, with what was drawn of it; a GPU is not waited for.
+
+        Args:
+            device: The device.
+
+        Returns:
+            The batch there, which keeps this one as its `source`; this one for the CPU.
+        """
+        if torch.device(device).type == "cpu":
+            return self
+        columns = {name: move_to_device(value, device) for name, value in self.columns.items()}
+        drawn = {key: move_to_device(value, device) for key, value in self.drawn.items()}
+        return Batch(columns, self.seed, self.step, self.slots, device, drawn, self)
+
+    @property
+    def on_host(self) -> Batch:
+        """The same samples in main memory: what decides which work is asked of a device is read and drawn there."""
+        if self.source is not None or torch.device(self.device).type == "cpu":
+            return self.source or self
+        columns = {name: move_to_device(value, "cpu") for name, value in self.columns.items()}
+        return Batch(columns, self.seed, self.step, self.slots)
 
 
 class Learner(nn.Module, ABC):
@@ -124,6 +160,8 @@ class Learner(nn.Module, ABC):
         files: Which part of the state goes to which file: file name -> (prefix of the state's names, prefix in the
             file).
         save_dtype: The type of the numbers in its files.
+        base_parts: The parts of the base that its loss computes with: they are on the device before training begins,
+            and others come when they are first used.
         separable: Whether a sample's loss is the same in any batch. That of a contrast is not, so its batch cannot be
             taken in parts when memory is short.
         history: What the folder that it was loaded from says of its origin, as text; None for a new one.
@@ -135,6 +173,7 @@ class Learner(nn.Module, ABC):
     split: ClassVar[str] = "methods"
     files: ClassVar[Mapping[str, tuple[str, str]]] = {"model.safetensors": ("", "")}
     save_dtype: ClassVar[torch.dtype] = torch.float32
+    base_parts: ClassVar[tuple[str, ...]] = ()
     separable: ClassVar[bool] = True
 
     def __init__(self, config: Any) -> None:
@@ -174,6 +213,15 @@ class Learner(nn.Module, ABC):
 
         Returns:
             [B] floats, whose mean over the global batch is what training lowers.
+        """
+
+    def draw_ahead(self, batch: Batch) -> None:
+        """Draw random numbers that `compute_loss` will ask the batch for; those who read ahead call it.
+
+        What is not drawn here is drawn when it is asked for, and is the same.
+
+        Args:
+            batch: B samples in main memory, which remember what was drawn.
         """
 
     def forward(self, batch: Batch) -> Tensor:
@@ -252,23 +300,6 @@ class Learner(nn.Module, ABC):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
 
-def move_to_device(value: Any, device: torch.device | str) -> Any:
-    """Move a column to the device that computes with it; a tensor's way to the GPU keeps nobody waiting.
-
-    Args:
-        value: A tensor [B, ...], or a list, which stays where it is.
-        device: The device.
-
-    Returns:
-        The column.
-    """
-    if not isinstance(value, Tensor):
-        return value
-    if torch.device(device).type == "cuda":
-        return value.pin_memory().to(device, non_blocking=True)
-    return value.to(device)
-
-
 def save_learner(learner: Learner, name: str, folder: Path, base: DiffusionModel | None, **facts: Any) -> None:
     """Write the weights and `learner.json`, which is enough to load them, each file atomically.
 
@@ -308,9 +339,15 @@ def base_facts(base: DiffusionModel) -> dict[str, Any]:
         base: The base.
 
     Returns:
-        Its name, fingerprint, the shapes of its weights and the width of its text.
+        Its name, fingerprint, architecture, the shapes of its weights and the width of its text.
     """
-    return {"name": base.name, "fingerprint": base.fingerprint, "shapes": base.shapes, "width": base.text_dim}
+    return {
+        "name": base.name,
+        "fingerprint": base.fingerprint,
+        "architecture": base.architecture._asdict(),
+        "shapes": base.shapes,
+        "width": base.text_dim,
+    }
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -353,6 +390,9 @@ def check_card(card: Any) -> None:
     if card["base"] is None:
         return
     itemgetter("width")(card["base"])
+    there = card["base"].get("architecture")
+    if there is not None:
+        Architecture(str(there["family"]), tuple(there["channels"]), int(there["text_dim"]))
     for name in ("name", "fingerprint"):
         if not isinstance(card["base"][name], str):
             raise TypeError(f"{name} of the base is no text")
@@ -409,7 +449,7 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
         _load_weights(learner, folder)
     except MismatchError as error:
         if base is not None and remark and "shapes" not in about["base"]:
-            raise _refusal(folder, about["base"], base, str(error)) from error
+            raise _refusal(folder, about["base"], base.name, str(error)) from error
         raise EmosceneError(f"{folder} holds other weights than its {CARD} says ({error}): {AGAIN}") from error
     learner.remark = remark
     learner.history = read_history(folder)
@@ -441,19 +481,42 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
     Raises:
         UsageError: It is another architecture.
     """
-    if made_for["width"] != base.text_dim:
-        raise _refusal(folder, made_for, base, f"its text is {made_for['width']} wide there and {base.text_dim} here")
+    check_architecture(folder, made_for, base.architecture, base.name)
     if made_for.get("shapes", base.shapes) != base.shapes:
-        raise _refusal(folder, made_for, base, "its weights have other shapes")
+        raise _refusal(folder, made_for, base.name, "its weights have other shapes")
     return (
         f"{folder} was trained on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
         "architecture is the same: its effect may differ"
     )
 
 
-def _refusal(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel, reason: str) -> UsageError:
+def check_architecture(folder: Path, made_for: Mapping[str, Any], here: Architecture, name: str) -> None:
+    """Check that a saved learner is for a base's architecture, as far as its card tells; no weight is needed.
+
+    Args:
+        folder: The saved learner's.
+        made_for: What its card says of the base it was trained on; older cards say the width of its text alone.
+        here: The architecture of the base that it is to be used on.
+        name: What the user calls that base.
+
+    Raises:
+        UsageError: It is for another architecture.
+    """
+    there = Architecture(here.family, here.channels, made_for["width"])
+    recorded = made_for.get("architecture")
+    if recorded:
+        there = Architecture(recorded["family"], tuple(recorded["channels"]), recorded["text_dim"])
+    if there.family != here.family:
+        raise _refusal(folder, made_for, name, f"it is of the family {there.family} there and of {here.family} here")
+    if there.text_dim != here.text_dim:
+        raise _refusal(folder, made_for, name, f"its text is {there.text_dim} wide there and {here.text_dim} here")
+    if there.channels != here.channels:
+        raise _refusal(folder, made_for, name, f"its UNet is {there.channels} wide there and {here.channels} here")
+
+
+def _refusal(folder: Path, made_for: Mapping[str, Any], name: str, reason: str) -> UsageError:
     return UsageError(
-        f"{folder} was trained on the base '{made_for['name']}', and '{base.name}' is of another architecture "
+        f"{folder} was trained on the base '{made_for['name']}', and '{name}' is of another architecture "
         f"({reason}): give --base {made_for['name']}"
     )
 

@@ -16,7 +16,8 @@ Weight decay is decoupled (Loshchilov and Hutter 2019): a weight shrinks by rate
 the gradient and its moments. Only matrices and larger tensors decay; vectors and biases do not.
 
 A step whose gradient is not finite must change nothing. Fused optimizers decide that on the device, so that nobody
-waits for the answer; for the others it is read first.
+waits for the answer. An optimizer that remembers nothing but tensors, such as Muon, makes its step, which is taken back
+on the device. For the others, on a GPU, the answer is read first.
 """
 
 from __future__ import annotations
@@ -112,11 +113,11 @@ class OptimizerSpec:
         """
         module, _, name = self.path.rpartition(".")
         try:
-            found: Callable[..., Optimizer] = getattr(import_module(module), name)
+            optimizer: Callable[..., Optimizer] = getattr(import_module(module), name)
         except ImportError as error:
             remedy = self.install or f"install {module.partition('.')[0]}"
             raise UsageError(f"optimizer={self.name} needs a package that is not installed: {remedy}") from error
-        return found
+        return optimizer
 
 
 def check_optimizer(name: str, lr: float) -> OptimizerSpec:
@@ -238,8 +239,32 @@ def apply_step(optimizer: Optimizer, finite: Tensor) -> None:
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         optimizer.step()
-    elif finite:
-        optimizer.step()
+        return
+    memory = _list_memory(optimizer)
+    if finite.device.type == "cpu" or memory is None:
+        if finite:
+            optimizer.step()
+        return
+    before = [value.detach().clone() for value in memory]
+    optimizer.step()
+    with torch.no_grad():
+        for value, old in zip(memory, before, strict=True):
+            value.copy_(torch.where(finite, value, old))
+
+
+def _list_memory(optimizer: Optimizer) -> list[Tensor] | None:
+    """All that a step of an optimizer changes, its parameters first; None where some of it is no tensor, or not yet."""
+    memory: list[Tensor] = []
+    for group in optimizer.param_groups:
+        memory += group["params"]
+    if set(optimizer.state) < set(memory):
+        return None
+    for state in list(optimizer.state.values()):
+        for value in state.values():
+            if not isinstance(value, Tensor):
+                return None
+            memory.append(value)
+    return memory
 
 
 def collect_state(

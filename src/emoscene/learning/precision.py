@@ -8,8 +8,8 @@ arrived.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,26 +17,49 @@ from typing import Any
 
 import psutil
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from emoscene.core.errors import EmosceneError
 from emoscene.core.processes import count_processes
-from emoscene.diffusion.device import choose_precision, choose_training_device
+from emoscene.diffusion.device import choose_precision
+from emoscene.diffusion.device_choice import PINNED, choose_device
 
 resource: Any = import_module("resource") if find_spec("resource") else None  # Windows has none
 STATUS = Path("/proc/self/status")
-MIXED = {"fp32": "no", "bf16": "bf16"}  # in Accelerate's words
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # in Accelerate's words
 
 
-def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerator:
+def join_processes(device: torch.device) -> None:
+    """Join the processes that were launched together, this one computing on a device.
+
+    Args:
+        device: The device, as `choose_device` gives it.
+
+    Raises:
+        EmosceneError: Accelerate places this process elsewhere.
+    """
+    state = PartialState(cpu=device.type == "cpu")
+    if state.num_processes == 1:
+        state.device = device  # an earlier run of this process may have been on another
+    if state.device.type != device.type:
+        raise EmosceneError(
+            f"the launcher places this process on {state.device.type}, and --device asks for {device.type}: "
+            "start anew with one of them"
+        )
+    if device.index is not None:
+        torch.accelerator.set_device_index(device.index)
+
+
+def make_accelerator(choice: str, models: Iterable[nn.Module] = (), device: torch.device | None = None) -> Accelerator:
     """Make Accelerate's view of this process and the others that share the run.
 
     Args:
         choice: The precision, as `choose_precision` has it.
         models: What it computes with.
+        device: Where it computes; the best there is if left out.
 
     Returns:
         A new accelerator, whatever the precision of an earlier one in this process was.
@@ -44,30 +67,42 @@ def make_accelerator(choice: str, models: Iterable[nn.Module] = ()) -> Accelerat
     Raises:
         EmosceneError: It sees fewer processes than the launcher started.
     """
-    device = choose_training_device()
+    device = device or choose_device()
     kind = choose_precision(choice, device, models)
+    join_processes(device)
     AcceleratorState._reset_state()  # else the precision of a process's first run is that of all
-    found = Accelerator(mixed_precision=MIXED[kind], cpu=device.type == "cpu")
-    if count_processes() != found.num_processes:
+    accelerator = Accelerator(mixed_precision=MIXED[kind], cpu=device.type == "cpu")
+    if count_processes() != accelerator.num_processes:
         raise EmosceneError(
-            f"WORLD_SIZE is {count_processes()} and Accelerate sees {found.num_processes}: start with "
+            f"WORLD_SIZE is {count_processes()} and Accelerate sees {accelerator.num_processes}: start with "
             "`torchrun --nproc_per_node N -m emoscene train ...`, or unset WORLD_SIZE"
         )
-    return found
+    return accelerator
 
 
-def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
-    """Choose how attention is computed: on a CPU by its plain formula, as the fused kernel's backward is slower there.
+@contextmanager
+def training_kernels(device: torch.device) -> Iterator[None]:
+    """Choose how training computes: attention on a CPU by its plain formula, as the fused kernel's backward is slower.
+
+    On CUDA each convolution is tried by all of cuDNN's ways when its shape comes first, as shapes come again. Products
+    of float32 stay exact: where a GPU has TF32 it has bf16 too, and whoever asks for fp32 by name wants it.
 
     Args:
         device: Where it is computed.
 
-    Returns:
-        A context in which that is so; on a GPU torch chooses.
+    Yields:
+        Nothing.
     """
     if device.type == "cpu":
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+        return
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def peak_memory() -> int:
@@ -94,10 +129,11 @@ class AsyncScalars:
     """Numbers on their way from a device: to read them waits for these, not for what was asked of it since."""
 
     def __init__(self, numbers: Tensor) -> None:
-        self.numbers = numbers.detach().to("cpu", non_blocking=True)
-        self.event: torch.cuda.Event | None = None
-        if numbers.is_cuda:
-            self.event = torch.cuda.Event()
+        late = numbers.device.type in PINNED
+        self.numbers = numbers.detach().to("cpu", non_blocking=late)
+        self.event: Any = None
+        if late:
+            self.event = torch.get_device_module(numbers.device).Event()
             self.event.record()
 
     def wait(self) -> list[float]:

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from emoscene.core.config import option
 from emoscene.diffusion.model import Condition, DiffusionModel
-from emoscene.learning.learner import Batch, Learner, move_to_device
+from emoscene.diffusion.transfer import move_to_device
+from emoscene.learning.learner import Batch, Learner
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class GuidanceShare:
 SHARES = tuple(field.name for field in (*fields(ConditioningShare), *fields(GuidanceShare)))
 """The settings that only count in a chain of several methods."""
 EMOTION_VECTOR = "emotion_vector"
-"""In `Condition.extra`: EmotionCLIP's vector of each row's emotion image [B, D], zeros for a row without one."""
+"""In `Condition.extra`, in main memory: EmotionCLIP's vector of each row's emotion image [B, D], or zeros."""
 
 
 class Method(Learner):
@@ -73,6 +74,7 @@ class Method(Learner):
     """
 
     save_dtype: ClassVar[torch.dtype] = torch.float16
+    base_parts: ClassVar[tuple[str, ...]] = ("text_encoder", "unet")  # latents are prepared
 
     def __init__(self, config: object, base: DiffusionModel) -> None:
         super().__init__(config)
@@ -103,6 +105,15 @@ class Method(Learner):
         if self.trains_through_unet():
             return [self, self.base.unet]
         return [self]
+
+    def draw_ahead(self, batch: Batch) -> None:
+        """Draw the noise and the timesteps of what reads latents, and the drop-outs of what reads captions."""
+        if "latent" in self.columns:
+            batch.normal("noise", *batch["latent"].shape[1:])
+            batch.uniform("timestep")
+        if "caption" in self.columns:
+            batch.uniform("caption")
+            batch.uniform("drop")
 
     @classmethod
     def trains_through_unet(cls) -> bool:
@@ -135,7 +146,8 @@ class Method(Learner):
         Args:
             noise: The prediction eps, after classifier-free guidance [B, 4, h, w].
             x_t: The noisy latents that the UNet saw [B, 4, h, w].
-            t: The timestep [] or [B], from 0 (the image) to below the base's number of timesteps; may be fractional.
+            t: The timestep [] or [B], from 0 (the image) to below the base's number of timesteps; may be fractional. In
+                main memory, so that a method may decide by it without waiting for a GPU.
             condition: What is asked, the positive half of guidance (B rows).
 
         Returns:
@@ -296,8 +308,8 @@ def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor
 
     Args:
         condition: What the UNet would attend to (B rows).
-        encode: Takes R prompts and the numbers of R emotions [R], and returns the text with that emotion appended to
-            each [R, 77, D].
+        encode: Takes R prompts and the numbers of R emotions, in main memory [R], and returns the text with that
+            emotion appended to each [R, 77, D].
 
     Returns:
         The condition with its text moved.
@@ -305,13 +317,15 @@ def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor
     row, emotion = torch.nonzero(condition.emotion_weights, as_tuple=True)
     if not len(row):
         return condition
+    one_each = len(row.unique()) == len(row)
     prompts = [condition.prompts[r] for r in row.tolist()]
     target = encode(prompts, emotion)
-    a = normalize_mixture(condition.emotion_weights)[row, emotion].to(target.dtype).view(-1, 1, 1)
+    weights = normalize_mixture(condition.emotion_weights)[row, emotion]
+    a = move_to_device(weights, target.device).to(target.dtype).view(-1, 1, 1)
+    row = move_to_device(row, target.device)
     start = condition.base_embeds[row]
     moved = torch.lerp(start, target, a)
 
-    one_each = len(row.unique()) == len(row)
     if condition.prompt_embeds is condition.base_embeds and one_each:
         embeds = condition.base_embeds.index_copy(0, row, moved)
     else:
@@ -340,7 +354,8 @@ def denoising_loss(
     """
     x_0 = batch["latent"]
     noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
-    noise = noise + offset * batch.normal("offset", x_0.shape[1], 1, 1)
+    if offset:
+        noise = noise + offset * batch.normal("offset", x_0.shape[1], 1, 1)
     predicted = base.predict_noise(base.add_noise(x_0, noise, t), t, condition)
     return min_snr_loss(predicted.float(), noise, base.alphabar(t), gamma)
 
@@ -370,10 +385,10 @@ def choose_captions(batch: Batch, short: float, drop: float) -> tuple[list[str],
         drop: The probability of none, in [0, 1].
 
     Returns:
-        The captions, B of them, empty where dropped; and which samples were dropped [B].
+        The captions, B of them, empty where dropped; and which samples were dropped, in main memory [B].
     """
-    on_cpu = replace(batch, device="cpu")  # where the words are, so that no GPU is waited for
-    is_short, is_dropped = on_cpu.uniform("caption") < short, on_cpu.uniform("drop") < drop
+    host = batch.on_host
+    is_short, is_dropped = host.uniform("caption") < short, host.uniform("drop") < drop
     captions = []
     for place, dropped in enumerate(is_dropped.tolist()):
         column = "caption_long"
@@ -383,4 +398,4 @@ def choose_captions(batch: Batch, short: float, drop: float) -> tuple[list[str],
             captions.append("")
         else:
             captions.append(batch[column][place])
-    return captions, move_to_device(is_dropped, batch.device)
+    return captions, is_dropped

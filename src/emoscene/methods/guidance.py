@@ -37,6 +37,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import GuidanceShare, Method, normalize_mixture
 
@@ -56,6 +57,7 @@ class Guidance(Method):
     """
 
     columns = ("latent", "weights")
+    base_parts = ()
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
 
     @dataclass(frozen=True)
@@ -66,26 +68,28 @@ class Guidance(Method):
             64, "channels at the latent's own size; twice, three, four times as many below", choices=(16, 32, 64, 96)
         )
         smoothing: float = option(0.05, "share of each label spread over all eight", span=(0.0, 0.5))
-        classifier_scale: float = option(5.0, "how hard to pull", span=(0.0, 100.0), runtime=True)
+        classifier_scale: float = option(5.0, "factor of the classifier's gradient", span=(0.0, 100.0), runtime=True)
         suppression_scale: float = option(
-            3.0, "how much harder to push away from an emotion than to pull", span=(0.0, 100.0), runtime=True
+            3.0, "factor of the gradient away from a suppressed emotion", span=(0.0, 100.0), runtime=True
         )
         whole: bool = option(
-            True, "pull as hard towards a mixture as towards one emotion; no: Bayes' rule to the letter", runtime=True
+            True, "scale a mixture's gradient to that of one emotion; no: Bayes' rule as written", runtime=True
         )
         interval_start: float = option(
-            0.2, "noise level t / T below which it lets go; 0 is the image", span=(0.0, 1.0), runtime=True
+            0.2, "noise level t / T below which guidance ends; 0 is the image", span=(0.0, 1.0), runtime=True
         )
         interval_end: float = option(
-            0.9, "noise level t / T down to which it waits; 1 is noise", span=(0.0, 1.0), runtime=True
+            0.9, "noise level t / T at which guidance begins; 1 is noise", span=(0.0, 1.0), runtime=True
         )
         rescale: float = option(
             0.0,
-            "norm of the pull as a share of the noise prediction's; 0: as `classifier_scale` has it",
+            "norm of the gradient as a share of the noise prediction's; 0: as `classifier_scale` has it",
             span=(0.0, 10.0),
             runtime=True,
         )
-        entropy: bool = option(False, "pull harder the surer the classifier is (ED-DPM)", runtime=True)
+        entropy: bool = option(
+            False, "divide the gradient by the entropy of the classifier's answer (ED-DPM)", runtime=True
+        )
 
     config: Config
 
@@ -151,14 +155,15 @@ class Guidance(Method):
 
         Rows that ask for none, and all rows outside the interval, keep their prediction bit for bit.
         """
-        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
+        t = torch.as_tensor(t, device="cpu").expand(len(x_t))
         level = t / len(self.base.alphas_cumprod)
         inside = (self.config.interval_start <= level) & (level <= self.config.interval_end)
         rows = (condition.emotion_weights.any(1) & inside).nonzero()[:, 0]
         if not len(rows):
             return noise
-        a = condition.emotion_weights[rows].float()
-        term = self._guidance_term(noise[rows].float(), x_t[rows], t[rows], a)
+        a, times = condition.emotion_weights[rows].float(), t[rows]
+        rows, times, a = (move_to_device(numbers, x_t.device) for numbers in (rows, times, a))
+        term = self._guidance_term(noise[rows].float(), x_t[rows], times, a)
         return noise.index_add(0, rows, term.to(noise.dtype), alpha=-1)
 
     def _guidance_term(self, noise: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:

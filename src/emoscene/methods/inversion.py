@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
@@ -64,11 +65,11 @@ class Inversion(Method):
         return interpolate_embeds(plain, self._encode_with_vectors)
 
     def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        return self.base.encode_prompt(prompts, self.vectors[emotions])
+        return self.base.encode_prompt(prompts, self.vectors[move_to_device(emotions, self.vectors.device)])
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the denoising loss [B]; the emotion is never dropped, because nothing else learns."""
         captions, _ = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
-        plain = self.base.encode_condition(captions, batch["weights"])
+        plain = self.base.encode_condition(captions, batch.on_host["weights"])
         loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.vectors.sum()  # a gradient for every rank, even if no image has an emotion

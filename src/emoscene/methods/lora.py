@@ -7,14 +7,15 @@ g = sum_i |a_i|.
 
 PEFT's layers hold one scale a layer and rename the base's modules; here a forward hook adds g * B(A(x)), so one batch
 mixes emotion scales and the base's modules stay as they are. Where nothing learns and all samples have one g the
-update is folded into the weights instead, W + g B A, and the originals themselves are put back afterwards: to subtract
-the update again would leave its rounding behind. The file format is PEFT's.
+update is folded into a copy of the weights instead, W + g B A, and the originals themselves are put back afterwards: to
+subtract the update again would leave its rounding behind. The copy is most of a second UNet (1.5 GB of SD1.5 in half
+precision), so where the device's memory is short the hooks stay. The file format is PEFT's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -26,17 +27,13 @@ from emoscene.core import seeds
 from emoscene.core.config import option
 from emoscene.core.errors import unknown_name
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.device_choice import has_room
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import ConditioningShare, Method, choose_captions, denoising_loss, interpolate_embeds
 
 Layer = nn.Linear | nn.Conv2d
-LAYERS = {
-    "attention": r"\.to_(q|k|v|out\.0)$",
-    "feedforward": r"\.ff\.net\.(0\.proj|2)$",
-    "projections": r"\.attentions\.\d+\.proj_(in|out)$",
-    "convolutions": r"\.conv[12]$",
-}
 
 
 class LowRankPair(nn.Module):
@@ -119,7 +116,7 @@ class LoRA(Method):
 
     def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        pattern = layer_pattern(config.layers)
+        pattern = layer_pattern(config.layers, base.family.adapter_layers)
         self.update = nn.Module()
         self.layers: list[tuple[Layer, LowRankPair]] = []
         for name, layer in base.unet.named_modules():
@@ -131,6 +128,7 @@ class LoRA(Method):
         drawn = torch.randn(len(EMOTIONS), config.vectors, base.text_dim, generator=seeds.torch_generator(0, "tokens"))
         self.tokens = nn.Parameter(drawn * float(rows.std()))
         self.folded: tuple[float, list[Tensor]] = 0.0, []
+        self.folds: bool | None = None  # whether there was room for that, once it was asked
 
     @property
     def num_tokens(self) -> int:
@@ -148,13 +146,13 @@ class LoRA(Method):
         return interpolate_embeds(plain, self._encode_with_vectors)
 
     def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        return self.base.encode_prompt(prompts, self.tokens[emotions])
+        return self.base.encode_prompt(prompts, self.tokens[move_to_device(emotions, self.tokens.device)])
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the denoising loss [B]; a dropped emotion keeps its gain, as the negative half of guidance does."""
         captions, dropped = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
-        a: Tensor = batch["weights"]
-        lost = dropped | (batch.uniform("emotion") < self.config.emotion_drop_prob)
+        a: Tensor = batch.on_host["weights"]
+        lost = dropped | (batch.on_host.uniform("emotion") < self.config.emotion_drop_prob)
         plain = self.base.encode_condition(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
         loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
@@ -163,15 +161,15 @@ class LoRA(Method):
     def attach(self, condition: Condition | None = None) -> Iterator[None]:
         """Fold the update into the weights where nothing learns and all gains are equal; else add it by hooks.
 
-        Where all gains are 0 the layers stay as they are.
+        Where memory is short it is never folded; where all gains are 0 the layers stay as they are.
         """
         gains: set[float] = set()
         if condition is not None and not self.tokens.requires_grad:
-            gains = set(condition.gain_values)
+            gains = set(condition.emotion_gain.tolist())
         if gains == {0.0}:
             yield
             return
-        if len(gains) == 1:
+        if len(gains) == 1 and self._has_room():
             with self._fold_weights(gains.pop()):
                 yield
             return
@@ -185,13 +183,23 @@ class LoRA(Method):
             shown = self.base.current_condition
             if shown is None:
                 return output
-            gain = shown.emotion_gain.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
+            gain = shown.gain_on_device.to(output.dtype).view(-1, *[1] * (output.ndim - 1))
             if pair.lora_A.weight.dtype == self.base.dtype:
                 return output + gain * pair(args[0])
             with torch.autocast(output.device.type, self.base.dtype):
                 return output + gain * pair(args[0])
 
         return add
+
+    def _has_room(self) -> bool:
+        """Whether there is room for a folded copy; where memory ran out since, it is given up."""
+        if self.base.memory_is_short:
+            self.folded = 0.0, []
+            return False
+        if self.folds is None:
+            copy = sum(layer.weight.numel() * layer.weight.element_size() for layer, _ in self.layers)
+            self.folds = has_room(self.base.device, copy)
+        return self.folds
 
     @contextmanager
     def _fold_weights(self, gain: float) -> Iterator[None]:
@@ -240,24 +248,25 @@ def add_delta(weight: Tensor, delta: Tensor, gain: float) -> Tensor:
     return torch.add(weight, delta, alpha=gain, out=torch.empty_like(weight))
 
 
-def layer_pattern(layers: str) -> re.Pattern[str]:
+def layer_pattern(layers: str, known: Mapping[str, str]) -> re.Pattern[str]:
     """Make the pattern that the names of the layers to adapt match.
 
     Args:
-        layers: Kinds of layers, those of `LAYERS`, comma between.
+        layers: Kinds of layers, comma between.
+        known: The kinds that the base's family has, and the pattern of each.
 
     Returns:
         The pattern.
 
     Raises:
-        UsageError: A word is not in `LAYERS`.
+        UsageError: A word is no such kind.
     """
     patterns = []
     for word in layers.split(","):
         kind = word.strip()
-        if kind not in LAYERS:
-            raise unknown_name("layer", kind, LAYERS, hint="emoscene show lora")
-        patterns.append(LAYERS[kind])
+        if kind not in known:
+            raise unknown_name("layer", kind, known, hint="emoscene show lora")
+        patterns.append(known[kind])
     return re.compile("|".join(patterns))
 
 

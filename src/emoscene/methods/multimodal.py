@@ -30,6 +30,7 @@ from emoscene.core import seeds
 from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import Condition, DiffusionModel
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import EMOTION_VECTOR, ConditioningShare, Method, choose_captions, denoising_loss
 
@@ -97,6 +98,30 @@ class DecoupledKeyValue(nn.Module):
         return split_heads(self.to_k_ip(tokens), heads), split_heads(self.to_v_ip(tokens), heads)
 
 
+class PairFinder:
+    """The pairs of a row and an emotion that it asks for: found once in a pass, in main memory, for all layers."""
+
+    def __init__(self) -> None:
+        self.found: tuple[Condition, tuple[Tensor, Tensor, Tensor]] | None = None
+
+    def find(self, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the pairs of a condition.
+
+        Args:
+            condition: What the UNet attends to, as `Multimodal.condition` prepared it.
+
+        Returns:
+            On the text's device, their rows [P], their emotions [P], and how much of each is asked [P, 1, 1, 1].
+        """
+        if self.found is None or self.found[0] is not condition:
+            weights, device = condition.extra[WEIGHTS_KEY], condition.prompt_embeds.device
+            row, emotion = torch.nonzero(weights, as_tuple=True)
+            a = weights[row, emotion].view(-1, 1, 1, 1)
+            pairs = move_to_device(row, device), move_to_device(emotion, device), move_to_device(a, device)
+            self.found = condition, pairs
+        return self.found[1]
+
+
 class EmotionAttnProcessor:
     """A layer's attention as diffusers calls it: out = Attn(q, text) + sum_i a_i Attn(q, tokens_i).
 
@@ -106,10 +131,11 @@ class EmotionAttnProcessor:
     Args:
         base: The model, whose `current_condition` has the tokens.
         decoupled: The layer's keys and values for tokens.
+        finder: Shared by all layers.
     """
 
-    def __init__(self, base: DiffusionModel, decoupled: DecoupledKeyValue) -> None:
-        self.base, self.decoupled = base, decoupled
+    def __init__(self, base: DiffusionModel, decoupled: DecoupledKeyValue, finder: PairFinder) -> None:
+        self.base, self.decoupled, self.finder = base, decoupled, finder
         self.cache: tuple[Condition, Pairs] | None = None
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **nothing: Any) -> Tensor:
@@ -141,9 +167,8 @@ class EmotionAttnProcessor:
         assert current is not None
         if not learning and self.cache is not None and self.cache[0] is current:
             return self.cache[1]
-        tokens, weights = current.extra[TOKENS_KEY], current.extra[WEIGHTS_KEY]
-        row, emotion = torch.nonzero(weights, as_tuple=True)
-        pairs = row, weights[row, emotion].view(-1, 1, 1, 1), *self.decoupled(tokens[row, emotion], heads)
+        row, emotion, a = self.finder.find(current)
+        pairs = row, a, *self.decoupled(current.extra[TOKENS_KEY][row, emotion], heads)
         self.cache = None
         if not learning:
             self.cache = current, pairs
@@ -181,6 +206,7 @@ class Multimodal(Method):
         super().__init__(config, base)
         self.layers: list[Any] = []
         self.processors: list[EmotionAttnProcessor] = []
+        finder = PairFinder()
         keys_values = nn.ModuleDict()
         for name in base.unet.attn_processors:
             if ".attn2." in name:
@@ -188,7 +214,7 @@ class Multimodal(Method):
                 decoupled = DecoupledKeyValue(layer)
                 keys_values[str(2 * len(self.layers) + 1)] = decoupled  # as diffusers numbers the layers
                 self.layers.append(layer)
-                self.processors.append(EmotionAttnProcessor(base, decoupled))
+                self.processors.append(EmotionAttnProcessor(base, decoupled, finder))
         self.adapter = nn.ModuleDict({"image_proj": Projector(config.width, base.text_dim), "ip_adapter": keys_values})
         self.prototypes: Tensor
         self.register_buffer("prototypes", torch.eye(len(EMOTIONS), config.width))  # until `from_scratch` has data
@@ -209,13 +235,13 @@ class Multimodal(Method):
         A row with an emotion image has that image's vector in the prototypes' place, once, weighted by its g, or by -g
         where `a` suppresses.
         """
-        extra = dict(plain.extra)
-        nothing = torch.zeros(len(plain), self.config.width, device=self.prototypes.device)
-        own = extra.pop(EMOTION_VECTOR, nothing)
+        extra, device = dict(plain.extra), self.prototypes.device
+        own = extra.pop(EMOTION_VECTOR, torch.zeros(len(plain), self.config.width))
         has_image = own.any(1, keepdim=True)
         gain = torch.where(plain.emotion_weights.sum(1) < 0, -plain.emotion_gain, plain.emotion_gain)
-        once = gain[:, None] * torch.eye(1, len(EMOTIONS), device=plain.emotion_gain.device)
-        vectors = torch.where(has_image[:, None], own[:, None].to(self.prototypes), self.prototypes)
+        once = gain[:, None] * torch.eye(1, len(EMOTIONS))
+        there = move_to_device(own, device).to(self.prototypes)
+        vectors = torch.where(move_to_device(has_image, device)[:, None], there[:, None], self.prototypes)
         extra[TOKENS_KEY] = self.adapter["image_proj"](vectors)
         extra[WEIGHTS_KEY] = torch.where(has_image, once, plain.emotion_weights)
         return replace(plain, extra=extra)
@@ -226,12 +252,13 @@ class Multimodal(Method):
         An image without an emotion shows its own vector. One random number decides what is dropped: the words, both, or
         the emotion, which leaves the base as it is.
         """
-        c, drop = self.config, batch.uniform("drop")
+        c, host = self.config, batch.on_host
+        drop = host.uniform("drop")
         captions, _ = choose_captions(batch, c.short_caption_prob, c.cond_drop_prob + c.joint_drop_prob)
         no_emotion = (drop >= c.cond_drop_prob) & (drop < c.cond_drop_prob + c.joint_drop_prob + c.emotion_drop_prob)
-        own = (batch.uniform("own") < c.own) | ~batch["weights"].any(1)
-        a = torch.where((own | no_emotion)[:, None], 0, batch["weights"])
-        vectors = torch.where((own & ~no_emotion)[:, None], batch["vector"], 0)
+        own = (host.uniform("own") < c.own) | ~host["weights"].any(1)
+        a = torch.where((own | no_emotion)[:, None], 0, host["weights"])
+        vectors = torch.where((own & ~no_emotion)[:, None], host["vector"], 0)
         plain = self.base.encode_condition(captions, a, g=torch.ones_like(drop))
         condition = self.condition(replace(plain, extra={EMOTION_VECTOR: vectors}))
         loss = denoising_loss(self.base, batch, condition, c.snr_gamma, c.noise_offset)

@@ -1,7 +1,8 @@
 """Which methods, with whose weights: names, folders and settings become methods on a base.
 
 A method with weights takes them from the folder that was given for it, else from the base's own. Folders name their
-method, so that `--adapter DIR` alone says enough.
+method, so that `--adapter DIR` alone says enough. A folder may lie on the hub, `owner/name@COMMIT`: it is pinned, so
+that nobody changes it between two calls, and only safetensors, JSON and text are fetched.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.request import ALIASES
 from emoscene.core.setting_names import migrate_runtime_settings, migrate_settings, unknown_setting
+from emoscene.diffusion import hub, loras
+from emoscene.diffusion.base_spec import ModelSpec, check_base, find_place, find_spec
+from emoscene.diffusion.families.base import find_architecture
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.methods.base import Method
@@ -32,7 +36,7 @@ def load_methods(
     Args:
         base: The base.
         method: Names joined by `+`; left out, the folders say it.
-        adapter: Folders that `train` made, one or several.
+        adapter: Folders that `train` made, or `owner/name@COMMIT` of the hub, one or several.
         late: Settings that may change at use, as `key` or `method.key`.
         arguments: What else the caller takes, offered where one of them was misspelt.
 
@@ -52,17 +56,60 @@ def load_methods(
     for name in names:
         methods[name] = _load_method(name, base, folders, method_settings(name, names, late))
         if methods[name].columns and name in folders:
-            labels.append(folders[name].name)
+            labels.append(hub.name_snapshot(folders[name]))
         elif methods[name].columns:
             labels.append(f"{base.name}:{name}")
     return methods, labels, _changed_settings(methods, base, folders)
+
+
+def check_call(
+    base: str,
+    method: str | None = None,
+    adapter: str | Path | Sequence[str | Path] | None = None,
+    lora: str | Path | Sequence[str | Path] | None = None,
+    late: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> None:
+    """Check what a call names before the base is downloaded or loaded, by cards, configs and headers alone.
+
+    Args:
+        base: A name, a folder, a file, or a hub id.
+        method: Names joined by `+`; left out, the folders say it.
+        adapter: Folders that `train` made, one or several.
+        lora: LoRAs trained elsewhere.
+        late: Settings that may change at use.
+        arguments: What else the caller takes, offered where one of them was misspelt.
+
+    Raises:
+        UsageError: A name is not known, a file is not there, the base is of another family, or an adapter of another
+            architecture.
+        EmosceneError: A file is damaged.
+    """
+    folders = folders_by_method(adapter)
+    names = _choose_methods(method, folders)
+    _check_settings(names, late or {}, arguments)
+    for one in run_dir.as_list(lora):
+        loras.parse_lora(one)
+    check_base(base)
+    chosen = find_spec(base)
+    place = find_place(chosen)
+    here = None
+    if place:
+        here = find_architecture(place)
+    for name in names:
+        if name in folders:
+            made_for = learners.read_card(folders[name])["base"]
+            if here and made_for:
+                learners.check_architecture(folders[name], made_for, here, base)
+        elif (here or chosen.architecture) and registry.load_plugin("methods", name).columns:
+            _find_own(name, base, chosen)
 
 
 def _choose_methods(method: str | None, folders: Mapping[str, Path]) -> list[str]:
     """The names of the methods to load; raises UsageError for an unknown one, and for a folder that none uses."""
     wanted = list(folders)
     if method:
-        wanted = method.split("+")
+        wanted = registry.split_methods(method)
     for name in wanted:
         registry.source_file("methods", name)
     for name, folder in folders.items():
@@ -104,7 +151,7 @@ def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict
     """Sort adapter folders by the method that each was trained for.
 
     Args:
-        adapter: Folders that `train` made, one or several.
+        adapter: Folders that `train` made, or `owner/name@COMMIT` of the hub, one or several.
 
     Returns:
         The folders by method.
@@ -113,12 +160,36 @@ def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict
         UsageError: Two are of one method, or one holds no adapter.
     """
     folders: dict[str, Path] = {}
-    for folder in map(Path, run_dir.as_list(adapter)):
+    for folder in map(locate_adapter, run_dir.as_list(adapter)):
         name = learners.read_card(folder)["learner"]
         if name in folders:
             raise UsageError(f"{folders[name]} and {folder} are both {name}: give one of them")
         folders[name] = folder
     return folders
+
+
+def locate_adapter(place: str | Path) -> Path:
+    """Find the folder of an adapter; one of the hub is downloaded or taken from the cache.
+
+    Args:
+        place: A folder, or `owner/name@COMMIT`.
+
+    Returns:
+        The folder, which may not exist if `place` is a path.
+
+    Raises:
+        UsageError: It is of the hub and not pinned, or the hub does not know it, or it has no safetensors.
+        EmosceneError: The hub cannot be reached.
+    """
+    named = hub.ID.fullmatch(str(place))
+    if Path(place).exists() or not named or named[2] is None:
+        return Path(place)
+    if not hub.COMMIT.fullmatch(named[2]):
+        raise UsageError(
+            f"{place} may change from one day to the next: pin it, as {named[1]}@ and the 40 digits of a commit of its "
+            "page"
+        )
+    return hub.fetch(named[1], named[2], hub.ARTIFACT)
 
 
 def method_settings(name: str, names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,9 +241,14 @@ def find_adapter(name: str, base: DiffusionModel, folders: Mapping[str, Path]) -
     """
     if name in folders:
         return folders[name]
-    if name not in base.spec.adapters:
-        raise UsageError(f"the base '{base.name}' has no {name} of its own: train one, and give it with --adapter DIR")
-    return Path(base.spec.adapters[name])
+    return _find_own(name, base.name, base.spec)
+
+
+def _find_own(name: str, base: str, chosen: ModelSpec) -> Path:
+    """The adapter that a base has of its own. Raises UsageError where it has none."""
+    if name not in chosen.adapters:
+        raise UsageError(f"the base '{base}' has no {name} of its own: train one, and give it with --adapter DIR")
+    return Path(chosen.adapters[name])
 
 
 def weight_fingerprints(

@@ -11,17 +11,27 @@ from typing import Any
 import torch
 
 from emoscene.core import run_dir
+from emoscene.core.callbacks import ignore_event
+from emoscene.core.cluster import Cluster, open_cluster
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
-from emoscene.core.request import Emotion, list_parameters
+from emoscene.core.processes import BY_RAY, check_single
+from emoscene.core.request import DRAW_SEED, Emotion, list_parameters
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
-from emoscene.diffusion.device import compile_unet, describe_device, load_model
+from emoscene.diffusion.device import compile_unet, explain_base, load_model
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.adapters import choose_default_method, load_methods, update_weights, weight_fingerprints
+from emoscene.pipeline.adapters import (
+    check_call,
+    choose_default_method,
+    load_methods,
+    update_weights,
+    weight_fingerprints,
+)
+from emoscene.pipeline.image_inputs import check_image
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 CALLED = list_parameters(CALL)
@@ -49,8 +59,8 @@ def load(
         adapter: Folders that `train` made; a method without one takes the base's own.
         lora: LoRAs trained elsewhere, `FILE` or `FILE:scale`, which become part of the base; a base that was given
             loaded stays as it is.
-        device: `cuda`, `cuda:1`, `mps` or `cpu`; the best there is, if left out.
-        dtype: `float32`, `float16` or `bfloat16`; half on CUDA and single elsewhere, if left out.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is, if left out.
+        dtype: `float32`, `float16` or `bfloat16`; half on an accelerator and single on a CPU, if left out.
         compile: Compile the UNet, which pays for many images of one size.
         tiny: The folder of an AutoencoderTiny for previews.
         settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
@@ -69,10 +79,14 @@ def load(
         (128, 128)
     """
     late = {**(settings or {}), **late}
-    backbone = base if isinstance(base, DiffusionModel) else load_model(base, device, dtype)
-    backbone = _prepare_base(backbone, lora, compile)
     arguments = list(signature(load).parameters)
     arguments.remove("late")
+    if isinstance(base, DiffusionModel):
+        backbone = base
+    else:
+        check_call(base, method, adapter, lora, late, arguments)
+        backbone = load_model(base, device, dtype)
+    backbone = _prepare_base(backbone, lora, compile)
     return EmotionPipeline(backbone, *load_methods(backbone, method, adapter, late, arguments), tiny)
 
 
@@ -100,6 +114,7 @@ def generate(
     device: str | None = None,
     dtype: str | None = None,
     compile: bool = False,
+    ray: str | None = None,
     settings: Mapping[str, Any] | None = None,
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -107,8 +122,7 @@ def generate(
 ) -> Path:
     """Generate into a folder: a PNG for each image, and `images.jsonl`.
 
-    The same call continues where it stopped; an image that is there is not generated again. Processes that were
-    launched together share the work.
+    The same call continues where it stopped; an image that is there is not generated again.
 
     Args:
         prompt: What the images show.
@@ -116,13 +130,14 @@ def generate(
         emotion: A name, a mixture, or a list of these.
         method: As `load` has it, and so are the next five; where an emotion is asked for with neither a method nor an
             adapter, the base's best adapter, or `prompt`.
-        adapter: Folders that `train` made.
+        adapter: Folders that `train` made, or adapters of the hub, `owner/name@COMMIT`.
         base: A name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere.
         device: The best there is, if left out.
         dtype: Of the weights.
         compile: Compile the UNet.
         batch: Images at once, 1 to 1024.
+        ray: The Ray cluster whose workers share the images: `auto`, or its address.
         on_message: Takes a sentence for the user.
         on_progress: Takes the number of images done, and of all.
         settings: Of the methods, those that may change at use (`guidance.classifier_scale` in a pair).
@@ -135,30 +150,56 @@ def generate(
         UsageError: An argument is off, or the folder belongs to another call.
         EmosceneError: The folder is damaged.
     """
+    check_single("generate", BY_RAY)
     request, late = {}, dict(settings or {})
     for key, value in asked.items():
         if key in CALLED:
             request[key] = value
         else:
             late[key] = value
-    backbone = load_model(base, device, dtype)
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
+    check_call(base, method, adapter, lora, late, arguments)
+    for name in ("image", "emotion_image"):
+        check_image(request.get(name))
+    if ray is None:
+        backbone = load_model(base, device, dtype)
+        where = explain_base(backbone, device, dtype)
+    else:
+        backbone = load_model(base, "cpu")  # GPUs are the workers'
+        where = "generating on the workers of a Ray cluster"
     default = ""
     if method is None and not run_dir.as_list(adapter) and _asks_for_emotion(emotion, request):
         method = choose_default_method(backbone)
         default = f"no --method was given: {method} conveys the emotion"
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
-    pipe.on_message = on_message = on_message or _ignore_message
+    pipe.on_message = on_message = on_message or ignore_event
     rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
     if default:
         on_message(default)
-    _report_plan(pipe, prompt, rows, request, on_message)
+    _report_plan(pipe, where, prompt, rows, request, on_message)
     marks = weight_fingerprints(backbone, pipe.trained, adapter)
-    opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
-    _fill_folder(opened, pipe, rows, batch, on_progress)
+    loader = partial(
+        load_generator, base, method=method, adapter=adapter, lora=lora, device=device, dtype=dtype, compile=compile
+    )
+    with open_cluster(ray, partial(loader, settings=late), device) as cluster:
+        opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
+        _fill_folder(opened, pipe, rows, batch, on_progress, cluster)
     return opened.path
+
+
+def load_generator(base: str, **words: Any) -> image_folder.Generate:
+    """Load what generates in a worker.
+
+    Args:
+        base: As `load` has it.
+        words: Other arguments of `load`.
+
+    Returns:
+        `EmotionPipeline.generate`.
+    """
+    return load(base, **words).generate
 
 
 def _fill_folder(
@@ -167,25 +208,29 @@ def _fill_folder(
     rows: Sequence[GenerationParams],
     batch: int,
     on_progress: Callable[[int, int], None] | None,
+    cluster: Cluster | None,
 ) -> None:
     """Generate what the folder lacks; one that is done stays as it is."""
     if not opened.is_done:
         facts = {}
         if pipe.adapter_remarks:
             facts["remarks"] = pipe.adapter_remarks
-        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts)
+        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts, cluster)
 
 
 def _report_plan(
     pipe: EmotionPipeline,
+    where: str,
     prompt: str,
     rows: Sequence[GenerationParams],
     request: Mapping[str, Any],
     on_message: Callable[[str], None],
 ) -> None:
     """Say where it runs, what is odd about the call, and what was read from its words and images."""
-    on_message(describe_device(pipe.base))
+    on_message(where)
     first = rows[0]
+    if request.get("seed") == DRAW_SEED:
+        on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
         *pipe.remarks(prompt),
         *pipe.image_inputs.remarks(first, prompt),
@@ -203,7 +248,3 @@ def _asks_for_emotion(emotion: Emotion | list[Emotion], request: Mapping[str, An
     if any(one and one != "neutral" for one in several):
         return True
     return any(request.get(name) is not None for name in ("valence", "arousal", "emotion_image"))
-
-
-def _ignore_message(remark: str) -> None:
-    """Say nothing."""

@@ -1,33 +1,41 @@
-"""A folder of images: begun by a call, filled by one process or by many, with an index of its rows.
+"""A folder of images: begun by a call, filled by one process or by the workers of a cluster, with an index of its rows.
 
     opened = open_folder("out", rows, settings, weights)     another call's folder is refused
     fill_folder(opened, pipe.generate, rows)                 an image that is there is not generated again
 
-`images.jsonl` has a line for each image. Of many processes each but the first keeps an `images-RANK.jsonl` of its own
-while they generate; the one that writes the done mark gathers them.
+`images.jsonl` has a line for each image. Each worker of a cluster keeps an `images-NAME.jsonl` of its own; these are
+gathered before the done mark is written. Files are encoded and flushed to the disk in a thread, beside the images that
+are computed next.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from PIL import Image
 
 from emoscene.core import run_dir
+from emoscene.core.callbacks import ignore_event
+from emoscene.core.cluster import Cluster, complete_parts
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import encode_png, read_params, save_image
 from emoscene.core.migration import migrate_row
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number
-from emoscene.data.workers import WorkerGroup
 
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
 Generate = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
+Finish = Callable[[Callable[[], None]], None]
+"""What takes work that is to be finished beside generation, such as encoding and writing a PNG."""
 
 
 def open_folder(
@@ -75,8 +83,9 @@ def fill_folder(
     batch: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
     facts: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Generate all images of a folder, and write the done mark; other processes launched for it take their part.
+    """Generate all images of a folder, and write the done mark.
 
     Args:
         opened: The folder.
@@ -85,18 +94,14 @@ def fill_folder(
         batch: Images at once, 1 to 1024.
         on_progress: Takes the number of images done, and of all.
         facts: What the manifest says beside.
+        cluster: The workers, which load a `generate` of their own; this process if left out.
 
     Raises:
         UsageError: The batch size is off.
     """
-    generate_missing(generate, rows, opened.path, batch, on_progress)
-
-    def finish() -> None:
-        gather_rows(opened.path, [row.file for row in rows])
-        opened.finish(pictures=len(rows), **(facts or {}))
-
-    with WorkerGroup(opened.path) as together:
-        together.close(lambda: run_dir.read_manifest(opened.path)["state"] == "done", finish)
+    generate_missing(generate, rows, opened.path, batch, on_progress, cluster)
+    gather_rows(opened.path, [row.file for row in rows])
+    opened.finish(pictures=len(rows), **(facts or {}))
 
 
 def generate_missing(
@@ -105,8 +110,9 @@ def generate_missing(
     folder: Path,
     batch: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Generate what is not in the folder yet, together with other processes that were launched for it.
+    """Generate what is not in the folder yet.
 
     Batches are the same whoever generates them and wherever a run was stopped, and so are the images.
 
@@ -115,7 +121,9 @@ def generate_missing(
         rows: The parameters of all images of the folder.
         folder: The folder; made if it is not there.
         batch: Images at once, 1 to 1024.
-        on_progress: Takes an image's place among all, from 1 on, and the number of all, once its file is there.
+        on_progress: Takes an image's place among all, from 1 on, and the number of all, once its file is there; of a
+            cluster, the number of images that are there.
+        cluster: The workers, which load a `generate` of their own; this process if left out.
 
     Raises:
         UsageError: The batch size is off.
@@ -126,16 +134,33 @@ def generate_missing(
     for first in range(0, len(rows), batch):
         batches.append(rows[first : first + batch])
         parts.append(_last_missing_file(folder, batches[-1]))
+    make = partial(_generate_batches, folder, batches, batch)
+    complete_batches(batches, parts, make, generate, on_progress or ignore_event, cluster)
 
-    def generate_part(number: int, index: Path) -> None:
-        for place, (row, image) in enumerate(generate(batches[number], batch), number * batch + 1):
-            if not (folder / row.file).exists():
-                run_dir.append_row(index, row.to_dict())
-                save_image(image, folder / row.file, row)
-                if on_progress:
-                    on_progress(place, len(rows))
 
-    share_parts(folder, parts, generate_part)
+def _generate_batches(
+    folder: Path,
+    batches: Sequence[Sequence[GenerationParams]],
+    size: int,
+    on_progress: Callable[[int, int], None],
+    generate: Generate,
+    numbers: Sequence[int],
+    worker: str,
+) -> Iterator[int]:
+    """Generate these batches; yield their numbers once all images are there."""
+    index, total = name_index(folder, worker), sum(map(len, batches))
+
+    def write(place: int, row: GenerationParams, image: Image.Image) -> None:
+        if not (folder / row.file).exists():
+            run_dir.append_row(index, row.to_dict())
+            save_image(image, folder / row.file, row)
+            on_progress(place, total)
+
+    with BackgroundWriter() as finish:
+        for number in numbers:
+            for place, (row, image) in enumerate(generate(batches[number], size), number * size + 1):
+                finish(partial(write, place, row, image))
+    yield from numbers
 
 
 def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
@@ -146,24 +171,97 @@ def _last_missing_file(folder: Path, rows: Sequence[GenerationParams]) -> Path:
     return folder / rows[-1].file
 
 
-def share_parts(folder: Path, parts: Sequence[Path], make_part: Callable[[int, Path], None]) -> None:
-    """Make the parts that are not there, among all processes that were launched for a folder.
+class BackgroundWriter:
+    """A thread that finishes what was generated, in order, while the next images are computed.
+
+    Leaving it waits until all is finished; an error of its work is raised there, or at the next call, and what comes
+    after it is not begun.
+
+    Args:
+        ahead: How much may wait to be finished before a call waits.
+    """
+
+    def __init__(self, ahead: int = 32) -> None:
+        self.ahead = ahead
+        self.waiting: deque[Future[None]] = deque()
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        self.pool = ThreadPoolExecutor(1)
+        return self
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        """Finish something in the thread.
+
+        Args:
+            work: What finishes it.
+        """
+        while self.waiting and (self.waiting[0].done() or len(self.waiting) >= self.ahead):
+            self.waiting.popleft().result()
+        self.waiting.append(self.pool.submit(self._finish, work))
+
+    def _finish(self, work: Callable[[], None]) -> None:
+        if self.failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self.failed = True
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pool.shutdown()
+        if error is None:
+            for one in self.waiting:
+                one.result()
+
+
+def complete_batches(
+    batches: Sequence[Sequence[GenerationParams]],
+    parts: Sequence[Path],
+    make: Callable[..., Iterator[int]],
+    job: Any,
+    on_progress: Callable[[int, int], None],
+    cluster: Cluster | None = None,
+) -> None:
+    """Make the batches that are not there.
+
+    Args:
+        batches: The rows of each batch.
+        parts: The last file of each batch.
+        make: Takes what reports progress, and then as `core.cluster.Make` does.
+        job: What `make` needs in this process.
+        on_progress: Takes an image's place among all and their number; of a cluster, how many there are.
+        cluster: The workers; this process if left out.
+    """
+    done = 0
+    for rows, part in zip(batches, parts, strict=True):
+        if part.exists():
+            done += len(rows)
+    heard = on_progress
+    if cluster is not None:
+        heard = ignore_event  # in the workers
+    for number in complete_parts(parts, partial(make, heard), job, cluster):
+        done += len(batches[number])
+        if cluster is not None:
+            on_progress(done, sum(map(len, batches)))
+
+
+def name_index(folder: Path, worker: str) -> Path:
+    """Name the index that a process appends its rows to.
 
     Args:
         folder: The folder.
-        parts: The last file of each part.
-        make_part: Takes the number of a part and the index that its rows go to, and writes its files.
+        worker: The name of the worker; empty for the process that gathers the rows.
+
+    Returns:
+        The file.
     """
-
-    def make(numbers: list[int]) -> None:
-        for number in numbers:
-            make_part(number, index)
-
-    with WorkerGroup(folder) as together:
-        index = folder / INDEX
-        if together.rank:
-            index = folder / f"images-{together.rank}.jsonl"
-        together.complete(parts, make)
+    if worker:
+        return folder / f"images-{worker}.jsonl"
+    return folder / INDEX
 
 
 def save_images(images: Sequence[Image.Image], rows: Sequence[GenerationParams], folder: Path) -> list[Path]:

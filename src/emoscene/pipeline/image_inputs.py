@@ -10,9 +10,10 @@ which light and colours are free to change, which is what another emotion asks f
 below them (`docs/log.md`). S = 0 runs no step and gives decode(encode(x)); S = 1 runs all, from pure noise, and is what
 would have been generated without x. What the words say stays too: the prompt, or else a caption.
 
-The framing stays. An image of up to four times the base's own area, and no less than it, comes back at its own size;
-any other is scaled to that bound at its own aspect ratio, or to the area of SIZE x SIZE (`--size SIZE`), or exactly to
-WIDTH x HEIGHT where both are given. It is worked on at the nearest sides that the UNet can take, and then scaled back.
+The framing stays, and an image comes back at its own size; or at the area of SIZE x SIZE in its own aspect ratio
+(`--size SIZE`), or exactly at WIDTH x HEIGHT where both are given. It is worked on at the nearest sides that the UNet
+can take, and then scaled. An image that keeps its own size is worked on at no less than the base's own area and at no
+more than four times that: a UNet that is shown many times the area it learnt invents several of everything.
 
 The emotion alone can be taken from an image too (`--emotion-image`): EmotionCLIP reads it as a mixture and as a vector.
 """
@@ -31,8 +32,9 @@ from torch import Tensor
 
 from emoscene.core import run_dir, seeds
 from emoscene.core.errors import UsageError
+from emoscene.core.image_files import to_upright_rgb
 from emoscene.core.image_origin import caution_for, is_of_rendered_world, is_rendered
-from emoscene.core.images import open_image, to_upright_rgb
+from emoscene.core.images import read_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import is_network_name
 from emoscene.core.request import DEFAULT_STRENGTH, ImageInput, read_number, read_size
@@ -44,7 +46,7 @@ from emoscene.pipeline.samplers import invert_ddim, keep_last_steps, remaining_t
 
 OWN, ALL_OF_IT = 0.8, 0.1  # share of the image's own noise at most, and from which 1 - strength on
 PIXELS = 4_000_000  # of one image
-LARGEST_EDIT = 4  # times the base's own area, where no size is asked for
+LARGEST_EDIT = 4  # times the base's own area, at which an image that keeps its size is worked on at most
 READING_SIDE = 512  # pixels of the longer side at which an auxiliary model reads an image
 IMAGES_HELD = 64  # in memory
 AUXILIARY_MODELS = {
@@ -65,6 +67,7 @@ class ImageInputs:
     def __init__(self, base: DiffusionModel, methods: Sequence[Method] = ()) -> None:
         self.base, self.methods = base, methods
         self.held: dict[str, Image.Image] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
         self.readings: dict[tuple[str, str], tuple[Weights, Tensor]] = {}
         self.auxiliary: dict[str, Any] = {}
 
@@ -82,9 +85,10 @@ class ImageInputs:
         """
         return self._register(image)[:2]
 
-    def _register(self, image: ImageInput) -> tuple[str, str, Image.Image]:
+    def _register(self, image: ImageInput) -> tuple[str, str, tuple[int, int]]:
         if isinstance(image, str | Path):
-            return str(image), _digest_file(image), open_image(image)
+            self._read(str(image), 1)
+            return str(image), _digest_file(image), self.sizes[str(image)]
         if not isinstance(image, Image.Image):
             raise UsageError(f"a {type(image).__name__} is no image: give a file's name or a PIL image")
         try:
@@ -96,14 +100,39 @@ class ImageInputs:
         self.held[name] = image
         while len(self.held) > IMAGES_HELD:
             del self.held[next(iter(self.held))]
-        return name, digest, image
+        return name, digest, image.size
 
-    def open_registered(self, name: str, digest: str = "") -> Image.Image:
+    def _read(self, name: str, enough: int | None) -> Image.Image:
+        """Open a file, whose size is noted."""
+        read = read_image(name, enough)
+        self.sizes[name] = read.size
+        return read.image
+
+    def size_of(self, name: str) -> tuple[int, int]:
+        """Find the size of an image.
+
+        Args:
+            name: As `register` returned it.
+
+        Returns:
+            Width and height in pixels, upright.
+
+        Raises:
+            UsageError: It is gone.
+        """
+        if name in self.held:
+            return self.held[name].size
+        if name not in self.sizes:
+            self._read(name, 1)
+        return self.sizes[name]
+
+    def open_registered(self, name: str, digest: str = "", enough: int | None = None) -> Image.Image:
         """Open an image by its name.
 
         Args:
             name: As `register` returned it.
             digest: The sha256 that it must have; any if left out.
+            enough: The side in pixels that it is needed at; see `decode_image`.
 
         Returns:
             The image in RGB.
@@ -113,7 +142,7 @@ class ImageInputs:
         """
         if name in self.held:
             return self.held[name]
-        image = open_image(name)
+        image = self._read(name, enough)
         if digest and digest != _digest_file(name):
             raise UsageError(f"{name} is not the image that it was ({digest[:12]}): bring that one back")
         return image
@@ -139,8 +168,8 @@ class ImageInputs:
                 raise UsageError("--strength says how much of an image changes: give the image with --image FILE")
             width, height = check_size(self.base, size)
             return {"width": width, "height": height, "digests": {}}
-        name, digest, opened = self._register(image)
-        width, height = output_size(self.base, opened.size, size)
+        name, digest, own = self._register(image)
+        width, height = output_size(self.base, own, size)
         if strength is None:
             strength = DEFAULT_STRENGTH
         return {"image": name, "strength": strength, "width": width, "height": height, "digests": {name: digest}}
@@ -178,7 +207,7 @@ class ImageInputs:
             self._check_emotion_clip()
             probabilities, vector = self._auxiliary("emotion_clip").encode(self._small_view(name, digest))
             weights = tuple(round(p, 4) for p in probabilities[0].tolist())
-            self.readings[name, digest] = weights, vector[0]
+            self.readings[name, digest] = weights, vector[0].cpu()
         return self.readings[name, digest]
 
     def emotion_vectors(self, rows: Sequence[GenerationParams]) -> Tensor | None:
@@ -188,7 +217,7 @@ class ImageInputs:
             rows: B rows.
 
         Returns:
-            The vectors [B, D], zeros for a row without an emotion image; None where no row has one.
+            The vectors in main memory [B, D], zeros for a row without an emotion image; None where no row has one.
 
         Raises:
             UsageError: As `read_emotion`, and for an image that is not the one that the row was planned with.
@@ -217,11 +246,10 @@ class ImageInputs:
             UsageError: The size cannot be generated, or a source image is not the one that was planned with.
         """
         steps, count = rows[0].num_inference_steps, num_steps_run(rows[0])
-        check_size(self.base, working_size(self.base, rows[0].size))
-        noises = torch.stack([initial_noise(self.base, row) for row in rows]).to(self.base.device)
+        size = check_size(self.base, self.working_size(rows[0]))
+        noises = torch.stack([initial_noise(self.base, row, size) for row in rows]).to(self.base.device)
         if count == steps:
             return noises * solver.init_noise_sigma
-        size = working_size(self.base, rows[0].size)
         x_0 = self._encode_sources(rows, size)
         if not count:
             return x_0
@@ -234,11 +262,27 @@ class ImageInputs:
         share = OWN * min(1.0, kept / ALL_OF_IT)
         return solver.add_noise(x_0, share**0.5 * own + (1 - share) ** 0.5 * noises, level)
 
+    def working_size(self, row: GenerationParams) -> tuple[int, int]:
+        """Find the size at which a row is worked on.
+
+        Args:
+            row: The row.
+
+        Returns:
+            Width and height in pixels. Rows of one batch must agree in it.
+
+        Raises:
+            UsageError: A source image is gone.
+        """
+        if row.image is not None and row.size == self.size_of(checked_reference(row, row.image)[0]):
+            return working_size(self.base, bound_edit(self.base, row.size))
+        return working_size(self.base, row.size)
+
     def _encode_sources(self, rows: Sequence[GenerationParams], size: tuple[int, int]) -> Tensor:
         """The latents [B, 4, h, w] of the rows' source images, scaled to a size."""
         sources = []
         for row in rows:
-            source = self.open_registered(*checked_reference(row, str(row.image)))
+            source = self.open_registered(*checked_reference(row, str(row.image)), max(size))
             sources.append(source.resize(size, Image.Resampling.LANCZOS))
         return self.base.encode_images(to_tensor(sources)).float()
 
@@ -259,7 +303,7 @@ class ImageInputs:
             return remarks
         if row.prompt != prompt:
             remarks.append(f"{row.image} shows {row.prompt!r}, and that is the prompt")
-        was, at, now = self.open_registered(row.image).size, working_size(self.base, row.size), row.size
+        was, at, now = self.size_of(row.image), self.working_size(row), row.size
         if {was, at} != {now}:
             sizes = "is {}x{} pixels, is worked on at {}x{} and comes back as {}x{}".format(*was, *at, *now)
             remarks.append(f"{row.image} {sizes}")
@@ -287,7 +331,9 @@ class ImageInputs:
 
     def _is_strange(self, kind: str, name: str) -> bool:
         """Whether an auxiliary model knows only a rendered world, and an image is not known to be of it."""
-        return is_of_rendered_world(self.base.auxiliary_model(kind)) and not is_rendered(self.open_registered(name))
+        if not is_of_rendered_world(self.base.auxiliary_model(kind)):
+            return False
+        return not is_rendered(self.open_registered(name, enough=1))
 
     def _auxiliary(self, kind: str) -> Any:
         place = self.base.auxiliary_model(kind)
@@ -312,9 +358,22 @@ class ImageInputs:
 
     def _small_view(self, name: str, digest: str = "") -> Tensor:
         """An image as auxiliary models read it [1, 3, H, W]."""
-        image = self.open_registered(name, digest).copy()
+        image = self.open_registered(name, digest, READING_SIDE).copy()
         image.thumbnail((READING_SIDE, READING_SIDE))
         return to_tensor([image]).to(self.base.device)
+
+
+def check_image(image: object) -> None:
+    """Check that the file of an image can be read, before a base is loaded to use it.
+
+    Args:
+        image: A file's name; anything else, None among it, is looked at when it is used.
+
+    Raises:
+        UsageError: It is not there, or is no image that can be used.
+    """
+    if isinstance(image, str | Path):
+        read_image(image, enough=1)
 
 
 def _display_name(name: str) -> str:
@@ -362,17 +421,18 @@ def num_steps_run(row: GenerationParams) -> int:
     return round(row.strength * row.num_inference_steps)
 
 
-def initial_noise(base: DiffusionModel, row: GenerationParams) -> Tensor:
+def initial_noise(base: DiffusionModel, row: GenerationParams, size: tuple[int, int]) -> Tensor:
     """Draw the noise that an image starts from, as diffusers draws it from the seed.
 
     Args:
         base: The base.
         row: The row.
+        size: Width and height at which it is worked on, in pixels.
 
     Returns:
         The noise [4, h, w], on the CPU.
     """
-    width, height = working_size(base, row.size)
+    width, height = size
     shape = (1, 4, height // base.vae_scale_factor, width // base.vae_scale_factor)
     return torch.randn(shape, generator=seeds.image_generator(row.seed))[0]
 
@@ -434,13 +494,41 @@ def output_size(
     Raises:
         UsageError: It cannot be generated.
     """
+    if asked is None:
+        check_size(base, working_size(base, bound_edit(base, size)))
+        return size
     if isinstance(asked, Iterable):
         return check_size(base, asked)
+    framed = scale_to_area(size, read_number("width", asked) ** 2)
+    check_size(base, working_size(base, framed))
+    return framed
+
+
+def bound_edit(base: DiffusionModel, size: tuple[int, int]) -> tuple[int, int]:
+    """Bring the size of an image that is edited between the base's own area and `LARGEST_EDIT` times that.
+
+    Args:
+        base: The base.
+        size: Width and height of the image in pixels.
+
+    Returns:
+        Width and height in pixels, of the same aspect ratio.
+    """
     own, area = base.default_size**2, size[0] * size[1]
-    wanted = min(max(area, own), LARGEST_EDIT * own)
-    if asked is not None:
-        wanted = read_number("width", asked) ** 2
-    scale = math.sqrt(wanted / area)
-    wide, high = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    check_size(base, working_size(base, (wide, high)))
-    return wide, high
+    if own <= area <= LARGEST_EDIT * own:
+        return size
+    return scale_to_area(size, min(max(area, own), LARGEST_EDIT * own))
+
+
+def scale_to_area(size: tuple[int, int], area: float) -> tuple[int, int]:
+    """Scale a size.
+
+    Args:
+        size: Width and height in pixels.
+        area: The area wanted, in square pixels.
+
+    Returns:
+        Width and height of about that area and the same aspect ratio.
+    """
+    scale = math.sqrt(area / (size[0] * size[1]))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -18,7 +18,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice, product
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -274,7 +273,7 @@ class EmotionPipeline:
             EmosceneError: Memory does not suffice, or an image came out as numbers that are not finite.
         """
         batch = read_number("batch", batch)
-        for _, alike in groupby(rows, key=attrgetter("batching_key")):
+        for _, alike in groupby(rows, key=self._group_key):
             while group := list(islice(alike, batch)):
                 began = time.perf_counter()
                 images = self.memory_policy(self._generate_group, group)
@@ -283,6 +282,10 @@ class EmotionPipeline:
                     if image.size != row.size:
                         image = image.resize(row.size, Image.Resampling.LANCZOS)
                     yield dataclasses.replace(row, seconds=seconds), GeneratedImage.from_image(image, row)
+
+    def _group_key(self, row: GenerationParams) -> tuple[Any, ...]:
+        """What the rows of a batch share."""
+        return row.batching_key, self.image_inputs.working_size(row)
 
     def _generate_group(self, rows: Sequence[GenerationParams]) -> list[Image.Image]:
         *_, x = self.denoise(rows)
@@ -340,9 +343,7 @@ class EmotionPipeline:
         if not num_steps_run(rows[0]):
             return iter([(x, x)])
         positive, negative = self.encode_conditions(rows)
-        scales = torch.tensor([row.guidance_scale for row in rows], device=self.base.device)
-        seeds = [row.seed for row in rows]
-        return sample(self.base, self.chain, positive, negative, scales, x, solver, rows[0].guidance_interval, seeds)
+        return sample(self.base, self.chain, positive, negative, x, solver, rows)
 
     @torch.no_grad()
     def encode_conditions(self, rows: Sequence[GenerationParams]) -> tuple[Condition, Condition | None]:
@@ -355,9 +356,8 @@ class EmotionPipeline:
             The positive half; and the negative half, or None where no row asks for guidance. Suppressed emotions stand
             in the negative half with their sign turned.
         """
-        device = self.base.device
-        scales = torch.tensor([[row.emotion_scale] for row in rows], device=device)
-        a = torch.tensor([row.emotion for row in rows], device=device) * scales
+        scales = torch.tensor([[row.emotion_scale] for row in rows])
+        a = torch.tensor([row.emotion for row in rows]) * scales
         plain = self.base.encode_condition([row.prompt for row in rows], a)
         vectors = self.image_inputs.emotion_vectors(rows)
         if vectors is not None:

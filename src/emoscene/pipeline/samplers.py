@@ -27,6 +27,7 @@ from torch import Tensor
 from emoscene.core import registry
 from emoscene.core import seeds as streams
 from emoscene.core.errors import UsageError
+from emoscene.core.params import GenerationParams
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import MethodChain
 
@@ -125,11 +126,9 @@ def sample(
     chain: MethodChain,
     positive: Condition,
     negative: Condition | None,
-    scales: Tensor,
     x: Tensor,
     solver: Any,
-    interval: tuple[float, float] = (0.0, 1.0),
-    seeds: Sequence[int] = (),
+    rows: Sequence[GenerationParams],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Run a solver over its remaining timesteps.
 
@@ -138,11 +137,10 @@ def sample(
         chain: The methods on it.
         positive: What the UNet attends to in the positive half of guidance (B rows).
         negative: In the negative half; None for no classifier-free guidance.
-        scales: The guidance scale of each sample [B].
         x: The noisy latents at the solver's first timestep, in its own units [B, 4, h, w].
         solver: The scheduler, which this uses up.
-        interval: The lowest and the highest noise level t / T at which guidance acts, in [0, 1].
-        seeds: The seed of each sample, from which a stochastic solver draws its noise; none for any other solver.
+        rows: The parameters of each sample, B rows with the same `batching_key`: among them its guidance scale, the
+            noise levels at which guidance acts, and the seed from which a stochastic solver draws its noise.
 
     Yields:
         After each step, the latents x and the estimate of the finished ones x_0, each [B, 4, h, w].
@@ -150,10 +148,13 @@ def sample(
     both = positive
     if negative is not None:
         both = negative.concat(positive)
-    draws = _noise_source(solver, seeds)
-    levels = (remaining_timesteps(solver) / len(base.alphas_cumprod)).tolist()
-    for t, level in zip(remaining_timesteps(solver), levels, strict=True):
-        is_guided = negative is not None and interval[0] <= level <= interval[1]
+    scales = torch.tensor([row.guidance_scale for row in rows]).to(x.device).view(-1, 1, 1, 1)
+    low, high = rows[0].guidance_interval
+    draws = _noise_source(solver, [row.seed for row in rows])
+    times = remaining_timesteps(solver).cpu()  # the device is waited for once, before the first step
+    levels = (times / len(base.alphas_cumprod)).tolist()
+    for t, time, level in zip(remaining_timesteps(solver), times, levels, strict=True):
+        is_guided = negative is not None and low <= level <= high
         condition = positive
         if is_guided:
             condition = both
@@ -162,10 +163,10 @@ def sample(
             if is_guided:
                 noise = base.predict_noise(torch.cat([x_t, x_t]), t, condition).float()
                 away, towards = noise.chunk(2)
-                noise = away + scales.view(-1, 1, 1, 1) * (towards - away)
+                noise = away + scales * (towards - away)
             else:
                 noise = base.predict_noise(x_t, t, condition).float()
-            noise = chain.apply_guidance(noise, x_t, t, positive)
+            noise = chain.apply_guidance(noise, x_t, time, positive)
             alphabar = base.alphabar(t)
             x_0 = (x_t - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
             x = solver.step(noise, t, x, return_dict=False, **draws)[0]
@@ -174,6 +175,6 @@ def sample(
 
 def _noise_source(solver: Any, seeds: Sequence[int]) -> dict[str, Any]:
     """The generators of a solver that draws noise at its steps: one an image, apart from that of its first noise."""
-    if not seeds or "generator" not in signature(solver.step).parameters:
+    if "generator" not in signature(solver.step).parameters:
         return {}
     return {"generator": [streams.torch_generator(seed, "sampler") for seed in seeds]}

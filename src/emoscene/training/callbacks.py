@@ -18,6 +18,7 @@ import torch
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import broadcast_object_list
 from PIL import Image
+from torch import Tensor
 
 from emoscene.core import config as configs
 from emoscene.core import run_dir
@@ -25,8 +26,10 @@ from emoscene.core.errors import UsageError, install_command, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.data.batches import Data
-from emoscene.learning.learner import Batch, Learner, move_to_device
-from emoscene.learning.precision import attention_kernel
+from emoscene.learning.learner import Batch, Learner
+from emoscene.learning.precision import training_kernels
+from emoscene.training.cautions import caution_data, caution_gradient, caution_history
+from emoscene.training.loop import LATE
 from emoscene.training.state import Config, Step, TrainingState
 
 AT_ONCE = 32  # images of a validation
@@ -59,6 +62,9 @@ class TrainingCallbacks:
         """
         self.folder, self.config, self.unseen = folder, config, unseen
         self.make_sheet, self.on_message = make_sheet, on_message
+        self.cautions: list[str] = []
+        self.waiting: list[Step] = []  # steps whose figures may still be on their way from a GPU
+        self.learns, self.rises, self.steps = False, False, 0
         self.tracker = make_tracker(config.report_to, folder / run_dir.LOGS)
         self.places: list[int] = []
         if unseen is not None and config.validation_images:
@@ -86,7 +92,8 @@ class TrainingCallbacks:
         validates = bool(self.places) and self._is_due(state.step, self.config.validate_every)
         if main and validates and not self._has_row(state.step):
             self._validate(state)
-        if main and self.make_sheet and self._is_due(state.step, self.config.pictures_every):
+            self._watch_history()
+        if main and self.make_sheet and self._is_due(state.step, self.config.images_every):
             self._save_sheet(state)
         if not self.config.patience or not (validates or first):
             return False
@@ -96,19 +103,64 @@ class TrainingCallbacks:
         return bool(verdict[0])
 
     def on_step(self, step: Step) -> None:
-        """Give the tracker a point of its curves, every tenth step.
+        """Look whether there is a gradient, and give the tracker a point of its curves, every tenth step.
 
         Args:
             step: The step that was done.
         """
+        self._watch_gradient(step)
         if self.tracker and step.number % CURVES == 0:
             figures = {"loss": step.loss, "norm": step.norm, "lr": step.lr, "seconds": step.seconds}
             self.tracker.log(figures, step=step.number)
 
     def close(self) -> None:
-        """Finish the tracker's run."""
+        """Say whether there never was a gradient, and finish the tracker's run."""
+        while self.waiting and not self.learns:
+            self.learns = self.waiting.pop().norm != 0
+        if self.steps and not self.learns:
+            self._warn_of(caution_gradient(self.steps))
         if self.tracker and self.begun:
             self.tracker.finish()
+
+    def warn_of_data(self, images: int) -> None:
+        """Say what is to be taken care of in the data.
+
+        Args:
+            images: The number of images that it learns from.
+        """
+        self._warn_of(*caution_data(self.config, images, len(self.places)))
+
+    def list_cautions(self) -> list[str]:
+        """List what makes the run's result worth little, as it now is.
+
+        Returns:
+            A sentence each.
+        """
+        return [*self.cautions, *caution_history(self.rows)]
+
+    def _warn_of(self, *sentences: str) -> None:
+        """Say each sentence, and remember it."""
+        for sentence in sentences:
+            self.on_message(f"take care: {sentence}")
+            self.cautions.append(sentence)
+
+    def _watch_history(self) -> None:
+        """Say that the loss rises from the start, as soon as it does; it may fall again later."""
+        sentences = caution_history(self.rows)
+        if sentences and not self.rises:
+            self.on_message(f"take care: {sentences[0]}")
+        self.rises = bool(sentences)
+
+    def _watch_gradient(self, step: Step) -> None:
+        """Look at the norm of a step that the loop has read already, until one is not zero."""
+        self.steps += 1
+        if self.learns:
+            return
+        self.waiting.append(step)
+        if len(self.waiting) > LATE:
+            self.learns = self.waiting.pop(0).norm != 0
+        if self.learns:
+            self.waiting.clear()
 
     def _is_due(self, step: int, every: int) -> bool:
         """Whether something happens at this step; `every` = 0 is never."""
@@ -128,20 +180,19 @@ class TrainingCallbacks:
             self.tracker.store_init_configuration(configs.to_dict(self.config))
 
     def _validate(self, state: TrainingState) -> None:
-        """Note the loss on the unseen images, and remember the weights where it is the lowest yet."""
+        """Note the loss on the unseen images, and remember the weights where it is the best yet."""
         assert self.unseen is not None
         with state.averaged_weights() as learner, state.accelerator.autocast():
-            losses = validation_losses(learner, self.unseen, self.places, state.accelerator.device)
-            lowest = min((row["loss"]["all"] for row in self.rows), default=float("inf"))
-            if self.config.patience and losses["all"] < lowest:
-                state.best = {name: p.detach().clone() for name, p in learner.trainable.items()}
-        run_dir.append_row(self.folder / run_dir.HISTORY, {"step": state.step, "loss": losses})
-        figures = dict(losses)
+            losses, emotion = image_losses(learner, self.unseen, self.places, state.accelerator.device)
+            if self.config.keeps_best and state.step > 0 and is_best(losses, state.lowest):
+                state.best = {name: p.detach().cpu().clone() for name, p in learner.trainable.items()}
+        figures = mean_losses(losses, emotion)
+        run_dir.append_row(self.folder / run_dir.HISTORY, {"step": state.step, "loss": figures})
+        if self.tracker:
+            self.tracker.log({f"unseen/{name}": value for name, value in figures.items()}, step=state.step)
         mean = figures.pop("all")
         by_emotion = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self.on_message(f"step {state.step}: loss on {len(self.places)} unseen images {mean:.4f} ({by_emotion})")
-        if self.tracker:
-            self.tracker.log({f"unseen/{name}": value for name, value in losses.items()}, step=state.step)
 
     def _save_sheet(self, state: TrainingState) -> None:
         assert self.make_sheet is not None
@@ -181,8 +232,30 @@ def validation_places(data: Data, number: int) -> list[int]:
     return places
 
 
+def is_best(losses: Tensor, lowest: dict[str, Tensor]) -> bool:
+    """Tell whether weights are to be kept, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
+
+    Most of what a denoising loss does from one validation to the next is noise, and the lowest mean is soon a matter of
+    luck: the shipped LoRA of 1,500 steps had its lowest at step 150. So later weights, which have learnt more, are kept
+    unless they are worse than the lowest by more than a standard error of the difference, image by image.
+
+    Args:
+        losses: Each image's loss now [N].
+        lowest: `losses`, those of the validation with the lowest mean so far; it is brought up to date.
+
+    Returns:
+        Whether they are.
+    """
+    if not lowest or losses.mean() < lowest["losses"].mean():
+        lowest["losses"] = losses
+        return True
+    worse = losses - lowest["losses"]
+    error = worse.std(correction=0) / len(worse) ** 0.5
+    return bool(worse.mean() < error)
+
+
 @torch.no_grad()
-def validation_losses(learner: Learner, data: Data, places: Sequence[int], device: torch.device) -> dict[str, float]:
+def image_losses(learner: Learner, data: Data, places: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Measure the loss of images, at noise and timesteps that never change (seed 0, step -1).
 
     Args:
@@ -192,16 +265,28 @@ def validation_losses(learner: Learner, data: Data, places: Sequence[int], devic
         device: Where it is computed.
 
     Returns:
-        The mean loss of all under `all`, and of each emotion that there is, to eight decimals.
+        Each image's loss, and its emotion's number [N], on the CPU; images of one shape stand together.
     """
     found, emotions = [], []
     for slots in _slots_by_shape(data, places):
         columns = data.read([places[slot] for slot in slots], [*learner.columns, "emotion"])
         emotions.append(columns["emotion"])
-        batch = Batch({name: move_to_device(value, device) for name, value in columns.items()}, 0, -1, slots, device)
-        with learner.attach(), attention_kernel(device):
+        batch = Batch(columns, 0, -1, slots).to(device)
+        with learner.attach(), training_kernels(device):
             found.append(learner(batch).float().cpu())
-    losses, emotion = torch.cat(found), torch.cat(emotions)
+    return torch.cat(found), torch.cat(emotions)
+
+
+def mean_losses(losses: Tensor, emotion: Tensor) -> dict[str, float]:
+    """Average the losses of a validation.
+
+    Args:
+        losses: Each image's loss [N].
+        emotion: Its emotion's number [N].
+
+    Returns:
+        The mean loss of all under `all`, and of each emotion that there is, to eight decimals.
+    """
     means = {"all": round(float(losses.mean()), 8)}
     for number, name in enumerate(EMOTIONS):
         own = losses[emotion == number]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -13,12 +14,56 @@ import torch
 
 from emoscene.core.errors import EmosceneError
 from emoscene.data.batches import Data
+from emoscene.diffusion.device_choice import peak_device_memory
 from emoscene.learning.learner import Learner
 from emoscene.learning.precision import peak_memory
 from emoscene.training.loop import train_steps
 from emoscene.training.state import Config, TrainingState
 
 WARM, TRIED = 2, 3  # steps
+PASSES = 100  # times that each image is seen at most, where the number of steps is proposed
+LEAST = 200  # steps that are proposed
+LOOKS = 8  # validations of a run whose steps are proposed
+
+
+def propose_steps(config: Config, images: int) -> Config:
+    """Propose as many steps as suit the data: a recipe's suit a large set, and a small one is learnt by heart in them.
+
+    Trainers of LoRAs show each image about a hundred times.
+
+    Args:
+        config: How it trains; its `steps` are the most that are proposed.
+        images: The number of images that it learns from.
+
+    Returns:
+        The settings with at most `PASSES` passes over the data, but `LEAST` steps where that is less, and at least
+        `LOOKS` validations; as they were where the steps are no more than that.
+    """
+    steps = max(LEAST, PASSES * images // config.batch_size)
+    if steps >= config.steps:
+        return config
+    return replace(config, steps=steps, validate_every=min(config.validate_every, max(1, steps // LOOKS)))
+
+
+def suit_steps(config: Config, images: int, on_message: Callable[[str], None]) -> Config:
+    """Take as many steps as suit the data, and say so where they are fewer than the recipe's.
+
+    Args:
+        config: How it trains.
+        images: The number of images that it learns from.
+        on_message: Receives the sentence.
+
+    Returns:
+        The settings of `propose_steps`.
+    """
+    suited = propose_steps(config, images)
+    if suited != config:
+        passes = suited.steps * suited.batch_size / images
+        on_message(
+            f"{suited.steps} steps suit {images} images, each seen {passes:.0f} times, better than the recipe's "
+            f"{config.steps}: steps=N sets another number"
+        )
+    return suited
 
 
 def estimate_disk(learner: Learner, config: Config) -> tuple[int, int]:
@@ -38,7 +83,7 @@ def estimate_disk(learner: Learner, config: Config) -> tuple[int, int]:
         weights += value.numel() * value.element_size()
     for parameter in learner.trainable.values():
         trained += 4 * parameter.numel()
-    copies = 2 + (config.ema_decay > 0) + (config.patience > 0)  # AdamW's two moments, the average, the best
+    copies = 2 + (config.ema_decay > 0) + config.keeps_best  # AdamW's two moments, the average, the best
     return (config.checkpoints_total_limit + 1) * (weights + copies * trained), kept
 
 
@@ -61,7 +106,14 @@ def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
         )
 
 
-def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> Iterator[str]:
+def report_lines(
+    learner: Learner,
+    data: Data,
+    config: Config,
+    folder: Path,
+    cautions: Sequence[str] = (),
+    device: torch.device | None = None,
+) -> Iterator[str]:
     """Estimate a run by a few real steps: the report of `--dry-run`.
 
     Args:
@@ -69,15 +121,17 @@ def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> 
         data: What it would learn from.
         config: How.
         folder: Where the run would be; nothing is written.
+        cautions: Sentences that `cautions` has on it.
+        device: Where it computes; the best there is if left out.
 
     Yields:
-        Sentences on steps, memory, disk and time.
+        Sentences on steps, memory, disk and time, and then the cautions.
     """
     there = folder.absolute()
     while not there.exists():
         there = there.parent
     while_running, kept = estimate_disk(learner, config)
-    state = TrainingState(learner, config)
+    state = TrainingState(learner, config, device=device)
     seconds, began = [], time.perf_counter()
     for step in islice(train_steps(state, data, config), WARM + TRIED):
         loss = step.loss
@@ -86,9 +140,7 @@ def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> 
     each = sorted(seconds[min(WARM, len(seconds) - 1) :])[len(seconds[WARM:]) // 2]
     passes = config.steps * config.batch_size / len(data)
     yield f"steps: {config.steps} of {config.batch_size}, {passes:.1f} times {len(data)} images"
-    memory = peak_memory()
-    if torch.cuda.is_available():
-        memory = torch.cuda.max_memory_allocated()
+    memory = peak_device_memory(state.accelerator.device) or peak_memory()
     at_once = state.micro or config.batch_size // state.num_processes
     yield f"memory: {_format_bytes(memory)} so far, {at_once} samples at a time"
     free = _format_bytes(shutil.disk_usage(there).free)
@@ -97,6 +149,8 @@ def report_lines(learner: Learner, data: Data, config: Config, folder: Path) -> 
         f"time: about {timedelta(seconds=round(each * config.steps))} here, {each:.3f} s a step, "
         f"{config.batch_size / each:.0f} images a second; the loss is {loss:.4f}"
     )
+    for sentence in cautions:
+        yield f"take care: {sentence}"
 
 
 def _format_bytes(number: float) -> str:

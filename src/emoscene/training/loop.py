@@ -38,10 +38,11 @@ from emoscene.core.progress import defer_interrupts, progress_bar
 from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.diffusion.device import is_out_of_memory
+from emoscene.diffusion.device_choice import PINNED, empty_cache
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import apply_step, schedule_rate
-from emoscene.learning.precision import AsyncScalars, attention_kernel
+from emoscene.learning.precision import AsyncScalars, training_kernels
 from emoscene.training.dataloader import prefetch_batches
 from emoscene.training.state import Config, Step, TrainingState
 
@@ -80,15 +81,24 @@ def train_steps(
     slots = run_dir.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
     coming = prefetch_batches(
-        data, reads, todo, config.batch_size, config.seed, slots=slots, device=where, num_workers=config.num_workers
+        data,
+        reads,
+        todo,
+        config.batch_size,
+        config.seed,
+        slots=slots,
+        device=where,
+        num_workers=config.num_workers,
+        draw_ahead=state.learner.draw_ahead,
     )
     under_way: deque[Step] = deque()
-    late = LATE if where.type == "cuda" else 0
+    late = LATE if where.type in PINNED else 0
     began = time.perf_counter()
     for batch in coming:
         loss = _compute_gradient(state, batch, config, on_message)
         own = torch.stack([loss, torch.full_like(loss, float(asked()))])
         loss, stopping = _sum_over_processes(state, own).unbind()
+        _unscale_gradients(state)
         norm = clip_grad_norm_(state.learner.trainable.values(), config.max_grad_norm)
         finite = norm.isfinite() & loss.isfinite()
         lr = config.lr * schedule_rate(config.schedule, state.step, config.steps, config.warmup)
@@ -96,7 +106,7 @@ def train_steps(
             apply_step(optimizer, finite)
             optimizer.zero_grad()
             scheduler.step()
-        state.bad = torch.where(finite, 0.0, state.bad + 1)
+        state.bad = torch.where(finite, 0.0, state.bad + _is_bad(state, loss))
         state.step += 1
         _update_average(state, config, finite)
         figures = AsyncScalars(torch.stack([loss, norm, stopping, state.bad]))
@@ -140,8 +150,7 @@ def _compute_gradient(state: TrainingState, batch: Batch, config: Config, on_mes
                 ) from error
         size = state.micro = -(-size // 2)
         state.learner.zero_grad()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        empty_cache(state.accelerator.device)
         on_message(f"out of memory: {size} samples at a time from now on; the batch of {config.batch_size} stays")
     if state.num_processes > 1:
         _add_up_gradients(state)
@@ -165,13 +174,36 @@ def _accumulate(state: TrainingState, batch: Batch, size: int, whole: int) -> Te
     """The batch's part of the mean loss over `whole` samples, `size` at a time; its gradient is added up."""
     total = torch.zeros((), device=state.accelerator.device)
     for first in range(0, len(batch), size):
-        with state.learner.attach(), attention_kernel(state.accelerator.device):
+        with state.learner.attach(), training_kernels(state.accelerator.device):
             with state.accelerator.autocast():
                 losses = state.learner(batch.select(slice(first, first + size)))
             loss = losses.float().sum() / whole
-            loss.backward()
+            scaled = loss
+            if state.scaler is not None:
+                scaled = state.scaler.scale(loss)
+            scaled.backward()
         total += loss.detach()
     return total
+
+
+def _unscale_gradients(state: TrainingState) -> None:
+    """Take the loss's scale out of the gradients, and choose the next step's (Micikevicius et al. 2018).
+
+    What is not finite halves it, 2,000 finite steps double it. The optimizers learn of it by `apply_step`, not from the
+    scaler, whose `step` would wait for the answer where an optimizer is not fused.
+    """
+    if state.scaler is not None:
+        for optimizer in state.optimizers:
+            state.scaler.unscale_(optimizer)
+        state.scaler.update()
+
+
+def _is_bad(state: TrainingState, loss: Tensor) -> Tensor:
+    """Whether a step that was not finite tells of trouble []: not where the gradient overflowed by its scale alone."""
+    if state.scaler is None:
+        return torch.ones_like(loss)
+    next_scale = state.scaler.scale(torch.ones_like(loss))
+    return (~loss.isfinite() | (next_scale < 1)).float()
 
 
 def _sum_over_processes(state: TrainingState, values: Tensor) -> Tensor:
@@ -198,7 +230,7 @@ def _update_average(state: TrainingState, config: Config, finite: Tensor) -> Non
         names = list(state.average)
         now = state.learner.trainable
         # A CPU answers at once, and is quicker with a number; a GPU is not asked.
-        nearer = [finite * (1 - decay)] * len(names) if finite.is_cuda else bool(finite) * (1 - decay)
+        nearer = [finite * (1 - decay)] * len(names) if finite.device.type != "cpu" else bool(finite) * (1 - decay)
         torch._foreach_lerp_([state.average[n] for n in names], [now[n].data for n in names], nearer)
 
 
@@ -211,6 +243,7 @@ def run_training(
     resume: bool = False,
     callbacks: Callbacks = SILENT,
     about: Mapping[str, Any] | None = None,
+    device: torch.device | None = None,
 ) -> Learner:
     """Train with checkpoints.
 
@@ -223,6 +256,7 @@ def run_training(
         callbacks: Hear of messages and steps; `on_step_end` is called before the first step too, on every process, may
             end the run by saying True, and what it raises ends it where it stands.
         about: Whose run it is, which going on demands again.
+        device: Where it computes; the best there is if left out.
 
     Returns:
         The learner, with the weights of the best validation or the average.
@@ -232,7 +266,7 @@ def run_training(
         EmosceneError: Interrupted, the work saved; or the disk is full.
         TrainingDiverged: As `train_steps` does.
     """
-    state = TrainingState(learner, config, about)
+    state = TrainingState(learner, config, about, device)
     main = state.accelerator.is_main_process
     if main:
         checkpoints.remove_partial(folder)

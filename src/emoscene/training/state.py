@@ -40,7 +40,11 @@ class Config:
     weight_decay: float = option(0.01, "weight decay", span=(0.0, 1.0))
     max_grad_norm: float = option(1.0, "largest norm of the gradient", span=(1e-3, 1e3, "log"))
     ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 is none", span=(0.0, 0.99999))
-    precision: str = option("auto", "arithmetic: bf16 where the hardware gains by it", choices=("auto", "fp32", "bf16"))
+    precision: str = option(
+        "auto",
+        "arithmetic: bf16 where the hardware gains by it, fp16 on GPUs that have no bf16",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
     checkpointing: bool = option(False, "recompute the UNet's activations: a third more time, far less memory")
     compile: bool = option(False, "compile the UNet's blocks first, which pays in long runs on a GPU")
     seed: int = option(0, "of the order, the noise, the drop-outs")
@@ -52,8 +56,14 @@ class Config:
     )
     validate_every: int = option(250, "steps between two validations", span=(1, 1_000_000))
     patience: int = option(0, "validations without a better one after which it stops; 0 never", span=(0, 1000))
-    pictures_every: int = option(0, "steps between two sheets of images; 0 is none", span=(0, 1_000_000))
+    load_best_model_at_end: bool = option(True, "keep the weights of the best validation, not the last ones")
+    images_every: int = option(0, "steps between two sheets of images; 0 is none", span=(0, 1_000_000))
     report_to: str = option("", "where curves go: tensorboard, wandb, or another that Accelerate knows")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of the best validation are kept."""
+        return self.load_best_model_at_end or self.patience > 0
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,10 @@ class TrainingState:
         step: How many steps are done.
         average: The moving average of the weights by name; empty where `ema_decay` is 0.
         best: The weights of the best validation, if that is what is kept in the end; else empty.
+        lowest: `losses`, each image's at the validation whose mean was the lowest; empty where there is no best.
         optimizers: What moves the weights.
         schedulers: Their rates.
+        scaler: What scales the loss in fp16, so that small gradients do not vanish; None in other precisions.
         micro: Samples at a time within a process; 0 is all of them.
         bad: [], how many steps running were not finite.
         about: Whose run it is, which a checkpoint remembers.
@@ -101,19 +113,27 @@ class TrainingState:
         began: When the run would have begun, in seconds of a clock, had it never been interrupted.
     """
 
-    def __init__(self, learner: Learner, config: Config, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        config: Config,
+        about: Mapping[str, Any] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         """Begin a run at step 0, with the same weights on all processes.
 
         Args:
             learner: What trains.
             config: How.
             about: Whose run it is, such as the base's fingerprint; going on demands the same.
+            device: Where it computes; the best there is if left out.
 
         Raises:
             UsageError: A process would get less than a sample of a step, or the optimizer is not to be had.
         """
         self.step, self.micro, self.stopping, self.about = 0, config.micro_batch_size, False, dict(about or {})
-        self.accelerator = make_accelerator(config.precision, learner.models)
+        self.accelerator = make_accelerator(config.precision, learner.models, device)
+        self.scaler: torch.amp.GradScaler | None = self.accelerator.scaler
         if config.batch_size < self.accelerator.num_processes:
             raise UsageError(
                 f"batch_size={config.batch_size} is less than a sample for each process: "
@@ -131,6 +151,7 @@ class TrainingState:
         if config.ema_decay:
             self.average = {name: p.detach().clone() for name, p in learner.trainable.items()}
         self.best: dict[str, Tensor] = {}
+        self.lowest: dict[str, Tensor] = {}
         self.bad = torch.zeros((), device=self.accelerator.device)
         self.began = time.monotonic()
 
@@ -157,8 +178,10 @@ class TrainingState:
         moments, numbers = collect_state(self.optimizers, self.learner.trainable)
         parts = {"weights": self.learner.state_dict(), "average": self.average, "moments": moments}
         if self.best:
-            parts["best"] = self.best
+            parts |= {"best": self.best, "lowest": self.lowest}
         facts = {"about": self.about, "processes": self.num_processes, "seconds": self.seconds, "numbers": numbers}
+        if self.scaler is not None:
+            facts["scaler"] = self.scaler.state_dict()
         checkpoints.save_checkpoint(
             folder, self.step, parts, config.checkpoints_total_limit, **facts, config=configs.to_dict(config)
         )
@@ -191,8 +214,10 @@ class TrainingState:
         self.began -= about.get("seconds", 0.0)
         self.learner.load_state_dict(weights)
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
-        self.best = parts.get("best", {})
+        self.best, self.lowest = parts.get("best", {}), parts.get("lowest", {})
         restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        if self.scaler is not None and "scaler" in about:
+            self.scaler.load_state_dict(about["scaler"])
         self.schedulers = self._make_schedulers()
 
     def _make_schedulers(self) -> list[LambdaLR]:

@@ -33,27 +33,31 @@ from emoscene.core.images import contact_sheet
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.diffusion.base_spec import find_spec, locate_weights
+from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.device import (
     choose_precision,
-    choose_training_device,
     compile_unet,
     explain_full_memory,
     round_weights,
 )
+from emoscene.diffusion.device_choice import PINNED, check_dtype, choose_device, explain_choice, peak_device_memory
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.learning.learner import Learner
 from emoscene.learning.optimizers import check_optimizer
+from emoscene.learning.precision import join_processes
 from emoscene.methods.base import Method
 from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
+from emoscene.training.cautions import caution_data
+from emoscene.training.launcher import apply_launcher, read_launcher_device, remark_config_file
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
 
 UNSEEN = "selector"
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 NO_ROOM = (
     "out of memory with the base, the optimizer and a batch on the device: checkpointing=yes, precision=bf16, a "
     "smaller batch or a smaller learner takes less"
@@ -72,6 +76,7 @@ class TrainJob:
     backbone: DiffusionModel
     data: PreparedDataset
     callbacks: Callbacks
+    device: str | None = None  # as it was asked for; the base knows which it came to
 
     def make_learner(self) -> Learner:
         """Make the learner, its first weights a function of the seed.
@@ -89,6 +94,7 @@ def train(
     data: str | Path,
     out: str | Path,
     base: str = "mini",
+    device: str | None = None,
     resume: bool = False,
     dry_run: bool = False,
     yes: bool = False,
@@ -106,6 +112,7 @@ def train(
         data: A folder that `prepare` made.
         out: The artifact's folder.
         base: A base's name, a folder, a file or a hub id.
+        device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
         resume: Go on with a run that was stopped, exactly.
         dry_run: Say what it would take, by a few steps, and write nothing.
         yes: Make what the data lack for this learner, captions or EmotionCLIP's vectors, in a folder beside them; not
@@ -123,21 +130,33 @@ def train(
         TrainingDiverged: Loss or gradient stayed non-finite.
     """
     cls, out = find_learner(name), Path(out)
+    device = read_launcher_device(device)
+    place = choose_device(device)
     callbacks = Callbacks(on_message=on_message, on_step_end=on_step_end or ignore_event)
-    locate_weights(find_spec(base))  # what comes from the hub does so now: its architecture chooses the recipe
+    run_dir.read_manifest(data, "prepared")
+    check_base(base)  # of a model of the hub the configs are fetched: its architecture chooses the recipe
     config, own = configs.split_settings({**find_recipe(name, base), **settings}, Config(), cls.Config())
     check_optimizer(config.optimizer, config.lr)
-    PartialState(cpu=choose_training_device().type == "cpu")
+    config = apply_launcher(config)
+    choose_precision(config.precision, place)  # refuses what is not for this device
+    if config.precision != "auto":
+        check_dtype(PRECISIONS[config.precision], place, "precision={}")
+    remark_config_file(on_message)
+    join_processes(place)
     with explain_full_memory(NO_ROOM):
-        backbone = load_training_model(base, config, cls)
+        backbone = load_training_model(base, config, cls, place)
     whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
-    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks)
+    if "steps" not in settings:
+        config = dry_runs.suit_steps(config, len(prepared), on_message)
+    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
     check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
     if dry_run:
-        for line in dry_runs.report_lines(job.make_learner(), job.data, config, out):
+        unseen = find_unseen(prepared)
+        cautions = caution_data(config, len(prepared), min(config.validation_images, len(unseen or ())))
+        for line in dry_runs.report_lines(job.make_learner(), job.data, config, out, cautions, place):
             on_message(line)
         return out
     opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed, migrate_config=migrate)
@@ -156,14 +175,16 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     if resume and not checkpoints.list_checkpoints(saved):
         raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
     learner = job.make_learner()
-    where, on_message = choose_training_device(), job.callbacks.on_message
+    where, on_message = job.backbone.device, job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
-    on_message(
-        f"{job.name}: {config.steps} steps of {config.batch_size}, {kind} on {where.type}, {len(job.data)} images"
-    )
+    on_message(f"{job.name}: {config.steps} steps of {config.batch_size}, {len(job.data)} images")
+    asked_kind = None if config.precision == "auto" else kind
+    on_message(explain_choice("training", where, kind, job.device, asked_kind))
     dry_runs.check_disk_space(learner, config, out)
-    unseen = PreparedDataset(job.data.folder, UNSEEN) if UNSEEN in job.data.table.unique("role") else None
+    unseen = find_unseen(job.data)
     history = TrainingCallbacks(out, config, unseen, make_sheet_generator(job, learner, unseen), on_message)
+    if PartialState().is_main_process:
+        history.warn_of_data(len(job.data))
     base = recorded_base(saved, job.backbone) if resume else job.backbone.fingerprint
     cost: dict[str, float] = {"trainable": sum(p.numel() for p in learner.trainable.values())}
 
@@ -175,17 +196,36 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     callbacks = replace(job.callbacks, on_step=history.on_step, on_step_end=end_step)
     about = {"learner": job.name, "base": base}
     with explain_full_memory(NO_ROOM):
-        run_training(learner, job.data, config, saved, resume=resume, callbacks=callbacks, about=about)
+        run_training(learner, job.data, config, saved, resume=resume, callbacks=callbacks, about=about, device=where)
     history.close()
     if PartialState().is_main_process:
-        facts: dict[str, Any] = {"data": job.data.fingerprint}
+        about_data: dict[str, Any] = {"data": job.data.fingerprint}
         proof = learner.validate(unseen) if unseen else {}
         if proof:
-            facts["proof"] = proof
-        learners.save_learner(learner, job.name, out, job.backbone, **facts)
-        if where.type == "cuda":
-            cost["peak_gb"] = round(torch.cuda.max_memory_allocated(where) / 1e9, 2)
-        opened.finish(cost=cost, history=history.rows)
+            about_data["proof"] = proof
+        learners.save_learner(learner, job.name, out, job.backbone, **about_data)
+        facts: dict[str, Any] = {"cost": cost, "history": history.rows}
+        held = peak_device_memory(where)
+        if held is not None:
+            cost["peak_gb"] = round(held / 1e9, 2)
+        cautions = history.list_cautions()
+        if cautions:
+            facts["cautions"] = cautions
+        opened.finish(**facts)
+
+
+def find_unseen(data: PreparedDataset) -> PreparedDataset | None:
+    """Find the images that a run validates on.
+
+    Args:
+        data: What it learns from.
+
+    Returns:
+        The selector's images of the same folder; None where there are none.
+    """
+    if UNSEEN not in data.table.unique("role"):
+        return None
+    return PreparedDataset(data.folder, UNSEEN)
 
 
 def migrate_call(recorded: Mapping[str, Any], cls: type[Learner]) -> dict[str, Any]:
@@ -222,13 +262,18 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
     return base.fingerprint
 
 
-def load_training_model(base: str, config: Config, cls: type[Learner]) -> DiffusionModel:
-    """Load the base to train on it: rounded where it computes in bf16, compiled or checkpointed if asked.
+def load_training_model(
+    base: str, config: Config, cls: type[Learner], device: torch.device | None = None
+) -> DiffusionModel:
+    """Load the base to train on it: in the precision that it computes in, compiled or checkpointed if asked.
+
+    What training does not use stays in main memory, such as the autoencoder: latents are prepared.
 
     Args:
         base: A name, a folder, a file or a hub id.
         config: How it trains.
         cls: What trains.
+        device: Where it trains; the best there is if left out.
 
     Returns:
         The base, frozen, on the device of training.
@@ -236,15 +281,19 @@ def load_training_model(base: str, config: Config, cls: type[Learner]) -> Diffus
     Raises:
         UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
-    device = choose_training_device()
-    half = device.type == "cuda" and choose_precision(config.precision, device) == "bf16"
-    backbone = DiffusionModel.load(base, device, torch.bfloat16 if half else torch.float32)
+    device = device or choose_device()
     through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    dtype = torch.float32
+    if device.type != "cpu":
+        dtype = PRECISIONS[choose_precision(config.precision, device)]
+    backbone = DiffusionModel.load(base, device, dtype, cls.base_parts)
     if (config.checkpointing or config.compile) and not through_unet:
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
-    if device.type == "cuda":
+    if device.type in PINNED:
         backbone.unet.to(memory_format=torch.channels_last)
-    elif through_unet and choose_precision(config.precision, device, [backbone.unet]) == "bf16":
+    elif (
+        device.type == "cpu" and through_unet and choose_precision(config.precision, device, [backbone.unet]) == "bf16"
+    ):
         round_weights(backbone, torch.bfloat16)
     if config.checkpointing:
         backbone.enable_gradient_checkpointing()
@@ -316,13 +365,14 @@ def provide_data(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
             "and trains"
         )
-    given = _preparation_call(call, lacking)
+    given, place = _preparation_call(call, lacking), str(backbone.device)
     if trains:
-        given["emotion_clip"] = str(train("emotion_clip", data=data, out=clip, base=base, on_message=on_message))
+        vision = train("emotion_clip", data=data, out=clip, base=base, device=place, on_message=on_message)
+        given["emotion_clip"] = str(vision)
     if "captioner" in lacking:
         _check_captioner(data, there, base, backbone)
     on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
-    return prepare(out=ready, base=call["base"], on_message=on_message, **given)
+    return prepare(out=ready, base=call["base"], device=place, on_message=on_message, **given)
 
 
 def _list_lacking(cls: type[Learner], there: PreparedDataset) -> dict[str, str]:
@@ -377,10 +427,10 @@ def make_sheet_generator(
     Raises:
         UsageError: Sheets are asked for, and the learner generates no images.
     """
-    if not job.config.pictures_every:
+    if not job.config.images_every:
         return None
     if not isinstance(learner, Method):
-        raise UsageError(f"pictures_every: {job.name} generates no images; leave it out")
+        raise UsageError(f"images_every: {job.name} generates no images; leave it out")
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
     emotions: list[Any] = [None, *EMOTIONS]
@@ -423,7 +473,7 @@ def find_learner(name: str) -> type[Learner]:
 def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
     """Find the settings that suit a learner on a base, by the base's architecture.
 
-    A recipe is called NAME_FAMILY, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
+    A recipe is called NAME_ARCHITECTURE, such as `lora_mini`; a base of another architecture has Stable Diffusion's,
     `lora_sd15`.
 
     Args:
@@ -437,7 +487,7 @@ def find_recipe(name: str, base: str = "mini") -> dict[str, Any]:
         UsageError: Nobody knows the base.
     """
     known = registry.list_names("recipes")
-    for family in (find_spec(base).family, "sd15"):
-        if f"{name}_{family}" in known:
-            return registry.load_table("recipes", f"{name}_{family}")
+    for architecture in (find_spec(base).architecture, "sd15"):
+        if f"{name}_{architecture}" in known:
+            return registry.load_table("recipes", f"{name}_{architecture}")
     return {}

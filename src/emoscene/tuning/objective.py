@@ -24,6 +24,7 @@ from emoscene.core.config import Option, option
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
 from emoscene.core.setting_names import migrate_settings
 from emoscene.data.dataset import PreparedDataset
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import locate_model
 from emoscene.evaluation import judges as judge_loading
@@ -72,6 +73,8 @@ class TuningObjective:
             raise UsageError(f"tune searches methods, and {name} is none: give its settings to emoscene train {name}")
         if len(adapters) > 1 or any(learners.read_card(folder)["learner"] != name for folder in adapters):
             raise UsageError(f"--adapter is one folder that `emoscene train {name}` made")
+        run_dir.read_manifest(data, "prepared")
+        check_base(base)
         self.cls, self.backbone = cls, DiffusionModel.load(base)
         self.own = configs.list_options(cls.Config)
         self.late = {field.name for field in self.own if field.runtime}
@@ -153,7 +156,7 @@ class TuningObjective:
                 f"the base {self.backbone.name!r} has no EmotionCLIP to pick with: give one with --selector"
             )
         judge_loading.load_judges(self.backbone.name, judges)
-        places = [*map(Path, spec.judges.values()), *map(Path, judges)]
+        places = [*map(Path, spec.judges.values()), *map(judge_loading.locate_judge, judges)]
         check_disjoint(folder, places, self.cls.columns, self.selected)
         self.selector = Selector(folder, clip, choose_captions(self.selected, self.config.looks))
         self.mark = run_dir.fingerprint_folder(folder)

@@ -127,12 +127,12 @@ def load_selector(folder: Path) -> Encoder:
         raise UsageError(f"--selector {folder} is not there: give a folder that `emoscene train emotion_clip` made")
     if not (folder / learners.CARD).is_file() or learners.read_card(folder)["learner"] == "emotion_clip":
         return judge_loading.load_clip(folder)
-    found = learners.load_learner("encoders", folder, None)
-    if not isinstance(found, Judge) or found.labels != EMOTIONS:
+    selector = learners.load_learner("encoders", folder, None)
+    if not isinstance(selector, Judge) or selector.labels != EMOTIONS:
         raise UsageError(
             f"{folder} does not tell the eight emotions: a selector is an emotion_clip or a judge of emotion"
         )
-    return found
+    return selector
 
 
 def check_disjoint(selector: Path, judges: Sequence[Path], reads: Sequence[str], data: PreparedDataset) -> None:
@@ -178,7 +178,9 @@ def choose_captions(data: PreparedDataset, count: int) -> list[str]:
     for caption, scene in zip(rows["caption"], rows["scene"], strict=True):
         scenes.setdefault(scene, []).append(caption)
     turns = chain.from_iterable(zip_longest(*scenes.values()))
-    found = list(dict.fromkeys(caption for caption in turns if caption))
-    if len(found) < max(count, 2):
-        raise UsageError(f"{data.folder} has {len(found)} captions for the selector, and looks={count}: prepare more")
-    return found[:count]
+    captions = list(dict.fromkeys(caption for caption in turns if caption))
+    if len(captions) < max(count, 2):
+        raise UsageError(
+            f"{data.folder} has {len(captions)} captions for the selector, and looks={count}: prepare more"
+        )
+    return captions[:count]

@@ -27,10 +27,9 @@ from typing import Any
 
 from emoscene.core import run_dir
 from emoscene.core.config import Option
-from emoscene.core.errors import UsageError
 from emoscene.core.migration import check_search
-from emoscene.core.processes import count_processes
-from emoscene.evaluation.generate import PROMPTS, Prompt, load_prompts, parse_seeds
+from emoscene.core.processes import check_single
+from emoscene.evaluation.generate import Prompt, default_prompts, load_prompts, parse_seeds
 from emoscene.tuning import studies
 from emoscene.tuning.final import FinalEvaluation, conclude_study
 from emoscene.tuning.objective import TuningObjective
@@ -49,7 +48,7 @@ def tune(
     adapter: Folders = None,
     selector: str | Path | None = None,
     judge: Folders = None,
-    prompts: str | Path | Sequence[Prompt] = PROMPTS,
+    prompts: str | Path | Sequence[Prompt] | None = None,
     seeds: str | Sequence[int] = "0:4",
     on_message: Callable[[str], None] = print,
     **settings: Any,
@@ -88,9 +87,9 @@ def tune(
         >>> tune("lora", data="prepared", out="runs/tuned", trials=12, lr="1e-4..1e-2")
         PosixPath('runs/tuned')
     """
-    if count_processes() > 1:
-        raise UsageError("tune runs in single processes: call it once for each worker, with the same words")
-    out, jury = Path(out), FinalEvaluation(run_dir.as_list(judge), load_prompts(prompts), parse_seeds(seeds))
+    check_single("tune", "call it once for each worker, with the same words")
+    asked = load_prompts(prompts or default_prompts(base))
+    out, jury = Path(out), FinalEvaluation(run_dir.as_list(judge), asked, parse_seeds(seeds))
     url = storage or f"sqlite:///{out.resolve()}/study.db"
     with studies.check_storage(url):
         bench = TuningObjective(

@@ -38,6 +38,7 @@ class _Room(ModuleType):
         host: str = "127.0.0.1",
         port: int = 7860,
         password: str | None = None,
+        password_file: str | Path | None = None,
         base: str = "mini",
         adapter: str | Path | Sequence[str | Path] | None = None,
         judge: Sequence[str] = (),
@@ -53,12 +54,13 @@ class _Room(ModuleType):
             host: The address to listen on; the default is reached from this machine alone.
             port: 0 to 65535, where 0 is any free port.
             password: Of the user `emoscene`; required where other machines reach `host`.
+            password_file: A file whose first line is the password, which then stands in no list of processes.
             base: A name that `emoscene ls bases` lists, a folder, a file or a hub id.
             adapter: Folders that `train` made.
             judge: More judges: folders that `train` made, or hub ids.
             screen: Whether the base's safety checker looks at images, where the base has one.
-            device: `cpu`, `cuda`, `mps`; the best one here, if left out.
-            dtype: `float32`, `float16`, `bfloat16`; the device's own, if left out.
+            device: `cuda`, `cuda:1`, `xpu`, `mps` or `cpu`; the best there is if left out.
+            dtype: `float32`, `float16` or `bfloat16`; half on an accelerator and single on a CPU if left out.
             allow_host: More names by which the page may be asked, such as a proxy's.
             on_message: Takes each sentence for whoever runs the page.
 
@@ -68,18 +70,20 @@ class _Room(ModuleType):
         """
         if find_spec("gradio") is None:
             raise missing_extra("web")
-        if password is not None and not password.strip():
-            raise UsageError("--password is empty, and would keep nobody out: give one, or leave it out")
+        password = read_password(password, password_file)
         listener = _bind_socket(host, port)
         address, port = listener.getsockname()[:2]
         hosts = import_module("emoscene.web.allowed_hosts")
         if password is None and not hosts.is_loopback(address):
             listener.close()
-            raise UsageError(f"others would reach {address} without a password: give --password, or leave --host out")
+            raise UsageError(
+                f"others would reach {address} without a password: give --password-file or --password, or leave --host "
+                "out"
+            )
         with listener, TemporaryDirectory(prefix="emoscene-web-") as folder:
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             session = import_module("emoscene.web.session").Session(base, adapter, judge, screen, device, dtype)
-            for remark in session.remarks:
+            for remark in [session.where, *session.remarks]:
                 on_message(remark)
             names = hosts.AllowedHosts.of(host, address, as_list(allow_host))
             app = import_module("emoscene.web.request_filter").mount_page(session, password, names, on_message)
@@ -87,6 +91,33 @@ class _Room(ModuleType):
                 host = f"[{host}]"
             on_message(f"http://{host}:{port}  (Ctrl-C ends it)")
             import_module("emoscene.web.server").serve_page(app, listener)
+
+
+def read_password(password: str | None, file: str | Path | None) -> str | None:
+    """Read the password of the page.
+
+    Args:
+        password: The password itself.
+        file: A file whose first line it is.
+
+    Returns:
+        The password; None where neither was given.
+
+    Raises:
+        UsageError: Both were given, the password is empty, or the file cannot be read.
+    """
+    if password is not None and file is not None:
+        raise UsageError("--password and --password-file both say the password: leave one of them out")
+    option = "--password"
+    if file is not None:
+        option = f"--password-file {file}"
+        try:
+            password = Path(file).read_text(encoding="utf8").partition("\n")[0].strip()
+        except (OSError, UnicodeError) as error:
+            raise UsageError(f"--password-file {file} cannot be read ({error}): give a text file") from error
+    if password is not None and not password.strip():
+        raise UsageError(f"{option} is empty, and would keep nobody out: give one, or leave it out")
+    return password
 
 
 def _bind_socket(host: str, port: int) -> socket.socket:

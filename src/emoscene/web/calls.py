@@ -23,6 +23,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest, read_number
+from emoscene.core.run_dir import as_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.core.templates import render
 from emoscene.web import form
@@ -120,16 +121,16 @@ def read_form(values: Sequence[Any]) -> GenerationRequest:
     return form.read_request(fields | {"method": join_methods(fields["method"])})
 
 
-def join_methods(names: Sequence[str] | None) -> str:
+def join_methods(names: str | Sequence[str] | None) -> str:
     """Write chosen methods as one word.
 
     Args:
-        names: One, two, or none.
+        names: One, two, or none; a program may send one as text.
 
     Returns:
         Such as `lora+guidance`; `none` for none.
     """
-    return "+".join(names or []) or "none"
+    return "+".join(as_list(names)) or "none"
 
 
 def progress_html(share: float, words: str) -> str:
@@ -320,7 +321,13 @@ def make_edit(session: Session) -> Callable[..., Iterator[Any]]:
     """
 
     def edit(
-        file: str, prompt: str, emotion: str, strength: float, emotion_scale: float, method: list[str], seed: float
+        file: str,
+        prompt: str,
+        emotion: str,
+        strength: float,
+        emotion_scale: float,
+        method: str | list[str] | None,
+        seed: float,
     ) -> Iterator[Any]:
         with plain_errors(file):
             fields = {"prompt": prompt, "emotion": emotion, "emotion_scale": emotion_scale, "strength": strength}

@@ -6,7 +6,8 @@ at most as much as `MAX_IMAGES` images of the base's own size at `STEPS` steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from PIL import Image
@@ -22,6 +23,7 @@ MAX_CHARACTERS = 1000  # of a prompt
 MAX_IMAGES, STEPS = 32, 25  # what one call may cost: so many images of the base's own size, at so many steps
 UPLOADS = 12  # images uploaded at once
 SIDE = 1024  # pixels; a larger upload is scaled down to it
+REDUCED = f"this page works with {SIDE} pixels a side: `emoscene generate --image` returns an image at its own size"
 MAX_METHODS = 2  # combined in one image
 TEXT = {"prompt", "negative_prompt", "emotion"}
 FIELDS = tuple(list_parameters(WEB))
@@ -71,12 +73,17 @@ def check_cost(request: GenerationRequest, base_size: int) -> None:
     _refuse_above(request.num_images_per_prompt * width * height * request.num_inference_steps, base_size)
 
 
-def check_budget(rows: Sequence[GenerationParams], base_size: int) -> list[GenerationParams]:
+def check_budget(
+    rows: Sequence[GenerationParams],
+    base_size: int,
+    working_size: Callable[[GenerationParams], tuple[int, int]] = attrgetter("size"),
+) -> list[GenerationParams]:
     """Refuse planned images that together cost more than one call may.
 
     Args:
         rows: The planned images.
         base_size: The side of the base's own images, in pixels.
+        working_size: Tells the width and height at which a row is worked on.
 
     Returns:
         The planned images.
@@ -86,7 +93,8 @@ def check_budget(rows: Sequence[GenerationParams], base_size: int) -> list[Gener
     """
     pixel_steps = 0
     for row in rows:
-        pixel_steps += row.width * row.height * row.num_inference_steps
+        width, height = working_size(row)
+        pixel_steps += width * height * row.num_inference_steps
     _refuse_above(pixel_steps, base_size)
     return list(rows)
 
@@ -117,7 +125,7 @@ def open_uploads(files: Sequence[str]) -> list[Image.Image]:
         raise UsageError(f"{len(files)} images are too many: {UPLOADS} at once")
     images = []
     for file in files:
-        image = open_image(file)
+        image = open_image(file, enough=SIDE)
         image.thumbnail((SIDE, SIDE))
         images.append(image)
     return images

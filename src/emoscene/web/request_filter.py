@@ -30,7 +30,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from emoscene.core.images import MAX_MEGABYTES
+from emoscene.core.image_files import MAX_MEGABYTES
 from emoscene.web.allowed_hosts import AllowedHosts
 from emoscene.web.login_brake import LoginBrake, client_key
 from emoscene.web.page import STYLE, THEME, build_page

@@ -25,21 +25,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, is_rendered
 from emoscene.core.images import PAPER, contact_sheet, name_files
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
-from emoscene.diffusion.device import load_model
+from emoscene.diffusion.device import explain_base, load_model
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.judges import load_judges, name_miniature
-from emoscene.learning import learner as learners
+from emoscene.pipeline.adapters import check_call, folders_by_method
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.image_inputs import num_steps_run
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.web.form import check_budget, check_cost, open_uploads
+from emoscene.web.form import REDUCED, SIDE, check_budget, check_cost, open_uploads
 from emoscene.web.safety_filter import SafetyFilter
 
 PREVIEW_SIDE = 32  # latents a side that a preview is decoded from
@@ -108,8 +107,10 @@ class Session:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
+        check_call(base, adapter=adapter)
         self.base = load_model(base, device, dtype)
-        self.adapters = {learners.read_card(Path(folder))["learner"]: folder for folder in run_dir.as_list(adapter)}
+        self.where = explain_base(self.base, device, dtype)
+        self.adapters = {name: str(folder) for name, folder in folders_by_method(adapter).items()}
         self.methods = tuple(dict.fromkeys([*self.adapters, *self.base.spec.adapters, "prompt", "none"]))
         self.more_judges = tuple(judge)
         self.screen = SafetyFilter(self.base, screen)
@@ -147,12 +148,14 @@ class Session:
             if name not in self.methods:
                 raise unknown_name("method", name, self.methods)
         with self.lock:
-            if method not in self.pipes:
+            pipe = self.pipes.pop(method, None)
+            if pipe is None:
                 adapters = [folder for name, folder in self.adapters.items() if name in names]
-                self.pipes[method] = load(self.base, method=method, adapter=adapters)
+                pipe = load(self.base, method=method, adapter=adapters)
+            self.pipes[method] = pipe  # the last; the first is the least recently used
             while len(self.pipes) > MAX_PIPELINES:
                 del self.pipes[next(iter(self.pipes))]
-            return self.pipes[method]
+            return pipe
 
     def plan(self, request: GenerationRequest) -> list[GenerationParams]:
         """Plan the images that a request means.
@@ -167,8 +170,9 @@ class Session:
             UsageError: Where they cost more than one call may, and for a method that this session does not have.
         """
         check_cost(request, self.base.default_size)
-        planned = self.pipe(request.method or "none").plan_request(request)
-        return check_budget(name_files(planned), self.base.default_size)
+        pipe = self.pipe(request.method or "none")
+        planned = name_files(pipe.plan_request(request))
+        return check_budget(planned, self.base.default_size, pipe.image_inputs.working_size)
 
     def generate(self, request: GenerationRequest) -> Iterator[View]:
         """Generate the images of a request.
@@ -221,6 +225,8 @@ class Session:
         rows = self.plan(replace(request, num_images_per_prompt=1, image=image))
         inputs = self.pipe(rows[0].method).image_inputs
         cautions = tuple(inputs.cautions(rows[0], str(request.prompt)))
+        if max(image.size) == SIDE:
+            cautions += (REDUCED,)
         return image.resize(rows[0].size, Image.Resampling.LANCZOS), self._edit_views(rows, cautions)
 
     def _edit_views(self, rows: list[GenerationParams], cautions: tuple[str, ...]) -> Iterator[View]:

@@ -18,19 +18,20 @@ from typing import IO, Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from emoscene.core.images import MAX_MEGABYTES
+from emoscene.core.image_files import MAX_MEGABYTES
 from emoscene.web.form import UPLOADS
 
 Message = MutableMapping[str, Any]
 Ask = Callable[[], Awaitable[Message]]
 
-UPLOAD_BYTES = UPLOADS * MAX_MEGABYTES * 2**20 + 2**16
+UPLOAD_MEGABYTES = 4 * MAX_MEGABYTES  # of all files of one request
+UPLOAD_BYTES = UPLOAD_MEGABYTES * 2**20 + 2**16
 FOLDER_BYTES = 2 * 2**30  # of the temporary folder, uploads in progress included
 SILENCE = 20.0  # seconds without a byte, after which a client is disconnected
 SECONDS = 900.0  # of a whole upload
 PIECE = 2**16
 DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0  # that are read of a request after its refusal
-TOO_MUCH = f"that is too much: {UPLOADS} images of {MAX_MEGABYTES} MB at once"
+TOO_MUCH = f"that is too much: {UPLOADS} images of {MAX_MEGABYTES} MB, and {UPLOAD_MEGABYTES} MB at once"
 
 
 class Refused(Exception):

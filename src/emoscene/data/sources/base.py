@@ -3,8 +3,8 @@
 Preparing numbers the images 0 .. len - 1 and asks for some of them, in any process, again after a crash: so a
 source is a function of (root, config, number), with no state of its own. It is asked twice:
 
-    survey     first pass: a `ImageNote` of every image, its labels, whether it is sound, what it is like
-    pictures   second pass: those that the plan took, at the wanted size
+    survey        first pass: a `ImageNote` of every image, its labels, whether it is sound, what it is like
+    read_images   second pass: those that the plan took, at the wanted size
 
 What it lists (`rows_listed`) is part of the call, and its files (`paths`) are compared with the notes when the same
 call continues: see `listing`. One bad file costs one image at most; the reason is that of an `ImageRefused`.
@@ -36,21 +36,22 @@ from PIL import Image
 from emoscene.core import run_dir
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.image_files import ImageRefused, check_bytes
 from emoscene.core.image_origin import is_rendered
-from emoscene.core.images import MAX_MEGABYTES
 from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
-from emoscene.data.aspect_buckets import crop_to_bucket
+from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
 from emoscene.data.duplicates import perceptual_hash
-from emoscene.data.image_checks import ImageRefused, open_checked
-from emoscene.data.notes import ImageNote
+from emoscene.data.image_checks import open_checked
+from emoscene.data.notes import PANORAMA, ImageNote
 from emoscene.data.records import Record
 
 S = TypeVar("S")
 T = TypeVar("T")
 TOGETHER = 32  # images under way at once, a batch of the networks
 STEM = 100  # bytes of an id that are the path's own
+LEAST_KEPT = 0.5  # share of an image below which the cut to a size is said
 
 
 class Source(ABC):
@@ -90,7 +91,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
+    def read_images(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """Load images (second pass).
 
         Args:
@@ -125,6 +126,14 @@ class Source(ABC):
             The paths; nothing for a source without files.
         """
         return iter(())
+
+    def unused_files(self) -> list[Path]:
+        """List the files that lie among the images and are neither images nor their words.
+
+        Returns:
+            The paths; nothing for a source that a list names every file of.
+        """
+        return []
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,7 @@ class FileSource(Source):
         return self._map_threads(self._survey_one, numbers)
 
     @final
-    def pictures(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
+    def read_images(self, numbers: Sequence[int]) -> Iterator[tuple[Record, Image.Image]]:
         """The middle of each image, in the nearest of `sizes`."""
         return self._map_threads(self._load_one, numbers)
 
@@ -200,7 +209,9 @@ class FileSource(Source):
             note = ImageNote(number, record.id, entry.origin, record.weights, record.scene, entry.split)
             note = replace(note, words=digest_words(record))
             data = self.read_bytes(number)
-            image, mended = open_checked(data, entry.origin)
+            image, mended = open_checked(data, entry.origin, self._enough())
+            if share_kept(image.size, self.sizes) < LEAST_KEPT:
+                mended = (*mended, PANORAMA)
         except ImageRefused as error:
             return replace(note, reason=escape_unprintable(str(error)))
         except OSError as error:
@@ -220,7 +231,7 @@ class FileSource(Source):
         try:
             entry = self._entry(number)
             origin, data = entry.origin, self.read_bytes(number)
-            image, _ = open_checked(data, origin)
+            image, _ = open_checked(data, origin, self._enough())
         except (ImageRefused, OSError) as error:
             reason = escape_unprintable(str(error))
             raise EmosceneError(
@@ -232,6 +243,10 @@ class FileSource(Source):
                 f"{origin} has changed since it was checked: prepare into a new folder, from files that stay"
             )
         return entry.record, crop_to_bucket(image, self.sizes)
+
+    def _enough(self) -> int:
+        """The side in pixels at which any image suffices."""
+        return max(max(size) for size in self.sizes)
 
     def _entry(self, number: int) -> Entry:
         """What the set says of this image, in text that every file and every terminal can hold."""
@@ -329,8 +344,7 @@ def read_file(root: Path, path: str) -> bytes:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise ImageRefused("it is no regular file")
-        if about.st_size > MAX_MEGABYTES * 2**20:
-            raise ImageRefused(f"it is larger than {MAX_MEGABYTES} MB")
+        check_bytes(about.st_size)
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -416,14 +430,14 @@ def unique_ids(stems: Sequence[str], paths: Sequence[str]) -> list[str]:
     plain = [re.sub(r"[^\w.-]", "_", stem) for stem in stems]
     keys = [unicodedata.normalize("NFC", name).casefold() for name in plain]
     counts = Counter(keys)
-    found: list[str] = []
+    ids: list[str] = []
     for path, name, key in zip(paths, plain, keys, strict=True):
         encoded = name.encode()
         if counts[key] > 1 or len(encoded) > STEM:
             digest = hashlib.sha256(path.encode("utf8", "surrogatepass")).hexdigest()[:12]
             name = f"{encoded[:STEM].decode(errors='ignore')}-{digest}"
-        found.append(name)
-    return found
+        ids.append(name)
+    return ids
 
 
 def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:

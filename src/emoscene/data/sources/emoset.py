@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
 from emoscene.core.run_dir import parse_json
 from emoscene.data.captions import describe_attributes
-from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
     Entry,
@@ -111,16 +111,16 @@ def _read_label_numbers(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     about = _read_json(path)
-    found = None
+    labels = None
     if isinstance(about, dict):
         about = about.get("emotion", about)
     if isinstance(about, dict):
-        found = about.get("idx2label")
-    if not isinstance(found, dict):
+        labels = about.get("idx2label")
+    if not isinstance(labels, dict):
         raise UsageError(f"{path} does not say its labels (idx2label of emotion): put EmoSet's own file there")
-    for name in found.values():
+    for name in labels.values():
         weights_of_label(name, str(path))
-    return {str(number): str(name) for number, name in found.items()}
+    return {str(number): str(name) for number, name in labels.items()}
 
 
 def _read_attributes(root: Path, path: str) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from pyarrow import parquet
 
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
 from emoscene.core.taxonomy import Weights
-from emoscene.data.image_checks import ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, weights_of_any
 from emoscene.data.splits import official_split
@@ -175,13 +175,15 @@ class Parquet:
         Raises:
             UsageError: There is no such column.
         """
-        there = self.file.schema_arrow.names
-        if named and named not in there:
-            raise UsageError(f"{self.path} has no column {named!r}: it has {', '.join(there)}")
-        found = named or next((name for name in ROLES[key] if name in there), "")
-        if not found and key != "caption":
-            raise UsageError(f"{self.path} has no column {ROLES[key][0]!r}: say {key}=NAME, one of {', '.join(there)}")
-        return found
+        columns = self.file.schema_arrow.names
+        if named and named not in columns:
+            raise UsageError(f"{self.path} has no column {named!r}: it has {', '.join(columns)}")
+        column = named or next((name for name in ROLES[key] if name in columns), "")
+        if not column and key != "caption":
+            raise UsageError(
+                f"{self.path} has no column {ROLES[key][0]!r}: say {key}=NAME, one of {', '.join(columns)}"
+            )
+        return column
 
     def label_names(self, column: str) -> tuple[str, ...]:
         """Read the names of a `ClassLabel`'s numbers, as `datasets` keeps them in the file.
@@ -229,12 +231,12 @@ def _remote_files(name: str, revision: str) -> tuple[list[Parquet], str]:
     try:
         commit = HfApi().dataset_info(name, revision=revision or None).sha or revision
         system = HfFileSystem()
-        found: Sequence[str] = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
-        if not found:
+        paths: Sequence[str] = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
+        if not paths:
             commit = HfApi().dataset_info(name, revision=CONVERTED).sha or CONVERTED
-            found = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
+            paths = sorted(system.glob(f"datasets/{name}@{commit}/**.parquet"))
         files = []
-        for path in found:
+        for path in paths:
             files.append(Parquet(path, system.open(path), _split_of_file(path.partition("@")[2])))
         return files, commit
     except (HfHubHTTPError, OSError) as error:

@@ -2,6 +2,7 @@
 
     ROOT/awe/*.jpg  ROOT/fear/*.png           or with a split above: ROOT/train/awe/*.jpg
     ROOT/awe/1.txt                            the caption of 1.jpg, as other trainers keep it
+    ROOT/awe/caption.txt                      the caption of those images in awe/ that have none of their own
     ROOT/metadata.jsonl                       {"file_name": "awe/1.png", "label": "awe", "caption": "..."}
 
 A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`). A number is not an emotion until
@@ -22,8 +23,8 @@ from pyarrow import parquet
 from emoscene.core import run_dir
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.image_files import IMAGE_ENDINGS, ImageRefused
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.data.image_checks import ENDINGS, ImageRefused
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
     Entry,
@@ -41,7 +42,7 @@ from emoscene.data.splits import official_split
 SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
-IMAGE_SUFFIXES = frozenset().union(*ENDINGS.values())
+FOLDER_TEXT = "caption.txt"
 ROLES = {"file_name": ("file_name", "file", "image"), "label": ("label", "emotion"), "caption": ("caption", "text")}
 
 
@@ -64,6 +65,7 @@ class ImageFolder(FileSource):
         lists: list[Path] = []
         for name in METADATA:
             lists += filter(self._is_list, self.folder.rglob(name))
+        self.lists = lists
         self.rows: list[dict[str, Any]] = []
         for path in sorted(lists):
             self.rows += self._read_listing(path)
@@ -114,6 +116,16 @@ class ImageFolder(FileSource):
             if row.get("text_file"):
                 yield self.folder / row["text_file"]
 
+    def unused_files(self) -> list[Path]:
+        """Whatever else lies below the root, without hidden files."""
+        used = {*self.lists, *self.paths()}
+        unused = []
+        for path in sorted(self.folder.rglob("*")):
+            is_hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
+            if path not in used and not is_hidden and path.is_file():
+                unused.append(path)
+        return unused
+
     def _is_list(self, path: Path) -> bool:
         """Whether metadata lie there. Raises UsageError for a link that leaves the folder."""
         try:
@@ -126,15 +138,15 @@ class ImageFolder(FileSource):
         for folder, split in _class_folders(self.folder):
             weights = weights_of_label(folder.name, f"the folder {folder}")
             files = sorted(path for path in folder.rglob("*") if not path.is_dir())
-            found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+            found = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
             if not found:
                 raise UsageError(f"{folder} holds no image: fill it, or take the folder away")
             texts = {path for path in files if path.suffix == ".txt"}
             for path in found:
-                beside = path.with_suffix(".txt")
                 text_file = ""
-                if beside in texts:
-                    text_file = beside.relative_to(self.folder).as_posix()
+                for text in (path.with_suffix(".txt"), path.with_name(FOLDER_TEXT)):
+                    if text in texts and not text_file:
+                        text_file = text.relative_to(self.folder).as_posix()
                 yield {
                     "file_name": path.relative_to(self.folder).as_posix(),
                     "weights": weights,

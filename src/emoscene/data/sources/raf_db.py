@@ -51,9 +51,9 @@ class RAFDB(FileSource):
         self.said = {name: getattr(config, name) or EKMAN[name] or OUT for name in LABELS.values()}
         self.rules = {name: _parse_rule(text.strip()) for name, text in self.said.items()}
         self.folder = require_root(root, WHAT)
-        found = _find_images(self.folder)
-        self.counts = Counter(label for _, label in found)
-        self.rows = [(path, label) for path, label in found if self.rules[label] is not None]
+        listed = _find_images(self.folder)
+        self.counts = Counter(label for _, label in listed)
+        self.rows = [(path, label) for path, label in listed if self.rules[label] is not None]
         if not self.rows:
             raise UsageError(f"the rules leave no image of {root}: say what becomes of a label, as in neutral=neutral")
         self.files: list[str] = []
@@ -140,7 +140,7 @@ def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
     place, ending = "Image/original", ".jpg"
     if aligned:
         place, ending = "Image/aligned", "_aligned.jpg"
-    found = []
+    listed = []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -152,12 +152,12 @@ def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
         stem = Path(name.strip()).name.removesuffix(".jpg")
         if label not in LABELS or not stem:
             raise UsageError(f"{path}, line {number} is not a name and a label from 1 to 7: mend the list")
-        found.append((folder / place / f"{stem}{ending}", LABELS[label]))
-    return found
+        listed.append((folder / place / f"{stem}{ending}", LABELS[label]))
+    return listed
 
 
 def _scan_folders(root: Path) -> list[tuple[Path, str]]:
-    found = []
+    images = []
     folders = [path for path in [*(root / "train").glob("*"), *(root / "test").glob("*")] if path.is_dir()]
     for folder in sorted(folders):
         if folder.name not in LABELS:
@@ -165,5 +165,5 @@ def _scan_folders(root: Path) -> list[tuple[Path, str]]:
         inside = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
         if not inside:
             raise UsageError(f"{folder} holds no image: fill it, or take the folder away")
-        found += [(path, LABELS[folder.name]) for path in inside]
-    return found
+        images += [(path, LABELS[folder.name]) for path in inside]
+    return images

@@ -29,8 +29,8 @@ def alignment(made: Predictions, real: Predictions | None = None, draws: int = 1
     if not made.vectors.size or not made.texts.size:
         return {}
     require_images("the alignment with the words", 1, made.vectors, made.texts)
-    told = alignment_scores(made.vectors, made.texts)
-    return {"alignment": measure(mean_statistic(told), made, draws, by=made.clip)}
+    scores = alignment_scores(made.vectors, made.texts)
+    return {"alignment": measure(mean_statistic(scores), made, draws, by=made.clip)}
 
 
 def alignment_scores(vectors: Array, texts: Array) -> Array:

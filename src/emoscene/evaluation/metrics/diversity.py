@@ -35,11 +35,11 @@ def diversity(made: Predictions, real: Predictions | None = None, draws: int = 2
         raise NotMeasurable("diversity needs 2 images of one emotion and there are none: give more prompts or seeds")
     by = made.space or made.by
     drawn = resample(diversity_statistic(made.features, made.asked), made.prompt, made.seed, draws)
-    found = {"diversity": summarize_draws(drawn, made, by, centred=True)}
+    values = {"diversity": summarize_draws(drawn, made, by, centred=True)}
     if real is not None:
         theirs = diversity_statistic(real.features, real.asked)(np.ones((1, len(real))))
-        found["diversity_share"] = summarize_draws(drawn / theirs, made, by, centred=True)
-    return found
+        values["diversity_share"] = summarize_draws(drawn / theirs, made, by, centred=True)
+    return values
 
 
 def diversity_statistic(features: Array, asked: Array) -> WeightedValues:
@@ -69,5 +69,5 @@ def pairwise_distances(one: Array, other: Array) -> Array:
     Returns:
         Distances [N, M].
     """
-    found = squared_distances(one, other)
-    return np.asarray(np.sqrt(found, out=found))
+    squared = squared_distances(one, other)
+    return np.asarray(np.sqrt(squared, out=squared))

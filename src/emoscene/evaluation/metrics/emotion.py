@@ -41,15 +41,15 @@ def emotion(made: Predictions, real: Predictions | None = None, draws: int = 100
     require_images("the judged emotion", 1, made.likely[made.asked >= 0])
     hit, likely = hits(made.likely, made.asked), asked_probability(made.likely, made.asked)
     asked, chance = (made.asked >= 0).astype(float), hits(made.likely, shuffle_labels(made.asked))
-    found = {
+    values = {
         "emotion_accuracy": measure_share(hit, asked, made),
         "probability": measure_mean(likely, asked, made, draws),
         "shuffled": measure_share(chance, asked, made),
     }
     if real is not None:
         right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
-        found["ceiling"] = measure_share(right, labelled, real)
-    return found
+        values["ceiling"] = measure_share(right, labelled, real)
+    return values
 
 
 def shuffle_labels(asked: Array, start: int = 0) -> Array:

@@ -39,14 +39,14 @@ def semantics(made: Predictions, real: Predictions | None = None, draws: int = 5
     Raises:
         EmosceneError: Predictions are not finite.
     """
-    found = {}
+    values = {}
     if made.scene.size:
         require_images("clarity", 1, made.scene)
         name, by, clear = "scene_clarity", made.scene_by, made.scene.max(1)
         if made.objects.size:
             name, by = "sem_c", f"{made.scene_by} and {made.object_by}"
             clear = np.maximum(clear, made.objects.max(1))
-        found[name] = measure(mean_statistic(clear), made, draws, by=by)
+        values[name] = measure(mean_statistic(clear), made, draws, by=by)
     if made.vectors.size:
         require_images("semantic diversity", 2, made.vectors)
         vectors = normalize_rows(made.vectors)
@@ -55,8 +55,8 @@ def semantics(made: Predictions, real: Predictions | None = None, draws: int = 5
             return sum_cosine_distances(vectors[members], weights)
 
         drawn = resample(mean_within_emotion(made.asked, sum_members), made.prompt, made.seed, draws)
-        found["sem_d"] = summarize_draws(drawn, made, made.clip or made.by, centred=True)
-    return found
+        values["sem_d"] = summarize_draws(drawn, made, made.clip or made.by, centred=True)
+    return values
 
 
 def sum_cosine_distances(vectors: Array, weights: Array) -> Array:

@@ -54,15 +54,15 @@ def sharpness(made: Predictions, real: Predictions | None = None, draws: int = 1
             "take them away"
         )
     require_images("sharpness", 1, made.spectrum, made.gradient)
-    found = {"gradient": measure(lambda w: weighted_mean(made.gradient, w), made, draws)}
+    values = {"gradient": measure(lambda w: weighted_mean(made.gradient, w), made, draws)}
     if real is not None:
         sharp = float(real.gradient.mean())
         ours, theirs = match_spectra([made.spectrum, real.spectrum])
         power = theirs.mean(0)
-        found["gradient_ratio"] = measure(lambda w: weighted_mean(made.gradient, w) / sharp, made, draws)
+        values["gradient_ratio"] = measure(lambda w: weighted_mean(made.gradient, w) / sharp, made, draws)
         gaps = resample(lambda weights: spectrum_gap(ours, power, weights), made.prompt, made.seed, draws)
-        found["spectrum_db"] = summarize_draws(gaps, made, made.by, centred=True)
-    return found
+        values["spectrum_db"] = summarize_draws(gaps, made, made.by, centred=True)
+    return values
 
 
 def match_spectra(spectra: Sequence[Array]) -> list[Array]:

@@ -1,4 +1,4 @@
-"""kohya's scripts and ComfyUI: one LoRA, and an embedding an emotion.
+"""kohya's scripts: one LoRA, and an embedding an emotion.
 
 The files and their keys are those of `exports.lora_files`, all in one folder.
 """
@@ -10,7 +10,7 @@ from emoscene.exports.lora_files import plan_lora_files
 
 
 def kohya(artifact: Artifact) -> ExportBundle:
-    """Plan the files for kohya's scripts and ComfyUI.
+    """Plan the files for kohya's scripts.
 
     Args:
         artifact: The artifact.
