@@ -98,9 +98,12 @@ def test_the_reference_has_every_verb_and_only_names_that_exist():
 def test_every_paper_that_the_code_names_has_its_line():
     rows = re.findall(r"^\| (.*?) \|", PAGES["papers.md"], re.MULTILINE)
     files = [path.read_text() for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".toml"}]
+    formats = {("JPEG", "2000")}
     cited = {paper for text in files for paper in CITED.findall(re.sub(r"[\s#]+", " ", text))}
     assert {("Russell", "1980"), ("Kynkaanniemi", "2024"), ("Rombach", "2022"), ("EmoGen", "2024")} <= cited
-    assert not [paper for paper in sorted(cited) if not any(all(part in row for part in paper) for row in rows)]
+    assert not [
+        paper for paper in sorted(cited - formats) if not any(all(part in row for part in paper) for row in rows)
+    ]
 
 
 def test_every_page_is_in_the_menu_and_its_links_lead_somewhere():

@@ -36,7 +36,7 @@ PARAMETER = {
         '    noise_scale: float = PARAMETERS["noise_scale"].default\n',
     ),
     "pipeline/samplers.py": (
-        "            noise = chain.apply_guidance(noise, x_t, t, positive)\n",
+        "            noise = chain.apply_guidance(noise, x_t, time, positive)\n",
         "            noise *= torch.tensor([row.noise_scale for row in rows]).view(-1, 1, 1, 1)\n",
     ),
 }

@@ -64,8 +64,9 @@ def test_a_name_that_is_still_a_setting_keeps_its_meaning() -> None:
 
 @pytest.mark.parametrize(("old", "new"), migration.TRAINING.items())
 def test_an_old_word_of_training_is_told_the_new_one(old: str, new: str, base: str, tmp_path: Path) -> None:
+    run_dir.RunDir.open(tmp_path / "data", "prepared", {}).finish()
     with pytest.raises(UsageError, match=f"the option '{old}' is now called '{new}'"):
-        emoscene.train("lora", data=tmp_path, out=tmp_path / "out", base=base, **{old: 1})
+        emoscene.train("lora", data=tmp_path / "data", out=tmp_path / "out", base=base, **{old: 1})
 
 
 @pytest.mark.parametrize("method", ["guidance", "lora+guidance"])

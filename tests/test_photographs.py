@@ -151,7 +151,8 @@ def test_a_judge_says_of_photographs_that_it_knows_none(photographs, tmp_path, c
     main(line.split())
     told = " ".join(capsys.readouterr().err.split())
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
-    (sentence,) = scores["cautions"]
+    sentence, few = scores["cautions"]
+    assert few.startswith("no figure has an interval: ")
     count = scores["images"]
     assert sentence.startswith(f"{LIMIT}, and {count} of {count} images are not known to be of it: what its judges say")
     assert "(emotion, scene, clip)" in sentence and sentence in told

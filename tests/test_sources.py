@@ -93,7 +93,7 @@ def test_each_layout_becomes_a_set_that_trains(world, base, tmp_path, name):
 
 
 def test_emosets_labels_go_by_name(world, base, tmp_path):
-    out = prepare("emoset", root=world["emoset"], out=tmp_path / "prepared", base=base, workers=0)
+    out = prepare("emoset", root=world["emoset"], out=tmp_path / "prepared", base=base, workers=0, split="roles")
     data = PreparedDataset(out)
     for id, emotion in zip(data.column("id"), data.column("emotion").tolist(), strict=True):
         assert id.rpartition("_")[0] == EMOTIONS[emotion]

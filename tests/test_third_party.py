@@ -125,7 +125,7 @@ def test_a_format_of_another_package_is_one_of_to(tmp_path):
     write_plugins(tmp_path)
     assert "Plain: one file a token." in run(tmp_path, "-m", "emoscene", "ls", "formats").stdout
     page = " ".join(run(tmp_path, "-m", "emoscene", "export", "--help").stdout.replace("│", " ").split())
-    assert "[one of a1111, diffusers, kohya, plain]" in page
+    assert "[one of a1111, comfyui, diffusers, emoscene, kohya, plain]" in page
     done = run(tmp_path, "-m", "emoscene", "export", "a", "--to", "plane", "--out", "o")
     assert (done.returncode, done.stderr) == (2, "emoscene: no --to 'plane': did you mean 'plain'?\n")
     code = "from emoscene.core import registry; registry.load_plugin('formats', 'plain')('it')"

@@ -101,10 +101,10 @@ def demo(
         ),
         "judged_by": judged_by,
     }
-    on_message(explain_base(backbone, device, None))
     opened = run_dir.RunDir.open(out, "demo", call, migrate_config=partial(update_weights, base=backbone))
     if opened.is_done:
         return opened.path
+    on_message(explain_base(backbone, device, None))
     began = time.perf_counter()
     judges = load_judges(base, more, [str(one) for one in adapter]) if judged_by else {}
     made: dict[str, MethodSamples] = {}

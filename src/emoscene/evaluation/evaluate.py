@@ -146,50 +146,26 @@ def evaluate(
     if ray is not None and images is not None:
         raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
     generation, late = _split_words(generation, settings)
+    words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
+    words |= {"device": device, "settings": late}
     asked = load_prompts(prompts or default_prompts(base))
-    call: dict[str, Any] = {
-        "method": method,
-        "adapter": run_dir.as_list(adapter),
-        "base": base,
-        "version": VERSION,
-        "emotion_scale": emotion_scale,
-        "prompts": [prompt.text for prompt in asked],
-        "seeds": parse_seeds(seeds),
-        "judge": run_dir.as_list(judge),
-        "data": data,
-        "pictures": images,
-        "settings": late,
-        **generation,
-        **_drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust, dtype=dtype),
-        **_drop_unset(label_maps=digest_label_maps(run_dir.as_list(judge))),
-        **_drop_unset(lora=_lora_digests(lora), streamed=not keep_images),
-    }
+    call = _describe_call(words, asked, run_dir.as_list(judge))
+    call |= {"emotion_scale": emotion_scale, "seeds": parse_seeds(seeds), "data": data, "pictures": images}
+    call |= generation
+    call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
+    call |= _drop_unset(streamed=not keep_images)
     _check_places(call)
     where = str(choose_device(device))
-    pipe = None
-    if not images:
-        pipe = load(base, method=method, adapter=adapter, lora=lora, device=where, dtype=dtype, settings=late)
-        on_message(explain_base(pipe.base, device, dtype))
-    planned = (
-        [] if pipe is None else plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
-    )
     samples, lost = find_samples(Path(images)) if images else ([], {})
+    pipe, planned = None, []
+    if not images:
+        pipe = load(**{**words, "device": where})
+        on_message(explain_base(pipe.base, device, dtype))
+        planned = plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
     eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     if pipe is not None:
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
-    words: dict[str, Any] = {
-        "base": base,
-        "method": method,
-        "adapter": adapter,
-        "lora": lora,
-        "device": device,
-        "dtype": dtype,
-    }
-    words["settings"] = late
-    loader: Callable[[], Any] = partial(load_generator, **words)
-    seeing: tuple[See, bool] | None = None
-    if pipe is not None and not keep_images:
-        loader, seeing = partial(_load_predictor, words, call), _make_predictor(eyes, pipe, robust)
+    loader, seeing = _choose_predictor(words, call, eyes, pipe)
     with open_cluster(ray, loader, device) as cluster:
         scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
         if scores.is_done:
@@ -199,6 +175,24 @@ def evaluate(
         )
     _write_scores(scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
+
+
+def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
+    """What makes two calls the same, of how a pipe is loaded, the prompts and the judges."""
+    call: dict[str, Any] = {"method": words["method"], "adapter": run_dir.as_list(words["adapter"])}
+    call |= {"base": words["base"], "version": VERSION, "settings": words["settings"], "judge": judge}
+    call["prompts"] = [prompt.text for prompt in asked]
+    lora = _lora_digests(words["lora"])
+    return call | _drop_unset(dtype=words["dtype"], label_maps=digest_label_maps(judge), lora=lora)
+
+
+def _choose_predictor(
+    words: Mapping[str, Any], call: Mapping[str, Any], eyes: Judges, pipe: EmotionPipeline | None
+) -> tuple[Callable[[], Any], tuple[See, bool] | None]:
+    """What each worker of a cluster loads; and the judges as a predictor, where images are judged and not kept."""
+    if pipe is None or not call.get("streamed"):
+        return partial(load_generator, **words), None
+    return partial(_load_predictor, words, call), _make_predictor(eyes, pipe, call.get("robust", False))
 
 
 def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -73,10 +73,10 @@ def explain_missing(prompts: int, seeds: int) -> str:
     """
     if prompts >= MIN_CLUSTERS or (prompts == 1 and seeds >= MIN_CLUSTERS):
         return ""
-    return (
-        f"no figure has an interval: {prompts} prompts and {seeds} seeds give none that can be trusted; "
-        f"use {MIN_CLUSTERS} prompts or more"
-    )
+    count = f"{prompts} prompts and {seeds} seeds"
+    if prompts <= 1:
+        count = f"{seeds} seeds of a single prompt"
+    return f"no figure has an interval: {count} give none that can be trusted; use {MIN_CLUSTERS} prompts or more"
 
 
 def interval_text(low: float | None, high: float | None, form: str, unit: float = 1.0) -> str:

@@ -30,6 +30,7 @@ from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture
+from emoscene.diffusion.digests import is_old_form
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
@@ -484,8 +485,11 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
     check_architecture(folder, made_for, base.architecture, base.name)
     if made_for.get("shapes", base.shapes) != base.shapes:
         raise _refusal(folder, made_for, base.name, "its weights have other shapes")
+    known = "was trained"
+    if is_old_form(made_for["fingerprint"]):
+        known = "may have been trained"
     return (
-        f"{folder} was trained on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
+        f"{folder} {known} on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
         "architecture is the same: its effect may differ"
     )
 
