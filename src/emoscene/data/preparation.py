@@ -44,7 +44,7 @@ from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import check_base
-from emoscene.diffusion.device import NO_ROOM, explain_full_memory
+from emoscene.diffusion.device import NO_ROOM, explain_base, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
@@ -140,6 +140,8 @@ def prepare(
             begun = run_dir.RunDir.open(out, "prepared", call)
             check_files(begun.path, job.images, job.notes, on_message)
             report_unused(job.images, on_message)
+            if not begun.is_done and cluster is None:
+                on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
             if not begun.is_done:
                 _run_job(job, begun, cluster)
     return begun.path
