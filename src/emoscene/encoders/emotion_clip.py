@@ -39,6 +39,7 @@ from emoscene.encoders.base import (
     load_tokenizer,
     locate_model,
     measure_accuracy,
+    parse_description,
     read_model_config,
 )
 from emoscene.learning.learner import Batch
@@ -105,7 +106,7 @@ class EmotionCLIP(Encoder):
         Raises UsageError where there is no CLIP in that folder, or no tokenizer at all.
         """
         if config.shape:
-            return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
+            return cls(config, CLIPModel(CLIPConfig.from_dict(parse_description(config.shape))))
         if config.begun:
             model, tokenizer = load_borrowed(config.begun)
         elif config.tokenizer:

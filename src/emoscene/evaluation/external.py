@@ -17,12 +17,12 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import TABLE, digest_file, read_json_lines, read_text
 from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
 from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
@@ -215,17 +215,13 @@ def read_list_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         EmosceneError: The list is damaged.
     """
+    remedy = "write it again, or take it away"
+    if path.suffix != ".csv":
+        return [row for _, row in read_json_lines(path, TABLE, remedy)]
     try:
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                return list(csv.DictReader(file))
-        rows = []
-        for line in path.read_text(encoding="utf8").split("\n"):
-            if line.strip():
-                rows.append(dict(run_dir.parse_json(line)))
-        return rows
-    except (ValueError, TypeError, csv.Error) as error:
-        raise EmosceneError(f"{path} cannot be read ({error}): write it again, or take it away") from error
+        return list(csv.DictReader(StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise EmosceneError(f"{path} cannot be read ({error}): {remedy}") from error
 
 
 def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -345,7 +341,7 @@ def original_of(columns: Mapping[str, Any]) -> Path | None:
         open_image(file)
     except (UsageError, OSError, ValueError):  # a name that is too long or no text
         return None
-    if digest in (None, sha256(file.read_bytes()).hexdigest()):
+    if digest in (None, digest_file(file)):
         return file
     return None
 

@@ -16,18 +16,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NotRequired, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import MOST_LISTED_BYTES, read_json, read_text
+from emoscene.core.paths import resolve_inside
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.digests import is_old_form
@@ -38,6 +40,32 @@ from emoscene.diffusion.transfer import move_to_device
 CARD = "learner.json"
 DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded
 AGAIN = "train or fetch it again"
+
+
+class RecordedArchitecture(TypedDict):
+    """`Architecture` as a card has it."""
+
+    family: str
+    channels: list[int]
+    text_dim: int
+
+
+class RecordedBase(TypedDict):
+    """`base_facts` as a card has them; older cards have no architecture."""
+
+    name: str
+    fingerprint: str
+    width: int
+    architecture: NotRequired[RecordedArchitecture | None]
+
+
+class Card(TypedDict):
+    """What every `learner.json` has."""
+
+    learner: str
+    config: dict[str, Any]
+    emotions: list[str]
+    base: RecordedBase | None
 
 
 @dataclass(frozen=True)
@@ -358,7 +386,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         folder: The artifact's folder.
 
     Returns:
-        Its card, of which `check_card` is sure.
+        Its card, which has what `Card` says.
 
     Raises:
         UsageError: There is none.
@@ -366,37 +394,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CARD).is_file():
         raise UsageError(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
-    try:
-        card: dict[str, Any] = run_dir.parse_json((folder / CARD).read_text(encoding="utf8"))
-        check_card(card)
-    except (ValueError, KeyError, TypeError) as error:
-        raise EmosceneError(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
+    card: dict[str, Any] = read_json(resolve_inside(folder, CARD), Card, AGAIN)
     return card
-
-
-def check_card(card: Any) -> None:
-    """Check that a card, which a stranger may have written, has what every card has.
-
-    Args:
-        card: What its JSON says.
-
-    Raises:
-        KeyError: A value is missing.
-        TypeError: A value is of another kind.
-    """
-    kinds: dict[str, type] = {"learner": str, "config": dict, "emotions": list}
-    for name, kind in kinds.items():
-        if not isinstance(card[name], kind):
-            raise TypeError(f"{name} is no {kind.__name__}")
-    if card["base"] is None:
-        return
-    itemgetter("width")(card["base"])
-    there = card["base"].get("architecture")
-    if there is not None:
-        Architecture(str(there["family"]), tuple(there["channels"]), int(there["text_dim"]))
-    for name in ("name", "fingerprint"):
-        if not isinstance(card["base"][name], str):
-            raise TypeError(f"{name} of the base is no text")
 
 
 def read_history(folder: Path) -> str:
@@ -411,7 +410,7 @@ def read_history(folder: Path) -> str:
     text = ""
     for name in (CARD, run_dir.MANIFEST):
         if (folder / name).is_file():
-            text += (folder / name).read_text(encoding="utf8", errors="replace")
+            text += read_text(folder / name, MOST_LISTED_BYTES)
     return text
 
 

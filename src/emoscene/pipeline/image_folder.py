@@ -18,9 +18,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NotRequired, Self
 
 from PIL import Image
+from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
@@ -33,6 +34,15 @@ from emoscene.core.request import read_number
 
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
+
+
+class IndexRow(TypedDict):
+    """What is read of a row of the index; the rest of it is read by `GenerationParams`."""
+
+    file: NotRequired[str]
+    seconds: NotRequired[float | None]
+
+
 Generate = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
 Finish = Callable[[Callable[[], None]], None]
 """What takes work that is to be finished beside generation, such as encoding and writing a PNG."""
@@ -310,9 +320,9 @@ def read_index(folder: Path) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     try:
         for path in _list_indexes(folder):
-            for row in run_dir.read_jsonl(path):
+            for row in run_dir.read_jsonl(path, IndexRow):
                 rows[row.get("file", "")] = migrate_row(row)
-    except EmosceneError as error:
+    except (EmosceneError, UsageError) as error:
         raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
     return rows
 

@@ -257,8 +257,8 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
     """
     for target in reversed(checkpoints.list_checkpoints(saved)):
         if checkpoints.find_fault(target) is None:
-            about = run_dir.parse_json((target / "state.json").read_text(encoding="utf8"))["about"]
-            return str(about["base"]) if base.matches(about.get("base", "")) else base.fingerprint
+            before = checkpoints.read_state(target).get("about", {}).get("base")
+            return before if isinstance(before, str) and base.matches(before) else base.fingerprint
     return base.fingerprint
 
 

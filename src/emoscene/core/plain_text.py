@@ -1,0 +1,41 @@
+"""Text that a file or a stranger gives, brought into a form that a terminal, a log or a list can show."""
+
+import unicodedata
+
+SPACES = "Zs"
+"""Unicode's category of spaces: Python calls all but one of them unprintable, and they do no harm."""
+
+
+def escape_unprintable(text: str) -> str:
+    """Write control characters, bidirectional marks and invalid bytes as Python's escapes.
+
+    Args:
+        text: Any text, such as a name that holds the escape sequence of a terminal.
+
+    Returns:
+        Text that any terminal can show, on one line.
+    """
+    if text.isprintable():
+        return text
+    signs = []
+    for sign in text:
+        if sign.isprintable() or unicodedata.category(sign) == SPACES:
+            signs.append(sign)
+        else:
+            signs.append(sign.encode("unicode_escape").decode())
+    return "".join(signs)
+
+
+def shorten_text(text: str, most: int) -> str:
+    """Cut a text for a message.
+
+    Args:
+        text: The text.
+        most: Characters that are shown of it.
+
+    Returns:
+        The text, or its beginning and an ellipsis.
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}..."
