@@ -4,9 +4,8 @@ Each is tried on 5,000 examples in the slow tier, and on a few in the default on
 """
 
 import json
-import os
+import shutil
 import struct
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,10 +15,10 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save
 
 import tiny
+from emoscene import reporting
 from emoscene.cli.app import read_call
 from emoscene.cli.storage import list_runs
 from emoscene.core import run_dir
-from emoscene.core.errors import UsageError
 from emoscene.core.image_files import decode_image
 from emoscene.core.image_origin import is_file_rendered
 from emoscene.core.images import read_params
@@ -35,14 +34,10 @@ from emoscene.diffusion.weight_files import find_files
 from emoscene.encoders.base import PixelFormat
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import load_prompts
-from emoscene.exports.artifact import PeftConfig
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.pipeline import image_folder
-from emoscene.reporting import comparisons, tables
-from emoscene.reporting.scores import load_entries
-from emoscene.reporting.text import table_of_all
-from hostile import change, change_bytes, encode, change_value, only_sentences, try_examples, watch_opens
+from hostile import change, change_bytes, change_value, encode, only_sentences, try_examples, watch_opens
 from test_reporting import scored
 
 MANY = pytest.mark.parametrize("examples", [25, pytest.param(5000, marks=pytest.mark.slow)])
@@ -97,15 +92,9 @@ def test_cards(examples, place):
 
 
 def report_on(folder):
-    entries = load_entries([folder])
-    comparisons.comparison_remarks(entries)
-    table_of_all(entries)
-    for name in dir(tables):
-        if name.startswith("table_of") or name.endswith("_table"):
-            getattr(tables, name)
-    for entry in entries:
-        for row in entry.rows:
-            entry.image_file(row)
+    out = folder.parent / "report"
+    shutil.rmtree(out, ignore_errors=True)
+    reporting.report(folder, out=out, on_message=str)
 
 
 @MANY

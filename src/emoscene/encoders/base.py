@@ -39,6 +39,7 @@ from emoscene.learning import learner as learners
 from emoscene.learning.learner import AGAIN, CARD, Learner
 
 LARGEST_SIDE = 4096  # pixels of the square that a model reads
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,7 @@ def read_model_config(folder: Path) -> dict[str, Any]:
 
 
 Side = Annotated[int, Interval(ge=1, le=LARGEST_SIDE)]
+Layers = Annotated[int, Interval(ge=0, le=MOST_LAYERS)]
 Sides = Side | Annotated[list[Side], Len(1)] | Annotated[dict[str, Side], Len(1)]
 Colours = Annotated[list[float], Len(3, 3)]
 
@@ -268,12 +270,21 @@ class VisionConfig(TypedDict):
     """What is read of the part of a `config.json` that describes the image encoder."""
 
     image_size: NotRequired[Sides | None]
+    num_hidden_layers: NotRequired[Layers]
+
+
+class TextConfig(TypedDict):
+    """What is read of the part of a `config.json` that describes the text encoder."""
+
+    num_hidden_layers: NotRequired[Layers]
 
 
 class ModelConfig(VisionConfig):
     """What is read of a `config.json`; transformers reads the rest."""
 
+    model_type: NotRequired[str]
     vision_config: NotRequired[VisionConfig | None]
+    text_config: NotRequired[TextConfig | None]
 
 
 class PixelConfig(TypedDict):

@@ -11,6 +11,7 @@ Randomness belongs to the sample: a learner draws only from its `Batch`, whose n
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,10 +29,11 @@ from typing_extensions import TypedDict
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import MOST_LISTED_BYTES, read_json, read_text
+from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json, read_text
 from emoscene.core.paths import resolve_inside
+from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.diffusion.architecture import Architecture
+from emoscene.diffusion.architecture import Architecture, read_header
 from emoscene.diffusion.digests import is_old_form
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import Condition, DiffusionModel
@@ -40,6 +42,7 @@ from emoscene.diffusion.transfer import move_to_device
 CARD = "learner.json"
 DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded
 AGAIN = "train or fetch it again"
+ODD = 200  # characters of what torch says of weights that do not fit
 
 
 class RecordedArchitecture(TypedDict):
@@ -444,6 +447,8 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
             raise UsageError(f"{option.name} was settled when {folder} was trained (emoscene show {about['learner']})")
     settings = configs.replace_fields(configs.read_saved_fields(cls.Config(), about["config"]), late)
     _check_places(cls, settings, folder)
+    if kind == "encoders":
+        _check_description(cls, settings, base, folder)
     learner = cls.from_scratch(settings, base)
     try:
         _load_weights(learner, folder)
@@ -465,6 +470,25 @@ def _check_places(cls: type[Learner], settings: Any, folder: Path) -> None:
             raise EmosceneError(
                 f"{folder / CARD} leads to {name}={str(place)[:80]} and describes no weights of its own: {AGAIN}"
             )
+
+
+def _check_description(cls: type[Learner], settings: Any, base: DiffusionModel | None, folder: Path) -> None:
+    """Refuse a card that describes no model, or one of more numbers than its files hold, before memory is taken."""
+    try:
+        with torch.device("meta"):
+            wanted = sum(value.numel() for value in cls.from_scratch(settings, base).state_dict().values())
+    except (UsageError, EmosceneError):
+        raise
+    except Exception as error:  # what a stranger describes makes transformers raise nearly everything
+        raise EmosceneError(f"{folder / CARD} describes no model ({describe_fault(error)}): {AGAIN}") from error
+    held = 0
+    for file in cls.files:
+        if (folder / file).is_file():
+            held += sum(math.prod(entry.shape) for entry in read_header(folder / file).tensors.values())
+    if wanted > held:
+        raise EmosceneError(
+            f"{folder / CARD} describes a model of {wanted:,} numbers, and its files hold {held:,}: {AGAIN}"
+        )
 
 
 def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> str:
@@ -543,5 +567,5 @@ def _load_weights(learner: Learner, folder: Path) -> None:
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
-        odd = str(error).splitlines()[-1].strip()
+        odd = shorten_text(str(error).splitlines()[-1].strip(), ODD)
         raise MismatchError(odd) from error
