@@ -93,6 +93,22 @@ def _check_regular(mode: int, path: PurePath | str) -> None:
         raise NotAFileError(0, "it is no regular file", str(path))
 
 
+def check_files_of(folder: Path) -> None:
+    """Check that a folder's own files are files, before a library opens them by names of its own.
+
+    Args:
+        folder: The folder; nothing is checked where there is none.
+
+    Raises:
+        FileRefused: There is a pipe or a device among them, which a library would wait for.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise FileRefused(f"{path} is no regular file: take it away")
+
+
 def read_bytes(path: PurePath | str, most: int = MOST_BYTES) -> bytes:
     """Read a regular file whole; its size is looked at first.
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, NotRequired
@@ -31,7 +32,7 @@ from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import TABLE, check_value, parse_json, read_bytes
+from emoscene.core.file_reading import TABLE, check_value, open_file, parse_json
 from emoscene.core.taxonomy import LARGEST
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import DiffusionModel
@@ -144,7 +145,7 @@ def parse_lora(text: str | Path) -> Lora:
         raise UsageError(f"{number!r} in {str(text)!r} is no scale: write a number, as in style.safetensors:0.8")
     if abs(scale) > LARGEST:
         raise UsageError(f"{number!r} in {str(text)!r} is out of range: a scale goes from {-LARGEST:g} to {LARGEST:g}")
-    return Lora(path, scale, hash_tensors(read_bytes(path, MEGABYTES * 2**20))[:12])
+    return Lora(path, scale, _hash_file(path)[:12])
 
 
 def hash_tensors(data: bytes) -> str:
@@ -157,6 +158,14 @@ def hash_tensors(data: bytes) -> str:
         The SHA-256 digest, 64 hexadecimal digits.
     """
     return sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+
+
+def _hash_file(file: Path) -> str:
+    """The digest of a file's tensors, as `hash_tensors` computes it; the file is not held in memory."""
+    with open_file(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(min(8 + int.from_bytes(stream.read(8), "little"), size))
+        return file_digest(stream, "sha256").hexdigest()
 
 
 def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:

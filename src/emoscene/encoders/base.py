@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from emoscene.core import config as configs
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import check_value, describe_fault, parse_json, read_json
+from emoscene.core.file_reading import check_files_of, check_value, describe_fault, parse_json, read_json
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.device import explain_full_memory
@@ -199,10 +199,12 @@ def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[A
         UsageError: There is no such model, or other weights are missing.
     """
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    folder = str(locate_model(place))
+    folder = locate_model(place)
+    check_files_of(folder)
+    read_model_config(folder)
     try:
         with silence_libraries(remarks=False):  # what is missing is said below
-            model, report = cls.from_pretrained(folder, **options)
+            model, report = cls.from_pretrained(str(folder), **options)
     except Exception as error:  # damaged configs make transformers raise nearly everything
         raise UsageError(
             f"{place} holds no {what} ({describe_fault(error)}): give a folder or a hub id with its config.json and "
@@ -231,9 +233,10 @@ def load_tokenizer(cls: Any, place: str, what: str) -> Any:
     Raises:
         UsageError: There is no tokenizer.
     """
-    folder = str(locate_model(place))
+    folder = locate_model(place)
+    check_files_of(folder)
     try:
-        tokenizer = cls.from_pretrained(folder, local_files_only=True)
+        tokenizer = cls.from_pretrained(str(folder), local_files_only=True)
         lost = len(tokenizer) <= len(
             tokenizer.all_special_ids
         )  # without files, transformers makes one of the marks alone

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json, read_text
+from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_text
 from emoscene.core.paths import resolve_inside
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
@@ -436,6 +436,7 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
         EmosceneError: A file is damaged.
     """
     about = read_card(folder)
+    check_files_of(folder)
     remark = ""
     if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
         remark = compare_bases(folder, about["base"], base)
