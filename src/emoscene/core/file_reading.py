@@ -174,11 +174,12 @@ def read_text(path: Path | str, most: int = MOST_BYTES) -> str:
         raise FileRefused(f"{path} is not UTF-8 (line {line}): save it as UTF-8") from error
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
     """Parse JSON that anybody may have written.
 
     Args:
         text: The JSON; bytes are UTF-8.
+        finite: Whether numbers have to be finite.
 
     Returns:
         Python's values.
@@ -190,7 +191,8 @@ def parse_json(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
-        value = json.loads(text, parse_constant=_read_float, parse_float=_read_float, parse_int=_read_int)
+        read_float = _read_float if finite else float
+        value = json.loads(text, parse_constant=read_float, parse_float=read_float, parse_int=_read_int)
     except RecursionError as error:
         raise ValueError("its lists lie too deep in one another") from error
     if text.count("[") + text.count("{") > DEEPEST:
@@ -271,7 +273,13 @@ def _check_ints(value: Any) -> None:
             _check_ints(inner)
 
 
-def read_json(path: Path | str, schema: Any = TABLE, remedy: str = "write it again", most: int = MOST_BYTES) -> Any:
+def read_json(
+    path: Path | str,
+    schema: Any = TABLE,
+    remedy: str = "write it again",
+    most: int = MOST_BYTES,
+    finite: bool = True,
+) -> Any:
     """Read a JSON file of a known form.
 
     Args:
@@ -279,6 +287,7 @@ def read_json(path: Path | str, schema: Any = TABLE, remedy: str = "write it aga
         schema: What it has to hold: a `TypedDict`, or any other type.
         remedy: What to do with a damaged file, as the end of the sentence.
         most: The bytes that it may have.
+        finite: Whether its numbers have to be finite.
 
     Returns:
         Its content, with what the schema does not name.
@@ -287,7 +296,7 @@ def read_json(path: Path | str, schema: Any = TABLE, remedy: str = "write it aga
         FileRefused: The file cannot be read, or is damaged.
     """
     try:
-        value = parse_json(read_bytes(path, most))
+        value = parse_json(read_bytes(path, most), finite)
     except OSError as error:
         raise FileRefused(f"{path} cannot be read ({error.strerror or error}): {remedy}") from error
     except ValueError as error:

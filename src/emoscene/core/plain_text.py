@@ -2,6 +2,7 @@
 
 import unicodedata
 
+MOST_NAME_BYTES = 255  # on most disks
 SPACES = "Zs"
 """Unicode's category of spaces: Python calls all but one of them unprintable, and they do no harm."""
 
@@ -24,6 +25,24 @@ def escape_unprintable(text: str) -> str:
         else:
             signs.append(sign.encode("unicode_escape").decode())
     return "".join(signs)
+
+
+def cut_name(name: str, most: int = MOST_NAME_BYTES) -> str:
+    """Cut the name of a file to the bytes that a disk takes; signs are not torn.
+
+    Args:
+        name: The name.
+        most: Its bytes at most.
+
+    Returns:
+        The name, or its beginning.
+    """
+    encoded = name.encode("utf8", "surrogateescape")
+    if len(encoded) <= most:
+        return name
+    while most and encoded[most] & 0b1100_0000 == 0b1000_0000:  # in the middle of a sign
+        most -= 1
+    return encoded[:most].decode("utf8", "surrogateescape")
 
 
 def shorten_text(text: str, most: int) -> str:

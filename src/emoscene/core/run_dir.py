@@ -28,6 +28,7 @@ from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
+from emoscene.core.plain_text import cut_name
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -202,7 +203,7 @@ def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush
         EmosceneError: The disk is full.
     """
     path = Path(path)
-    aside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    aside = path.with_name(cut_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"))
     try:
         if isinstance(data, bytes):
             aside.write_bytes(data)

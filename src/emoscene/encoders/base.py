@@ -40,6 +40,8 @@ from emoscene.learning.learner import AGAIN, CARD, Learner
 
 LARGEST_SIDE = 4096  # pixels of the square that a model reads
 MOST_LAYERS = 1000
+UNPADDED = {"padding": None, "truncation": None}
+"""What a saved `tokenizer.json` says of both: tokenizers keeps those of the last batch, which a resumed run lacks."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.encoders.base import (
+    UNPADDED,
     Encoder,
     PixelFormat,
     load_pretrained,
@@ -293,4 +294,5 @@ def _tokenizer_files(tokenizer: CLIPTokenizer) -> dict[str, dict[str, Any]]:
         files = {}
         for path in sorted(Path(folder).glob("*.json")):
             files[path.name] = json.loads(path.read_text(encoding="utf8"))
-        return files
+    files["tokenizer.json"] |= UNPADDED
+    return files

@@ -285,6 +285,21 @@ def words(value: Any) -> str:
     return str(value)
 
 
+def plain_words(value: Any) -> str:
+    """Convert a value to text that models and files can take.
+
+    Args:
+        value: Text or a number.
+
+    Returns:
+        The text, halves of characters replaced.
+
+    Raises:
+        TypeError: It is a table or a list.
+    """
+    return words(value).encode("utf8", "replace").decode()
+
+
 def whole(value: Any) -> int:
     """Convert a value to a whole number.
 
@@ -307,9 +322,9 @@ COLUMNS: dict[str, Callable[[Any], Any]] = {
     "file": words,
     "emotion": parse_emotion_cell,
     "emotion_scale": partial(read_number, "emotion_scale"),
-    "prompt": words,
+    "prompt": plain_words,
     "seed": whole,  # other programs have longer seeds than ours
-    "scene": words,
+    "scene": plain_words,
     "image": words,
     "digests": dict,
 }

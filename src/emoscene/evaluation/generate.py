@@ -101,7 +101,7 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     try:
         text = read_text(path)
     except FileRefused as error:
-        raise UsageError(f"no prompts in {path}: {error}") from error
+        raise UsageError(f"no prompts: {error}") from error
     lines = []
     for line in text.splitlines():
         if line.strip():

@@ -122,7 +122,7 @@ def read_state(target: Path) -> dict[str, Any]:
     Raises:
         EmosceneError: It is damaged.
     """
-    state: dict[str, Any] = read_json(target / STATE, CheckpointState, "it is left aside")
+    state: dict[str, Any] = read_json(target / STATE, CheckpointState, "it is left aside", finite=False)
     return state
 
 
@@ -135,7 +135,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     Returns:
         Their folders, that of the first step first, damaged ones among them.
     """
-    found = [target for target in folder.glob("step-*") if NAME.fullmatch(target.name)]
+    found = [target for target in folder.glob("step-*") if NAME.fullmatch(target.name) and target.is_dir()]
     return sorted(found, key=_step_number)
 
 
@@ -173,13 +173,35 @@ def find_newest(folder: Path, on_message: Callable[[str], None]) -> Path:
 
     Raises:
         UsageError: There is none.
+        EmosceneError: Each is damaged.
     """
-    for target in reversed(list_checkpoints(folder)):
+    found = list_checkpoints(folder)
+    for target in reversed(found):
         reason = find_fault(target)
         if reason is None:
             return target
         on_message(f"skipped {target}: {reason}")
-    raise UsageError(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
+    if not found:
+        raise UsageError(f"nothing to resume in {folder}: leave out --resume to start")
+    raise EmosceneError(
+        f"nothing to resume: each of the {len(found)} checkpoints in {folder} is damaged; delete that folder, then the "
+        "same call without --resume begins anew"
+    )
+
+
+def remove_all(folder: Path) -> None:
+    """Remove all checkpoints of a run; what else somebody put beside them stays.
+
+    Args:
+        folder: The run's checkpoints, which need not exist.
+    """
+    if not folder.is_dir():
+        return
+    remove_partial(folder)
+    for target in list_checkpoints(folder):
+        shutil.rmtree(target)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def remove_partial(folder: Path) -> None:
