@@ -100,7 +100,7 @@ def is_file_rendered(file: Path, original: Path | None = None) -> bool:
         with open_file(file) as stream, Image.open(stream, formats=FORMATS) as image:
             is_edit = _has_world_base(_read_row(image)) and original is not None
             return is_rendered(image) or (is_edit and is_file_rendered(Path(str(original))))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # damaged files make Pillow raise nearly everything, and they say nothing of a world
         return False
 
 
