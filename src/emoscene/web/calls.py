@@ -265,7 +265,7 @@ def _list_remarks(session: Session, request: GenerationRequest) -> list[str]:
     method = request.method or "none"
     remarks = [*session.pipe(method).remarks(str(request.prompt)), *session.remarks]
     if request.emotion and method == "none":
-        remarks.append("the base alone hears no emotion: choose a method")
+        remarks.append("without a method no emotion has an effect: choose one")
     return remarks
 
 
