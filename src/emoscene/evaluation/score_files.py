@@ -45,7 +45,7 @@ class EmotionFigures(TypedDict):
 
 
 class JudgeTables(TypedDict):
-    """What a judge has beside its figures and lists."""
+    """What a judge has beside its figures."""
 
     per_emotion: NotRequired[dict[str, EmotionFigures]]
     confusion: NotRequired[Annotated[list[Annotated[list[Number], Len(SIDE, SIDE)]], Len(SIDE, SIDE)]]
@@ -129,7 +129,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
             else:
                 figures[key] = value
         check_value(tables, JudgeTables, f"{file}, judge {name!r},", AGAIN)
-        check_value(figures, dict[str, Figure | list[Any] | None], f"{file}, judge {name!r},", AGAIN)
+        check_value(figures, dict[str, Figure | None], f"{file}, judge {name!r},", AGAIN)
     return scores
 
 

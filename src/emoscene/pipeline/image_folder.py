@@ -34,6 +34,7 @@ from emoscene.core.request import read_number
 
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
+ANEW = "remove that file, and the same call writes it anew"
 
 
 class IndexRow(TypedDict):
@@ -318,12 +319,12 @@ def read_index(folder: Path) -> dict[str, dict[str, Any]]:
         EmosceneError: An index is damaged.
     """
     rows: dict[str, dict[str, Any]] = {}
-    try:
-        for path in _list_indexes(folder):
-            for row in run_dir.read_jsonl(path, IndexRow):
+    for path in _list_indexes(folder):
+        for row in run_dir.read_jsonl(path, IndexRow, ANEW):
+            try:
                 rows[row.get("file", "")] = migrate_row(row)
-    except (EmosceneError, UsageError) as error:
-        raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
+            except UsageError as error:
+                raise EmosceneError(f"{path} is damaged ({error}): {ANEW}") from error
     return rows
 
 
