@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import tiny
 from emoscene.cli.main import main
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import digest_file, open_file, read_bytes, read_json, read_text
+from emoscene.core.file_reading import digest_file, open_file, read_bytes, read_json, read_utf8
 from emoscene.core.image_files import ImageRefused
 from emoscene.core.image_origin import is_file_rendered
 from emoscene.core.images import open_image, read_params
@@ -73,7 +73,7 @@ def test_no_reader_waits_for_what_is_no_file(kind, tmp_path):
     for read in (open_file, read_bytes, digest_file):
         with pytest.raises(OSError, match=r"regular file|a folder"):
             read(file)
-    readers = (read_text, read_json, open_image, read_params, load_prompts, loras.parse_lora)
+    readers = (read_utf8, read_json, open_image, read_params, load_prompts, loras.parse_lora)
     for read in readers:
         with pytest.raises((UsageError, EmosceneError)):
             read(file)
@@ -170,7 +170,7 @@ def test_a_sparse_file_is_not_read(name, tmp_path):
         stream.truncate(SPARSE)
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for read in (open_image, load_prompts, read_json, read_text):
+    for read in (open_image, load_prompts, read_json, read_utf8):
         with pytest.raises((UsageError, EmosceneError), match="larger than"):
             read(file)
     if name == "x.png":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emoscene.core.errors import SHOWN, UsageError, unknown_name
-from emoscene.core.file_reading import FileRefused, parse_toml, read_text
+from emoscene.core.file_reading import FileRefused, parse_toml, read_utf8
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.setting_names import migrate_settings, unknown_setting
 
@@ -262,7 +262,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         UsageError: It cannot be read, or is not TOML.
     """
     try:
-        return parse_toml(read_text(path))
+        return parse_toml(read_utf8(path))
     except FileRefused as error:
         raise UsageError(f"{error}: give another file") from error
     except ValueError as error:

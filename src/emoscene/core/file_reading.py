@@ -150,7 +150,7 @@ def digest_file(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_text(path: Path | str, most: int = MOST_BYTES) -> str:
+def read_utf8(path: Path | str, most: int = MOST_BYTES) -> str:
     """Read a text file.
 
     Args:

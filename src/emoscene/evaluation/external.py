@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import TABLE, digest_file, read_json_lines, read_text
+from emoscene.core.file_reading import TABLE, digest_file, read_json_lines, read_utf8
 from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
 from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
@@ -219,7 +219,7 @@ def read_list_rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix != ".csv":
         return [row for _, row in read_json_lines(path, TABLE, remedy)]
     try:
-        return list(csv.DictReader(StringIO(read_text(path), newline="")))
+        return list(csv.DictReader(StringIO(read_utf8(path), newline="")))
     except csv.Error as error:
         raise EmosceneError(f"{path} cannot be read ({error}): {remedy}") from error
 

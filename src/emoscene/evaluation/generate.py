@@ -24,7 +24,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.cluster import Cluster
 from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
-from emoscene.core.file_reading import FileRefused, find_fault, read_text
+from emoscene.core.file_reading import FileRefused, find_fault, read_utf8
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
@@ -99,7 +99,7 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     if not path.exists():
         raise UsageError(f"no prompts in {path}: it is not there")
     try:
-        text = read_text(path)
+        text = read_utf8(path)
     except FileRefused as error:
         raise UsageError(f"no prompts: {error}") from error
     lines = []

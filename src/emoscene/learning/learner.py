@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_text
+from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_utf8
 from emoscene.core.paths import resolve_inside
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
@@ -413,7 +413,7 @@ def read_history(folder: Path) -> str:
     text = ""
     for name in (CARD, run_dir.MANIFEST):
         if (folder / name).is_file():
-            text += read_text(folder / name, MOST_LISTED_BYTES)
+            text += read_utf8(folder / name, MOST_LISTED_BYTES)
     return text
 
 

@@ -23,7 +23,7 @@ from pyarrow import parquet
 
 from emoscene.core.config import option
 from emoscene.core.errors import SHOWN, EmosceneError, UsageError
-from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json_lines, read_text
+from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json_lines, read_utf8
 from emoscene.core.image_files import IMAGE_ENDINGS, ImageRefused
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
@@ -224,7 +224,7 @@ def _read_table(path: Path) -> Iterator[dict[str, Any]]:
         if path.suffix == ".parquet":
             yield from parquet.read_table(path).to_pylist()
         elif path.suffix == ".csv":
-            yield from csv.DictReader(StringIO(read_text(path, MOST_LISTED_BYTES), newline=""), restkey="")
+            yield from csv.DictReader(StringIO(read_utf8(path, MOST_LISTED_BYTES), newline=""), restkey="")
         else:
             for _, row in read_json_lines(path):
                 yield row

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.file_reading import read_text
+from emoscene.core.file_reading import read_utf8
 from emoscene.core.taxonomy import EKMAN, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, read_file, require_root, unique_ids
@@ -142,7 +142,7 @@ def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
     if aligned:
         place, ending = "Image/aligned", "_aligned.jpg"
     listed = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")
