@@ -17,11 +17,12 @@ from emoscene.cli.main import main
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import escape_unprintable
 from emoscene.data import encoding, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import LONGEST, Record
-from emoscene.data.sources.base import escape_unprintable, ids_of_paths
+from emoscene.data.sources.base import ids_of_paths
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene_mini.world1.layouts import write_layout
@@ -425,7 +426,7 @@ def test_lists_that_are_no_utf_8(root, said, tmp_path):
         (root / "metadata.csv").write_bytes(row.encode(coding))
         status, sentence = said()
         assert status == 1 and sentence.startswith(f"{root / 'metadata.csv'} is not UTF-8 (")
-        assert sentence.endswith("save it as such")
+        assert sentence.endswith("save it as UTF-8")
     (root / "metadata.csv").unlink()
     (root / "metadata.jsonl").write_bytes(b'{"file_name": "awe/00.bmp", "label": "awe", "caption": "caf\xe9"}\n')
     assert said()[0] == 1

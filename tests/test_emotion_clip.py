@@ -150,3 +150,11 @@ def test_a_sample_flips_by_its_own_die(base):
     whole = clip(batch())
     some = Batch(Colours().read([3, 9], EmotionCLIP.columns), 0, 0, [3, 9])
     torch.testing.assert_close(clip(some), whole[[3, 9]], atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_saved_does_not_depend_on_the_last_batch(base):
+    clip, saved = made(base), []
+    for options in ({"padding": True}, {"padding": "max_length", "max_length": 9, "truncation": True}):
+        clip.tokenizer(["a lake", "a village by a lake"], **options)
+        saved.append(json.dumps(clip.extra_files()))
+    assert saved[0] == saved[1]

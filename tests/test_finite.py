@@ -16,6 +16,7 @@ from emoscene.cli import main
 from emoscene.cli.app import read_call
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import parse_json
 from emoscene.core.images import open_image, read_params
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest
@@ -269,7 +270,7 @@ def test_the_row_in_a_png_is_read_by_the_same_bounds(said, tmp_path):
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}', "1e999", "[" * 100_000, "{"])
 def test_json_of_a_file_is_finite(text, tmp_path):
     with pytest.raises(ValueError):  # noqa: PT011  what the reader of each file turns into its own sentence
-        run_dir.parse_json(text)
+        parse_json(text)
     (tmp_path / "manifest.json").write_text(f'{{"kind": "scores", "state": "done", "a": {text}}}')
     with pytest.raises(EmosceneError, match="is damaged"):
         run_dir.read_manifest(tmp_path)
@@ -281,7 +282,7 @@ def test_json_of_a_file_is_finite(text, tmp_path):
 def test_a_list_of_pictures_is_finite(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "1.png")
     (tmp_path / "images.jsonl").write_text('{"file": "1.png", "emotion_scale": NaN}\n')
-    with pytest.raises(EmosceneError, match="cannot be read"):
+    with pytest.raises(EmosceneError, match="is not a finite number"):
         find_samples(tmp_path)
 
 

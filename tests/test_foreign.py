@@ -100,9 +100,9 @@ def test_a_list_tells_what_was_asked(tmp_path):
             "images.jsonl",
             '{"file": "1.png"}\n{"fi',
             EmosceneError,
-            "images.jsonl cannot be read .*: write it again",
+            r"images.jsonl:2 is damaged .*: write it again",
         ),
-        ("images.jsonl", "[1]\n", EmosceneError, "images.jsonl cannot be read"),
+        ("images.jsonl", "[1]\n", EmosceneError, r"images.jsonl:1 is damaged \(it is no table\)"),
     ],
 )
 def test_a_list_that_is_off_is_said(name, text, kind, sentence, tmp_path):

@@ -341,7 +341,7 @@ def test_only_stable_diffusion_s_shape_is_called_so(made):
 def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     given = open_artifact(made / "lora")
     assert "Nothing was measured" in card.result_table(given, None)
-    figure = {"value": 0.9, "low": 0.85, "high": 0.93}
+    figure = {"value": 0.9, "low": 0.85, "high": 0.93, "n": 64, "by": "judge"}
     scores = {"adapters": ["print"], "judges": {"judge": {"emotion_accuracy": figure, "ceiling": figure}}}
     scores |= {"metrics": {"diversity": figure}, "images": 64, "prompts": ["a"], "seeds": [1], "emotion_scale": 1.0}
     scores |= {"guidance_scale": 5.0, "num_inference_steps": 20, "sampler": "dpm++"}

@@ -84,7 +84,7 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path, config):
     image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "config": json.loads(config)}))
-    with pytest.raises(EmosceneError, match=r"manifest\.json is damaged: make the folder again"):
+    with pytest.raises(EmosceneError, match=r"manifest\.json is damaged( \(.*\))?: make the folder again"):
         image_folder.open_folder(tmp_path, ROWS, {}, WEIGHTS)
 
 
@@ -96,7 +96,7 @@ def test_a_damaged_index_is_one_sentence_and_can_be_made_anew(tmp_path):
     with pytest.raises(EmosceneError, match=r"images\.jsonl:1 is damaged.*remove that file"):
         image_folder.fill_folder(opened, never, ROWS)
     (tmp_path / "images.jsonl").write_text("3\n")
-    with pytest.raises(EmosceneError, match=r"it is not a row; remove that file"):
+    with pytest.raises(EmosceneError, match=r"it is no table\): remove that file"):
         image_folder.fill_folder(opened, never, ROWS)
     (tmp_path / "images.jsonl").unlink()
     image_folder.fill_folder(opened, never, ROWS)

@@ -78,9 +78,9 @@ def test_one_without_safetensors_is_refused(hub, adapter, base):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"learner": 3}, "learner is no str"),
-        ({"config": None}, "config is no dict"),
-        ({"base": {"name": "x", "fingerprint": 5, "width": 32}}, "fingerprint of the base is no text"),
+        ({"learner": 3}, "learner is no text"),
+        ({"config": None}, "config is no table"),
+        ({"base": {"name": "x", "fingerprint": 5, "width": 32}}, "base.fingerprint is no text"),
     ],
 )
 def test_a_card_that_is_off_is_refused(change, said, hub, adapter, base):

@@ -211,7 +211,7 @@ def test_a_damaged_row_in_the_middle_is_told(tmp_path):
     with pytest.raises(EmosceneError, match=r"rows\.jsonl:2"):
         list(run_dir.read_jsonl(path))
     path.write_text('{"n": 1}\n[2]\n')
-    with pytest.raises(EmosceneError, match=r"rows\.jsonl:2 is damaged: it is not a row"):
+    with pytest.raises(EmosceneError, match=r"rows\.jsonl:2 is damaged \(it is no table\)"):
         list(run_dir.read_jsonl(path))
 
 

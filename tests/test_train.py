@@ -140,24 +140,22 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
 def test_a_kill_at_the_very_end_loses_nothing(
     moment: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, rmtree = run_dir.RunDir._write_manifest, shutil.rmtree
+    note = run_dir.RunDir._write_manifest
 
     def mark(opened: run_dir.RunDir) -> None:
         if opened.is_done:
             raise KeyboardInterrupt
         note(opened)
 
-    def clear(folder: Path, **options: bool) -> None:
-        if folder.name != run_dir.CHECKPOINTS:
-            return rmtree(folder, **options)
-        rmtree(checkpoints.list_checkpoints(folder)[0])
+    def clear(folder: Path) -> None:
+        shutil.rmtree(checkpoints.list_checkpoints(folder)[0])
         raise KeyboardInterrupt
 
     whole = train(data, tmp_path / "whole", base)
     if moment == "the done mark":
         monkeypatch.setattr(run_dir.RunDir, "_write_manifest", mark)
     else:
-        monkeypatch.setattr(shutil, "rmtree", clear)
+        monkeypatch.setattr(checkpoints, "remove_all", clear)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "parts", base)
     monkeypatch.undo()

@@ -384,3 +384,36 @@ def test_a_sample_draws_the_same_alone_and_in_any_batch() -> None:
         assert torch.equal(batch.uniform("timestep")[place], torch.rand((), generator=draw))
         alone = Batch({}, 3, 7, [slot])
         assert torch.equal(alone.normal("noise", 4, 6, 5)[0], batch.normal("noise", 4, 6, 5)[place])
+
+
+def test_a_users_copy_beside_the_checkpoints_is_no_checkpoint_and_stays(tmp_path: Path) -> None:
+    loop.run_training(Line(), Points(), FAST, tmp_path)
+    for name in ("step-3.bak", "step-x", "step-03"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step-7").write_text("a file")
+    found = [target.name for target in checkpoints.list_checkpoints(tmp_path)]
+    assert found and all(checkpoints.NAME.fullmatch(name) for name in found) and "step-7" not in found
+    loop.run_training(Line(), Points(), FAST, tmp_path, resume=True)
+    checkpoints.remove_all(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-03", "step-3.bak", "step-7", "step-x"]
+
+
+def test_where_every_checkpoint_is_damaged_the_way_out_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    loop.run_training(Line(), Points(), FAST, folder)
+    for target in checkpoints.list_checkpoints(folder):
+        (target / "state.json").write_text('{"sha256": 5}')
+    heard: list[str] = []
+    with pytest.raises(EmosceneError, match="delete that folder, then the same call without --resume begins anew"):
+        checkpoints.find_newest(folder, heard.append)
+    assert all("state.json is damaged (step is missing)" in sentence for sentence in heard)
+    shutil.rmtree(folder)
+    loop.run_training(Line(), Points(), FAST, folder)
+    assert checkpoints.find_newest(folder, heard.append)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"sha256": {"../x": "0"}, "step": 1}', "[" * 50_000])
+def test_a_checkpoint_whose_state_is_off_has_a_fault(text: str, tmp_path: Path) -> None:
+    (tmp_path / "step-1").mkdir()
+    (tmp_path / "step-1/state.json").write_text(text)
+    assert checkpoints.find_fault(tmp_path / "step-1")

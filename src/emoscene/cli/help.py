@@ -51,7 +51,7 @@ def ls(kind: str | None = None, *, root: str | Path = ".", as_json: bool = False
     wanted = KINDS if kind is None else (kind,)
     names = {each: describe_names(each) for each in wanted}
     if as_json:
-        print(json.dumps(names, ensure_ascii=False))
+        print(json.dumps(names))
         return
     console = _make_console()
     for each, described in names.items():
@@ -69,7 +69,7 @@ def _print_stored(kind: str, root: str | Path, as_json: bool) -> None:
     items = storage.list_runs(root) if kind == "runs" else storage.list_cache()
     if as_json:
         facts = [{"path": str(item.path), "bytes": item.size, "about": item.about} for item in items]
-        print(json.dumps({kind: facts}, ensure_ascii=False))
+        print(json.dumps({kind: facts}))
     else:
         total = storage.format_size(sum(item.size for item in items))
         print("\n".join([*storage.format_lines(items), f"{total:>9}  in all"]))
@@ -90,7 +90,7 @@ def show(name: str, as_json: bool = False) -> None:
         raise unknown_name("thing called", name, list_things(), hint="emoscene ls")
     if as_json:
         facts = {kind: _collect_facts(kind, one) for kind, one in things.items()}
-        print(json.dumps(facts, ensure_ascii=False, default=str))
+        print(json.dumps(facts, default=str))
         return
     for kind in sorted(things, key=lambda kind: kind != "bases"):
         PAGES.get(kind, _print_plugin)(_make_console(), kind, things[kind])

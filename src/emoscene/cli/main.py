@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -21,6 +22,7 @@ from emoscene.cli.app import read_call
 from emoscene.cli.calls import Call, name_options
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import escape_unprintable
 
 REPORTED = ("on_message", "on_progress")
 """The events that a terminal shows."""
@@ -37,7 +39,17 @@ def main(line: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe on Windows has no letters but those of its region
         sys.stdout.reconfigure(errors="backslashreplace")
-    words = sys.argv[1:] if line is None else list(line)
+    try:
+        status = _run_line(sys.argv[1:] if line is None else list(line))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough, as in `emoscene ls | head -1`
+        _close_pipe()
+        return 1
+    return status
+
+
+def _run_line(words: list[str]) -> int:
+    """The exit status of a line; what goes wrong is one sentence on stderr."""
     if not words or words == ["help"]:
         words = ["--help"]
     call = None
@@ -52,6 +64,8 @@ def main(line: Sequence[str] | None = None) -> int:
         return _print_error(sentence, 2)
     except EmosceneError as error:
         return _print_error(str(error), 1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.filename is None:
             raise
@@ -80,7 +94,7 @@ def run_call(call: Call) -> None:
         if call.as_json:
             facts |= run_dir.read_manifest(result)
     if call.as_json:
-        text = json.dumps(facts, ensure_ascii=False)
+        text = json.dumps(facts)
     print(text)
 
 
@@ -96,5 +110,16 @@ def _call_function(call: Call) -> Any:
 
 
 def _print_error(sentence: str, status: int) -> int:
-    print(f"emoscene: {sentence}", file=sys.stderr)
+    print(f"emoscene: {escape_unprintable(sentence)}", file=sys.stderr)
     return status
+
+
+def _close_pipe() -> None:
+    """Give Python another stdout, to which it may write at its end what nobody reads."""
+    try:
+        place = sys.stdout.fileno()
+    except OSError:  # a stream of a test or of a notebook has none
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, place)
+    os.close(nowhere)

@@ -24,6 +24,7 @@ from huggingface_hub.errors import CacheNotFound
 from emoscene.cli.options import STORED
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.plain_text import escape_unprintable
 from emoscene.diffusion import hub
 
 DEPTH = 6  # folders below the first in which runs are looked for
@@ -142,7 +143,10 @@ def format_lines(items: Sequence[StoredItem]) -> list[str]:
     Returns:
         A line each.
     """
-    return [f"{format_size(item.size):>9}  {item.path}  ({item.about})" for item in items]
+    lines = []
+    for item in items:
+        lines.append(escape_unprintable(f"{format_size(item.size):>9}  {item.path}  ({item.about})"))
+    return lines
 
 
 def format_size(number: float) -> str:

@@ -13,12 +13,13 @@ before torch is imported. Unknown keys are refused, never ignored.
 import dataclasses
 import json
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.errors import SHOWN, UsageError, unknown_name
+from emoscene.core.file_reading import FileRefused, parse_toml, read_utf8
+from emoscene.core.plain_text import shorten_text
 from emoscene.core.setting_names import migrate_settings, unknown_setting
 
 C = TypeVar("C")
@@ -50,18 +51,19 @@ class Option:
         Raises:
             UsageError: The value has another type, is not one of the choices, or is outside the span.
         """
+        shown = shorten_text(str(value), SHOWN)
         try:
             value = _convert(value, self.type)
         except (ValueError, TypeError, OverflowError):
             raise UsageError(
-                f"{self.name}={value} is off: {self.name} is {self.type}, such as {self.default}"
+                f"{self.name}={shown} is off: {self.name} is {self.type}, such as {self.default}"
             ) from None
         if value is None:
             return value
         if self.choices is not None and value not in self.choices:
             raise unknown_name(self.name, str(value), map(str, self.choices))
         if self.span is not None and not self.span[0] <= value <= self.span[1]:
-            raise UsageError(f"{self.name}={value} is out of range: it goes from {self.span[0]} to {self.span[1]}")
+            raise UsageError(f"{self.name}={shown} is out of range: it goes from {self.span[0]} to {self.span[1]}")
         return value
 
 
@@ -260,11 +262,11 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         UsageError: It cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+        return parse_toml(read_utf8(path))
+    except FileRefused as error:
+        raise UsageError(f"{error}: give another file") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not TOML ({error}): mend it") from error
 
 
 def _type_name(annotation: Any) -> str:

@@ -12,6 +12,10 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from emoscene.core.plain_text import shorten_text
+
+SHOWN = 80  # characters of a name in a message
+
 
 class UsageError(ValueError):
     """The call's words are off; a `ValueError`, as Python's own functions raise for an argument that is off."""
@@ -38,6 +42,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         The error.
     """
     known = sorted(known)
+    name = shorten_text(name, SHOWN)
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     if near:
         remedy = f": did you mean {near[0]!r}?"

@@ -21,6 +21,8 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from emoscene.core.file_reading import FileTooLargeError, NotAFileError, read_bytes
+
 MAX_MEGAPIXELS = 61
 MAX_MEGABYTES = 60
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
@@ -51,6 +53,7 @@ STRIP = 512  # rows whose depth or transparency is worked on at once
 REDUCTION = 3  # times the pixels that are needed, which a JPEG that is decoded smaller keeps at least
 SAVE_ANEW = "save it anew as an 8-bit PNG or JPEG"
 MAKE_SMALLER = "make it smaller first"
+TOO_LARGE = f"it is larger than {MAX_MEGABYTES} MB"
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,27 @@ def decode_image(data: bytes, name: str = "", enough: int | None = None, smalles
     return ReadImage(decoded, size or decoded.size, mended)
 
 
+def read_image_file(path: PurePath | str) -> bytes:
+    """Read the file of an image, whose size is looked at first.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ImageRefused: It is a folder, a pipe or a device, or is too large.
+        OSError: It cannot be read.
+    """
+    try:
+        return read_bytes(path, MAX_MEGABYTES * 2**20)
+    except FileTooLargeError as error:
+        raise ImageRefused(TOO_LARGE, MAKE_SMALLER) from error
+    except NotAFileError as error:
+        raise ImageRefused(str(error.strerror)) from error
+
+
 def check_bytes(count: int) -> None:
     """Check the size of a file.
 
@@ -173,7 +197,7 @@ def check_bytes(count: int) -> None:
         ImageRefused: It is too large.
     """
     if count > MAX_MEGABYTES * 2**20:
-        raise ImageRefused(f"it is larger than {MAX_MEGABYTES} MB", MAKE_SMALLER)
+        raise ImageRefused(TOO_LARGE, MAKE_SMALLER)
 
 
 def is_plugin_missing(kind: str) -> bool:

@@ -13,7 +13,6 @@ carries `caution_for`. A mark proves nothing: it can be forged.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from PIL import Image
 
 from emoscene.core.errors import download_command
+from emoscene.core.file_reading import open_file, parse_json
 from emoscene.core.image_files import FORMATS
 from emoscene.core.registry import list_names, load_table, package_folder
 
@@ -97,10 +97,10 @@ def is_file_rendered(file: Path, original: Path | None = None) -> bool:
         Whether it says so.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with open_file(file) as stream, Image.open(stream, formats=FORMATS) as image:
             is_edit = _has_world_base(_read_row(image)) and original is not None
             return is_rendered(image) or (is_edit and is_file_rendered(Path(str(original))))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # damaged files make Pillow raise nearly everything, and they say nothing of a world
         return False
 
 
@@ -189,7 +189,7 @@ def _read_row(image: Image.Image) -> Mapping[str, Any]:
     if not isinstance(text, str):
         return {}
     try:
-        row = json.loads(text)
+        row = parse_json(text)
     except ValueError:
         return {}
     if isinstance(row, dict):

@@ -18,9 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.image_files import SAVE_ANEW, ImageRefused, ReadImage, check_bytes, decode_image
+from emoscene.core.file_reading import describe_fault, parse_json
+from emoscene.core.image_files import SAVE_ANEW, ImageRefused, ReadImage, decode_image, read_image_file
 from emoscene.core.params import GenerationParams
-from emoscene.core.run_dir import parse_json, write_atomic
+from emoscene.core.run_dir import write_atomic
 from emoscene.core.taxonomy import format_emotion
 
 CHUNKS = ("parameters", "emoscene")
@@ -157,7 +158,8 @@ def read_params(path: Path | str) -> GenerationParams:
     except UsageError as error:
         raise EmosceneError(f"the row in {path} is damaged ({error}): make the image again") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise EmosceneError(f"the row in {path} is damaged") from error
+        reason = describe_fault(error)
+        raise EmosceneError(f"the row in {path} is damaged ({reason}): make the image again") from error
 
 
 def open_image(path: Path | str, enough: int | None = None) -> Image.Image:
@@ -190,13 +192,13 @@ def read_image(path: Path | str, enough: int | None = None) -> ReadImage:
         UsageError: The file is not there, is too large, or cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"{path} is not there")
     try:
-        check_bytes(path.stat().st_size)
+        data = read_image_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return decode_image(path.read_bytes(), path.name, enough)
+            return decode_image(data, path.name, enough)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} is not there") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}): see to its permissions") from error
     except ImageRefused as error:

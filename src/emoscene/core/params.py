@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core import registry
-from emoscene.core.errors import UsageError
+from emoscene.core.errors import SHOWN, UsageError
 from emoscene.core.migration import VERSION, migrate_row
 from emoscene.core.paths import fault_of_name
+from emoscene.core.plain_text import shorten_text
 from emoscene.core.request import BATCHED, NUMBERS, PARAMETERS, read_number, read_seed, read_size
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights, format_emotion
@@ -65,11 +66,11 @@ class GenerationParams:
     def __post_init__(self) -> None:
         for name in TEXT:
             if not isinstance(value := getattr(self, name), str):
-                raise UsageError(f"{name}={value} is off: it is text")
+                raise UsageError(f"{name}={shorten_text(str(value), SHOWN)} is off: it is text")
             check_text(name, value)
         for name in ("digests", "settings"):
             if not isinstance(value := getattr(self, name), dict):
-                raise UsageError(f"{name}={value} is off: it is a table")
+                raise UsageError(f"{name}={shorten_text(str(value), SHOWN)} is off: it is a table")
         read: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             if field.name in NUMBERS and field.name not in {"width", "height", "seed"}:
@@ -82,7 +83,7 @@ class GenerationParams:
         for name, value in read.items():
             object.__setattr__(self, name, value)
         if self.file and (fault := fault_of_name(self.file)):
-            raise UsageError(f"file={self.file!r} {fault}: give a plain name")
+            raise UsageError(f"file={shorten_text(repr(self.file), SHOWN)} {fault}: give a plain name")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from emoscene.core.callbacks import Callbacks
+from emoscene.core.plain_text import escape_unprintable
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def terminal_callbacks() -> Iterator[Callbacks]:
     tasks: list[TaskID] = []
 
     def print_message(message: str) -> None:
-        console.print(message, markup=False)
+        console.print(escape_unprintable(message), markup=False)
 
     def move_bar(done: int, total: int) -> None:
         if not tasks:

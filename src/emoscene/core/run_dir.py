@@ -13,7 +13,6 @@ same call goes on, another call is refused with the first setting that differs, 
 import errno
 import hashlib
 import json
-import math
 import os
 import platform
 import shutil
@@ -23,9 +22,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
+
+from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
+from emoscene.core.plain_text import cut_name
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -33,6 +36,7 @@ MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"
+MAKE_AGAIN = "make the folder again"
 TEMPORARY_PREFIX = ".aside-"
 TRANSIENT = (f"{LOGS}/", f"{CHECKPOINTS}/")
 SHOWN = 60  # characters of a value in a message
@@ -43,6 +47,22 @@ UNFLUSHABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
 WAITS = (0.01, 0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
 """Seconds between attempts to replace a file: Windows refuses while somebody else has it open."""
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
+
+
+class ParentManifest(TypedDict):
+    """What the manifest of a run folder has, as its children keep it."""
+
+    kind: str
+    config: NotRequired[dict[str, Any]]
+    parents: NotRequired[list["ParentManifest"]]
+    versions: NotRequired[dict[str, str]]
+    fingerprint: NotRequired[str | None]
+
+
+class Manifest(ParentManifest):
+    """What a `manifest.json` has; each kind of folder adds facts of its own."""
+
+    state: str
 
 
 class RunDir:
@@ -97,7 +117,7 @@ class RunDir:
         try:
             before = _call_identity({**recorded, "config": migrate_config(recorded["config"])})
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
-            raise EmosceneError(f"{path / MANIFEST} is damaged: make the folder again") from error
+            raise EmosceneError(f"{path / MANIFEST} is damaged: {MAKE_AGAIN}") from error
         apart = find_difference(before, _call_identity(asked))
         if apart:
             raise UsageError(f"{path} is another call's: {apart}; choose another folder, or call as before")
@@ -124,32 +144,6 @@ class RunDir:
         write_atomic(self.path / MANIFEST, f"{text}\n".encode("utf8", "backslashreplace"))
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse JSON that a person may have written.
-
-    Args:
-        text: The JSON.
-
-    Returns:
-        Python's values.
-
-    Raises:
-        ValueError: It is not JSON, holds numbers that are not finite (`NaN`, `Infinity`, `1e999`), or is nested too
-            deep.
-    """
-    try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except RecursionError as error:
-        raise ValueError("its lists lie too deep in one another") from error
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
-    return number
-
-
 def as_list(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     """Convert one path, several or none to a list.
 
@@ -166,12 +160,14 @@ def as_list(given: str | Path | Sequence[str | Path] | None) -> list[str]:
     return [str(one) for one in given]
 
 
-def read_manifest(folder: Path | str, kind: str | None = None) -> dict[str, Any]:
+def read_manifest(folder: Path | str, kind: str | None = None, schema: Any = None) -> dict[str, Any]:
     """Read the manifest of a run folder.
 
     Args:
         folder: The folder.
         kind: What it must hold; anything if left out.
+        schema: The facts that a finished folder of this kind has beside those of `Manifest`; they are not looked at
+            as long as the folder is not finished.
 
     Returns:
         The manifest.
@@ -186,32 +182,13 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> dict[str, Any]
         if Path(folder).exists():
             what = "is not a folder of emoscene's"
         raise UsageError(f"{folder} {what}: it has no {MANIFEST}")
-    try:
-        manifest: dict[str, Any] = parse_json(path.read_text(encoding="utf8"))
-        found = manifest["kind"], manifest["state"]
-        check_parents(manifest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise EmosceneError(f"{path} is damaged: make the folder again") from error
-    if kind not in {None, found[0]}:
-        raise UsageError(f"{folder} holds {found[0]}, and {kind} is wanted")
+    manifest: dict[str, Any] = read_json(path, Manifest, MAKE_AGAIN, MOST_LISTED_BYTES)
+    found = manifest["kind"]
+    if kind not in {None, found}:
+        raise UsageError(f"{folder} holds {found}, and {kind} is wanted")
+    if schema is not None and manifest["state"] == "done":
+        check_value(manifest, schema, path, MAKE_AGAIN)
     return manifest
-
-
-def check_parents(manifest: dict[str, Any]) -> None:
-    """Check that a manifest's parents are manifests.
-
-    Args:
-        manifest: The manifest.
-
-    Raises:
-        KeyError: A parent has no kind.
-        TypeError: The config is not a table, or the parents are not a list.
-    """
-    if not isinstance(manifest.get("config", {}), dict) or not isinstance(manifest.get("parents", []), list):
-        raise TypeError("config is a table, and parents a list")
-    for parent in manifest.get("parents", []):
-        parent["kind"]
-        check_parents(parent)
 
 
 def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
@@ -226,7 +203,7 @@ def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush
         EmosceneError: The disk is full.
     """
     path = Path(path)
-    aside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    aside = path.with_name(cut_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"))
     try:
         if isinstance(data, bytes):
             aside.write_bytes(data)
@@ -272,9 +249,7 @@ def fingerprint_folder(folder: Path | str, only: Sequence[str] = ("*",)) -> str:
     for path in sorted(paths, key=lambda path: path.relative_to(folder).parts):
         name = path.relative_to(folder).as_posix()
         if path.name not in {MANIFEST, HISTORY} and TEMPORARY_PREFIX not in name and not name.startswith(TRANSIENT):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{name}\0{content}\n".encode())
+            digest.update(f"{name}\0{digest_file(path)}\n".encode("utf8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -310,29 +285,26 @@ def to_jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return text.encode("utf8", "backslashreplace")  # half of a surrogate pair as JSON's own escape
 
 
-def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
+def read_jsonl(
+    path: Path | str, schema: Any = TABLE, remedy: str = "remove that line, or the file"
+) -> Iterator[dict[str, Any]]:
     """Read lines of JSON; an incomplete last line is left out.
 
     Args:
         path: The file, which may not exist.
+        schema: What a row has to hold.
+        remedy: What to do with a damaged file, as the end of the sentence.
 
     Yields:
         The rows.
 
     Raises:
-        EmosceneError: A line is damaged.
+        FileRefused: A line is damaged.
     """
     if not Path(path).exists():
         return
-    for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), 1):
-        if line.endswith(b"\n"):
-            try:
-                row = parse_json(line)
-            except ValueError as error:
-                raise EmosceneError(f"{path}:{number} is damaged: it is not a line of JSON") from error
-            if not isinstance(row, dict):
-                raise EmosceneError(f"{path}:{number} is damaged: it is not a row")
-            yield row
+    for _, row in read_json_lines(path, schema, remedy, whole=False):
+        yield row
 
 
 def shard(items: Iterable[T], rank: int, world: int) -> list[T]:

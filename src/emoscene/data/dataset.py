@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +13,43 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset, load_from_disk
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.file_reading import TABLE, describe_fault, read_json
 from emoscene.core.images import open_image
 from emoscene.core.paths import resolve_inside
 from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.records import FEATURES, unpack_arrays
 from emoscene.encoders.base import to_tensor
+
+AGAIN = "prepare it again"
+COLUMNS = ("id", "file", "emotion", "weights", "caption", "role", "latent", "shape")
+"""What every version wrote."""
+
+
+class PreparedManifest(TypedDict):
+    """What the manifest of a prepared folder says of it; version 0.1 called `vae_fingerprint` `encoder`."""
+
+    fingerprint: str
+    size: int
+    vae_fingerprint: NotRequired[str | None]
+    encoder: NotRequired[str]
+    emotion_clip: NotRequired[str | None]
+    flips: NotRequired[bool]
+
+
+class DataFile(TypedDict):
+    """A shard."""
+
+    filename: str
+
+
+class DatasetState(TypedDict):
+    """What `datasets` follows in the `state.json` of a folder."""
+
+    _data_files: list[DataFile]
 
 
 class PreparedDataset:
@@ -43,7 +72,7 @@ class PreparedDataset:
 
     def __init__(self, folder: str | Path, role: str | None = None) -> None:
         self.folder = Path(folder)
-        manifest = run_dir.read_manifest(self.folder, "prepared")
+        manifest = run_dir.read_manifest(self.folder, "prepared", PreparedManifest)
         if manifest["state"] != "done":
             raise UsageError(
                 f"{folder} is not finished: call `emoscene prepare` again as before, it goes on where it stopped"
@@ -51,10 +80,11 @@ class PreparedDataset:
         _check_parts(self.folder)
         try:
             opened = load_from_disk(str(folder))
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
-            raise EmosceneError(f"{folder} is damaged ({error}): prepare it again") from error
+        except Exception as error:  # damaged files make the library raise nearly everything
+            raise EmosceneError(f"{folder} is damaged ({describe_fault(error)}): {AGAIN}") from error
+        _check_columns(self.folder, opened)
         self.fingerprint: str = manifest["fingerprint"]
-        self.vae_fingerprint: str = manifest.get("vae_fingerprint") or manifest["encoder"]  # as version 0.1 called it
+        self.vae_fingerprint: str = manifest.get("vae_fingerprint") or manifest.get("encoder", "")
         self.emotion_clip: str | None = manifest.get("emotion_clip")
         self.side: int = manifest["size"]
         self.flips: bool = manifest.get("flips", False)
@@ -140,15 +170,23 @@ class PreparedDataset:
         return self.read(range(len(self)), [column])[column]
 
 
+def _check_columns(folder: Path, opened: Any) -> None:
+    """Raises EmosceneError where a column is missing that every prepared folder has."""
+    found = getattr(opened, "column_names", ())
+    for column in COLUMNS:
+        if column not in found:
+            raise EmosceneError(f"{folder} is damaged (it has no column {column!r}): {AGAIN}")
+
+
 def _check_parts(folder: Path) -> None:
     """Raises EmosceneError where `state.json`, which `datasets` follows, names a file outside of the folder."""
-    try:
-        about = run_dir.parse_json((folder / "state.json").read_text(encoding="utf8"))
-        names = [part["filename"] for part in about["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EmosceneError(f"{folder} is damaged ({error}): prepare it again") from error
-    for name in names:
-        resolve_inside(folder, name, str(folder / "state.json"))
+    state = folder / "state.json"
+    for part in read_json(state, DatasetState, AGAIN)["_data_files"]:
+        file = resolve_inside(folder, part["filename"], str(state))
+        if not file.is_file():
+            raise EmosceneError(f"{file} is no file: {AGAIN}")
+    for name in ("state.json", "dataset_info.json"):
+        read_json(resolve_inside(folder, name), TABLE, AGAIN)
 
 
 def _read_list(data: PreparedDataset, some: pa.Table, column: str) -> Any:

@@ -13,8 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emoscene.core import run_dir
+from typing_extensions import TypedDict
+
 from emoscene.core.errors import EmosceneError
+from emoscene.core.file_reading import TABLE, describe_fault, find_fault, open_file, parse_json, read_json
 
 INDEX = "model_index.json"
 LARGEST_HEADER = 100_000_000
@@ -28,6 +30,13 @@ FIRST = {
 """A name that a single file has wherever it holds the part."""
 FLAT_TEXT = FIRST["text encoder"].replace("text_model.", "")
 """The same where transformers' newer names were kept."""
+
+
+class HeaderEntry(TypedDict):
+    """What a header says of a tensor."""
+
+    dtype: str
+    shape: list[int]
 
 
 class Entry(NamedTuple):
@@ -66,24 +75,36 @@ def read_header(file: Path, part: Path | None = None) -> Header:
         EmosceneError: where the file is not there, or has no whole header.
     """
     try:
-        with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            if size > LARGEST_HEADER:
-                raise ValueError("it does not begin as a safetensors file does")
-            table = run_dir.parse_json(stream.read(size).decode("utf8"))
-        metadata = table.pop("__metadata__", {})
-        tensors = {}
-        for name, entry in table.items():
-            tensors[name] = Entry(entry["dtype"], tuple(entry["shape"]))
-    except (ValueError, OSError, AttributeError, KeyError, TypeError) as error:
-        reason = type(error).__name__
-        if str(error):
-            reason = str(error).splitlines()[0]
+        table = _parse_header(file)
+    except (ValueError, OSError) as error:
+        reason = describe_fault(error)
+        if isinstance(error, OSError):
+            reason = error.strerror or reason
         where, more = file, ""
         if part:
             where, more = part, f"{file.name}: "
         raise EmosceneError(f"{where} is damaged ({more}{reason}): fetch it again") from error
+    metadata = table.pop("__metadata__", {})
+    tensors = {}
+    for name, entry in table.items():
+        tensors[name] = Entry(entry["dtype"], tuple(entry["shape"]))
     return Header(tensors, {str(key): str(value) for key, value in metadata.items()})
+
+
+def _parse_header(file: Path) -> dict[str, Any]:
+    """The table at the beginning of a file. Raises ValueError or OSError where there is none."""
+    with open_file(file) as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > LARGEST_HEADER:
+            raise ValueError("it does not begin as a safetensors file does")
+        table: dict[str, Any] = parse_json(stream.read(size))
+    fault = find_fault(table, TABLE) or find_fault(table.get("__metadata__", {}), TABLE)
+    if not fault:
+        entries = {name: entry for name, entry in table.items() if name != "__metadata__"}
+        fault = find_fault(entries, dict[str, HeaderEntry])
+    if fault:
+        raise ValueError(fault)
+    return table
 
 
 def is_safetensors(file: Path) -> bool:
@@ -94,9 +115,15 @@ def is_safetensors(file: Path) -> bool:
 
     Returns:
         Whether it is.
+
+    Raises:
+        EmosceneError: The file cannot be read.
     """
-    with file.open("rb") as stream:
-        begin = stream.read(9)
+    try:
+        with open_file(file) as stream:
+            begin = stream.read(9)
+    except OSError as error:
+        raise EmosceneError(f"{file} cannot be read ({error.strerror or error}): give another file") from error
     return len(begin) == 9 and begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER
 
 
@@ -127,13 +154,5 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         EmosceneError: The file is missing or damaged.
     """
-    try:
-        found = run_dir.parse_json(file.read_text(encoding="utf8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"it holds a {type(found).__name__} and no table")
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        if isinstance(error, FileNotFoundError):
-            reason = "there is no such file"
-        raise EmosceneError(f"{file} is missing or damaged ({reason}): fetch or install it again") from error
-    return found
+    config: dict[str, Any] = read_json(file, TABLE, "fetch or install it again")
+    return config

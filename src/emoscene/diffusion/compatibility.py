@@ -15,9 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import check_value
 from emoscene.diffusion.architecture import (
     AUTOENCODER,
     FIRST,
@@ -58,6 +61,22 @@ CONDITIONS = (
 """Settings of a UNet that reads more than latents, time and text: SDXL's, unCLIP's, a consistency model's."""
 SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 V_PREDICTIONS = {"v", "v_prediction", "v-prediction", "velocity"}
+
+
+class UNetConfig(TypedDict):
+    """What is read of a UNet's settings before it is loaded."""
+
+    _class_name: NotRequired[str]
+    in_channels: NotRequired[int]
+    out_channels: NotRequired[int]
+    block_out_channels: NotRequired[list[int]]
+    cross_attention_dim: NotRequired[int | list[int]]
+
+
+class TextConfig(TypedDict):
+    """What is read of a text encoder's settings before it is loaded."""
+
+    model_type: NotRequired[str]
 
 
 def describe_absence(place: str) -> str:
@@ -142,7 +161,7 @@ def _check_numbers_of(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _check_unet(folder: Path, text_dim: int) -> None:
-    config = read_config(folder / "config.json")
+    config = check_value(read_config(folder / "config.json"), UNetConfig, folder / "config.json", "fetch it again")
     _check_class(config, folder, "UNet2DConditionModel")
     _check_numbers_of(config, folder)
     check_channels(folder, config.get("in_channels", LATENTS), config.get("out_channels", LATENTS))
@@ -189,7 +208,7 @@ def check_channels(place: Path, incoming: int, outgoing: int) -> None:
 
 def _check_text_encoder(folder: Path) -> int:
     """Check the text encoder's settings; returns the width of its vectors."""
-    config = read_config(folder / "config.json")
+    config = check_value(read_config(folder / "config.json"), TextConfig, folder / "config.json", "fetch it again")
     kind = config.get("model_type", "clip_text_model")
     if kind not in {"clip_text_model", "clip"}:
         raise UsageError(f"{folder} holds a {kind}, and a base has CLIP's text encoder there: give another --base")

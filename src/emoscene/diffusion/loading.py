@@ -23,6 +23,7 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import check_files_of
 from emoscene.diffusion import hub
 from emoscene.diffusion.families.base import Parts, find_family
 from emoscene.diffusion.weight_files import find_files
@@ -49,6 +50,8 @@ def load_parts(place: Path, dtype: torch.dtype) -> Parts:
         UsageError: It is of no family that is read here.
         EmosceneError: A file is damaged.
     """
+    for folder in (place, *place.glob("*/")):
+        check_files_of(folder)
     family = find_family(place)
     family.check(place)
     found = family.load_parts(place, dtype)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
@@ -27,17 +28,35 @@ from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_
 from diffusers.utils.state_dict_utils import StateDictType
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import TABLE, check_value, open_file, parse_json
 from emoscene.core.taxonomy import LARGEST
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import DiffusionModel
 
 PARTS = ("unet", "text_encoder")
 MEGABYTES = 2048
+NOTE = "lora_adapter_metadata"  # the key of the header under which diffusers keeps PEFT's description
 OTHERS = {"dora_scale": "DoRA", "hada_": "LoHa", "lokr_": "LoKr", "oft_": "OFT", "lora_mid": "CP-decomposed LoCon"}
 """What a LoRA's file may hold that is more than two factors, by a part of the key."""
+
+
+class LoraSettings(TypedDict):
+    """What is read of PEFT's description of one part."""
+
+    lora_alpha: NotRequired[float]
+    alpha_pattern: NotRequired[dict[str, float | None] | None]
+    use_rslora: NotRequired[bool]
+
+
+class LoraDescription(TypedDict):
+    """PEFT's description of a LoRA, by the parts of the base."""
+
+    unet: NotRequired[LoraSettings]
+    text_encoder: NotRequired[LoraSettings]
 
 
 @dataclass(frozen=True)
@@ -126,7 +145,7 @@ def parse_lora(text: str | Path) -> Lora:
         raise UsageError(f"{number!r} in {str(text)!r} is no scale: write a number, as in style.safetensors:0.8")
     if abs(scale) > LARGEST:
         raise UsageError(f"{number!r} in {str(text)!r} is out of range: a scale goes from {-LARGEST:g} to {LARGEST:g}")
-    return Lora(path, scale, hash_tensors(path.read_bytes())[:12])
+    return Lora(path, scale, _hash_file(path)[:12])
 
 
 def hash_tensors(data: bytes) -> str:
@@ -139,6 +158,14 @@ def hash_tensors(data: bytes) -> str:
         The SHA-256 digest, 64 hexadecimal digits.
     """
     return sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+
+
+def _hash_file(file: Path) -> str:
+    """The digest of a file's tensors, as `hash_tensors` computes it; the file is not held in memory."""
+    with open_file(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(min(8 + int.from_bytes(stream.read(8), "little"), size))
+        return file_digest(stream, "sha256").hexdigest()
 
 
 def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
@@ -165,7 +192,7 @@ def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
         if any(mark in key for key in state):
             raise UsageError(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
     try:
-        return dict(_read_pairs(state, run_dir.parse_json(about.get("lora_adapter_metadata", "{}"))))
+        return dict(_read_pairs(state, _read_description(about)))
     except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
         origin = ""
@@ -195,6 +222,18 @@ def _read_pairs(
             yield (part, name), (a, b * _lora_scale(about, part, name, len(a)))
     if not known or known != len(state):
         raise ValueError("its tensors have other names")
+
+
+def _read_description(about: Mapping[str, str]) -> dict[str, Any]:
+    """PEFT's description in a header. Raises ValueError for what is none."""
+    description = parse_json(about.get(NOTE, "{}"))
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in check_value(description, TABLE, NOTE, "save it again").items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value
+    check_value(parts, LoraDescription, NOTE, "save it again")
+    table: dict[str, Any] = description
+    return table
 
 
 def _fold_alphas(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

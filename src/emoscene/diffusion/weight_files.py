@@ -9,13 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from typing_extensions import TypedDict
+
 from emoscene.core.errors import EmosceneError
+from emoscene.core.file_reading import read_json
 from emoscene.core.paths import resolve_inside
-from emoscene.core.run_dir import parse_json
 
 TEXT = "cond_stage_model.transformer."
 DEEPER = "text_model."
 VARIANT = "fp16"
+
+
+class ShardIndex(TypedDict):
+    """What an index of shards says: the file of each weight."""
+
+    weight_map: dict[str, str]
 
 
 class PartFiles(NamedTuple):
@@ -66,10 +74,7 @@ def deepen_name(key: str) -> str:
 
 
 def _read_index(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(parse_json(index.read_text(encoding="utf8"))["weight_map"].values()))
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise EmosceneError(f"{index} is damaged ({type(error).__name__}): fetch or install it again") from error
+    names = sorted(set(read_json(index, ShardIndex, "fetch or install it again")["weight_map"].values()))
     if not names:
         raise EmosceneError(f"{index} names no files: fetch or install it again")
     return [resolve_inside(index.parent, name, str(index)) for name in names]

@@ -10,32 +10,38 @@ folder or from the hub.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Annotated, Any, ClassVar, NotRequired, final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Interval, Len
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from typing_extensions import TypedDict
 
 from emoscene.core import config as configs
 from emoscene.core import registry
-from emoscene.core.errors import UsageError
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import check_files_of, check_value, describe_fault, parse_json, read_json
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.device import explain_full_memory
 from emoscene.diffusion.loading import check_finite, silence_libraries
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning import learner as learners
-from emoscene.learning.learner import AGAIN, Learner
+from emoscene.learning.learner import AGAIN, CARD, Learner
+
+LARGEST_SIDE = 4096  # pixels of the square that a model reads
+MOST_LAYERS = 1000
+UNPADDED = {"padding": None, "truncation": None}
+"""What a saved `tokenizer.json` says of both: tokenizers keeps those of the last batch, which a resumed run lacks."""
 
 
 @dataclass(frozen=True)
@@ -195,13 +201,16 @@ def load_pretrained(cls: Any, place: str, what: str, spare: str = "") -> tuple[A
         UsageError: There is no such model, or other weights are missing.
     """
     options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    folder = str(locate_model(place))
+    folder = locate_model(place)
+    check_files_of(folder)
+    read_model_config(folder)
     try:
         with silence_libraries(remarks=False):  # what is missing is said below
-            model, report = cls.from_pretrained(folder, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+            model, report = cls.from_pretrained(str(folder), **options)
+    except Exception as error:  # damaged configs make transformers raise nearly everything
         raise UsageError(
-            f"{place} holds no {what}: give a folder or a hub id with its config.json and safetensors"
+            f"{place} holds no {what} ({describe_fault(error)}): give a folder or a hub id with its config.json and "
+            "safetensors"
         ) from error
     missing = set(report["missing_keys"])
     lost = sorted(name for name in missing if not (spare and name.startswith(spare)))
@@ -226,13 +235,14 @@ def load_tokenizer(cls: Any, place: str, what: str) -> Any:
     Raises:
         UsageError: There is no tokenizer.
     """
-    folder = str(locate_model(place))
+    folder = locate_model(place)
+    check_files_of(folder)
     try:
-        tokenizer = cls.from_pretrained(folder, local_files_only=True)
+        tokenizer = cls.from_pretrained(str(folder), local_files_only=True)
         lost = len(tokenizer) <= len(
             tokenizer.all_special_ids
         )  # without files, transformers makes one of the marks alone
-    except (OSError, ValueError):
+    except Exception:  # damaged files make transformers raise nearly everything; the sentence says what to do
         lost = True
     if lost:
         raise UsageError(f"the {what} in {place} lacks its tokenizer: save it there too")
@@ -251,8 +261,65 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         return {}
-    config: dict[str, Any] = json.loads(file.read_text(encoding="utf8"))
+    config: dict[str, Any] = read_json(file, ModelConfig, AGAIN)
     return config
+
+
+Side = Annotated[int, Interval(ge=1, le=LARGEST_SIDE)]
+Layers = Annotated[int, Interval(ge=0, le=MOST_LAYERS)]
+Sides = Side | Annotated[list[Side], Len(1)] | Annotated[dict[str, Side], Len(1)]
+Colours = Annotated[list[float], Len(3, 3)]
+
+
+class VisionConfig(TypedDict):
+    """What is read of the part of a `config.json` that describes the image encoder."""
+
+    image_size: NotRequired[Sides | None]
+    num_hidden_layers: NotRequired[Layers]
+
+
+class TextConfig(TypedDict):
+    """What is read of the part of a `config.json` that describes the text encoder."""
+
+    num_hidden_layers: NotRequired[Layers]
+
+
+class ModelConfig(VisionConfig):
+    """What is read of a `config.json`; transformers reads the rest."""
+
+    model_type: NotRequired[str]
+    vision_config: NotRequired[VisionConfig | None]
+    text_config: NotRequired[TextConfig | None]
+
+
+class PixelConfig(TypedDict):
+    """What is read of a `preprocessor_config.json`."""
+
+    crop_size: NotRequired[Sides | None]
+    size: NotRequired[Sides | None]
+    image_size: NotRequired[Sides | None]
+    image_mean: NotRequired[Colours | None]
+    image_std: NotRequired[Annotated[list[Annotated[float, Gt(0)]], Len(3, 3)] | None]
+
+
+def parse_description(text: str) -> dict[str, Any]:
+    """Parse the description of a model that a card keeps as a setting.
+
+    Args:
+        text: JSON, as transformers writes a config.
+
+    Returns:
+        Its table.
+
+    Raises:
+        EmosceneError: It is damaged.
+    """
+    try:
+        description = parse_json(text)
+    except ValueError as error:
+        raise EmosceneError(f"the shape in {CARD} is damaged ({describe_fault(error)}): {AGAIN}") from error
+    table: dict[str, Any] = check_value(description, ModelConfig, f"the shape in {CARD}", AGAIN)
+    return table
 
 
 @dataclass(frozen=True)
@@ -276,27 +343,34 @@ class PixelFormat:
         file = folder / "preprocessor_config.json"
         config: dict[str, Any] = {}
         if file.is_file():
-            config = json.loads(file.read_text(encoding="utf8"))
+            config = read_json(file, PixelConfig, AGAIN)
         model = read_model_config(folder)
-        side = model.get("image_size") or model.get("vision_config", {}).get("image_size", cls.side)
+        side = model.get("image_size") or (model.get("vision_config") or {}).get("image_size") or cls.side
         config.setdefault("image_size", side)
-        return cls.from_config(config)
+        return cls.from_config(config, str(file))
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> PixelFormat:
+    def from_config(cls, config: dict[str, Any], where: str) -> PixelFormat:
         """Read the words of a `preprocessor_config.json`.
 
         Args:
             config: What it says; `image_size` is the side where it says none.
+            where: What says it, for the error.
 
         Returns:
             The format.
+
+        Raises:
+            EmosceneError: It says something else than a size and three colours.
         """
+        check_value(config, PixelConfig, where, AGAIN)
         size = config.get("crop_size") or config.get("size") or config.get("image_size", cls.side)
         if isinstance(size, dict):
             size = next(iter(size.values()))
-        mean = tuple(config.get("image_mean", cls.mean))
-        deviation = tuple(config.get("image_std", cls.deviation))
+        if isinstance(size, list):
+            size = size[0]
+        mean = tuple(config.get("image_mean") or cls.mean)
+        deviation = tuple(config.get("image_std") or cls.deviation)
         return cls(int(size), mean, deviation)
 
     @classmethod

@@ -27,7 +27,7 @@ from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
-from emoscene.encoders.base import PixelFormat, load_pretrained, load_tokenizer
+from emoscene.encoders.base import UNPADDED, PixelFormat, load_pretrained, load_tokenizer
 from emoscene.learning.learner import Batch, Learner
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[DEC]", "[SEP]"
@@ -143,7 +143,7 @@ class Captioner(Learner):
         return {
             "config.json": about,
             "preprocessor_config.json": processor,
-            "tokenizer.json": json.loads(self.tokenizer.backend_tokenizer.to_str()),
+            "tokenizer.json": json.loads(self.tokenizer.backend_tokenizer.to_str()) | UNPADDED,
             "tokenizer_config.json": words,
         }
 

@@ -33,12 +33,14 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.encoders.base import (
+    UNPADDED,
     Encoder,
     PixelFormat,
     load_pretrained,
     load_tokenizer,
     locate_model,
     measure_accuracy,
+    parse_description,
     read_model_config,
 )
 from emoscene.learning.learner import Batch
@@ -105,7 +107,7 @@ class EmotionCLIP(Encoder):
         Raises UsageError where there is no CLIP in that folder, or no tokenizer at all.
         """
         if config.shape:
-            return cls(config, CLIPModel(CLIPConfig.from_dict(json.loads(config.shape))))
+            return cls(config, CLIPModel(CLIPConfig.from_dict(parse_description(config.shape))))
         if config.begun:
             model, tokenizer = load_borrowed(config.begun)
         elif config.tokenizer:
@@ -292,4 +294,5 @@ def _tokenizer_files(tokenizer: CLIPTokenizer) -> dict[str, dict[str, Any]]:
         files = {}
         for path in sorted(Path(folder).glob("*.json")):
             files[path.name] = json.loads(path.read_text(encoding="utf8"))
-        return files
+    files["tokenizer.json"] |= UNPADDED
+    return files

@@ -52,10 +52,11 @@ from emoscene.encoders.base import (
     locate_model,
     mean_place,
     measure_accuracy,
+    parse_description,
     read_model_config,
     resize_square,
 )
-from emoscene.learning.learner import Batch
+from emoscene.learning.learner import CARD, Batch
 
 SHIFT = 6  # pixels, at most, either way
 HINTS = 0.2  # weight of the hints in the loss
@@ -110,7 +111,7 @@ class Judge(Encoder):
         self.model: Any = model or make_transformer(config)
         self.pixels = PixelFormat(config.side)
         if config.shape:
-            self.pixels = PixelFormat.from_config(json.loads(config.shape))
+            self.pixels = PixelFormat.from_config(parse_description(config.shape), f"the shape in {CARD}")
         if config.freeze_backbone:
             self.model.requires_grad_(False)
             self.model.get_submodule(HEAD).requires_grad_(True)
@@ -127,7 +128,7 @@ class Judge(Encoder):
                 labels = tuple(sorted(set(data.column("scene"))))
             config = replace(config, labels=labels)
         if config.shape:
-            return cls(config, build_backbone(json.loads(config.shape), len(config.labels)))
+            return cls(config, build_backbone(parse_description(config.shape), len(config.labels)))
         if not config.pretrained:
             if config.freeze_backbone:
                 raise UsageError("freeze_backbone=yes is a probe of a published model: give pretrained=MODEL as well")

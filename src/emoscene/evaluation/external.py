@@ -17,12 +17,12 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import TABLE, digest_file, read_json_lines, read_utf8
 from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
 from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
@@ -215,17 +215,13 @@ def read_list_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         EmosceneError: The list is damaged.
     """
+    remedy = "write it again, or take it away"
+    if path.suffix != ".csv":
+        return [row for _, row in read_json_lines(path, TABLE, remedy)]
     try:
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                return list(csv.DictReader(file))
-        rows = []
-        for line in path.read_text(encoding="utf8").split("\n"):
-            if line.strip():
-                rows.append(dict(run_dir.parse_json(line)))
-        return rows
-    except (ValueError, TypeError, csv.Error) as error:
-        raise EmosceneError(f"{path} cannot be read ({error}): write it again, or take it away") from error
+        return list(csv.DictReader(StringIO(read_utf8(path), newline="")))
+    except csv.Error as error:
+        raise EmosceneError(f"{path} cannot be read ({error}): {remedy}") from error
 
 
 def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -289,6 +285,21 @@ def words(value: Any) -> str:
     return str(value)
 
 
+def plain_words(value: Any) -> str:
+    """Convert a value to text that models and files can take.
+
+    Args:
+        value: Text or a number.
+
+    Returns:
+        The text, halves of characters replaced.
+
+    Raises:
+        TypeError: It is a table or a list.
+    """
+    return words(value).encode("utf8", "replace").decode()
+
+
 def whole(value: Any) -> int:
     """Convert a value to a whole number.
 
@@ -311,9 +322,9 @@ COLUMNS: dict[str, Callable[[Any], Any]] = {
     "file": words,
     "emotion": parse_emotion_cell,
     "emotion_scale": partial(read_number, "emotion_scale"),
-    "prompt": words,
+    "prompt": plain_words,
     "seed": whole,  # other programs have longer seeds than ours
-    "scene": words,
+    "scene": plain_words,
     "image": words,
     "digests": dict,
 }
@@ -345,7 +356,7 @@ def original_of(columns: Mapping[str, Any]) -> Path | None:
         open_image(file)
     except (UsageError, OSError, ValueError):  # a name that is too long or no text
         return None
-    if digest in (None, sha256(file.read_bytes()).hexdigest()):
+    if digest in (None, digest_file(file)):
         return file
     return None
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from PIL import Image
+from typing_extensions import TypedDict
 
 from emoscene.core import registry, run_dir
 from emoscene.core.cluster import Cluster
 from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
+from emoscene.core.file_reading import FileRefused, find_fault, read_utf8
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
@@ -47,6 +49,15 @@ class Prompt:
     scene: str = ""
     object: str = ""
     held_out: bool = False
+
+
+class PromptRow(TypedDict):
+    """A prompt as a TOML file has it."""
+
+    text: str
+    scene: NotRequired[str]
+    object: NotRequired[str]
+    held_out: NotRequired[bool]
 
 
 def default_prompts(base: str) -> str:
@@ -85,10 +96,14 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
         path = registry.source_file("prompts", str(prompts))
     if path.suffix == ".toml":
         return _read_prompt_table(path)
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"no prompts in {path}: it is not there")
+    try:
+        text = read_utf8(path)
+    except FileRefused as error:
+        raise UsageError(f"no prompts: {error}") from error
     lines = []
-    for line in path.read_text(encoding="utf8").splitlines():
+    for line in text.splitlines():
         if line.strip():
             lines.append(Prompt(line.strip()))
     if not lines:
@@ -99,18 +114,16 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
 def _read_prompt_table(path: Path) -> list[Prompt]:
     """The prompts of a TOML file. Raises UsageError for one that has none, or says of one what no prompt has."""
     rows = read_toml(path).get("prompt")
-    known: dict[str, type] = {}
-    for field in fields(Prompt):
-        known[field.name] = str
-        if isinstance(field.default, bool):
-            known[field.name] = bool
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"no prompts in {path}: write prompt = [{{ text = ... }}]")
+    known = {field.name for field in fields(Prompt)}
     for number, row in enumerate(rows, 1):
-        sound = isinstance(row, dict) and row.keys() <= known.keys() and "text" in row
-        if not sound or not all(isinstance(value, known[key]) for key, value in row.items()):
+        fault = find_fault(row, PromptRow)
+        if not fault and not row.keys() <= known:
+            fault = f"{sorted(row.keys() - known)[0]} is nothing that a prompt has"
+        if fault:
             raise UsageError(
-                f"{path}, prompt {number} is off: it has a text, and perhaps a scene, an object and held_out"
+                f"{path}, prompt {number} is off ({fault}): it has a text, and perhaps a scene, an object and held_out"
             )
     return [Prompt(**row) for row in rows]
 

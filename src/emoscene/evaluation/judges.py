@@ -19,6 +19,7 @@ from typing import Any
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.file_reading import digest_file, read_bytes
 from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.encoders.base import Encoder, load_encoder, locate_model, read_model_config
@@ -92,7 +93,7 @@ def load_reader(kind: str, place: str | Path, device: str = "cpu", **settings: A
     encoder = Inception.from_scratch(Inception.Config(file), None)
     mark = INCEPTION
     if file:
-        mark = sha256(Path(file).read_bytes()).hexdigest()
+        mark = digest_file(file)
     return encoder.requires_grad_(False).eval().to(device), mark
 
 
@@ -188,7 +189,7 @@ def digest_label_maps(more: Sequence[str]) -> dict[str, str]:
     for place in more:
         _, file = split_label_map(place)
         if file:
-            digests[file] = sha256(Path(file).read_bytes()).hexdigest()
+            digests[file] = digest_file(file)
     return digests
 
 
@@ -245,7 +246,7 @@ def judge_fingerprints(base: str, more: Sequence[str] = ()) -> dict[str, str]:
         model, labels = split_label_map(place)
         fingerprints[name] = run_dir.fingerprint_folder(locate_model(model))
         if labels:
-            fingerprints[name] = sha256(fingerprints[name].encode() + Path(labels).read_bytes()).hexdigest()
+            fingerprints[name] = sha256(fingerprints[name].encode() + read_bytes(labels)).hexdigest()
     return fingerprints
 
 

@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
+from annotated_types import Ge, Gt
 from safetensors.torch import load_file
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.file_reading import read_json
 from emoscene.core.setting_names import RENAMED, migrate_settings
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
@@ -86,7 +89,8 @@ class Artifact:
         """PEFT's description of the update; empty where there is none."""
         file = self.folder / "adapter_config.json"
         if file.is_file():
-            return run_dir.parse_json(file.read_text(encoding="utf8"))
+            config: dict[str, Any] = read_json(file, PeftConfig, learners.AGAIN)
+            return config
         return {}
 
     @cached_property
@@ -134,6 +138,28 @@ class Artifact:
             "images": data.get("roles", {}).get("methods"),
             "emotions": data.get("emotions", {}),
         }
+
+
+class PeftConfig(TypedDict):
+    """What is read of an `adapter_config.json`."""
+
+    r: Annotated[int, Ge(1)]
+    lora_alpha: Annotated[float, Gt(0)]
+
+
+class TrainingCost(TypedDict):
+    """What the manifest of a trained artifact says of its training."""
+
+    trainable: int
+    pictures: int
+    seconds: float
+
+
+class ArtifactManifest(TypedDict):
+    """What is read of the manifest of a trained artifact."""
+
+    cost: NotRequired[TrainingCost]
+    cautions: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -197,7 +223,7 @@ def open_artifact(given: str | Path, base: str | None = None, device: str | None
         raise UsageError(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
     manifest: dict[str, Any] = {}
     if (folder / run_dir.MANIFEST).is_file():
-        manifest = run_dir.read_manifest(folder, "artifact")
+        manifest = run_dir.read_manifest(folder, "artifact", ArtifactManifest)
     pipe = load(base or card["base"]["name"], adapter=folder, device=device)
     return Artifact(folder, card, manifest, pipe, steps)
 

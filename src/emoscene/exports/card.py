@@ -12,14 +12,16 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 from PIL import Image
+from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.file_reading import check_value
 from emoscene.core.images import contact_sheet
-from emoscene.core.migration import migrate_scores
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import Emotion
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
+from emoscene.evaluation.score_files import AGAIN, SCORES, read_scores
 from emoscene.exports.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
 from emoscene.pipeline import image_folder
 
@@ -43,6 +45,25 @@ METRICS = {
     "frechet": "Frechet distance to real images",
 }
 TAGS = ("text-to-image", "emotion", "stable-diffusion")
+
+
+class GenerationScores(TypedDict):
+    """What scores of a method say of how its images were generated."""
+
+    prompts: list[Any]
+    seeds: list[int]
+    emotion_scale: float
+    guidance_scale: float
+    num_inference_steps: int
+    sampler: str
+
+
+class Proof(TypedDict):
+    """What a card says of a classifier's validation: its accuracy at each timestep, and on how many images."""
+
+    t: list[float]
+    accuracy: list[float]
+    pictures: int
 
 
 def gallery_params(artifact: Artifact, num: int) -> list[GenerationParams]:
@@ -144,7 +165,8 @@ def result_table(artifact: Artifact, scores: str | Path | None) -> str:
     if scores is not None:
         return _score_table(artifact, Path(scores))
     proof = artifact.card.get("proof")
-    if proof and "accuracy" in proof:
+    if isinstance(proof, dict) and "accuracy" in proof:
+        check_value(proof, Proof, f"the proof in {artifact.folder}", "leave it out")
         levels = "\n".join(f"| {t} | {a:.3f} |" for t, a in zip(proof["t"], proof["accuracy"], strict=True))
         return (
             f"Accuracy of the classifier on {proof['pictures']} images that it did not learn from, by timestep; "
@@ -155,7 +177,7 @@ def result_table(artifact: Artifact, scores: str | Path | None) -> str:
 
 def _score_table(artifact: Artifact, folder: Path) -> str:
     run_dir.read_manifest(folder, "scores")
-    scores = migrate_scores(run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8")))
+    scores = check_value(read_scores(folder), GenerationScores, folder / SCORES, AGAIN)
     if artifact.manifest.get("fingerprint") not in scores.get("adapters", []):
         raise UsageError(
             f"{folder} are not the scores of {artifact.folder}: give those of `emoscene evaluate --adapter` on it"

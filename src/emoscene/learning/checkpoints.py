@@ -7,22 +7,35 @@ why; one that is damaged is no reason not to write it, and does not count among 
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import digest_file, read_json
 from emoscene.core.paths import resolve_inside
 
+STATE = "state.json"
+NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
+"""What a checkpoint is called; a folder of another name, such as a copy `step-3.bak`, is the user's."""
 Parts = Mapping[str, Mapping[str, Tensor]]
+
+
+class CheckpointState(TypedDict):
+    """What every `state.json` has: the step, and the digest of each file beside it."""
+
+    step: int
+    sha256: dict[str, str]
+    about: NotRequired[dict[str, Any]]
 
 
 def save_checkpoint(folder: Path, step: int, parts: Parts, keep: int, **facts: Any) -> Path:
@@ -61,8 +74,8 @@ def _write_parts(parts: Parts, facts: Mapping[str, Any], aside: Path) -> None:
     for name, tensors in parts.items():
         whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(whole, str(aside / f"{name}.safetensors"))
-    digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
-    (aside / "state.json").write_bytes(json.dumps({**facts, "sha256": digests}, indent=1).encode())
+    digests = {file.name: digest_file(file) for file in sorted(aside.iterdir())}
+    (aside / STATE).write_bytes(json.dumps({**facts, "sha256": digests}, indent=1).encode())
 
 
 def _remove_old(folder: Path, newest: Path, keep: int) -> None:
@@ -89,12 +102,28 @@ def read_checkpoint(target: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
     Raises:
         EmosceneError: A name in it leads out of the folder.
     """
-    about = json.loads((target / "state.json").read_text(encoding="utf8"))
+    about = read_state(target)
     parts = {}
     for name in about["sha256"]:
         file = resolve_inside(target, name)
         parts[file.stem] = {key: value.clone() for key, value in load_file(str(file)).items()}
     return about, parts
+
+
+def read_state(target: Path) -> dict[str, Any]:
+    """Read what a checkpoint says beside its tensors.
+
+    Args:
+        target: Its folder.
+
+    Returns:
+        The content of `state.json`.
+
+    Raises:
+        EmosceneError: It is damaged.
+    """
+    state: dict[str, Any] = read_json(target / STATE, CheckpointState, "it is left aside", finite=False)
+    return state
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -106,7 +135,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
     Returns:
         Their folders, that of the first step first, damaged ones among them.
     """
-    return sorted(folder.glob("step-*"), key=_step_number)
+    found = [target for target in folder.glob("step-*") if NAME.fullmatch(target.name) and target.is_dir()]
+    return sorted(found, key=_step_number)
 
 
 def _step_number(target: Path) -> int:
@@ -123,12 +153,11 @@ def find_fault(target: Path) -> str | None:
         The reason, such as a file that does not match its SHA-256 digest; None where it is valid.
     """
     try:
-        digests = json.loads((target / "state.json").read_text(encoding="utf8"))["sha256"]
-        for name, digest in digests.items():
-            if _digest(resolve_inside(target, name)) != digest:
+        for name, digest in read_state(target)["sha256"].items():
+            if digest_file(resolve_inside(target, name)) != digest:
                 return f"{name} does not match its digest"
-    except (OSError, ValueError, KeyError, EmosceneError) as error:
-        return f"{type(error).__name__}: {error}"
+    except (OSError, EmosceneError) as error:
+        return str(error)
     return None
 
 
@@ -144,13 +173,35 @@ def find_newest(folder: Path, on_message: Callable[[str], None]) -> Path:
 
     Raises:
         UsageError: There is none.
+        EmosceneError: Each is damaged.
     """
-    for target in reversed(list_checkpoints(folder)):
+    found = list_checkpoints(folder)
+    for target in reversed(found):
         reason = find_fault(target)
         if reason is None:
             return target
         on_message(f"skipped {target}: {reason}")
-    raise UsageError(f"nothing to resume in {folder}: no valid checkpoint; leave out --resume to start")
+    if not found:
+        raise UsageError(f"nothing to resume in {folder}: leave out --resume to start")
+    raise EmosceneError(
+        f"nothing to resume: each of the {len(found)} checkpoints in {folder} is damaged; delete that folder, then the "
+        "same call without --resume begins anew"
+    )
+
+
+def remove_all(folder: Path) -> None:
+    """Remove all checkpoints of a run; what else somebody put beside them stays.
+
+    Args:
+        folder: The run's checkpoints, which need not exist.
+    """
+    if not folder.is_dir():
+        return
+    remove_partial(folder)
+    for target in list_checkpoints(folder):
+        shutil.rmtree(target)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def remove_partial(folder: Path) -> None:
@@ -161,8 +212,3 @@ def remove_partial(folder: Path) -> None:
     """
     for aside in folder.glob(f"{run_dir.TEMPORARY_PREFIX}*"):
         shutil.rmtree(aside)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,25 +11,29 @@ Randomness belongs to the sample: a learner draws only from its `Batch`, whose n
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NotRequired, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_utf8
+from emoscene.core.paths import resolve_inside
+from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.diffusion.architecture import Architecture
+from emoscene.diffusion.architecture import Architecture, read_header
 from emoscene.diffusion.digests import is_old_form
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import Condition, DiffusionModel
@@ -38,6 +42,33 @@ from emoscene.diffusion.transfer import move_to_device
 CARD = "learner.json"
 DESCRIPTIONS = ("shape", "words")  # settings by which a saved encoder says all that it needs to be loaded
 AGAIN = "train or fetch it again"
+ODD = 200  # characters of what torch says of weights that do not fit
+
+
+class RecordedArchitecture(TypedDict):
+    """`Architecture` as a card has it."""
+
+    family: str
+    channels: list[int]
+    text_dim: int
+
+
+class RecordedBase(TypedDict):
+    """`base_facts` as a card has them; older cards have no architecture."""
+
+    name: str
+    fingerprint: str
+    width: int
+    architecture: NotRequired[RecordedArchitecture | None]
+
+
+class Card(TypedDict):
+    """What every `learner.json` has."""
+
+    learner: str
+    config: dict[str, Any]
+    emotions: list[str]
+    base: RecordedBase | None
 
 
 @dataclass(frozen=True)
@@ -358,7 +389,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         folder: The artifact's folder.
 
     Returns:
-        Its card, of which `check_card` is sure.
+        Its card, which has what `Card` says.
 
     Raises:
         UsageError: There is none.
@@ -366,37 +397,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CARD).is_file():
         raise UsageError(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
-    try:
-        card: dict[str, Any] = run_dir.parse_json((folder / CARD).read_text(encoding="utf8"))
-        check_card(card)
-    except (ValueError, KeyError, TypeError) as error:
-        raise EmosceneError(f"{folder / CARD} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
+    card: dict[str, Any] = read_json(resolve_inside(folder, CARD), Card, AGAIN)
     return card
-
-
-def check_card(card: Any) -> None:
-    """Check that a card, which a stranger may have written, has what every card has.
-
-    Args:
-        card: What its JSON says.
-
-    Raises:
-        KeyError: A value is missing.
-        TypeError: A value is of another kind.
-    """
-    kinds: dict[str, type] = {"learner": str, "config": dict, "emotions": list}
-    for name, kind in kinds.items():
-        if not isinstance(card[name], kind):
-            raise TypeError(f"{name} is no {kind.__name__}")
-    if card["base"] is None:
-        return
-    itemgetter("width")(card["base"])
-    there = card["base"].get("architecture")
-    if there is not None:
-        Architecture(str(there["family"]), tuple(there["channels"]), int(there["text_dim"]))
-    for name in ("name", "fingerprint"):
-        if not isinstance(card["base"][name], str):
-            raise TypeError(f"{name} of the base is no text")
 
 
 def read_history(folder: Path) -> str:
@@ -411,7 +413,7 @@ def read_history(folder: Path) -> str:
     text = ""
     for name in (CARD, run_dir.MANIFEST):
         if (folder / name).is_file():
-            text += (folder / name).read_text(encoding="utf8", errors="replace")
+            text += read_utf8(folder / name, MOST_LISTED_BYTES)
     return text
 
 
@@ -434,6 +436,7 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
         EmosceneError: A file is damaged.
     """
     about = read_card(folder)
+    check_files_of(folder)
     remark = ""
     if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
         remark = compare_bases(folder, about["base"], base)
@@ -445,6 +448,8 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
             raise UsageError(f"{option.name} was settled when {folder} was trained (emoscene show {about['learner']})")
     settings = configs.replace_fields(configs.read_saved_fields(cls.Config(), about["config"]), late)
     _check_places(cls, settings, folder)
+    if kind == "encoders":
+        _check_description(cls, settings, base, folder)
     learner = cls.from_scratch(settings, base)
     try:
         _load_weights(learner, folder)
@@ -466,6 +471,25 @@ def _check_places(cls: type[Learner], settings: Any, folder: Path) -> None:
             raise EmosceneError(
                 f"{folder / CARD} leads to {name}={str(place)[:80]} and describes no weights of its own: {AGAIN}"
             )
+
+
+def _check_description(cls: type[Learner], settings: Any, base: DiffusionModel | None, folder: Path) -> None:
+    """Refuse a card that describes no model, or one of more numbers than its files hold, before memory is taken."""
+    try:
+        with torch.device("meta"):
+            wanted = sum(value.numel() for value in cls.from_scratch(settings, base).state_dict().values())
+    except (UsageError, EmosceneError):
+        raise
+    except Exception as error:  # what a stranger describes makes transformers raise nearly everything
+        raise EmosceneError(f"{folder / CARD} describes no model ({describe_fault(error)}): {AGAIN}") from error
+    held = 0
+    for file in cls.files:
+        if (folder / file).is_file():
+            held += sum(math.prod(entry.shape) for entry in read_header(folder / file).tensors.values())
+    if wanted > held:
+        raise EmosceneError(
+            f"{folder / CARD} describes a model of {wanted:,} numbers, and its files hold {held:,}: {AGAIN}"
+        )
 
 
 def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> str:
@@ -544,5 +568,5 @@ def _load_weights(learner: Learner, folder: Path) -> None:
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
-        odd = str(error).splitlines()[-1].strip()
+        odd = shorten_text(str(error).splitlines()[-1].strip(), ODD)
         raise MismatchError(odd) from error

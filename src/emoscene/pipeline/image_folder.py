@@ -18,9 +18,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NotRequired, Self
 
 from PIL import Image
+from typing_extensions import TypedDict
 
 from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
@@ -33,6 +34,16 @@ from emoscene.core.request import read_number
 
 INDEX = "images.jsonl"
 OLD_INDEX = "pictures.jsonl"  # of version 0.1
+ANEW = "remove that file, and the same call writes it anew"
+
+
+class IndexRow(TypedDict):
+    """What is read of a row of the index; the rest of it is read by `GenerationParams`."""
+
+    file: NotRequired[str]
+    seconds: NotRequired[float | None]
+
+
 Generate = Callable[[Sequence[GenerationParams], int], Iterator[tuple[GenerationParams, Image.Image]]]
 Finish = Callable[[Callable[[], None]], None]
 """What takes work that is to be finished beside generation, such as encoding and writing a PNG."""
@@ -308,12 +319,12 @@ def read_index(folder: Path) -> dict[str, dict[str, Any]]:
         EmosceneError: An index is damaged.
     """
     rows: dict[str, dict[str, Any]] = {}
-    try:
-        for path in _list_indexes(folder):
-            for row in run_dir.read_jsonl(path):
+    for path in _list_indexes(folder):
+        for row in run_dir.read_jsonl(path, IndexRow, ANEW):
+            try:
                 rows[row.get("file", "")] = migrate_row(row)
-    except EmosceneError as error:
-        raise EmosceneError(f"{error}; remove that file, and the same call writes it anew") from error
+            except UsageError as error:
+                raise EmosceneError(f"{path} is damaged ({error}): {ANEW}") from error
     return rows
 
 

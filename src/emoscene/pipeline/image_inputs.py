@@ -32,6 +32,7 @@ from torch import Tensor
 
 from emoscene.core import run_dir, seeds
 from emoscene.core.errors import UsageError
+from emoscene.core.file_reading import digest_file
 from emoscene.core.image_files import to_upright_rgb
 from emoscene.core.image_origin import caution_for, is_of_rendered_world, is_rendered
 from emoscene.core.images import read_image
@@ -88,7 +89,7 @@ class ImageInputs:
     def _register(self, image: ImageInput) -> tuple[str, str, tuple[int, int]]:
         if isinstance(image, str | Path):
             self._read(str(image), 1)
-            return str(image), _digest_file(image), self.sizes[str(image)]
+            return str(image), digest_file(image), self.sizes[str(image)]
         if not isinstance(image, Image.Image):
             raise UsageError(f"a {type(image).__name__} is no image: give a file's name or a PIL image")
         try:
@@ -143,7 +144,7 @@ class ImageInputs:
         if name in self.held:
             return self.held[name]
         image = self._read(name, enough)
-        if digest and digest != _digest_file(name):
+        if digest and digest != digest_file(name):
             raise UsageError(f"{name} is not the image that it was ({digest[:12]}): bring that one back")
         return image
 
@@ -401,10 +402,6 @@ def checked_reference(row: GenerationParams, name: str) -> tuple[str, str]:
             f"the row names {name[:80]!r} without its sha256, so that is not opened: give the image yourself"
         )
     return name, digest
-
-
-def _digest_file(file: str | Path) -> str:
-    return sha256(Path(file).read_bytes()).hexdigest()
 
 
 def num_steps_run(row: GenerationParams) -> int:

@@ -7,7 +7,7 @@ differ (`name_entries`); entries that differ in a single number are the points o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -17,13 +17,12 @@ import numpy as np
 
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.migration import migrate_scores
 from emoscene.core.parameter import COMPARE
-from emoscene.core.paths import fault_of_name, is_inside, resolve_inside
+from emoscene.core.paths import fault_of_name, is_inside
 from emoscene.core.request import PARAMETERS, list_parameters
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
-from emoscene.reporting.checks import check_manifest, check_scores, check_verdict
+from emoscene.evaluation.score_files import AGAIN, SCORES, read_scores, read_verdicts
 
 ACCURACY = "emotion accuracy"
 APART = ("base", *list_parameters(COMPARE), "adapters")
@@ -197,30 +196,16 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
         manifest = run_dir.read_manifest(folder, "scores")
         if manifest["state"] != "done":
             raise UsageError(f"{folder} is not finished: call `emoscene evaluate` again as before, it goes on")
-        for name in ("scores.json", "verdicts.jsonl"):
-            file = resolve_inside(folder, name)
-            if file.exists() and not file.is_file():
-                raise EmosceneError(f"{file} is no file: evaluate into the folder again")
-        try:
-            scores = migrate_scores(run_dir.parse_json((folder / "scores.json").read_text(encoding="utf8")))
-            check_scores(scores)
-            check_manifest(manifest)
-            name = str(scores.get("method") or Path(scores["from"]).name)
-            entry = ScoreEntry(name, folder, scores, list(_read_verdicts(folder)), manifest)
-            entry.figure_of_judge("emotion_accuracy")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
-            raise EmosceneError(f"{folder / 'scores.json'} is damaged: evaluate into the folder again") from error
-        entries.append(entry)
+        scores = read_scores(folder)
+        name = scores.get("method")
+        if not name and not isinstance(scores.get("from"), str):
+            raise EmosceneError(f"{folder / SCORES} is damaged (it says neither a method nor where from): {AGAIN}")
+        if not name:
+            name = Path(scores["from"]).name
+        entries.append(ScoreEntry(name, folder, scores, list(read_verdicts(folder)), manifest))
     if not entries:
         raise UsageError("report needs SCORES: the folders that `emoscene evaluate` made")
     return name_entries(entries)
-
-
-def _read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of verdicts. Raises KeyError, TypeError or ValueError for one that is none of `evaluate`'s."""
-    for row in run_dir.read_jsonl(folder / "verdicts.jsonl"):
-        check_verdict(row)
-        yield row
 
 
 def name_entries(entries: Sequence[ScoreEntry]) -> list[ScoreEntry]:

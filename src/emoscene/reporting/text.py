@@ -12,6 +12,9 @@ from emoscene.reporting.html import Cell, Quantity, Share
 from emoscene.reporting.scores import ScoreEntry
 from emoscene.reporting.tables import COSTS, Table
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet computes."""
+
 
 def cell_text(cell: Cell) -> str:
     """Write a cell in words.
@@ -69,10 +72,18 @@ def table_of_all(entries: Sequence[ScoreEntry]) -> str:
     writer.writerow(["method", "by", "figure", "value", "low", "high", "n"])
     for entry in entries:
         for by, name, one in _list_figures(entry):
-            writer.writerow([entry.name, by, name, one["value"], one["low"], one["high"], one["n"]])
+            words = [_quote_formula(word) for word in (entry.name, by, name)]
+            writer.writerow([*words, one["value"], one["low"], one["high"], one["n"]])
         for name in COSTS:
-            writer.writerow([entry.name, "cost", name, entry.cost(name), "", "", ""])
+            writer.writerow([_quote_formula(entry.name), "cost", name, entry.cost(name), "", "", ""])
     return buffer.getvalue()
+
+
+def _quote_formula(word: str) -> str:
+    """A word that a spreadsheet takes for no formula, whoever chose it."""
+    if word.startswith(FORMULA):
+        return f"'{word}"
+    return word
 
 
 def _list_figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, Any]]]:

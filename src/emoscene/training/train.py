@@ -13,7 +13,6 @@ Here it is settled what a run stands on: its base, data that suit both, its sett
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -163,7 +162,7 @@ def train(
     if not opened.is_done:
         _train_job(job, opened, resume)
     if PartialState().is_main_process:  # once the done mark is there, also a killed call's
-        shutil.rmtree(out / run_dir.CHECKPOINTS, ignore_errors=True)
+        checkpoints.remove_all(out / run_dir.CHECKPOINTS)
     return out
 
 
@@ -257,8 +256,8 @@ def recorded_base(saved: Path, base: DiffusionModel) -> str:
     """
     for target in reversed(checkpoints.list_checkpoints(saved)):
         if checkpoints.find_fault(target) is None:
-            about = run_dir.parse_json((target / "state.json").read_text(encoding="utf8"))["about"]
-            return str(about["base"]) if base.matches(about.get("base", "")) else base.fingerprint
+            before = checkpoints.read_state(target).get("about", {}).get("base")
+            return before if isinstance(before, str) and base.matches(before) else base.fingerprint
     return base.fingerprint
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -36,9 +35,10 @@ from PIL import Image
 from emoscene.core import run_dir
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
-from emoscene.core.image_files import ImageRefused, check_bytes
+from emoscene.core.image_files import ImageRefused, read_image_file
 from emoscene.core.image_origin import is_rendered
 from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
+from emoscene.core.plain_text import escape_unprintable
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
@@ -337,18 +337,7 @@ def read_file(root: Path, path: str) -> bytes:
             large.
         OSError: The file cannot be read.
     """
-    handle = os.open(
-        resolve_inside_root(root, path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    )
-    try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise ImageRefused("it is no regular file")
-        check_bytes(about.st_size)
-        with open(handle, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(handle)
+    return read_image_file(resolve_inside_root(root, path))
 
 
 def read_text_file(root: Path, path: str, what: str) -> str:
@@ -370,18 +359,6 @@ def read_text_file(root: Path, path: str, what: str) -> str:
         return read_file(root, path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ImageRefused(f"its {what} {root / path} is not UTF-8: save it as such") from error
-
-
-def escape_unprintable(text: str) -> str:
-    """Write control characters, bidirectional marks and invalid bytes as Python's escapes.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        Text that any terminal can show.
-    """
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def weights_of_label(name: Any, where: str) -> Weights:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import UsageError
+from emoscene.core.file_reading import ANYTHING, MOST_LISTED_BYTES, parse_json, read_json
 from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
-from emoscene.core.run_dir import parse_json
 from emoscene.data.captions import describe_attributes
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
@@ -138,7 +138,4 @@ def _read_attributes(root: Path, path: str) -> dict[str, Any]:
 def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise UsageError(f"{path} is missing: give --root, the folder that holds EmoSet's lists")
-    try:
-        return parse_json(path.read_text(encoding="utf8"))
-    except ValueError as error:
-        raise EmosceneError(f"{path} is damaged ({error}): take it from EmoSet's archive again") from error
+    return read_json(path, ANYTHING, "take it from EmoSet's archive again", MOST_LISTED_BYTES)

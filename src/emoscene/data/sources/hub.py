@@ -10,22 +10,23 @@ code of the data set is run.
 
 from __future__ import annotations
 
-import json
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NotRequired
 
 import pyarrow as pa
 from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import parquet
+from typing_extensions import TypedDict
 
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import check_value, parse_json
 from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
 from emoscene.core.taxonomy import Weights
@@ -36,6 +37,19 @@ from emoscene.data.splits import official_split
 CONVERTED = "refs/convert/parquet"
 ROLES = {"image": ("image", "picture", "img"), "label": ("label", "emotion"), "caption": ("caption", "text")}
 SPLITS = ("train", "val", "test")
+SAY_LABELS = "name the numbers in order, as labels=awe,..."
+
+
+class HubInfo(TypedDict):
+    """What `datasets` says of the columns."""
+
+    features: NotRequired[dict[str, Any]]
+
+
+class HubNote(TypedDict):
+    """What `datasets` keeps in the schema of a parquet file."""
+
+    info: NotRequired[HubInfo]
 
 
 class Hub(FileSource):
@@ -195,10 +209,15 @@ class Parquet:
             The names from number 0 on; empty where the file has none.
         """
         about = (self.file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-        feature = json.loads(about).get("info", {}).get("features", {}).get(column, {})
+        try:
+            note = check_value(parse_json(about), HubNote, f"the note of `datasets` in {self.path}", SAY_LABELS)
+        except ValueError as error:
+            raise EmosceneError(f"the note of `datasets` in {self.path} is no JSON: {SAY_LABELS}") from error
+        feature = note.get("info", {}).get("features", {}).get(column, {})
+        names = None
         if isinstance(feature, dict):
-            return tuple(feature.get("names", ()))
-        return ()
+            names = feature.get("names")
+        return tuple(check_value(names or [], list[str], f"the note of `datasets` in {self.path}", SAY_LABELS))
 
 
 def _split_of_file(path: str) -> str:

@@ -14,16 +14,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from emoscene.core import run_dir
 from emoscene.core.config import option
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import SHOWN, EmosceneError, UsageError
+from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json_lines, read_utf8
 from emoscene.core.image_files import IMAGE_ENDINGS, ImageRefused
+from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
@@ -160,8 +162,6 @@ class ImageFolder(FileSource):
         wanted = {"label": self.config.label, "caption": self.config.caption}
         for number, row in enumerate(_read_table(path), 1):
             where = f"{path}, row {number}"
-            if not isinstance(row, dict):
-                raise UsageError(f"{where} is no object with columns: mend it, or take the row out")
             if number == 1:
                 columns = {}
                 for key in ROLES:
@@ -207,11 +207,15 @@ def _split_of_file(place: Path, file: str) -> str:
 def _find_column(row: Mapping[str, Any], key: str, named: str, path: Path) -> str:
     """What a file of metadata calls this."""
     if named and named not in row:
-        raise UsageError(f"{path} has no column {named!r}: it has {', '.join(row)}")
+        raise UsageError(f"{path} has no column {named!r}: it has {_list_columns(row)}")
     found = next((name for name in ROLES[key] if name in row), "")
     if not (named or found) and key != "caption":
-        raise UsageError(f"{path} has no column {ROLES[key][0]!r}: it has {', '.join(row)}")
+        raise UsageError(f"{path} has no column {ROLES[key][0]!r}: it has {_list_columns(row)}")
     return named or found
+
+
+def _list_columns(row: Mapping[str, Any]) -> str:
+    return shorten_text(", ".join(row), SHOWN)
 
 
 def _read_table(path: Path) -> Iterator[dict[str, Any]]:
@@ -220,14 +224,9 @@ def _read_table(path: Path) -> Iterator[dict[str, Any]]:
         if path.suffix == ".parquet":
             yield from parquet.read_table(path).to_pylist()
         elif path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                yield from csv.DictReader(file)
+            yield from csv.DictReader(StringIO(read_utf8(path, MOST_LISTED_BYTES), newline=""), restkey="")
         else:
-            with path.open(encoding="utf-8-sig") as file:
-                for line in file:
-                    if line.strip():
-                        yield run_dir.parse_json(line)
-    except UnicodeDecodeError as error:
-        raise EmosceneError(f"{path} is not UTF-8 ({error}): save it as such") from error
-    except (ValueError, csv.Error, pa.ArrowInvalid) as error:
-        raise EmosceneError(f"{path} is damaged ({error}): write it again") from error
+            for _, row in read_json_lines(path):
+                yield row
+    except (ValueError, csv.Error, pa.ArrowException) as error:
+        raise EmosceneError(f"{path} is damaged ({describe_fault(error)}): write it again") from error

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from emoscene.core.config import option
-from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.file_reading import read_utf8
 from emoscene.core.taxonomy import EKMAN, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.records import Record
 from emoscene.data.sources.base import Entry, FileSource, read_file, require_root, unique_ids
@@ -141,11 +142,7 @@ def _read_listing(folder: Path, path: Path) -> list[tuple[Path, str]]:
     if aligned:
         place, ending = "Image/aligned", "_aligned.jpg"
     listed = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise EmosceneError(f"{path} is not UTF-8 ({error}): save it as such") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")

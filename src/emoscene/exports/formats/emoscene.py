@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 
 from emoscene.core import run_dir
+from emoscene.core.file_reading import MOST_LISTED_BYTES, read_bytes
+from emoscene.core.paths import resolve_inside
 from emoscene.exports.artifact import EMOTION, PROMPT, SEED, Artifact, ExportBundle
 
 
@@ -23,7 +25,7 @@ def emoscene(artifact: Artifact) -> ExportBundle:
     parts = {}
     for file in sorted(artifact.folder.iterdir()):
         if file.suffix in {".json", ".safetensors"} and file.name != run_dir.MANIFEST:
-            parts[file.name] = file.read_bytes()
+            parts[file.name] = read_bytes(resolve_inside(artifact.folder, file.name), MOST_LISTED_BYTES)
     base = json.dumps(artifact.pipe.base.name)
     script = f"""import emoscene
 

@@ -1,0 +1,60 @@
+"""Text that a file or a stranger gives, brought into a form that a terminal, a log or a list can show."""
+
+import unicodedata
+
+MOST_NAME_BYTES = 255  # on most disks
+SPACES = "Zs"
+"""Unicode's category of spaces: Python calls all but one of them unprintable, and they do no harm."""
+
+
+def escape_unprintable(text: str) -> str:
+    """Write control characters, bidirectional marks and invalid bytes as Python's escapes.
+
+    Args:
+        text: Any text, such as a name that holds the escape sequence of a terminal.
+
+    Returns:
+        Text that any terminal can show, on one line.
+    """
+    if text.isprintable():
+        return text
+    signs = []
+    for sign in text:
+        if sign.isprintable() or unicodedata.category(sign) == SPACES:
+            signs.append(sign)
+        else:
+            signs.append(sign.encode("unicode_escape").decode())
+    return "".join(signs)
+
+
+def cut_name(name: str, most: int = MOST_NAME_BYTES) -> str:
+    """Cut the name of a file to the bytes that a disk takes; signs are not torn.
+
+    Args:
+        name: The name.
+        most: Its bytes at most.
+
+    Returns:
+        The name, or its beginning.
+    """
+    encoded = name.encode("utf8", "surrogateescape")
+    if len(encoded) <= most:
+        return name
+    while most and encoded[most] & 0b1100_0000 == 0b1000_0000:  # in the middle of a sign
+        most -= 1
+    return encoded[:most].decode("utf8", "surrogateescape")
+
+
+def shorten_text(text: str, most: int) -> str:
+    """Cut a text for a message.
+
+    Args:
+        text: The text.
+        most: Characters that are shown of it.
+
+    Returns:
+        The text, or its beginning and an ellipsis.
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}..."
