@@ -75,6 +75,7 @@ from emoscene.pipeline.generate import load, load_generator
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 GENERATION = tuple(list_parameters(EVALUATE))
+LONGEST = 4000  # characters that are said of what is missing; scores.json has all
 
 
 def evaluate(
@@ -365,7 +366,10 @@ def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
     scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
     missing = scores["missing"]
     if scores.get("faults", missing):  # scores of an earlier version do not tell them apart
-        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+        text = "; ".join(missing.values())
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]} ... (whole in {folder / 'scores.json'})"
+        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {text}")
     for sentence in missing.values():
         on_message(sentence)
     return folder
