@@ -406,3 +406,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("emoscene.pipeline.generate.generate", fail)
     with pytest.raises(ZeroDivisionError):
         main.main(["generate", "a"])
+
+
+@pytest.mark.parametrize("words", [["steps=3"], ["--adapter", "runs/lora", "steps=3"], ["--base", "mini", "x.y=1"]])
+def test_a_verb_without_settings_refuses_them(words, capsys):
+    assert main.main(["web", *words]) == 2
+    assert f"{words[-1].partition('=')[0]!r} cannot be set here" in capsys.readouterr().err

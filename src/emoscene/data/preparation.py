@@ -138,10 +138,11 @@ def prepare(
         check_listing(job.folder, call)
         with open_cluster(ray, partial(load, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
-            check_files(begun.path, job.images, job.notes, on_message)
-            report_unused(job.images, on_message)
-            if not begun.is_done:
-                _run_job(job, begun, cluster)
+            with begun.hold():
+                check_files(begun.path, job.images, job.notes, on_message)
+                report_unused(job.images, on_message)
+                if not begun.is_done:
+                    _run_job(job, begun, cluster)
     return begun.path
 
 
