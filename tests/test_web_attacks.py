@@ -28,8 +28,10 @@ gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'e
 httpx = pytest.importorskip("httpx")
 
 from gradio.server_messages import LogMessage, ProcessCompletedMessage  # noqa: E402
+from starlette.routing import Mount  # noqa: E402
 
 from emoscene.web import fair_queue, login_brake, server, uploads  # noqa: E402
+from emoscene.web import page as web_page  # noqa: E402
 from emoscene.web.affect_plane import verdicts_html  # noqa: E402
 from emoscene.web.allowed_hosts import AllowedHosts, is_loopback  # noqa: E402
 from emoscene.web.fair_queue import FairQueue  # noqa: E402
@@ -548,6 +550,18 @@ def test_a_call_that_waits_is_told_how_many_there_are(page, monkeypatch):
     monkeypatch.setattr(fair_queue, "GRACE", 0.0)
     page.door.queue.drop_unattended()
     wait_until(lambda: not page.door.queue.active_jobs[0])
+
+
+def test_the_state_of_a_few_callers_is_kept(studio, tmp_path, monkeypatch):
+    """Gradio's own number is 10,000, of which each call of a program takes one and .2 MB."""
+    monkeypatch.setattr(web_page, "SESSIONS", 3)
+    with serving(studio, tmp_path) as page:
+        for _ in range(5):
+            event, status, text = begin(page.client, [[]], "judge")
+            assert status == 200, text
+            listen(page.client, event, "judge")
+        [inner] = [route.app for route in page.door.app.routes if isinstance(route, Mount)]
+        assert len(inner.state_holder.session_data) == 3
 
 
 def test_a_call_that_is_listened_to_is_finished_however_long_it_takes(page, monkeypatch):

@@ -27,7 +27,7 @@ from types import ModuleType
 from emoscene.core.errors import UsageError, missing_extra
 from emoscene.core.run_dir import as_list
 
-PASSWORD = "EMOSCENE_PASSWORD"
+VARIABLE = "EMOSCENE_PASSWORD"
 """The variable of the environment that has the password, where no option gives it."""
 ROOT_PATH = re.compile(r"(/(?!\.+(?:/|$))[A-Za-z0-9._~-]+)+")
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
@@ -85,7 +85,7 @@ class _Room(ModuleType):
         if password is None and not hosts.is_loopback(address):
             listener.close()
             raise UsageError(
-                f"others would reach {address} without a password: give --password-file or --password, set {PASSWORD}, "
+                f"others would reach {address} without a password: give --password-file or --password, set {VARIABLE}, "
                 "or leave --host out"
             )
         with listener, TemporaryDirectory(prefix="emoscene-web-") as folder:
@@ -120,7 +120,7 @@ def read_password(password: str | None, file: str | Path | None) -> str | None:
         raise UsageError("--password and --password-file both say the password: leave one of them out")
     option = "--password"
     if password is None and file is None:
-        option, password = PASSWORD, os.environ.get(PASSWORD)
+        option, password = VARIABLE, os.environ.get(VARIABLE)
     if file is not None:
         option = f"--password-file {file}"
         try:
