@@ -53,7 +53,7 @@ docs: $(USER_READY) ## the documentation: out/docs/index.html
 notebooks: $(DEV_READY) ## the notebooks with their outputs, executed on the miniature
 	$(BIN)/python notebooks/run.py
 
-reproduce: $(USER_READY) ## the miniature's weights, from nothing
+reproduce: $(USER_READY) ## weights like the miniature's, from nothing (hours; never run whole)
 	$(BIN)/python -m emoscene_mini.build
 
 # A CPU build of the pinned torch is taken where pip's own configuration offers one; otherwise a machine with a GPU takes

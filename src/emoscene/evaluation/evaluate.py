@@ -167,7 +167,7 @@ def evaluate(
     loader, seeing = _choose_predictor(words, call, eyes, pipe)
     with ExitStack() as held:
         with open_cluster(ray, loader, device) as cluster:
-            scores = _begin(out, call, [*map(locate_adapter, call["adapter"]), data, images], pipe, on_message)
+            scores = _begin(out, call, [*map(locate_adapter, call["adapter"]), data, images], pipe, planned, on_message)
             held.enter_context(scores.hold())
             if scores.is_done:
                 return _finish_scores(scores.path, on_message)
@@ -259,13 +259,14 @@ def _begin(
     call: Mapping[str, Any],
     folders: Sequence[str | Path | None],
     pipe: EmotionPipeline | None,
+    planned: Sequence[tuple[Sample, GenerationParams]],
     on_message: Callable[[str], None],
 ) -> run_dir.RunDir:
-    """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    """The folder of the scores, new or gone on with; what is odd about prompts and adapters is told."""
     parents = _run_dirs(folders)
     if pipe is None:
         return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate_row)
-    for remark in pipe.adapter_remarks:
+    for remark in pipe.row_remarks([params for _, params in planned]):
         on_message(remark)
 
     def migrate(recorded: Mapping[str, Any]) -> dict[str, Any]:

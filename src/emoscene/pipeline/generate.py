@@ -233,7 +233,7 @@ def _report_plan(
     if request.get("seed") == DRAW_SEED:
         on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
-        *pipe.remarks(prompt),
+        *pipe.row_remarks(rows),
         *pipe.image_inputs.remarks(first, prompt),
         *pipe.image_inputs.cautions(first, prompt),
     ]:
