@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,8 @@ from standin_accelerator.record import Waits
 
 METHODS = registry.list_names("methods")
 CHAINS = [*METHODS, *("+".join(pair) for pair in combinations([name for name in METHODS if name != "none"], 2))]
+QUICK = [*METHODS, "guidance+lora"]
+"""What runs in the default tier; the other pairs take a minute."""
 
 SAMPLER_WAITS = {"dpm++": 0, "ddim": 6, "euler": 0, "pndm": 3, "unipc": 7}
 """How often the host waits for the device in one sampling step, by sampler: diffusers' own."""
@@ -80,7 +83,16 @@ def measure_step(record: Record, pipe: EmotionPipeline, rows: list[GenerationPar
     return max(steps, key=lambda waits: sum(waits.values()))
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+def list_chains() -> list[Any]:
+    """All chains, those of two methods but one in the slow tier."""
+    chains = []
+    for chain in CHAINS:
+        marks = [] if chain in QUICK else [pytest.mark.slow]
+        chains.append(pytest.param(chain, marks=marks))
+    return chains
+
+
+@pytest.mark.parametrize("chain", list_chains())
 def test_every_method_and_pair_generates(
     chain: str, record: Record, pipes: dict[str, dict[str, EmotionPipeline]]
 ) -> None:
@@ -187,7 +199,7 @@ def test_a_folder_of_images_is_generated(folder: str, tmp_path: Path) -> None:
     assert len(list(Path(out).glob("*.png"))) == 1
 
 
-@pytest.mark.parametrize("card", [H100, T4])
+@pytest.mark.parametrize("card", [pytest.param(H100, marks=pytest.mark.slow), T4])
 def test_what_the_page_calls_runs_on_the_card(card: Card, folder: str, tmp_path: Path) -> None:
     """Views of a generation, of a grid, of an edit, and a judge's verdict."""
     Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "noise.png")

@@ -9,7 +9,9 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +65,16 @@ TRAINED = ("inversion", "lora", "guidance", "multimodal", "judge", "emotion_clip
 """What `train` makes from nothing but data and a base."""
 CARDS = {"fp32": H100, "bf16": H100, "fp16": T4}
 """A card for each precision; a T4 takes fp16 by itself."""
+QUICK = {
+    "inversion": "bf16",
+    "lora": "fp16",
+    "guidance": "bf16",
+    "multimodal": "fp16",
+    "judge": "fp32",
+    "emotion_clip": "fp32",
+    "captioner": "bf16",
+}
+"""The precision of each learner in the default tier; the other two take a minute."""
 PRODIGY_WAITS = 1, 2
 """How often the host waits with that optimizer: in a step, and for each tensor that it moves."""
 
@@ -121,8 +133,16 @@ def train_and_measure(
     return record, marks[2] - marks[1]
 
 
-@pytest.mark.parametrize("precision", list(CARDS))
-@pytest.mark.parametrize("name", TRAINED)
+def list_trainings() -> list[Any]:
+    """Each learner in each precision, all but one of them in the slow tier."""
+    trainings = []
+    for name, precision in product(TRAINED, CARDS):
+        marks = [] if QUICK[name] == precision else [pytest.mark.slow]
+        trainings.append(pytest.param(name, precision, marks=marks))
+    return trainings
+
+
+@pytest.mark.parametrize(("name", "precision"), list_trainings())
 def test_every_learner_trains(
     name: str, precision: str, base: str, data: Path, train_on_cpu: Callable[[str], list[float]], tmp_path: Path
 ) -> None:
@@ -176,7 +196,9 @@ def test_images_are_encoded_as_on_the_cpu(base: str, data: Path, tmp_path: Path)
     assert PreparedDataset(there).column("caption") == PreparedDataset(data).column("caption")
 
 
-@pytest.mark.parametrize(("name", "precision"), [("inversion", "fp32"), ("lora", "fp16")])
+@pytest.mark.parametrize(
+    ("name", "precision"), [pytest.param("inversion", "fp32", marks=pytest.mark.slow), ("lora", "fp16")]
+)
 def test_a_run_goes_on_where_it_stopped(name: str, precision: str, base: str, data: Path, tmp_path: Path) -> None:
     class Stop(Exception):
         """What ends the run."""

@@ -378,9 +378,12 @@ def test_an_emotion_without_a_method_is_conveyed_all_the_same(base, tmp_path, ca
     line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
     assert "no --method was given: prompt conveys the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
     assert json.loads((tmp_path / "a/images.jsonl").read_text().splitlines()[0])["method"] == "prompt"
-    for more in ("/b", "/c --emotion awe --method none"):
-        [said] = run(f"{line}{more}", capsys)[2].splitlines()
-        assert said.startswith("generating on cpu in float32 (")
+    for more, remarks in (
+        ("/b", []),
+        ("/c --emotion awe --method none", ["without a method no emotion has an effect: choose one"]),
+    ):
+        said, *others = run(f"{line}{more}", capsys)[2].splitlines()
+        assert said.startswith("generating on cpu in float32 (") and others == remarks
 
 
 @pytest.mark.parametrize(

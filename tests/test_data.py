@@ -141,8 +141,12 @@ def test_the_same_call_goes_on_and_another_is_refused(base, tmp_path, monkeypatc
         PreparedDataset(tmp_path / "part")
     asked = []
     monkeypatch.setattr(Mini, "read_images", lambda self, numbers: asked.extend(numbers) or kept(self, numbers))
-    part = prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0)
+    said = []
+    part = prepare("mini", out=tmp_path / "part", limit=20, base=base, workers=0, on_message=said.append)
     assert asked == list(range(8, 20))
+    assert [line for line in said if line.startswith("preparing on ")] == [
+        "preparing on cpu in float32 (no accelerator is found here)"
+    ]
     for column in ("id", "latent", "caption"):
         one, other = PreparedDataset(whole).column(column), PreparedDataset(part).column(column)
         assert torch.equal(one, other) if column == "latent" else one == other

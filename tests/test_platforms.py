@@ -282,6 +282,7 @@ def test_a_folder_that_cannot_be_flushed_is_written(
     assert (tmp_path / "one").read_bytes() == b"1"
 
 
+@pytest.mark.posix
 def test_a_disk_that_fails_is_no_folder_that_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(handle: int) -> None:
         raise OSError(errno.EIO, "Input/output error")

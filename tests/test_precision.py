@@ -95,6 +95,7 @@ def test_the_miniature_is_narrow_and_stable_diffusion_is_wide(cpu: functools.par
     assert device.choose_precision("auto", "cpu", [sd15]) == "bf16"
 
 
+@pytest.mark.posix  # of oneDNN's operators, which go too
 @pytest.mark.parametrize("name", ["lora", "inversion", "multimodal", "guidance"])
 def test_the_unet_counts_where_a_method_trains_through_it(name: str, base: str, cpu: functools.partial) -> None:
     cpu(own="amx")

@@ -62,7 +62,7 @@ def test_an_edit_of_no_step_is_said_with_the_strength_that_is_one(pipe, steps, t
 
 
 def test_an_emotion_that_no_method_conveys_is_said(pipe):
-    remark = "the base alone hears no emotion: choose a method"
+    remark = "without a method no emotion has an effect: choose one"
     assert pipe.row_remarks(pipe.plan("a dog", emotion="awe")) == [remark]
     assert pipe.row_remarks(pipe.plan("a dog")) == [] == pipe.row_remarks([])
 

@@ -31,7 +31,7 @@ def pipe(folder: Path) -> EmotionPipeline:
 
 @pytest.fixture(scope="module")
 def result(pipe: EmotionPipeline) -> Result:
-    with pytest.warns(UserWarning, match="the base alone hears no emotion"):
+    with pytest.warns(UserWarning, match="without a method no emotion has an effect"):
         return pipe("a dog", emotion=["awe", "fear:0.5"], num_inference_steps=1, seed=7)
 
 

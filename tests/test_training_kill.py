@@ -76,7 +76,7 @@ SMALL = {
     "inversion": {},
     "guidance": {"width": 16},
     "multimodal": {},
-    "judge": {"side": 32, "width": 16, "layers": 1, "heads": 2},
+    "judge": {"pretrained": "", "side": 32, "width": 16, "layers": 1, "heads": 2},
     "emotion_clip": {"side": 32, "width": 16, "layers": 1, "text_width": 16, "text_layers": 1, "heads": 2},
     "captioner": {"side": 32, "width": 16, "layers": 1, "heads": 2, "text_width": 16, "text_layers": 1},
 }

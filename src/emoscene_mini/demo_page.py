@@ -125,7 +125,7 @@ def lay_out_methods(words: str, shown: Mapping[str, MethodResults]) -> ImageGrid
     for method, one in shown.items():
         figures = [Figure(one.picture(0, name), f"{words}, {name}, by {method}") for name in EMOTIONS]
         rows.append((method, figures))
-    caption = "The base alone hears no emotion, so its row is one picture eight times."
+    caption = "The base alone knows no emotion, so its row is one image eight times."
     return ImageGrid(EMOTIONS, rows, caption)
 
 

@@ -94,8 +94,8 @@ def _call_function(call: Call) -> Any:
     function = getattr(emoscene, call.verb)
     arguments = inspect.signature(function).parameters
     with terminal_callbacks() as callbacks:
-        heard = {name: getattr(callbacks, name) for name in REPORTED if name in arguments}
-        return function(**call.given, **call.pairs, **heard)
+        reporters = {name: getattr(callbacks, name) for name in REPORTED if name in arguments}
+        return function(**call.given, **call.pairs, **reporters)
 
 
 def _print_error(sentence: str, status: int) -> int:

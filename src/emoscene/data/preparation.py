@@ -44,7 +44,7 @@ from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
 from emoscene.diffusion import hub
 from emoscene.diffusion.base_spec import check_base
-from emoscene.diffusion.device import NO_ROOM, explain_full_memory
+from emoscene.diffusion.device import NO_ROOM, explain_base, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model
@@ -141,6 +141,8 @@ def prepare(
             with begun.hold():
                 check_files(begun.path, job.images, job.notes, on_message)
                 report_unused(job.images, on_message)
+                if not begun.is_done and cluster is None:
+                    on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
                 if not begun.is_done:
                     _run_job(job, begun, cluster)
     return begun.path
@@ -170,13 +172,13 @@ def _load_job(
     precision = choose_dtype(dtype or "float32", place)
     with explain_full_memory(NO_ROOM.format(base=base)):
         backbone = DiffusionModel.load(base, place, precision)
-    eyes, voice = auxiliary_models(backbone, config.emotion_clip, config.captioner)
+    emotion_clip, captioner = auxiliary_models(backbone, config.emotion_clip, config.captioner)
     images = _open_source(source, cls, root, own, config, backbone, limit)
     choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
     if cls.deals:
         choice["limit"] = None
-    networks = _networks(config, backbone, eyes, voice)
-    return PrepareJob(shard, folder, images, networks, config, choice, source, eyes, voice)
+    networks = _networks(config, backbone, emotion_clip, captioner)
+    return PrepareJob(shard, folder, images, networks, config, choice, source, emotion_clip, captioner)
 
 
 def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
@@ -217,7 +219,7 @@ def _open_source(
 class PrepareJob:
     """One call of the verb under way, in the process that was called or in a worker.
 
-    shard: images in a shard; eyes, voice: the places of the EmotionCLIP and of the captioner.
+    shard: images in a shard; emotion_clip, captioner: their places, empty for none.
     """
 
     shard: int
@@ -227,16 +229,16 @@ class PrepareJob:
     config: Config
     choice: Mapping[str, Any]
     source: str
-    eyes: str
-    voice: str
+    emotion_clip: str
+    captioner: str
     callbacks: Callbacks = field(default_factory=Callbacks)
 
     @cached_property
     def mark(self) -> dict[str, str]:
         """Which EmotionCLIP it is, if any."""
-        if not self.eyes:
+        if not self.emotion_clip:
             return {}
-        return {"emotion_clip": run_dir.fingerprint_folder(locate_model(self.eyes))}
+        return {"emotion_clip": run_dir.fingerprint_folder(locate_model(self.emotion_clip))}
 
     def describe_call(self) -> dict[str, Any]:
         """Describe what was asked for, which a continued folder is held against.
@@ -250,8 +252,8 @@ class PrepareJob:
             **_identity_config(self.images.config),
             **self.mark,
         }
-        call["captioner"] = self.voice
-        if is_of_rendered_world(self.voice) and self.config.captioner:
+        call["captioner"] = self.captioner
+        if is_of_rendered_world(self.captioner) and self.config.captioner:
             call["captioner_asked"] = True
         return {**call, **self.images.facts(), **digest_listing(self.images)}
 
@@ -410,27 +412,27 @@ def _check_writable(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _networks(config: Config, backbone: DiffusionModel, eyes: str, voice: str) -> Networks:
+def _networks(config: Config, backbone: DiffusionModel, emotion_clip: str, captioner: str) -> Networks:
     """All that reads an image, which of it is the miniature's, and whether its captioner is spared other images."""
-    places = {"emotion_clip": eyes, "captioner": voice}
+    places = {"emotion_clip": emotion_clip, "captioner": captioner}
     if config.misfits:
-        places["clip"] = config.clip or eyes
+        places["clip"] = config.clip or emotion_clip
     return replace(
-        load_networks(backbone, eyes, voice, config.kind),
+        load_networks(backbone, emotion_clip, captioner, config.kind),
         flips=config.flips,
-        fitting=_make_caption_filter(config, eyes, backbone),
+        fitting=_make_caption_filter(config, emotion_clip, backbone),
         miniature=tuple(name for name, place in places.items() if is_of_rendered_world(place)),
-        spares=is_of_rendered_world(voice) and not config.captioner,
+        spares=is_of_rendered_world(captioner) and not config.captioner,
     )
 
 
-def _make_caption_filter(config: Config, eyes: str, backbone: DiffusionModel) -> CaptionFilter | None:
+def _make_caption_filter(config: Config, emotion_clip: str, backbone: DiffusionModel) -> CaptionFilter | None:
     """What tells how captions fit, where some are to be dropped. Raises UsageError where there is no CLIP."""
     if not config.misfits:
         return None
-    if not (config.clip or eyes):
+    if not (config.clip or emotion_clip):
         raise UsageError("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    return CaptionFilter(load_text_clip(config.clip or eyes, backbone.device), config.misfits)
+    return CaptionFilter(load_text_clip(config.clip or emotion_clip, backbone.device), config.misfits)
 
 
 def auxiliary_models(backbone: DiffusionModel, emotion_clip: str, captioner: str) -> tuple[str, str]:
@@ -444,18 +446,18 @@ def auxiliary_models(backbone: DiffusionModel, emotion_clip: str, captioner: str
     Returns:
         The places of both; empty where there is none.
     """
-    voices = {"": backbone.auxiliary_model("captioner"), "base": backbone.auxiliary_model("captioner"), "none": ""}
-    voice = voices.get(captioner, captioner)
-    return emotion_clip or backbone.auxiliary_model("emotion_clip"), voice
+    own = backbone.auxiliary_model("captioner")
+    places = {"": own, "base": own, "none": ""}
+    return emotion_clip or backbone.auxiliary_model("emotion_clip"), places.get(captioner, captioner)
 
 
-def load_networks(backbone: DiffusionModel, eyes: str, voice: str, kind: str = "png") -> Networks:
+def load_networks(backbone: DiffusionModel, emotion_clip: str, captioner: str, kind: str = "png") -> Networks:
     """Load the models that read images.
 
     Args:
         backbone: The base.
-        eyes: The place of the EmotionCLIP; empty for none.
-        voice: The place of the captioner; empty for none.
+        emotion_clip: The place of the EmotionCLIP; empty for none.
+        captioner: The place of the captioner; empty for none.
         kind: The format of the files kept: `png`, `jpeg` or `webp`.
 
     Returns:
@@ -465,9 +467,9 @@ def load_networks(backbone: DiffusionModel, eyes: str, voice: str, kind: str = "
         UsageError: A place holds something else.
     """
     reader = None
-    if eyes:
-        reader = load_encoder("emotion_clip", eyes, backbone.device)
-    captioner = None
-    if voice:
-        captioner = load_encoder("captioner", voice, backbone.device)
-    return Networks(backbone, reader, captioner, kind)
+    if emotion_clip:
+        reader = load_encoder("emotion_clip", emotion_clip, backbone.device)
+    writer = None
+    if captioner:
+        writer = load_encoder("captioner", captioner, backbone.device)
+    return Networks(backbone, reader, writer, kind)

@@ -67,8 +67,8 @@ def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) 
         EmosceneError: A file is damaged.
     """
     loras = [parse_lora(one) for one in run_dir.as_list(given)]
-    worn = copy.copy(base)
-    worn.loras = (*base.loras, *map(str, loras))
+    combined = copy.copy(base)
+    combined.loras = (*base.loras, *map(str, loras))
     layers: dict[tuple[str, str], nn.Module] = {}
     for part in PARTS:
         for name, module in getattr(base, part).named_modules():
@@ -81,16 +81,16 @@ def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) 
                 raise UsageError(f"{lora.file} does not fit the base '{base.name}', {lacks}: give its own with --base")
             changes[place].append(_compute_delta(lora, layers[place], place, a, b))
     for part in PARTS:
-        setattr(worn, part, _share_weights(getattr(base, part)))
+        setattr(combined, part, _share_weights(getattr(base, part)))
     made: dict[str, Tensor] = {}
     for (part, name), deltas in changes.items():
-        layer = getattr(worn, part).get_submodule(name)
+        layer = getattr(combined, part).get_submodule(name)
         w = layer.weight.detach()
         new = torch.stack([w.float(), *(delta.to(w.device) for delta in deltas)]).sum(0).to(w.dtype)
         made[f"{part}.{name}"] = new
         layer.weight = nn.Parameter(new, requires_grad=False)
     check_finite(made, f"'{base.name}' with {', '.join(map(str, loras))}", "lower the LoRA's scale")
-    return worn
+    return combined
 
 
 def parse_lora(text: str | Path) -> Lora:

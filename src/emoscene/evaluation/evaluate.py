@@ -161,10 +161,10 @@ def evaluate(
         pipe = load(**{**words, "device": where})
         on_message(explain_base(pipe.base, device, dtype))
         planned = plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
-    eyes = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
+    judges = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
     if pipe is not None:
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
-    loader, seeing = _choose_predictor(words, call, eyes, pipe)
+    loader, seeing = _choose_predictor(words, call, judges, pipe)
     with ExitStack() as held:
         with open_cluster(ray, loader, device) as cluster:
             scores = _begin(out, call, [*map(locate_adapter, call["adapter"]), data, images], pipe, planned, on_message)
@@ -174,7 +174,7 @@ def evaluate(
             samples, seen = _make_images(
                 scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
             )
-        _write_scores(scores, call, eyes, samples, seen, lost, pipe, planned, on_message)
+        _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
 
 
@@ -195,12 +195,12 @@ def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: lis
 
 
 def _choose_predictor(
-    words: Mapping[str, Any], call: Mapping[str, Any], eyes: Judges, pipe: EmotionPipeline | None
+    words: Mapping[str, Any], call: Mapping[str, Any], judges: Judges, pipe: EmotionPipeline | None
 ) -> tuple[Callable[[], Any], tuple[See, bool] | None]:
     """What each worker of a cluster loads; and the judges as a predictor, where images are judged and not kept."""
     if pipe is None or not call.get("streamed"):
         return partial(load_generator, **words), None
-    return partial(_load_predictor, words, call), _make_predictor(eyes, pipe, call.get("robust", False))
+    return partial(_load_predictor, words, call), _make_predictor(judges, pipe, call.get("robust", False))
 
 
 def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -278,7 +278,7 @@ def _begin(
 def _write_scores(
     scores: run_dir.RunDir,
     call: Mapping[str, Any],
-    eyes: Judges,
+    judges: Judges,
     samples: Sequence[Sample],
     seen: Mapping[str, Array] | None,
     lost: Mapping[str, str],
@@ -291,16 +291,16 @@ def _write_scores(
         {"from": str(call["pictures"])} if pipe is None else describe_run(pipe, planned, scores.path / "pictures", call)
     )
     guide = None if pipe is None else guidance_classifier(pipe)
-    made = predict(samples, eyes.judges, clip=eyes.clip, guide=guide, perceptual=eyes.perceptual, seen=seen)
-    real = predict(real_samples(Path(call["data"])), eyes.judges) if call["data"] else None
-    treated = {"robustness": measure_robustness(samples, eyes.judges, seen)} if call.get("robust") else {}
+    made = predict(samples, judges.judges, clip=judges.clip, guide=guide, perceptual=judges.perceptual, seen=seen)
+    real = predict(real_samples(Path(call["data"])), judges.judges) if call["data"] else None
+    treated = {"robustness": measure_robustness(samples, judges.judges, seen)} if call.get("robust") else {}
     lines = (json.dumps(row) for row in verdict_rows(samples, made, scores.path))
     run_dir.write_atomic(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
     cautions = list_cautions(call, samples, None if pipe is None else pipe.base.name)
     unknown = explain_missing(len({one.prompt for one in samples}), len({one.seed for one in samples}))
     if unknown:
         cautions.append(unknown)
-    about |= {"judged_by": eyes.marks, **treated, **({"cautions": cautions} if cautions else {})}
+    about |= {"judged_by": judges.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)
     table = {
@@ -350,20 +350,20 @@ def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str 
 def _load_predictor(words: Mapping[str, Any], call: Mapping[str, Any]) -> tuple[image_folder.Generate, See, bool]:
     """What generates in a worker, and what sees the images there."""
     pipe = load(**words)
-    eyes = Judges.load(call, adapter_folders(pipe, call["adapter"]), str(pipe.base.device))
-    return pipe.generate, *_make_predictor(eyes, pipe, bool(call.get("robust")))
+    judges = Judges.load(call, adapter_folders(pipe, call["adapter"]), str(pipe.base.device))
+    return pipe.generate, *_make_predictor(judges, pipe, bool(call.get("robust")))
 
 
-def _make_predictor(eyes: Judges, pipe: EmotionPipeline, robust: bool) -> tuple[See, bool]:
+def _make_predictor(judges: Judges, pipe: EmotionPipeline, robust: bool) -> tuple[See, bool]:
     """What sees all that a call wants to know of images, before and after each treatment; whether it uses the base."""
     guide = guidance_classifier(pipe)
 
     def see_images(images: Sequence[Image.Image]) -> dict[str, Array]:
-        predictions = predict_images(images, eyes.judges, eyes.clip, guide)
+        predictions = predict_images(images, judges.judges, judges.clip, guide)
         if not robust:
             return predictions
         for name, treatment in TREATED.items():
-            treated = predict_images([treatment(image) for image in images], eyes.judges)
+            treated = predict_images([treatment(image) for image in images], judges.judges)
             predictions |= {f"{name} {key}": part for key, part in treated.items()}
         return predictions
 

@@ -1,4 +1,4 @@
-"""Images under the judges' eyes: samples in, readings out, and the scores that metrics make of them.
+"""What the judges predict: samples in, predictions out, and the scores that metrics make of them.
 
 judges = load_judges("mini")              see `judges`
 made = readings(samples, judges)          what each emotion judge (and the scene judge) read

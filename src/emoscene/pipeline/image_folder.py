@@ -240,10 +240,10 @@ def complete_batches(
     for rows, part in zip(batches, parts, strict=True):
         if part.exists():
             done += len(rows)
-    heard = on_progress
+    report = on_progress
     if cluster is not None:
-        heard = ignore_event  # in the workers
-    for number in complete_parts(parts, partial(make, heard), job, cluster):
+        report = ignore_event  # in the workers
+    for number in complete_parts(parts, partial(make, report), job, cluster):
         done += len(batches[number])
         if cluster is not None:
             on_progress(done, sum(map(len, batches)))

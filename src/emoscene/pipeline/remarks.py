@@ -38,7 +38,7 @@ def remark_rows(base: DiffusionModel, room: int, rows: Sequence[GenerationParams
             room = LENGTH - 2
         remarks += remark_prompts(base, room, negative, rows[0].method, "negative prompt")
     if rows[0].method == "none" and any(any(row.emotion) for row in rows):
-        remarks.append("the base alone hears no emotion: choose a method")
+        remarks.append("without a method no emotion has an effect: choose one")
     return remarks + _remark_strength(rows[0])
 
 

@@ -1,6 +1,6 @@
 """The last word: the judges compare the winner with the default, and the winner becomes a recipe.
 
-Choosing the best of many flatters it in the selector's eyes (the winner's curse), so its score there is no result.
+Choosing the best of many flatters it, as the selector reads it (the winner's curse), so its score there is no result.
 The judges see other prompts from other seeds, the same for both, and what is told is the paired difference.
 """
 

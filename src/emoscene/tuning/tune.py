@@ -13,7 +13,7 @@ recipe. The first trial is the default. A trial trains and generates, and the `s
 is met; content is a constraint. A few times during its training it is looked at in the same way, and stopped where it
 lags behind the median of the others.
 
-Choosing the best of many flatters the winner in the selector's eyes. So both generate once more, with other
+Choosing the best of many flatters the winner, as the selector reads it. So both generate once more, with other
 prompts and seeds, and what is reported is the judges' verdict on these.
 """
 
