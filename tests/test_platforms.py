@@ -18,7 +18,7 @@ import pytest
 
 import tiny
 from emoscene.cli import main
-from emoscene.core import paths, progress, run_dir
+from emoscene.core import interrupts, paths, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import name_files
 from emoscene.core.params import GenerationParams
@@ -242,7 +242,7 @@ def test_files_of_images_differ_in_more_than_case() -> None:
 
 def test_interrupts_are_deferred_without_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGTERM")
-    with progress.defer_interrupts() as asked:
+    with interrupts.defer_interrupts() as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked()
 

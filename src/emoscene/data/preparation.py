@@ -138,12 +138,13 @@ def prepare(
         check_listing(job.folder, call)
         with open_cluster(ray, partial(load, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
-            check_files(begun.path, job.images, job.notes, on_message)
-            report_unused(job.images, on_message)
-            if not begun.is_done and cluster is None:
-                on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
-            if not begun.is_done:
-                _run_job(job, begun, cluster)
+            with begun.hold():
+                check_files(begun.path, job.images, job.notes, on_message)
+                report_unused(job.images, on_message)
+                if not begun.is_done and cluster is None:
+                    on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
+                if not begun.is_done:
+                    _run_job(job, begun, cluster)
     return begun.path
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -143,9 +144,7 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    check_single("evaluate", BY_RAY)
-    if ray is not None and images is not None:
-        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
+    _check_sharing(ray, images)
     generation, late = _split_words(generation, settings)
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
@@ -167,15 +166,24 @@ def evaluate(
     if pipe is not None:
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
     loader, seeing = _choose_predictor(words, call, judges, pipe)
-    with open_cluster(ray, loader, device) as cluster:
-        scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
-        if scores.is_done:
-            return _finish_scores(scores.path, on_message)
-        samples, seen = _make_images(
-            scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
-        )
-    _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, on_message)
+    with ExitStack() as held:
+        with open_cluster(ray, loader, device) as cluster:
+            scores = _begin(out, call, [*map(locate_adapter, call["adapter"]), data, images], pipe, planned, on_message)
+            held.enter_context(scores.hold())
+            if scores.is_done:
+                return _finish_scores(scores.path, on_message)
+            samples, seen = _make_images(
+                scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
+            )
+        _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
+
+
+def _check_sharing(ray: str | None, images: str | Path | None) -> None:
+    """Raises UsageError for a call whose work is not shared as it asks."""
+    check_single("evaluate", BY_RAY)
+    if ray is not None and images is not None:
+        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
 
 
 def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
@@ -250,14 +258,16 @@ def _make_images(
 def _begin(
     out: str | Path,
     call: Mapping[str, Any],
-    parents: Sequence[str | Path],
+    folders: Sequence[str | Path | None],
     pipe: EmotionPipeline | None,
+    planned: Sequence[tuple[Sample, GenerationParams]],
     on_message: Callable[[str], None],
 ) -> run_dir.RunDir:
-    """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    """The folder of the scores, new or gone on with; what is odd about prompts and adapters is told."""
+    parents = _run_dirs(folders)
     if pipe is None:
         return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate_row)
-    for remark in pipe.adapter_remarks:
+    for remark in pipe.row_remarks([params for _, params in planned]):
         on_message(remark)
 
     def migrate(recorded: Mapping[str, Any]) -> dict[str, Any]:
