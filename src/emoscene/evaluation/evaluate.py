@@ -58,7 +58,13 @@ from emoscene.evaluation.generate import (
     plan_samples,
 )
 from emoscene.evaluation.intervals import Array, explain_missing
-from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
+from emoscene.evaluation.judges import (
+    Judges,
+    check_judges,
+    digest_label_maps,
+    name_miniature,
+    split_label_map,
+)
 from emoscene.evaluation.predictions import (
     Sample,
     guidance_classifier,
@@ -155,6 +161,7 @@ def evaluate(
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
     call |= _drop_unset(streamed=not keep_images)
     _check_places(call)
+    check_judges(base, call["judge"])
     where = str(choose_device(device))
     samples, lost = find_samples(Path(images)) if images else ([], {})
     pipe, planned = None, []
@@ -228,7 +235,8 @@ def _check_places(call: Mapping[str, Any]) -> None:
     """Look at the folders of a call before anything is loaded. Raises UsageError for one that is not there."""
     if call["data"]:
         run_dir.read_manifest(call["data"], "prepared")
-    for place in (*call["judge"], call.get("clip")):
+    models = [split_label_map(place)[0] for place in call["judge"]]
+    for place in (*models, call.get("clip")):
         if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
             raise UsageError(f"no model in {place}, for there is no such folder: check the path")
 
