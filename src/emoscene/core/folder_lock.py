@@ -50,6 +50,26 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(folder: Path) -> bool:
+    """Tell whether another process writes a folder.
+
+    Args:
+        folder: The folder, which exists.
+
+    Returns:
+        Whether one does.
+    """
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def describe_process() -> str:
     """Describe this process, for the note.
 
