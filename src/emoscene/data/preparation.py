@@ -26,7 +26,7 @@ from typing import Any
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
-from emoscene.core.cluster import Cluster, Make, complete_parts, open_cluster
+from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, open_cluster
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import is_of_rendered_world
@@ -119,6 +119,7 @@ def prepare(
         PosixPath('prepared')
     """
     check_single("prepare", BY_RAY)
+    check_address(ray)
     load = partial(_load_job, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
     if ray is None or dry_run:
         job = load(device, dtype)

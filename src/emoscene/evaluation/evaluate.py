@@ -25,7 +25,7 @@ from typing import Any
 from PIL import Image
 
 from emoscene.core import registry, run_dir
-from emoscene.core.cluster import Cluster, open_cluster
+from emoscene.core.cluster import Cluster, check_address, open_cluster
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
@@ -191,6 +191,7 @@ def _check_sharing(ray: str | None, images: str | Path | None) -> None:
     check_single("evaluate", BY_RAY)
     if ray is not None and images is not None:
         raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
+    check_address(ray)
 
 
 def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:

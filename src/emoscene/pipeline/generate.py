@@ -12,7 +12,7 @@ import torch
 
 from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
-from emoscene.core.cluster import Cluster, open_cluster
+from emoscene.core.cluster import Cluster, check_address, open_cluster
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
@@ -151,6 +151,7 @@ def generate(
         EmosceneError: The folder is damaged.
     """
     check_single("generate", BY_RAY)
+    check_address(ray)
     request, late = {}, dict(settings or {})
     for key, value in asked.items():
         if key in CALLED:
