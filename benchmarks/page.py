@@ -55,6 +55,7 @@ class Page:
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
         self.url, self.port = found[0], int(found[1])
+        self.memories: list[int] = []  # megabytes, on the way
 
     def connect(self, number: int) -> httpx.Client:
         """A client with an address of its own."""
@@ -85,9 +86,14 @@ def ask(client: httpx.Client, data: list[Any]) -> float:
 
 
 def ask_in_turn(page: Page, number: int, count: int) -> list[float]:
-    """The seconds of each call of one client."""
+    """The seconds of each call of one client; the first one notes the memory, ten times."""
+    seconds = []
     with page.connect(number) as client:
-        return [ask(client, [*SHORT[:8], 1000 * number + place, *SHORT[9:]]) for place in range(count)]
+        for place in range(count):
+            seconds.append(ask(client, [*SHORT[:8], 1000 * number + place, *SHORT[9:]]))
+            if number == 0 and count >= 10 and place % (count // 10) == 0:
+                page.memories.append(round(page.memory()))
+    return seconds
 
 
 def abandon(page: Page, number: int, count: int, ended: threading.Event) -> None:
@@ -159,6 +165,7 @@ def main() -> int:
         finally:
             left = page.end()
         found["files_left"] = len(left)
+        print(f"megabytes on the way: {page.memories}")
         found["lines_of_log"] = len(page.log.read_text().splitlines())
     for name, figure in found.items():
         print(f"{name}: {figure:g}")

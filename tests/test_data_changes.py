@@ -431,7 +431,8 @@ def test_lists_that_are_no_utf_8(root, said, tmp_path):
     (root / "metadata.jsonl").write_bytes(b'{"file_name": "awe/00.bmp", "label": "awe", "caption": "caf\xe9"}\n')
     assert said()[0] == 1
     (root / "metadata.jsonl").write_text("[1, 2]\n")
-    assert said() == (2, f"{root / 'metadata.jsonl'}, row 1 is no object with columns: mend it, or take the row out")
+    sentence = f"{root / 'metadata.jsonl'}:1 is damaged (it is no table): mend that line, or take it out"
+    assert said() == (1, sentence)
     (root / "metadata.jsonl").unlink()
     (root / "awe/00.txt").write_bytes(b"caf\xe9")
     assert said() == (0, "")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,6 +32,19 @@ with handle_signals(), defer_interrupts() as asked:
     signal.raise_signal(signal.{name})
     print("still here")
 """
+
+
+@pytest.fixture(autouse=True)
+def hangups_count() -> Iterator[None]:
+    """`nohup` starts a process that ignores SIGHUP, and with it these tests."""
+    before = {}
+    for name in ("SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            number = getattr(signal, name)
+            before[number] = signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run_python(text: str) -> subprocess.CompletedProcess[str]:

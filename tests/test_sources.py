@@ -277,7 +277,7 @@ def test_numbers_are_nobodys_emotions(tmp_path):
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "x.png", "label": "awe:0.7,fear:0.3"}\n')
     assert everything(opened(ImageFolder, tmp_path))[0][0].weights == emotion_weights("awe:0.7,fear:0.3")
     (tmp_path / "metadata.jsonl").write_text("{")
-    with pytest.raises(EmosceneError, match=r"metadata\.jsonl is damaged"):
+    with pytest.raises(EmosceneError, match=r"metadata\.jsonl:1 is damaged"):
         opened(ImageFolder, tmp_path)
 
 

@@ -305,7 +305,7 @@ def read_json(
 
 
 def read_json_lines(
-    path: Path | str, schema: Any = TABLE, remedy: str = "write it again", whole: bool = True
+    path: Path | str, schema: Any = TABLE, remedy: str = "mend that line, or take it out", whole: bool = True
 ) -> Iterator[tuple[int, Any]]:
     """Read lines of JSON of a known form, one at a time; empty ones are left out.
 

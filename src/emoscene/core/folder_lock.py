@@ -43,7 +43,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"{folder} is being written by {read_owner(folder)}: wait until that is done, or choose another folder"
         ) from error
     try:
-        (folder / OWNER).write_text(describe_process(), encoding="utf8")
+        (folder / OWNER).write_text(describe_process(), encoding="utf8", newline="\n")
         yield
     finally:
         (folder / OWNER).unlink(missing_ok=True)

@@ -441,7 +441,8 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
     if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
         remark = compare_bases(folder, about["base"], base)
     if tuple(about["emotions"]) != EMOTIONS:
-        raise UsageError(f"{folder} has another order of emotions: {', '.join(about['emotions'])}")
+        order = shorten_text(", ".join(about["emotions"]), ODD)
+        raise UsageError(f"{folder} has another order of emotions: {order}")
     cls: type[Learner] = registry.load_plugin(kind, about["learner"])
     for option in configs.list_options(cls.Config):
         if option.name in late and not option.runtime:
