@@ -161,7 +161,6 @@ def evaluate(
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
     call |= _drop_unset(streamed=not keep_images)
     _check_places(call)
-    check_judges(base, call["judge"])
     where = str(choose_device(device))
     samples, lost = find_samples(Path(images)) if images else ([], {})
     pipe, planned = None, []
@@ -233,13 +232,14 @@ def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -
 
 
 def _check_places(call: Mapping[str, Any]) -> None:
-    """Look at the folders of a call before anything is loaded. Raises UsageError for one that is not there."""
+    """Look at the folders and judges of a call before anything is loaded. Raises UsageError where one is not there."""
     if call["data"]:
         run_dir.read_manifest(call["data"], "prepared")
     models = [split_label_map(place)[0] for place in call["judge"]]
     for place in (*models, call.get("clip")):
         if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
             raise UsageError(f"no model in {place}, for there is no such folder: check the path")
+    check_judges(call["base"], call["judge"])
 
 
 def _make_images(
