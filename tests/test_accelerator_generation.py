@@ -137,6 +137,7 @@ def test_an_image_is_edited(
     assert not record.errors
 
 
+@pytest.mark.slow
 def test_the_miniature_captions_and_feels_an_image_on_the_card() -> None:
     """The shipped base, its captioner and its EmotionCLIP."""
     draw = np.random.default_rng(0)

@@ -184,6 +184,7 @@ def test_micro_batches_wait_for_nothing(base: str, data: Path, tmp_path: Path) -
     assert not waits, format_waits(waits)
 
 
+@pytest.mark.slow
 def test_images_are_encoded_as_on_the_cpu(base: str, data: Path, tmp_path: Path) -> None:
     with use_card(H100) as record:
         there = prepare(tmp_path / "there", base)

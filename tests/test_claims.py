@@ -42,6 +42,7 @@ def bench(tmp_path, monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_every_claim_but_speed_can_be_measured(bench):
     found = claims.measure_claims(bench, [name for name in claims.CLAIMS if name != "speed"])
     assert len(found) > 18

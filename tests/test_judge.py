@@ -112,6 +112,7 @@ def test_any_size_is_read():
     assert judge.read([]).probabilities.shape == (0, 8)
 
 
+@pytest.mark.slow
 def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     settings = state.Config(steps=2, batch_size=4, checkpoint_every=1, ema_decay=0)
     told = []

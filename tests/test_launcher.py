@@ -148,6 +148,7 @@ def test_accelerate_launch_trains(base: str, data: Path, tmp_path: Path) -> None
     assert run_dir.read_manifest(tmp_path / "out")["config"]["training"]["precision"] == "bf16"
 
 
+@pytest.mark.slow
 def test_one_process_trains_on_one_device_after_another(base: str, data: Path, tmp_path: Path) -> None:
     """Accelerate keeps the device of a process's first run."""
     from standin_accelerator import H100, use_card

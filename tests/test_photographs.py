@@ -78,6 +78,7 @@ def test_photographs_are_not_captioned_by_the_miniature(prepared):
     assert all(f"- take care: {sentence}" in card for sentence in (spoken, vectors))
 
 
+@pytest.mark.slow
 def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
     call = {"root": photographs, "limit": 4, "workers": 0, "device": "cpu", "on_message": str}

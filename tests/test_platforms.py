@@ -159,6 +159,7 @@ print(emoscene.train("lora", out=out, **words))
 """
 
 
+@pytest.mark.slow
 def test_training_runs_where_posix_is_not(tmp_path: Path) -> None:
     base = tiny.make(tmp_path / "base")
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}

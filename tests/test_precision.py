@@ -204,6 +204,7 @@ def assert_hooks_are_noticed(compiled: DiffusionModel, lora: Method, plain: list
         assert (one - right).norm() < 1e-3 * effect
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thread", [False, True], ids=["here", "in another thread"])
 def test_a_unet_compiled_for_training_notices_a_lora(thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_without_compiler(monkeypatch)

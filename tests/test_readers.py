@@ -98,6 +98,7 @@ def test_labels_are_read_from_votes() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_world_gives_away_what_it_may(plans: list[readers.Plan]) -> None:
     intended, label = readers.intended_emotions(plans), readers.voted_emotions(plans)
     assert 0.79 < (readers.read_exactly(plans) == intended).mean() < 0.87

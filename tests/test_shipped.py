@@ -42,6 +42,7 @@ def test_strength_zero_is_none_bit_for_bit(lora: EmotionPipeline) -> None:
     assert np.array_equal(np.asarray(zero), np.asarray(none))
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_its_batch(lora: EmotionPipeline) -> None:
     assert system_checks.difference_across_batches(lora, steps=6) <= 0.02
 

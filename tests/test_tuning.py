@@ -151,6 +151,7 @@ def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
     assert run_dir.read_manifest(out)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_trials_that_only_paint_differently_share_one_training(call, seen, monkeypatch):
     trained, real = [], train_verb.run_training
     monkeypatch.setattr(train_verb, "run_training", lambda *words, **more: trained.append(1) or real(*words, **more))

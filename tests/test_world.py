@@ -136,6 +136,7 @@ def test_every_composition_can_hold_every_thing(composition: str, every: int) ->
         assert world.render_plan(shown, 16).tobytes() != world.render_plan(without, 16).tobytes()
 
 
+@pytest.mark.slow
 def test_every_event_is_drawn_in_some_image() -> None:
     used = {name for mood in moods.MOODS.values() for name in mood.events if name}
     assert used == set(EVENTS)
@@ -192,6 +193,7 @@ def test_a_caption_mentions_somewhat_less_than_half_of_the_events() -> None:
     assert 0.4 < np.mean(said) < 0.5
 
 
+@pytest.mark.slow
 def test_held_out_pairs_are_apart() -> None:
     seen = {(plan.scene, plan.object) for plan in map(world.plan, range(3000)) if plan.object}
     kept = {(plan.scene, plan.object) for plan in (world.plan(seed, held_out=True) for seed in range(600))}

@@ -78,6 +78,7 @@ def test_draws_have_the_chances_of_the_row() -> None:
         assert drawn.count(outcome) / 4000 == pytest.approx(chance, abs=0.025)
 
 
+@pytest.mark.slow
 def test_plans_have_the_chances_of_the_tables() -> None:
     plans = [plan(seed, emotion="any", scene="castle", object="statue", intensity=0.65) for seed in range(6000)]
     fears = [drawn for drawn in plans if drawn.intended == "fear"]
