@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow mutants bench gpu docs notebooks reproduce
+.PHONY: help demo test check audit slow mutants bench gpu docs notebooks reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,11 +21,16 @@ demo: $(USER_READY) ## one scene in eight emotions: out/demo/index.html
 test: $(DEV_READY) ## the tests that need no network and no GPU, within five minutes
 	$(BIN)/python -m pytest -m "not slow and not gpu and not network" -q -n auto --maxprocesses 8 --dist worksteal
 
-check: $(DEV_READY) ## lint, format, types, architecture
+check: $(DEV_READY) ## lint, format, types, unsafe calls, architecture
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src
+	$(BIN)/bandit -q -c pyproject.toml -r src benchmarks
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+audit: $(USER_READY) ## known vulnerabilities of the pinned versions (asks PyPI; fails where it does not answer for one)
+	$(PIP) -q -c constraints.txt -e ".[audit]"
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 slow: $(DEV_READY) ## the expensive tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" -q
@@ -48,7 +53,7 @@ docs: $(USER_READY) ## the documentation: out/docs/index.html
 notebooks: $(DEV_READY) ## the notebooks with their outputs, executed on the miniature
 	$(BIN)/python notebooks/run.py
 
-reproduce: $(USER_READY) ## the miniature's weights, from nothing
+reproduce: $(USER_READY) ## weights like the miniature's, from nothing (hours; never run whole)
 	$(BIN)/python -m emoscene_mini.build
 
 # A CPU build of the pinned torch is taken where pip's own configuration offers one; otherwise a machine with a GPU takes

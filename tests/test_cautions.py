@@ -68,6 +68,7 @@ def test_little_data_and_many_passes_are_told() -> None:
     assert caution_data(config, 5000, 16) == []
     [sentence] = caution_data(config, 5000, 0)
     assert sentence.startswith("no image has the role selector")
+    assert "more images" in sentence, "few images leave a share of a twentieth empty, with no --split at all"
     assert caution_data(Config(validation_images=0), 5000, 0) == []
 
 

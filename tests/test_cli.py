@@ -378,9 +378,12 @@ def test_an_emotion_without_a_method_is_conveyed_all_the_same(base, tmp_path, ca
     line = f"generate 'a dog' --base {base} --steps 1 --out {tmp_path}"
     assert "no --method was given: prompt conveys the emotion" in run(f"{line}/a --emotion awe", capsys)[2]
     assert json.loads((tmp_path / "a/images.jsonl").read_text().splitlines()[0])["method"] == "prompt"
-    for more in ("/b", "/c --emotion awe --method none"):
-        [said] = run(f"{line}{more}", capsys)[2].splitlines()
-        assert said.startswith("generating on cpu in float32 (")
+    for more, remarks in (
+        ("/b", []),
+        ("/c --emotion awe --method none", ["without a method no emotion has an effect: choose one"]),
+    ):
+        said, *others = run(f"{line}{more}", capsys)[2].splitlines()
+        assert said.startswith("generating on cpu in float32 (") and others == remarks
 
 
 @pytest.mark.parametrize(
@@ -406,3 +409,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("emoscene.pipeline.generate.generate", fail)
     with pytest.raises(ZeroDivisionError):
         main.main(["generate", "a"])
+
+
+@pytest.mark.parametrize("words", [["steps=3"], ["--adapter", "runs/lora", "steps=3"], ["--base", "mini", "x.y=1"]])
+def test_a_verb_without_settings_refuses_them(words, capsys):
+    assert main.main(["web", *words]) == 2
+    assert f"{words[-1].partition('=')[0]!r} cannot be set here" in capsys.readouterr().err

@@ -348,7 +348,7 @@ def test_a_card_that_says_too_little_of_its_base_is_damaged(lacks, base, tmp_pat
     card = learner.read_card(adapter)
     card["base"].pop(lacks)
     (adapter / learner.CARD).write_text(json.dumps(card))
-    with pytest.raises(EmosceneError, match=r"learner\.json is damaged \(KeyError"):
+    with pytest.raises(EmosceneError, match=rf"learner\.json is damaged \(base\.{lacks} is missing"):
         learner.load_learner("methods", adapter, base)
 
 

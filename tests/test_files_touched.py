@@ -210,7 +210,7 @@ def test_a_generation_parameter_touches_three_files(package: Path) -> None:
     assert "Noise scale: 0.5" in said["a1111"]
     assert not said["same"] and said["python"] and said["typed"]
     assert said["refused"] == [
-        "noise_scale=3.0 is out of range: it goes from 0.0 to 2.0",
+        "noise_scale=3 is out of range: it goes from 0.0 to 2.0",
         "no argument 'noise_scal': did you mean 'noise_scale'?",
     ]
     assert list_touched(before, package) == sorted(PARAMETER)

@@ -63,7 +63,7 @@ def test_the_call_of_the_readme_is_the_one_that_made_the_pictures_shown(shown, m
     assert main.main([*shown, "--seed", "8"]) == 2
     said = capsys.readouterr().err
     assert 'config.rows.0.file is "amusement-0007.png" there and "amusement-0008.png" here' in said
-    assert len(said) < 300
+    assert len(said.splitlines()[-1]) < 300
 
 
 def test_a_folder_of_an_older_version_is_the_same_call(tmp_path):

@@ -103,6 +103,18 @@ def test_a_path_stays_a_path(tmp_path):
     assert str(locate_adapter("runs/lora")) == "runs/lora"
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("mini:lora", "mini:lora is mini's own adapter: give --method lora in place"),
+        ("somebody/adapter", "with its commit, somebody/adapter@COMMIT"),
+    ],
+)
+def test_what_is_no_folder_is_explained_by_its_spelling(place, said, base):
+    with pytest.raises(UsageError, match=said):
+        emoscene.load(base, adapter=place)
+
+
 def test_what_export_writes_for_emoscene_is_such_an_adapter(adapter, base, tmp_path):
     out = emoscene.export(adapter, to="emoscene", out=tmp_path / "share", base=base, steps=1, on_message=str)
     assert {"learner.json", "tokens.safetensors", "README.md", "gallery.png"} <= {path.name for path in out.iterdir()}

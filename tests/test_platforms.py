@@ -18,7 +18,7 @@ import pytest
 
 import tiny
 from emoscene.cli import main
-from emoscene.core import paths, progress, run_dir
+from emoscene.core import interrupts, paths, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import name_files
 from emoscene.core.params import GenerationParams
@@ -91,15 +91,17 @@ def opens_text(call: ast.Call) -> bool:
     return isinstance(mode, str) and set(mode) <= set("rwax+t")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SRC).as_posix())
-def test_nothing_is_used_that_only_posix_has(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf8"))
-    assert find_posix_names(tree) == []
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    places = {(path.relative_to(SRC).as_posix(), text) for text in texts if text.startswith(FOLDERS)}
-    assert places <= ALLOWED
-    assert not texts & STARTS
-    assert find_local_text(tree) == []
+def test_nothing_is_used_that_only_posix_has() -> None:
+    for path in FILES:
+        name = path.relative_to(SRC).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf8"))
+        assert find_posix_names(tree) == [], name
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        texts = {value for value in constants if isinstance(value, str)}
+        places = {(name, text) for text in texts if text.startswith(FOLDERS)}
+        assert places <= ALLOWED, name
+        assert not texts & STARTS, name
+        assert find_local_text(tree) == [], name
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,7 @@ def test_files_of_images_differ_in_more_than_case() -> None:
 
 def test_interrupts_are_deferred_without_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGTERM")
-    with progress.defer_interrupts() as asked:
+    with interrupts.defer_interrupts() as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked()
 

@@ -170,6 +170,15 @@ def test_an_address_without_a_cluster(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("verb", ["prepare", "generate", "evaluate"])
+def test_an_address_is_tried_before_a_base_is_downloaded(verb, tmp_path):
+    """Nothing of sd15 is on this machine, and the hub is not asked."""
+    words = {"base": "sd15", "out": tmp_path / "out", "ray": "127.0.0.1:1"}
+    words |= {"prepare": {"source": "imagefolder", "root": tmp_path}, "generate": {"prompt": "a lake"}}.get(verb, {})
+    with pytest.raises(EmosceneError, match=r"no Ray cluster at 127\.0\.0\.1:1: "):
+        getattr(emoscene, verb)(**words)
+
+
 @pytest.mark.slow
 def test_workers_prepare_what_one_process_does(ray, base, tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "SHARD", 8)

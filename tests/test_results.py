@@ -31,7 +31,8 @@ def pipe(folder: Path) -> EmotionPipeline:
 
 @pytest.fixture(scope="module")
 def result(pipe: EmotionPipeline) -> Result:
-    return pipe("a dog", emotion=["awe", "fear:0.5"], num_inference_steps=1, seed=7)
+    with pytest.warns(UserWarning, match="without a method no emotion has an effect"):
+        return pipe("a dog", emotion=["awe", "fear:0.5"], num_inference_steps=1, seed=7)
 
 
 def test_a_plain_save_keeps_the_parameters(result: Result, tmp_path: Path) -> None:

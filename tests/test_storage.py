@@ -10,6 +10,7 @@ import emoscene
 from emoscene.cli import main, storage
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.folder_lock import lock_folder
 
 MODEL = "openai/clip-vit-large-patch14"
 PINNED = registry.load_table("recipes", "judge_clip_probe")["pretrained"].partition("@")[2]
@@ -79,6 +80,16 @@ def test_what_nobody_needs_goes_and_all_else_stays(runs):
     told.clear()
     emoscene.clean("runs", root=runs, yes=True, unfinished=True, on_message=told.append)
     assert told == ["there is nothing to free"]
+
+
+def test_a_run_at_work_keeps_its_checkpoints(runs):
+    told = []
+    with lock_folder(runs / "open"):
+        emoscene.clean("runs", root=runs, yes=True, unfinished=True, on_message=told.append)
+        assert (runs / "open/checkpoints/step-5").is_dir()
+    assert [line for line in told if "open stays as it is: process" in line]
+    emoscene.clean("runs", root=runs, yes=True, unfinished=True, on_message=str)
+    assert not (runs / "open/checkpoints").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")

@@ -229,7 +229,7 @@ def test_settings_that_diverge_or_contradict_are_given_up(call, seen, monkeypatc
     ("words", "sentence"),
     [
         ("lora lrr=1e-4..1e-2", "no option 'lrr': did you mean 'lr'?"),
-        ("lora lr=1e-9..1e-2", "lr=1e-09 is out of range: it goes from 1e-06 to 1.0"),
+        ("lora lr=1e-9..1e-2", "lr=1e-9 is out of range: it goes from 1e-06 to 1.0"),
         ("lora lr=1e-2..1e-4", "write the lower end first"),
         ("lora rank=1..x", "rank=x is off"),
         ("guidance width=32,33", "no width '33'"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import emoscene
 import tiny
@@ -322,6 +323,59 @@ def test_what_does_not_come_back_is_said(studio, tmp_path, more, told):
     *words, note = calls.make_restore(studio)(str(tmp_path / "dog.png"))
     assert words[0] == "a dog" and tuple(words[-2:]) == row.size
     assert note == (f'<p class="note">this tab cannot take over {told}: emoscene generate can</p>' if told else "")
+
+
+def test_the_size_of_an_edit_that_the_form_refuses_is_left_out(studio, tmp_path):
+    """An edit comes back at its original's size, which the base need not be able to generate."""
+    row = GenerationParams(prompt="a dog", method="prompt", base=studio.base.name, width=101, height=67)
+    save_image(Image.new("RGB", row.size), tmp_path / "dog.png", row)
+    *words, note = calls.make_restore(studio)(str(tmp_path / "dog.png"))
+    assert words[-2:] == [None, None] and "cannot take over size 101x67: emoscene generate can" in note
+    assert last(studio.generate(calls.read_form([*words[:5], 1, *words[6:]]))).finished
+
+
+A1111 = """a castle, <b>dusk</b>
+Negative prompt: blurry, low quality
+Steps: 12, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 4294967295, Size: 64x96, Model: "x, y: z", Clip skip: 2"""
+
+
+def test_settings_that_a1111_wrote_come_back(studio, tmp_path):
+    chunks = PngInfo()
+    chunks.add_text("parameters", A1111)
+    Image.new("RGB", (64, 96)).save(tmp_path / "a1111.png", pnginfo=chunks)
+    *words, note = calls.make_restore(studio)(str(tmp_path / "a1111.png"))
+    restored = dict(zip(calls.FIELDS, words, strict=True))
+    assert restored["prompt"] == "a castle, <b>dusk</b>" and restored["negative_prompt"] == "blurry, low quality"
+    assert (restored["num_inference_steps"], restored["sampler"], restored["guidance_scale"]) == (12, "dpm++", 6.5)
+    assert (restored["seed"], restored["width"], restored["height"]) == (4294967295, 64, 96)
+    assert restored["method"] == [studio.methods[0]] and restored["emotion"] == ""
+    assert "another program" in note and "Schedule type Karras" in note and "Clip skip 2" in note
+    assert "Model &#34;x, y: z&#34;" in note
+
+
+def test_what_is_ours_is_read_back_from_a1111_s_text(studio, tmp_path):
+    """A program that keeps `parameters` alone, as many do, loses none of the tab's own settings."""
+    made = [rows for _, _, rows in calls.make_generate(studio)(*ASKED) if isinstance(rows, list)][-1][0]
+    row = GenerationParams.from_dict(made)
+    assert calls.restore_a1111(studio, row.to_a1111_text())[:-1] == ASKED
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Steps: 5000, Size: 10000000x3, CFG scale: nan, Seed: -1, Emotion: awe:1e39, Emotion scale: 1e39",
+        "Steps: , Sampler: <svg onload=alert(1)>, Seed: 99999999999999999999, Size: 1x",
+        'Steps: 3, Size: "\\ud800", Emotion method: ../../etc, Emotion scale: "x',
+        "Steps: 3, Size: 65x65, Emotion: , " + "a: " * 5000,
+    ],
+)
+def test_an_odd_text_of_a1111_is_told_and_not_taken(studio, line):
+    *words, note = calls.restore_a1111(studio, f"a dog\n{line}")
+    assert words[0] == "a dog" and "<svg" not in note
+    request = calls.read_form(words)
+    assert np.isfinite([request.emotion_scale, request.num_inference_steps]).all()
+    with pytest.raises(UsageError, match="are not A1111's"):
+        calls.restore_a1111(studio, "no settings")
 
 
 @pytest.mark.parametrize("odd", [{"settings": 3}, {"width": ()}, {"height": "x"}, {"version": "two"}])

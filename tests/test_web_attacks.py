@@ -1,6 +1,8 @@
 """The page under attack, without a browser: strange names and origins, guessed passwords, uploads, abandoned calls."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
 import socket
@@ -19,14 +21,17 @@ from emoscene.core.errors import UsageError
 from emoscene.core.images import save_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.web import read_password, read_root_path
 from emoscene.web.session import Session, Verdict
 
 gr = pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'emoscene[web]'")
 httpx = pytest.importorskip("httpx")
 
 from gradio.server_messages import LogMessage, ProcessCompletedMessage  # noqa: E402
+from starlette.routing import Mount  # noqa: E402
 
 from emoscene.web import fair_queue, login_brake, server, uploads  # noqa: E402
+from emoscene.web import page as web_page  # noqa: E402
 from emoscene.web.affect_plane import verdicts_html  # noqa: E402
 from emoscene.web.allowed_hosts import AllowedHosts, is_loopback  # noqa: E402
 from emoscene.web.fair_queue import FairQueue  # noqa: E402
@@ -45,7 +50,7 @@ def studio(tmp_path_factory):
 
 
 @contextmanager
-def serving(studio, folder, password=None):
+def serving(studio, folder, password=None, root_path=""):
     """A page on loopback in a thread, its files in `folder`, and the sentences that it reports."""
     with pytest.MonkeyPatch.context() as patch, socket.socket() as place:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
@@ -54,7 +59,7 @@ def serving(studio, folder, password=None):
         reports = []
 
         async def build():
-            return mount_page(studio, password, report=reports.append)
+            return mount_page(studio, password, report=reports.append, root_path=root_path)
 
         door = asyncio.run(build())
         one = server.build_server(door)
@@ -193,6 +198,51 @@ def test_the_served_page_refuses_other_names_and_origins(page):
         assert page.client.request(method, "/gradio_api/upload").status_code == 405
 
 
+def test_scripts_of_the_page_are_named_and_no_others_run(page):
+    """A script passes by its own hash alone: no script in a message, no `onerror=` and no `javascript:` link runs."""
+    for headers in ({}, {"accept-encoding": "br, gzip"}):
+        opened = page.client.get("/", headers=headers)
+        policy = opened.headers["content-security-policy"]
+        [scripts] = re.findall("script-src ([^;]*)", policy)
+        texts = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", opened.text, re.DOTALL)
+        hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+        assert texts and scripts.split() == ["'self'", "'unsafe-eval'", *(f"'sha256-{digest}'" for digest in hashes)]
+        assert "object-src 'none'" in policy
+    for path in ("/config", "/gradio_api/info", "/nothing"):
+        answer = page.client.get(path)
+        assert "'unsafe-inline'" not in re.findall("script-src ([^;]*)", answer.headers["content-security-policy"])[0]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert page.client.head("/").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_proxy_serves_the_page_under_a_path(studio, tmp_path, keeps):
+    """Whether the proxy leaves its path in a request or takes it off, links of the page have it."""
+    with serving(studio, tmp_path, root_path="/paint") as page:
+        before = "/paint" if keeps else ""
+        config = page.client.get(f"{before}/config").json()
+        assert config["root"].endswith(f":{page.port}/paint")
+        [path] = page.client.post(f"{before}/gradio_api/upload", files={"files": ("a.png", b"x")}).json()
+        assert page.client.get(f"{before}/gradio_api/file={path}").content == b"x"
+        assert page.client.get(f"{before}/").status_code == 200
+        assert page.client.get(f"{before}x/config").status_code == 404
+        page.client.base_url = f"http://127.0.0.1:{page.port}{before}/"
+        event, status, text = begin(page.client, SHORT)
+        assert status == 200, text
+        kind, told = listen(page.client, event)
+        assert kind == "complete" and told[0][0]["image"]["url"].startswith(f"http://127.0.0.1:{page.port}/paint/")
+
+
+@pytest.mark.parametrize("path", ["paint", "/paint//x", "/../x", "/a b", "/<b>", "http://evil.example", "/a/./b", "//"])
+def test_a_root_path_is_a_path(path):
+    if path.strip("/"):
+        with pytest.raises(UsageError, match="--root-path"):
+            read_root_path(path)
+    else:
+        assert read_root_path(path) == ""
+    assert read_root_path("/a/b-c/") == "/a/b-c"
+
+
 # passwords
 
 
@@ -212,6 +262,18 @@ def test_a_page_for_others_needs_a_password(words, sentence, monkeypatch):
     monkeypatch.setattr("emoscene.web.import_module", forbid_loading)
     with pytest.raises(UsageError, match=sentence):
         emoscene.web(port=0, **words)
+
+
+def test_the_password_is_read_from_a_file_or_the_environment(tmp_path, monkeypatch):
+    (tmp_path / "password").write_text(f"{PASSWORD}\nmore\n")
+    assert read_password(None, tmp_path / "password") == PASSWORD
+    assert read_password(None, None) is None
+    monkeypatch.setenv("EMOSCENE_PASSWORD", "from outside")
+    assert read_password(None, None) == "from outside"
+    assert read_password(PASSWORD, None) == PASSWORD
+    monkeypatch.setenv("EMOSCENE_PASSWORD", "")
+    with pytest.raises(UsageError, match="EMOSCENE_PASSWORD is empty"):
+        read_password(None, None)
 
 
 def forbid_loading(name):
@@ -476,6 +538,30 @@ def test_one_address_has_a_share_of_the_queue(page, monkeypatch):
     wait_until(lambda: not page.door.queue.active_jobs[0])
     page.door.queue.drop_unattended()
     assert len(page.door.queue) == 0
+
+
+def test_a_call_that_waits_is_told_how_many_there_are(page, monkeypatch):
+    wait_until(lambda: not page.door.queue.event_ids_to_events)
+    begun = [begin(page.client, LONG) for _ in range(3)]
+    sent = [page.door.queue.pending_messages_per_session[event] for event, _, _ in begun]
+    logs = [[message.log for message in list(queue._queue) if isinstance(message, LogMessage)] for queue in sent]
+    assert logs[0] == [] and logs[1] == ["another call is being computed: yours begins after it"]
+    assert logs[2] == ["2 other calls are computed or wait: yours begins when its turn comes"]
+    monkeypatch.setattr(fair_queue, "GRACE", 0.0)
+    page.door.queue.drop_unattended()
+    wait_until(lambda: not page.door.queue.active_jobs[0])
+
+
+def test_the_state_of_a_few_callers_is_kept(studio, tmp_path, monkeypatch):
+    """Gradio's own number is 10,000, of which each call of a program takes one and .2 MB."""
+    monkeypatch.setattr(web_page, "SESSIONS", 3)
+    with serving(studio, tmp_path) as page:
+        for _ in range(5):
+            event, status, text = begin(page.client, [[]], "judge")
+            assert status == 200, text
+            listen(page.client, event, "judge")
+        [inner] = [route.app for route in page.door.app.routes if isinstance(route, Mount)]
+        assert len(inner.state_holder.session_data) == 3
 
 
 def test_a_call_that_is_listened_to_is_finished_however_long_it_takes(page, monkeypatch):

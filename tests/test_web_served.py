@@ -54,11 +54,11 @@ GOOD = [*FORM.values()]
 class Page:
     """A page in a process of its own, and its API as a program asks it."""
 
-    def __init__(self, log, *options):
+    def __init__(self, log, *options, **environment):
         command = [sys.executable, "-m", "emoscene", "web", "--port", "0", *options]
         self.log = log
         with log.open("w") as told:
-            self.process = subprocess.Popen(command, stderr=told)
+            self.process = subprocess.Popen(command, stderr=told, env={**os.environ, **environment})
         while not (found := re.search(r"http://[\d.]+:\d+", log.read_text())):
             assert self.process.poll() is None, log.read_text()
             time.sleep(0.1)
@@ -200,6 +200,25 @@ def test_a_file_that_was_not_uploaded_is_not_read(page, tmp_path):
     assert status == 400 and "was not uploaded" in answer
     status, answer = page.call("restore", [page.upload("mine.png", (tmp_path / "mine.png").read_bytes())])
     assert status == 200 and answer[list(FORM).index("seed")] == 123
+
+
+@pytest.mark.parametrize("ending", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGTERM, signal.SIGTERM]], ids=str)
+def test_a_busy_page_that_is_ended_leaves_no_file(tmp_path, ending):
+    """Uploads and images under way are in the temporary folder when the signal arrives, and gone with the process."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    page = Page(tmp_path / "log", TMPDIR=str(folder))
+    page.upload("a.png", b"x" * 10**6)
+    long = json.dumps({"data": [*(FORM | {"num_images_per_prompt": 8, "num_inference_steps": 100}).values()]})
+    asked = page.client.post("/gradio_api/call/generate", content=long, headers=page.json).json()
+    with page.client.stream("GET", f"/gradio_api/call/generate/{asked['event_id']}") as answer:
+        assert "event: generating" in answer.iter_lines()
+        assert list(folder.glob("emoscene-*"))
+        for number in ending:
+            page.process.send_signal(number)
+        assert page.process.wait(30) == 0
+    assert not list(folder.glob("emoscene-*"))
+    assert not PYTHON.search(page.log.read_text()), page.log.read_text()
 
 
 @pytest.fixture(scope="module")

@@ -108,13 +108,14 @@ def demo(
     began = time.perf_counter()
     judges = load_judges(base, more, [str(one) for one in adapter]) if judged_by else {}
     made: dict[str, MethodSamples] = {}
-    for pipe in load_pipelines(backbone, adapter):
-        for remark in pipe.adapter_remarks:
-            on_message(remark)
-        folder = opened.path / "pictures" / pipe.method
-        made[pipe.method] = generate_set(pipe, prompts, folder, made.get("none"), steps, batch, on_message)
-    write_page(opened.path, prompts, made, judges, backbone.name)
-    opened.finish(seconds=round(time.perf_counter() - began, 1))
+    with opened.hold():
+        for pipe in load_pipelines(backbone, adapter):
+            for remark in pipe.adapter_remarks:
+                on_message(remark)
+            folder = opened.path / "pictures" / pipe.method
+            made[pipe.method] = generate_set(pipe, prompts, folder, made.get("none"), steps, batch, on_message)
+        write_page(opened.path, prompts, made, judges, backbone.name)
+        opened.finish(seconds=round(time.perf_counter() - began, 1))
     on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
 

@@ -61,8 +61,9 @@ def _begin_unet(learner: Learner, folder: Path) -> None:
 def _begin_text_encoder(learner: Learner, folder: Path) -> None:
     assert isinstance(learner, EmotionCLIP)
     assert learner.tokenizer is not None
-    older = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
-    known = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True).get_vocab()
+    older = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)  # nosec B615  # a folder
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)  # nosec B615  # a folder
+    known = tokenizer.get_vocab()
     state = older.state_dict()
     name = next(key for key in state if key.endswith("token_embedding.weight"))
     target = learner.model.text_model.state_dict()

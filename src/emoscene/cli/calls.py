@@ -258,6 +258,8 @@ def _read_settings(verb: Verb, given: Mapping[str, Any], pairs: Mapping[str, Any
     if not pairs and "name" not in given and "source" not in given:
         return {}
     known = list_settings(verb.name, given)
+    if known is None and not verb.has_settings:
+        known = []
     names = {option.name for option in known or ()}
     for key in pairs:
         option = verb.find_option(key)

@@ -3,7 +3,8 @@
     emoscene generate "a village by a lake" --emotion awe --emotion fear --seed 7 --out out/lake
 
 Messages and progress go to stderr, results to stdout, so that verbs can be piped. The status is 0 when it is done, 1
-when it failed, 2 when a word is wrong, 130 when it was interrupted.
+when it failed, 2 when a word is wrong, 130 when it was interrupted. SIGTERM and SIGHUP interrupt as Ctrl-C does, and a
+second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from emoscene.cli.app import read_call
 from emoscene.cli.calls import Call, name_options
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.interrupts import STATUS, handle_signals
 from emoscene.core.plain_text import escape_unprintable
 
 REPORTED = ("on_message", "on_progress")
@@ -54,9 +56,10 @@ def _run_line(words: list[str]) -> int:
         words = ["--help"]
     call = None
     try:
-        call = read_call(words[0], words[1:])
-        if call is not None:
-            run_call(call)
+        with handle_signals():
+            call = read_call(words[0], words[1:])
+            if call is not None:
+                run_call(call)
     except UsageError as error:
         sentence = str(error)
         if call is not None:
@@ -71,7 +74,7 @@ def _run_line(words: list[str]) -> int:
             raise
         return _print_error(f"{error.filename}: {error.strerror}", 1)
     except KeyboardInterrupt:
-        return _print_error("stopped: what is finished stays, and the same call goes on from there", 130)
+        return _print_error("stopped: what is finished stays, and the same call goes on from there", STATUS)
     return 0
 
 

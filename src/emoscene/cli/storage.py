@@ -24,6 +24,7 @@ from huggingface_hub.errors import CacheNotFound
 from emoscene.cli.options import STORED
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
+from emoscene.core.folder_lock import is_locked, read_owner
 from emoscene.core.plain_text import escape_unprintable
 from emoscene.diffusion import hub
 
@@ -52,12 +53,14 @@ class Removal:
         size: The bytes that are free afterwards.
         paths: Those of the parts that are removed here.
         strategy: What huggingface_hub removes, of its cache.
+        busy: Runs that are at work, of which nothing goes.
     """
 
     items: Sequence[StoredItem]
     size: int
     paths: Sequence[Path]
     strategy: DeleteCacheStrategy | None = None
+    busy: Sequence[Path] = ()
 
     def execute(self) -> None:
         """Remove all.
@@ -124,6 +127,8 @@ def clean(
     plan = _plan_runs(root, unfinished) if place == "runs" else _plan_cache()
     for line in format_lines(plan.items):
         on_message(line)
+    for folder in plan.busy:
+        on_message(escape_unprintable(f"{folder} stays as it is: {read_owner(folder)} is at work there"))
     total = format_size(plan.size)
     if not plan.items:
         on_message("there is nothing to free")
@@ -242,9 +247,12 @@ def _find_broken_downloads() -> list[StoredItem]:
 
 
 def _plan_runs(root: str | Path, unfinished: bool) -> Removal:
-    """What goes of the runs below a folder. A run at work has files aside too, so only its checkpoints go."""
-    items = []
+    """What goes of the runs below a folder; nothing of one that is at work."""
+    items, busy = [], []
     for folder in _find_runs(root):
+        if is_locked(folder):
+            busy.append(folder)
+            continue
         done = run_dir.read_manifest(folder)["state"] == "done"
         saved = folder / run_dir.CHECKPOINTS
         if saved.is_dir() and not saved.is_symlink() and (done or unfinished):
@@ -252,7 +260,7 @@ def _plan_runs(root: str | Path, unfinished: bool) -> Removal:
         if done:
             for aside in sorted(folder.glob(f"{run_dir.TEMPORARY_PREFIX}*")):
                 items.append(StoredItem(aside, _measure(aside), "half written"))
-    return Removal(items, sum(item.size for item in items), [item.path for item in items])
+    return Removal(items, sum(item.size for item in items), [item.path for item in items], busy=busy)
 
 
 def _plan_cache() -> Removal:

@@ -108,6 +108,20 @@ def open_cluster(address: str | None, load: Load, device: str | None = None) -> 
             ray.shutdown()
 
 
+def check_address(address: str | None) -> None:
+    """Check that a cluster answers, before anything is loaded.
+
+    Args:
+        address: As `open_cluster` has it.
+
+    Raises:
+        EmosceneError: Ray is not installed, or there is no cluster at the address.
+    """
+    if address is not None:
+        import_extra("ray", "ray")
+        _find_address(address)
+
+
 def _find_address(address: str) -> str | None:
     """The address for `ray.init`; None where it looks for a cluster itself.
 

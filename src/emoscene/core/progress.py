@@ -1,45 +1,16 @@
-"""The person at the terminal, as a long job knows them: messages, a bar to look at, and Ctrl-C."""
+"""The person at the terminal, as a long job knows them: messages, and a bar to look at."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.plain_text import escape_unprintable
-
-
-@contextmanager
-def defer_interrupts() -> Iterator[Callable[[], bool]]:
-    """Finish the step at hand when Ctrl-C or SIGTERM arrives; a second one interrupts at once.
-
-    Yields:
-        A function that tells whether to stop.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

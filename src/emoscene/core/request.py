@@ -138,7 +138,7 @@ class GenerationRequest:
     )
     guidance_scale: float | None = parameter(
         None,
-        "how closely to follow the prompt; 1 is not at all; the base's own, if left out",
+        "how closely to follow the prompt; 1 is without guidance; the base's own, if left out",
         "float",
         SAMPLING,
         (*EVERYWHERE, EVALUATE, COMPARE),

@@ -1,9 +1,10 @@
 """A folder that explains itself: what every verb leaves behind, and how it continues where it stopped.
 
     opened = RunDir.open(out, "pictures", config, parents=["runs/lora"], seed=7)
-    if not opened.is_done:
-        write_atomic(opened.path / "0001.png", content)     # each part complete, or not there at all
-        opened.finish(pictures=1)                           # the done mark comes last
+    with opened.hold():                                         # other processes wait outside
+        if not opened.is_done:
+            write_atomic(opened.path / "0001.png", content)     # each part complete, or not there at all
+            opened.finish(pictures=1)                           # the done mark comes last
 
 `manifest.json` says it all: kind, config, the parents' own manifests, versions, seed, state, and the fingerprint of
 what is inside. The folder is open from the start; each part is written aside, flushed to the disk and renamed. So the
@@ -20,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NotRequired, TypeVar
@@ -28,7 +30,9 @@ from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
+from emoscene.core.folder_lock import LOCK, OWNER, lock_folder
 from emoscene.core.plain_text import cut_name
+from emoscene.core.processes import read_rank
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -130,6 +134,28 @@ class RunDir:
         """Whether nothing is left to do."""
         return bool(self.manifest["state"] == "done")
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other calls out of the folder while this lasts; one that is done needs no lock.
+
+        Of several processes that were launched for one call the first has it for all. Whether it is done is asked under
+        the lock, as another process may just have finished it.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            EmosceneError: Another process is at work in the folder.
+        """
+        if self.is_done or read_rank():
+            yield
+            return
+        with lock_folder(self.path):
+            self.manifest = read_manifest(self.path)
+            yield
+        if self.manifest["state"] == "done":
+            (self.path / LOCK).unlink(missing_ok=True)
+
     def finish(self, **facts: Any) -> None:
         """Mark the folder as done, with the fingerprint of its content.
 
@@ -137,7 +163,8 @@ class RunDir:
             facts: Further entries of the manifest.
         """
         for aside in sorted(self.path.rglob(f"{TEMPORARY_PREFIX}*"), reverse=True):
-            _remove(aside)
+            if aside.name not in {LOCK, OWNER}:
+                _remove(aside)
         self.manifest |= {**facts, "fingerprint": fingerprint_folder(self.path), "state": "done"}
         self._write_manifest()
 

@@ -26,7 +26,7 @@ from typing import Any
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
-from emoscene.core.cluster import Cluster, Make, complete_parts, open_cluster
+from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, open_cluster
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import is_of_rendered_world
@@ -119,6 +119,7 @@ def prepare(
         PosixPath('prepared')
     """
     check_single("prepare", BY_RAY)
+    check_address(ray)
     load = partial(_load_job, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
     if ray is None or dry_run:
         job = load(device, dtype)
@@ -138,12 +139,13 @@ def prepare(
         check_listing(job.folder, call)
         with open_cluster(ray, partial(load, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
-            check_files(begun.path, job.images, job.notes, on_message)
-            report_unused(job.images, on_message)
-            if not begun.is_done and cluster is None:
-                on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
-            if not begun.is_done:
-                _run_job(job, begun, cluster)
+            with begun.hold():
+                check_files(begun.path, job.images, job.notes, on_message)
+                report_unused(job.images, on_message)
+                if not begun.is_done and cluster is None:
+                    on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
+                if not begun.is_done:
+                    _run_job(job, begun, cluster)
     return begun.path
 
 

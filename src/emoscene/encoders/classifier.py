@@ -106,13 +106,36 @@ def read_label_map(file: str, labels: Sequence[str]) -> dict[str, Weights]:
     rules = {label: map_label(label) or NO_EMOTION for label in labels}
     if not file:
         return rules
+    for label, weights in read_label_table(file).items():
+        if label not in rules:
+            raise unknown_name(f"label in the classifier that {file} is for,", label, labels)
+        rules[label] = weights
+    return rules
+
+
+def read_label_table(file: str) -> dict[str, Weights]:
+    """Read what a label map says, whatever classifier it is for.
+
+    Args:
+        file: A TOML file with a table `labels`.
+
+    Returns:
+        8 weights for each label that it names; zeros for one that is left out.
+
+    Raises:
+        UsageError: The file has no such table, or names an emotion that does not exist.
+    """
     table = read_toml(file).get("labels")
     if not isinstance(table, dict) or not table:
         raise UsageError(f'{file} has no labels: write [labels] and below it lines such as joy = "amusement"')
+    rules = {}
     for label, emotion in table.items():
-        if label not in rules:
-            raise unknown_name(f"label in the classifier that {file} is for,", label, labels)
         if not isinstance(emotion, str):
             raise UsageError(f"{file}: {label} = {emotion!r} is no emotion: write a name, a mixture, or an empty text")
-        rules[label] = emotion_weights(emotion)
+        try:
+            rules[label] = emotion_weights(emotion)
+        except UsageError as error:
+            raise UsageError(f"{file}: {label}: {error}") from error
+        if min(rules[label]) < 0:
+            raise UsageError(f"{file}: {label} = {emotion!r} has a weight below 0, which no label has: leave it out")
     return rules

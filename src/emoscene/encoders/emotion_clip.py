@@ -111,7 +111,7 @@ class EmotionCLIP(Encoder):
         if config.begun:
             model, tokenizer = load_borrowed(config.begun)
         elif config.tokenizer:
-            tokenizer = CLIPTokenizer.from_pretrained(config.tokenizer, local_files_only=True)
+            tokenizer = CLIPTokenizer.from_pretrained(config.tokenizer, local_files_only=True)  # nosec B615  # a folder
         elif base is not None:
             tokenizer = base.tokenizer
         else:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 from PIL import Image
 
 from emoscene.core import registry, run_dir
-from emoscene.core.cluster import Cluster, open_cluster
+from emoscene.core.cluster import Cluster, check_address, open_cluster
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_origin import (
     caution_for,
@@ -57,7 +58,13 @@ from emoscene.evaluation.generate import (
     plan_samples,
 )
 from emoscene.evaluation.intervals import Array, explain_missing
-from emoscene.evaluation.judges import Judges, digest_label_maps, name_miniature
+from emoscene.evaluation.judges import (
+    Judges,
+    check_judges,
+    digest_label_maps,
+    name_miniature,
+    split_label_map,
+)
 from emoscene.evaluation.predictions import (
     Sample,
     guidance_classifier,
@@ -75,6 +82,7 @@ from emoscene.pipeline.generate import load, load_generator
 from emoscene.pipeline.pipeline import EmotionPipeline
 
 GENERATION = tuple(list_parameters(EVALUATE))
+LONGEST = 4000  # characters that are said of what is missing; scores.json has all
 
 
 def evaluate(
@@ -142,9 +150,7 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    check_single("evaluate", BY_RAY)
-    if ray is not None and images is not None:
-        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
+    _check_sharing(ray, images)
     generation, late = _split_words(generation, settings)
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
@@ -166,15 +172,25 @@ def evaluate(
     if pipe is not None:
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
     loader, seeing = _choose_predictor(words, call, judges, pipe)
-    with open_cluster(ray, loader, device) as cluster:
-        scores = _begin(out, call, _run_dirs([*map(locate_adapter, call["adapter"]), data, images]), pipe, on_message)
-        if scores.is_done:
-            return _finish_scores(scores.path, on_message)
-        samples, seen = _make_images(
-            scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
-        )
-    _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, on_message)
+    with ExitStack() as held:
+        with open_cluster(ray, loader, device) as cluster:
+            scores = _begin(out, call, [*map(locate_adapter, call["adapter"]), data, images], pipe, planned, on_message)
+            held.enter_context(scores.hold())
+            if scores.is_done:
+                return _finish_scores(scores.path, on_message)
+            samples, seen = _make_images(
+                scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
+            )
+        _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, on_message)
     return _finish_scores(scores.path, on_message)
+
+
+def _check_sharing(ray: str | None, images: str | Path | None) -> None:
+    """Raises UsageError for a call whose work is not shared as it asks."""
+    check_single("evaluate", BY_RAY)
+    if ray is not None and images is not None:
+        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
+    check_address(ray)
 
 
 def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
@@ -216,12 +232,14 @@ def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -
 
 
 def _check_places(call: Mapping[str, Any]) -> None:
-    """Look at the folders of a call before anything is loaded. Raises UsageError for one that is not there."""
+    """Look at the folders and judges of a call before anything is loaded. Raises UsageError where one is not there."""
     if call["data"]:
         run_dir.read_manifest(call["data"], "prepared")
-    for place in (*call["judge"], call.get("clip")):
+    models = [split_label_map(place)[0] for place in call["judge"]]
+    for place in (*models, call.get("clip")):
         if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
             raise UsageError(f"no model in {place}, for there is no such folder: check the path")
+    check_judges(call["base"], call["judge"])
 
 
 def _make_images(
@@ -249,14 +267,16 @@ def _make_images(
 def _begin(
     out: str | Path,
     call: Mapping[str, Any],
-    parents: Sequence[str | Path],
+    folders: Sequence[str | Path | None],
     pipe: EmotionPipeline | None,
+    planned: Sequence[tuple[Sample, GenerationParams]],
     on_message: Callable[[str], None],
 ) -> run_dir.RunDir:
-    """The folder of the scores, new or gone on with; what is odd about the adapters is told."""
+    """The folder of the scores, new or gone on with; what is odd about prompts and adapters is told."""
+    parents = _run_dirs(folders)
     if pipe is None:
         return run_dir.RunDir.open(out, "scores", call, parents, migrate_config=migrate_row)
-    for remark in pipe.adapter_remarks:
+    for remark in pipe.row_remarks([params for _, params in planned]):
         on_message(remark)
 
     def migrate(recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -365,7 +385,10 @@ def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
     scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
     missing = scores["missing"]
     if scores.get("faults", missing):  # scores of an earlier version do not tell them apart
-        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {'; '.join(missing.values())}")
+        text = "; ".join(missing.values())
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]} ... (whole in {folder / 'scores.json'})"
+        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {text}")
     for sentence in missing.values():
         on_message(sentence)
     return folder

@@ -33,7 +33,6 @@ from emoscene.evaluation.predictions import Sample
 from emoscene.pipeline.image_folder import INDEX, OLD_INDEX
 
 SMALLEST = 16  # pixels of a side
-NAMED = 50  # images that were left out and are named
 LISTS = (INDEX, OLD_INDEX, "*.csv")
 ALSO = {"file_name": "file", "label": "emotion", "caption": "prompt", "text": "prompt"}
 """What others call our columns."""
@@ -374,9 +373,7 @@ def missing_sentences(lost: Mapping[Path, str], gone: Sequence[str], count: int)
     """
     sentences = {}
     if lost:
-        names = [f"{file} ({reason})" for file, reason in list(lost.items())[:NAMED]]
-        if len(lost) > NAMED:
-            names.append(f"and {len(lost) - NAMED} more")
+        names = [f"{file} ({reason})" for file, reason in lost.items()]
         sentences["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {', '.join(names)}"
     if gone:
         sentences["originals"] = (

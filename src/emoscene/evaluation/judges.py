@@ -23,6 +23,7 @@ from emoscene.core.file_reading import digest_file, read_bytes
 from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.encoders.base import Encoder, load_encoder, locate_model, read_model_config
+from emoscene.encoders.classifier import read_label_table
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.encoders.inception import Inception
 from emoscene.evaluation.perceptual import Perceptual
@@ -125,8 +126,33 @@ def load_judges(
         check_unrelated(place, adapters, images)
         judges[name] = load_judge(place, device)
     if not any(judge.target == "emotion" for judge in judges.values()):
-        raise UsageError(f"the base {base!r} has no judge of emotions: give one with --judge DIR")
+        raise _lacks_judge(base)
     return judges
+
+
+def check_judges(base: str, more: Sequence[str]) -> None:
+    """Check, before anything is loaded or downloaded, that there are judges and that their label maps can be read.
+
+    Args:
+        base: The base.
+        more: Folders or hub ids of further judges, perhaps with label maps.
+
+    Raises:
+        UsageError: There is no judge, or a label map is not there or says no emotions.
+    """
+    if not _judge_places(base, more):
+        raise _lacks_judge(base)
+    for place in more:
+        _, file = split_label_map(place)
+        if file:
+            read_label_table(file)
+
+
+def _lacks_judge(base: str) -> UsageError:
+    return UsageError(
+        f"the base {base!r} has no judge of emotions: give --judge with a folder that `train judge` made, or with a "
+        "classifier of the hub"
+    )
 
 
 def load_judge(place: str | Path, device: str = "cpu") -> Encoder:

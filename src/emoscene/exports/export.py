@@ -83,11 +83,12 @@ def export(
     if scores:
         parents.append(scores)
     made = run_dir.RunDir.open(out, "export", call, parents=parents)
-    if not made.is_done:
-        bundle.write_files(made.path)
-        card.generate_gallery(given, made.path, num, on_progress)
-        card.write_card(given, made.path, bundle, measured)
-        made.finish()
+    with made.hold():
+        if not made.is_done:
+            bundle.write_files(made.path)
+            card.generate_gallery(given, made.path, num, on_progress)
+            card.write_card(given, made.path, bundle, measured)
+            made.finish()
     if push:
         if Path(given.pipe.base.spec.source).is_dir() and given.pipe.base.name == given.pipe.base.spec.source:
             on_message(f"the card and the images name the base by its folder, {given.pipe.base.name}")

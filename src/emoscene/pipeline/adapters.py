@@ -161,11 +161,25 @@ def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict
     """
     folders: dict[str, Path] = {}
     for folder in map(locate_adapter, run_dir.as_list(adapter)):
+        if not folder.exists():
+            _explain_no_folder(folder.as_posix())
         name = learners.read_card(folder)["learner"]
         if name in folders:
             raise UsageError(f"{folders[name]} and {folder} are both {name}: give one of them")
         folders[name] = folder
     return folders
+
+
+def _explain_no_folder(place: str) -> None:
+    """Raises UsageError for what is meant as an adapter and is no folder, where its spelling tells what was meant."""
+    base, colon, method = place.rpartition(":")
+    if colon and base in registry.list_names("bases"):
+        raise UsageError(f"{place} is {base}'s own adapter: give --method {method} in place of --adapter")
+    if hub.ID.fullmatch(place):
+        raise UsageError(
+            f"no artifact in {place}, for there is no such folder: check the path; an adapter of the hub is given with "
+            f"its commit, {place}@COMMIT"
+        )
 
 
 def locate_adapter(place: str | Path) -> Path:

@@ -12,7 +12,7 @@ import torch
 
 from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
-from emoscene.core.cluster import Cluster, open_cluster
+from emoscene.core.cluster import Cluster, check_address, open_cluster
 from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
@@ -151,6 +151,7 @@ def generate(
         EmosceneError: The folder is damaged.
     """
     check_single("generate", BY_RAY)
+    check_address(ray)
     request, late = {}, dict(settings or {})
     for key, value in asked.items():
         if key in CALLED:
@@ -211,11 +212,12 @@ def _fill_folder(
     cluster: Cluster | None,
 ) -> None:
     """Generate what the folder lacks; one that is done stays as it is."""
-    if not opened.is_done:
-        facts = {}
-        if pipe.adapter_remarks:
-            facts["remarks"] = pipe.adapter_remarks
-        image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts, cluster)
+    facts = {}
+    if pipe.adapter_remarks:
+        facts["remarks"] = pipe.adapter_remarks
+    with opened.hold():
+        if not opened.is_done:
+            image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts, cluster)
 
 
 def _report_plan(
@@ -232,7 +234,7 @@ def _report_plan(
     if request.get("seed") == DRAW_SEED:
         on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
-        *pipe.remarks(prompt),
+        *pipe.row_remarks(rows),
         *pipe.image_inputs.remarks(first, prompt),
         *pipe.image_inputs.cautions(first, prompt),
     ]:

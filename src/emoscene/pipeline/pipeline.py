@@ -13,7 +13,6 @@ exactly as diffusers draws it, so a batch may mix prompts, emotions, emotion sca
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +44,7 @@ from emoscene.diffusion.preview import Preview
 from emoscene.methods.base import EMOTION_VECTOR, Method, MethodChain
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.image_inputs import ImageInputs, num_steps_run
+from emoscene.pipeline.remarks import remark_prompts, remark_rows
 from emoscene.pipeline.samplers import make_scheduler, sample
 
 SHARED = list_parameters(CALL).keys() & {field.name for field in dataclasses.fields(GenerationParams)}
@@ -145,12 +145,9 @@ class EmotionPipeline:
             (128, 128)
         """
         prompts = read_prompts(prompt)
-        remarks: dict[str, None] = {}  # each once, in order
-        for words in prompts:
-            remarks.update(dict.fromkeys(self.remarks(words)))
-        for remark in remarks:
-            warnings.warn(remark, stacklevel=2)
         rows = self.plan(prompts, **asked)
+        for remark in self.row_remarks(rows):
+            warnings.warn(remark, stacklevel=2)
         if rows:
             for remark in self.image_inputs.cautions(rows[0], prompts[0]):
                 warnings.warn(remark, stacklevel=2)
@@ -242,16 +239,25 @@ class EmotionPipeline:
         Returns:
             Sentences.
         """
-        remarks, base = list(self.adapter_remarks), self.base
-        if odd := unknown_words(base, prompt):
-            words = ", ".join(map(repr, odd))
-            remarks.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
-        room = LENGTH - 2 - max((method.num_tokens for method in self.chain.methods), default=0)
-        if (length := len(base.tokenize(prompt, 2000))) > room:
-            remarks.append(
-                f"the prompt is {length} tokens long and {self.method} has room for {room}: its end is not read"
-            )
-        return remarks
+        return [*self.adapter_remarks, *remark_prompts(self.base, self.room, [prompt], self.method)]
+
+    def row_remarks(self, rows: Sequence[GenerationParams]) -> list[str]:
+        """Say what a user should know about planned images, as `remarks` does, and what else would be lost in silence.
+
+        Args:
+            rows: The parameters of each image.
+
+        Returns:
+            Sentences, each once.
+        """
+        if not rows:
+            return list(self.adapter_remarks)
+        return [*self.adapter_remarks, *remark_rows(self.base, self.room, rows)]
+
+    @property
+    def room(self) -> int:
+        """How many tokens of a prompt are read beside the methods' own."""
+        return LENGTH - 2 - max((method.num_tokens for method in self.chain.methods), default=0)
 
     def generate(
         self, rows: Iterable[GenerationParams], batch: int = 8
@@ -391,20 +397,3 @@ def emotion_sets(emotion: Emotion) -> list[Weights]:
 
 def _warn_user(remark: str) -> None:
     warnings.warn(remark, stacklevel=2)
-
-
-def unknown_words(base: DiffusionModel, prompt: str) -> list[str]:
-    """List the words of a prompt that are out of a base's vocabulary.
-
-    Args:
-        base: The base.
-        prompt: The prompt.
-
-    Returns:
-        The words, each once, in order; none for a base that has no list of words.
-    """
-    if not base.spec.vocabulary:
-        return []
-    known = set((base.folder / base.spec.vocabulary).read_text(encoding="utf8").split())
-    words = dict.fromkeys(re.findall(r"[a-z]+", prompt.lower()))
-    return [word for word in words if word not in known]

@@ -76,10 +76,11 @@ def report(
     tables = make_tables(entries, comparisons)
     page = render_page(entries, remarks, comparisons, tables)
     by_heading = {HEADINGS[key]: table for key, table in tables.items()}
-    run_dir.write_atomic(opened.path / "index.html", page.encode())
-    run_dir.write_atomic(opened.path / "report.md", markdown(TITLE, remarks, by_heading).encode())
-    run_dir.write_atomic(opened.path / "scores.csv", table_of_all(entries).encode())
-    opened.finish(scores=len(entries))
+    with opened.hold():
+        run_dir.write_atomic(opened.path / "index.html", page.encode())
+        run_dir.write_atomic(opened.path / "report.md", markdown(TITLE, remarks, by_heading).encode())
+        run_dir.write_atomic(opened.path / "scores.csv", table_of_all(entries).encode())
+        opened.finish(scores=len(entries))
     on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
 

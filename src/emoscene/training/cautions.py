@@ -35,7 +35,7 @@ def caution_data(config: Config, images: int, validated: int) -> list[str]:
     if config.validation_images and not validated:
         found.append(
             "no image has the role selector, so nothing tells whether it learns by heart, and the last weights are "
-            "kept: prepare the data without --split"
+            "kept: prepare more images, or give the selector a share (--split methods:0.8,selector:0.2)"
         )
     elif config.validation_images and validated < FEW_IMAGES:
         plural = "s" * (validated != 1)

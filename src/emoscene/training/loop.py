@@ -34,7 +34,8 @@ from torch.nn.utils import clip_grad_norm_
 from emoscene.core import run_dir
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, TrainingDiverged
-from emoscene.core.progress import defer_interrupts, progress_bar
+from emoscene.core.interrupts import defer_interrupts
+from emoscene.core.progress import progress_bar
 from emoscene.data import batches
 from emoscene.data.batches import Data
 from emoscene.diffusion.device import is_out_of_memory

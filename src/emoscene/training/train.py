@@ -159,8 +159,9 @@ def train(
             on_message(line)
         return out
     opened = run_dir.RunDir.open(out, "artifact", resolved, parents=[whole], seed=config.seed, migrate_config=migrate)
-    if not opened.is_done:
-        _train_job(job, opened, resume)
+    with opened.hold():
+        if not opened.is_done:
+            _train_job(job, opened, resume)
     if PartialState().is_main_process:  # once the done mark is there, also a killed call's
         checkpoints.remove_all(out / run_dir.CHECKPOINTS)
     return out

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from inspect import Parameter, Signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +19,9 @@ from typing import Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 
+from emoscene.core.a1111_text import parse_a1111_text
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import read_params, save_image
+from emoscene.core.images import open_image, read_params, save_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest, read_number
 from emoscene.core.run_dir import as_list
@@ -28,6 +29,7 @@ from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.core.templates import render
 from emoscene.web import form
 from emoscene.web.affect_plane import PACKAGE, verdicts_html
+from emoscene.web.form import MAX_CHARACTERS
 from emoscene.web.session import FinishedImage, Session, Verdict, View
 
 FIELDS = tuple(name for name in form.FIELDS if name != "strength")
@@ -262,11 +264,7 @@ def make_generate(session: Session) -> Callable[..., Iterator[Any]]:
 
 def _list_remarks(session: Session, request: GenerationRequest) -> list[str]:
     """What a user should know about a request, a sentence each."""
-    method = request.method or "none"
-    remarks = [*session.pipe(method).remarks(str(request.prompt)), *session.remarks]
-    if request.emotion and method == "none":
-        remarks.append("without a method no emotion has an effect: choose one")
-    return remarks
+    return [*session.pipe(request.method or "none").row_remarks(session.plan(request)), *session.remarks]
 
 
 def _list_rows(view: View) -> list[dict[str, Any]]:
@@ -296,6 +294,7 @@ def make_compare(session: Session) -> Callable[..., Iterator[Any]]:
             request = form.read_request({"prompt": prompt, "seed": seed, "num_inference_steps": steps})
             chosen = ["" if name == "none" else name for name in emotions or []]
             grid = session.compare(request, methods or [], chosen, parse_scales(emotion_scales or ""))
+            notes = remarks_html(session.pipe(grid.rows[0].method).row_remarks(grid.rows[:1]))
             with TemporaryDirectory(prefix="emoscene-") as folder:
                 shown = 0
                 for view in grid.views():
@@ -305,7 +304,8 @@ def make_compare(session: Session) -> Callable[..., Iterator[Any]]:
                         grid.sheet(view.finished).save(image)
                     if done == len(grid.rows):
                         rows = _list_rows(view)
-                    yield image, progress_html(view.share, f"{done} of {len(grid.rows)} images"), rows
+                    status = progress_html(view.share, f"{done} of {len(grid.rows)} images")
+                    yield image, status + notes, rows
 
     return compare
 
@@ -397,6 +397,9 @@ def make_restore(session: Session) -> Callable[[str | None], Any]:
         with plain_errors(file):
             if not file:
                 raise UsageError("there is no image yet: drop one first")
+            image = open_image(file)
+            if "emoscene" not in image.info and isinstance(image.info.get("parameters"), str):
+                return restore_a1111(session, image.info["parameters"])
             row = read_params(file)
             if row.base != session.base.name:
                 own = Path(session.base.name).name  # a client need not know where the base lies
@@ -406,13 +409,81 @@ def make_restore(session: Session) -> Callable[[str | None], Any]:
             request = form.read_request(fields | changed)
             [planned] = session.pipe(row.method).plan()
             lost = unrestored_text(row, planned)
+            request, size = fit_size(session, request)
             remarks = []
-            if lost:
-                remarks.append(f"this tab cannot take over {', '.join(lost)}: emoscene generate can")
-            values = asdict(request) | {"method": row.method.split("+"), "emotion": changed["emotion"]}
-            return [*map(values.get, FIELDS), remarks_html(remarks)]
+            if lost + size:
+                remarks.append(f"this tab cannot take over {', '.join(lost + size)}: emoscene generate can")
+            return [*fill_form(request), remarks_html(remarks)]
 
     return restore
+
+
+def restore_a1111(session: Session, text: str) -> list[Any]:
+    """Read the settings that another program wrote into an image.
+
+    Args:
+        session: What generates.
+        text: In A1111's words.
+
+    Returns:
+        The values of `FIELDS`, and HTML that says what is lost.
+
+    Raises:
+        UsageError: The text is not A1111's, or too long.
+    """
+    settings = parse_a1111_text(text)
+    rest = dict(settings.rest)
+    fields = {name: value for name, value in settings.fields.items() if name in FIELDS}
+    fields["num_images_per_prompt"] = 1
+    method = fields.pop("method", session.methods[0])
+    if set(method.split("+")) <= set(session.methods):
+        fields["method"] = method
+    else:
+        fields["method"] = session.methods[0]
+        rest["Emotion method"] = method
+    request, size = fit_size(session, form.read_request(fields))
+    remarks = ["these are the settings of another program: the same seed makes another image here"]
+    lost = [f"{key} {value}" for key, value in rest.items()] + size
+    if lost:
+        remarks.append(f"this tab cannot take over {', '.join(lost)[:MAX_CHARACTERS]}")
+    return [*fill_form(request), remarks_html(remarks)]
+
+
+def fit_size(session: Session, request: GenerationRequest) -> tuple[GenerationRequest, list[str]]:
+    """Leave out a size that the page would refuse, as that of an edit may be.
+
+    Args:
+        session: What generates.
+        request: The request.
+
+    Returns:
+        The request, of the base's own size where its own is refused; and what was left out, in words.
+
+    Raises:
+        UsageError: The request is refused for something else.
+    """
+    try:
+        session.plan(request)
+    except UsageError:
+        plain = replace(request, width=None, height=None)
+        session.plan(plain)
+        return plain, [f"size {request.width}x{request.height}"]
+    return request, []
+
+
+def fill_form(request: GenerationRequest) -> list[Any]:
+    """Write a request as the values of the form's fields.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The values, in the order of `FIELDS`.
+    """
+    values = asdict(request)
+    values["method"] = (request.method or "none").split("+")
+    values["emotion"] = request.emotion or ""
+    return [values[name] for name in FIELDS]
 
 
 def unrestored_text(row: GenerationParams, own: GenerationParams) -> list[str]:

@@ -1,8 +1,9 @@
-"""Gradio's queue with three more rules.
+"""Gradio's queue with four more rules.
 
 Fairness    the next call is one of the client that was served longest ago, and a client has at most `SHARE` waiting.
 Attendance  a call whose answer nobody has listened to for `GRACE` seconds is dropped: it stops at its next step, or
             never starts. `RequestFilter` notes who listens.
+Length      a call that has to wait is told how many wait.
 Escaping    the page shows messages as HTML, and they quote file names and what an image's metadata says, so
             `send_message`, which every message passes, escapes them.
 """
@@ -18,6 +19,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from gradio.queueing import Event, Queue
+from gradio.server_messages import LogMessage
 
 from emoscene.web.login_brake import CLIENTS, client_key
 
@@ -104,7 +106,14 @@ class FairQueue(Queue):
             count += sum(client_of(event.request) == client for event in line.queue)
         if count >= SHARE:
             return False, f"{SHARE} calls from this address are waiting: wait until one of them is done", "queue_full"
-        return await super().push(body, request, username)
+        answer = await super().push(body, request, username)
+        others = len(self) - 1
+        for job in self.active_jobs:
+            others += job is not None
+        event = self.event_ids_to_events.get(answer[1])
+        if answer[0] and others and event is not None:
+            self.send_message(event, LogMessage(log=describe_queue(others), level="info", title="Waiting"))
+        return answer
 
     def get_events(self) -> Any:
         """Choose the next call: one of the client that was served longest ago.
@@ -147,6 +156,20 @@ class FairQueue(Queue):
         for holder in (event_message, getattr(event_message, "output", None)):
             escape_fields(holder)
         super().send_message(event, event_message)
+
+
+def describe_queue(others: int) -> str:
+    """Tell a new call how many calls there are beside it.
+
+    Args:
+        others: Their number, at least 1, that which is computed included.
+
+    Returns:
+        A sentence.
+    """
+    if others == 1:
+        return "another call is being computed: yours begins after it"
+    return f"{others} other calls are computed or wait: yours begins when its turn comes"
 
 
 def escape_fields(holder: Any) -> None:

@@ -22,6 +22,8 @@ from emoscene.web.session import Session
 
 STYLE = Path(__file__).with_name("page.css")
 QUEUE = 64
+SESSIONS = 128
+"""Browsers, and calls of programs, whose state Gradio keeps: .2 MB each, as it copies every component's settings."""
 FILE_SECONDS = 3600  # that a file of the page is kept
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Liberation Sans", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Menlo", "Consolas", "Liberation Mono", "monospace"]
@@ -113,6 +115,7 @@ def build_page(session: Session) -> gr.Blocks:
             add_edit_tab(session)
         with gr.Tab("Judge"):
             add_judge_tab(session)
+    page.state_session_capacity = SESSIONS
     page.queue(api_open=False)
     page._queue = FairQueue(
         live_updates=True,

@@ -3,10 +3,10 @@
 Gradio serves the page, and offers more than one page needs: it answers whatever host and page a request names, some of
 its routes ask for no password, its log-in may be tried without end, it has routes that fetch any public address for
 anybody, it sets no bound on a request's size, and a mounted app of it does not check that a file named in a request was
-uploaded (setting `has_launched` turns that check on). A policy in the header of each response keeps the browser from
-requesting anything elsewhere.
+uploaded (setting `has_launched` turns that check on).
 
     allowed_hosts.py   by which name, and from which page, a request may come
+    content_policy.py  what the browser may run and request
     login_brake.py     how often a password may be tried
     uploads.py         how much may be uploaded
     fair_queue.py      whose call is next
@@ -32,6 +32,7 @@ from starlette.routing import Mount
 
 from emoscene.core.image_files import MAX_MEGABYTES
 from emoscene.web.allowed_hosts import AllowedHosts
+from emoscene.web.content_policy import PolicySender, make_headers
 from emoscene.web.login_brake import LoginBrake, client_key
 from emoscene.web.page import STYLE, THEME, build_page
 from emoscene.web.session import Session
@@ -67,13 +68,6 @@ PART_BYTES = 255  # of what stands between two slashes
 JSON_BYTES = 64 * 1024
 JSON_DEPTH = 32
 JSON_SECONDS = 30.0
-HEADERS = {
-    "content-security-policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'self'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-HEADER_PAIRS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 UNDERSTOOD = "/gradio_api/info says what is understood"
 
 
@@ -88,6 +82,7 @@ class RequestFilter:
         queue: Where calls wait, if it should know who listens.
         brake: Slows down guessing of the password; None where there is no password.
         is_user: Tells whether a request carries a log-in; None where nobody needs one.
+        root_path: The path under which a proxy serves the page; a proxy may leave it in a request's path.
     """
 
     def __init__(
@@ -99,11 +94,13 @@ class RequestFilter:
         queue: Any = None,
         brake: LoginBrake | None = None,
         is_user: Callable[[Scope], bool] | None = None,
+        root_path: str = "",
     ) -> None:
         self.app, self.events = app, {str(event) for event in events}
         self.hosts = hosts or AllowedHosts()
         self.space = space or TemporarySpace(get_upload_folder())
         self.queue, self.brake, self.is_user = queue, brake, is_user
+        self.root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Ask, send: Answer) -> None:
         """Let a request through, or answer in one sentence why not."""
@@ -114,9 +111,10 @@ class RequestFilter:
             await send({"type": "websocket.close", "code": 1003})
             return
         body = Body(receive)
+        scope = clean_scope(scope, self.root_path)
         try:
             self._check_head(scope)
-            await self._forward(clean_scope(scope), body, _add_headers(send))
+            await self._forward(scope, body, PolicySender(send))
         except Refused as refused:
             await _send_refusal(body, send, refused)
 
@@ -233,16 +231,24 @@ def every_header(scope: Scope) -> defaultdict[str, list[str]]:
     return headers
 
 
-def clean_scope(scope: Scope) -> Scope:
-    """Remove the header by which anybody could tell Gradio that its own address is another.
+def clean_scope(scope: Scope, root_path: str = "") -> Scope:
+    """Remove what a request says of the page's own address.
+
+    Anybody could tell Gradio by the header `X-Gradio-Server` that its address is another. The path of a proxy is known
+    (`root_path`), so it is taken off where the proxy left it.
 
     Args:
         scope: The request, as ASGI has it.
+        root_path: The path under which a proxy serves the page.
 
     Returns:
-        A copy without `X-Gradio-Server`.
+        A copy.
     """
-    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != b"x-gradio-server"]}
+    headers = [pair for pair in scope["headers"] if pair[0].lower() != b"x-gradio-server"]
+    path = scope["path"]
+    if root_path and path.startswith(f"{root_path}/"):
+        path = path.removeprefix(root_path)
+    return {**scope, "headers": headers, "path": path}
 
 
 def is_too_long(path: str) -> bool:
@@ -304,15 +310,6 @@ def _replay_body(body: bytes, receive: Ask) -> Ask:
     return receive_again
 
 
-def _add_headers(send: Answer) -> Answer:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *HEADER_PAIRS]
-        await send(message)
-
-    return send_with_headers
-
-
 async def _send_refusal(body: Body, send: Answer, refused: Refused) -> None:
     """Answer with a sentence, and close; the rest of the request is read first, or the client would lose the answer."""
     content = json.dumps({"detail": refused.sentence}).encode()
@@ -320,7 +317,7 @@ async def _send_refusal(body: Body, send: Answer, refused: Refused) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(content)).encode()),
         (b"connection", b"close"),
-        *HEADER_PAIRS,
+        *make_headers(),
     ]
     await send({"type": "http.response.start", "status": refused.status, "headers": head})
     await send({"type": "http.response.body", "body": content, "more_body": True})
@@ -333,6 +330,7 @@ def mount_page(
     password: str | None = None,
     hosts: AllowedHosts | None = None,
     report: Callable[[str], None] = print,
+    root_path: str = "",
 ) -> RequestFilter:
     """Build the page behind its filter.
 
@@ -341,6 +339,7 @@ def mount_page(
         password: Of the user `emoscene`; None where nobody is asked for one.
         hosts: Names of the page, loopback's if left out.
         report: Takes a sentence for whoever runs the page.
+        root_path: The path under which a proxy serves the page.
 
     Returns:
         An ASGI app.
@@ -363,9 +362,11 @@ def mount_page(
         max_file_size=MAX_MEGABYTES * 2**20,
         theme=THEME,
         css_paths=[STYLE],
+        root_path=root_path,
     )
     page.has_launched = True
-    request_filter = RequestFilter(app, page.fns, hosts, TemporarySpace(get_upload_folder()), page._queue)
+    space = TemporarySpace(get_upload_folder())
+    request_filter = RequestFilter(app, page.fns, hosts, space, page._queue, root_path=root_path)
     if password is not None:
         inner: Any = next(route.app for route in app.routes if isinstance(route, Mount))
         request_filter.brake, request_filter.is_user = LoginBrake(report), partial(has_token, inner)

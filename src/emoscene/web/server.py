@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from emoscene.core.interrupts import replace_handlers
 
 HEAD_SECONDS = 20.0
 
@@ -67,18 +70,47 @@ class Connection(H11Protocol):
             self.transport.close()
 
 
+class PageServer(uvicorn.Server):
+    """A server that ends at Ctrl-C, SIGTERM and SIGHUP, and then returns to its caller, who removes the page's files.
+
+    uvicorn's own knows no SIGHUP, and raises the signal again once it has ended.
+    """
+
+    should_exit: bool
+    force_exit: bool
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while the server runs.
+
+        Yields:
+            Nothing.
+        """
+        with replace_handlers(self.handle_exit):
+            yield
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Ask the server to end; a second signal lets it wait for no answer that is under way.
+
+        Args:
+            sig: The signal.
+            frame: What was interrupted.
+        """
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
 def serve_page(app: Any, listener: socket.socket) -> None:
-    """Serve an ASGI app until Ctrl-C.
+    """Serve an ASGI app until a signal ends it.
 
     Args:
         app: The app.
         listener: A socket that is bound.
     """
-    with suppress(KeyboardInterrupt):
-        build_server(app).run(sockets=[listener])
+    build_server(app).run(sockets=[listener])
 
 
-def build_server(app: Any) -> uvicorn.Server:
+def build_server(app: Any) -> PageServer:
     """Build the server of an ASGI app.
 
     Args:
@@ -96,4 +128,4 @@ def build_server(app: Any) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
     )
-    return uvicorn.Server(settings)
+    return PageServer(settings)

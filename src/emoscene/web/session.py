@@ -223,8 +223,8 @@ class Session:
         files = [file] if file else []
         [image] = open_uploads(files)
         rows = self.plan(replace(request, num_images_per_prompt=1, image=image))
-        inputs = self.pipe(rows[0].method).image_inputs
-        cautions = tuple(inputs.cautions(rows[0], str(request.prompt)))
+        pipe = self.pipe(rows[0].method)
+        cautions = (*pipe.row_remarks(rows), *pipe.image_inputs.cautions(rows[0], str(request.prompt)))
         if max(image.size) == SIDE:
             cautions += (REDUCED,)
         return image.resize(rows[0].size, Image.Resampling.LANCZOS), self._edit_views(rows, cautions)

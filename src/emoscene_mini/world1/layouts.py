@@ -48,9 +48,10 @@ def write_layout(
     if num < 1 or seed < 0:
         raise UsageError(f"--num {num} --seed {seed} is off: at least one picture, from seed 0 on")
     stage = RunDir.open(out, "world", {"layout": layout, "num": num, "size": size}, seed=seed)
-    if not stage.is_done:
-        LAYOUTS[layout](stage.path, num, seed, size, workers)
-        stage.finish(pictures=num)
+    with stage.hold():
+        if not stage.is_done:
+            LAYOUTS[layout](stage.path, num, seed, size, workers)
+            stage.finish(pictures=num)
     return stage.path
 
 

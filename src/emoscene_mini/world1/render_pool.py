@@ -11,7 +11,7 @@ beside torch's threads. A thread for each worker keeps it busy, a bounded number
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # nosec B403  # between this process and its own workers
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +92,7 @@ def _request(free: SimpleQueue[subprocess.Popen[bytes]], order: dict[str, Any], 
         assert hand.stdin and hand.stdout
         pickle.dump((order, size), hand.stdin)
         hand.stdin.flush()
-        answer: RenderedImage | BaseException = pickle.load(hand.stdout)
+        answer: RenderedImage | BaseException = pickle.load(hand.stdout)  # nosec B301  # its own worker
     except (EOFError, OSError) as error:  # a pipe that broke has another error on each system
         raise EmosceneError(f"a rendering process died at {order}: is there enough memory?") from error
     finally:
@@ -107,7 +107,7 @@ def _serve() -> None:
     orders, answers = sys.stdin.buffer, sys.stdout.buffer
     while True:
         try:
-            order, size = pickle.load(orders)
+            order, size = pickle.load(orders)  # nosec B301  # from the process that started it
         except EOFError:
             return
         try:

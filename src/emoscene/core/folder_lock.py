@@ -1,0 +1,95 @@
+"""One process at a time in a folder that is written, and who that is.
+
+The operating system holds the lock (flock on POSIX, msvcrt on Windows) and drops it when the process ends, however it
+ends; nothing has to be cleaned up after a kill. A note beside the lock says whose it is, for whoever comes second.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from emoscene.core.errors import EmosceneError
+
+LOCK, OWNER = ".aside-lock", ".aside-owner"
+"""The files of a lock; by their prefix they are no part of a run folder (`run_dir.TEMPORARY_PREFIX`)."""
+SHOWN = 120  # characters of a note
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing a folder while this lasts.
+
+    Args:
+        folder: The folder, which exists.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        EmosceneError: Another process has it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise EmosceneError(
+            f"{folder} is being written by {read_owner(folder)}: wait until that is done, or choose another folder"
+        ) from error
+    try:
+        (folder / OWNER).write_text(describe_process(), encoding="utf8", newline="\n")
+        yield
+    finally:
+        (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether another process writes a folder.
+
+    Args:
+        folder: The folder, which exists.
+
+    Returns:
+        Whether one does.
+    """
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def describe_process() -> str:
+    """Describe this process, for the note.
+
+    Returns:
+        Its number, its machine and the time.
+    """
+    return f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"
+
+
+def read_owner(folder: Path) -> str:
+    """Read who has the lock of a folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        What `describe_process` returned there; `another process` where there is no such note yet.
+    """
+    try:
+        text = (folder / OWNER).read_text(encoding="utf8")[:SHOWN]
+    except (OSError, UnicodeError):
+        return "another process"
+    return "".join(filter(str.isprintable, text)) or "another process"

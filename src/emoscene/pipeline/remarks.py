@@ -1,0 +1,112 @@
+"""What a user should know about planned images before they are generated: what of the call would be lost in silence.
+
+Words that the base does not know, the end of a prompt that is not read, an emotion that no method conveys, a negative
+prompt without guidance, an edit without a step. Each is a sentence, said once for all images of a call.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from emoscene.core.params import GenerationParams
+from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.pipeline.image_inputs import num_steps_run
+
+SHOWN = 8  # words of a list
+
+
+def remark_rows(base: DiffusionModel, room: int, rows: Sequence[GenerationParams]) -> list[str]:
+    """Look at planned images.
+
+    Args:
+        base: The base.
+        room: How many tokens of a prompt are read beside the method's own.
+        rows: The parameters of each image, of one method.
+
+    Returns:
+        A sentence for each thing that is odd.
+    """
+    prompts = dict.fromkeys(row.prompt for row in rows)
+    remarks = remark_prompts(base, room, prompts, rows[0].method)
+    negative = dict.fromkeys(row.negative_prompt for row in rows if row.negative_prompt)
+    if negative and all(row.guidance_scale == 1 for row in rows):
+        remarks.append("the negative prompt acts through guidance, and at a guidance scale of 1 there is none")
+    else:
+        if not any(_suppresses(row) for row in rows):
+            room = LENGTH - 2
+        remarks += remark_prompts(base, room, negative, rows[0].method, "negative prompt")
+    if rows[0].method == "none" and any(any(row.emotion) for row in rows):
+        remarks.append("without a method no emotion has an effect: choose one")
+    return remarks + _remark_strength(rows[0])
+
+
+def remark_prompts(
+    base: DiffusionModel, room: int, prompts: Iterable[str], method: str, kind: str = "prompt"
+) -> list[str]:
+    """Look at prompts.
+
+    Args:
+        base: The base.
+        room: How many tokens of a prompt are read.
+        prompts: The prompts.
+        method: The method's name.
+        kind: What they are called.
+
+    Returns:
+        A sentence on words out of vocabulary, and one on prompts with more tokens than are read.
+    """
+    odd: dict[str, None] = {}
+    longest, cut, count = 0, 0, 0
+    for prompt in prompts:
+        odd.update(dict.fromkeys(unknown_words(base, prompt)))
+        length = len(base.tokenize(prompt, 2000))
+        longest = max(longest, length)
+        cut += length > room
+        count += 1
+
+    remarks = []
+    if odd:
+        words = ", ".join(map(repr, list(odd)[:SHOWN]))
+        if len(odd) > SHOWN:
+            words += f" and {len(odd) - SHOWN} more words"
+        remarks.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
+    if cut and count == 1:
+        remarks.append(f"the {kind} is {longest} tokens long and {method} has room for {room}: its end is not read")
+    elif cut:
+        which = f"{cut} of {count} {kind}s are up to {longest} tokens long"
+        remarks.append(f"{which} and {method} has room for {room}: their ends are not read")
+    return remarks
+
+
+def unknown_words(base: DiffusionModel, prompt: str) -> list[str]:
+    """List the words of a prompt that are out of a base's vocabulary.
+
+    Args:
+        base: The base.
+        prompt: The prompt.
+
+    Returns:
+        The words, each once, in order; none for a base that has no list of words.
+    """
+    if not base.spec.vocabulary:
+        return []
+    known = set((base.folder / base.spec.vocabulary).read_text(encoding="utf8").split())
+    words = dict.fromkeys(re.findall(r"[a-z]+", prompt.lower()))
+    return [word for word in words if word not in known]
+
+
+def _suppresses(row: GenerationParams) -> bool:
+    """Whether a row has an emotion below zero, whose tokens stand in the negative half."""
+    return any(weight * row.emotion_scale < 0 for weight in row.emotion)
+
+
+def _remark_strength(row: GenerationParams) -> list[str]:
+    """What is odd about the denoising strength of an edit: one above 0 may still be no step."""
+    if not row.strength or num_steps_run(row):
+        return []
+    steps = row.num_inference_steps
+    enough = math.floor(100 / (2 * steps) + 1) / 100  # round(enough * steps) is 1 at least
+    remedy = f"from {enough:g} on it is one"
+    return [f"a denoising strength of {row.strength:g} is no step of {steps}, so the image stays as it is: {remedy}"]

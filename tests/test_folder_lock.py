@@ -1,0 +1,109 @@
+"""Two calls at once on one folder: the second is told who is at work there, and nothing of the first is touched."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from emoscene.core import folder_lock, run_dir
+from emoscene.core.errors import EmosceneError
+
+HOLD = """
+import sys
+from emoscene.core.run_dir import RunDir
+opened = RunDir.open(sys.argv[1], "artifact", {"steps": 1})
+with opened.hold():
+    print("held", flush=True)
+    sys.stdin.read()
+    opened.finish()
+"""
+
+
+@contextmanager
+def other_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the folder until its input ends."""
+    line = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def hold(folder: Path) -> run_dir.RunDir:
+    opened = run_dir.RunDir.open(folder, "artifact", {"steps": 1})
+    with opened.hold():
+        return opened
+
+
+def test_the_second_call_is_told_who_is_at_work(tmp_path: Path) -> None:
+    with other_process(tmp_path / "run") as process:
+        for _ in range(2):
+            with pytest.raises(EmosceneError, match=rf"run is being written by process {process.pid} on .*, since 20"):
+                hold(tmp_path / "run")
+        process.communicate("")
+    opened = hold(tmp_path / "run")
+    assert opened.is_done, "what the other process finished meanwhile is not begun again"
+    assert {path.name for path in opened.path.iterdir()} == {run_dir.MANIFEST}
+
+
+def test_a_killed_process_has_nothing_any_more(tmp_path: Path) -> None:
+    with other_process(tmp_path / "run") as process:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "run" / folder_lock.OWNER).exists()
+    opened = hold(tmp_path / "run")
+    assert not opened.is_done
+    assert not (tmp_path / "run" / folder_lock.OWNER).exists()
+
+
+def test_what_fails_lets_go(tmp_path: Path) -> None:
+    opened = run_dir.RunDir.open(tmp_path, "artifact", {"steps": 1})
+    for _ in range(2):
+        with pytest.raises(KeyError), opened.hold():
+            raise KeyError
+    with opened.hold():
+        opened.finish()
+    assert {path.name for path in tmp_path.iterdir()} == {run_dir.MANIFEST}
+
+
+def test_a_note_of_a_stranger_is_one_line(tmp_path: Path) -> None:
+    assert folder_lock.read_owner(tmp_path) == "another process"
+    (tmp_path / folder_lock.OWNER).write_bytes(b"\x1b[2J\n" + b"a" * 1000)
+    assert folder_lock.read_owner(tmp_path) == "[2J" + "a" * 115
+    (tmp_path / folder_lock.OWNER).write_bytes(b"\xff")
+    assert folder_lock.read_owner(tmp_path) == "another process"
+
+
+@pytest.mark.slow
+@pytest.mark.posix
+def test_two_trainings_of_one_folder(tmp_path: Path) -> None:
+    """The issue's case: the loser ends in one sentence with the winner's number, and the winner in an artifact."""
+    run = [sys.executable, "-m", "emoscene"]
+    subprocess.run([*run, "prepare", "mini", "--limit", "32", "--out", tmp_path / "data"], check=True)
+    call = [
+        *run,
+        "train",
+        "inversion",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "run",
+        "steps=60",
+        "batch_size=4",
+    ]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as first:
+        while not (tmp_path / "run" / folder_lock.OWNER).exists():
+            assert first.poll() is None
+        second = subprocess.run(call, capture_output=True, text=True, timeout=120)
+        assert second.returncode == 1
+        assert f"is being written by process {first.pid} on" in second.stderr.splitlines()[-1]
+        os.kill(first.pid, signal.SIGTERM)
+        first.communicate(timeout=120)
+    assert first.returncode == 1
+    assert subprocess.run([*call, "--resume"], capture_output=True, timeout=280).returncode == 0
