@@ -244,3 +244,8 @@ for number in range(10**6):
     assert numbers == list(range(len(numbers)))
     made.finish()
     assert json.loads((made.path / "manifest.json").read_text())["state"] == "done"
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be the name of a folder"):
+        run_dir.RunDir.open(f"{tmp_path}/a\0b", "scores", {})

@@ -104,6 +104,8 @@ class RunDir:
             EmosceneError: The manifest is damaged.
         """
         path = Path(out)
+        if "\0" in str(out):
+            raise UsageError(f"{str(out)!r} cannot be the name of a folder: give another one")
         lineage = []
         for parent in parents:
             if isinstance(parent, str | Path):
