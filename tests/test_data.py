@@ -213,6 +213,7 @@ def test_workers_print_the_same_pictures_in_order():
         list(render_images([{"seed": 0, "scene": "moon"}], 32, 1))
 
 
+@pytest.mark.slow
 def test_the_world_in_emosets_layout(tmp_path):
     root = write_layout("emoset", 80, 3, tmp_path / "world", size=32, workers=0)
     info = json.loads((root / "info.json").read_text())

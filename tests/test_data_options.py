@@ -101,7 +101,10 @@ def losses_by_shape(learner, data):
     )
 
 
-@pytest.mark.parametrize(("name", "steps", "mean", "worst"), [("lora", 40, 0.7, 0.7), ("guidance", 120, 0.9, 1.1)])
+@pytest.mark.parametrize(
+    ("name", "steps", "mean", "worst"),
+    [("lora", 40, 0.7, 0.7), pytest.param("guidance", 120, 0.9, 1.1, marks=pytest.mark.slow)],
+)
 def test_methods_learn_from_several_shapes(shaped, base, tmp_path, name, steps, mean, worst):
     """What is left of the loss on the images of each shape, of what a learner loses that is new.
 

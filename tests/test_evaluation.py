@@ -183,6 +183,7 @@ def test_the_miniatures_prompts_say_what_they_are():
     assert sum(prompt.held_out for prompt in prompts) >= 8
 
 
+@pytest.mark.slow
 def test_what_a_method_cost_is_told_of_the_bases_own_adapter_too(tmp_path):
     prompts = [Prompt("a village by a lake", "village")]
     out = evaluate(

@@ -171,6 +171,7 @@ def test_the_frozen_encoder_stays(clip: Path) -> None:
     assert not [name for name in learner.trainable if "encoder." in name.replace("decoder.", "")]
 
 
+@pytest.mark.slow
 def test_every_word_is_a_token_and_marks_come_last() -> None:
     known = tokenizer.world_vocabulary(3000)
     learnt = tokenizer.train_tokenizer(known)

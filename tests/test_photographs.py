@@ -93,6 +93,7 @@ def test_who_names_the_miniatures_captioner_gets_it_and_the_sentence(photographs
         prepare("imagefolder", out=tmp_path / "base", **call)
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_it_too(photographs, tmp_path, capsys):
     line = f"prepare imagefolder --root {photographs} --out {tmp_path / 'out'} --dry-run --device cpu workers=0"
     assert main(line.split()) == 0
@@ -114,6 +115,7 @@ def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkey
     assert all(is_file_rendered(path) for path in (out / "pictures").rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
     root = write_layout("imagefolder", 16, 3, tmp_path / "world", size=64, workers=0)

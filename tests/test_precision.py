@@ -106,6 +106,7 @@ def test_the_unet_counts_where_a_method_trains_through_it(name: str, base: str, 
     assert state.accelerator.mixed_precision == ("no" if name == "guidance" else "bf16")
 
 
+@pytest.mark.slow
 def test_a_base_is_rounded_once_where_it_trains_in_bf16(base: str, data: Path, tmp_path: Path) -> None:
     cls = registry.load_plugin("methods", "lora")
     loaded = train.load_training_model(base, Config(precision="bf16"), cls)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 from emoscene.core import registry
 from emoscene.diffusion.base_spec import find_spec, locate_weights
@@ -58,6 +60,7 @@ def run(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf8")
 
 
+@pytest.mark.slow
 def test_a_base_of_another_package_is_found_with_its_files(tmp_path):
     base = write_package(tmp_path)
     done = run(tmp_path, "-c", SCRIPT)

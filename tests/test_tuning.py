@@ -138,6 +138,7 @@ def test_a_search_from_end_to_end(call, tmp_path):
         assert {found.what for found in pair} >= {"emotion accuracy"}
 
 
+@pytest.mark.slow
 def test_the_same_call_does_nothing_again_and_more_trials_go_on(call, seen):
     out = emoscene.tune("lora", trials=2, guidance_scale="1..8", **call)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and ".lock" not in path.name}
