@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoscene.core.errors import EmosceneError
+from emoscene.core.plain_text import shorten_text
 
 DRIVE = re.compile(r"[A-Za-z]:")
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[1-9]|lpt[1-9])[ .]*(\.|$)")
@@ -61,9 +62,7 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
     if not fault and not is_inside(root, Path(root) / name):
         fault = "is a link that leads out of its folder"
     if fault:
-        shown = repr(name)
-        if len(shown) > SHOWN:
-            shown = f"{shown[:SHOWN]}..."
+        shown = shorten_text(repr(name), SHOWN)
         raise EmosceneError(
             f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there"
         )

@@ -31,7 +31,7 @@ from typing_extensions import TypedDict
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
 from emoscene.core.folder_lock import LOCK, OWNER, lock_folder
-from emoscene.core.plain_text import cut_name
+from emoscene.core.plain_text import cut_name, shorten_text
 from emoscene.core.processes import read_rank
 
 S = TypeVar("S")
@@ -438,14 +438,8 @@ def find_difference(recorded: Any, asked: Any, where: str = "") -> str:
         return ""
     if recorded == asked:
         return ""
-    return f"{where} is {_shorten(recorded)} there and {_shorten(asked)} here"
-
-
-def _shorten(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    if len(text) <= SHOWN:
-        return text
-    return f"{text[:SHOWN]}..."
+    one, other = (shorten_text(json.dumps(value, ensure_ascii=False), SHOWN) for value in (recorded, asked))
+    return f"{where} is {one} there and {other} here"
 
 
 def _remove(path: Path) -> None:

@@ -38,6 +38,7 @@ from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import EVALUATE
 from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
+from emoscene.core.plain_text import shorten_text
 from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.core.setting_names import unknown_setting
@@ -386,9 +387,10 @@ def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
     missing = scores["missing"]
     if scores.get("faults", missing):  # scores of an earlier version do not tell them apart
         text = "; ".join(missing.values())
+        rest = ""
         if len(text) > LONGEST:
-            text = f"{text[:LONGEST]} ... (whole in {folder / 'scores.json'})"
-        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {text}")
+            rest = f" (whole in {folder / 'scores.json'})"
+        raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {shorten_text(text, LONGEST)}{rest}")
     for sentence in missing.values():
         on_message(sentence)
     return folder
