@@ -13,14 +13,14 @@ import pytest
 from PIL import Image, features
 
 import tiny
-from emoscene.core import image_files
+from emoscene.core import image_files, images
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_files import ImageRefused, decode_image
-from emoscene.core.images import open_image, read_image
+from emoscene.core.images import open_image, read_image, read_image_size
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.evaluation.external import find_samples
-from emoscene.evaluation.predictions import group_by_size, open_judged
+from emoscene.evaluation.predictions import group_by_size, open_judged, predict_files
 from emoscene.pipeline.generate import load
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60)
@@ -310,6 +310,64 @@ def test_photographs_are_judged_at_a_bounded_size(tmp_path):
     assert [len(group) for group in group_by_size(files)] == [3]
     blobs(500, 300).save(files[0])
     assert open_judged(files[0]).size == (500, 300)
+
+
+KINDS_OF_FILES = ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif", "a.gif", "a.bmp"]
+
+
+@pytest.mark.parametrize("name", KINDS_OF_FILES)
+def test_the_size_of_an_image_is_read_as_it_is_decoded(name, tmp_path):
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        blobs(90, 40).save(tmp_path / name, exif=exif)
+        for enough in (None, 5):
+            size = read_image_size(tmp_path / name, enough)
+            assert size == open_image(tmp_path / name, enough).size
+    blobs(90, 40).save(tmp_path / name)
+    assert read_image_size(tmp_path / name) == (90, 40)
+
+
+def test_a_png_may_say_behind_its_pixels_that_it_lies_on_its_side(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(blobs(90, 40), "PNG", exif=exif)
+    at = data.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(data[at : at + 4], "big")
+    chunk, rest = data[at : at + length], data[:at] + data[at + length :]
+    (tmp_path / "a.png").write_bytes(rest[:-12] + chunk + rest[-12:])
+    assert read_image_size(tmp_path / "a.png") == open_image(tmp_path / "a.png").size == (40, 90)
+
+
+def test_what_cannot_be_read_has_no_size(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for path in (tmp_path / "a.png", tmp_path / "gone.png", tmp_path):
+        with pytest.raises(UsageError, match="is not there|cannot be read"):
+            read_image_size(path)
+
+
+def test_files_that_are_judged_are_decoded_once_and_in_the_same_groups(tmp_path, monkeypatch):
+    files = []
+    for number, (wide, high) in enumerate([(60, 40), (40, 60), (2600, 1700), (60, 40), (1700, 2600), (2600, 1700)]):
+        exif = Image.Exif()
+        exif[0x0112] = 6 if high > wide else 1
+        files.append(tmp_path / f"{number}.{'png' if number % 2 else 'jpg'}")
+        blobs(wide, high, number).save(files[-1], exif=exif)
+    sizes = {}
+    for place, file in enumerate(files):
+        sizes.setdefault(open_judged(file).size, []).append(place)
+    decoded = []
+
+    def count_decoded(data, name, *rest):
+        decoded.append(name)
+        return decode_image(data, name, *rest)
+
+    for module in (images, image_files):
+        monkeypatch.setattr(module, "decode_image", count_decoded)
+    assert list(group_by_size(files)) == list(sizes.values())
+    assert not decoded
+    assert len(predict_files(files, {})["gradient"]) == len(files)
+    assert sorted(decoded) == [file.name for file in files]
 
 
 def test_nothing_to_judge_says_why(tmp_path):

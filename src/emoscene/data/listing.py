@@ -90,7 +90,7 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
     for path in taken:
         if path.exists():
             existing.append(path)
-    if existing and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
+    if existing and not (kept.is_file() and kept.read_bytes() == stamp.encode()):
         on_message("sizes or times of the files are not what they were: comparing each with its note")
         changed = next(find_changes(source, notes.load_notes(existing)), None)
         if changed:

@@ -75,6 +75,7 @@ from emoscene.evaluation.predictions import (
     verdict_rows,
 )
 from emoscene.evaluation.run_facts import describe_run
+from emoscene.evaluation.score_files import SCORES, read_scores
 from emoscene.evaluation.treatments import TREATED, measure_robustness
 from emoscene.learning.precision import peak_memory
 from emoscene.pipeline import image_folder
@@ -322,7 +323,7 @@ def _write_scores(
     }
     table["missing"] = {**lost, **table["missing"]}
     table["faults"] = [*lost, *table["faults"]]
-    run_dir.write_atomic(scores.path / "scores.json", json.dumps(table, indent=1).encode())
+    run_dir.write_atomic(scores.path / SCORES, json.dumps(table, indent=1).encode())
     scores.finish(pictures=len(samples))
 
 
@@ -383,13 +384,13 @@ def _make_predictor(judges: Judges, pipe: EmotionPipeline, robust: bool) -> tupl
 
 def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
     """The folder of scores, finished. Tell what could not be measured; refuse the folder where something is wrong."""
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
-    missing = scores["missing"]
+    scores = read_scores(folder)
+    missing: dict[str, str] = scores.get("missing", {})
     if scores.get("faults", missing):  # scores of an earlier version do not tell them apart
         text = "; ".join(missing.values())
         rest = ""
         if len(text) > LONGEST:
-            rest = f" (whole in {folder / 'scores.json'})"
+            rest = f" (whole in {folder / SCORES})"
         raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {shorten_text(text, LONGEST)}{rest}")
     for sentence in missing.values():
         on_message(sentence)

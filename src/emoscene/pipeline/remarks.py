@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from emoscene.core.file_reading import read_utf8
 from emoscene.core.params import GenerationParams
 from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.pipeline.image_inputs import num_steps_run
@@ -92,7 +93,7 @@ def unknown_words(base: DiffusionModel, prompt: str) -> list[str]:
     """
     if not base.spec.vocabulary:
         return []
-    known = set((base.folder / base.spec.vocabulary).read_text(encoding="utf8").split())
+    known = set(read_utf8(base.folder / base.spec.vocabulary).split())
     words = dict.fromkeys(re.findall(r"[a-z]+", prompt.lower()))
     return [word for word in words if word not in known]
 
