@@ -342,7 +342,7 @@ def test_a_png_may_say_behind_its_pixels_that_it_lies_on_its_side(tmp_path):
 def test_what_cannot_be_read_has_no_size(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     for path in (tmp_path / "a.png", tmp_path / "gone.png", tmp_path):
-        with pytest.raises(UsageError, match="is not there|cannot be read"):
+        with pytest.raises(UsageError, match=r"is not there|cannot be read"):
             read_image_size(path)
 
 

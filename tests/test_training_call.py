@@ -63,7 +63,7 @@ def test_activations_are_computed_again_where_that_is_asked(folder: str) -> None
     assert found.unet.is_gradient_checkpointing
     for words in ({"checkpointing": True}, {"compile": True}):
         with pytest.raises(UsageError, match="are for methods that train through the UNet"):
-            train_verb.load_training_model(folder, config_of(**words), kind("guidance"))
+            train_verb.check_learner("guidance", kind("guidance"), config_of(**words))
 
 
 class Captions:

@@ -40,12 +40,13 @@ from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.processes import BY_RAY, check_single
-from emoscene.core.request import ALIASES, check_words, list_parameters
+from emoscene.core.request import ALIASES, check_words, list_parameters, read_number
 from emoscene.core.setting_names import unknown_setting
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import hub, loras
+from emoscene.diffusion import loras
 from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
+from emoscene.encoders.base import check_place
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
     Prompt,
@@ -60,8 +61,10 @@ from emoscene.evaluation.generate import (
 )
 from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import (
+    INCEPTION,
     Judges,
     check_judges,
+    check_unrelated,
     digest_label_maps,
     name_miniature,
     split_label_map,
@@ -81,7 +84,7 @@ from emoscene.learning.precision import peak_memory
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import locate_adapter, update_weights, weight_fingerprints
 from emoscene.pipeline.generate import load, load_generator
-from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.pipeline.pipeline import EmotionPipeline, check_request
 
 GENERATION = tuple(list_parameters(EVALUATE))
 LONGEST = 4000  # characters that are said of what is missing; scores.json has all
@@ -95,7 +98,7 @@ def evaluate(
     base: str = "mini",
     lora: str | Path | Sequence[str | Path] | None = None,
     emotion_scale: float = 1.0,
-    prompts: str | Path | Sequence[Prompt] | None = None,
+    prompts: str | Path | Sequence[Prompt | str] | None = None,
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
@@ -162,6 +165,9 @@ def evaluate(
     call |= generation
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
     call |= _drop_unset(streamed=not keep_images)
+    check_request({"prompt": [prompt.text for prompt in asked], "emotion_scale": emotion_scale, **generation})
+    read_number("batch", batch)
+    run_dir.check_out(out, "scores")
     _check_places(call)
     where = str(choose_device(device))
     samples, lost = find_samples(Path(images)) if images else ([], {})
@@ -236,12 +242,16 @@ def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -
 def _check_places(call: Mapping[str, Any]) -> None:
     """Look at the folders and judges of a call before anything is loaded. Raises UsageError where one is not there."""
     if call["data"]:
-        run_dir.read_manifest(call["data"], "prepared")
-    models = [split_label_map(place)[0] for place in call["judge"]]
-    for place in (*models, call.get("clip")):
-        if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
-            raise UsageError(f"no model in {place}, for there is no such folder: check the path")
+        PreparedDataset(call["data"], "heldout")
+    for key in ("clip", "semantics", "features"):
+        place = str(call.get(key) or "")
+        if place and place.partition(":")[0] != INCEPTION:
+            check_place(place)
     check_judges(call["base"], call["judge"])
+    adapters = [folder for folder in call["adapter"] if Path(folder).exists()]
+    for place in (*call["judge"], call.get("clip")):
+        if place and Path(split_label_map(place)[0]).exists():
+            check_unrelated(place, adapters, call["pictures"])
 
 
 def _make_images(

@@ -75,12 +75,12 @@ def default_prompts(base: str) -> str:
     return EVERYDAY
 
 
-def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
+def load_prompts(prompts: str | Path | Sequence[Prompt | str]) -> list[Prompt]:
     """Load prompts.
 
     Args:
         prompts: The name of a set that a package registers (`emoscene ls prompts`), a text file with a prompt a line, a
-            TOML file of `prompt = [{ text, scene, object, held_out }]`, or prompts.
+            TOML file of `prompt = [{ text, scene, object, held_out }]`, or a list of prompts or their texts.
 
     Returns:
         The prompts.
@@ -89,7 +89,7 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
         UsageError: There are none, or a row is wrong.
     """
     if not isinstance(prompts, str | Path):
-        return list(prompts)
+        return [_make_prompt(one) for one in prompts]
     named = str(prompts) in registry.list_names("prompts") and not Path(prompts).exists()
     path = Path(prompts)
     if named:
@@ -109,6 +109,15 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     if not lines:
         raise UsageError(f"no prompts in {path}: write one a line")
     return lines
+
+
+def _make_prompt(given: Any) -> Prompt:
+    """A prompt from itself or its text. Raises UsageError for anything else."""
+    if isinstance(given, Prompt):
+        return given
+    if not isinstance(given, str):
+        raise UsageError(f"prompts={given!r} is off: give a file, a name, or a list of texts")
+    return Prompt(given)
 
 
 def _read_prompt_table(path: Path) -> list[Prompt]:

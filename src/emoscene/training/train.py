@@ -140,18 +140,25 @@ def train(
     choose_precision(config.precision, place)  # refuses what is not for this device
     if config.precision != "auto":
         check_dtype(PRECISIONS[config.precision], place, "precision={}")
+    check_learner(name, cls, config)
+    if not dry_run:
+        run_dir.check_out(out, "artifact")
     remark_config_file(on_message)
     join_processes(place)
-    with explain_full_memory(NO_ROOM):
-        backbone = load_training_model(base, config, cls, place)
-    whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
+    whole = provide_data(name, cls, Path(data), base, place, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
     if "steps" not in settings:
         config = dry_runs.suit_steps(config, len(prepared), on_message)
-    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
-    check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
+    if not dry_run:
+        begun = run_dir.RunDir.find(out, "artifact", resolved, [whole], config.seed, migrate)
+        if begun is None or not begun.is_done:
+            check_resumed(out, resume)
+    with explain_full_memory(NO_ROOM):
+        backbone = load_training_model(base, config, cls, place)
+    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
+    check_data(job)
     if dry_run:
         unseen = find_unseen(prepared)
         cautions = caution_data(config, len(prepared), min(config.validation_images, len(unseen or ())))
@@ -170,10 +177,7 @@ def train(
 def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     """Train the learner into its folder, and put the done mark."""
     out, config, saved = opened.path, job.config, opened.path / run_dir.CHECKPOINTS
-    if checkpoints.list_checkpoints(saved) and not resume:
-        raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
-    if resume and not checkpoints.list_checkpoints(saved):
-        raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
+    check_resumed(out, resume)
     learner = job.make_learner()
     where, on_message = job.backbone.device, job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
@@ -212,6 +216,49 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
         if cautions:
             facts["cautions"] = cautions
         opened.finish(**facts)
+
+
+def check_resumed(out: Path, resume: bool) -> None:
+    """Check that a run goes on exactly where it is asked to.
+
+    Args:
+        out: Its folder, not finished.
+        resume: Whether it was asked to.
+
+    Raises:
+        UsageError: There are checkpoints and it was not asked to, or there are none and it was.
+    """
+    saved = checkpoints.list_checkpoints(out / run_dir.CHECKPOINTS)
+    if saved and not resume:
+        raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
+    if resume and not saved:
+        raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
+
+
+def check_learner(name: str, cls: type[Learner], config: Config) -> None:
+    """Check that a learner can be trained as the settings say.
+
+    Args:
+        name: Its name.
+        cls: Its class.
+        config: How it trains.
+
+    Raises:
+        UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet, or images
+            of one that generates none.
+    """
+    if (config.checkpointing or config.compile) and not _trains_through_unet(cls):
+        raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
+    if config.images_every and not issubclass(cls, Method):
+        raise _lacks_images(name)
+
+
+def _lacks_images(name: str) -> UsageError:
+    return UsageError(f"images_every: {name} generates no images; leave it out")
+
+
+def _trains_through_unet(cls: type[Learner]) -> bool:
+    return issubclass(cls, Method) and cls.trains_through_unet()
 
 
 def find_unseen(data: PreparedDataset) -> PreparedDataset | None:
@@ -277,18 +324,13 @@ def load_training_model(
 
     Returns:
         The base, frozen, on the device of training.
-
-    Raises:
-        UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
     device = device or choose_device()
-    through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    through_unet = _trains_through_unet(cls)
     dtype = torch.float32
     if device.type != "cpu":
         dtype = PRECISIONS[choose_precision(config.precision, device)]
     backbone = DiffusionModel.load(base, device, dtype, cls.base_parts)
-    if (config.checkpointing or config.compile) and not through_unet:
-        raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device.type in PINNED:
         backbone.unet.to(memory_format=torch.channels_last)
     elif (
@@ -331,7 +373,7 @@ def provide_data(
     cls: type[Learner],
     data: Path,
     base: str,
-    backbone: DiffusionModel,
+    device: torch.device,
     yes: bool,
     on_message: Callable[[str], None],
 ) -> Path:
@@ -342,7 +384,7 @@ def provide_data(
         cls: Its class.
         data: The prepared folder that was given.
         base: The base's name.
-        backbone: The base.
+        device: Where it is prepared.
         yes: Prepare what lacks, in a folder beside it, where the images still lie.
         on_message: Receives sentences about the progress.
 
@@ -357,7 +399,7 @@ def provide_data(
     if not lacking:
         return data
     ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
-    trains = "emotion_clip" in lacking and not backbone.spec.emotion_clip
+    trains = "emotion_clip" in lacking and not find_spec(base).emotion_clip
     if not yes:
         origin = f" from what lies in {call['root']}" if call.get("root") else ""
         first = f"trains an EmotionCLIP on it in {clip}, then " if trains else ""
@@ -365,12 +407,12 @@ def provide_data(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
             "and trains"
         )
-    given, place = _preparation_call(call, lacking), str(backbone.device)
+    given, place = _preparation_call(call, lacking), str(device)
     if trains:
         vision = train("emotion_clip", data=data, out=clip, base=base, device=place, on_message=on_message)
         given["emotion_clip"] = str(vision)
     if "captioner" in lacking:
-        _check_captioner(data, there, base, backbone)
+        _check_captioner(data, there, base)
     on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
     return prepare(out=ready, base=call["base"], device=place, on_message=on_message, **given)
 
@@ -398,14 +440,15 @@ def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> di
     return given
 
 
-def _check_captioner(data: Path, there: PreparedDataset, base: str, backbone: DiffusionModel) -> None:
+def _check_captioner(data: Path, there: PreparedDataset, base: str) -> None:
     """Refuse a base that has no captioner, or one that does not know such images."""
-    if not backbone.spec.captioner:
+    captioner = find_spec(base).captioner
+    if not captioner:
         raise UsageError(
             f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
         )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
-    if foreign and is_of_rendered_world(backbone.auxiliary_model("captioner")):
+    if foreign and is_of_rendered_world(captioner):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
         raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
 
@@ -430,7 +473,7 @@ def make_sheet_generator(
     if not job.config.images_every:
         return None
     if not isinstance(learner, Method):
-        raise UsageError(f"images_every: {job.name} generates no images; leave it out")
+        raise _lacks_images(job.name)
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
     emotions: list[Any] = [None, *EMOTIONS]

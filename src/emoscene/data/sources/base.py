@@ -51,6 +51,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 TOGETHER = 32  # images under way at once, a batch of the networks
 STEM = 100  # bytes of an id that are the path's own
+SIDE_UNKNOWN = 0  # pixels of an image, as long as the base is not loaded
 LEAST_KEPT = 0.5  # share of an image below which the cut to a size is said
 
 
@@ -67,6 +68,9 @@ class Source(ABC):
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         """root: where it reads; side: the wanted side of an image in pixels; limit: at most so many images.
+
+        Its lists are read here, before the base is loaded: `side` is `SIDE_UNKNOWN` until then, and is set before any
+        image is read.
 
         `sizes` holds the sizes (W, H) that an image may have: the square alone, unless buckets are asked for. `noted`
         holds the notes of the first pass in the second, where an image has to be the one that was noted.
@@ -110,6 +114,14 @@ class Source(ABC):
             Entries of the manifest; empty by default.
         """
         return {}
+
+    def official_splits(self) -> set[str] | None:
+        """List the official splits that the images are in.
+
+        Returns:
+            Their names, an empty one for images in none; None where only the images themselves tell.
+        """
+        return None
 
     def rows_listed(self) -> Iterator[Any]:
         """List what the source's lists say of each image.
