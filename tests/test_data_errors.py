@@ -77,7 +77,12 @@ def test_a_row_that_points_nowhere(emoset, said, tmp_path):
     shutil.rmtree(emoset / "image/fear")
     status, sentence = said("emoset", emoset, f"--out={tmp_path / 'other'}")
     assert status == 1 and "of 25 images are refused, such as" in sentence
-    assert "mend them and prepare into another folder, or allow more with spoilt=" in sentence
+    remedy = re.search(r"mend them and prepare into another folder, or allow more with (spoilt=\S+)", sentence)
+    assert remedy
+    with pytest.raises(UsageError, match=f"not finished: .* of 25 images are refused, .*{re.escape(remedy[1])}"):
+        PreparedDataset(tmp_path / "other")
+    assert said("emoset", emoset, f"--out={tmp_path / 'other'}", remedy[1]) == (0, "")
+    assert PreparedDataset(tmp_path / "other")
 
 
 def test_a_label_that_nobody_knows(emoset, said, tmp_path):

@@ -21,6 +21,9 @@ from emoscene.data import duplicates, splits
 from emoscene.data.notes import PANORAMA
 from emoscene.data.records import ROLES
 
+QUARANTINE = "quarantine.jsonl"
+"""The images that are refused, in a prepared folder."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -161,16 +164,11 @@ def make_plan(
     """
     good = pc.equal(notes["reason"], "").to_numpy()
     bad = len(notes) - int(good.sum())
+    if bad == len(notes):
+        raise UsageError(explain_refused(notes))
     if bad > spoilt * len(notes):
-        first = list_refused(notes)[0]
-        raise EmosceneError(
-            f"{bad} of {len(notes)} images are refused, such as {first['file']} ({first['reason']}): mend them and "
-            f"prepare into another folder, or allow more with spoilt={min(1.0, bad / len(notes) + 0.01):.2f} "
-            "(quarantine.jsonl names them all)"
-        )
+        raise EmosceneError(explain_refused(notes))
     sound = np.flatnonzero(good)
-    if not len(sound):
-        raise UsageError("not one image is sound: quarantine.jsonl says why")
     ids = notes["id"].take(pa.array(sound)).to_pylist()
     key = np.array([_hash_text(id.encode()) for id in ids], np.uint64)
     digests = notes["digest"].take(pa.array(sound)).to_pylist()
@@ -202,6 +200,24 @@ def count_classes(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> 
         "emotions": {name: of_emotion[place] for place, name in enumerate(EMOTIONS)},
         "without emotion": of_emotion[-1],
     }
+
+
+def explain_refused(notes: pa.Table) -> str:
+    """Say that too many images are refused, and what can be done.
+
+    Args:
+        notes: The notes of all images, of which some are refused.
+
+    Returns:
+        A sentence.
+    """
+    refused, total = list_refused(notes), len(notes)
+    such = f"such as {refused[0]['file']} ({refused[0]['reason']}): mend them and prepare into another folder"
+    named = f"({QUARANTINE} names them all)"
+    if len(refused) == total:
+        return f"not one of {total} images is sound, {such} {named}"
+    share = min(1.0, len(refused) / total + 0.01)
+    return f"{len(refused)} of {total} images are refused, {such}, or allow more with spoilt={share:.2f} {named}"
 
 
 def list_refused(notes: pa.Table) -> list[dict[str, str]]:

@@ -15,9 +15,7 @@ taken. The second pass encodes what the plan took. Only images of one shard are 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,7 +28,7 @@ from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, open_cluster
 from emoscene.core.config import option
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import UsageError
 from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.core.processes import BY_RAY, check_single
 from emoscene.data import encoding, estimate, notes, splits
@@ -41,19 +39,19 @@ from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
 from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
+from emoscene.data.networks import choose_auxiliary_models, load_networks
 from emoscene.data.notes import ImageNote
-from emoscene.data.planning import Plan, list_refused, make_plan
+from emoscene.data.planning import QUARANTINE, Plan, list_refused, make_plan
 from emoscene.data.sources.base import SIDE_UNKNOWN, Source
 from emoscene.diffusion import hub
-from emoscene.diffusion.base_spec import ModelSpec, check_base, find_spec
+from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.device import NO_ROOM, explain_base, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.encoders.base import check_encoder, check_place, load_encoder, locate_model
+from emoscene.encoders.base import check_encoder, check_place, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
 
 SHARD = 1024  # images
-LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def prepare(
         for line in estimate.report_lines(asked.images, networks, taken):
             on_message(line)
         return Path(out)
-    with silence_pillow(), _check_writable(Path(out)):
+    with silence_pillow(), estimate.check_writable(Path(out)):
         check_listing(asked.folder, call)
         run_dir.RunDir.find(out, "prepared", call)  # refuses another call's folder before the base is loaded
         job = replace(_load_job(asked, *where), callbacks=Callbacks(on_message, on_progress or ignore_event))
@@ -409,7 +407,7 @@ def encode_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterat
 def _report_plan(job: PrepareJob) -> None:
     """Make the plan; say what was refused and what is alike, also where that is too much."""
     bad, said = list_refused(notes.load_notes(job.notes)), job.callbacks.on_message
-    quarantine = job.asked.folder / "quarantine.jsonl"
+    quarantine = job.asked.folder / QUARANTINE
     run_dir.write_atomic(quarantine, run_dir.to_jsonl(bad))
     chosen = job.plan
     if bad:
@@ -429,20 +427,6 @@ def _identity_config(config: Any) -> dict[str, Any]:
         if not each.runtime:
             identity[each.name] = getattr(config, each.name)
     return identity
-
-
-@contextmanager
-def _check_writable(out: Path) -> Iterator[None]:
-    """Raises EmosceneError, with what to do, where the folder must not be written."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in LOCKED:
-            raise
-        raise EmosceneError(
-            f"{error.filename or out} cannot be written ({error.strerror}): give --out a folder that may be written, "
-            "or see to its permissions and call again as before; what is finished stays"
-        ) from error
 
 
 def _load_networks(asked: PrepareCall, backbone: DiffusionModel) -> Networks:
@@ -467,42 +451,3 @@ def _check_filter(config: Config, emotion_clip: str) -> None:
         raise UsageError("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
     if config.misfits and config.clip:
         check_place(config.clip)
-
-
-def choose_auxiliary_models(spec: ModelSpec, emotion_clip: str, captioner: str) -> tuple[str, str]:
-    """Choose the EmotionCLIP and the captioner to use.
-
-    Args:
-        spec: What suits the base.
-        emotion_clip: A folder; the base's own if empty.
-        captioner: A folder or hub id; the base's own if empty or `base`, none if `none`.
-
-    Returns:
-        The places of both; empty where there is none.
-    """
-    places = {"": spec.captioner, "base": spec.captioner, "none": ""}
-    return emotion_clip or spec.emotion_clip, places.get(captioner, captioner)
-
-
-def load_networks(backbone: DiffusionModel, emotion_clip: str, captioner: str, kind: str = "png") -> Networks:
-    """Load the models that read images.
-
-    Args:
-        backbone: The base.
-        emotion_clip: The place of the EmotionCLIP; empty for none.
-        captioner: The place of the captioner; empty for none.
-        kind: The format of the files kept: `png`, `jpeg` or `webp`.
-
-    Returns:
-        The models.
-
-    Raises:
-        UsageError: A place holds something else.
-    """
-    reader = None
-    if emotion_clip:
-        reader = load_encoder("emotion_clip", emotion_clip, backbone.device)
-    writer = None
-    if captioner:
-        writer = load_encoder("captioner", captioner, backbone.device)
-    return Networks(backbone, reader, writer, kind)

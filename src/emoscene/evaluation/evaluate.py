@@ -46,7 +46,7 @@ from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
 from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
-from emoscene.encoders.base import check_place
+from emoscene.evaluation.checks import check_places
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
     Prompt,
@@ -61,13 +61,9 @@ from emoscene.evaluation.generate import (
 )
 from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import (
-    INCEPTION,
     Judges,
-    check_judges,
-    check_unrelated,
     digest_label_maps,
     name_miniature,
-    split_label_map,
 )
 from emoscene.evaluation.predictions import (
     Sample,
@@ -168,7 +164,7 @@ def evaluate(
     check_request({"prompt": [prompt.text for prompt in asked], "emotion_scale": emotion_scale, **generation})
     read_number("batch", batch)
     run_dir.check_out(out, "scores")
-    _check_places(call)
+    check_places(call)
     where = str(choose_device(device))
     samples, lost = find_samples(Path(images)) if images else ([], {})
     pipe, planned = None, []
@@ -237,21 +233,6 @@ def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -
         else:
             raise unknown_setting("argument", key, known)
     return generation, late
-
-
-def _check_places(call: Mapping[str, Any]) -> None:
-    """Look at the folders and judges of a call before anything is loaded. Raises UsageError where one is not there."""
-    if call["data"]:
-        PreparedDataset(call["data"], "heldout")
-    for key in ("clip", "semantics", "features"):
-        place = str(call.get(key) or "")
-        if place and place.partition(":")[0] != INCEPTION:
-            check_place(place)
-    check_judges(call["base"], call["judge"])
-    adapters = [folder for folder in call["adapter"] if Path(folder).exists()]
-    for place in (*call["judge"], call.get("clip")):
-        if place and Path(split_label_map(place)[0]).exists():
-            check_unrelated(place, adapters, call["pictures"])
 
 
 def _make_images(

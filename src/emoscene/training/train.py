@@ -51,6 +51,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
 from emoscene.training.cautions import caution_data
+from emoscene.training.checks import check_learner, check_resumed, lacks_images, trains_through_unet
 from emoscene.training.launcher import apply_launcher, read_launcher_device, remark_config_file
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
@@ -152,9 +153,7 @@ def train(
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
     if not dry_run:
-        begun = run_dir.RunDir.find(out, "artifact", resolved, [whole], config.seed, migrate)
-        if begun is None or not begun.is_done:
-            check_resumed(out, resume)
+        check_resumed(out, run_dir.RunDir.find(out, "artifact", resolved, [whole], config.seed, migrate), resume)
     with explain_full_memory(NO_ROOM):
         backbone = load_training_model(base, config, cls, place)
     job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
@@ -177,7 +176,7 @@ def train(
 def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     """Train the learner into its folder, and put the done mark."""
     out, config, saved = opened.path, job.config, opened.path / run_dir.CHECKPOINTS
-    check_resumed(out, resume)
+    check_resumed(out, opened, resume)
     learner = job.make_learner()
     where, on_message = job.backbone.device, job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
@@ -216,49 +215,6 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
         if cautions:
             facts["cautions"] = cautions
         opened.finish(**facts)
-
-
-def check_resumed(out: Path, resume: bool) -> None:
-    """Check that a run goes on exactly where it is asked to.
-
-    Args:
-        out: Its folder, not finished.
-        resume: Whether it was asked to.
-
-    Raises:
-        UsageError: There are checkpoints and it was not asked to, or there are none and it was.
-    """
-    saved = checkpoints.list_checkpoints(out / run_dir.CHECKPOINTS)
-    if saved and not resume:
-        raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
-    if resume and not saved:
-        raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
-
-
-def check_learner(name: str, cls: type[Learner], config: Config) -> None:
-    """Check that a learner can be trained as the settings say.
-
-    Args:
-        name: Its name.
-        cls: Its class.
-        config: How it trains.
-
-    Raises:
-        UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet, or images
-            of one that generates none.
-    """
-    if (config.checkpointing or config.compile) and not _trains_through_unet(cls):
-        raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
-    if config.images_every and not issubclass(cls, Method):
-        raise _lacks_images(name)
-
-
-def _lacks_images(name: str) -> UsageError:
-    return UsageError(f"images_every: {name} generates no images; leave it out")
-
-
-def _trains_through_unet(cls: type[Learner]) -> bool:
-    return issubclass(cls, Method) and cls.trains_through_unet()
 
 
 def find_unseen(data: PreparedDataset) -> PreparedDataset | None:
@@ -326,7 +282,7 @@ def load_training_model(
         The base, frozen, on the device of training.
     """
     device = device or choose_device()
-    through_unet = _trains_through_unet(cls)
+    through_unet = trains_through_unet(cls)
     dtype = torch.float32
     if device.type != "cpu":
         dtype = PRECISIONS[choose_precision(config.precision, device)]
@@ -473,7 +429,7 @@ def make_sheet_generator(
     if not job.config.images_every:
         return None
     if not isinstance(learner, Method):
-        raise _lacks_images(job.name)
+        raise lacks_images(job.name)
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
     emotions: list[Any] = [None, *EMOTIONS]
