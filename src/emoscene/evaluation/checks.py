@@ -6,21 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from emoscene.core import run_dir
+from emoscene.core.request import read_number
 from emoscene.data.dataset import PreparedDataset
 from emoscene.encoders.base import check_place
 from emoscene.evaluation.judges import INCEPTION, check_judges, check_unrelated, split_label_map
+from emoscene.pipeline.pipeline import check_request
 
 
-def check_places(call: Mapping[str, Any]) -> None:
-    """Look at the data and judges of a call before anything is loaded.
+def check_evaluation(call: Mapping[str, Any], out: str | Path, batch: int, generation: Mapping[str, Any]) -> None:
+    """Look at the words, folders, data and judges of a call before anything is loaded.
 
     Args:
-        call: The arguments of `evaluate`.
+        call: What is recorded of the arguments of `evaluate`.
+        out: The folder to write.
+        batch: How many images are generated at once.
+        generation: The parameters of the generation.
 
     Raises:
-        UsageError: Data are not finished or have no held-out images, or a place holds no judge or model, or a judge
-            has a part in what it judges.
+        UsageError: A value is off, the folder is another call's, data are not finished or have no held-out images, a
+            place holds no judge or model, or a judge has a part in what it judges.
     """
+    check_request({"prompt": call["prompts"], **generation})
+    read_number("batch", batch)
+    run_dir.check_out(out, "scores")
     if call["data"]:
         PreparedDataset(call["data"], "heldout")
     for key in ("clip", "semantics", "features"):

@@ -40,13 +40,13 @@ from emoscene.core.params import GenerationParams
 from emoscene.core.paths import resolve_inside
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.processes import BY_RAY, check_single
-from emoscene.core.request import ALIASES, check_words, list_parameters, read_number
+from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.core.setting_names import unknown_setting
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
 from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
-from emoscene.evaluation.checks import check_places
+from emoscene.evaluation.checks import check_evaluation
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
     Prompt,
@@ -80,7 +80,7 @@ from emoscene.learning.precision import peak_memory
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.adapters import locate_adapter, update_weights, weight_fingerprints
 from emoscene.pipeline.generate import load, load_generator
-from emoscene.pipeline.pipeline import EmotionPipeline, check_request
+from emoscene.pipeline.pipeline import EmotionPipeline
 
 GENERATION = tuple(list_parameters(EVALUATE))
 LONGEST = 4000  # characters that are said of what is missing; scores.json has all
@@ -161,10 +161,7 @@ def evaluate(
     call |= generation
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
     call |= _drop_unset(streamed=not keep_images)
-    check_request({"prompt": [prompt.text for prompt in asked], "emotion_scale": emotion_scale, **generation})
-    read_number("batch", batch)
-    run_dir.check_out(out, "scores")
-    check_places(call)
+    check_evaluation(call, out, batch, {"emotion_scale": emotion_scale, **generation})
     where = str(choose_device(device))
     samples, lost = find_samples(Path(images)) if images else ([], {})
     pipe, planned = None, []
