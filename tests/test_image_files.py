@@ -226,8 +226,10 @@ def test_ones_own_photographs(base, tmp_path):
     call = {"root": root, "base": base, "workers": 0, "on_message": heard.append, "alike": -1}
     out = prepare("imagefolder", out=tmp_path / "out", **call)
     told = "\n".join(heard)
-    assert "3 files are neither images of this source nor their captions" in told and ".jpg 1, .json 1, .xmp 1" in told
-    assert "1 images are panoramas, and the cut to their middle takes more than half" in told
+    assert (
+        "3 files are not used: neither image of this source nor caption" in told and ".jpg 1, .json 1, .xmp 1" in told
+    )
+    assert "1 image is a panorama, and the cut to the middle takes more than half" in told
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["unused"] == {".jpg": 1, ".json": 1, ".xmp": 1}
     refused = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]

@@ -21,6 +21,7 @@ from emoscene.cli.options import STORED
 from emoscene.core import registry
 from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
 
 KINDS = (*registry.KINDS, "emotions")
@@ -140,7 +141,8 @@ def format_doctor(facts: Mapping[str, Any]) -> str:
     device, disk = facts["device"], facts["disk"]
     cards = [f"{card['name']} ({card['gigabytes']:g} GB)" for card in device.get("cards", ())]
     machine = ", ".join(cards) or device["system"]
-    rows = {"device": f"{device['name']} {machine}, {device['cores']} cores, {device['threads']} threads"}
+    cores, threads = format_count(device["cores"], "core"), format_count(device["threads"], "thread")
+    rows = {"device": f"{device['name']} {machine}, {cores}, {threads}"}
     rows["dtypes"] = ", ".join([name for name, works in facts["dtypes"].items() if works])
     for name, version in facts["versions"].items():
         rows[name] = version or "missing"
@@ -223,7 +225,7 @@ def _print_table(console: Console, kind: str, name: str) -> None:
     if kind == "bases":
         words = _read_vocabulary(name)
     if words:
-        console.print(f"\n    [bold]its {len(words)} words[/]\n")
+        console.print(f"\n    [bold]its {format_count(len(words), 'word')}[/]\n")
         console.print(Padding(Columns(words, padding=(0, 2)), (0, 4)), width=min(console.width, WIDTH))
     console.print()
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
 
@@ -65,7 +66,7 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
         return
     if before is None:
         raise UsageError(f"{folder} was prepared by a version that did not note which images it read: {REMEDY}")
-    counts = f" ({before['pictures']} images then, {now['pictures']} now)"
+    counts = f" ({format_count(before['pictures'], 'image')} then, {now['pictures']} now)"
     raise UsageError(
         f"{folder} was prepared from other images, labels or captions than are there now{counts}: {REMEDY}"
     )
@@ -124,8 +125,8 @@ def report_unused(source: Source, on_message: Callable[[str], None]) -> None:
     files = source.unused_files()
     if files:
         counts = ", ".join(f"{ending} {count}" for ending, count in count_unused(source).items())
-        whose = "files are neither images of this source nor their captions, and are not used"
-        on_message(f"{len(files)} {whose} ({counts}), such as {files[0]}")
+        number = format_count(len(files), "file is", "files are")
+        on_message(f"{number} not used: neither image of this source nor caption ({counts}), such as {files[0]}")
 
 
 def stamp_files(paths: Iterable[Path]) -> str:

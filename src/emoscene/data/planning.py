@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
 from emoscene.data.notes import PANORAMA
@@ -86,12 +87,14 @@ class Plan:
             Sentences.
         """
         alike, about = self.duplicates(), count_classes(self.roles, self.emotion)
-        yield f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits"
+        apart = format_count(alike["pairs across official splits"], "pair")
+        yield f"duplicates: {format_count(alike['groups'], 'group')}, {apart} across splits"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
         panoramas = self.facts()["mended"].get(PANORAMA, 0)
         if panoramas:
             yield (
-                f"{panoramas} images are panoramas, and the cut to their middle takes more than half of each: "
+                f"{format_count(panoramas, 'image is a panorama', 'images are panoramas')}, and the cut to the middle "
+                "takes more than half of each: "
                 "buckets=true keeps up to 2:1, or cut them yourself"
             )
         felt = _read_weights(self.notes)[self.numbers].any(0)
@@ -215,9 +218,11 @@ def explain_refused(notes: pa.Table) -> str:
     such = f"such as {refused[0]['file']} ({refused[0]['reason']}): mend them and prepare into another folder"
     named = f"({QUARANTINE} names them all)"
     if len(refused) == total:
-        return f"not one of {total} images is sound, {such} {named}"
+        return f"not one of {format_count(total, 'image')} is sound, {such} {named}"
     share = min(1.0, len(refused) / total + 0.01)
-    return f"{len(refused)} of {total} images are refused, {such}, or allow more with spoilt={share:.2f} {named}"
+    verb = "is" if len(refused) == 1 else "are"
+    counts = f"{len(refused)} of {format_count(total, 'image')}"
+    return f"{counts} {verb} refused, {such}, or allow more with spoilt={share:.2f} {named}"
 
 
 def list_refused(notes: pa.Table) -> list[dict[str, str]]:

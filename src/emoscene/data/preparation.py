@@ -30,6 +30,7 @@ from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, 
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.core.image_origin import is_of_rendered_world
+from emoscene.core.plain_text import format_count
 from emoscene.core.processes import BY_RAY, check_single
 from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.aspect_buckets import bucket_sizes
@@ -303,14 +304,16 @@ class PrepareJob:
         asked.images.noted = notes.load_notes(self.notes)
         return make_plan(asked.images.noted, **asked.choice, alike=asked.config.alike, spoilt=asked.config.spoilt)
 
-    def complete(self, parts: Sequence[Path], make: Make, total: int, what: str, cluster: Cluster | None) -> None:
+    def complete(
+        self, parts: Sequence[Path], make: Make, total: int, what: str | None, cluster: Cluster | None
+    ) -> None:
         """Make the shards of a pass that are not there, and say how far it is.
 
         Args:
             parts: The files.
             make: `survey_shards` or `encode_shards`.
             total: The number of images.
-            what: What is said of them; nothing is if it is empty.
+            what: What is said of them after their number; nothing is said for None.
             cluster: The workers, if others than this process.
         """
         there = _count_existing(parts)
@@ -318,8 +321,8 @@ class PrepareJob:
             images = min(total, self.asked.shard * done)
             if cluster is not None:  # this process counts image by image
                 self.callbacks.on_progress(images, total)
-            if what:
-                self.callbacks.on_message(f"{images} of {total} {what}")
+            if what is not None:
+                self.callbacks.on_message(f"{images} of {format_count(total, 'image')}{what}")
 
     def count_progress(self, parts: Sequence[Path], total: int) -> Callable[[int], None]:
         """Make a function that counts images and reports progress.
@@ -345,15 +348,12 @@ def _run_job(job: PrepareJob, begun: run_dir.RunDir, cluster: Cluster | None) ->
     asked, found = job.asked, job.notes
     total = len(asked.images)
     if not all(path.exists() for path in found):
-        job.callbacks.on_message(f"{asked.source}: checking {total} images")
+        job.callbacks.on_message(f"{asked.source}: checking {format_count(total, 'image')}")
     found[0].parent.mkdir(exist_ok=True)
-    checked = "images checked"
-    if asked.images.deals:
-        checked = ""
-    job.complete(found, survey_shards, total, checked, cluster)
+    job.complete(found, survey_shards, total, None if asked.images.deals else " checked", cluster)
     _report_plan(job)
     estimate.check_disk_space(asked.folder, len(job.plan), job.networks.backbone.default_size, asked.config.kind)
-    job.complete(job.parts, encode_shards, len(job.plan), "images", cluster)
+    job.complete(job.parts, encode_shards, len(job.plan), "", cluster)
     about = {"source": asked.source, **asked.mark}
     finish_dataset(begun, job.plan, job.parts, job.networks, asked.images, about)
 
@@ -411,14 +411,15 @@ def _report_plan(job: PrepareJob) -> None:
     run_dir.write_atomic(quarantine, run_dir.to_jsonl(bad))
     chosen = job.plan
     if bad:
-        said(f"{len(bad)} images are refused: {quarantine} says which and why")
+        said(f"{format_count(len(bad), 'image is', 'images are')} refused: {quarantine} says which and why")
     for line in [
         *chosen.report_lines(),
         *list_cautions(job.networks, chosen.find_rendered(), chosen.list_caption_sources()),
     ]:
         said(line)
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.asked.images.sizes)
-    said(f"{len(chosen)} images of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
+    taken = format_count(len(chosen), "image")
+    said(f"{taken} of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
 
 
 def _identity_config(config: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import check_value
+from emoscene.core.plain_text import format_count
 from emoscene.diffusion.architecture import (
     AUTOENCODER,
     FIRST,
@@ -225,7 +226,8 @@ def _check_text_encoder(folder: Path) -> int:
         raise EmosceneError(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
     if positions < POSITIONS:
         raise UsageError(
-            f"the text encoder in {folder} reads {positions} tokens, and a base reads {POSITIONS}: give another --base"
+            f"the text encoder in {folder} reads {format_count(positions, 'token')}, and "
+            f"a base reads {POSITIONS}: give another --base"
         )
     return width
 

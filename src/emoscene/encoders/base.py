@@ -30,6 +30,7 @@ from emoscene.core import config as configs
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import check_files_of, check_value, describe_fault, parse_json, read_json
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.device import explain_full_memory
@@ -96,7 +97,8 @@ class Encoder(Learner):
             some = list(islice(source, batch))
             if not some:
                 break
-            with explain_full_memory(f"memory does not suffice to read {len(some)} images at once: give --device cpu"):
+            count = format_count(len(some), "image")
+            with explain_full_memory(f"memory does not suffice to read {count} at once: give --device cpu"):
                 likely, seen = self.encode(to_tensor(some).to(device))
             probabilities.append(likely.float().cpu().numpy())
             features.append(seen.float().cpu().numpy())

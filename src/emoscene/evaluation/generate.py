@@ -26,6 +26,7 @@ from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import FileRefused, find_fault, read_utf8
 from emoscene.core.params import GenerationParams
+from emoscene.core.plain_text import format_count
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.diffusion.base_spec import find_spec
@@ -314,7 +315,7 @@ def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: P
 def _progress_callback(batch: int, on_message: Callable[[str], None]) -> Callable[[int, int], None]:
     def on_progress(done: int, total: int) -> None:
         if done % (TOLD * batch) == 0 or done == total:
-            on_message(f"{done} of {total} images generated")
+            on_message(f"{done} of {format_count(total, 'image')} generated")
 
     return on_progress
 

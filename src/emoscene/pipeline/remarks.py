@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from emoscene.core.file_reading import read_utf8
 from emoscene.core.params import GenerationParams
+from emoscene.core.plain_text import format_count
 from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.pipeline.image_inputs import num_steps_run
 
@@ -71,12 +72,14 @@ def remark_prompts(
     if odd:
         words = ", ".join(map(repr, list(odd)[:SHOWN]))
         if len(odd) > SHOWN:
-            words += f" and {len(odd) - SHOWN} more words"
+            words += f" and {format_count(len(odd) - SHOWN, 'more word')}"
         remarks.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
     if cut and count == 1:
-        remarks.append(f"the {kind} is {longest} tokens long and {method} has room for {room}: its end is not read")
+        remarks.append(
+            f"the {kind} is {format_count(longest, 'token')} long and {method} has room for {room}: its end is not read"
+        )
     elif cut:
-        which = f"{cut} of {count} {kind}s are up to {longest} tokens long"
+        which = f"of {count} {kind}s, {format_count(cut, 'is', 'are')} up to {longest} tokens long"
         remarks.append(f"{which} and {method} has room for {room}: their ends are not read")
     return remarks
 

@@ -29,6 +29,7 @@ from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, count_images, is_of_rendered_world, suggest_captioner
 from emoscene.core.images import contact_sheet
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -180,9 +181,9 @@ def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     learner = job.make_learner()
     where, on_message = job.backbone.device, job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
-    on_message(f"{job.name}: {config.steps} steps of {config.batch_size}, {len(job.data)} images")
-    asked_kind = None if config.precision == "auto" else kind
-    on_message(explain_choice("training", where, kind, job.device, asked_kind))
+    steps, images = format_count(config.steps, "step"), format_count(len(job.data), "image")
+    on_message(f"{job.name}: {steps} of {config.batch_size}, {images}")
+    on_message(explain_choice("training", where, kind, job.device, None if config.precision == "auto" else kind))
     dry_runs.check_disk_space(learner, config, out)
     unseen = find_unseen(job.data)
     history = TrainingCallbacks(out, config, unseen, make_sheet_generator(job, learner, unseen), on_message)

@@ -38,7 +38,7 @@ from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.image_files import ImageRefused, read_image_file
 from emoscene.core.image_origin import is_rendered
 from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
-from emoscene.core.plain_text import escape_unprintable
+from emoscene.core.plain_text import escape_unprintable, format_count
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
@@ -452,7 +452,9 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
                 f"{where}: nobody knows which emotion {text} is, so name the numbers in order: labels=awe,..."
             )
         if not 0 <= int(text) < len(numbered):
-            raise UsageError(f"{where}: there are {len(numbered)} labels, and none is {text}")
+            raise UsageError(
+                f"{where}: {format_count(len(numbered), 'label is', 'labels are')} named, and none is {text}"
+            )
         return weights_of_label(numbered[int(text)], where)
     if ":" in text:
         return emotion_weights(text)
