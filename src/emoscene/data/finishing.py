@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import DatasetInfo, load_from_disk
 
 from emoscene.core import run_dir
@@ -20,7 +21,7 @@ from emoscene.data import card
 from emoscene.data.cautions import count_captions, list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.listing import count_unused
-from emoscene.data.planning import Plan, count_classes, list_refused
+from emoscene.data.planning import Plan, count_classes, list_gaps, list_refused
 from emoscene.data.records import FEATURES
 from emoscene.data.sources.base import Source
 
@@ -57,6 +58,8 @@ def finish_dataset(
         about["captions"]["dropped"] = len(chosen) - count
     about |= {"pictures": count, "size": networks.backbone.default_size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
+    if gaps := list_gaps(kept["role"], np.asarray(kept["weights"]), chosen.expected):
+        about["gaps"] = gaps
     if unused := count_unused(images):
         about["unused"] = unused
     about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}

@@ -99,6 +99,22 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
     run_dir.write_atomic(kept, stamp.encode())
 
 
+def check_form(folder: Path, taken: Sequence[Path]) -> None:
+    """Check that a pass that was begun can go on, which it cannot where another version compared images in another way.
+
+    Args:
+        folder: The prepared folder.
+        taken: The files of the first pass, whether they exist or not.
+
+    Raises:
+        UsageError: Another version wrote one of them.
+        EmosceneError: A file is damaged.
+    """
+    for path in taken:
+        if path.exists() and not notes.has_form(path):
+            raise UsageError(f"{folder} was begun by a version that compared images in another way: {REMEDY}")
+
+
 def count_unused(source: Source) -> dict[str, int]:
     """Count the files that lie among a source's images and are not used.
 
