@@ -11,8 +11,8 @@ and nothing else, so the hash of the mirrored image is this one with half of its
 An image has three views: the whole; its middle, which is what a crop leaves; and what lies inside a frame of one
 colour. Each view has a coarse hash (the 8 x 8 lowest frequencies) and a fine one (the next 64). Two images are alike if
 a view of one, mirrored or not, is near the whole of the other: at most `alike` bits of the coarse hash differ, and at
-most `FINER` times as many of the fine one, which tells apart what is only composed alike. `benchmarks.twins` prints
-what is caught by that, and what is not.
+most `FINER` times as many of the fine one, which tells apart what is only composed alike. A blurred image has no fine
+hash, and is compared by the coarse one. `benchmarks.twins` prints what is caught by that, and what is not.
 
 Pairs within d bits are found without comparing all with all: of d + 2 bands of a hash, at least two are the same in
 both (Manku et al. 2007), so only images that share two bands are compared.
@@ -31,7 +31,8 @@ LOW, HIGH = 8, 12  # frequencies kept along each axis, by the coarse hash and by
 MIDDLE = 0.94  # share of each side that the view of the middle keeps
 FLAT = 2.0  # of a frequency's mean size, in grey levels: below it a view has nothing to tell it by
 FRAME, PLAIN, WIDEST = 12, 0.95, 0.25  # grey levels that a frame varies by, in that share of a line; its widest share
-FINER = 3  # bits of the fine hash that may differ, for each of the coarse one
+FINER = 2.5  # bits of the fine hash that may differ, for each of the coarse one
+FAINT = 8.0  # of a fine frequency's mean size: below it compression decides their signs, and they are not compared
 GAP = 1.0  # how precisely the small copy is made (Pillow's reducing_gap); 2.0 takes half a millisecond longer
 VIEWS = 3
 HASHES = 2 * VIEWS
@@ -49,7 +50,7 @@ def hash_looks(image: Image.Image) -> tuple[int, ...]:
 
     Returns:
         For the whole, the middle, and what lies inside a frame, the coarse and the fine hash: 6 numbers of 64 bits. A
-        view without structure, which is like no other, has 0 and 0.
+        view without structure, which is like no other, has 0 and 0; a blurred one has no fine hash.
     """
     small = image.convert("L").resize((SMALL, SMALL), Image.Resampling.LANCZOS, reducing_gap=GAP)
     edge = SMALL * (1 - MIDDLE) / 2
@@ -68,7 +69,10 @@ def _hash_view(grey: np.ndarray) -> tuple[int, int]:
     low = spectrum[:LOW, :LOW]
     if np.abs(low).mean() < FLAT:
         return 0, 0
-    return _pack_bits(low > 0), _pack_bits(_ring(spectrum) > 0)
+    fine, ring = 0, _ring(spectrum)
+    if np.abs(ring).mean() >= FAINT:
+        fine = _pack_bits(ring > 0)
+    return _pack_bits(low > 0), fine
 
 
 def _ring(spectrum: np.ndarray) -> np.ndarray:
@@ -147,7 +151,8 @@ def _group_looks(looks: np.ndarray, alike: int) -> np.ndarray:
             for left, right in _pairs_of_bucket(keys[order], order, coarse & shared):
                 near = np.flatnonzero(np.bitwise_count(coarse[left] ^ whole[right]) <= alike)
                 left, right = left[near], right[near]
-                near = np.flatnonzero(np.bitwise_count(fine[left] ^ finer[right]) <= FINER * alike)
+                blurred = (fine[left] == 0) | (finer[right] == 0)
+                near = np.flatnonzero(blurred | (np.bitwise_count(fine[left] ^ finer[right]) <= FINER * alike))
                 left, right = family[member[left[near]]], family[right[near]]
                 if np.any(left != right):
                     count = np.arange(len(family))
@@ -163,7 +168,8 @@ def _list_views(looks: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.
         if view:
             member = np.flatnonzero((coarse != 0) & (coarse != looks[:, 0]))
         for mirror in ((0, 0), MIRRORED):
-            yield member, coarse[member] ^ np.uint64(mirror[0]), fine[member] ^ np.uint64(mirror[1])
+            turned = np.where(fine == 0, fine, fine ^ np.uint64(mirror[1]))
+            yield member, coarse[member] ^ np.uint64(mirror[0]), turned[member]
 
 
 def _pairs_of_bucket(

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.paths import is_inside
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
 
@@ -45,6 +46,23 @@ def digest_listing(source: Source) -> dict[str, Any]:
     if count:
         return {"listing": {"pictures": count, "sha256": digest.hexdigest()}}
     return {}
+
+
+def check_outside(folder: Path, source: Source) -> None:
+    """Check that a new folder does not lie among the images that it is made from, as the same call would read them too.
+
+    Args:
+        folder: The prepared folder, which may not exist yet.
+        source: The source.
+
+    Raises:
+        UsageError: It lies in the folder that the source searches.
+    """
+    root = source.root
+    if root is None or not source.searches or (folder / run_dir.MANIFEST).is_file():
+        return
+    if is_inside(root, folder) and not (folder.exists() and root.samefile(folder)):
+        raise UsageError(f"{folder} lies in {root}, which is searched for images: give --out a folder beside it")
 
 
 def check_listing(folder: Path, call: Mapping[str, Any]) -> None:

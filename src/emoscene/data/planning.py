@@ -22,6 +22,7 @@ from emoscene.data.contradictions import count_contradictions
 from emoscene.data.notes import PANORAMA
 from emoscene.data.records import ROLES
 
+KNOWN_SPLITS = {"", "train", "val", "test"}
 NAMES = (*EMOTIONS, "none")
 """What each number of an emotion is called; -1 is the last."""
 
@@ -31,7 +32,8 @@ class Plan:
     """The images taken: their numbers in the source [N], their roles [N], and the notes they come from.
 
     emotion: of each, -1 for none; groups: of all sound images the number of the group; sound: their places; expected:
-    the roles that were to have images.
+    the roles that were to have images; unknown_splits: names of official splits that say
+    nothing here.
     """
 
     notes: pa.Table
@@ -41,6 +43,7 @@ class Plan:
     groups: np.ndarray
     sound: np.ndarray
     expected: Sequence[str]
+    unknown_splits: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -95,6 +98,11 @@ class Plan:
             f"{alike['groups of several emotions']} groups of several emotions"
         )
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
+        if self.unknown_splits:
+            yield (
+                f"splits named {', '.join(self.unknown_splits)} are none of train, val and test, so that their images "
+                "are dealt to all roles: rename them, or what was to be held out is learnt from"
+            )
         panoramas = self.facts()["mended"].get(PANORAMA, 0)
         if panoramas:
             yield (
@@ -201,9 +209,14 @@ def make_plan(
     groups = duplicates.group_duplicates(files, looks[sound], alike)
     emotion = _strongest_emotion(notes)[sound]
     roles, expected = _assign_roles(notes, sound, emotion, groups, key, split)
+    unknown: list[str] = []
+    if split in splits.SHARES:
+        unknown = sorted({name for name in pc.unique(notes["split"]).to_pylist() if name not in KNOWN_SPLITS})
     scene = np.unique(_read_column(notes, "scene")[sound], return_inverse=True)[1]
     taken = splits.sample_images(emotion, np.stack([roles, scene], 1), key, limit, each, balanced)
-    return Plan(notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound, expected)
+    return Plan(
+        notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound, expected, unknown
+    )
 
 
 def count_classes(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:

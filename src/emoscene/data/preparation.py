@@ -36,10 +36,11 @@ from emoscene.data.aspect_buckets import bucket_sizes
 from emoscene.data.caption_filter import CaptionFilter
 from emoscene.data.cautions import list_cautions
 from emoscene.data.contradictions import refuse_contradictions, report_contradictions
+from emoscene.data.dataset import check_parts
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_form, check_listing, digest_listing, report_unused
+from emoscene.data.listing import check_files, check_form, check_listing, check_outside, digest_listing, report_unused
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
@@ -136,13 +137,16 @@ def prepare(
             on_message(line)
         return Path(out)
     with silence_pillow(), estimate.check_writable(Path(out)):
+        check_outside(job.folder, job.images)
         check_listing(job.folder, call)
         with open_cluster(ray, partial(load, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
             with begun.hold():
                 check_files(begun.path, job.images, job.notes, on_message)
                 report_unused(job.images, on_message)
-                if not begun.is_done:
+                if begun.is_done:
+                    check_parts(begun.path)
+                else:
                     check_form(job.folder, job.notes)
                 if not begun.is_done and cluster is None:
                     on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))

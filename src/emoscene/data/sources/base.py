@@ -58,12 +58,14 @@ class Source(ABC):
     """Images with labels. A subclass is final and its file bears its name.
 
     Config: a frozen dataclass whose defaults run. licence: a sentence for the card. deals: whether it gives its
-    images their roles itself, and makes only as many as are asked for.
+    images their roles itself, and makes only as many as are asked for. searches: whether it takes what lies below its
+    root, so that nothing else may be written there.
     """
 
     Config: ClassVar[type]
     licence: ClassVar[str] = "The source states no licence: ask its authors before you pass anything on."
     deals: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         """root: where it reads; side: the wanted side of an image in pixels; limit: at most so many images.
@@ -421,7 +423,8 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
     """Convert any label to weights.
 
     Args:
-        label: A name, a mixture such as `awe:0.7,fear:0.3`, 8 numbers, or a number that `numbered` names.
+        label: A name, a mixture such as `awe:0.7,fear:0.3` or `awe,fear` (half each), 8 numbers, or a number that
+            `numbered` names.
         numbered: The names of the numbers from 0 on; may be empty.
         where: Where the label stands, for the error.
 
@@ -432,7 +435,7 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
         UsageError: The label is not understood.
     """
     text = str(label).strip()
-    if isinstance(label, list | tuple) or ":" in text:
+    if isinstance(label, list | tuple) or ":" in text or "," in text:
         return _weights_of_mixture(label, where)
     if text.lstrip("-").isdigit():
         if not numbered:
