@@ -1,5 +1,6 @@
 """Every test runs offline and on few threads; what is expensive is marked, and its tier is a line of the Makefile."""
 
+import gc
 import multiprocessing
 import os
 
@@ -17,6 +18,16 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--without-posix` runs all tests on an emoscene that has what Windows has."""
     parser.addoption("--without-posix", action="store_true", help="take away what only POSIX has (posix_removal.py)")
+
+
+# torch and transformers keep millions of objects, which Python's own thresholds search for garbage again and again.
+gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until now stays: the collector need not look at it again (a tenth of the suite's time)."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

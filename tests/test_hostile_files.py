@@ -40,7 +40,7 @@ from emoscene.pipeline import image_folder
 from hostile import change, change_bytes, change_value, encode, only_sentences, try_examples, watch_opens
 from test_reporting import scored
 
-MANY = pytest.mark.parametrize("examples", [25, pytest.param(5000, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize("examples", [200, pytest.param(5000, marks=pytest.mark.slow)])
 ROW = GenerationParams(prompt="a lake", emotion=(0, 1, 0, 0, 0, 0, 0, 0), seed=7, file="a.png", digests={"x": "y"})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoscene_mini.world import expressions, faces, objects, things
+from emoscene_mini.world import expressions, faces, moods, objects, things
 from emoscene_mini.world.canvas import SIZE, Canvas, Light, rgb
 
 DAY = Light(
@@ -35,6 +35,18 @@ def test_object_stands_in_every_pose(name: str) -> None:
 def test_living_things_show_the_expression(name: str) -> None:
     made = {objects.sprite(name, np.random.default_rng(1), 90, expression=e).tobytes() for e in faces.EXPRESSIONS}
     assert len(made) >= 4
+
+
+@pytest.mark.parametrize("name", things.THINGS)
+def test_a_thing_is_painted_wherever_the_sky_ends(name: str) -> None:
+    spans = [composition.horizon for composition in moods.COMPOSITIONS.values()]
+    lowest = max(span[1] for span in spans)
+    assert lowest > 0.8
+    for horizon in (min(span[0] for span in spans), lowest):
+        canvas = Canvas((0.5, 0.6, 0.7))
+        before = canvas.rgb.copy()
+        things.paint(name, canvas, DAY, np.random.default_rng(5), 0.7, horizon)
+        assert np.isfinite(canvas.rgb).all() and (canvas.rgb != before).any()
 
 
 def test_lamps_are_lit_by_night() -> None:

@@ -20,6 +20,7 @@ def strew(rng: np.random.Generator, count: int, size: tuple[float, float], top: 
     """Places (x, y, size) spread over a band, small ones first; a jittered golden-ratio walk keeps them apart."""
     start = rng.random()
     sizes = np.sort(rng.uniform(*size, count))
+    bottom = max(top, bottom)  # where the sky is narrow, all stand at its top
     for i in range(count):
         x = (start + i * 0.618 + rng.uniform(-0.06, 0.06)) % 1
         yield float(0.04 + 0.92 * x), float(rng.uniform(top, bottom)), float(sizes[i])
@@ -197,7 +198,8 @@ def bats(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float, 
 
 def flies(canvas: Canvas, light: Light, rng: np.random.Generator, amount: float, horizon: float) -> None:
     """A swarm of fat flies with pale wings."""
-    cx, cy = rng.uniform(0.25, 0.75), rng.uniform(max(horizon - 0.1, 0.3), 0.75)
+    highest = min(max(horizon - 0.1, 0.3), 0.74)  # a horizon may lie at .9
+    cx, cy = rng.uniform(0.25, 0.75), rng.uniform(highest, 0.75)
 
     def draw(b: Brush) -> None:
         for s in (-1, 1):
