@@ -23,7 +23,7 @@ from emoscene.core.image_files import decode_image
 from emoscene.core.image_origin import is_file_rendered
 from emoscene.core.images import read_params
 from emoscene.core.params import GenerationParams
-from emoscene.data.dataset import _check_parts
+from emoscene.data.dataset import check_parts
 from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
@@ -349,7 +349,7 @@ def test_states_of_a_data_set(examples, place):
     def check(both):
         for name, content in zip(("state.json", "dataset_info.json"), both, strict=True):
             (place / name).write_bytes(content)
-        only_sentences(_check_parts, place)
+        only_sentences(check_parts, place)
 
     try_examples(examples, st.tuples(change(sound, secret(place)), change({"features": {"a": 1}})), check)
 

@@ -395,6 +395,8 @@ def _is_run_dir(path: Path) -> bool:
     """Whether the folder is a stage already; one with someone's files in it is refused."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: name a folder")
+    if path.is_symlink() and not path.exists():
+        raise UsageError(f"{path} is a link to {path.readlink()}, which is not there: name a folder")
     inside: list[str] = []
     if path.exists():
         inside = [part.name for part in path.iterdir()]

@@ -24,7 +24,7 @@ from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.records import FEATURES, unpack_arrays
 from emoscene.encoders.base import to_tensor
 
-AGAIN = "prepare it again"
+AGAIN = "delete the folder, and prepare it again"
 COLUMNS = ("id", "file", "emotion", "weights", "caption", "role", "latent", "shape")
 """What every version wrote."""
 
@@ -77,7 +77,7 @@ class PreparedDataset:
             raise UsageError(
                 f"{folder} is not finished: call `emoscene prepare` again as before, it goes on where it stopped"
             )
-        _check_parts(self.folder)
+        check_parts(self.folder)
         try:
             opened = load_from_disk(str(folder))
         except Exception as error:  # damaged files make the library raise nearly everything
@@ -178,8 +178,15 @@ def _check_columns(folder: Path, opened: Any) -> None:
             raise EmosceneError(f"{folder} is damaged (it has no column {column!r}): {AGAIN}")
 
 
-def _check_parts(folder: Path) -> None:
-    """Raises EmosceneError where `state.json`, which `datasets` follows, names a file outside of the folder."""
+def check_parts(folder: Path) -> None:
+    """Check the files that `datasets` follows in a prepared folder.
+
+    Args:
+        folder: The prepared folder.
+
+    Raises:
+        EmosceneError: A file is missing or damaged, or lies outside of the folder.
+    """
     state = folder / "state.json"
     for part in read_json(state, DatasetState, AGAIN)["_data_files"]:
         file = resolve_inside(folder, part["filename"], str(state))

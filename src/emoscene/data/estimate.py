@@ -1,11 +1,16 @@
-"""What a job will take, before it is begun: images by split and emotion, disk, and time measured on a few of them."""
+"""What a job will take, before it is begun: images by split and emotion, disk, and time measured on a few of them.
+
+And whether the disk has room for it, and lets it write.
+"""
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +23,7 @@ from emoscene.data.image_checks import silence_pillow
 from emoscene.data.listing import report_unused
 from emoscene.data.sources.base import Source
 
+LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 LOOKED = 512  # images whose labels are counted
 BYTES = {"png": 1.5, "jpeg": 0.5, "webp": 0.4}  # of a pixel, as a photograph takes; the order of magnitude
 NOTED = 2000  # bytes of a row and its note, beside latent and vector
@@ -43,6 +49,30 @@ def check_disk_space(folder: Path, images: int, size: int, kind: str) -> None:
             f"{folder} has {free / 1e9:.1f} GB free, and about {wanted / 1e9:.1f} GB are to be written: make room, and "
             "call again as before, or take fewer into another folder (--limit)"
         )
+
+
+@contextmanager
+def check_writable(out: Path) -> Iterator[None]:
+    """Explain, inside, that the folder must not be written.
+
+    Args:
+        out: The prepared folder.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        EmosceneError: A file in it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in LOCKED:
+            raise
+        raise EmosceneError(
+            f"{error.filename or out} cannot be written ({error.strerror}): give --out a folder that may be written, "
+            "or see to its permissions and call again as before; what is finished stays"
+        ) from error
 
 
 def limit_plan(count: int, limit: int | None, each: int | None) -> int:

@@ -15,30 +15,32 @@ taken. The second pass encodes what the plan took. Only images of one shard are 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, open_cluster
 from emoscene.core.config import option
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import UsageError
 from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.core.processes import BY_RAY, check_single
 from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.aspect_buckets import bucket_sizes
 from emoscene.data.caption_filter import CaptionFilter
 from emoscene.data.cautions import list_cautions
+from emoscene.data.contradictions import refuse_contradictions, report_contradictions
+from emoscene.data.dataset import check_parts
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
+from emoscene.data.listing import check_files, check_form, check_listing, check_outside, digest_listing, report_unused
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import Plan, list_refused, make_plan
 from emoscene.data.sources.base import Source
@@ -51,7 +53,6 @@ from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
 
 SHARD = 1024  # images
-LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,18 @@ def prepare(
         for line in estimate.report_lines(job.images, job.networks, taken):
             on_message(line)
         return Path(out)
-    with silence_pillow(), _check_writable(Path(out)):
+    with silence_pillow(), estimate.check_writable(Path(out)):
+        check_outside(job.folder, job.images)
         check_listing(job.folder, call)
         with open_cluster(ray, partial(load, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
             with begun.hold():
                 check_files(begun.path, job.images, job.notes, on_message)
                 report_unused(job.images, on_message)
+                if begun.is_done:
+                    check_parts(begun.path)
+                else:
+                    check_form(job.folder, job.notes)
                 if not begun.is_done and cluster is None:
                     on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
                 if not begun.is_done:
@@ -272,10 +278,15 @@ class PrepareJob:
         return [self.folder / name for name in encoding.shard_names(len(self.plan), self.shard)]
 
     @cached_property
+    def all_notes(self) -> pa.Table:
+        """The notes, once all are there; a file that stands under two emotions is refused in them."""
+        return refuse_contradictions(notes.load_notes(self.notes))
+
+    @cached_property
     def plan(self) -> Plan:
-        """What is made of the notes, once all are there; the images are held against them from then on."""
-        self.images.noted = notes.load_notes(self.notes)
-        return make_plan(self.images.noted, **self.choice, alike=self.config.alike, spoilt=self.config.spoilt)
+        """What is made of the notes; the images are held against them from then on."""
+        self.images.noted = self.all_notes
+        return make_plan(self.all_notes, **self.choice, alike=self.config.alike, spoilt=self.config.spoilt)
 
     def complete(self, parts: Sequence[Path], make: Make, total: int, what: str, cluster: Cluster | None) -> None:
         """Make the shards of a pass that are not there, and say how far it is.
@@ -376,9 +387,10 @@ def encode_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterat
 
 def _report_plan(job: PrepareJob) -> None:
     """Make the plan; say what was refused and what is alike, also where that is too much."""
-    bad, said = list_refused(notes.load_notes(job.notes)), job.callbacks.on_message
+    bad, said = list_refused(job.all_notes), job.callbacks.on_message
     quarantine = job.folder / "quarantine.jsonl"
     run_dir.write_atomic(quarantine, run_dir.to_jsonl(bad))
+    report_contradictions(job.all_notes, said)
     chosen = job.plan
     if bad:
         said(f"{len(bad)} images are refused: {quarantine} says which and why")
@@ -397,20 +409,6 @@ def _identity_config(config: Any) -> dict[str, Any]:
         if not each.runtime:
             identity[each.name] = getattr(config, each.name)
     return identity
-
-
-@contextmanager
-def _check_writable(out: Path) -> Iterator[None]:
-    """Raises EmosceneError, with what to do, where the folder must not be written."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in LOCKED:
-            raise
-        raise EmosceneError(
-            f"{error.filename or out} cannot be written ({error.strerror}): give --out a folder that may be written, "
-            "or see to its permissions and call again as before; what is finished stays"
-        ) from error
 
 
 def _networks(config: Config, backbone: DiffusionModel, emotion_clip: str, captioner: str) -> Networks:

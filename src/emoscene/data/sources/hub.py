@@ -87,7 +87,7 @@ class Hub(FileSource):
         self.columns: dict[str, str] = {}
         for key in ROLES:
             self.columns[key] = first.find_column(key, getattr(config, key))
-        self.labels = config.labels or first.label_names(self.columns["label"])
+        self.labels = config.labels or _common_label_names(self.files, self.columns["label"])
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -218,6 +218,20 @@ class Parquet:
         if isinstance(feature, dict):
             names = feature.get("names")
         return tuple(check_value(names or [], list[str], f"the note of `datasets` in {self.path}", SAY_LABELS))
+
+
+def _common_label_names(files: Sequence[Parquet], column: str) -> tuple[str, ...]:
+    """The names of the labels' numbers. Raises UsageError where two files count in different ways."""
+    names: tuple[str, ...] = ()
+    for file in files:
+        own = file.label_names(column)
+        if names and own and own != names:
+            raise UsageError(
+                f"{file.path} numbers its labels in another order than {files[0].path}: read them one by one, with "
+                "subset=, or write the names in place of the numbers"
+            )
+        names = names or own
+    return names
 
 
 def _split_of_file(path: str) -> str:
