@@ -31,6 +31,13 @@ def test_a_terminal_has_messages_on_stderr_as_they_are(capsys: pytest.CaptureFix
     assert (out, err) == ("", "the file [a].png, 3 of 4\n")
 
 
+def test_a_message_for_a_pipe_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = f"{'/a-long-folder' * 12}/:cat:.png {'and a word ' * 20}"
+    with progress.terminal_callbacks() as callbacks:
+        callbacks.on_message(sentence)
+    assert capsys.readouterr().err == f"{sentence}\n"
+
+
 def test_a_bar_follows_the_numbers_and_a_total_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(

@@ -62,7 +62,7 @@ def test_little_data_and_many_passes_are_told() -> None:
     config = Config(steps=1000, batch_size=32)
     assert caution_data(config, 33, 64) == []
     [sentence] = caution_data(config, 32, 64)
-    assert sentence.startswith("each of the 32 images is seen 1,000 times")
+    assert sentence.startswith("each of 32 images is seen 1,000 times")
     [sentence] = caution_data(config, 5000, 2)
     assert sentence.startswith("its validation has 2 images")
     assert caution_data(config, 5000, 16) == []
@@ -100,7 +100,7 @@ def test_a_gradient_that_is_zero_throughout_is_told(kind: type[Line], sentences:
     assert len(history.list_cautions()) == sentences
     assert told == [f"take care: {sentence}" for sentence in history.list_cautions()]
     if sentences:
-        assert told[0].startswith("take care: the gradient was zero at all 24 steps, and nothing was learnt")
+        assert told[0].startswith("take care: the gradient was zero at all of 24 steps, and nothing was learnt")
 
 
 def test_later_weights_are_kept_within_a_standard_error_of_the_lowest() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -18,7 +19,7 @@ from emoscene.cli.app import read_call
 from emoscene.cli.calls import PLACES, Call, name_options
 from emoscene.cli.options import CHECKS, CHOICES, RANGES, REPEATED
 from emoscene.cli.verbs import SCOPES, list_verbs, load_verb
-from emoscene.core import run_dir
+from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.request import list_parameters
 from emoscene.core.taxonomy import EMOTIONS
@@ -49,6 +50,22 @@ def test_asking_loads_no_torch_and_answers_at_once():
     assert (
         float(answer.stdout.splitlines()[-2]) < 1.5
     )  # of the processor, all eight; .6 here, and waiting does not count
+
+
+def test_what_another_program_reads_is_not_wrapped():
+    sentence = f"{'/a-long-folder' * 12} and a word more"
+    code = "from emoscene.cli.main import main; from emoscene.core.progress import terminal_callbacks\n"
+    code += "for line in (['ls', 'methods'], ['show', 'lora'], ['show', 'awe'], ['show', 'lora_sd15']): main(line)\n"
+    code += f"with terminal_callbacks() as callbacks: callbacks.on_message({sentence!r})"
+    env = {**os.environ, "COLUMNS": "40"}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    lines = [" ".join(line.split()) for line in answer.stdout.splitlines()]
+    assert "none The base alone: what every comparison is paired with." in lines
+    for option in registry.list_options("methods", "lora"):
+        assert any(line.startswith(f"{option.name} ") and option.help in line for line in lines)
+    assert registry.describe_plugin("recipes", "lora_sd15") in lines
+    assert any(line.startswith("in english ") and line.endswith("vista") for line in lines)
+    assert answer.stderr == f"{sentence}\n"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from emoscene.cli import app
 from emoscene.cli.app import complete_value
 from emoscene.cli.main import main
 from emoscene.cli.verbs import list_verbs, load_verb
@@ -53,6 +54,44 @@ def test_each_shell_gets_its_script(shell, ask):
 def test_the_script_of_a_named_shell_is_shown(shell, part, capsys):
     assert main(["--show-completion", shell]) == 0
     assert part in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--install-completion", "nosh"],
+        ["--install-completion=nosh"],
+        ["--install_completion", "nosh"],
+        ["--install_completion=nosh"],
+        ["--install-completion="],
+        ["--install-completion", "bash", "nosh"],
+        ["--version", "--install-completion", "nosh"],
+        ["--", "--install-completion", "nosh"],
+        ["--show_completion", "nosh"],
+    ],
+)
+def test_an_unknown_shell_is_refused_in_every_spelling_and_nothing_is_written(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(line) == 2
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shell_that_is_found_and_not_known_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(app, "_get_shell_name", lambda: "nu")
+    assert main(["--install-completion"]) == 2
+    assert "no shell 'nu': there is bash, fish" in capsys.readouterr().err
+    monkeypatch.setattr(app, "_get_shell_name", lambda: None)
+    assert main(["--install-completion"]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shell_that_is_asked_has_to_be_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["--install-completion", "pwsh"]) == 2
+    assert "pwsh is not on this machine: there is bash, fish, zsh" in capsys.readouterr().err
 
 
 def test_completion_is_installed_for_the_named_shell(tmp_path, monkeypatch, capsys):

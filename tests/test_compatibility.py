@@ -53,6 +53,14 @@ def renamed(file: str, other: str) -> Change:
     return lambda folder: (folder / file).rename(folder / other)
 
 
+def pickled(file: str) -> Change:
+    def change(folder: Path) -> None:
+        torch.save(load_file(folder / file), (folder / file).with_suffix(".bin"))
+        (folder / file).unlink()
+
+    return change
+
+
 def weights(file: str, edit: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Change:
     return lambda folder: save_file(edit(load_file(folder / file)), folder / file, metadata={"format": "pt"})
 
@@ -196,11 +204,8 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
     "eight bits": (weights(VAE, cast(torch.float8_e4m3fn)), UsageError, "as F8_E4M3, which is not read"),
     "an empty file": (text(UNET, ""), EmosceneError, "unet is damaged"),
     "no tensors": (weights(UNET, lambda state: {}), EmosceneError, "holds no weights"),
-    "a pickle": (
-        renamed(UNET, "unet/diffusion_pytorch_model.bin"),
-        UsageError,
-        "model.bin is a pickle.*save it as safe",
-    ),
+    "a pickle": (pickled(UNET), UsageError, "model.bin is a pickle.*save it as safe"),
+    "another ending": (renamed(UNET, "unet/diffusion_pytorch_model.bin"), UsageError, "has .*model.bin .*: rename"),
     "another name": (renamed(TEXT, "text_encoder/pytorch.safetensors"), UsageError, "no model.safetensors: rename it"),
     "no weights": (without(UNET), EmosceneError, "has no diffusion_pytorch_model.safetensors: fetch"),
     "a lost shard": (
@@ -517,7 +522,7 @@ def test_a_file_without_an_ending_is_known_by_its_beginning(
     """The hub's cache has its files so."""
     assert DiffusionModel.load(save(state, name="0123abcd")).prediction == "epsilon"
     (tmp_path / "pickle").write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(UsageError, match="a pickle can run what it likes"):
+    with pytest.raises(UsageError, match="is a pickle, which can run what it likes"):
         DiffusionModel.load(str(tmp_path / "pickle"))
 
 

@@ -165,6 +165,8 @@ def test_other_times_of_the_same_bytes_go_on(root, said, tmp_path, capsys):
     before = (tmp_path / "out/logs/files.json").read_text()
     assert said() == (0, "")
     assert (tmp_path / "out/logs/files.json").read_text() != before
+    (tmp_path / "out/logs/files.json").write_bytes(b"\xff{")
+    assert said() == (0, "")
     (tmp_path / "out/logs/files.json").unlink()
     assert said() == (0, "")
 

@@ -159,5 +159,5 @@ def test_nothing_but_bad_ones_is_an_error(tmp_path):
     (tmp_path / "raw/awe").mkdir(parents=True)
     (tmp_path / "raw/awe/a.png").write_bytes(b"")
     base = str(tiny.make(tmp_path / "base"))
-    with pytest.raises(UsageError, match="not one image is sound"):
+    with pytest.raises(UsageError, match=r"not one of 1 image is sound, such as .*a.png \(it is empty\): mend"):
         prepare("imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, spoilt=1)

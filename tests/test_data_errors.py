@@ -83,7 +83,12 @@ def test_a_row_that_points_nowhere(emoset, said, tmp_path):
     shutil.rmtree(emoset / "image/fear")
     status, sentence = said("emoset", emoset, f"--out={tmp_path / 'other'}")
     assert status == 1 and "of 25 images are refused, such as" in sentence
-    assert "mend them and prepare into another folder, or allow more with spoilt=" in sentence
+    remedy = re.search(r"mend them and prepare into another folder, or allow more with (spoilt=\S+)", sentence)
+    assert remedy
+    with pytest.raises(UsageError, match=f"not finished: .* of 25 images are refused, .*{re.escape(remedy[1])}"):
+        PreparedDataset(tmp_path / "other")
+    assert said("emoset", emoset, f"--out={tmp_path / 'other'}", remedy[1]) == (0, "")
+    assert PreparedDataset(tmp_path / "other")
 
 
 def test_a_label_that_nobody_knows(emoset, said, tmp_path):
@@ -171,7 +176,7 @@ def test_a_weight_beyond_all_bounds_in_a_table_is_refused_with_its_row(label, sa
     status, sentence = said("hub", root)
     assert status == 2 and sentence.startswith(f"{root / 'train.parquet'}, row 1: ")
     assert "is out of range: a weight goes from -100 to 100" in sentence
-    assert run_dir.read_manifest(tmp_path / "out")["state"] == "open"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("label", ["awe:-0.5", "awe:7,fear:3", "awe:1.5"])

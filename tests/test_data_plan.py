@@ -156,7 +156,7 @@ def test_a_captioner_speaks_where_the_set_is_silent(world, base, tmp_path, monke
     counts = json.loads((silent / "manifest.json").read_text())["captions"]
     assert sum(counts.values()) == 40 and counts["attributes"] > 30 and asked == [32, 32]
     assert "- captions: attributes" in (silent / "README.md").read_text()
-    with pytest.raises(UsageError, match="holds no BLIP"):
+    with pytest.raises(UsageError, match=r"no model in .*nothing, for there is no such folder"):
         prepare("emoset", out=tmp_path / "none", captioner=str(tmp_path / "nothing"), **call)
 
 

@@ -234,7 +234,7 @@ def test_what_is_bad_is_said_and_all_else_comes_out(judges, base, tmp_path, caps
     line = f"evaluate --base {base} --judge {judges[0]} --judge {tmp_path / 'mad'} --images {tmp_path / 'from'}"
     assert main.main(shlex.split(f"{line} --out {tmp_path / 'out'}")) == 1
     said = capsys.readouterr().err
-    assert "emotion was left out: 4 of 4 images were read as NaN; mend their encoder" in said
+    assert "emotion was left out: of 4 images, 4 read as NaN; mend their encoder" in said
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert set(scores["missing"]) == {f"{name} of mad" for name in ("affect", "emotion", "polarity")}
     assert scores["judges"]["emotion"]["emotion_accuracy"]["n"] == 4

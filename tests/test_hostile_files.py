@@ -19,6 +19,7 @@ from emoscene import reporting
 from emoscene.cli.app import read_call
 from emoscene.cli.storage import list_runs
 from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError
 from emoscene.core.image_files import decode_image
 from emoscene.core.image_origin import is_file_rendered
 from emoscene.core.images import read_params
@@ -32,11 +33,13 @@ from emoscene.diffusion.architecture import is_safetensors, read_header
 from emoscene.diffusion.compatibility import check_configs, check_file, check_schedule
 from emoscene.diffusion.weight_files import find_files
 from emoscene.encoders.base import PixelFormat
+from emoscene.evaluation.evaluate import _finish_scores
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import load_prompts
 from emoscene.learning import checkpoints
 from emoscene.learning import learner as learners
 from emoscene.pipeline import image_folder
+from emoscene.web.safety_filter import _find_state
 from hostile import change, change_bytes, change_value, encode, only_sentences, try_examples, watch_opens
 from test_reporting import scored
 
@@ -105,8 +108,23 @@ def test_scores(examples, place):
     def check(data):
         (folder / "scores.json").write_bytes(data)
         only_sentences(report_on, folder)
+        only_sentences(_finish_scores, folder, str)
 
     try_examples(examples, change(sound, secret(place)), check)
+
+
+@pytest.mark.parametrize("data", [b"\xff{", b"[]", b'{"missing": 1}', b"{", b""])
+def test_scores_that_lie_there_and_are_damaged_are_told_by_the_call_that_made_them(data, place):
+    folder = scored(place / "scores")
+    (folder / "scores.json").write_bytes(data)
+    with pytest.raises(EmosceneError, match=r"scores.json is damaged \(.*\): delete the folder, and evaluate"):
+        _finish_scores(folder, str)
+
+
+@pytest.mark.parametrize("index", [b"\xff{", b"[]", b"{", b'{"safety_checker": {"a": 1}}', b'{"safety_checker": 3}'])
+def test_what_an_index_says_of_a_safety_checker(index, place):
+    (place / "model_index.json").write_bytes(index)
+    assert only_sentences(_find_state, place, True) in {None, ""}
 
 
 @MANY

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image, features
 
 import tiny
-from emoscene.core import image_files
+from emoscene.core import image_files, images
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_files import ImageRefused, decode_image
-from emoscene.core.images import open_image, read_image
+from emoscene.core.images import open_image, read_image, read_image_size
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.evaluation.external import find_samples
-from emoscene.evaluation.predictions import group_by_size, open_judged
+from emoscene.evaluation.predictions import group_by_size, open_judged, predict_files
 from emoscene.pipeline.generate import load
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60)
@@ -226,8 +226,10 @@ def test_ones_own_photographs(base, tmp_path):
     call = {"root": root, "base": base, "workers": 0, "on_message": heard.append, "alike": -1}
     out = prepare("imagefolder", out=tmp_path / "out", **call)
     told = "\n".join(heard)
-    assert "3 files are neither images of this source nor their captions" in told and ".jpg 1, .json 1, .xmp 1" in told
-    assert "1 images are panoramas, and the cut to their middle takes more than half" in told
+    assert (
+        "3 files are not used: neither image of this source nor caption" in told and ".jpg 1, .json 1, .xmp 1" in told
+    )
+    assert "1 image is a panorama, and the cut to the middle takes more than half" in told
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["unused"] == {".jpg": 1, ".json": 1, ".xmp": 1}
     refused = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
@@ -283,7 +285,7 @@ def test_everybody_reads_by_the_same_reader(base, tmp_path):
             door(str(bad))
     samples, missing = find_samples(tmp_path)
     assert [sample.file for sample in samples] == [good]
-    assert f"1 of 2 images cannot be read and were left out: {bad} (it is a HEIF and Pillow's" in missing["images"]
+    assert f"1 of 2 images cannot be read and was left out: {bad} (it is a HEIF and Pillow's" in missing["images"]
     call = {"root": tmp_path, "base": base, "workers": 0, "on_message": str}
     out = prepare("imagefolder", out=tmp_path.parent / f"{tmp_path.name}-out", spoilt=0.9, **call)
     assert "it is a HEIF and" in (out / "quarantine.jsonl").read_text()
@@ -310,6 +312,64 @@ def test_photographs_are_judged_at_a_bounded_size(tmp_path):
     assert [len(group) for group in group_by_size(files)] == [3]
     blobs(500, 300).save(files[0])
     assert open_judged(files[0]).size == (500, 300)
+
+
+KINDS_OF_FILES = ["a.jpg", "a.png", "a.webp", "a.tif", "a.avif", "a.gif", "a.bmp"]
+
+
+@pytest.mark.parametrize("name", KINDS_OF_FILES)
+def test_the_size_of_an_image_is_read_as_it_is_decoded(name, tmp_path):
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        blobs(90, 40).save(tmp_path / name, exif=exif)
+        for enough in (None, 5):
+            size = read_image_size(tmp_path / name, enough)
+            assert size == open_image(tmp_path / name, enough).size
+    blobs(90, 40).save(tmp_path / name)
+    assert read_image_size(tmp_path / name) == (90, 40)
+
+
+def test_a_png_may_say_behind_its_pixels_that_it_lies_on_its_side(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(blobs(90, 40), "PNG", exif=exif)
+    at = data.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(data[at : at + 4], "big")
+    chunk, rest = data[at : at + length], data[:at] + data[at + length :]
+    (tmp_path / "a.png").write_bytes(rest[:-12] + chunk + rest[-12:])
+    assert read_image_size(tmp_path / "a.png") == open_image(tmp_path / "a.png").size == (40, 90)
+
+
+def test_what_cannot_be_read_has_no_size(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for path in (tmp_path / "a.png", tmp_path / "gone.png", tmp_path):
+        with pytest.raises(UsageError, match=r"is not there|cannot be read"):
+            read_image_size(path)
+
+
+def test_files_that_are_judged_are_decoded_once_and_in_the_same_groups(tmp_path, monkeypatch):
+    files = []
+    for number, (wide, high) in enumerate([(60, 40), (40, 60), (2600, 1700), (60, 40), (1700, 2600), (2600, 1700)]):
+        exif = Image.Exif()
+        exif[0x0112] = 6 if high > wide else 1
+        files.append(tmp_path / f"{number}.{'png' if number % 2 else 'jpg'}")
+        blobs(wide, high, number).save(files[-1], exif=exif)
+    sizes = {}
+    for place, file in enumerate(files):
+        sizes.setdefault(open_judged(file).size, []).append(place)
+    decoded = []
+
+    def count_decoded(data, name, *rest):
+        decoded.append(name)
+        return decode_image(data, name, *rest)
+
+    for module in (images, image_files):
+        monkeypatch.setattr(module, "decode_image", count_decoded)
+    assert list(group_by_size(files)) == list(sizes.values())
+    assert not decoded
+    assert len(predict_files(files, {})["gradient"]) == len(files)
+    assert sorted(decoded) == [file.name for file in files]
 
 
 def test_nothing_to_judge_says_why(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pickle
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -200,8 +201,15 @@ def test_bad_files_are_one_sentence(base, kohya, tmp_path):
     with pytest.raises(EmosceneError, match="is damaged"):
         apply_loras(base, tmp_path / "bad.safetensors")
     (tmp_path / "style.ckpt").write_bytes(pickle.dumps({}))
-    with pytest.raises(UsageError, match="can hold anybody's code"):
-        apply_loras(base, tmp_path / "style.ckpt")
+    for name in ("old.ckpt", "old.safetensors", "old"):
+        (tmp_path / name).write_bytes(pickle.dumps({}))
+        with pytest.raises(UsageError, match="is a pickle, which can run what it likes: save it as safetensors first"):
+            apply_loras(base, tmp_path / name)
+    (tmp_path / "notes.txt").write_text("0.8")
+    with pytest.raises(UsageError, match=r"notes.txt is no safetensors file"):
+        apply_loras(base, tmp_path / "notes.txt")
+    shutil.copy(kohya, tmp_path / "renamed.ckpt")
+    assert str(apply_loras(base, tmp_path / "renamed.ckpt").loras[0]).startswith("renamed:1:")
     for place in range(200):  # a header with any byte changed is read as it was, or refused
         torn = bytearray(kohya.read_bytes())
         torn[random.Random(place).randrange(2000)] ^= 1 + place % 255

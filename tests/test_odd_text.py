@@ -15,7 +15,7 @@ from PIL import Image
 import tiny
 from emoscene.cli.main import main
 from emoscene.core import run_dir
-from emoscene.core.plain_text import cut_name, escape_unprintable
+from emoscene.core.plain_text import cut_name, escape_unprintable, format_count
 from emoscene.core.progress import terminal_callbacks
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import load_prompts
@@ -204,3 +204,39 @@ def test_a_reader_that_leaves_is_no_error(words, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert done.returncode in {0, 1} and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "written"),
+    [
+        (1, ("image",), "1 image"),
+        (0, ("image",), "0 images"),
+        (2, ("image is", "images are"), "2 images are"),
+        (1, ("image is", "images are"), "1 image is"),
+        (1.4, ("second", "", ".0f"), "1 second"),
+        (12345, ("image", "", ","), "12,345 images"),
+    ],
+)
+def test_a_number_and_its_noun_agree(number, words, written):
+    assert format_count(number, *words) == written
+
+
+def test_messages_about_one_image_say_image(base, tmp_path, capsys):
+    """A data set of one image, one file beside it that is not used, one step, one image that is judged."""
+    (tmp_path / "one/awe").mkdir(parents=True)
+    Image.new("RGB", (64, 64), "navy").save(tmp_path / "one/awe/a.png")
+    (tmp_path / "one/awe/a.txt").write_text("a lake")
+    (tmp_path / "one/awe/notes.md").write_text("of a friend")
+    data, out = str(tmp_path / "data"), str(tmp_path / "lora")
+    words = ["--base", str(base), "--device", "cpu"]
+    line = ["prepare", "imagefolder", "--root", str(tmp_path / "one"), "--split", "methods:1", *words]
+    assert main([*line, "--out", data]) == 0
+    assert main([*line, "--out", data, "--dry-run"]) == 0
+    assert main(["train", "lora", "--data", data, "--out", out, "steps=1", "batch_size=1", *words]) == 0
+    judge = str(tiny.judges(tmp_path / "judges")[0])
+    scores = str(tmp_path / "scores")
+    assert main(["evaluate", "--images", str(tmp_path / "one"), "--out", scores, "--judge", judge, *words]) == 0
+    said = capsys.readouterr().err
+    for part in ("checking 1 image\n", "1 of 1 image checked", "1 file is not used", "lora: 1 step of 1, 1 image\n"):
+        assert part in said
+    assert not re.search(r"(?<![\d.,-])1 \w+s\b(?<! is)(?<! was)", said)

@@ -390,7 +390,7 @@ def test_scores_of_another_shape_are_said(place, value, tmp_path):
         inner = inner[name]
     inner[place[-1]] = value
     (folder / "scores.json").write_text(json.dumps(told))
-    with pytest.raises(EmosceneError, match=r"scores.json.* is damaged \(.*\): evaluate into the folder again"):
+    with pytest.raises(EmosceneError, match=r"scores.json.* is damaged \(.*\): delete the folder, and evaluate"):
         reporting.report(folder, out=tmp_path / "report", on_message=print)
 
 

@@ -12,6 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import ldm
 import tiny
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.base_spec import check_base
 from emoscene.diffusion.families import sd1
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.pipeline.generate import load
@@ -143,10 +144,30 @@ def test_files_of_another_kind_are_told(file, tmp_path):
     lone.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(EmosceneError, match=r"is damaged .*fetch it again"):
         DiffusionModel.load(str(lone))
-    pickle = tmp_path / "old.ckpt"
-    pickle.write_bytes(b"\x80")
-    with pytest.raises(UsageError, match="a pickle can run what it likes"):
-        DiffusionModel.load(str(pickle))
+    (tmp_path / "notes.txt").write_text("a lake")
+    with pytest.raises(UsageError, match=r"notes.txt is no safetensors file"):
+        DiffusionModel.load(str(tmp_path / "notes.txt"))
+    lone.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4265380512\n")
+    with pytest.raises(EmosceneError, match=r"is damaged \(it is a pointer of Git LFS: run `git lfs pull`"):
+        DiffusionModel.load(str(lone))
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+@pytest.mark.parametrize("name", ["old.ckpt", "old.safetensors", "old"])
+def test_a_pickle_is_refused_whatever_its_name(name, is_archive, tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / name, _use_new_zipfile_serialization=is_archive)
+    with pytest.raises(UsageError, match=f"{name} is a pickle, which can run what it likes: save it as safetensors"):
+        check_base(str(tmp_path / name))
+
+
+def test_safetensors_are_read_whatever_their_name(file, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(file.parent / "tokenizer", other / "tokenizer")
+    shutil.copy(file, other / "model.ckpt")
+    renamed, known = DiffusionModel.load(str(other / "model.ckpt")), DiffusionModel.load(str(file))
+    assert renamed.fingerprint == known.fingerprint
+    with pytest.raises(UsageError, match=r"give --base .*model.ckpt"):
+        check_base(str(other))
 
 
 def test_without_a_tokenizer_beside_it_that_of_its_architecture_serves(file, folder):

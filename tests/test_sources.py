@@ -268,7 +268,7 @@ def test_numbers_are_nobodys_emotions(tmp_path):
         opened(ImageFolder, tmp_path)
     record, _ = everything(opened(ImageFolder, tmp_path, labels="sadness,fear"))[0]
     assert record == Record(id="x", weights=emotion_weights("fear"), caption="a lake")
-    with pytest.raises(UsageError, match="there are 1 labels, and none is 1"):
+    with pytest.raises(UsageError, match="1 label is named, and none is 1"):
         opened(ImageFolder, tmp_path, labels="sadness")
     for row, said in (({"file_name": "x.png"}, "no column 'label'"), ({"label": "awe"}, "no column 'file_name'")):
         (tmp_path / "metadata.jsonl").write_text(json.dumps(row))

@@ -116,7 +116,7 @@ def test_a_person_is_asked(answer, goes, runs, monkeypatch, capsys):
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys.stdin, "readline", lambda: answer, raising=False)
     emoscene.clean("runs", root=runs, on_message=str)
-    assert "remove these 2, 2.0 MB? [y/N]" in capsys.readouterr().err
+    assert "remove 2 items, 2.0 MB? [y/N]" in capsys.readouterr().err
     assert (runs / "a/done/checkpoints").exists() != goes
 
 

@@ -1,6 +1,8 @@
 """Straight-line code and described functions, as `count_style.py` counts them; `ROOMS` grows until it is the whole."""
 
 import ast
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -80,3 +82,70 @@ def test_sections_are_looked_for(docstring, missing):
 def test_a_participle_is_seen_and_a_verb_is_not():
     text = "def told(): ...\ndef _opened(): ...\ndef embed(): ...\ndef read(): ...\n"
     assert [place.split()[1] for place in count(text).participles] == ["told", "_opened"]
+
+
+NOUNS = [
+    "images",
+    "files",
+    "groups",
+    "pairs",
+    "steps",
+    "samples",
+    "prompts",
+    "seeds",
+    "validations",
+    "trials",
+    "processes",
+    "judges",
+    "words",
+    "edits",
+    "labels",
+    "pictures",
+    "runs",
+    "cores",
+    "threads",
+    "tokens",
+    "captions",
+    "panoramas",
+    "parameters",
+    "workers",
+    "duplicates",
+    "checkpoints",
+    "methods",
+    "items",
+]
+COUNTED = re.compile(rf"^ (?:\w+ )?(?:{'|'.join(NOUNS)})\b")
+ALWAYS_SEVERAL = {
+    "data/contradictions.py: count",  # a file and another
+    "core/processes.py: verb",  # "prepare runs in one process"
+    "core/request.py: len(seeds)",  # more than may be
+    "core/run_dir.py: path",  # "out holds files"
+    "pipeline/pipeline.py: len(self.images)",  # where they are not one
+    "pipeline/remarks.py: longest",
+    "reporting/comparisons.py: numbers",
+    "training/train.py: folder",
+    "web/form.py: cost",
+    "web/form.py: len(files)",
+    "web/session.py: cells",
+}
+"""What stands before a plural in a message and is no number, or is more than one there."""
+
+
+def list_counts(file: Path) -> Iterator[str]:
+    """What stands in an f-string before a plural noun, but constants and what `format_count` wrote."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf8"))):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, words in zip(node.values, node.values[1:], strict=False):
+            if not isinstance(value, ast.FormattedValue) or not isinstance(words, ast.Constant):
+                continue
+            written = ast.unparse(value.value)
+            if COUNTED.match(words.value) and not written.isupper() and not written.startswith("format_count("):
+                yield f"{file.relative_to(PACKAGE).as_posix()}: {written}"
+
+
+def test_a_number_before_its_noun_is_written_so_that_one_is_no_plural() -> None:
+    found = set()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        found.update(list_counts(file))
+    assert found == ALWAYS_SEVERAL

@@ -336,10 +336,10 @@ def test_what_a_source_says_of_itself_is_no_setting(base: str, tmp_path: Path, m
     """RAF-DB's manifest tells how many pictures each of its rules touched."""
     root = write_layout("raf-db", 14, 0, tmp_path / "faces")
     data = prepare("raf-db", root=root, out=tmp_path / "own", base=base, workers=0, surprise="awe", on_message=str)
-    cls, backbone = registry.load_plugin("methods", "multimodal"), DiffusionModel.load(base)
+    cls = registry.load_plugin("methods", "multimodal")
     monkeypatch.setattr(train_verb, "train", lambda name, **call: Path(CLIP))
     monkeypatch.setattr(cls, "columns", ("vector",))
-    ready = train_verb.provide_data("multimodal", cls, data, base, backbone, yes=True, on_message=str)
+    ready = train_verb.provide_data("multimodal", cls, data, base, torch.device("cpu"), yes=True, on_message=str)
     assert PreparedDataset(ready).emotion_clip == run_dir.fingerprint_folder(CLIP)
     own, made = (run_dir.read_manifest(folder)["config"] for folder in (data, ready))
     assert made == own | {"emotion_clip": run_dir.fingerprint_folder(CLIP)}

@@ -18,7 +18,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.checkpoints import save_checkpoint
 from emoscene.learning.learner import read_card
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.training import dry_run
+from emoscene.training import checks, dry_run
 from emoscene.training import train as train_verb
 from emoscene.training.state import Config
 
@@ -63,7 +63,7 @@ def test_activations_are_computed_again_where_that_is_asked(folder: str) -> None
     assert found.unet.is_gradient_checkpointing
     for words in ({"checkpointing": True}, {"compile": True}):
         with pytest.raises(UsageError, match="are for methods that train through the UNet"):
-            train_verb.load_training_model(folder, config_of(**words), kind("guidance"))
+            checks.check_learner("guidance", kind("guidance"), config_of(**words))
 
 
 class Captions:

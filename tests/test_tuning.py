@@ -474,7 +474,7 @@ def test_two_workers_one_killed(storage, call, tmp_path):
         assert any(trial.user_attrs.get("before") for trial in trials), "taken over"
         assert run_dir.read_manifest(call["out"], "tuning")["state"] == "done"
         again = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert "5 of 5 trials are finished" in again.stderr
+        assert "5 of 5 trials finished" in again.stderr
         assert len(trials_of(database)) == len(states)
     finally:
         database.remove_session()

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscene.core import run_dir
+from emoscene.core.progress import terminal_callbacks
 from emoscene.diffusion.decoding import to_pil
 from emoscene.encoders.base import to_tensor
 from emoscene.evaluation.metrics.base import Predictions, Value, asked_probability, hits, measure, weighted_mean
@@ -285,9 +286,10 @@ def main(line: list[str] | None = None) -> int:
         "--first-seed", type=int, default=0, help="of all that is painted; others, with another --out, confirm"
     )
     asked = parser.parse_args(line)
-    on_message = Console(stderr=True).print
-    lab = Experiment(asked.out, asked.base, asked.method, asked.adapter, asked.judge, on_message, asked.first_seed)
-    made = measure_claims(lab, asked.only)
+    with terminal_callbacks() as callbacks:
+        on_message = callbacks.on_message
+        lab = Experiment(asked.out, asked.base, asked.method, asked.adapter, asked.judge, on_message, asked.first_seed)
+        made = measure_claims(lab, asked.only)
     table = Table("what", "figure", "target", "")
     for one in made:
         table.add_row(one.what, one.figure, one.target, MARK[one.met])

@@ -7,12 +7,13 @@ read by the same rules. typer parses, prints help, and answers shells (`emoscene
 from __future__ import annotations
 
 import inspect
+import shutil
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer._completion_shared import Shells, get_completion_script, install
+from typer._completion_shared import Shells, _get_shell_name, get_completion_script, install
 from typer.core import TyperGroup
 
 import emoscene
@@ -32,7 +33,9 @@ MARKS = {"emotion": ",", "method": "+"}
 """What separates the parts of a value."""
 SETTINGS = "KEY=VALUE: a setting, anywhere in the line; emoscene show NAME lists them"
 COMPLETION = ("--install-completion", "--show-completion")
-"""Options of the program that take a shell; typer finds out which shell it is where none is named."""
+"""Options of the program that take a shell; typer finds out which it is where none is named."""
+ASKED = (Shells.powershell.value, Shells.pwsh.value)
+"""Shells that are asked where their files are."""
 
 
 def read_call(verb: str, line: Sequence[str]) -> Call | None:
@@ -50,9 +53,7 @@ def read_call(verb: str, line: Sequence[str]) -> Call | None:
     """
     if not verb.startswith("-") and verb not in list_verbs():
         raise unknown_name("verb", verb, list_verbs(), hint="emoscene --help")
-    flag, _, shell = verb.partition("=")
-    if flag in COMPLETION and (shell or line):
-        _complete_in_shell(flag, shell or line[0])
+    if verb.startswith("-") and _answer_completion([verb, *line]):
         return None
     words, literal = list(line), []
     if "--" in words:
@@ -110,11 +111,36 @@ def make_program() -> Any:
     return typer.main.get_command(app)
 
 
+def _answer_completion(words: Sequence[str]) -> bool:
+    """Answer a line that asks for a shell's completion, however the option is spelled; False for any other line.
+
+    Left to typer, an option in another spelling would write into the files of the shell that it finds.
+    """
+    for place, word in enumerate(words):
+        flag, equals, shell = word.partition("=")
+        flag = flag.replace("_", "-")
+        if flag not in COMPLETION:
+            continue
+        rest = list(words[place + 1 :])
+        if rest and not equals:
+            shell = rest.pop(0)
+        elif not equals:
+            shell = _get_shell_name() or ""
+        if rest:
+            raise UsageError(f"{rest[0]!r} is a word too many: emoscene {flag} {shell}")
+        _complete_in_shell(flag, shell)
+        return True
+    return False
+
+
 def _complete_in_shell(flag: str, shell: str) -> None:
     """Print or install the completion of one shell."""
     shells = [one.value for one in Shells]
     if shell not in shells:
         raise unknown_name("shell", shell, shells)
+    if flag == "--install-completion" and shell in ASKED and shutil.which(shell) is None:
+        others = sorted({*shells} - {*ASKED})
+        raise UsageError(f"{shell} is not on this machine: there is {', '.join(others)}")
     program, variable = "emoscene", "_EMOSCENE_COMPLETE"
     if flag == "--show-completion":
         script = get_completion_script(prog_name=program, complete_var=variable, shell=shell)  # nosec B604  # its name
@@ -282,7 +308,9 @@ def _take_switches(verb: Verb, words: Sequence[str]) -> tuple[list[str], dict[st
 def _explain_refusal(verb: str, line: Sequence[str], error: typer.TyperException) -> UsageError:
     """What typer refuses, in the words of the package."""
     flag: str = getattr(error, "option_name", "")
-    if flag in {"-h", "--help", "--version", *COMPLETION}:
+    if flag in COMPLETION:
+        return UsageError(f"{flag} stands alone, or with a shell: emoscene {flag} bash")
+    if flag in {"-h", "--help", "--version"}:
         return UsageError(f"{flag} takes no value: write {flag} alone")
     if verb not in list_verbs():
         return _explain_early_option(flag, line)

@@ -21,6 +21,7 @@ from emoscene.cli.options import STORED
 from emoscene.core import registry
 from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
 
 KINDS = (*registry.KINDS, "emotions")
@@ -29,7 +30,8 @@ ROOMS = {
     "tuning": ("tuning/objective", "how `tune` searches; for what is searched, write LOW..HIGH or A,B,C"),
 }
 """What can be shown beside the plug-ins: a file whose `Config` it is, and a sentence."""
-WIDTH = 110
+WIDTH = 110  # signs of a line that read well
+UNWRAPPED = 10_000  # signs of a line where another program reads: as long as any row
 
 
 def ls(kind: str | None = None, *, root: str | Path = ".", as_json: bool = False) -> None:
@@ -139,7 +141,8 @@ def format_doctor(facts: Mapping[str, Any]) -> str:
     device, disk = facts["device"], facts["disk"]
     cards = [f"{card['name']} ({card['gigabytes']:g} GB)" for card in device.get("cards", ())]
     machine = ", ".join(cards) or device["system"]
-    rows = {"device": f"{device['name']} {machine}, {device['cores']} cores, {device['threads']} threads"}
+    cores, threads = format_count(device["cores"], "core"), format_count(device["threads"], "thread")
+    rows = {"device": f"{device['name']} {machine}, {cores}, {threads}"}
     rows["dtypes"] = ", ".join([name for name, works in facts["dtypes"].items() if works])
     for name, version in facts["versions"].items():
         rows[name] = version or "missing"
@@ -169,11 +172,11 @@ def _find_things(name: str) -> dict[str, str]:
 
 
 def _make_console() -> Console:
-    """As wide as the terminal, up to what reads well; where there is none, wide enough for a sentence."""
+    """As wide as the terminal, up to what reads well; where there is none, each row is one line."""
     console = Console(highlight=False)
     if console.is_terminal:
         return Console(highlight=False, width=min(console.width, WIDTH))
-    return Console(highlight=False, width=WIDTH)
+    return Console(highlight=False, width=UNWRAPPED)
 
 
 def _collect_facts(kind: str, name: str) -> dict[str, Any]:
@@ -205,9 +208,10 @@ def _print_plugin(console: Console, kind: str, name: str) -> None:
     if options:
         _print_settings(console, options)
     else:
-        console.print(Padding("It has nothing to set.", (0, 4)))
+        console.print(Padding("It has nothing to set.", (0, 4), expand=False))
     if kind == "methods" and not all(option.runtime for option in options):
-        console.print(Padding(f"emoscene train {name} also takes the settings of `emoscene show training`.", (0, 4)))
+        sentence = f"emoscene train {name} also takes the settings of `emoscene show training`."
+        console.print(Padding(sentence, (0, 4), expand=False))
     console.print()
 
 
@@ -221,8 +225,8 @@ def _print_table(console: Console, kind: str, name: str) -> None:
     if kind == "bases":
         words = _read_vocabulary(name)
     if words:
-        console.print(f"\n    [bold]its {len(words)} words[/]\n")
-        console.print(Padding(Columns(words, padding=(0, 2)), (0, 4)))
+        console.print(f"\n    [bold]its {format_count(len(words), 'word')}[/]\n")
+        console.print(Padding(Columns(words, padding=(0, 2)), (0, 4)), width=min(console.width, WIDTH))
     console.print()
 
 
@@ -250,14 +254,15 @@ PAGES: dict[str, Callable[[Console, str, str], None]] = {
 
 def _print_heading(console: Console, kind: str, name: str, sentence: str) -> None:
     console.print(f"\n[bold]{name}[/]  [dim]{registry.name_singular(kind)}[/]")
-    console.print(Padding(sentence, (0, 0, 1, 4)), markup=False)
+    console.print(Padding(sentence, (0, 0, 1, 4), expand=False), markup=False)
 
 
 def _print_settings(console: Console, options: Sequence[Option]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("option", style="bold", no_wrap=True)
-    table.add_column("default", max_width=26)
-    table.add_column("range", style="dim", max_width=24)
+    most = {"default": 26, "range": 24} if console.is_terminal else {}
+    table.add_column("default", max_width=most.get("default"))
+    table.add_column("range", style="dim", max_width=most.get("range"))
     table.add_column("what it is", ratio=1)
     for option in options:
         sentence = option.help

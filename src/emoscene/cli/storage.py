@@ -25,7 +25,7 @@ from emoscene.cli.options import STORED
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.folder_lock import is_locked, read_owner
-from emoscene.core.plain_text import escape_unprintable
+from emoscene.core.plain_text import escape_unprintable, format_count
 from emoscene.diffusion import hub
 
 DEPTH = 6  # folders below the first in which runs are looked for
@@ -132,7 +132,7 @@ def clean(
     total = format_size(plan.size)
     if not plan.items:
         on_message("there is nothing to free")
-    elif yes or _agrees(f"remove these {len(plan.items)}, {total}?"):
+    elif yes or _agrees(f"remove {format_count(len(plan.items), 'item')}, {total}?"):
         plan.execute()
         on_message(f"{total} are free")
     else:

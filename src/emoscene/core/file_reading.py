@@ -1,6 +1,6 @@
 """Reads files that anybody may have written: the one place where their size, form and content are checked.
 
-    read_json(folder / "scores.json", Scores, "evaluate into the folder again")
+    read_json(folder / "scores.json", Scores, "evaluate again")
 
 What is not a regular file (a pipe, a device) is refused before it is opened, so that nothing waits for it. A file that
 is too large is refused before it is read. JSON and TOML hold finite numbers of 64 bits at most, and lists not too deep

@@ -47,6 +47,8 @@ IMAGE_ENDINGS = frozenset().union(*ENDINGS.values(), RAW, VECTOR, RASTER)
 
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = range(5, 9)  # its values for an image whose width is the height that it is seen at
+PNG_ORIENTED = (b"eXIf", b"exif\0", b"Raw profile type exif", b"XML:com.adobe.xmp", b"xmp\0")
+"""What a PNG holds that may say how it lies."""
 BITS_PER_SAMPLE, DNG_VERSION = 0x0102, 0xC612  # of a TIFF
 PLAIN = {"RGB", "L"}
 STRIP = 512  # rows whose depth or transparency is worked on at once
@@ -138,13 +140,8 @@ def decode_image(data: bytes, name: str = "", enough: int | None = None, smalles
     Raises:
         ImageRefused: The image cannot be used.
     """
-    if not data:
-        raise ImageRefused("it is empty")
-    check_bytes(len(data))
     ending = PurePath(name).suffix.lower()
-    if ending in RAW:
-        raise ImageRefused("it is a camera's raw file", "develop it to a JPEG or TIFF first")
-    try:
+    with _refuse_unreadable(data, ending):
         image = Image.open(BytesIO(data), formats=_list_formats(data))
         _check_size(image.size, smallest)
         if image.format == "PNG":
@@ -153,6 +150,50 @@ def decode_image(data: bytes, name: str = "", enough: int | None = None, smalles
         white = _read_white(image)
         size = _draft(image, enough)
         decoded = to_upright_rgb(image, white)
+    return ReadImage(decoded, size or decoded.size, mended)
+
+
+def read_size(data: bytes, name: str = "", enough: int | None = None) -> tuple[int, int]:
+    """Read the size that `decode_image` gives an image; nothing is decoded where the header tells it.
+
+    Args:
+        data: The bytes of the file.
+        name: The name of the file.
+        enough: The side in pixels that the image is needed at; see `decode_image`.
+
+    Returns:
+        The width and height of the decoded image, upright.
+
+    Raises:
+        ImageRefused: The image cannot be used, as far as that was looked at.
+    """
+    with _refuse_unreadable(data, PurePath(name).suffix.lower()):
+        image = Image.open(BytesIO(data), formats=_list_formats(data))
+        _check_size(image.size, 1)
+        marks = sum(data.count(mark) for mark in PNG_ORIENTED)
+        if image.format == "PNG" and not marks:
+            return image.size
+        behind = image.format == "PNG" and (marks > 1 or "exif" not in image.info)  # behind the pixels
+        if behind or (image.format == "TIFF" and _read_orientation(image) != 1):  # which Pillow turns itself
+            return decode_image(data, name, enough).image.size
+        sideways = _read_orientation(image) in SIDEWAYS
+        _draft(image, enough)
+        wide, high = image.size
+    if sideways:
+        return high, wide
+    return wide, high
+
+
+@contextmanager
+def _refuse_unreadable(data: bytes, ending: str) -> Iterator[None]:
+    """Raises ImageRefused for a file that is not looked at, and for whatever Pillow raises inside."""
+    if not data:
+        raise ImageRefused("it is empty")
+    check_bytes(len(data))
+    if ending in RAW:
+        raise ImageRefused("it is a camera's raw file", "develop it to a JPEG or TIFF first")
+    try:
+        yield
     except (ImageRefused, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -163,7 +204,6 @@ def decode_image(data: bytes, name: str = "", enough: int | None = None, smalles
         raise ImageRefused(str(error)) from error
     except Exception as error:  # damaged files make Pillow raise nearly everything
         raise ImageRefused(f"it is damaged ({_first_line(error)})") from error
-    return ReadImage(decoded, size or decoded.size, mended)
 
 
 def read_image_file(path: PurePath | str) -> bytes:

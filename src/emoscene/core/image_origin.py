@@ -23,6 +23,7 @@ from PIL import Image
 from emoscene.core.errors import download_command
 from emoscene.core.file_reading import open_file, parse_json
 from emoscene.core.image_files import FORMATS
+from emoscene.core.plain_text import format_count
 from emoscene.core.registry import list_names, load_table, package_folder
 
 SOFTWARE = 0x0131  # the EXIF tag
@@ -143,9 +144,8 @@ def count_images(foreign: int, total: int) -> str:
     Returns:
         The beginning of a `caution_for`.
     """
-    if foreign == 1:
-        return f"{foreign} of {total} images is"
-    return f"{foreign} of {total} images are"
+    verb = "is" if foreign == 1 else "are"
+    return f"{foreign} of {format_count(total, 'image')} {verb}"
 
 
 def suggest_captioner() -> str:

@@ -8,7 +8,8 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import describe_fault, parse_json
-from emoscene.core.image_files import SAVE_ANEW, ImageRefused, ReadImage, decode_image, read_image_file
+from emoscene.core.image_files import SAVE_ANEW, ImageRefused, ReadImage, decode_image, read_image_file, read_size
 from emoscene.core.params import GenerationParams
 from emoscene.core.run_dir import write_atomic
 from emoscene.core.taxonomy import format_emotion
@@ -192,11 +193,35 @@ def read_image(path: Path | str, enough: int | None = None) -> ReadImage:
         UsageError: The file is not there, is too large, or cannot be read.
     """
     path = Path(path)
+    with _explain_refusal(path):
+        return decode_image(read_image_file(path), path.name, enough)
+
+
+def read_image_size(path: Path | str, enough: int | None = None) -> tuple[int, int]:
+    """Read the size of the image that `open_image` returns, from the file's header where that tells it.
+
+    Args:
+        path: The file.
+        enough: The side in pixels that it is needed at; see `decode_image`.
+
+    Returns:
+        The width and height.
+
+    Raises:
+        UsageError: The file is not there, is too large, or cannot be read.
+    """
+    path = Path(path)
+    with _explain_refusal(path):
+        return read_size(read_image_file(path), path.name, enough)
+
+
+@contextmanager
+def _explain_refusal(path: Path) -> Iterator[None]:
+    """Raises UsageError for a file that cannot be read as an image."""
     try:
-        data = read_image_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return decode_image(data, path.name, enough)
+            yield
     except FileNotFoundError as error:
         raise UsageError(f"{path} is not there") from error
     except OSError as error:

@@ -58,3 +58,21 @@ def shorten_text(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     return f"{text[:most]}..."
+
+
+def format_count(number: float, one: str, several: str = "", spec: str = "") -> str:
+    """Write a number and what it counts: `1 image`, `2 images`.
+
+    Args:
+        number: The number.
+        one: The noun of one, perhaps with a verb: `image is`.
+        several: The same of any other number, `images are`; with an s if left out.
+        spec: How the number is written, such as `,` or `.0f`.
+
+    Returns:
+        Both, with a space between them.
+    """
+    written = format(number, spec)
+    if written == "1":
+        return f"{written} {one}"
+    return f"{written} {several or one + 's'}"

@@ -52,7 +52,8 @@ def terminal_callbacks() -> Iterator[Callbacks]:
     tasks: list[TaskID] = []
 
     def print_message(message: str) -> None:
-        console.print(escape_unprintable(message), markup=False)
+        # What reads a pipe has no width. Signs between colons are a path's, not the name of an emoji.
+        console.print(escape_unprintable(message), markup=False, emoji=False, soft_wrap=not console.is_terminal)
 
     def move_bar(done: int, total: int) -> None:
         if not tasks:

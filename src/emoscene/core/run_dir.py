@@ -103,22 +103,50 @@ class RunDir:
             UsageError: The folder belongs to another call, or holds files that are not ours.
             EmosceneError: The manifest is damaged.
         """
-        path = Path(out)
-        if "\0" in str(out):
-            raise UsageError(f"{str(out)!r} cannot be the name of a folder: give another one")
-        lineage = []
-        for parent in parents:
-            if isinstance(parent, str | Path):
-                lineage.append(read_manifest(parent))
-            else:
-                lineage.append(dict(parent))
-        call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
-        asked: dict[str, Any] = json.loads(json.dumps(call, default=str))
+        asked = _describe_call(kind, config, parents, seed)
+        begun = cls._find(Path(out), asked, migrate_config)
+        if begun is not None:
+            return begun
+        stage = cls(Path(out), {**asked, "versions": read_versions(), "state": "open"})
+        stage.path.mkdir(parents=True, exist_ok=True)
+        stage._write_manifest()
+        return stage
+
+    @classmethod
+    def find(
+        cls,
+        out: Path | str,
+        kind: str,
+        config: Mapping[str, Any],
+        parents: Sequence[Path | str | Mapping[str, Any]] = (),
+        seed: int | None = None,
+        migrate_config: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> "RunDir | None":
+        """Look whether `open` would take a folder, before the work on it is prepared; nothing is written.
+
+        Args:
+            out: As `open` has it, and so are the next five.
+            kind: What it holds.
+            config: The settings.
+            parents: What it is made from.
+            seed: The seed.
+            migrate_config: Converts an older config.
+
+        Returns:
+            The run folder that would be continued; None where a new one would be begun.
+
+        Raises:
+            UsageError: The folder belongs to another call, or holds files that are not ours.
+            EmosceneError: The manifest is damaged.
+        """
+        return cls._find(Path(out), _describe_call(kind, config, parents, seed), migrate_config)
+
+    @classmethod
+    def _find(
+        cls, path: Path, asked: Mapping[str, Any], migrate_config: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> "RunDir | None":
         if not _is_run_dir(path):
-            stage = cls(path, {**asked, "versions": read_versions(), "state": "open"})
-            path.mkdir(parents=True, exist_ok=True)
-            stage._write_manifest()
-            return stage
+            return None
         recorded = read_manifest(path)
         try:
             before = _call_identity({**recorded, "config": migrate_config(recorded["config"])})
@@ -391,8 +419,43 @@ def read_versions() -> dict[str, str]:
     return versions
 
 
+def check_out(out: Path | str, kind: str) -> None:
+    """Check, before anything is loaded, that a folder can hold what a call makes; which call it is comes later.
+
+    Args:
+        out: The folder.
+        kind: What the call makes, such as `pictures` or `scores`.
+
+    Raises:
+        UsageError: It is a file, or holds something else.
+        EmosceneError: Its manifest is damaged.
+    """
+    path = Path(out)
+    if _is_run_dir(path):
+        found = read_manifest(path)["kind"]
+        if found != kind:
+            raise UsageError(f"{path} is another call's: it holds {found} and not {kind}; choose another folder")
+
+
+def _describe_call(
+    kind: str, config: Mapping[str, Any], parents: Sequence[Path | str | Mapping[str, Any]], seed: int | None
+) -> dict[str, Any]:
+    """A call as its manifest records it."""
+    lineage = []
+    for parent in parents:
+        if isinstance(parent, str | Path):
+            lineage.append(read_manifest(parent))
+        else:
+            lineage.append(dict(parent))
+    call = {"kind": kind, "config": config, "seed": seed, "parents": lineage}
+    described: dict[str, Any] = json.loads(json.dumps(call, default=str))
+    return described
+
+
 def _is_run_dir(path: Path) -> bool:
     """Whether the folder is a stage already; one with someone's files in it is refused."""
+    if "\0" in str(path):
+        raise UsageError(f"{str(path)!r} cannot be the name of a folder: give another one")
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: name a folder")
     if path.is_symlink() and not path.exists():

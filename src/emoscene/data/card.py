@@ -22,6 +22,7 @@ from PIL import Image
 from emoscene import __version__
 from emoscene.core import run_dir
 from emoscene.core.images import FAINT, INK, PAPER, contact_sheet, open_image
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.templates import render
 from emoscene.data.aspect_buckets import crop_square
@@ -145,9 +146,10 @@ def _card_lines(licence: str, facts: Mapping[str, Any], counts: Mapping[str, lis
         mirrored = ", and `mirrored` that of the mirrored image"
     mixtures = []
     if facts["mixtures"]:
-        mixtures = [f"A mixture is counted as its strongest emotion; {facts['mixtures']} are.", ""]
+        number = format_count(facts["mixtures"], "is one", "are")
+        mixtures = [f"A mixture is counted as its strongest emotion; {number}.", ""]
     return [
-        f"# {facts['pictures']} images from `{facts['source']}`, prepared for emoscene {__version__}",
+        f"# {format_count(facts['pictures'], 'image')} from `{facts['source']}`, prepared for emoscene {__version__}",
         "",
         licence,
         "",
@@ -175,7 +177,7 @@ def _list_captions(data: Dataset, emotions: np.ndarray, facts: Mapping[str, Any]
     """A few images beside their captions, from the whole set, as lines of a Markdown table."""
     places = np.unique(np.linspace(0, len(data) - 1, CAPTIONS).astype(int))
     shown = data.select_columns(["file", "caption"])
-    lines = [f"## {len(places)} images and their captions", ""]
+    lines = [f"## {format_count(len(places), 'image')} and their captions", ""]
     for sentence in facts.get("cautions", ()):
         if "captioner" in sentence:
             lines += [f"Take care: {sentence}.", ""]
@@ -200,15 +202,17 @@ def _list_findings(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- found {facts['found']}, refused {facts['refused']} (`quarantine.jsonl` names each with its reason)",
         f"- unusual and mended: {_count_list(facts['mended'])}",
-        f"- duplicates: {alike['groups']} groups, {alike['pictures']} images beyond the first of each, "
-        f"{alike['pairs across official splits']} pairs across official splits, "
-        f"{alike['groups of several emotions']} groups of several emotions (`duplicates.jsonl`)",
+        f"- duplicates: {format_count(alike['groups'], 'group')}, "
+        f"{format_count(alike['pictures'], 'image')} beyond the first of each, "
+        f"{format_count(alike['pairs across official splits'], 'pair')} across official splits, "
+        f"{format_count(alike['groups of several emotions'], 'group')} of several emotions (`duplicates.jsonl`)",
         "- what is not found among duplicates as a rule: a crop that is not from the middle",
         f"- captions: {_count_list(facts['captions'])}",
     ]
     if facts["contradictory"]:
         lines.append(
-            f"- files that stand under several emotions: {facts['contradictory']} images, of which none is used "
+            f"- files that stand under several emotions: {format_count(facts['contradictory'], 'image')}, of "
+            "which none is used "
             "(`quarantine.jsonl`)"
         )
     if "gaps" in facts:
@@ -216,7 +220,7 @@ def _list_findings(facts: Mapping[str, Any]) -> list[str]:
     if "unused" in facts:
         lines.append(f"- other files among the images, not used: {_count_list(facts['unused'])}")
     for name, count in facts.get("rules", {}).items():
-        lines.append(f"- {name}: {count} images")
+        lines.append(f"- {name}: {format_count(count, 'image')}")
     if "revision" in facts:
         lines.append(f"- revision {facts['revision']}")
     for sentence in facts.get("cautions", ()):

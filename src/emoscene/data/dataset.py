@@ -21,6 +21,9 @@ from emoscene.core.file_reading import TABLE, describe_fault, read_json
 from emoscene.core.images import open_image
 from emoscene.core.paths import resolve_inside
 from emoscene.data.aspect_buckets import crop_square
+from emoscene.data.contradictions import refuse_contradictions
+from emoscene.data.notes import load_notes
+from emoscene.data.planning import QUARANTINE, explain_refused, list_refused
 from emoscene.data.records import FEATURES, unpack_arrays
 from emoscene.encoders.base import to_tensor
 
@@ -74,9 +77,7 @@ class PreparedDataset:
         self.folder = Path(folder)
         manifest = run_dir.read_manifest(self.folder, "prepared", PreparedManifest)
         if manifest["state"] != "done":
-            raise UsageError(
-                f"{folder} is not finished: call `emoscene prepare` again as before, it goes on where it stopped"
-            )
+            raise UsageError(f"{folder} is not finished: {_explain_unfinished(self.folder)}")
         check_parts(self.folder)
         try:
             opened = load_from_disk(str(folder))
@@ -176,6 +177,16 @@ def _check_columns(folder: Path, opened: Any) -> None:
     for column in COLUMNS:
         if column not in found:
             raise EmosceneError(f"{folder} is damaged (it has no column {column!r}): {AGAIN}")
+
+
+def _explain_unfinished(folder: Path) -> str:
+    """What to do about a folder that was begun: the same call would be refused again where it refused the images."""
+    found = sorted((folder / "notes").glob("notes-*.arrow"))
+    if (folder / QUARANTINE).is_file() and found and not any(folder.glob("data-*.arrow")):
+        noted = refuse_contradictions(load_notes(found))
+        if list_refused(noted):
+            return explain_refused(noted)
+    return "call `emoscene prepare` again as before, it goes on where it stopped"
 
 
 def check_parts(folder: Path) -> None:

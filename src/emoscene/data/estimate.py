@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from emoscene.core.errors import EmosceneError
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode_file
@@ -119,7 +120,9 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     on_message: list[str] = []
     report_unused(source, on_message.append)
     yield from on_message
-    yield f"{total} images, of which at most {images} are taken; {len(notes)} were looked at for what follows"
+    looked_at = format_count(len(notes), "was looked at", "were looked at")
+    taken = format_count(images, "is taken", "are taken")
+    yield f"{format_count(total, 'image')}, of which at most {taken}; {looked_at} for what follows"
     if len(sound) < len(notes):
         first = next(note for note in notes if note.reason)
         yield f"refused: {len(notes) - len(sound)} of {len(notes)}, such as {first.origin}: {first.reason}"
@@ -184,4 +187,4 @@ def _format_seconds(seconds: float) -> str:
     for unit, length in (("hours", 3600), ("minutes", 60)):
         if seconds > 1.5 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return format_count(seconds, "second", spec=".0f")

@@ -23,6 +23,7 @@ import pyarrow as pa
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.paths import is_inside
+from emoscene.core.plain_text import format_count
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
 
@@ -83,7 +84,7 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
         return
     if before is None:
         raise UsageError(f"{folder} was prepared by a version that did not note which images it read: {REMEDY}")
-    counts = f" ({before['pictures']} images then, {now['pictures']} now)"
+    counts = f" ({format_count(before['pictures'], 'image')} then, {now['pictures']} now)"
     raise UsageError(
         f"{folder} was prepared from other images, labels or captions than are there now{counts}: {REMEDY}"
     )
@@ -108,7 +109,7 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
     for path in taken:
         if path.exists():
             existing.append(path)
-    if existing and not (kept.is_file() and kept.read_text(encoding="utf8") == stamp):
+    if existing and not (kept.is_file() and kept.read_bytes() == stamp.encode()):
         on_message("sizes or times of the files are not what they were: comparing each with its note")
         changed = next(find_changes(source, notes.load_notes(existing)), None)
         if changed:
@@ -158,8 +159,8 @@ def report_unused(source: Source, on_message: Callable[[str], None]) -> None:
     files = source.unused_files()
     if files:
         counts = ", ".join(f"{ending} {count}" for ending, count in count_unused(source).items())
-        whose = "files are neither images of this source nor their captions, and are not used"
-        on_message(f"{len(files)} {whose} ({counts}), such as {files[0]}")
+        number = format_count(len(files), "file is", "files are")
+        on_message(f"{number} not used: neither image of this source nor caption ({counts}), such as {files[0]}")
 
 
 def stamp_files(paths: Iterable[Path]) -> str:

@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
 from emoscene.data.contradictions import count_contradictions
 from emoscene.data.notes import PANORAMA
 from emoscene.data.records import ROLES
 
+QUARANTINE = "quarantine.jsonl"
+"""The images that are refused, in a prepared folder."""
 KNOWN_SPLITS = {"", "train", "val", "test"}
 NAMES = (*EMOTIONS, "none")
 """What each number of an emotion is called; -1 is the last."""
@@ -93,10 +96,10 @@ class Plan:
             Sentences.
         """
         alike, about = self.duplicates(), count_classes(self.roles, self.emotion)
-        yield (
-            f"duplicates: {alike['groups']} groups, {alike['pairs across official splits']} pairs across splits, "
-            f"{alike['groups of several emotions']} groups of several emotions"
-        )
+        apart = format_count(alike["pairs across official splits"], "pair")
+        several = format_count(alike["groups of several emotions"], "group")
+        groups = format_count(alike["groups"], "group")
+        yield f"duplicates: {groups}, {apart} across splits, {several} of several emotions"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
         if self.unknown_splits:
             yield (
@@ -106,7 +109,8 @@ class Plan:
         panoramas = self.facts()["mended"].get(PANORAMA, 0)
         if panoramas:
             yield (
-                f"{panoramas} images are panoramas, and the cut to their middle takes more than half of each: "
+                f"{format_count(panoramas, 'image is a panorama', 'images are panoramas')}, and the cut to the middle "
+                "takes more than half of each: "
                 "buckets=true keeps up to 2:1, or cut them yourself"
             )
         weights = _read_weights(self.notes)[self.numbers]
@@ -188,16 +192,11 @@ def make_plan(
     """
     good = pc.equal(notes["reason"], "").to_numpy()
     bad = len(notes) - int(good.sum())
+    if bad == len(notes):
+        raise UsageError(explain_refused(notes))
     if bad > spoilt * len(notes):
-        first = list_refused(notes)[0]
-        raise EmosceneError(
-            f"{bad} of {len(notes)} images are refused, such as {first['file']} ({first['reason']}): mend them and "
-            f"prepare into another folder, or allow more with spoilt={min(1.0, bad / len(notes) + 0.01):.2f} "
-            "(quarantine.jsonl names them all)"
-        )
+        raise EmosceneError(explain_refused(notes))
     sound = np.flatnonzero(good)
-    if not len(sound):
-        raise UsageError("not one image is sound: quarantine.jsonl says why")
     ids = notes["id"].take(pa.array(sound)).to_pylist()
     key = np.array([_hash_text(id.encode()) for id in ids], np.uint64)
     digests = notes["digest"].take(pa.array(sound)).to_pylist()
@@ -235,6 +234,26 @@ def count_classes(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> 
         "emotions": {name: of_emotion[place] for place, name in enumerate(EMOTIONS)},
         "without emotion": of_emotion[-1],
     }
+
+
+def explain_refused(notes: pa.Table) -> str:
+    """Say that too many images are refused, and what can be done.
+
+    Args:
+        notes: The notes of all images, of which some are refused.
+
+    Returns:
+        A sentence.
+    """
+    refused, total = list_refused(notes), len(notes)
+    such = f"such as {refused[0]['file']} ({refused[0]['reason']}): mend them and prepare into another folder"
+    named = f"({QUARANTINE} names them all)"
+    if len(refused) == total:
+        return f"not one of {format_count(total, 'image')} is sound, {such} {named}"
+    share = min(1.0, len(refused) / total + 0.01)
+    verb = "is" if len(refused) == 1 else "are"
+    counts = f"{len(refused)} of {format_count(total, 'image')}"
+    return f"{counts} {verb} refused, {such}, or allow more with spoilt={share:.2f} {named}"
 
 
 def list_gaps(roles: Sequence[str], weights: np.ndarray, expected: Sequence[str]) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
@@ -30,6 +31,7 @@ from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, 
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
 from emoscene.core.image_origin import is_of_rendered_world
+from emoscene.core.plain_text import format_count
 from emoscene.core.processes import BY_RAY, check_single
 from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.aspect_buckets import bucket_sizes
@@ -41,15 +43,16 @@ from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
 from emoscene.data.listing import check_files, check_form, check_listing, check_outside, digest_listing, report_unused
+from emoscene.data.networks import check_filter, choose_auxiliary_models, load_networks
 from emoscene.data.notes import ImageNote
-from emoscene.data.planning import Plan, list_refused, make_plan
-from emoscene.data.sources.base import Source
+from emoscene.data.planning import QUARANTINE, Plan, list_refused, make_plan
+from emoscene.data.sources.base import SIDE_UNKNOWN, Source
 from emoscene.diffusion import hub
-from emoscene.diffusion.base_spec import check_base
+from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.device import NO_ROOM, explain_base, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.encoders.base import load_encoder, locate_model
+from emoscene.encoders.base import check_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
 
 SHARD = 1024  # images
@@ -121,33 +124,36 @@ def prepare(
     """
     check_single("prepare", BY_RAY)
     check_address(ray)
-    load = partial(_load_job, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
     if ray is None or dry_run:
-        job = load(device, dtype)
+        where = _choose_place(device, dtype)
     else:
-        job = load("cpu", None)  # GPUs are the workers'
-    job = replace(job, callbacks=Callbacks(on_message=on_message, on_progress=on_progress or ignore_event))
+        where = _choose_place("cpu", None)  # GPUs are the workers'
+    open_call = partial(_open_call, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
+    asked = open_call()
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion}
-    call |= {"base": base, **job.describe_call()}
+    call |= {"base": base, **asked.describe()}
     if dtype not in {None, "float32"}:
         call["dtype"] = dtype
     if dry_run:
-        taken = estimate.limit_plan(len(job.images), limit, per_emotion)
-        for line in estimate.report_lines(job.images, job.networks, taken):
+        networks = _load_job(asked, *where).networks
+        taken = estimate.limit_plan(len(asked.images), limit, per_emotion)
+        for line in estimate.report_lines(asked.images, networks, taken):
             on_message(line)
         return Path(out)
     with silence_pillow(), estimate.check_writable(Path(out)):
-        check_outside(job.folder, job.images)
-        check_listing(job.folder, call)
-        with open_cluster(ray, partial(load, device, dtype), device) as cluster:
+        check_outside(asked.folder, asked.images)
+        check_listing(asked.folder, call)
+        run_dir.RunDir.find(out, "prepared", call)  # refuses another call's folder before the base is loaded
+        job = replace(_load_job(asked, *where), callbacks=Callbacks(on_message, on_progress or ignore_event))
+        with open_cluster(ray, partial(_load_worker, open_call, device, dtype), device) as cluster:
             begun = run_dir.RunDir.open(out, "prepared", call)
             with begun.hold():
-                check_files(begun.path, job.images, job.notes, on_message)
-                report_unused(job.images, on_message)
+                check_files(begun.path, asked.images, job.notes, on_message)
+                report_unused(asked.images, on_message)
                 if begun.is_done:
                     check_parts(begun.path)
                 else:
-                    check_form(job.folder, job.notes)
+                    check_form(asked.folder, job.notes)
                 if not begun.is_done and cluster is None:
                     on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
                 if not begun.is_done:
@@ -155,76 +161,15 @@ def prepare(
     return begun.path
 
 
-def _load_job(
-    shard: int,
-    source: str,
-    folder: Path,
-    root: str | Path | None,
-    limit: int | None,
-    per_emotion: int | None,
-    split: str | None,
-    base: str,
-    settings: Mapping[str, Any],
-    device: str | None,
-    dtype: str | None,
-) -> PrepareJob:
-    """All that a process needs to make shards, from the words of the call."""
-    cls: type[Source] = registry.load_plugin("sources", source)
-    config, own = configs.split_settings(settings, Config(), cls.Config())
-    split = _choose_split(source, cls, limit, per_emotion, split)
-    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
-        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
-    check_base(base)
+def _choose_place(device: str | None, dtype: str | None) -> tuple[torch.device, torch.dtype]:
+    """Where and in what precision the networks compute."""
     place = choose_device(device)
-    precision = choose_dtype(dtype or "float32", place)
-    with explain_full_memory(NO_ROOM.format(base=base)):
-        backbone = DiffusionModel.load(base, place, precision)
-    emotion_clip, captioner = auxiliary_models(backbone, config.emotion_clip, config.captioner)
-    images = _open_source(source, cls, root, own, config, backbone, limit)
-    choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
-    if cls.deals:
-        choice["limit"] = None
-    networks = _networks(config, backbone, emotion_clip, captioner)
-    return PrepareJob(shard, folder, images, networks, config, choice, source, emotion_clip, captioner)
-
-
-def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
-    """The split. Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
-    for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
-        if number is not None and number < 1:
-            raise UsageError(f"{word} {number} leaves no image: give 1 or more")
-    if not cls.deals:
-        splits.parse_shares(split or splits.DEFAULT)
-        return split or splits.DEFAULT
-    if split not in {None, "roles"} or per_emotion:
-        raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
-    return "roles"
-
-
-def _open_source(
-    name: str,
-    cls: type[Source],
-    root: str | Path | None,
-    own: Any,
-    config: Config,
-    backbone: DiffusionModel,
-    limit: int | None,
-) -> Source:
-    """The source, with the sizes that its images are cut to. Raises UsageError where it has no images."""
-    folder = None
-    if root is not None:
-        folder = Path(root)
-    source = cls(folder, own, backbone.default_size, limit)
-    if not len(source):
-        raise UsageError(f"{name} has no image at {root}: is it the right folder?")
-    if config.buckets:
-        source.sizes = bucket_sizes(backbone.default_size, backbone.size_multiple)
-    return source
+    return place, choose_dtype(dtype or "float32", place)
 
 
 @dataclass(frozen=True)
-class PrepareJob:
-    """One call of the verb under way, in the process that was called or in a worker.
+class PrepareCall:
+    """What a call asks for: its words are checked and its source is listed, and no weights are loaded.
 
     shard: images in a shard; emotion_clip, captioner: their places, empty for none.
     """
@@ -232,13 +177,12 @@ class PrepareJob:
     shard: int
     folder: Path
     images: Source
-    networks: Networks
     config: Config
     choice: Mapping[str, Any]
     source: str
+    base: str
     emotion_clip: str
     captioner: str
-    callbacks: Callbacks = field(default_factory=Callbacks)
 
     @cached_property
     def mark(self) -> dict[str, str]:
@@ -247,7 +191,7 @@ class PrepareJob:
             return {}
         return {"emotion_clip": run_dir.fingerprint_folder(locate_model(self.emotion_clip))}
 
-    def describe_call(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Describe what was asked for, which a continued folder is held against.
 
         Returns:
@@ -264,18 +208,102 @@ class PrepareJob:
             call["captioner_asked"] = True
         return {**call, **self.images.facts(), **digest_listing(self.images)}
 
+
+def _open_call(
+    shard: int,
+    source: str,
+    folder: Path,
+    root: str | Path | None,
+    limit: int | None,
+    per_emotion: int | None,
+    split: str | None,
+    base: str,
+    settings: Mapping[str, Any],
+) -> PrepareCall:
+    """Check the words of a call, then list its source: all that can be refused before the base is loaded."""
+    cls: type[Source] = registry.load_plugin("sources", source)
+    config, own = configs.split_settings(settings, Config(), cls.Config())
+    split = _choose_split(source, cls, limit, per_emotion, split)
+    if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
+        raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
+    run_dir.check_out(folder, "prepared")
+    check_base(base)
+    emotion_clip, captioner = choose_auxiliary_models(find_spec(base), config.emotion_clip, config.captioner)
+    check_encoder("emotion_clip", emotion_clip)
+    check_encoder("captioner", captioner)
+    check_filter(config.misfits, config.clip, emotion_clip)
+    images = _open_source(source, cls, root, own, limit)
+    choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
+    if cls.deals:
+        choice["limit"] = None
+    there = images.official_splits()
+    if there is not None and not cls.deals:
+        splits.split_shares(split, there)
+    return PrepareCall(shard, folder, images, config, choice, source, base, emotion_clip, captioner)
+
+
+def _load_worker(open_call: Callable[[], PrepareCall], device: str | None, dtype: str | None) -> PrepareJob:
+    """All that a worker of a cluster needs to make shards."""
+    where = _choose_place(device, dtype)
+    return _load_job(open_call(), *where)
+
+
+def _load_job(asked: PrepareCall, device: torch.device, dtype: torch.dtype) -> PrepareJob:
+    """Load the networks of a call; its images are then cut to the sizes of the base."""
+    with explain_full_memory(NO_ROOM.format(base=asked.base)):
+        backbone = DiffusionModel.load(asked.base, device, dtype)
+    side = backbone.default_size
+    asked.images.side, asked.images.sizes = side, ((side, side),)
+    if asked.config.buckets:
+        asked.images.sizes = bucket_sizes(side, backbone.size_multiple)
+    return PrepareJob(asked, _load_networks(asked, backbone))
+
+
+def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion: int | None, split: str | None) -> str:
+    """The split. Raises UsageError for a choice of images that leaves none, or that the source does not offer."""
+    for word, number in (("--limit", limit), ("--per-emotion", per_emotion)):
+        if number is not None and number < 1:
+            raise UsageError(f"{word} {number} leaves no image: give 1 or more")
+    if not cls.deals:
+        splits.parse_shares(split or splits.DEFAULT)
+        return split or splits.DEFAULT
+    if split not in {None, "roles"} or per_emotion:
+        raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
+    return "roles"
+
+
+def _open_source(name: str, cls: type[Source], root: str | Path | None, own: Any, limit: int | None) -> Source:
+    """The source, listed. Raises UsageError where it has no images."""
+    folder = None
+    if root is not None:
+        folder = Path(root)
+    source = cls(folder, own, SIDE_UNKNOWN, limit)
+    if not len(source):
+        raise UsageError(f"{name} has no image at {root}: is it the right folder?")
+    return source
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """One call of the verb under way, in the process that was called or in a worker."""
+
+    asked: PrepareCall
+    networks: Networks
+    callbacks: Callbacks = field(default_factory=Callbacks)
+
     @property
     def notes(self) -> list[Path]:
         """The files of the first pass."""
         paths = []
-        for name in encoding.shard_names(len(self.images), self.shard):
-            paths.append(self.folder / "notes" / name.replace("data", "notes"))
+        for name in encoding.shard_names(len(self.asked.images), self.asked.shard):
+            paths.append(self.asked.folder / "notes" / name.replace("data", "notes"))
         return paths
 
     @property
     def parts(self) -> list[Path]:
         """The files of the second pass."""
-        return [self.folder / name for name in encoding.shard_names(len(self.plan), self.shard)]
+        names = encoding.shard_names(len(self.plan), self.asked.shard)
+        return [self.asked.folder / name for name in names]
 
     @cached_property
     def all_notes(self) -> pa.Table:
@@ -285,26 +313,29 @@ class PrepareJob:
     @cached_property
     def plan(self) -> Plan:
         """What is made of the notes; the images are held against them from then on."""
-        self.images.noted = self.all_notes
-        return make_plan(self.all_notes, **self.choice, alike=self.config.alike, spoilt=self.config.spoilt)
+        asked = self.asked
+        asked.images.noted = self.all_notes
+        return make_plan(self.all_notes, **asked.choice, alike=asked.config.alike, spoilt=asked.config.spoilt)
 
-    def complete(self, parts: Sequence[Path], make: Make, total: int, what: str, cluster: Cluster | None) -> None:
+    def complete(
+        self, parts: Sequence[Path], make: Make, total: int, what: str | None, cluster: Cluster | None
+    ) -> None:
         """Make the shards of a pass that are not there, and say how far it is.
 
         Args:
             parts: The files.
             make: `survey_shards` or `encode_shards`.
             total: The number of images.
-            what: What is said of them; nothing is if it is empty.
+            what: What is said of them after their number; nothing is said for None.
             cluster: The workers, if others than this process.
         """
         there = _count_existing(parts)
         for done, _ in enumerate(complete_parts(parts, make, self, cluster), there + 1):
-            images = min(total, self.shard * done)
+            images = min(total, self.asked.shard * done)
             if cluster is not None:  # this process counts image by image
                 self.callbacks.on_progress(images, total)
-            if what:
-                self.callbacks.on_message(f"{images} of {total} {what}")
+            if what is not None:
+                self.callbacks.on_message(f"{images} of {format_count(total, 'image')}{what}")
 
     def count_progress(self, parts: Sequence[Path], total: int) -> Callable[[int], None]:
         """Make a function that counts images and reports progress.
@@ -316,7 +347,7 @@ class PrepareJob:
         Returns:
             A function that takes the number of further images done.
         """
-        done = self.shard * _count_existing(parts)
+        done = self.asked.shard * _count_existing(parts)
 
         def count(more: int) -> None:
             nonlocal done
@@ -327,18 +358,17 @@ class PrepareJob:
 
 
 def _run_job(job: PrepareJob, begun: run_dir.RunDir, cluster: Cluster | None) -> None:
-    total, found = len(job.images), job.notes
+    asked, found = job.asked, job.notes
+    total = len(asked.images)
     if not all(path.exists() for path in found):
-        job.callbacks.on_message(f"{job.source}: checking {total} images")
+        job.callbacks.on_message(f"{asked.source}: checking {format_count(total, 'image')}")
     found[0].parent.mkdir(exist_ok=True)
-    checked = "images checked"
-    if job.images.deals:
-        checked = ""
-    job.complete(found, survey_shards, total, checked, cluster)
+    job.complete(found, survey_shards, total, None if asked.images.deals else " checked", cluster)
     _report_plan(job)
-    estimate.check_disk_space(job.folder, len(job.plan), job.networks.backbone.default_size, job.config.kind)
-    job.complete(job.parts, encode_shards, len(job.plan), "images", cluster)
-    finish_dataset(begun, job.plan, job.parts, job.networks, job.images, {"source": job.source, **job.mark})
+    estimate.check_disk_space(asked.folder, len(job.plan), job.networks.backbone.default_size, asked.config.kind)
+    job.complete(job.parts, encode_shards, len(job.plan), "", cluster)
+    about = {"source": asked.source, **asked.mark}
+    finish_dataset(begun, job.plan, job.parts, job.networks, asked.images, about)
 
 
 def _count_existing(parts: Sequence[Path]) -> int:
@@ -356,16 +386,17 @@ def survey_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterat
     Yields:
         The number of each shard that is written.
     """
-    paths, total = job.notes, len(job.images)
+    images = job.asked.images
+    paths, total = job.notes, len(images)
     count = job.count_progress(paths, total)
 
     def count_notes(run: range) -> Iterator[ImageNote]:
-        for note in job.images.survey(run):
+        for note in images.survey(run):
             yield note
             count(1)
 
     for shard in shards:
-        run = range(shard * job.shard, min((shard + 1) * job.shard, total))
+        run = range(shard * job.asked.shard, min((shard + 1) * job.asked.shard, total))
         run_dir.write_atomic(paths[shard], lambda path, run=run: notes.save_notes(count_notes(run), path))  # type: ignore[misc]
         yield shard
 
@@ -381,26 +412,28 @@ def encode_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterat
     Yields:
         The number of each shard that is written.
     """
+    asked = job.asked
     count = job.count_progress(job.parts, len(job.plan))
-    yield from encoding.encode_shards(job.folder, job.images, job.plan, job.shard, shards, job.networks, count)
+    yield from encoding.encode_shards(asked.folder, asked.images, job.plan, asked.shard, shards, job.networks, count)
 
 
 def _report_plan(job: PrepareJob) -> None:
     """Make the plan; say what was refused and what is alike, also where that is too much."""
     bad, said = list_refused(job.all_notes), job.callbacks.on_message
-    quarantine = job.folder / "quarantine.jsonl"
+    quarantine = job.asked.folder / QUARANTINE
     run_dir.write_atomic(quarantine, run_dir.to_jsonl(bad))
     report_contradictions(job.all_notes, said)
     chosen = job.plan
     if bad:
-        said(f"{len(bad)} images are refused: {quarantine} says which and why")
+        said(f"{format_count(len(bad), 'image is', 'images are')} refused: {quarantine} says which and why")
     for line in [
         *chosen.report_lines(),
         *list_cautions(job.networks, chosen.find_rendered(), chosen.list_caption_sources()),
     ]:
         said(line)
-    sizes = ", ".join(f"{wide}x{high}" for wide, high in job.images.sizes)
-    said(f"{len(chosen)} images of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
+    sizes = ", ".join(f"{wide}x{high}" for wide, high in job.asked.images.sizes)
+    taken = format_count(len(chosen), "image")
+    said(f"{taken} of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
 
 
 def _identity_config(config: Any) -> dict[str, Any]:
@@ -411,64 +444,17 @@ def _identity_config(config: Any) -> dict[str, Any]:
     return identity
 
 
-def _networks(config: Config, backbone: DiffusionModel, emotion_clip: str, captioner: str) -> Networks:
+def _load_networks(asked: PrepareCall, backbone: DiffusionModel) -> Networks:
     """All that reads an image, which of it is the miniature's, and whether its captioner is spared other images."""
-    places = {"emotion_clip": emotion_clip, "captioner": captioner}
+    config, places = asked.config, {"emotion_clip": asked.emotion_clip, "captioner": asked.captioner}
+    fitting = None
     if config.misfits:
-        places["clip"] = config.clip or emotion_clip
+        places["clip"] = config.clip or asked.emotion_clip
+        fitting = CaptionFilter(load_text_clip(places["clip"], backbone.device), config.misfits)
     return replace(
-        load_networks(backbone, emotion_clip, captioner, config.kind),
+        load_networks(backbone, asked.emotion_clip, asked.captioner, config.kind),
         flips=config.flips,
-        fitting=_make_caption_filter(config, emotion_clip, backbone),
+        fitting=fitting,
         miniature=tuple(name for name, place in places.items() if is_of_rendered_world(place)),
-        spares=is_of_rendered_world(captioner) and not config.captioner,
+        spares=is_of_rendered_world(asked.captioner) and not config.captioner,
     )
-
-
-def _make_caption_filter(config: Config, emotion_clip: str, backbone: DiffusionModel) -> CaptionFilter | None:
-    """What tells how captions fit, where some are to be dropped. Raises UsageError where there is no CLIP."""
-    if not config.misfits:
-        return None
-    if not (config.clip or emotion_clip):
-        raise UsageError("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    return CaptionFilter(load_text_clip(config.clip or emotion_clip, backbone.device), config.misfits)
-
-
-def auxiliary_models(backbone: DiffusionModel, emotion_clip: str, captioner: str) -> tuple[str, str]:
-    """Find the EmotionCLIP and the captioner to use.
-
-    Args:
-        backbone: The base.
-        emotion_clip: A folder; the base's own if empty.
-        captioner: A folder or hub id; the base's own if empty or `base`, none if `none`.
-
-    Returns:
-        The places of both; empty where there is none.
-    """
-    own = backbone.auxiliary_model("captioner")
-    places = {"": own, "base": own, "none": ""}
-    return emotion_clip or backbone.auxiliary_model("emotion_clip"), places.get(captioner, captioner)
-
-
-def load_networks(backbone: DiffusionModel, emotion_clip: str, captioner: str, kind: str = "png") -> Networks:
-    """Load the models that read images.
-
-    Args:
-        backbone: The base.
-        emotion_clip: The place of the EmotionCLIP; empty for none.
-        captioner: The place of the captioner; empty for none.
-        kind: The format of the files kept: `png`, `jpeg` or `webp`.
-
-    Returns:
-        The models.
-
-    Raises:
-        UsageError: A place holds something else.
-    """
-    reader = None
-    if emotion_clip:
-        reader = load_encoder("emotion_clip", emotion_clip, backbone.device)
-    writer = None
-    if captioner:
-        writer = load_encoder("captioner", captioner, backbone.device)
-    return Networks(backbone, reader, writer, kind)

@@ -15,12 +15,16 @@ from typing import Any, NamedTuple
 
 from typing_extensions import TypedDict
 
-from emoscene.core.errors import EmosceneError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import TABLE, describe_fault, find_fault, open_file, parse_json, read_json
 
 INDEX = "model_index.json"
 LARGEST_HEADER = 100_000_000
 """Bytes; safetensors itself reads no longer one."""
+ZIP, PICKLE, LAST_PROTOCOL = b"PK\x03\x04", b"\x80", b"\x05"
+"""How the files of `torch.save` begin: as an archive, or as a pickle of a protocol up to the last."""
+POINTER = b"version h"
+"""How a clone of a repository begins a large file that it lacks."""
 UNET, TEXT, AUTOENCODER = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
 FIRST = {
     "UNet": f"{UNET}input_blocks.0.0.weight",
@@ -72,8 +76,10 @@ def read_header(file: Path, part: Path | None = None) -> Header:
         The tensors by name, and the metadata.
 
     Raises:
+        UsageError: for a pickle, whatever its name.
         EmosceneError: where the file is not there, or has no whole header.
     """
+    refuse_pickle(file)
     try:
         table = _parse_header(file)
     except (ValueError, OSError) as error:
@@ -94,7 +100,11 @@ def read_header(file: Path, part: Path | None = None) -> Header:
 def _parse_header(file: Path) -> dict[str, Any]:
     """The table at the beginning of a file. Raises ValueError or OSError where there is none."""
     with open_file(file) as stream:
-        size = int.from_bytes(stream.read(8), "little")
+        begin = stream.read(9)
+        if begin == POINTER:
+            raise ValueError("it is a pointer of Git LFS: run `git lfs pull` where it was cloned")
+        stream.seek(8)
+        size = int.from_bytes(begin[:8], "little")
         if size > LARGEST_HEADER:
             raise ValueError("it does not begin as a safetensors file does")
         table: dict[str, Any] = parse_json(stream.read(size))
@@ -119,12 +129,33 @@ def is_safetensors(file: Path) -> bool:
     Raises:
         EmosceneError: The file cannot be read.
     """
+    begin = _read_beginning(file)
+    return len(begin) == 9 and begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER
+
+
+def refuse_pickle(file: Path) -> None:
+    """Check by its first bytes that a file is not a pickle, such as `torch.save` writes; its name tells nothing.
+
+    Args:
+        file: The file; one that is not there is no pickle.
+
+    Raises:
+        UsageError: It is one.
+        EmosceneError: The file cannot be read.
+    """
+    if not file.exists():
+        return
+    begin = _read_beginning(file)
+    if begin.startswith(ZIP) or (begin[:1] == PICKLE and begin[1:2] <= LAST_PROTOCOL and not is_safetensors(file)):
+        raise UsageError(f"{file} is a pickle, which can run what it likes: save it as safetensors first")
+
+
+def _read_beginning(file: Path) -> bytes:
     try:
         with open_file(file) as stream:
-            begin = stream.read(9)
+            return stream.read(9)
     except OSError as error:
         raise EmosceneError(f"{file} cannot be read ({error.strerror or error}): give another file") from error
-    return len(begin) == 9 and begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER
 
 
 def text_settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import check_value
+from emoscene.core.plain_text import format_count
 from emoscene.diffusion.architecture import (
     AUTOENCODER,
     FIRST,
@@ -32,6 +33,7 @@ from emoscene.diffusion.architecture import (
     is_safetensors,
     read_config,
     read_header,
+    refuse_pickle,
     text_settings,
 )
 from emoscene.diffusion.weight_files import find_files
@@ -92,7 +94,7 @@ def describe_absence(place: str) -> str:
     if not folder.is_dir():
         return f"{said}, for there is no such folder or file: check the path (the offline base is 'mini')"
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    single = [file for file in files if file.suffix == ".safetensors"]
+    single = [file for file in files if _has_weights(file)]
     if single:
         return f"{said}: model_index.json is missing; if it is one file, give --base {single[0]}"
     pickled = [file for file in files if file.suffix in PICKLES]
@@ -103,6 +105,11 @@ def describe_absence(place: str) -> str:
     if inner:
         more = f"; there is one in {inner[0].parent}"
     return f"{said}: model_index.json is missing{more}; the offline base is 'mini'"
+
+
+def _has_weights(file: Path) -> bool:
+    """Whether a file is called safetensors, or is one that is called a pickle."""
+    return file.suffix == ".safetensors" or (file.suffix in PICKLES and is_safetensors(file))
 
 
 def check_configs(folder: Path) -> None:
@@ -219,7 +226,8 @@ def _check_text_encoder(folder: Path) -> int:
         raise EmosceneError(f"{folder / 'config.json'} says no hidden_size in numbers: fetch or install it again")
     if positions < POSITIONS:
         raise UsageError(
-            f"the text encoder in {folder} reads {positions} tokens, and a base reads {POSITIONS}: give another --base"
+            f"the text encoder in {folder} reads {format_count(positions, 'token')}, and "
+            f"a base reads {POSITIONS}: give another --base"
         )
     return width
 
@@ -257,7 +265,7 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
     whole = folder / f"{stem}.safetensors"
     others = sorted(file for file in folder.iterdir() if file.is_file())
     for file in others:
-        if file.suffix == ".safetensors":
+        if _has_weights(file):
             raise UsageError(
                 f"{folder} has {file.name} and no {whole.name}: rename it, if it holds the {folder.name}'s weights"
             )
@@ -298,8 +306,9 @@ def check_file(file: Path) -> None:
         UsageError: for a pickle, and for another architecture, which is named where it is known.
         EmosceneError: for a damaged file.
     """
+    refuse_pickle(file)
     if file.suffix != ".safetensors" and not is_safetensors(file):
-        raise UsageError(f"{file} is no safetensors, and a pickle can run what it likes: save it as safetensors first")
+        raise UsageError(f"{file} is no safetensors file: give one, or a folder that diffusers wrote")
     header = read_header(file)
     lacking = []
     for part, name in FIRST.items():

@@ -22,6 +22,7 @@ from accelerate import cpu_offload_with_hook
 from torch import nn
 
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.diffusion.device_choice import (
     choose_device,
     choose_dtype,
@@ -249,7 +250,7 @@ class OutOfMemoryFallback:
         empty_cache(self.base.device)
         if count > 1:
             self.most = count // 2
-            self.on_message(f"memory ran out over {count} images at once: going on with {self.most}")
+            self.on_message(f"memory ran out over {format_count(count, 'image')} at once: going on with {self.most}")
         elif self.ways:
             self.on_message(f"memory ran out over a single image: {self.ways.pop(0)()}")
         else:

@@ -34,6 +34,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import TABLE, check_value, open_file, parse_json
 from emoscene.core.taxonomy import LARGEST
+from emoscene.diffusion.architecture import is_safetensors, read_header, refuse_pickle
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import DiffusionModel
 
@@ -131,12 +132,14 @@ def parse_lora(text: str | Path) -> Lora:
     path = Path(file)
     if not path.is_file():
         raise UsageError(f"{text} is not there: give a LoRA's file, as in style.safetensors:0.8")
-    if path.suffix != ".safetensors":
-        raise UsageError(f"{path} is not a .safetensors file, and others can hold anybody's code: convert it first")
+    refuse_pickle(path)
+    if path.suffix != ".safetensors" and not is_safetensors(path):
+        raise UsageError(f"{path} is no safetensors file: give one, as in style.safetensors:0.8")
     if path.stat().st_size > MEGABYTES * 2**20:
         raise UsageError(
             f"{path} is larger than {MEGABYTES} MB: that is a whole model and no LoRA (--base takes those)"
         )
+    read_header(path)
     try:
         scale = float(number)
     except ValueError:

@@ -30,6 +30,7 @@ from emoscene.core import config as configs
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import check_files_of, check_value, describe_fault, parse_json, read_json
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
 from emoscene.diffusion.device import explain_full_memory
@@ -96,7 +97,8 @@ class Encoder(Learner):
             some = list(islice(source, batch))
             if not some:
                 break
-            with explain_full_memory(f"memory does not suffice to read {len(some)} images at once: give --device cpu"):
+            count = format_count(len(some), "image")
+            with explain_full_memory(f"memory does not suffice to read {count} at once: give --device cpu"):
                 likely, seen = self.encode(to_tensor(some).to(device))
             probabilities.append(likely.float().cpu().numpy())
             features.append(seen.float().cpu().numpy())
@@ -167,10 +169,46 @@ def load_encoder(kind: str, place: str | Path, device: torch.device | str = "cpu
     if (folder / learners.CARD).is_file():
         encoder = learners.load_learner("encoders", folder, None)
         if not isinstance(encoder, cls):
-            raise UsageError(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
+            raise _other_kind(kind, place)
     else:
         encoder = cls.from_scratch(configs.replace_fields(cls.Config(), {cls.borrows: str(folder), **settings}), None)
     return encoder.requires_grad_(False).eval().to(device)
+
+
+def check_place(place: str | Path) -> None:
+    """Check, before anything is loaded, that a model can be at a place.
+
+    Args:
+        place: A folder or a hub id.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if not Path(place).exists() and not hub.ID.fullmatch(str(place)):
+        raise UsageError(f"no model in {place}, for there is no such folder: check the path")
+
+
+def check_encoder(kind: str, place: str | Path) -> None:
+    """Check a place for `load_encoder`, by its card alone.
+
+    Args:
+        kind: The name of the encoder.
+        place: A folder or a hub id; nothing is checked for an empty one.
+
+    Raises:
+        UsageError: There is no such folder, or it holds an encoder of another kind.
+        EmosceneError: Its card is damaged.
+    """
+    if not place:
+        return
+    check_place(place)
+    if (Path(place) / CARD).is_file() and learners.read_card(Path(place))["learner"] != kind:
+        raise _other_kind(kind, place)
+
+
+def _other_kind(kind: str, place: str | Path) -> UsageError:
+    cls = registry.load_plugin("encoders", kind)
+    return UsageError(f"{place} is no {cls.__name__}: emoscene train {kind} makes one")
 
 
 def locate_model(place: str | Path) -> Path:

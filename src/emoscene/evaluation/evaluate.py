@@ -43,9 +43,10 @@ from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.core.setting_names import unknown_setting
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion import hub, loras
+from emoscene.diffusion import loras
 from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
+from emoscene.evaluation.checks import check_evaluation
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
     Prompt,
@@ -61,10 +62,8 @@ from emoscene.evaluation.generate import (
 from emoscene.evaluation.intervals import Array, explain_missing
 from emoscene.evaluation.judges import (
     Judges,
-    check_judges,
     digest_label_maps,
     name_miniature,
-    split_label_map,
 )
 from emoscene.evaluation.predictions import (
     Sample,
@@ -75,6 +74,7 @@ from emoscene.evaluation.predictions import (
     verdict_rows,
 )
 from emoscene.evaluation.run_facts import describe_run
+from emoscene.evaluation.score_files import SCORES, read_scores
 from emoscene.evaluation.treatments import TREATED, measure_robustness
 from emoscene.learning.precision import peak_memory
 from emoscene.pipeline import image_folder
@@ -94,7 +94,7 @@ def evaluate(
     base: str = "mini",
     lora: str | Path | Sequence[str | Path] | None = None,
     emotion_scale: float = 1.0,
-    prompts: str | Path | Sequence[Prompt] | None = None,
+    prompts: str | Path | Sequence[Prompt | str] | None = None,
     seeds: str | Iterable[int] = "0:4",
     judge: str | Path | Sequence[str | Path] | None = None,
     data: str | Path | None = None,
@@ -161,7 +161,7 @@ def evaluate(
     call |= generation
     call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
     call |= _drop_unset(streamed=not keep_images)
-    _check_places(call)
+    check_evaluation(call, out, batch, {"emotion_scale": emotion_scale, **generation})
     where = str(choose_device(device))
     samples, lost = find_samples(Path(images)) if images else ([], {})
     pipe, planned = None, []
@@ -230,17 +230,6 @@ def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -
         else:
             raise unknown_setting("argument", key, known)
     return generation, late
-
-
-def _check_places(call: Mapping[str, Any]) -> None:
-    """Look at the folders and judges of a call before anything is loaded. Raises UsageError where one is not there."""
-    if call["data"]:
-        run_dir.read_manifest(call["data"], "prepared")
-    models = [split_label_map(place)[0] for place in call["judge"]]
-    for place in (*models, call.get("clip")):
-        if place and not Path(place).exists() and not hub.ID.fullmatch(str(place)):
-            raise UsageError(f"no model in {place}, for there is no such folder: check the path")
-    check_judges(call["base"], call["judge"])
 
 
 def _make_images(
@@ -322,7 +311,7 @@ def _write_scores(
     }
     table["missing"] = {**lost, **table["missing"]}
     table["faults"] = [*lost, *table["faults"]]
-    run_dir.write_atomic(scores.path / "scores.json", json.dumps(table, indent=1).encode())
+    run_dir.write_atomic(scores.path / SCORES, json.dumps(table, indent=1).encode())
     scores.finish(pictures=len(samples))
 
 
@@ -383,13 +372,13 @@ def _make_predictor(judges: Judges, pipe: EmotionPipeline, robust: bool) -> tupl
 
 def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
     """The folder of scores, finished. Tell what could not be measured; refuse the folder where something is wrong."""
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf8"))
-    missing = scores["missing"]
+    scores = read_scores(folder)
+    missing: dict[str, str] = scores.get("missing", {})
     if scores.get("faults", missing):  # scores of an earlier version do not tell them apart
         text = "; ".join(missing.values())
         rest = ""
         if len(text) > LONGEST:
-            rest = f" (whole in {folder / 'scores.json'})"
+            rest = f" (whole in {folder / SCORES})"
         raise EmosceneError(f"{folder} holds all scores but {len(missing)}: {shorten_text(text, LONGEST)}{rest}")
     for sentence in missing.values():
         on_message(sentence)

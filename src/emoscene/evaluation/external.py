@@ -27,6 +27,7 @@ from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
 from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
+from emoscene.core.plain_text import format_count
 from emoscene.core.request import read_number
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.evaluation.predictions import Sample
@@ -374,10 +375,12 @@ def missing_sentences(lost: Mapping[Path, str], gone: Sequence[str], count: int)
     sentences = {}
     if lost:
         names = [f"{file} ({reason})" for file, reason in lost.items()]
-        sentences["images"] = f"{len(lost)} of {count} images cannot be read and were left out: {', '.join(names)}"
+        of_all = f"{len(lost)} of {format_count(count, 'image')}"
+        verb = "was" if len(lost) == 1 else "were"
+        sentences["images"] = f"{of_all} cannot be read and {verb} left out: {', '.join(names)}"
     if gone:
         sentences["originals"] = (
-            f"the images that {len(gone)} edits were made from are gone, or no longer the same, or lie outside of "
-            f"the folder without their sha256: bring back {gone[0]}"
+            f"the images that {format_count(len(gone), 'edit was', 'edits were')} made from are gone, or no longer the "
+            f"same, or lie outside of the folder without their sha256: bring back {gone[0]}"
         )
     return sentences

@@ -26,6 +26,7 @@ from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import FileRefused, find_fault, read_utf8
 from emoscene.core.params import GenerationParams
+from emoscene.core.plain_text import format_count
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.diffusion.base_spec import find_spec
@@ -75,12 +76,12 @@ def default_prompts(base: str) -> str:
     return EVERYDAY
 
 
-def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
+def load_prompts(prompts: str | Path | Sequence[Prompt | str]) -> list[Prompt]:
     """Load prompts.
 
     Args:
         prompts: The name of a set that a package registers (`emoscene ls prompts`), a text file with a prompt a line, a
-            TOML file of `prompt = [{ text, scene, object, held_out }]`, or prompts.
+            TOML file of `prompt = [{ text, scene, object, held_out }]`, or a list of prompts or their texts.
 
     Returns:
         The prompts.
@@ -89,7 +90,7 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
         UsageError: There are none, or a row is wrong.
     """
     if not isinstance(prompts, str | Path):
-        return list(prompts)
+        return [_make_prompt(one) for one in prompts]
     named = str(prompts) in registry.list_names("prompts") and not Path(prompts).exists()
     path = Path(prompts)
     if named:
@@ -109,6 +110,15 @@ def load_prompts(prompts: str | Path | Sequence[Prompt]) -> list[Prompt]:
     if not lines:
         raise UsageError(f"no prompts in {path}: write one a line")
     return lines
+
+
+def _make_prompt(given: Any) -> Prompt:
+    """A prompt from itself or its text. Raises UsageError for anything else."""
+    if isinstance(given, Prompt):
+        return given
+    if not isinstance(given, str):
+        raise UsageError(f"prompts={given!r} is off: give a file, a name, or a list of texts")
+    return Prompt(given)
 
 
 def _read_prompt_table(path: Path) -> list[Prompt]:
@@ -305,7 +315,7 @@ def _place_samples(planned: Sequence[tuple[Sample, GenerationParams]], folder: P
 def _progress_callback(batch: int, on_message: Callable[[str], None]) -> Callable[[int, int], None]:
     def on_progress(done: int, total: int) -> None:
         if done % (TOLD * batch) == 0 or done == total:
-            on_message(f"{done} of {total} images generated")
+            on_message(f"{done} of {format_count(total, 'image')} generated")
 
     return on_progress
 

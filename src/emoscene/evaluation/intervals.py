@@ -26,6 +26,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
+from emoscene.core.plain_text import format_count
+
 Array = np.ndarray
 Statistic = Callable[[Array], float]
 """Weights [N] in, one number out."""
@@ -73,9 +75,9 @@ def explain_missing(prompts: int, seeds: int) -> str:
     """
     if prompts >= MIN_CLUSTERS or (prompts == 1 and seeds >= MIN_CLUSTERS):
         return ""
-    count = f"{prompts} prompts and {seeds} seeds"
+    count = f"{format_count(prompts, 'prompt')} and {format_count(seeds, 'seed')}"
     if prompts <= 1:
-        count = f"{seeds} seeds of a single prompt"
+        count = f"{format_count(seeds, 'seed')} of a single prompt"
     return f"no figure has an interval: {count} give none that can be trusted; use {MIN_CLUSTERS} prompts or more"
 
 

@@ -22,7 +22,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import digest_file, read_bytes
 from emoscene.core.image_origin import is_of_rendered_world
 from emoscene.diffusion.base_spec import find_spec
-from emoscene.encoders.base import Encoder, load_encoder, locate_model, read_model_config
+from emoscene.encoders.base import Encoder, check_place, load_encoder, locate_model, read_model_config
 from emoscene.encoders.classifier import read_label_table
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene.encoders.inception import Inception
@@ -131,21 +131,24 @@ def load_judges(
 
 
 def check_judges(base: str, more: Sequence[str]) -> None:
-    """Check, before anything is loaded or downloaded, that there are judges and that their label maps can be read.
+    """Check, before anything is loaded or downloaded, that folders hold judges and that label maps can be read.
 
     Args:
         base: The base.
         more: Folders or hub ids of further judges, perhaps with label maps.
 
     Raises:
-        UsageError: There is no judge, or a label map is not there or says no emotions.
+        UsageError: There is no judge, a folder holds none, or a label map is not there or says no emotions.
     """
     if not _judge_places(base, more):
         raise _lacks_judge(base)
     for place in more:
-        _, file = split_label_map(place)
+        model, file = split_label_map(place)
         if file:
             read_label_table(file)
+        check_place(model)
+        if Path(model).exists():
+            _find_kind(model, file, Path(model))
 
 
 def _lacks_judge(base: str) -> UsageError:
@@ -170,6 +173,16 @@ def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
     """
     place, labels = split_label_map(place)
     folder = locate_model(place)
+    kind = _find_kind(place, labels, folder)
+    settings = {}
+    if labels:
+        settings["label_map"] = labels
+    judge: Encoder = load_encoder(kind, folder, device, **settings)
+    return judge
+
+
+def _find_kind(place: str, labels: str, folder: Path) -> str:
+    """Which encoder reads a judge. Raises UsageError where there is none, or where its labels need no map."""
     if (folder / learners.CARD).is_file():
         kind = learners.read_card(folder)["learner"]
     else:
@@ -181,13 +194,9 @@ def load_judge(place: str | Path, device: str = "cpu") -> Encoder:
             kind = "classifier"
     if kind not in (*TRAINED, "classifier"):
         raise UsageError(f"{place} is no judge: emoscene train judge makes one")
-    settings = {}
-    if labels:
-        if kind != "classifier":
-            raise UsageError(f"{place} says the eight emotions itself: leave out ={labels}")
-        settings["label_map"] = labels
-    judge: Encoder = load_encoder(kind, folder, device, **settings)
-    return judge
+    if labels and kind != "classifier":
+        raise UsageError(f"{place} says the eight emotions itself: leave out ={labels}")
+    return str(kind)
 
 
 def locate_judge(place: str | Path) -> Path:

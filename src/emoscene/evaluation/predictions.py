@@ -19,7 +19,7 @@ from PIL import Image
 
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError
-from emoscene.core.images import open_image
+from emoscene.core.images import open_image, read_image_size
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
@@ -36,6 +36,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 CHUNK = 64  # images held in memory at once
 CHUNK_PIXELS = CHUNK * 512 * 512  # of these images together
 MOST_PIXELS = 4_000_000  # of an image; a larger one, such as a camera's, is judged at this size
+MOST_SIDE = math.isqrt(MOST_PIXELS)
 GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
 """Images of one size in, their eight probabilities [N, 8] out."""
 VERDICTS = ("emotion", "polarity", "affect", "calibration")
@@ -283,7 +284,7 @@ def predict_edits(
 
 
 def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
-    """Group files by the size of their images.
+    """Group files by the size at which they are judged; their pixels are not decoded for it.
 
     Args:
         files: The files.
@@ -293,7 +294,8 @@ def group_by_size(files: Sequence[Path]) -> Iterator[list[int]]:
     """
     sizes: dict[tuple[int, int], list[int]] = {}
     for place, file in enumerate(files):
-        sizes.setdefault(open_judged(file).size, []).append(place)
+        size = _judged_size(read_image_size(file, enough=MOST_SIDE))
+        sizes.setdefault(size, []).append(place)
     for (wide, high), group in sizes.items():
         count = min(CHUNK, max(1, CHUNK_PIXELS // (wide * high)))
         for first in range(0, len(group), count):
@@ -312,13 +314,20 @@ def open_judged(file: Path) -> Image.Image:
     Raises:
         UsageError: The file cannot be read.
     """
-    side = math.isqrt(MOST_PIXELS)
-    image = open_image(file, enough=side)
-    scale = side / math.sqrt(image.width * image.height)
-    if scale >= 1:
+    image = open_image(file, enough=MOST_SIDE)
+    size = _judged_size(image.size)
+    if size == image.size:
         return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _judged_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which an image of this size is judged."""
+    wide, high = size
+    scale = MOST_SIDE / math.sqrt(wide * high)
+    if scale >= 1:
+        return size
+    return max(1, round(wide * scale)), max(1, round(high * scale))
 
 
 def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:

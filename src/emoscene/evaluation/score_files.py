@@ -18,7 +18,7 @@ from emoscene.core.paths import resolve_inside
 from emoscene.core.taxonomy import EMOTIONS
 
 SCORES, VERDICTS = "scores.json", "verdicts.jsonl"
-AGAIN = "evaluate into the folder again"
+AGAIN = "delete the folder, and evaluate into it again"
 SIDE = len(EMOTIONS)
 Number = float | int
 
@@ -86,6 +86,7 @@ class Scores(Costs):
     cost: NotRequired[Costs]
     robustness: NotRequired[dict[str, dict[str, Figure]]]
     missing: NotRequired[dict[str, str]]
+    faults: NotRequired[list[str]]
     cautions: NotRequired[list[str]]
     remarks: NotRequired[list[str]]
 

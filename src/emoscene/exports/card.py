@@ -19,6 +19,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import check_value
 from emoscene.core.images import contact_sheet
 from emoscene.core.params import GenerationParams
+from emoscene.core.plain_text import format_count
 from emoscene.core.request import Emotion
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.evaluation.score_files import AGAIN, SCORES, read_scores
@@ -169,7 +170,8 @@ def result_table(artifact: Artifact, scores: str | Path | None) -> str:
         check_value(proof, Proof, f"the proof in {artifact.folder}", "leave it out")
         levels = "\n".join(f"| {t} | {a:.3f} |" for t, a in zip(proof["t"], proof["accuracy"], strict=True))
         return (
-            f"Accuracy of the classifier on {proof['pictures']} images that it did not learn from, by timestep; "
+            f"Accuracy of the classifier on {format_count(proof['pictures'], 'image')} that it did not learn from, by "
+            "timestep; "
             f"chance is .125.\n\n| t | accuracy |\n| --- | --- |\n{levels}"
         )
     return "Nothing was measured for this card: `emoscene evaluate`, then `emoscene export ... --scores DIR`."
@@ -195,9 +197,10 @@ def _score_table(artifact: Artifact, folder: Path) -> str:
     for name, value in found.items():
         lines.append(f"| {name} | {_format_figure(value)} |")
     how = (
-        f"{scores['images']} images of {len(scores['prompts'])} prompts and {len(scores['seeds'])} seeds, in eight "
+        f"{format_count(scores['images'], 'image')} of {format_count(len(scores['prompts']), 'prompt')} and "
+        f"{format_count(len(scores['seeds']), 'seed')}, in eight "
         f"emotions, at emotion scale {scores['emotion_scale']:g}, guidance {scores['guidance_scale']:g}, "
-        f"{scores['num_inference_steps']} steps of "
+        f"{format_count(scores['num_inference_steps'], 'step')} of "
         f"{scores['sampler']}. Intervals are 95 %, over prompts and seeds."
     )
     cautions = []
@@ -220,8 +223,9 @@ def _about_text(artifact: Artifact) -> str:
     cost = known["cost"]
     if cost and data and known["images"]:
         made += (
-            f" Trained on {known['images']:,} images of `{data}`: {cost['trainable']:,} parameters, "
-            f"{cost['pictures']:,} samples, {cost['seconds']:,.0f} s."
+            f" Trained on {format_count(known['images'], 'image', spec=',')} of `{data}`: "
+            f"{format_count(cost['trainable'], 'parameter', spec=',')}, "
+            f"{format_count(cost['pictures'], 'sample', spec=',')}, {cost['seconds']:,.0f} s."
         )
     return f"{made} Its emotions are {', '.join(EMOTIONS[:-1])} and {EMOTIONS[-1]}."
 

@@ -23,6 +23,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import digest_file, read_json
 from emoscene.core.paths import resolve_inside
+from emoscene.core.plain_text import format_count
 
 STATE = "state.json"
 NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
@@ -184,7 +185,8 @@ def find_newest(folder: Path, on_message: Callable[[str], None]) -> Path:
     if not found:
         raise UsageError(f"nothing to resume in {folder}: leave out --resume to start")
     raise EmosceneError(
-        f"nothing to resume: each of the {len(found)} checkpoints in {folder} is damaged; delete that folder, then the "
+        f"nothing to resume: {folder} holds {format_count(len(found), 'checkpoint')}, and none is whole; "
+        "delete that folder, then the "
         "same call without --resume begins anew"
     )
 

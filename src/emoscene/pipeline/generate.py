@@ -17,7 +17,7 @@ from emoscene.core.images import name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
 from emoscene.core.processes import BY_RAY, check_single
-from emoscene.core.request import DRAW_SEED, Emotion, list_parameters
+from emoscene.core.request import DRAW_SEED, Emotion, list_parameters, read_number
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
 from emoscene.diffusion import loras
@@ -32,7 +32,7 @@ from emoscene.pipeline.adapters import (
     weight_fingerprints,
 )
 from emoscene.pipeline.image_inputs import check_image
-from emoscene.pipeline.pipeline import EmotionPipeline
+from emoscene.pipeline.pipeline import EmotionPipeline, check_request
 
 CALLED = list_parameters(CALL)
 """What `generate` asks of `EmotionPipeline.plan`, beside the prompt."""
@@ -161,6 +161,9 @@ def generate(
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
     check_call(base, method, adapter, lora, late, arguments)
+    check_request({"prompt": prompt, "emotion": emotion, **request})
+    read_number("batch", batch)
+    run_dir.check_out(out, "pictures")
     for name in ("image", "emotion_image"):
         check_image(request.get(name))
     if ray is None:

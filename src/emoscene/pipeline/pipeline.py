@@ -192,7 +192,7 @@ class EmotionPipeline:
         if request.image is not None and not all(prompts):
             caption = self.image_inputs.caption(source["image"])
             prompts = [words or caption for words in prompts]
-        emotions = self._read_emotions(request)
+        emotions = _read_emotions(request)
         if request.emotion_image is not None:
             name, digest = self.image_inputs.register(request.emotion_image)
             emotions = [self.image_inputs.read_emotion(name, digest)[0]]
@@ -216,17 +216,6 @@ class EmotionPipeline:
         if request.guidance_scale is None:
             fields["guidance_scale"] = self.base.spec.guidance_scale
         return fields
-
-    def _read_emotions(self, request: GenerationRequest) -> list[Weights]:
-        """The weights of each emotion that is asked by name or by its place on the plane."""
-        if request.valence is not None and request.arousal is not None:
-            return [weights_at(request.valence, request.arousal)]
-        if not isinstance(request.emotion, list):
-            return emotion_sets(request.emotion)
-        weights: list[Weights] = []
-        for one in request.emotion:
-            weights += emotion_sets(one)
-        return weights
 
     def remarks(self, prompt: str) -> list[str]:
         """Say what a user should know about a prompt: words out of vocabulary, or more tokens than are read.
@@ -397,3 +386,30 @@ def emotion_sets(emotion: Emotion) -> list[Weights]:
 
 def _warn_user(remark: str) -> None:
     warnings.warn(remark, stacklevel=2)
+
+
+def check_request(words: Mapping[str, Any]) -> None:
+    """Check what a call asks for, as far as that needs no base.
+
+    Args:
+        words: The prompt and the parameters of `core.request.GenerationRequest`.
+
+    Raises:
+        UsageError: A keyword is not known, or a value is off.
+    """
+    request = GenerationRequest.from_words(words)
+    read_prompts(request.prompt)
+    read_seeds(request.seed, request.num_images_per_prompt)
+    _read_emotions(request)
+
+
+def _read_emotions(request: GenerationRequest) -> list[Weights]:
+    """The weights of each emotion that is asked by name or by its place on the plane."""
+    if request.valence is not None and request.arousal is not None:
+        return [weights_at(request.valence, request.arousal)]
+    if not isinstance(request.emotion, list):
+        return emotion_sets(request.emotion)
+    weights: list[Weights] = []
+    for one in request.emotion:
+        weights += emotion_sets(one)
+    return weights

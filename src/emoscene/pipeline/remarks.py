@@ -10,7 +10,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from emoscene.core.file_reading import read_utf8
 from emoscene.core.params import GenerationParams
+from emoscene.core.plain_text import format_count
 from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.pipeline.image_inputs import num_steps_run
 
@@ -70,12 +72,14 @@ def remark_prompts(
     if odd:
         words = ", ".join(map(repr, list(odd)[:SHOWN]))
         if len(odd) > SHOWN:
-            words += f" and {len(odd) - SHOWN} more words"
+            words += f" and {format_count(len(odd) - SHOWN, 'more word')}"
         remarks.append(f"the base '{base.name}' does not know {words}: emoscene show {base.name} lists its words")
     if cut and count == 1:
-        remarks.append(f"the {kind} is {longest} tokens long and {method} has room for {room}: its end is not read")
+        remarks.append(
+            f"the {kind} is {format_count(longest, 'token')} long and {method} has room for {room}: its end is not read"
+        )
     elif cut:
-        which = f"{cut} of {count} {kind}s are up to {longest} tokens long"
+        which = f"of {count} {kind}s, {format_count(cut, 'is', 'are')} up to {longest} tokens long"
         remarks.append(f"{which} and {method} has room for {room}: their ends are not read")
     return remarks
 
@@ -92,7 +96,7 @@ def unknown_words(base: DiffusionModel, prompt: str) -> list[str]:
     """
     if not base.spec.vocabulary:
         return []
-    known = set((base.folder / base.spec.vocabulary).read_text(encoding="utf8").split())
+    known = set(read_utf8(base.folder / base.spec.vocabulary).split())
     words = dict.fromkeys(re.findall(r"[a-z]+", prompt.lower()))
     return [word for word in words if word not in known]
 

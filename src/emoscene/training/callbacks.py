@@ -23,6 +23,7 @@ from torch import Tensor
 from emoscene.core import config as configs
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, install_command, unknown_name
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.data.batches import Data
@@ -192,7 +193,9 @@ class TrainingCallbacks:
             self.tracker.log({f"unseen/{name}": value for name, value in figures.items()}, step=state.step)
         mean = figures.pop("all")
         by_emotion = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self.on_message(f"step {state.step}: loss on {len(self.places)} unseen images {mean:.4f} ({by_emotion})")
+        self.on_message(
+            f"step {state.step}: loss on {format_count(len(self.places), 'unseen image')} {mean:.4f} ({by_emotion})"
+        )
 
     def _save_sheet(self, state: TrainingState) -> None:
         assert self.make_sheet is not None
@@ -210,7 +213,9 @@ class TrainingCallbacks:
             return False
         since = len(losses) - 1 - int(np.argmin(losses))
         if since >= self.config.patience:
-            self.on_message(f"no better for {since} validations: it stops, and the best weights are kept")
+            self.on_message(
+                f"no better for {format_count(since, 'validation')}: it stops, and the best weights are kept"
+            )
         return since >= self.config.patience
 
 

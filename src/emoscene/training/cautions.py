@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emoscene.core.plain_text import format_count
 from emoscene.training.state import Config
 
 MANY_TIMES = 1000  # passes over the data
@@ -29,7 +30,8 @@ def caution_data(config: Config, images: int, validated: int) -> list[str]:
     passes = config.steps * config.batch_size / images
     if passes >= MANY_TIMES:
         found.append(
-            f"each of the {images} images is seen {passes:,.0f} times, and is learnt by heart: give more images, or "
+            f"each of {format_count(images, 'image')} is seen {format_count(passes, 'time', spec=',.0f')}, and is "
+            "learnt by heart: give more images, or "
             "leave out steps=, which then suit their number"
         )
     if config.validation_images and not validated:
@@ -38,9 +40,9 @@ def caution_data(config: Config, images: int, validated: int) -> list[str]:
             "kept: prepare more images, or give the selector a share (--split methods:0.8,selector:0.2)"
         )
     elif config.validation_images and validated < FEW_IMAGES:
-        plural = "s" * (validated != 1)
         found.append(
-            f"its validation has {validated} image{plural}, and which weights are best is then a matter of chance: "
+            f"its validation has {format_count(validated, 'image')}, and which weights are best is then a matter of "
+            "chance: "
             f"prepare more images, or give the selector a larger share (--split), for {FEW_IMAGES} or more"
         )
     return found
@@ -77,6 +79,7 @@ def caution_gradient(steps: int) -> str:
         The sentence.
     """
     return (
-        f"the gradient was zero at all {steps} steps, and nothing was learnt: look for a loss weight, an emotion "
+        f"the gradient was zero at all of {format_count(steps, 'step')}, and nothing was learnt: look for a loss "
+        "weight, an emotion "
         "weight or a share of the data that is 0"
     )

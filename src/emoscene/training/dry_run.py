@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from emoscene.core.errors import EmosceneError
+from emoscene.core.plain_text import format_count
 from emoscene.data.batches import Data
 from emoscene.diffusion.device_choice import peak_device_memory
 from emoscene.learning.learner import Learner
@@ -60,7 +61,8 @@ def suit_steps(config: Config, images: int, on_message: Callable[[str], None]) -
     if suited != config:
         passes = suited.steps * suited.batch_size / images
         on_message(
-            f"{suited.steps} steps suit {images} images, each seen {passes:.0f} times, better than the recipe's "
+            f"{format_count(suited.steps, 'step suits', 'steps suit')} {format_count(images, 'image')}, each seen "
+            f"{format_count(passes, 'time', spec='.0f')}, better than the recipe's "
             f"{config.steps}: steps=N sets another number"
         )
     return suited
@@ -139,15 +141,15 @@ def report_lines(
         began = time.perf_counter()
     each = sorted(seconds[min(WARM, len(seconds) - 1) :])[len(seconds[WARM:]) // 2]
     passes = config.steps * config.batch_size / len(data)
-    yield f"steps: {config.steps} of {config.batch_size}, {passes:.1f} times {len(data)} images"
+    yield f"steps: {config.steps} of {config.batch_size}, {passes:.1f} times {format_count(len(data), 'image')}"
     memory = peak_device_memory(state.accelerator.device) or peak_memory()
     at_once = state.micro or config.batch_size // state.num_processes
-    yield f"memory: {_format_bytes(memory)} so far, {at_once} samples at a time"
+    yield f"memory: {_format_bytes(memory)} so far, {format_count(at_once, 'sample')} at a time"
     free = _format_bytes(shutil.disk_usage(there).free)
     yield f"disk: {_format_bytes(while_running)} while it runs, {_format_bytes(kept)} in the end; {free} are free"
     yield (
         f"time: about {timedelta(seconds=round(each * config.steps))} here, {each:.3f} s a step, "
-        f"{config.batch_size / each:.0f} images a second; the loss is {loss:.4f}"
+        f"{format_count(config.batch_size / each, 'image', spec='.0f')} a second; the loss is {loss:.4f}"
     )
     for sentence in cautions:
         yield f"take care: {sentence}"

@@ -23,6 +23,7 @@ from typing import Any
 from accelerate.commands.config.config_args import default_config_file, load_config_from_file
 
 from emoscene.core.errors import UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.core.processes import count_processes
 from emoscene.training.state import Config
 
@@ -123,8 +124,8 @@ def _apply_accumulation(config: Config, environment: Mapping[str, str]) -> Confi
     micro = -(-each // int(text))
     if config.micro_batch_size not in (0, micro):
         raise UsageError(
-            f"{name}={text} and micro_batch_size={config.micro_batch_size} do not go together: {micro} samples at a "
-            f"time are {text} parts of a process's {each}; leave one of them out"
+            f"{name}={text} and micro_batch_size={config.micro_batch_size} do not go together: a process's {each} in "
+            f"{text} parts are {format_count(micro, 'sample')} at a time; leave one of them out"
         )
     return replace(config, micro_batch_size=micro)
 

@@ -35,6 +35,7 @@ from emoscene.core import run_dir
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, TrainingDiverged
 from emoscene.core.interrupts import defer_interrupts
+from emoscene.core.plain_text import format_count
 from emoscene.core.progress import progress_bar
 from emoscene.data import batches
 from emoscene.data.batches import Data
@@ -146,13 +147,15 @@ def _compute_gradient(state: TrainingState, batch: Batch, config: Config, on_mes
                 raise
             if size == 1 or not state.learner.separable:
                 raise EmosceneError(
-                    f"out of memory with {size} samples at a time: checkpointing=yes, precision=bf16, a smaller "
+                    f"out of memory with {format_count(size, 'sample')} at a time: checkpointing=yes, precision=bf16, "
+                    "a smaller "
                     "batch_size or a smaller learner takes less"
                 ) from error
         size = state.micro = -(-size // 2)
         state.learner.zero_grad()
         empty_cache(state.accelerator.device)
-        on_message(f"out of memory: {size} samples at a time from now on; the batch of {config.batch_size} stays")
+        samples = format_count(size, "sample")
+        on_message(f"out of memory: {samples} at a time from now on; the batch of {config.batch_size} stays")
     if state.num_processes > 1:
         _add_up_gradients(state)
     return loss

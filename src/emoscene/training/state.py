@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from emoscene.core import config as configs
 from emoscene.core.config import option
 from emoscene.core.errors import UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Learner
 from emoscene.learning.optimizers import collect_state, make_optimizers, make_schedulers, restore_state
@@ -208,7 +209,8 @@ class TrainingState:
                 raise UsageError(f"{target} is another learner's ({name} differs): call as before, or with a new --out")
         if about["processes"] != self.num_processes:
             on_message(
-                f"{self.num_processes} processes go on with what {about['processes']} began: the global batch stays"
+                f"{format_count(self.num_processes, 'process goes', 'processes go')} on with what "
+                f"{about['processes']} began: the global batch stays"
             )
         self.step = about["step"]
         self.began -= about.get("seconds", 0.0)

@@ -29,6 +29,7 @@ from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, count_images, is_of_rendered_world, suggest_captioner
 from emoscene.core.images import contact_sheet
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -51,6 +52,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
 from emoscene.training.cautions import caution_data
+from emoscene.training.checks import check_learner, check_resumed, lacks_images, trains_through_unet
 from emoscene.training.launcher import apply_launcher, read_launcher_device, remark_config_file
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
@@ -140,18 +142,23 @@ def train(
     choose_precision(config.precision, place)  # refuses what is not for this device
     if config.precision != "auto":
         check_dtype(PRECISIONS[config.precision], place, "precision={}")
+    check_learner(name, cls, config)
+    if not dry_run:
+        run_dir.check_out(out, "artifact")
     remark_config_file(on_message)
     join_processes(place)
-    with explain_full_memory(NO_ROOM):
-        backbone = load_training_model(base, config, cls, place)
-    whole = provide_data(name, cls, Path(data), base, backbone, yes and not dry_run, on_message)
+    whole = provide_data(name, cls, Path(data), base, place, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
     if "steps" not in settings:
         config = dry_runs.suit_steps(config, len(prepared), on_message)
-    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
-    check_data(job)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
     migrate = partial(migrate_call, cls=cls)
+    if not dry_run:
+        check_resumed(out, run_dir.RunDir.find(out, "artifact", resolved, [whole], config.seed, migrate), resume)
+    with explain_full_memory(NO_ROOM):
+        backbone = load_training_model(base, config, cls, place)
+    job = TrainJob(name, cls, config, own, backbone, prepared, callbacks, device)
+    check_data(job)
     if dry_run:
         unseen = find_unseen(prepared)
         cautions = caution_data(config, len(prepared), min(config.validation_images, len(unseen or ())))
@@ -170,16 +177,13 @@ def train(
 def _train_job(job: TrainJob, opened: run_dir.RunDir, resume: bool) -> None:
     """Train the learner into its folder, and put the done mark."""
     out, config, saved = opened.path, job.config, opened.path / run_dir.CHECKPOINTS
-    if checkpoints.list_checkpoints(saved) and not resume:
-        raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
-    if resume and not checkpoints.list_checkpoints(saved):
-        raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
+    check_resumed(out, opened, resume)
     learner = job.make_learner()
     where, on_message = job.backbone.device, job.callbacks.on_message
     kind = choose_precision(config.precision, where, learner.models)
-    on_message(f"{job.name}: {config.steps} steps of {config.batch_size}, {len(job.data)} images")
-    asked_kind = None if config.precision == "auto" else kind
-    on_message(explain_choice("training", where, kind, job.device, asked_kind))
+    steps, images = format_count(config.steps, "step"), format_count(len(job.data), "image")
+    on_message(f"{job.name}: {steps} of {config.batch_size}, {images}")
+    on_message(explain_choice("training", where, kind, job.device, None if config.precision == "auto" else kind))
     dry_runs.check_disk_space(learner, config, out)
     unseen = find_unseen(job.data)
     history = TrainingCallbacks(out, config, unseen, make_sheet_generator(job, learner, unseen), on_message)
@@ -277,18 +281,13 @@ def load_training_model(
 
     Returns:
         The base, frozen, on the device of training.
-
-    Raises:
-        UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet.
     """
     device = device or choose_device()
-    through_unet = issubclass(cls, Method) and cls.trains_through_unet()
+    through_unet = trains_through_unet(cls)
     dtype = torch.float32
     if device.type != "cpu":
         dtype = PRECISIONS[choose_precision(config.precision, device)]
     backbone = DiffusionModel.load(base, device, dtype, cls.base_parts)
-    if (config.checkpointing or config.compile) and not through_unet:
-        raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if device.type in PINNED:
         backbone.unet.to(memory_format=torch.channels_last)
     elif (
@@ -331,7 +330,7 @@ def provide_data(
     cls: type[Learner],
     data: Path,
     base: str,
-    backbone: DiffusionModel,
+    device: torch.device,
     yes: bool,
     on_message: Callable[[str], None],
 ) -> Path:
@@ -342,7 +341,7 @@ def provide_data(
         cls: Its class.
         data: The prepared folder that was given.
         base: The base's name.
-        backbone: The base.
+        device: Where it is prepared.
         yes: Prepare what lacks, in a folder beside it, where the images still lie.
         on_message: Receives sentences about the progress.
 
@@ -357,7 +356,7 @@ def provide_data(
     if not lacking:
         return data
     ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
-    trains = "emotion_clip" in lacking and not backbone.spec.emotion_clip
+    trains = "emotion_clip" in lacking and not find_spec(base).emotion_clip
     if not yes:
         origin = f" from what lies in {call['root']}" if call.get("root") else ""
         first = f"trains an EmotionCLIP on it in {clip}, then " if trains else ""
@@ -365,12 +364,12 @@ def provide_data(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
             "and trains"
         )
-    given, place = _preparation_call(call, lacking), str(backbone.device)
+    given, place = _preparation_call(call, lacking), str(device)
     if trains:
         vision = train("emotion_clip", data=data, out=clip, base=base, device=place, on_message=on_message)
         given["emotion_clip"] = str(vision)
     if "captioner" in lacking:
-        _check_captioner(data, there, base, backbone)
+        _check_captioner(data, there, base)
     on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
     return prepare(out=ready, base=call["base"], device=place, on_message=on_message, **given)
 
@@ -398,14 +397,15 @@ def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> di
     return given
 
 
-def _check_captioner(data: Path, there: PreparedDataset, base: str, backbone: DiffusionModel) -> None:
+def _check_captioner(data: Path, there: PreparedDataset, base: str) -> None:
     """Refuse a base that has no captioner, or one that does not know such images."""
-    if not backbone.spec.captioner:
+    captioner = find_spec(base).captioner
+    if not captioner:
         raise UsageError(
             f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
         )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
-    if foreign and is_of_rendered_world(backbone.auxiliary_model("captioner")):
+    if foreign and is_of_rendered_world(captioner):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
         raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
 
@@ -430,7 +430,7 @@ def make_sheet_generator(
     if not job.config.images_every:
         return None
     if not isinstance(learner, Method):
-        raise UsageError(f"images_every: {job.name} generates no images; leave it out")
+        raise lacks_images(job.name)
     pipe, source = EmotionPipeline(job.backbone, {job.name: learner}), unseen or job.data
     captions = source.read(range(min(SCENES, len(source))), ["caption"])["caption"]
     emotions: list[Any] = [None, *EMOTIONS]

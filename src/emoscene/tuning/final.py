@@ -17,6 +17,7 @@ import numpy as np
 from emoscene.core import config as configs
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError
+from emoscene.core.plain_text import format_count
 from emoscene.evaluation.evaluate import evaluate
 from emoscene.evaluation.generate import Prompt
 from emoscene.evaluation.intervals import Array, interval_text
@@ -83,7 +84,7 @@ def conclude_study(bench: TuningObjective, study: Study, jury: FinalEvaluation, 
     facts = {**gist, "differences": {what: difference.to_dict() for what, difference in differences.items()}}
     run_dir.write_atomic(bench.out / "comparison.json", json.dumps(facts, indent=1).encode())
     spent = sum((trial.duration.total_seconds() for trial in done if trial.duration), 0.0)
-    write_recipes(bench, best, [command, f"cost: {len(done)} trials, {spent:.0f} s of work", *scores])
+    write_recipes(bench, best, [command, f"cost: {format_count(len(done), 'trial')}, {spent:.0f} s of work", *scores])
     return facts
 
 

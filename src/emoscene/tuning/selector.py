@@ -22,6 +22,7 @@ from PIL import Image
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.encoders.base import Encoder
@@ -181,6 +182,7 @@ def choose_captions(data: PreparedDataset, count: int) -> list[str]:
     captions = list(dict.fromkeys(caption for caption in turns if caption))
     if len(captions) < max(count, 2):
         raise UsageError(
-            f"{data.folder} has {len(captions)} captions for the selector, and looks={count}: prepare more"
+            f"{data.folder} has {format_count(len(captions), 'caption')} for the selector, and "
+            f"looks={count}: prepare more"
         )
     return captions[:count]

@@ -21,6 +21,7 @@ from typing import Any
 from emoscene.core import run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError, missing_extra
 from emoscene.core.migration import check_search
+from emoscene.core.plain_text import format_count
 
 try:
     import optuna
@@ -245,12 +246,12 @@ def run_trials(
         others = sum(not trial.state.is_finished() for trial in found)
         if any(trial.state == TrialState.WAITING for trial in found) or len(found) < trials:
             waiting = _run_one(study, trials, objective, seed)
-            on_message(f"{len(finished_trials(study))} of {trials} trials are finished")
+            on_message(f"{len(finished_trials(study))} of {format_count(trials, 'trial')} finished")
         elif not others:
             return
         else:
             if not waiting:
-                on_message(f"waiting for {others} trials of other workers")
+                on_message(f"waiting for {format_count(others, 'trial')} of other workers")
             waiting = True
             time.sleep(min(pulse, 5))
 

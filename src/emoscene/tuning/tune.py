@@ -28,6 +28,7 @@ from typing import Any
 from emoscene.core import run_dir
 from emoscene.core.config import Option
 from emoscene.core.migration import check_search
+from emoscene.core.plain_text import format_count
 from emoscene.core.processes import check_single
 from emoscene.evaluation.generate import Prompt, default_prompts, load_prompts, parse_seeds
 from emoscene.tuning import studies
@@ -105,7 +106,7 @@ def tune(
         draw, pulse = bench.defaults["seed"], bench.config.pulse
         with studies.open_study(url, out.resolve().name, known, bench.first, pulse, bench.hold_lock("study")) as study:
             count = len(studies.finished_trials(study))
-            on_message(f"{count} of {trials} trials are finished in the study {study.study_name!r}")
+            on_message(f"{count} of {format_count(trials, 'trial')} finished in the study {study.study_name!r}")
             studies.run_trials(
                 study, trials, partial(bench.run_trial, study), seed=draw, pulse=pulse, on_message=on_message
             )

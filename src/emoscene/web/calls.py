@@ -23,6 +23,7 @@ from emoscene.core.a1111_text import parse_a1111_text
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import open_image, read_params, save_image
 from emoscene.core.params import GenerationParams
+from emoscene.core.plain_text import format_count
 from emoscene.core.request import GenerationRequest, read_number
 from emoscene.core.run_dir import as_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
@@ -304,7 +305,7 @@ def make_compare(session: Session) -> Callable[..., Iterator[Any]]:
                         grid.sheet(view.finished).save(image)
                     if done == len(grid.rows):
                         rows = _list_rows(view)
-                    status = progress_html(view.share, f"{done} of {len(grid.rows)} images")
+                    status = progress_html(view.share, f"{done} of {format_count(len(grid.rows), 'image')}")
                     yield image, status + notes, rows
 
     return compare

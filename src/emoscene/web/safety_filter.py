@@ -8,7 +8,6 @@ the image that was kept back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 
 from emoscene.core.errors import download_command
+from emoscene.core.file_reading import read_json
 from emoscene.diffusion import hub
+from emoscene.diffusion.architecture import INDEX
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import PixelFormat, to_tensor
 
@@ -81,5 +82,6 @@ def _has_checker(place: Path) -> bool:
     """Whether a base should have a checker: its index names one, or it is a single file."""
     if place.is_file():
         return True
-    index = json.loads((place / "model_index.json").read_text(encoding="utf8"))
-    return bool((index.get(FOLDER) or [None])[0])
+    index = read_json(place / INDEX, remedy="fetch or install it again")
+    named = index.get(FOLDER)
+    return isinstance(named, list) and bool(named and named[0])

@@ -38,7 +38,7 @@ from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.image_files import ImageRefused, read_image_file
 from emoscene.core.image_origin import is_rendered
 from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
-from emoscene.core.plain_text import escape_unprintable
+from emoscene.core.plain_text import escape_unprintable, format_count
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
@@ -51,6 +51,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 TOGETHER = 32  # images under way at once, a batch of the networks
 STEM = 100  # bytes of an id that are the path's own
+SIDE_UNKNOWN = 0  # pixels of an image, as long as the base is not loaded
 LEAST_KEPT = 0.5  # share of an image below which the cut to a size is said
 
 
@@ -69,6 +70,9 @@ class Source(ABC):
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         """root: where it reads; side: the wanted side of an image in pixels; limit: at most so many images.
+
+        Its lists are read here, before the base is loaded: `side` is `SIDE_UNKNOWN` until then, and is set before any
+        image is read.
 
         `sizes` holds the sizes (W, H) that an image may have: the square alone, unless buckets are asked for. `noted`
         holds the notes of the first pass in the second, where an image has to be the one that was noted.
@@ -112,6 +116,14 @@ class Source(ABC):
             Entries of the manifest; empty by default.
         """
         return {}
+
+    def official_splits(self) -> set[str] | None:
+        """List the official splits that the images are in.
+
+        Returns:
+            Their names, an empty one for images in none; None where only the images themselves tell.
+        """
+        return None
 
     def rows_listed(self) -> Iterator[Any]:
         """List what the source's lists say of each image.
@@ -443,7 +455,9 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
                 f"{where}: nobody knows which emotion {text} is, so name the numbers in order: labels=awe,..."
             )
         if not 0 <= int(text) < len(numbered):
-            raise UsageError(f"{where}: there are {len(numbered)} labels, and none is {text}")
+            raise UsageError(
+                f"{where}: {format_count(len(numbered), 'label is', 'labels are')} named, and none is {text}"
+            )
         return weights_of_label(numbered[int(text)], where)
     return weights_of_label(text, where)
 

@@ -81,6 +81,10 @@ class EmoSet(FileSource):
         """The image's file."""
         return read_file(self.folder, self.rows[number][2])
 
+    def official_splits(self) -> set[str]:
+        """The lists that have rows."""
+        return {split for split, *_ in self.rows}
+
     def rows_listed(self) -> Iterator[Any]:
         """The rows of the lists."""
         return iter(self.rows)

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import parquet
@@ -88,6 +89,11 @@ class Hub(FileSource):
         for key in ROLES:
             self.columns[key] = first.find_column(key, getattr(config, key))
         self.labels = config.labels or _common_label_names(self.files, self.columns["label"])
+        for file in self.files:
+            file.find_column("image", self.columns["image"])
+            file.find_column("label", self.columns["label"])
+            if not self.commit:  # those of the hub would all be asked for a part of each
+                self._check_labels(file)
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -122,6 +128,10 @@ class Hub(FileSource):
             return {"revision": self.commit}
         return {}
 
+    def official_splits(self) -> set[str]:
+        """Those that files and folders are named after."""
+        return {file.split for file in self.files if file.rows}
+
     def rows_listed(self) -> Iterator[Any]:
         """The files, and how many rows each has; what a commit's hold is told by the commit."""
         return ([file.path, file.rows] for file in self.files)
@@ -132,6 +142,19 @@ class Hub(FileSource):
             return
         for file in self.files:
             yield Path(file.path)
+
+    def _check_labels(self, file: Parquet) -> None:
+        """Raises UsageError for the first label of a file that is not understood."""
+        column = file.read_column(self.columns["label"])
+        labels: Any = column
+        if not pa.types.is_nested(column.type):
+            labels = column.unique()
+        for number, label in enumerate(labels):
+            if label.is_valid:
+                row = number
+                if labels is not column:
+                    row = pc.index(column, label).as_py()
+                weights_of_any(label.as_py(), self.labels, f"{file.path}, row {row}")
 
     def _read_weights(self, row: dict[str, Any], where: str) -> Weights:
         label = row.get(self.columns["label"])
@@ -175,6 +198,24 @@ class Parquet:
             if group:
                 start = self.ends[group - 1]
             return dict(self.group.slice(number - start, 1).to_pylist()[0])
+
+    def read_column(self, name: str) -> pa.ChunkedArray:
+        """Read one column of all rows.
+
+        Args:
+            name: The column.
+
+        Returns:
+            Its values.
+
+        Raises:
+            EmosceneError: The file is damaged.
+        """
+        try:
+            with self.lock:
+                return self.file.read([name]).column(name)
+        except (OSError, pa.ArrowException) as error:
+            raise EmosceneError(f"{self.path} cannot be read as parquet ({error}): fetch it again") from error
 
     def find_column(self, key: str, named: str) -> str:
         """Find the name of a column.

@@ -107,6 +107,10 @@ class ImageFolder(FileSource):
         """The image's file."""
         return read_file(self.folder, self.rows[number]["file_name"])
 
+    def official_splits(self) -> set[str]:
+        """Those of folders and metadata."""
+        return {row["split"] for row in self.rows}
+
     def rows_listed(self) -> Iterator[Any]:
         """Each image's path, label, split and words."""
         keys = ("file_name", "weights", "split", "text_file", *TEXTS)

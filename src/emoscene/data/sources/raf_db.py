@@ -82,6 +82,10 @@ class RAFDB(FileSource):
         """The face's file."""
         return read_file(self.folder, self.files[number])
 
+    def official_splits(self) -> set[str]:
+        """Those that names and folders tell."""
+        return set(self.splits)
+
     def rows_listed(self) -> Iterator[Any]:
         """Every face's file and label."""
         for file, (_, label) in zip(self.files, self.rows, strict=True):

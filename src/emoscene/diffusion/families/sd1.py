@@ -5,7 +5,7 @@ names of the original code: `model.diffusion_model.` the UNet, `first_stage_mode
 `cond_stage_model.transformer.` the text encoder. It says nothing of their settings, so these are those of the base of
 its architecture, Stable Diffusion v1.5's in `bases/sd15` unless another has it; diffusers' own converters rename the
 weights. It has no tokenizer either: a folder `tokenizer` beside the file counts first, then that base's, then CLIP's.
-Nothing is fetched, and a pickle (`.ckpt`) is refused, for reading one runs what it says.
+Nothing is fetched, and a pickle is refused whatever its name, for reading one runs what it says.
 
 Other widths are read as well (the miniature), and so is a folder of Stable Diffusion 2, whose text is 1,024 wide.
 """

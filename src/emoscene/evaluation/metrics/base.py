@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from emoscene.core.errors import EmosceneError
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.evaluation.intervals import (
     Array,
@@ -320,11 +321,13 @@ def require_images(name: str, least: int, *clouds: Array) -> None:
     """
     for cloud in clouds:
         if len(cloud) < least:
-            raise NotMeasurable(f"{name} needs {least} images and there are {len(cloud)}: give more prompts or seeds")
+            raise NotMeasurable(
+                f"{name} needs {format_count(least, 'image')} and has {len(cloud)}: give more prompts or seeds"
+            )
         odd = int((~np.isfinite(cloud.reshape(len(cloud), -1))).any(1).sum())
         if odd:
             raise EmosceneError(
-                f"{name} was left out: {odd} of {len(cloud)} images were read as NaN; mend their encoder"
+                f"{name} was left out: of {format_count(len(cloud), 'image')}, {odd} read as NaN; mend their encoder"
             )
 
 

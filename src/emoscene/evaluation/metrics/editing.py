@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from emoscene.core.plain_text import format_count
 from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.metrics.base import (
     NotMeasurable,
@@ -56,7 +57,8 @@ def editing(made: Predictions, real: Predictions | None = None, draws: int = 100
     small = int(np.isnan(alike).sum())
     if small:
         raise NotMeasurable(
-            f"editing was left out: {small} of {len(made)} edits are smaller than SSIM's window of {WINDOW} pixels; "
+            f"editing was left out: of {format_count(len(made), 'edit')}, {format_count(small, 'is', 'are')} "
+            f"smaller than SSIM's window of {WINDOW} pixels; "
             "take them away"
         )
     cosine = (normalize_rows(ours) * normalize_rows(theirs)).sum(1)

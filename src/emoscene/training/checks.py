@@ -1,0 +1,74 @@
+"""What of a call of `train` can be refused before the base is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
+from emoscene.learning import checkpoints
+from emoscene.learning.learner import Learner
+from emoscene.methods.base import Method
+from emoscene.training.state import Config
+
+
+def check_resumed(out: Path, begun: run_dir.RunDir | None, resume: bool) -> None:
+    """Check that a run goes on exactly where it is asked to.
+
+    Args:
+        out: Its folder.
+        begun: What is there already; one that is done stays as it is.
+        resume: Whether it was asked to.
+
+    Raises:
+        UsageError: There are checkpoints and it was not asked to, or there are none and it was.
+    """
+    if begun is not None and begun.is_done:
+        return
+    saved = checkpoints.list_checkpoints(out / run_dir.CHECKPOINTS)
+    if saved and not resume:
+        raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
+    if resume and not saved:
+        raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
+
+
+def check_learner(name: str, cls: type[Learner], config: Config) -> None:
+    """Check that a learner can be trained as the settings say.
+
+    Args:
+        name: Its name.
+        cls: Its class.
+        config: How it trains.
+
+    Raises:
+        UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet, or images
+            of one that generates none.
+    """
+    if (config.checkpointing or config.compile) and not trains_through_unet(cls):
+        raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
+    if config.images_every and not issubclass(cls, Method):
+        raise lacks_images(name)
+
+
+def lacks_images(name: str) -> UsageError:
+    """Make the error for a learner of which sheets of images are asked, and that generates none.
+
+    Args:
+        name: Its name.
+
+    Returns:
+        The error.
+    """
+    return UsageError(f"images_every: {name} generates no images; leave it out")
+
+
+def trains_through_unet(cls: type[Learner]) -> bool:
+    """Tell whether a learner trains through the base's UNet.
+
+    Args:
+        cls: Its class.
+
+    Returns:
+        Whether it does.
+    """
+    return issubclass(cls, Method) and cls.trains_through_unet()

@@ -1,0 +1,199 @@
+"""What words, lists and cards can refuse is refused before the base is loaded, and nothing is written."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+import emoscene
+import tiny
+from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
+from emoscene.data import preparation
+from emoscene.data.sources.base import FileSource
+from emoscene.diffusion.model import DiffusionModel
+from emoscene_mini.world1.layouts import write_layout
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A base, judges, prepared data, a trained adapter, and folders that are something else."""
+    folder = tmp_path_factory.mktemp("here")
+    base = str(tiny.make(folder / "base"))
+    tiny.judges(folder / "judges")
+    root = write_layout("imagefolder", 16, 5, folder / "images", size=32, workers=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, "SHARD", 8)
+        call = {"root": root, "base": base, "workers": 0, "on_message": str}
+        emoscene.prepare("imagefolder", out=folder / "data", split="methods:1", **call)
+        emoscene.prepare("imagefolder", out=folder / "heldout", split="heldout:1", **call)
+    emoscene.train("lora", data=folder / "data", out=folder / "lora", base=base, steps=1, device="cpu", on_message=str)
+    shutil.copytree(folder / "data", folder / "open")
+    manifest = (folder / "open/manifest.json").read_text()
+    (folder / "open/manifest.json").write_text(manifest.replace('"state": "done"', '"state": "open"'))
+    (folder / "others").mkdir()
+    (folder / "others/letter.txt").write_text("Dear")
+    (folder / "happy/happy").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "happy/happy/x.jpg")
+    return folder
+
+
+@pytest.fixture
+def unloaded(monkeypatch):
+    """Whoever loads a base or looks at an image fails."""
+
+    def fail(*given, **words):
+        raise AssertionError("it was begun")
+
+    monkeypatch.setattr(DiffusionModel, "__init__", fail)
+    monkeypatch.setattr(FileSource, "_survey_one", fail)
+    monkeypatch.setattr(torch, "compile", fail)
+
+
+def list_files(folder):
+    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def fill(value, here):
+    return value.format(here=here) if isinstance(value, str) else value
+
+
+PREPARE = {"source": "imagefolder", "root": "{here}/images", "out": "{here}/new", "workers": 0}
+CALLS = [
+    ({"split": "official"}, "--split official needs images that their own lists call train and val or test"),
+    ({"split": "metods:0.5"}, "no role 'metods': did you mean 'methods'"),
+    ({"root": "{here}/happy"}, "no emotion 'happy'.*the folder .*happy/happy"),
+    ({"root": "{here}/others"}, "has neither metadata nor folders of images named"),
+    ({"misfits": 0.1}, "misfits= needs a CLIP"),
+    ({"misfits": 0.1, "clip": "{here}/nowhere"}, "no model in .*nowhere"),
+    ({"emotion_clip": "{here}/nowhere"}, "no model in .*nowhere"),
+    ({"captioner": "{here}/nowhere"}, "no model in .*nowhere"),
+    ({"emotion_clip": "{here}/lora"}, "lora is no EmotionCLIP: emoscene train emotion_clip makes one"),
+    ({"captioner": "{here}/lora"}, "lora is no Captioner: emoscene train captioner makes one"),
+    ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+    ({"out": "{here}/happy/happy/x.jpg"}, "is a file: name a folder"),
+    ({"out": "{here}/lora"}, "another call's: it holds artifact and not prepared; choose another folder"),
+    ({"out": "{here}/data", "split": "methods:1", "flips": True}, "another call's: .*flips.*; choose another folder"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), CALLS)
+def test_prepare(words, sentence, here, unloaded):
+    before = list_files(here)
+    words = {name: fill(value, here) for name, value in (PREPARE | words).items()}
+    with pytest.raises(UsageError, match=sentence):
+        emoscene.prepare(words.pop("source"), base=f"{here}/base", device="cpu", **words)
+    assert list_files(here) == before
+
+
+TABLES = [
+    ({"label": ["awe", "fear", "happy"]}, "no emotion 'happy'.*b.parquet, row 2"),
+    ({"label": [0, 1, 2]}, "b.parquet, row 0: nobody knows which emotion 0 is"),
+    ({"emotion": ["awe", "awe", "awe"]}, "b.parquet has no column 'label': it has image, emotion"),
+]
+
+
+@pytest.mark.parametrize(("columns", "sentence"), TABLES)
+def test_prepare_from_parquet(columns, sentence, tmp_path, here, unloaded):
+    for name, more in (("a", {"label": ["awe", "fear", "awe"]}), ("b", columns)):
+        parquet.write_table(pa.table({"image": [b"", b"", b""], **more}), tmp_path / f"{name}.parquet")
+    with pytest.raises(UsageError, match=sentence):
+        emoscene.prepare("hub", root=tmp_path, out=here / "new", base=f"{here}/base", device="cpu")
+
+
+TRAIN = {"name": "lora", "data": "{here}/data", "out": "{here}/new"}
+RUNS = [
+    ({"data": "{here}/open"}, "open is not finished: call `emoscene prepare` again as before"),
+    ({"data": "{here}/lora"}, "lora holds artifact, and prepared is wanted"),
+    ({"data": "{here}/heldout"}, "has no images for methods"),
+    ({"name": "multimodal"}, "lacks EmotionCLIP's vectors"),
+    ({"name": "judge"}, "has no images for judges"),
+    ({"name": "guidance", "checkpointing": True}, "are for methods that train through the UNet"),
+    ({"name": "judge", "images_every": 5}, "images_every: judge generates no images"),
+    ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+    ({"out": "{here}/data"}, "another call's: it holds prepared and not artifact"),
+    ({"out": "{here}/lora", "steps": 2}, "another call's: .*steps.*; choose another folder"),
+    ({"resume": True}, "nothing to resume in .*new"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), RUNS)
+def test_train(words, sentence, here, unloaded):
+    before = list_files(here)
+    words = {name: fill(value, here) for name, value in (TRAIN | words).items()}
+    with pytest.raises(UsageError, match=sentence):
+        emoscene.train(words.pop("name"), base=f"{here}/base", device="cpu", on_message=str, **words)
+    assert list_files(here) == before
+
+
+GENERATE = {"prompt": "a lake", "out": "{here}/new", "method": "prompt"}
+IMAGES = [
+    ({"emotion": "aw"}, "no emotion 'aw': did you mean 'awe'"),
+    ({"emotion": ["awe", "awe:x"]}, "awe:x"),
+    ({"prompt": ["a lake", 3]}, "prompt=3 is off"),
+    ({"num_inference_steps": 0}, "num_inference_steps=0 is out of range"),
+    ({"seed": 2**32 - 1, "num_images_per_prompt": 2}, "count past the last seed"),
+    ({"sampler": "eulr"}, "no sampler 'eulr'"),
+    ({"batch": 0}, "batch=0 is out of range"),
+    ({"image": "{here}/others/letter.txt"}, "cannot be read as an image"),
+    ({"image": "{here}/nowhere.png"}, "nowhere.png is not there"),
+    ({"emotion_image": "{here}/nowhere.png"}, "nowhere.png is not there"),
+    ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+    ({"out": "{here}/lora"}, "another call's: it holds artifact and not pictures"),
+    ({"lora": "{here}/nowhere.safetensors"}, "nowhere.safetensors is not there"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), IMAGES)
+def test_generate(words, sentence, here, unloaded):
+    before = list_files(here)
+    words = {name: fill(value, here) for name, value in (GENERATE | words).items()}
+    with pytest.raises(UsageError, match=sentence):
+        emoscene.generate(words.pop("prompt"), base=f"{here}/base", device="cpu", **words)
+    assert list_files(here) == before
+
+
+EVALUATE = {"method": "prompt", "prompts": ["a lake"], "judge": "{here}/judges/emotion", "out": "{here}/new"}
+SCORES = [
+    ({"data": "{here}/open"}, "open is not finished: call `emoscene prepare` again as before"),
+    ({"data": "{here}/data"}, "has no images for heldout"),
+    ({"prompts": ["a lake", 3]}, "prompts=3 is off: give a file, a name, or a list"),
+    ({"judge": "{here}/lora"}, "lora is no judge: emoscene train judge makes one"),
+    ({"judge": "{here}/others"}, "others is no judge: emoscene train judge makes one"),
+    ({"judge": "{here}/nowhere"}, "no model in .*nowhere"),
+    ({"semantics": "{here}/nowhere"}, "no model in .*nowhere"),
+    ({"features": "{here}/nowhere"}, "no model in .*nowhere"),
+    ({"emotion_scale": 1e9}, "emotion_scale=1000000000.0 is out of range"),
+    ({"sampler": "eulr"}, "no sampler 'eulr'"),
+    ({"num_inference_steps": 0}, "num_inference_steps=0 is out of range"),
+    ({"batch": 0}, "batch=0 is out of range"),
+    ({"out": "{here}/lora"}, "another call's: it holds artifact and not scores"),
+    ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), SCORES)
+def test_evaluate(words, sentence, here, unloaded):
+    before = list_files(here)
+    words = {name: fill(value, here) for name, value in (EVALUATE | words).items()}
+    with pytest.raises(UsageError, match=sentence):
+        emoscene.evaluate(base=f"{here}/base", device="cpu", on_message=str, **words)
+    assert list_files(here) == before
+
+
+def test_what_can_be_begun_is_begun(here, unloaded):
+    """So that the calls above fail for no other reason."""
+    for call in (
+        lambda: emoscene.prepare(base=f"{here}/base", **{name: fill(value, here) for name, value in PREPARE.items()}),
+        lambda: emoscene.train(base=f"{here}/base", on_message=str, **{n: fill(v, here) for n, v in TRAIN.items()}),
+        lambda: emoscene.generate(base=f"{here}/base", **{name: fill(value, here) for name, value in GENERATE.items()}),
+        lambda: emoscene.evaluate(base=f"{here}/base", **{name: fill(value, here) for name, value in EVALUATE.items()}),
+    ):
+        with pytest.raises(AssertionError, match="it was begun"):
+            call()
+    assert not Path(f"{here}/new").exists()
+    assert run_dir.read_manifest(here / "data")["state"] == "done"
