@@ -179,6 +179,7 @@ def test_muon_waits_for_nothing(base: str, data: Path, tmp_path: Path) -> None:
     assert not waits, format_waits(waits)
 
 
+@pytest.mark.slow
 def test_micro_batches_wait_for_nothing(base: str, data: Path, tmp_path: Path) -> None:
     settings = {"micro_batch_size": 2, "noise_offset": 0.1, "checkpointing": True, "precision": "fp32"}
     _, waits = train_and_measure("multimodal", data, base, tmp_path / "card", **settings)
@@ -264,6 +265,7 @@ def measure_memory(name: str, data: Path, base: str, out: Path) -> tuple[int, in
     return held[0], record.memory.peak
 
 
+@pytest.mark.slow
 def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_path: Path) -> None:
     """Three quarters of what a step of 8 takes beside the base do not suffice for it, and do for two of 4."""
     held, peak = measure_memory("inversion", data, base, tmp_path / "plain")
@@ -280,7 +282,7 @@ def test_a_small_card_takes_fewer_samples_at_a_time(base: str, data: Path, tmp_p
             torch.testing.assert_close(found[key], value, atol=2e-3, rtol=1e-2)
 
 
-@pytest.mark.parametrize(("name", "share"), [("lora", 0.1), ("emotion_clip", 0.5)])
+@pytest.mark.parametrize(("name", "share"), [pytest.param("lora", 0.1, marks=pytest.mark.slow), ("emotion_clip", 0.5)])
 def test_a_card_with_too_little_memory_is_one_sentence(
     name: str, share: float, base: str, data: Path, tmp_path: Path
 ) -> None:

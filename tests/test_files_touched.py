@@ -199,6 +199,7 @@ def add_parameter(package: Path) -> None:
     run(package, "-m", "emoscene.core.typed_words")
 
 
+@pytest.mark.slow
 def test_a_generation_parameter_touches_three_files(package: Path) -> None:
     before = digest_files(package)
     add_parameter(package)
@@ -217,6 +218,7 @@ def test_a_generation_parameter_touches_three_files(package: Path) -> None:
     assert len(PARAMETER) <= 3
 
 
+@pytest.mark.slow
 def test_a_sampler_an_optimizer_and_an_export_format_are_one_file_each(package: Path) -> None:
     added = {
         "core/samplers/deis.toml": SAMPLER,

@@ -100,7 +100,10 @@ def test_a_dry_run_says_it_too(photographs, tmp_path, capsys):
     assert f"{LIMIT}, and" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("layout", ["emoset", "raf-db", "imagefolder"])
+@pytest.mark.parametrize(
+    "layout",
+    [pytest.param("emoset", marks=pytest.mark.slow), pytest.param("raf-db", marks=pytest.mark.slow), "imagefolder"],
+)
 def test_the_worlds_own_layouts_are_captioned_as_before(layout, tmp_path, monkeypatch):
     monkeypatch.setattr(Captioner, "caption", lambda self, images: ["a castle"] * len(images))
     root = write_layout(layout, 16, 3, tmp_path / "world", size=64, workers=0)

@@ -136,7 +136,7 @@ def test_ctrl_c_and_resume_give_the_same_artifact(name: str, data: Path, base: s
     ]
 
 
-@pytest.mark.parametrize("moment", ["the done mark", "the checkpoints' going"])
+@pytest.mark.parametrize("moment", ["the done mark", pytest.param("the checkpoints' going", marks=pytest.mark.slow)])
 def test_a_kill_at_the_very_end_loses_nothing(
     moment: str, data: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
