@@ -53,6 +53,18 @@ WAITS = (0.01, 0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
 
 
+MAKERS = {
+    "artifact": "train",
+    "export": "export",
+    "pictures": "generate",
+    "prepared": "prepare",
+    "report": "report",
+    "scores": "evaluate",
+    "tuning": "tune",
+}
+"""The verb that writes each kind of folder."""
+
+
 class ParentManifest(TypedDict):
     """What the manifest of a run folder has, as its children keep it."""
 
@@ -235,17 +247,26 @@ def read_manifest(folder: Path | str, kind: str | None = None, schema: Any = Non
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        what = "is not there"
-        if Path(folder).exists():
-            what = "is not a folder of emoscene's"
-        raise UsageError(f"{folder} {what}: it has no {MANIFEST}")
+        if not Path(folder).exists():
+            raise UsageError(f"{folder} is not there: {_suggest_folder(kind)}")
+        if not Path(folder).is_dir():
+            raise UsageError(f"{folder} is a file: {_suggest_folder(kind)}")
+        raise UsageError(f"{folder} is not a folder of emoscene's, for it has no {MANIFEST}: {_suggest_folder(kind)}")
     manifest: dict[str, Any] = read_json(path, Manifest, MAKE_AGAIN, MOST_LISTED_BYTES)
     found = manifest["kind"]
     if kind not in {None, found}:
-        raise UsageError(f"{folder} holds {found}, and {kind} is wanted")
+        raise UsageError(f"{folder} holds {found}, and {kind} is wanted: {_suggest_folder(kind)}")
     if schema is not None and manifest["state"] == "done":
         check_value(manifest, schema, path, MAKE_AGAIN)
     return manifest
+
+
+def _suggest_folder(kind: str | None) -> str:
+    """Which folder to give where one of a kind is wanted."""
+    verb = MAKERS.get(kind or "")
+    if verb is None:
+        return "give a folder that emoscene wrote"
+    return f"give a folder that `emoscene {verb}` wrote"
 
 
 def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
