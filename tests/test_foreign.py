@@ -167,7 +167,7 @@ def test_the_metrics_that_can_be_measured_come_out(tmp_path):
     call = {"images": tmp_path / "from", "base": base, "judge": judges}
     with pytest.raises(EmosceneError, match="1 of 5 images cannot be read") as caught:
         evaluate(out=tmp_path / "out", **call)
-    assert "the images that 1 edits were made from" in str(caught.value)
+    assert "the images that 1 edit was made from" in str(caught.value)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert set(scores["missing"]) == {"images", "originals"}
     assert scores["metrics"]["gradient"]["n"] == 4  # of two sizes

@@ -353,7 +353,7 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     given.manifest["fingerprint"] = "print"
     text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text
-    assert "64 images of 1 prompts" in text
+    assert "64 images of 1 prompt and 1 seed" in text
     written = "".join(file.read_text() for file in (registry.HOME / "evaluation/metrics").glob("*.py"))
     assert all(f'"{name}": ' in written for name in card.METRICS)
     proof = {"t": [50], "accuracy": [0.75], "pictures": 365}

@@ -285,7 +285,7 @@ def test_everybody_reads_by_the_same_reader(base, tmp_path):
             door(str(bad))
     samples, missing = find_samples(tmp_path)
     assert [sample.file for sample in samples] == [good]
-    assert f"1 of 2 images cannot be read and were left out: {bad} (it is a HEIF and Pillow's" in missing["images"]
+    assert f"1 of 2 images cannot be read and was left out: {bad} (it is a HEIF and Pillow's" in missing["images"]
     call = {"root": tmp_path, "base": base, "workers": 0, "on_message": str}
     out = prepare("imagefolder", out=tmp_path.parent / f"{tmp_path.name}-out", spoilt=0.9, **call)
     assert "it is a HEIF and" in (out / "quarantine.jsonl").read_text()
