@@ -166,6 +166,11 @@ IMAGES = [
     ({"out": "{here}/others"}, "holds files that emoscene did not make"),
     ({"out": "{here}/lora"}, "another call's: it holds artifact and not pictures"),
     ({"lora": "{here}/nowhere.safetensors"}, "nowhere.safetensors is not there"),
+    ({"strength": 0.5}, "--strength says how much of an image changes: give the image"),
+    (
+        {"method": None, "adapter": "{here}/judges/emotion"},
+        "emotion holds judge, which generates nothing: give --adapter",
+    ),
 ]
 
 
@@ -194,6 +199,8 @@ SCORES = [
     ({"batch": 0}, "batch=0 is out of range"),
     ({"out": "{here}/lora"}, "another call's: it holds artifact and not scores"),
     ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+    ({"images": "{here}/images"}, "--images has nothing to generate, and --method says what is: leave one of them out"),
+    ({"images": "{here}/images", "method": None}, "--images has nothing to generate, and --prompts says what is"),
 ]
 
 

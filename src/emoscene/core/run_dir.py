@@ -28,7 +28,7 @@ from typing import Any, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError, UsageError, suggest_folder
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
 from emoscene.core.folder_lock import LOCK, OWNER, lock_folder
 from emoscene.core.plain_text import cut_name, shorten_text
@@ -51,18 +51,6 @@ UNFLUSHABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
 WAITS = (0.01, 0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
 """Seconds between attempts to replace a file: Windows refuses while somebody else has it open."""
 PACKAGES = ("emoscene", "torch", "diffusers", "transformers", "peft", "numpy", "pillow")
-
-
-MAKERS = {
-    "artifact": "train",
-    "export": "export",
-    "pictures": "generate",
-    "prepared": "prepare",
-    "report": "report",
-    "scores": "evaluate",
-    "tuning": "tune",
-}
-"""The verb that writes each kind of folder."""
 
 
 class ParentManifest(TypedDict):
@@ -248,25 +236,17 @@ def read_manifest(folder: Path | str, kind: str | None = None, schema: Any = Non
     path = Path(folder) / MANIFEST
     if not path.is_file():
         if not Path(folder).exists():
-            raise UsageError(f"{folder} is not there: {_suggest_folder(kind)}")
+            raise UsageError(f"{folder} is not there: {suggest_folder(kind)}")
         if not Path(folder).is_dir():
-            raise UsageError(f"{folder} is a file: {_suggest_folder(kind)}")
-        raise UsageError(f"{folder} is not a folder of emoscene's, for it has no {MANIFEST}: {_suggest_folder(kind)}")
+            raise UsageError(f"{folder} is a file: {suggest_folder(kind)}")
+        raise UsageError(f"{folder} is not a folder of emoscene's, for it has no {MANIFEST}: {suggest_folder(kind)}")
     manifest: dict[str, Any] = read_json(path, Manifest, MAKE_AGAIN, MOST_LISTED_BYTES)
     found = manifest["kind"]
     if kind not in {None, found}:
-        raise UsageError(f"{folder} holds {found}, and {kind} is wanted: {_suggest_folder(kind)}")
+        raise UsageError(f"{folder} holds {found}, and {kind} is wanted: {suggest_folder(kind)}")
     if schema is not None and manifest["state"] == "done":
         check_value(manifest, schema, path, MAKE_AGAIN)
     return manifest
-
-
-def _suggest_folder(kind: str | None) -> str:
-    """Which folder to give where one of a kind is wanted."""
-    verb = MAKERS.get(kind or "")
-    if verb is None:
-        return "give a folder that emoscene wrote"
-    return f"give a folder that `emoscene {verb}` wrote"
 
 
 def write_atomic(path: Path | str, data: bytes | Callable[[Path], object], flush: bool = True) -> None:
