@@ -29,7 +29,7 @@ from emoscene.core import run_dir
 from emoscene.data import encoding, finishing, preparation, records
 from emoscene.data.aspect_buckets import crop_square
 from emoscene.data.dataset import PreparedDataset
-from emoscene.data.duplicates import group_duplicates, perceptual_hash
+from emoscene.data.duplicates import HASHES, group_duplicates, hash_looks
 from emoscene.data.image_checks import open_checked
 from emoscene.data.preparation import SHARD, prepare
 from emoscene.data.records import Record
@@ -141,10 +141,10 @@ def parts(asked: argparse.Namespace, folder: Path) -> dict:
     painted = render_image({"seed": 3}, 1024).picture.crop((0, 0, 1024, 768))
     data = encoding.encode_file(painted, "jpeg")
     small = crop_square(painted, 512)
-    looks = np.random.default_rng(0).integers(1, 2**63, asked.number, dtype=np.uint64)
+    looks = np.random.default_rng(0).integers(1, 2**63, (asked.number, HASHES), dtype=np.uint64)
     work = {
         "open and check": lambda: open_checked(data, "a.jpg"),
-        "hash for the eye": lambda: perceptual_hash(painted),
+        "hashes for the eye": lambda: hash_looks(painted),
         "cut to 512": lambda: crop_square(painted, 512),
         **{f"write {kind}": (lambda kind=kind: encoding.encode_file(small, kind)) for kind in encoding.KINDS},
     }

@@ -7,14 +7,17 @@ from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks import adapters, gpu, metrics, training, turns
+from benchmarks import adapters, gpu, metrics, training, turns, twins
 
 from emoscene.core import registry
+from emoscene.data import duplicates
 
 
 def test_contenders_take_turns_and_the_first_are_not_counted() -> None:
@@ -84,6 +87,31 @@ def test_every_metric_and_the_paired_difference_are_timed_with_their_memory() ->
     assert set(rows) == {*registry.list_names("metrics"), "paired difference"}
     assert all(row["seconds"] > 0 and row["peak"] > 0 for row in rows.values())
     assert metrics.measure_cost(lambda: bytes(10**6))["peak"] >= 10**6
+
+
+def test_twins_are_counted_where_they_are_grouped() -> None:
+    """The copies of scenes of smooth noise; nothing is found where nothing is grouped."""
+    rng = np.random.default_rng(0)
+    scenes = []
+    for _ in range(4):
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
+        scenes.append(coarse.resize((96, 96), Image.Resampling.BICUBIC))
+    contender = twins.Contender(duplicates.hash_looks, duplicates.group_duplicates, (duplicates.HASHES,))
+    found = twins.measure_found(contender, scenes)
+    assert set(found) == set(twins.CHANGES)
+    assert found["mirrored"] == found["grey"] == 1.0
+    assert twins.measure_false(contender, [*scenes, scenes[0]]) == {
+        "pairs in one group": 1,
+        "of pairs": 10,
+        "largest": 2,
+    }
+    alone = twins.Contender(duplicates.hash_looks, lambda digests, looks, alike: np.arange(len(looks)), (6,))
+    assert not any(twins.measure_found(alone, scenes).values())
+    older = twins.load_older(Path(duplicates.__file__))
+    assert older.HASHES == duplicates.HASHES
+    cost = twins.measure_cost(contender, scenes[0], 1000)
+    assert min(cost.values()) > 0
+    assert cost["hashes"] == 1000
 
 
 def test_the_table_of_a_gpu_says_which_row_failed() -> None:

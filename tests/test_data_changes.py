@@ -18,7 +18,7 @@ from emoscene.core import config as configs
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.plain_text import escape_unprintable
-from emoscene.data import encoding, preparation
+from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
 from emoscene.data.records import LONGEST, Record
@@ -190,6 +190,44 @@ def test_a_set_of_an_older_version_is_not_taken_for_the_same(root, said, tmp_pat
     )  # fmt: skip
 
 
+def age_notes(folder):
+    """The notes as an older version wrote them, with one hash of 64 bits."""
+    for path in sorted((folder / "notes").iterdir()):
+        table = notes.load_notes([path])
+        place = table.schema.get_field_index("looks")
+        looks = pa.array(range(1, len(table) + 1), pa.uint64())
+        table = table.set_column(place, pa.field("look", pa.uint64()), looks)
+        aside = folder / "aside"  # the file itself is mapped into memory
+        with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+        aside.replace(path)
+
+
+def test_a_pass_that_an_older_version_began_is_not_mixed_with_this_ones(root, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "SHARD", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(encoding, "encode_shards", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert said()[0] == 130
+    age_notes(tmp_path / "out")
+    (tmp_path / "out/notes/notes-00000-of-00003.arrow").unlink()
+    before = run_dir.fingerprint_folder(tmp_path / "out")
+    sentence = f"{tmp_path / 'out'} was begun by a version that compared images in another way: {REMEDY}"
+    assert said() == (2, sentence)
+    assert run_dir.fingerprint_folder(tmp_path / "out") == before
+
+
+def test_what_an_older_version_finished_is_still_the_same(root, said, tmp_path):
+    assert said() == (0, "")
+    age_notes(tmp_path / "out")
+    before = run_dir.fingerprint_folder(tmp_path / "out")
+    (tmp_path / "out/logs/files.json").unlink()  # so that every file is compared with its old note
+    assert said() == (0, "")
+    assert run_dir.fingerprint_folder(tmp_path / "out") == before
+    assert len(PreparedDataset(tmp_path / "out")) == 12
+    rewrite(root)
+    assert "files that have changed since" in said()[1]
+
+
 def test_lists_annotations_and_tables_are_watched_too(base, tmp_path):
     for name in ("emoset", "raf-db"):
         place = write_layout(name, 14, 3, tmp_path / name, size=32, workers=0)
@@ -197,8 +235,8 @@ def test_lists_annotations_and_tables_are_watched_too(base, tmp_path):
         prepare(name, **call)
         prepare(name, **call)
         if name == "emoset":
-            note = next((place / "annotation").rglob("*.json"))
-            note.write_text(json.dumps({"scene": "moon"}))
+            annotation = next((place / "annotation").rglob("*.json"))
+            annotation.write_text(json.dumps({"scene": "moon"}))
             with pytest.raises(UsageError, match=r"files that have changed since, such as .*\.jpg"):
                 prepare(name, **call)
         else:
@@ -354,7 +392,7 @@ def test_what_is_no_picture_of_this_folder_is_left_out(make, reason, listed, roo
 
 @posix
 def test_links_inside_and_the_hubs_cache_are_read(root, said, tmp_path):
-    (root / "awe/again.bmp").symlink_to("../fear/01.bmp")
+    (root / "awe/again.bmp").symlink_to("../awe/03.bmp")
     (root / "awe/round").symlink_to(root / "awe")
     assert said() == (0, "")
     assert len(PreparedDataset(tmp_path / "out")) == 13

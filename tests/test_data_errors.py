@@ -7,7 +7,12 @@ import re
 import shutil
 from pathlib import Path
 
+import datasets
+import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 import tiny
 from emoscene.cli.main import main
@@ -15,6 +20,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.data import encoding, notes, preparation
 from emoscene.data.dataset import PreparedDataset
+from emoscene.data.planning import format_gaps, list_gaps
 from emoscene.diffusion import device_choice
 from emoscene.evaluation.evaluate import evaluate
 from emoscene_mini.world1.layouts import write_layout
@@ -108,6 +114,86 @@ def test_an_emotion_without_a_picture(emoset, world, said, tmp_path, base, capsy
         picture.unlink()
         place = picture.parent
     assert said("imagefolder", folder) == (2, f"{place} holds no image: fill it, or take the folder away")
+
+
+def write_pictures(folder, seed, number):
+    """PNG files of noise, named by their numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for place in range(number):
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).save(folder / f"{place}.png")
+
+
+def test_a_role_without_an_emotion_is_named(base, tmp_path, capsys):
+    root = tmp_path / "raw"
+    for number, place in enumerate(("train/awe", "train/fear", "train/anger", "val/awe", "val/fear", "test/anger")):
+        write_pictures(root / place, number, 2)
+    out = preparation.prepare("imagefolder", root=root, out=tmp_path / "out", base=base, workers=0, split="official")
+    sentence = (
+        "selector has no image of anger; heldout has no image of awe, fear: take more images, or other shares "
+        "with --split, or nothing is learnt or measured there"
+    )
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    assert f"- {sentence}\n" in (out / "README.md").read_text()
+    assert run_dir.read_manifest(out)["gaps"] == {"selector": ["anger"], "heldout": ["awe", "fear"]}
+
+
+def test_a_role_without_an_image_is_named_and_a_full_one_is_not():
+    weights = np.eye(8)[[1, 6, 1, 6]]
+    roles = ["methods", "methods", "judges", "judges"]
+    assert list_gaps(roles, weights, ["methods", "judges"]) == {}
+    gaps = list_gaps(roles, weights, ["methods", "selector", "judges"])
+    assert gaps == {"selector": []}
+    assert format_gaps(gaps).startswith("selector has no image at all: take more images")
+    mixed = weights.copy()
+    mixed[1] = 0  # a neutral one, whose emotion is a part of the other
+    mixed[0] = 0.5 * (weights[0] + weights[1])
+    assert list_gaps(roles, mixed, ["methods", "judges"]) == {}
+
+
+@pytest.mark.parametrize(
+    "label", ["awe:1e39", "awe:0.5,fear:1e39", "awe:-1e39", "awe:nan", "awe:inf", [1e39, *7 * [0.0]]]
+)
+def test_a_weight_beyond_all_bounds_is_refused_with_its_row(label, said, tmp_path):
+    root = tmp_path / "raw"
+    write_pictures(root / "awe", 0, 2)
+    rows = [{"file_name": "awe/0.png", "label": "awe"}, {"file_name": "awe/1.png", "label": label}]
+    (root / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    status, sentence = said("imagefolder", root)
+    assert status == 2
+    assert sentence.startswith(f"{root / 'metadata.jsonl'}, row 2: ")
+    assert "is out of range: a weight goes from -100 to 100" in sentence or "is no weight: write a number" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("label", ["awe:1e39", [1e39, *7 * [0.0]]])
+def test_a_weight_beyond_all_bounds_in_a_table_is_refused_with_its_row(label, said, tmp_path):
+    root = tmp_path / "raw"
+    write_pictures(root / "awe", 0, 2)
+    good = "awe" if isinstance(label, str) else [0.0, 1.0, *6 * [0.0]]
+    cells = [{"image": (root / f"awe/{n}.png").read_bytes(), "label": each} for n, each in enumerate((good, label))]
+    parquet.write_table(pa.Table.from_pylist(cells), root / "train.parquet")
+    status, sentence = said("hub", root)
+    assert status == 2 and sentence.startswith(f"{root / 'train.parquet'}, row 1: ")
+    assert "is out of range: a weight goes from -100 to 100" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("label", ["awe:-0.5", "awe:7,fear:3", "awe:1.5"])
+def test_a_share_of_a_label_is_from_0_to_1(label, said, tmp_path):
+    root = tmp_path / "raw"
+    write_pictures(root / "awe", 0, 1)
+    (root / "metadata.jsonl").write_text(json.dumps({"file_name": "awe/0.png", "label": label}))
+    sentence = f"{root / 'metadata.jsonl'}, row 1: the label {label!r} has a share that is not from 0 to 1"
+    assert said("imagefolder", root) == (2, f"{sentence}: write shares such as awe:0.7,fear:0.3")
+
+
+def test_the_card_says_which_datasets_opens_the_folder(emoset, base, tmp_path):
+    call = {"root": emoset, "base": base, "out": tmp_path / "out", "workers": 0, "limit": 4, "on_message": str}
+    preparation.prepare("emoset", **call)
+    card = " ".join((tmp_path / "out/README.md").read_text().split())
+    version = datasets.__version__
+    assert f"`datasets.load_from_disk(FOLDER)`, of `datasets` 4.0 or newer (it was written with {version})," in card
 
 
 def test_a_device_that_is_not_here(emoset, said, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from emoscene.core.image_files import decode_image
 from emoscene.core.image_origin import is_file_rendered
 from emoscene.core.images import read_params
 from emoscene.core.params import GenerationParams
-from emoscene.data.dataset import _check_parts
+from emoscene.data.dataset import check_parts
 from emoscene.data.sources.emoset import EmoSet
 from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
@@ -43,7 +43,7 @@ from emoscene.web.safety_filter import _find_state
 from hostile import change, change_bytes, change_value, encode, only_sentences, try_examples, watch_opens
 from test_reporting import scored
 
-MANY = pytest.mark.parametrize("examples", [25, pytest.param(5000, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize("examples", [200, pytest.param(5000, marks=pytest.mark.slow)])
 ROW = GenerationParams(prompt="a lake", emotion=(0, 1, 0, 0, 0, 0, 0, 0), seed=7, file="a.png", digests={"x": "y"})
 
 
@@ -367,7 +367,7 @@ def test_states_of_a_data_set(examples, place):
     def check(both):
         for name, content in zip(("state.json", "dataset_info.json"), both, strict=True):
             (place / name).write_bytes(content)
-        only_sentences(_check_parts, place)
+        only_sentences(check_parts, place)
 
     try_examples(examples, st.tuples(change(sound, secret(place)), change({"features": {"a": 1}})), check)
 

@@ -112,6 +112,30 @@ def test_any_size_is_read():
     assert judge.read([]).probabilities.shape == (0, 8)
 
 
+class Rendered:
+    """Forty images of the judges' seeds, known by their seeds alone."""
+
+    notes = tuple({"seed": 40_000_000 + number} for number in range(40))
+
+    def __len__(self):
+        return len(self.notes)
+
+    def read(self, indices, columns):
+        assert not columns
+        return {}
+
+
+def test_the_miniatures_judges_learn_what_viewers_voted():
+    data = judges.JudgeData(Rendered())
+    weights = data.read(range(40), ["weights"])["weights"]
+    divided = 0
+    for row, drawn in zip(weights.tolist(), data.plans, strict=True):
+        expected = drawn.votes if drawn.intended else drawn.weights
+        assert row == pytest.approx(expected)
+        divided += bool(drawn.intended) and 0 < max(row) < 1
+    assert divided > 10
+
+
 @pytest.mark.slow
 def test_the_miniatures_judges_are_built_and_resumed(tmp_path):
     settings = state.Config(steps=2, batch_size=4, checkpoint_every=1, ema_decay=0)

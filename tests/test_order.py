@@ -165,6 +165,7 @@ IMAGES = [
     ({"emotion_image": "{here}/nowhere.png"}, "nowhere.png is not there"),
     ({"out": "{here}/others"}, "holds files that emoscene did not make"),
     ({"out": "{here}/lora"}, "another call's: it holds artifact and not pictures"),
+    ({"adapter": "{here}/judges/emotion", "method": None}, "emotion holds an encoder .judge. and no adapter"),
     ({"lora": "{here}/nowhere.safetensors"}, "nowhere.safetensors is not there"),
     ({"strength": 0.5}, "--strength says how much of an image changes: give the image"),
     (

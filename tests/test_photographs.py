@@ -252,10 +252,10 @@ def test_a_photographs_own_exif_stays_at_home(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "at home, 52.5 N 13.4 E"
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    for emotion in EMOTIONS[:2]:
+    for place, emotion in enumerate(EMOTIONS[:2]):
         (tmp_path / "raw" / emotion).mkdir(parents=True)
         for number in range(3):
-            picture = Image.fromarray(np.roll(pixels, 7 * number, 0))
+            picture = Image.fromarray(np.roll(pixels, 7 * number + 1, place))
             picture.save(tmp_path / f"raw/{emotion}/{number}.jpg", exif=exif.tobytes())
     base = str(tiny.make(tmp_path / "base"))
     out = prepare(

@@ -73,7 +73,7 @@ WORDED = replace(SETTINGS, steps=1200, batch_size=128, ema_decay=0.996, seed=2, 
 
 
 class JudgeData:
-    """The cache's pictures as a judge reads them, every cue beside them as `hints`, and both captions."""
+    """The cache's pictures as a judge reads them: viewers' votes as `weights`, every cue as `hints`, both captions."""
 
     def __init__(self, pictures: RenderedImages) -> None:
         self.pictures, self.count = pictures, len(pictures)
@@ -87,6 +87,17 @@ class JudgeData:
     def hints(self) -> torch.Tensor:
         """The same, fact by fact [N, H]."""
         return torch.tensor([encode_cues(drawn) for drawn in self.plans], dtype=torch.uint8)
+
+    @cached_property
+    def votes(self) -> torch.Tensor:
+        """What viewers named, as shares [N, 8]; of an image of several emotions or of none its own weights.
+
+        The shares say more of an image than its label: they teach a judge how sure to be (Peterson et al. 2019).
+        """
+        rows = []
+        for drawn in self.plans:
+            rows.append(drawn.votes if drawn.intended else drawn.weights)
+        return torch.tensor(rows)
 
     def __len__(self) -> int:
         return self.count
@@ -114,10 +125,12 @@ class JudgeData:
         Returns:
             Tensors [B, ...], or lists of B values, by column.
         """
-        drawn = {"hints", "caption", "caption_long"} & {*columns}
+        drawn = {"hints", "weights", "caption", "caption_long"} & {*columns}
         found = self.pictures.read(indices, [column for column in columns if column not in drawn])
         if "hints" in drawn:
             found["hints"] = self.hints[list(indices)].float()
+        if "weights" in drawn:
+            found["weights"] = self.votes[list(indices)]
         for place, column in enumerate(("caption", "caption_long")):
             if column in drawn:
                 found[column] = [captions(self.plans[index])[place] for index in indices]

@@ -459,6 +459,8 @@ def _is_run_dir(path: Path) -> bool:
         raise UsageError(f"{str(path)!r} cannot be the name of a folder: give another one")
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file: name a folder")
+    if path.is_symlink() and not path.exists():
+        raise UsageError(f"{path} is a link to {path.readlink()}, which is not there: name a folder")
     inside: list[str] = []
     if path.exists():
         inside = [part.name for part in path.iterdir()]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import datasets
 import numpy as np
 from datasets import Dataset, load_from_disk
 from PIL import Image
@@ -25,11 +26,12 @@ from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.core.templates import render
 from emoscene.data.aspect_buckets import crop_square
+from emoscene.data.planning import NAMES, format_gaps
 from emoscene.data.records import ROLES
 
 SHOWN, SIDE = 6, 128  # images of each emotion, and their side
 CAPTIONS = 20  # images that are shown beside their captions
-NAMES = (*EMOTIONS, "none")
+OLDEST = "4.0"  # of `datasets`: the first with the feature List
 COLOURS = dict(zip(ROLES, ("#c96f4a", "#d9b44a", "#5b8c85", "#8a817c"), strict=True))
 
 
@@ -151,7 +153,9 @@ def _card_lines(licence: str, facts: Mapping[str, Any], counts: Mapping[str, lis
         "",
         licence,
         "",
-        "Open it with `datasets.load_from_disk(FOLDER)` or `emoscene.data.dataset.PreparedDataset(FOLDER)`.",
+        f"Open it with `datasets.load_from_disk(FOLDER)`, of `datasets` {OLDEST} or newer (it was written with "
+        f"{datasets.__version__}),",
+        "or with `emoscene.data.dataset.PreparedDataset(FOLDER)`.",
         f"Images have {shapes}; `latent` is raw half precision, to be shaped by",
         f"`shape`{mirrored}.",
         "",
@@ -200,9 +204,19 @@ def _list_findings(facts: Mapping[str, Any]) -> list[str]:
         f"- unusual and mended: {_count_list(facts['mended'])}",
         f"- duplicates: {format_count(alike['groups'], 'group')}, "
         f"{format_count(alike['pictures'], 'image')} beyond the first of each, "
-        f"{format_count(alike['pairs across official splits'], 'pair')} across official splits (`duplicates.jsonl`)",
+        f"{format_count(alike['pairs across official splits'], 'pair')} across official splits, "
+        f"{format_count(alike['groups of several emotions'], 'group')} of several emotions (`duplicates.jsonl`)",
+        "- what is not found among duplicates as a rule: a crop that is not from the middle",
         f"- captions: {_count_list(facts['captions'])}",
     ]
+    if facts["contradictory"]:
+        lines.append(
+            f"- files that stand under several emotions: {format_count(facts['contradictory'], 'image')}, of "
+            "which none is used "
+            "(`quarantine.jsonl`)"
+        )
+    if "gaps" in facts:
+        lines.append(f"- {format_gaps(facts['gaps'])}")
     if "unused" in facts:
         lines.append(f"- other files among the images, not used: {_count_list(facts['unused'])}")
     for name, count in facts.get("rules", {}).items():

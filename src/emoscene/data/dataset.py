@@ -21,12 +21,13 @@ from emoscene.core.file_reading import TABLE, describe_fault, read_json
 from emoscene.core.images import open_image
 from emoscene.core.paths import resolve_inside
 from emoscene.data.aspect_buckets import crop_square
+from emoscene.data.contradictions import refuse_contradictions
 from emoscene.data.notes import load_notes
 from emoscene.data.planning import QUARANTINE, explain_refused, list_refused
 from emoscene.data.records import FEATURES, unpack_arrays
 from emoscene.encoders.base import to_tensor
 
-AGAIN = "prepare it again"
+AGAIN = "delete the folder, and prepare it again"
 COLUMNS = ("id", "file", "emotion", "weights", "caption", "role", "latent", "shape")
 """What every version wrote."""
 
@@ -77,7 +78,7 @@ class PreparedDataset:
         manifest = run_dir.read_manifest(self.folder, "prepared", PreparedManifest)
         if manifest["state"] != "done":
             raise UsageError(f"{folder} is not finished: {_explain_unfinished(self.folder)}")
-        _check_parts(self.folder)
+        check_parts(self.folder)
         try:
             opened = load_from_disk(str(folder))
         except Exception as error:  # damaged files make the library raise nearly everything
@@ -182,14 +183,21 @@ def _explain_unfinished(folder: Path) -> str:
     """What to do about a folder that was begun: the same call would be refused again where it refused the images."""
     found = sorted((folder / "notes").glob("notes-*.arrow"))
     if (folder / QUARANTINE).is_file() and found and not any(folder.glob("data-*.arrow")):
-        noted = load_notes(found)
+        noted = refuse_contradictions(load_notes(found))
         if list_refused(noted):
             return explain_refused(noted)
     return "call `emoscene prepare` again as before, it goes on where it stopped"
 
 
-def _check_parts(folder: Path) -> None:
-    """Raises EmosceneError where `state.json`, which `datasets` follows, names a file outside of the folder."""
+def check_parts(folder: Path) -> None:
+    """Check the files that `datasets` follows in a prepared folder.
+
+    Args:
+        folder: The prepared folder.
+
+    Raises:
+        EmosceneError: A file is missing or damaged, or lies outside of the folder.
+    """
     state = folder / "state.json"
     for part in read_json(state, DatasetState, AGAIN)["_data_files"]:
         file = resolve_inside(folder, part["filename"], str(state))

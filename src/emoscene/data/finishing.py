@@ -13,14 +13,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from datasets import DatasetInfo, load_from_disk
 
 from emoscene.core import run_dir
+from emoscene.core.errors import EmosceneError
 from emoscene.data import card
 from emoscene.data.cautions import count_captions, list_cautions
 from emoscene.data.encoding import Networks
 from emoscene.data.listing import count_unused
-from emoscene.data.planning import Plan, count_classes, list_refused
+from emoscene.data.planning import Plan, count_classes, list_gaps, list_refused
 from emoscene.data.records import FEATURES
 from emoscene.data.sources.base import Source
 
@@ -47,7 +50,7 @@ def finish_dataset(
     run_dir.write_atomic(folder / "quarantine.jsonl", run_dir.to_jsonl(list_refused(chosen.notes)))
     run_dir.write_atomic(folder / "duplicates.jsonl", run_dir.to_jsonl(chosen.duplicate_rows()))
     write_index(folder, parts)
-    kept = load_from_disk(str(folder)).select_columns(["role", "emotion", "weights", "shape"])[:]
+    kept = _load_columns(folder, parts, ["role", "emotion", "weights", "shape"])
     count, factor = len(kept["role"]), networks.backbone.vae_scale_factor
     shapes = Counter(f"{wide * factor}x{high * factor}" for _, high, wide in kept["shape"])
     about = {**chosen.facts(), **count_classes(kept["role"], kept["emotion"]), **facts, **images.facts()}
@@ -57,6 +60,8 @@ def finish_dataset(
         about["captions"]["dropped"] = len(chosen) - count
     about |= {"pictures": count, "size": networks.backbone.default_size, "shapes": dict(shapes.most_common())}
     about |= {"mixtures": sum(sum(map(bool, weights)) > 1 for weights in kept["weights"])}
+    if gaps := list_gaps(kept["role"], np.asarray(kept["weights"]), chosen.expected):
+        about["gaps"] = gaps
     if unused := count_unused(images):
         about["unused"] = unused
     about |= {"flips": networks.flips, "vae_fingerprint": networks.backbone.vae_fingerprint}
@@ -64,6 +69,18 @@ def finish_dataset(
         about["cautions"] = sentences
     card.write_card(folder, images.licence, about)
     opened.finish(**about)
+
+
+def _load_columns(folder: Path, parts: list[Path], columns: list[str]) -> dict[str, Any]:
+    """Columns of all shards. Raises EmosceneError where a shard, perhaps of a call that was killed, is damaged."""
+    for part in parts:
+        try:
+            with pa.memory_map(str(part)) as file:
+                pa.ipc.open_stream(file).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise EmosceneError(f"{part} is damaged ({error}): delete it, and call again as before") from error
+    found: dict[str, Any] = load_from_disk(str(folder)).select_columns(columns)[:]
+    return found
 
 
 def write_index(folder: Path, parts: list[Path]) -> None:

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.paths import is_inside
 from emoscene.core.plain_text import format_count
 from emoscene.data import notes
 from emoscene.data.sources.base import Source
@@ -46,6 +47,23 @@ def digest_listing(source: Source) -> dict[str, Any]:
     if count:
         return {"listing": {"pictures": count, "sha256": digest.hexdigest()}}
     return {}
+
+
+def check_outside(folder: Path, source: Source) -> None:
+    """Check that a new folder does not lie among the images that it is made from, as the same call would read them too.
+
+    Args:
+        folder: The prepared folder, which may not exist yet.
+        source: The source.
+
+    Raises:
+        UsageError: It lies in the folder that the source searches.
+    """
+    root = source.root
+    if root is None or not source.searches or (folder / run_dir.MANIFEST).is_file():
+        return
+    if is_inside(root, folder) and not (folder.exists() and root.samefile(folder)):
+        raise UsageError(f"{folder} lies in {root}, which is searched for images: give --out a folder beside it")
 
 
 def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
@@ -98,6 +116,22 @@ def check_files(folder: Path, source: Source, taken: Sequence[Path], on_message:
             raise UsageError(f"{folder} was prepared from files that have changed since, such as {changed}: {REMEDY}")
     kept.parent.mkdir(exist_ok=True)
     run_dir.write_atomic(kept, stamp.encode())
+
+
+def check_form(folder: Path, taken: Sequence[Path]) -> None:
+    """Check that a pass that was begun can go on, which it cannot where another version compared images in another way.
+
+    Args:
+        folder: The prepared folder.
+        taken: The files of the first pass, whether they exist or not.
+
+    Raises:
+        UsageError: Another version wrote one of them.
+        EmosceneError: A file is damaged.
+    """
+    for path in taken:
+        if path.exists() and not notes.has_form(path):
+            raise UsageError(f"{folder} was begun by a version that compared images in another way: {REMEDY}")
 
 
 def count_unused(source: Source) -> dict[str, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from emoscene.core.errors import UsageError
 from emoscene.data.encoding import Networks
 from emoscene.diffusion.base_spec import ModelSpec
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.encoders.base import load_encoder
+from emoscene.encoders.base import check_place, load_encoder
 
 
 def choose_auxiliary_models(spec: ModelSpec, emotion_clip: str, captioner: str) -> tuple[str, str]:
@@ -45,3 +46,20 @@ def load_networks(backbone: DiffusionModel, emotion_clip: str, captioner: str, k
     if captioner:
         writer = load_encoder("captioner", captioner, backbone.device)
     return Networks(backbone, reader, writer, kind)
+
+
+def check_filter(share: float, clip: str, emotion_clip: str) -> None:
+    """Check that there is a CLIP where captions are to be dropped.
+
+    Args:
+        share: The share of captions that is dropped.
+        clip: The place of the CLIP that was named for it; empty for none.
+        emotion_clip: The place of the EmotionCLIP; empty for none.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if share and not (clip or emotion_clip):
+        raise UsageError("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
+    if share and clip:
+        check_place(clip)

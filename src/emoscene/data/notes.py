@@ -7,7 +7,8 @@ A note holds no pixels, so those of millions of images are read in seconds, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from emoscene.core.errors import EmosceneError
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights
+from emoscene.data.duplicates import HASHES
 
 SCHEMA = pa.schema(
     {
@@ -29,7 +31,7 @@ SCHEMA = pa.schema(
         "digest": pa.binary(),
         "words": pa.binary(),
         "rendered": pa.bool_(),
-        "look": pa.uint64(),
+        "looks": pa.list_(pa.uint64(), HASHES),
         "mended": pa.list_(pa.string()),
         "reason": pa.string(),
     }
@@ -45,7 +47,7 @@ class ImageNote:
 
     split: the data set's own (train, val, test), or empty; role: empty unless the source deals roles itself; worded:
     where its caption comes from (own, attributes, none); digest, words: sha256 of its file and of its captions;
-    rendered: whether it carries the miniature world's mark; look: its perceptual hash; mended: what is unusual about
+    rendered: whether it carries the miniature world's mark; looks: its perceptual hashes; mended: what is unusual about
     it; reason: why it is refused, empty if it is sound.
     """
 
@@ -60,7 +62,7 @@ class ImageNote:
     digest: bytes = b""
     words: bytes = b""
     rendered: bool = False
-    look: int = 0
+    looks: tuple[int, ...] = (0,) * HASHES
     mended: tuple[str, ...] = ()
     reason: str = ""
 
@@ -91,9 +93,31 @@ def load_notes(paths: Sequence[Path]) -> pa.Table:
     """
     tables = []
     for path in paths:
-        try:
-            with pa.memory_map(str(path)) as file:
-                tables.append(pa.ipc.open_stream(file).read_all())
-        except (OSError, pa.ArrowInvalid) as error:
-            raise EmosceneError(f"{path} is damaged ({error}): delete it, and call again as before") from error
+        with _open_notes(path) as stream:
+            tables.append(stream.read_all())
     return pa.concat_tables(tables)
+
+
+def has_form(path: Path) -> bool:
+    """Tell whether a file holds what this version notes of an image.
+
+    Args:
+        path: A file that `save_notes` wrote, perhaps that of an older version.
+
+    Returns:
+        Whether its columns are those of `SCHEMA`.
+
+    Raises:
+        EmosceneError: The file is damaged.
+    """
+    with _open_notes(path) as stream:
+        return bool(stream.schema.equals(SCHEMA))
+
+
+@contextmanager
+def _open_notes(path: Path) -> Iterator[pa.ipc.RecordBatchStreamReader]:
+    try:
+        with pa.memory_map(str(path)) as file:
+            yield pa.ipc.open_stream(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise EmosceneError(f"{path} is damaged ({error}): delete it, and call again as before") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +19,24 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
+from emoscene.data.contradictions import count_contradictions
 from emoscene.data.notes import PANORAMA
 from emoscene.data.records import ROLES
 
 QUARANTINE = "quarantine.jsonl"
 """The images that are refused, in a prepared folder."""
+KNOWN_SPLITS = {"", "train", "val", "test"}
+NAMES = (*EMOTIONS, "none")
+"""What each number of an emotion is called; -1 is the last."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The images taken: their numbers in the source [N], their roles [N], and the notes they come from.
 
-    emotion: of each, -1 for none; groups: of all sound images the number of the group; sound: their places.
+    emotion: of each, -1 for none; groups: of all sound images the number of the group; sound: their places; expected:
+    the roles that were to have images; unknown_splits: names of official splits that say
+    nothing here.
     """
 
     notes: pa.Table
@@ -39,6 +45,8 @@ class Plan:
     emotion: np.ndarray
     groups: np.ndarray
     sound: np.ndarray
+    expected: Sequence[str]
+    unknown_splits: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -57,6 +65,7 @@ class Plan:
             "found": len(self.notes),
             "refused": len(self.notes) - len(self.sound),
             "mended": dict(sorted(mended.items())),
+            "contradictory": count_contradictions(self.notes),
             "duplicates": self.duplicates(),
             **count_classes(self.roles, self.emotion),
             "captions": dict(sorted(worded.items())),
@@ -88,8 +97,15 @@ class Plan:
         """
         alike, about = self.duplicates(), count_classes(self.roles, self.emotion)
         apart = format_count(alike["pairs across official splits"], "pair")
-        yield f"duplicates: {format_count(alike['groups'], 'group')}, {apart} across splits"
+        several = format_count(alike["groups of several emotions"], "group")
+        groups = format_count(alike["groups"], "group")
+        yield f"duplicates: {groups}, {apart} across splits, {several} of several emotions"
         yield f"roles: {', '.join(f'{role} {count}' for role, count in about['roles'].items())}"
+        if self.unknown_splits:
+            yield (
+                f"splits named {', '.join(self.unknown_splits)} are none of train, val and test, so that their images "
+                "are dealt to all roles: rename them, or what was to be held out is learnt from"
+            )
         panoramas = self.facts()["mended"].get(PANORAMA, 0)
         if panoramas:
             yield (
@@ -97,41 +113,50 @@ class Plan:
                 "takes more than half of each: "
                 "buckets=true keeps up to 2:1, or cut them yourself"
             )
-        felt = _read_weights(self.notes)[self.numbers].any(0)
-        missing = [name for name, there in zip(EMOTIONS, felt, strict=True) if not there]
+        weights = _read_weights(self.notes)[self.numbers]
+        missing = [name for name, there in zip(EMOTIONS, weights.any(0), strict=True) if not there]
         if missing:
             yield f"no image shows {', '.join(missing)}: what learns from this set will not know it"
+        gaps = list_gaps(self.roles, weights, self.expected)
+        if gaps:
+            yield format_gaps(gaps)
 
     def duplicates(self) -> dict[str, int]:
         """Count the duplicates.
 
         Returns:
-            The number of groups of several images, of images beyond the first of each group, and of pairs whose
-            images are in different official splits.
+            The number of groups of several images, of images beyond the first of each group, of pairs whose images are
+            in different official splits, and of groups whose images have several emotions.
         """
         _, where, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
-        split = self._strings("split")
-        apart = 0
+        split, emotion = self._strings("split"), _strongest_emotion(self.notes)[self.sound]
+        apart = several = 0
         for members in _group_places(self.groups, np.flatnonzero(sizes[where] > 1)):
             counts = np.unique(split[members], return_counts=True)[1]
             apart += int((counts.sum() ** 2 - (counts**2).sum()) // 2)
+            several += len(np.unique(emotion[members])) > 1
         return {
             "groups": int((sizes > 1).sum()),
             "pictures": int((sizes - 1).sum()),
             "pairs across official splits": apart,
+            "groups of several emotions": several,
         }
 
     def duplicate_rows(self) -> Iterator[dict[str, Any]]:
         """List the groups of several images.
 
         Yields:
-            For each group the ids and the official splits of its images.
+            For each group the ids, the official splits and the strongest emotions of its images.
         """
-        ids, split = self.notes["id"], self._strings("split")
+        ids, split, emotion = self.notes["id"], self._strings("split"), _strongest_emotion(self.notes)
         _, where, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
         for members in _group_places(self.groups, np.flatnonzero(sizes[where] > 1)):
             places = self.sound[members]
-            yield {"ids": [ids[int(place)].as_py() for place in places], "splits": split[members].tolist()}
+            yield {
+                "ids": [ids[int(place)].as_py() for place in places],
+                "splits": split[members].tolist(),
+                "emotions": [NAMES[number] for number in emotion[places]],
+            }
 
     def _strings(self, column: str) -> np.ndarray:
         return _read_column(self.notes, column)[self.sound]
@@ -179,12 +204,18 @@ def make_plan(
     for place, digest in enumerate(digests):
         if digest:
             files[place] = int.from_bytes(digest[:8], "big")
-    groups = duplicates.group_duplicates(files, notes["look"].to_numpy()[sound], alike)
+    looks = pc.list_flatten(notes["looks"]).to_numpy().reshape(-1, duplicates.HASHES)
+    groups = duplicates.group_duplicates(files, looks[sound], alike)
     emotion = _strongest_emotion(notes)[sound]
-    roles = _assign_roles(notes, sound, emotion, groups, key, split)
+    roles, expected = _assign_roles(notes, sound, emotion, groups, key, split)
+    unknown: list[str] = []
+    if split in splits.SHARES:
+        unknown = sorted({name for name in pc.unique(notes["split"]).to_pylist() if name not in KNOWN_SPLITS})
     scene = np.unique(_read_column(notes, "scene")[sound], return_inverse=True)[1]
     taken = splits.sample_images(emotion, np.stack([roles, scene], 1), key, limit, each, balanced)
-    return Plan(notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound)
+    return Plan(
+        notes, sound[taken], [ROLES[role] for role in roles[taken]], emotion[taken], groups, sound, expected, unknown
+    )
 
 
 def count_classes(roles: Sequence[str], emotion: Sequence[int] | np.ndarray) -> dict[str, Any]:
@@ -225,6 +256,47 @@ def explain_refused(notes: pa.Table) -> str:
     return f"{counts} {verb} refused, {such}, or allow more with spoilt={share:.2f} {named}"
 
 
+def list_gaps(roles: Sequence[str], weights: np.ndarray, expected: Sequence[str]) -> dict[str, list[str]]:
+    """List the roles that have no image of an emotion which other roles have images of.
+
+    Args:
+        roles: The role of each image [N].
+        weights: The weights of its emotions [N, 8].
+        expected: The roles that were to have images.
+
+    Returns:
+        For each such role the emotions; an empty list where it has no image at all.
+    """
+    known, role_of = weights.any(0), np.asarray(roles)
+    gaps: dict[str, list[str]] = {}
+    for role in expected:
+        inside = role_of == role
+        lacking = known & ~weights[inside].any(0)
+        if not inside.any():
+            gaps[role] = []
+        elif lacking.any():
+            gaps[role] = [name for name, lacks in zip(EMOTIONS, lacking, strict=True) if lacks]
+    return gaps
+
+
+def format_gaps(gaps: Mapping[str, Sequence[str]]) -> str:
+    """Say which roles have no image of which emotions.
+
+    Args:
+        gaps: What `list_gaps` returns.
+
+    Returns:
+        A sentence.
+    """
+    parts = []
+    for role, names in gaps.items():
+        what = "at all"
+        if names:
+            what = f"of {', '.join(names)}"
+        parts.append(f"{role} has no image {what}")
+    return f"{'; '.join(parts)}: take more images, or other shares with --split, or nothing is learnt or measured there"
+
+
 def list_refused(notes: pa.Table) -> list[dict[str, str]]:
     """List the images that are refused.
 
@@ -240,12 +312,15 @@ def list_refused(notes: pa.Table) -> list[dict[str, str]]:
 
 def _assign_roles(
     notes: pa.Table, sound: np.ndarray, emotion: np.ndarray, groups: np.ndarray, key: np.ndarray, split: str
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[str]]:
+    """The role of each sound image, as its index, and the roles that were to have images."""
     given = _read_column(notes, "role")[sound]
     if (given != "").all():
-        return np.array(list(map(ROLES.index, given)), np.int8)
+        return np.array(list(map(ROLES.index, given)), np.int8), [role for role in ROLES if role in given]
     own = _read_column(notes, "split")[sound]
-    return splits.assign_roles(own, emotion, groups, key, splits.split_shares(split, set(own.tolist())))
+    wanted = splits.split_shares(split, set(own.tolist()))
+    expected = [role for role in ROLES if any(role in shares for shares in wanted.values())]
+    return splits.assign_roles(own, emotion, groups, key, wanted), expected
 
 
 def _strongest_emotion(notes: pa.Table) -> np.ndarray:

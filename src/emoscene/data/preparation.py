@@ -21,6 +21,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from emoscene.core import config as configs
@@ -36,11 +37,13 @@ from emoscene.data import encoding, estimate, notes, splits
 from emoscene.data.aspect_buckets import bucket_sizes
 from emoscene.data.caption_filter import CaptionFilter
 from emoscene.data.cautions import list_cautions
+from emoscene.data.contradictions import refuse_contradictions, report_contradictions
+from emoscene.data.dataset import check_parts
 from emoscene.data.encoding import Networks
 from emoscene.data.finishing import finish_dataset
 from emoscene.data.image_checks import silence_pillow
-from emoscene.data.listing import check_files, check_listing, digest_listing, report_unused
-from emoscene.data.networks import choose_auxiliary_models, load_networks
+from emoscene.data.listing import check_files, check_form, check_listing, check_outside, digest_listing, report_unused
+from emoscene.data.networks import check_filter, choose_auxiliary_models, load_networks
 from emoscene.data.notes import ImageNote
 from emoscene.data.planning import QUARANTINE, Plan, list_refused, make_plan
 from emoscene.data.sources.base import SIDE_UNKNOWN, Source
@@ -49,7 +52,7 @@ from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.device import NO_ROOM, explain_base, explain_full_memory
 from emoscene.diffusion.device_choice import choose_device, choose_dtype
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.encoders.base import check_encoder, check_place, locate_model
+from emoscene.encoders.base import check_encoder, locate_model
 from emoscene.encoders.emotion_clip import load_text_clip
 
 SHARD = 1024  # images
@@ -138,6 +141,7 @@ def prepare(
             on_message(line)
         return Path(out)
     with silence_pillow(), estimate.check_writable(Path(out)):
+        check_outside(asked.folder, asked.images)
         check_listing(asked.folder, call)
         run_dir.RunDir.find(out, "prepared", call)  # refuses another call's folder before the base is loaded
         job = replace(_load_job(asked, *where), callbacks=Callbacks(on_message, on_progress or ignore_event))
@@ -146,6 +150,10 @@ def prepare(
             with begun.hold():
                 check_files(begun.path, asked.images, job.notes, on_message)
                 report_unused(asked.images, on_message)
+                if begun.is_done:
+                    check_parts(begun.path)
+                else:
+                    check_form(asked.folder, job.notes)
                 if not begun.is_done and cluster is None:
                     on_message(explain_base(job.networks.backbone, device, dtype or "float32", "preparing"))
                 if not begun.is_done:
@@ -223,7 +231,7 @@ def _open_call(
     emotion_clip, captioner = choose_auxiliary_models(find_spec(base), config.emotion_clip, config.captioner)
     check_encoder("emotion_clip", emotion_clip)
     check_encoder("captioner", captioner)
-    _check_filter(config, emotion_clip)
+    check_filter(config.misfits, config.clip, emotion_clip)
     images = _open_source(source, cls, root, own, limit)
     choice = {"split": split, "limit": limit, "each": per_emotion, "balanced": config.balanced}
     if cls.deals:
@@ -298,11 +306,16 @@ class PrepareJob:
         return [self.asked.folder / name for name in names]
 
     @cached_property
+    def all_notes(self) -> pa.Table:
+        """The notes, once all are there; a file that stands under two emotions is refused in them."""
+        return refuse_contradictions(notes.load_notes(self.notes))
+
+    @cached_property
     def plan(self) -> Plan:
-        """What is made of the notes, once all are there; the images are held against them from then on."""
+        """What is made of the notes; the images are held against them from then on."""
         asked = self.asked
-        asked.images.noted = notes.load_notes(self.notes)
-        return make_plan(asked.images.noted, **asked.choice, alike=asked.config.alike, spoilt=asked.config.spoilt)
+        asked.images.noted = self.all_notes
+        return make_plan(self.all_notes, **asked.choice, alike=asked.config.alike, spoilt=asked.config.spoilt)
 
     def complete(
         self, parts: Sequence[Path], make: Make, total: int, what: str | None, cluster: Cluster | None
@@ -406,9 +419,10 @@ def encode_shards(job: PrepareJob, shards: Sequence[int], worker: str) -> Iterat
 
 def _report_plan(job: PrepareJob) -> None:
     """Make the plan; say what was refused and what is alike, also where that is too much."""
-    bad, said = list_refused(notes.load_notes(job.notes)), job.callbacks.on_message
+    bad, said = list_refused(job.all_notes), job.callbacks.on_message
     quarantine = job.asked.folder / QUARANTINE
     run_dir.write_atomic(quarantine, run_dir.to_jsonl(bad))
+    report_contradictions(job.all_notes, said)
     chosen = job.plan
     if bad:
         said(f"{format_count(len(bad), 'image is', 'images are')} refused: {quarantine} says which and why")
@@ -444,11 +458,3 @@ def _load_networks(asked: PrepareCall, backbone: DiffusionModel) -> Networks:
         miniature=tuple(name for name, place in places.items() if is_of_rendered_world(place)),
         spares=is_of_rendered_world(asked.captioner) and not config.captioner,
     )
-
-
-def _check_filter(config: Config, emotion_clip: str) -> None:
-    """Raises UsageError where captions are to be dropped and no CLIP tells how they fit."""
-    if config.misfits and not (config.clip or emotion_clip):
-        raise UsageError("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    if config.misfits and config.clip:
-        check_place(config.clip)

@@ -103,6 +103,8 @@ def parse_shares(split: str) -> dict[str, float]:
             raise unknown_name(
                 "role", role, [*ROLES, *SHARES, "official"], hint="as in --split methods:0.8,heldout:0.2"
             )
+        if role in shares:
+            raise UsageError(f"--split {split}: {role} stands twice, so write it once, with its whole share")
         try:
             shares[role] = float(share)
         except ValueError:

@@ -78,7 +78,7 @@ def explain_missing(prompts: int, seeds: int) -> str:
     count = f"{format_count(prompts, 'prompt')} and {format_count(seeds, 'seed')}"
     if prompts <= 1:
         count = f"{format_count(seeds, 'seed')} of a single prompt"
-    return f"no figure has an interval: {count} give none that can be trusted; use {MIN_CLUSTERS} prompts or more"
+    return f"no figure has an interval: from {count} none can be trusted; use {MIN_CLUSTERS} prompts or more"
 
 
 def interval_text(low: float | None, high: float | None, form: str, unit: float = 1.0) -> str:

@@ -167,6 +167,8 @@ def folders_by_method(adapter: str | Path | Sequence[str | Path] | None) -> dict
         if not folder.exists():
             _explain_no_folder(folder.as_posix())
         name = learners.read_card(folder)["learner"]
+        if name in registry.list_names("encoders"):
+            raise UsageError(f"{folder} holds an encoder ({name}) and no adapter: give the folder of a trained method")
         if name in folders:
             raise UsageError(f"{folders[name]} and {folder} are both {name}: give one of them")
         folders[name] = folder

@@ -59,7 +59,10 @@ def _own_remarks(entry: ScoreEntry) -> list[str]:
     remarks += _above_ceiling(entry)
     outside = sum(not entry.holds(row) for row in entry.rows)
     if outside:
-        remarks.append(f"{entry.name}: {outside} of its images lie outside of {entry.folder} and are not shown.")
+        verbs = ("lies", "is") if outside == 1 else ("lie", "are")
+        remarks.append(
+            f"{entry.name}: {outside} of its images {verbs[0]} outside of {entry.folder} and {verbs[1]} not shown."
+        )
     for sentence in entry.scores.get("missing", {}).values():
         remarks.append(f"{entry.name}: {sentence}.")
     return remarks

@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from emoscene.core.errors import UsageError, missing_extra
+from emoscene.core.processes import limit_arenas
 from emoscene.core.run_dir import as_list
 
 VARIABLE = "EMOSCENE_PASSWORD"
@@ -89,6 +90,7 @@ class _Room(ModuleType):
                 "or leave --host out"
             )
         with listener, TemporaryDirectory(prefix="emoscene-web-") as folder:
+            limit_arenas()
             os.environ |= {**QUIET, "GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
             session = import_module("emoscene.web.session").Session(base, adapter, judge, screen, device, dtype)
             for remark in [session.where, *session.remarks]:

@@ -42,7 +42,7 @@ from emoscene.core.plain_text import escape_unprintable, format_count
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
-from emoscene.data.duplicates import perceptual_hash
+from emoscene.data.duplicates import hash_looks
 from emoscene.data.image_checks import open_checked
 from emoscene.data.notes import PANORAMA, ImageNote
 from emoscene.data.records import Record
@@ -59,12 +59,14 @@ class Source(ABC):
     """Images with labels. A subclass is final and its file bears its name.
 
     Config: a frozen dataclass whose defaults run. licence: a sentence for the card. deals: whether it gives its
-    images their roles itself, and makes only as many as are asked for.
+    images their roles itself, and makes only as many as are asked for. searches: whether it takes what lies below its
+    root, so that nothing else may be written there.
     """
 
     Config: ClassVar[type]
     licence: ClassVar[str] = "The source states no licence: ask its authors before you pass anything on."
     deals: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
 
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         """root: where it reads; side: the wanted side of an image in pixels; limit: at most so many images.
@@ -235,7 +237,7 @@ class FileSource(Source):
             worded=caption_source(record),
             digest=digest,
             rendered=rendered,
-            look=perceptual_hash(image),
+            looks=hash_looks(image),
         )
 
     def _load_one(self, number: int) -> tuple[Record, Image.Image]:
@@ -435,7 +437,8 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
     """Convert any label to weights.
 
     Args:
-        label: A name, a mixture such as `awe:0.7,fear:0.3`, 8 numbers, or a number that `numbered` names.
+        label: A name, a mixture such as `awe:0.7,fear:0.3` or `awe,fear` (half each), 8 numbers, or a number that
+            `numbered` names.
         numbered: The names of the numbers from 0 on; may be empty.
         where: Where the label stands, for the error.
 
@@ -446,8 +449,8 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
         UsageError: The label is not understood.
     """
     text = str(label).strip()
-    if isinstance(label, list | tuple):
-        return emotion_weights(label)
+    if isinstance(label, list | tuple) or ":" in text or "," in text:
+        return _weights_of_mixture(label, where)
     if text.lstrip("-").isdigit():
         if not numbered:
             raise UsageError(
@@ -458,6 +461,17 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
                 f"{where}: {format_count(len(numbered), 'label is', 'labels are')} named, and none is {text}"
             )
         return weights_of_label(numbered[int(text)], where)
-    if ":" in text:
-        return emotion_weights(text)
     return weights_of_label(text, where)
+
+
+def _weights_of_mixture(label: Any, where: str) -> Weights:
+    """A mixture in any form; the error says where it stands."""
+    try:
+        weights = emotion_weights(label)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    if not all(0 <= weight <= 1 for weight in weights):
+        raise UsageError(
+            f"{where}: the label {label!r} has a share that is not from 0 to 1: write shares such as awe:0.7,fear:0.3"
+        )
+    return weights

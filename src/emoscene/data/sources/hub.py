@@ -88,7 +88,7 @@ class Hub(FileSource):
         self.columns: dict[str, str] = {}
         for key in ROLES:
             self.columns[key] = first.find_column(key, getattr(config, key))
-        self.labels = config.labels or first.label_names(self.columns["label"])
+        self.labels = config.labels or _common_label_names(self.files, self.columns["label"])
         for file in self.files:
             file.find_column("image", self.columns["image"])
             file.find_column("label", self.columns["label"])
@@ -146,11 +146,14 @@ class Hub(FileSource):
     def _check_labels(self, file: Parquet) -> None:
         """Raises UsageError for the first label of a file that is not understood."""
         column = file.read_column(self.columns["label"])
-        if pa.types.is_nested(column.type):  # mixtures, one a row
-            return
-        for label in column.unique():
+        labels: Any = column
+        if not pa.types.is_nested(column.type):
+            labels = column.unique()
+        for number, label in enumerate(labels):
             if label.is_valid:
-                row = pc.index(column, label).as_py()
+                row = number
+                if labels is not column:
+                    row = pc.index(column, label).as_py()
                 weights_of_any(label.as_py(), self.labels, f"{file.path}, row {row}")
 
     def _read_weights(self, row: dict[str, Any], where: str) -> Weights:
@@ -256,6 +259,20 @@ class Parquet:
         if isinstance(feature, dict):
             names = feature.get("names")
         return tuple(check_value(names or [], list[str], f"the note of `datasets` in {self.path}", SAY_LABELS))
+
+
+def _common_label_names(files: Sequence[Parquet], column: str) -> tuple[str, ...]:
+    """The names of the labels' numbers. Raises UsageError where two files count in different ways."""
+    names: tuple[str, ...] = ()
+    for file in files:
+        own = file.label_names(column)
+        if names and own and own != names:
+            raise UsageError(
+                f"{file.path} numbers its labels in another order than {files[0].path}: read them one by one, with "
+                "subset=, or write the names in place of the numbers"
+            )
+        names = names or own
+    return names
 
 
 def _split_of_file(path: str) -> str:

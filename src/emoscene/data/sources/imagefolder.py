@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -45,11 +45,15 @@ SPLITS = {"train", "val", "test"}
 TEXTS = ("caption", "caption_long", "scene")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FOLDER_TEXT = "caption.txt"
+FORK, FORKS = "._", "__MACOSX"  # how macOS names the second file that it makes of each, and its folder in an archive
+LABELS = {*EMOTIONS, "neutral"}
 ROLES = {"file_name": ("file_name", "file", "image"), "label": ("label", "emotion"), "caption": ("caption", "text")}
 
 
 class ImageFolder(FileSource):
     """The images that the metadata list, or those in the emotions' folders, in the order of their paths."""
+
+    searches: ClassVar[bool] = True
 
     @dataclass(frozen=True)
     class Config(FileSource.Config):
@@ -64,6 +68,8 @@ class ImageFolder(FileSource):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
         self.folder = require_root(root, "a folder with a folder per emotion, or with metadata.jsonl, .csv or .parquet")
+        if not self.folder.is_dir():
+            raise UsageError(f"{root} is a file: give --root, the folder that the images lie in")
         lists: list[Path] = []
         for name in METADATA:
             lists += filter(self._is_list, self.folder.rglob(name))
@@ -73,6 +79,8 @@ class ImageFolder(FileSource):
             self.rows += self._read_listing(path)
         if not lists:
             self.rows += self._scan_folders()
+        if lists and not self.rows:
+            raise UsageError(f"{sorted(lists)[0]} lists no image: give each a row, or take the file away")
         if not self.rows:
             raise UsageError(
                 f"{root} has neither metadata nor folders of images named {', '.join(EMOTIONS)}: name them so"
@@ -144,11 +152,12 @@ class ImageFolder(FileSource):
         for folder, split in _class_folders(self.folder):
             weights = weights_of_label(folder.name, f"the folder {folder}")
             files = sorted(path for path in folder.rglob("*") if not path.is_dir())
-            found = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
+            found = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(FORK)]
             if not found:
                 raise UsageError(f"{folder} holds no image: fill it, or take the folder away")
             texts = {path for path in files if path.suffix == ".txt"}
             for path in found:
+                _check_deeper_folders(folder, path)
                 text_file = ""
                 for text in (path.with_suffix(".txt"), path.with_name(FOLDER_TEXT)):
                     if text in texts and not text_file:
@@ -197,8 +206,24 @@ def _class_folders(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _list_folders(root: Path) -> list[Path]:
-    """The folders directly in a folder, by name, without hidden ones."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders directly in a folder, by name, without hidden ones and what macOS adds to an archive."""
+    folders = []
+    for path in root.iterdir():
+        if path.is_dir() and not path.name.startswith(".") and path.name != FORKS:
+            folders.append(path)
+    return sorted(folders)
+
+
+def _check_deeper_folders(folder: Path, path: Path) -> None:
+    """Raise UsageError where a folder below an emotion's says another emotion, or a split, which would be ignored."""
+    for part in path.relative_to(folder).parts[:-1]:
+        name = part.strip().lower()
+        if name in LABELS and name != folder.name.strip().lower():
+            raise UsageError(f"{path} lies in two emotions, {folder.name} and {part}: move it to one of them")
+        if official_split(name) in SPLITS:
+            raise UsageError(
+                f"{path} lies in {part} below an emotion, where no split is read: put it above, as {part}/{folder.name}"
+            )
 
 
 def _split_of_file(place: Path, file: str) -> str:
@@ -228,7 +253,12 @@ def _read_table(path: Path) -> Iterator[dict[str, Any]]:
         if path.suffix == ".parquet":
             yield from parquet.read_table(path).to_pylist()
         elif path.suffix == ".csv":
-            yield from csv.DictReader(StringIO(read_utf8(path, MOST_LISTED_BYTES), newline=""), restkey="")
+            reader = csv.DictReader(StringIO(read_utf8(path, MOST_LISTED_BYTES), newline=""), restkey="")
+            names = list(reader.fieldnames or ())
+            twice = [name for place, name in enumerate(names) if name and name in names[:place]]
+            if twice:
+                raise ValueError(f"it has two columns {twice[0]!r}")
+            yield from reader
         else:
             for _, row in read_json_lines(path):
                 yield row
