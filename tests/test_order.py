@@ -168,10 +168,6 @@ IMAGES = [
     ({"adapter": "{here}/judges/emotion", "method": None}, "emotion holds an encoder .judge. and no adapter"),
     ({"lora": "{here}/nowhere.safetensors"}, "nowhere.safetensors is not there"),
     ({"strength": 0.5}, "--strength says how much of an image changes: give the image"),
-    (
-        {"method": None, "adapter": "{here}/judges/emotion"},
-        "emotion holds judge, which generates nothing: give --adapter",
-    ),
 ]
 
 

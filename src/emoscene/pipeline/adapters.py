@@ -108,9 +108,6 @@ def check_call(
 def _choose_methods(method: str | None, folders: Mapping[str, Path]) -> list[str]:
     """The names of the methods to load; raises UsageError for an unknown one, and for a folder that none uses."""
     wanted = list(folders)
-    for name, folder in folders.items():
-        if name in registry.list_names("encoders"):
-            raise UsageError(f"{folder} holds {name}, which generates nothing: give --adapter a trained method")
     if method:
         wanted = registry.split_methods(method)
     for name in wanted:
