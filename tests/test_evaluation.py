@@ -92,7 +92,7 @@ def test_scores_have_every_field(call, tmp_path):
     accuracy = judge["emotion_accuracy"]
     assert accuracy["value"] == np.trace(judge["confusion"]) / 32
     assert accuracy["low"] is None is accuracy["high"]
-    assert "no figure has an interval: 2 prompts and 2 seeds" in " ".join(scores["cautions"])
+    assert "no figure has an interval: from 2 prompts and 2 seeds none can be trusted" in " ".join(scores["cautions"])
     assert {"scene_accuracy", "diversity", "gradient"} <= set(scores["metrics"])
     for value in scores["metrics"].values():
         assert set(value) == {"value", "low", "high", "n", "by"}
