@@ -305,7 +305,9 @@ def train_judges(job: BuildJob) -> None:
     )
     if data.decoded is None:
         _decode_some(job, data, judges.DECODED)
-    folders = (seen, job.out.parent, job.work / "tokenizer")
+    folders = [seen, job.out.parent, job.work / "tokenizer"]
+    if job.older is not None:
+        folders.append(job.older.parent / "judge-emotion")
     _torchrun(job, ["emoscene_mini.judges", *map(str, folders)], "judges")
 
 

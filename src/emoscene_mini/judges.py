@@ -1,7 +1,7 @@
 """The miniature's judges, trained from nothing on pictures of the world that nothing else learns from.
 
     build(work, out, tokenizer)     renders the judges' own seeds into `work`, trains each into `out`/judge-NAME
-    torchrun --nproc_per_node=4 -m emoscene_mini.judges WORK OUT TOKENIZER     the same, once rendered, on four
+    torchrun --nproc_per_node=4 -m emoscene_mini.judges WORK OUT TOKENIZER [OLDER]     the same, once rendered, on four
 
 All learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
 together, so that the judges are as sure of such a picture as of any other. The judge of scenes starts where that of
@@ -48,10 +48,10 @@ from emoscene_mini.world.plan import Plan, plan
 from emoscene_mini.world.scenes import SCENES
 from emoscene_mini.world.things import THINGS
 
-PICTURES = 50_000
+PICTURES = 26_000
 CHECKED = 1000
 SETTINGS = state.Config(
-    steps=9000,
+    steps=4000,
     batch_size=64,
     lr=1e-3,
     muon=10.0,
@@ -183,12 +183,28 @@ def train_judges(
     settings: state.Config = SETTINGS,
     worded: state.Config = WORDED,
     workers: int | None = None,
+    older: Path | None = None,
     on_message: Callable[[str], None] = print,
 ) -> None:
-    """Train the judges that are not in `out` yet; a run that was stopped goes on."""
+    """Train the judges that are not in `out` yet; a run that was stopped goes on.
+
+    Args:
+        work: Where images and checkpoints are kept.
+        out: Where the finished judges go.
+        tokenizer: The folder of the tokenizer of the second judge.
+        pictures: How many images the judges learn from.
+        checked: How many images the accuracy on their cards is of.
+        settings: How the judges of emotions and scenes are trained.
+        worded: How the judge that has learnt captions is trained.
+        workers: Processes that render; one for each core if None.
+        older: A judge of emotions whose weights the new one begins with; none: from nothing.
+        on_message: Called with each message.
+    """
     data = JudgeData(image_cache.build_cache(work / "pictures", "judges", pictures, workers, on_message, draw_orders))
     check = JudgeData(image_cache.build_cache(work / "check", "selector", checked, workers, on_message, draw_orders))
     before: Judge | None = None
+    if older is not None:
+        before = cast(Judge, learners.load_learner("encoders", older, None))
     for target, share in TARGETS.items():
         folder, saved = out / f"judge-{target}", work / target
         if (folder / learners.CARD).is_file():
@@ -256,7 +272,7 @@ def train_clip_judge(
 
 
 def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -> Judge:
-    """A new judge, which sees as the one before it does."""
+    """A new judge, which begins to see as the one before it does."""
     seeds.seed_torch(seed, "judge", target)
     labels = EMOTIONS if target == "emotion" else tuple(sorted(SCENES))
     judge = Judge.from_scratch(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
@@ -324,4 +340,5 @@ def _report_steps(target: str, on_message: Callable[[str], None]) -> Callbacks:
 
 
 if __name__ == "__main__":
-    train_judges(*map(Path, sys.argv[1:4]))
+    places = [Path(text) for text in sys.argv[1:]]
+    train_judges(*places[:3], older=next(iter(places[3:]), None))
