@@ -18,6 +18,7 @@ import tiny
 from emoscene.cli.app import read_call
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -179,7 +180,7 @@ def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: st
     unseen = PreparedDataset(data, "selector")
     names = {EMOTIONS[number] for number in unseen.column("emotion").tolist() if number >= 0}
     assert first["loss"].keys() == {"all", *names}
-    assert f"step 0: loss on {len(unseen)} unseen images {first['loss']['all']:.4f} (" in "\n".join(told)
+    assert f"step 0: loss on {format_count(len(unseen), 'unseen image')} {first['loss']['all']:.4f} (" in "\n".join(told)
 
 
 def test_pictures_of_a_validation_are_dealt_evenly() -> None:
