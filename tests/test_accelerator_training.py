@@ -23,6 +23,7 @@ import emoscene
 import tiny
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError
+from emoscene.core.plain_text import format_count
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion.model import PARTS, DiffusionModel
 from emoscene.learning import checkpoints
@@ -288,7 +289,9 @@ def test_a_card_with_too_little_memory_is_one_sentence(
     count = {"lora": 1, "emotion_clip": 8}[name]
     with (
         use_card(small_card(held + int(share * (peak - held)))),
-        pytest.raises(EmosceneError, match=f"out of memory with {count} samples at a time: checkpointing=yes"),
+        pytest.raises(
+            EmosceneError, match=f"out of memory with {format_count(count, 'sample')} at a time: checkpointing=yes"
+        ),
     ):
         train(name, data, base, tmp_path / "small", precision="fp32", validation_images=0)
 

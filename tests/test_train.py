@@ -180,8 +180,9 @@ def test_the_loss_on_unseen_pictures_is_the_same_every_time(data: Path, base: st
     unseen = PreparedDataset(data, "selector")
     names = {EMOTIONS[number] for number in unseen.column("emotion").tolist() if number >= 0}
     assert first["loss"].keys() == {"all", *names}
-    shown = format_count(len(unseen), "unseen image")
-    assert f"step 0: loss on {shown} {first['loss']['all']:.4f} (" in "\n".join(told)
+    assert f"step 0: loss on {format_count(len(unseen), 'unseen image')} {first['loss']['all']:.4f} (" in "\n".join(
+        told
+    )
 
 
 def test_pictures_of_a_validation_are_dealt_evenly() -> None:
