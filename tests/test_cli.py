@@ -129,7 +129,12 @@ def test_what_another_program_reads_is_not_wrapped():
         ("--json ls", "--json stands after the verb, as in `emoscene ls ... --json`"),
         ("--seed 3 generate a", "--seed stands after the verb"),
         ("--show-completion tcsh", "no shell 'tcsh': did you mean 'zsh'?"),
-        ("--install-completion nosh", "no shell 'nosh'"),
+        (
+            "--install-completion nosh",
+            "no shell 'nosh': did you mean 'zsh'? (there is bash, fish, powershell, pwsh, zsh)",
+        ),
+        ("generate a --recipe lora_mini", "recipe lora_mini: steps=1500 is out of range: it goes from 1 to 999"),
+        ("--version extra", "'extra' is a word too many: write --version alone"),
         ("show lroa", "did you mean 'lora'?"),
         ("ls metric", "did you mean 'metrics'?"),
     ],

@@ -167,7 +167,7 @@ def test_words_that_are_off(tmp_path):
     for seeds in ("3:3", "x", ""):
         with pytest.raises(UsageError, match="--seeds"):
             parse_seeds(seeds)
-    with pytest.raises(UsageError, match="it is not there"):
+    with pytest.raises(UsageError, match=r"it is not there, give a file with one a line, or a set of them \(.*mini"):
         load_prompts(tmp_path / "none.txt")
     (tmp_path / "some.txt").write_text("a beach\n\na park\n")
     assert [prompt.text for prompt in load_prompts(tmp_path / "some.txt")] == ["a beach", "a park"]

@@ -113,8 +113,12 @@ def test_a_list_that_is_off_is_said(name, text, kind, sentence, tmp_path):
 
 
 def test_what_cannot_be_read_is_left_out_and_said(tmp_path):
-    with pytest.raises(UsageError, match="it is not there"):
+    with pytest.raises(UsageError, match="it is not there, give a folder of images"):
         find_samples(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match="it is a file, give the folder that it lies in"):
+        find_samples(tmp_path / "notes.txt")
+    (tmp_path / "notes.txt").unlink()
     picture(tmp_path / "awe/1.png")
     (tmp_path / "awe/2.png").write_bytes((tmp_path / "awe/1.png").read_bytes()[:-3000])
     (tmp_path / "awe/3.jpg").write_text("no picture")

@@ -118,7 +118,28 @@ RUNS = [
     ({"out": "{here}/data"}, "another call's: it holds prepared and not artifact"),
     ({"out": "{here}/lora", "steps": 2}, "another call's: .*steps.*; choose another folder"),
     ({"resume": True}, "nothing to resume in .*new"),
+    ({"base": "sd15"}, r"data holds images of 64 x 64 pixels, 0\.0 times what --base sd15 generates: prepare it with"),
 ]
+
+
+STUDIES = [
+    ({"data": "{here}/nowhere"}, "nowhere is not there: give a folder that `emoscene prepare` wrote"),
+    ({"data": "{here}/open"}, "open is not finished"),
+    ({"data": "{here}/data"}, "has no images for selector"),
+    ({"rank": "1..4"}, r"rank=\d+ is out of range: .*a study begins with the default"),
+    ({"step": 3}, "no option 'step': did you mean 'steps'"),
+    ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+    ({"out": "{here}/lora"}, "another call's: it holds artifact and not tuning"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), STUDIES)
+def test_tune(words, sentence, here, unloaded):
+    before = list_files(here)
+    call = {"data": f"{here}/data", "out": f"{here}/new", "base": f"{here}/base", "trials": 1, "on_message": str}
+    with pytest.raises(UsageError, match=sentence):
+        emoscene.tune("lora", **call | {name: fill(value, here) for name, value in words.items()})
+    assert list_files(here) == before
 
 
 @pytest.mark.parametrize(("words", "sentence"), RUNS)
@@ -126,7 +147,7 @@ def test_train(words, sentence, here, unloaded):
     before = list_files(here)
     words = {name: fill(value, here) for name, value in (TRAIN | words).items()}
     with pytest.raises(UsageError, match=sentence):
-        emoscene.train(words.pop("name"), base=f"{here}/base", device="cpu", on_message=str, **words)
+        emoscene.train(words.pop("name"), **{"base": f"{here}/base", "device": "cpu", "on_message": str} | words)
     assert list_files(here) == before
 
 
@@ -146,6 +167,7 @@ IMAGES = [
     ({"out": "{here}/lora"}, "another call's: it holds artifact and not pictures"),
     ({"adapter": "{here}/judges/emotion", "method": None}, "emotion holds an encoder .judge. and no adapter"),
     ({"lora": "{here}/nowhere.safetensors"}, "nowhere.safetensors is not there"),
+    ({"strength": 0.5}, "--strength says how much of an image changes: give the image"),
 ]
 
 
@@ -174,6 +196,8 @@ SCORES = [
     ({"batch": 0}, "batch=0 is out of range"),
     ({"out": "{here}/lora"}, "another call's: it holds artifact and not scores"),
     ({"out": "{here}/others"}, "holds files that emoscene did not make"),
+    ({"images": "{here}/images"}, "--images has nothing to generate, and --method says what is: leave one of them out"),
+    ({"images": "{here}/images", "method": None}, "--images has nothing to generate, and --prompts says what is"),
 ]
 
 

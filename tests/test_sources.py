@@ -56,6 +56,19 @@ def emoset(world, tmp_path):
     return shutil.copytree(world["emoset"], tmp_path / "emoset")
 
 
+@pytest.mark.parametrize("cls", [EmoSet, ImageFolder, RAFDB])
+def test_a_file_is_no_root(cls, tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"1\.jpg is a file: give --root, "):
+        opened(cls, tmp_path / "1.jpg")
+
+
+def test_a_source_that_renders_its_images_refuses_a_root(base, tmp_path):
+    with pytest.raises(UsageError, match="mini renders its images and reads none: leave out --root"):
+        prepare("mini", root=tmp_path, out=tmp_path / "out", base=base, limit=8, workers=0)
+    assert not (tmp_path / "out").exists()
+
+
 def opened(cls, root, **settings):
     return cls(root, configs.replace_fields(cls.Config(), {"workers": 0, **settings}), 32)
 

@@ -113,13 +113,17 @@ def test_parents_travel_with_their_children(tmp_path):
 
 
 def test_reading_what_is_no_stage(tmp_path):
-    with pytest.raises(UsageError, match="is not there"):
-        run_dir.read_manifest(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"manifest\.json"):
+    with pytest.raises(UsageError, match="is not there: give a folder that `emoscene prepare` wrote"):
+        run_dir.read_manifest(tmp_path / "nowhere", "prepared")
+    with pytest.raises(UsageError, match=r"has no manifest\.json: give a folder that emoscene wrote"):
         run_dir.read_manifest(tmp_path)
     RunDir.open(tmp_path, **CALL)
-    with pytest.raises(UsageError, match="artifact, and pictures is wanted"):
+    with pytest.raises(
+        UsageError, match="artifact, and pictures is wanted: give a folder that `emoscene generate` wrote"
+    ):
         run_dir.read_manifest(tmp_path, "pictures")
+    with pytest.raises(UsageError, match=r"manifest\.json is a file: give a folder that `emoscene evaluate` wrote"):
+        run_dir.read_manifest(tmp_path / "manifest.json", "scores")
     (tmp_path / "manifest.json").write_text('{"kind": "arti')
     with pytest.raises(EmosceneError, match="damaged"):
         run_dir.read_manifest(tmp_path)

@@ -123,7 +123,7 @@ ALWAYS_SEVERAL = {
     "pipeline/pipeline.py: len(self.images)",  # where they are not one
     "pipeline/remarks.py: longest",
     "reporting/comparisons.py: numbers",
-    "training/train.py: folder",
+    "training/checks.py: folder",
     "web/form.py: cost",
     "web/form.py: len(files)",
     "web/session.py: cells",

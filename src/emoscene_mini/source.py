@@ -6,11 +6,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from PIL import Image
 
 from emoscene.core.config import option
+from emoscene.core.errors import UsageError
 from emoscene.data.notes import ImageNote
 from emoscene.data.records import ROLES, Record
 from emoscene.data.sources.base import Source
@@ -37,6 +39,11 @@ class Mini(Source):
     config: Config
     licence: ClassVar[str] = "The miniature world is emoscene's own, under Apache-2.0."
     deals: ClassVar[bool] = True
+
+    def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
+        if root is not None:
+            raise UsageError("mini renders its images and reads none: leave out --root, or name another source")
+        super().__init__(root, config, side, limit)
 
     def __len__(self) -> int:
         return DEFAULT if self.limit is None else self.limit

@@ -32,6 +32,8 @@ EPILOG = "emoscene VERB --help lists a verb's options. Begin with: emoscene demo
 MARKS = {"emotion": ",", "method": "+"}
 """What separates the parts of a value."""
 SETTINGS = "KEY=VALUE: a setting, anywhere in the line; emoscene show NAME lists them"
+ALONE = ("-h", "--help", "--version")
+"""Options of the program that take nothing."""
 COMPLETION = ("--install-completion", "--show-completion")
 """Options of the program that take a shell; typer finds out which it is where none is named."""
 ASKED = (Shells.powershell.value, Shells.pwsh.value)
@@ -137,7 +139,7 @@ def _complete_in_shell(flag: str, shell: str) -> None:
     """Print or install the completion of one shell."""
     shells = [one.value for one in Shells]
     if shell not in shells:
-        raise unknown_name("shell", shell, shells)
+        raise unknown_name("shell", shell, shells, hint=f"there is {', '.join(sorted(shells))}")
     if flag == "--install-completion" and shell in ASKED and shutil.which(shell) is None:
         others = sorted({*shells} - {*ASKED})
         raise UsageError(f"{shell} is not on this machine: there is {', '.join(others)}")
@@ -310,8 +312,10 @@ def _explain_refusal(verb: str, line: Sequence[str], error: typer.TyperException
     flag: str = getattr(error, "option_name", "")
     if flag in COMPLETION:
         return UsageError(f"{flag} stands alone, or with a shell: emoscene {flag} bash")
-    if flag in {"-h", "--help", "--version"}:
+    if flag in ALONE:
         return UsageError(f"{flag} takes no value: write {flag} alone")
+    if verb in ALONE and not flag:
+        return UsageError(f"{line[0]!r} is a word too many: write {verb} alone")
     if verb not in list_verbs():
         return _explain_early_option(flag, line)
     known = load_verb(verb)

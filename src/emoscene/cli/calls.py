@@ -111,7 +111,7 @@ def read_recipe(verb: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 _check_place(Path(name), option.name, one)
             if option.type == "str" and type(one) in {int, float}:  # `size = 192` is `--size 192`
                 one = str(one)
-            _add_value(options, known, option.name, read_value(option, one, f"--{key.replace('_', '-')}"))
+            _add_value(options, known, option.name, read_value(option, one, f"recipe {name}: {key}"))
     return options, settings
 
 

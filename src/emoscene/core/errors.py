@@ -7,13 +7,23 @@ Each carries one sentence that names the remedy. Anything else that is raised is
 Where the remedy is a command, it is written here, so that `doctor` and every error say the same one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from emoscene.core.plain_text import shorten_text
 
+MAKERS: Mapping[str | None, str] = {
+    "artifact": "train",
+    "export": "export",
+    "pictures": "generate",
+    "prepared": "prepare",
+    "report": "report",
+    "scores": "evaluate",
+    "tuning": "tune",
+}
+"""The verb that writes each kind of folder."""
 SHOWN = 80  # characters of a name in a message
 
 
@@ -63,6 +73,21 @@ def install_command(extra: str) -> str:
         The command.
     """
     return f"pip install 'emoscene[{extra}]'"
+
+
+def suggest_folder(kind: str | None) -> str:
+    """Write which folder to give where another was given.
+
+    Args:
+        kind: What it has to hold, as its manifest says; anything if left out.
+
+    Returns:
+        The end of a sentence.
+    """
+    maker = "emoscene"
+    if kind in MAKERS:
+        maker = f"`emoscene {MAKERS[kind]}`"
+    return f"give a folder that {maker} wrote"
 
 
 def download_command(source: str, revision: str | None, wanted: Sequence[str]) -> str:

@@ -223,7 +223,7 @@ def _explain_refusal(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
     except FileNotFoundError as error:
-        raise UsageError(f"{path} is not there") from error
+        raise UsageError(f"{path} is not there: check the path") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}): see to its permissions") from error
     except ImageRefused as error:

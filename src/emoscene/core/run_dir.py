@@ -28,7 +28,7 @@ from typing import Any, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError, UsageError, suggest_folder
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
 from emoscene.core.folder_lock import LOCK, OWNER, lock_folder
 from emoscene.core.plain_text import cut_name, shorten_text
@@ -235,14 +235,15 @@ def read_manifest(folder: Path | str, kind: str | None = None, schema: Any = Non
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        what = "is not there"
-        if Path(folder).exists():
-            what = "is not a folder of emoscene's"
-        raise UsageError(f"{folder} {what}: it has no {MANIFEST}")
+        if not Path(folder).exists():
+            raise UsageError(f"{folder} is not there: {suggest_folder(kind)}")
+        if not Path(folder).is_dir():
+            raise UsageError(f"{folder} is a file: {suggest_folder(kind)}")
+        raise UsageError(f"{folder} is not a folder of emoscene's, for it has no {MANIFEST}: {suggest_folder(kind)}")
     manifest: dict[str, Any] = read_json(path, Manifest, MAKE_AGAIN, MOST_LISTED_BYTES)
     found = manifest["kind"]
     if kind not in {None, found}:
-        raise UsageError(f"{folder} holds {found}, and {kind} is wanted")
+        raise UsageError(f"{folder} holds {found}, and {kind} is wanted: {suggest_folder(kind)}")
     if schema is not None and manifest["state"] == "done":
         check_value(manifest, schema, path, MAKE_AGAIN)
     return manifest

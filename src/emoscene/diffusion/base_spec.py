@@ -8,8 +8,10 @@ from pathlib import Path
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
 from emoscene.diffusion import compatibility, hub
-from emoscene.diffusion.architecture import INDEX
+from emoscene.diffusion.architecture import INDEX, read_config
 from emoscene.diffusion.families.base import find_family, name_architecture
+
+UNET_CONFIG, VAE_CONFIG = "unet/config.json", "vae/config.json"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,28 @@ def find_place(chosen: ModelSpec) -> Path | None:
     if place is None and chosen.configs:
         return Path(chosen.configs)
     return place
+
+
+def read_default_size(chosen: ModelSpec) -> int | None:
+    """Read which images a base was trained on from its configs; no weight is read, and nothing is fetched.
+
+    Args:
+        chosen: The specification of the base.
+
+    Returns:
+        Their side in pixels; None where no config on this machine tells.
+
+    Raises:
+        EmosceneError: A config is damaged.
+    """
+    place = find_place(chosen)
+    if place is None or not (place / UNET_CONFIG).is_file() or not (place / VAE_CONFIG).is_file():
+        return None
+    latents = read_config(place / UNET_CONFIG).get("sample_size")
+    blocks = read_config(place / VAE_CONFIG).get("block_out_channels")
+    if not isinstance(latents, int) or not isinstance(blocks, list):
+        return None
+    return latents * int(2 ** (len(blocks) - 1))
 
 
 def locate_weights(chosen: ModelSpec) -> Path:

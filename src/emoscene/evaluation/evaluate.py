@@ -151,7 +151,7 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    _check_sharing(ray, images)
+    _check_images(images, ray, method=method, prompts=prompts, lora=lora)
     generation, late = _split_words(generation, settings)
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
@@ -186,11 +186,14 @@ def evaluate(
     return _finish_scores(scores.path, on_message)
 
 
-def _check_sharing(ray: str | None, images: str | Path | None) -> None:
-    """Raises UsageError for a call whose work is not shared as it asks."""
+def _check_images(images: str | Path | None, ray: str | None, **words: Any) -> None:
+    """Raises UsageError where images that are there are to be judged, and a word says how others are generated."""
     check_single("evaluate", BY_RAY)
-    if ray is not None and images is not None:
+    if images is not None and ray is not None:
         raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
+    for name, value in words.items():
+        if images is not None and value is not None:
+            raise UsageError(f"--images has nothing to generate, and --{name} says what is: leave one of them out")
     check_address(ray)
 
 

@@ -52,8 +52,10 @@ def find_samples(folder: Path) -> tuple[list[Sample], dict[str, str]]:
         UsageError: The folder has no images, or a list cannot be used.
         EmosceneError: A list is damaged.
     """
+    if not folder.exists():
+        raise UsageError(f"no images in {folder}: it is not there, give a folder of images")
     if not folder.is_dir():
-        raise UsageError(f"no images in {folder}: it is not there")
+        raise UsageError(f"no images in {folder}: it is a file, give the folder that it lies in")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
     outside = [file for file in files if not is_inside(folder, file)]
     files = [file for file in files if file not in outside]

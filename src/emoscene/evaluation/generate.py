@@ -98,7 +98,10 @@ def load_prompts(prompts: str | Path | Sequence[Prompt | str]) -> list[Prompt]:
     if path.suffix == ".toml":
         return _read_prompt_table(path)
     if not path.exists():
-        raise UsageError(f"no prompts in {path}: it is not there")
+        known = ", ".join(registry.list_names("prompts"))
+        raise UsageError(
+            f"no prompts in {path}: it is not there, give a file with one a line, or a set of them ({known})"
+        )
     try:
         text = read_utf8(path)
     except FileRefused as error:

@@ -220,7 +220,7 @@ def open_artifact(given: str | Path, base: str | None = None, device: str | None
         folder = Path(own[name])
     card = learners.read_card(folder)
     if card["learner"] not in registry.list_names("methods"):
-        raise UsageError(f"{folder} holds a {card['learner']}, which other programs do not read: give a trained method")
+        raise UsageError(f"{folder} holds {card['learner']}, which other programs do not read: give a trained method")
     manifest: dict[str, Any] = {}
     if (folder / run_dir.MANIFEST).is_file():
         manifest = run_dir.read_manifest(folder, "artifact", ArtifactManifest)

@@ -46,6 +46,7 @@ from emoscene.methods.base import Method
 from emoscene.pipeline.samplers import invert_ddim, keep_last_steps, remaining_timesteps
 
 OWN, ALL_OF_IT = 0.8, 0.1  # share of the image's own noise at most, and from which 1 - strength on
+STRENGTH_ALONE = "--strength says how much of an image changes: give the image with --image FILE"
 PIXELS = 4_000_000  # of one image
 LARGEST_EDIT = 4  # times the base's own area, at which an image that keeps its size is worked on at most
 READING_SIDE = 512  # pixels of the longer side at which an auxiliary model reads an image
@@ -166,7 +167,7 @@ class ImageInputs:
         """
         if image is None:
             if strength is not None:
-                raise UsageError("--strength says how much of an image changes: give the image with --image FILE")
+                raise UsageError(STRENGTH_ALONE)
             width, height = check_size(self.base, size)
             return {"width": width, "height": height, "digests": {}}
         name, digest, own = self._register(image)

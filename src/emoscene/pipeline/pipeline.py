@@ -43,7 +43,7 @@ from emoscene.diffusion.model import LENGTH, Condition, DiffusionModel
 from emoscene.diffusion.preview import Preview
 from emoscene.methods.base import EMOTION_VECTOR, Method, MethodChain
 from emoscene.pipeline import image_folder
-from emoscene.pipeline.image_inputs import ImageInputs, num_steps_run
+from emoscene.pipeline.image_inputs import STRENGTH_ALONE, ImageInputs, num_steps_run
 from emoscene.pipeline.remarks import remark_prompts, remark_rows
 from emoscene.pipeline.samplers import make_scheduler, sample
 
@@ -401,6 +401,8 @@ def check_request(words: Mapping[str, Any]) -> None:
     read_prompts(request.prompt)
     read_seeds(request.seed, request.num_images_per_prompt)
     _read_emotions(request)
+    if request.strength is not None and request.image is None:
+        raise UsageError(STRENGTH_ALONE)
 
 
 def _read_emotions(request: GenerationRequest) -> list[Weights]:

@@ -11,6 +11,8 @@ from emoscene.learning.learner import Learner
 from emoscene.methods.base import Method
 from emoscene.training.state import Config
 
+LEAST_SHARE, MOST_SHARE = 0.5, 2.0  # of the pixels of a base's own images
+
 
 def check_resumed(out: Path, begun: run_dir.RunDir | None, resume: bool) -> None:
     """Check that a run goes on exactly where it is asked to.
@@ -48,6 +50,29 @@ def check_learner(name: str, cls: type[Learner], config: Config) -> None:
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if config.images_every and not issubclass(cls, Method):
         raise lacks_images(name)
+
+
+def check_size(folder: Path, size: tuple[int, int], base: str, base_size: int | None) -> None:
+    """Check that the images of a data set are about as large as those that a base generates.
+
+    Args:
+        folder: The prepared folder.
+        size: The width and height of its images in pixels.
+        base: The name of the base.
+        base_size: The side of its images in pixels; None where it is not known yet.
+
+    Raises:
+        UsageError: They are half as many pixels or less, or twice as many or more.
+    """
+    if base_size is None:
+        return
+    wide, high = size
+    share = wide * high / base_size**2
+    if not LEAST_SHARE < share < MOST_SHARE:
+        raise UsageError(
+            f"{folder} holds images of {wide} x {high} pixels, {share:.1f} times what --base {base} generates: prepare "
+            "it with that base"
+        )
 
 
 def lacks_images(name: str) -> UsageError:

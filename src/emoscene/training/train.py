@@ -33,7 +33,7 @@ from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
-from emoscene.diffusion.base_spec import check_base, find_spec
+from emoscene.diffusion.base_spec import check_base, find_spec, read_default_size
 from emoscene.diffusion.device import (
     choose_precision,
     compile_unet,
@@ -52,7 +52,7 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 from emoscene.training import dry_run as dry_runs
 from emoscene.training.callbacks import TrainingCallbacks
 from emoscene.training.cautions import caution_data
-from emoscene.training.checks import check_learner, check_resumed, lacks_images, trains_through_unet
+from emoscene.training.checks import check_learner, check_resumed, check_size, lacks_images, trains_through_unet
 from emoscene.training.launcher import apply_launcher, read_launcher_device, remark_config_file
 from emoscene.training.loop import run_training
 from emoscene.training.state import Config, TrainingState
@@ -149,6 +149,8 @@ def train(
     join_processes(place)
     whole = provide_data(name, cls, Path(data), base, place, yes and not dry_run, on_message)
     prepared = PreparedDataset(whole, role=getattr(own, "role", cls.split))
+    if "latent" in cls.columns:  # before weights of gigabytes are fetched
+        check_size(whole, (prepared.side, prepared.side), base, read_default_size(find_spec(base)))
     if "steps" not in settings:
         config = dry_runs.suit_steps(config, len(prepared), on_message)
     resolved = {"learner": name, "base": base, "training": configs.to_dict(config), "own": configs.to_dict(own)}
@@ -318,11 +320,8 @@ def check_data(job: TrainJob) -> None:
             f"{folder} holds latents of another autoencoder than --base {base.name}'s: prepare it with that base"
         )
     high, wide = job.data.read([0], ["latent"])["latent"].shape[2:]
-    if not 0.5 < (share := high * wide * base.vae_scale_factor**2 / base.default_size**2) < 2:
-        raise UsageError(
-            f"{folder} holds images of {wide * base.vae_scale_factor} x {high * base.vae_scale_factor} pixels, "
-            f"{share:.1f} times what --base {base.name} generates: prepare it with that base"
-        )
+    size = wide * base.vae_scale_factor, high * base.vae_scale_factor
+    check_size(folder, size, base.name, base.default_size)
 
 
 def provide_data(

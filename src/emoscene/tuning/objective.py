@@ -24,7 +24,7 @@ from emoscene.core.config import Option, option
 from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
 from emoscene.core.setting_names import migrate_settings
 from emoscene.data.dataset import PreparedDataset
-from emoscene.diffusion.base_spec import check_base
+from emoscene.diffusion.base_spec import check_base, find_spec
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import locate_model
 from emoscene.evaluation import judges as judge_loading
@@ -75,19 +75,22 @@ class TuningObjective:
             raise UsageError(f"--adapter is one folder that `emoscene train {name}` made")
         run_dir.read_manifest(data, "prepared")
         check_base(base)
-        self.cls, self.backbone = cls, DiffusionModel.load(base)
-        self.own = configs.list_options(cls.Config)
+        run_dir.check_out(out, "tuning")
+        self.cls, self.own = cls, configs.list_options(cls.Config)
         self.late = {field.name for field in self.own if field.runtime}
-        self.config, self.space, self.defaults = self._parse_settings(settings)
+        self.config, self.space, self.defaults = self._parse_settings(settings, base)
         self.first = {key: self.defaults[key] for key in self.space}
         self.selected = PreparedDataset(data, role="selector")
+        self.backbone = DiffusionModel.load(base)  # after what the words, the data and the folder say
 
-    def _parse_settings(self, settings: Mapping[str, Any]) -> tuple[Config, dict[str, Option], dict[str, Any]]:
+    def _parse_settings(
+        self, settings: Mapping[str, Any], base: str
+    ) -> tuple[Config, dict[str, Option], dict[str, Any]]:
         """How to search, what is searched, and the default configuration: a value for every field."""
         fields, mine = [*configs.list_options(state.Config), *self.own], configs.list_options(Config)
         recipe: dict[str, Any] = {}
         if not self.adapters:
-            recipe = train.find_recipe(self.name, self.backbone.name)
+            recipe = train.find_recipe(self.name, base)
         said = configs.read_settings([*fields, *mine], {**recipe, **settings}, configs.narrow_option)
         space = {key: value for key, value in said.items() if isinstance(value, Option)}
         fixed = {key: value for key, value in said.items() if key not in space}
@@ -99,9 +102,7 @@ class TuningObjective:
             key = settled[0]
             raise UsageError(f"{key} was settled when {self.adapters[0]} was trained: leave out {key}, or --adapter")
         space = space or self._default_search(settings)
-        defaults = {field.name: field.default for field in fields} | {
-            "guidance_scale": self.backbone.spec.guidance_scale
-        }
+        defaults = {field.name: field.default for field in fields} | {"guidance_scale": find_spec(base).guidance_scale}
         if self.adapters:
             card = learners.read_card(self.adapters[0])
             defaults |= migrate_settings(card["config"], {field.name for field in self.own})

@@ -304,12 +304,14 @@ def require_root(root: Path | None, what: str) -> Path:
         The folder.
 
     Raises:
-        UsageError: No folder was named, or it does not exist.
+        UsageError: No folder was named, or it does not exist, or is a file.
     """
     if root is None:
         raise UsageError(f"give --root, {what}")
     if not root.exists():
         raise UsageError(f"{root} is not there: give --root, {what}")
+    if not root.is_dir():
+        raise UsageError(f"{root} is a file: give --root, {what}")
     return root
 
 
