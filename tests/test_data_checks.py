@@ -11,7 +11,7 @@ from PIL import Image
 
 import tiny
 from emoscene.core import image_files
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError
 from emoscene.core.image_files import ImageRefused
 from emoscene.data import image_checks
 from emoscene.data.aspect_buckets import crop_square
@@ -159,5 +159,5 @@ def test_nothing_but_bad_ones_is_an_error(tmp_path):
     (tmp_path / "raw/awe").mkdir(parents=True)
     (tmp_path / "raw/awe/a.png").write_bytes(b"")
     base = str(tiny.make(tmp_path / "base"))
-    with pytest.raises(UsageError, match=r"not one of 1 image is sound, such as .*a.png \(it is empty\): mend"):
+    with pytest.raises(EmosceneError, match=r"not one of 1 image is sound, such as .*a.png \(it is empty\): mend"):
         prepare("imagefolder", root=tmp_path / "raw", out=tmp_path / "out", base=base, workers=0, spoilt=1)

@@ -169,7 +169,18 @@ def test_a_batch_has_an_image_at_least(batch, pipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "seeds", ["-3:2", "0:4294967297", "4294967296", "0:10000000000", [-1], [1.5], [True], range(10**12)]
+    "seeds",
+    [
+        "-3:2",
+        "0:4294967297",
+        "4294967296",
+        "0:10000000000",
+        [-1],
+        [1.5],
+        [True],
+        range(10**12),
+        "0:18446744073709551617",
+    ],
 )
 def test_seeds_of_an_evaluation_are_bounded(seeds):
     with pytest.raises(UsageError):

@@ -80,6 +80,39 @@ def test_a_note_of_a_stranger_is_one_line(tmp_path: Path) -> None:
     assert folder_lock.read_owner(tmp_path) == "another process"
 
 
+@pytest.mark.posix
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_a_note_that_leads_elsewhere_is_neither_read_nor_written(kind: str, tmp_path: Path) -> None:
+    secret, note = tmp_path / "secret", tmp_path / "run" / folder_lock.OWNER
+    secret.write_text("precious")
+    run_dir.RunDir.open(tmp_path / "run", "artifact", {"steps": 1})
+    if kind == "link":
+        note.symlink_to(secret)
+    elif kind == "device":
+        note.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(note)
+    assert folder_lock.read_owner(tmp_path / "run") == "another process"
+    hold(tmp_path / "run")
+    assert secret.read_text() == "precious"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_rows_are_not_written_through_what_is_no_file(kind: str, tmp_path: Path) -> None:
+    secret, place = tmp_path / "secret", tmp_path / "history.jsonl"
+    secret.write_text("precious")
+    if kind == "link":
+        place.symlink_to(secret)
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    with pytest.raises(EmosceneError, match="a link or no regular file"):
+        run_dir.append_row(place, {"step": 1})
+    assert secret.read_text() == "precious"
+
+
 @pytest.mark.slow
 @pytest.mark.posix
 def test_two_trainings_of_one_folder(tmp_path: Path) -> None:

@@ -350,6 +350,11 @@ def test_the_card_shows_the_figures_of_its_own_scores(made, tmp_path):
     opened_stage.finish()
     with pytest.raises(UsageError, match="are not the scores of"):
         card.result_table(given, tmp_path / "scores")
+    run_dir.RunDir.open(tmp_path / "images", "scores", {}).finish()
+    judged = {name: scores[name] for name in ("judges", "metrics", "images")}
+    (tmp_path / "images/scores.json").write_text(json.dumps(judged))
+    with pytest.raises(UsageError, match="are not the scores of"):
+        card.result_table(given, tmp_path / "images")
     given.manifest["fingerprint"] = "print"
     text = card.result_table(given, tmp_path / "scores")
     assert "| emotion as asked, by the judge `judge` | 0.900 [0.850, 0.930] |" in text

@@ -15,10 +15,12 @@ from PIL import Image
 import tiny
 from emoscene.cli.main import main
 from emoscene.core import run_dir
+from emoscene.core.errors import UsageError
 from emoscene.core.plain_text import cut_name, escape_unprintable, format_count
 from emoscene.core.progress import terminal_callbacks
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import load_prompts
+from emoscene.learning import learner as learners
 from test_reporting import scored
 
 UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -119,6 +121,29 @@ def test_odd_names_are_judged_prepared_and_reported(folder, base, tmp_path, caps
     )
     assert run_dir.read_manifest(tmp_path / "p")["pictures"] == 2 * len(NAMES)
     assert not UNPRINTABLE.search(capsys.readouterr().err)
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are not UTF-8")
+def test_a_report_of_a_folder_whose_name_is_not_utf8(tmp_path):
+    folder = tmp_path / "\udcff"
+    scored(folder)
+    assert main(["report", str(folder), "--out", str(tmp_path / "report")]) == 0
+    assert "\\udcff" in (tmp_path / "report/index.html").read_text()
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are not UTF-8")
+@pytest.mark.parametrize("verb", ["prepare imagefolder --root .", "train lora --data .", "tune lora --data ."])
+def test_weights_and_tables_need_a_folder_whose_name_is_utf8(verb, tmp_path, capsys):
+    out = tmp_path / "\udcff"
+    assert main([*verb.split(), "--out", str(out)]) == 2
+    assert "is no name in UTF-8" in capsys.readouterr().err
+    assert not out.exists()
+    out.mkdir()
+    (out / learners.CARD).write_text("{}")
+    with pytest.raises(UsageError, match="is no name in UTF-8"):
+        learners.read_card(out)
 
 
 @pytest.mark.posix

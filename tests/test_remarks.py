@@ -30,6 +30,7 @@ def pipe(tmp_path_factory):
         ({"prompt": "a zeppelin"}, ["does not know 'zeppelin'"]),
         ({"prompt": LONG}, ["the prompt is 120 tokens long and none has room for 75: its end is not read"]),
         ({"negative_prompt": LONG}, ["the negative prompt is 120 tokens long and none has room for 75"]),
+        ({"emotion_scale": 3.0}, ["the emotion scale has no effect without an emotion"]),
         ({"negative_prompt": "blurry"}, ["does not know 'blurry'"]),
         ({"negative_prompt": "a cat", "guidance_scale": 1.0}, ["at a guidance scale of 1 there is none"]),
         ({"prompt": ["a zeppelin", "a zeppelin by a gasometer"]}, ["does not know 'zeppelin', 'gasometer':"]),

@@ -334,6 +334,30 @@ def test_a_hubs_parquet_maps_labels_by_name(shelves, base, tmp_path):
         opened(Hub, shelves)
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (pa.array(["awe", "x"]).dictionary_encode(), "no emotion 'x'.*row 1"),
+        (pa.array([1, 2**60], pa.duration("us")), "no emotion|in numbers|cannot be read"),
+        (pa.array([1, 2**61], pa.timestamp("us")), "no emotion|in numbers|cannot be read"),
+        (pa.array([float("nan"), 1.0]), "no emotion 'nan'.*row 0"),
+    ],
+)
+def test_labels_of_any_type_are_read_or_refused(labels, sentence, tmp_path):
+    table = pa.table({"image": pa.array([b"", b""]), "label": labels})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises((UsageError, EmosceneError), match=sentence):
+        opened(Hub, tmp_path)
+
+
+def test_a_value_that_python_has_no_type_for_is_refused(tmp_path):
+    caption = pa.array([1, 2**61], pa.timestamp("us"))
+    table = pa.table({"image": pa.array([b"", b""]), "label": ["awe", "fear"], "caption": caption})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(EmosceneError, match="cannot be read as parquet"):
+        opened(Hub, tmp_path).read_entry(1)
+
+
 def test_a_hub_that_cannot_be_reached_is_one_sentence():
     with pytest.raises(
         EmosceneError, match=r"cannot be reached: fetch it .*hf download --repo-type dataset some/thing"

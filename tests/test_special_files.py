@@ -182,6 +182,25 @@ def test_a_sparse_file_is_not_read(name, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LARGEST_GROWTH
 
 
+@pytest.mark.parametrize("line", ["manifest", "metadata", "labels"])
+def test_a_sparse_file_of_a_long_list_is_not_read_either(line, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    name = {"manifest": "manifest.json", "metadata": "metadata.csv", "labels": "labels.toml"}[line]
+    with (folder / name).open("wb") as stream:
+        stream.truncate(SPARSE)
+    out = ["--out", str(tmp_path / "out")]
+    words = {
+        "manifest": ["report", str(folder), *out],
+        "metadata": ["prepare", "imagefolder", "--root", str(folder), "--base", "mini", *out],
+        "labels": ["evaluate", "--images", str(folder), "--judge", f"{folder}={folder / name}", *out],
+    }[line]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main(words) in {1, 2}
+    assert name in capsys.readouterr().err
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LARGEST_GROWTH
+
+
 def test_a_loras_digest_is_computed_without_holding_the_file(tmp_path):
     file = tmp_path / "a.safetensors"
     save_file({"a": torch.ones(3)}, str(file))

@@ -157,6 +157,14 @@ def test_of_the_cache_only_emoscenes_own_models_are_listed_and_freed(cache, caps
     assert (cache / "models--somebody--else/blobs" / f"blob-{OLD}").is_file()
 
 
+@pytest.mark.parametrize("line", [["ls", "cache"], ["clean", "cache"]])
+def test_a_cache_that_is_a_file_is_one_sentence(line, tmp_path, monkeypatch, capsys):
+    (tmp_path / "hub").write_text("no folder")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert main.main(line) == 1
+    assert "hub is no folder: take it away, or set HF_HOME" in capsys.readouterr().err
+
+
 def test_where_there_is_no_cache_there_is_nothing_to_free(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "none"))
     told = []

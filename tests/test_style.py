@@ -118,7 +118,6 @@ COUNTED = re.compile(rf"^ (?:\w+ )?(?:{'|'.join(NOUNS)})\b")
 ALWAYS_SEVERAL = {
     "data/contradictions.py: count",  # a file and another
     "core/processes.py: verb",  # "prepare runs in one process"
-    "core/request.py: len(seeds)",  # more than may be
     "core/run_dir.py: path",  # "out holds files"
     "pipeline/pipeline.py: len(self.images)",  # where they are not one
     "pipeline/remarks.py: longest",

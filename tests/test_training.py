@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 import shutil
@@ -396,6 +397,29 @@ def test_a_users_copy_beside_the_checkpoints_is_no_checkpoint_and_stays(tmp_path
     loop.run_training(Line(), Points(), FAST, tmp_path, resume=True)
     checkpoints.remove_all(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-03", "step-3.bak", "step-7", "step-x"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"numbers": None},
+        {"numbers": {}},
+        {"numbers": {"state": {}, "groups": []}},
+        {"numbers": {"state": {}, "groups": [[5]]}},
+        {"numbers": {"state": {}, "groups": [[]]}},
+        {"seconds": "x"},
+        {"processes": []},
+        {"about": None},
+        {"sha256": {}},
+    ],
+)
+def test_a_checkpoint_that_is_whole_and_says_odd_things_is_one_sentence(change: dict, tmp_path: Path) -> None:
+    loop.run_training(Line(), Points(), FAST, tmp_path)
+    for target in checkpoints.list_checkpoints(tmp_path):
+        state = json.loads((target / "state.json").read_text())
+        (target / "state.json").write_text(json.dumps(state | change))
+    with pytest.raises(EmosceneError, match=r"take that checkpoint away|delete that folder"):
+        loop.run_training(Line(), Points(), FAST, tmp_path, resume=True)
 
 
 def test_where_every_checkpoint_is_damaged_the_way_out_is_said(tmp_path: Path) -> None:

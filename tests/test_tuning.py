@@ -263,6 +263,16 @@ def test_words_that_are_off(words, sentence, call):
     assert not list(call["out"].glob("**/*.safetensors"))
 
 
+@pytest.mark.parametrize("name", ["plain", "b?x=1", "d%41", "c#f", "i:j@k", "é"])
+def test_the_database_lies_in_the_folder_whatever_its_name(name, tmp_path):
+    (tmp_path / name).mkdir()
+    url = studies.locate_database(tmp_path / name)
+    with studies.check_storage(url), studies.open_study(url, "study", {"a": 1}, {"lr": 0.1}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "study.db").is_file()
+
+
 @pytest.mark.parametrize("where", ["sqlite:////nowhere/at/all.db", "postgresql://me:secret@/x?host=/nowhere"])
 def test_a_storage_that_cannot_be_reached(where, call):
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")

@@ -276,6 +276,12 @@ def test_the_password_is_read_from_a_file_or_the_environment(tmp_path, monkeypat
         read_password(None, None)
 
 
+def test_a_password_of_endless_length_is_not_read(tmp_path):
+    (tmp_path / "long").write_bytes(b"x" * 5000)
+    with pytest.raises(UsageError, match="a first line of more than 4096 bytes"):
+        read_password(None, tmp_path / "long")
+
+
 def forbid_loading(name):
     if name == "emoscene.web.session":
         raise AssertionError("the page was about to be served")
@@ -457,6 +463,23 @@ def test_huge_first_lines_and_deep_words_are_refused(page):
         sent = page.client.post("/gradio_api/call/judge", content=body)
         assert sent.status_code == status
     assert json_depth({"data": [[1], {"a": [2]}]}) == 5
+
+
+@pytest.mark.parametrize("call", ["cancel", "reset", "queue/join", "call/generate"])
+@pytest.mark.parametrize("data", ["NaN", "-Infinity", "1e999", '"\\ud800"'])
+def test_what_cannot_be_answered_is_refused(page, call, data):
+    body = f'{{"data": [{data}]}}'
+    sent = page.client.post(f"/gradio_api/{call}", content=body, headers={"content-type": "application/json"})
+    assert sent.status_code == 400
+    assert "whole characters and finite numbers" in sent.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["call/generate/nobody", "queue/data?session_hash=nobody", "queue/data"])
+def test_who_listens_to_no_call_is_told(page, path, caplog):
+    answer = page.client.get(f"/gradio_api/{path}")
+    assert answer.status_code == 404
+    assert "no such call" in answer.json()["detail"]
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(

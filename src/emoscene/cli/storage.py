@@ -220,6 +220,8 @@ def _scan_cache() -> HFCacheInfo | None:
         found = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound:
         return None
+    except ValueError as error:
+        raise EmosceneError(f"{constants.HF_HUB_CACHE} is no folder: take it away, or set HF_HOME") from error
     mine = [one for one in found.repos if one.repo_type == "model" and one.repo_id in known]
     return replace(found, repos=frozenset(mine))
 

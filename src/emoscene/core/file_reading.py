@@ -30,6 +30,8 @@ MOST_BYTES = 256 * 2**20
 MOST_LISTED_BYTES = 4 * 2**30
 """Of a file with a line or an entry for each image, of which there may be a million."""
 MOST_LINE_BYTES = 16 * 2**20
+BLOCK_BYTES = 16 * 2**20
+"""Read at once of a text file; a smaller one with NUL in it is left to its parser, which names the line."""
 DEEPEST = 100  # lists and tables in one another
 LARGEST_INT = 2**64  # seeds of other programs have 64 bits
 SHOWN = 80  # characters of a value in a message
@@ -134,6 +136,23 @@ def read_bytes(path: PurePath | str, most: int = MOST_BYTES) -> bytes:
     return data
 
 
+def _read_text_bytes(path: PurePath | str, most: int) -> bytes:
+    """Read a text file whole, and no further than its first NUL: text has none, and a sparse file is full of them."""
+    with open_file(path) as file:
+        too_large = FileTooLargeError(0, f"it is larger than {most / 2**20:,.0f} MB", str(path))
+        if os.fstat(file.fileno()).st_size > most:
+            raise too_large
+        blocks, total = [], 0
+        while block := file.read(BLOCK_BYTES):
+            total += len(block)
+            if total > most:
+                raise too_large
+            blocks.append(block)
+            if len(block) == BLOCK_BYTES and b"\0" in block:
+                raise NotAFileError(0, "it holds NUL, and is no text", str(path))
+    return b"".join(blocks)
+
+
 def digest_file(path: Path | str) -> str:
     """Digest a regular file.
 
@@ -164,7 +183,7 @@ def read_utf8(path: Path | str, most: int = MOST_BYTES) -> str:
         FileRefused: The file cannot be read, is too large, or is not UTF-8.
     """
     try:
-        data = read_bytes(path, most)
+        data = _read_text_bytes(path, most)
     except OSError as error:
         raise FileRefused(f"{path} cannot be read ({error.strerror or error})") from error
     try:
@@ -296,7 +315,7 @@ def read_json(
         FileRefused: The file cannot be read, or is damaged.
     """
     try:
-        value = parse_json(read_bytes(path, most), finite)
+        value = parse_json(_read_text_bytes(path, most), finite)
     except OSError as error:
         raise FileRefused(f"{path} cannot be read ({error.strerror or error}): {remedy}") from error
     except ValueError as error:

@@ -16,10 +16,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from emoscene.core.errors import EmosceneError
+from emoscene.core.file_reading import FileRefused, read_utf8
 
 LOCK, OWNER = ".aside-lock", ".aside-owner"
 """The files of a lock; by their prefix they are no part of a run folder (`run_dir.TEMPORARY_PREFIX`)."""
 SHOWN = 120  # characters of a note
+MOST_NOTE_BYTES = 4096
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"{folder} is being written by {read_owner(folder)}: wait until that is done, or choose another folder"
         ) from error
     try:
-        (folder / OWNER).write_text(describe_process(), encoding="utf8", newline="\n")
+        _write_owner(folder / OWNER)
         yield
     finally:
         (folder / OWNER).unlink(missing_ok=True)
@@ -88,8 +90,17 @@ def read_owner(folder: Path) -> str:
     Returns:
         What `describe_process` returned there; `another process` where there is no such note yet.
     """
+    if (folder / OWNER).is_symlink():
+        return "another process"
     try:
-        text = (folder / OWNER).read_text(encoding="utf8")[:SHOWN]
-    except (OSError, UnicodeError):
+        text = read_utf8(folder / OWNER, MOST_NOTE_BYTES)[:SHOWN]
+    except FileRefused:
         return "another process"
     return "".join(filter(str.isprintable, text)) or "another process"
+
+
+def _write_owner(note: Path) -> None:
+    """Write the note as a new file: a folder may be a stranger's, and what lies there a link or a pipe."""
+    note.unlink(missing_ok=True)
+    with note.open("x", encoding="utf8", newline="\n") as file:
+        file.write(describe_process())

@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emoscene.core.errors import EmosceneError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.plain_text import shorten_text
 
 DRIVE = re.compile(r"[A-Za-z]:")
@@ -87,6 +87,29 @@ def is_inside(root: Path | str, path: Path | str) -> bool:
         return True
     blobs = folder.parent.parent / BLOBS
     return folder.parent.name == SNAPSHOTS and place.parent == blobs
+
+
+def check_utf8(folder: Path | str, option: str = "--out") -> Path:
+    """Check that the libraries which keep tensors and tables, and know no name but UTF-8, can open files of a folder.
+
+    Args:
+        folder: The folder.
+        option: The option that names it, for the message.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The folder's whole path is not UTF-8.
+    """
+    try:
+        os.path.realpath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{folder} is no name in UTF-8, and weights and tables cannot be read there: rename it, or give another "
+            f"{option}"
+        ) from error
+    return Path(folder)
 
 
 def is_network_name(name: str) -> bool:

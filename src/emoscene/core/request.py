@@ -430,8 +430,8 @@ def read_seed_list(seeds: Iterable[Any]) -> list[int]:
     Raises:
         UsageError: One is no seed, or they are more than `MOST_IMAGES`.
     """
-    if isinstance(seeds, range) and len(seeds) > MOST_IMAGES:
-        raise UsageError(f"{len(seeds)} seeds are too many: {MOST_IMAGES} at most")
+    if isinstance(seeds, range) and abs(seeds.stop - seeds.start) > MOST_IMAGES * abs(seeds.step):
+        raise UsageError(f"from {seeds.start} to {seeds.stop} there are too many seeds: {MOST_IMAGES} at most")
     return [read_seed(seed) for seed in seeds]
 
 

@@ -317,15 +317,20 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> None:
     Args:
         path: The file.
         row: The row.
+
+    Raises:
+        EmosceneError: A link, or what is no file, has that name.
     """
-    line = json.dumps(row, ensure_ascii=False).encode("utf8", "backslashreplace") + b"\n"
-    with Path(path).open("a+b") as file:
+    path = Path(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise EmosceneError(f"{path} is a link or no regular file, and rows are not written through one: take it away")
+    with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
         if file.read(1) not in {b"", b"\n"}:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line)
+        file.write(to_jsonl([row]))
         file.flush()
         os.fsync(file.fileno())
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
@@ -187,14 +187,12 @@ def make_plan(
         The plan.
 
     Raises:
-        UsageError: No image is sound, or `split` is not understood.
-        EmosceneError: Too many images are refused.
+        UsageError: `split` is not understood.
+        EmosceneError: No image is sound, or too many are refused.
     """
     good = pc.equal(notes["reason"], "").to_numpy()
     bad = len(notes) - int(good.sum())
-    if bad == len(notes):
-        raise UsageError(explain_refused(notes))
-    if bad > spoilt * len(notes):
+    if bad == len(notes) or bad > spoilt * len(notes):
         raise EmosceneError(explain_refused(notes))
     sound = np.flatnonzero(good)
     ids = notes["id"].take(pa.array(sound)).to_pylist()

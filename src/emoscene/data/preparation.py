@@ -25,7 +25,7 @@ import pyarrow as pa
 import torch
 
 from emoscene.core import config as configs
-from emoscene.core import registry, run_dir
+from emoscene.core import paths, registry, run_dir
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.cluster import Cluster, Make, check_address, complete_parts, open_cluster
 from emoscene.core.config import option
@@ -128,7 +128,8 @@ def prepare(
         where = _choose_place(device, dtype)
     else:
         where = _choose_place("cpu", None)  # GPUs are the workers'
-    open_call = partial(_open_call, SHARD, source, Path(out), root, limit, per_emotion, split, base, settings)
+    folder = paths.check_utf8(out)
+    open_call = partial(_open_call, SHARD, source, folder, root, limit, per_emotion, split, base, settings)
     asked = open_call()
     call = {"source": source, "root": root, "limit": limit, "per_emotion": per_emotion}
     call |= {"base": base, **asked.describe()}

@@ -29,6 +29,7 @@ from emoscene.encoders.inception import Inception
 from emoscene.evaluation.perceptual import Perceptual
 from emoscene.learning import learner as learners
 
+MOST_MAP_BYTES = 2**20  # of a file of labels
 INCEPTION = "inception"
 TRAINED = ("judge", "emotion_clip")
 """What `train` makes that can judge."""
@@ -224,8 +225,15 @@ def digest_label_maps(more: Sequence[str]) -> dict[str, str]:
     for place in more:
         _, file = split_label_map(place)
         if file:
-            digests[file] = digest_file(file)
+            digests[file] = sha256(_read_label_map(file)).hexdigest()
     return digests
+
+
+def _read_label_map(file: str) -> bytes:
+    try:
+        return read_bytes(file, MOST_MAP_BYTES)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error.strerror or error}): give a label map in TOML") from error
 
 
 def split_label_map(place: str | Path) -> tuple[str, str]:

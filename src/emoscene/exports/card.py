@@ -179,11 +179,12 @@ def result_table(artifact: Artifact, scores: str | Path | None) -> str:
 
 def _score_table(artifact: Artifact, folder: Path) -> str:
     run_dir.read_manifest(folder, "scores")
-    scores = check_value(read_scores(folder), GenerationScores, folder / SCORES, AGAIN)
+    scores = read_scores(folder)
     if artifact.manifest.get("fingerprint") not in scores.get("adapters", []):
         raise UsageError(
             f"{folder} are not the scores of {artifact.folder}: give those of `emoscene evaluate --adapter` on it"
         )
+    check_value(scores, GenerationScores, folder / SCORES, AGAIN)
     found: dict[str, Mapping[str, Any]] = {}
     for judge, seen in scores["judges"].items():
         if "emotion_accuracy" in seen:

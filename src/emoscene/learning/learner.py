@@ -30,7 +30,7 @@ from emoscene.core import config as configs
 from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_utf8
-from emoscene.core.paths import resolve_inside
+from emoscene.core.paths import check_utf8, resolve_inside
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture, read_header
@@ -397,6 +397,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CARD).is_file():
         raise UsageError(f"no artifact in {folder}: {CARD} is missing (emoscene train NAME --out {folder} makes one)")
+    check_utf8(folder, "folder")
     card: dict[str, Any] = read_json(resolve_inside(folder, CARD), Card, AGAIN)
     return card
 

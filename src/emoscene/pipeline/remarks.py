@@ -41,6 +41,8 @@ def remark_rows(base: DiffusionModel, room: int, rows: Sequence[GenerationParams
         remarks += remark_prompts(base, room, negative, rows[0].method, "negative prompt")
     if rows[0].method == "none" and any(any(row.emotion) for row in rows):
         remarks.append("without a method no emotion has an effect: choose one")
+    if any(row.emotion_scale != 1 for row in rows) and not any(any(row.emotion) for row in rows):
+        remarks.append("the emotion scale has no effect without an emotion: give one")
     return remarks + _remark_strength(rows[0])
 
 

@@ -76,10 +76,14 @@ def report(
     tables = make_tables(entries, comparisons)
     page = render_page(entries, remarks, comparisons, tables)
     by_heading = {HEADINGS[key]: table for key, table in tables.items()}
+    texts = {
+        "index.html": page,
+        "report.md": markdown(TITLE, remarks, by_heading),
+        "scores.csv": table_of_all(entries),
+    }
     with opened.hold():
-        run_dir.write_atomic(opened.path / "index.html", page.encode())
-        run_dir.write_atomic(opened.path / "report.md", markdown(TITLE, remarks, by_heading).encode())
-        run_dir.write_atomic(opened.path / "scores.csv", table_of_all(entries).encode())
+        for name, text in texts.items():
+            run_dir.write_atomic(opened.path / name, text.encode("utf8", "backslashreplace"))
         opened.finish(scores=len(entries))
     on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path

@@ -7,21 +7,41 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import TypedDict
 
 from emoscene.core import config as configs
 from emoscene.core.config import option
-from emoscene.core.errors import UsageError
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.file_reading import check_value
 from emoscene.core.plain_text import format_count
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Learner
 from emoscene.learning.optimizers import collect_state, make_optimizers, make_schedulers, restore_state
 from emoscene.learning.precision import AsyncScalars, make_accelerator
+
+AGAIN = "take that checkpoint away, and go on from an older one"
+
+
+class SavedNumbers(TypedDict):
+    """What optimizers keep beside tensors: numbers by `kind.parameter`, and each one's groups."""
+
+    state: dict[str, Any]
+    groups: list[list[dict[str, Any]]]
+
+
+class SavedRun(TypedDict):
+    """What the `state.json` of a run's checkpoint has beside the step and the digests."""
+
+    about: dict[str, Any]
+    processes: int
+    numbers: SavedNumbers
+    seconds: NotRequired[float]
 
 
 @dataclass(frozen=True)
@@ -196,8 +216,13 @@ class TrainingState:
 
         Raises:
             UsageError: It is another learner's, or of another run (`about`).
+            EmosceneError: It is damaged.
         """
         about, parts = checkpoints.read_checkpoint(target)
+        check_value(about, SavedRun, target / checkpoints.STATE, AGAIN)
+        missing = sorted({"weights", "average", "moments"} - parts.keys())
+        if missing:
+            raise EmosceneError(f"{target} lacks its {missing[0]}: {AGAIN}")
         mine, weights = self.learner.state_dict(), parts["weights"]
         for word, value in self.about.items():
             if (there := about["about"].get(word)) != value:
@@ -217,7 +242,10 @@ class TrainingState:
         self.learner.load_state_dict(weights)
         self.average = {name: value.to(self.accelerator.device) for name, value in parts["average"].items()}
         self.best, self.lowest = parts.get("best", {}), parts.get("lowest", {})
-        restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        try:
+            restore_state(self.optimizers, self.learner.trainable, parts["moments"], about["numbers"])
+        except (LookupError, ValueError, TypeError) as error:
+            raise EmosceneError(f"the optimizers' state in {target} is damaged: {AGAIN}") from error
         if self.scaler is not None and "scaler" in about:
             self.scaler.load_state_dict(about["scaler"])
         self.schedulers = self._make_schedulers()

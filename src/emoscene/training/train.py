@@ -24,7 +24,7 @@ from accelerate import PartialState
 from PIL import Image
 
 from emoscene.core import config as configs
-from emoscene.core import registry, run_dir, seeds
+from emoscene.core import paths, registry, run_dir, seeds
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, count_images, is_of_rendered_world, suggest_captioner
@@ -130,7 +130,7 @@ def train(
         EmosceneError: It was interrupted, the work saved; memory or disk are full.
         TrainingDiverged: Loss or gradient stayed non-finite.
     """
-    cls, out = find_learner(name), Path(out)
+    cls, out = find_learner(name), paths.check_utf8(out)
     device = read_launcher_device(device)
     place = choose_device(device)
     callbacks = Callbacks(on_message=on_message, on_step_end=on_step_end or ignore_event)

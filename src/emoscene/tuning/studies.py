@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from emoscene.core import run_dir, seeds
@@ -29,7 +30,7 @@ try:
     from optuna.exceptions import ExperimentalWarning, StorageInternalError
     from optuna.storages import RDBStorage, fail_stale_trials
     from optuna.trial import FrozenTrial, TrialState
-    from sqlalchemy.engine import make_url
+    from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 except ImportError as error:
     raise missing_extra("tune") from error
@@ -57,6 +58,25 @@ LIVE = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
 
 class SurplusTrial(Exception):
     """Another worker began the last trial at the same moment."""
+
+
+def locate_database(folder: Path) -> str:
+    """Name the file of a study's database in a folder by a URL, in which `?`, `%` and the like are escaped.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The URL.
+
+    Raises:
+        UsageError: No URL can name that file.
+    """
+    file = str(folder.resolve() / "study.db")
+    url = URL.create("sqlite", database=file).render_as_string(hide_password=False)
+    if make_url(url).database != file or "{" in url:
+        raise UsageError(f"{folder} has a name that no URL of a database can hold: give another --out, or --storage")
+    return url
 
 
 @contextmanager

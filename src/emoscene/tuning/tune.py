@@ -28,6 +28,7 @@ from typing import Any
 from emoscene.core import run_dir
 from emoscene.core.config import Option
 from emoscene.core.migration import check_search
+from emoscene.core.paths import check_utf8
 from emoscene.core.plain_text import format_count
 from emoscene.core.processes import check_single
 from emoscene.evaluation.generate import Prompt, default_prompts, load_prompts, parse_seeds
@@ -90,8 +91,8 @@ def tune(
     """
     check_single("tune", "call it once for each worker, with the same words")
     asked = load_prompts(prompts or default_prompts(base))
-    out, jury = Path(out), FinalEvaluation(run_dir.as_list(judge), asked, parse_seeds(seeds))
-    url = storage or f"sqlite:///{out.resolve()}/study.db"
+    out, jury = check_utf8(out), FinalEvaluation(run_dir.as_list(judge), asked, parse_seeds(seeds))
+    url = storage or studies.locate_database(out)
     with studies.check_storage(url):
         bench = TuningObjective(
             name, Path(data), out, base, [Path(folder) for folder in run_dir.as_list(adapter)], on_message, settings

@@ -30,6 +30,7 @@ from emoscene.core.run_dir import as_list
 
 VARIABLE = "EMOSCENE_PASSWORD"
 """The variable of the environment that has the password, where no option gives it."""
+MOST_PASSWORD_BYTES = 4096
 ROOT_PATH = re.compile(r"(/(?!\.+(?:/|$))[A-Za-z0-9._~-]+)+")
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DIFFUSERS_DISABLE_REMOTE_CODE": "1"}
 
@@ -126,12 +127,21 @@ def read_password(password: str | None, file: str | Path | None) -> str | None:
     if file is not None:
         option = f"--password-file {file}"
         try:
-            password = Path(file).read_text(encoding="utf8").partition("\n")[0].strip()
+            password = _read_first_line(Path(file)).strip()
         except (OSError, UnicodeError) as error:
             raise UsageError(f"--password-file {file} cannot be read ({error}): give a text file") from error
     if password is not None and not password.strip():
         raise UsageError(f"{option} is empty, and would keep nobody out: give one, or leave it out")
     return password
+
+
+def _read_first_line(path: Path) -> str:
+    """The first line of a file or pipe, such as the shell's `<(pass show emoscene)`."""
+    with path.open("rb") as file:
+        line = file.readline(MOST_PASSWORD_BYTES + 1)
+    if len(line) > MOST_PASSWORD_BYTES:
+        raise UsageError(f"--password-file {path} has a first line of more than {MOST_PASSWORD_BYTES} bytes: give less")
+    return line.decode("utf-8-sig")
 
 
 def read_root_path(path: str) -> str:

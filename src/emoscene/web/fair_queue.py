@@ -56,6 +56,19 @@ class FairQueue(Queue):
             if not self.listeners[key]:
                 del self.listeners[key]
 
+    def knows(self, key: str) -> bool:
+        """Tell whether there is something to listen to; Gradio finds out only after it has begun to answer.
+
+        Args:
+            key: The session's or the call's id.
+
+        Returns:
+            False for a session without messages, and for a call that was never made or whose answer was taken.
+        """
+        if key in self.pending_messages_per_session or key in self.event_ids_to_events:
+            return True
+        return any(key in calls for calls in self.pending_event_ids_session.values())
+
     def is_attended(self, event: Event) -> bool:
         """Tell whether somebody listens to a call, or may still begin to.
 

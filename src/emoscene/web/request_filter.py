@@ -30,6 +30,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 from starlette.routing import Mount
 
+from emoscene.core.file_reading import parse_json
 from emoscene.core.image_files import MAX_MEGABYTES
 from emoscene.web.allowed_hosts import AllowedHosts
 from emoscene.web.content_policy import PolicySender, make_headers
@@ -156,10 +157,12 @@ class RequestFilter:
     def _check_call(self, body: bytes, path: str) -> None:
         """Raises Refused for a body that is no call of the page's functions."""
         try:
-            call = json.loads(body)
+            call = parse_json(body)
             text = json.dumps(call, ensure_ascii=False)
+            text.encode()  # an answer that repeats NaN or half a character cannot be written
         except (ValueError, RecursionError) as error:
-            raise Refused(400, f"this is not JSON: {UNDERSTOOD}") from error
+            sentence = f"this is not JSON of whole characters and finite numbers: {UNDERSTOOD}"
+            raise Refused(400, sentence) from error
         if not isinstance(call, dict):
             raise Refused(400, f"this is no JSON object: {UNDERSTOOD}")
         if json_depth(call) > JSON_DEPTH:
@@ -207,12 +210,15 @@ class RequestFilter:
         await self.app(scope, receive, send_and_count)
 
     def _listening(self, scope: Scope) -> AbstractContextManager[None]:
-        """Count a listener of a call, while this lasts."""
+        """Count a listener of a call, while this lasts. Raises Refused where there is nothing to listen to."""
         match = LISTEN.fullmatch(scope["path"])
         if not match or self.queue is None:
             return nullcontext()
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-        listening: AbstractContextManager[None] = self.queue.listening(match["event"] or session)
+        key = match["event"] or session
+        if not self.queue.knows(key):
+            raise Refused(404, "there is no such call: it was never made, or its answer has been taken")
+        listening: AbstractContextManager[None] = self.queue.listening(key)
         return listening
 
 

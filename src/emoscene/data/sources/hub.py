@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, NotRequired
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import parquet
@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.file_reading import check_value, parse_json
+from emoscene.core.file_reading import check_value, describe_fault, parse_json
 from emoscene.core.image_files import ImageRefused
 from emoscene.core.paths import resolve_inside
 from emoscene.core.taxonomy import Weights
@@ -146,15 +146,17 @@ class Hub(FileSource):
     def _check_labels(self, file: Parquet) -> None:
         """Raises UsageError for the first label of a file that is not understood."""
         column = file.read_column(self.columns["label"])
-        labels: Any = column
-        if not pa.types.is_nested(column.type):
-            labels = column.unique()
-        for number, label in enumerate(labels):
-            if label.is_valid:
-                row = number
-                if labels is not column:
-                    row = pc.index(column, label).as_py()
-                weights_of_any(label.as_py(), self.labels, f"{file.path}, row {row}")
+        seen: set[Any] = set()
+        for row, label in enumerate(column):
+            if not label.is_valid:
+                continue
+            with file.explain_damage():
+                value = label.as_py()
+            if isinstance(value, Hashable):
+                if value in seen:
+                    continue
+                seen.add(value)
+            weights_of_any(value, self.labels, f"{file.path}, row {row}")
 
     def _read_weights(self, row: dict[str, Any], where: str) -> Weights:
         label = row.get(self.columns["label"])
@@ -172,10 +174,8 @@ class Parquet:
 
     def __init__(self, path: str, source: Any, split: str) -> None:
         self.path, self.split = path, split
-        try:
+        with self.explain_damage():
             self.file = parquet.ParquetFile(source)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise EmosceneError(f"{path} cannot be read as parquet ({error}): fetch it again") from error
         about = self.file.metadata
         self.rows: int = about.num_rows
         self.ends = list(accumulate(about.row_group(group).num_rows for group in range(about.num_row_groups)))
@@ -189,9 +189,12 @@ class Parquet:
 
         Returns:
             Its values by column.
+
+        Raises:
+            EmosceneError: The file is damaged.
         """
         group = bisect_right(self.ends, number)
-        with self.lock:
+        with self.explain_damage(), self.lock:
             if group != self.held:
                 self.group, self.held = self.file.read_row_group(group), group
             start = 0
@@ -211,11 +214,25 @@ class Parquet:
         Raises:
             EmosceneError: The file is damaged.
         """
+        with self.explain_damage(), self.lock:
+            return self.file.read([name]).column(name)
+
+    @contextmanager
+    def explain_damage(self) -> Iterator[None]:
+        """Translate what pyarrow raises for damaged data, and for a value that Python has no type for.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            EmosceneError: Something inside cannot be read.
+        """
         try:
-            with self.lock:
-                return self.file.read([name]).column(name)
-        except (OSError, pa.ArrowException) as error:
-            raise EmosceneError(f"{self.path} cannot be read as parquet ({error}): fetch it again") from error
+            yield
+        except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
+            raise EmosceneError(
+                f"{self.path} cannot be read as parquet ({describe_fault(error)}): fetch it again"
+            ) from error
 
     def find_column(self, key: str, named: str) -> str:
         """Find the name of a column.

@@ -262,5 +262,5 @@ def _read_table(path: Path) -> Iterator[dict[str, Any]]:
         else:
             for _, row in read_json_lines(path):
                 yield row
-    except (ValueError, csv.Error, pa.ArrowException) as error:
+    except (ValueError, OverflowError, csv.Error, pa.ArrowException) as error:
         raise EmosceneError(f"{path} is damaged ({describe_fault(error)}): write it again") from error
