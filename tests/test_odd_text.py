@@ -18,7 +18,7 @@ from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.plain_text import cut_name, escape_unprintable, format_count
 from emoscene.core.progress import terminal_callbacks
-from emoscene.evaluation.external import find_samples
+from emoscene.evaluation.external import find_samples, read_columns
 from emoscene.evaluation.generate import load_prompts
 from emoscene.learning import learner as learners
 from test_reporting import scored
@@ -265,3 +265,15 @@ def test_messages_about_one_image_say_image(base, tmp_path, capsys):
     for part in ("checking 1 image\n", "1 of 1 image checked", "1 file is not used", "lora: 1 step of 1, 1 image\n"):
         assert part in said
     assert not re.search(r"(?<![\d.,-])1 \w+s\b(?<! is)(?<! was)", said)
+
+
+@pytest.mark.parametrize("value", [{"x" * 20_000: 1}, ["x" * 20_000], "x" * 20_000], ids=["table", "list", "text"])
+@pytest.mark.parametrize("key", ["prompt", "emotion", "seed", "image", "digests"])
+def test_a_long_value_of_a_row_is_cut_in_the_sentence(key, value):
+    said = ""
+    try:
+        read_columns({"file": "a.png", key: value}, "images.jsonl, row 1")
+    except UsageError as error:
+        said = str(error)
+    assert len(said) < 400
+    assert said or isinstance(value, str) or key == "digests"  # a long prompt is a prompt

@@ -20,7 +20,8 @@ import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import SupportsFloat
 
-from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.errors import SHOWN, UsageError, unknown_name
+from emoscene.core.plain_text import shorten_text
 
 EMOTIONS: tuple[str, ...] = (
     "amusement",
@@ -241,8 +242,9 @@ def _parse_weight(value: str | float, where: str) -> float:
         number = float(value)
     except (ValueError, TypeError, OverflowError):
         number = math.nan
+    shown, place = shorten_text(repr(value), SHOWN), shorten_text(repr(where), SHOWN)
     if not math.isfinite(number):
-        raise UsageError(f"{value!r} in {where!r} is no weight: write a number, as in awe:0.7")
+        raise UsageError(f"{shown} in {place} is no weight: write a number, as in awe:0.7")
     if abs(number) > LARGEST:
-        raise UsageError(f"{value!r} in {where!r} is out of range: a weight goes from {-LARGEST:g} to {LARGEST:g}")
+        raise UsageError(f"{shown} in {place} is out of range: a weight goes from {-LARGEST:g} to {LARGEST:g}")
     return number
