@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from emoscene.core import folder_lock, run_dir
-from emoscene.core.errors import EmosceneError
+from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.training import checks
 
 HOLD = """
 import sys
@@ -111,6 +112,14 @@ def test_rows_are_not_written_through_what_is_no_file(kind: str, tmp_path: Path)
     with pytest.raises(EmosceneError, match="a link or no regular file"):
         run_dir.append_row(place, {"step": 1})
     assert secret.read_text() == "precious"
+
+
+def test_a_run_that_is_being_written_is_told_before_resume_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.checkpoints, "list_checkpoints", lambda folder: [folder / "step-1"])
+    with folder_lock.lock_folder(tmp_path), pytest.raises(EmosceneError, match="is being written by process"):
+        checks.check_resumed(tmp_path, None, False)
+    with pytest.raises(UsageError, match="give --resume"):
+        checks.check_resumed(tmp_path, None, False)
 
 
 @pytest.mark.slow

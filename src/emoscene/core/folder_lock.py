@@ -41,15 +41,27 @@ def lock_folder(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise EmosceneError(
-            f"{folder} is being written by {read_owner(folder)}: wait until that is done, or choose another folder"
-        ) from error
+        raise explain_lock(folder) from error
     try:
         _write_owner(folder / OWNER)
         yield
     finally:
         (folder / OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def explain_lock(folder: Path) -> EmosceneError:
+    """Make the error for a folder that another process writes.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The error, with the process.
+    """
+    return EmosceneError(
+        f"{folder} is being written by {read_owner(folder)}: wait until that is done, or choose another folder"
+    )
 
 
 def is_locked(folder: Path) -> bool:

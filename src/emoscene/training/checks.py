@@ -6,6 +6,7 @@ from pathlib import Path
 
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
+from emoscene.core.folder_lock import explain_lock, is_locked
 from emoscene.learning import checkpoints
 from emoscene.learning.learner import Learner
 from emoscene.methods.base import Method
@@ -24,10 +25,13 @@ def check_resumed(out: Path, begun: run_dir.RunDir | None, resume: bool) -> None
 
     Raises:
         UsageError: There are checkpoints and it was not asked to, or there are none and it was.
+        EmosceneError: There are checkpoints, and another process is writing more.
     """
     if begun is not None and begun.is_done:
         return
     saved = checkpoints.list_checkpoints(out / run_dir.CHECKPOINTS)
+    if saved and not resume and is_locked(out):
+        raise explain_lock(out)
     if saved and not resume:
         raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not saved:
