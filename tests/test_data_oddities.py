@@ -91,7 +91,7 @@ def test_lists_that_cannot_be_meant(root):
     (root / "metadata.csv").write_text("file_name,label,label\nawe/0.png,awe,fear\n")
     with pytest.raises(EmosceneError, match=r"metadata\.csv is damaged \(it has two columns 'label'\): write it again"):
         listed(root)
-    with pytest.raises(UsageError, match=r"metadata\.csv is a file: give --root, the folder that the images lie in"):
+    with pytest.raises(UsageError, match=r"metadata\.csv is a file: give --root, a folder with a folder per emotion"):
         listed(root / "metadata.csv")
 
 
