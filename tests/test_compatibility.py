@@ -17,6 +17,7 @@ import ldm
 import tiny
 from emoscene.cli.main import main
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.diffusion.compatibility import check_schedule
 from emoscene.diffusion.families import sd1
 from emoscene.diffusion.model import DiffusionModel
 
@@ -537,3 +538,14 @@ def test_a_header_that_is_none_is_damaged(tmp_path: Path) -> None:
         (tmp_path / "one.safetensors").write_bytes(content)
         with pytest.raises(EmosceneError, match=r"one\.safetensors is damaged .*fetch it again"):
             DiffusionModel.load(str(tmp_path / "one.safetensors"))
+
+
+@pytest.mark.parametrize("key", ["_class_name", "timestep_spacing", "beta_start", "beta_end", "beta_schedule"])
+def test_a_long_value_of_a_scheduler_is_cut_in_the_sentence(key):
+    sound = {"num_train_timesteps": 1000, "beta_start": 0.1, "beta_end": 0.2, "beta_schedule": "linear"}
+    with pytest.raises(UsageError, match="the scheduler of base") as refused:
+        check_schedule({**sound, "num_train_timesteps": 0, key: {"x" * 20_000: 1}}, Path("base"))
+    assert len(str(refused.value)) < 400
+    with pytest.raises(UsageError, match="the scheduler of base") as refused:
+        check_schedule({**sound, key: {"x" * 20_000: 1}, "beta_end": {"x" * 20_000: 1}}, Path("base"))
+    assert len(str(refused.value)) < 400

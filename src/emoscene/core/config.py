@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from emoscene.core.errors import SHOWN, UsageError, unknown_name
+from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.file_reading import FileRefused, parse_toml, read_utf8
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import SHOWN, shorten_text
 from emoscene.core.setting_names import migrate_settings, unknown_setting
 
 C = TypeVar("C")

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import SHOWN, shorten_text
 
 MAKERS: Mapping[str | None, str] = {
     "artifact": "train",
@@ -24,7 +24,6 @@ MAKERS: Mapping[str | None, str] = {
     "tuning": "tune",
 }
 """The verb that writes each kind of folder."""
-SHOWN = 80  # characters of a name in a message
 
 
 class UsageError(ValueError):

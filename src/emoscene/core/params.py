@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core import registry
-from emoscene.core.errors import SHOWN, UsageError
+from emoscene.core.errors import UsageError
 from emoscene.core.migration import VERSION, migrate_row
 from emoscene.core.paths import fault_of_name
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import SHOWN, shorten_text, show_value
 from emoscene.core.request import BATCHED, NUMBERS, PARAMETERS, read_number, read_seed, read_size
 from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights, format_emotion
@@ -83,7 +83,7 @@ class GenerationParams:
         for name, value in read.items():
             object.__setattr__(self, name, value)
         if self.file and (fault := fault_of_name(self.file)):
-            raise UsageError(f"file={shorten_text(repr(self.file), SHOWN)} {fault}: give a plain name")
+            raise UsageError(f"file={show_value(self.file)} {fault}: give a plain name")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -12,12 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import show_value
 
 DRIVE = re.compile(r"[A-Za-z]:")
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[1-9]|lpt[1-9])[ .]*(\.|$)")
 LEADS_OUT = "leads out of its folder"
-SHOWN = 80  # characters of a name in a message
 SNAPSHOTS, BLOBS = "snapshots", "blobs"  # of the hub's cache, whose snapshots link to files beside them
 
 
@@ -62,7 +61,7 @@ def resolve_inside(root: Path | str, name: Any, where: str = "") -> Path:
     if not fault and not is_inside(root, Path(root) / name):
         fault = "is a link that leads out of its folder"
     if fault:
-        shown = shorten_text(repr(name), SHOWN)
+        shown = show_value(name)
         raise EmosceneError(
             f"{where or root} names {shown}, which {fault}: put the file into that folder and name it there"
         )

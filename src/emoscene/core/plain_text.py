@@ -3,6 +3,7 @@
 import unicodedata
 
 MOST_NAME_BYTES = 255  # on most disks
+SHOWN = 80  # characters of a name or a value in a message
 SPACES = "Zs"
 """Unicode's category of spaces: Python calls all but one of them unprintable, and they do no harm."""
 
@@ -58,6 +59,19 @@ def shorten_text(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     return f"{text[:most]}..."
+
+
+def show_value(value: object, most: int = SHOWN) -> str:
+    """Write a value that anybody may have given for a message.
+
+    Args:
+        value: The value.
+        most: Characters that are shown of it.
+
+    Returns:
+        It as Python writes it, cut where it is long.
+    """
+    return shorten_text(repr(value), most)
 
 
 def format_count(number: float, one: str, several: str = "", spec: str = "") -> str:

@@ -20,8 +20,8 @@ import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import SupportsFloat
 
-from emoscene.core.errors import SHOWN, UsageError, unknown_name
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.plain_text import show_value
 
 EMOTIONS: tuple[str, ...] = (
     "amusement",
@@ -242,7 +242,7 @@ def _parse_weight(value: str | float, where: str) -> float:
         number = float(value)
     except (ValueError, TypeError, OverflowError):
         number = math.nan
-    shown, place = shorten_text(repr(value), SHOWN), shorten_text(repr(where), SHOWN)
+    shown, place = show_value(value), show_value(where)
     if not math.isfinite(number):
         raise UsageError(f"{shown} in {place} is no weight: write a number, as in awe:0.7")
     if abs(number) > LARGEST:

@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import check_value
-from emoscene.core.plain_text import format_count
+from emoscene.core.plain_text import SHOWN, format_count, shorten_text, show_value
 from emoscene.diffusion.architecture import (
     AUTOENCODER,
     FIRST,
@@ -150,6 +150,7 @@ def check_folder(folder: Path) -> None:
 def _check_class(config: Mapping[str, Any], folder: Path, wanted: str) -> None:
     kind = config.get("_class_name", wanted)
     if kind != wanted:
+        kind = shorten_text(str(kind), SHOWN)
         raise UsageError(f"{folder} holds a {kind}, and a base has {wanted} there: give a Stable Diffusion with --base")
 
 
@@ -158,7 +159,7 @@ def _check_numbers_of(config: Mapping[str, Any], folder: Path) -> None:
     for name in ("norm_eps", "layer_norm_eps", "freq_shift", "mid_block_scale_factor", "flip_sin_to_cos"):
         if not isinstance(config.get(name, 0), int | float):
             raise EmosceneError(
-                f"{folder / 'config.json'} says {name} {config[name]!r}, and it is a number: fetch it again"
+                f"{folder / 'config.json'} says {name} {show_value(config[name])}, and it is a number: fetch it again"
             )
     for name in ("norm_eps", "layer_norm_eps"):
         if not 0 <= config.get(name, 0) < 1:
@@ -357,7 +358,7 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
         found["prediction_type"] = "v_prediction"
     elif said.lower() not in {"", "epsilon", "eps"}:
         raise UsageError(
-            f"{file} is marked as predicting {said!r}, and a base predicts epsilon or v: give another --base"
+            f"{file} is marked as predicting {show_value(said)}, and a base predicts epsilon or v: give another --base"
         )
     if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
         found["rescale_betas_zero_snr"] = True
@@ -374,12 +375,13 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
     Raises:
         UsageError: where they do not, or say it in another way than by betas.
     """
-    kind = config.get("_class_name", "a scheduler")
+    kind = shorten_text(str(config.get("_class_name", "a scheduler")), SHOWN)
     remedy = "give the schedule that it was trained with, or another base"
     spacing = config.get("timestep_spacing", "leading")
     if spacing not in SPACINGS:
         raise UsageError(
-            f"the scheduler of {place} has timesteps {spacing!r}, and there is {', '.join(SPACINGS)}: {remedy}"
+            f"the scheduler of {place} has timesteps {show_value(spacing)}, and there is {', '.join(SPACINGS)}: "
+            f"{remedy}"
         )
     total, given = config.get("num_train_timesteps"), config.get("trained_betas")
     if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
@@ -397,12 +399,13 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
             raise UsageError(f"the scheduler of {place} ({kind}) says no {key}: {remedy}")
     first, last, schedule = config["beta_start"], config["beta_end"], config["beta_schedule"]
     if not _is_number(first) or not _is_number(last) or not 0 < first <= last < 1:
+        begin, end = shorten_text(str(first), SHOWN), shorten_text(str(last), SHOWN)
         raise UsageError(
-            f"the scheduler of {place} goes from beta {first} to {last}, and these rise within (0, 1): {remedy}"
+            f"the scheduler of {place} goes from beta {begin} to {end}, and these rise within (0, 1): {remedy}"
         )
     if schedule not in SCHEDULES:
         raise UsageError(
-            f"the scheduler of {place} has betas {schedule!r}, and there is {', '.join(SCHEDULES)}: {remedy}"
+            f"the scheduler of {place} has betas {show_value(schedule)}, and there is {', '.join(SCHEDULES)}: {remedy}"
         )
 
 

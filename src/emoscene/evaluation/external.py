@@ -21,13 +21,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from emoscene.core.errors import SHOWN, EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import TABLE, digest_file, read_json_lines, read_utf8
 from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
 from emoscene.core.images import CHUNKS, open_image, read_image, read_params
 from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
-from emoscene.core.plain_text import format_count, shorten_text
+from emoscene.core.plain_text import format_count, show_value
 from emoscene.core.request import read_number
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.evaluation.predictions import Sample
@@ -249,8 +249,7 @@ def read_columns(row: Mapping[str, Any], where: str) -> dict[str, Any]:
             except UsageError as error:
                 raise UsageError(f"{where}: {error}") from error
             except (TypeError, ValueError) as error:
-                value = shorten_text(repr(named[key]), SHOWN)
-                raise UsageError(f"{where}: {value} is no {key}; mend it, or leave it out") from error
+                raise UsageError(f"{where}: {show_value(named[key])} is no {key}; mend it, or leave it out") from error
     return columns
 
 

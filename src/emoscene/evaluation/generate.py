@@ -26,7 +26,7 @@ from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import FileRefused, find_fault, read_utf8
 from emoscene.core.params import GenerationParams
-from emoscene.core.plain_text import format_count
+from emoscene.core.plain_text import format_count, show_value
 from emoscene.core.request import read_number, read_seed_list
 from emoscene.core.taxonomy import EMOTIONS, format_emotion
 from emoscene.diffusion.base_spec import find_spec
@@ -120,7 +120,7 @@ def _make_prompt(given: Any) -> Prompt:
     if isinstance(given, Prompt):
         return given
     if not isinstance(given, str):
-        raise UsageError(f"prompts={given!r} is off: give a file, a name, or a list of texts")
+        raise UsageError(f"prompts={show_value(given)} is off: give a file, a name, or a list of texts")
     return Prompt(given)
 
 

@@ -38,7 +38,7 @@ from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.image_files import ImageRefused, read_image_file
 from emoscene.core.image_origin import is_rendered
 from emoscene.core.paths import LEADS_OUT, fault_of_name, is_inside
-from emoscene.core.plain_text import escape_unprintable, format_count
+from emoscene.core.plain_text import escape_unprintable, format_count, show_value
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, Weights, emotion_weights
 from emoscene.data.aspect_buckets import crop_to_bucket, share_kept
 from emoscene.data.captions import caption_source, clean_text, digest_words
@@ -472,6 +472,7 @@ def _weights_of_mixture(label: Any, where: str) -> Weights:
         raise UsageError(f"{where}: {error}") from error
     if not all(0 <= weight <= 1 for weight in weights):
         raise UsageError(
-            f"{where}: the label {label!r} has a share that is not from 0 to 1: write shares such as awe:0.7,fear:0.3"
+            f"{where}: the label {show_value(label)} has a share that is not from 0 to 1: write shares such as "
+            "awe:0.7,fear:0.3"
         )
     return weights

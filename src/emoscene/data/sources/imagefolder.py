@@ -22,10 +22,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from emoscene.core.config import option
-from emoscene.core.errors import SHOWN, EmosceneError, UsageError
+from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json_lines, read_utf8
 from emoscene.core.image_files import IMAGE_ENDINGS, ImageRefused
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import SHOWN, shorten_text
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
@@ -68,8 +68,6 @@ class ImageFolder(FileSource):
     def __init__(self, root: Path | None, config: Any, side: int, limit: int | None = None) -> None:
         super().__init__(root, config, side, limit)
         self.folder = require_root(root, "a folder with a folder per emotion, or with metadata.jsonl, .csv or .parquet")
-        if not self.folder.is_dir():
-            raise UsageError(f"{root} is a file: give --root, the folder that the images lie in")
         lists: list[Path] = []
         for name in METADATA:
             lists += filter(self._is_list, self.folder.rglob(name))
