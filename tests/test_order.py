@@ -62,6 +62,14 @@ def fill(value, here):
     return value.format(here=here) if isinstance(value, str) else value
 
 
+def check_refused(call, words, sentence, here):
+    """Every word is filled in, the call is refused with the sentence, and nothing is written."""
+    before = list_files(here)
+    with pytest.raises(UsageError, match=sentence):
+        call(**{name: fill(value, here) for name, value in ({"base": "{here}/base"} | words).items()})
+    assert list_files(here) == before
+
+
 PREPARE = {"source": "imagefolder", "root": "{here}/images", "out": "{here}/new", "workers": 0}
 CALLS = [
     ({"split": "official"}, "--split official needs images that their own lists call train and val or test"),
@@ -83,11 +91,7 @@ CALLS = [
 
 @pytest.mark.parametrize(("words", "sentence"), CALLS)
 def test_prepare(words, sentence, here, unloaded):
-    before = list_files(here)
-    words = {name: fill(value, here) for name, value in (PREPARE | words).items()}
-    with pytest.raises(UsageError, match=sentence):
-        emoscene.prepare(words.pop("source"), base=f"{here}/base", device="cpu", **words)
-    assert list_files(here) == before
+    check_refused(emoscene.prepare, {"device": "cpu"} | PREPARE | words, sentence, here)
 
 
 TABLES = [
@@ -135,20 +139,12 @@ STUDIES = [
 
 @pytest.mark.parametrize(("words", "sentence"), STUDIES)
 def test_tune(words, sentence, here, unloaded):
-    before = list_files(here)
-    call = {"data": f"{here}/data", "out": f"{here}/new", "base": f"{here}/base", "trials": 1, "on_message": str}
-    with pytest.raises(UsageError, match=sentence):
-        emoscene.tune("lora", **call | {name: fill(value, here) for name, value in words.items()})
-    assert list_files(here) == before
+    check_refused(emoscene.tune, {"trials": 1, "on_message": str} | TRAIN | words, sentence, here)
 
 
 @pytest.mark.parametrize(("words", "sentence"), RUNS)
 def test_train(words, sentence, here, unloaded):
-    before = list_files(here)
-    words = {name: fill(value, here) for name, value in (TRAIN | words).items()}
-    with pytest.raises(UsageError, match=sentence):
-        emoscene.train(words.pop("name"), **{"base": f"{here}/base", "device": "cpu", "on_message": str} | words)
-    assert list_files(here) == before
+    check_refused(emoscene.train, {"device": "cpu", "on_message": str} | TRAIN | words, sentence, here)
 
 
 GENERATE = {"prompt": "a lake", "out": "{here}/new", "method": "prompt"}
@@ -173,11 +169,7 @@ IMAGES = [
 
 @pytest.mark.parametrize(("words", "sentence"), IMAGES)
 def test_generate(words, sentence, here, unloaded):
-    before = list_files(here)
-    words = {name: fill(value, here) for name, value in (GENERATE | words).items()}
-    with pytest.raises(UsageError, match=sentence):
-        emoscene.generate(words.pop("prompt"), base=f"{here}/base", device="cpu", **words)
-    assert list_files(here) == before
+    check_refused(emoscene.generate, {"device": "cpu"} | GENERATE | words, sentence, here)
 
 
 EVALUATE = {"method": "prompt", "prompts": ["a lake"], "judge": "{here}/judges/emotion", "out": "{here}/new"}
@@ -203,11 +195,7 @@ SCORES = [
 
 @pytest.mark.parametrize(("words", "sentence"), SCORES)
 def test_evaluate(words, sentence, here, unloaded):
-    before = list_files(here)
-    words = {name: fill(value, here) for name, value in (EVALUATE | words).items()}
-    with pytest.raises(UsageError, match=sentence):
-        emoscene.evaluate(base=f"{here}/base", device="cpu", on_message=str, **words)
-    assert list_files(here) == before
+    check_refused(emoscene.evaluate, {"device": "cpu", "on_message": str} | EVALUATE | words, sentence, here)
 
 
 def test_what_can_be_begun_is_begun(here, unloaded):

@@ -340,5 +340,5 @@ def _report_steps(target: str, on_message: Callable[[str], None]) -> Callbacks:
 
 
 if __name__ == "__main__":
-    places = [Path(text) for text in sys.argv[1:]]
-    train_judges(*places[:3], older=next(iter(places[3:]), None))
+    work, out, tokenizer, *older = map(Path, sys.argv[1:])
+    train_judges(work, out, tokenizer, older=older[0] if older else None)

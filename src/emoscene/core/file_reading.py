@@ -16,6 +16,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from io import BufferedReader
@@ -23,7 +24,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from emoscene.core.errors import EmosceneError
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import SHOWN, shorten_text
 
 MOST_BYTES = 256 * 2**20
 """Of a file that is read whole: a table, a list of prompts, the settings of a model."""
@@ -34,7 +35,6 @@ BLOCK_BYTES = 16 * 2**20
 """Read at once of a text file; a smaller one with NUL in it is left to its parser, which names the line."""
 DEEPEST = 100  # lists and tables in one another
 LARGEST_INT = 2**64  # seeds of other programs have 64 bits
-SHOWN = 80  # characters of a value in a message
 ANYTHING = object
 KINDS = {
     "dict_type": "is no table",
@@ -126,23 +126,27 @@ def read_bytes(path: PurePath | str, most: int = MOST_BYTES) -> bytes:
         FileTooLargeError: It is larger.
         OSError: It cannot be read.
     """
-    with open_file(path) as file:
-        too_large = FileTooLargeError(0, f"it is larger than {most / 2**20:,.0f} MB", str(path))
-        if os.fstat(file.fileno()).st_size > most:
-            raise too_large
+    with _open_bounded(path, most) as (file, too_large):
         data = file.read(most + 1)
     if len(data) > most:
         raise too_large
     return data
 
 
-def _read_text_bytes(path: PurePath | str, most: int) -> bytes:
-    """Read a text file whole, and no further than its first NUL: text has none, and a sparse file is full of them."""
+@contextmanager
+def _open_bounded(path: PurePath | str, most: int) -> Iterator[tuple[BufferedReader, FileTooLargeError]]:
+    """Open a file whose size is not above a bound, and give the error for it if it grows."""
     with open_file(path) as file:
         too_large = FileTooLargeError(0, f"it is larger than {most / 2**20:,.0f} MB", str(path))
         if os.fstat(file.fileno()).st_size > most:
             raise too_large
-        blocks, total = [], 0
+        yield file, too_large
+
+
+def _read_text_bytes(path: PurePath | str, most: int) -> bytes:
+    """Read a text file whole, and no further than its first NUL: text has none, and a sparse file is full of them."""
+    blocks, total = [], 0
+    with _open_bounded(path, most) as (file, too_large):
         while block := file.read(BLOCK_BYTES):
             total += len(block)
             if total > most:

@@ -170,10 +170,12 @@ def read_size(data: bytes, name: str = "", enough: int | None = None) -> tuple[i
     with _refuse_unreadable(data, PurePath(name).suffix.lower()):
         image = Image.open(BytesIO(data), formats=_list_formats(data))
         _check_size(image.size, 1)
-        marks = sum(data.count(mark) for mark in PNG_ORIENTED)
-        if image.format == "PNG" and not marks:
-            return image.size
-        behind = image.format == "PNG" and (marks > 1 or "exif" not in image.info)  # behind the pixels
+        behind = False
+        if image.format == "PNG":
+            marks = sum(data.count(mark) for mark in PNG_ORIENTED)
+            if not marks:
+                return image.size
+            behind = marks > 1 or "exif" not in image.info  # behind the pixels
         if behind or (image.format == "TIFF" and _read_orientation(image) != 1):  # which Pillow turns itself
             return decode_image(data, name, enough).image.size
         sideways = _read_orientation(image) in SIDEWAYS

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emoscene.core.errors import EmosceneError
+from emoscene.core.image_origin import count_images
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import duplicates, splits
@@ -249,9 +250,7 @@ def explain_refused(notes: pa.Table) -> str:
     if len(refused) == total:
         return f"not one of {format_count(total, 'image')} is sound, {such} {named}"
     share = min(1.0, len(refused) / total + 0.01)
-    verb = "is" if len(refused) == 1 else "are"
-    counts = f"{len(refused)} of {format_count(total, 'image')}"
-    return f"{counts} {verb} refused, {such}, or allow more with spoilt={share:.2f} {named}"
+    return f"{count_images(len(refused), total)} refused, {such}, or allow more with spoilt={share:.2f} {named}"
 
 
 def list_gaps(roles: Sequence[str], weights: np.ndarray, expected: Sequence[str]) -> dict[str, list[str]]:

@@ -30,9 +30,9 @@ def check_resumed(out: Path, begun: run_dir.RunDir | None, resume: bool) -> None
     if begun is not None and begun.is_done:
         return
     saved = checkpoints.list_checkpoints(out / run_dir.CHECKPOINTS)
-    if saved and not resume and is_locked(out):
-        raise explain_lock(out)
     if saved and not resume:
+        if is_locked(out):
+            raise explain_lock(out)
         raise UsageError(f"{out} holds an unfinished run: give --resume to go on, or another --out")
     if resume and not saved:
         raise UsageError(f"nothing to resume in {out}: leave out --resume to start")
