@@ -5,7 +5,7 @@ import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from emoscene.core.errors import UsageError
-from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
 from emoscene_mini import tokenizer as words
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base
@@ -63,3 +63,23 @@ def test_what_has_no_part_begins_from_nothing_and_other_shapes_are_refused():
     assert not begin_from("captioner", learner, WEIGHTS)
     with pytest.raises(UsageError, match="cannot begin vae"):
         begin_from("vae", learner, WEIGHTS)
+
+
+def test_an_emotion_clip_begins_with_the_older_one_s_eyes_and_words(clip_folder):
+    torch.manual_seed(0)
+    older = load_text_clip(WEIGHTS.parent / "emotion_clip")
+    images = torch.rand(2, 3, 128, 128) * 2 - 1
+    for name, layers in (("emotion_clip", 2), ("text_encoder", 4)):
+        config = EmotionCLIP.Config(tokenizer=str(clip_folder), text_layers=layers)
+        learner = EmotionCLIP.from_scratch(config, None).eval()
+        assert not torch.allclose(learner.encode(images)[1], older.encode(images)[1], atol=1e-2)
+        assert begin_from(name, learner, WEIGHTS)
+        assert torch.allclose(learner.encode(images)[1], older.encode(images)[1], atol=1e-5)
+        if name == "emotion_clip":
+            texts = ["a village by a lake with a dog", "fear"]
+            assert torch.allclose(learner.encode_texts(texts), older.encode_texts(texts), atol=1e-5)
+
+
+def test_a_base_without_an_emotion_clip_beside_it_begins_none(clip_folder, tmp_path):
+    learner = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=str(clip_folder)), None)
+    assert not begin_from("emotion_clip", learner, tmp_path / "base")

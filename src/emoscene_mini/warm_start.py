@@ -5,6 +5,9 @@
 Autoencoder and UNet have the same parts, whatever the world shows, and are taken over whole. The text encoder is taken
 over but for its words: a new tokenizer numbers them anew, so each word that both know keeps its vector, and a new word
 begins as chance has it. Positions, layers and the last norm stay.
+
+The older base's EmotionCLIP, which lies beside it, begins the new one in the same way. It also lends its vision tower to
+the CLIP whose text tower becomes the text encoder: only contrast with images teaches that one its words.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from emoscene.core.errors import UsageError
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.learning.learner import Learner
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base
+
+EYES = "emotion_clip"  # the folder of an older base's EmotionCLIP, beside the base's own
 
 
 def begin_from(name: str, learner: Learner, folder: Path) -> bool:
@@ -37,7 +42,7 @@ def begin_from(name: str, learner: Learner, folder: Path) -> bool:
     Raises:
         UsageError: The older part has other shapes than the new one.
     """
-    if name not in PARTS:
+    if name not in PARTS or (name == EYES and not (folder.parent / EYES).is_dir()):
         return False
     try:
         PARTS[name](learner, folder)
@@ -60,17 +65,46 @@ def _begin_unet(learner: Learner, folder: Path) -> None:
 
 def _begin_text_encoder(learner: Learner, folder: Path) -> None:
     assert isinstance(learner, EmotionCLIP)
-    assert learner.tokenizer is not None
     older = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)  # nosec B615  # a folder
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)  # nosec B615  # a folder
-    known = tokenizer.get_vocab()
-    state = older.state_dict()
-    name = next(key for key in state if key.endswith("token_embedding.weight"))
+    _begin_text_tower(learner, older.state_dict(), folder / "tokenizer")
+    sighted = folder.parent / EYES
+    if sighted.is_dir():
+        _begin_vision_tower(learner, _load_clip(sighted))
+
+
+def _begin_emotion_clip(learner: Learner, folder: Path) -> None:
+    assert isinstance(learner, EmotionCLIP)
+    older = _load_clip(folder.parent / EYES)
+    _begin_text_tower(learner, older.text_model.state_dict(), folder.parent / EYES)
+    _begin_vision_tower(learner, older)
+    learner.model.text_projection.load_state_dict(older.text_projection.state_dict())
+
+
+def _load_clip(folder: Path) -> CLIPModel:
+    model: CLIPModel = CLIPModel.from_pretrained(folder, local_files_only=True)  # nosec B615  # a folder
+    return model
+
+
+def _begin_vision_tower(learner: EmotionCLIP, older: CLIPModel) -> None:
+    learner.model.vision_model.load_state_dict(older.vision_model.state_dict())
+    learner.model.visual_projection.load_state_dict(older.visual_projection.state_dict())
+
+
+def _begin_text_tower(learner: EmotionCLIP, state: dict[str, torch.Tensor], tokenizer: Path) -> None:
+    """Give a CLIP an older text tower; a word that both tokenizers know keeps its vector."""
+    assert learner.tokenizer is not None
+    older: CLIPTokenizer = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)  # nosec B615  # a folder
     target = learner.model.text_model.state_dict()
-    own = next(key for key in target if key.endswith("token_embedding.weight"))
-    state[name] = carry_words(target[own], learner.tokenizer.get_vocab(), state[name], known)
+    own = _find_embedding(target)
+    name = _find_embedding(state)
+    carried = dict(state)
+    carried[name] = carry_words(target[own], learner.tokenizer.get_vocab(), state[name], older.get_vocab())
     prefix = name.removesuffix(own)
-    learner.model.text_model.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
+    learner.model.text_model.load_state_dict({key.removeprefix(prefix): value for key, value in carried.items()})
+
+
+def _find_embedding(state: dict[str, torch.Tensor]) -> str:
+    return next(key for key in state if key.endswith("token_embedding.weight"))
 
 
 def carry_words(
@@ -97,6 +131,7 @@ def carry_words(
 PARTS: dict[str, Callable[[Learner, Path], None]] = {
     "vae": _begin_autoencoder,
     "text_encoder": _begin_text_encoder,
+    "emotion_clip": _begin_emotion_clip,
     "unet": _begin_unet,
 }
 """The stages that an older base has a part for."""
