@@ -40,14 +40,15 @@ class Shades:
         colours = torch.linspace(-1, 1, 8)
         shades = torch.stack([colours, colours.flip(0), colours.roll(3)], 1)
         light = torch.linspace(-0.5, 0.5, 32)[:, None].expand(32, 32)
-        pictures, weights, scenes = [], [], []
+        pictures, weights, scenes, objects = [], [], [], []
         for index in indices:
             noise = 0.1 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(index))
             picture = 0.5 * shades[index % 8][:, None, None] + noise + light * (1 - 2 * (index // 8 % 2))
             pictures.append(picture.clamp(-1, 1))
             weights.append(torch.eye(8)[index % 8] if index % 16 else torch.zeros(8))
             scenes.append(("up", "down")[index // 8 % 2])
-        found = {"image": torch.stack(pictures), "weights": torch.stack(weights), "scene": scenes}
+            objects.append(("lamp", "shade", "")[index // 8 % 3])
+        found = {"image": torch.stack(pictures), "weights": torch.stack(weights), "scene": scenes, "object": objects}
         return {column: found[column] for column in columns}
 
 
@@ -110,6 +111,27 @@ def test_any_size_is_read():
     sizes = [Image.new("RGB", (48, 80), "red"), Image.new("RGB", (48, 80), "blue")]
     assert judge.read(sizes, batch=1).probabilities.shape == (2, 8)
     assert judge.read([]).probabilities.shape == (0, 8)
+
+
+def test_a_judge_of_objects_learns_nothing_of_an_image_without_one():
+    torch.manual_seed(0)
+    judge = Judge.from_scratch(small(target="object"), None, Shades())
+    assert judge.labels == ("lamp", "shade")
+    read = Shades().read(range(24), judge.columns)
+    loss = judge.compute_loss(Batch(read, 0, 0, list(range(24))))
+    named = torch.tensor([bool(name) for name in read["object"]])
+    assert (loss[named] > 0).all()
+    assert (loss[~named] == 0).all()
+    assert 0 < int(named.sum()) < 24
+
+
+def test_the_miniatures_judge_of_objects_is_told_faces_and_objects():
+    data = judges.JudgeData(Rendered())
+    names = data.read(range(40), ["object"])["object"]
+    for name, drawn in zip(names, data.plans, strict=True):
+        assert name == ("face" if drawn.scene == "portrait" else drawn.object)
+    assert {"", "face"} < {*names}
+    assert {*names} - {""} <= {*judges.LABELS["object"]}
 
 
 class Rendered:

@@ -4,8 +4,8 @@
     torchrun --nproc_per_node=4 -m emoscene_mini.judges WORK OUT TOKENIZER [OLDER]     the same, once rendered, on four
 
 All learn from the same pictures. One in eight of these shows a scene and an object that no other training data puts
-together, so that the judges are as sure of such a picture as of any other. The judge of scenes starts where that of
-emotions ended, because both must see the same things.
+together, so that the judges are as sure of such a picture as of any other. The judges of scenes and of objects start
+where the one before ended, because all must see the same things; poses and faces are among the facts that teach them.
 
 The second judge of emotions is of another kind: an EmotionCLIP, which has learnt pictures and captions, and emotions as
 words among others. What both judges see is not one network's peculiarity.
@@ -61,7 +61,7 @@ SETTINGS = state.Config(
     checkpoint_every=500,
     checkpoints_total_limit=1,
 )
-TARGETS = {"emotion": 1.0, "scene": 0.3}
+TARGETS = {"emotion": 1.0, "scene": 0.3, "object": 0.3}
 """What each judge tells, and its share of the steps; in this order."""
 FIRM = replace(SETTINGS, steps=2400, lr=3e-4)
 """How the judge of emotions goes on, once it knows them: every other picture stands beside what the base's autoencoder
@@ -72,8 +72,16 @@ WORDED = replace(SETTINGS, steps=1200, batch_size=128, ema_decay=0.996, seed=2, 
 """The second judge of emotions, and how it learns."""
 
 
+FACE = "face"
+"""What a portrait shows, beside the names of `OBJECTS`."""
+LABELS = {"emotion": EMOTIONS, "scene": tuple(sorted(SCENES)), "object": (*sorted(OBJECTS), FACE)}
+"""What each judge tells apart."""
+
+
 class JudgeData:
-    """The cache's pictures as a judge reads them: viewers' votes as `weights`, every cue as `hints`, both captions."""
+    """The cache's pictures as a judge reads them: viewers' votes as `weights`, every cue as `hints`, both captions, and
+    the `object`, which is empty where there is none.
+    """
 
     def __init__(self, pictures: RenderedImages) -> None:
         self.pictures, self.count = pictures, len(pictures)
@@ -125,16 +133,32 @@ class JudgeData:
         Returns:
             Tensors [B, ...], or lists of B values, by column.
         """
-        drawn = {"hints", "weights", "caption", "caption_long"} & {*columns}
+        drawn = {"hints", "weights", "object", "caption", "caption_long"} & {*columns}
         found = self.pictures.read(indices, [column for column in columns if column not in drawn])
         if "hints" in drawn:
             found["hints"] = self.hints[list(indices)].float()
         if "weights" in drawn:
             found["weights"] = self.votes[list(indices)]
+        if "object" in drawn:
+            found["object"] = [name_object(self.plans[index]) for index in indices]
         for place, column in enumerate(("caption", "caption_long")):
             if column in drawn:
                 found[column] = [captions(self.plans[index])[place] for index in indices]
         return found
+
+
+def name_object(drawn: Plan) -> str:
+    """Name what a judge of objects is to tell.
+
+    Args:
+        drawn: The image's plan.
+
+    Returns:
+        The object, a portrait's face, or "" for a scene without an object.
+    """
+    if drawn.scene == "portrait":
+        return FACE
+    return drawn.object
 
 
 def draw_orders(seed: int) -> dict[str, Any]:
@@ -274,8 +298,8 @@ def train_clip_judge(
 def _warm_start(target: str, data: JudgeData, seed: int, before: Judge | None) -> Judge:
     """A new judge, which begins to see as the one before it does."""
     seeds.seed_torch(seed, "judge", target)
-    labels = EMOTIONS if target == "emotion" else tuple(sorted(SCENES))
-    judge = Judge.from_scratch(Judge.Config(target=target, labels=labels, hints=data.hints.shape[1]), None, data)
+    config = Judge.Config(target=target, labels=LABELS[target], hints=data.hints.shape[1])
+    judge = Judge.from_scratch(config, None, data)
     if before is not None:
         judge.model.vit.load_state_dict(before.model.vit.state_dict())
     return judge
@@ -285,8 +309,8 @@ def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
     """Measure the share of right answers.
 
     Args:
-        judge: A judge of emotions or of scenes.
-        data: Rendered images; a judge of emotions sees those of one emotion alone.
+        judge: A judge of emotions, of scenes or of objects.
+        data: Rendered images; a judge of emotions sees those of one emotion alone, one of objects those with one.
 
     Returns:
         The share, from 0 to 1.
@@ -295,8 +319,9 @@ def judge_accuracy(judge: Encoder, data: JudgeData) -> float:
         places = [place for place, note in enumerate(data.pictures.notes) if max(note["weights"]) == 1]
         truth = [int(np.argmax(data.pictures.notes[place]["weights"])) for place in places]
     else:
-        places = list(range(len(data)))
-        truth = [judge.labels.index(data.pictures.notes[place]["scene"]) for place in places]
+        names = data.read(range(len(data)), [judge.target])[judge.target]
+        places = [place for place, name in enumerate(names) if name]
+        truth = [judge.labels.index(names[place]) for place in places]
     with torch.no_grad():
         parts = [data.read(places[i : i + 64], ["image"])["image"] for i in range(0, len(places), 64)]
         answers = torch.cat([judge.encode(part)[0].argmax(1) for part in parts])

@@ -6,8 +6,8 @@ Autoencoder and UNet have the same parts, whatever the world shows, and are take
 over but for its words: a new tokenizer numbers them anew, so each word that both know keeps its vector, and a new word
 begins as chance has it. Positions, layers and the last norm stay.
 
-The older base's EmotionCLIP, which lies beside it, begins the new one in the same way. It also lends its vision tower to
-the CLIP whose text tower becomes the text encoder: only contrast with images teaches that one its words.
+The older base's EmotionCLIP, which lies beside it, begins the new one in the same way. It also lends its vision tower
+to the CLIP whose text tower becomes the text encoder: only contrast with images teaches that one its words.
 """
 
 from __future__ import annotations

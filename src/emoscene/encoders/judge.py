@@ -1,5 +1,5 @@
 """A judge: a vision transformer (Dosovitskiy et al. 2021) or another image model, which tells an image's emotion, or
-its scene.
+its scene, or the object in it.
 
 It only ever judges: it learns from images that no method trains on, and no method may import it. Its folder is an
 ordinary Hugging Face image classifier, which `AutoModelForImageClassification.from_pretrained` loads with its labels by
@@ -69,13 +69,13 @@ NEW = ("side", "patch", "width", "layers", "heads", "hints")
 
 @final
 class Judge(Encoder):
-    """Reads emotion or scene from an image."""
+    """Reads emotion, scene or object from an image."""
 
     @dataclass(frozen=True)
     class Config:
         """What to tell apart, and how large a transformer does it."""
 
-        target: str = option("emotion", "what it tells", choices=("emotion", "scene"))
+        target: str = option("emotion", "what it tells", choices=("emotion", "scene", "object"))
         labels: tuple[str, ...] = option((), "the names it tells apart; empty: all that its data has")
         pretrained: str = option(
             "", "an image model to start from, a folder or a hub id; empty: a new one of these sizes"
@@ -105,7 +105,8 @@ class Judge(Encoder):
         super().__init__(config)
         self.labels, self.target = config.labels, config.target
         more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)
-        self.columns = (*type(self).columns, *more)  # type: ignore[misc]
+        told = "object" if config.target == "object" else "scene"
+        self.columns = ("image", "weights", told, *more)  # type: ignore[misc]
         if config.hints:
             self.hints = nn.Linear(config.width, config.hints)
         self.model: Any = model or make_transformer(config)
@@ -118,14 +119,14 @@ class Judge(Encoder):
 
     @classmethod
     def from_scratch(cls, config: Config, base: DiffusionModel | None, data: Any = None) -> Self:
-        """A new judge; of scenes, one that knows the scenes of its data.
+        """A new judge; of scenes or objects, one that knows those of its data.
 
         Raises UsageError where `pretrained` is no image model.
         """
         if not config.labels:
             labels = EMOTIONS
-            if config.target == "scene":
-                labels = tuple(sorted(set(data.column("scene"))))
+            if config.target != "emotion":
+                labels = tuple(sorted(set(data.column(config.target)) - {""}))
             config = replace(config, labels=labels)
         if config.shape:
             return cls(config, build_backbone(parse_description(config.shape), len(config.labels)))
@@ -190,7 +191,7 @@ class Judge(Encoder):
         if self.config.target == "emotion":
             target = batch["weights"]
         else:
-            target = self._scenes(batch["scene"], logits)
+            target = self._one_hot(batch[self.config.target], logits)
         target = target.clamp(min=0)
         total = target.sum(1, keepdim=True)
         smooth = self.config.smoothing
@@ -246,7 +247,8 @@ class Judge(Encoder):
         about = self.model.config.to_dict() | {"architectures": [type(self.model).__name__], "dtype": "float32"}
         return {"config.json": about, "preprocessor_config.json": processor}
 
-    def _scenes(self, names: list[str], like: Tensor) -> Tensor:
+    def _one_hot(self, names: list[str], like: Tensor) -> Tensor:
+        """The labels of names [B, K]; 0 in the row of a name that is none of them."""
         target = torch.zeros_like(like)
         for row, name in enumerate(names):
             if name in self.labels:
