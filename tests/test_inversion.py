@@ -11,6 +11,7 @@ from emoscene.diffusion.model import LENGTH, DiffusionModel
 from emoscene.learning import learner
 from emoscene.learning.learner import Batch
 from emoscene.methods.inversion import Inversion
+from emoscene.training import loop, state
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,42 @@ def test_its_vectors_are_all_that_is_kept(base, tmp_path):
     assert list(kept) == ["tokens"]
     assert kept["tokens"].shape == (8, 4, base.text_dim)
     assert torch.equal(learner.load_learner("methods", tmp_path, base).vectors, inversion.vectors.half().float())
+
+
+def test_with_a_fixed_norm_only_the_direction_matters_and_the_length_of_words_is_kept(base, tmp_path):
+    inversion = Inversion.from_scratch(Inversion.Config(fixed_norm=True), base)
+    words = base.text_encoder.get_input_embeddings().weight.norm(dim=1).mean()
+    weights = torch.eye(8)[:2]
+    before = inversion(batch(weights))
+    with torch.no_grad():
+        inversion.vectors.mul_(torch.rand(8, 4, 1) + 0.5)
+    torch.testing.assert_close(inversion(batch(weights)), before)
+    inversion(batch(weights)).sum().backward()
+    along = (inversion.vectors.grad * inversion.vectors).sum(-1)
+    torch.testing.assert_close(along, torch.zeros(8, 4), atol=1e-6, rtol=0)
+    inversion.finish()
+    learner.save_learner(inversion, "inversion", tmp_path, base)
+    kept = load_file(tmp_path / "tokens.safetensors")["tokens"].float()
+    torch.testing.assert_close(kept.norm(dim=-1), words.expand(8, 4), atol=2e-3, rtol=2e-3)
+
+
+def test_training_ends_with_vectors_of_that_length(base, tmp_path):
+    inversion = Inversion.from_scratch(Inversion.Config(fixed_norm=True), base)
+    settings = state.Config(steps=2, batch_size=2, lr=0.1, precision="fp32")
+    trained = loop.run_training(inversion, Rows(), settings, tmp_path)
+    torch.testing.assert_close(trained.vectors.norm(dim=-1), torch.full((8, 4), trained.norm))
+
+
+class Rows:
+    """Two images of awe and fear."""
+
+    def __len__(self):
+        return 2
+
+    def read(self, indices, columns):
+        whole = batch(torch.eye(8)[[1, 6]]).columns
+        found = {}
+        for column in columns:
+            values = whole[column]
+            found[column] = values[list(indices)] if torch.is_tensor(values) else [values[i] for i in indices]
+        return found

@@ -278,6 +278,9 @@ class Learner(nn.Module, ABC):
         """
         return {}
 
+    def finish(self) -> None:
+        """Bring the trained weights into the form in which they are kept; called once, when training has ended."""
+
     def lr_multiplier(self, name: str) -> float:
         """Say at which multiple of the learning rate a parameter trains.
 

@@ -4,6 +4,11 @@ The vectors enter the text encoder after the prompt's words, where no typed text
 stay as they are. As in the paper (Gal et al. 2022, https://arxiv.org/abs/2208.01618) they start from a word that says
 roughly what is meant, here the emotion's own name, and learn by the denoising loss alone. At use the text is
 E0 + sum_i a_i (E_i - E0), as for every method that appends to the prompt.
+
+Free vectors grow longer than any word's, and a text encoder then reads the words beside them worse. With `fixed_norm`
+each keeps the length that the base's words have on average and learns its direction alone (directional textual
+inversion, Kim et al. 2026, https://arxiv.org/abs/2512.13672; without its prior, and by the optimizer that all else
+learns with).
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscene.core.config import option
@@ -34,6 +40,7 @@ class Inversion(Method):
         """How many vectors, and how they learn."""
 
         vectors: int = option(4, "learned vectors an emotion", span=(1, 32))
+        fixed_norm: bool = option(False, "learn the direction of each vector alone; its length is a word's")
         short_caption_prob: float = option(0.7, "share of the samples that train on the short caption", span=(0.0, 1.0))
         cond_drop_prob: float = option(
             0.1, "share of the samples that lose the words and keep the emotion", span=(0.0, 1.0)
@@ -53,6 +60,7 @@ class Inversion(Method):
             tokens = base.tokenize(name)
             repeated = tokens * config.vectors  # a name of fewer tokens than vectors starts again from its first
             numbers.append(repeated[: config.vectors])
+        self.norm = float(embeddings.norm(dim=1).mean())
         self.vectors = nn.Parameter(embeddings[torch.tensor(numbers, device=embeddings.device)])
 
     @property
@@ -65,7 +73,18 @@ class Inversion(Method):
         return interpolate_embeds(plain, self._encode_with_vectors)
 
     def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        return self.base.encode_prompt(prompts, self.vectors[move_to_device(emotions, self.vectors.device)])
+        return self.base.encode_prompt(prompts, self._scaled()[move_to_device(emotions, self.vectors.device)])
+
+    def _scaled(self) -> Tensor:
+        """The vectors as the text encoder reads them [8, n, D]."""
+        if not self.config.fixed_norm:
+            return self.vectors
+        return self.norm * F.normalize(self.vectors, dim=-1)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Keep the vectors at the length at which they are read, for programs that know nothing of `fixed_norm`."""
+        self.vectors.copy_(self._scaled())
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the denoising loss [B]; the emotion is never dropped, because nothing else learns."""

@@ -283,6 +283,7 @@ class TrainingState:
         """
         for name, value in (self.best or self.average).items():
             self.learner.trainable[name].copy_(value)
+        self.learner.finish()
         return self.learner.eval()
 
 
