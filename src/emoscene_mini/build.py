@@ -51,6 +51,7 @@ from emoscene_mini.base import KINDS, Base
 from emoscene_mini.decoder import Decoder
 from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
+from emoscene_mini.rounding import round_files
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 LAST = "load_best_model_at_end=no"  # the shipped adapters are those of the last step
@@ -270,6 +271,7 @@ def assemble(job: BuildJob) -> None:
     for name in COMPANIONS:
         if (job.work / name / learners.CARD).is_file():
             _ship_part(job, name)
+            round_files(job.out.parent / name)
     size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
     job.on_message(f"{job.out}: {size / 1e6:.1f} MB")
 
