@@ -159,6 +159,19 @@ class PreparedDataset:
             self.selected[columns] = self.table.select_columns(list(columns))
         return self.selected[columns]
 
+    def check_votes(self) -> None:
+        """Check that viewers' votes are known of some image.
+
+        Raises:
+            UsageError: Nobody voted, or a version prepared the folder that kept no votes.
+        """
+        if "votes" not in self.table.column_names or not self.column("votes").any():
+            raise UsageError(
+                f"soft_labels=yes learns from viewers' votes, and {self.folder} has none: write the shares of the "
+                "people who named each emotion into a column `votes` of metadata.jsonl or metadata.csv, and prepare "
+                "the images again"
+            )
+
     def column(self, column: str) -> Any:
         """Read one column of all rows.
 

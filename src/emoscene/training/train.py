@@ -304,14 +304,16 @@ def load_training_model(
 
 
 def check_data(job: TrainJob) -> None:
-    """Check that the data's latents are the base's.
+    """Check that the data's latents are the base's, and that there are votes where it is to learn from them.
 
     Args:
         job: The call.
 
     Raises:
-        UsageError: They come from another autoencoder, or from images of another size.
+        UsageError: They come from another autoencoder, or from images of another size, or nobody voted.
     """
+    if getattr(job.own, "soft_labels", False):
+        job.data.check_votes()
     if "latent" not in job.cls.columns:
         return
     folder, base = job.data.folder, job.backbone
