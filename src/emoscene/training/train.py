@@ -312,8 +312,7 @@ def check_data(job: TrainJob) -> None:
     Raises:
         UsageError: They come from another autoencoder, or from images of another size, or nobody voted.
     """
-    if getattr(job.own, "soft_labels", False):
-        job.data.check_votes()
+    job.data.check_soft_labels(job.own)
     if "latent" not in job.cls.columns:
         return
     folder, base = job.data.folder, job.backbone
