@@ -27,6 +27,7 @@ SAID = {
     "recipes",
     "lexicons",
     "formats",
+    "taxonomies",
 }
 
 
