@@ -26,6 +26,8 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.interrupts import STATUS, handle_signals
 from emoscene.core.plain_text import escape_unprintable
 
+PRINTING = {"ls", "show", "verify"}
+"""The verbs that print their results themselves."""
 REPORTED = ("on_message", "on_progress")
 """The events that a terminal shows."""
 
@@ -84,7 +86,7 @@ def run_call(call: Call) -> None:
     Args:
         call: The call.
     """
-    if call.verb in {"ls", "show"}:
+    if call.verb in PRINTING:
         getattr(emoscene, call.verb)(**call.given, as_json=call.as_json)
         return
     result = _call_function(call)
