@@ -34,6 +34,7 @@ RANGES = {
     "port": (0, 65535),
 }
 CHOICES = {
+    "design": ("2afc", "label", "rank"),
     "dtype": device_names.DTYPES,
     "format": ("png", "jpeg", "webp"),
     "lpips": ("alex", "vgg"),

@@ -35,7 +35,7 @@ from emoscene.core.run_dir import write_atomic
 
 EXTRA = "provenance"
 CERTIFICATE, KEY = "EMOSCENE_C2PA_CERTIFICATE", "EMOSCENE_C2PA_KEY"
-"""Variables of the environment: the files of one's own certificate (with the chain above it) and private key, in PEM."""
+"""Variables of the environment: files in PEM of one's own certificate, with the chain above it, and of its key."""
 FILES = ("certificate.pem", "key.pem")
 LOCK, PATIENCE = ".lock", 30.0  # seconds that another process may take to make the two
 YEARS = 10  # that a certificate of our own is valid
@@ -247,7 +247,9 @@ def _name_algorithm(key: bytes) -> str:
     try:
         loaded = serialization.load_pem_private_key(key, None)
     except (ValueError, TypeError) as error:
-        raise EmosceneError(f"the private key of {KEY} cannot be read ({error}): give one in PEM, not encrypted") from error
+        raise EmosceneError(
+            f"the private key of {KEY} cannot be read ({error}): give one in PEM, not encrypted"
+        ) from error
     name = type(loaded).__name__.lower()
     if "ed25519" in name:
         return "ed25519"
@@ -256,7 +258,9 @@ def _name_algorithm(key: bytes) -> str:
     size = getattr(loaded, "key_size", 0)
     algorithms = {256: "es256", 384: "es384", 521: "es512"}
     if size not in algorithms:
-        raise EmosceneError(f"the private key of {KEY} is of no kind that C2PA knows: give one of ECDSA, RSA or Ed25519")
+        raise EmosceneError(
+            f"the private key of {KEY} is of no kind that C2PA knows: give one of ECDSA, RSA or Ed25519"
+        )
     return algorithms[size]
 
 
@@ -308,5 +312,5 @@ def _issue_certificate() -> tuple[bytes, bytes]:
 
 def _write_private(path: Path, key: bytes) -> None:
     """Write a file that only this user can read, from its first byte on."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(key)
+    path.touch(0o600)
+    path.write_bytes(key)

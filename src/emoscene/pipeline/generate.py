@@ -160,12 +160,8 @@ def generate(
     """
     check_single("generate", BY_RAY)
     check_address(ray)
-    request, late = {}, dict(settings or {})
-    for key, value in asked.items():
-        if key in CALLED:
-            request[key] = value
-        else:
-            late[key] = value
+    request = {key: value for key, value in asked.items() if key in CALLED}
+    late = {**(settings or {}), **{key: value for key, value in asked.items() if key not in CALLED}}
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
     check_call(base, method, adapter, lora, late, arguments)

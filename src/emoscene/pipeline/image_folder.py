@@ -74,19 +74,21 @@ def open_folder(
         UsageError: The folder belongs to another call.
         EmosceneError: The folder is damaged.
     """
-    call = {"rows": [row.to_dict() for row in rows], "settings": settings, "weights": weights}
-    if provenance != "xmp":  # which folders of before are gone on with
-        call["provenance"] = provenance
+    call: dict[str, Any] = {"rows": [row.to_dict() for row in rows], "settings": settings, "weights": weights}
+    call["provenance"] = provenance
 
     def migrate(there: Mapping[str, Any]) -> dict[str, Any]:
-        """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either."""
+        """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either.
+
+        One that noted no provenance is gone on with by default alone.
+        """
         migrated = []
         for recorded in there["rows"]:
             row = GenerationParams.from_dict(recorded)
             if "weights" not in there:
                 row = replace(row, settings=rows[0].settings)
             migrated.append(row.to_dict())
-        return {**call, **update(there), "rows": json.loads(json.dumps(migrated))}
+        return {**call, "provenance": "xmp", **update(there), "rows": json.loads(json.dumps(migrated))}
 
     return run_dir.RunDir.open(out, "pictures", call, migrate_config=migrate)
 

@@ -56,7 +56,7 @@ class Result:
     """The images of one call, and the parameters that make them again.
 
     Attributes:
-        images: The images; a PNG, JPEG or WebP that `save` writes carries its parameters (`core.images.GeneratedImage`).
+        images: The images; what `save` writes carries its parameters and its origin (`core.images.GeneratedImage`).
         params: The parameters of each.
 
     Example:

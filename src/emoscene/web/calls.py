@@ -18,6 +18,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
+from PIL import Image
 
 from emoscene.core.a1111_text import parse_a1111_text
 from emoscene.core.errors import EmosceneError, UsageError
