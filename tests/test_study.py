@@ -48,9 +48,8 @@ def fill(folder: Path, shade: int, prompts: list[str] = PROMPTS, emotions: tuple
         for place, emotion in enumerate(emotions):
             row = GenerationParams(prompt=prompt, emotion=emotion, seed=1)
             folder.mkdir(parents=True, exist_ok=True)
-            save_image(
-                Image.new("RGB", (24, 24), (25 * number, 30 * place, shade)), folder / f"{emotion}-{number}.png", row
-            )
+            image = Image.new("RGB", (24, 24), (25 * number, 30 * place, shade))
+            save_image(image, folder / f"{emotion}-{number}.png", row)
     return folder
 
 
@@ -324,19 +323,15 @@ def test_answers_become_figures(name, studies, tmp_path, capsys):
     assert main(line) == 0
     assert "1 of 13 raters failed attention checks and was left out" in capsys.readouterr().err
     table = json.loads((tmp_path / "people/people.json").read_text())
-    assert (table["raters"], table["left_out"], table["answers"]) == (
-        12,
-        1,
-        sum(len(study.blocks[r % len(study.blocks)]) for r in range(12)),
-    )
+    shown = sum(len(study.blocks[rater % len(study.blocks)]) for rater in range(12))
+    assert (table["raters"], table["left_out"], table["answers"]) == (12, 1, shown)
     figures = [judged["figures"] for judged in table["judged"]]
     if name == "label":
         for one in figures:
             assert one["emotion_accuracy"]["low"] < 0.75 < one["emotion_accuracy"]["high"]
             assert one["none_of_these"]["value"] == pytest.approx(1 - one["emotion_accuracy"]["value"])
-            assert np.array(one["confusion"]).sum() == pytest.approx(
-                one["emotion_accuracy"]["value"] * one["emotion_accuracy"]["n"]
-            )
+            right = one["emotion_accuracy"]["value"] * one["emotion_accuracy"]["n"]
+            assert np.trace(one["confusion"]) == np.sum(one["confusion"]) == pytest.approx(right)
         assert set(table["judged"][1]["seen"].values()) <= set(EMOTIONS)
     else:
         values = [one["preference"]["value"] for one in figures]
@@ -344,11 +339,8 @@ def test_answers_become_figures(name, studies, tmp_path, capsys):
         truth = 1 / (1 + np.exp(expected[None, :] - expected[:, None]))
         assert values == pytest.approx(((truth.sum(1) - 0.5) / 2).tolist(), abs=0.08)
         assert figures[1]["preference"]["low"] > 0.5 > figures[0]["preference"]["high"]
-        assert [(win["one"], win["other"]) for win in table["wins"]] == [
-            ("plain", "lora"),
-            ("plain", "guidance"),
-            ("lora", "guidance"),
-        ]
+        names = [(win["one"], win["other"]) for win in table["wins"]]
+        assert names == [("plain", "lora"), ("plain", "guidance"), ("lora", "guidance")]
     text = (tmp_path / "people/report.md").read_text()
     for word in ("Krippendorff", "payment", "12, and 1 left out", "attention checks a rater"):
         assert word in text
@@ -379,9 +371,8 @@ def test_people_are_a_judge_beside_the_others(tmp_path):
         places.append(str(tmp_path / name))
     assert main(["study", "make", *places, "--design", "label", "--out", str(tmp_path / "study")]) == 0
     study = read_study(tmp_path / "study")
-    folder = write(
-        tmp_path / "answers", [answer(study, rater, lambda trial: trial.emotion) for rater in range(len(study.blocks))]
-    )
+    raters = range(len(study.blocks))
+    folder = write(tmp_path / "answers", [answer(study, rater, lambda trial: trial.emotion) for rater in raters])
     emoscene.study("analyse", folder, study=tmp_path / "study", out=tmp_path / "people", on_message=str)
     entries = load_all([*places, tmp_path / "people"])
     assert [entry.name for entry in entries] == ["lora", "prompt"]
@@ -396,11 +387,8 @@ def test_people_are_a_judge_beside_the_others(tmp_path):
 def test_damaged_files_of_a_study_are_one_sentence(studies, tmp_path):
     copy = shutil.copytree(studies["2afc"], tmp_path / "study")
     text = json.loads((copy / "study.json").read_text())
-    for change in (
-        {"trials": [{"id": "t0", "items": [999], "emotion": "awe", "prompt": "a"}]},
-        {"design": "x"},
-        {"items": 3},
-    ):
+    trial = {"id": "t0", "items": [999], "emotion": "awe", "prompt": "a"}
+    for change in ({"trials": [trial]}, {"design": "x"}, {"items": 3}):
         (copy / "study.json").write_text(json.dumps({**text, **change}))
         with pytest.raises(EmosceneError, match=r"study\.json is damaged|study\.json.*make the study again"):
             read_study(copy)
@@ -440,15 +428,8 @@ def test_the_server_keeps_answers_once(served):
 
 def test_the_server_serves_nothing_else(served):
     client, *_ = served
-    for path in (
-        "/study.json",
-        "/manifest.json",
-        "/answers",
-        "/answers.sqlite",
-        "/docs",
-        "/openapi.json",
-        "/../study.json",
-    ):
+    names = ("study.json", "manifest.json", "answers", "answers.sqlite", "docs", "openapi.json", "../study.json")
+    for path in [f"/{name}" for name in names]:
         assert client.get(path).status_code in {404, 405}
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
     assert client.post("/answers", json={}, headers={"origin": "http://evil.example"}).status_code == 403
@@ -507,9 +488,8 @@ def test_a_study_is_taken_to_its_end_on_a_phone(name, way, studies, browser, tmp
     for number in range(total):
         assert page.inner_text("#count") == f"{number + 1} of {total}"
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        sizes = page.evaluate(
-            "[...document.querySelectorAll('#trials button:not([hidden])')].map(b => b.getBoundingClientRect().height)"
-        )
+        buttons = "[...document.querySelectorAll('#trials button:not([hidden])')]"
+        sizes = page.evaluate(f"{buttons}.map(button => button.getBoundingClientRect().height)")
         assert min(sizes) >= 44
         if number == 3:
             page.keyboard.press("Backspace")
@@ -599,7 +579,7 @@ def test_intervals_cover_and_power_is_as_planned():
 
 def test_the_estimate_of_minutes_and_the_limits(folders, tmp_path):
     assert making._estimate_minutes(43) == 4
+    (tmp_path / "empty.txt").write_text(" ")
     with pytest.raises(UsageError, match=r"is no consent text: give a text file of 1 to 20,000 characters"):
-        (tmp_path / "empty.txt").write_text(" ")
         make_study(folders, tmp_path / "study", consent=tmp_path / "empty.txt", on_message=str)
     assert not (tmp_path / "study").exists()
