@@ -147,7 +147,6 @@ def build_app(
     looks, sendings = RateLimit(LOOKS, clock), RateLimit(SENDINGS, clock)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.middleware("http")
     async def filter_request(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
         headers: dict[str, list[str]] = {}
         for name, value in request.headers.items():
@@ -163,11 +162,9 @@ def build_app(
         response.headers.update(HEADERS)
         return response
 
-    @app.get("/", response_class=HTMLResponse)
     def show_page() -> str:
         return page.replace('data-post="" data-block=""', f'data-post="answers" data-block="{store.choose_block()}"', 1)
 
-    @app.post("/answers")
     async def take_answers(request: Request) -> JSONResponse:
         try:
             body = await asyncio.wait_for(_read_body(request), BODY_SECONDS)
@@ -179,6 +176,9 @@ def build_app(
         on_message(sentence)
         return JSONResponse({"detail": sentence}, status)
 
+    app.middleware("http")(filter_request)
+    app.get("/", response_class=HTMLResponse)(show_page)
+    app.post("/answers")(take_answers)
     return app
 
 

@@ -259,8 +259,9 @@ def compare_sources(study: Study, choices: Sequence[Choice]) -> Comparisons:
         for winner, loser in combinations(sources, 2):
             rows.append((winner, loser, choice.rater, trial.prompt, number))
     winner, loser, rater, prompt, answer = zip(*rows, strict=True)
-    columns = [np.array(column) for column in (winner, loser, rater, prompt, answer)]
-    return Comparisons(*columns, methods=len(study.sources))
+    return Comparisons(
+        np.array(winner), np.array(loser), np.array(rater), np.array(prompt), np.array(answer), len(study.sources)
+    )
 
 
 def judge_preferences(
@@ -299,7 +300,7 @@ def judge_labels(study: Study, choices: Sequence[Choice]) -> list[dict[str, Any]
     Returns:
         Of each source: the figures of a judge, and the emotion that most raters saw in each image, by file.
     """
-    judged = []
+    judged: list[dict[str, Any]] = []
     for number, source in enumerate(study.sources):
         own = [one for one in choices if study.items[study.trials[one.trial].items[0]].source == number]
         if not own:
@@ -334,10 +335,10 @@ def _find_majority(study: Study, choices: Sequence[Choice], folder: Path) -> dic
         file = study.items[study.trials[choice.trial].items[0]].file
         votes.setdefault(file.relative_to(folder).as_posix(), Counter())[choice.value] += 1
     seen = {}
-    for file, counts in votes.items():
+    for name, counts in votes.items():
         (first, most), *rest = counts.most_common(2)
         if first != NONE_OF_THESE and not (rest and rest[0][1] == most):
-            seen[file] = first
+            seen[name] = first
     return seen
 
 
