@@ -53,7 +53,7 @@ def headline_table(entries: Sequence[ScoreEntry]) -> Table:
             metrics.append(name)
 
     by_people = any(entry.figure_of_judge("preference", PEOPLE) for entry in entries)
-    if by_people:  # who compared images was not asked which emotion they show
+    if by_people:  # who has no accuracy then needs no column
         judges = [
             judge for judge in judges if any(entry.figure_of_judge("emotion_accuracy", judge) for entry in entries)
         ]
@@ -231,8 +231,8 @@ def list_judgements(entries: Sequence[ScoreEntry]) -> list[tuple[ScoreEntry, str
     judgements = []
     for judge in judges:
         for entry in entries:
-            if judge not in entry.scores["judges"]:
-                continue
+            if judge not in entry.scores["judges"] or entry.figure_of_judge("preference", judge):
+                continue  # who compared images was not asked which emotion they show
             line = entry.name
             if len(judges) > 1:
                 line = f"{entry.name}, by {judge}"

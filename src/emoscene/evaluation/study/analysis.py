@@ -170,7 +170,9 @@ def summarize_work(study: Study, kept: Sequence[Answers]) -> dict[str, Any]:
         How many answers and trials there are, and the median seconds of an answer.
     """
     choices = list_choices(study, kept)
-    times = [ms for answers in kept for name, ms in answers.ms.items() if name in study.trials]
+    times: list[int] = []
+    for answers in kept:
+        times += [ms for name, ms in answers.ms.items() if name in study.trials]
     answered = Counter(choice.trial for choice in choices)
     return {
         "answers": len(choices),

@@ -146,8 +146,9 @@ def deal_blocks(trials: Sequence[Trial], per_rater: int) -> list[list[str]]:
     Returns:
         The ids of the trials of each block.
     """
-    count = math.ceil(len(trials) / per_rater)
-    return [[trial.id for trial in trials[first::count]] for first in range(count)]
+    ids = [trial.id for trial in trials]
+    count = math.ceil(len(ids) / per_rater)
+    return [ids[first::count] for first in range(count)]
 
 
 def make_checks(design: str, count: int, seed: int = 0) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def is_answer(design: str, items: Sequence[int], value: Any) -> bool:
         Whether it can.
     """
     if design == "label":
-        return value in {*EMOTIONS, NONE_OF_THESE} if isinstance(value, str) else False
+        return isinstance(value, str) and value in {*EMOTIONS, NONE_OF_THESE}
     if design == "rank":
         return isinstance(value, list) and _is_order(value, len(items))
     return type(value) is int and value in range(len(items))

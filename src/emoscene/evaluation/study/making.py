@@ -18,6 +18,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def make_study(
     opened = run_dir.RunDir.open(out, KIND, words, seed=seed)
     if opened.is_done:
         return opened.path
-    used = sorted({number for trial in trials for number in trial.items})
+    used = sorted(set(chain.from_iterable(trial.items for trial in trials)))
     images = {number: _encode_image(items[number].file, side) for number in used}
     id = _name_study(design, trials, images, text)
     study = Study(id, design, sources, items, {trial.id: trial for trial in trials}, blocks, answers)
