@@ -242,8 +242,9 @@ def _add_value(options: dict[str, Any], verb: Verb, name: str, value: Any) -> No
 def _place_words(verb: Verb, words: list[str]) -> dict[str, Any]:
     """The words of a line as arguments; the last argument takes all that is left where it repeats."""
     names = list(verb.words)
-    if words and names and verb.repeats(names[-1]):
-        return {names[-1]: words}
+    if len(words) >= len(names) > 0 and verb.repeats(names[-1]):
+        first = len(names) - 1
+        return {**dict(zip(names, words[:first], strict=False)), names[-1]: words[first:]}
     if len(words) > len(names):
         hint = verb.example
         if verb.name == "generate":

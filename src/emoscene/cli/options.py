@@ -16,6 +16,7 @@ from typing import Any
 from emoscene.core import device_names, registry, request, taxonomy
 from emoscene.core.errors import UsageError
 from emoscene.core.parameter import Parameter
+from emoscene.core.provenance import PROVENANCES
 
 MOST = 1_000_000_000
 STORED = ("runs", "cache")
@@ -33,8 +34,11 @@ RANGES = {
     "port": (0, 65535),
 }
 CHOICES = {
+    "design": ("2afc", "label", "rank"),
     "dtype": device_names.DTYPES,
+    "format": ("png", "jpeg", "webp"),
     "lpips": ("alex", "vgg"),
+    "provenance": PROVENANCES,
     "to": tuple(registry.list_names("formats")),
 }
 """What a function's signature does not say of its arguments."""

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene.core.errors import UsageError
-from emoscene.core.images import GeneratedImage, name_files
+from emoscene.core.images import SUFFIXES, GeneratedImage, name_files, save_image
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams, read_prompts
 from emoscene.core.request import (
@@ -56,7 +56,7 @@ class Result:
     """The images of one call, and the parameters that make them again.
 
     Attributes:
-        images: The images; a PNG that `save` writes carries its parameters (`core.images.GeneratedImage`).
+        images: The images; what `save` writes carries its parameters and its origin (`core.images.GeneratedImage`).
         params: The parameters of each.
 
     Example:
@@ -68,12 +68,13 @@ class Result:
     images: list[Image.Image]
     params: list[GenerationParams]
 
-    def save(self, place: str | Path) -> list[Path]:
+    def save(self, place: str | Path, provenance: str = "xmp") -> list[Path]:
         """Write the images.
 
         Args:
             place: A file, such as `awe.png`, for one image; or a folder, whose files `emoscene generate` would name
                 alike and write with the same bytes, and whose `images.jsonl` gets a row for each.
+            provenance: What the files say of their origin: `xmp`, `c2pa` or `none`, as `generate` has it.
 
         Returns:
             The files.
@@ -83,10 +84,13 @@ class Result:
         """
         place = Path(place)
         if place.suffix.lower() not in Image.registered_extensions():
-            return image_folder.save_images(self.images, name_files(self.params), place)
+            return image_folder.save_images(self.images, name_files(self.params), place, provenance)
         if len(self.images) != 1:
             raise UsageError(f"{place} is one file and there are {len(self.images)} images: give a folder")
-        self.images[0].save(place)
+        if place.suffix.lower() in {*SUFFIXES.values(), ".jpeg"}:
+            save_image(self.images[0], place, self.params[0], provenance)
+        else:
+            self.images[0].save(place)
         return [place]
 
 

@@ -34,7 +34,8 @@ from emoscene.reporting.drawings import (
     draw_reliability,
 )
 from emoscene.reporting.html import Figure, ImageGrid, render_html
-from emoscene.reporting.scores import ScoreEntry, find_curves, load_entries, unique
+from emoscene.reporting.people import list_findings, load_all
+from emoscene.reporting.scores import ScoreEntry, find_curves, unique
 from emoscene.reporting.text import markdown, table_of_all
 
 TITLE = "Which emotion does an image show?"
@@ -64,7 +65,7 @@ def report(
     """Compare scores on one page.
 
     Args:
-        scores: one folder that `evaluate` made, or several.
+        scores: one folder that `evaluate` or `study analyse` made, or several.
         out: the folder to write into; the same call again finds it done.
         on_message: takes each remark on what does not compare, and where the page lies.
 
@@ -76,11 +77,11 @@ def report(
         EmosceneError: for damaged scores.
     """
     folders = run_dir.as_list(scores)
-    entries = load_entries(folders)
+    entries = load_all(folders)
     opened = run_dir.RunDir.open(out, "report", {"scores": folders}, parents=folders)
     if opened.is_done:
         return opened.path
-    remarks = comparison_remarks(entries)
+    remarks = [*list_findings(folders), *comparison_remarks(entries)]
     for remark in remarks:
         on_message(remark)
     comparisons = compare_all(entries)
