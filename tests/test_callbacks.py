@@ -91,3 +91,16 @@ def test_a_run_that_is_enough_at_once_takes_no_step(tmp_path: Path) -> None:
     callbacks = Callbacks(on_step=pytest.fail, on_step_end=lambda state: True)
     loop.run_training(Line(), Points(), FAST, tmp_path, callbacks=callbacks)
     assert [target.name for target in checkpoints.list_checkpoints(tmp_path)] == ["step-0"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_of_training_is_for_terminals_alone(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=80)
+    monkeypatch.setattr(progress, "Console", lambda **words: console)
+    with progress.progress_bar("training", 0, 4) as show:
+        show(4, lambda: "loss 0.25")
+    if terminal:
+        assert "loss 0.25" in screen.getvalue() and "4/4" in screen.getvalue()
+    else:
+        assert screen.getvalue() == ""
