@@ -33,7 +33,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from emoscene.core import run_dir
 from emoscene.core.callbacks import Callbacks
-from emoscene.core.errors import EmosceneError, TrainingDiverged
+from emoscene.core.errors import EmosceneError, TrainingDiverged, TrainingStopped
 from emoscene.core.interrupts import defer_interrupts
 from emoscene.core.plain_text import format_count
 from emoscene.core.progress import progress_bar
@@ -297,7 +297,7 @@ def run_training(
             if enough:
                 break
             if state.stopping and step.number < config.steps:
-                raise EmosceneError(
+                raise TrainingStopped(
                     f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on"
                 )
     return state.final_learner()

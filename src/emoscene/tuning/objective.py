@@ -21,7 +21,7 @@ from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
 from emoscene.core.callbacks import ignore_event
 from emoscene.core.config import Option, option
-from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
+from emoscene.core.errors import EmosceneError, TrainingDiverged, TrainingStopped, UsageError
 from emoscene.core.setting_names import migrate_settings
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion.base_spec import check_base, find_spec
@@ -264,7 +264,8 @@ class TuningObjective:
             The folder of the adapter.
 
         Raises:
-            TrialPruned: The training diverged or was stopped.
+            TrialPruned: The training diverged, or lags behind the others.
+            EmosceneError: A signal stopped it.
         """
         if self.adapters:
             return self.adapters[0]
@@ -282,6 +283,8 @@ class TuningObjective:
             }
             try:
                 return train.train(self.name, out=folder, on_step_end=on_step_end, **how, **plain)
+            except TrainingStopped as error:
+                raise EmosceneError("stopped, and what is trained is saved: the same call goes on") from error
             except (TrainingDiverged, TrialPruned) as error:
                 shutil.rmtree(folder)
                 raise TrialPruned(str(error)) from error
