@@ -299,8 +299,12 @@ class TuningObjective:
             assert isinstance(learner, Method)
             before = learner.config
             learner.config = configs.replace_fields(before, {key: chosen[key] for key in self.late})
-            seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["guidance_scale"])
-            learner.config = before
+            try:
+                seen = self.selector.observe(
+                    EmotionPipeline(learner.base, {self.name: learner}), chosen["guidance_scale"]
+                )
+            finally:
+                learner.config = before
         trial.report(self._objective_value(seen), points.index(state.step))
         if trial.should_prune() and trial.params != self.first:
             raise TrialPruned(f"at step {state.step} {format_observation(seen)}")
