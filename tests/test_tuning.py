@@ -256,6 +256,8 @@ def test_what_is_searched_is_checked_without_torch(words, sentence):
         ({"looks": 99}, "captions for the selector, and looks=99: prepare more"),
         ({"storage": "rubbish"}, "--storage is no URL"),
         ({"storage": "nosuch://a/b"}, "is off"),
+        ({"storage": "sqlite:///a{b}.db"}, "--storage holds { or }, which Optuna reads as a place to fill"),
+        ({"storage": "sqlite:///a}b.db"}, "--storage holds { or }"),
         ({"selector": "nowhere"}, "--selector nowhere is not there"),
     ],
 )
@@ -273,6 +275,15 @@ def test_the_database_lies_in_the_folder_whatever_its_name(name, tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "study.db").is_file()
+
+
+@pytest.mark.parametrize("name", ["a{b", "a}b", "a{SCHEMA_VERSION}b"])
+def test_a_folder_whose_name_optuna_would_fill_in_is_refused(name, call):
+    with pytest.raises(
+        UsageError, match="has a name that no URL of a database can hold: give another --out, or --storage"
+    ):
+        emoscene.tune("lora", **{**call, "out": call["out"].with_name(name)})
+    assert not call["out"].with_name(name).exists()
 
 
 @pytest.mark.parametrize("where", ["sqlite:////nowhere/at/all.db", "postgresql://me:secret@/x?host=/nowhere"])

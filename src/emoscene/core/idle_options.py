@@ -11,12 +11,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from emoscene.core.errors import UsageError
 
 ALWAYS = frozenset({"json", "out", "settings"})
 """Options that act in every call; settings are named one by one."""
+PLAIN = (str, int, float, Path)
+NO_DEFAULT = object()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +92,10 @@ def list_changed(function: Callable[..., Any], values: Mapping[str, Any]) -> dic
     known = inspect.signature(function).parameters
     changed = {}
     for name, value in values.items():
-        if name in known and (value is known[name].default or value == known[name].default):
-            continue
-        changed[name] = value
+        default = known[name].default if name in known else NO_DEFAULT
+        is_plain = isinstance(value, PLAIN)  # an array compares with a number, and is not one truth
+        if value is not default and not (is_plain and value == default):
+            changed[name] = value
     return changed
 
 

@@ -51,6 +51,7 @@ CALL, QUEUED, BEFORE, SURPLUS = "call", "queued", "before", "surplus"
 """User attributes: the study's call; a trial's parameters when queued, the trials that it replaces, one too many."""
 STARTUP = 4  # trials before the sampler leans on what it saw, and before one is stopped for lagging behind
 MISSED = 3  # signs of life, and a worker counts as dead
+BRACES = {"{", "}"}  # of a URL, in which Optuna fills in its version by str.format
 TRIES = 4  # of the same parameters, where their worker dies or fails
 LIVE = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
 """What a database's driver is told: how long to wait for another worker's write, and for an answer."""
@@ -74,7 +75,7 @@ def locate_database(folder: Path) -> str:
     """
     file = str(folder.resolve() / "study.db")
     url = URL.create("sqlite", database=file).render_as_string(hide_password=False)
-    if make_url(url).database != file or "{" in url:
+    if make_url(url).database != file or BRACES & set(url):
         raise UsageError(f"{folder} has a name that no URL of a database can hold: give another --out, or --storage")
     return url
 
@@ -97,6 +98,10 @@ def check_storage(url: str) -> Iterator[None]:
         shown = make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         raise UsageError("--storage is no URL: write sqlite:///FILE or postgresql://USER@HOST/DATABASE") from None
+    if BRACES & set(url):
+        raise UsageError(
+            "--storage holds { or }, which Optuna reads as a place to fill: write %7B and %7D, or rename it"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
