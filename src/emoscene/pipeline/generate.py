@@ -35,7 +35,9 @@ from emoscene.pipeline.adapters import (
     weight_fingerprints,
 )
 from emoscene.pipeline.image_inputs import check_image
+from emoscene.pipeline.known_rows import check_folder
 from emoscene.pipeline.pipeline import EmotionPipeline, check_request
+from emoscene.pipeline.remarks import remark_idle_method
 
 CALLED = list_parameters(CALL)
 """What `generate` asks of `EmotionPipeline.plan`, beside the prompt."""
@@ -165,10 +167,11 @@ def generate(
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
     check_call(base, method, adapter, lora, late, arguments)
-    check_request({"prompt": prompt, "emotion": emotion, **request})
+    words = {"prompt": prompt, "emotion": emotion, **request}
+    check_request(words)
     read_number("batch", batch)
     _check_output(format, provenance)
-    run_dir.check_out(out, "pictures")
+    check_folder(out, words, method)
     for name in ("image", "emotion_image"):
         check_image(request.get(name))
     if ray is None:
@@ -254,6 +257,7 @@ def _report_plan(
         on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
         *pipe.row_remarks(rows),
+        *remark_idle_method(rows),
         *pipe.image_inputs.remarks(first, prompt),
         *pipe.image_inputs.cautions(first, prompt),
     ]:

@@ -196,7 +196,7 @@ class EmotionPipeline:
         if request.image is not None and not all(prompts):
             caption = self.image_inputs.caption(source["image"])
             prompts = [words or caption for words in prompts]
-        emotions = _read_emotions(request)
+        emotions = read_emotions(request)
         if request.emotion_image is not None:
             name, digest = self.image_inputs.register(request.emotion_image)
             emotions = [self.image_inputs.read_emotion(name, digest)[0]]
@@ -404,13 +404,23 @@ def check_request(words: Mapping[str, Any]) -> None:
     request = GenerationRequest.from_words(words)
     read_prompts(request.prompt)
     read_seeds(request.seed, request.num_images_per_prompt)
-    _read_emotions(request)
+    read_emotions(request)
     if request.strength is not None and request.image is None:
         raise UsageError(STRENGTH_ALONE)
 
 
-def _read_emotions(request: GenerationRequest) -> list[Weights]:
-    """The weights of each emotion that is asked by name or by its place on the plane."""
+def read_emotions(request: GenerationRequest) -> list[Weights]:
+    """Read the emotions that are asked by name or by their place on the plane.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The weights of each.
+
+    Raises:
+        UsageError: A name is not known, or a weight is off.
+    """
     if request.valence is not None and request.arousal is not None:
         return [weights_at(request.valence, request.arousal)]
     if not isinstance(request.emotion, list):
@@ -418,4 +428,6 @@ def _read_emotions(request: GenerationRequest) -> list[Weights]:
     weights: list[Weights] = []
     for one in request.emotion:
         weights += emotion_sets(one)
+    if any(isinstance(one, str) and one == "all" for one in request.emotion):
+        return list(dict.fromkeys(weights))  # what is named beside it is not generated twice
     return weights

@@ -27,6 +27,7 @@ from torch import Tensor
 from emoscene.core import registry
 from emoscene.core import seeds as streams
 from emoscene.core.errors import UsageError
+from emoscene.core.interrupts import check_interrupt
 from emoscene.core.params import GenerationParams
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import MethodChain
@@ -154,6 +155,7 @@ def sample(
     times = remaining_timesteps(solver).cpu()  # the device is waited for once, before the first step
     levels = (times / len(base.alphas_cumprod)).tolist()
     for t, time, level in zip(remaining_timesteps(solver), times, levels, strict=True):
+        check_interrupt()
         is_guided = negative is not None and low <= level <= high
         condition = positive
         if is_guided:

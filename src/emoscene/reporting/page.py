@@ -11,6 +11,7 @@ The page is `templates/report.html.j2`; what it shows comes from `tables` and `d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def report(
         UsageError: for a folder without finished scores, and where `out` is another call's.
         EmosceneError: for damaged scores.
     """
-    folders = run_dir.as_list(scores)
+    folders = drop_repeated(run_dir.as_list(scores), on_message)
     entries = load_all(folders)
     opened = run_dir.RunDir.open(out, "report", {"scores": folders}, parents=folders)
     if opened.is_done:
@@ -99,6 +100,26 @@ def report(
         opened.finish(scores=len(entries))
     on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
+
+
+def drop_repeated(folders: Sequence[str], on_message: Callable[[str], None]) -> list[str]:
+    """Leave out folders that stand in a list twice, however they are spelt: with itself none has a difference.
+
+    Args:
+        folders: the folders.
+        on_message: takes a sentence on each that is left out.
+
+    Returns:
+        Each once, in order.
+    """
+    kept: dict[str, str] = {}
+    for folder in folders:
+        place = os.path.realpath(folder)
+        if place in kept:
+            on_message(f"{folder} is given twice, and is compared once")
+        else:
+            kept[place] = folder
+    return list(kept.values())
 
 
 def make_tables(entries: Sequence[ScoreEntry], comparisons: Sequence[Comparison]) -> dict[str, report_tables.Table]:

@@ -24,6 +24,7 @@ from emoscene.core import config as configs
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, install_command, unknown_name
 from emoscene.core.image_origin import encode_mark
+from emoscene.core.interrupts import check_interrupt
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
@@ -276,6 +277,7 @@ def image_losses(learner: Learner, data: Data, places: Sequence[int], device: to
     """
     found, emotions = [], []
     for slots in _slots_by_shape(data, places):
+        check_interrupt()
         columns = data.read([places[slot] for slot in slots], [*learner.columns, "emotion"])
         emotions.append(columns["emotion"])
         batch = Batch(columns, 0, -1, slots).to(device)

@@ -390,6 +390,8 @@ def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> di
     for option in [*registry.list_room_options("data/preparation"), *registry.list_options("sources", call["source"])]:
         known.add(option.name)
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
+    if call.get("limit") is None or registry.load_plugin("sources", call["source"]).deals:
+        given.pop("balanced", None)  # which had no effect there
     if not given.get("captioner", True):
         given["captioner"] = "none"
     if is_of_rendered_world(given.get("captioner") or "") and not call.get("captioner_asked"):
