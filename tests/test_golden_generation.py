@@ -224,9 +224,9 @@ class Pull(Method):
 
     asked: Condition
 
-    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def apply_guidance(self, prediction: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.asked = condition
-        return noise + 1
+        return prediction + 1
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def make(folder: Path, prediction: str | None = None) -> Path:
         up_block_types=("UpDecoderBlock2D",) * 4,
     ).save_pretrained(folder / "vae")
     scheduler = SCHEDULER | ({"prediction_type": prediction} if prediction else {})
+    if prediction == "flow_prediction":
+        scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0}
     (folder / "scheduler").mkdir()
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
     (folder / "model_index.json").write_text(json.dumps(PIPELINE))

@@ -13,9 +13,9 @@ marks one by an empty tensor `v_pred` and by `modelspec.predict_key`, kohya's sc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Any, NotRequired, TypeGuard
 
 from typing_extensions import TypedDict
 
@@ -361,7 +361,7 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
             f"{file} is marked as predicting {show_value(said)}, and a base predicts epsilon or v: give another --base"
         )
     if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
-        found["rescale_betas_zero_snr"] = True
+        found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return found
 
 
@@ -389,7 +389,7 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
             f"the scheduler of {place} ({kind}) says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}"
         )
     if given is not None:
-        if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
+        if not isinstance(given, list) or not given or not _are_betas(given):
             raise UsageError(
                 f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}"
             )
@@ -409,5 +409,36 @@ def check_schedule(config: Mapping[str, Any], place: Path) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
+def check_flow_schedule(config: Mapping[str, Any], place: Path) -> None:
+    """Check that a scheduler's settings say how a flow was trained.
+
+    Args:
+        config: The settings of one of diffusers' schedulers for flow matching.
+        place: The base, for the error.
+
+    Raises:
+        UsageError: They do not, or the path depends on the size of an image.
+    """
+    remedy = "give the schedule that it was trained with, or another base"
+    total, shift = config.get("num_train_timesteps"), config.get("shift", config.get("flow_shift", 1.0))
+    if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
+        raise UsageError(f"the scheduler of {place} says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}")
+    if not _is_number(shift) or not shift > 0:
+        raise UsageError(
+            f"the scheduler of {place} has shift {show_value(shift)}, which is no number above 0: {remedy}"
+        )
+    if config.get("use_dynamic_shifting"):
+        raise UsageError(
+            f"the scheduler of {place} shifts its noise by an image's size (use_dynamic_shifting), which is not read: "
+            "give another base"
+        )
+
+
+def _are_betas(given: Sequence[object]) -> bool:
+    """Whether these are numbers in (0, 1), of which the last one may be 1: it leaves no signal."""
+    *others, last = given
+    return all(_is_number(beta) and 0 < beta < 1 for beta in others) and _is_number(last) and 0 < last <= 1
+
+
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

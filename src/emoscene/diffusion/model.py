@@ -1,14 +1,13 @@
 """A frozen Stable Diffusion, reduced to the five things that a method needs of it.
 
-The forward process is DDPM's (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps. The UNet answers
-with its estimate of eps, whatever it was trained to predict; latents are scaled to unit variance; text is the last
-hidden state of the CLIP text encoder, 77 positions, after its final norm.
+How noise enters the latents, and what the UNet's prediction says of it, is `noise_process` (`diffusion.noise_process`).
+Latents are scaled to unit variance; what the UNet is given of a prompt is settled by the base's family.
 
     encode_prompt    prompts -> text [B, 77, D], with learned vectors appended to the words where given
     encode_images    images [B, 3, H, W] in [-1, 1] -> latents [B, 4, H/8, W/8]
     decode_latents   latents -> images
+    predict          (x_t, t, Condition) -> what the UNet was trained to predict
     predict_noise    (x_t, t, Condition) -> eps
-    add_noise        (x_0, eps, t) -> x_t
 
 The model is frozen and never registered as a submodule. While `predict_noise` runs, what a method attached (a LoRA)
 reads the Condition in `current_condition`: so one batch can mix emotions and scales.
@@ -17,26 +16,24 @@ reads the Condition in `current_condition`: so one batch can mix emotions and sc
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import compatibility, digests, loading
 from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
 from emoscene.diffusion.families.base import Parts, find_family
+from emoscene.diffusion.noise_process import read_noise_process
 from emoscene.diffusion.transfer import move_to_device
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 PARTS = ("text_encoder", "unet", "vae")
 LENGTH = compatibility.POSITIONS  # of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
@@ -114,38 +111,6 @@ class Condition:
         return Condition(**values, extra={name: value[index] for name, value in self.extra.items()})
 
 
-def read_noise_schedule(config: Mapping[str, Any], place: Path) -> tuple[str, Tensor]:
-    """Read the forward process that a UNet was trained with from the config of a scheduler.
-
-    The schedule of Stable Diffusion is computed in double precision, any other as diffusers does it.
-
-    Args:
-        config: The config of any of diffusers' schedulers.
-        place: The folder or the file, for the error.
-
-    Returns:
-        What the UNet predicts (one of `PREDICTIONS`), and alphabar of all timesteps [T], in (0, 1).
-
-    Raises:
-        UsageError: Noise cannot be estimated from what the UNet predicts, or the schedule is not supported.
-    """
-    kind = config.get("prediction_type", "epsilon")
-    if kind not in PREDICTIONS:
-        raise UsageError(f"{place} predicts {kind!r}, and a base predicts {', '.join(PREDICTIONS)}: give another base")
-    compatibility.check_schedule(config, place)
-    if config.get("rescale_betas_zero_snr"):
-        raise UsageError(f"{place} begins at noise without any image (rescale_betas_zero_snr): give another base")
-    if config.get("trained_betas") is not None or config.get("beta_schedule", "linear") != "scaled_linear":
-        given = {}
-        for key, value in config.items():
-            if not key.startswith("_"):
-                given[key] = value
-        return kind, DDPMScheduler.from_config(given).alphas_cumprod
-    first, last, total = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
-    betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
-    return kind, torch.cumprod(1 - betas, 0).float()
-
-
 class DiffusionModel:
     """The frozen base: `DiffusionModel.load("mini")`.
 
@@ -185,8 +150,7 @@ class DiffusionModel:
         for part in PARTS:
             model = getattr(self, part).requires_grad_(False).eval()
             loading.check_finite(model.state_dict(), folder, remedy)
-        self.prediction, alphas_cumprod = read_noise_schedule(self.scheduler_config, folder)
-        self.alphas_cumprod = alphas_cumprod.to(self.device)
+        self.noise_process = read_noise_process(self.scheduler_config, folder).to(self.device)
         self.current_condition: Condition | None = None
         self.loras: tuple[str, ...] = ()  # those it has loaded: `loras.apply_loras`
         self.memory_is_short = False  # whether methods must keep no copies of weights: `device.OutOfMemoryFallback`
@@ -408,6 +372,25 @@ class DiffusionModel:
             self.vae.to(before)
         return decoded
 
+    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict what the UNet was trained to predict of noisy latents; `noise_process` reads it.
+
+        Args:
+            x_t: Noisy latents [B, 4, h, w].
+            t: Timesteps [] or [B], from 0 to T - 1; fractions are allowed.
+            condition: What the UNet attends to, B rows.
+
+        Returns:
+            The prediction [B, 4, h, w].
+        """
+        self.fetch("unet")
+        self.current_condition = condition
+        try:
+            output: Tensor = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample
+        finally:
+            self.current_condition = None
+        return output
+
     def predict_noise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the noise in noisy latents, whatever the UNet was trained to predict.
 
@@ -419,15 +402,7 @@ class DiffusionModel:
         Returns:
             The estimate of eps [B, 4, h, w].
         """
-        self.fetch("unet")
-        self.current_condition = condition
-        try:
-            output = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample
-        finally:
-            self.current_condition = None
-        if self.prediction == "epsilon":
-            return output
-        return self._to_epsilon(output, x_t, t)
+        return self.noise_process.to_eps(self.predict(x_t, t, condition), x_t, t)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep no activations between the UNet's blocks from now on; compute them again in the backward pass.
@@ -448,41 +423,3 @@ class DiffusionModel:
             return checkpoint(again, *given, use_reentrant=False)
 
         self.unet.enable_gradient_checkpointing(sparing)
-
-    def _to_epsilon(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`).
-
-        In single precision whatever the UNet computes in: in bfloat16 alphabar_1 rounds to 1, which makes eps infinite.
-        """
-        alphabar, output, x_t = self.alphabar(t), output.float(), x_t.float()
-        if self.prediction == "sample":
-            return (x_t - alphabar.sqrt() * output) / (1 - alphabar).sqrt()
-        return alphabar.sqrt() * output + (1 - alphabar).sqrt() * x_t
-
-    def alphabar(self, t: Tensor) -> Tensor:
-        """Look up alphabar; between whole timesteps its logarithm is interpolated linearly.
-
-        Args:
-            t: Timesteps [] or [B], clipped to 0 ... T - 1.
-
-        Returns:
-            alphabar [B, 1, 1, 1] in (0, 1).
-        """
-        t = move_to_device(torch.as_tensor(t), self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
-        low, high = t.floor().long(), t.ceil().long()
-        logs = self.alphas_cumprod.log()
-        return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)
-
-    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Apply the forward process (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps.
-
-        Args:
-            x_0: Latents [B, 4, h, w].
-            noise: eps, standard normal [B, 4, h, w].
-            t: Timesteps [] or [B].
-
-        Returns:
-            Noisy latents x_t [B, 4, h, w].
-        """
-        alphabar = self.alphabar(t)
-        return alphabar.sqrt() * x_0 + (1 - alphabar).sqrt() * noise

@@ -73,9 +73,9 @@ class Inversion(Method):
         return interpolate_embeds(plain, self._encode_with_vectors)
 
     def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        return self.base.encode_prompt(prompts, self._scaled()[move_to_device(emotions, self.vectors.device)])
+        return self.base.encode_prompt(prompts, self._scale_vectors()[move_to_device(emotions, self.vectors.device)])
 
-    def _scaled(self) -> Tensor:
+    def _scale_vectors(self) -> Tensor:
         """The vectors as the text encoder reads them [8, n, D]."""
         if not self.config.fixed_norm:
             return self.vectors
@@ -84,7 +84,7 @@ class Inversion(Method):
     @torch.no_grad()
     def finish(self) -> None:
         """Keep the vectors at the length at which they are read, for programs that know nothing of `fixed_norm`."""
-        self.vectors.copy_(self._scaled())
+        self.vectors.copy_(self._scale_vectors())
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the denoising loss [B]; the emotion is never dropped, because nothing else learns."""

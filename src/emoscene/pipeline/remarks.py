@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from emoscene.core import registry
 from emoscene.core.file_reading import read_utf8
 from emoscene.core.params import GenerationParams
 from emoscene.core.plain_text import format_count
@@ -43,7 +44,7 @@ def remark_rows(base: DiffusionModel, room: int, rows: Sequence[GenerationParams
         remarks.append("without a method no emotion has an effect: choose one")
     if any(row.emotion_scale != 1 for row in rows) and not any(any(row.emotion) for row in rows):
         remarks.append("the emotion scale has no effect without an emotion: give one")
-    return remarks + _remark_strength(rows[0])
+    return remarks + _remark_few_steps(rows[0]) + _remark_strength(rows[0])
 
 
 def remark_prompts(
@@ -106,6 +107,17 @@ def unknown_words(base: DiffusionModel, prompt: str) -> list[str]:
 def _suppresses(row: GenerationParams) -> bool:
     """Whether a row has an emotion below zero, whose tokens stand in the negative half."""
     return any(weight * row.emotion_scale < 0 for weight in row.emotion)
+
+
+def _remark_few_steps(row: GenerationParams) -> list[str]:
+    """What is odd about the guidance scale of a sampler that was made for nearly none."""
+    largest = registry.load_table("samplers", row.sampler).get("largest_guidance_scale")
+    if largest is None or row.guidance_scale <= largest:
+        return []
+    return [
+        f"the sampler {row.sampler} is made for guidance scales from 1 to {largest:g}, and images are overdone at "
+        f"{row.guidance_scale:g}: give --guidance-scale 1"
+    ]
 
 
 def _remark_strength(row: GenerationParams) -> list[str]:
