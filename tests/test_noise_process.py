@@ -198,7 +198,7 @@ def test_a_flow_equals_diffusers_own_steps(tmp_path: Path) -> None:
     rows = pipe.plan("a dog", num_inference_steps=6, sampler="euler", guidance_scale=3.0, seed=4)
     *_, found = pipe.denoise(rows)
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(4))
-    positive, negative = (base.encode_prompt([words]) for words in ("a dog", ""))
+    positive, negative = (base.encode_prompt([words]).embeds for words in ("a dog", ""))
     with torch.no_grad():
         for t in theirs.timesteps:
             towards, away = (base.unet(x, t, text).sample for text in (positive, negative))

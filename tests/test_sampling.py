@@ -32,6 +32,14 @@ def pipe(folder: Path) -> EmotionPipeline:
     return emoscene.load(str(folder))
 
 
+@pytest.fixture(scope="module")
+def theirs(folder: Path) -> Any:
+    """diffusers' own pipeline, and the config of its scheduler."""
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, pipeline.scheduler.config
+
+
 def test_a_batch_of_one_and_of_eight_give_the_same_pictures(pipe: EmotionPipeline) -> None:
     one = pipe("a dog", num_images_per_prompt=8, num_inference_steps=3, batch=1).images
     eight = pipe("a dog", num_images_per_prompt=8, num_inference_steps=3, batch=8).images
@@ -54,18 +62,15 @@ def test_a_stochastic_solver_draws_from_its_image_s_seed(
 
 @pytest.mark.filterwarnings("ignore:the sampler .* is made for")
 @pytest.mark.parametrize("sampler", registry.list_names("samplers"))
-def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, folder: Path) -> None:
-    theirs = diffusers.StableDiffusionPipeline.from_pretrained(str(folder))
-    theirs.set_progress_bar_config(disable=True)
+def test_every_sampler_equals_diffusers_own_pipeline(sampler: str, pipe: EmotionPipeline, theirs: Any) -> None:
     table = registry.load_table("samplers", sampler)
-    theirs.scheduler = getattr(diffusers, table["scheduler"]).from_config(
-        theirs.scheduler.config, **table.get("settings", {})
-    )
+    pipeline, config = theirs
+    pipeline.scheduler = getattr(diffusers, table["scheduler"]).from_config(config, **table.get("settings", {}))
     call: dict[str, Any] = {"generator": seeds.torch_generator(4, "sampler"), "output_type": "np"}
     call["latents"] = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(4))
     if sampler == "tcd":
         call["eta"] = 0.3  # the scheduler's own; the pipeline says 0
-    made = theirs("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, **call)
+    made = pipeline("a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, **call)
     ours = pipe(
         "a dog", negative_prompt="a cat", num_inference_steps=6, guidance_scale=3.0, seed=4, sampler=sampler
     ).images[0]

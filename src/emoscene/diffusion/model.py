@@ -3,7 +3,7 @@
 How noise enters the latents, and what the UNet's prediction says of it, is `noise_process` (`diffusion.noise_process`).
 Latents are scaled to unit variance; what the UNet is given of a prompt is settled by the base's family.
 
-    encode_prompt    prompts -> text [B, 77, D], with learned vectors appended to the words where given
+    encode_prompt    prompts -> `TextEncoding`, with learned vectors appended to the words where given
     encode_images    images [B, 3, H, W] in [-1, 1] -> latents [B, 4, H/8, W/8]
     decode_latents   latents -> images
     predict          (x_t, t, Condition) -> what the UNet was trained to predict
@@ -27,15 +27,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.diffusion import compatibility, digests, loading
+from emoscene.diffusion import digests, loading
 from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
-from emoscene.diffusion.families.base import Parts, find_family
+from emoscene.diffusion.families.base import Parts, TextEncoding, find_family
 from emoscene.diffusion.noise_process import read_noise_process
+from emoscene.diffusion.text_encoders import POSITIONS, token_table
 from emoscene.diffusion.transfer import move_to_device
 
 PARTS = ("text_encoder", "unet", "vae")
-LENGTH = compatibility.POSITIONS  # of CLIP's text encoder: start, 75 for words, end
+LENGTH = POSITIONS  # of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
 
@@ -51,6 +52,8 @@ class Condition:
         emotion_gain: How far attachments are switched on, g = sum_i |a_i| [B].
         prompts: The prompts, for methods that append to them.
         extra: Tensors [B, ...] that a method prepared for its own attachments.
+        base_pooled: One vector of each prompt alone [B, P]; None for a UNet that reads none.
+        pooled: The same of what is used [B, P].
     """
 
     base_embeds: Tensor
@@ -59,6 +62,8 @@ class Condition:
     emotion_gain: Tensor
     prompts: tuple[str, ...] = ()
     extra: dict[str, Tensor] = field(default_factory=dict)
+    base_pooled: Tensor | None = None
+    pooled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_embeds)
@@ -93,6 +98,8 @@ class Condition:
             emotion_gain=torch.cat([self.emotion_gain, other.emotion_gain]),
             prompts=self.prompts + other.prompts,
             extra=extra,
+            base_pooled=_concat(self.base_pooled, other.base_pooled),
+            pooled=_concat(self.pooled, other.pooled),
         )
 
     def select(self, index: slice) -> Condition:
@@ -106,9 +113,17 @@ class Condition:
         """
         values = {}
         for f in fields(self):
-            if f.name != "extra":
-                values[f.name] = getattr(self, f.name)[index]
+            value = getattr(self, f.name)
+            if f.name != "extra" and value is not None:
+                values[f.name] = value[index]
         return Condition(**values, extra={name: value[index] for name, value in self.extra.items()})
+
+
+def _concat(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """The rows of both, where there are any."""
+    if one is None or other is None:
+        return None
+    return torch.cat([one, other])
 
 
 class DiffusionModel:
@@ -201,7 +216,7 @@ class DiffusionModel:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of what an adapter leans on, UNet and text encoder; it remembers which it was trained with."""
-        return digests.compute_fingerprint(self.folder, self.unet, self.text_encoder)
+        return digests.compute_fingerprint(self.folder, self.unet, self.family.text_models(self.parts))
 
     @cached_property
     def vae_fingerprint(self) -> str:
@@ -251,9 +266,15 @@ class DiffusionModel:
         return int(self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @property
+    def token_tables(self) -> list[Tensor]:
+        """The input vectors of each text encoder, one a token [vocabulary, D]."""
+        encoders = self.family.text_models(self.parts).values()
+        return [token_table(encoder).weight for encoder in encoders]
+
+    @property
     def text_dim(self) -> int:
-        """Numbers in a text vector."""
-        return int(self.text_encoder.config.hidden_size)
+        """Numbers in a text vector, those of all text encoders together."""
+        return sum(table.shape[1] for table in self.token_tables)
 
     @property
     def default_size(self) -> int:
@@ -286,17 +307,18 @@ class DiffusionModel:
         return list(self.tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])[:max_tokens]
 
     def encode_prompt(
-        self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()
-    ) -> Tensor:
+        self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = (), is_null: bool = False
+    ) -> TextEncoding:
         """Encode prompts. Where there is not enough room, the prompt is cut and never what is appended to it.
 
         Args:
             prompts: The prompts [B].
             suffix: Learned token embeddings [B, n, D] to append to each prompt.
             endings: Words to append to each prompt [B]; none if left out.
+            is_null: Whether an empty prompt stands for no condition at all, as in the negative half of guidance.
 
         Returns:
-            The text embeddings [B, 77, D], as the base's family has them.
+            What the UNet is given of them, as the base's family has it.
         """
         n = 0
         if suffix is not None:
@@ -306,25 +328,30 @@ class DiffusionModel:
         for prompt, tail in zip(prompts, tails, strict=True):
             words.append(self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail)
         self.fetch("text_encoder")
-        return self.family.encode_prompt(self.parts, words, self.device, suffix).embeds
+        return self.family.encode_prompt(self.parts, words, self.device, suffix, is_null)
 
-    def encode_condition(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
+    def encode_condition(
+        self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None, is_null: bool = False
+    ) -> Condition:
         """Encode prompts as the condition of the base alone.
 
         Args:
             prompts: The prompts [B].
             a: emotion_scale x weights, in main memory [B, 8]; zeros if left out.
             g: The gain of attachments, in main memory [B]; the sum of |a| if left out.
+            is_null: Whether an empty prompt stands for no condition at all, as `encode_prompt` takes it.
 
         Returns:
             The condition, which a method may change.
         """
-        e0 = self.encode_prompt(prompts)
+        text = self.encode_prompt(prompts, is_null=is_null)
         if a is None:
-            a = torch.zeros(len(e0), len(EMOTIONS))
+            a = torch.zeros(len(prompts), len(EMOTIONS))
         if g is None:
             g = a.abs().sum(1)
-        return Condition(e0, e0, a.cpu(), g.cpu(), tuple(prompts))
+        return Condition(
+            text.embeds, text.embeds, a.cpu(), g.cpu(), tuple(prompts), base_pooled=text.pooled, pooled=text.pooled
+        )
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -384,9 +411,11 @@ class DiffusionModel:
             The prediction [B, 4, h, w].
         """
         self.fetch("unet")
+        height, width = (int(side) * self.vae_scale_factor for side in x_t.shape[-2:])
+        more = self.family.unet_arguments(condition.pooled, height, width)
         self.current_condition = condition
         try:
-            output: Tensor = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample
+            output: Tensor = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype), **more).sample
         finally:
             self.current_condition = None
         return output

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from emoscene.core.config import option
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch, Learner
@@ -301,15 +302,17 @@ def normalize_mixture(a: Tensor) -> Tensor:
     return a * factor[:, None]
 
 
-def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
+def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor], TextEncoding]) -> Condition:
     """Move the text towards the encoding of each asked emotion: E0 + sum_i a_i (E_i - E0), a normalised as a mixture.
+
+    The pooled vector of a prompt moves alike, for a UNet that reads one.
 
     A row without an emotion keeps its text bit for bit, and one with a single emotion at weight 1 gets exactly E_i.
 
     Args:
         condition: What the UNet would attend to (B rows).
         encode: Takes R prompts and the numbers of R emotions, in main memory [R], and returns the text with that
-            emotion appended to each [R, 77, D].
+            emotion appended to each, R rows.
 
     Returns:
         The condition with its text moved.
@@ -321,16 +324,22 @@ def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor
     prompts = [condition.prompts[r] for r in row.tolist()]
     target = encode(prompts, emotion)
     weights = normalize_mixture(condition.emotion_weights)[row, emotion]
-    a = move_to_device(weights, target.device).to(target.dtype).view(-1, 1, 1)
-    row = move_to_device(row, target.device)
-    start = condition.base_embeds[row]
-    moved = torch.lerp(start, target, a)
+    a = move_to_device(weights, target.embeds.device).to(target.embeds.dtype)
+    row = move_to_device(row, target.embeds.device)
+    embeds = _interpolate(condition.base_embeds, condition.prompt_embeds, target.embeds, a, row, one_each)
+    pooled = condition.pooled
+    if target.pooled is not None and condition.base_pooled is not None and pooled is not None:
+        pooled = _interpolate(condition.base_pooled, pooled, target.pooled, a, row, one_each)
+    return replace(condition, prompt_embeds=embeds, pooled=pooled)
 
-    if condition.prompt_embeds is condition.base_embeds and one_each:
-        embeds = condition.base_embeds.index_copy(0, row, moved)
-    else:
-        embeds = condition.prompt_embeds.index_add(0, row, moved - start)
-    return replace(condition, prompt_embeds=embeds)
+
+def _interpolate(base: Tensor, used: Tensor, target: Tensor, a: Tensor, row: Tensor, one_each: bool) -> Tensor:
+    """used + a (target - base) at these rows; lerp, so that a weight of 1 gives exactly the target."""
+    start = base[row]
+    moved = torch.lerp(start, target, a.view(-1, *[1] * (target.ndim - 1)))
+    if used is base and one_each:
+        return base.index_copy(0, row, moved)
+    return used.index_add(0, row, moved - start)
 
 
 def denoising_loss(

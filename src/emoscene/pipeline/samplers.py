@@ -48,7 +48,7 @@ def make_scheduler(base: DiffusionModel, name: str, steps: int) -> Any:
     Raises:
         UsageError: The sampler is not known or does not suit the base, or the number of steps is off.
     """
-    table = registry.load_table("samplers", name)
+    table: Mapping[str, Any] = registry.load_table("samplers", name)
     process = base.noise_process
     if process.prediction == FLOW:
         table = _flow_table(base, name, table)
