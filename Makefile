@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit slow mutants bench gpu docs notebooks reproduce
+.PHONY: help demo test check audit slow mutants bench gpu docs notebooks laws reproduce
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,9 @@ docs: $(USER_READY) ## the documentation: out/docs/index.html
 
 notebooks: $(DEV_READY) ## the notebooks with their outputs, executed on the miniature
 	$(BIN)/python notebooks/run.py
+
+laws: $(USER_READY) ## seven published findings of diffusion control, measured on the miniature: out/laws (half an hour)
+	$(BIN)/python -m emoscene_mini.laws --out out/laws
 
 reproduce: $(USER_READY) ## weights like the miniature's, from nothing (hours; never run whole)
 	$(BIN)/python -m emoscene_mini.build

@@ -26,6 +26,7 @@ SAID = {
     "recipes",
     "lexicons",
     "formats",
+    "taxonomies",
 }
 
 

@@ -162,7 +162,7 @@ def test_an_interval_the_wrong_way_round_is_refused(plain: DiffusionModel) -> No
         guide(plain, interval_start=0.9, interval_end=0.2)
 
 
-@pytest.mark.parametrize("option", [{}, {"entropy": True}, {"rescale": 0.5}])
+@pytest.mark.parametrize("option", [{}, {"entropy": True}, {"rescale": 0.5}, {"parallel_scale": 0.2}])
 def test_a_mixed_batch_is_its_rows_alone(option: dict[str, float], plain: DiffusionModel) -> None:
     guidance, x, noise, t = guide(plain, **option), latents(4), latents(8)[4:], torch.tensor([100, 300, 555, 900])
     condition = asked({"awe": 1.0}, {}, {"fear": 0.5, "sadness": 0.25}, {"awe": 1.0, "anger": -0.5})
@@ -174,7 +174,7 @@ def test_a_mixed_batch_is_its_rows_alone(option: dict[str, float], plain: Diffus
         torch.testing.assert_close(together[one], alone, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("option", [{}, {"entropy": True}, {"rescale": 0.5}])
+@pytest.mark.parametrize("option", [{}, {"entropy": True}, {"rescale": 0.5}, {"parallel_scale": 0.2}])
 def test_the_pull_grows_with_the_dial(option: dict[str, float], plain: DiffusionModel) -> None:
     guidance, x, noise, t = guide(plain, **option), latents(1), latents(2)[1:], torch.tensor(500)
     whole = guidance.apply_guidance(noise, x, t, asked({"awe": 1.0, "fear": -0.5})) - noise
@@ -186,6 +186,24 @@ def test_rescale_sets_the_norm(plain: DiffusionModel) -> None:
     guidance, x, noise = guide(plain, rescale=0.5), latents(1), latents(2)[1:]
     pull = guidance.apply_guidance(noise, x, torch.tensor(500), asked({"awe": 0.8})) - noise
     assert float(pull.norm() / noise.norm()) == pytest.approx(0.4, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_the_part_along_the_estimated_image_is_scaled(share: float, plain: DiffusionModel) -> None:
+    x, noise, t = latents(2), latents(4)[2:], torch.tensor(400)
+    ratio = float(plain.alphas_cumprod[400])
+    x_0 = ((x - (1 - ratio) ** 0.5 * noise) / ratio**0.5).double().flatten(1)
+    condition = asked({"awe": 1.0}, {"fear": -0.5})
+    pulls = []
+    for option in ({}, {"parallel_scale": share}):
+        pull = guide(plain, **option).apply_guidance(noise, x, t, condition) - noise
+        pulls.append(pull.double().flatten(1))
+    whole, projected = pulls
+    along = (whole * x_0).sum(1)
+    assert (along.abs() > 1e-3 * whole.norm(dim=1) * x_0.norm(dim=1)).all()
+    torch.testing.assert_close((projected * x_0).sum(1), share * along, atol=1e-3, rtol=1e-3)
+    left = [pull - (pull * x_0).sum(1, keepdim=True) / x_0.square().sum(1, keepdim=True) * x_0 for pull in pulls]
+    torch.testing.assert_close(*left, atol=1e-5, rtol=1e-4)
 
 
 def test_entropy_pulls_harder_where_the_classifier_is_sure(

@@ -95,7 +95,7 @@ def test_no_optimizer_takes_a_step_that_is_not_finite(name: str, register: Any) 
     learner = Deep()
     before = {key: value.clone() for key, value in learner.state_dict().items()}
     optimizers = make_optimizers(learner, 1e-2, 0.1, muon=2.0, name=name)
-    assert type(optimizers[1]) is torch.optim.Muon
+    assert isinstance(optimizers[1], torch.optim.Muon)
     for p in learner.parameters():
         p.grad = torch.full_like(p, float("nan"))
     for optimizer in optimizers:
@@ -146,8 +146,9 @@ def test_a_scheduler_that_is_made_for_a_step_sets_what_one_that_went_there_sets(
 
 
 @pytest.mark.parametrize("config", [FAST, MUON])
-def test_a_step_is_torchs_own(config: Config) -> None:
+def test_a_step_is_torchs_own(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """AdamW and Muon by torch alone, with the rates and decays written out, move the weights to the same bits."""
+    monkeypatch.setattr("emoscene.learning.optimizers.has_cpu_bf16", lambda: True)
     ours, theirs = Deep(), Deep()
     state, data = TrainingState(ours, config), Points()
     inner = [theirs.hidden.weight] if config.muon else []

@@ -9,7 +9,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 
 KINDS = (
     *("bases", "encoders", "families", "formats", "lexicons", "methods", "metrics"),
-    *("optimizers", "prompts", "recipes", "samplers", "sources"),
+    *("optimizers", "prompts", "recipes", "samplers", "sources", "taxonomies"),
 )
 WRITTEN = [(kind, name) for kind in KINDS for name in registry.list_names(kind)]
 CODE = [(kind, name) for kind, name in WRITTEN if registry.source_file(kind, name).suffix == ".py"]

@@ -51,10 +51,12 @@ from emoscene_mini.base import KINDS, Base
 from emoscene_mini.decoder import Decoder
 from emoscene_mini.image_cache import RenderedImages
 from emoscene_mini.recipe import ADAPTERS, ADAPTING, COMPANIONS, FOLDERS, PICTURES, TRAINED
+from emoscene_mini.rounding import round_files
 
 WEIGHTS = Path(__file__).absolute().parent / "weights" / "base"
 LAST = "load_best_model_at_end=no"  # the shipped adapters are those of the last step
-BITE = 40  # pictures encoded at a time
+BITE = 40  # captions or images read at a time
+FEW = 4  # images encoded at a time: with more, a layer's output no longer fits into a core's cache
 
 
 @dataclass(frozen=True)
@@ -186,19 +188,20 @@ def encode_latents(job: BuildJob) -> None:
     data = RenderedImages(job.work / "pictures")
     if data.latents is not None:
         return
-    vae = _autoencoder(job, "vae").vae
+    vae = _autoencoder(job, "vae").vae.to(memory_format=torch.channels_last)
     bf16 = choose_precision("auto", models=[vae]) == "bf16"
 
     def part(first: int) -> torch.Tensor:
-        pixels = data.read(range(first, min(first + BITE, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1
+        pixels = data.read(range(first, min(first + FEW, len(data))), ["pixels"])["pixels"].float() / 127.5 - 1
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             sides = [vae.encode(side).latent_dist.mode() for side in (pixels, pixels.flip(-1))]
-        if first % (BITE * 50) == 0:
+        if first % 2000 == 0:
             job.on_message(f"encoded {first} of {len(data)}")
         return torch.stack(sides, 1).float()
 
     with ThreadPoolExecutor(os.cpu_count(), initializer=partial(torch.set_num_threads, 1)) as threads:
-        latents = torch.cat(list(threads.map(part, range(0, len(data), BITE))))
+        latents = torch.cat(list(threads.map(part, range(0, len(data), FEW))))
     factor = 1 / float(latents.std())
     run_dir.write_atomic(job.work / "latents.json", json.dumps({"scaling_factor": factor}).encode())
     scaled = (latents * factor).half().numpy()
@@ -270,6 +273,7 @@ def assemble(job: BuildJob) -> None:
     for name in COMPANIONS:
         if (job.work / name / learners.CARD).is_file():
             _ship_part(job, name)
+            round_files(job.out.parent / name)
     size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
     job.on_message(f"{job.out}: {size / 1e6:.1f} MB")
 

@@ -147,11 +147,16 @@ class Experiment:
 
     @cached_property
     def held_out_all(self) -> dict[str, Predictions]:
-        """What each judge of emotions reads of held-out pictures of one emotion, scene and object as they come."""
+        """What each judge of emotions reads of them."""
+        return self.judge_all(self.natural_samples)
+
+    @cached_property
+    def natural_samples(self) -> list[Sample]:
+        """Held-out pictures of one emotion, scene and object as they come."""
         seeds = roles.role_seeds("heldout", NATURAL)
         orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)]} for seed in seeds]
         samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
-        return self.judge_all(self.render("natural", orders, samples))
+        return self.render("natural", orders, samples)
 
     @cached_property
     def unseen(self) -> list[RenderedImage]:

@@ -1,9 +1,9 @@
 """The miniature as an ordinary Stable Diffusion folder, such as plain diffusers loads with no word about types.
 
-UNet and autoencoder are stored in half precision, the text encoder in single: transformers loads what is stored,
-diffusers single precision, and the two must meet. The scheduler's file is written by hand with exactly the keys of
-Stable Diffusion 1.5; the one that `save_pretrained` writes adds a timestep spacing with which DPM++ would not begin
-at 999.
+UNet and autoencoder are stored in half precision, the text encoder in single, all of them rounded (`rounding`):
+transformers loads what is stored, diffusers single precision, and the two must meet. The scheduler's file is written
+by hand with exactly the keys of Stable Diffusion 1.5; the one that `save_pretrained` writes adds a timestep spacing
+with which DPM++ would not begin at 999.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from emoscene.core import run_dir
 from emoscene.diffusion.families.sd1 import PIPELINE
 from emoscene_mini import tokenizer as words
 from emoscene_mini.base import Base
+from emoscene_mini.rounding import round_weights
 
 SCHEDULER = {
     "_class_name": "PNDMScheduler",
@@ -54,6 +55,8 @@ def write_folder(folder: Path, base: Base, vae: AutoencoderKL, vocabulary: Itera
     (aside / "model_index.json").write_bytes(f"{json.dumps(PIPELINE, indent=2)}\n".encode())
     (aside / "words.txt").write_bytes("".join(f"{word}\n" for word in vocabulary).encode())
     words.save_tokenizer(aside / "tokenizer", base.tokenizer)
+    for model in (base.text_encoder, base.unet, vae):
+        round_weights(model)
     base.text_encoder.float().save_pretrained(aside / "text_encoder")
     base.unet.to(torch.float16).save_pretrained(aside / "unet")
     vae.to(torch.float16).save_pretrained(aside / "vae")

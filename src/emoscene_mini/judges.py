@@ -38,6 +38,7 @@ from emoscene.learning import learner as learners
 from emoscene.training import loop, state
 from emoscene_mini import image_cache
 from emoscene_mini.image_cache import RenderedImages
+from emoscene_mini.rounding import round_files
 from emoscene_mini.world import roles
 from emoscene_mini.world.captions import captions
 from emoscene_mini.world.events import EVENTS
@@ -348,6 +349,7 @@ def _save_judge(
     data = f"world seeds {roles.ROLES['judges']}"
     kind = "judge" if isinstance(judge, Judge) else "emotion_clip"
     learners.save_learner(judge, kind, aside, None, cost=cost, accuracy=round(score, 4), data=data)
+    round_files(aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 

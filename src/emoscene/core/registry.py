@@ -40,6 +40,7 @@ KINDS = {
     "lexicons": "methods/lexicons",
     "prompts": "evaluation/prompts",
     "formats": "exports/formats",
+    "taxonomies": "core/taxonomies",
 }
 """Each kind and its folder in this package."""
 

@@ -35,7 +35,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError, install_command
+from emoscene.diffusion.device import has_cpu_bf16
 from emoscene.learning.learner import Learner
+from emoscene.learning.muon import Float32Muon
 
 LEAST_MULTIPLE = 0.1  # of the rate that an optimizer finds itself: less is a rate that was meant for another one
 FLOOR = 0.01  # the schedule's last rate, as a share of the highest
@@ -175,8 +177,15 @@ def make_optimizers(
     made = [spec.load_class()(rest, lr=lr, **spec.settings)]
     if matrices:
         groups = parameter_groups(learner, muon * lr, weight_decay, matrices)
-        made.append(torch.optim.Muon(groups, lr=muon * lr))
+        made.append(_choose_muon(groups)(groups, lr=muon * lr))
     return made
+
+
+def _choose_muon(groups: Sequence[Mapping[str, Any]]) -> type[torch.optim.Muon]:
+    """torch's Muon, or where the parameters lie on a CPU without bf16 one that computes in float32."""
+    if groups[0]["params"][0].device.type == "cpu" and not has_cpu_bf16():
+        return Float32Muon
+    return torch.optim.Muon
 
 
 def parameter_groups(learner: Learner, lr: float, weight_decay: float, names: Set[str]) -> list[dict[str, Any]]:

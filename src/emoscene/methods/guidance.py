@@ -88,6 +88,12 @@ class Guidance(Method):
             span=(0.0, 10.0),
             runtime=True,
         )
+        parallel_scale: float = option(
+            1.0,
+            "share kept of the gradient along the estimated image, which mostly raises contrast; 0: none of it (APG)",
+            span=(0.0, 1.0),
+            runtime=True,
+        )
         entropy: bool = option(
             False, "divide the gradient by the entropy of the classifier's answer (ED-DPM)", runtime=True
         )
@@ -176,6 +182,8 @@ class Guidance(Method):
         entropy: times log 8 / H(p), the entropy-aware scaling of Li et al. 2022 (ED-DPM), at most a hundredfold.
         rescale: in eps, brought to that share of eps's norm, times sum_i |a_i| so that the emotion scale still acts
         (after FreeDoM, Yu et al. 2023); classifier_scale and entropy then cancel, and a suppression no longer vanishes.
+        parallel_scale: the part along the estimate of x_0 times that (adaptive projected guidance, Sadat et al. 2025,
+        https://arxiv.org/abs/2410.02416, for a classifier's gradient; without momentum).
         """
         process = self.base.noise_process
         gradient, log_p = self._log_prob_gradient(x_t, t, a)
@@ -184,6 +192,10 @@ class Guidance(Method):
         if self.config.entropy:
             share = -(log_p.exp() * log_p).sum(1) / math.log(len(EMOTIONS))
             term = term / share.clamp(min=MIN_ENTROPY).view(-1, 1, 1, 1)
+        if self.config.parallel_scale != 1:
+            alphabar = self.base.alphabar(t)
+            x_0 = (x_t.float() - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
+            term = term - (1 - self.config.parallel_scale) * project_onto(term, x_0)
         if self.config.rescale:
             in_eps = (factor / process.noise_level(t)).abs().flatten()
             norm = self.config.rescale * a.abs().sum(1) * in_eps * sample_norm(process.to_eps(prediction, x_t, t))
@@ -285,6 +297,21 @@ def log_complement(log_p: Tensor) -> Tensor:
     """
     itself = torch.eye(log_p.shape[1], dtype=torch.bool, device=log_p.device)
     return log_p[:, None].expand(-1, log_p.shape[1], -1).masked_fill(itself, -math.inf).logsumexp(2)
+
+
+def project_onto(x: Tensor, direction: Tensor) -> Tensor:
+    """Compute the part of each sample that lies along a direction.
+
+    Args:
+        x: Samples [B, ...].
+        direction: The direction of each, of any length above 0 [B, ...].
+
+    Returns:
+        A multiple of each direction [B, ...].
+    """
+    unit = direction / sample_norm(direction).clamp(min=1e-12).view(-1, *[1] * (x.ndim - 1))
+    along = (x * unit).flatten(1).sum(1)
+    return along.view(-1, *[1] * (x.ndim - 1)) * unit
 
 
 def sample_norm(x: Tensor) -> Tensor:
