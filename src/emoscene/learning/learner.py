@@ -31,7 +31,7 @@ from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_utf8
 from emoscene.core.paths import check_utf8, resolve_inside
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import shorten_text, show_value
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture, read_header
 from emoscene.diffusion.digests import is_old_form
@@ -54,12 +54,13 @@ class RecordedArchitecture(TypedDict):
 
 
 class RecordedBase(TypedDict):
-    """`base_facts` as a card has them; older cards have no architecture."""
+    """`base_facts` as a card has them; older cards have no architecture, nor what the base predicts."""
 
     name: str
     fingerprint: str
     width: int
     architecture: NotRequired[RecordedArchitecture | None]
+    prediction: NotRequired[str]
 
 
 class Card(TypedDict):
@@ -388,12 +389,13 @@ def base_facts(base: DiffusionModel) -> dict[str, Any]:
         base: The base.
 
     Returns:
-        Its name, fingerprint, architecture, the shapes of its weights and the width of its text.
+        Its name, fingerprint, architecture, what it predicts, the shapes of its weights and the width of its text.
     """
     return {
         "name": base.name,
         "fingerprint": base.fingerprint,
         "architecture": base.architecture._asdict(),
+        "prediction": base.noise_process.prediction,
         "shapes": base.shapes,
         "width": base.text_dim,
     }
@@ -462,6 +464,8 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
         order = shorten_text(", ".join(about["emotions"]), ODD)
         raise UsageError(f"{folder} has another order of emotions: {order}")
     cls: type[Learner] = registry.load_plugin(kind, about["learner"])
+    if base is not None and about["base"] is not None and "unet" in cls.base_parts:
+        _check_prediction(folder, about["base"], base)
     for option in configs.list_options(cls.Config):
         if option.name in late and not option.runtime:
             raise UsageError(f"{option.name} was settled when {folder} was trained (emoscene show {about['learner']})")
@@ -535,6 +539,13 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
         f"{folder} {known} on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
         "architecture is the same: its effect may differ"
     )
+
+
+def _check_prediction(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> None:
+    """Refuse what learnt to change another kind of prediction than the base's, such as eps and not v."""
+    there, here = made_for.get("prediction"), base.noise_process.prediction
+    if there not in {None, here}:
+        raise _refusal(folder, made_for, base.name, f"its UNet predicts {show_value(there)} there and {here!r} here")
 
 
 def check_architecture(folder: Path, made_for: Mapping[str, Any], here: Architecture, name: str) -> None:
