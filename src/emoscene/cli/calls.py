@@ -135,11 +135,10 @@ def list_settings(verb: str, given: Mapping[str, Any]) -> list[Option] | None:
     if "adapter" in given and "method" not in given:
         return None
     short, full = [], []
-    for method in given.get("method", "none").split("+"):
-        for option in registry.list_options("methods", method):
-            if option.runtime:
-                short.append(option)
-                full.append(dataclasses.replace(option, name=f"{method}.{option.name}"))
+    for method, option in registry.list_call_options(given.get("method", "none")):
+        if option.runtime:
+            short.append(option)
+            full.append(dataclasses.replace(option, name=f"{method}.{option.name}"))
     return short + full
 
 
@@ -271,8 +270,9 @@ def _read_settings(verb: Verb, given: Mapping[str, Any], pairs: Mapping[str, Any
         return dict(pairs)
     fixed = set()
     if verb.name in {"generate", "evaluate"}:
-        for method in given.get("method", "none").split("+"):
-            fixed |= {option.name for option in registry.list_options("methods", method) if not option.runtime}
+        for _, field in registry.list_call_options(given.get("method", "none")):
+            if not field.runtime:
+                fixed.add(field.name)
     for key in pairs:
         if not known or key.rpartition(".")[2] in fixed:
             fields = ""

@@ -340,7 +340,7 @@ def check_unrelated(place: str | Path, adapters: Sequence[str], images: str | Pa
     mark, (role, data) = run_dir.fingerprint_folder(folder), training_history(folder)
     for adapter in adapters:
         past = learners.read_history(Path(adapter))
-        if mark in past:
+        if mark in past or mark == run_dir.fingerprint_folder(Path(adapter)):
             raise UsageError(
                 f"{place} helped to make {adapter} ({mark[:12]}) and cannot judge it: give another --judge"
             )

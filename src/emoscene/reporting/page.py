@@ -22,9 +22,17 @@ from emoscene import __version__
 from emoscene.core import run_dir
 from emoscene.core.images import open_image
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.reporting import evidence
 from emoscene.reporting import tables as report_tables
 from emoscene.reporting.comparisons import Comparison, compare_all, comparison_remarks
-from emoscene.reporting.drawings import draw_confusion, draw_costs, draw_curves, draw_guidance, draw_reliability
+from emoscene.reporting.drawings import (
+    draw_confusion,
+    draw_costs,
+    draw_curves,
+    draw_front,
+    draw_guidance,
+    draw_reliability,
+)
 from emoscene.reporting.html import Figure, ImageGrid, render_html
 from emoscene.reporting.people import list_findings, load_all
 from emoscene.reporting.scores import ScoreEntry, find_curves, unique
@@ -33,6 +41,9 @@ from emoscene.reporting.text import markdown, table_of_all
 TITLE = "Which emotion does an image show?"
 HEADINGS = {
     "headline": "Emotion accuracy, and what it cost",
+    "shortcuts": "Shortcuts",
+    "ceilings": "Beside real images",
+    "matched": "At the same emotion accuracy",
     "differences": "Differences",
     "images": "Images",
     "curves": "Along a setting",
@@ -102,6 +113,9 @@ def make_tables(entries: Sequence[ScoreEntry], comparisons: Sequence[Comparison]
     """
     tables = {
         "headline": report_tables.headline_table(entries),
+        "shortcuts": evidence.shortcut_table(entries),
+        "ceilings": evidence.ceiling_table(entries),
+        "matched": evidence.matched_table(entries),
         "differences": report_tables.difference_table(comparisons),
         "guide": report_tables.guide_table(entries),
         "portraits": report_tables.portrait_table(entries),
@@ -146,6 +160,7 @@ def render_page(
         remarks=remarks,
         tables=tables,
         costs=draw_costs(entries),
+        front=draw_front(entries),
         own_differences=report_tables.difference_table(own),
         other_differences=report_tables.difference_table(others),
         grids=gallery(entries),

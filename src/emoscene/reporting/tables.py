@@ -16,10 +16,12 @@ from emoscene.reporting.scores import ACCURACY, ScoreEntry, accuracy_of, judge_n
 
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
+SIGNIFICANT = 0.05  # a corrected p below it orders a pair
 PEOPLE = "people"  # the judge of a study
 FACES = "portrait"  # the scene that is a face
 METRICS = {
     "scene_accuracy": "scene kept",
+    "object_accuracy": "object kept",
     "frechet": "Frechet distance",
     "diversity_share": "diversity / real",
     "ssim": "SSIM to the original",
@@ -260,10 +262,27 @@ def difference_table(comparisons: Sequence[Comparison]) -> Table:
             one.what,
             f"{100 * points.value:+.1f}{interval_text(points.low, points.high, '+.1f', 100)}",
             probability,
+            order_pair(one),
             str(points.n),
         ]
         rows.append(row)
-    return ["pair", "in", "points, 95 % interval", "p, Holm", "images"], rows
+    return ["pair", "in", "points, 95 % interval", "p, Holm", "order", "images"], rows
+
+
+def order_pair(comparison: Comparison) -> str:
+    """Say which of two entries is higher.
+
+    Args:
+        comparison: their difference.
+
+    Returns:
+        The name of the higher one, or "tied" where the corrected p is not below `SIGNIFICANT`.
+    """
+    if not comparison.p < SIGNIFICANT:
+        return "tied"
+    if comparison.difference.value > 0:
+        return f"{comparison.one} is higher"
+    return f"{comparison.other} is higher"
 
 
 def emotion_table(entries: Sequence[ScoreEntry]) -> Table:

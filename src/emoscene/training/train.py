@@ -304,14 +304,15 @@ def load_training_model(
 
 
 def check_data(job: TrainJob) -> None:
-    """Check that the data's latents are the base's.
+    """Check that the data's latents are the base's, and that there are votes where it is to learn from them.
 
     Args:
         job: The call.
 
     Raises:
-        UsageError: They come from another autoencoder, or from images of another size.
+        UsageError: They come from another autoencoder, or from images of another size, or nobody voted.
     """
+    job.data.check_soft_labels(job.own)
     if "latent" not in job.cls.columns:
         return
     folder, base = job.data.folder, job.backbone
