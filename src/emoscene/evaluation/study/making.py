@@ -145,7 +145,9 @@ def make_study(
     sources, items = read_sources(places)
     trials = make_trials(design, items, limit, seed)
     if design == "rank" and max(len(trial.items) for trial in trials) > MOST_RANKED:
-        raise UsageError(f"{len(sources)} images are too many to order: give {MOST_RANKED} folders at most, or 2afc")
+        raise UsageError(
+            f"{format_count(len(sources), 'image')} are too many to order: give {MOST_RANKED} folders at most, or 2afc"
+        )
     blocks, answers = deal_blocks(trials, per_rater), make_checks(design, checks, seed)
     words = {"places": list(map(str, places)), "design": design, "per_rater": per_rater, "checks": checks}
     words |= {"limit": limit, "side": side, "seed": seed, "consent": text}
