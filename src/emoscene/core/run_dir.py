@@ -18,9 +18,7 @@ import os
 import platform
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -389,46 +387,6 @@ def read_jsonl(
         return
     for _, row in read_json_lines(path, schema, remedy, whole=False):
         yield row
-
-
-def shard(items: Iterable[T], rank: int, world: int) -> list[T]:
-    """Select one process's part of the work: every `world`-th item.
-
-    Args:
-        items: All items.
-        rank: The process, from 0 to world - 1.
-        world: The number of processes.
-
-    Returns:
-        Its items.
-    """
-    return list(items)[rank::world]
-
-
-def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
-    """Apply a function to items in threads, in order.
-
-    Args:
-        work: The function.
-        items: Its inputs.
-        threads: The number of threads.
-        depth: At most `threads * depth` results are computed ahead.
-
-    Yields:
-        The results.
-    """
-    under_way: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                under_way.append(pool.submit(work, item))
-                if len(under_way) > threads * depth:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for waiting in under_way:
-                waiting.cancel()
 
 
 def read_versions() -> dict[str, str]:

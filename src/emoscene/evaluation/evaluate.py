@@ -165,8 +165,7 @@ def evaluate(
     if not images:
         pipe = load(**{**words, "device": references.device})
         on_message(explain_base(pipe.base, device, dtype))
-        plan = plan_samples if baseline is None else baseline.plan
-        planned = plan(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
+        planned = _plan_images(pipe, baseline, asked, call, generation)
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
     judges = Judges.load(call, _list_related(pipe, call, baseline), references.device)
     loader, see = _choose_predictor(words, call, judges, pipe)
@@ -179,6 +178,18 @@ def evaluate(
             samples, seen = _make_images(scores.path, pipe, planned, samples, see, batch, on_message, cluster, baseline)
         _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, references, baseline, on_message)
     return _finish_scores(scores.path, on_message)
+
+
+def _plan_images(
+    pipe: EmotionPipeline,
+    baseline: Baseline | None,
+    prompts: Sequence[Prompt],
+    call: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> list[Any]:
+    """The samples to generate and the parameters of their images, as the method or the baseline plans them."""
+    plan = plan_samples if baseline is None else baseline.plan
+    return plan(pipe, prompts, call["seeds"], emotion_scale=call["emotion_scale"], **generation)
 
 
 def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
