@@ -191,7 +191,7 @@ def test_rescale_sets_the_norm(plain: DiffusionModel) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_the_part_along_the_estimated_image_is_scaled(share: float, plain: DiffusionModel) -> None:
     x, noise, t = latents(2), latents(4)[2:], torch.tensor(400)
-    ratio = float(plain.alphas_cumprod[400])
+    ratio = float(plain.noise_process.alphas_cumprod[400])
     x_0 = ((x - (1 - ratio) ** 0.5 * noise) / ratio**0.5).double().flatten(1)
     condition = asked({"awe": 1.0}, {"fear": -0.5})
     pulls = []

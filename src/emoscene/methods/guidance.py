@@ -193,8 +193,7 @@ class Guidance(Method):
             share = -(log_p.exp() * log_p).sum(1) / math.log(len(EMOTIONS))
             term = term / share.clamp(min=MIN_ENTROPY).view(-1, 1, 1, 1)
         if self.config.parallel_scale != 1:
-            alphabar = self.base.alphabar(t)
-            x_0 = (x_t.float() - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
+            x_0 = process.to_x0(prediction, x_t.float(), t)
             term = term - (1 - self.config.parallel_scale) * project_onto(term, x_0)
         if self.config.rescale:
             in_eps = (factor / process.noise_level(t)).abs().flatten()

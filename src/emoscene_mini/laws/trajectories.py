@@ -42,8 +42,8 @@ def make_prediction(pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> 
     @torch.no_grad()
     def predict(x: Tensor, t: Tensor) -> Tensor:
         with pipe.chain.attach(both):
-            noise = pipe.base.predict_noise(torch.cat([x, x]), t, both).float()
-        away, towards = noise.chunk(2)
+            prediction = pipe.base.predict(torch.cat([x, x]), t, both).float()
+        away, towards = prediction.chunk(2)
         return pipe.chain.apply_guidance(away + scale * (towards - away), x, t, positive)
 
     return predict
