@@ -36,6 +36,7 @@ PLUGINS = (
     "emoscene.methods",
     "emoscene.encoders",
     "emoscene.evaluation.metrics",
+    "emoscene.evaluation.baselines",
     "emoscene.data.sources",
     "emoscene.exports.formats",
 )

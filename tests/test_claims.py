@@ -14,7 +14,7 @@ from emoscene.core.images import read_params
 from emoscene.evaluation.generate import plan_samples
 from emoscene.evaluation.metrics.base import Predictions
 from emoscene.pipeline import pipeline
-from emoscene_mini import caption_leak, claims, comparison, experiment
+from emoscene_mini import caption_leak, claims, comparison, evidence, experiment
 from emoscene_mini.world import roles
 
 
@@ -44,7 +44,7 @@ def bench(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_every_claim_but_speed_can_be_measured(bench):
-    found = claims.measure_claims(bench, [name for name in claims.CLAIMS if name != "speed"])
+    found = claims.measure_claims(bench, [name for name in claims.DEFAULT if name != "speed"])
     assert len(found) > 18
     figures = {claim.what: claim for claim in found}
     assert figures["emotion accuracy: none"].value == 1 / 8
@@ -59,8 +59,39 @@ def test_every_claim_but_speed_can_be_measured(bench):
     assert figures["scene kept: none"].low is None  # two prompts
     assert 0 <= figures["scene kept: none"].value <= 1
     kept = json.loads((bench.out / "claims.json").read_text())
-    assert set(kept) == set(claims.CLAIMS) - {"speed"}
+    assert set(kept) == set(claims.DEFAULT) - {"speed"}
     assert len(list((bench.out / "real").glob("*.png"))) == len(bench.real_predictions) == 2 * 8 * 2
+
+
+@pytest.mark.slow
+def test_the_table_of_evidence_can_be_measured(bench, monkeypatch):
+    small = {"TRAINED": ("prompt",), "ORDERED": ("prompt", "none"), "SCALES": (0.5, 1.0), "PLANS": 120, "PIXELS": 64}
+    for name, value in small.items():
+        monkeypatch.setattr(evidence, name, value)
+    for name, value in (("FULL", 16), ("COLOURED", 40)):
+        monkeypatch.setattr(experiment, name, value)
+    found = {claim.what: claim for claim in claims.measure_claims(bench, ["evidence"])}
+    for what in (
+        "all cues, intended emotion",
+        "six numbers, label",
+        "ceiling: judge 'clip' on held-out rendered images",
+        "none: emotion accuracy, by judge 'emotion'",
+        "colour filter: emotion accuracy, by judge 'clip'",
+        "prompt: emotion accuracy - prompt's, paired, by judge 'emotion'",
+        "prompt: six numbers, generated - rendered at full intensity",
+        "prompt - none: emotion accuracy, paired, by judge 'emotion'",
+        "prompt: scene kept, none - this, paired",
+        "prompt: diversity / rendered",
+        "prompt: emotion scale at prompt's accuracy",
+        "weights in the wheel, MB",
+    ):
+        assert what in found, what
+    assert found["none: emotion accuracy, by judge 'emotion'"].value == 1 / 8
+    assert found["none: emotion accuracy, by judge 'emotion'"].met
+    assert found["prompt: emotion accuracy - prompt's, paired, by judge 'emotion'"].value == 0
+    assert len(list((bench.out / "colour-filter").glob("*.png"))) == 2 * 2 * 8
+    kept = json.loads((bench.out / "claims.json").read_text())["evidence"]
+    assert len(kept) == len(found)
 
 
 def test_what_other_weights_painted_is_not_measured(bench, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ SAID = {
     "encoders",
     "sources",
     "metrics",
+    "baselines",
     "bases",
     "families",
     "samplers",

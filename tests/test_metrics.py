@@ -53,6 +53,8 @@ def readings(count=96, seed=0, shift=0.0):
         vectors=rng.normal(size=(count, 5)),
         texts=rng.normal(size=(count, 5)),
         guide=rng.dirichlet(np.ones(8), count),
+        by_colour=rng.dirichlet(np.ones(8), count),
+        votes=rng.multinomial(20, np.full(8, 1 / 8), count) / 20,
     )
 
 
@@ -358,7 +360,7 @@ def test_every_metric_refuses_what_is_no_number_and_goes_without_what_is_not_the
         assert value.low <= value.value <= value.high
         assert value.n > 0
     odd = readings(seed=1)
-    for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum", "guide"):
+    for field in ("likely", "features", "scene", "vectors", "gradient", "spectrum", "guide", "by_colour"):
         getattr(odd, field)[3] = np.nan
     odd = replace(odd, edits=np.arange(96), originals=readings(), alike=odd.gradient, near=odd.gradient)
     with pytest.raises(EmosceneError, match=r"of 96 images, \d+ read as NaN"):

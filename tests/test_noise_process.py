@@ -7,6 +7,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import emoscene
@@ -214,10 +215,9 @@ def test_a_flow_has_no_sampler_that_knows_only_betas(tmp_path: Path) -> None:
         make_scheduler(base, "ddim", 4)
 
 
+@pytest.mark.filterwarnings("ignore:a denoising strength of 0")
 @pytest.mark.parametrize("sampler", ["dpm++", "euler", "heun", "unipc"])
 def test_a_flow_is_edited_from_its_own_noise(sampler: str, tmp_path: Path) -> None:
-    from PIL import Image
-
     pipe = emoscene.load(str(load_tiny(tmp_path / "base", FLOW).folder))
     noise = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((64, 64))

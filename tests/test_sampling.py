@@ -347,7 +347,7 @@ def test_guidance_rests_outside_its_interval(pipe: EmotionPipeline, monkeypatch:
     seen = spied(pipe, monkeypatch)
     call = {"num_inference_steps": 8, "guidance_scale": 30.0, "sampler": "ddim"}
     whole, narrow, never, plain = (
-        np.asarray(pipe("a dog", **call | more).images[0], int)
+        np.asarray(next(pipe.generate(pipe.plan("a dog", **call | more)))[1], int)
         for more in (
             {"guidance_interval": (0.0, 1.0)},
             {"guidance_interval": (0.3, 0.6)},

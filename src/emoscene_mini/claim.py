@@ -10,7 +10,10 @@ from emoscene.evaluation.metrics.base import Value
 
 @dataclass(frozen=True)
 class Claim:
-    """A promise and what came of it; `met` is None where nothing was promised and the figure is only told."""
+    """A promise and what came of it; `met` is None where nothing was promised and the figure is only told.
+
+    An accuracy above the judge's own ceiling `exaggerates`: that is said in place of whether the promise was kept.
+    """
 
     what: str
     figure: str
@@ -19,6 +22,37 @@ class Claim:
     value: float
     low: float | None = None
     high: float | None = None
+    exaggerates: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What stands behind the figure: met, missed, or that it exaggerates; empty where nothing was promised."""
+        if self.exaggerates:
+            return "**exaggeration**"
+        return {True: "met", False: "**missed**", None: ""}[self.met]
+
+
+def meets_bound(value: float, bound: str) -> bool | None:
+    """Compare a figure with what was asked of it.
+
+    Args:
+        value: The figure; nan meets nothing.
+        bound: As `<= .30`, `>= .72`, `.78 to .88`, or one number, which is met to half of its last digit.
+
+    Returns:
+        Whether it was reached; None for other words, and for none.
+    """
+    first, _, last = bound.partition(" ")
+    try:
+        if first in ("<=", ">="):
+            return value <= float(last) if first == "<=" else value >= float(last)
+        if last.startswith("to "):
+            return float(first) <= value <= float(last.removeprefix("to "))
+        if bound and not last:
+            return abs(value - float(first)) <= 0.5 / 10 ** len(first.partition(".")[2])
+    except ValueError:
+        return None
+    return None
 
 
 def make_claim(what: str, value: Value | float, target: str, met: bool | None, form: str = ".3f") -> Claim:

@@ -27,7 +27,7 @@ from emoscene.evaluation.metrics.distance import distance
 from emoscene.evaluation.metrics.diversity import diversity
 from emoscene.evaluation.metrics.emotion import emotion, per_emotion
 from emoscene.evaluation.metrics.sharpness import psnr, sharpness
-from emoscene_mini import caption_leak, comparison, system_checks
+from emoscene_mini import caption_leak, comparison, evidence, system_checks
 from emoscene_mini.claim import Claim, make_claim
 from emoscene_mini.experiment import Experiment
 from emoscene_mini.world1.render_pool import RenderedImage
@@ -209,10 +209,12 @@ CLAIMS: dict[str, Callable[[Experiment], list[Claim]]] = {
     "speed": speed,
     "sameness": equivalence,
     **comparison.CLAIMS,
+    **evidence.CLAIMS,
 }
 
 
-MARK = {True: "met", False: "**missed**", None: ""}
+DEFAULT = tuple(name for name in CLAIMS if name not in evidence.CLAIMS)
+"""What is measured where nothing is named; the table of evidence takes as long again."""
 
 
 def measure_claims(lab: Experiment, only: Sequence[str] = ()) -> list[Claim]:
@@ -221,7 +223,7 @@ def measure_claims(lab: Experiment, only: Sequence[str] = ()) -> list[Claim]:
     file = lab.out / "claims.json"
     known: dict[str, list[dict[str, Any]]] = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
     made: list[Claim] = []
-    for name in only or CLAIMS:
+    for name in only or DEFAULT:
         claims = CLAIMS[name](lab)
         made += claims
         known[name] = [asdict(one) for one in claims]
@@ -238,7 +240,7 @@ def write_readme(file: Path, out: Path) -> None:
     for name, made in known.items():
         if name not in comparison.CLAIMS:
             single += made
-    lines = [f"| {c['what']} | {c['figure']} | {c['target']} | {MARK[c['met']]} |" for c in single]
+    lines = [f"| {c['what']} | {c['figure']} | {c['target']} | {Claim(**c).mark} |" for c in single]
     tables = [cross_table(known[name]) for name in comparison.CLAIMS if name in known]
     text = file.read_text(encoding="utf8")
     text = replace_between(text, "claims", "\n".join(["| what | figure | asked | |", "|---|---|---|---|", *lines]))
@@ -256,7 +258,7 @@ def cross_table(made: list[dict[str, Any]]) -> str:
     head = [f"{figure} ({asked[figure]})" if asked[figure] else figure for figure in figures]
     rows = [
         [
-            f"{c['figure']} {MARK[c['met']] if c['met'] is False else ''}".strip() if (c := cells.get((m, f))) else ""
+            f"{c['figure']} {Claim(**c).mark if c['met'] is False else ''}".strip() if (c := cells.get((m, f))) else ""
             for f in figures
         ]
         for m in methods
@@ -292,7 +294,7 @@ def main(line: list[str] | None = None) -> int:
         made = measure_claims(lab, asked.only)
     table = Table("what", "figure", "target", "")
     for one in made:
-        table.add_row(one.what, one.figure, one.target, MARK[one.met])
+        table.add_row(one.what, one.figure, one.target, one.mark)
     Console(width=130).print(table)
     if asked.readme:
         write_readme(asked.readme, asked.out)

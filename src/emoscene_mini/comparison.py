@@ -41,6 +41,7 @@ MIXED = 8  # prompts for each of the 28 pairs of emotions
 EDITED = 64  # pictures given another emotion
 CHANGED = 0.85  # the denoising strength of an edit
 FIRST = 150_000  # where the rendered mixtures begin among the held-out seeds
+EXCESS = 0.02  # what an accuracy may exceed the judge's ceiling by; more is exaggeration
 RIGHT = {"multimodal": 0.9, "guidance": 0.9}  # least share of the judge's ceiling
 
 
@@ -62,8 +63,12 @@ def methods(lab: Experiment) -> list[Claim]:
         if name == "lora+guidance":
             alone = lab.predict("lora")
             asked, met = ">= lora", right.mean() >= hits(alone.likely, alone.asked).mean()
+        exaggerates = share.value > 1 + EXCESS / ceiling
+        if exaggerates:
+            met = False
+        reached = make_claim(f"{name}: emotion accuracy / ceiling, taken as fixed", share, asked, met)
         found += [
-            make_claim(f"{name}: emotion accuracy / ceiling, taken as fixed", share, asked, met),
+            replace(reached, exaggerates=exaggerates),
             make_claim(f"{name}: scene kept, none - this, paired", drop, "<= .07", drop.value <= 0.07),
         ]
         if name != "prompt":

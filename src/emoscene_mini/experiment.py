@@ -16,6 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emoscene.core import run_dir
 from emoscene.core.image_origin import encode_mark
 from emoscene.core.params import GenerationParams
@@ -23,9 +25,11 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.generate import Prompt, adapter_folders, generate_samples, load_prompts, plan_samples
+from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.judges import load_judges
 from emoscene.evaluation.metrics.base import Predictions
 from emoscene.evaluation.predictions import Sample, predict
+from emoscene.evaluation.references import LearntColours, learn_image_colours
 from emoscene.pipeline import image_folder
 from emoscene.pipeline.generate import load
 from emoscene.pipeline.pipeline import EmotionPipeline
@@ -35,7 +39,9 @@ from emoscene_mini.world1.render_pool import RenderedImage, render_images
 SEEDS = 4  # of each prompt and emotion
 NATURAL = 1500  # held-out pictures for the ceiling
 UNSEEN = 500  # held-out pictures for the autoencoder
-MATCHED, APART = 100_000, 50_000  # where these begin among the held-out seeds
+FULL = 800  # held-out pictures at full intensity
+COLOURED = 1600  # pictures that colours are learnt from
+MATCHED, APART, STRONG = 100_000, 50_000, 200_000  # where these begin among the held-out seeds
 
 
 class Experiment:
@@ -56,6 +62,7 @@ class Experiment:
         self.seeds = range(first, first + SEEDS)
         self.pipes: dict[str, EmotionPipeline] = {}
         self.known: dict[str, dict[str, Predictions]] = {}
+        self.votes: dict[str, Array] = {}
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -93,9 +100,14 @@ class Experiment:
         name = f"{method}-{strength:g}-{'.'.join(map(str, seeds))}"
         if name not in self.known:
             self.on_message(f"painting {name}")
-            planned = plan_samples(self.pipe(method), self.prompts, seeds, emotion_scale=strength)
-            self.known[name] = self.judge_all(self.generate(f"{method}-{strength:g}", self.pipe(method), planned))
+            self.known[name] = self.judge_all(self.samples(method, strength, seeds))
         return self.known[name]
+
+    def samples(self, method: str, strength: float = 1.0, seeds: Iterable[int] | None = None) -> list[Sample]:
+        """A method's pictures."""
+        seeds = list(self.seeds if seeds is None else seeds)
+        planned = plan_samples(self.pipe(method), self.prompts, seeds, emotion_scale=strength)
+        return self.generate(f"{method}-{strength:g}", self.pipe(method), planned)
 
     def generate(
         self, name: str, pipe: EmotionPipeline, planned: Sequence[tuple[Sample, GenerationParams]]
@@ -147,8 +159,26 @@ class Experiment:
 
     @cached_property
     def held_out_all(self) -> dict[str, Predictions]:
-        """What each judge of emotions reads of them."""
-        return self.judge_all(self.natural_samples)
+        """What each judge of emotions reads of them, with the viewers' votes."""
+        found = self.judge_all(self.natural_samples)
+        return {name: replace(read, votes=self.votes["natural"]) for name, read in found.items()}
+
+    @cached_property
+    def full_predictions(self) -> Predictions:
+        """What the first judge reads of held-out pictures at full intensity."""
+        seeds = roles.role_seeds("heldout", FULL, STRONG)
+        orders = [{"seed": seed, "emotion": EMOTIONS[seed % len(EMOTIONS)], "intensity": 1.0} for seed in seeds]
+        samples = [Sample(Path(f"{seed}.png"), seed, 0, seed % len(EMOTIONS)) for seed in seeds]
+        return self.judge(self.render("full", orders, samples))
+
+    @cached_property
+    def colours(self) -> LearntColours:
+        """The colours of each emotion, learnt from pictures of the methods' seeds."""
+        seeds = roles.role_seeds("methods", COLOURED)
+        asked = [seed % len(EMOTIONS) for seed in seeds]
+        orders = ({"seed": seed, "emotion": EMOTIONS[label]} for seed, label in zip(seeds, asked, strict=True))
+        rendered = render_images(orders, self.backbone.default_size)
+        return learn_image_colours((np.asarray(proof.picture) for proof in rendered), np.array(asked))
 
     @cached_property
     def natural_samples(self) -> list[Sample]:
@@ -175,10 +205,12 @@ class Experiment:
         """Render into a folder; the scene is the plan's own."""
         folder = self.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
+        found, votes = [], []
         for sample, proof in zip(samples, render_images(orders, self.backbone.default_size), strict=True):
             proof.picture.save(folder / sample.file, **encode_mark(proof.picture))
-            found.append(replace(sample, file=folder / sample.file, scene=proof.plan.scene))
+            found.append(replace(sample, file=folder / sample.file, scene=proof.plan.scene, object=proof.plan.object))
+            votes.append(proof.plan.votes)
+        self.votes[name] = np.array(votes)
         return found
 
     def judge(self, samples: Sequence[Sample]) -> Predictions:

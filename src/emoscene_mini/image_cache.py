@@ -36,7 +36,8 @@ WORDS = {"caption": "short", "caption_long": "long"}  # a prepared folder's name
 class RenderedImages:
     """A cache in `folder`, as `training.run_training` reads it.
 
-    Columns: pixels (bytes), picture (in [-1, 1]), latents, texts, weights, all of a note; captions by either name.
+    Columns: pixels (bytes), picture (in [-1, 1]), latents, texts, weights, votes, all of a note; captions by either
+    name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,12 +95,15 @@ class RenderedImages:
             return torch.from_numpy(self.texts[indices])
         if column == "weights":
             return self.weights[indices]
+        if column == "votes":
+            return torch.tensor([self.notes[index]["votes"] for index in indices])
         return [self.notes[index][WORDS.get(column, column)] for index in indices]
 
 
 def _note(proof: RenderedImage) -> str:
     plan = proof.plan
     note = {"seed": plan.seed, "scene": plan.scene, "object": plan.object, "weights": plan.weights}
+    note["votes"] = plan.votes
     return json.dumps({**note, "short": proof.short, "long": proof.long}) + "\n"
 
 

@@ -31,6 +31,7 @@ KINDS = {
     "methods": "methods",
     "encoders": "encoders",
     "metrics": "evaluation/metrics",
+    "baselines": "evaluation/baselines",
     "sources": "data/sources",
     "families": "diffusion/families",
     "bases": "diffusion/bases",
@@ -117,6 +118,28 @@ def split_methods(method: str) -> list[str]:
         if names.count(name) > 1:
             raise UsageError(f"method={method} is off: {name} stands in it twice")
     return names
+
+
+def list_call_options(method: str) -> list[tuple[str, Option]]:
+    """List the options of what one call names as its method: methods joined by `+`, or a baseline.
+
+    Args:
+        method: As `--method` has it.
+
+    Returns:
+        The name of a method or baseline, and an option of its `Config`, for each option.
+
+    Raises:
+        UsageError: A name is not known.
+    """
+    named = []
+    for name in method.split("+"):
+        kind = "methods"
+        if name.replace("-", "_") in list_names("baselines"):
+            kind = "baselines"
+        for one in list_options(kind, name):
+            named.append((name, one))
+    return named
 
 
 def load_plugin(kind: str, name: str) -> Any:

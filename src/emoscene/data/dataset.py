@@ -159,6 +159,24 @@ class PreparedDataset:
             self.selected[columns] = self.table.select_columns(list(columns))
         return self.selected[columns]
 
+    def check_soft_labels(self, settings: Any) -> None:
+        """Check that viewers' votes are known where a learner is to learn from them.
+
+        Args:
+            settings: The learner's settings, of which `soft_labels` says it.
+
+        Raises:
+            UsageError: Nobody voted, or a version prepared the folder that kept no votes.
+        """
+        if not getattr(settings, "soft_labels", False):
+            return
+        if "votes" not in self.table.column_names or not self.column("votes").any():
+            raise UsageError(
+                f"soft_labels=yes learns from viewers' votes, and {self.folder} has none: write the shares of the "
+                "people who named each emotion into a column `votes` of metadata.jsonl or metadata.csv, and prepare "
+                "the images again"
+            )
+
     def column(self, column: str) -> Any:
         """Read one column of all rows.
 

@@ -43,7 +43,7 @@ from emoscene.encoders.base import (
     parse_description,
     read_model_config,
 )
-from emoscene.learning.learner import Batch
+from emoscene.learning.learner import Batch, soft_targets
 
 TEMPLATES = ("a picture that conveys {}", "a picture full of {}", "{}")
 SHARPEST = math.log(100)  # of the logit scale, as in CLIP
@@ -69,6 +69,9 @@ class EmotionCLIP(Encoder):
         vector: int = option(64, "numbers in an image's vector", span=(8, 4096))
         caption: float = option(1.0, "weight of the contrast with captions", span=(0.0, 100.0))
         emotion: float = option(0.5, "weight of the contrast with emotions", span=(0.0, 100.0))
+        soft_labels: bool = option(
+            False, "learn from the viewers' votes instead of the label, where the data have them"
+        )
         long: float = option(0.8, "share of the samples that read the long caption", span=(0.0, 1.0))
         role: str = option("methods", "whose images it learns from; to judge, `judges`", choices=("methods", "judges"))
         shape: str = option("", "the CLIP's own config.json as text; set when it starts, and enough to load it")
@@ -86,6 +89,8 @@ class EmotionCLIP(Encoder):
 
     def __init__(self, config: Config, model: CLIPModel, tokenizer: CLIPTokenizer | None = None) -> None:
         super().__init__(config)
+        if config.soft_labels:
+            self.columns = (*self.columns, "votes")  # type: ignore[misc]
         self.model, self.tokenizer = model, tokenizer
         self.pixels = PixelFormat.for_clip(model.config.vision_config.image_size)
         self.length: int = model.config.text_config.max_position_embeddings
@@ -133,7 +138,10 @@ class EmotionCLIP(Encoder):
         numbers = torch.tensor([captions.index(caption) for caption in captions])
         same = move_to_device(numbers[:, None] == numbers, logits.device).to(logits)
         worded = contrastive_loss(logits, same) + contrastive_loss(logits.T, same)
-        felt = contrastive_loss(self._similarities(seen, self.emotion_vectors()), batch["weights"].clamp(min=0))
+        labels = batch["weights"].clamp(min=0)
+        if self.config.soft_labels:
+            labels = soft_targets(batch)
+        felt = contrastive_loss(self._similarities(seen, self.emotion_vectors()), labels)
         return self.config.caption * worded / 2 + self.config.emotion * felt
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:

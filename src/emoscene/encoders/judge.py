@@ -56,7 +56,7 @@ from emoscene.encoders.base import (
     read_model_config,
     resize_square,
 )
-from emoscene.learning.learner import CARD, Batch
+from emoscene.learning.learner import CARD, Batch, soft_targets
 
 SHIFT = 6  # pixels, at most, either way
 HINTS = 0.2  # weight of the hints in the loss
@@ -87,6 +87,9 @@ class Judge(Encoder):
         layers: int = option(6, "transformer blocks", span=(1, 48))
         heads: int = option(4, "attention heads", span=(1, 64))
         smoothing: float = option(0.05, "share of each label spread over all others", span=(0.0, 0.5))
+        soft_labels: bool = option(
+            False, "learn from the viewers' votes instead of the label, where the data have them"
+        )
         hints: int = option(0, "how many yes-or-no facts of each image help it learn", span=(0, 4096))
         firm: float = option(0.0, "weight of saying the same of two blemished views; 0: one view", span=(0.0, 10.0))
         again: bool = option(False, "the data bring the second view, such as what a decoder made of the image")
@@ -105,6 +108,7 @@ class Judge(Encoder):
         super().__init__(config)
         self.labels, self.target = config.labels, config.target
         more = ("hints",) * bool(config.hints) + ("again",) * (config.again and config.firm > 0)
+        more += ("votes",) * config.soft_labels
         told = "object" if config.target == "object" else "scene"
         self.columns = ("image", "weights", told, *more)  # type: ignore[misc]
         if config.hints:
@@ -188,7 +192,9 @@ class Judge(Encoder):
     def _view_loss(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The cross entropy of one view, hints included [B], and its logits [B, K]."""
         seen, logits = self._look(images)
-        if self.config.target == "emotion":
+        if self.config.soft_labels and self.config.target == "emotion":
+            target = soft_targets(batch)
+        elif self.config.target == "emotion":
             target = batch["weights"]
         else:
             target = self._one_hot(batch[self.config.target], logits)

@@ -2,6 +2,7 @@
 
     scores/
         manifest.json  scores.json
+        draws.npz                       the bootstrap draws of figures, for comparisons at matched accuracy
         verdicts.jsonl                  a row an image: what was asked and what each judge saw
         pictures/*.png  pictures/images.jsonl       (of images that are not kept: what was seen in them)
 
@@ -27,25 +28,19 @@ from PIL import Image
 from emoscene.core import registry, run_dir
 from emoscene.core.cluster import Cluster, check_address, open_cluster
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.image_origin import (
-    caution_for,
-    count_images,
-    is_file_rendered,
-    is_of_rendered_world,
-    list_worlds,
-)
+from emoscene.core.idle_options import check_idle, list_changed
 from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import EVALUATE
 from emoscene.core.params import GenerationParams
-from emoscene.core.paths import resolve_inside
 from emoscene.core.plain_text import shorten_text
 from emoscene.core.processes import BY_RAY, check_single
 from emoscene.core.request import ALIASES, check_words, list_parameters
 from emoscene.core.setting_names import unknown_setting
-from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion import loras
 from emoscene.diffusion.device import explain_base
 from emoscene.diffusion.device_choice import choose_device
+from emoscene.evaluation.baselines.base import ALONE, Baseline, is_baseline, open_baseline
+from emoscene.evaluation.cautions import list_cautions
 from emoscene.evaluation.checks import check_evaluation
 from emoscene.evaluation.external import find_samples
 from emoscene.evaluation.generate import (
@@ -60,21 +55,12 @@ from emoscene.evaluation.generate import (
     plan_samples,
 )
 from emoscene.evaluation.intervals import Array, explain_missing
-from emoscene.evaluation.judges import (
-    Judges,
-    digest_label_maps,
-    name_miniature,
-)
-from emoscene.evaluation.predictions import (
-    Sample,
-    guidance_classifier,
-    predict,
-    predict_images,
-    score_predictions,
-    verdict_rows,
-)
-from emoscene.evaluation.run_facts import describe_run
-from emoscene.evaluation.score_files import SCORES, read_scores
+from emoscene.evaluation.judges import Judges, digest_label_maps
+from emoscene.evaluation.predictions import Sample, guidance_classifier, predict, predict_images
+from emoscene.evaluation.references import References
+from emoscene.evaluation.run_facts import describe_baseline, describe_run
+from emoscene.evaluation.score_files import DRAWN, SCORES, read_scores, save_draws
+from emoscene.evaluation.scoring import score_predictions, verdict_rows
 from emoscene.evaluation.treatments import TREATED, measure_robustness
 from emoscene.learning.precision import peak_memory
 from emoscene.pipeline import image_folder
@@ -117,7 +103,7 @@ def evaluate(
 
     Args:
         out: The folder to write.
-        method: The method; left out, the adapters say it.
+        method: The method, or a baseline (`emoscene ls baselines`); left out, the adapters say it.
         adapter: Folders that `train` wrote, or adapters of the hub, `owner/name@COMMIT`.
         base: A base's name, a folder, a file or a hub id.
         lora: LoRAs trained elsewhere, which the base loads, each with its scale: `style.safetensors:0.8`.
@@ -127,7 +113,8 @@ def evaluate(
         seeds: The first and past-the-last seed of each prompt and emotion, such as `0:4`.
         judge: More judges than the base's own: folders that `train judge` wrote, or hub ids of a CLIP or a classifier;
             `=LABELS.toml` after a classifier says which emotions its labels are.
-        data: A prepared folder, whose held-out images give the judges' ceiling and the distances.
+        data: A prepared folder. Its held-out images give the judges' ceiling and the distances, and those that methods
+            learn from teach the baselines and the reader of colours.
         images: A folder of images to judge, from anywhere, instead of a method.
         clip: A CLIP for the alignment with the prompts and for semantic diversity: a folder or a hub id.
         semantics: A classifier of objects, for semantic clarity: a folder or a hub id.
@@ -151,50 +138,47 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    _check_images(images, ray, method=method, prompts=prompts, lora=lora)
+    check_single("evaluate", BY_RAY)
+    given: dict[str, Any] = {
+        "images": images,
+        "method": method,
+        "prompts": prompts,
+        "seeds": seeds,
+        "emotion_scale": emotion_scale,
+    }
+    given |= {"lora": lora, "keep_images": keep_images, "batch": batch, "dtype": dtype, "ray": ray}
+    check_idle("evaluate", list_changed(evaluate, {**given, **generation, **(settings or {})}))
+    check_address(ray)
     generation, late = _split_words(generation, settings)
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
     asked = load_prompts(prompts or default_prompts(base))
     call = _describe_call(words, asked, run_dir.as_list(judge))
     call |= {"emotion_scale": emotion_scale, "seeds": parse_seeds(seeds), "data": data, "pictures": images}
-    call |= generation
-    call |= _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
+    call |= generation | _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
     call |= _drop_unset(streamed=not keep_images)
     check_evaluation(call, out, batch, {"emotion_scale": emotion_scale, **generation})
-    where = str(choose_device(device))
+    references = References(base, Path(data) if data else None, str(choose_device(device)))
+    baseline = _find_baseline(words, call, references)
     samples, lost = find_samples(Path(images)) if images else ([], {})
     pipe, planned = None, []
     if not images:
-        pipe = load(**{**words, "device": where})
+        pipe = load(**{**words, "device": references.device})
         on_message(explain_base(pipe.base, device, dtype))
-        planned = plan_samples(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
-    judges = Judges.load(call, [] if pipe is None else adapter_folders(pipe, call["adapter"]), where)
-    if pipe is not None:
+        plan = plan_samples if baseline is None else baseline.plan
+        planned = plan(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
-    loader, seeing = _choose_predictor(words, call, judges, pipe)
+    judges = Judges.load(call, _list_related(pipe, call, baseline), references.device)
+    loader, see = _choose_predictor(words, call, judges, pipe)
     with ExitStack() as held:
         with open_cluster(ray, loader, device) as cluster:
             scores = _begin(out, call, [*map(locate_adapter, call["adapter"]), data, images], pipe, planned, on_message)
             held.enter_context(scores.hold())
             if scores.is_done:
                 return _finish_scores(scores.path, on_message)
-            samples, seen = _make_images(
-                scores.path / "pictures", pipe, planned, samples, seeing, batch, on_message, cluster
-            )
-        _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, on_message)
+            samples, seen = _make_images(scores.path, pipe, planned, samples, see, batch, on_message, cluster, baseline)
+        _write_scores(scores, call, judges, samples, seen, lost, pipe, planned, references, baseline, on_message)
     return _finish_scores(scores.path, on_message)
-
-
-def _check_images(images: str | Path | None, ray: str | None, **words: Any) -> None:
-    """Raises UsageError where images that are there are to be judged, and a word says how others are generated."""
-    check_single("evaluate", BY_RAY)
-    if images is not None and ray is not None:
-        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
-    for name, value in words.items():
-        if images is not None and value is not None:
-            raise UsageError(f"--images has nothing to generate, and --{name} says what is: leave one of them out")
-    check_address(ray)
 
 
 def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
@@ -218,9 +202,10 @@ def _choose_predictor(
 def _split_words(words: Mapping[str, Any], settings: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keywords of a call: parameters of the generation, and settings of methods with those given as a mapping."""
     known = [*signature(evaluate).parameters, *GENERATION]
-    for name in registry.list_names("methods"):
-        for option in registry.list_options("methods", name):
-            known += [option.name, f"{name}.{option.name}"]
+    for kind in ("methods", "baselines"):
+        for name in registry.list_names(kind):
+            for option in registry.list_options(kind, name):
+                known += [option.name, f"{name}.{option.name}"]
     generation: dict[str, Any] = {}
     late = dict(settings or {})
     for key, value in words.items():
@@ -244,17 +229,32 @@ def _make_images(
     batch: int,
     on_message: Callable[[str], None],
     cluster: Cluster | None,
+    baseline: Baseline | None,
 ) -> tuple[list[Sample], Any]:
-    """Generate what was planned into a folder, or, with a predictor, keep what it sees of each batch and no image.
+    """Generate what was planned, or, with a predictor, keep what it sees of each batch and no image.
 
     It looks beside generation, unless it does so alone because it uses the same base.
     """
+    pictures = folder / "pictures"
     if pipe is None:
         return samples, None
-    if predictor is None:
-        return generate_samples(pipe, planned, folder, batch, on_message, cluster), None
-    see, alone = predictor
-    return generate_and_predict(pipe, planned, folder, see, batch, on_message, alone, cluster)
+    if predictor is not None:
+        see, alone = predictor
+        return generate_and_predict(pipe, planned, pictures, see, batch, on_message, alone, cluster)
+    made = generate_samples(pipe, planned, pictures, batch, on_message, cluster)
+    if baseline is not None:
+        made = baseline.finish(made, pictures)
+    return made, None
+
+
+def _list_related(pipe: EmotionPipeline | None, call: Mapping[str, Any], baseline: Baseline | None) -> list[Path]:
+    """The folders of weights that had a part in the images, and so may not judge them."""
+    related = []
+    if pipe is not None:
+        related += adapter_folders(pipe, call["adapter"])
+    if baseline is not None:
+        related += baseline.weight_folders
+    return related
 
 
 def _begin(
@@ -287,15 +287,19 @@ def _write_scores(
     lost: Mapping[str, str],
     pipe: EmotionPipeline | None,
     planned: Sequence[tuple[Sample, GenerationParams]],
+    references: References,
+    baseline: Baseline | None,
     on_message: Callable[[str], None],
 ) -> None:
     """Write what the judges saw in each image, and the scores that come of it; then the folder is done."""
-    about = (
+    about: dict[str, Any] = (
         {"from": str(call["pictures"])} if pipe is None else describe_run(pipe, planned, scores.path / "pictures", call)
     )
+    if baseline is not None:
+        about |= describe_baseline(about, call["method"], baseline)
     guide = None if pipe is None else guidance_classifier(pipe)
     made = predict(samples, judges.judges, clip=judges.clip, guide=guide, perceptual=judges.perceptual, seen=seen)
-    real = predict(real_samples(Path(call["data"])), judges.judges) if call["data"] else None
+    made, real, about["needs"] = references.predict(made, judges.judges)
     treated = {"robustness": measure_robustness(samples, judges.judges, seen)} if call.get("robust") else {}
     lines = (json.dumps(row) for row in verdict_rows(samples, made, scores.path))
     run_dir.write_atomic(scores.path / "verdicts.jsonl", "".join(f"{line}\n" for line in lines).encode())
@@ -306,10 +310,12 @@ def _write_scores(
     about |= {"judged_by": judges.marks, **treated, **({"cautions": cautions} if cautions else {})}
     for sentence in cautions:
         on_message(sentence)
+    scored, draws = score_predictions(made, real)
+    run_dir.write_atomic(scores.path / DRAWN, lambda path: save_draws(path, draws))
     table = {
         "version": SCORES_VERSION,
         **about,
-        **score_predictions(made, real),
+        **scored,
         "peak_memory_mb": round(peak_memory() / 2**20, 1),
     }
     table["missing"] = {**lost, **table["missing"]}
@@ -318,36 +324,17 @@ def _write_scores(
     scores.finish(pictures=len(samples))
 
 
-def list_cautions(call: Mapping[str, Any], samples: Sequence[Sample], base: str | None) -> list[str]:
-    """List what must be known where the miniature's judges, or its EmotionCLIP, read images not of its world.
-
-    Args:
-        call: The call of `evaluate`.
-        samples: What is scored.
-        base: What generated the samples; None where they are anybody's files.
-
-    Returns:
-        A sentence each.
-    """
-    names = name_miniature(call["base"], call["judge"])
-    names += ["the CLIP"] if is_of_rendered_world(call.get("clip") or "") else []
-    if not names:
-        return []
-    what = f"what its judges say of them ({', '.join(names)}) means nothing"
-    remedy = "give --judge, one that learnt from such images"
-    foreign, cautions = 0 if base in list_worlds() else len(samples), []
-    if base is None:
-        foreign = sum(not is_file_rendered(sample.file, sample.original) for sample in samples)
-    if foreign:
-        cautions.append(caution_for(count_images(foreign, len(samples)), what, remedy))
-    if call["data"]:
-        manifest = run_dir.read_manifest(call["data"], "prepared")
-        total = manifest["pictures"]
-        rendered = manifest.get("rendered", total if manifest["config"]["source"] in list_worlds() else 0)
-        if rendered < total:
-            whose = f"in {call['data']} {count_images(total - rendered, total)}"
-            cautions.append(caution_for(whose, what, remedy))
-    return cautions
+def _find_baseline(words: dict[str, Any], call: Mapping[str, Any], references: References) -> Baseline | None:
+    """The baseline that a call names, ready; `words` then say that the base generates alone."""
+    if not is_baseline(call["method"]):
+        return None
+    if call.get("streamed"):
+        raise UsageError(f"{call['method']} is made of images that are kept: leave out --keep-images=no")
+    if call["adapter"]:
+        raise UsageError(f"{call['method']} is made of the base alone: leave out --adapter")
+    settings, words["settings"] = words["settings"], {}
+    words["method"] = ALONE
+    return open_baseline(call["method"], settings, references)
 
 
 def _load_predictor(words: Mapping[str, Any], call: Mapping[str, Any]) -> tuple[image_folder.Generate, See, bool]:
@@ -391,23 +378,6 @@ def _finish_scores(folder: Path, on_message: Callable[[str], None]) -> Path:
 def _run_dirs(folders: Iterable[str | Path | None]) -> list[str | Path]:
     """Those of the folders that know their own history."""
     return [folder for folder in folders if folder is not None and (Path(folder) / run_dir.MANIFEST).is_file()]
-
-
-def real_samples(folder: Path) -> list[Sample]:
-    """List the held-out images of a prepared folder.
-
-    Args:
-        folder: The prepared folder.
-
-    Returns:
-        A sample an image, each a prompt of its own; one of mixed emotions asks for none.
-    """
-    prepared = PreparedDataset(folder, "heldout")
-    rows = prepared.read(range(len(prepared)), ["file", "weights", "emotion", "scene"])
-    pure = rows["weights"].max(1).values == 1
-    asked = [int(label) if one else -1 for label, one in zip(rows["emotion"], pure, strict=True)]
-    files = enumerate(zip(rows["file"], asked, rows["scene"], strict=True))
-    return [Sample(resolve_inside(folder, file), number, 0, label, scene) for number, (file, label, scene) in files]
 
 
 def _drop_unset(**words: Any) -> dict[str, Any]:

@@ -197,6 +197,7 @@ def plan_samples(
         row = pipe.plan(prompt.text, emotion=emotion, seed=seed, **asked)[0]
         file = f"{number:03d}-{format_emotion(row.emotion) or 'base'}-{seed:04d}.png"
         sample = Sample(Path(file), number, seed, EMOTIONS.index(name), prompt.scene, prompt.text)
+        sample = replace(sample, object=prompt.object)
         planned.append((sample, replace(row, file=file)))
     return planned
 

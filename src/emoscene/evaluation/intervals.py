@@ -123,6 +123,23 @@ def share_interval(hit: Array, prompt: Array, seed: Array) -> Interval:
     return min(low, share), max(high, share)  # at 0 and 1 the last digit may be off
 
 
+def difference_interval(one: float, ends: Interval, other: float, other_ends: Interval) -> Interval:
+    """Compute the 95 % interval of the difference of two independent figures from their own (Newcombe 1998).
+
+    Args:
+        one: A figure.
+        ends: The ends of its interval.
+        other: The figure that is taken away from it.
+        other_ends: The ends of that one's interval.
+
+    Returns:
+        The ends; nan where either figure has no interval.
+    """
+    below = np.hypot(one - ends[0], other_ends[1] - other)
+    above = np.hypot(ends[1] - one, other - other_ends[0])
+    return one - other - float(below), one - other + float(above)
+
+
 def _estimate_inflation(hit: Array, prompt: Array, seed: Array) -> tuple[float, float]:
     """D, at least 1, and its degrees of freedom."""
     count, share = len(hit), float(hit.mean())
@@ -190,13 +207,29 @@ def bootstrap_interval(
     Returns:
         The ends of the interval; nan below `MIN_CLUSTERS` clusters and where the draws do not vary.
     """
-    clusters = count_clusters(prompt, seed)
-    if clusters < MIN_CLUSTERS:
-        return NO_INTERVAL
+    drawn = bootstrap_draws(statistic, prompt, seed, draws, start)
+    return percentile_interval(drawn, count_clusters(prompt, seed), centre)
+
+
+def bootstrap_draws(statistic: Statistic, prompt: Array, seed: Array, draws: int = 1000, start: int = 0) -> Array:
+    """Compute a statistic of each bootstrap draw; one by one, so that memory does not grow with their number.
+
+    Args:
+        statistic: Maps weights [N] to a number.
+        prompt: The prompt of each image [N].
+        seed: The seed of each image [N].
+        draws: The number of draws.
+        start: The seed of the random numbers.
+
+    Returns:
+        The value of each draw [draws]; none below `MIN_CLUSTERS` clusters, where they would say nothing.
+    """
+    if count_clusters(prompt, seed) < MIN_CLUSTERS:
+        return np.zeros(0)
     drawn = np.zeros(draws)
     for number, weights in enumerate(draw_weights(prompt, seed, draws, start)):
         drawn[number] = statistic(weights)
-    return percentile_interval(drawn, clusters, centre)
+    return drawn
 
 
 def draw_weights(prompt: Array, seed: Array, draws: int = 1000, start: int = 0) -> Iterator[Array]:
@@ -240,7 +273,7 @@ def percentile_interval(drawn: Array, clusters: int, centre: float | None = None
     return float(ends[0]), float(ends[1])
 
 
-def resample(statistic: WeightedValues, prompt: Array, seed: Array, draws: int = 1000) -> Array:
+def resample(statistic: WeightedValues, prompt: Array, seed: Array, draws: int = 1000, start: int = 0) -> Array:
     """Compute a statistic and all its bootstrap draws in one call; the draws are those of `bootstrap_interval`.
 
     Args:
@@ -248,12 +281,13 @@ def resample(statistic: WeightedValues, prompt: Array, seed: Array, draws: int =
         prompt: The prompt of each image [N].
         seed: The seed of each image [N].
         draws: The number of draws.
+        start: The seed of the random numbers; another one for images that are drawn independently.
 
     Returns:
         The value itself, and then the value of each draw [1 + draws].
     """
     weights = np.ones((1 + draws, len(prompt)))
-    for number, drawn in enumerate(draw_weights(prompt, seed, draws)):
+    for number, drawn in enumerate(draw_weights(prompt, seed, draws, start)):
         weights[1 + number] = drawn
     return statistic(weights)
 

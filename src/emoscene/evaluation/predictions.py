@@ -1,14 +1,14 @@
-"""What the judges predict: samples in, predictions out, and the scores that metrics make of them.
+"""What the judges predict: samples in, predictions out.
 
 judges = load_judges("mini")              see `judges`
-made = readings(samples, judges)          what each emotion judge (and the scene judge) read
-score(made, real)                         the "judges" and "metrics" of scores.json
+made = predict(samples, judges)           what each emotion judge, and those of scenes and objects, read
+score_predictions(made, real)             the "judges" and "metrics" of scores.json, see `scoring`
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from emoscene.core import registry
-from emoscene.core.errors import EmosceneError
 from emoscene.core.images import open_image, read_image_size
-from emoscene.core.taxonomy import EMOTIONS
 from emoscene.encoders.base import Encoder, to_tensor
 from emoscene.encoders.emotion_clip import EmotionCLIP
+from emoscene.evaluation.colours import six_numbers
 from emoscene.evaluation.intervals import Array
-from emoscene.evaluation.metrics.base import NotMeasurable, Predictions, Value, hits, predicted_labels
-from emoscene.evaluation.metrics.calibration import reliability_curve
+from emoscene.evaluation.metrics.base import Predictions
 from emoscene.evaluation.metrics.editing import ssim
-from emoscene.evaluation.metrics.emotion import count_confusions, per_emotion
 from emoscene.evaluation.metrics.sharpness import gradient_magnitude, match_spectra, power_spectrum, psnr
 from emoscene.evaluation.perceptual import Perceptual
 from emoscene.methods.base import Method
@@ -39,15 +35,13 @@ MOST_PIXELS = 4_000_000  # of an image; a larger one, such as a camera's, is jud
 MOST_SIDE = math.isqrt(MOST_PIXELS)
 GuidanceClassifier = Callable[[Sequence[Image.Image]], Array]
 """Images of one size in, their eight probabilities [N, 8] out."""
-VERDICTS = ("emotion", "polarity", "affect", "calibration")
-"""The metrics that every judge has for itself."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """An image to judge: its file, which prompt and seed made it, the number of the emotion asked (-1: none).
 
-    scene: the scene asked, text: the prompt's words, original: the image that it is an edit of, where known.
+    scene, object: those asked, text: the prompt's words, original: the image that it is an edit of, where known.
     """
 
     file: Path
@@ -57,6 +51,7 @@ class Sample:
     scene: str = ""
     text: str = ""
     original: Path | None = None
+    object: str = ""
 
 
 @torch.no_grad()
@@ -146,14 +141,15 @@ def _shared_columns(
         "gradient": seen["gradient"],
         "spectrum": seen["spectrum"],
     }
+    if "colours" in seen:  # parts of a run that an earlier version began have none
+        shared |= {"colours": seen["colours"]}
     scenes, objects = _first_with_target(judges, "scene"), _first_with_target(judges, "object")
     if scenes:
-        labels = judges[scenes].labels
         shared |= {"scene": seen[f"likely {scenes}"], "scene_by": scenes}
-        numbers = dict(zip(labels, range(len(labels)), strict=True))
-        shared["place"] = np.array([numbers.get(sample.scene, -1) for sample in samples])
+        shared["place"] = _number_names([sample.scene for sample in samples], judges[scenes].labels)
     if objects:
         shared |= {"objects": seen[f"likely {objects}"], "object_by": objects}
+        shared["thing"] = _number_names([sample.object for sample in samples], judges[objects].labels)
     if clip is not None:
         words = [sample.text for sample in samples]
         shared |= {"vectors": seen["vectors"], "clip": clip.config.begun}
@@ -162,6 +158,12 @@ def _shared_columns(
     if guide:
         shared |= {"guide": seen["guide"]}
     return shared
+
+
+def _number_names(names: Sequence[str], labels: Sequence[str]) -> Array:
+    """The place of each name among the labels, -1 for one that is none of them [N]."""
+    numbers = dict(zip(labels, range(len(labels)), strict=True))
+    return np.array([numbers.get(name, -1) for name in names], np.int64)
 
 
 def guidance_classifier(pipe: EmotionPipeline) -> GuidanceClassifier | None:
@@ -236,11 +238,12 @@ def predict_images(
         guide: The guidance classifier.
 
     Returns:
-        Arrays [N, ...]: `gradient`, `spectrum`, `vectors`, `guide`, and `likely JUDGE` and `features JUDGE` of each
-        judge.
+        Arrays [N, ...]: `gradient`, `spectrum`, `colours`, `vectors`, `guide`, and `likely JUDGE` and `features JUDGE`
+        of each judge.
     """
     pixels = np.stack([np.asarray(image) for image in images])
     parts = {"gradient": gradient_magnitude(pixels), "spectrum": power_spectrum(pixels)}
+    parts |= {"colours": six_numbers(list(pixels))}
     if clip:
         parts |= {"vectors": clip.read(images).features}
     if guide:
@@ -328,144 +331,3 @@ def _judged_size(size: tuple[int, int]) -> tuple[int, int]:
     if scale >= 1:
         return size
     return max(1, round(wide * scale)), max(1, round(high * scale))
-
-
-def score_predictions(made: Mapping[str, Predictions], real: Mapping[str, Predictions] | None = None) -> dict[str, Any]:
-    """Compute all metrics.
-
-    Args:
-        made: The predictions of the generated images, by judge.
-        real: The predictions of real images, by judge.
-
-    Returns:
-        The parts "judges", "metrics", "missing" and "faults" of `scores.json`; "missing" says why a metric could not be
-        computed, and "faults" names those of them where something is wrong, rather than too little there.
-    """
-    missing: dict[str, str] = {}
-    faults: list[str] = []
-    judges: dict[str, dict[str, Any]] = {}
-    labelled = any((read.asked >= 0).any() for read in made.values())
-    verdicts: tuple[str, ...] = VERDICTS
-    if not labelled:
-        verdicts = ()
-        missing["emotion"] = "no emotion was asked of any image: name their folders after emotions"
-    for name, read in made.items():
-        read, reference = read.only_judged, None
-        if real is not None:
-            reference = real[name].only_judged
-        judges[name] = run_metrics(verdicts, read, reference, missing, faults, f" of {name}")
-        if len(read.says) < len(EMOTIONS):
-            judges[name]["not_judged"] = [emotion for emotion in EMOTIONS if emotion not in read.says]
-        if "emotion_accuracy" in judges[name]:
-            judges[name]["per_emotion"] = per_emotion(read.likely, read.asked)
-            judges[name]["confusion"] = count_confusions(read.likely, read.asked).astype(int).tolist()
-        if "calibration_error" in judges[name] and reference is not None:
-            judges[name]["reliability"] = reliability_curve(reference.likely, reference.asked)
-    first, reference = next(iter(made)), None
-    if real is not None:
-        reference = real[first]
-    rest = [name for name in registry.list_names("metrics") if name not in VERDICTS]
-    metrics = run_metrics(rest, made[first], reference, missing, faults)
-    return {
-        "images": len(made[first]),
-        "emotions": list(EMOTIONS),
-        "judges": judges,
-        "metrics": metrics,
-        "missing": missing,
-        "faults": faults,
-    }
-
-
-def run_metrics(
-    names: Iterable[str],
-    made: Predictions,
-    real: Predictions | None,
-    missing: dict[str, str],
-    faults: list[str],
-    whose: str = "",
-) -> dict[str, Any]:
-    """Run metrics; one that cannot be had leaves a sentence instead of figures.
-
-    Args:
-        names: The metrics.
-        made: What was read of the images.
-        real: What was read of real images, if there are any.
-        missing: Receives the sentences, by metric.
-        faults: Receives the names of those that something is wrong with.
-        whose: What stands behind a metric's name in the sentences.
-
-    Returns:
-        The figures, by name.
-    """
-    values: dict[str, Any] = {}
-    for name in names:
-        try:
-            values |= _plain_value(registry.load_plugin("metrics", name)(made, real))
-        except EmosceneError as error:
-            missing[f"{name}{whose}"] = str(error)
-            if not isinstance(error, NotMeasurable):
-                faults.append(f"{name}{whose}")
-    return values
-
-
-def verdict_rows(samples: Sequence[Sample], made: Mapping[str, Predictions], folder: Path) -> list[dict[str, Any]]:
-    """List the verdicts on each sample, for paired comparisons.
-
-    Args:
-        samples: N images.
-        made: Their predictions, by judge.
-        folder: The folder that the file names are relative to.
-
-    Returns:
-        A row for each sample.
-    """
-    first = next(iter(made.values()))
-    scene_hits = None
-    if first.scene.size:
-        scene_hits = hits(first.scene, first.place)
-    seen = {}
-    for name, read in made.items():
-        seen[name] = predicted_labels(read.likely, read.asked)
-    rows = []
-    for place, sample in enumerate(samples):
-        file, asked, kept = sample.file, None, None
-        if file.is_relative_to(folder):
-            file = file.relative_to(folder)
-        if sample.asked >= 0:
-            asked = EMOTIONS[sample.asked]
-        if scene_hits is not None and first.place[place] >= 0:
-            kept = int(scene_hits[place])
-        rows.append(
-            {
-                "file": file.as_posix(),
-                "prompt": sample.text or sample.file.name,
-                "seed": int(sample.seed),
-                "asked": asked,
-                "scene": sample.scene or None,
-                "kept": kept,
-                "seen": {
-                    name: EMOTIONS[seen[name][place]]
-                    for name, read in made.items()
-                    if asked in (None, *read.says) and np.isfinite(read.likely[place]).all()
-                },
-                "likely": {name: _round_all(read.likely[place]) for name, read in made.items()},
-            }
-        )
-    return rows
-
-
-def _round_all(numbers: Array) -> list[float | None]:
-    rounded: list[float | None] = []
-    for number in numbers:
-        if np.isfinite(number):
-            rounded.append(round(float(number), 4))
-        else:
-            rounded.append(None)
-    return rounded
-
-
-def _plain_value(values: Mapping[str, Value]) -> dict[str, Any]:
-    result = {}
-    for name, value in values.items():
-        result[name] = value.to_dict()
-    return result

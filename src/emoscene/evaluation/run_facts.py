@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from emoscene.core import run_dir
+from emoscene.core.config import to_dict
 from emoscene.core.parameter import COMPARE
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import list_parameters
+from emoscene.evaluation.baselines.base import Baseline
 from emoscene.evaluation.generate import adapter_folders
 from emoscene.evaluation.predictions import Sample
 from emoscene.methods.base import SHARES
@@ -63,6 +65,23 @@ def describe_run(
             "seconds_per_image": round(float(np.mean(seconds)), 4) if seconds else None,
         },
     }
+
+
+def describe_baseline(about: Mapping[str, Any], name: str, baseline: Baseline) -> dict[str, Any]:
+    """Describe a baseline, whose base was described as if it were the method.
+
+    Args:
+        about: What `describe_run` said of the base alone.
+        name: The baseline's name.
+        baseline: The baseline.
+
+    Returns:
+        The fields that are others.
+    """
+    cost = dict(about["cost"])
+    if cost["seconds_per_image"] is not None:
+        cost["seconds_per_image"] = round(cost["seconds_per_image"] * baseline.images_per_sample, 4)
+    return {"method": name, "settings": to_dict(baseline.config), "cost": cost}
 
 
 def _runtime_settings(pipe: EmotionPipeline) -> dict[str, Any]:

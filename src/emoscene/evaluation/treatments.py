@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter
 
 from emoscene.encoders.base import Encoder
 from emoscene.evaluation.intervals import Array
-from emoscene.evaluation.predictions import Sample, predict, run_metrics
+from emoscene.evaluation.predictions import Sample, predict
+from emoscene.evaluation.scoring import run_metrics
 
 
 def recompress_jpeg(image: Image.Image) -> Image.Image:

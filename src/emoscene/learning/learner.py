@@ -180,6 +180,20 @@ class Batch:
         return Batch(columns, self.seed, self.step, self.slots)
 
 
+def soft_targets(batch: Batch) -> Tensor:
+    """Read the viewers' votes of a batch's images as what is to be learnt.
+
+    Args:
+        batch: The batch, with its columns `weights` and `votes`.
+
+    Returns:
+        8 shares an image [B, 8]: its votes; the label where no votes are known, and of an image without emotion.
+    """
+    weights, votes = batch["weights"].clamp(min=0), batch["votes"]
+    known = (votes.sum(1) > 0) & (weights.sum(1) > 0)
+    return torch.where(known[:, None], votes, weights)
+
+
 class Learner(nn.Module, ABC):
     """The contract of all that trains. A subclass is final and its file bears its name.
 

@@ -39,7 +39,7 @@ from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
-from emoscene.learning.learner import Batch
+from emoscene.learning.learner import Batch, soft_targets
 from emoscene.methods.base import GuidanceShare, Method, normalize_mixture
 
 GROUPS = 8  # of channels, normalised together
@@ -57,7 +57,7 @@ class Guidance(Method):
     Dhariwal and Nichol 2021, https://arxiv.org/abs/2105.05233, equation 14, for soft labels and mixtures.
     """
 
-    columns = ("latent", "weights")
+    columns: ClassVar[tuple[str, ...]] = ("latent", "weights")
     base_parts = ()
     files: ClassVar = {"model.safetensors": ("classifier.", "")}
 
@@ -69,6 +69,9 @@ class Guidance(Method):
             64, "channels at the latent's own size; twice, three, four times as many below", choices=(16, 32, 64, 96)
         )
         smoothing: float = option(0.05, "share of each label spread over all eight", span=(0.0, 0.5))
+        soft_labels: bool = option(
+            False, "learn from the viewers' votes instead of the label, where the data have them"
+        )
         classifier_scale: float = option(5.0, "factor of the classifier's gradient", span=(0.0, 100.0), runtime=True)
         suppression_scale: float = option(
             3.0, "factor of the gradient away from a suppressed emotion", span=(0.0, 100.0), runtime=True
@@ -107,6 +110,8 @@ class Guidance(Method):
                 f"interval_start={config.interval_start} is above interval_end={config.interval_end}: guidance acts "
                 "from interval_end down to interval_start"
             )
+        if config.soft_labels:
+            self.columns = (*self.columns, "votes")  # type: ignore[misc]
         self.classifier = Classifier(base.vae.config.latent_channels, config.width)
 
     def log_probabilities(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -124,6 +129,8 @@ class Guidance(Method):
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the cross entropy with the (soft) labels at uniform timesteps [B]; 0 for an image without emotion."""
         x_0, weights = batch["latent"], batch["weights"].clamp(min=0)
+        if self.config.soft_labels:
+            weights = soft_targets(batch)
         process = self.base.noise_process
         t = process.timesteps(batch.uniform("timestep"))
         x_t = process.add_noise(x_0, batch.normal("noise", *x_0.shape[1:]), t)
@@ -148,9 +155,8 @@ class Guidance(Method):
             labelled += int(has_label.sum())
             for place, t in enumerate(VALIDATION_TIMESTEPS):
                 times = torch.full((len(x_0),), t, device=self.base.device)
-                likeliest = self.log_probabilities(self.base.noise_process.add_noise(x_0, noise, times), times).argmax(
-                    1
-                )
+                x_t = self.base.noise_process.add_noise(x_0, noise, times)
+                likeliest = self.log_probabilities(x_t, times).argmax(1)
                 correct[place] += int((has_label & (likeliest == own.indices)).sum())
         accuracy = [count / max(1, labelled) for count in correct.tolist()]
         return {"t": list(VALIDATION_TIMESTEPS), "accuracy": accuracy, "pictures": labelled}

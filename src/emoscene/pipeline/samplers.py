@@ -28,6 +28,7 @@ from torch import Tensor
 from emoscene.core import registry
 from emoscene.core import seeds as streams
 from emoscene.core.errors import UsageError
+from emoscene.core.interrupts import check_interrupt
 from emoscene.core.params import GenerationParams
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.noise_process import FLOW
@@ -230,6 +231,7 @@ def sample(
     process = base.noise_process
     levels = (times / process.num_timesteps).tolist()
     for t, time, level in zip(remaining_timesteps(solver), times, levels, strict=True):
+        check_interrupt()
         is_guided = negative is not None and low <= level <= high
         condition = positive
         if is_guided:

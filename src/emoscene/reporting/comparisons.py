@@ -14,6 +14,7 @@ import numpy as np
 
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
 from emoscene.reporting.scores import ACCURACY, SAME, ScoreEntry, judge_names, select_judged
+from emoscene.reporting.study_files import JUDGE
 
 
 def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
@@ -52,7 +53,7 @@ def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
 def _own_remarks(entry: ScoreEntry) -> list[str]:
     """What must be known of one entry alone."""
     remarks = []
-    if not entry.rows:
+    if not entry.rows and list(entry.scores["judges"]) != [JUDGE]:
         remarks.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
     for sentence in entry.scores.get("cautions", ()):
         remarks.append(f"{entry.name}: {sentence}.")
@@ -101,6 +102,10 @@ def common_judges(one: ScoreEntry, other: ScoreEntry) -> list[tuple[str, str]]:
     return judges
 
 
+CONTENT = {"scene kept": ("scene_accuracy", "kept"), "object kept": ("object_accuracy", "object_kept")}
+"""What may be kept of a prompt: its figure in `scores.json`, and its key in a row of verdicts."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What one entry has over another in one respect; `p` is corrected for all comparisons made."""
@@ -143,9 +148,10 @@ def _compare_pair(one: ScoreEntry, other: ScoreEntry, several: bool) -> dict[str
         if several:
             what = f"{ACCURACY}, by {mine}"
         differences[what] = paired_values(_hits_by_place(one, mine), _hits_by_place(other, its))
-    judge = _scene_judge(one)
-    if judge and judge == _scene_judge(other):
-        differences["scene kept"] = paired_values(_content_by_place(one), _content_by_place(other))
+    for what, (figure, key) in CONTENT.items():
+        judge = _content_judge(one, figure)
+        if judge and judge == _content_judge(other, figure):
+            differences[what] = paired_values(_content_by_place(one, key), _content_by_place(other, key))
     return differences
 
 
@@ -178,18 +184,18 @@ def _hits_by_place(entry: ScoreEntry, judge: str) -> dict[Place, float]:
     return hits
 
 
-def _scene_judge(entry: ScoreEntry) -> str | None:
-    """The fingerprint of what tells whether the scene is kept; None where nothing does."""
-    figure = entry.metric("scene_accuracy")
-    if figure is None:
+def _content_judge(entry: ScoreEntry, figure: str) -> str | None:
+    """The fingerprint of what tells whether content is kept; None where nothing does."""
+    found = entry.metric(figure)
+    if found is None:
         return None
-    return entry.mark(figure["by"])
+    return entry.mark(found["by"])
 
 
-def _content_by_place(entry: ScoreEntry) -> dict[Place, float]:
-    """1 where the scene asked is there, by place."""
+def _content_by_place(entry: ScoreEntry, key: str) -> dict[Place, float]:
+    """1 where what was asked is there, by place."""
     values = {}
     for row in entry.rows:
-        if row["kept"] is not None:
-            values[row["prompt"], row["seed"], row["asked"] or ""] = float(row["kept"])
+        if row.get(key) is not None:
+            values[row["prompt"], row["seed"], row["asked"] or ""] = float(row[key])
     return values

@@ -6,8 +6,10 @@ figures. `figures.py` makes the SVG.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 from markupsafe import Markup
@@ -28,7 +30,17 @@ COSTS = {
 """The costs that are drawn: what the axis says, and the unit in which it counts."""
 BETTER = "Up and to the left is better; in the last drawing, up and to the right."
 GAP = "Where the guide's own verdict rises above the judges', guidance fools the guide instead of adding the emotion."
+FRONT = (
+    "A line joins a method's emotion scales. To the right more content is kept, or the colours say more of the emotion."
+)
 SIDES = "Rows are the emotion asked for, columns what the judge saw, in per cent."
+
+
+FRONTS: dict[str, Callable[[ScoreEntry], Mapping[str, Any] | None]] = {
+    "scene kept": methodcaller("metric", "scene_accuracy"),
+    "stereotypy": methodcaller("shortcut", "stereotypy"),
+}
+"""What emotion is drawn against: the words of the axis, and how an entry's figure is found."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,52 @@ def draw_costs(entries: Sequence[ScoreEntry]) -> DrawingRow:
     if points:
         drawings.append(draw_scatter(points, names, "scene kept", ACCURACY, percent=True))
     return DrawingRow(drawings, legend(names), BETTER)
+
+
+def draw_front(entries: Sequence[ScoreEntry]) -> DrawingRow:
+    """Draw emotion against content and against stereotypy for all methods, and join the emotion scales of each.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        A drawing for the content kept and one for the stereotypy, each where any entry knows it; none where only one
+        entry does.
+    """
+    lines = join_scales(entries)
+    drawings = []
+    for words, find in FRONTS.items():
+        series: dict[str, list[Point]] = {}
+        for name, line in lines.items():
+            for entry in line:
+                across, up = find(entry), entry.figure_of_judge("emotion_accuracy")
+                if across is not None and up is not None:
+                    point = make_point(entry.name, across["value"], up, across["low"], across["high"])
+                    series.setdefault(name, []).append(point)
+        if sum(map(len, series.values())) > 1:
+            drawings.append(draw_lines(series, list(lines), words, ACCURACY))
+    if not drawings:
+        return DrawingRow([])
+    return DrawingRow(drawings, legend(list(lines)), FRONT)
+
+
+def join_scales(entries: Sequence[ScoreEntry]) -> dict[str, list[ScoreEntry]]:
+    """Group entries that differ in the emotion scale alone.
+
+    Args:
+        entries: the scores.
+
+    Returns:
+        By method, its entries from the least scale up; an entry without others is alone under its own name.
+    """
+    lines: dict[str, list[ScoreEntry]] = {}
+    for name, values in find_curves(entries, "emotion_scale").items():
+        lines[name] = [entry for _, entry in values]
+    joined = [entry.folder for entry in chain.from_iterable(lines.values())]
+    for entry in entries:
+        if entry.folder not in joined:
+            lines.setdefault(entry.name, []).append(entry)
+    return lines
 
 
 def make_point(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from emoscene.core.parameter import COMPARE
 from emoscene.core.paths import fault_of_name, is_inside
 from emoscene.core.request import PARAMETERS, list_parameters
 from emoscene.core.setting_names import migrate_runtime_settings
+from emoscene.evaluation.intervals import Array
 from emoscene.evaluation.metrics.base import Predictions, Value, measure_share
-from emoscene.evaluation.score_files import AGAIN, SCORES, read_scores, read_verdicts
+from emoscene.evaluation.score_files import AGAIN, SCORES, read_draws, read_scores, read_verdicts
 
 ACCURACY = "emotion accuracy"
 APART = ("base", *list_parameters(COMPARE), "adapters")
@@ -39,13 +40,14 @@ SAME = {
 
 @dataclass(frozen=True)
 class ScoreEntry:
-    """One folder of scores: its name in the report, `scores.json`, a row an image, and its manifest."""
+    """One folder of scores: its name in the report, `scores.json`, a row an image, its manifest, bootstrap draws."""
 
     name: str
     folder: Path
     scores: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     manifest: Mapping[str, Any]
+    draws: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def judge(self) -> str:
@@ -86,6 +88,28 @@ class ScoreEntry:
             value, low and high; None where there is no such figure.
         """
         return _find_figure(self.scores["metrics"], what)
+
+    def shortcut(self, what: str) -> Mapping[str, Any] | None:
+        """Find a figure of what is reached without learning an emotion.
+
+        Args:
+            what: the figure's name in `scores.json`.
+
+        Returns:
+            value, low and high; None where there is no such figure.
+        """
+        return _find_figure(self.scores.get("shortcuts", {}), what)
+
+    def need(self, what: str) -> str:
+        """Say why there is no such figure, and how to get it.
+
+        Args:
+            what: the figure's name in `scores.json`.
+
+        Returns:
+            A sentence; empty where nothing is missing, or an earlier version did not say it.
+        """
+        return str(self.scores.get("needs", {}).get(what, ""))
 
     def setting(self, names: Iterable[str]) -> float | None:
         """Find a setting that is a number.
@@ -202,7 +226,7 @@ def load_entries(folders: Iterable[str | Path]) -> list[ScoreEntry]:
             raise EmosceneError(f"{folder / SCORES} is damaged (it says neither a method nor where from): {AGAIN}")
         if not name:
             name = Path(scores["from"]).name
-        entries.append(ScoreEntry(name, folder, scores, list(read_verdicts(folder)), manifest))
+        entries.append(ScoreEntry(name, folder, scores, list(read_verdicts(folder)), manifest, read_draws(folder)))
     if not entries:
         raise UsageError("report needs SCORES: the folders that `emoscene evaluate` made")
     return name_entries(entries)

@@ -94,5 +94,6 @@ def _list_figures(entry: ScoreEntry) -> Iterable[tuple[str, str, Mapping[str, An
                 yield judge, name, one
         for name, one in entry.scores.get("robustness", {}).get(judge, {}).items():
             yield judge, f"emotion_accuracy after {name}", one
-    for name, one in entry.scores["metrics"].items():
-        yield one["by"], name, one
+    for part in ("metrics", "shortcuts"):
+        for name, one in entry.scores.get(part, {}).items():
+            yield one["by"], name, one

@@ -304,14 +304,15 @@ def load_training_model(
 
 
 def check_data(job: TrainJob) -> None:
-    """Check that the data's latents are the base's.
+    """Check that the data's latents are the base's, and that there are votes where it is to learn from them.
 
     Args:
         job: The call.
 
     Raises:
-        UsageError: They come from another autoencoder, or from images of another size.
+        UsageError: They come from another autoencoder, or from images of another size, or nobody voted.
     """
+    job.data.check_soft_labels(job.own)
     if "latent" not in job.cls.columns:
         return
     folder, base = job.data.folder, job.backbone
@@ -389,6 +390,8 @@ def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> di
     for option in [*registry.list_room_options("data/preparation"), *registry.list_options("sources", call["source"])]:
         known.add(option.name)
     given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
+    if call.get("limit") is None or registry.load_plugin("sources", call["source"]).deals:
+        given.pop("balanced", None)  # which had no effect there
     if not given.get("captioner", True):
         given["captioner"] = "none"
     if is_of_rendered_world(given.get("captioner") or "") and not call.get("captioner_asked"):

@@ -66,7 +66,11 @@ def save_findings(file: Path, known: Mapping[str, Sequence[Finding]]) -> None:
         file: The JSON file.
         known: The findings by the law's name.
     """
-    table = {name: [asdict(finding) for finding in findings] for name, findings in known.items()}
+    table: dict[str, list[dict[str, Any]]] = {}
+    for name, findings in known.items():
+        table[name] = [asdict(finding) for finding in findings]
+        for row in table[name]:
+            del row["value"]["drawn"]
     run_dir.write_atomic(file, json.dumps(table, indent=1).encode())
 
 

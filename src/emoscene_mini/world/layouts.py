@@ -78,7 +78,7 @@ def _imagefolder(root: Path, num: int, seed: int, size: int, workers: int | None
         proof.picture.save(buffer, "PNG", **encode_mark(proof.picture))
         _write(root / f"{name}.png", buffer.getvalue())
         words = {"caption": proof.short, "caption_long": proof.long, "scene": proof.plan.scene}
-        row = {"file_name": f"{name}.png", "label": name.split("/")[0], **words}
+        row = {"file_name": f"{name}.png", "label": name.split("/")[0], "votes": proof.plan.votes, **words}
         _write(root / f"{name}.json", json.dumps(row).encode())
     notes = [root / f"{_name(number)}.json" for number in range(num)]
     lines = [note.read_text(encoding="utf8") for note in notes]

@@ -16,6 +16,7 @@ package adds a source by an entry point in the group `emoscene.sources`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import unicodedata
@@ -462,6 +463,46 @@ def weights_of_any(label: Any, numbered: Sequence[str], where: str) -> Weights:
             )
         return weights_of_label(numbered[int(text)], where)
     return weights_of_label(text, where)
+
+
+def shares_of_votes(votes: Any, where: str) -> Weights:
+    """Convert the votes of an image's viewers to shares.
+
+    Args:
+        votes: How many viewers named each emotion, or their shares: 8 numbers in the order of `EMOTIONS`, names with
+            numbers such as `awe:12,fear:8`, a table of these, or a text in JSON; empty where nobody was asked.
+        where: Where they stand, for the error.
+
+    Returns:
+        8 shares that sum to 1; zeros where nobody was asked.
+
+    Raises:
+        UsageError: The votes are not understood, or one is below 0.
+    """
+    given = votes
+    if isinstance(votes, str) and votes.strip()[:1] in ("[", "{"):
+        try:
+            given = json.loads(votes)
+        except ValueError as error:
+            raise UsageError(f"{where}: the votes {show_value(votes)} are no JSON: mend them") from error
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return NO_EMOTION
+    if not isinstance(given, str | list | tuple | dict):
+        raise UsageError(
+            f"{where}: the votes {show_value(votes)} name no emotion: write a number for each, such as awe:12,fear:8, "
+            "or leave the column out"
+        )
+    try:
+        numbers = emotion_weights(given)
+    except UsageError as error:
+        raise UsageError(f"{where}: votes: {error}") from error
+    total = sum(numbers)
+    if min(numbers) < 0 or not total:
+        raise UsageError(
+            f"{where}: the votes {show_value(votes)} are no shares of viewers: write numbers above 0, such as "
+            "awe:12,fear:8, or leave them empty"
+        )
+    return tuple(number / total for number in numbers)
 
 
 def _weights_of_mixture(label: Any, where: str) -> Weights:

@@ -6,7 +6,8 @@
     ROOT/metadata.jsonl                       {"file_name": "awe/1.png", "label": "awe", "caption": "..."}
 
 A label is one of the eight names, `neutral`, or a mixture (`awe:0.7,fear:0.3`). A number is not an emotion until
-`labels=` names them in order, because every data set counts its own way.
+`labels=` names them in order, because every data set counts its own way. Where several people named the emotion of an
+image, the column `votes` has how many named each, or their shares (`awe:12,fear:8`, or eight numbers in our order).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, describe_fault, read_json_lines, read_utf8
 from emoscene.core.image_files import IMAGE_ENDINGS, ImageRefused
 from emoscene.core.plain_text import SHOWN, shorten_text
-from emoscene.core.taxonomy import EMOTIONS
+from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION
 from emoscene.data.records import Record
 from emoscene.data.sources.base import (
     Entry,
@@ -36,6 +37,7 @@ from emoscene.data.sources.base import (
     read_text_file,
     require_root,
     resolve_inside_root,
+    shares_of_votes,
     weights_of_any,
     weights_of_label,
 )
@@ -98,7 +100,7 @@ class ImageFolder(FileSource):
             text[key] = str(row.get(key) or "").strip()
         if row.get("text_file"):
             text["caption"] = " ".join(read_text_file(self.folder, row["text_file"], "caption").split())
-        record = Record(id=self.ids[number], weights=row["weights"], **text)
+        record = Record(id=self.ids[number], weights=row["weights"], votes=row.get("votes", NO_EMOTION), **text)
         return Entry(record, str(self.folder / row["file_name"]), row["split"])
 
     def read_bytes(self, number: int) -> bytes:
@@ -119,6 +121,8 @@ class ImageFolder(FileSource):
                     listed.append(row[key])
                 else:
                     listed.append(str(row.get(key) or ""))
+            if any(row.get("votes", NO_EMOTION)):
+                listed.append(row["votes"])
             yield listed
 
     def paths(self) -> Iterator[Path]:
@@ -188,6 +192,7 @@ class ImageFolder(FileSource):
                 **row,
                 "file_name": (place / file).as_posix(),
                 "weights": weights_of_any(label, self.config.labels, where),
+                "votes": shares_of_votes(row.get("votes"), where),
                 "caption": row.get(columns["caption"]),
                 "split": split,
             }

@@ -7,7 +7,7 @@ Every statistic here takes weights, one an image, for its interval counts some i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ class Value:
     high: float
     n: int
     by: str = ""
+    drawn: Array | None = field(default=None, compare=False, repr=False)
+    """The value, and then that of each bootstrap draw [1 + draws], where they were computed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a row of `scores.json`.
@@ -46,10 +48,13 @@ class Value:
         Returns:
             Numbers with six digits; None for what is not finite.
         """
-        row = asdict(self)
-        for key, part in row.items():
+        row: dict[str, Any] = {}
+        for one in fields(self):
+            part = getattr(self, one.name)
             if isinstance(part, float):
-                row[key] = _plain_number(part)
+                part = _plain_number(part)
+            if one.name != "drawn":
+                row[one.name] = part
         return row
 
 
@@ -89,6 +94,10 @@ class Predictions:
         alike: SSIM with the original, NaN where an image is too small [E].
         near: PSNR with the original in dB [E].
         lpips: LPIPS with the original [E].
+        thing: The object asked, -1 where unknown [N].
+        colours: Mean and deviation of three colour axes, as `colours.six_numbers` computes them [N, 6].
+        by_colour: What a reader of these numbers says, which learnt from real images [N, 8].
+        votes: The shares of the viewers who named each emotion, 0 where they are not known [N, 8].
     """
 
     prompt: Array
@@ -116,6 +125,10 @@ class Predictions:
     alike: Array = field(default_factory=lambda: np.zeros(0))
     near: Array = field(default_factory=lambda: np.zeros(0))
     lpips: Array = field(default_factory=lambda: np.zeros(0))
+    thing: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    colours: Array = field(default_factory=lambda: np.zeros((0, 6)))
+    by_colour: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    votes: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -172,7 +185,7 @@ def summarize_draws(values: Array, made: Predictions, by: str, centred: bool = F
     if centred:
         centre = value
     low, high = percentile_interval(values[1:], count_clusters(made.prompt, made.seed), centre)
-    return Value(value, low, high, len(made), by)
+    return Value(value, low, high, len(made), by, values)
 
 
 def measure(

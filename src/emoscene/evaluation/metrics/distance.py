@@ -8,10 +8,18 @@ number. Repetition lowers the rank of the covariances and so raises the distance
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from emoscene.evaluation.intervals import Array, bootstrap_interval
-from emoscene.evaluation.metrics.base import Predictions, Value, require_images, spaced_places
+from emoscene.evaluation.intervals import Array, bootstrap_draws
+from emoscene.evaluation.metrics.base import (
+    Predictions,
+    Value,
+    require_images,
+    spaced_places,
+    summarize_draws,
+)
 
 
 def distance(made: Predictions, real: Predictions | None = None, draws: int = 100) -> dict[str, Value]:
@@ -42,9 +50,10 @@ def distance(made: Predictions, real: Predictions | None = None, draws: int = 10
             return float("nan")
         return frechet_distance(*moments(features, weights), mean, covariance, root)
 
-    value = statistic(np.ones(count))
-    low, high = bootstrap_interval(statistic, made.prompt[ours], made.seed[ours], draws, centre=value)
-    return {"frechet": Value(value, max(low, 0.0), high, count, made.space or made.by)}
+    prompts, seeds = made.prompt[ours], made.seed[ours]
+    drawn = np.concatenate([[statistic(np.ones(count))], bootstrap_draws(statistic, prompts, seeds, draws)])
+    found = summarize_draws(drawn, made.select(ours), made.space or made.by, centred=True)
+    return {"frechet": replace(found, low=max(found.low, 0.0))}
 
 
 def moments(features: Array, weights: Array | None = None) -> tuple[Array, Array]:

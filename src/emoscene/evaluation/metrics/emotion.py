@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.evaluation.intervals import Array
+from emoscene.evaluation.intervals import Array, difference_interval
 from emoscene.evaluation.metrics.base import (
     Predictions,
     Value,
@@ -33,7 +33,8 @@ def emotion(made: Predictions, real: Predictions | None = None, draws: int = 100
 
     Returns:
         `emotion_accuracy`, `probability`, `shuffled` (accuracy with permuted labels, which must be at chance) and,
-        with real images, `ceiling` (accuracy on these); each from 0 to 1.
+        with real images, `ceiling` (accuracy on these); each from 0 to 1. And `above_ceiling`, the accuracy less the
+        ceiling: above 0 the images exaggerate the emotion, which is no merit.
 
     Raises:
         EmosceneError: No emotion was asked.
@@ -49,7 +50,22 @@ def emotion(made: Predictions, real: Predictions | None = None, draws: int = 100
     if real is not None:
         right, labelled = hits(real.likely, real.asked), (real.asked >= 0).astype(float)
         values["ceiling"] = measure_share(right, labelled, real)
+        values["above_ceiling"] = subtract_shares(values["emotion_accuracy"], values["ceiling"])
     return values
+
+
+def subtract_shares(one: Value, other: Value) -> Value:
+    """Compute the difference of two shares of independent images.
+
+    Args:
+        one: A share with its interval.
+        other: The share that is taken away from it, with its own.
+
+    Returns:
+        The difference, from -1 to 1; over as many images as the first.
+    """
+    low, high = difference_interval(one.value, (one.low, one.high), other.value, (other.low, other.high))
+    return Value(one.value - other.value, low, high, one.n, one.by)
 
 
 def shuffle_labels(asked: Array, start: int = 0) -> Array:
