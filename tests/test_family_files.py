@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 import ldm
 import tiny
 from emoscene.core.errors import UsageError
+from emoscene.diffusion.clip_tokenizer import make_clip_tokenizer
 from emoscene.diffusion.families.base import find_family, load_family
 from emoscene.diffusion.families.sd2 import TELLING
 from emoscene.diffusion.model import DiffusionModel
@@ -110,6 +112,25 @@ def test_without_a_mark_a_bias_tells_what_sd2_predicts(
         save_file({TELLING: deviation * bias / bias.std()}, tmp_path / "one.safetensors", metadata)
         schedule = family.read_schedule(tmp_path / "one.safetensors", folders["sd2"])
         assert schedule["prediction_type"] == expected
+
+
+def test_without_a_tokenizer_sd2_pads_as_open_clip_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "!", whose id is 0; and a "!" that somebody writes is still the word that OpenCLIP knows, 256."""
+    folder = tiny.make(tmp_path / "base", "v_prediction", "sd2")
+    settings = CLIPTextConfig.from_pretrained(folder / "text_encoder")
+    settings.vocab_size, settings.bos_token_id, settings.eos_token_id = 49408, 49406, 49407
+    torch.manual_seed(0)
+    CLIPTextModel(settings).save_pretrained(folder / "text_encoder")
+    shutil.rmtree(folder / "tokenizer")
+    make_clip_tokenizer().save_pretrained(folder / "tokenizer")
+    file, _ = write_file(folder, tmp_path / "file", "sd2", monkeypatch)
+    shutil.rmtree(folder / "tokenizer")
+    base = DiffusionModel.load(str(file))
+    ids = torch.tensor([[49406, 320, 1929, 256, 49407, *[0] * 72]])
+    with torch.no_grad():
+        expected = base.text_encoder(ids).last_hidden_state
+    assert base.tokenize("a dog!") == [320, 1929, 256]
+    torch.testing.assert_close(base.encode_prompt(["a dog!"]).embeds, expected)
 
 
 def test_tokenizers_that_differ_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene.diffusion import loras
 from emoscene.diffusion.architecture import is_safetensors, read_header
-from emoscene.diffusion.compatibility import check_configs, check_file, check_schedule
+from emoscene.diffusion.compatibility import check_configs, check_file
 from emoscene.diffusion.families.sd1 import SD1
+from emoscene.diffusion.noise_schedule import check_schedule
 from emoscene.diffusion.weight_files import find_files
 from emoscene.encoders.base import PixelFormat
 from emoscene.evaluation.evaluate import _finish_scores

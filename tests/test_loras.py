@@ -231,6 +231,8 @@ def test_a_lora_of_sdxl_reaches_both_text_encoders(tmp_path):
         "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q": (32, 32),
         "lora_unet_output_blocks_1_1_transformer_blocks_0_ff_net_2": (32, 128),
         "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": (32, 32),
+        "lora_te1_text_model_encoder_layers_0_self_attn_out_proj": (32, 32),
+        "lora_te2_text_model_encoder_layers_0_self_attn_out_proj": (48, 48),
         "lora_te2_text_model_encoder_layers_1_mlp_fc1": (64, 48),
     }
     found = {}

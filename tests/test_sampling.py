@@ -12,6 +12,7 @@ import tiny
 from emoscene.cli.app import read_call
 from emoscene.cli.verbs import load_verb
 from emoscene.core import registry, seeds
+from emoscene.core.a1111_text import parse_a1111_text
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.images import read_params
 from emoscene.core.params import GenerationParams
@@ -121,6 +122,15 @@ NAMES = {
 def test_a_sampler_answers_to_what_others_call_it(name: str, pipe: EmotionPipeline) -> None:
     assert pipe.plan("a dog", sampler=name)[0].sampler == NAMES[name]
     assert read_call("generate", ["a dog", "--sampler", name]).given["sampler"] == NAMES[name]
+
+
+def test_a_schedule_that_is_named_apart_chooses_the_sampler() -> None:
+    """As newer versions of A1111 write it."""
+    text = "a\nSteps: 20, Sampler: DPM++ 2M, Schedule type: {}, CFG scale: 7, Seed: 1, Size: 64x64"
+    found = parse_a1111_text(text.format("Karras"))
+    assert (found.fields["sampler"], found.rest) == ("dpm++_karras", {})
+    found = parse_a1111_text(text.format("Automatic"))
+    assert (found.fields["sampler"], found.rest) == ("dpm++", {"Schedule type": "Automatic"})
 
 
 def test_few_step_samplers_say_what_they_are_made_for(pipe: EmotionPipeline) -> None:

@@ -48,9 +48,11 @@ def make(folder: Path, prediction: str | None = None, family: str = "sd1") -> Pa
     torch.manual_seed(0)
     own = FAMILIES[family]
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + [",", "<", ">", "-"]
+    if family != "sd1":
+        letters.append("!")
     names = [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
     vocab = {name: i for i, name in enumerate(names)}
-    padding = {} if family == "sd1" else {"pad_token": ">"}
+    padding = {} if family == "sd1" else {"pad_token": "!"}
     first = {} if family == "sdxl" else padding
     CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77, **first).save_pretrained(folder / "tokenizer")
     start, end = len(names) - 2, len(names) - 1

@@ -11,6 +11,7 @@ one runs what it says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,11 +32,15 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.diffusion import compatibility
 from emoscene.diffusion.architecture import UNET, is_safetensors, read_config, read_header, text_settings
 from emoscene.diffusion.clip_tokenizer import make_clip_tokenizer
-from emoscene.diffusion.families.base import Family, Parts, find_configs
+from emoscene.diffusion.families.base import Family, Parts, TextEncoding, find_configs
 from emoscene.diffusion.loading import describe_count, load_part, silence_libraries
+from emoscene.diffusion.text_encoders import lay_out_ids, run_encoder
+from emoscene.diffusion.transfer import move_to_device
 from emoscene.diffusion.weight_files import deepen_name
 
 SCHEDULER = "scheduler/scheduler_config.json"
+OTHER_PARTS = ("text_encoder_2", "transformer", "prior")
+"""Folders that a relative has, and no Stable Diffusion with a single text encoder."""
 ADAPTER_LAYERS = {
     "attention": r"\.to_(q|k|v|out\.0)$",
     "feedforward": r"\.ff\.net\.(0\.proj|2)$",
@@ -51,11 +56,14 @@ class ClipFamily(Family):
     Attributes:
         layout: What its checkpoints are made of.
         text_classes: The classes of its text encoders in transformers, by folder.
+        clip_padding: The id that prompts are filled up with where CLIP's tokenizer is the package's own; None is its
+            end, as OpenAI's encoder has it.
     """
 
     layout: ClassVar[compatibility.Layout]
     text_classes: ClassVar[dict[str, Any]] = {"text_encoder": CLIPTextModel}
     adapter_layers: ClassVar = ADAPTER_LAYERS
+    clip_padding: ClassVar[int | None] = None
 
     def recognizes_file(self, place: Path) -> bool:
         """Tell by the names of a single file's tensors whether it is of this family.
@@ -184,7 +192,9 @@ class ClipFamily(Family):
     def _load_file(self, file: Path, dtype: torch.dtype) -> Parts:
         configs = find_configs(file)
         schedule = self.read_schedule(file, configs)
-        tokenizer = _load_tokenizer(file, configs)
+        tokenizer, padding = _load_tokenizer(file, configs), None
+        if tokenizer is None:
+            tokenizer, padding = make_clip_tokenizer(), self.clip_padding
         try:
             state = {}
             for key, value in load_file(str(file)).items():
@@ -193,7 +203,7 @@ class ClipFamily(Family):
             raise EmosceneError(f"{file} is damaged ({str(error).splitlines()[0]}): fetch it again") from error
         try:
             with silence_libraries(remarks=False):  # of diffusers' own cast; what it could not place is an error here
-                return Parts(tokenizer, *self._convert_state(state, file, configs, dtype), schedule)
+                return Parts(tokenizer, *self._convert_state(state, file, configs, dtype), schedule, padding)
         except (UsageError, EmosceneError):
             raise
         except NotImplementedError as error:  # diffusers casts weights that it did not find
@@ -224,6 +234,44 @@ class ClipFamily(Family):
         return self.join_text_encoders(encoders, configs), unet, vae
 
 
+def encode_last_state(
+    parts: Parts, tokens: Sequence[Sequence[int]], device: torch.device, suffix: Tensor | None
+) -> TextEncoding:
+    """Encode prompts by the last hidden state of a single text encoder, after its final norm.
+
+    Args:
+        parts: The parts.
+        tokens: The ids of each prompt's words [B].
+        device: Where it computes.
+        suffix: Learned vectors [B, n, D], or None.
+
+    Returns:
+        The text embeddings [B, 77, D].
+    """
+    room = 0
+    if suffix is not None:
+        room = suffix.shape[1]
+    padding = parts.padding
+    if padding is None:
+        padding = parts.tokenizer.pad_token_id
+    ids = move_to_device(lay_out_ids(tokens, room, parts.tokenizer, padding), device)
+    ends = [1 + len(words) for words in tokens]
+    return TextEncoding(run_encoder(parts.text_encoder, ids, suffix, ends).last_hidden_state)
+
+
+def has_linear_projections(place: Path) -> bool:
+    """Tell whether the UNet of a folder projects its features by linear layers, as it does from Stable Diffusion 2 on.
+
+    Args:
+        place: The folder.
+
+    Returns:
+        Whether it does; False where no config tells.
+    """
+    config = place / "unet/config.json"
+    return config.is_file() and read_config(config).get("use_linear_projection") is True
+
+
 def _missing_weight(file: Path, configs: Path) -> str:
     """Which part of a single file lacks what, in diffusers' names; by the header alone."""
     header = read_header(file).tensors
@@ -242,9 +290,9 @@ def _missing_weight(file: Path, configs: Path) -> str:
     return "its weights are not those of its configs"
 
 
-def _load_tokenizer(file: Path, configs: Path) -> CLIPTokenizer:
-    """The tokenizer of a single file: one beside it, one of the base whose configs it has, or CLIP's."""
+def _load_tokenizer(file: Path, configs: Path) -> CLIPTokenizer | None:
+    """The tokenizer of a single file: one beside it, or one of the base whose configs it has; None where CLIP's is."""
     for folder in (file.parent, configs):
         if (folder / "tokenizer").is_dir():
             return load_part(CLIPTokenizer, folder, "tokenizer", local_files_only=True)
-    return make_clip_tokenizer()
+    return None

@@ -2,7 +2,7 @@
 
     check_configs(folder)                      is it a Stable Diffusion of the kind that is read here
     check_folder(folder), check_file(file)     and is it whole
-    check_schedule(config), read_prediction    the noise that it was trained with, and what it predicts of it
+    read_prediction(file)                      what a single file says that its UNet predicts
 
 What is read here is a UNet that turns four latent channels and one sequence of text into four channels; what a family
 has beside that is its `Layout`. Relatives (inpainting, instruct-pix2pix) carry the same names and shapes almost
@@ -13,11 +13,10 @@ kohya's scripts by `modelspec.prediction_type`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypeGuard
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -35,6 +34,7 @@ from emoscene.diffusion.architecture import (
     refuse_pickle,
     text_settings,
 )
+from emoscene.diffusion.noise_schedule import is_number
 from emoscene.diffusion.text_encoders import POSITIONS
 from emoscene.diffusion.weight_files import find_files
 
@@ -42,8 +42,6 @@ FLOATS = {"F16", "BF16", "F32", "F64"}
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
 LATENTS = 4
 CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
-SPACINGS = ("leading", "linspace", "trailing")
-MOST_TIMESTEPS = 100_000  # Stable Diffusion has 1,000; each takes memory
 SCALES = (1e-3, 1e3)
 """What an autoencoder's scaling_factor may be: it brings latents to a deviation near 1."""
 CONDITIONS = (
@@ -55,7 +53,6 @@ CONDITIONS = (
     "time_cond_proj_dim",
 )
 """Settings of a UNet that reads more than latents, time and text: SDXL's, unCLIP's, a consistency model's."""
-SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 V_PREDICTIONS = {"v", "v_prediction", "v-prediction", "velocity"}
 
 
@@ -277,7 +274,7 @@ def _check_autoencoder(folder: Path) -> None:
             "--base"
         )
     scale = config.get("scaling_factor", 0.18215)
-    if not _is_number(scale) or not SCALES[0] <= scale <= SCALES[1]:
+    if not is_number(scale) or not SCALES[0] <= scale <= SCALES[1]:
         raise EmosceneError(
             f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number from {SCALES[0]} to {SCALES[1]} "
             "(0.18215 in Stable Diffusion 1 and 2): write it there, or fetch the base again"
@@ -426,82 +423,3 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
     if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
         found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return found
-
-
-def check_schedule(config: Mapping[str, Any], place: Path) -> None:
-    """Check that a scheduler's settings say how the noise of training grew.
-
-    Args:
-        config: the settings of any of diffusers' schedulers.
-        place: the base, for the error.
-
-    Raises:
-        UsageError: where they do not, or say it in another way than by betas.
-    """
-    kind = shorten_text(str(config.get("_class_name", "a scheduler")), SHOWN)
-    remedy = "give the schedule that it was trained with, or another base"
-    spacing = config.get("timestep_spacing", "leading")
-    if spacing not in SPACINGS:
-        raise UsageError(
-            f"the scheduler of {place} has timesteps {show_value(spacing)}, and there is {', '.join(SPACINGS)}: "
-            f"{remedy}"
-        )
-    total, given = config.get("num_train_timesteps"), config.get("trained_betas")
-    if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
-        raise UsageError(
-            f"the scheduler of {place} ({kind}) says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}"
-        )
-    if given is not None:
-        if not isinstance(given, list) or not given or not _are_betas(given):
-            raise UsageError(
-                f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}"
-            )
-        return
-    for key in ("beta_start", "beta_end", "beta_schedule"):
-        if config.get(key) is None:
-            raise UsageError(f"the scheduler of {place} ({kind}) says no {key}: {remedy}")
-    first, last, schedule = config["beta_start"], config["beta_end"], config["beta_schedule"]
-    if not _is_number(first) or not _is_number(last) or not 0 < first <= last < 1:
-        begin, end = shorten_text(str(first), SHOWN), shorten_text(str(last), SHOWN)
-        raise UsageError(
-            f"the scheduler of {place} goes from beta {begin} to {end}, and these rise within (0, 1): {remedy}"
-        )
-    if schedule not in SCHEDULES:
-        raise UsageError(
-            f"the scheduler of {place} has betas {show_value(schedule)}, and there is {', '.join(SCHEDULES)}: {remedy}"
-        )
-
-
-def check_flow_schedule(config: Mapping[str, Any], place: Path) -> None:
-    """Check that a scheduler's settings say how a flow was trained.
-
-    Args:
-        config: The settings of one of diffusers' schedulers for flow matching.
-        place: The base, for the error.
-
-    Raises:
-        UsageError: They do not, or the path depends on the size of an image.
-    """
-    remedy = "give the schedule that it was trained with, or another base"
-    total, shift = config.get("num_train_timesteps"), config.get("shift", config.get("flow_shift", 1.0))
-    if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
-        raise UsageError(f"the scheduler of {place} says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}")
-    if not _is_number(shift) or not shift > 0:
-        raise UsageError(
-            f"the scheduler of {place} has shift {show_value(shift)}, which is no number above 0: {remedy}"
-        )
-    if config.get("use_dynamic_shifting"):
-        raise UsageError(
-            f"the scheduler of {place} shifts its noise by an image's size (use_dynamic_shifting), which is not read: "
-            "give another base"
-        )
-
-
-def _are_betas(given: Sequence[object]) -> bool:
-    """Whether these are numbers in (0, 1), of which the last one may be 1: it leaves no signal."""
-    *others, last = given
-    return all(_is_number(beta) and 0 < beta < 1 for beta in others) and _is_number(last) and 0 < last <= 1
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

@@ -154,9 +154,10 @@ class DiffusionModel:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
         self.family = find_family(folder)
-        self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(
-            folder, dtype
-        )
+        parts = loading.load_parts(folder, dtype)
+        self.tokenizer, self.padding = parts.tokenizer, parts.padding
+        self.text_encoder, self.unet, self.vae = parts.text_encoder, parts.unet, parts.vae
+        self.scheduler_config = parts.scheduler
         remedy = "fetch it again"
         if dtype != torch.float32:
             remedy = "give --dtype float32, or fetch it again"
@@ -226,7 +227,7 @@ class DiffusionModel:
     @property
     def parts(self) -> Parts:
         """What it is made of, as it is now: a LoRA may have taken the place of a part."""
-        return Parts(self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config)
+        return Parts(self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config, self.padding)
 
     @property
     def architecture(self) -> Architecture:

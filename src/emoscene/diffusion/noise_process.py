@@ -32,7 +32,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from emoscene.core.errors import UsageError
-from emoscene.diffusion import compatibility
+from emoscene.diffusion.noise_schedule import check_flow_schedule, check_schedule
 from emoscene.diffusion.transfer import move_to_device
 
 NEARLY_ZERO = 2.0**-24
@@ -533,12 +533,12 @@ def read_noise_process(config: Mapping[str, Any], place: Path) -> NoiseProcess:
     is_flow = str(config.get("_class_name", "")).startswith("FlowMatch")
     kind = config.get("prediction_type", FLOW if is_flow else "epsilon")
     if is_flow or kind == FLOW:
-        compatibility.check_flow_schedule(config, place)
+        check_flow_schedule(config, place)
         return FlowProcess(config["num_train_timesteps"], float(config.get("shift", config.get("flow_shift", 1.0))))
     if kind not in PROCESSES:
         known = ", ".join([*PROCESSES, FLOW])
         raise UsageError(f"{place} predicts {kind!r}, and a base predicts one of {known}: give another base")
-    compatibility.check_schedule(config, place)
+    check_schedule(config, place)
     levels = _read_alphas_cumprod(config)
     is_rescaled = bool(config.get("rescale_betas_zero_snr"))
     if is_rescaled:

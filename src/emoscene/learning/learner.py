@@ -458,8 +458,10 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
     about = read_card(folder)
     check_files_of(folder)
     remark = ""
-    if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
-        remark = compare_bases(folder, about["base"], base)
+    if base is not None and about["base"] is not None:
+        check_architecture(folder, about["base"], base.architecture, base.name)
+        if not base.matches(about["base"]["fingerprint"]):
+            remark = compare_bases(folder, about["base"], base)
     if tuple(about["emotions"]) != EMOTIONS:
         order = shorten_text(", ".join(about["emotions"]), ODD)
         raise UsageError(f"{folder} has another order of emotions: {order}")
@@ -516,7 +518,7 @@ def _check_description(cls: type[Learner], settings: Any, base: DiffusionModel |
 
 
 def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> str:
-    """Compare the base that a saved learner was trained on with another one, as far as its card tells.
+    """Compare the base that a saved learner was trained on with another one of its architecture, by its card.
 
     Args:
         folder: The saved learner's.
@@ -527,9 +529,8 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
         The remark that the base is another checkpoint.
 
     Raises:
-        UsageError: It is another architecture.
+        UsageError: Its weights have other shapes.
     """
-    check_architecture(folder, made_for, base.architecture, base.name)
     if made_for.get("shapes", base.shapes) != base.shapes:
         raise _refusal(folder, made_for, base.name, "its weights have other shapes")
     known = "was trained"

@@ -53,7 +53,8 @@ FOLDERS = {
 class Parts(NamedTuple):
     """What a checkpoint is made of; scheduler: the config of the noise that it was trained with.
 
-    A family with several text encoders has them in one module, `diffusion.text_encoders.TextEncoders`.
+    padding: the id that prompts are filled up with, where it is not the tokenizer's own. A family with several text
+    encoders has them in one module, `diffusion.text_encoders.TextEncoders`.
     """
 
     tokenizer: CLIPTokenizer
@@ -61,6 +62,7 @@ class Parts(NamedTuple):
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     scheduler: dict[str, Any]
+    padding: int | None = None
 
 
 @dataclass(frozen=True)

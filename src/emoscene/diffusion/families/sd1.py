@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from emoscene.core import registry
-from emoscene.diffusion.architecture import FIRST, FLAT_TEXT, TEXT, read_config
-from emoscene.diffusion.clip_family import ClipFamily
+from emoscene.diffusion.architecture import FIRST, FLAT_TEXT, TEXT
+from emoscene.diffusion.clip_family import OTHER_PARTS, ClipFamily, encode_last_state, has_linear_projections
 from emoscene.diffusion.compatibility import Layout
 from emoscene.diffusion.families.base import ExportNames, Parts, TextEncoding
-from emoscene.diffusion.text_encoders import lay_out_ids, run_encoder
-from emoscene.diffusion.transfer import move_to_device
 
 CONFIGS = registry.HOME / "diffusion/bases/sd15"
 PIPELINE = {
@@ -35,8 +33,6 @@ PIPELINE = {
     "vae": ["diffusers", "AutoencoderKL"],
 }
 """`model_index.json` of a folder that plain diffusers loads."""
-OTHER_PARTS = ("text_encoder_2", "transformer", "prior")
-"""Folders that a relative has, and no Stable Diffusion 1."""
 
 
 @final
@@ -74,39 +70,3 @@ class SD1(ClipFamily):
     ) -> TextEncoding:
         """CLIP's last hidden state after its final norm [B, 77, D]; an empty prompt is encoded as it is."""
         return encode_last_state(parts, tokens, device, suffix)
-
-
-def encode_last_state(
-    parts: Parts, tokens: Sequence[Sequence[int]], device: torch.device, suffix: Tensor | None
-) -> TextEncoding:
-    """Encode prompts by the last hidden state of a single text encoder, after its final norm.
-
-    Args:
-        parts: The parts.
-        tokens: The ids of each prompt's words [B].
-        device: Where it computes.
-        suffix: Learned vectors [B, n, D], or None.
-
-    Returns:
-        The text embeddings [B, 77, D].
-    """
-    room = 0
-    if suffix is not None:
-        room = suffix.shape[1]
-    tokenizer = parts.tokenizer
-    ids = move_to_device(lay_out_ids(tokens, room, tokenizer, tokenizer.pad_token_id), device)
-    ends = [1 + len(words) for words in tokens]
-    return TextEncoding(run_encoder(parts.text_encoder, ids, suffix, ends).last_hidden_state)
-
-
-def has_linear_projections(place: Path) -> bool:
-    """Tell whether the UNet of a folder projects its features by linear layers, as it does from Stable Diffusion 2 on.
-
-    Args:
-        place: The folder.
-
-    Returns:
-        Whether it does; False where no config tells.
-    """
-    config = place / "unet/config.json"
-    return config.is_file() and read_config(config).get("use_linear_projection") is True

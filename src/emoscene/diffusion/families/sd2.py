@@ -20,10 +20,15 @@ from torch import Tensor
 from emoscene.core import registry
 from emoscene.diffusion import compatibility
 from emoscene.diffusion.architecture import FIRST, UNET, read_config, read_header
-from emoscene.diffusion.clip_family import SCHEDULER, ClipFamily
+from emoscene.diffusion.clip_family import (
+    OTHER_PARTS,
+    SCHEDULER,
+    ClipFamily,
+    encode_last_state,
+    has_linear_projections,
+)
 from emoscene.diffusion.compatibility import Layout
 from emoscene.diffusion.families.base import ExportNames, Parts, TextEncoding
-from emoscene.diffusion.families.sd1 import OTHER_PARTS, encode_last_state, has_linear_projections
 
 TEXT = "cond_stage_model.model."
 TELLING = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -44,6 +49,7 @@ class SD2(ClipFamily):
         {"unet": "lora_unet", "text_encoder": "lora_te"}, "sd_v2", "stable-diffusion-v2-768-v", "SD2"
     )
     configs = registry.HOME / "diffusion/bases/sd21"
+    clip_padding = 0  # "!", which OpenCLIP pads with
     layout: ClassVar = Layout(
         label,
         {
