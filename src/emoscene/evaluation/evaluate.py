@@ -139,14 +139,8 @@ def evaluate(
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
     check_single("evaluate", BY_RAY)
-    given: dict[str, Any] = {
-        "images": images,
-        "method": method,
-        "prompts": prompts,
-        "seeds": seeds,
-        "emotion_scale": emotion_scale,
-    }
-    given |= {"lora": lora, "keep_images": keep_images, "batch": batch, "dtype": dtype, "ray": ray}
+    given: dict[str, Any] = {"images": images, "method": method, "prompts": prompts, "seeds": seeds, "lora": lora}
+    given |= {"emotion_scale": emotion_scale, "keep_images": keep_images, "batch": batch, "dtype": dtype, "ray": ray}
     check_idle("evaluate", list_changed(evaluate, {**given, **generation, **(settings or {})}))
     check_address(ray)
     generation, late = _split_words(generation, settings)
