@@ -147,10 +147,9 @@ def evaluate(
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
     asked = load_prompts(prompts or default_prompts(base))
-    call = _describe_call(words, asked, run_dir.as_list(judge))
+    call = _describe_call(words, asked, run_dir.as_list(judge), keep_images)
     call |= {"emotion_scale": emotion_scale, "seeds": parse_seeds(seeds), "data": data, "pictures": images}
     call |= generation | _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
-    call |= _drop_unset(streamed=not keep_images)
     check_evaluation(call, out, batch, {"emotion_scale": emotion_scale, **generation})
     references = References(base, Path(data) if data else None, str(choose_device(device)))
     baseline = _find_baseline(words, call, references)
@@ -186,13 +185,15 @@ def _plan_images(
     return plan(pipe, prompts, call["seeds"], emotion_scale=call["emotion_scale"], **generation)
 
 
-def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
+def _describe_call(
+    words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any], keep_images: bool
+) -> dict[str, Any]:
     """What makes two calls the same, of how a pipe is loaded, the prompts and the judges."""
     call: dict[str, Any] = {"method": words["method"], "adapter": run_dir.as_list(words["adapter"])}
     call |= {"base": words["base"], "version": VERSION, "settings": words["settings"], "judge": judge}
     call["prompts"] = [prompt.text for prompt in asked]
-    lora = _lora_digests(words["lora"])
-    return call | _drop_unset(dtype=words["dtype"], label_maps=digest_label_maps(judge), lora=lora)
+    maps, lora = digest_label_maps(judge), _lora_digests(words["lora"])
+    return call | _drop_unset(dtype=words["dtype"], label_maps=maps, lora=lora, streamed=not keep_images)
 
 
 def _choose_predictor(
