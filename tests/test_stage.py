@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from emoscene.core import run_dir
+from emoscene.core import processes, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.run_dir import RunDir
 
@@ -220,7 +220,7 @@ def test_a_damaged_row_in_the_middle_is_told(tmp_path):
 
 
 def test_shares_are_a_partition():
-    shares = [run_dir.shard(range(11), rank, 4) for rank in range(4)]
+    shares = [processes.shard(range(11), rank, 4) for rank in range(4)]
     assert sorted(chain.from_iterable(shares)) == list(range(11))
     assert max(map(len, shares)) - min(map(len, shares)) == 1
 

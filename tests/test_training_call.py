@@ -19,7 +19,7 @@ from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.checkpoints import save_checkpoint
 from emoscene.learning.learner import read_card
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.training import checks, dry_run
+from emoscene.training import checks, dry_run, provision
 from emoscene.training import train as train_verb
 from emoscene.training.state import Config
 
@@ -266,5 +266,5 @@ def test_data_of_version_0_1_without_captions_are_prepared_again_without_them() 
     lacking = {"emotion_clip": "EmotionCLIP's vectors"}
     for said, meant in ((False, "none"), ("some/blip", "some/blip")):
         call = {"source": "imagefolder", "root": "photos", "captioner": said, "base": "mini", "out": "there"}
-        given = train_verb._preparation_call(call, lacking)
+        given = provision.describe_preparation(call, lacking)
         assert given == {"source": "imagefolder", "root": "photos", "captioner": meant}

@@ -18,9 +18,7 @@ import os
 import platform
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,11 +26,12 @@ from typing import Any, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
+from emoscene.core.call_identity import find_difference, identify_call
 from emoscene.core.errors import EmosceneError, UsageError, suggest_folder
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
 from emoscene.core.folder_lock import LOCK, OWNER, lock_folder
 from emoscene.core.paths import LEADS_OUT, is_inside
-from emoscene.core.plain_text import cut_name, shorten_text
+from emoscene.core.plain_text import cut_name
 from emoscene.core.processes import read_rank
 
 S = TypeVar("S")
@@ -45,7 +44,6 @@ MAKE_AGAIN = "make the folder again"
 TEMPORARY_PREFIX = ".aside-"
 TRANSIENT = (f"{LOGS}/", f"{CHECKPOINTS}/")
 SHOWN = 60  # characters of a value in a message
-SEPARATORS = {"/", os.sep}
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT}
 FULL_WORDS = ("No space left", "not enough space on the disk")  # safetensors' errors have no number
 UNFLUSHABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
@@ -151,10 +149,10 @@ class RunDir:
             return None
         recorded = read_manifest(path)
         try:
-            before = _call_identity({**recorded, "config": migrate_config(recorded["config"])})
+            before = identify_call({**recorded, "config": migrate_config(recorded["config"])})
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise EmosceneError(f"{path / MANIFEST} is damaged: {MAKE_AGAIN}") from error
-        apart = find_difference(before, _call_identity(asked))
+        apart = find_difference(before, identify_call(asked))
         if apart:
             raise _refuse_other_call(path, apart)
         return cls(path, recorded)
@@ -391,46 +389,6 @@ def read_jsonl(
         yield row
 
 
-def shard(items: Iterable[T], rank: int, world: int) -> list[T]:
-    """Select one process's part of the work: every `world`-th item.
-
-    Args:
-        items: All items.
-        rank: The process, from 0 to world - 1.
-        world: The number of processes.
-
-    Returns:
-        Its items.
-    """
-    return list(items)[rank::world]
-
-
-def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
-    """Apply a function to items in threads, in order.
-
-    Args:
-        work: The function.
-        items: Its inputs.
-        threads: The number of threads.
-        depth: At most `threads * depth` results are computed ahead.
-
-    Yields:
-        The results.
-    """
-    under_way: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                under_way.append(pool.submit(work, item))
-                if len(under_way) > threads * depth:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for waiting in under_way:
-                waiting.cancel()
-
-
 def read_versions() -> dict[str, str]:
     """Read the versions of Python and of the main packages, without importing them.
 
@@ -541,59 +499,6 @@ def _is_run_dir(path: Path) -> bool:
     if any(not name.startswith(TEMPORARY_PREFIX) for name in inside):
         raise UsageError(f"{path} holds files that emoscene did not make: choose a new or an empty folder")
     return False
-
-
-def _call_identity(call: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two calls the same: their words, and what their parents hold."""
-    parents = []
-    for parent in call["parents"]:
-        parents.append(parent.get("fingerprint") or _call_identity(parent))
-    return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
-
-
-def find_difference(recorded: Any, asked: Any, where: str = "") -> str:
-    """Find the first setting in which two calls differ; of long lists, the element is named.
-
-    Args:
-        recorded: The settings of one call.
-        asked: The settings of the other.
-        where: The name of the setting.
-
-    Returns:
-        The setting and both values; empty where the calls are the same.
-    """
-    if (
-        isinstance(recorded, list)
-        and isinstance(asked, list)
-        and max(map(len, map(json.dumps, (recorded, asked)))) > SHOWN
-    ):
-        recorded, asked = dict(enumerate(recorded)), dict(enumerate(asked))
-    if isinstance(recorded, dict) and isinstance(asked, dict):
-        for key in dict.fromkeys([*recorded, *asked]):
-            difference = find_difference(recorded.get(key), asked.get(key), f"{where}.{key}".lstrip("."))
-            if difference:
-                return difference
-        return ""
-    if recorded == asked or _is_same_place(where, recorded, asked):
-        return ""
-    one, other = (shorten_text(json.dumps(value, ensure_ascii=False), SHOWN) for value in (recorded, asked))
-    return f"{where} is {one} there and {other} here"
-
-
-def _is_same_place(where: str, recorded: Any, asked: Any) -> bool:
-    """Whether two values, or two lists of them, name the same file or folder that is there: `data`, `./data/`."""
-    if isinstance(recorded, list) and isinstance(asked, list) and len(recorded) == len(asked):
-        pairs = zip(recorded, asked, strict=True)
-        return all(one == other or _is_same_place(where, one, other) for one, other in pairs)
-    if not (isinstance(recorded, str) and isinstance(asked, str) and recorded and asked):
-        return False
-    name = where.rpartition(".")[2]
-    if name == "base" and not (SEPARATORS & set(recorded) and SEPARATORS & set(asked)):
-        return False  # a bare word is a base's name, whatever folder has the same one
-    try:
-        return Path(recorded).samefile(asked)
-    except (OSError, ValueError):  # one is no path, or not there
-        return False
 
 
 def _remove(path: Path) -> None:

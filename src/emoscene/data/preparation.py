@@ -200,8 +200,8 @@ class PrepareCall:
         """
         call = {
             "split": self.choice["split"],
-            **_identity_config(self.config),
-            **_identity_config(self.images.config),
+            **configs.list_lasting(self.config),
+            **configs.list_lasting(self.images.config),
             **self.mark,
         }
         call["captioner"] = self.captioner
@@ -225,7 +225,7 @@ def _open_call(
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
     split = _choose_split(source, cls, limit, per_emotion, split)
-    _check_balanced(config.balanced, source, cls, limit)
+    splits.check_balanced(config.balanced, source, cls.deals, limit)
     if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
         raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
     run_dir.check_out(folder, "prepared")
@@ -272,16 +272,6 @@ def _choose_split(source: str, cls: type[Source], limit: int | None, per_emotion
     if split not in {None, "roles"} or per_emotion:
         raise UsageError(f"{source} deals its images itself: leave out --split and --per-emotion, and see its settings")
     return "roles"
-
-
-def _check_balanced(balanced: bool, source: str, cls: type[Source], limit: int | None) -> None:
-    """Raises UsageError where emotions cannot share a limit: there is none, or it is how many the source renders."""
-    if balanced and cls.deals:
-        raise UsageError(f"balanced=true has no effect on {source}, whose limit is how many it makes: leave it out")
-    if balanced and limit is None:
-        raise UsageError(
-            "balanced=true shares a --limit among the emotions: give --limit, or --per-emotion in its place"
-        )
 
 
 def _open_source(name: str, cls: type[Source], root: str | Path | None, own: Any, limit: int | None) -> Source:
@@ -446,14 +436,6 @@ def _report_plan(job: PrepareJob) -> None:
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.asked.images.sizes)
     taken = format_count(len(chosen), "image")
     said(f"{taken} of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
-
-
-def _identity_config(config: Any) -> dict[str, Any]:
-    identity = {}
-    for each in configs.list_options(config):
-        if not each.runtime:
-            identity[each.name] = getattr(config, each.name)
-    return identity
 
 
 def _load_networks(asked: PrepareCall, backbone: DiffusionModel) -> Networks:

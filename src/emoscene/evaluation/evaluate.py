@@ -139,24 +139,17 @@ def evaluate(
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
     check_single("evaluate", BY_RAY)
-    given: dict[str, Any] = {
-        "images": images,
-        "method": method,
-        "prompts": prompts,
-        "seeds": seeds,
-        "emotion_scale": emotion_scale,
-    }
-    given |= {"lora": lora, "keep_images": keep_images, "batch": batch, "dtype": dtype, "ray": ray}
+    given: dict[str, Any] = {"images": images, "method": method, "prompts": prompts, "seeds": seeds, "lora": lora}
+    given |= {"emotion_scale": emotion_scale, "keep_images": keep_images, "batch": batch, "dtype": dtype, "ray": ray}
     check_idle("evaluate", list_changed(evaluate, {**given, **generation, **(settings or {})}))
     check_address(ray)
     generation, late = _split_words(generation, settings)
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
     asked = load_prompts(prompts or default_prompts(base))
-    call = _describe_call(words, asked, run_dir.as_list(judge))
+    call = _describe_call(words, asked, run_dir.as_list(judge), keep_images)
     call |= {"emotion_scale": emotion_scale, "seeds": parse_seeds(seeds), "data": data, "pictures": images}
     call |= generation | _drop_unset(clip=clip, semantics=semantics, features=features, lpips=lpips, robust=robust)
-    call |= _drop_unset(streamed=not keep_images)
     check_evaluation(call, out, batch, {"emotion_scale": emotion_scale, **generation})
     references = References(base, Path(data) if data else None, str(choose_device(device)))
     baseline = _find_baseline(words, call, references)
@@ -165,8 +158,7 @@ def evaluate(
     if not images:
         pipe = load(**{**words, "device": references.device})
         on_message(explain_base(pipe.base, device, dtype))
-        plan = plan_samples if baseline is None else baseline.plan
-        planned = plan(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
+        planned = _plan_images(pipe, baseline, asked, call, generation)
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
     judges = Judges.load(call, _list_related(pipe, call, baseline), references.device)
     loader, see = _choose_predictor(words, call, judges, pipe)
@@ -181,13 +173,27 @@ def evaluate(
     return _finish_scores(scores.path, on_message)
 
 
-def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:
+def _plan_images(
+    pipe: EmotionPipeline,
+    baseline: Baseline | None,
+    prompts: Sequence[Prompt],
+    call: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> list[Any]:
+    """The samples to generate and the parameters of their images, as the method or the baseline plans them."""
+    plan = plan_samples if baseline is None else baseline.plan
+    return plan(pipe, prompts, call["seeds"], emotion_scale=call["emotion_scale"], **generation)
+
+
+def _describe_call(
+    words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any], keep_images: bool
+) -> dict[str, Any]:
     """What makes two calls the same, of how a pipe is loaded, the prompts and the judges."""
     call: dict[str, Any] = {"method": words["method"], "adapter": run_dir.as_list(words["adapter"])}
     call |= {"base": words["base"], "version": VERSION, "settings": words["settings"], "judge": judge}
     call["prompts"] = [prompt.text for prompt in asked]
-    lora = _lora_digests(words["lora"])
-    return call | _drop_unset(dtype=words["dtype"], label_maps=digest_label_maps(judge), lora=lora)
+    maps, lora = digest_label_maps(judge), _lora_digests(words["lora"])
+    return call | _drop_unset(dtype=words["dtype"], label_maps=maps, lora=lora, streamed=not keep_images)
 
 
 def _choose_predictor(

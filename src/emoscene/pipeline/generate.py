@@ -172,8 +172,7 @@ def generate(
     read_number("batch", batch)
     _check_output(format, provenance)
     check_folder(out, words, method)
-    for name in ("image", "emotion_image"):
-        check_image(request.get(name))
+    _check_images(request)
     if ray is None:
         backbone = load_model(base, device, dtype)
         where = explain_base(backbone, device, dtype)
@@ -200,6 +199,12 @@ def generate(
         opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone), provenance)
         _fill_folder(opened, pipe, rows, batch, on_progress, cluster, provenance)
     return opened.path
+
+
+def _check_images(request: Mapping[str, Any]) -> None:
+    """Raises UsageError where an image that the call names cannot be read."""
+    for name in ("image", "emotion_image"):
+        check_image(request.get(name))
 
 
 def _check_output(kind: str, provenance: str) -> None:

@@ -365,7 +365,7 @@ class EmotionPipeline:
         if all(row.guidance_scale == 1 for row in rows):
             return positive, None
         prompts = [row.negative_prompt for row in rows]
-        negative = self.base.encode_condition(prompts, (-a).clamp(min=0), plain.emotion_gain)
+        negative = self.base.encode_condition(prompts, (-a).clamp(min=0), plain.emotion_gain, is_null=True)
         if vectors is not None:
             negative = dataclasses.replace(negative, extra={EMOTION_VECTOR: torch.zeros_like(vectors)})
         return positive, self.chain.condition(negative)

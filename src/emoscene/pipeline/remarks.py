@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from emoscene.core import registry
 from emoscene.core.file_reading import read_utf8
 from emoscene.core.params import GenerationParams
 from emoscene.core.plain_text import format_count
@@ -50,7 +51,7 @@ def remark_rows(base: DiffusionModel, room: int, rows: Sequence[GenerationParams
         remarks.append("without a method no emotion has an effect: choose one")
     if any(row.emotion_scale != 1 for row in rows) and not any(any(row.emotion) for row in rows):
         remarks.append("the emotion scale has no effect without an emotion: give one")
-    return remarks + _remark_strength(rows[0])
+    return remarks + _remark_few_steps(rows[0]) + _remark_strength(rows[0])
 
 
 def remark_idle_method(rows: Sequence[GenerationParams]) -> list[str]:
@@ -141,13 +142,24 @@ def _remark_guidance(base: DiffusionModel, rows: Sequence[GenerationParams]) -> 
         return ["the guidance interval has no effect, because at a guidance scale of 1 there is no guidance"]
     solver = make_scheduler(base, first.sampler, first.num_inference_steps)
     keep_last_steps(solver, num_steps_run(first))
-    levels = (remaining_timesteps(solver) / len(base.alphas_cumprod)).tolist()
+    levels = (remaining_timesteps(solver) / base.noise_process.num_timesteps).tolist()
     if any(low <= level <= high for level in levels):
         return []
     between = f"from {levels[0]:.3f} to {levels[-1]:.3f}"
     return [
         f"no step has a noise level in the guidance interval {low:g} to {high:g}, so there is no guidance: the steps' "
         f"levels go {between}"
+    ]
+
+
+def _remark_few_steps(row: GenerationParams) -> list[str]:
+    """What is odd about the guidance scale of a sampler that was made for nearly none."""
+    largest = registry.load_table("samplers", row.sampler).get("largest_guidance_scale")
+    if largest is None or row.guidance_scale <= largest:
+        return []
+    return [
+        f"the sampler {row.sampler} is made for guidance scales from 1 to {largest:g}, and images are overdone at "
+        f"{row.guidance_scale:g}: give --guidance-scale 1"
     ]
 
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from emoscene.core import run_dir
+from emoscene.core import processes
 from emoscene.core.callbacks import Callbacks
 from emoscene.core.errors import EmosceneError, TrainingDiverged, TrainingStopped
 from emoscene.core.interrupts import allow_interrupt, defer_interrupts
@@ -80,7 +80,7 @@ def train_steps(
         TrainingDiverged: Loss or gradient were not finite for over three steps running.
         EmosceneError: Memory runs out with a single sample.
     """
-    slots = run_dir.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
+    slots = processes.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
     coming = prefetch_batches(
         data,

@@ -19,7 +19,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import run_dir, seeds
+from emoscene.core import seeds
+from emoscene.core.call_identity import find_difference
 from emoscene.core.errors import EmosceneError, UsageError, missing_extra
 from emoscene.core.migration import check_search
 from emoscene.core.plain_text import format_count
@@ -173,7 +174,7 @@ def open_study(
         apart = ""
         if there is not None:
             check_search(there, f"the study {name!r}")
-            apart = run_dir.find_difference(there, here)
+            apart = find_difference(there, here)
         if apart:
             raise UsageError(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
         yield study

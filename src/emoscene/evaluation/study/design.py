@@ -15,7 +15,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,8 @@ def deal_blocks(trials: Sequence[Trial], per_rater: int) -> list[list[str]]:
     """
     ids = [trial.id for trial in trials]
     count = math.ceil(len(ids) / per_rater)
-    return [ids[first::count] for first in range(count)]
+    bounds = [place * len(ids) // count for place in range(count + 1)]
+    return [ids[first:last] for first, last in pairwise(bounds)]
 
 
 def make_checks(design: str, count: int, seed: int = 0) -> dict[str, Any]:

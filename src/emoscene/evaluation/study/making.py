@@ -65,7 +65,7 @@ CONSENT = (
 SECONDS = 6  # a trial, for the estimate
 
 
-class Source(TypedDict):
+class ImageSet(TypedDict):
     """A method or folder that images are from."""
 
     name: str
@@ -79,7 +79,7 @@ class Key(TypedDict):
 
     id: str
     design: str
-    sources: list[Source]
+    sources: list[ImageSet]
     items: list[dict[str, Any]]
     trials: list[dict[str, Any]]
     blocks: list[list[str]]
@@ -102,7 +102,7 @@ class Study:
 
     id: str
     design: str
-    sources: list[Source]
+    sources: list[ImageSet]
     items: list[Item]
     trials: dict[str, Trial]
     blocks: list[list[str]]
@@ -145,7 +145,9 @@ def make_study(
     sources, items = read_sources(places)
     trials = make_trials(design, items, limit, seed)
     if design == "rank" and max(len(trial.items) for trial in trials) > MOST_RANKED:
-        raise UsageError(f"{len(sources)} images are too many to order: give {MOST_RANKED} folders at most, or 2afc")
+        raise UsageError(
+            f"{format_count(len(sources), 'image')} are too many to order: give {MOST_RANKED} folders at most, or 2afc"
+        )
     blocks, answers = deal_blocks(trials, per_rater), make_checks(design, checks, seed)
     words = {"places": list(map(str, places)), "design": design, "per_rater": per_rater, "checks": checks}
     words |= {"limit": limit, "side": side, "seed": seed, "consent": text}
@@ -204,7 +206,7 @@ def read_study(folder: str | Path) -> Study:
     return Study(key["id"], key["design"], key["sources"], items, trials, key["blocks"], key["checks"])
 
 
-def read_sources(places: Sequence[str | Path]) -> tuple[list[Source], list[Item]]:
+def read_sources(places: Sequence[str | Path]) -> tuple[list[ImageSet], list[Item]]:
     """Read the images of folders.
 
     Args:
@@ -216,7 +218,7 @@ def read_sources(places: Sequence[str | Path]) -> tuple[list[Source], list[Item]
     Raises:
         UsageError: A folder has no images, or is given twice.
     """
-    sources: list[Source] = []
+    sources: list[ImageSet] = []
     items: list[Item] = []
     for place in map(Path, places):
         if str(place) in [source["folder"] for source in sources]:
@@ -235,7 +237,7 @@ def read_sources(places: Sequence[str | Path]) -> tuple[list[Source], list[Item]
     return sources, items
 
 
-def _read_scores(folder: Path, number: int) -> tuple[Source, list[Item]]:
+def _read_scores(folder: Path, number: int) -> tuple[ImageSet, list[Item]]:
     """The images that were scored, of which what was asked is known."""
     manifest, scores = run_dir.read_manifest(folder, "scores"), read_scores(folder)
     items, lost = [], 0
@@ -250,10 +252,10 @@ def _read_scores(folder: Path, number: int) -> tuple[Source, list[Item]]:
     if not items:
         raise UsageError(f"{folder} has scores and no images ({lost} are gone): evaluate again and keep the images")
     name = scores.get("method") or Path(str(scores.get("from", folder))).name
-    return Source(name=name, folder=str(folder), fingerprint=manifest["fingerprint"], scores=True), items
+    return ImageSet(name=name, folder=str(folder), fingerprint=manifest["fingerprint"], scores=True), items
 
 
-def _read_images(folder: Path, number: int) -> tuple[Source, list[Item]]:
+def _read_images(folder: Path, number: int) -> tuple[ImageSet, list[Item]]:
     """The images of any folder; those without a prompt are matched by their names."""
     samples, missing = find_samples(folder)
     if missing.get("images"):
@@ -264,7 +266,7 @@ def _read_images(folder: Path, number: int) -> tuple[Source, list[Item]]:
         prompt = sample.text or sample.file.relative_to(folder).with_suffix("").as_posix()
         items.append(Item(number, sample.file, prompt, sample.seed, asked))
     name = folder.resolve().name
-    return Source(name=name, folder=str(folder), fingerprint="", scores=False), items
+    return ImageSet(name=name, folder=str(folder), fingerprint="", scores=False), items
 
 
 def _read_consent(file: str | Path | None, trials: int) -> str:
