@@ -132,7 +132,7 @@ def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, mo
 
 def test_train_does_not_make_captions_of_photographs(prepared, photographs, tmp_path):
     out = prepare("imagefolder", root=photographs, out=tmp_path / "mute", device="cpu", workers=0, on_message=str)
-    with pytest.raises(UsageError, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare .*mute again"):
+    with pytest.raises(UsageError, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare it again with captions"):
         train("lora", data=out, out=tmp_path / "lora", yes=True, on_message=str)
     assert not (tmp_path / "mute-lora").exists()
 

@@ -368,10 +368,10 @@ def test_captions_that_lack_are_told(base: str, tmp_path: Path) -> None:
     root = write_layout("imagefolder", 12, 0, tmp_path / "raw", size=32)
     (root / "metadata.jsonl").unlink()
     data = prepare("imagefolder", root=root, out=tmp_path / "mute", base=base, workers=0, spoilt=1.0, on_message=str)
-    with pytest.raises(UsageError, match=r"mute lacks captions: --yes prepares .*mute-lora with them"):
-        train(data, tmp_path / "out", base)
-    with pytest.raises(UsageError, match=r"has no captioner: prepare .* again with captioner=FOLDER"):
-        train(data, tmp_path / "out", base, yes=True)
+    for yes in (False, True):
+        told = r"mute lacks captions, and --base .* has no captioner: prepare it again with captioner=FOLDER"
+        with pytest.raises(UsageError, match=told):
+            train(data, tmp_path / "out", base, yes=yes)
 
 
 def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:

@@ -70,9 +70,11 @@ def check_captioner(data: Path, there: PreparedDataset, base: str) -> None:
     captioner = find_spec(base).captioner
     if not captioner:
         raise UsageError(
-            f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
+            f"{data} lacks captions, and --base {base} has no captioner: prepare it again with captioner=FOLDER or a "
+            "BLIP's hub id"
         )
     foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
     if foreign and is_of_rendered_world(captioner):
         whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
-        raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
+        remedy = f"prepare it again with captions, or {suggest_captioner()}"
+        raise UsageError(f"{data} lacks captions, and {caution_for(whose, what, remedy)}")

@@ -357,6 +357,8 @@ def provide_data(
         return data
     ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
     trains = "emotion_clip" in lacking and not find_spec(base).emotion_clip
+    if "captioner" in lacking:
+        check_captioner(data, there, base)  # before a remedy is named that cannot be taken
     if not yes:
         origin = f" from what lies in {call['root']}" if call.get("root") else ""
         first = f"trains an EmotionCLIP on it in {clip}, then " if trains else ""
@@ -368,8 +370,6 @@ def provide_data(
     if trains:
         vision = train("emotion_clip", data=data, out=clip, base=base, device=place, on_message=on_message)
         given["emotion_clip"] = str(vision)
-    if "captioner" in lacking:
-        check_captioner(data, there, base)
     on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
     return prepare(out=ready, base=call["base"], device=place, on_message=on_message, **given)
 
