@@ -132,7 +132,10 @@ def test_a_photograph_among_the_worlds_images_is_found(photographs, tmp_path, mo
 
 def test_train_does_not_make_captions_of_photographs(prepared, photographs, tmp_path):
     out = prepare("imagefolder", root=photographs, out=tmp_path / "mute", device="cpu", workers=0, on_message=str)
-    with pytest.raises(UsageError, match=rf"{LIMIT}, and .*its captioner cannot caption them; prepare it again with captions"):
+    told = (
+        rf"mute lacks captions, and .*{LIMIT}, and .*its captioner cannot caption them; prepare it again with captions"
+    )
+    with pytest.raises(UsageError, match=told):
         train("lora", data=out, out=tmp_path / "lora", yes=True, on_message=str)
     assert not (tmp_path / "mute-lora").exists()
 
