@@ -21,7 +21,7 @@ def content(made: Predictions, real: Predictions | None = None, draws: int = 100
     Raises:
         EmosceneError: Predictions are not finite.
     """
-    values = {}
+    values: dict[str, Value] = {}
     if made.scene.size and (made.place >= 0).any():
         require_images("the scene kept", 1, made.scene)
         kept, known = hits(made.scene, made.place), (made.place >= 0).astype(float)
