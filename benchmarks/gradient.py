@@ -66,7 +66,7 @@ def main() -> int:
         times = turns.take(runners, asked.turns, WARM)
         peaks = {name: turns.peak(run) for name, run in runners.items()}
     ratio = turns.ratio(times["gradient"], times["step"])
-    levels = make_scheduler(base, "dpm++", asked.steps).timesteps / len(base.alphas_cumprod)
+    levels = make_scheduler(base, "dpm++", asked.steps).timesteps / base.noise_process.num_timesteps
     acting = (
         ((guidance.config.interval_start <= levels) & (levels <= guidance.config.interval_end)).float().mean().item()
     )

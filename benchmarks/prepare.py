@@ -177,10 +177,10 @@ def posterior(asked: argparse.Namespace, folder: Path) -> dict:
         mean, deviation = spread.mean * scale, spread.std * scale
         found.append([mean.var(), deviation.square().mean(), (mean - mean.half()).square().mean()])
         noise, drawn = (torch.randn(mean.shape, generator=draw) for _ in range(2))
-        t = torch.randint(len(backbone.alphas_cumprod), (len(mean),), generator=draw)
+        t = torch.randint(backbone.noise_process.num_timesteps, (len(mean),), generator=draw)
         blank = backbone.encode_condition([""] * len(mean))
         for x_0 in (mean, mean + deviation * drawn):
-            predicted = backbone.predict_noise(backbone.add_noise(x_0, noise, t), t, blank)
+            predicted = backbone.predict_noise(backbone.noise_process.add_noise(x_0, noise, t), t, blank)
             losses.append((predicted - noise).square().mean((1, 2, 3)))
         gaps.append(losses[-1] - losses[-2])
     variance, own, rounding = torch.tensor(found).double().mean(0).tolist()
@@ -188,7 +188,7 @@ def posterior(asked: argparse.Namespace, folder: Path) -> dict:
     return {
         "deviation's share of the variance": own / variance,
         "half precision's share of the variance": rounding / variance,
-        "deviation beside the least noise of a step": own / (1 - float(backbone.alphas_cumprod[0])),
+        "deviation beside the least noise of a step": own / (1 - float(backbone.noise_process.alphas_cumprod[0])),
         "loss on the mean": float(loss.mean()),
         "a draw adds to it": float(gap.mean()),
         "give or take (95 %)": float(1.96 * gap.std() / len(gap) ** 0.5),

@@ -45,7 +45,7 @@ def recipe(name: str) -> dict:
 def passes(pipe: EmotionPipeline, options: dict) -> int:
     """How many samples the UNet sees for one picture with guidance."""
     solver = make_scheduler(pipe.base, options["sampler"], options["num_inference_steps"])
-    levels = remaining_timesteps(solver) / len(pipe.base.alphas_cumprod)
+    levels = remaining_timesteps(solver) / pipe.base.noise_process.num_timesteps
     low, high = options.get("guidance_interval", (0.0, 1.0))
     inside = (low <= levels) & (levels <= high)
     return len(levels) + int(inside.sum())

@@ -6,6 +6,8 @@ autoencoder's decoder goes upwards the other way round. Whatever is left over ha
 
 import re
 
+import torch
+
 UNET = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -15,6 +17,19 @@ UNET = {
     "mid_block.resnets.1": "middle_block.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+OPEN_CLIP = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "encoder.layers.": "transformer.resblocks.",
+    ".layer_norm1.": ".ln_1.",
+    ".layer_norm2.": ".ln_2.",
+    ".mlp.fc1.": ".mlp.c_fc.",
+    ".mlp.fc2.": ".mlp.c_proj.",
+    ".self_attn.out_proj.": ".attn.out_proj.",
+    "final_layer_norm.": "ln_final.",
 }
 RESNET = {
     "norm1": "in_layers.0",
@@ -36,10 +51,39 @@ def state(base):
     for key, value in base.vae.state_dict().items():
         square = value[..., None, None] if "attentions" in key and "norm" not in key and value.ndim == 2 else value
         found[f"first_stage_model.{vae(key, len(base.vae.config.block_out_channels))}"] = square
-    for key, value in base.text_encoder.state_dict().items():
-        found[f"cond_stage_model.transformer.text_model.{key}"] = value
+    found |= text(base)
     assert widths == len({re.match(r"down_blocks\.(\d+)", k)[1] for k in base.unet.state_dict() if "down_blocks" in k})
     return {key: value.clone().contiguous() for key, value in found.items()}
+
+
+def text(base):
+    """The weights of the text encoders, under the names of the base's family."""
+    if base.family.name == "sd1":
+        return {f"cond_stage_model.transformer.text_model.{k}": v for k, v in base.text_encoder.state_dict().items()}
+    if base.family.name == "sd2":
+        return open_clip(base.text_encoder, "cond_stage_model.model.")
+    first, second = base.text_encoder.encoders
+    names = {f"conditioner.embedders.0.transformer.text_model.{k}": v for k, v in first.state_dict().items()}
+    return names | open_clip(second, "conditioner.embedders.1.model.")
+
+
+def open_clip(encoder, prefix):
+    """OpenCLIP's names: one matrix projects to queries, keys and values, and the last projection lies turned."""
+    state = {key.removeprefix("text_model."): value for key, value in encoder.state_dict().items()}
+    found = {}
+    for key, value in state.items():
+        name = key
+        for theirs, ours in OPEN_CLIP.items():
+            name = name.replace(theirs, ours)
+        if ".k_proj." in key or ".v_proj." in key:
+            continue
+        if ".q_proj." in key:
+            value = torch.cat([state[key.replace(".q_proj.", f".{one}_proj.")] for one in "qkv"])
+            name = name.replace(".self_attn.q_proj.", ".attn.in_proj_")
+        if key == "text_projection.weight":
+            name, value = "text_projection", value.T
+        found[prefix + name] = value
+    return found
 
 
 def unet(key, layers, attended=frozenset({1, 2, 3})):

@@ -1,14 +1,16 @@
 """One `Callbacks` for every verb: silent by default, a terminal's implementation, and what a training run reports."""
 
 import io
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from emoscene.core import progress
+from emoscene.core import interrupts, progress
 from emoscene.core.callbacks import Callbacks
+from emoscene.core.errors import TrainingStopped
 from emoscene.learning import checkpoints
 from emoscene.training import loop
 from emoscene.training.state import Step, TrainingState
@@ -91,3 +93,56 @@ def test_a_run_that_is_enough_at_once_takes_no_step(tmp_path: Path) -> None:
     callbacks = Callbacks(on_step=pytest.fail, on_step_end=lambda state: True)
     loop.run_training(Line(), Points(), FAST, tmp_path, callbacks=callbacks)
     assert [target.name for target in checkpoints.list_checkpoints(tmp_path)] == ["step-0"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_of_training_is_for_terminals_alone(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=80)
+    monkeypatch.setattr(progress, "Console", lambda **words: console)
+    with progress.progress_bar("training", 0, 4) as show:
+        show(4, lambda: "loss 0.25")
+    if terminal:
+        assert "loss 0.25" in screen.getvalue() and "4/4" in screen.getvalue()
+    else:
+        assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_signal_ends_a_long_look_and_the_run_goes_on(step: int, tmp_path: Path) -> None:
+    """As a validation or a sheet of images: it is no part of the step that is being finished."""
+    looked: list[int] = []
+
+    def look(state: TrainingState) -> None:
+        if state.step == step:
+            signal.raise_signal(signal.SIGINT)
+            looked.append(state.step)
+            interrupts.check_interrupt()
+            pytest.fail("it went on")
+
+    callbacks = Callbacks(on_step_end=look)
+    with pytest.raises(TrainingStopped, match=f"stopped at step {step}, saved in .*--resume goes on"):
+        loop.run_training(Line(), Points(), FAST, tmp_path / "ended", callbacks=callbacks)
+    assert looked == [step]
+    assert checkpoints.list_checkpoints(tmp_path / "ended")[-1].name == f"step-{step}"
+    interrupts.check_interrupt()  # elsewhere it is silent
+    again: list[int] = []
+    loop.run_training(
+        Line(),
+        Points(),
+        FAST,
+        tmp_path / "ended",
+        resume=True,
+        callbacks=Callbacks(on_step_end=lambda state: again.append(state.step)),
+    )
+    assert again[0] == step, "what was interrupted is looked at again"
+    loop.run_training(Line(), Points(), FAST, tmp_path / "whole")
+    assert same(state_of(tmp_path / "ended"), state_of(tmp_path / "whole"))
+
+
+def test_an_interrupt_that_is_no_signal_is_raised_as_it_is(tmp_path: Path) -> None:
+    def look(state: TrainingState) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_training(Line(), Points(), FAST, tmp_path, callbacks=Callbacks(on_step_end=look))

@@ -121,7 +121,26 @@ def test_what_another_program_reads_is_not_wrapped():
         ("generate a --size 192 --width 64", "--size and --width both say"),
         ("generate a --size 192 --height 64", "--size and --height both say"),
         ("generate a --size 0x0", "--size 0x0 is off"),
-        ("generate a --out ''", "--out '' is off: name a folder"),
+        ("generate a --out ''", "--out needs a value, such as --out out"),
+        ("generate a --adapter ' '", "--adapter needs a value"),
+        ("clean runs --root ''", "--root needs a value, such as --root ."),
+        ("prepare imagefolder --root= --out o", "--root needs a value"),
+        ("report a '' --out o", "SCORES is empty: emoscene report"),
+        ("clean cache --root here", "--root has no effect here, because the cache is the hub's own folder"),
+        ("clean cache --unfinished", "--unfinished has no effect here"),
+        ("ls methods --root here", "--root has no effect here, because `emoscene ls runs` alone looks below a folder"),
+        ("ls --root here", "--root has no effect here"),
+        ("ls cache --root here", "--root has no effect here"),
+        ("evaluate --images a --out o --seeds 0:4", "--seeds has no effect here, because --images has nothing to gen"),
+        ("evaluate --images a --out o --steps 3", "--steps has no effect here"),
+        ("evaluate --images a --out o --size 64", "--size has no effect here"),
+        ("evaluate --images a --out o --sampler euler", "--sampler has no effect here"),
+        ("evaluate --images a --out o --negative x", "--negative has no effect here"),
+        ("evaluate --images a --out o --emotion-scale 2", "--emotion-scale has no effect here"),
+        ("evaluate --images a --out o --batch 2", "--batch has no effect here"),
+        ("evaluate --images a --out o --keep-images=no", "--keep-images has no effect here"),
+        ("evaluate --images a --out o --dtype float16", "--dtype has no effect here"),
+        ("evaluate --images a --adapter b --out o classifier_scale=3", "classifier_scale= has no effect here"),
         ("generate a --seed -2", "--seed=-2 is out of range"),
         ("mini --layout emoset --num 1 --seed -1 --out o", "--seed=-1 is out of range: it goes from 0"),
         ("--help=1", "--help takes no value"),
@@ -161,6 +180,11 @@ def test_what_is_said_again_is_a_list_or_replaces():
         "generate", shlex.split("--emotion awe 'a dog' --emotion fear:-0.3 --seed 1 --seed 2 --emotion-scale -0.5")
     )
     assert call.given == {"prompt": "a dog", "emotion": ["awe", "fear:-0.3"], "seed": 2, "emotion_scale": -0.5}
+
+
+def test_an_emotion_that_is_said_twice_is_asked_once():
+    line = shlex.split("a --emotion awe --emotion fear --emotion awe --emotion all")
+    assert read_call("generate", line).given["emotion"] == ["awe", "fear", "all"]
 
 
 def test_a_value_may_look_like_anything():

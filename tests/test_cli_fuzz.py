@@ -42,6 +42,8 @@ LINES = {
     "ls": ["methods"],
     "show": ["lora"],
     "doctor": [],
+    "study": ["plan", "--effect", "0.6"],
+    "verify": ["image.png", "images/awe/0.png"],
     "clean": ["runs", "--root", "empty"],
 }
 VALUES = [

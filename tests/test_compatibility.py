@@ -107,7 +107,7 @@ def other_tokenizer(count: int) -> Change:
 
 
 NOT_FINITE = {"conv_in__weight": torch.full((16, 4, 3, 3), torch.nan)}
-FLOW = json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0})
+FLOW = '{"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "use_dynamic_shifting": true}'
 CASES: dict[str, tuple[Change, type[Exception], str]] = {
     "no vocabulary": (
         without("tokenizer/tokenizer.json"),
@@ -268,7 +268,7 @@ CASES: dict[str, tuple[Change, type[Exception], str]] = {
         EmosceneError,
         "is damaged",
     ),
-    "noise that flows": (text(SCHEDULE, FLOW), UsageError, "FlowMatchEulerDiscreteScheduler. says no beta_start"),
+    "noise that flows by size": (text(SCHEDULE, FLOW), UsageError, "use_dynamic_shifting.*, which is not read"),
     "no first beta": (config(SCHEDULE, beta_start=None), UsageError, "scheduler of .* says no beta_start"),
     "no length": (config(SCHEDULE, num_train_timesteps=None), UsageError, "says no num_train_timesteps"),
     "a length without end": (
@@ -336,7 +336,8 @@ def test_a_text_encoder_with_a_projection_gives_the_same_text(whole: Path, tmp_p
     model.text_model.load_state_dict(theirs.text_encoder.state_dict())
     shutil.rmtree(folder / "text_encoder")
     model.save_pretrained(folder / "text_encoder")
-    assert torch.equal(DiffusionModel.load(str(folder)).encode_prompt(["a dog"]), theirs.encode_prompt(["a dog"]))
+    found = DiffusionModel.load(str(folder)).encode_prompt(["a dog"]).embeds
+    assert torch.equal(found, theirs.encode_prompt(["a dog"]).embeds)
 
 
 @pytest.mark.parametrize(
@@ -430,6 +431,7 @@ V = {"v_pred": MARK}
         ({}, {"modelspec__predict_key": "v"}, "v_prediction"),
         ({}, {"modelspec__prediction_type": "v"}, "v_prediction"),
         ({}, {"ss_v_parameterization": "True"}, "v_prediction"),
+        (V | {"ztsnr": MARK}, {}, "v_prediction"),
     ],
 )
 def test_a_file_predicts_what_it_is_marked_with(
@@ -440,10 +442,11 @@ def test_a_file_predicts_what_it_is_marked_with(
     save: Callable[..., str],
 ) -> None:
     base = DiffusionModel.load(save({**state, **tensors}, **metadata))
-    assert base.prediction == prediction
+    assert base.noise_process.prediction == prediction
+    assert bool(base.noise_process.alphas_cumprod[-1] == 0) is ("ztsnr" in tensors)
     x, t, condition = torch.randn(1, 4, 8, 8), torch.tensor(500), base.encode_condition(["a dog"])
     raw = base.unet(x, t, condition.prompt_embeds).sample
-    alphabar = base.alphabar(t)
+    alphabar = base.noise_process.alphabar(t)
     expected = raw if prediction == "epsilon" else alphabar.sqrt() * raw + (1 - alphabar).sqrt() * x
     torch.testing.assert_close(base.predict_noise(x, t, condition), expected)
 
@@ -464,7 +467,6 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
     textless = {key: value for key, value in state.items() if key not in text}
     small = {key: value.to(torch.float8_e4m3fn) for key, value in state.items()}
     return {
-        "ztsnr": ({**state, **V, "ztsnr": MARK}, {}, UsageError, "begins at noise without any image"),
         "ztsnr by kohya": (state, {"ss_zero_terminal_snr": "True"}, UsageError, "begins at noise without any image"),
         "another prediction": (state, {"modelspec__predict_key": "x0"}, UsageError, "marked as predicting 'x0'"),
         "EDM": ({**state, "edm_vpred.sigma_max": torch.ones(1)}, {}, UsageError, "EDM's noise levels"),
@@ -476,13 +478,13 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
             {"conditioner.embedders.0.x": MARK},
             {},
             UsageError,
-            "is no Stable Diffusion 1: by its names it is a Stable Diffusion XL; give another --base",
+            "Stable Diffusion 2 or Stable Diffusion XL: by its names it is a Stable Diffusion XL that lacks its UNet",
         ),
         "SD2": (
             {**textless, "cond_stage_model.model.x": MARK},
             {},
             UsageError,
-            "it is a Stable Diffusion 2, which is read",
+            "it is a Stable Diffusion 2 that lacks its UNet or its text encoder",
         ),
         "LoRA": ({"lora_unet_x.alpha": torch.ones(1)}, {}, UsageError, "it is a LoRA, which goes to --lora"),
         "SDXL's label": (
@@ -505,7 +507,7 @@ def faults(state: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], dict[
 @pytest.mark.parametrize(
     "name",
     [
-        *("ztsnr", "ztsnr by kohya", "another prediction", "EDM", "UNet", "text", "autoencoder", "inpainting"),
+        *("ztsnr by kohya", "another prediction", "EDM", "UNet", "text", "autoencoder", "inpainting"),
         *("SDXL", "SD2", "LoRA", "SDXL's label", "eight bits", "not finite", "nothing"),
     ],
 )
@@ -521,7 +523,7 @@ def test_a_file_without_an_ending_is_known_by_its_beginning(
     state: dict[str, Tensor], save: Callable[..., str], tmp_path: Path
 ) -> None:
     """The hub's cache has its files so."""
-    assert DiffusionModel.load(save(state, name="0123abcd")).prediction == "epsilon"
+    assert DiffusionModel.load(save(state, name="0123abcd")).noise_process.prediction == "epsilon"
     (tmp_path / "pickle").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(UsageError, match="is a pickle, which can run what it likes"):
         DiffusionModel.load(str(tmp_path / "pickle"))

@@ -69,20 +69,23 @@ def test_the_last_steps_are_run(keep: float, count: int, pipe: EmotionPipeline) 
 @pytest.mark.parametrize("sampler", registry.list_names("samplers"))
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_perfect_prediction_brings_the_picture_back(sampler: str, count: int, base: DiffusionModel) -> None:
-    """With the true noise predicted at every step, any level that it was noised to leads back to x_0."""
+    """With the noise that is in x_t predicted at every pass, any level that it was noised to leads back to x_0."""
     solver = samplers.make_scheduler(base, sampler, 6)
+    process = base.noise_process
     draw = torch.Generator().manual_seed(0)
     x_0, noise = torch.randn(2, 4, 8, 8, generator=draw), torch.randn(2, 4, 8, 8, generator=draw)
-    x = solver.add_noise(x_0, noise, samplers.keep_last_steps(solver, count).expand(2))
+    x = samplers.noise_to_level(solver, x_0, noise, samplers.keep_last_steps(solver, count))
     assert (x - x_0).abs().mean() > 0.01
+    assert len(samplers.remaining_timesteps(solver).unique()) == count
     for t in samplers.remaining_timesteps(solver):
-        solver.scale_model_input(x, t)
-        x = solver.step(noise, t, x, return_dict=False)[0]
-    alphabar = base.alphas_cumprod[0]
+        x_t = samplers.scale_input(solver, x, t)
+        there = (x_t - process.signal_level(t) * x_0) / process.noise_level(t)
+        x = solver.step(there, t, x, return_dict=False)[0]
+    alphabar = base.noise_process.alphas_cumprod[0]
     assert (x - x_0).abs().max() < 1.5 * float((1 - alphabar).sqrt()) * noise.abs().max()
 
 
-@pytest.mark.parametrize("sampler", ["dpm++", "ddim", "euler", "unipc"])
+@pytest.mark.parametrize("sampler", ["dpm++", "dpm++_karras", "ddim", "euler", "heun", "unipc"])
 def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
     sampler: str, pipe: EmotionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,8 +94,9 @@ def test_without_noise_of_its_own_it_equals_diffusers_pipeline(
     monkeypatch.setattr(image_inputs, "OWN", 0.0)
     theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(str(pipe.base.folder))
     theirs.set_progress_bar_config(disable=True)
-    theirs.scheduler = getattr(diffusers, registry.load_table("samplers", sampler)["scheduler"]).from_config(
-        theirs.scheduler.config
+    table = registry.load_table("samplers", sampler)
+    theirs.scheduler = getattr(diffusers, table["scheduler"]).from_config(
+        theirs.scheduler.config, **table.get("settings", {})
     )
     latent = pipe.base.encode_images(to_tensor([painted()])) / pipe.base.vae.config.scaling_factor
     call = {"negative_prompt": "a cat", "num_inference_steps": 8, "guidance_scale": 3.0, "strength": 0.5}
@@ -169,6 +173,7 @@ def test_the_framing_stays(size: tuple[int, int], asked: object, framed: tuple[i
     assert image_inputs.check_size(base, worked) == worked
 
 
+@pytest.mark.filterwarnings("ignore:a denoising strength of 0 is no step")
 def test_any_size_and_orientation_comes_back(pipe: EmotionPipeline, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -23,18 +23,25 @@ from emoscene.diffusion.families.sd1 import SD1
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
 from emoscene.pipeline.generate import load
+from emoscene.pipeline.pipeline import EmotionPipeline
 from test_bases import write_header
 
 UNET, TEXT = "model.diffusion_model", "cond_stage_model"
 STRANGERS = {
-    "xl": ("conditioner.embedders.0.transformer.text_model.final_layer_norm.weight", "a Stable Diffusion XL"),
-    "sd2": (f"{TEXT}.model.ln_final.weight", "a Stable Diffusion 2, which is read from a folder"),
+    "xl": (
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
+        "a Stable Diffusion XL that lacks",
+    ),
+    "refiner": ("conditioner.embedders.0.model.ln_final.weight", "a refiner of Stable Diffusion XL"),
+    "sd2": (f"{TEXT}.model.ln_final.weight", "a Stable Diffusion 2 that lacks its UNet or its text encoder"),
     "sd3": (f"{UNET}.joint_blocks.0.context_block.attn.proj.weight", "a Stable Diffusion 3"),
     "flux": ("double_blocks.0.img_attn.norm.key_norm.scale", "a Flux"),
 }
 PIPELINES = {
-    "StableDiffusionXLPipeline": ("text_encoder_2", "a Stable Diffusion XL"),
-    "StableDiffusionXLInpaintPipeline": ("text_encoder_2", "a Stable Diffusion XL"),
+    "StableDiffusionXLImg2ImgPipeline": (
+        "text_encoder_2",
+        "a Stable Diffusion XL without its first text encoder, as its refiner is",
+    ),
     "StableDiffusion3Pipeline": ("transformer", "a Stable Diffusion 3"),
     "FluxPipeline": ("transformer", "a Flux"),
     "PixArtSigmaPipeline": ("transformer", "a PixArtSigmaPipeline"),
@@ -43,7 +50,8 @@ PIPELINES = {
 
 def write_strange_folder(folder: Path, pipeline: str, part: str) -> Path:
     """The configs by which a folder of another family is known."""
-    for name in ("unet", "text_encoder", part):
+    own = [] if part == "text_encoder_2" else ["text_encoder"]
+    for name in ("unet", *own, part):
         (folder / name).mkdir(parents=True)
         (folder / name / "config.json").write_text("{}")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
@@ -144,7 +152,8 @@ def test_a_file_alone_reads_with_clips_tokenizer_and_asks_no_network(
     monkeypatch.setattr(SD1, "configs", configs)
     mine = DiffusionModel.load(str(file))
     assert mine.fingerprint == theirs.fingerprint
-    assert torch.equal(mine.encode_prompt(["a photo of a cat"]), theirs.encode_prompt(["a photo of a cat"]))
+    words = ["a photo of a cat"]
+    assert torch.equal(mine.encode_prompt(words).embeds, theirs.encode_prompt(words).embeds)
 
 
 @pytest.mark.parametrize("name", STRANGERS)
@@ -158,7 +167,8 @@ def test_a_file_of_another_family_is_refused_by_its_header(
     file = write_header(tmp_path / "v1-5-pruned.safetensors", shapes)
     assert main(["generate", "a lake", "--base", str(file), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert f"{file} is no Stable Diffusion 1: by its names it is {kind}" in said
+    labels = "Stable Diffusion 1 or Stable Diffusion 2 or Stable Diffusion XL"
+    assert f"{file} is no {labels}: by its names it is {kind}" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -167,7 +177,7 @@ def test_a_file_of_another_family_is_refused_by_its_header(
 def test_a_folder_of_another_family_is_refused_by_its_configs(pipeline: str, tmp_path: Path) -> None:
     part, kind = PIPELINES[pipeline]
     folder = write_strange_folder(tmp_path / "sd15", pipeline, part)
-    with pytest.raises(UsageError, match=f"no Stable Diffusion 1: by its names it is {kind}; give another --base"):
+    with pytest.raises(UsageError, match=f"or Stable Diffusion XL: by its names it is {kind}; give another --base"):
         DiffusionModel.load(str(folder))
     assert find_spec(str(folder)).architecture == ""
 
@@ -175,7 +185,7 @@ def test_a_folder_of_another_family_is_refused_by_its_configs(pipeline: str, tmp
 def test_a_stranger_of_the_hub_is_refused_before_its_weights_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_strange_folder(tmp_path / "xl", "StableDiffusionXLPipeline", "text_encoder_2")
+    folder = write_strange_folder(tmp_path / "sd3", "StableDiffusion3Pipeline", "transformer")
     asked = []
 
     def snapshot(source: str, allow_patterns: list[str], **options: object) -> str:
@@ -185,7 +195,7 @@ def test_a_stranger_of_the_hub_is_refused_before_its_weights_are_fetched(
         return str(folder)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
-    with pytest.raises(UsageError, match="it is a Stable Diffusion XL"):
+    with pytest.raises(UsageError, match="it is a Stable Diffusion 3"):
         DiffusionModel.load("somebody/their-model")
     assert [one for one in asked if "*model.safetensors" not in one][-1] == list(hub.CONFIGS)
 
@@ -300,8 +310,64 @@ def test_another_package_adds_a_family_by_one_entry(tmp_path: Path, monkeypatch:
         registry, "_list_entry_points", lambda kind: {"cascade": point} if kind == "families" else plain(kind)
     )
     folder = write_strange_folder(tmp_path / "base", "MadeUpPipeline", "transformer")
-    with pytest.raises(UsageError, match="no Made-up Cascade or Stable Diffusion 1: by its names it is a MadeUpPipe"):
+    with pytest.raises(
+        UsageError, match=r"no Made-up Cascade or Stable Diffusion 1 or .*: by its names it is a MadeUpPipe"
+    ):
         find_family(folder)
     (folder / "cascade.json").write_text("{}")
     assert find_family(folder).label == "Made-up Cascade"
     assert find_family(Path(find_spec("mini").source)) is load_family("sd1")
+
+
+WORKING_FAMILY = '''
+"""A made-up family: Stable Diffusion 1 whose UNet attends to its text turned round."""
+
+from dataclasses import replace
+from typing import final
+
+from emoscene.diffusion.clip_family import ClipFamily
+from emoscene.diffusion.families.base import TextEncoding
+from emoscene.diffusion.families.sd1 import SD1
+
+
+@final
+class Turned(ClipFamily):
+    name, label = "turned", "Made-up Turned"
+    layout, export_names, configs = replace(SD1.layout, label=label), SD1.export_names, SD1.configs
+
+    def recognizes(self, place):
+        return (place / "turned.json").is_file()
+
+    def encode_prompt(self, parts, tokens, device, suffix=None, is_null=False):
+        return TextEncoding(-SD1().encode_prompt(parts, tokens, device, suffix, is_null).embeds)
+'''
+
+
+def test_a_family_of_another_package_generates_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One class and one entry: images, every method, and an adapter that no other family takes."""
+    (tmp_path / "turned_family.py").write_text(WORKING_FAMILY)
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("turned", "turned_family:Turned", "emoscene.families")
+    plain = registry._list_entry_points
+    monkeypatch.setattr(
+        registry, "_list_entry_points", lambda kind: {"turned": point} if kind == "families" else plain(kind)
+    )
+    folder = tiny.make(tmp_path / "base")
+    theirs = DiffusionModel.load(str(folder))
+    shutil.copytree(folder, tmp_path / "turned")
+    (tmp_path / "turned/turned.json").write_text("{}")
+    mine = DiffusionModel.load(str(tmp_path / "turned"))
+    assert mine.architecture.family == "turned"
+    assert torch.equal(mine.encode_prompt(["a dog"]).embeds, -theirs.encode_prompt(["a dog"]).embeds)
+    for name in registry.list_names("methods"):
+        method = tiny.made(name, mine)
+        [row] = EmotionPipeline(mine, {name: method}).plan("a dog", emotion="awe", num_inference_steps=2)
+        *_, x = EmotionPipeline(mine, {name: method}).denoise([row])
+        assert x.isfinite().all()
+        if method.columns:
+            with method.requires_grad_(True).attach():
+                method(tiny.batch()).sum().backward()
+    learners.save_learner(tiny.made("lora", mine), "lora", tmp_path, mine)
+    assert load(mine, adapter=tmp_path).trained == ["lora"]
+    with pytest.raises(UsageError, match="it is of the family turned there and of sd1 here"):
+        load(theirs, adapter=tmp_path)

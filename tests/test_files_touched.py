@@ -36,8 +36,8 @@ PARAMETER = {
         '    noise_scale: float = PARAMETERS["noise_scale"].default\n',
     ),
     "pipeline/samplers.py": (
-        "            noise = chain.apply_guidance(noise, x_t, time, positive)\n",
-        "            noise *= torch.tensor([row.noise_scale for row in rows]).view(-1, 1, 1, 1)\n",
+        "            prediction = chain.apply_guidance(prediction, x_t, time, positive)\n",
+        "            prediction *= torch.tensor([row.noise_scale for row in rows]).view(-1, 1, 1, 1)\n",
     ),
 }
 """Of each file, the text before which something is written, and what."""

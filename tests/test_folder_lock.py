@@ -149,3 +149,21 @@ def test_two_trainings_of_one_folder(tmp_path: Path) -> None:
         first.communicate(timeout=120)
     assert first.returncode == 1
     assert subprocess.run([*call, "--resume"], capture_output=True, timeout=280).returncode == 0
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("kind", ["link", "lost link", "pipe", "folder"])
+def test_a_lock_that_is_no_file_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    secret, lock = tmp_path / "secret", tmp_path / "run" / folder_lock.LOCK
+    secret.write_text("precious")
+    run_dir.RunDir.open(tmp_path / "run", "artifact", {"steps": 1})
+    if kind == "folder":
+        lock.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to(secret if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(EmosceneError, match="aside-lock is a link or no regular file, and no lock can be held on it"):
+        hold(tmp_path / "run")
+    assert not folder_lock.is_locked(tmp_path / "run")
+    assert secret.read_text() == "precious" and not (tmp_path / "nowhere").exists()

@@ -25,8 +25,9 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import loras
 from emoscene.diffusion.families.sd1 import SD1
+from emoscene.diffusion.families.sdxl import SDXL
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.exports import artifact, card, lora_files
+from emoscene.exports import card, lora_files
 from emoscene.exports.artifact import PROMPT, SEED, open_artifact
 from emoscene.exports.export import export
 from emoscene.learning import learner as learners
@@ -36,14 +37,22 @@ SLOW = pytest.mark.slow
 DATA = Path(__file__).parent / "data/formats"
 METHODS = ("lora", "inversion", "multimodal", "guidance")
 LAYERS = "attention,feedforward,projections,convolutions"
-PREFIXES = SD1.export_names.lora_prefixes
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A trained-looking artifact of each method, on the tiny base."""
-    folder = tmp_path_factory.mktemp("made")
-    base = DiffusionModel.load(str(tiny.make(folder / "base")))
+    return write_artifacts(tmp_path_factory.mktemp("made"), "sd1")
+
+
+@pytest.fixture(scope="module")
+def made_xl(tmp_path_factory):
+    """The same on a tiny Stable Diffusion XL."""
+    return write_artifacts(tmp_path_factory.mktemp("made_xl"), "sdxl")
+
+
+def write_artifacts(folder, family):
+    base = DiffusionModel.load(str(tiny.make(folder / "base", family=family)))
     for name in METHODS:
         method = registry.load_plugin("methods", name).from_scratch(
             registry.load_plugin("methods", name).Config(), base
@@ -120,6 +129,56 @@ def test_the_card_s_script_paints_our_picture(artifacts, name, to, tmp_path, pla
         assert np.abs(theirs - ours(artifacts / name, num_inference_steps=2, **more)).max() < 1e-3
     assert np.abs(painted[0] - ours(artifacts / name, num_inference_steps=2, emotion_scale=0.0)).max() > 0.01
     assert levels(out / "awe.png", out / "gallery/awe-0007.png") <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [("lora", "diffusers"), ("lora", "kohya"), ("inversion", "kohya"), ("multimodal", "diffusers")],
+)
+def test_an_export_for_sdxl_is_plain_diffusers(made_xl, name, to, tmp_path, play):
+    """Vectors of both encoders, kohya's names of layers, the card's own script."""
+    out = export(made_xl / name, to=to, out=tmp_path / "out", steps=2)
+    painted, _ = play(out)
+    asked = [{}, {"emotion_scale": 0.5}][: 2 if (name, to) == ("lora", "diffusers") else 1]
+    for theirs, more in zip(painted, asked, strict=True):
+        assert np.abs(theirs - ours(made_xl / name, num_inference_steps=2, **more)).max() < 1e-3
+    assert np.abs(painted[0] - ours(made_xl / name, num_inference_steps=2, emotion_scale=0.0)).max() > 0.01
+    if name != "multimodal":
+        files = sorted(file.name for file in out.glob("emo-*.safetensors"))
+        assert len(files) == 8
+        assert set(load_file(out / files[0])) == {"clip_l", "clip_g"}
+    if to == "kohya" and name == "lora":
+        keys = load_file(next(file for file in out.glob("*.safetensors") if "emo-" not in file.name))
+        assert any(key.startswith("lora_unet_input_blocks_") for key in keys)
+        assert any(key.startswith("lora_unet_middle_block_1_") for key in keys)
+
+
+THEIR_WORDS = {
+    "down_": "input_",
+    "mid_": "middle_",
+    "up_": "output_",
+    ".conv1": ".in_layers.2",
+    ".conv2": ".out_layers.3",
+}
+
+
+def test_every_layer_of_sdxl_has_the_name_that_kohya_s_scripts_know():
+    """At the true shape: diffusers' own reader of such names finds its layers again."""
+    from diffusers.loaders.lora_conversion_utils import _maybe_map_sgm_blocks_to_diffusers
+
+    config = UNet2DConditionModel.load_config(str(SDXL.configs), subfolder="unet")
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+    pattern = layer_pattern(LAYERS, SDXL.adapter_layers)
+    layers = [name for name, module in unet.named_modules() if pattern.search(name) and hasattr(module, "weight")]
+    named = {f"{lora_files.layer_key(SDXL(), 'unet', name)}.alpha": name for name in layers}
+    assert len(named) == len(layers) > 700
+    found = _maybe_map_sgm_blocks_to_diffusers(dict(named), unet.config)
+    for key, name in found.items():
+        theirs = key.removeprefix("lora_unet_").removesuffix(".alpha")
+        for ours, other in THEIR_WORDS.items():
+            name = name.replace(ours, other)
+        assert theirs == name.replace(".", "_")
 
 
 def test_an_adapter_is_plain_diffusers_at_every_strength(artifacts, tmp_path, play):
@@ -211,18 +270,18 @@ def test_the_golden_keys_are_what_their_maker_makes():
 def test_every_key_of_stable_diffusion_is_one_that_the_loaders_know():
     """The exact architecture, without its numbers; kohya counts 192 modules of attention and 72 of text."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel(block_out_channels=artifact.SD15[0], cross_attention_dim=768)
+        unet = UNet2DConditionModel(block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=768)
         text = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
     named = {"unet": unet, "text_encoder": text}
     layers = {
         part: {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
         for part, model in named.items()
     }
-    keys = {part: {lora_files.layer_key(PREFIXES, part, name) for name in found} for part, found in layers.items()}
+    keys = {part: {lora_files.layer_key(SD1(), part, name) for name in found} for part, found in layers.items()}
     assert keys["unet"] == golden("lora_unet_")
     assert keys["text_encoder"] == golden("lora_te_")
     pattern = layer_pattern(LAYERS, SD1.adapter_layers)
-    adapted = {lora_files.layer_key(PREFIXES, "unet", name) for name in layers["unet"] if pattern.search(name)}
+    adapted = {lora_files.layer_key(SD1(), "unet", name) for name in layers["unet"] if pattern.search(name)}
     assert sum("attentions" in key for key in adapted) == 192
     assert len(keys["text_encoder"]) == 72
     assert len(adapted) == 192 + 2 * 22  # and two convolutions a residual block
@@ -329,11 +388,11 @@ def test_the_optimizer_is_the_one_that_was_used(made):
         assert lora_files.network_metadata(given)["ss_optimizer"] == told
 
 
-def test_only_stable_diffusion_s_shape_is_called_so(made):
+def test_only_stable_diffusion_s_shape_is_called_so(made, monkeypatch):
     given = open_artifact(made / "lora")
-    assert not given.is_sd15
-    given.pipe.base.unet.register_to_config(block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768)
-    assert given.is_sd15
+    assert not given.has_usual_shape
+    monkeypatch.setattr(SD1, "configs", given.pipe.base.folder)
+    assert given.has_usual_shape
     assert lora_files.network_metadata(given)["ss_base_model_version"] == "sd_v1"
     assert lora_files.modelspec_metadata(given, "lora")["modelspec.architecture"] == "stable-diffusion-v1/lora"
 

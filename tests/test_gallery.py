@@ -184,7 +184,7 @@ def test_files_are_written_while_the_next_images_are_generated(tmp_path, monkeyp
             second.set()
         yield from draw(rows, batch)
 
-    def save(image, path, row):
+    def save(image, path, row, provenance):
         assert second.wait(10), "generation waits for the disk"
         path.write_bytes(b"image")
 
@@ -202,7 +202,7 @@ def test_a_disk_that_fails_ends_the_generation(tmp_path, monkeypatch):
         asked.append(len(rows))
         yield from draw(rows, batch)
 
-    def save(image, path, row):
+    def save(image, path, row, provenance):
         raise EmosceneError("the disk is full")
 
     monkeypatch.setattr(image_folder, "save_image", save)

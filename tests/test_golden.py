@@ -7,8 +7,8 @@ import torch
 
 import golden
 import tiny
+from emoscene.diffusion import noise_process
 from emoscene.diffusion.model import DiffusionModel
-from emoscene.methods import base as methods
 
 KNOWN = json.loads(golden.FILE.read_text())
 
@@ -30,8 +30,8 @@ def test_the_first_losses_are_as_they_were(kind: str, name: str, base: Diffusion
 
 
 def test_a_change_of_the_arithmetic_is_seen(base: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = methods.min_snr_loss
-    monkeypatch.setattr(methods, "min_snr_loss", lambda *given: plain(*given) * 1.001)
+    plain = noise_process.min_snr_loss
+    monkeypatch.setattr(noise_process, "min_snr_loss", lambda *given: plain(*given) * 1.001)
     losses = golden.measured("methods", "lora", base)["losses"]
     assert losses != pytest.approx(KNOWN["lora"]["losses"], rel=2e-4)
     assert len(losses) == 4 * golden.STEPS

@@ -17,6 +17,7 @@ import tiny
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import ConditioningShare, GuidanceShare, Method, MethodChain, interpolate_embeds
 from emoscene.pipeline import samplers
@@ -224,9 +225,9 @@ class Pull(Method):
 
     asked: Condition
 
-    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def apply_guidance(self, prediction: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         self.asked = condition
-        return noise + 1
+        return prediction + 1
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,9 @@ def test_text_moves_towards_each_emotion_as_far_as_its_weight() -> None:
     a = torch.zeros(3, 8)
     a[0, 0], a[1, 0], a[1, 4] = 0.5, 0.6, -0.8
     asked = Condition(plain, plain, a, a.abs().sum(1), ("x", "y", "z"))
-    found = interpolate_embeds(asked, lambda prompts, emotion: torch.stack([ends[int(e)] for e in emotion]))
+    found = interpolate_embeds(
+        asked, lambda prompts, emotion: TextEncoding(torch.stack([ends[int(e)] for e in emotion]))
+    )
     longer = (0.6 + 0.8) / (0.36 + 0.64) ** 0.5
     expected = [
         plain[0] + 0.5 * (ends[0] - plain[0]),

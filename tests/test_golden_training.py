@@ -21,9 +21,10 @@ from emoscene.core.config import list_options
 from emoscene.core.errors import TrainingDiverged, UsageError
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.batches import batch_indices
+from emoscene.diffusion.noise_process import EpsilonProcess, min_snr_loss
 from emoscene.learning.learner import Batch, Learner
 from emoscene.learning.optimizers import make_optimizers
-from emoscene.methods.base import choose_captions, denoising_loss, min_snr_loss
+from emoscene.methods.base import choose_captions, denoising_loss
 from emoscene.training import callbacks, loop
 from emoscene.training.state import Config, TrainingState
 from lines import Deep, quiet
@@ -523,7 +524,7 @@ def test_the_denoising_loss_is_weighted_by_min_snr() -> None:
     assert found.tolist() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_noise_of_a_training_sample_is_its_own_and_offset_by_channel() -> None:
+def test_the_noise_of_a_training_sample_is_its_own_and_offset_by_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     """x_t and what is to be predicted: the sample's noise plus a constant of each channel, at its own timestep."""
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -531,12 +532,9 @@ def test_the_noise_of_a_training_sample_is_its_own_and_offset_by_channel() -> No
         seen.append((x_0, noise, t))
         return x_0 + 2 * noise
 
-    base = SimpleNamespace(
-        alphas_cumprod=torch.ones(40),
-        add_noise=add_noise,
-        predict_noise=lambda x_t, t, condition: x_t,
-        alphabar=lambda t: torch.full((len(t), 1, 1, 1), 0.5),
-    )
+    process = EpsilonProcess(torch.full((40,), 0.5))
+    monkeypatch.setattr(process, "add_noise", add_noise)
+    base = SimpleNamespace(noise_process=process, predict=lambda x_t, t, condition: x_t)
     latents = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     batch = Batch({"latent": latents}, 3, 8, [0, 1, 2])
     found = denoising_loss(base, batch, None, 5.0, offset=0.3)

@@ -18,13 +18,13 @@ from emoscene.learning import learner
 from emoscene.learning.learner import Batch
 from emoscene.methods.base import MethodChain
 from emoscene.methods.guidance import VALIDATION_TIMESTEPS, Guidance, log_complement
-from emoscene.pipeline.samplers import make_scheduler, sample
+from emoscene.pipeline.samplers import make_scheduler, sample, scale_first_noise
 
 MEANS = torch.tensor([1.0] * 4 + [-1.0] * 4)  # of every number of a latent: four emotions lie up, four down
 SPREAD = 0.3
 
 
-@pytest.fixture(scope="module", params=["epsilon", "v_prediction", "sample"])
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction", "sample", "flow_prediction"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
     return DiffusionModel.load(str(tiny.make(tmp_path_factory.mktemp(request.param), request.param)))
 
@@ -55,20 +55,29 @@ class Gaussians:
     def __init__(self, base: DiffusionModel) -> None:
         self.base = base
 
+    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The factors of x_0 and of the noise."""
+        if self.base.noise_process.prediction == "flow_prediction":
+            level = t.float().view(-1, 1, 1, 1) / 1000
+            return 1 - level, level
+        alphabar = self.base.noise_process.alphabar(t)
+        return alphabar.sqrt(), (1 - alphabar).sqrt()
+
     def log_p(self, x_t: Tensor, t: Tensor) -> Tensor:
-        alphabar = self.base.alphabar(t)
-        variance = alphabar * SPREAD**2 + 1 - alphabar
-        gaps = x_t.flatten(1)[:, None] - alphabar.sqrt().view(-1, 1, 1) * MEANS[:, None]
+        signal, noise = self.levels(t)
+        variance = signal**2 * SPREAD**2 + noise**2
+        gaps = x_t.flatten(1)[:, None] - signal.view(-1, 1, 1) * MEANS[:, None]
         return (-gaps.square().sum(2) / (2 * variance.view(-1, 1))).log_softmax(1)
 
     def unet(self, x_t: Tensor, t: Tensor, text: Tensor) -> SimpleNamespace:
-        alphabar = self.base.alphabar(t)
-        variance = alphabar * SPREAD**2 + 1 - alphabar
+        signal, noise = self.levels(t)
+        variance = signal**2 * SPREAD**2 + noise**2
         mean = (self.log_p(x_t, t).exp() @ MEANS).view(-1, 1, 1, 1)
-        eps = (1 - alphabar).sqrt() * (x_t - alphabar.sqrt() * mean) / variance
-        v = (eps - (1 - alphabar).sqrt() * x_t) / alphabar.sqrt()
-        x_0 = (x_t - (1 - alphabar).sqrt() * eps) / alphabar.sqrt()
-        return SimpleNamespace(sample={"epsilon": eps, "v_prediction": v, "sample": x_0}[self.base.prediction])
+        eps = noise * (x_t - signal * mean) / variance
+        x_0 = mean + signal * SPREAD**2 * (x_t - signal * mean) / variance
+        answers = {"epsilon": eps, "v_prediction": signal * eps - noise * x_0, "sample": x_0}
+        answers["flow_prediction"] = eps - x_0
+        return SimpleNamespace(sample=answers[self.base.noise_process.prediction])
 
 
 def posterior_means(base: DiffusionModel, sampler: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -79,7 +88,7 @@ def posterior_means(base: DiffusionModel, sampler: str, monkeypatch: pytest.Monk
     wishes = [{"awe": 1.0}, {"sadness": 1.0}, {"awe": 0.75, "sadness": 0.25}]
     condition = asked(*(wish for wish in wishes for _ in range(500)))
     solver = make_scheduler(base, sampler, 50)
-    x = latents(len(condition), 2) * solver.init_noise_sigma
+    x = scale_first_noise(solver, latents(len(condition), 2))
     rows = [GenerationParams()] * len(condition)
     *_, (x, _) = sample(base, MethodChain([guidance]), condition, None, x, solver, rows)
     return [float(part.mean()) for part in x.chunk(len(wishes))]
@@ -89,7 +98,10 @@ def posterior_means(base: DiffusionModel, sampler: str, monkeypatch: pytest.Monk
 def test_all_samplers_reach_the_posterior_mean(
     sampler: str, base: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ddim, other = (posterior_means(base, name, monkeypatch) for name in ("ddim", sampler))
+    first = "ddim"
+    if base.noise_process.prediction == "flow_prediction":
+        first = "heun"
+    ddim, other = (posterior_means(base, name, monkeypatch) for name in (first, sampler))
     assert ddim == pytest.approx([1.0, -1.0, 0.5], abs=0.03)
     assert other == pytest.approx([1.0, -1.0, 0.5], abs=0.03)
     assert other == pytest.approx(ddim, abs=0.03)
@@ -179,7 +191,7 @@ def test_rescale_sets_the_norm(plain: DiffusionModel) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_the_part_along_the_estimated_image_is_scaled(share: float, plain: DiffusionModel) -> None:
     x, noise, t = latents(2), latents(4)[2:], torch.tensor(400)
-    ratio = float(plain.alphas_cumprod[400])
+    ratio = float(plain.noise_process.alphas_cumprod[400])
     x_0 = ((x - (1 - ratio) ** 0.5 * noise) / ratio**0.5).double().flatten(1)
     condition = asked({"awe": 1.0}, {"fear": -0.5})
     pulls = []

@@ -6,6 +6,7 @@ Each is tried on 5,000 examples in the slow tier, and on a few in the default on
 import json
 import shutil
 import struct
+from functools import partial
 
 import pytest
 import torch
@@ -30,7 +31,9 @@ from emoscene.data.sources.imagefolder import ImageFolder
 from emoscene.data.sources.raf_db import RAFDB
 from emoscene.diffusion import loras
 from emoscene.diffusion.architecture import is_safetensors, read_header
-from emoscene.diffusion.compatibility import check_configs, check_file, check_schedule
+from emoscene.diffusion.compatibility import check_configs, check_file
+from emoscene.diffusion.families.sd1 import SD1
+from emoscene.diffusion.noise_schedule import check_schedule
 from emoscene.diffusion.weight_files import find_files
 from emoscene.encoders.base import PixelFormat
 from emoscene.evaluation.evaluate import _finish_scores
@@ -302,7 +305,8 @@ def test_headers_of_safetensors(examples, place):
 
     def check(header):
         file.write_bytes(struct.pack("<Q", len(header)) + header + rest)
-        for read in (read_header, is_safetensors, check_file, loras.read_factors, loras.parse_lora):
+        check_it = partial(check_file, layout=SD1.layout)
+        for read in (read_header, is_safetensors, check_it, loras.read_factors, loras.parse_lora):
             only_sentences(read, file)
 
     try_examples(examples, change(sound, secret(place)), check)
@@ -343,7 +347,7 @@ def test_configs_of_a_base(examples, part, place):
 
     def check(data):
         file.write_bytes(data)
-        only_sentences(check_configs, place / "base")
+        only_sentences(partial(check_configs, layout=SD1.layout), place / "base")
         if part == "scheduler":
             config = only_sentences(learners.read_json, file)
             only_sentences(check_schedule, config or {}, place)

@@ -204,7 +204,9 @@ def test_a_label_map_that_is_off_is_refused(text, said, published, tmp_path):
         ('[labels]\njoy = "awe"\n', "loading has begun"),
         ('[labels]\njoy = "aw"\n', "joy: no emotion 'aw': did you mean 'awe'"),
         ("labels = 3\n", "has no labels"),
-        (None, "labels.toml is not there"),
+        (None, "labels.toml is not there: owner/classifier@0123456=LABELS.toml names a file with a table .labels."),
+        ("folder", "labels.toml is no regular file: .*names a file with a table .labels."),
+        ("text", "labels.txt does not end in .toml: .*names a file with a table .labels."),
     ],
 )
 def test_evaluate_takes_a_hubs_classifier_whose_label_map_is_read_before_anything_is_loaded(
@@ -215,7 +217,10 @@ def test_evaluate_takes_a_hubs_classifier_whose_label_map_is_read_before_anythin
 
     monkeypatch.setattr(evaluate_module, "load", begin_loading)
     file = tmp_path / "labels.toml"
-    if text is not None:
+    if text == "folder":
+        file.mkdir()
+    elif text is not None:
+        file = file.with_suffix(".txt" if text == "text" else ".toml")
         file.write_text(text)
     judge = f"owner/classifier@0123456={file}"
     with pytest.raises(UsageError, match=said):

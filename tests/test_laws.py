@@ -51,8 +51,8 @@ def test_steps_in_parts_are_the_pipelines_own_trajectory(pipe):
     *_, whole = pipe.denoise(rows)
     scheduler, x = start_steps(pipe, rows)
     predict = make_prediction(pipe, rows)
-    x = run_steps(scheduler, predict, x, 0, 2)
-    x = run_steps(scheduler, predict, x, 2, 6)
+    x = run_steps(pipe, scheduler, predict, x, 0, 2)
+    x = run_steps(pipe, scheduler, predict, x, 2, 6)
     torch.testing.assert_close(x, whole, atol=1e-5, rtol=1e-5)
 
 

@@ -186,7 +186,7 @@ def test_bad_files_are_one_sentence(base, kohya, tmp_path):
     wide = {**whole, f"{name}.lora_down.weight": torch.zeros(3, 2048)}
     refused(wide, r"to_k is 32 x 2048 in it and 32 x 32 in the base; give its own with --base")
     te2 = {key.replace("lora_te_", "lora_te2_"): value for key, value in whole.items()}
-    refused(te2, r"no LoRA of Stable Diffusion 1.5 \(it says sdxl", ss_base_model_version="sdxl_base_v1-0")
+    refused(te2, r"no LoRA of Stable Diffusion 1 \(it says sdxl", ss_base_model_version="sdxl_base_v1-0")
     refused({key.replace("blocks_0_attn2", "blocks_7_attn2"): v for key, v in whole.items()}, "has no .*blocks.7.attn2")
     refused({"unet.weight": torch.zeros(3)}, "is no LoRA")
     refused({key: v for key, v in whole.items() if key != f"{name}.lora_up.weight"}, "is no LoRA")
@@ -219,3 +219,48 @@ def test_bad_files_are_one_sentence(base, kohya, tmp_path):
     for words in ("nowhere.safetensors", f"{kohya}:much", f"{kohya}:nan", str(tmp_path)):
         with pytest.raises(UsageError, match=r"is not there|is no scale"):
             apply_loras(base, words)
+
+
+def test_a_lora_of_sdxl_reaches_both_text_encoders(tmp_path):
+    """kohya's names, which count blocks as the original code does; as diffusers' own pipeline applies it."""
+    from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+
+    folder, draw = tiny.make(tmp_path / "base", family="sdxl"), torch.Generator().manual_seed(1)
+    shapes = {
+        "lora_unet_input_blocks_3_1_transformer_blocks_1_attn2_to_k": (32, 80),
+        "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q": (32, 32),
+        "lora_unet_output_blocks_1_1_transformer_blocks_0_ff_net_2": (32, 128),
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": (32, 32),
+        "lora_te1_text_model_encoder_layers_0_self_attn_out_proj": (32, 32),
+        "lora_te2_text_model_encoder_layers_0_self_attn_out_proj": (48, 48),
+        "lora_te2_text_model_encoder_layers_1_mlp_fc1": (64, 48),
+    }
+    found = {}
+    for name, (out, into) in shapes.items():
+        found[f"{name}.lora_down.weight"] = torch.randn(2, into, generator=draw)
+        found[f"{name}.lora_up.weight"] = torch.randn(out, 2, generator=draw)
+        found[f"{name}.alpha"] = torch.tensor(2.0)
+    save_file(found, tmp_path / "xl.safetensors")
+    base = DiffusionModel.load(str(folder))
+    assert {part for part, _ in read_factors(tmp_path / "xl.safetensors", base)} == {
+        "unet",
+        "text_encoder",
+        "text_encoder_2",
+    }
+
+    theirs = StableDiffusionXLPipeline.from_pretrained(folder)
+    theirs.set_progress_bar_config(disable=True)
+    theirs.scheduler = DDIMScheduler.from_config(theirs.scheduler.config)
+    call = {"num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "np"}
+
+    def by_them():
+        latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(4))
+        return 255 * theirs("a dog", latents=latents, **call).images[0]
+
+    plain = by_them()
+    theirs.load_lora_weights(tmp_path / "xl.safetensors")
+    expected = by_them()
+    pipe = EmotionPipeline(apply_loras(base, tmp_path / "xl.safetensors"), {})
+    [image] = pipe("a dog", num_inference_steps=2, guidance_scale=3.0, seed=4, sampler="ddim").images
+    assert np.abs(np.asarray(image, int) - expected).max() <= 0.5 + 1e-3 * 255
+    assert np.abs(plain - expected).max() > 5

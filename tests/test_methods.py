@@ -14,6 +14,7 @@ import tiny
 from emoscene.core import config, registry
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.taxonomy import EMOTIONS, NO_EMOTION, emotion_weights
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.learning import learner
 from emoscene.methods.base import Method, MethodChain, interpolate_embeds
@@ -296,11 +297,11 @@ def test_peft_itself_reads_the_lora(base: DiffusionModel, tmp_path: Path) -> Non
 
 def test_learned_vectors_are_never_what_is_cut_nor_reached_by_typing(base: DiffusionModel) -> None:
     vectors = torch.randn(1, 4, base.text_dim, generator=torch.Generator().manual_seed(0))
-    long = base.encode_prompt(["dog " * 200], vectors), base.encode_prompt(["dog " * 200], 2 * vectors)
+    long = base.encode_prompt(["dog " * 200], vectors).embeds, base.encode_prompt(["dog " * 200], 2 * vectors).embeds
     assert (long[0] - long[1]).abs().max() > 1e-3
     assert len(base.tokenize("<emo-awe>")) > 3
     assert base.tokenize("a <|endoftext|> b\x00") == base.tokenize("a   b ")
-    plain, more = base.encode_prompt(["a dog"]), base.encode_prompt(["a dog"], vectors)
+    plain, more = base.encode_prompt(["a dog"]).embeds, base.encode_prompt(["a dog"], vectors).embeds
     words = 1 + len(base.tokenize("a dog"))
     torch.testing.assert_close(plain[:, :words], more[:, :words], atol=1e-6, rtol=0)
 
@@ -317,7 +318,9 @@ def test_a_mixture_goes_as_far_as_its_parts(base: DiffusionModel) -> None:
     def moved(*a: float) -> list[float]:
         plain = base.encode_condition(["a dog"], torch.tensor([[*a, *[0.0] * 6]]))
         return (
-            interpolate_embeds(plain, lambda prompts, emotions: plain.base_embeds + far[emotions]).prompt_embeds
+            interpolate_embeds(
+                plain, lambda prompts, emotions: TextEncoding(plain.base_embeds + far[emotions])
+            ).prompt_embeds
             - plain.base_embeds
         )[0, [3, 5], 0].tolist()
 
@@ -331,7 +334,7 @@ def test_the_dial_is_exact_at_its_ends(base: DiffusionModel) -> None:
     plain = base.encode_condition(["a dog"] * 3, torch.stack([torch.zeros(8), torch.eye(8)[1], 0.5 * torch.eye(8)[1]]))
     with torch.no_grad():
         text = MethodChain([lora]).condition(plain).prompt_embeds
-        whole = base.encode_prompt(["a dog"], lora.tokens[1:2])
+        whole = base.encode_prompt(["a dog"], lora.tokens[1:2]).embeds
     assert torch.equal(text[0], plain.base_embeds[0])
     torch.testing.assert_close(text[1], whole[0], atol=1e-6, rtol=0)
     torch.testing.assert_close(text[2], (plain.base_embeds[0] + whole[0]) / 2, atol=1e-6, rtol=0)

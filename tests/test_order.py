@@ -77,6 +77,9 @@ CALLS = [
     ({"root": "{here}/happy"}, "no emotion 'happy'.*the folder .*happy/happy"),
     ({"root": "{here}/others"}, "has neither metadata nor folders of images named"),
     ({"misfits": 0.1}, "misfits= needs a CLIP"),
+    ({"clip": "{here}/judges/emotion"}, "clip= tells how captions fit, and misfits= how many are dropped: give both"),
+    ({"balanced": True}, "balanced=true shares a --limit among the emotions: give --limit"),
+    ({"source": "mini", "root": None, "balanced": True, "limit": 16}, "balanced=true has no effect on mini"),
     ({"misfits": 0.1, "clip": "{here}/nowhere"}, "no model in .*nowhere"),
     ({"emotion_clip": "{here}/nowhere"}, "no model in .*nowhere"),
     ({"captioner": "{here}/nowhere"}, "no model in .*nowhere"),
@@ -118,6 +121,7 @@ RUNS = [
     ({"name": "judge"}, "has no images for judges"),
     ({"name": "guidance", "checkpointing": True}, "are for methods that train through the UNet"),
     ({"name": "judge", "images_every": 5}, "images_every: judge generates no images"),
+    ({"patience": 3, "validation_images": 0}, "patience= counts validations, and validation_images=0 has none"),
     ({"out": "{here}/others"}, "holds files that emoscene did not make"),
     ({"out": "{here}/data"}, "another call's: it holds prepared and not artifact"),
     ({"out": "{here}/lora", "steps": 2}, "another call's: .*steps.*; choose another folder"),
@@ -173,6 +177,15 @@ def test_generate(words, sentence, here, unloaded):
 
 
 EVALUATE = {"method": "prompt", "prompts": ["a lake"], "judge": "{here}/judges/emotion", "out": "{here}/new"}
+IDLE = [
+    ("seeds", {"seeds": "0:2"}),
+    ("emotion-scale", {"emotion_scale": 2.0}),
+    ("keep-images", {"keep_images": False}),
+    ("batch", {"batch": 2}),
+    ("dtype", {"dtype": "float32"}),
+    ("sampler", {"sampler": "euler"}),
+    ("classifier-scale", {"settings": {"classifier_scale": 3.0}}),
+]
 SCORES = [
     ({"data": "{here}/open"}, "open is not finished: call `emoscene prepare` again as before"),
     ({"data": "{here}/data"}, "has no images for heldout"),
@@ -188,8 +201,18 @@ SCORES = [
     ({"batch": 0}, "batch=0 is out of range"),
     ({"out": "{here}/lora"}, "another call's: it holds artifact and not scores"),
     ({"out": "{here}/others"}, "holds files that emoscene did not make"),
-    ({"images": "{here}/images"}, "--images has nothing to generate, and --method says what is: leave one of them out"),
-    ({"images": "{here}/images", "method": None}, "--images has nothing to generate, and --prompts says what is"),
+    (
+        {"images": "{here}/images"},
+        "--method has no effect here, because --images has nothing to generate: leave it out",
+    ),
+    *[
+        ({"images": "{here}/images", "method": None, "prompts": None, **one}, f"--{name} has no effect")
+        for name, one in IDLE
+    ],
+    (
+        {"images": "{here}/images", "method": None},
+        "--prompts has no effect here, because --images has nothing to generate",
+    ),
 ]
 
 
@@ -210,3 +233,54 @@ def test_what_can_be_begun_is_begun(here, unloaded):
             call()
     assert not Path(f"{here}/new").exists()
     assert run_dir.read_manifest(here / "data")["state"] == "done"
+
+
+@pytest.fixture(scope="module")
+def made(here):
+    """Images of a call, and scores of one that was stopped."""
+    words = {name: fill(value, here) for name, value in (GENERATE | {"out": "{here}/made"}).items()}
+    emoscene.generate(base=f"{here}/base", emotion=["awe", "fear"], num_inference_steps=1, device="cpu", **words)
+    return here
+
+
+OTHERS = [
+    ({}, ""),
+    ({"width": 64}, "config.rows.*width"),
+    ({"prompt": "a sea"}, "config.rows.*a lake.* there and .*a sea.* here"),
+    ({"emotion": ["awe", "anger"]}, "config.rows.1.emotion.fear is 1.0 there"),
+    ({"emotion": "awe"}, "config.rows"),
+    ({"seed": 4}, "config.rows.*seed"),
+    ({"num_images_per_prompt": 2}, "config.rows"),
+    ({"num_inference_steps": 2}, "config.rows.*num_inference_steps"),
+    ({"guidance_scale": 3.0}, "config.rows.*guidance_scale"),
+    ({"guidance_interval": (0.0, 0.5)}, "config.rows.*guidance_interval"),
+    ({"method": "none"}, "config.rows.*method"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), OTHERS)
+def test_images_of_another_call_are_told_before_the_base_is_loaded(words, sentence, made, unloaded):
+    again = {"emotion": ["awe", "fear"], "num_inference_steps": 1, "device": "cpu", "out": "{here}/made"}
+    call = GENERATE | again | words
+    if not sentence or words == {"width": 64}:  # the same call, and what the base's own size is, pass
+        with pytest.raises(AssertionError, match="it was begun"):
+            emoscene.generate(base=f"{made}/base", **{name: fill(value, made) for name, value in call.items()})
+    else:
+        check_refused(emoscene.generate, call, f"made is another call's: {sentence}", made)
+
+
+def test_scores_of_another_call_are_told_before_the_base_is_loaded(here, tmp_path, monkeypatch, unloaded):
+    """Whatever is recorded but the weights is known by then."""
+    words = {name: fill(value, here) for name, value in (EVALUATE | {"out": str(tmp_path / "scores")}).items()}
+    call = {"base": f"{here}/base", "device": "cpu", "on_message": str, **words}
+    recorded = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_dir, "check_known", lambda out, kind, config, *rest: recorded.update(config))
+        with pytest.raises(AssertionError, match="it was begun"):
+            emoscene.evaluate(**call)
+    run_dir.RunDir.open(tmp_path / "scores", "scores", {**recorded, "weights": {"base": "of the base"}})
+    with pytest.raises(AssertionError, match="it was begun"):
+        emoscene.evaluate(**call)
+    for change in ({"seeds": "0:2"}, {"emotion_scale": 2.0}, {"prompts": ["a sea"]}, {"robust": True}):
+        with pytest.raises(UsageError, match=rf"another call's: config\.{next(iter(change))}"):
+            emoscene.evaluate(**{**call, **change})

@@ -21,7 +21,7 @@ def python(code):
 def test_the_public_names_are_these():
     verbs = [
         *("load", "generate", "train", "evaluate", "tune", "report", "export", "prepare", "doctor", "web"),
-        *("ls", "clean", "show", "demo", "mini"),
+        *("ls", "study", "verify", "clean", "show", "demo", "mini"),
     ]
     assert emoscene.__all__ == ["__version__", *verbs]
     assert set(verbs) <= set(dir(emoscene))

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from emoscene.core import images
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.image_files import MAX_MEGABYTES, to_upright_rgb
 from emoscene.core.images import contact_sheet, open_image, read_params, save_image
@@ -70,7 +70,7 @@ def test_a_picture_without_a_row(tmp_path):
 
 
 def test_a_damaged_row(tmp_path):
-    chunks = images.PngInfo()
+    chunks = PngInfo()
     chunks.add_text("emoscene", '{"emotion": 3}')
     painted().save(tmp_path / "a.png", pnginfo=chunks)
     with pytest.raises(EmosceneError, match="damaged"):

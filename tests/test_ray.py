@@ -259,7 +259,7 @@ def test_the_room_is_looked_at_before_it_is_needed(tmp_path, monkeypatch):
         write_layout("imagefolder", 16, 1, tmp_path / "raw", size=32, workers=0),
     )
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
-    with pytest.raises(EmosceneError, match=r"0\.0 GB free.*make room"):
+    with pytest.raises(EmosceneError, match=r"0\.0 MB free.*make room"):
         prepare("imagefolder", root=root, out=tmp_path / "out", base=base, workers=0)
 
 

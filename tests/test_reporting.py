@@ -418,3 +418,18 @@ def test_scores_are_read_in_their_folder_alone(name, tmp_path):
     (folder / name).mkdir()
     with pytest.raises(EmosceneError, match="it is a folder"):
         load_entries([folder])
+
+
+def test_a_folder_that_is_given_twice_is_compared_once(tmp_path, monkeypatch):
+    """However it is spelt; with itself, it would have differences of zero."""
+    monkeypatch.chdir(tmp_path)
+    scored(tmp_path / "lora")
+    scored(tmp_path / "none", method="none")
+    told = []
+    out = reporting.report(["lora", "none", "lora/", str(tmp_path / "none")], out="report", on_message=told.append)
+    assert run_dir.read_manifest(out)["scores"] == 2
+    assert [line for line in told if "given twice" in line] == [
+        "lora/ is given twice, and is compared once",
+        f"{tmp_path / 'none'} is given twice, and is compared once",
+    ]
+    assert reporting.report(["./lora", "none"], out="report", on_message=told.append) == out

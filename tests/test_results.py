@@ -55,7 +55,7 @@ def test_a_file_that_is_open_and_arguments_of_the_format(result: Result) -> None
     assert Image.open(buffer).info == {"mine": "yes"}
 
 
-@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "gif", "tiff"])
+@pytest.mark.parametrize("ending", ["bmp", "gif", "tiff"])
 def test_other_formats_are_saved_as_ever(ending: str, result: Result, tmp_path: Path) -> None:
     result.images[0].save(tmp_path / f"x.{ending}")
     plain = Image.fromarray(np.asarray(result.images[0]))

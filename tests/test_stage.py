@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from emoscene.core import run_dir
+from emoscene.core import processes, run_dir
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.run_dir import RunDir
 
@@ -220,7 +220,7 @@ def test_a_damaged_row_in_the_middle_is_told(tmp_path):
 
 
 def test_shares_are_a_partition():
-    shares = [run_dir.shard(range(11), rank, 4) for rank in range(4)]
+    shares = [processes.shard(range(11), rank, 4) for rank in range(4)]
     assert sorted(chain.from_iterable(shares)) == list(range(11))
     assert max(map(len, shares)) - min(map(len, shares)) == 1
 
@@ -253,3 +253,62 @@ for number in range(10**6):
 def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be the name of a folder"):
         run_dir.RunDir.open(f"{tmp_path}/a\0b", "scores", {})
+
+
+@pytest.mark.posix
+def test_nothing_is_written_through_a_link_in_a_run_folder_and_the_folder_itself_may_be_one(tmp_path):
+    disk, run = tmp_path / "disk", tmp_path / "run"
+    disk.mkdir()
+    run.symlink_to(disk)
+    opened = RunDir.open(run, **CALL)
+    with opened.hold():
+        run_dir.write_atomic(run / "part.bin", b"part")
+    assert (disk / "part.bin").read_bytes() == b"part"
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (disk / "pictures").symlink_to(elsewhere)
+    told = r"run/pictures is a link that leads out of its folder.*make .*run itself the link"
+    with pytest.raises(EmosceneError, match=told), opened.hold():
+        pass
+    (disk / "pictures").unlink()
+    (disk / "inside").mkdir()
+    (disk / "pictures").symlink_to(disk / "inside")
+    with opened.hold():
+        opened.finish()
+    assert RunDir.open(run, **CALL).is_done
+
+    (disk / "inside").rename(elsewhere / "inside")
+    (disk / "pictures").unlink()
+    (disk / "pictures").symlink_to(elsewhere / "inside")
+    with RunDir.open(run, **CALL).hold():
+        pass  # what is done is only read
+
+
+def test_a_folder_may_be_spelt_in_another_way(tmp_path, monkeypatch):
+    """A slash at the end, an absolute path: the same call; another folder, and a base's name, are not."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "others", "mini"):
+        (tmp_path / name).mkdir()
+    config = {"root": "photos", "judge": ["photos", "inception"], "base": "mini", "clip": ""}
+    RunDir.open("run", "prepared", config)
+    for root in ("photos/", "./photos", tmp_path / "photos", "others/../photos"):
+        same = {**config, "root": root, "judge": [str(root), "inception"]}
+        assert RunDir.find("run", "prepared", same) is not None
+    for change in ({"root": "others"}, {"root": "gone"}, {"base": "./mini"}, {"judge": ["others/", "inception"]}):
+        with pytest.raises(UsageError, match=rf"another call's: config\.{next(iter(change))}"):
+            RunDir.find("run", "prepared", {**config, **change})
+    with pytest.raises(UsageError, match=r"config\.clip"):
+        RunDir.find("run", "prepared", {**config, "clip": "."})
+
+
+def test_what_is_known_of_a_call_is_enough_to_refuse_it(tmp_path):
+    config = {"steps": 3, "weights": {"base": "abc"}}
+    run_dir.check_known(tmp_path / "run", "scores", {"steps": 3}, ("weights",))
+    RunDir.open(tmp_path / "run", "scores", config)
+    run_dir.check_known(tmp_path / "run", "scores", {"steps": 3}, ("weights",))
+    for known in ({"steps": 4}, {"steps": 3, "more": 1}, {}):
+        with pytest.raises(UsageError, match=r"another call's: config\..*; choose another folder, or call as before"):
+            run_dir.check_known(tmp_path / "run", "scores", known, ("weights",))
+    with pytest.raises(UsageError, match="it holds scores and not pictures"):
+        run_dir.check_known(tmp_path / "run", "pictures", {"steps": 3}, ("weights",))

@@ -12,13 +12,14 @@ from PIL import Image
 import tiny
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.plain_text import format_bytes
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.preparation import prepare
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning.checkpoints import save_checkpoint
 from emoscene.learning.learner import read_card
 from emoscene.pipeline.pipeline import EmotionPipeline
-from emoscene.training import checks, dry_run
+from emoscene.training import checks, dry_run, provision
 from emoscene.training import train as train_verb
 from emoscene.training.state import Config
 
@@ -247,10 +248,17 @@ def test_the_card_holds_what_a_learner_measured_of_itself(folder: str, tmp_path:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(950_050_001, "950.1 MB"), (999_999_999, "1000.0 MB"), (1e9, "1.0 GB"), (1_250_000_001, "1.3 GB"), (0, "0.0 MB")],
+    [
+        (950_050_001, "950.1 MB"),
+        (999_999_999, "1000.0 MB"),
+        (1e9, "1.0 GB"),
+        (1_250_000_001, "1.3 GB"),
+        (0, "0.0 MB"),
+        (4100, "4.1 kB"),
+    ],
 )
 def test_sizes_are_in_decimal_units(number, text):
-    assert dry_run._format_bytes(number) == text
+    assert format_bytes(number) == text
 
 
 def test_data_of_version_0_1_without_captions_are_prepared_again_without_them() -> None:
@@ -258,5 +266,5 @@ def test_data_of_version_0_1_without_captions_are_prepared_again_without_them() 
     lacking = {"emotion_clip": "EmotionCLIP's vectors"}
     for said, meant in ((False, "none"), ("some/blip", "some/blip")):
         call = {"source": "imagefolder", "root": "photos", "captioner": said, "base": "mini", "out": "there"}
-        given = train_verb._preparation_call(call, lacking)
+        given = provision.describe_preparation(call, lacking)
         assert given == {"source": "imagefolder", "root": "photos", "captioner": meant}

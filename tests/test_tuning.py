@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +20,7 @@ import emoscene
 import tiny
 from emoscene.cli.app import read_call
 from emoscene.core import config, registry, run_dir
-from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
+from emoscene.core.errors import EmosceneError, TrainingDiverged, TrainingStopped, UsageError
 from emoscene.core.setting_names import RENAMED
 from emoscene.data.dataset import PreparedDataset
 from emoscene.data.preparation import prepare
@@ -254,6 +256,8 @@ def test_what_is_searched_is_checked_without_torch(words, sentence):
         ({"looks": 99}, "captions for the selector, and looks=99: prepare more"),
         ({"storage": "rubbish"}, "--storage is no URL"),
         ({"storage": "nosuch://a/b"}, "is off"),
+        ({"storage": "sqlite:///a{b}.db"}, "--storage holds { or }, which Optuna reads as a place to fill"),
+        ({"storage": "sqlite:///a}b.db"}, "--storage holds { or }"),
         ({"selector": "nowhere"}, "--selector nowhere is not there"),
     ],
 )
@@ -271,6 +275,15 @@ def test_the_database_lies_in_the_folder_whatever_its_name(name, tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "study.db").is_file()
+
+
+@pytest.mark.parametrize("name", ["a{b", "a}b", "a{SCHEMA_VERSION}b"])
+def test_a_folder_whose_name_optuna_would_fill_in_is_refused(name, call):
+    with pytest.raises(
+        UsageError, match="has a name that no URL of a database can hold: give another --out, or --storage"
+    ):
+        emoscene.tune("lora", **{**call, "out": call["out"].with_name(name)})
+    assert not call["out"].with_name(name).exists()
 
 
 @pytest.mark.parametrize("where", ["sqlite:////nowhere/at/all.db", "postgresql://me:secret@/x?host=/nowhere"])
@@ -516,3 +529,70 @@ def killed_in_a_trial(database, workers):
             return
         time.sleep(0.2)
     pytest.fail("no two trials ran at once")
+
+
+def open_and_close(folder, call=None):
+    url = studies.locate_database(folder)
+    with studies.check_storage(url), studies.open_study(url, "study", call or {"a": 1}, {"lr": 0.1}):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["text", "truncated", "overwritten"])
+def test_a_database_that_is_damaged_is_one_sentence(kind, tmp_path):
+    file = tmp_path / "study.db"
+    open_and_close(tmp_path)
+    content = file.read_bytes()
+    damaged = {
+        "text": b"no database at all\n" * 50,
+        "truncated": content[: len(content) // 3],
+        "overwritten": content[:1000] + b"\xff" * 60_000 + content[61_000:],
+    }
+    file.write_bytes(damaged[kind])
+    with pytest.raises(EmosceneError, match=r"study.db is damaged, or no database \(.*\): put a copy of it back"):
+        open_and_close(tmp_path)
+    file.write_bytes(b"")
+    open_and_close(tmp_path)  # an empty file is an empty database
+
+
+def execute(folder, statement):
+    with closing(sqlite3.connect(folder / "study.db")) as database:
+        database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "sentence"),
+    [
+        ("update study_user_attributes set value_json = '{'", EmosceneError, "the study 'study' is damaged"),
+        ("update study_user_attributes set value_json = '[]'", UsageError, "was not begun by emoscene: name another"),
+        ("update study_user_attributes set key = 'x'", UsageError, "was not begun by emoscene: name another --out"),
+        ("update alembic_version set version_num = 'v9.9'", EmosceneError, "cannot be used: .* updating optuna"),
+    ],
+)
+def test_a_study_that_somebody_changed_is_one_sentence(statement, kind, sentence, tmp_path):
+    open_and_close(tmp_path)
+    execute(tmp_path, statement)
+    with pytest.raises(kind, match=sentence):
+        open_and_close(tmp_path)
+
+
+def test_a_study_of_another_program_stays_as_it_is(tmp_path):
+    url = studies.locate_database(tmp_path)
+    theirs = optuna.create_study(storage=url, study_name="study", directions=["minimize", "maximize"])
+    theirs.enqueue_trial({"lr": 0.5})
+    with pytest.raises(UsageError, match="the study 'study' there was not begun by emoscene: name another --out or --"):
+        open_and_close(tmp_path)
+    assert theirs.user_attrs == {} and len(theirs.trials) == 1
+
+
+def test_a_training_that_a_signal_stops_says_what_goes_on(call, monkeypatch):
+    """`tune` has no --resume."""
+
+    def train(name, out, **words):
+        raise TrainingStopped("stopped at step 3: the same call with --resume goes on")
+
+    monkeypatch.setattr(train_verb, "train", train)
+    bench = TuningObjective("lora", call["data"], call["out"], call["base"], [], print, {"lr": "1e-4..1e-2"})
+    bench.out.mkdir()
+    with pytest.raises(EmosceneError, match=r"what is trained is saved: the same call goes on"):
+        bench.train_artifact(bench.full_settings(bench.first))

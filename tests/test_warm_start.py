@@ -6,6 +6,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from emoscene.core.errors import UsageError
 from emoscene.encoders.emotion_clip import EmotionCLIP, load_text_clip
+from emoscene.learning.learner import save_learner
 from emoscene_mini import tokenizer as words
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base
@@ -83,3 +84,26 @@ def test_an_emotion_clip_begins_with_the_older_one_s_eyes_and_words(clip_folder)
 def test_a_base_without_an_emotion_clip_beside_it_begins_none(clip_folder, tmp_path):
     learner = EmotionCLIP.from_scratch(EmotionCLIP.Config(tokenizer=str(clip_folder)), None)
     assert not begin_from("emotion_clip", learner, tmp_path / "base")
+
+
+def test_a_finished_stage_is_taken_over_as_it_is(tmp_path):
+    torch.manual_seed(0)
+    made = Autoencoder(Autoencoder.Config(channels=(16, 16, 16, 16)))
+    (tmp_path / "vae").mkdir()
+    save_learner(made, "vae", tmp_path / "vae", None)
+    learner = Autoencoder(Autoencoder.Config(channels=(16, 16, 16, 16)))
+    assert begin_from("vae", learner, tmp_path)
+    for name, tensor in learner.state_dict().items():
+        assert torch.equal(tensor, made.state_dict()[name])
+    with pytest.raises(UsageError, match="cannot begin this stage"):
+        begin_from("vae", Autoencoder(Autoencoder.Config(channels=(16, 16, 16, 32))), tmp_path)
+
+
+def test_a_clip_is_taken_over_from_its_own_files(clip_folder, tmp_path):
+    config = EmotionCLIP.Config(tokenizer=str(clip_folder), text_layers=4)
+    made = EmotionCLIP.from_scratch(config, None)
+    (tmp_path / "text_encoder").mkdir()
+    save_learner(made, "text_encoder", tmp_path / "text_encoder", None)
+    learner = EmotionCLIP.from_scratch(config, None)
+    assert begin_from("text_encoder", learner, tmp_path)
+    assert torch.equal(learner.encode_texts(["a dog"]), made.encode_texts(["a dog"]))

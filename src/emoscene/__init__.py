@@ -32,6 +32,8 @@ MODULES = {
     "doctor": "cli.doctor",
     "web": "web",
     "ls": "cli.help",
+    "study": "cli.study",
+    "verify": "cli.verify",
     "clean": "cli.storage",
     "show": "cli.help",
 }

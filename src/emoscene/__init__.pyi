@@ -9,6 +9,8 @@ import torch
 from emoscene.cli.doctor import doctor as doctor
 from emoscene.cli.help import ls as ls
 from emoscene.cli.help import show as show
+from emoscene.cli.study import study as study
+from emoscene.cli.verify import verify as verify
 from emoscene.core.request import EvaluationWords, GenerationWords
 from emoscene.data.preparation import prepare as prepare
 from emoscene.diffusion.model import DiffusionModel
@@ -49,6 +51,8 @@ def generate(
     device: str | None = None,
     dtype: str | None = None,
     compile: bool = False,
+    format: str = "png",
+    provenance: str = "xmp",
     ray: str | None = None,
     settings: Mapping[str, Any] | None = None,
     recipe: str | Path | None = None,

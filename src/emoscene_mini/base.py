@@ -21,9 +21,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from emoscene.core.config import option
 from emoscene.diffusion.model import LENGTH, DiffusionModel
+from emoscene.diffusion.noise_process import min_snr_loss
 from emoscene.encoders.emotion_clip import load_borrowed
 from emoscene.learning.learner import Batch, Learner
-from emoscene.methods.base import min_snr_loss
 
 KINDS = ("short", "long")  # of captions, as `texts` holds them
 BETAS = (0.00085, 0.012)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from emoscene.core import registry, run_dir
+from emoscene.core.image_origin import encode_mark
 from emoscene.core.images import contact_sheet, open_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.processes import check_single
@@ -228,7 +229,7 @@ def write_sheets(
         ),
     }
     for name, image in made.items():
-        run_dir.write_atomic(folder / name, lambda path, image=image: image.save(path, "PNG"))  # type: ignore[misc]
+        run_dir.write_atomic(folder / name, lambda path, image=image: image.save(path, "PNG", **encode_mark(image)))  # type: ignore[misc]
 
 
 def demo_facts(prompts: Sequence[Prompt], shown: Mapping[str, MethodResults]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A new version of the miniature begins with the weights of an older one: most of what it has to know is the same.
 
     python -m emoscene_mini.build --begin-from src/emoscene_mini/weights/base --stage unet unet.steps=4000
+    python -m emoscene_mini.build --begin-from stages/world2 --stage unet unet.steps=4000
 
 Autoencoder and UNet have the same parts, whatever the world shows, and are taken over whole. The text encoder is taken
 over but for its words: a new tokenizer numbers them anew, so each word that both know keeps its vector, and a new word
@@ -8,6 +9,9 @@ begins as chance has it. Positions, layers and the last norm stay.
 
 The older base's EmotionCLIP, which lies beside it, begins the new one in the same way. It also lends its vision tower
 to the CLIP whose text tower becomes the text encoder: only contrast with images teaches that one its words.
+
+A folder in which finished stages lie, each as `build` left it, is an older version too: such a stage is taken over as
+it is, and training goes on with it.
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from emoscene.core.errors import UsageError
 from emoscene.encoders.emotion_clip import EmotionCLIP
-from emoscene.learning.learner import Learner
+from emoscene.learning.learner import CARD, Learner
 from emoscene_mini.autoencoder import Autoencoder
 from emoscene_mini.base import Base
 
@@ -34,7 +39,7 @@ def begin_from(name: str, learner: Learner, folder: Path) -> bool:
     Args:
         name: The stage, as `recipe.TRAINED` names it.
         learner: A new learner of that stage; it is changed in place.
-        folder: The older base, a Stable Diffusion folder.
+        folder: The older base, a Stable Diffusion folder, or a folder of finished stages.
 
     Returns:
         Whether there was something to take over; the other stages begin from nothing.
@@ -42,6 +47,9 @@ def begin_from(name: str, learner: Learner, folder: Path) -> bool:
     Raises:
         UsageError: The older part has other shapes than the new one.
     """
+    if (folder / name / CARD).is_file():
+        _begin_stage(learner, folder / name)
+        return True
     if name not in PARTS or (name == EYES and not (folder.parent / EYES).is_dir()):
         return False
     try:
@@ -49,6 +57,18 @@ def begin_from(name: str, learner: Learner, folder: Path) -> bool:
     except RuntimeError as error:  # torch's word for shapes that differ
         raise UsageError(f"{folder} cannot begin {name}: {error}") from error
     return True
+
+
+def _begin_stage(learner: Learner, folder: Path) -> None:
+    """Give a learner the weights that an earlier one of its kind left."""
+    state = {}
+    for file, (own, stored) in learner.files.items():
+        for name, tensor in load_file(folder / file).items():
+            state[own + name.removeprefix(stored)] = tensor
+    try:
+        learner.load_state_dict(state)
+    except RuntimeError as error:  # torch's word for shapes that differ
+        raise UsageError(f"{folder} cannot begin this stage: {error}") from error
 
 
 def _begin_autoencoder(learner: Learner, folder: Path) -> None:

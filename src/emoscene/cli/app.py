@@ -276,6 +276,7 @@ def complete_word(verb: Verb, words: Sequence[str]) -> list[str]:
         "train": [*registry.list_names("encoders"), *registry.list_names("methods")],
         "tune": registry.list_names("methods"),
         "prepare": registry.list_names("sources"),
+        "study": ["make", "serve", "plan", "analyse"],
         "show": list_things(),
         "ls": [*KINDS, *STORED],
         "clean": list(STORED),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from emoscene.cli.options import lacks_value, read_value, spell_flags
+from emoscene.cli.options import MAY_BE_EMPTY, lacks_value, read_value, spell_flags
 from emoscene.cli.verbs import Verb, load_verb
 from emoscene.core import config, paths, registry, taxonomy
 from emoscene.core.config import Option
 from emoscene.core.errors import UsageError, unknown_name
+from emoscene.core.idle_options import check_idle
 from emoscene.core.parameter import Parameter
 
 PAIR = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
@@ -76,6 +78,8 @@ def make_call(
         if name not in given:
             wanted = name.upper() if name in verb.words else spell_flags(verb.options[name])[0]
             raise UsageError(f"{verb.name} needs {wanted}: {verb.example}")
+    settings_given = pairs if verb.has_settings else {}
+    check_idle(verb.name, {**given, **settings_given}, partial(_spell_given, verb, line, flagged))
     taxonomy.check_one_source(*[given.get(name) for name in ("emotion", "valence", "arousal", "emotion_image")])
     return Call(verb.name, given, _read_settings(verb, given, pairs), as_json)
 
@@ -190,6 +194,17 @@ def name_options(sentence: str, call: Call, line: Sequence[str]) -> str:
     return sentence
 
 
+def _spell_given(verb: Verb, line: Sequence[str], flagged: Mapping[str, Any], name: str) -> str:
+    """An argument as the line spells it: its flag, its word, or `key=` of a setting."""
+    if name in {"width", "height"} and flagged.get("size") is not None:
+        name = "size"
+    if name in verb.options:
+        return find_flag(verb.options[name], line)
+    if name in verb.words:
+        return name.upper()
+    return f"{name}="
+
+
 def _split_pairs(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The words without a flag: arguments, and settings by name."""
     plain: list[str] = []
@@ -234,7 +249,9 @@ def _add_value(options: dict[str, Any], verb: Verb, name: str, value: Any) -> No
     if name == "size":
         options.update(zip(("width", "height"), value, strict=False))
     elif verb.repeats(name):
-        options.setdefault(name, []).append(value)
+        values = options.setdefault(name, [])
+        if name != "emotion" or value not in values:  # the same emotion again would be the same images
+            values.append(value)
     else:
         options[name] = value
 
@@ -242,8 +259,13 @@ def _add_value(options: dict[str, Any], verb: Verb, name: str, value: Any) -> No
 def _place_words(verb: Verb, words: list[str]) -> dict[str, Any]:
     """The words of a line as arguments; the last argument takes all that is left where it repeats."""
     names = list(verb.words)
-    if words and names and verb.repeats(names[-1]):
-        return {names[-1]: words}
+    for place, word in enumerate(words):
+        name = [*names, "word"][min(place, max(len(names) - 1, 0))]
+        if name not in MAY_BE_EMPTY and not word.strip():
+            raise UsageError(f"{name.upper()} is empty: {verb.example}")
+    if len(words) >= len(names) > 0 and verb.repeats(names[-1]):
+        first = len(names) - 1
+        return {**dict(zip(names, words[:first], strict=False)), names[-1]: words[first:]}
     if len(words) > len(names):
         hint = verb.example
         if verb.name == "generate":

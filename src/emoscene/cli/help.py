@@ -21,7 +21,8 @@ from emoscene.cli.options import STORED
 from emoscene.core import registry
 from emoscene.core.config import Option
 from emoscene.core.errors import unknown_name
-from emoscene.core.plain_text import format_count
+from emoscene.core.idle_options import check_idle, list_changed
+from emoscene.core.plain_text import format_bytes, format_count
 from emoscene.core.taxonomy import AFFECT, EMOTIONS
 
 KINDS = (*registry.KINDS, "emotions")
@@ -45,6 +46,7 @@ def ls(kind: str | None = None, *, root: str | Path = ".", as_json: bool = False
     Raises:
         UsageError: There is no such kind or folder.
     """
+    check_idle("ls", list_changed(ls, {"kind": kind, "root": root}))
     if kind in STORED:
         _print_stored(kind, root, as_json)
         return
@@ -73,7 +75,7 @@ def _print_stored(kind: str, root: str | Path, as_json: bool) -> None:
         facts = [{"path": str(item.path), "bytes": item.size, "about": item.about} for item in items]
         print(json.dumps({kind: facts}))
     else:
-        total = storage.format_size(sum(item.size for item in items))
+        total = format_bytes(sum(item.size for item in items))
         print("\n".join([*storage.format_lines(items), f"{total:>9}  in all"]))
 
 

@@ -26,6 +26,8 @@ from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.interrupts import STATUS, handle_signals
 from emoscene.core.plain_text import escape_unprintable
 
+PRINTING = {"ls", "show", "study", "verify"}
+"""The verbs that print their results themselves."""
 REPORTED = ("on_message", "on_progress")
 """The events that a terminal shows."""
 
@@ -84,8 +86,8 @@ def run_call(call: Call) -> None:
     Args:
         call: The call.
     """
-    if call.verb in {"ls", "show"}:
-        getattr(emoscene, call.verb)(**call.given, as_json=call.as_json)
+    if call.verb in PRINTING:
+        _call_function(call, as_json=call.as_json)
         return
     result = _call_function(call)
     if isinstance(result, dict):
@@ -101,7 +103,7 @@ def run_call(call: Call) -> None:
     print(text)
 
 
-def _call_function(call: Call) -> Any:
+def _call_function(call: Call, **more: Any) -> Any:
     """The result of the verb's function, with progress and messages on stderr."""
     from emoscene.core.progress import terminal_callbacks
 
@@ -109,7 +111,7 @@ def _call_function(call: Call) -> Any:
     arguments = inspect.signature(function).parameters
     with terminal_callbacks() as callbacks:
         reporters = {name: getattr(callbacks, name) for name in REPORTED if name in arguments}
-        return function(**call.given, **call.pairs, **reporters)
+        return function(**call.given, **call.pairs, **reporters, **more)
 
 
 def _print_error(sentence: str, status: int) -> int:

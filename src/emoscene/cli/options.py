@@ -16,6 +16,7 @@ from typing import Any
 from emoscene.core import device_names, registry, request, taxonomy
 from emoscene.core.errors import UsageError
 from emoscene.core.parameter import Parameter
+from emoscene.core.provenance import PROVENANCES
 
 MOST = 1_000_000_000
 STORED = ("runs", "cache")
@@ -33,11 +34,16 @@ RANGES = {
     "port": (0, 65535),
 }
 CHOICES = {
+    "design": ("2afc", "label", "rank"),
     "dtype": device_names.DTYPES,
+    "format": ("png", "jpeg", "webp"),
     "lpips": ("alex", "vgg"),
+    "provenance": PROVENANCES,
     "to": tuple(registry.list_names("formats")),
 }
 """What a function's signature does not say of its arguments."""
+MAY_BE_EMPTY = {"prompt", "negative_prompt", "root_path", "password"}
+"""Arguments of which empty text says something; any other, such as `--root "$DIR"` of an unset variable, is refused."""
 RECIPE = Parameter(
     "recipe", "str", None, "a name of `emoscene ls recipes`, or a TOML file of options and settings", example="FILE"
 )
@@ -109,6 +115,8 @@ def read_value(option: Parameter, value: Any, flag: str) -> Any:
     Raises:
         UsageError: The value is wrong.
     """
+    if isinstance(value, str) and not value.strip() and option.name not in MAY_BE_EMPTY:
+        raise lacks_value(option, flag)  # an empty path would be this folder
     value = dataclasses.replace(option, name=flag).read(value)
     if option.name in CHECKS:
         return CHECKS[option.name](value)
@@ -122,7 +130,8 @@ def _check_emotion(text: str) -> str:
 
 
 def _check_method(text: str) -> str:
-    registry.split_methods(text)
+    if text.replace("-", "_") not in registry.list_names("baselines"):  # which `evaluate` alone takes, and says so
+        registry.split_methods(text)
     return text
 
 
@@ -150,12 +159,6 @@ def _check_file(text: str) -> str:
     return text
 
 
-def _check_folder(text: str) -> str:
-    if not text.strip():
-        raise UsageError("--out '' is off: name a folder, such as --out out")
-    return text
-
-
 def _check_lora(text: str) -> str:
     file, _, _ = text.rpartition(":")
     if not Path(text).is_file() and not Path(file).is_file():
@@ -172,5 +175,4 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "image": _check_file,
     "emotion_image": _check_file,
     "lora": _check_lora,
-    "out": _check_folder,
 }

@@ -25,7 +25,8 @@ from emoscene.cli.options import STORED
 from emoscene.core import registry, run_dir
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.folder_lock import is_locked, read_owner
-from emoscene.core.plain_text import escape_unprintable, format_count
+from emoscene.core.idle_options import check_idle, list_changed
+from emoscene.core.plain_text import escape_unprintable, format_bytes, format_count
 from emoscene.diffusion import hub
 
 DEPTH = 6  # folders below the first in which runs are looked for
@@ -124,12 +125,13 @@ def clean(
     """
     if place not in STORED:
         raise unknown_name("place", place, STORED)
+    check_idle("clean", list_changed(clean, {"root": root, "unfinished": unfinished}) | {"place": place})
     plan = _plan_runs(root, unfinished) if place == "runs" else _plan_cache()
     for line in format_lines(plan.items):
         on_message(line)
     for folder in plan.busy:
         on_message(escape_unprintable(f"{folder} stays as it is: {read_owner(folder)} is at work there"))
-    total = format_size(plan.size)
+    total = format_bytes(plan.size)
     if not plan.items:
         on_message("there is nothing to free")
     elif yes or _agrees(f"remove {format_count(len(plan.items), 'item')}, {total}?"):
@@ -150,22 +152,8 @@ def format_lines(items: Sequence[StoredItem]) -> list[str]:
     """
     lines = []
     for item in items:
-        lines.append(escape_unprintable(f"{format_size(item.size):>9}  {item.path}  ({item.about})"))
+        lines.append(escape_unprintable(f"{format_bytes(item.size):>9}  {item.path}  ({item.about})"))
     return lines
-
-
-def format_size(number: float) -> str:
-    """Write a number of bytes.
-
-    Args:
-        number: The bytes.
-
-    Returns:
-        Such as `5.5 GB` or `0.3 MB`.
-    """
-    if number >= 1e9:
-        return f"{number / 1e9:.1f} GB"
-    return f"{number / 1e6:.1f} MB"
 
 
 def _find_runs(root: str | Path) -> Iterator[Path]:

@@ -36,6 +36,8 @@ EXAMPLES = {
     "doctor": "",
     "web": "--port 7860",
     "ls": "methods",
+    "study": "make out/none out/lora --out out/study",
+    "verify": "out/awe/*.png",
     "clean": "runs --root out",
     "show": "lora",
 }

@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from emoscene.core import registry
 from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import parse_json
 from emoscene.core.params import LABELS
 from emoscene.core.request import read_number, read_seed, read_size
+from emoscene.core.sampler_names import match_sampler
 from emoscene.core.taxonomy import parse_emotion
 
 LONGEST = 20_000  # characters that are read
@@ -74,6 +74,7 @@ def parse_a1111_text(text: str) -> A1111Settings:
         if not read and value:
             rest[key] = value
         fields |= read
+    _apply_schedule(fields, rest)
     return A1111Settings(fields, rest)
 
 
@@ -96,13 +97,22 @@ def _read_pair(key: str, value: str, rest: dict[str, str]) -> dict[str, Any]:
 
 def _read_sampler(label: str, rest: dict[str, str]) -> dict[str, Any]:
     for ending in SCHEDULES:
-        if label.endswith(ending):
+        if label.endswith(ending) and match_sampler(label) is None:
             label = label.removesuffix(ending)
             rest["Schedule type"] = ending.strip()
-    for name in registry.list_names("samplers"):
-        if registry.load_table("samplers", name)["label"] == label:
-            return {"sampler": name}
-    return {}
+    name = match_sampler(label)
+    if name is None:
+        return {}
+    return {"sampler": name}
+
+
+def _apply_schedule(fields: dict[str, Any], rest: dict[str, str]) -> None:
+    """Take in the spacing of the noise levels, which newer texts name apart, where there is such a sampler."""
+    schedule = rest.get("Schedule type", "")
+    spaced = match_sampler(f"{fields.get('sampler')}_{schedule}")
+    if schedule and spaced is not None:
+        fields["sampler"] = spaced
+        del rest["Schedule type"]
 
 
 def _unquote(value: str) -> str:

@@ -249,6 +249,22 @@ def to_toml(config: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
+def list_lasting(config: Any) -> dict[str, Any]:
+    """List the settings that make two calls different: all but those of the machine (`runtime`).
+
+    Args:
+        config: A `Config`.
+
+    Returns:
+        The values by name.
+    """
+    lasting = {}
+    for each in list_options(config):
+        if not each.runtime:
+            lasting[each.name] = getattr(config, each.name)
+    return lasting
+
+
 def read_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file.
 

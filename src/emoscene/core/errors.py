@@ -38,6 +38,10 @@ class TrainingDiverged(EmosceneError):
     """Loss or gradient stayed non-finite while training."""
 
 
+class TrainingStopped(EmosceneError):
+    """A signal ended a training, whose work is saved."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
     """Make the error for a name that does not exist: `no emotion 'aw': did you mean 'awe'? (emoscene ls emotions)`.
 

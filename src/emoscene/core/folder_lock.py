@@ -35,8 +35,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
         Nothing.
 
     Raises:
-        EmosceneError: Another process has it.
+        EmosceneError: Another process has it, or what has the lock's name is no file.
     """
+    if not _is_plain(folder / LOCK):
+        raise EmosceneError(
+            f"{folder / LOCK} is a link or no regular file, and no lock can be held on it: take it away"
+        )
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
@@ -73,7 +77,7 @@ def is_locked(folder: Path) -> bool:
     Returns:
         Whether one does.
     """
-    if not (folder / LOCK).exists():
+    if not (folder / LOCK).exists() or not _is_plain(folder / LOCK):
         return False
     lock = FileLock(folder / LOCK)
     try:
@@ -109,6 +113,11 @@ def read_owner(folder: Path) -> str:
     except FileRefused:
         return "another process"
     return "".join(filter(str.isprintable, text)) or "another process"
+
+
+def _is_plain(lock: Path) -> bool:
+    """Whether a lock is a regular file, or not there yet."""
+    return not lock.is_symlink() and (lock.is_file() or not lock.exists())
 
 
 def _write_owner(note: Path) -> None:

@@ -12,6 +12,7 @@ white of 16 bits is 65535, that of floating point is 1; an image's own maximum n
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ IMAGE_ENDINGS = frozenset().union(*ENDINGS.values(), RAW, VECTOR, RASTER)
 
 ORIENTATION = 0x0112  # the EXIF tag
 SIDEWAYS = range(5, 9)  # its values for an image whose width is the height that it is seen at
-PNG_ORIENTED = (b"eXIf", b"exif\0", b"Raw profile type exif", b"XML:com.adobe.xmp", b"xmp\0")
+PNG_ORIENTED = re.compile(rb"eXIf|Raw profile type exif|exif\0|XML:com\.adobe\.xmp|xmp\0")
 """What a PNG holds that may say how it lies."""
 BITS_PER_SAMPLE, DNG_VERSION = 0x0102, 0xC612  # of a TIFF
 PLAIN = {"RGB", "L"}
@@ -172,10 +173,10 @@ def read_size(data: bytes, name: str = "", enough: int | None = None) -> tuple[i
         _check_size(image.size, 1)
         behind = False
         if image.format == "PNG":
-            marks = sum(data.count(mark) for mark in PNG_ORIENTED)
+            marks = len(PNG_ORIENTED.findall(data))
             if not marks:
                 return image.size
-            behind = marks > 1 or "exif" not in image.info  # behind the pixels
+            behind = marks > len({"exif", "xmp"} & image.info.keys())  # behind the pixels
         if behind or (image.format == "TIFF" and _read_orientation(image) != 1):  # which Pillow turns itself
             return decode_image(data, name, enough).image.size
         sideways = _read_orientation(image) in SIDEWAYS

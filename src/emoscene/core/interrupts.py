@@ -2,6 +2,7 @@
 
     with handle_signals(): ...            each is a KeyboardInterrupt; the second one ends the process at once
     with defer_interrupts() as asked:     the first one is noted, and the step at hand is finished
+        with allow_interrupt(asked): ...  long work that is no part of it asks `check_interrupt` whether to go on
 
 A signal that the process was started to ignore stays ignored, as `nohup` does with SIGHUP. A process that was forked
 has the default actions: a pool ends its workers by SIGTERM.
@@ -18,6 +19,8 @@ from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """The signals; SIGHUP is POSIX's, and SIGBREAK is what Windows has in its place."""
+WATCHED: list[Callable[[], bool]] = []
+"""What tells `check_interrupt` that a signal was noted."""
 STATUS = 130
 """The exit status of a process that was interrupted."""
 
@@ -83,6 +86,33 @@ def defer_interrupts() -> Iterator[Callable[[], bool]]:
 
     with replace_handlers(note):
         yield lambda: bool(asked)
+
+
+@contextmanager
+def allow_interrupt(asked: Callable[[], bool]) -> Iterator[None]:
+    """Let `check_interrupt` interrupt the work inside, while signals are deferred.
+
+    Args:
+        asked: What `defer_interrupts` yields.
+
+    Yields:
+        Nothing.
+    """
+    WATCHED.append(asked)
+    try:
+        yield
+    finally:
+        WATCHED.remove(asked)
+
+
+def check_interrupt() -> None:
+    """Interrupt long work between two parts of it, where a signal was noted and `allow_interrupt` lets it.
+
+    Raises:
+        KeyboardInterrupt: It is so.
+    """
+    if any(asked() for asked in WATCHED):
+        raise KeyboardInterrupt
 
 
 @contextmanager

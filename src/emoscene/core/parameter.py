@@ -1,7 +1,7 @@
 """A parameter of a generation: an option that also says where it stands, which lists have it, and how it is spelt."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from emoscene.core.config import Option
@@ -27,6 +27,7 @@ class Parameter(Option):
         count: how many values it has; several are a range whose lower end comes first.
         slider: the part of its range that a slider shows, where that is not all of it.
         annotation: its Python type, as text.
+        resolve: finds what a word means that other programs use for one of its choices.
     """
 
     group: str = ""
@@ -37,6 +38,7 @@ class Parameter(Option):
     count: int = 1
     slider: tuple[float, float] | None = None
     annotation: str = ""
+    resolve: Callable[[str], str | None] | None = None
 
     def read(self, value: Any) -> Any:
         """Read one value, or a range of two, from text or from Python.
@@ -48,6 +50,8 @@ class Parameter(Option):
             return None
         if self.default is None and self.example is not None:
             return dataclasses.replace(self, default=self.example).read(value)  # which a refusal shows
+        if self.resolve is not None and isinstance(value, str):
+            value = self.resolve(value) or value
         if self.count == 1:
             return super().read(value)
 

@@ -74,6 +74,22 @@ def show_value(value: object, most: int = SHOWN) -> str:
     return shorten_text(repr(value), most)
 
 
+def format_bytes(number: float) -> str:
+    """Write an amount of memory or disk.
+
+    Args:
+        number: The bytes.
+
+    Returns:
+        Such as `5.5 GB`, `0.3 MB` or `4.1 kB`.
+    """
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} GB"
+    if 50 <= number < 5e4:  # would be 0.0 MB
+        return f"{number / 1e3:.1f} kB"
+    return f"{number / 1e6:.1f} MB"
+
+
 def format_count(number: float, one: str, several: str = "", spec: str = "") -> str:
     """Write a number and what it counts: `1 image`, `2 images`.
 

@@ -1,18 +1,25 @@
 """The processes that were launched together for one call, as `torchrun` and `accelerate launch` number them.
 
 Launchers write the numbers into the environment of each process. A process without them is the only one. A process that
-serves for days also limits here how much memory its threads keep to themselves.
+serves for days also limits here how much memory its threads keep to themselves. What each process takes of the work
+(`shard`), and what threads read ahead (`prefetch_map`), stands here as well.
 """
 
 import ctypes
 import os
 import platform
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from emoscene.core.errors import UsageError
 
 BY_RAY = "call it without a launcher, and with --ray auto for more workers"
 """What to do where a verb has workers of its own."""
 ARENAS = 2
+S = TypeVar("S")
+T = TypeVar("T")
 M_ARENA_MAX = -8  # the number of this option in glibc's malloc.h
 
 
@@ -87,3 +94,43 @@ def limit_arenas(count: int = ARENAS) -> bool:
     if "MALLOC_ARENA_MAX" in os.environ or platform.libc_ver()[0] != "glibc":
         return False
     return ctypes.CDLL(None).mallopt(M_ARENA_MAX, count) == 1
+
+
+def shard(items: Iterable[T], rank: int, world: int) -> list[T]:
+    """Select one process's part of the work: every `world`-th item.
+
+    Args:
+        items: All items.
+        rank: The process, from 0 to world - 1.
+        world: The number of processes.
+
+    Returns:
+        Its items.
+    """
+    return list(items)[rank::world]
+
+
+def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
+    """Apply a function to items in threads, in order.
+
+    Args:
+        work: The function.
+        items: Its inputs.
+        threads: The number of threads.
+        depth: At most `threads * depth` results are computed ahead.
+
+    Yields:
+        The results.
+    """
+    under_way: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                under_way.append(pool.submit(work, item))
+                if len(under_way) > threads * depth:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for waiting in under_way:
+                waiting.cancel()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from emoscene.core.callbacks import Callbacks
+from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.plain_text import escape_unprintable
 
 
@@ -17,7 +17,7 @@ from emoscene.core.plain_text import escape_unprintable
 def progress_bar(
     word: str, done: int, total: int, visible: bool = True
 ) -> Iterator[Callable[[int, Callable[[], str]], None]]:
-    """Show a progress bar on stderr, updated at most twice a second.
+    """Show a progress bar on stderr, where that is a terminal, updated at most twice a second.
 
     Args:
         word: The label.
@@ -28,12 +28,16 @@ def progress_bar(
     Yields:
         A function that takes the number of steps done, and a function that describes the state.
     """
-    with _make_bar(Console(stderr=True), visible) as progress:
+    console = Console(stderr=True)
+    if not (visible and console.is_terminal):  # rich would print the last state of a bar into a pipe or a log
+        yield ignore_event
+        return
+    with _make_bar(console) as progress:
         task, last = progress.add_task(word, total=total, completed=done), 0.0
 
         def show(number: int, describe: Callable[[], str]) -> None:
             nonlocal last
-            if visible and (time.monotonic() > last + 0.5 or number == total):
+            if time.monotonic() > last + 0.5 or number == total:
                 last = time.monotonic()
                 progress.update(task, completed=number, description=describe())
 
@@ -48,7 +52,7 @@ def terminal_callbacks() -> Iterator[Callbacks]:
         The callbacks; the bar is gone afterwards.
     """
     console = Console(stderr=True, highlight=False)
-    progress = _make_bar(console, visible=console.is_terminal, transient=True)
+    progress = _make_bar(console, transient=True)
     tasks: list[TaskID] = []
 
     def print_message(message: str) -> None:
@@ -56,6 +60,8 @@ def terminal_callbacks() -> Iterator[Callbacks]:
         console.print(escape_unprintable(message), markup=False, emoji=False, soft_wrap=not console.is_terminal)
 
     def move_bar(done: int, total: int) -> None:
+        if not console.is_terminal:
+            return
         if not tasks:
             progress.start()
             tasks.append(progress.add_task("", total=total))
@@ -68,7 +74,7 @@ def terminal_callbacks() -> Iterator[Callbacks]:
             progress.stop()
 
 
-def _make_bar(console: Console, visible: bool, transient: bool = False) -> Progress:
+def _make_bar(console: Console, transient: bool = False) -> Progress:
     """A bar that is not on the screen yet; a transient one leaves nothing there."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not visible, transient=transient)
+    return Progress(*columns, console=console, transient=transient)

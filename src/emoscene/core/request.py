@@ -35,6 +35,7 @@ from emoscene.core.parameter import (
     parameter,
 )
 from emoscene.core.processes import count_processes
+from emoscene.core.sampler_names import find_sampler, match_sampler
 from emoscene.core.taxonomy import LARGEST, check_one_source
 
 LAST_SEED = 2**32 - 1
@@ -216,7 +217,7 @@ class GenerationRequest:
                 raise UsageError(f"{name}={value} is off: it is text")
         if self.height is not None and self.width is None:
             raise UsageError(f"height={self.height} without a width is off: give both, or the width alone")
-        registry.source_file("samplers", self.sampler)
+        object.__setattr__(self, "sampler", find_sampler(self.sampler))
         if self.seed == DRAW_SEED:
             object.__setattr__(self, "seed", draw_seed(self.num_images_per_prompt))
         read_seeds(self.seed, self.num_images_per_prompt)
@@ -293,6 +294,7 @@ def list_parameters(scope: str = "") -> dict[str, Parameter]:
         more = {"annotation": _annotation(field.type), **field.metadata}
         if field.name == "sampler":
             more["choices"] = tuple(registry.list_names("samplers"))
+            more["resolve"] = match_sampler
         if not scope or scope in more["scope"]:
             parameters[field.name] = Parameter(field.name, default=field.default, **more)
     return parameters

@@ -18,9 +18,7 @@ import os
 import platform
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,10 +26,12 @@ from typing import Any, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
+from emoscene.core.call_identity import find_difference, identify_call
 from emoscene.core.errors import EmosceneError, UsageError, suggest_folder
 from emoscene.core.file_reading import MOST_LISTED_BYTES, TABLE, check_value, digest_file, read_json, read_json_lines
 from emoscene.core.folder_lock import LOCK, OWNER, lock_folder
-from emoscene.core.plain_text import cut_name, shorten_text
+from emoscene.core.paths import LEADS_OUT, is_inside
+from emoscene.core.plain_text import cut_name
 from emoscene.core.processes import read_rank
 
 S = TypeVar("S")
@@ -149,12 +149,12 @@ class RunDir:
             return None
         recorded = read_manifest(path)
         try:
-            before = _call_identity({**recorded, "config": migrate_config(recorded["config"])})
+            before = identify_call({**recorded, "config": migrate_config(recorded["config"])})
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise EmosceneError(f"{path / MANIFEST} is damaged: {MAKE_AGAIN}") from error
-        apart = find_difference(before, _call_identity(asked))
+        apart = find_difference(before, identify_call(asked))
         if apart:
-            raise UsageError(f"{path} is another call's: {apart}; choose another folder, or call as before")
+            raise _refuse_other_call(path, apart)
         return cls(path, recorded)
 
     @property
@@ -173,11 +173,12 @@ class RunDir:
             Nothing.
 
         Raises:
-            EmosceneError: Another process is at work in the folder.
+            EmosceneError: Another process is at work in the folder, or a part of it is a link that leads elsewhere.
         """
         if self.is_done or read_rank():
             yield
             return
+        check_links(self.path)
         with lock_folder(self.path):
             self.manifest = read_manifest(self.path)
             yield
@@ -199,6 +200,24 @@ class RunDir:
     def _write_manifest(self) -> None:
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str)
         write_atomic(self.path / MANIFEST, f"{text}\n".encode("utf8", "backslashreplace"))
+
+
+def check_links(folder: Path) -> None:
+    """Check that what is written into a run folder stays in it; the folder itself may be a link to a larger disk.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        EmosceneError: A folder in it is a link that leads out: its files would be written elsewhere, and neither the
+            fingerprint nor `emoscene clean`, which follow no link, would know of them.
+    """
+    for part in sorted(folder.iterdir()):
+        if part.is_symlink() and part.is_dir() and not is_inside(folder, part):
+            raise EmosceneError(
+                f"{part} is a link that {LEADS_OUT}, and nothing is written through it: take it away; to write on "
+                f"another disk, make {folder} itself the link"
+            )
 
 
 def as_list(given: str | Path | Sequence[str | Path] | None) -> list[str]:
@@ -370,46 +389,6 @@ def read_jsonl(
         yield row
 
 
-def shard(items: Iterable[T], rank: int, world: int) -> list[T]:
-    """Select one process's part of the work: every `world`-th item.
-
-    Args:
-        items: All items.
-        rank: The process, from 0 to world - 1.
-        world: The number of processes.
-
-    Returns:
-        Its items.
-    """
-    return list(items)[rank::world]
-
-
-def prefetch_map(work: Callable[[S], T], items: Iterable[S], threads: int, depth: int) -> Iterator[T]:
-    """Apply a function to items in threads, in order.
-
-    Args:
-        work: The function.
-        items: Its inputs.
-        threads: The number of threads.
-        depth: At most `threads * depth` results are computed ahead.
-
-    Yields:
-        The results.
-    """
-    under_way: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                under_way.append(pool.submit(work, item))
-                if len(under_way) > threads * depth:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for waiting in under_way:
-                waiting.cancel()
-
-
 def read_versions() -> dict[str, str]:
     """Read the versions of Python and of the main packages, without importing them.
 
@@ -443,6 +422,52 @@ def check_out(out: Path | str, kind: str) -> None:
             raise UsageError(f"{path} is another call's: it holds {found} and not {kind}; choose another folder")
 
 
+def check_known(
+    out: Path | str,
+    kind: str,
+    config: Mapping[str, Any],
+    unknown: Sequence[str],
+    migrate_config: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> None:
+    """Check, before a base is loaded, that a folder is not another call's, as far as the call is known by then.
+
+    Args:
+        out: The folder.
+        kind: What the call makes.
+        config: The settings, without those that only the base tells.
+        unknown: The names of those.
+        migrate_config: Converts a recorded config, as `RunDir.open` has it.
+
+    Raises:
+        UsageError: It is a file, holds something else, or was begun with another setting.
+        EmosceneError: Its manifest is damaged.
+    """
+    check_out(out, kind)
+    path = Path(out)
+    if not (path / MANIFEST).exists():
+        return
+    recorded = _migrate_config(path, read_manifest(path), migrate_config)
+    before = {key: value for key, value in recorded.items() if key not in unknown}
+    asked = json.loads(json.dumps(config, default=str))
+    apart = find_difference({"config": before}, {"config": asked})
+    if apart:
+        raise _refuse_other_call(path, apart)
+
+
+def _migrate_config(
+    path: Path, recorded: Mapping[str, Any], migrate_config: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """The recorded settings in today's form. Raises EmosceneError where they have none."""
+    try:
+        return migrate_config(recorded["config"])
+    except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise EmosceneError(f"{path / MANIFEST} is damaged: {MAKE_AGAIN}") from error
+
+
+def _refuse_other_call(path: Path, apart: str) -> UsageError:
+    return UsageError(f"{path} is another call's: {apart}; choose another folder, or call as before")
+
+
 def _describe_call(
     kind: str, config: Mapping[str, Any], parents: Sequence[Path | str | Mapping[str, Any]], seed: int | None
 ) -> dict[str, Any]:
@@ -474,43 +499,6 @@ def _is_run_dir(path: Path) -> bool:
     if any(not name.startswith(TEMPORARY_PREFIX) for name in inside):
         raise UsageError(f"{path} holds files that emoscene did not make: choose a new or an empty folder")
     return False
-
-
-def _call_identity(call: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two calls the same: their words, and what their parents hold."""
-    parents = []
-    for parent in call["parents"]:
-        parents.append(parent.get("fingerprint") or _call_identity(parent))
-    return {"kind": call["kind"], "config": call["config"], "seed": call["seed"], "parents": parents}
-
-
-def find_difference(recorded: Any, asked: Any, where: str = "") -> str:
-    """Find the first setting in which two calls differ; of long lists, the element is named.
-
-    Args:
-        recorded: The settings of one call.
-        asked: The settings of the other.
-        where: The name of the setting.
-
-    Returns:
-        The setting and both values; empty where the calls are the same.
-    """
-    if (
-        isinstance(recorded, list)
-        and isinstance(asked, list)
-        and max(map(len, map(json.dumps, (recorded, asked)))) > SHOWN
-    ):
-        recorded, asked = dict(enumerate(recorded)), dict(enumerate(asked))
-    if isinstance(recorded, dict) and isinstance(asked, dict):
-        for key in dict.fromkeys([*recorded, *asked]):
-            difference = find_difference(recorded.get(key), asked.get(key), f"{where}.{key}".lstrip("."))
-            if difference:
-                return difference
-        return ""
-    if recorded == asked:
-        return ""
-    one, other = (shorten_text(json.dumps(value, ensure_ascii=False), SHOWN) for value in (recorded, asked))
-    return f"{where} is {one} there and {other} here"
 
 
 def _remove(path: Path) -> None:

@@ -33,7 +33,7 @@ from emoscene.core import registry
 from emoscene.core.config import read_toml
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.file_reading import find_fault
-from emoscene.core.plain_text import show_value
+from emoscene.core.plain_text import format_count, show_value
 
 Weights = tuple[float, ...]
 """One number for each label, in the taxonomy's order."""
@@ -319,7 +319,7 @@ def build_taxonomy(name: str, table: Mapping[str, Any], where: str = "") -> Taxo
         if row.get("words"):
             words[label] = row["words"]
     if not 2 <= len(labels) <= MOST_LABELS:
-        raise UsageError(f"{where} has {len(labels)} labels: a taxonomy has from 2 to {MOST_LABELS}")
+        raise UsageError(f"{where} has {format_count(len(labels), 'label')}: a taxonomy has from 2 to {MOST_LABELS}")
     if places and len(places) < len(labels):
         missing = next(label for label in labels if label not in places)
         raise UsageError(f"{missing} in {where} has no valence and arousal: give them to all labels or to none")

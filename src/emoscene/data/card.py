@@ -21,6 +21,7 @@ from PIL import Image
 
 from emoscene import __version__
 from emoscene.core import run_dir
+from emoscene.core.image_origin import encode_mark
 from emoscene.core.images import FAINT, INK, PAPER, contact_sheet, open_image
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
@@ -125,7 +126,8 @@ def image_grid(folder: Path, data: Dataset, emotions: np.ndarray) -> bytes:
             lines.append([_thumbnail(folder / data[int(place)]["file"]) for place in some])
             labels.append(name)
     buffer = BytesIO()
-    contact_sheet(lines, rows=labels).save(buffer, "JPEG", quality=88)
+    sheet = contact_sheet(lines, rows=labels)
+    sheet.save(buffer, "JPEG", quality=88, **encode_mark(sheet))
     return buffer.getvalue()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from emoscene.core.errors import EmosceneError
-from emoscene.core.plain_text import format_count
+from emoscene.core.plain_text import format_bytes, format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data.cautions import list_cautions
 from emoscene.data.encoding import BATCH, Item, Networks, batch_by_shape, encode_file
@@ -47,8 +47,8 @@ def check_disk_space(folder: Path, images: int, size: int, kind: str) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise EmosceneError(
-            f"{folder} has {free / 1e9:.1f} GB free, and about {wanted / 1e9:.1f} GB are to be written: make room, and "
-            "call again as before, or take fewer into another folder (--limit)"
+            f"{folder} has {format_bytes(free)} free, and about {format_bytes(wanted)} are to be written: make room, "
+            "and call again as before, or take fewer into another folder (--limit)"
         )
 
 
@@ -137,7 +137,7 @@ def report_lines(source: Source, networks: Networks, images: int) -> Iterator[st
     yield from list_cautions(networks, rendered, np.array(worded, dtype=str))
     encoding, size = _measure_batch(source, networks, [note.number for note in sound])
     seconds = total * checking + images * encoding
-    yield f"disk: about {images * size / 1e9:.2f} GB"
+    yield f"disk: about {format_bytes(images * size)}"
     yield (
         f"time: about {_format_seconds(seconds)} for one process here ({checking * 1000:.0f} ms to check and "
         f"{encoding * 1000:.0f} ms to encode an image); with --ray, workers share it"

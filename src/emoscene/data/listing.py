@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from emoscene.core import run_dir
+from emoscene.core.call_identity import find_difference
 from emoscene.core.errors import UsageError
 from emoscene.core.paths import is_inside
 from emoscene.core.plain_text import format_count
@@ -80,7 +81,7 @@ def check_listing(folder: Path, call: Mapping[str, Any]) -> None:
         return
     asked, recorded = json.loads(json.dumps(call, default=str)), run_dir.read_manifest(folder, "prepared")["config"]
     now, before = asked.pop("listing"), recorded.pop("listing", None)
-    if now == before or run_dir.find_difference(recorded, asked):
+    if now == before or find_difference(recorded, asked):
         return
     if before is None:
         raise UsageError(f"{folder} was prepared by a version that did not note which images it read: {REMEDY}")

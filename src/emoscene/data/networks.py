@@ -57,9 +57,11 @@ def check_filter(share: float, clip: str, emotion_clip: str) -> None:
         emotion_clip: The place of the EmotionCLIP; empty for none.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or one that nothing asks.
     """
     if share and not (clip or emotion_clip):
         raise UsageError("misfits= needs a CLIP that tells how captions fit: give clip=FOLDER, or an emotion_clip=")
-    if share and clip:
+    if clip and not share:
+        raise UsageError("clip= tells how captions fit, and misfits= how many are dropped: give both, or neither")
+    if clip:
         check_place(clip)

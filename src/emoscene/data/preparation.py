@@ -200,8 +200,8 @@ class PrepareCall:
         """
         call = {
             "split": self.choice["split"],
-            **_identity_config(self.config),
-            **_identity_config(self.images.config),
+            **configs.list_lasting(self.config),
+            **configs.list_lasting(self.images.config),
             **self.mark,
         }
         call["captioner"] = self.captioner
@@ -225,6 +225,7 @@ def _open_call(
     cls: type[Source] = registry.load_plugin("sources", source)
     config, own = configs.split_settings(settings, Config(), cls.Config())
     split = _choose_split(source, cls, limit, per_emotion, split)
+    splits.check_balanced(config.balanced, source, cls.deals, limit)
     if root is not None and not Path(root).exists() and not hub.ID.fullmatch(str(root)):
         raise UsageError(f"{root} is not there: give --root, where {source} reads its images")
     run_dir.check_out(folder, "prepared")
@@ -435,14 +436,6 @@ def _report_plan(job: PrepareJob) -> None:
     sizes = ", ".join(f"{wide}x{high}" for wide, high in job.asked.images.sizes)
     taken = format_count(len(chosen), "image")
     said(f"{taken} of {sizes} pixels: words, latents by {job.networks.backbone.name}, vectors")
-
-
-def _identity_config(config: Any) -> dict[str, Any]:
-    identity = {}
-    for each in configs.list_options(config):
-        if not each.runtime:
-            identity[each.name] = getattr(config, each.name)
-    return identity
 
 
 def _load_networks(asked: PrepareCall, backbone: DiffusionModel) -> Networks:

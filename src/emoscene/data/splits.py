@@ -194,3 +194,23 @@ def _equal_quotas(quotas: Mapping[int, int], limit: int) -> dict[int, int]:
         given[name] = min(quotas[name], left // (len(quotas) - done))
         left -= given[name]
     return {name: given[name] for name in quotas}
+
+
+def check_balanced(balanced: bool, source: str, deals: bool, limit: int | None) -> None:
+    """Check that emotions can share a limit where that is asked.
+
+    Args:
+        balanced: Whether it is asked.
+        source: The name of the source.
+        deals: Whether the source deals its images to roles itself.
+        limit: The number of images; None for all.
+
+    Raises:
+        UsageError: There is no limit, or it is how many images the source renders.
+    """
+    if balanced and deals:
+        raise UsageError(f"balanced=true has no effect on {source}, whose limit is how many it makes: leave it out")
+    if balanced and limit is None:
+        raise UsageError(
+            "balanced=true shares a --limit among the emotions: give --limit, or --per-emotion in its place"
+        )

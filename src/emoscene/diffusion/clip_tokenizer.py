@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
-from emoscene.diffusion.compatibility import POSITIONS
+from emoscene.diffusion.text_encoders import POSITIONS
 
 MERGES = Path(__file__).parent / "clip/merges.txt.gz"
 START, END = "<|startoftext|>", "<|endoftext|>"

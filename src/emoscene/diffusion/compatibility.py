@@ -2,18 +2,19 @@
 
     check_configs(folder)                      is it a Stable Diffusion of the kind that is read here
     check_folder(folder), check_file(file)     and is it whole
-    check_schedule(config), read_prediction    the noise that it was trained with, and what it predicts of it
+    read_prediction(file)                      what a single file says that its UNet predicts
 
-What is read here is a UNet that turns four latent channels and one sequence of text into four channels. Its relatives
-(inpainting, instruct-pix2pix, SDXL) carry the same names and shapes almost everywhere, and would fail in the middle of
-a job or, worse, generate something else. A checkpoint that predicts v instead of the noise looks exactly alike; ComfyUI
-marks one by an empty tensor `v_pred` and by `modelspec.predict_key`, kohya's scripts by `modelspec.prediction_type`.
+What is read here is a UNet that turns four latent channels and one sequence of text into four channels; what a family
+has beside that is its `Layout`. Relatives (inpainting, instruct-pix2pix) carry the same names and shapes almost
+everywhere, and would fail in the middle of a job or, worse, generate something else. A checkpoint that predicts v
+instead of the noise looks exactly alike; ComfyUI marks one by an empty tensor `v_pred` and by `modelspec.predict_key`,
+kohya's scripts by `modelspec.prediction_type`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -24,10 +25,7 @@ from emoscene.core.file_reading import check_value
 from emoscene.core.plain_text import SHOWN, format_count, shorten_text, show_value
 from emoscene.diffusion.architecture import (
     AUTOENCODER,
-    FIRST,
-    FLAT_TEXT,
     INDEX,
-    TEXT,
     UNET,
     Header,
     is_safetensors,
@@ -36,20 +34,14 @@ from emoscene.diffusion.architecture import (
     refuse_pickle,
     text_settings,
 )
+from emoscene.diffusion.noise_schedule import is_number
+from emoscene.diffusion.text_encoders import POSITIONS
 from emoscene.diffusion.weight_files import find_files
 
 FLOATS = {"F16", "BF16", "F32", "F64"}
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
-WEIGHTS = {
-    "text_encoder": "model",
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-}
-"""The file that holds each part's weights, without its ending."""
-LATENTS, POSITIONS = 4, 77
+LATENTS = 4
 CHANNELS = {9: "an inpainting model's", 8: "an instruct-pix2pix model's", 7: "an upscaler's", 5: "a depth model's"}
-SPACINGS = ("leading", "linspace", "trailing")
-MOST_TIMESTEPS = 100_000  # Stable Diffusion has 1,000; each takes memory
 SCALES = (1e-3, 1e3)
 """What an autoencoder's scaling_factor may be: it brings latents to a deviation near 1."""
 CONDITIONS = (
@@ -61,8 +53,37 @@ CONDITIONS = (
     "time_cond_proj_dim",
 )
 """Settings of a UNet that reads more than latents, time and text: SDXL's, unCLIP's, a consistency model's."""
-SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 V_PREDICTIONS = {"v", "v_prediction", "v-prediction", "velocity"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the checkpoints of a family are made of.
+
+    Attributes:
+        label: What its users call it.
+        names: Of each part of a single file, the names of tensors of which it has one wherever it holds the part.
+        texts: The prefixes of the text encoders' weights in a single file, by their folders in a folder.
+        added: Settings of a UNet that reads more than words, and the values that they have.
+        remedy: What to give in place of a UNet that reads something else.
+    """
+
+    label: str
+    names: Mapping[str, tuple[str, ...]]
+    texts: Mapping[str, str]
+    added: Mapping[str, str] = field(default_factory=dict)
+    remedy: str = "give a Stable Diffusion 1 or 2 with --base"
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The file that holds each part's weights, without its ending, by folder."""
+        stems = dict.fromkeys(self.texts, "model")
+        return {**stems, "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+
+    @property
+    def tokenizers(self) -> list[str]:
+        """The folders of the tokenizers."""
+        return [part.replace("text_encoder", "tokenizer") for part in self.texts]
 
 
 class UNetConfig(TypedDict):
@@ -112,37 +133,41 @@ def _has_weights(file: Path) -> bool:
     return file.suffix == ".safetensors" or (file.suffix in PICKLES and is_safetensors(file))
 
 
-def check_configs(folder: Path) -> None:
+def check_configs(folder: Path, layout: Layout) -> None:
     """Check that a folder's configs are those of a Stable Diffusion of the kind that is read here.
 
     Args:
         folder: a folder that diffusers wrote; the weights may be missing yet.
+        layout: what its family is made of.
 
     Raises:
         UsageError: for another architecture; it names the part.
         EmosceneError: for a part or a config that is missing or damaged.
     """
     read_config(folder / INDEX)
-    for part in ("tokenizer", *WEIGHTS):
+    for part in (*layout.tokenizers, *layout.weights):
         if not (folder / part).is_dir():
             raise EmosceneError(f"{folder} has no folder {part}: fetch or install the base again")
-    text = _check_text_encoder(folder / "text_encoder")
-    _check_unet(folder / "unet", text)
+    width = 0
+    for part in layout.texts:
+        width += _check_text_encoder(folder / part)
+    _check_unet(folder / "unet", width, layout)
     _check_autoencoder(folder / "vae")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, layout: Layout) -> None:
     """Check that a folder holds a Stable Diffusion of the kind that is read here, whole, as far as no weight is read.
 
     Args:
         folder: a folder that diffusers wrote.
+        layout: what its family is made of.
 
     Raises:
         UsageError: for another architecture, and for weights in another form; it names the part.
         EmosceneError: for a part that is missing or damaged.
     """
-    check_configs(folder)
-    for part, stem in WEIGHTS.items():
+    check_configs(folder, layout)
+    for part, stem in layout.weights.items():
         for file in _weight_files(folder / part, stem):
             check_numbers(file, read_header(file, folder / part))
 
@@ -168,16 +193,22 @@ def _check_numbers_of(config: Mapping[str, Any], folder: Path) -> None:
             )
 
 
-def _check_unet(folder: Path, text_dim: int) -> None:
+def _check_unet(folder: Path, text_dim: int, layout: Layout) -> None:
     config = check_value(read_config(folder / "config.json"), UNetConfig, folder / "config.json", "fetch it again")
     _check_class(config, folder, "UNet2DConditionModel")
     _check_numbers_of(config, folder)
     check_channels(folder, config.get("in_channels", LATENTS), config.get("out_channels", LATENTS))
     for key in CONDITIONS:
-        if config.get(key) is not None:
+        found, wanted = config.get(key), layout.added.get(key)
+        if found is not None and wanted is None:
             raise UsageError(
-                f"the UNet in {folder} reads more than words ({key}: {config[key]}), as Stable Diffusion XL's does: "
-                "give a Stable Diffusion 1 or 2 with --base"
+                f"the UNet in {folder} reads more than words ({key}: {found}), as Stable Diffusion XL's does: "
+                f"{layout.remedy}"
+            )
+        if found != wanted:
+            raise UsageError(
+                f"the UNet in {folder} has {key} {show_value(found)}, and that of a {layout.label} has {wanted}: "
+                f"{layout.remedy}"
             )
     side = config.get("sample_size")
     if not isinstance(side, int) or side < 1:
@@ -243,7 +274,7 @@ def _check_autoencoder(folder: Path) -> None:
             "--base"
         )
     scale = config.get("scaling_factor", 0.18215)
-    if not _is_number(scale) or not SCALES[0] <= scale <= SCALES[1]:
+    if not is_number(scale) or not SCALES[0] <= scale <= SCALES[1]:
         raise EmosceneError(
             f"{folder / 'config.json'} says scaling_factor {scale}, and it is a number from {SCALES[0]} to {SCALES[1]} "
             "(0.18215 in Stable Diffusion 1 and 2): write it there, or fetch the base again"
@@ -297,11 +328,12 @@ def check_numbers(file: Path, header: Header) -> None:
             raise UsageError(f"{file} stores {name} as {entry.dtype}, which is not read: save it in float16 or float32")
 
 
-def check_file(file: Path) -> None:
-    """Check that a single file holds a Stable Diffusion 1, as far as its header tells.
+def check_file(file: Path, layout: Layout) -> None:
+    """Check that a single file holds a checkpoint of a family, as far as its header tells.
 
     Args:
-        file: the file.
+        file: the file; a folder `vae` beside it stands in for an autoencoder that it lacks.
+        layout: what its family is made of.
 
     Raises:
         UsageError: for a pickle, and for another architecture, which is named where it is known.
@@ -312,27 +344,55 @@ def check_file(file: Path) -> None:
         raise UsageError(f"{file} is no safetensors file: give one, or a folder that diffusers wrote")
     header = read_header(file)
     lacking = []
-    for part, name in FIRST.items():
-        is_flat = part == "text encoder" and FLAT_TEXT in header.tensors
-        if name not in header.tensors and not is_flat:
+    for part, names in layout.names.items():
+        if not any(name in header.tensors for name in names):
             lacking.append(part)
+    if lacking == ["autoencoder"]:
+        if not has_own_vae(file):
+            raise UsageError(f"{file} has no autoencoder: put the folder vae of such a base beside it, or give another")
+        lacking = []
     if lacking:
-        lacks = f"{file} is no whole Stable Diffusion v1.5, for it has no {' and no '.join(lacking)}"
+        lacks = f"{file} is no whole {layout.label}, for it has no {' and no '.join(lacking)}"
         raise UsageError(f"{lacks}: give another")
     read = {}
     for name, entry in header.tensors.items():
-        if name.startswith((UNET, TEXT, AUTOENCODER)):
+        if name.startswith((UNET, AUTOENCODER, *layout.texts.values())):
             read[name] = entry
     check_numbers(file, Header(read, {}))
-    shape, outgoing = header.tensors[FIRST["UNet"]].shape, header.tensors.get(f"{UNET}out.2.bias")
+    shape, outgoing = header.tensors[layout.names["UNet"][0]].shape, header.tensors.get(f"{UNET}out.2.bias")
     channels = LATENTS
     if outgoing:
         channels = outgoing.shape[0]
     check_channels(file, shape[1], channels)
-    if f"{UNET}label_emb.0.0.weight" in header.tensors:
+    if not layout.added and f"{UNET}label_emb.0.0.weight" in header.tensors:
         raise UsageError(
             f"the UNet in {file} reads more than words (label_emb), as Stable Diffusion XL's does: give another"
         )
+
+
+def has_own_vae(file: Path) -> bool:
+    """Tell whether the folder of an autoencoder lies beside a single file.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Whether it does.
+    """
+    return (file.parent / "vae/config.json").is_file()
+
+
+def says_prediction(header: Header) -> bool:
+    """Tell whether a single file is marked with what its UNet predicts.
+
+    Args:
+        header: Its header.
+
+    Returns:
+        Whether it is.
+    """
+    keys = {"modelspec.predict_key", "modelspec.prediction_type", "ss_v_parameterization"}
+    return "v_pred" in header.tensors or not keys.isdisjoint(header.metadata)
 
 
 def read_prediction(file: Path, header: Header) -> dict[str, Any]:
@@ -361,53 +421,5 @@ def read_prediction(file: Path, header: Header) -> dict[str, Any]:
             f"{file} is marked as predicting {show_value(said)}, and a base predicts epsilon or v: give another --base"
         )
     if "ztsnr" in names or told.get("ss_zero_terminal_snr", "").lower() == "true":
-        found["rescale_betas_zero_snr"] = True
+        found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return found
-
-
-def check_schedule(config: Mapping[str, Any], place: Path) -> None:
-    """Check that a scheduler's settings say how the noise of training grew.
-
-    Args:
-        config: the settings of any of diffusers' schedulers.
-        place: the base, for the error.
-
-    Raises:
-        UsageError: where they do not, or say it in another way than by betas.
-    """
-    kind = shorten_text(str(config.get("_class_name", "a scheduler")), SHOWN)
-    remedy = "give the schedule that it was trained with, or another base"
-    spacing = config.get("timestep_spacing", "leading")
-    if spacing not in SPACINGS:
-        raise UsageError(
-            f"the scheduler of {place} has timesteps {show_value(spacing)}, and there is {', '.join(SPACINGS)}: "
-            f"{remedy}"
-        )
-    total, given = config.get("num_train_timesteps"), config.get("trained_betas")
-    if not isinstance(total, int) or not 1 <= total <= MOST_TIMESTEPS:
-        raise UsageError(
-            f"the scheduler of {place} ({kind}) says no num_train_timesteps from 1 to {MOST_TIMESTEPS}: {remedy}"
-        )
-    if given is not None:
-        if not isinstance(given, list) or not all(_is_number(beta) and 0 < beta < 1 for beta in given):
-            raise UsageError(
-                f"the scheduler of {place} has trained_betas that are no list of numbers in (0, 1): {remedy}"
-            )
-        return
-    for key in ("beta_start", "beta_end", "beta_schedule"):
-        if config.get(key) is None:
-            raise UsageError(f"the scheduler of {place} ({kind}) says no {key}: {remedy}")
-    first, last, schedule = config["beta_start"], config["beta_end"], config["beta_schedule"]
-    if not _is_number(first) or not _is_number(last) or not 0 < first <= last < 1:
-        begin, end = shorten_text(str(first), SHOWN), shorten_text(str(last), SHOWN)
-        raise UsageError(
-            f"the scheduler of {place} goes from beta {begin} to {end}, and these rise within (0, 1): {remedy}"
-        )
-    if schedule not in SCHEDULES:
-        raise UsageError(
-            f"the scheduler of {place} has betas {show_value(schedule)}, and there is {', '.join(SCHEDULES)}: {remedy}"
-        )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

@@ -25,12 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from emoscene.core.errors import EmosceneError
-from emoscene.diffusion.weight_files import DEEPER, TEXT, find_files
+from emoscene.diffusion.architecture import AUTOENCODER, read_header
+from emoscene.diffusion.weight_files import DEEPER, OPEN_CLIPS, TEXTS, find_files
 
 FORM = "fp16:"
 OLD_FORM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}( [0-9a-f]{32}){2}")
@@ -40,8 +45,10 @@ AVERAGES = "model_ema."
 SETTINGS = {
     "unet": ("act_fn", "attention_head_dim", "norm_eps", "norm_num_groups"),
     "text_encoder": ("hidden_act", "layer_norm_eps", "num_attention_heads"),
+    "text_encoder_2": ("hidden_act", "layer_norm_eps", "num_attention_heads"),
 }
 """What a config says of how a part computes, where no weight's shape tells it."""
+TEXT_PARTS = ("text_encoder", "text_encoder_2")
 ENCODING = ("encoder.", "quant_conv.")
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """How diffusers once called the projections of the autoencoder's attention, and calls them now."""
@@ -52,13 +59,13 @@ Rename = Callable[[Mapping[str, int]], dict[str, str]]
 _KNOWN: dict[tuple[tuple[Stamp, ...], str, str, tuple[str, ...]], str] = {}
 
 
-def compute_fingerprint(place: Path, unet: nn.Module, text_encoder: nn.Module) -> str:
+def compute_fingerprint(place: Path, unet: nn.Module, text_encoders: Mapping[str, nn.Module]) -> str:
     """Digest the weights that an adapter is trained for.
 
     Args:
         place: the folder or the single file that the models were loaded from.
         unet: the loaded UNet, which tells the names of its weights.
-        text_encoder: the loaded text encoder, for the same.
+        text_encoders: the loaded text encoders by their folders, for the same.
 
     Returns:
         `fp16:` and 64 hexadecimal digits.
@@ -67,7 +74,7 @@ def compute_fingerprint(place: Path, unet: nn.Module, text_encoder: nn.Module) -
         EmosceneError: for a file that cannot be read.
     """
     parts = []
-    for name, model in (("unet", unet), ("text_encoder", text_encoder)):
+    for name, model in {"unet": unet, **text_encoders}.items():
         parts.append(_digest(place, name, model, start=_describe_settings(name, model)))
     return FORM + hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
@@ -133,9 +140,14 @@ def _describe_settings(part: str, model: nn.Module) -> str:
 
 def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes: tuple[str, ...] = ("",)) -> str:
     """Digest one part's tensors, those whose names begin with one of these prefixes."""
+    is_file = place.is_file()
+    if is_file and part == "vae" and not _holds(place, AUTOENCODER):
+        place, is_file = place.parent, False  # it lies beside the file
     files = [place]
-    if not place.is_file():
+    if not is_file:
         files = find_files(place / part).files
+    prefix = OPEN_CLIPS.get(part, "")
+    is_open_clip = is_file and bool(prefix) and _holds(place, prefix)
     names = sorted(_rename(part, name) for name in model.state_dict())
     wanted = tuple(name for name in names if name.startswith(prefixes))
     key = tuple(map(_stamp, files)), part, start, wanted
@@ -146,9 +158,10 @@ def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes:
                 for file in files:
                     opened.append(stack.enter_context(safe_open(str(file), "pt")))
                 rename: Rename = partial(_name_weights, part)
-                if place.is_file():
+                if is_file:
                     rename = partial(_name_parts, part, model)
-                _KNOWN[key] = _digest_tensors(_find_tensors(opened, rename), wanted, start)
+                found = _convert_open_clip(opened[0], model, prefix) if is_open_clip else _find_tensors(opened, rename)
+                _KNOWN[key] = _digest_tensors(found, wanted, start)
         except (SafetensorError, OSError) as error:
             raise EmosceneError(f"{files[0]} is missing or damaged ({error}): fetch or install it again") from error
         except KeyError as error:
@@ -156,6 +169,29 @@ def _digest(place: Path, part: str, model: nn.Module, start: str = "", prefixes:
                 f"{files[0]} lacks the weight {error} of its {part}: fetch or install it again"
             ) from error
     return _KNOWN[key]
+
+
+def _holds(file: Path, prefix: str) -> bool:
+    """Whether a single file has tensors whose names begin so."""
+    return any(name.startswith(prefix) for name in read_header(file).tensors)
+
+
+class _Loaded(dict[str, Tensor]):
+    """Tensors in memory, which are asked for as those of an opened file are."""
+
+    def get_tensor(self, name: str) -> Tensor:
+        """The tensor of a name."""
+        return self[name]
+
+
+def _convert_open_clip(opened: Any, model: nn.Module, prefix: str) -> dict[str, tuple[Any, str]]:
+    """Where each tensor of an OpenCLIP is, after its joint projections were split as transformers has them."""
+    state = {}
+    for key in opened.keys():  # noqa: SIM118
+        if key.startswith(prefix):
+            state[key] = opened.get_tensor(key)
+    converted = _Loaded(convert_open_clip_checkpoint(model, state, prefix))
+    return {name.removeprefix(DEEPER): (converted, name) for name in converted}
 
 
 def _digest_tensors(tensors: Mapping[str, tuple[Any, str]], names: Iterable[str], start: str) -> str:
@@ -188,9 +224,13 @@ def _name_parts(part: str, model: nn.Module, dimensions: Mapping[str, int]) -> d
 
     diffusers' converters rename the weights themselves; here each is a number, which tells where it came from.
     """
-    if part == "text_encoder":
-        mine = [key for key in dimensions if key.startswith(TEXT)]
-        return {_rename(part, key.removeprefix(TEXT)): key for key in mine}
+    if part in TEXT_PARTS:
+        names = {}
+        for key in dimensions:
+            for prefix in TEXTS:
+                if key.startswith(prefix):
+                    names[_rename(part, key.removeprefix(prefix))] = key
+        return names
     keys = [key for key in dimensions if not key.startswith(AVERAGES)]
     numbers = {}
     for number, key in enumerate(keys):
@@ -207,7 +247,7 @@ def _name_parts(part: str, model: nn.Module, dimensions: Mapping[str, int]) -> d
 
 def _rename(part: str, name: str) -> str:
     """The name that a weight has today: CLIP's were once a module deeper, and attention's words were others."""
-    if part == "text_encoder":
+    if part in TEXT_PARTS:
         return name.removeprefix(DEEPER)
     words = name.split(".")
     if part == "vae" and "attentions" in words and words[-2] in OLD_ATTENTION:

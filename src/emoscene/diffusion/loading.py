@@ -55,8 +55,11 @@ def load_parts(place: Path, dtype: torch.dtype) -> Parts:
     family = find_family(place)
     family.check(place)
     found = family.load_parts(place, dtype)
-    check_tokenizer(found.tokenizer, found.text_encoder.config, place)
-    for name, model in (("text encoder", found.text_encoder), ("UNet", found.unet), ("autoencoder", found.vae)):
+    for encoder in family.text_models(found).values():
+        settings: Any = encoder.config
+        check_tokenizer(found.tokenizer, settings, place)
+        check_weights(encoder, "text encoder", place)
+    for name, model in (("UNet", found.unet), ("autoencoder", found.vae)):
         check_weights(model, name, place)
     return found
 

@@ -17,13 +17,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import file_digest, sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, NotRequired
 
 import torch
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_to_peft
 from diffusers.utils.state_dict_utils import StateDictType
 from safetensors import SafetensorError, safe_open
@@ -37,8 +38,10 @@ from emoscene.core.taxonomy import LARGEST
 from emoscene.diffusion.architecture import is_safetensors, read_header, refuse_pickle
 from emoscene.diffusion.loading import check_finite
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.weight_files import DEEPER
 
-PARTS = ("unet", "text_encoder")
+ATTRIBUTES = ("unet", "text_encoder")
+"""The parts of a base that a LoRA may change."""
 MEGABYTES = 2048
 NOTE = "lora_adapter_metadata"  # the key of the header under which diffusers keeps PEFT's description
 OTHERS = {"dora_scale": "DoRA", "hada_": "LoHa", "lokr_": "LoKr", "oft_": "OFT", "lora_mid": "CP-decomposed LoCon"}
@@ -58,6 +61,7 @@ class LoraDescription(TypedDict):
 
     unet: NotRequired[LoraSettings]
     text_encoder: NotRequired[LoraSettings]
+    text_encoder_2: NotRequired[LoraSettings]
 
 
 @dataclass(frozen=True)
@@ -89,28 +93,35 @@ def apply_loras(base: DiffusionModel, given: str | Path | Sequence[str | Path]) 
     loras = [parse_lora(one) for one in run_dir.as_list(given)]
     combined = copy.copy(base)
     combined.loras = (*base.loras, *map(str, loras))
-    layers: dict[tuple[str, str], nn.Module] = {}
-    for part in PARTS:
-        for name, module in getattr(base, part).named_modules():
-            layers[part, name] = module
+    layers = _list_layers(base)
     changes: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for lora in loras:
-        for place, (a, b) in read_factors(lora.file).items():
+        for place, (a, b) in read_factors(lora.file, base).items():
             if not hasattr(layers.get(place), "weight"):
                 lacks = f"whose {place[0]} has no {place[1]}"
                 raise UsageError(f"{lora.file} does not fit the base '{base.name}', {lacks}: give its own with --base")
             changes[place].append(_compute_delta(lora, layers[place], place, a, b))
-    for part in PARTS:
-        setattr(combined, part, _share_weights(getattr(base, part)))
+    for attribute in ATTRIBUTES:
+        setattr(combined, attribute, _share_weights(getattr(base, attribute)))
+    copies = _list_layers(combined)
     made: dict[str, Tensor] = {}
     for (part, name), deltas in changes.items():
-        layer = getattr(combined, part).get_submodule(name)
+        layer: Any = copies[part, name]
         w = layer.weight.detach()
         new = torch.stack([w.float(), *(delta.to(w.device) for delta in deltas)]).sum(0).to(w.dtype)
         made[f"{part}.{name}"] = new
         layer.weight = nn.Parameter(new, requires_grad=False)
     check_finite(made, f"'{base.name}' with {', '.join(map(str, loras))}", "lower the LoRA's scale")
     return combined
+
+
+def _list_layers(base: DiffusionModel) -> dict[tuple[str, str], nn.Module]:
+    """All modules that a LoRA may change, by (part, name); CLIP's without the module that some of it lies in."""
+    layers = {}
+    for part, model in {"unet": base.unet, **base.family.text_models(base.parts)}.items():
+        for name, module in model.named_modules():
+            layers[part, name.removeprefix(DEEPER)] = module
+    return layers
 
 
 def parse_lora(text: str | Path) -> Lora:
@@ -171,18 +182,19 @@ def _hash_file(file: Path) -> str:
         return file_digest(stream, "sha256").hexdigest()
 
 
-def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
+def read_factors(file: Path, base: DiffusionModel | None = None) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
     """Read the factors of a LoRA.
 
     Args:
         file: The safetensors file.
+        base: The base that it is for; one of Stable Diffusion 1 if left out.
 
     Returns:
         By (part of the base, name of the layer) the factors A [r, ...] and B [out, r, ...]; B is multiplied by
         alpha / r.
 
     Raises:
-        UsageError: The file is not a LoRA of Stable Diffusion 1.5's kind.
+        UsageError: The file is not a LoRA of the base's kind.
         EmosceneError: The file is damaged.
     """
     try:
@@ -195,24 +207,30 @@ def read_factors(file: Path) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
         if any(mark in key for key in state):
             raise UsageError(f"{file} is a {kind}, which is more than two factors a layer: a plain LoRA is wanted")
     try:
-        return dict(_read_pairs(state, _read_description(about)))
+        parts = ["unet", "text_encoder"]
+        reader: Any = StableDiffusionLoraLoaderMixin.lora_state_dict
+        if base is not None and len(base.family.text_models(base.parts)) > 1:
+            parts = ["unet", *base.family.text_models(base.parts)]
+            reader = partial(StableDiffusionXLLoraLoaderMixin.lora_state_dict, unet_config=base.unet.config)
+        named, _ = reader(_fold_alphas(state))
+        return dict(_read_pairs(named, parts, _read_description(about)))
     except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, AttributeError) as error:
         told = about.get("ss_base_model_version") or about.get("modelspec.architecture")
         origin = ""
         if told:
             origin = f" (it says {told})"
-        raise UsageError(
-            f"{file} is no LoRA of Stable Diffusion 1.5{origin}: {error!s:.99}; give one that is"
-        ) from error
+        label = "Stable Diffusion 1"
+        if base is not None:
+            label = base.family.label
+        raise UsageError(f"{file} is no LoRA of {label}{origin}: {error!s:.99}; give one that is") from error
 
 
 def _read_pairs(
-    state: Mapping[str, Tensor], about: Mapping[str, Any]
+    state: Mapping[str, Tensor], parts: Sequence[str], about: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], tuple[Tensor, Tensor]]]:
     """The factors, from tensors under anybody's names; any exception may be raised for unknown names and shapes."""
-    state, _ = StableDiffusionLoraLoaderMixin.lora_state_dict(_fold_alphas(state))
     known = 0
-    for part in PARTS:
+    for part in parts:
         tensors = _to_peft_names(part, state)
         for key in tensors:
             if not key.endswith(".lora_A.weight"):

@@ -1,14 +1,13 @@
 """A frozen Stable Diffusion, reduced to the five things that a method needs of it.
 
-The forward process is DDPM's (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps. The UNet answers
-with its estimate of eps, whatever it was trained to predict; latents are scaled to unit variance; text is the last
-hidden state of the CLIP text encoder, 77 positions, after its final norm.
+How noise enters the latents, and what the UNet's prediction says of it, is `noise_process` (`diffusion.noise_process`).
+Latents are scaled to unit variance; what the UNet is given of a prompt is settled by the base's family.
 
-    encode_prompt    prompts -> text [B, 77, D], with learned vectors appended to the words where given
+    encode_prompt    prompts -> `TextEncoding`, with learned vectors appended to the words where given
     encode_images    images [B, 3, H, W] in [-1, 1] -> latents [B, 4, H/8, W/8]
     decode_latents   latents -> images
+    predict          (x_t, t, Condition) -> what the UNet was trained to predict
     predict_noise    (x_t, t, Condition) -> eps
-    add_noise        (x_0, eps, t) -> x_t
 
 The model is frozen and never registered as a submodule. While `predict_noise` runs, what a method attached (a LoRA)
 reads the Condition in `current_condition`: so one batch can mix emotions and scales.
@@ -17,28 +16,27 @@ reads the Condition in `current_condition`: so one batch can mix emotions and sc
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from emoscene.core.errors import UsageError
 from emoscene.core.taxonomy import EMOTIONS
-from emoscene.diffusion import compatibility, digests, loading
+from emoscene.diffusion import digests, loading
 from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import ModelSpec, find_spec, locate_weights
-from emoscene.diffusion.families.base import Parts, find_family
+from emoscene.diffusion.families.base import Parts, TextEncoding, find_family
+from emoscene.diffusion.noise_process import read_noise_process
+from emoscene.diffusion.text_encoders import POSITIONS, token_table
 from emoscene.diffusion.transfer import move_to_device
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 PARTS = ("text_encoder", "unet", "vae")
-LENGTH = compatibility.POSITIONS  # of CLIP's text encoder: start, 75 for words, end
+LENGTH = POSITIONS  # of CLIP's text encoder: start, 75 for words, end
 CONTROL = re.compile(r"[\x00-\x1f\x7f]|<\|(?:start|end)oftext\|>")
 
 
@@ -54,6 +52,8 @@ class Condition:
         emotion_gain: How far attachments are switched on, g = sum_i |a_i| [B].
         prompts: The prompts, for methods that append to them.
         extra: Tensors [B, ...] that a method prepared for its own attachments.
+        base_pooled: One vector of each prompt alone [B, P]; None for a UNet that reads none.
+        pooled: The same of what is used [B, P].
     """
 
     base_embeds: Tensor
@@ -62,6 +62,8 @@ class Condition:
     emotion_gain: Tensor
     prompts: tuple[str, ...] = ()
     extra: dict[str, Tensor] = field(default_factory=dict)
+    base_pooled: Tensor | None = None
+    pooled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_embeds)
@@ -96,6 +98,8 @@ class Condition:
             emotion_gain=torch.cat([self.emotion_gain, other.emotion_gain]),
             prompts=self.prompts + other.prompts,
             extra=extra,
+            base_pooled=_concat(self.base_pooled, other.base_pooled),
+            pooled=_concat(self.pooled, other.pooled),
         )
 
     def select(self, index: slice) -> Condition:
@@ -109,41 +113,17 @@ class Condition:
         """
         values = {}
         for f in fields(self):
-            if f.name != "extra":
-                values[f.name] = getattr(self, f.name)[index]
+            value = getattr(self, f.name)
+            if f.name != "extra" and value is not None:
+                values[f.name] = value[index]
         return Condition(**values, extra={name: value[index] for name, value in self.extra.items()})
 
 
-def read_noise_schedule(config: Mapping[str, Any], place: Path) -> tuple[str, Tensor]:
-    """Read the forward process that a UNet was trained with from the config of a scheduler.
-
-    The schedule of Stable Diffusion is computed in double precision, any other as diffusers does it.
-
-    Args:
-        config: The config of any of diffusers' schedulers.
-        place: The folder or the file, for the error.
-
-    Returns:
-        What the UNet predicts (one of `PREDICTIONS`), and alphabar of all timesteps [T], in (0, 1).
-
-    Raises:
-        UsageError: Noise cannot be estimated from what the UNet predicts, or the schedule is not supported.
-    """
-    kind = config.get("prediction_type", "epsilon")
-    if kind not in PREDICTIONS:
-        raise UsageError(f"{place} predicts {kind!r}, and a base predicts {', '.join(PREDICTIONS)}: give another base")
-    compatibility.check_schedule(config, place)
-    if config.get("rescale_betas_zero_snr"):
-        raise UsageError(f"{place} begins at noise without any image (rescale_betas_zero_snr): give another base")
-    if config.get("trained_betas") is not None or config.get("beta_schedule", "linear") != "scaled_linear":
-        given = {}
-        for key, value in config.items():
-            if not key.startswith("_"):
-                given[key] = value
-        return kind, DDPMScheduler.from_config(given).alphas_cumprod
-    first, last, total = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
-    betas = torch.linspace(first**0.5, last**0.5, total, dtype=torch.float64) ** 2
-    return kind, torch.cumprod(1 - betas, 0).float()
+def _concat(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """The rows of both, where there are any."""
+    if one is None or other is None:
+        return None
+    return torch.cat([one, other])
 
 
 class DiffusionModel:
@@ -174,9 +154,10 @@ class DiffusionModel:
         self.folder, self.name, self.spec = folder, name, chosen
         self.device, self.dtype = torch.device(device), dtype
         self.family = find_family(folder)
-        self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config = loading.load_parts(
-            folder, dtype
-        )
+        parts = loading.load_parts(folder, dtype)
+        self.tokenizer, self.padding = parts.tokenizer, parts.padding
+        self.text_encoder, self.unet, self.vae = parts.text_encoder, parts.unet, parts.vae
+        self.scheduler_config = parts.scheduler
         remedy = "fetch it again"
         if dtype != torch.float32:
             remedy = "give --dtype float32, or fetch it again"
@@ -185,8 +166,7 @@ class DiffusionModel:
         for part in PARTS:
             model = getattr(self, part).requires_grad_(False).eval()
             loading.check_finite(model.state_dict(), folder, remedy)
-        self.prediction, alphas_cumprod = read_noise_schedule(self.scheduler_config, folder)
-        self.alphas_cumprod = alphas_cumprod.to(self.device)
+        self.noise_process = read_noise_process(self.scheduler_config, folder).to(self.device)
         self.current_condition: Condition | None = None
         self.loras: tuple[str, ...] = ()  # those it has loaded: `loras.apply_loras`
         self.memory_is_short = False  # whether methods must keep no copies of weights: `device.OutOfMemoryFallback`
@@ -237,7 +217,7 @@ class DiffusionModel:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of what an adapter leans on, UNet and text encoder; it remembers which it was trained with."""
-        return digests.compute_fingerprint(self.folder, self.unet, self.text_encoder)
+        return digests.compute_fingerprint(self.folder, self.unet, self.family.text_models(self.parts))
 
     @cached_property
     def vae_fingerprint(self) -> str:
@@ -247,7 +227,7 @@ class DiffusionModel:
     @property
     def parts(self) -> Parts:
         """What it is made of, as it is now: a LoRA may have taken the place of a part."""
-        return Parts(self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config)
+        return Parts(self.tokenizer, self.text_encoder, self.unet, self.vae, self.scheduler_config, self.padding)
 
     @property
     def architecture(self) -> Architecture:
@@ -287,9 +267,15 @@ class DiffusionModel:
         return int(self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @property
+    def token_tables(self) -> list[Tensor]:
+        """The input vectors of each text encoder, one a token [vocabulary, D]."""
+        encoders = self.family.text_models(self.parts).values()
+        return [token_table(encoder).weight for encoder in encoders]
+
+    @property
     def text_dim(self) -> int:
-        """Numbers in a text vector."""
-        return int(self.text_encoder.config.hidden_size)
+        """Numbers in a text vector, those of all text encoders together."""
+        return sum(table.shape[1] for table in self.token_tables)
 
     @property
     def default_size(self) -> int:
@@ -322,17 +308,18 @@ class DiffusionModel:
         return list(self.tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])[:max_tokens]
 
     def encode_prompt(
-        self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = ()
-    ) -> Tensor:
+        self, prompts: Sequence[str], suffix: Tensor | None = None, endings: Sequence[str] = (), is_null: bool = False
+    ) -> TextEncoding:
         """Encode prompts. Where there is not enough room, the prompt is cut and never what is appended to it.
 
         Args:
             prompts: The prompts [B].
             suffix: Learned token embeddings [B, n, D] to append to each prompt.
             endings: Words to append to each prompt [B]; none if left out.
+            is_null: Whether an empty prompt stands for no condition at all, as in the negative half of guidance.
 
         Returns:
-            The text embeddings [B, 77, D], as the base's family has them.
+            What the UNet is given of them, as the base's family has it.
         """
         n = 0
         if suffix is not None:
@@ -342,25 +329,30 @@ class DiffusionModel:
         for prompt, tail in zip(prompts, tails, strict=True):
             words.append(self.tokenize(prompt, LENGTH - 2 - n - len(tail)) + tail)
         self.fetch("text_encoder")
-        return self.family.encode_prompt(self.parts, words, self.device, suffix).embeds
+        return self.family.encode_prompt(self.parts, words, self.device, suffix, is_null)
 
-    def encode_condition(self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None) -> Condition:
+    def encode_condition(
+        self, prompts: Sequence[str], a: Tensor | None = None, g: Tensor | None = None, is_null: bool = False
+    ) -> Condition:
         """Encode prompts as the condition of the base alone.
 
         Args:
             prompts: The prompts [B].
             a: emotion_scale x weights, in main memory [B, 8]; zeros if left out.
             g: The gain of attachments, in main memory [B]; the sum of |a| if left out.
+            is_null: Whether an empty prompt stands for no condition at all, as `encode_prompt` takes it.
 
         Returns:
             The condition, which a method may change.
         """
-        e0 = self.encode_prompt(prompts)
+        text = self.encode_prompt(prompts, is_null=is_null)
         if a is None:
-            a = torch.zeros(len(e0), len(EMOTIONS))
+            a = torch.zeros(len(prompts), len(EMOTIONS))
         if g is None:
             g = a.abs().sum(1)
-        return Condition(e0, e0, a.cpu(), g.cpu(), tuple(prompts))
+        return Condition(
+            text.embeds, text.embeds, a.cpu(), g.cpu(), tuple(prompts), base_pooled=text.pooled, pooled=text.pooled
+        )
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
@@ -408,6 +400,27 @@ class DiffusionModel:
             self.vae.to(before)
         return decoded
 
+    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict what the UNet was trained to predict of noisy latents; `noise_process` reads it.
+
+        Args:
+            x_t: Noisy latents [B, 4, h, w].
+            t: Timesteps [] or [B], from 0 to T - 1; fractions are allowed.
+            condition: What the UNet attends to, B rows.
+
+        Returns:
+            The prediction [B, 4, h, w].
+        """
+        self.fetch("unet")
+        height, width = (int(side) * self.vae_scale_factor for side in x_t.shape[-2:])
+        more = self.family.unet_arguments(condition.pooled, height, width)
+        self.current_condition = condition
+        try:
+            output: Tensor = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype), **more).sample
+        finally:
+            self.current_condition = None
+        return output
+
     def predict_noise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict the noise in noisy latents, whatever the UNet was trained to predict.
 
@@ -419,15 +432,7 @@ class DiffusionModel:
         Returns:
             The estimate of eps [B, 4, h, w].
         """
-        self.fetch("unet")
-        self.current_condition = condition
-        try:
-            output = self.unet(x_t.to(self.dtype), t, condition.prompt_embeds.to(self.dtype)).sample
-        finally:
-            self.current_condition = None
-        if self.prediction == "epsilon":
-            return output
-        return self._to_epsilon(output, x_t, t)
+        return self.noise_process.to_eps(self.predict(x_t, t, condition), x_t, t)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep no activations between the UNet's blocks from now on; compute them again in the backward pass.
@@ -448,41 +453,3 @@ class DiffusionModel:
             return checkpoint(again, *given, use_reentrant=False)
 
         self.unet.enable_gradient_checkpointing(sparing)
-
-    def _to_epsilon(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps from v (Salimans & Ho 2022), sqrt(alphabar) v + sqrt(1 - alphabar) x_t, or from x_0 (`sample`).
-
-        In single precision whatever the UNet computes in: in bfloat16 alphabar_1 rounds to 1, which makes eps infinite.
-        """
-        alphabar, output, x_t = self.alphabar(t), output.float(), x_t.float()
-        if self.prediction == "sample":
-            return (x_t - alphabar.sqrt() * output) / (1 - alphabar).sqrt()
-        return alphabar.sqrt() * output + (1 - alphabar).sqrt() * x_t
-
-    def alphabar(self, t: Tensor) -> Tensor:
-        """Look up alphabar; between whole timesteps its logarithm is interpolated linearly.
-
-        Args:
-            t: Timesteps [] or [B], clipped to 0 ... T - 1.
-
-        Returns:
-            alphabar [B, 1, 1, 1] in (0, 1).
-        """
-        t = move_to_device(torch.as_tensor(t), self.device).reshape(-1).float().clamp(0, len(self.alphas_cumprod) - 1)
-        low, high = t.floor().long(), t.ceil().long()
-        logs = self.alphas_cumprod.log()
-        return torch.lerp(logs[low], logs[high], t - low).exp().view(-1, 1, 1, 1)
-
-    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Apply the forward process (Ho et al. 2020): x_t = sqrt(alphabar_t) x_0 + sqrt(1 - alphabar_t) eps.
-
-        Args:
-            x_0: Latents [B, 4, h, w].
-            noise: eps, standard normal [B, 4, h, w].
-            t: Timesteps [] or [B].
-
-        Returns:
-            Noisy latents x_t [B, 4, h, w].
-        """
-        alphabar = self.alphabar(t)
-        return alphabar.sqrt() * x_0 + (1 - alphabar).sqrt() * noise

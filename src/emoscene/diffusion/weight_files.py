@@ -1,7 +1,7 @@
 """The files that a base's weights are read from, and the names that they have there.
 
 A part of a folder has one file or shards with an index, in full precision or as the half-precision variant, which is
-called `fp16`. A single file has the text encoder's weights under `TEXT`; transformers once had them a module deeper.
+called `fp16`. A single file has a text encoder's weights under `TEXTS`; transformers once had them a module deeper.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from emoscene.core.errors import EmosceneError
 from emoscene.core.file_reading import read_json
 from emoscene.core.paths import resolve_inside
 
-TEXT = "cond_stage_model.transformer."
+TEXTS = ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.")
+"""Where single files of Stable Diffusion 1 and XL keep the weights of OpenAI's CLIP."""
+OPEN_CLIPS = {"text_encoder": "cond_stage_model.model.", "text_encoder_2": "conditioner.embedders.1.model."}
+"""Where those of Stable Diffusion 2 and XL keep the weights of OpenCLIP, by the folder of the text encoder."""
 DEEPER = "text_model."
 VARIANT = "fp16"
 
@@ -60,7 +63,7 @@ def find_files(folder: Path) -> PartFiles:
 
 
 def deepen_name(key: str) -> str:
-    """Rename a weight of a single file as files of Stable Diffusion v1.5 have it, if it is the text encoder's.
+    """Rename a weight of a single file as files of Stable Diffusion v1.5 and XL have it, if it is a text encoder's.
 
     Args:
         key: The name in the file.
@@ -68,9 +71,10 @@ def deepen_name(key: str) -> str:
     Returns:
         The name with `text_model.` in it; any other name unchanged.
     """
-    if not key.startswith(TEXT) or key.startswith(TEXT + DEEPER):
-        return key
-    return TEXT + DEEPER + key.removeprefix(TEXT)
+    for prefix in TEXTS:
+        if key.startswith(prefix) and not key.startswith(prefix + DEEPER):
+            return prefix + DEEPER + key.removeprefix(prefix)
+    return key
 
 
 def _read_index(index: Path) -> list[Path]:

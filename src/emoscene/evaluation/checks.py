@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from emoscene.core import run_dir
+from emoscene.core.migration import migrate_row
 from emoscene.core.request import read_number
+from emoscene.core.setting_names import migrate_runtime_settings
 from emoscene.data.dataset import PreparedDataset
 from emoscene.encoders.base import check_place
 from emoscene.evaluation.judges import INCEPTION, check_judges, check_unrelated, split_label_map
@@ -29,7 +31,7 @@ def check_evaluation(call: Mapping[str, Any], out: str | Path, batch: int, gener
     """
     check_request({"prompt": call["prompts"], **generation})
     read_number("batch", batch)
-    run_dir.check_out(out, "scores")
+    run_dir.check_known(out, "scores", call, ("weights",), _migrate_call)
     if call["data"]:
         PreparedDataset(call["data"], "heldout")
     for key in ("clip", "semantics", "features"):
@@ -41,3 +43,11 @@ def check_evaluation(call: Mapping[str, Any], out: str | Path, batch: int, gener
     for place in (*call["judge"], call.get("clip")):
         if place and Path(split_label_map(place)[0]).exists():
             check_unrelated(place, adapters, call["pictures"])
+
+
+def _migrate_call(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A call as an older version recorded it, in the form of today."""
+    migrated = migrate_row(recorded)
+    if "settings" in migrated:
+        migrated["settings"] = migrate_runtime_settings(migrated["settings"])
+    return migrated

@@ -28,6 +28,7 @@ from PIL import Image
 from emoscene.core import registry, run_dir
 from emoscene.core.cluster import Cluster, check_address, open_cluster
 from emoscene.core.errors import EmosceneError, UsageError
+from emoscene.core.idle_options import check_idle, list_changed
 from emoscene.core.migration import SCORES_VERSION, VERSION, migrate_row
 from emoscene.core.parameter import EVALUATE
 from emoscene.core.params import GenerationParams
@@ -137,7 +138,11 @@ def evaluate(
         UsageError: An argument is wrong, or a judge shares training data or weights with what it judges.
         EmosceneError: An image or what a judge read of it is damaged; everything else is written.
     """
-    _check_images(images, ray, method=method, prompts=prompts, lora=lora)
+    check_single("evaluate", BY_RAY)
+    given: dict[str, Any] = {"images": images, "method": method, "prompts": prompts, "seeds": seeds, "lora": lora}
+    given |= {"emotion_scale": emotion_scale, "keep_images": keep_images, "batch": batch, "dtype": dtype, "ray": ray}
+    check_idle("evaluate", list_changed(evaluate, {**given, **generation, **(settings or {})}))
+    check_address(ray)
     generation, late = _split_words(generation, settings)
     words: dict[str, Any] = {"base": base, "method": method, "adapter": adapter, "lora": lora, "dtype": dtype}
     words |= {"device": device, "settings": late}
@@ -154,8 +159,7 @@ def evaluate(
     if not images:
         pipe = load(**{**words, "device": references.device})
         on_message(explain_base(pipe.base, device, dtype))
-        plan = plan_samples if baseline is None else baseline.plan
-        planned = plan(pipe, asked, call["seeds"], emotion_scale=emotion_scale, **generation)
+        planned = _plan_images(pipe, baseline, asked, call, generation)
         call["weights"] = weight_fingerprints(pipe.base, pipe.trained, adapter)
     judges = Judges.load(call, _list_related(pipe, call, baseline), references.device)
     loader, see = _choose_predictor(words, call, judges, pipe)
@@ -170,15 +174,16 @@ def evaluate(
     return _finish_scores(scores.path, on_message)
 
 
-def _check_images(images: str | Path | None, ray: str | None, **words: Any) -> None:
-    """Raises UsageError where images that are there are to be judged, and a word says how others are generated."""
-    check_single("evaluate", BY_RAY)
-    if images is not None and ray is not None:
-        raise UsageError("--ray shares the generating, and --images has nothing to generate: leave one of them out")
-    for name, value in words.items():
-        if images is not None and value is not None:
-            raise UsageError(f"--images has nothing to generate, and --{name} says what is: leave one of them out")
-    check_address(ray)
+def _plan_images(
+    pipe: EmotionPipeline,
+    baseline: Baseline | None,
+    prompts: Sequence[Prompt],
+    call: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> list[Any]:
+    """The samples to generate and the parameters of their images, as the method or the baseline plans them."""
+    plan = plan_samples if baseline is None else baseline.plan
+    return plan(pipe, prompts, call["seeds"], emotion_scale=call["emotion_scale"], **generation)
 
 
 def _describe_call(words: Mapping[str, Any], asked: Sequence[Prompt], judge: list[Any]) -> dict[str, Any]:

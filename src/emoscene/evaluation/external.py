@@ -24,7 +24,7 @@ from typing import Any
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import TABLE, digest_file, read_json_lines, read_utf8
 from emoscene.core.image_files import FORMATS, IMAGE_ENDINGS
-from emoscene.core.images import CHUNKS, open_image, read_image, read_params
+from emoscene.core.images import open_image, read_image, read_params, read_texts
 from emoscene.core.migration import RENAMED_IN_2
 from emoscene.core.paths import fault_of_name, is_inside, is_network_name, resolve_inside
 from emoscene.core.plain_text import format_count, show_value
@@ -142,7 +142,7 @@ def read_chunk(file: Path) -> dict[str, Any]:
     read = read_image(file, enough=1)
     if min(read.size) < SMALLEST:
         raise UsageError("it has {} x {} pixels, fewer than {} a side".format(*read.size, SMALLEST))
-    if CHUNKS[1] not in read.image.info:
+    if "emoscene" not in read_texts(read.image):
         return {}
     row = read_params(file)
     return {**read_columns(row.to_dict(), str(file)), "place": str(file.parent)}

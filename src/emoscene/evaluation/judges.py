@@ -246,13 +246,24 @@ def split_label_map(place: str | Path) -> tuple[str, str]:
         The folder or the hub id, and the file of the label map; empty where there is none.
 
     Raises:
-        UsageError: The file is not there.
+        UsageError: The file is not there, or is no TOML file.
     """
     model, equals, file = str(place).rpartition("=")
-    if not equals or not file.endswith(".toml"):
+    if not equals or Path(place).exists():
         return str(place), ""
-    if not Path(file).is_file():
-        raise UsageError(f"{file} is not there: it says which emotions the labels of {model} are")
+    fault = ""
+    if not file.endswith(".toml"):
+        if not Path(file).is_file():
+            return str(place), ""
+        fault = "does not end in .toml"
+    elif not Path(file).exists():
+        fault = "is not there"
+    elif not Path(file).is_file():
+        fault = "is no regular file"
+    if fault:
+        raise UsageError(
+            f"{file} {fault}: {model}=LABELS.toml names a file with a table [labels], of lines such as joy = 'awe'"
+        )
     return model, file
 
 

@@ -132,15 +132,29 @@ def read_scores(folder: Path) -> dict[str, Any]:
         raise FileRefused(f"{file} is damaged ({error}): {AGAIN}") from error
     check_value(scores, Scores, file, AGAIN)
     for name, judge in scores["judges"].items():
-        tables, figures = {}, {}
-        for key, value in judge.items():
-            if key in JudgeTables.__annotations__:
-                tables[key] = value
-            else:
-                figures[key] = value
-        check_value(tables, JudgeTables, f"{file}, judge {name!r},", AGAIN)
-        check_value(figures, dict[str, Figure | None], f"{file}, judge {name!r},", AGAIN)
+        check_judge(judge, f"{file}, judge {name!r},", AGAIN)
     return scores
+
+
+def check_judge(judge: Mapping[str, Any], where: str, remedy: str) -> None:
+    """Check the figures of a judge.
+
+    Args:
+        judge: The figures and tables.
+        where: Where they stand, for the error.
+        remedy: What to do, for the error.
+
+    Raises:
+        FileRefused: They are not what `evaluate` writes.
+    """
+    tables, figures = {}, {}
+    for key, value in judge.items():
+        if key in JudgeTables.__annotations__:
+            tables[key] = value
+        else:
+            figures[key] = value
+    check_value(tables, JudgeTables, where, remedy)
+    check_value(figures, dict[str, Figure | None], where, remedy)
 
 
 def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:

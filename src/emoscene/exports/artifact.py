@@ -26,6 +26,7 @@ from emoscene.core.file_reading import read_json
 from emoscene.core.setting_names import RENAMED, migrate_settings
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion import hub
+from emoscene.diffusion.architecture import Architecture
 from emoscene.diffusion.base_spec import find_spec
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.learning import learner as learners
@@ -35,8 +36,6 @@ from emoscene.pipeline.pipeline import EmotionPipeline
 PROMPT, SEED, EMOTION = "a village by a lake", 7, "awe"
 """What the examples generate."""
 PEFT = "base_model.model."
-SD15 = (320, 640, 1280, 1280), 768
-"""The channels of its UNet and the width of its text."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ class Artifact:
         return "other"
 
     @property
-    def is_sd15(self) -> bool:
-        """Whether the base has Stable Diffusion 1.5's shape, for which other programs read LoRAs and embeddings."""
-        config = self.pipe.base.unet.config
-        return (tuple(config.block_out_channels), config.cross_attention_dim) == SD15
+    def has_usual_shape(self) -> bool:
+        """Whether the base has its family's usual shapes, for which other programs read LoRAs and embeddings."""
+        base = self.pipe.base
+        return base.architecture == Architecture(base.family.name, *base.family.read_shapes(base.family.configs))
 
     @cached_property
     def peft_config(self) -> dict[str, Any]:
@@ -118,6 +117,22 @@ class Artifact:
         if file.is_file():
             return dict(zip(EMOTIONS, load_file(str(file))["tokens"], strict=True))
         return {}
+
+    def split_vectors(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Split learned vectors into those of each text encoder, as files of other programs have them.
+
+        Args:
+            vectors: An emotion's vectors [n, D].
+
+        Returns:
+            The parts by their names, `clip_l` and `clip_g`; empty where the base has one text encoder.
+        """
+        names = self.pipe.base.family.export_names.embeddings
+        if not names:
+            return {}
+        widths = [table.shape[1] for table in self.pipe.base.token_tables]
+        parts = vectors.split(widths, dim=-1)
+        return {name: part.contiguous() for name, part in zip(names, parts, strict=True)}
 
     @cached_property
     def training_facts(self) -> dict[str, Any]:
@@ -285,12 +300,13 @@ def example_script(artifact: Artifact, imports: str, loading: str, call: str) ->
         imports = f"from importlib.resources import files\n{imports}"
         where = f'files("{package.name}") / "{place}"'
     settings = f"num_inference_steps={artifact.steps}, guidance_scale={base.spec.guidance_scale}"
+    pipeline = base.family.export_names.pipeline
     return f"""{imports}
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, {pipeline}
 
 here = "."  # this folder, or the hub's id of it
-pipe = StableDiffusionPipeline.from_pretrained({where})
+pipe = {pipeline}.from_pretrained({where})
 pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
 {loading}
 seed = torch.Generator().manual_seed({SEED})

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError
 from emoscene.core.file_reading import check_value
+from emoscene.core.image_origin import encode_mark
 from emoscene.core.images import contact_sheet
 from emoscene.core.params import GenerationParams
 from emoscene.core.plain_text import format_count
@@ -109,7 +110,7 @@ def generate_gallery(
     if num > 1:
         labels = [str(SEED + seed) for seed in range(num)]
     made = contact_sheet(lines, labels, ("base", *EMOTIONS), PROMPT)
-    run_dir.write_atomic(folder / "gallery.png", lambda aside: made.save(aside, "PNG"))
+    run_dir.write_atomic(folder / "gallery.png", lambda aside: made.save(aside, "PNG", **encode_mark(made)))
 
 
 def write_card(artifact: Artifact, folder: Path, bundle: ExportBundle, measured: str) -> None:

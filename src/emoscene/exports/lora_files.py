@@ -25,6 +25,7 @@ from torch import Tensor
 from emoscene import __version__
 from emoscene.core import registry
 from emoscene.core.errors import UsageError
+from emoscene.diffusion.families.base import Family
 from emoscene.diffusion.loras import hash_tensors
 from emoscene.exports.artifact import (
     EMOTION,
@@ -55,8 +56,9 @@ no counterpart but weighted embeddings. (The script above was run; the other pro
 maps were read.)"""
 SHAPE = """
 
-The base of this one, `{base}`, has not Stable Diffusion 1.5's shape, and these programs load no other base of its kind:
-the files show what an export for Stable Diffusion 1.5 looks like."""
+The base of this one, `{base}`, has not the shape of a {label}, and these programs load no other base of its kind:
+the files show what an export for {label} looks like."""
+LOAD_FILE = "from safetensors.torch import load_file\n"
 
 
 def plan_lora_files(artifact: Artifact, lora: str = "", embeddings: str = "") -> ExportBundle:
@@ -90,29 +92,53 @@ def plan_lora_files(artifact: Artifact, lora: str = "", embeddings: str = "") ->
         loading.append(f'pipe.load_lora_weights(here, weight_name="{file}")')
     for emotion, vectors in artifact.tokens.items():
         about = modelspec_metadata(artifact, "textual-inversion", emotion)
-        parts[f"{Path(embeddings) / token_name(emotion)}.safetensors"] = _file_with_metadata(
-            {"emb_params": vectors.contiguous()}, about
-        )
+        tensors = artifact.split_vectors(vectors) or {"emb_params": vectors.contiguous()}
+        parts[f"{Path(embeddings) / token_name(emotion)}.safetensors"] = _file_with_metadata(tensors, about)
     files[str(Path(embeddings) / "emo-*.safetensors")] = "an emotion's embedding; the file's name is the word to write"
-    named = f'weight_name="{Path(embeddings) / token_name(EMOTION)}.safetensors", token="<{token_name(EMOTION)}>"'
-    loading.append(f"pipe.load_textual_inversion(here, {named})")
-    script = example_script(artifact, "", "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
+    file, imports = f"{Path(embeddings) / token_name(EMOTION)}.safetensors", ""
+    if artifact.pipe.base.family.export_names.embeddings:
+        imports = LOAD_FILE
+        loading.append(load_both_encoders(file))
+    else:
+        loading.append(f'pipe.load_textual_inversion(here, weight_name="{file}", token="<{token_name(EMOTION)}>")')
+    script = example_script(artifact, imports, "\n".join(loading), json.dumps(f"{PROMPT} <{token_name(EMOTION)}>"))
     scaling = SCALING.format(name=artifact.name, token=token_name(EMOTION))
     return ExportBundle("diffusers", parts, files, script, scaling, _usage_text(artifact), token_name)
 
 
-def layer_key(prefixes: Mapping[str, str], part: str, layer: str) -> str:
+def load_both_encoders(file: str) -> str:
+    """Write the lines of a script that load an emotion's vectors into both text encoders.
+
+    Args:
+        file: The file, in the folder `here`.
+
+    Returns:
+        The lines.
+    """
+    name = f"<{token_name(EMOTION)}>"
+    lines = [f'vectors = load_file(f"{{here}}/{file}")']
+    for key, ending in (("clip_l", ""), ("clip_g", "_2")):
+        model = f"text_encoder=pipe.text_encoder{ending}, tokenizer=pipe.tokenizer{ending}"
+        lines.append(f'pipe.load_textual_inversion(vectors["{key}"], token="{name}", {model})')
+    return "\n".join(lines)
+
+
+def layer_key(family: Family, part: str, layer: str, layers_per_block: int = 2) -> str:
     """Name a layer as these programs do.
 
     Args:
-        prefixes: The beginning of the name by part, which the base's family has.
+        family: The base's, which has its own beginnings and its own way to count blocks.
         part: `unet` or `text_encoder`.
         layer: The layer's name in the model.
+        layers_per_block: Of the UNet.
 
     Returns:
         The key.
     """
-    return f"{prefixes[part]}_{restore_layer_name(part, layer).replace('.', '_')}"
+    name = restore_layer_name(part, layer)
+    if part == "unet":
+        name = family.name_lora_layer(name, layers_per_block)
+    return f"{family.export_names.lora_prefixes[part]}_{name.replace('.', '_')}"
 
 
 def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
@@ -125,9 +151,9 @@ def layer_tensors(artifact: Artifact) -> dict[str, Tensor]:
         The factors and alphas by these programs' keys.
     """
     alpha, tensors = torch.tensor(float(artifact.peft_config["lora_alpha"])), dict[str, Tensor]()
-    prefixes = artifact.pipe.base.family.export_names.lora_prefixes
+    base = artifact.pipe.base
     for (part, layer), (a, b) in artifact.low_rank_factors.items():
-        name = layer_key(prefixes, part, layer)
+        name = layer_key(base.family, part, layer, base.unet.config.layers_per_block)
         tensors |= {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": alpha.clone()}
     return tensors
 
@@ -147,7 +173,7 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
     arguments, base_version = {}, Path(base.name).name
     if convolutions:
         arguments = {"conv_dim": rank, "conv_alpha": alpha}
-    if artifact.is_sd15:
+    if artifact.has_usual_shape:
         base_version = base.family.export_names.kohya
     settings = {}
     for name, value in known["settings"].items():
@@ -158,7 +184,7 @@ def network_metadata(artifact: Artifact) -> dict[str, Any]:
         "ss_output_name": artifact.name,
         "ss_base_model_version": base_version,
         "ss_sd_model_name": artifact.hub or Path(base.name).name,
-        "ss_v2": False,
+        "ss_v2": base.family.name == "sd2",
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,
@@ -204,9 +230,9 @@ def modelspec_metadata(artifact: Artifact, kind: str, emotion: str = "") -> dict
     if emotion:
         triggers = [token_name(emotion)]
     architecture, prediction = Path(base.name).name, "epsilon"
-    if artifact.is_sd15:
+    if artifact.has_usual_shape:
         architecture = base.family.export_names.modelspec
-    if base.scheduler_config.get("prediction_type") == "v_prediction":
+    if base.noise_process.prediction == "v_prediction":
         prediction = "v"
     implementation = "https://github.com/Stability-AI/generative-models"
     if kind == "lora":
@@ -258,8 +284,8 @@ def _usage_text(artifact: Artifact) -> str:
     if artifact.low_rank_factors:
         lora = f" <lora:{artifact.name}:1>"
         loader = f"LoraLoader with `{artifact.name}` and "
-    if not artifact.is_sd15:
-        shape = SHAPE.format(base=artifact.pipe.base.name)
+    if not artifact.has_usual_shape:
+        shape = SHAPE.format(base=artifact.pipe.base.name, label=artifact.pipe.base.family.label)
     return (
         f"In AUTOMATIC1111: `{PROMPT} {token_name(EMOTION)}{lora}`. In ComfyUI: {loader}the prompt "
         f"`{PROMPT} embedding:{token_name(EMOTION)}`.{shape}"

@@ -31,7 +31,7 @@ from emoscene.core import registry, run_dir, seeds
 from emoscene.core.errors import EmosceneError, UsageError
 from emoscene.core.file_reading import MOST_LISTED_BYTES, check_files_of, describe_fault, read_json, read_utf8
 from emoscene.core.paths import check_utf8, resolve_inside
-from emoscene.core.plain_text import shorten_text
+from emoscene.core.plain_text import shorten_text, show_value
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.architecture import Architecture, read_header
 from emoscene.diffusion.digests import is_old_form
@@ -54,12 +54,13 @@ class RecordedArchitecture(TypedDict):
 
 
 class RecordedBase(TypedDict):
-    """`base_facts` as a card has them; older cards have no architecture."""
+    """`base_facts` as a card has them; older cards have no architecture, nor what the base predicts."""
 
     name: str
     fingerprint: str
     width: int
     architecture: NotRequired[RecordedArchitecture | None]
+    prediction: NotRequired[str]
 
 
 class Card(TypedDict):
@@ -388,12 +389,13 @@ def base_facts(base: DiffusionModel) -> dict[str, Any]:
         base: The base.
 
     Returns:
-        Its name, fingerprint, architecture, the shapes of its weights and the width of its text.
+        Its name, fingerprint, architecture, what it predicts, the shapes of its weights and the width of its text.
     """
     return {
         "name": base.name,
         "fingerprint": base.fingerprint,
         "architecture": base.architecture._asdict(),
+        "prediction": base.noise_process.prediction,
         "shapes": base.shapes,
         "width": base.text_dim,
     }
@@ -456,12 +458,16 @@ def load_learner(kind: str, folder: Path, base: DiffusionModel | None, **late: A
     about = read_card(folder)
     check_files_of(folder)
     remark = ""
-    if base is not None and about["base"] is not None and not base.matches(about["base"]["fingerprint"]):
-        remark = compare_bases(folder, about["base"], base)
+    if base is not None and about["base"] is not None:
+        check_architecture(folder, about["base"], base.architecture, base.name)
+        if not base.matches(about["base"]["fingerprint"]):
+            remark = compare_bases(folder, about["base"], base)
     if tuple(about["emotions"]) != EMOTIONS:
         order = shorten_text(", ".join(about["emotions"]), ODD)
         raise UsageError(f"{folder} has another order of emotions: {order}")
     cls: type[Learner] = registry.load_plugin(kind, about["learner"])
+    if base is not None and about["base"] is not None and "unet" in cls.base_parts:
+        _check_prediction(folder, about["base"], base)
     for option in configs.list_options(cls.Config):
         if option.name in late and not option.runtime:
             raise UsageError(f"{option.name} was settled when {folder} was trained (emoscene show {about['learner']})")
@@ -512,7 +518,7 @@ def _check_description(cls: type[Learner], settings: Any, base: DiffusionModel |
 
 
 def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> str:
-    """Compare the base that a saved learner was trained on with another one, as far as its card tells.
+    """Compare the base that a saved learner was trained on with another one of its architecture, by its card.
 
     Args:
         folder: The saved learner's.
@@ -523,9 +529,8 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
         The remark that the base is another checkpoint.
 
     Raises:
-        UsageError: It is another architecture.
+        UsageError: Its weights have other shapes.
     """
-    check_architecture(folder, made_for, base.architecture, base.name)
     if made_for.get("shapes", base.shapes) != base.shapes:
         raise _refusal(folder, made_for, base.name, "its weights have other shapes")
     known = "was trained"
@@ -535,6 +540,13 @@ def compare_bases(folder: Path, made_for: Mapping[str, Any], base: DiffusionMode
         f"{folder} {known} on other weights ('{made_for['name']}') than those of the base '{base.name}', whose "
         "architecture is the same: its effect may differ"
     )
+
+
+def _check_prediction(folder: Path, made_for: Mapping[str, Any], base: DiffusionModel) -> None:
+    """Refuse what learnt to change another kind of prediction than the base's, such as eps and not v."""
+    there, here = made_for.get("prediction"), base.noise_process.prediction
+    if there not in {None, here}:
+        raise _refusal(folder, made_for, base.name, f"its UNet predicts {show_value(there)} there and {here!r} here")
 
 
 def check_architecture(folder: Path, made_for: Mapping[str, Any], here: Architecture, name: str) -> None:

@@ -22,10 +22,10 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscene.core.config import option
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch, Learner
@@ -65,7 +65,7 @@ class Method(Learner):
     """A learner that changes what the base generates. The defaults change nothing.
 
     A method is loaded on one base, and may do three things with a batch of B images: replace what the UNet attends to
-    (`condition`, once an image), sit inside the UNet (`attach`, at each step), and change the predicted noise
+    (`condition`, once an image), sit inside the UNet (`attach`, at each step), and change the prediction
     (`apply_guidance`, at each step). Where no emotion is asked, all three leave the base as it is, bit for bit.
 
     Args:
@@ -140,11 +140,12 @@ class Method(Learner):
         """
         return plain
 
-    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Change the predicted noise of one step.
+    def apply_guidance(self, prediction: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Change the prediction of one step.
 
         Args:
-            noise: The prediction eps, after classifier-free guidance [B, 4, h, w].
+            prediction: What the UNet predicts, after classifier-free guidance [B, 4, h, w]: eps, or what else the base
+                was trained to predict; `base.noise_process` reads it.
             x_t: The noisy latents that the UNet saw [B, 4, h, w].
             t: The timestep [] or [B], from 0 (the image) to below the base's number of timesteps; may be fractional. In
                 main memory, so that a method may decide by it without waiting for a GPU.
@@ -153,7 +154,7 @@ class Method(Learner):
         Returns:
             The prediction to use [B, 4, h, w].
         """
-        return noise
+        return prediction
 
     def classify(self, x_0: Tensor) -> Tensor | None:
         """Classify the emotion of clean latents.
@@ -222,11 +223,11 @@ class MethodChain:
             condition = method.condition(condition)
         return condition
 
-    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Let each method change the predicted noise, with its share of the emotion scale.
+    def apply_guidance(self, prediction: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Let each method change the prediction, with its share of the emotion scale.
 
         Args:
-            noise: The prediction [B, 4, h, w].
+            prediction: What the UNet predicts [B, 4, h, w].
             x_t: The noisy latents that the UNet saw [B, 4, h, w].
             t: The timestep [] or [B].
             condition: What this chain's `condition` returned.
@@ -237,8 +238,8 @@ class MethodChain:
         weights = self.guidance_share / self.conditioning_share * condition.emotion_weights
         shared = replace(condition, emotion_weights=weights)
         for method in self.methods:
-            noise = method.apply_guidance(noise, x_t, t, shared)
-        return noise
+            prediction = method.apply_guidance(prediction, x_t, t, shared)
+        return prediction
 
     def classify(self, x_0: Tensor) -> Tensor | None:
         """Classify the emotion of clean latents by the first method that has a classifier.
@@ -301,15 +302,17 @@ def normalize_mixture(a: Tensor) -> Tensor:
     return a * factor[:, None]
 
 
-def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor], Tensor]) -> Condition:
+def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor], TextEncoding]) -> Condition:
     """Move the text towards the encoding of each asked emotion: E0 + sum_i a_i (E_i - E0), a normalised as a mixture.
+
+    The pooled vector of a prompt moves alike, for a UNet that reads one.
 
     A row without an emotion keeps its text bit for bit, and one with a single emotion at weight 1 gets exactly E_i.
 
     Args:
         condition: What the UNet would attend to (B rows).
         encode: Takes R prompts and the numbers of R emotions, in main memory [R], and returns the text with that
-            emotion appended to each [R, 77, D].
+            emotion appended to each, R rows.
 
     Returns:
         The condition with its text moved.
@@ -321,22 +324,28 @@ def interpolate_embeds(condition: Condition, encode: Callable[[list[str], Tensor
     prompts = [condition.prompts[r] for r in row.tolist()]
     target = encode(prompts, emotion)
     weights = normalize_mixture(condition.emotion_weights)[row, emotion]
-    a = move_to_device(weights, target.device).to(target.dtype).view(-1, 1, 1)
-    row = move_to_device(row, target.device)
-    start = condition.base_embeds[row]
-    moved = torch.lerp(start, target, a)
+    a = move_to_device(weights, target.embeds.device).to(target.embeds.dtype)
+    row = move_to_device(row, target.embeds.device)
+    embeds = _interpolate(condition.base_embeds, condition.prompt_embeds, target.embeds, a, row, one_each)
+    pooled = condition.pooled
+    if target.pooled is not None and condition.base_pooled is not None and pooled is not None:
+        pooled = _interpolate(condition.base_pooled, pooled, target.pooled, a, row, one_each)
+    return replace(condition, prompt_embeds=embeds, pooled=pooled)
 
-    if condition.prompt_embeds is condition.base_embeds and one_each:
-        embeds = condition.base_embeds.index_copy(0, row, moved)
-    else:
-        embeds = condition.prompt_embeds.index_add(0, row, moved - start)
-    return replace(condition, prompt_embeds=embeds)
+
+def _interpolate(base: Tensor, used: Tensor, target: Tensor, a: Tensor, row: Tensor, one_each: bool) -> Tensor:
+    """used + a (target - base) at these rows; lerp, so that a weight of 1 gives exactly the target."""
+    start = base[row]
+    moved = torch.lerp(start, target, a.view(-1, *[1] * (target.ndim - 1)))
+    if used is base and one_each:
+        return base.index_copy(0, row, moved)
+    return used.index_add(0, row, moved - start)
 
 
 def denoising_loss(
     base: DiffusionModel, batch: Batch, condition: Condition, gamma: float, offset: float = 0.0
 ) -> Tensor:
-    """Compute the diffusion loss: the MSE of the predicted noise times min(SNR, gamma) / SNR.
+    """Compute the diffusion loss: the squared error of the prediction, weighted as that of x_0 by min(SNR, gamma).
 
     Min-SNR: Hang et al. 2023, https://arxiv.org/abs/2303.09556. Stable Diffusion's last timestep still shows the mean
     colour of an image (alphabar_999 = .0047), and sampling starts without any; an offset in the noise hides it in
@@ -352,28 +361,12 @@ def denoising_loss(
     Returns:
         The losses [B].
     """
-    x_0 = batch["latent"]
-    noise, t = batch.normal("noise", *x_0.shape[1:]), batch.timesteps(len(base.alphas_cumprod))
+    process, x_0 = base.noise_process, batch["latent"]
+    noise, t = batch.normal("noise", *x_0.shape[1:]), process.timesteps(batch.uniform("timestep"))
     if offset:
         noise = noise + offset * batch.normal("offset", x_0.shape[1], 1, 1)
-    predicted = base.predict_noise(base.add_noise(x_0, noise, t), t, condition)
-    return min_snr_loss(predicted.float(), noise, base.alphabar(t), gamma)
-
-
-def min_snr_loss(predicted: Tensor, noise: Tensor, alphabar: Tensor, gamma: float) -> Tensor:
-    """Compute the squared error of a noise prediction, times min(SNR, gamma) / SNR (Hang et al. 2023, eq. 5).
-
-    Args:
-        predicted: The predicted noise [B, 4, h, w].
-        noise: The noise that was added [B, 4, h, w].
-        alphabar: alphabar_t of each sample's timestep [B, 1, 1, 1], in (0, 1).
-        gamma: The cap of SNR = alphabar / (1 - alphabar).
-
-    Returns:
-        The losses [B].
-    """
-    snr = (alphabar / (1 - alphabar)).flatten()
-    return F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3)) * snr.clamp(max=gamma) / snr
+    predicted = base.predict(process.add_noise(x_0, noise, t), t, condition)
+    return process.compute_loss(predicted.float(), x_0, noise, t, gamma)
 
 
 def choose_captions(batch: Batch, short: float, drop: float) -> tuple[list[str], Tensor]:

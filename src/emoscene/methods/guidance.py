@@ -6,7 +6,8 @@ the noise prediction becomes (Dhariwal and Nichol 2021, eq. 14)
 
     eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t)
 
-with a the emotion asked, emotion_scale x weights. An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: this
+with a the emotion asked, emotion_scale x weights; for a base that predicts something else the root is the factor that
+its noise process has (`score_scale`). An emotion with a_i < 0 contributes |a_i| log(1 - p_i) instead: this
 gradient vanishes as p_i goes to 0, where that of -|a_i| log p_i stays, and may therefore be stronger, by the factor
 `suppression_scale`.
 
@@ -130,8 +131,9 @@ class Guidance(Method):
         x_0, weights = batch["latent"], batch["weights"].clamp(min=0)
         if self.config.soft_labels:
             weights = soft_targets(batch)
-        t = batch.timesteps(len(self.base.alphas_cumprod))
-        x_t = self.base.add_noise(x_0, batch.normal("noise", *x_0.shape[1:]), t)
+        process = self.base.noise_process
+        t = process.timesteps(batch.uniform("timestep"))
+        x_t = process.add_noise(x_0, batch.normal("noise", *x_0.shape[1:]), t)
         total = weights.sum(1)
         labels = weights / total.clamp(min=1e-6)[:, None]
         log_p = self.log_probabilities(x_t, t)
@@ -153,7 +155,8 @@ class Guidance(Method):
             labelled += int(has_label.sum())
             for place, t in enumerate(VALIDATION_TIMESTEPS):
                 times = torch.full((len(x_0),), t, device=self.base.device)
-                likeliest = self.log_probabilities(self.base.add_noise(x_0, noise, times), times).argmax(1)
+                x_t = self.base.noise_process.add_noise(x_0, noise, times)
+                likeliest = self.log_probabilities(x_t, times).argmax(1)
                 correct[place] += int((has_label & (likeliest == own.indices)).sum())
         accuracy = [count / max(1, labelled) for count in correct.tolist()]
         return {"t": list(VALIDATION_TIMESTEPS), "accuracy": accuracy, "pictures": labelled}
@@ -163,42 +166,44 @@ class Guidance(Method):
         """Classify clean latents: log p(i | x_0, 0) [B, 8]."""
         return self.log_probabilities(x_0.float(), torch.zeros(len(x_0), device=x_0.device))
 
-    def apply_guidance(self, noise: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def apply_guidance(self, prediction: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Compute eps - scale sqrt(1 - alphabar_t) grad_x sum_i a_i log p(i | x_t, t) where an emotion is asked.
 
         Rows that ask for none, and all rows outside the interval, keep their prediction bit for bit.
         """
         t = torch.as_tensor(t, device="cpu").expand(len(x_t))
-        level = t / len(self.base.alphas_cumprod)
+        level = t / self.base.noise_process.num_timesteps
         inside = (self.config.interval_start <= level) & (level <= self.config.interval_end)
         rows = (condition.emotion_weights.any(1) & inside).nonzero()[:, 0]
         if not len(rows):
-            return noise
+            return prediction
         a, times = condition.emotion_weights[rows].float(), t[rows]
         rows, times, a = (move_to_device(numbers, x_t.device) for numbers in (rows, times, a))
-        term = self._guidance_term(noise[rows].float(), x_t[rows], times, a)
-        return noise.index_add(0, rows, term.to(noise.dtype), alpha=-1)
+        term = self._guidance_term(prediction[rows].float(), x_t[rows], times, a)
+        return prediction.index_add(0, rows, term.to(prediction.dtype), alpha=-1)
 
-    def _guidance_term(self, noise: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:
-        """What guidance takes from the noise prediction.
+    def _guidance_term(self, prediction: Tensor, x_t: Tensor, t: Tensor, a: Tensor) -> Tensor:
+        """What guidance takes from the prediction.
 
         entropy: times log 8 / H(p), the entropy-aware scaling of Li et al. 2022 (ED-DPM), at most a hundredfold.
-        rescale: brought to that share of the prediction's norm, times sum_i |a_i| so that the emotion scale still acts
+        rescale: in eps, brought to that share of eps's norm, times sum_i |a_i| so that the emotion scale still acts
         (after FreeDoM, Yu et al. 2023); classifier_scale and entropy then cancel, and a suppression no longer vanishes.
         parallel_scale: the part along the estimate of x_0 times that (adaptive projected guidance, Sadat et al. 2025,
         https://arxiv.org/abs/2410.02416, for a classifier's gradient; without momentum).
         """
+        process = self.base.noise_process
         gradient, log_p = self._log_prob_gradient(x_t, t, a)
-        term = self.config.classifier_scale * (1 - self.base.alphabar(t)).sqrt() * gradient
+        factor = process.score_scale(t)
+        term = self.config.classifier_scale * factor * gradient
         if self.config.entropy:
             share = -(log_p.exp() * log_p).sum(1) / math.log(len(EMOTIONS))
             term = term / share.clamp(min=MIN_ENTROPY).view(-1, 1, 1, 1)
         if self.config.parallel_scale != 1:
-            alphabar = self.base.alphabar(t)
-            x_0 = (x_t.float() - (1 - alphabar).sqrt() * noise) / alphabar.sqrt()
+            x_0 = process.to_x0(prediction, x_t.float(), t)
             term = term - (1 - self.config.parallel_scale) * project_onto(term, x_0)
         if self.config.rescale:
-            norm = self.config.rescale * a.abs().sum(1) * sample_norm(noise)
+            in_eps = (factor / process.noise_level(t)).abs().flatten()
+            norm = self.config.rescale * a.abs().sum(1) * in_eps * sample_norm(process.to_eps(prediction, x_t, t))
             term = term * (norm / sample_norm(term).clamp(min=1e-12)).view(-1, 1, 1, 1)
         return term
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from emoscene.core.config import option
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
@@ -54,14 +55,16 @@ class Inversion(Method):
 
     def __init__(self, config: Config, base: DiffusionModel) -> None:
         super().__init__(config, base)
-        embeddings = base.text_encoder.get_input_embeddings().weight.detach().float()
+        tables = [table.detach().float() for table in base.token_tables]
         numbers = []
         for name in EMOTIONS:
             tokens = base.tokenize(name)
             repeated = tokens * config.vectors  # a name of fewer tokens than vectors starts again from its first
             numbers.append(repeated[: config.vectors])
-        self.norm = float(embeddings.norm(dim=1).mean())
-        self.vectors = nn.Parameter(embeddings[torch.tensor(numbers, device=embeddings.device)])
+        self.norms = [float(table.norm(dim=1).mean()) for table in tables]
+        self.widths = [table.shape[1] for table in tables]
+        chosen = torch.tensor(numbers, device=tables[0].device)
+        self.vectors = nn.Parameter(torch.cat([table[chosen] for table in tables], dim=-1))
 
     @property
     def num_tokens(self) -> int:
@@ -72,23 +75,26 @@ class Inversion(Method):
         """Move the text towards the prompts with the asked emotions' vectors."""
         return interpolate_embeds(plain, self._encode_with_vectors)
 
-    def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        return self.base.encode_prompt(prompts, self._scaled()[move_to_device(emotions, self.vectors.device)])
+    def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> TextEncoding:
+        return self.base.encode_prompt(prompts, self._scale_vectors()[move_to_device(emotions, self.vectors.device)])
 
-    def _scaled(self) -> Tensor:
+    def _scale_vectors(self) -> Tensor:
         """The vectors as the text encoder reads them [8, n, D]."""
         if not self.config.fixed_norm:
             return self.vectors
-        return self.norm * F.normalize(self.vectors, dim=-1)
+        scaled = []
+        for norm, part in zip(self.norms, self.vectors.split(self.widths, dim=-1), strict=True):
+            scaled.append(norm * F.normalize(part, dim=-1))
+        return torch.cat(scaled, dim=-1)
 
     @torch.no_grad()
     def finish(self) -> None:
         """Keep the vectors at the length at which they are read, for programs that know nothing of `fixed_norm`."""
-        self.vectors.copy_(self._scaled())
+        self.vectors.copy_(self._scale_vectors())
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the denoising loss [B]; the emotion is never dropped, because nothing else learns."""
         captions, _ = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
-        plain = self.base.encode_condition(captions, batch.on_host["weights"])
+        plain = self.base.encode_condition(captions, batch.on_host["weights"], is_null=True)
         loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.vectors.sum()  # a gradient for every rank, even if no image has an emotion

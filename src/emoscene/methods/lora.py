@@ -28,6 +28,7 @@ from emoscene.core.config import option
 from emoscene.core.errors import unknown_name
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.diffusion.device_choice import has_room
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.diffusion.transfer import move_to_device
 from emoscene.learning.learner import Batch
@@ -124,9 +125,11 @@ class LoRA(Method):
                 pair = LowRankPair(layer, config.rank, name)
                 insert_module(self.update, name, pair)
                 self.layers.append((layer, pair))
-        rows = base.text_encoder.get_input_embeddings().weight
         drawn = torch.randn(len(EMOTIONS), config.vectors, base.text_dim, generator=seeds.torch_generator(0, "tokens"))
-        self.tokens = nn.Parameter(drawn * float(rows.std()))
+        scales = []
+        for table in base.token_tables:
+            scales.append(torch.full((table.shape[1],), float(table.std())))
+        self.tokens = nn.Parameter(drawn * torch.cat(scales))
         self.folded: tuple[float, list[Tensor]] = 0.0, []
         self.folds: bool | None = None  # whether there was room for that, once it was asked
 
@@ -145,7 +148,7 @@ class LoRA(Method):
         """Move the text towards the prompts with the asked emotions' vectors."""
         return interpolate_embeds(plain, self._encode_with_vectors)
 
-    def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> Tensor:
+    def _encode_with_vectors(self, prompts: list[str], emotions: Tensor) -> TextEncoding:
         return self.base.encode_prompt(prompts, self.tokens[move_to_device(emotions, self.tokens.device)])
 
     def compute_loss(self, batch: Batch) -> Tensor:
@@ -153,7 +156,8 @@ class LoRA(Method):
         captions, dropped = choose_captions(batch, self.config.short_caption_prob, self.config.cond_drop_prob)
         a: Tensor = batch.on_host["weights"]
         lost = dropped | (batch.on_host.uniform("emotion") < self.config.emotion_drop_prob)
-        plain = self.base.encode_condition(captions, torch.where(lost[:, None], 0, a), g=a.abs().sum(1))
+        left = torch.where(lost[:, None], 0, a)
+        plain = self.base.encode_condition(captions, left, g=a.abs().sum(1), is_null=True)
         loss = denoising_loss(self.base, batch, self.condition(plain), self.config.snr_gamma, self.config.noise_offset)
         return loss + 0 * self.tokens.sum()  # a gradient for every rank, whatever was dropped
 

@@ -259,7 +259,7 @@ class Multimodal(Method):
         own = (host.uniform("own") < c.own) | ~host["weights"].any(1)
         a = torch.where((own | no_emotion)[:, None], 0, host["weights"])
         vectors = torch.where((own & ~no_emotion)[:, None], host["vector"], 0)
-        plain = self.base.encode_condition(captions, a, g=torch.ones_like(drop))
+        plain = self.base.encode_condition(captions, a, g=torch.ones_like(drop), is_null=True)
         condition = self.condition(replace(plain, extra={EMOTION_VECTOR: vectors}))
         loss = denoising_loss(self.base, batch, condition, c.snr_gamma, c.noise_offset)
         return loss + 0 * sum(

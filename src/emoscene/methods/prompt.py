@@ -14,6 +14,7 @@ from emoscene.core import registry
 from emoscene.core.config import option, read_toml
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.diffusion.families.base import TextEncoding
 from emoscene.diffusion.model import Condition, DiffusionModel
 from emoscene.methods.base import ConditioningShare, Method, interpolate_embeds
 
@@ -44,8 +45,8 @@ class Prompt(Method):
         """Move the text towards the prompts with the asked emotions' words."""
         return interpolate_embeds(plain, self._encode_with_words)
 
-    def _encode_with_words(self, prompts: list[str], emotions: Tensor) -> Tensor:
-        """The text of each prompt with an emotion's words after it [R, 77, D]; emotions: their numbers [R]."""
+    def _encode_with_words(self, prompts: list[str], emotions: Tensor) -> TextEncoding:
+        """The text of each prompt with an emotion's words after it, R rows; emotions: their numbers [R]."""
         endings = []
         for prompt, number in zip(prompts, emotions.tolist(), strict=True):
             line = self.lines[EMOTIONS[number]]

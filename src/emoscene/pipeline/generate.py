@@ -13,10 +13,13 @@ import torch
 from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
 from emoscene.core.cluster import Cluster, check_address, open_cluster
-from emoscene.core.images import name_files
+from emoscene.core.content_credentials import check_signing
+from emoscene.core.errors import unknown_name
+from emoscene.core.images import WRITTEN, check_fit, name_files
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams
 from emoscene.core.processes import BY_RAY, check_single
+from emoscene.core.provenance import PROVENANCES
 from emoscene.core.request import DRAW_SEED, Emotion, list_parameters, read_number
 from emoscene.core.run_dir import RunDir
 from emoscene.core.taxonomy import format_emotion
@@ -32,7 +35,9 @@ from emoscene.pipeline.adapters import (
     weight_fingerprints,
 )
 from emoscene.pipeline.image_inputs import check_image
+from emoscene.pipeline.known_rows import check_folder
 from emoscene.pipeline.pipeline import EmotionPipeline, check_request
+from emoscene.pipeline.remarks import remark_idle_method
 
 CALLED = list_parameters(CALL)
 """What `generate` asks of `EmotionPipeline.plan`, beside the prompt."""
@@ -114,13 +119,15 @@ def generate(
     device: str | None = None,
     dtype: str | None = None,
     compile: bool = False,
+    format: str = "png",
+    provenance: str = "xmp",
     ray: str | None = None,
     settings: Mapping[str, Any] | None = None,
     on_message: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     **asked: Any,
 ) -> Path:
-    """Generate into a folder: a PNG for each image, and `images.jsonl`.
+    """Generate into a folder: a file for each image, and `images.jsonl`.
 
     The same call continues where it stopped; an image that is there is not generated again.
 
@@ -137,6 +144,9 @@ def generate(
         dtype: Of the weights.
         compile: Compile the UNet.
         batch: Images at once, 1 to 1024.
+        format: `png`, `jpeg` or `webp`; each file carries its parameters.
+        provenance: What the files say of their origin: `xmp`, that a model made them; `c2pa`, that and a signature, by
+            the extra `provenance`; `none`, nothing.
         ray: The Ray cluster whose workers share the images: `auto`, or its address.
         on_message: Takes a sentence for the user.
         on_progress: Takes the number of images done, and of all.
@@ -152,20 +162,17 @@ def generate(
     """
     check_single("generate", BY_RAY)
     check_address(ray)
-    request, late = {}, dict(settings or {})
-    for key, value in asked.items():
-        if key in CALLED:
-            request[key] = value
-        else:
-            late[key] = value
+    request = {key: value for key, value in asked.items() if key in CALLED}
+    late = {**(settings or {}), **{key: value for key, value in asked.items() if key not in CALLED}}
     arguments = [*signature(generate).parameters, *CALLED]
     arguments.remove("asked")
     check_call(base, method, adapter, lora, late, arguments)
-    check_request({"prompt": prompt, "emotion": emotion, **request})
+    words = {"prompt": prompt, "emotion": emotion, **request}
+    check_request(words)
     read_number("batch", batch)
-    run_dir.check_out(out, "pictures")
-    for name in ("image", "emotion_image"):
-        check_image(request.get(name))
+    _check_output(format, provenance)
+    check_folder(out, words, method)
+    _check_images(request)
     if ray is None:
         backbone = load_model(base, device, dtype)
         where = explain_base(backbone, device, dtype)
@@ -179,7 +186,8 @@ def generate(
     chosen = load_methods(backbone, method, adapter, late, arguments)
     pipe = EmotionPipeline(_prepare_base(backbone, lora, compile), *chosen)
     pipe.on_message = on_message = on_message or ignore_event
-    rows = name_files(pipe.plan(prompt, emotion=emotion, **request))
+    rows = name_files(pipe.plan(prompt, emotion=emotion, **request), format)
+    check_fit(rows, format)
     if default:
         on_message(default)
     _report_plan(pipe, where, prompt, rows, request, on_message)
@@ -188,9 +196,24 @@ def generate(
         load_generator, base, method=method, adapter=adapter, lora=lora, device=device, dtype=dtype, compile=compile
     )
     with open_cluster(ray, partial(loader, settings=late), device) as cluster:
-        opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone))
-        _fill_folder(opened, pipe, rows, batch, on_progress, cluster)
+        opened = image_folder.open_folder(out, rows, late, marks, partial(update_weights, base=backbone), provenance)
+        _fill_folder(opened, pipe, rows, batch, on_progress, cluster, provenance)
     return opened.path
+
+
+def _check_images(request: Mapping[str, Any]) -> None:
+    """Raises UsageError where an image that the call names cannot be read."""
+    for name in ("image", "emotion_image"):
+        check_image(request.get(name))
+
+
+def _check_output(kind: str, provenance: str) -> None:
+    """Raises UsageError for a format or a provenance that there is none of, and EmosceneError where none can sign."""
+    for name, value, known in (("format", kind, WRITTEN), ("provenance", provenance, PROVENANCES)):
+        if value not in known:
+            raise unknown_name(name, value, known, hint=f"there is {', '.join(known)}")
+    if provenance == "c2pa":
+        check_signing()
 
 
 def load_generator(base: str, **words: Any) -> image_folder.Generate:
@@ -213,6 +236,7 @@ def _fill_folder(
     batch: int,
     on_progress: Callable[[int, int], None] | None,
     cluster: Cluster | None,
+    provenance: str,
 ) -> None:
     """Generate what the folder lacks; one that is done stays as it is."""
     facts = {}
@@ -220,7 +244,7 @@ def _fill_folder(
         facts["remarks"] = pipe.adapter_remarks
     with opened.hold():
         if not opened.is_done:
-            image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts, cluster)
+            image_folder.fill_folder(opened, pipe.generate, rows, batch, on_progress, facts, cluster, provenance)
 
 
 def _report_plan(
@@ -238,6 +262,7 @@ def _report_plan(
         on_message(f"seed {first.seed} was drawn: the call with it makes the same images")
     for remark in [
         *pipe.row_remarks(rows),
+        *remark_idle_method(rows),
         *pipe.image_inputs.remarks(first, prompt),
         *pipe.image_inputs.cautions(first, prompt),
     ]:

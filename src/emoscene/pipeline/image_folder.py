@@ -27,7 +27,7 @@ from emoscene.core import run_dir
 from emoscene.core.callbacks import ignore_event
 from emoscene.core.cluster import Cluster, complete_parts
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import encode_png, read_params, save_image
+from emoscene.core.images import encode_image, find_format, read_params, save_image
 from emoscene.core.migration import migrate_row
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import read_number
@@ -55,6 +55,7 @@ def open_folder(
     settings: Mapping[str, Any],
     weights: Mapping[str, str],
     update: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+    provenance: str = "xmp",
 ) -> run_dir.RunDir:
     """Open the folder of a call, a new one or one to continue.
 
@@ -64,6 +65,7 @@ def open_folder(
         settings: The methods' settings that were given.
         weights: The fingerprints of the base and of each method's weights, by name.
         update: Takes a call as an older version recorded it, and returns it in today's form.
+        provenance: What the files say of their origin.
 
     Returns:
         The folder.
@@ -72,17 +74,21 @@ def open_folder(
         UsageError: The folder belongs to another call.
         EmosceneError: The folder is damaged.
     """
-    call = {"rows": [row.to_dict() for row in rows], "settings": settings, "weights": weights}
+    call: dict[str, Any] = {"rows": [row.to_dict() for row in rows], "settings": settings, "weights": weights}
+    call["provenance"] = provenance
 
     def migrate(there: Mapping[str, Any]) -> dict[str, Any]:
-        """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either."""
+        """Rows of an older version lack fields; where it noted no weights, it noted no settings in rows either.
+
+        One that noted no provenance is gone on with by default alone.
+        """
         migrated = []
         for recorded in there["rows"]:
             row = GenerationParams.from_dict(recorded)
             if "weights" not in there:
                 row = replace(row, settings=rows[0].settings)
             migrated.append(row.to_dict())
-        return {**call, **update(there), "rows": json.loads(json.dumps(migrated))}
+        return {**call, "provenance": "xmp", **update(there), "rows": json.loads(json.dumps(migrated))}
 
     return run_dir.RunDir.open(out, "pictures", call, migrate_config=migrate)
 
@@ -95,6 +101,7 @@ def fill_folder(
     on_progress: Callable[[int, int], None] | None = None,
     facts: Mapping[str, Any] | None = None,
     cluster: Cluster | None = None,
+    provenance: str = "xmp",
 ) -> None:
     """Generate all images of a folder, and write the done mark.
 
@@ -106,11 +113,12 @@ def fill_folder(
         on_progress: Takes the number of images done, and of all.
         facts: What the manifest says beside.
         cluster: The workers, which load a `generate` of their own; this process if left out.
+        provenance: What the files say of their origin, as `core.images.encode_image` has it.
 
     Raises:
         UsageError: The batch size is off.
     """
-    generate_missing(generate, rows, opened.path, batch, on_progress, cluster)
+    generate_missing(generate, rows, opened.path, batch, on_progress, cluster, provenance)
     gather_rows(opened.path, [row.file for row in rows])
     opened.finish(pictures=len(rows), **(facts or {}))
 
@@ -122,6 +130,7 @@ def generate_missing(
     batch: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
     cluster: Cluster | None = None,
+    provenance: str = "xmp",
 ) -> None:
     """Generate what is not in the folder yet.
 
@@ -135,6 +144,7 @@ def generate_missing(
         on_progress: Takes an image's place among all, from 1 on, and the number of all, once its file is there; of a
             cluster, the number of images that are there.
         cluster: The workers, which load a `generate` of their own; this process if left out.
+        provenance: What the files say of their origin, as `core.images.encode_image` has it.
 
     Raises:
         UsageError: The batch size is off.
@@ -145,7 +155,7 @@ def generate_missing(
     for first in range(0, len(rows), batch):
         batches.append(rows[first : first + batch])
         parts.append(_last_missing_file(folder, batches[-1]))
-    make = partial(_generate_batches, folder, batches, batch)
+    make = partial(_generate_batches, folder, batches, batch, provenance)
     complete_batches(batches, parts, make, generate, on_progress or ignore_event, cluster)
 
 
@@ -153,6 +163,7 @@ def _generate_batches(
     folder: Path,
     batches: Sequence[Sequence[GenerationParams]],
     size: int,
+    provenance: str,
     on_progress: Callable[[int, int], None],
     generate: Generate,
     numbers: Sequence[int],
@@ -164,7 +175,7 @@ def _generate_batches(
     def write(place: int, row: GenerationParams, image: Image.Image) -> None:
         if not (folder / row.file).exists():
             run_dir.append_row(index, row.to_dict())
-            save_image(image, folder / row.file, row)
+            save_image(image, folder / row.file, row, provenance)
             on_progress(place, total)
 
     with BackgroundWriter() as finish:
@@ -275,13 +286,16 @@ def name_index(folder: Path, worker: str) -> Path:
     return folder / INDEX
 
 
-def save_images(images: Sequence[Image.Image], rows: Sequence[GenerationParams], folder: Path) -> list[Path]:
+def save_images(
+    images: Sequence[Image.Image], rows: Sequence[GenerationParams], folder: Path, provenance: str = "xmp"
+) -> list[Path]:
     """Write images that are in memory into a folder, and their rows into its index.
 
     Args:
         images: The images.
         rows: Their parameters, their files named.
         folder: The folder; made if it is not there. What it holds already stays.
+        provenance: What the files say of their origin, as `core.images.encode_image` has it.
 
     Returns:
         The files.
@@ -293,8 +307,9 @@ def save_images(images: Sequence[Image.Image], rows: Sequence[GenerationParams],
     contents = {}
     for image, row in zip(images, rows, strict=True):
         path = folder / row.file
-        contents[path] = encode_png(image, row)
-        if path.exists() and path.read_bytes() != contents[path]:
+        contents[path] = encode_image(image, row, find_format(path), provenance)
+        signed = provenance == "c2pa"  # anew each time
+        if path.exists() and not signed and path.read_bytes() != contents[path]:
             raise UsageError(f"{path} is there already and is another image: give another folder")
 
     folder.mkdir(parents=True, exist_ok=True)

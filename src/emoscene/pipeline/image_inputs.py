@@ -43,7 +43,13 @@ from emoscene.core.taxonomy import Weights, format_emotion
 from emoscene.diffusion.model import DiffusionModel
 from emoscene.encoders.base import load_encoder, locate_model, to_tensor
 from emoscene.methods.base import Method
-from emoscene.pipeline.samplers import invert_ddim, keep_last_steps, remaining_timesteps
+from emoscene.pipeline.samplers import (
+    invert_ddim,
+    keep_last_steps,
+    noise_to_level,
+    remaining_timesteps,
+    scale_first_noise,
+)
 
 OWN, ALL_OF_IT = 0.8, 0.1  # share of the image's own noise at most, and from which 1 - strength on
 STRENGTH_ALONE = "--strength says how much of an image changes: give the image with --image FILE"
@@ -251,18 +257,18 @@ class ImageInputs:
         size = check_size(self.base, self.working_size(rows[0]))
         noises = torch.stack([initial_noise(self.base, row, size) for row in rows]).to(self.base.device)
         if count == steps:
-            return noises * solver.init_noise_sigma
+            return scale_first_noise(solver, noises)
         x_0 = self._encode_sources(rows, size)
         if not count:
             return x_0
-        level = keep_last_steps(solver, count).expand(len(rows))
+        level = keep_last_steps(solver, count)
         words = self.base.encode_condition([row.prompt for row in rows])
         own = invert_ddim(self.base, words, x_0, remaining_timesteps(solver))
         kept = 0.0
         if rows[0].strength is not None:
             kept = 1 - rows[0].strength
         share = OWN * min(1.0, kept / ALL_OF_IT)
-        return solver.add_noise(x_0, share**0.5 * own + (1 - share) ** 0.5 * noises, level)
+        return noise_to_level(solver, x_0, share**0.5 * own + (1 - share) ** 0.5 * noises, level)
 
     def working_size(self, row: GenerationParams) -> tuple[int, int]:
         """Find the size at which a row is worked on.

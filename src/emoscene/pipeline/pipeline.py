@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoscene.core.errors import UsageError
-from emoscene.core.images import GeneratedImage, name_files
+from emoscene.core.images import SUFFIXES, GeneratedImage, name_files, save_image
 from emoscene.core.parameter import CALL
 from emoscene.core.params import GenerationParams, read_prompts
 from emoscene.core.request import (
@@ -56,7 +56,7 @@ class Result:
     """The images of one call, and the parameters that make them again.
 
     Attributes:
-        images: The images; a PNG that `save` writes carries its parameters (`core.images.GeneratedImage`).
+        images: The images; what `save` writes carries its parameters and its origin (`core.images.GeneratedImage`).
         params: The parameters of each.
 
     Example:
@@ -68,12 +68,13 @@ class Result:
     images: list[Image.Image]
     params: list[GenerationParams]
 
-    def save(self, place: str | Path) -> list[Path]:
+    def save(self, place: str | Path, provenance: str = "xmp") -> list[Path]:
         """Write the images.
 
         Args:
             place: A file, such as `awe.png`, for one image; or a folder, whose files `emoscene generate` would name
                 alike and write with the same bytes, and whose `images.jsonl` gets a row for each.
+            provenance: What the files say of their origin: `xmp`, `c2pa` or `none`, as `generate` has it.
 
         Returns:
             The files.
@@ -83,10 +84,13 @@ class Result:
         """
         place = Path(place)
         if place.suffix.lower() not in Image.registered_extensions():
-            return image_folder.save_images(self.images, name_files(self.params), place)
+            return image_folder.save_images(self.images, name_files(self.params), place, provenance)
         if len(self.images) != 1:
             raise UsageError(f"{place} is one file and there are {len(self.images)} images: give a folder")
-        self.images[0].save(place)
+        if place.suffix.lower() in {*SUFFIXES.values(), ".jpeg"}:
+            save_image(self.images[0], place, self.params[0], provenance)
+        else:
+            self.images[0].save(place)
         return [place]
 
 
@@ -192,7 +196,7 @@ class EmotionPipeline:
         if request.image is not None and not all(prompts):
             caption = self.image_inputs.caption(source["image"])
             prompts = [words or caption for words in prompts]
-        emotions = _read_emotions(request)
+        emotions = read_emotions(request)
         if request.emotion_image is not None:
             name, digest = self.image_inputs.register(request.emotion_image)
             emotions = [self.image_inputs.read_emotion(name, digest)[0]]
@@ -361,7 +365,7 @@ class EmotionPipeline:
         if all(row.guidance_scale == 1 for row in rows):
             return positive, None
         prompts = [row.negative_prompt for row in rows]
-        negative = self.base.encode_condition(prompts, (-a).clamp(min=0), plain.emotion_gain)
+        negative = self.base.encode_condition(prompts, (-a).clamp(min=0), plain.emotion_gain, is_null=True)
         if vectors is not None:
             negative = dataclasses.replace(negative, extra={EMOTION_VECTOR: torch.zeros_like(vectors)})
         return positive, self.chain.condition(negative)
@@ -400,13 +404,23 @@ def check_request(words: Mapping[str, Any]) -> None:
     request = GenerationRequest.from_words(words)
     read_prompts(request.prompt)
     read_seeds(request.seed, request.num_images_per_prompt)
-    _read_emotions(request)
+    read_emotions(request)
     if request.strength is not None and request.image is None:
         raise UsageError(STRENGTH_ALONE)
 
 
-def _read_emotions(request: GenerationRequest) -> list[Weights]:
-    """The weights of each emotion that is asked by name or by its place on the plane."""
+def read_emotions(request: GenerationRequest) -> list[Weights]:
+    """Read the emotions that are asked by name or by their place on the plane.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The weights of each.
+
+    Raises:
+        UsageError: A name is not known, or a weight is off.
+    """
     if request.valence is not None and request.arousal is not None:
         return [weights_at(request.valence, request.arousal)]
     if not isinstance(request.emotion, list):
@@ -414,4 +428,6 @@ def _read_emotions(request: GenerationRequest) -> list[Weights]:
     weights: list[Weights] = []
     for one in request.emotion:
         weights += emotion_sets(one)
+    if any(isinstance(one, str) and one == "all" for one in request.emotion):
+        return list(dict.fromkeys(weights))  # what is named beside it is not generated twice
     return weights

@@ -14,6 +14,7 @@ import numpy as np
 
 from emoscene.evaluation.statistics import Difference, holm, paired_difference
 from emoscene.reporting.scores import ACCURACY, SAME, ScoreEntry, judge_names, select_judged
+from emoscene.reporting.study_files import JUDGE
 
 
 def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
@@ -52,7 +53,7 @@ def comparison_remarks(entries: Sequence[ScoreEntry]) -> list[str]:
 def _own_remarks(entry: ScoreEntry) -> list[str]:
     """What must be known of one entry alone."""
     remarks = []
-    if not entry.rows:
+    if not entry.rows and list(entry.scores["judges"]) != [JUDGE]:
         remarks.append(f"{entry.name} has no verdicts.jsonl, so it is in no paired difference: evaluate it again.")
     for sentence in entry.scores.get("cautions", ()):
         remarks.append(f"{entry.name}: {sentence}.")

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from emoscene.core import templates
+from emoscene.core.image_origin import encode_mark
 
 PACKAGE = "emoscene.reporting"
 
@@ -38,7 +39,7 @@ class Figure:
             A `data:` URI of a WebP, as it is a fifth of a PNG.
         """
         buffer = BytesIO()
-        self.image.save(buffer, "WEBP", quality=92, method=6)
+        self.image.save(buffer, "WEBP", quality=92, method=6, **encode_mark(self.image))
         data = b64encode(buffer.getvalue()).decode()
         return f"data:image/webp;base64,{data}"
 

@@ -11,6 +11,7 @@ The page is `templates/report.html.j2`; what it shows comes from `tables` and `d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from emoscene.reporting.drawings import (
     draw_reliability,
 )
 from emoscene.reporting.html import Figure, ImageGrid, render_html
-from emoscene.reporting.scores import ScoreEntry, find_curves, load_entries, unique
+from emoscene.reporting.people import list_findings, load_all
+from emoscene.reporting.scores import ScoreEntry, find_curves, unique
 from emoscene.reporting.text import markdown, table_of_all
 
 TITLE = "Which emotion does an image show?"
@@ -64,7 +66,7 @@ def report(
     """Compare scores on one page.
 
     Args:
-        scores: one folder that `evaluate` made, or several.
+        scores: one folder that `evaluate` or `study analyse` made, or several.
         out: the folder to write into; the same call again finds it done.
         on_message: takes each remark on what does not compare, and where the page lies.
 
@@ -75,12 +77,12 @@ def report(
         UsageError: for a folder without finished scores, and where `out` is another call's.
         EmosceneError: for damaged scores.
     """
-    folders = run_dir.as_list(scores)
-    entries = load_entries(folders)
+    folders = drop_repeated(run_dir.as_list(scores), on_message)
+    entries = load_all(folders)
     opened = run_dir.RunDir.open(out, "report", {"scores": folders}, parents=folders)
     if opened.is_done:
         return opened.path
-    remarks = comparison_remarks(entries)
+    remarks = [*list_findings(folders), *comparison_remarks(entries)]
     for remark in remarks:
         on_message(remark)
     comparisons = compare_all(entries)
@@ -98,6 +100,26 @@ def report(
         opened.finish(scores=len(entries))
     on_message(f"open {opened.path / 'index.html'} in a browser")
     return opened.path
+
+
+def drop_repeated(folders: Sequence[str], on_message: Callable[[str], None]) -> list[str]:
+    """Leave out folders that stand in a list twice, however they are spelt: with itself none has a difference.
+
+    Args:
+        folders: the folders.
+        on_message: takes a sentence on each that is left out.
+
+    Returns:
+        Each once, in order.
+    """
+    kept: dict[str, str] = {}
+    for folder in folders:
+        place = os.path.realpath(folder)
+        if place in kept:
+            on_message(f"{folder} is given twice, and is compared once")
+        else:
+            kept[place] = folder
+    return list(kept.values())
 
 
 def make_tables(entries: Sequence[ScoreEntry], comparisons: Sequence[Comparison]) -> dict[str, report_tables.Table]:

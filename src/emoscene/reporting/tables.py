@@ -17,6 +17,7 @@ from emoscene.reporting.scores import ACCURACY, ScoreEntry, accuracy_of, judge_n
 Table = tuple[list[str], list[list[Cell]]]
 CHANCE = 1 / len(EMOTIONS)
 SIGNIFICANT = 0.05  # a corrected p below it orders a pair
+PEOPLE = "people"  # the judge of a study
 FACES = "portrait"  # the scene that is a face
 METRICS = {
     "scene_accuracy": "scene kept",
@@ -53,15 +54,24 @@ def headline_table(entries: Sequence[ScoreEntry]) -> Table:
         if any(entry.metric(name) for entry in entries):
             metrics.append(name)
 
+    by_people = any(entry.figure_of_judge("preference", PEOPLE) for entry in entries)
+    if by_people:  # who has no accuracy then needs no column
+        judges = [
+            judge for judge in judges if any(entry.figure_of_judge("emotion_accuracy", judge) for entry in entries)
+        ]
     head = ["method"]
     for judge in judges:
         head.append(f"{ACCURACY} ({judge})" if len(judges) > 1 else ACCURACY)
+    if by_people:
+        head.append(f"preferred ({PEOPLE})")
     head += map(METRICS.__getitem__, metrics)
     head += COSTS.values()
 
     rows = []
     for entry in entries:
         row = [entry.name, *_judge_cells(entry, "emotion_accuracy", judges)]
+        if by_people:
+            row.append(figure_cell(entry.figure_of_judge("preference", PEOPLE), 0.5))
         for name in metrics:
             row.append(figure_cell(entry.metric(name), share=name.endswith("accuracy")))
         for name in COSTS:
@@ -71,7 +81,7 @@ def headline_table(entries: Sequence[ScoreEntry]) -> Table:
         if entry.figure_of_judge("ceiling"):
             row = ["real images, held out", figure_cell(entry.figure_of_judge("ceiling"), CHANCE)]
             row += _judge_cells(entry, "ceiling", judges[1:])
-            rows.append(row + [""] * (len(metrics) + len(COSTS)))
+            rows.append(row + [""] * (by_people + len(metrics) + len(COSTS)))
             break
     return head, rows
 
@@ -223,8 +233,8 @@ def list_judgements(entries: Sequence[ScoreEntry]) -> list[tuple[ScoreEntry, str
     judgements = []
     for judge in judges:
         for entry in entries:
-            if judge not in entry.scores["judges"]:
-                continue
+            if judge not in entry.scores["judges"] or entry.figure_of_judge("preference", judge):
+                continue  # who compared images was not asked which emotion they show
             line = entry.name
             if len(judges) > 1:
                 line = f"{entry.name}, by {judge}"

@@ -23,6 +23,8 @@ from torch import Tensor
 from emoscene.core import config as configs
 from emoscene.core import run_dir
 from emoscene.core.errors import UsageError, install_command, unknown_name
+from emoscene.core.image_origin import encode_mark
+from emoscene.core.interrupts import check_interrupt
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
 from emoscene.data import batches
@@ -201,10 +203,11 @@ class TrainingCallbacks:
         assert self.make_sheet is not None
         buffer = BytesIO()
         with state.averaged_weights(), state.accelerator.autocast():
-            self.make_sheet().save(buffer, "PNG")
-        sheet = self.folder / "progress" / f"step-{state.step:06d}.png"
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        run_dir.write_atomic(sheet, buffer.getvalue())
+            sheet = self.make_sheet()
+        sheet.save(buffer, "PNG", **encode_mark(sheet))
+        file = self.folder / "progress" / f"step-{state.step:06d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        run_dir.write_atomic(file, buffer.getvalue())
 
     def _should_stop(self) -> bool:
         """Whether the last `patience` validations were none of them the best."""
@@ -274,6 +277,7 @@ def image_losses(learner: Learner, data: Data, places: Sequence[int], device: to
     """
     found, emotions = [], []
     for slots in _slots_by_shape(data, places):
+        check_interrupt()
         columns = data.read([places[slot] for slot in slots], [*learner.columns, "emotion"])
         emotions.append(columns["emotion"])
         batch = Batch(columns, 0, -1, slots).to(device)

@@ -48,12 +48,14 @@ def check_learner(name: str, cls: type[Learner], config: Config) -> None:
 
     Raises:
         UsageError: `checkpointing` or `compile` is asked for a learner that does not train through the UNet, or images
-            of one that generates none.
+            of one that generates none, or patience without validations.
     """
     if (config.checkpointing or config.compile) and not trains_through_unet(cls):
         raise UsageError("checkpointing and compile are for methods that train through the UNet: leave them out here")
     if config.images_every and not issubclass(cls, Method):
         raise lacks_images(name)
+    if config.patience and not config.validation_images:
+        raise UsageError("patience= counts validations, and validation_images=0 has none: leave one of them out")
 
 
 def check_size(folder: Path, size: tuple[int, int], base: str, base_size: int | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from emoscene.core import run_dir
+from emoscene.core import processes
 from emoscene.data.batches import Data, read_batch
 from emoscene.learning.learner import Batch
 
@@ -54,4 +54,4 @@ def prefetch_batches(
             draw_ahead(batch)
         return batch.to(device)
 
-    return run_dir.prefetch_map(read, steps, num_workers, AHEAD)
+    return processes.prefetch_map(read, steps, num_workers, AHEAD)

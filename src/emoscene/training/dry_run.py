@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from emoscene.core.errors import EmosceneError
-from emoscene.core.plain_text import format_count
+from emoscene.core.plain_text import format_bytes, format_count
 from emoscene.data.batches import Data
 from emoscene.diffusion.device_choice import peak_device_memory
 from emoscene.learning.learner import Learner
@@ -103,7 +103,7 @@ def check_disk_space(learner: Learner, config: Config, folder: Path) -> None:
     wanted, free = sum(estimate_disk(learner, config)), shutil.disk_usage(folder).free
     if wanted > free:
         raise EmosceneError(
-            f"{folder} has {_format_bytes(free)} free, and checkpoints take {_format_bytes(wanted)}: make room, "
+            f"{folder} has {format_bytes(free)} free, and checkpoints take {format_bytes(wanted)}: make room, "
             "or set checkpoints_total_limit=1"
         )
 
@@ -144,18 +144,12 @@ def report_lines(
     yield f"steps: {config.steps} of {config.batch_size}, {passes:.1f} times {format_count(len(data), 'image')}"
     memory = peak_device_memory(state.accelerator.device) or peak_memory()
     at_once = state.micro or config.batch_size // state.num_processes
-    yield f"memory: {_format_bytes(memory)} so far, {format_count(at_once, 'sample')} at a time"
-    free = _format_bytes(shutil.disk_usage(there).free)
-    yield f"disk: {_format_bytes(while_running)} while it runs, {_format_bytes(kept)} in the end; {free} are free"
+    yield f"memory: {format_bytes(memory)} so far, {format_count(at_once, 'sample')} at a time"
+    free = format_bytes(shutil.disk_usage(there).free)
+    yield f"disk: {format_bytes(while_running)} while it runs, {format_bytes(kept)} in the end; {free} are free"
     yield (
         f"time: about {timedelta(seconds=round(each * config.steps))} here, {each:.3f} s a step, "
         f"{format_count(config.batch_size / each, 'image', spec='.0f')} a second; the loss is {loss:.4f}"
     )
     for sentence in cautions:
         yield f"take care: {sentence}"
-
-
-def _format_bytes(number: float) -> str:
-    if number >= 1e9:
-        return f"{number / 1e9:.1f} GB"
-    return f"{number / 1e6:.1f} MB"

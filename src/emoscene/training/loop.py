@@ -31,10 +31,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from emoscene.core import run_dir
+from emoscene.core import processes
 from emoscene.core.callbacks import Callbacks
-from emoscene.core.errors import EmosceneError, TrainingDiverged
-from emoscene.core.interrupts import defer_interrupts
+from emoscene.core.errors import EmosceneError, TrainingDiverged, TrainingStopped
+from emoscene.core.interrupts import allow_interrupt, defer_interrupts
 from emoscene.core.plain_text import format_count
 from emoscene.core.progress import progress_bar
 from emoscene.data import batches
@@ -80,7 +80,7 @@ def train_steps(
         TrainingDiverged: Loss or gradient were not finite for over three steps running.
         EmosceneError: Memory runs out with a single sample.
     """
-    slots = run_dir.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
+    slots = processes.shard(range(config.batch_size), state.accelerator.process_index, state.num_processes)
     todo, reads, where = range(state.step, config.steps), state.learner.columns, state.accelerator.device
     coming = prefetch_batches(
         data,
@@ -283,21 +283,35 @@ def run_training(
         if main:
             state.save(folder, config)
 
+    def stop() -> TrainingStopped:
+        return TrainingStopped(f"stopped at step {state.step}, saved in {folder}: the same call with --resume goes on")
+
+    def observe() -> bool:
+        """What is looked at after a step may be interrupted: going on looks again. Of several processes one looks."""
+        if state.num_processes > 1:
+            return bool(callbacks.on_step_end(state))
+        try:
+            with allow_interrupt(asked):
+                return bool(callbacks.on_step_end(state))
+        except KeyboardInterrupt as error:
+            if not asked():
+                raise
+            save()
+            raise stop() from error
+
     with defer_interrupts() as asked, progress_bar("training", state.step, config.steps, main) as show:
-        enough = bool(callbacks.on_step_end(state))
+        enough = observe()
         save()
         if enough:
             return state.final_learner()
         for step in train_steps(state, data, config, on_message=callbacks.on_message, asked=asked):
             show(step.number, step.describe)
             callbacks.on_step(step)
-            enough = bool(callbacks.on_step_end(state))
+            enough = observe()
             if step.number % config.checkpoint_every == 0 or step.number == config.steps or enough or state.stopping:
                 save()
             if enough:
                 break
             if state.stopping and step.number < config.steps:
-                raise EmosceneError(
-                    f"stopped at step {step.number}, saved in {folder}: the same call with --resume goes on"
-                )
+                raise stop()
     return state.final_learner()

@@ -27,7 +27,6 @@ from emoscene.core import config as configs
 from emoscene.core import paths, registry, run_dir, seeds
 from emoscene.core.callbacks import Callbacks, ignore_event
 from emoscene.core.errors import UsageError, unknown_name
-from emoscene.core.image_origin import caution_for, count_images, is_of_rendered_world, suggest_captioner
 from emoscene.core.images import contact_sheet
 from emoscene.core.plain_text import format_count
 from emoscene.core.taxonomy import EMOTIONS
@@ -55,6 +54,7 @@ from emoscene.training.cautions import caution_data
 from emoscene.training.checks import check_learner, check_resumed, check_size, lacks_images, trains_through_unet
 from emoscene.training.launcher import apply_launcher, read_launcher_device, remark_config_file
 from emoscene.training.loop import run_training
+from emoscene.training.provision import check_captioner, describe_preparation, list_lacking
 from emoscene.training.state import Config, TrainingState
 
 UNSEEN = "selector"
@@ -352,7 +352,7 @@ def provide_data(
         UsageError: Something lacks and `yes` is not given, or the base cannot caption these images.
     """
     there, call = PreparedDataset(data), run_dir.read_manifest(data, "prepared")["config"]
-    lacking = _list_lacking(cls, there)
+    lacking = list_lacking(cls, there)
     if not lacking:
         return data
     ready, clip = data.with_name(f"{data.name}-{name}"), data.with_name(f"{data.name}-emotion_clip")
@@ -364,50 +364,14 @@ def provide_data(
             f"{data} lacks {' and '.join(lacking.values())}: --yes {first}prepares {ready} with them{origin}, "
             "and trains"
         )
-    given, place = _preparation_call(call, lacking), str(device)
+    given, place = describe_preparation(call, lacking), str(device)
     if trains:
         vision = train("emotion_clip", data=data, out=clip, base=base, device=place, on_message=on_message)
         given["emotion_clip"] = str(vision)
     if "captioner" in lacking:
-        _check_captioner(data, there, base)
+        check_captioner(data, there, base)
     on_message(f"preparing {ready}, with {' and '.join(lacking.values())}")
     return prepare(out=ready, base=call["base"], device=place, on_message=on_message, **given)
-
-
-def _list_lacking(cls: type[Learner], there: PreparedDataset) -> dict[str, str]:
-    """What the learner reads and the data lack: in words, by the setting of `prepare` that provides it."""
-    lacking = {}
-    if "vector" in cls.columns and not there.emotion_clip:
-        lacking["emotion_clip"] = "EmotionCLIP's vectors"
-    if issubclass(cls, Method) and "caption" in cls.columns and not any(there.column("caption")):
-        lacking["captioner"] = "captions"
-    return lacking
-
-
-def _preparation_call(call: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any]:
-    """The call of `prepare` that made the data, without the settings that left out what lacks."""
-    known = {"source", "root", "limit", "per_emotion", "split"}
-    for option in [*registry.list_room_options("data/preparation"), *registry.list_options("sources", call["source"])]:
-        known.add(option.name)
-    given = {key: call[key] for key in call.keys() & (known - {"emotion_clip", *lacking})}
-    if not given.get("captioner", True):
-        given["captioner"] = "none"
-    if is_of_rendered_world(given.get("captioner") or "") and not call.get("captioner_asked"):
-        del given["captioner"]  # the base's, of the images that it knows
-    return given
-
-
-def _check_captioner(data: Path, there: PreparedDataset, base: str) -> None:
-    """Refuse a base that has no captioner, or one that does not know such images."""
-    captioner = find_spec(base).captioner
-    if not captioner:
-        raise UsageError(
-            f"--base {base} has no captioner: prepare {data} again with captioner=FOLDER or a BLIP's hub id"
-        )
-    foreign = len(there.column("id")) - run_dir.read_manifest(data).get("rendered", 0)
-    if foreign and is_of_rendered_world(captioner):
-        whose, what = count_images(foreign, len(there)), "its captioner cannot caption them"
-        raise UsageError(caution_for(whose, what, f"prepare {data} again with captions, or {suggest_captioner()}"))
 
 
 def make_sheet_generator(

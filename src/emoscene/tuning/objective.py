@@ -21,7 +21,7 @@ from emoscene.core import config as configs
 from emoscene.core import run_dir, seeds
 from emoscene.core.callbacks import ignore_event
 from emoscene.core.config import Option, option
-from emoscene.core.errors import EmosceneError, TrainingDiverged, UsageError
+from emoscene.core.errors import EmosceneError, TrainingDiverged, TrainingStopped, UsageError
 from emoscene.core.setting_names import migrate_settings
 from emoscene.data.dataset import PreparedDataset
 from emoscene.diffusion.base_spec import check_base, find_spec
@@ -264,7 +264,8 @@ class TuningObjective:
             The folder of the adapter.
 
         Raises:
-            TrialPruned: The training diverged or was stopped.
+            TrialPruned: The training diverged, or lags behind the others.
+            EmosceneError: A signal stopped it.
         """
         if self.adapters:
             return self.adapters[0]
@@ -282,6 +283,8 @@ class TuningObjective:
             }
             try:
                 return train.train(self.name, out=folder, on_step_end=on_step_end, **how, **plain)
+            except TrainingStopped as error:
+                raise EmosceneError("stopped, and what is trained is saved: the same call goes on") from error
             except (TrainingDiverged, TrialPruned) as error:
                 shutil.rmtree(folder)
                 raise TrialPruned(str(error)) from error
@@ -296,8 +299,12 @@ class TuningObjective:
             assert isinstance(learner, Method)
             before = learner.config
             learner.config = configs.replace_fields(before, {key: chosen[key] for key in self.late})
-            seen = self.selector.observe(EmotionPipeline(learner.base, {self.name: learner}), chosen["guidance_scale"])
-            learner.config = before
+            try:
+                seen = self.selector.observe(
+                    EmotionPipeline(learner.base, {self.name: learner}), chosen["guidance_scale"]
+                )
+            finally:
+                learner.config = before
         trial.report(self._objective_value(seen), points.index(state.step))
         if trial.should_prune() and trial.params != self.first:
             raise TrialPruned(f"at step {state.step} {format_observation(seen)}")

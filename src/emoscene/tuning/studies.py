@@ -15,11 +15,12 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from emoscene.core import run_dir, seeds
+from emoscene.core import seeds
+from emoscene.core.call_identity import find_difference
 from emoscene.core.errors import EmosceneError, UsageError, missing_extra
 from emoscene.core.migration import check_search
 from emoscene.core.plain_text import format_count
@@ -31,7 +32,7 @@ try:
     from optuna.storages import RDBStorage, fail_stale_trials
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.engine import URL, make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 except ImportError as error:
     raise missing_extra("tune") from error
 
@@ -51,6 +52,7 @@ CALL, QUEUED, BEFORE, SURPLUS = "call", "queued", "before", "surplus"
 """User attributes: the study's call; a trial's parameters when queued, the trials that it replaces, one too many."""
 STARTUP = 4  # trials before the sampler leans on what it saw, and before one is stopped for lagging behind
 MISSED = 3  # signs of life, and a worker counts as dead
+BRACES = {"{", "}"}  # of a URL, in which Optuna fills in its version by str.format
 TRIES = 4  # of the same parameters, where their worker dies or fails
 LIVE = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
 """What a database's driver is told: how long to wait for another worker's write, and for an answer."""
@@ -74,7 +76,7 @@ def locate_database(folder: Path) -> str:
     """
     file = str(folder.resolve() / "study.db")
     url = URL.create("sqlite", database=file).render_as_string(hide_password=False)
-    if make_url(url).database != file or "{" in url:
+    if make_url(url).database != file or BRACES & set(url):
         raise UsageError(f"{folder} has a name that no URL of a database can hold: give another --out, or --storage")
     return url
 
@@ -91,12 +93,16 @@ def check_storage(url: str) -> Iterator[None]:
 
     Raises:
         UsageError: The URL is wrong.
-        EmosceneError: The database cannot be reached.
+        EmosceneError: The database cannot be reached, or is damaged.
     """
     try:
         shown = make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         raise UsageError("--storage is no URL: write sqlite:///FILE or postgresql://USER@HOST/DATABASE") from None
+    if BRACES & set(url):
+        raise UsageError(
+            "--storage holds { or }, which Optuna reads as a place to fill: write %7B and %7D, or rename it"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -104,9 +110,19 @@ def check_storage(url: str) -> Iterator[None]:
     except ArgumentError as error:
         raise UsageError(f"--storage {shown} is off: {_first_line(error)}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
+        if _is_damaged(error):
+            raise EmosceneError(
+                f"{shown} is damaged, or no database ({_first_line(error)}): put a copy of it back, or remove it and "
+                "search anew with another --out"
+            ) from error
         raise EmosceneError(
             f"{shown} cannot be reached ({_first_line(error)}): the same call goes on once it can"
         ) from error
+
+
+def _is_damaged(error: BaseException) -> bool:
+    """Whether a database was reached and is none: SQLAlchemy's plain `DatabaseError`, by which SQLite says so."""
+    return type(error) is DatabaseError or type(error.__cause__) is DatabaseError
 
 
 def _first_line(error: BaseException) -> str:
@@ -137,32 +153,54 @@ def open_study(
         The study, which is closed afterwards.
 
     Raises:
-        UsageError: The study belongs to another call, or version 0.1 began it.
-        EmosceneError: The database's driver is missing.
+        UsageError: The study belongs to another call or program, or version 0.1 began it.
+        EmosceneError: The database's driver is missing, its tables are another Optuna's, or what they hold is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with alone or nullcontext():
-        storage = _make_storage(url, pulse)
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True
-        )
-        here = json.loads(json.dumps(call, default=str))
-        there = study.user_attrs.get(CALL)
-        if there is None:
-            study.set_user_attr(CALL, here)
-            study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
-    try:
+    with ExitStack() as opened:
+        with alone or nullcontext():
+            storage = _make_storage(url, pulse)
+            opened.callback(storage.engine.dispose)
+            opened.callback(storage.remove_session)
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP)
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True
+            )
+            here = json.loads(json.dumps(call, default=str))
+            there = _read_call(study)
+            if there is None:
+                study.set_user_attr(CALL, here)
+                study.enqueue_trial(dict(first), user_attrs={QUEUED: dict(first)})
         apart = ""
         if there is not None:
             check_search(there, f"the study {name!r}")
-            apart = run_dir.find_difference(there, here)
+            apart = find_difference(there, here)
         if apart:
             raise UsageError(f"the study {name!r} there is another call's: {apart}; name another --out or --storage")
         yield study
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+
+
+def _read_call(study: Study) -> dict[str, Any] | None:
+    """The call that began a study; None where it was just made.
+
+    Raises UsageError for a study that another program began, and EmosceneError for one whose record is damaged.
+    """
+    try:
+        attributes = study.user_attrs
+        begun = bool(study.get_trials(deepcopy=False))
+    except (ValueError, TypeError, KeyError) as error:  # text that is no JSON, or a state that nobody knows
+        raise EmosceneError(
+            f"the study {study.study_name!r} is damaged ({_first_line(error)}): put a copy of its database back, or "
+            "search anew with another --out"
+        ) from error
+    there = attributes.get(CALL)
+    if there is None and not begun and not attributes:
+        return None
+    if not isinstance(there, dict):
+        raise UsageError(
+            f"the study {study.study_name!r} there was not begun by emoscene: name another --out or --storage"
+        )
+    return there
 
 
 def _make_storage(url: str, pulse: int) -> RDBStorage:
@@ -175,6 +213,8 @@ def _make_storage(url: str, pulse: int) -> RDBStorage:
             grace_period=MISSED * pulse,
             heartbeat_stale_trial_callback=requeue,
         )
+    except RuntimeError as error:  # its tables' version, in a sentence that names the remedy
+        raise EmosceneError(f"the study's database cannot be used: {error}") from error
     except ImportError as error:
         driver = f"SQLAlchemy's driver for {kind}"
         if kind == "postgresql":

@@ -81,7 +81,7 @@ class _Room(ModuleType):
             raise missing_extra("web")
         password = read_password(password, password_file)
         root_path = read_root_path(root_path)
-        listener = _bind_socket(host, port)
+        listener = bind_socket(host, port)
         address, port = listener.getsockname()[:2]
         hosts = import_module("emoscene.web.allowed_hosts")
         if password is None and not hosts.is_loopback(address):
@@ -162,8 +162,19 @@ def read_root_path(path: str) -> str:
     return path
 
 
-def _bind_socket(host: str, port: int) -> socket.socket:
-    """A socket at this address, bound before anything is loaded, so that a port that is taken is reported at once."""
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Bind a socket before anything is loaded, so that a port that is taken is reported at once.
+
+    Args:
+        host: The address.
+        port: The port, 0 for any.
+
+    Returns:
+        The socket, bound and not listening.
+
+    Raises:
+        UsageError: The address cannot be had.
+    """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port} is out of range: it goes from 0 (any that is free) to 65535")
     family = socket.AF_INET

@@ -18,10 +18,12 @@ from typing import Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
+from PIL import Image
 
 from emoscene.core.a1111_text import parse_a1111_text
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.images import open_image, read_params, save_image
+from emoscene.core.image_origin import encode_mark
+from emoscene.core.images import open_image, read_params, read_texts, save_image
 from emoscene.core.params import GenerationParams
 from emoscene.core.plain_text import format_count
 from emoscene.core.request import GenerationRequest, read_number
@@ -302,13 +304,17 @@ def make_compare(session: Session) -> Callable[..., Iterator[Any]]:
                     image, rows, done = gr.skip(), gr.skip(), len(view.finished)
                     if done > shown:
                         shown, image = done, str(Path(folder) / f"compare-{done}.png")
-                        grid.sheet(view.finished).save(image)
+                        _save_sheet(grid.sheet(view.finished), image)
                     if done == len(grid.rows):
                         rows = _list_rows(view)
                     status = progress_html(view.share, f"{done} of {format_count(len(grid.rows), 'image')}")
                     yield image, status + notes, rows
 
     return compare
+
+
+def _save_sheet(sheet: Image.Image, file: str) -> None:
+    sheet.save(file, **encode_mark(sheet))
 
 
 def make_edit(session: Session) -> Callable[..., Iterator[Any]]:
@@ -399,8 +405,9 @@ def make_restore(session: Session) -> Callable[[str | None], Any]:
             if not file:
                 raise UsageError("there is no image yet: drop one first")
             image = open_image(file)
-            if "emoscene" not in image.info and isinstance(image.info.get("parameters"), str):
-                return restore_a1111(session, image.info["parameters"])
+            texts = read_texts(image)
+            if "emoscene" not in texts and "parameters" in texts:
+                return restore_a1111(session, texts["parameters"])
             row = read_params(file)
             if row.base != session.base.name:
                 own = Path(session.base.name).name  # a client need not know where the base lies

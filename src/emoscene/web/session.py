@@ -27,7 +27,7 @@ from torch import Tensor
 
 from emoscene.core.errors import UsageError, unknown_name
 from emoscene.core.image_origin import caution_for, is_rendered
-from emoscene.core.images import PAPER, contact_sheet, name_files
+from emoscene.core.images import PAPER, GeneratedImage, contact_sheet, name_files
 from emoscene.core.params import GenerationParams
 from emoscene.core.request import GenerationRequest
 from emoscene.core.taxonomy import AFFECT, EMOTIONS, parse_emotion
@@ -310,7 +310,7 @@ class Session:
         for place, allowed in enumerate(self.screen(images)):
             if not allowed:
                 images[place] = blank_image(images[place].size)
-        return images
+        return [GeneratedImage.from_preview(image) for image in images]
 
     def _finish_group(
         self, group: Sequence[GenerationParams], images: Sequence[Image.Image], seconds: float

@@ -59,7 +59,7 @@ LAWS = (
     Law(
         "sources",
         "A judge that learned from one source of images loses accuracy on another.",
-        "EMO-R3, CVPR 2026",
+        "EMO-R3 (2026)",
         "accuracy .77 on EmoSet, .35 on Emotion6, .18 on WebEmo",
         sources.measure_other_sources,
     ),

@@ -148,7 +148,7 @@ def generate_mixed(
         row = plain.plan(prompt.text, seed=SEED)[0]
         scheduler, x = start_steps(plain, [row])
         predict = predict_mixture(plain, kind, single, emotions, prompt.text)
-        x = run_steps(scheduler, predict, x, 0, row.num_inference_steps)
+        x = run_steps(plain, scheduler, predict, x, 0, row.num_inference_steps)
         image = plain.decode(x, [row])[0]
         file = folder / f"{number}-{place}.png"
         image.save(file, **encode_mark(image))

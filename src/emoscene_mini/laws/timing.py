@@ -78,10 +78,10 @@ def generate_switched(pipe: EmotionPipeline, first: str, second: str, seed: int)
     scheduler, x = start_steps(pipe, rows[:1])
     states = [x]
     for step in range(STEPS):
-        states.append(run_steps(scheduler, one, states[-1], step, step + 1))
-    ends = [states[-1], run_steps(scheduler, other, x, 0, STEPS)]
+        states.append(run_steps(pipe, scheduler, one, states[-1], step, step + 1))
+    ends = [states[-1], run_steps(pipe, scheduler, other, x, 0, STEPS)]
     for count in SWITCHES:
-        ends.append(run_steps(scheduler, other, states[count], count, STEPS))
+        ends.append(run_steps(pipe, scheduler, other, states[count], count, STEPS))
     images = []
     for end in ends:
         images += pipe.decode(end, rows[:1])

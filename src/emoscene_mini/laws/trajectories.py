@@ -1,7 +1,7 @@
 """The sampler in steps, for laws that change something between two of them.
 
-    noise = predict_guided(pipe, rows, x, t)       what the pipeline's own sampler would be told at this point
-    x = run_steps(pipe, rows, predict, start, end) some steps of DDIM with any prediction
+    predict = make_prediction(pipe, rows)              what the pipeline's own sampler predicts, with guidance
+    x = run_steps(pipe, scheduler, predict, x, 0, 5)   some steps of DDIM with any prediction
 
 DDIM is used because a step depends on nothing but the latents: the steps of two prompts can follow one another.
 """
@@ -20,12 +20,12 @@ from emoscene.pipeline.samplers import make_scheduler
 
 SAMPLER = "ddim"
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""Latents x_t [B, 4, h, w] and a timestep [] in, a noise prediction out."""
+"""Latents x_t [B, 4, h, w] and a timestep [] in, what the UNet predicts out, after guidance."""
 
 
 @torch.no_grad()
 def make_prediction(pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> Predict:
-    """Make the function that predicts the noise for some rows, with classifier-free guidance and the method.
+    """Make the function that predicts for some rows, with classifier-free guidance and the method.
 
     Args:
         pipe: The pipeline.
@@ -42,8 +42,8 @@ def make_prediction(pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> 
     @torch.no_grad()
     def predict(x: Tensor, t: Tensor) -> Tensor:
         with pipe.chain.attach(both):
-            noise = pipe.base.predict_noise(torch.cat([x, x]), t, both).float()
-        away, towards = noise.chunk(2)
+            prediction = pipe.base.predict(torch.cat([x, x]), t, both).float()
+        away, towards = prediction.chunk(2)
         return pipe.chain.apply_guidance(away + scale * (towards - away), x, t, positive)
 
     return predict
@@ -63,10 +63,11 @@ def start_steps(pipe: EmotionPipeline, rows: Sequence[GenerationParams]) -> tupl
     return scheduler, pipe.image_inputs.start_latents(scheduler, rows)
 
 
-def run_steps(scheduler: Any, predict: Predict, x: Tensor, first: int, last: int) -> Tensor:
+def run_steps(pipe: EmotionPipeline, scheduler: Any, predict: Predict, x: Tensor, first: int, last: int) -> Tensor:
     """Run some steps.
 
     Args:
+        pipe: The pipeline, whose base says what a prediction is.
         scheduler: The scheduler, of DDIM.
         predict: The prediction to follow.
         x: Latents at the first of these steps [B, 4, h, w].
@@ -77,7 +78,8 @@ def run_steps(scheduler: Any, predict: Predict, x: Tensor, first: int, last: int
         Latents after the last of them [B, 4, h, w].
     """
     for t in scheduler.timesteps[first:last]:
-        x = scheduler.step(predict(x, t), t, x, return_dict=False)[0]
+        answer = pipe.base.noise_process.to_solver(predict(x, t), x, t)
+        x = scheduler.step(answer, t, x, return_dict=False)[0]
     return x
 
 

@@ -84,7 +84,7 @@ def relative_lengths(lab: Experiment, run: Path) -> Tensor:
     """
     method = load(lab.base, adapter=run).chain.methods[0]
     assert isinstance(method, Inversion)
-    words = lab.backbone.text_encoder.get_input_embeddings().weight.float().norm(dim=1).mean()
+    words = lab.backbone.token_tables[0].float().norm(dim=1).mean()
     return (method.vectors.detach().float().norm(dim=-1) / words).cpu()
 
 

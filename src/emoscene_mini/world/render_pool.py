@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from emoscene.core import run_dir
+from emoscene.core import processes
 from emoscene.core.errors import EmosceneError
 from emoscene.core.image_origin import mark_rendered
 from emoscene_mini.world.captions import captions
@@ -67,7 +67,7 @@ def render_images(
     for hand in hands:
         free.put(hand)
     try:
-        yield from run_dir.prefetch_map(lambda order: _request(free, dict(order), size), orders, count, AHEAD)
+        yield from processes.prefetch_map(lambda order: _request(free, dict(order), size), orders, count, AHEAD)
     finally:
         for hand in hands:
             _stop_workers(hand)

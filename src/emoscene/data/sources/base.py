@@ -33,7 +33,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from emoscene.core import run_dir
+from emoscene.core import processes
 from emoscene.core.config import option
 from emoscene.core.errors import EmosceneError, UsageError, unknown_name
 from emoscene.core.image_files import ImageRefused, read_image_file
@@ -286,7 +286,7 @@ def map_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Ite
     if threads <= 1:
         yield from map(work, items)
     elif torch.cuda.is_available():
-        yield from run_dir.prefetch_map(work, items, threads, -(-2 * TOGETHER // threads))
+        yield from processes.prefetch_map(work, items, threads, -(-2 * TOGETHER // threads))
     else:
         waiting = iter(items)
         with ThreadPoolExecutor(threads) as pool:

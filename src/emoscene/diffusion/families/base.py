@@ -19,8 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from emoscene.core import registry
 from emoscene.core.errors import EmosceneError, UsageError
@@ -29,8 +29,9 @@ from emoscene.diffusion.architecture import INDEX, UNET, Architecture, is_safete
 DEFAULT = "sd1"
 """The family whose checks say what is wrong with a place that nothing tells the family of."""
 FILES = {
-    "conditioner.embedders.": "a Stable Diffusion XL",
-    "cond_stage_model.model.": "a Stable Diffusion 2, which is read from a folder that diffusers wrote",
+    "conditioner.embedders.0.model.": "a refiner of Stable Diffusion XL, which is not needed",
+    "conditioner.embedders.": "a Stable Diffusion XL that lacks its UNet or one of its text encoders",
+    "cond_stage_model.model.": "a Stable Diffusion 2 that lacks its UNet or its text encoder",
     f"{UNET}joint_blocks.": "a Stable Diffusion 3",
     "joint_blocks.": "a Stable Diffusion 3",
     f"{UNET}double_blocks.": "a Flux",
@@ -42,7 +43,7 @@ FILES = {
 }
 """Beginnings of names that tell what else a single file is."""
 FOLDERS = {
-    "StableDiffusionXL": "a Stable Diffusion XL",
+    "StableDiffusionXL": "a Stable Diffusion XL without its first text encoder, as its refiner is",
     "StableDiffusion3": "a Stable Diffusion 3",
     "Flux": "a Flux",
 }
@@ -50,13 +51,18 @@ FOLDERS = {
 
 
 class Parts(NamedTuple):
-    """What a checkpoint is made of; scheduler: the config of the noise that it was trained with."""
+    """What a checkpoint is made of; scheduler: the config of the noise that it was trained with.
+
+    padding: the id that prompts are filled up with, where it is not the tokenizer's own. A family with several text
+    encoders has them in one module, `diffusion.text_encoders.TextEncoders`.
+    """
 
     tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    text_encoder: nn.Module
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     scheduler: dict[str, Any]
+    padding: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,11 @@ class TextEncoding:
 
     Attributes:
         embeds: The token embeddings that it attends to [B, 77, D]; those of several encoders lie side by side in D.
+        pooled: One vector of each whole prompt [B, P], for a UNet that reads it; else None.
     """
 
     embeds: Tensor
+    pooled: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,17 @@ class ExportNames:
         lora_prefixes: The beginning of a layer's name in a LoRA, by part.
         kohya: The family in kohya's metadata, `ss_base_model_version`.
         modelspec: The family in `modelspec.architecture`.
+        a1111: The family in A1111's cards.
+        pipeline: The class of diffusers that loads it.
+        embeddings: What a file of learned vectors calls those of each text encoder; empty where it has but one.
     """
 
     lora_prefixes: Mapping[str, str]
     kohya: str
     modelspec: str
+    a1111: str
+    pipeline: str = "StableDiffusionPipeline"
+    embeddings: tuple[str, ...] = ()
 
 
 class Family(ABC):
@@ -170,7 +184,12 @@ class Family(ABC):
 
     @abstractmethod
     def encode_prompt(
-        self, parts: Parts, tokens: Sequence[Sequence[int]], device: torch.device, suffix: Tensor | None = None
+        self,
+        parts: Parts,
+        tokens: Sequence[Sequence[int]],
+        device: torch.device,
+        suffix: Tensor | None = None,
+        is_null: bool = False,
     ) -> TextEncoding:
         """Encode prompts.
 
@@ -178,11 +197,49 @@ class Family(ABC):
             parts: The parts.
             tokens: The ids of each prompt's words [B], without start and end.
             device: Where it computes.
-            suffix: Learned token embeddings [B, n, D] to append to each prompt; there is room for them.
+            suffix: Learned token embeddings [B, n, D] to append to each prompt, those of several encoders side by side
+                in D; there is room for them.
+            is_null: Whether an empty prompt stands for no condition at all, as in the negative half of guidance.
 
         Returns:
             What the UNet is given.
         """
+
+    def text_models(self, parts: Parts) -> dict[str, nn.Module]:
+        """List the text encoders.
+
+        Args:
+            parts: The parts.
+
+        Returns:
+            Each by the name of its folder, in the order in which the UNet attends to them.
+        """
+        return {"text_encoder": parts.text_encoder}
+
+    def name_lora_layer(self, layer: str, layers_per_block: int) -> str:
+        """Name a layer of the UNet as a LoRA of kohya's scripts does, before dots become underscores.
+
+        Args:
+            layer: Its name in diffusers.
+            layers_per_block: Of the UNet, which counts its blocks by it.
+
+        Returns:
+            The name.
+        """
+        return layer
+
+    def unet_arguments(self, pooled: Tensor | None, height: int, width: int) -> dict[str, Any]:
+        """List what the UNet is given beside latents, timestep and text.
+
+        Args:
+            pooled: One vector of each prompt [B, P], where `encode_prompt` made any.
+            height: Of the image, in pixels.
+            width: The same.
+
+        Returns:
+            Arguments of its call, by name.
+        """
+        return {}
 
 
 @cache
@@ -205,6 +262,8 @@ def load_family(name: str) -> Family:
 def find_family(place: Path) -> Family:
     """Find the family of a checkpoint by names of files and tensors; no weight is read.
 
+    Families of other packages are asked first: what they add may look like one of those here.
+
     Args:
         place: A folder that diffusers wrote, or a single file.
 
@@ -215,7 +274,9 @@ def find_family(place: Path) -> Family:
         UsageError: It is of a family that is known and not read, which is named.
         EmosceneError: A file is damaged.
     """
-    families = [load_family(name) for name in registry.list_names("families")]
+    names = registry.list_names("families")
+    names.sort(key=lambda name: registry.package_folder("families", name) == registry.HOME)  # other packages' first
+    families = [load_family(name) for name in names]
     for family in families:
         if family.recognizes(place):
             return family

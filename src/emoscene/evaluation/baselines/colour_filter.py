@@ -36,8 +36,8 @@ class ColourFilter(Baseline):
         missing = [name for name, there in zip(EMOTIONS, known, strict=True) if not there]
         if missing:
             raise UsageError(
-                f"{references.data} lacks images for methods, whose colours the filter takes, of {', '.join(missing)}: "
-                "prepare some"
+                f"no images for methods of {', '.join(missing)} are in {references.data}, and the filter takes their "
+                "colours: prepare some"
             )
 
     def finish(self, samples: Sequence[Sample], folder: Path) -> list[Sample]:

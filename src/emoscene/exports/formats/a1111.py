@@ -28,8 +28,8 @@ def a1111(artifact: Artifact) -> ExportBundle:
     if not artifact.low_rank_factors:
         return bundle
     version = "Unknown"
-    if artifact.is_sd15:
-        version = "SD1"
+    if artifact.has_usual_shape:
+        version = artifact.pipe.base.family.export_names.a1111
     about = {
         "description": f"Eight emotions for {artifact.pipe.base.name}, by emoscene's {artifact.learner}",
         "sd version": version,

@@ -33,6 +33,7 @@ from emoscene.exports.artifact import (
     restore_layer_name,
     token_name,
 )
+from emoscene.exports.lora_files import load_both_encoders
 from emoscene.learning import learner as learners
 
 LORA, ADAPTER, VECTORS = "pytorch_lora_weights.safetensors", "ip_adapter.safetensors", "emotions.safetensors"
@@ -49,6 +50,15 @@ half = pipe(prompt_embeds=torch.lerp(E0, E1, 0.5), negative_prompt_embeds=negati
 
 That is `--emotion-scale 0.5`, and so is every other s >= 0 with s in its place{gain}. Below 0 the negative text, too,
 emotion, by |s|. A mixture is E0 + c sum_i a_i (E_i - E0), c = sum_i |a_i| / sqrt(sum_i a_i^2){sum}."""
+BLEND_POOLED = BLEND.replace(
+    """E0, negative = pipe.encode_prompt({prompt}, "cpu", 1, True)
+E1, negative = pipe.encode_prompt({full}, "cpu", 1, True)
+""",
+    """E0, negative, P0, negative_pooled = pipe.encode_prompt({prompt}, device="cpu")
+E1, negative, P1, negative_pooled = pipe.encode_prompt({full}, device="cpu")
+pooled = {{"pooled_prompt_embeds": torch.lerp(P0, P1, 0.5), "negative_pooled_prompt_embeds": negative_pooled}}
+""",
+).replace("negative_prompt_embeds=negative, {scale}", "negative_prompt_embeds=negative, **pooled, {scale}")
 SCALE = 'cross_attention_kwargs={"scale": 0.5},'
 GAIN = ", the LoRA's scale as well", ", the LoRA's scale sum_i |a_i|"
 ATTENTION = """`pipe.set_ip_adapter_scale(s)` is `--emotion-scale s`, at every s >= 0, for one emotion with weight 1. A
@@ -89,17 +99,30 @@ def _plan_tokens(artifact: Artifact) -> ExportBundle:
         files[LORA] = "the LoRA, its rank and alpha in the metadata"
         loading.append(f'pipe.load_lora_weights(here, weight_name="{LORA}")')
     for emotion, vectors in artifact.tokens.items():
-        parts[f"{token_name(emotion)}.safetensors"] = save({trigger_word(emotion): vectors.contiguous()})
+        tensors = artifact.split_vectors(vectors) or {trigger_word(emotion): vectors.contiguous()}
+        parts[f"{token_name(emotion)}.safetensors"] = save(tensors)
     files["emo-*.safetensors"] = "an emotion's learned vectors, to be written `<emo-awe>` after the prompt's words"
-    loading.append(f'pipe.load_textual_inversion(here, weight_name="{token_name(EMOTION)}.safetensors")')
+    has_both, imports = bool(artifact.pipe.base.family.export_names.embeddings), ""
+    if has_both:
+        imports = IMPORTS
+        loading.append(load_both_encoders(f"{token_name(EMOTION)}.safetensors"))
+    else:
+        loading.append(f'pipe.load_textual_inversion(here, weight_name="{token_name(EMOTION)}.safetensors")')
     full = json.dumps(f"{PROMPT} {trigger_word(EMOTION)}")
     scale, gain, whole = "", "", ""
     if artifact.low_rank_factors:
         scale, gain, whole = SCALE, GAIN[0], GAIN[1]
     asked = {"sum": whole, "steps": artifact.steps, "cfg": artifact.pipe.base.spec.guidance_scale, "seed": SEED}
-    scaling = BLEND.format(prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked)
+    scaling = (BLEND_POOLED if has_both else BLEND).format(
+        prompt=json.dumps(PROMPT), full=full, scale=scale, gain=gain, **asked
+    )
     return ExportBundle(
-        "diffusers", parts, files, example_script(artifact, "", "\n".join(loading), full), scaling, trigger=trigger_word
+        "diffusers",
+        parts,
+        files,
+        example_script(artifact, imports, "\n".join(loading), full),
+        scaling,
+        trigger=trigger_word,
     )
 
 
