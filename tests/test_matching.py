@@ -95,7 +95,8 @@ def test_the_report_brings_methods_to_the_accuracy_of_prompt(tmp_path):
     ]
     entries = load_entries(folders)
     head, rows = matched_table(entries)
-    assert head == ["method", "emotion scale at prompt's accuracy", "scene kept"]
+    assert head == ["method", "emotion scale at prompt's accuracy", "scene kept", "Frechet distance"]
+    assert [row[3] == "" for row in rows] == [False, True]  # of which no draws were kept
     assert [row[0] for row in rows] == ["prompt, which the others are brought to", "lora"]
     assert (rows[1][1].value, rows[1][2].value) == (0.75, 0.75)
     front = draw_front(entries)

@@ -25,6 +25,7 @@ from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
 from emoscene.core.taxonomy import EMOTIONS
+from emoscene.evaluation.colours import six_numbers
 from emoscene_mini.world.captions import captions
 from emoscene_mini.world.moods import GROUPS
 from emoscene_mini.world.plan import Plan, plan, read_cues
@@ -178,20 +179,6 @@ def split_clauses(caption: str) -> list[str]:
         The clauses, in order.
     """
     return caption.split(", ")
-
-
-def six_numbers(pixels: np.ndarray) -> np.ndarray:
-    """Compute mean and deviation of three opponent axes: brightness, red against green, yellow against blue.
-
-    Args:
-        pixels: Images [N, H, W, 3], 0 to 255.
-
-    Returns:
-        Features [N, 6].
-    """
-    red, green, blue = np.moveaxis(pixels.astype(np.float32) / 255, -1, 0)
-    axes = np.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue])
-    return np.concatenate([axes.mean((2, 3)), axes.std((2, 3))]).T
 
 
 def colour_grid(pixels: np.ndarray, cells: int = 4) -> np.ndarray:

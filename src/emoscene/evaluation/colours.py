@@ -31,11 +31,11 @@ FEW = len(EMOTIONS) + 6
 """Images that a reader of six numbers learns from, at least."""
 
 
-def six_numbers(images: Sequence[Array]) -> Array:
+def six_numbers(images: Sequence[Array] | Array) -> Array:
     """Compute mean and deviation of three opponent axes: brightness, red against green, yellow against blue.
 
     Args:
-        images: N images [H, W, 3] in 0 .. 255.
+        images: N images [H, W, 3] in 0 .. 255, of any sizes.
 
     Returns:
         Features [N, 6]: three means, then three deviations.

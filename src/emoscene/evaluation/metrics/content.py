@@ -21,13 +21,13 @@ def content(made: Predictions, real: Predictions | None = None, draws: int = 100
     Raises:
         EmosceneError: Predictions are not finite.
     """
-    values = {}
+    values: dict[str, Value] = {}
     if made.scene.size and (made.place >= 0).any():
         require_images("the scene kept", 1, made.scene)
         kept, known = hits(made.scene, made.place), (made.place >= 0).astype(float)
-        values["scene_accuracy"] = measure_share(kept, known, made, made.scene_by)
+        values |= {"scene_accuracy": measure_share(kept, known, made, made.scene_by)}
     if made.objects.size and (made.thing >= 0).any():
         require_images("the object kept", 1, made.objects)
         kept, known = hits(made.objects, made.thing), (made.thing >= 0).astype(float)
-        values["object_accuracy"] = measure_share(kept, known, made, made.object_by)
+        values |= {"object_accuracy": measure_share(kept, known, made, made.object_by)}
     return values
