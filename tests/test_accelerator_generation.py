@@ -35,7 +35,21 @@ CHAINS = [*METHODS, *("+".join(pair) for pair in combinations([name for name in 
 QUICK = [*METHODS, "guidance+lora"]
 """What runs in the default tier; the other pairs take a minute."""
 
-SAMPLER_WAITS = {"dpm++": 0, "ddim": 6, "euler": 0, "pndm": 3, "unipc": 7}
+SAMPLER_WAITS = {
+    "ddim": 6,
+    "dpm++": 0,
+    "dpm++_2m_sde": 1,
+    "dpm++_karras": 0,
+    "dpm++_sde": 1,
+    "dpm++_sde_karras": 1,
+    "euler": 0,
+    "euler_a": 1,
+    "heun": 0,
+    "lcm": 4,
+    "pndm": 3,
+    "tcd": 5,
+    "unipc": 7,
+}
 """How often the host waits for the device in one sampling step, by sampler: diffusers' own."""
 
 

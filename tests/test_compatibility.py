@@ -17,9 +17,9 @@ import ldm
 import tiny
 from emoscene.cli.main import main
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.diffusion.compatibility import check_schedule
 from emoscene.diffusion.families import sd1
 from emoscene.diffusion.model import DiffusionModel
+from emoscene.diffusion.noise_schedule import check_schedule
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"

@@ -20,7 +20,7 @@ from emoscene.core.errors import UsageError
 from emoscene.core.images import read_params, save_image
 from emoscene.core.migration import SCORES_VERSION
 from emoscene.core.params import GenerationParams
-from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, emotion_weights
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, MIKELS8, emotion_weights
 from emoscene.encoders.emotion_clip import EmotionCLIP
 from emoscene.evaluation import predictions, treatments
 from emoscene.evaluation.evaluate import evaluate
@@ -379,7 +379,7 @@ def test_the_everyday_prompts_say_nothing_that_is_felt():
     assert len(set(prompts)) == len(prompts) == 60
     kinds = [part.count("text =") for part in file.read_text().partition("prompt = [")[2].split("# ")[1:]]
     assert kinds == [10] * 6
-    felt = {*EMOTIONS, *SYNONYMS, *EKMAN}
+    felt = {*EMOTIONS, *MIKELS8.synonyms, *EKMAN}
     for emotion in EMOTIONS:
         felt |= set(re.findall(r"\w+", str(registry.load_table("lexicons", "english")[emotion]).lower()))
     common = {"a", "an", "and", "the", "of", "in", "on", "at", "with", "to"}

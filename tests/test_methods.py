@@ -351,7 +351,15 @@ def test_the_dial_is_exact_at_its_ends(base: DiffusionModel) -> None:
         ("prompt", {"conditioning_share", "lexicon"}),
         (
             "guidance",
-            {"classifier_scale", "entropy", "guidance_share", "interval_start", "interval_end", "rescale"}
+            {
+                "classifier_scale",
+                "entropy",
+                "guidance_share",
+                "interval_start",
+                "interval_end",
+                "parallel_scale",
+                "rescale",
+            }
             | {"suppression_scale", "whole"},
         ),
     ],

@@ -21,7 +21,7 @@ from transformers import (
 import tiny
 from emoscene.core import run_dir
 from emoscene.core.errors import EmosceneError, UsageError
-from emoscene.core.taxonomy import EKMAN, EMOTIONS, SYNONYMS, emotion_weights, map_label
+from emoscene.core.taxonomy import EKMAN, EMOTIONS, MIKELS8, emotion_weights, load_taxonomy, map_label
 from emoscene.encoders.base import load_encoder, locate_model
 from emoscene.encoders.emotion_clip import TEMPLATES, EmotionCLIP
 from emoscene.evaluation.evaluate import evaluate
@@ -75,7 +75,8 @@ def test_labels_are_read_by_name():
     assert map_label("Awe") == emotion_weights("awe")
     assert map_label(" happy") == map_label("joy") == emotion_weights("amusement:0.5,contentment:0.5")
     assert map_label("neutral") is map_label("surprise") is map_label("a_tree") is None
-    assert {word: name for word, name in SYNONYMS.items() if name not in {*EMOTIONS, *EKMAN}} == {}
+    synonyms = {**MIKELS8.synonyms, **load_taxonomy("ekman7").synonyms}
+    assert {word: name for word, name in synonyms.items() if name not in {*EMOTIONS, *EKMAN}} == {}
 
 
 def test_somebodys_classifier_is_read_as_transformers_does_and_by_its_labels(faces):

@@ -202,6 +202,7 @@ def test_held_out_photographs_are_named(prepared, tmp_path):
     assert "2 of 2 images are" in other
 
 
+@pytest.mark.filterwarnings("ignore:a denoising strength of 0")
 def test_an_edit_says_whose_words_and_whose_emotion_it_takes(photographs, tmp_path):
     pipe, photograph = load("mini", device="cpu"), str(next(photographs.rglob("coffee.png")))
     [row] = pipe.plan("", image=photograph)

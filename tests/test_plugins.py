@@ -8,7 +8,7 @@ from emoscene.core import config, registry
 from emoscene.core.errors import EmosceneError, UsageError
 
 KINDS = (
-    *("bases", "encoders", "families", "formats", "lexicons", "methods", "metrics"),
+    *("baselines", "bases", "encoders", "families", "formats", "lexicons", "methods", "metrics"),
     *("optimizers", "prompts", "recipes", "samplers", "sources", "taxonomies"),
 )
 WRITTEN = [(kind, name) for kind in KINDS for name in registry.list_names(kind)]

@@ -139,7 +139,7 @@ def test_files_of_another_kind_are_told(file, tmp_path):
         DiffusionModel.load(str(lone))
     name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     save_file({**state, name: torch.zeros(8, 48)}, lone)
-    with pytest.raises(UsageError, match=r"not of Stable Diffusion v1.5's shape"):
+    with pytest.raises(UsageError, match=r"not of Stable Diffusion 1's shape"):
         DiffusionModel.load(str(lone))
     lone.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(EmosceneError, match=r"is damaged .*fetch it again"):

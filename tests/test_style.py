@@ -123,6 +123,7 @@ ALWAYS_SEVERAL = {
     "pipeline/remarks.py: longest",
     "reporting/comparisons.py: numbers",
     "training/checks.py: folder",
+    "training/provision.py: data",
     "web/form.py: cost",
     "web/form.py: len(files)",
     "web/session.py: cells",

@@ -138,9 +138,12 @@ def test_latents_of_half_to_twice_the_bases_area_fit(pixels: int, fits: bool, ba
     """The base paints 64 x 64; half of it are 45.3 pixels a side, twice 90.5."""
     latents = torch.zeros(1, 4, pixels // 8, pixels // 8)
     data = SimpleNamespace(
-        folder=Path("data"), vae_fingerprint=base.vae_fingerprint, read=lambda rows, columns: {"latent": latents}
+        folder=Path("data"),
+        vae_fingerprint=base.vae_fingerprint,
+        read=lambda rows, columns: {"latent": latents},
+        check_soft_labels=lambda settings: None,
     )
-    job = SimpleNamespace(cls=kind("lora"), data=data, backbone=base)
+    job = SimpleNamespace(cls=kind("lora"), data=data, backbone=base, own=None)
     if fits:
         train_verb.check_data(job)
         return

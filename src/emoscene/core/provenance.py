@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree  # nosec B405  # `_parse` refuses what declares entities
+from xml.etree import ElementTree  # nosec B405  # what declares entities is refused first
 from xml.sax.saxutils import escape, quoteattr  # nosec B406  # these write
 
 from PIL import Image

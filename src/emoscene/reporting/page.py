@@ -114,12 +114,20 @@ def drop_repeated(folders: Sequence[str], on_message: Callable[[str], None]) -> 
     """
     kept: dict[str, str] = {}
     for folder in folders:
-        place = os.path.realpath(folder)
+        place = _resolve(folder)
         if place in kept:
             on_message(f"{folder} is given twice, and is compared once")
         else:
             kept[place] = folder
     return list(kept.values())
+
+
+def _resolve(folder: str) -> str:
+    """Where a folder lies, its links followed; what no path can be stays as it is, and is refused where it is read."""
+    try:
+        return os.path.realpath(folder)
+    except ValueError:  # a NUL in it
+        return folder
 
 
 def make_tables(entries: Sequence[ScoreEntry], comparisons: Sequence[Comparison]) -> dict[str, report_tables.Table]:
